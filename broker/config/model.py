@@ -1,0 +1,160 @@
+"""What a configuration says, as values with their defaults.  No behaviour, no file is read here.
+
+Names are mosquitto.conf's where it has one; units stand last.  0 means "no limit" wherever Mosquitto says so.
+`broker.config.mosquitto_conf` and `broker.config.toml` both produce a `Config`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import field, frozen
+
+from broker.config.feeds import FeedConfig, Gateway
+
+
+class ConfigError(Exception):
+    """Every mistake of a configuration at once, each as `FILE:LINE: what, and what would be right`."""
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+@frozen
+class Tls:
+    """One listener's TLS.  Present only where `certfile` and `keyfile` are."""
+
+    certfile: Path
+    keyfile: Path
+    cafile: Path | None = None
+    capath: Path | None = None
+    crlfile: Path | None = None
+    require_certificate: bool = False
+    use_identity_as_username: bool = False
+    use_subject_as_username: bool = False
+    disable_client_cert_date_checks: bool = False
+    tls_version: str = ""
+    ciphers: str = ""
+    ciphers_tls13: str = ""
+    dhparamfile: Path | None = None
+    keylog_file: Path | None = None
+
+
+@frozen
+class Security:
+    """Who may connect and do what.  One for all listeners, or one each with `per_listener_settings`."""
+
+    allow_anonymous: bool = False
+    anonymous_access: str = "readwrite"
+    """What a client without a user name may do where no acl_file decides: `readwrite`, or `read`."""
+    password_file: Path | None = None
+    acl_file: Path | None = None
+    allow_zero_length_clientid: bool = True
+    auto_id_prefix: str = "auto-"
+    clientid_prefixes: str = ""
+
+
+@frozen
+class Listener:
+    """One place where peers connect.
+
+    `protocol` is `mqtt` or `websockets` (which speaks whatever `dialects` allow).  `port` 0 with a
+    `unix_path` is a unix-socket listener; port 0 without one asks the kernel for a free port.
+    `host` None is every address of the machine.
+    """
+
+    port: int
+    host: str | None = None
+    protocol: str = "mqtt"
+    dialects: tuple[str, ...] = ("mqtt",)
+    """What a `websockets` listener speaks, routed by path: `mqtt`, `econia`, `exchange`, `canton`."""
+    unix_path: str | None = None
+    socket_domain: str = ""
+    bind_interface: str = ""
+    security: Security = field(factory=Security)
+    tls: Tls | None = None
+    mount_point: str = ""
+    max_connections: int = -1
+    max_qos: int = 2
+    max_keepalive_s: int = 65535
+    use_username_as_clientid: bool = False
+    accept_protocol_versions: tuple[int, ...] = (3, 4)
+    enable_proxy_protocol: int = 0
+    """0 none, 1 or 2: a PROXY header of that version must come first."""
+    proxy_protocol_v2_require_tls: bool = False
+    websockets_origins: tuple[str, ...] = ()
+    websockets_headers_size_bytes: int = 4096
+    local_only: bool = False
+    """Bind to loopback, IPv4 and IPv6: the default when no listener is configured."""
+
+
+@frozen
+class Limits:
+    """Per-client and broker-wide limits of mosquitto.conf, with its defaults."""
+
+    max_inflight_messages: int = 20
+    max_inflight_bytes: int = 0
+    max_queued_messages: int = 1000
+    max_queued_bytes: int = 0
+    max_packet_size_bytes: int = 2_000_000
+    message_size_limit_bytes: int = 0
+    global_max_clients: int = -1
+    global_max_connections: int = -1
+    memory_limit_bytes: int = 0
+    persistent_client_expiration_s: int | None = None
+    outbox_bytes_max: int = 16 * 1024 * 1024
+    """Bytes owed to one peer that does not read: above it QoS 0 is dropped.  Our own limit."""
+
+
+@frozen
+class Delivery:
+    """How messages are handed on."""
+
+    allow_duplicate_messages: bool = False
+    queue_qos0_messages: bool = False
+    upgrade_outgoing_qos: bool = False
+    retain_available: bool = True
+    retain_expiry_interval_s: int = 0
+    check_retain_source: bool = True
+    set_tcp_nodelay: bool = False
+
+
+@frozen
+class Persistence:
+    persistence: bool = False
+    persistence_location: Path = Path(".")
+    persistence_file: str = "rowcast.db"
+    autosave_interval_s: int = 1800
+    autosave_on_changes: bool = False
+    retained_persistence: bool = True
+
+
+@frozen
+class Logging:
+    log_dest: tuple[str, ...] = ("stderr",)
+    """Each `stdout`, `stderr`, `topic`, `none`, or `file PATH`."""
+    log_type: tuple[str, ...] = ("error", "warning", "notice", "information")
+    log_timestamp: bool = True
+    log_timestamp_format: str = ""
+    connection_messages: bool = True
+
+
+@frozen
+class Config:
+    """Everything one Rowcast process is told."""
+
+    listeners: tuple[Listener, ...] = ()
+    limits: Limits = field(factory=Limits)
+    delivery: Delivery = field(factory=Delivery)
+    persistence: Persistence = field(factory=Persistence)
+    logging: Logging = field(factory=Logging)
+    per_listener_settings: bool = False
+    sys_interval_s: int = 10
+    shutdown_grace_s: float = 5.0
+    pid_file: Path | None = None
+    user: str | None = None
+    feeds: tuple[FeedConfig, ...] = ()
+    gateway: Gateway = field(factory=Gateway)
+    source: Path | None = None
+    """The file this was read from, so that SIGHUP can read it again."""

@@ -1,0 +1,34 @@
+"""Integers that `$SYS` and the metrics read.  Written by one addition each, never reset."""
+
+from __future__ import annotations
+
+
+class Counters:
+    """Totals since start, in messages or bytes as the name says.
+
+    `dropped_*` name the reason a message did not reach a receiver.
+    """
+
+    def __init__(self) -> None:
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.packets_received = 0
+        self.packets_sent = 0
+        self.publishes_received = 0
+        self.publishes_sent = 0
+        self.publish_bytes_received = 0
+        self.publish_bytes_sent = 0
+        self.dropped_outbox_full = 0
+        self.dropped_queue_full = 0
+        self.dropped_acl = 0
+        self.dropped_too_large = 0
+        self.sockets_opened = 0
+        self.connections_accepted = 0
+        self.connections_refused = 0
+        self.protocol_errors = 0
+        self.link_bugs = 0
+        self.sessions_expired = 0
+        self.clients_maximum = 0
+
+    def publishes_dropped(self) -> int:
+        return self.dropped_outbox_full + self.dropped_queue_full + self.dropped_acl + self.dropped_too_large

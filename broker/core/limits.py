@@ -1,0 +1,35 @@
+"""Every limit that is ours rather than mosquitto.conf's: a name with its unit, a default, a reason.
+
+Those that a configuration sets stand in `broker.config.model.Limits`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MATCH_CACHE_TOPICS_MAX: Final = 32_768
+"""Topics whose receivers are remembered.  Past it the cache starts anew, so it costs at most this many misses."""
+
+SEND_BYTES_MAX: Final = 256 * 1024
+"""What one send offers the kernel; loopback takes about this much at once, so more would only be copied twice."""
+
+RECEIVE_BYTES_MAX: Final = 64 * 1024
+"""What one receive takes: one publisher's share of a poll round."""
+
+FORWARD_RUN_BYTES_MAX: Final = 64 * 1024
+"""Longest run of QoS 0 packets handed on as one slice."""
+
+REPLAY_PENDING_BYTES_MAX: Final = 128 * 1024
+"""Retained messages are replayed to a new subscription only while it is owed less than this."""
+
+PRE_CONNECT_BYTES_MAX: Final = 64 * 1024
+"""Bytes held for a peer whose CONNECT is incomplete or is being authenticated."""
+
+CONNECT_TIMEOUT_S: Final = 30.0
+"""From accept to a complete CONNECT.  Mosquitto closes such a socket after its default keep-alive, too."""
+
+INBOUND_QOS2_MAX: Final = 65_535
+"""Unreleased QoS 2 messages of one session: every packet id there is."""
+
+LOCAL_QUEUE_MESSAGES_MAX: Final = 10_000
+"""Messages waiting for an in-process subscriber; above it the oldest are dropped and counted."""

@@ -1,0 +1,46 @@
+"""One outgoing message with every encoding that any receiver may want, each made at most once.
+
+MQTT encodings come from `Message`; a dialect's frame is kept in `frames` under the dialect's name.
+"""
+
+from __future__ import annotations
+
+from protocol.mqtt.message import Message
+
+
+class Publication(Message):
+    """A message on its way to all its receivers.
+
+    Args:
+        topic, payload, qos, retain: as `Message`.
+        client_id: of its publisher; b"" for the feed, the broker itself and the embedding program.
+        user_name: of its publisher, for `check_retain_source`.
+        listener_port: where its publisher is connected, for `check_retain_source` with per-listener rules.
+    """
+
+    def __init__(
+        self,
+        topic: bytes,
+        payload: bytes,
+        qos: int = 0,
+        retain: bool = False,
+        client_id: bytes = b"",
+        user_name: bytes | None = None,
+        listener_port: int = 0,
+    ) -> None:
+        super().__init__(topic, payload, qos, retain)
+        self.client_id = client_id
+        self.user_name = user_name
+        self.listener_port = listener_port
+        self.stored_at = 0.0
+        self.frames: dict[str, bytes] | None = None
+
+    def frame(self, dialect: str) -> bytes | None:
+        """The dialect's encoded WebSocket frame, if some receiver had it made already."""
+        frames = self.frames
+        return None if frames is None else frames.get(dialect)
+
+    def keep_frame(self, dialect: str, frame: bytes) -> None:
+        if self.frames is None:
+            self.frames = {}
+        self.frames[dialect] = frame

@@ -1,0 +1,76 @@
+"""One application message and its encodings, each made once and shared by all its receivers.  Sans-IO.
+
+Invariant: topic, payload, QoS and retain never change after construction, so every cached encoding stays true.
+"""
+
+from __future__ import annotations
+
+from protocol.mqtt.codec import publish_head
+
+PUBLISH_FIRST_BYTE = 0x30
+DUP_FLAG = 0x08
+RETAIN_FLAG = 0x01
+
+
+class Sink:
+    """Where a peer's bytes go.  The broker's is an outbox; a test's is a list."""
+
+    def push(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def push_publish(self, head: bytes, packet_id: bytes, payload: bytes) -> None:
+        """A PUBLISH at QoS 1 or 2: the shared head, this receiver's packet id, the shared payload."""
+        raise NotImplementedError
+
+
+class Message:
+    """An application message as published (MQTT 3.1.1 §3.3).
+
+    Args:
+        topic: UTF-8, already checked to be a topic name.
+        payload: any bytes.
+        qos: 0 to 2, as published; a receiver gets the lower of this and what it was granted.
+        retain: as published.
+    """
+
+    def __init__(self, topic: bytes, payload: bytes, qos: int = 0, retain: bool = False) -> None:
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self._packet: bytes | None = None
+        self._head_qos_1: bytes | None = None
+        self._head_qos_2: bytes | None = None
+
+    def packet(self) -> bytes:
+        """The whole PUBLISH at QoS 0 with retain 0, as live subscribers get it [MQTT-3.3.1-9]."""
+        packet = self._packet
+        if packet is None:
+            packet = self._packet = self.packet_with(PUBLISH_FIRST_BYTE)
+        return packet
+
+    def retained_packet(self) -> bytes:
+        """The whole PUBLISH at QoS 0 with retain 1, as a new subscription gets it [MQTT-3.3.1-8]."""
+        return self.packet_with(PUBLISH_FIRST_BYTE | RETAIN_FLAG)
+
+    def packet_with(self, first_byte: int) -> bytes:
+        return publish_head(first_byte, self.topic, len(self.payload)) + self.payload
+
+    def head(self, qos: int, retain: bool, dup: bool) -> bytes:
+        """Everything of a PUBLISH at QoS 1 or 2 that stands before its packet id."""
+        if retain or dup:
+            flags = (RETAIN_FLAG if retain else 0) | (DUP_FLAG if dup else 0)
+            return publish_head(PUBLISH_FIRST_BYTE | qos << 1 | flags, self.topic, len(self.payload) + 2)
+        if qos == 1:
+            head = self._head_qos_1
+            if head is None:
+                head = self._head_qos_1 = publish_head(0x32, self.topic, len(self.payload) + 2)
+            return head
+        head = self._head_qos_2
+        if head is None:
+            head = self._head_qos_2 = publish_head(0x34, self.topic, len(self.payload) + 2)
+        return head
+
+    def size(self) -> int:
+        """Bytes that a queue is charged for this message: its topic and payload."""
+        return len(self.topic) + len(self.payload)

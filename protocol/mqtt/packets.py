@@ -1,0 +1,166 @@
+"""The fourteen control packets of MQTT 3.1.1 as values, and the small numbers they are made of.
+
+Text stays `bytes` (validated UTF-8) wherever it is only compared and forwarded: topic names, topic
+filters, client ids.  MQTT 3.1.1 §2.2, §3.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final, TypeAlias
+
+from attrs import frozen
+
+
+class PacketType(IntEnum):
+    CONNECT = 1
+    CONNACK = 2
+    PUBLISH = 3
+    PUBACK = 4
+    PUBREC = 5
+    PUBREL = 6
+    PUBCOMP = 7
+    SUBSCRIBE = 8
+    SUBACK = 9
+    UNSUBSCRIBE = 10
+    UNSUBACK = 11
+    PINGREQ = 12
+    PINGRESP = 13
+    DISCONNECT = 14
+
+
+class QoS(IntEnum):
+    AT_MOST_ONCE = 0
+    AT_LEAST_ONCE = 1
+    EXACTLY_ONCE = 2
+
+
+class ConnectReturnCode(IntEnum):
+    ACCEPTED = 0
+    UNACCEPTABLE_PROTOCOL_VERSION = 1
+    IDENTIFIER_REJECTED = 2
+    SERVER_UNAVAILABLE = 3
+    BAD_USER_NAME_OR_PASSWORD = 4
+    NOT_AUTHORIZED = 5
+
+
+SUBSCRIBE_FAILURE: Final = 0x80
+"""The SUBACK return code for a filter that was not granted [MQTT-3.9.3-2]."""
+
+
+@frozen
+class Will:
+    topic: bytes
+    payload: bytes
+    qos: int
+    retain: bool
+
+
+@frozen
+class Connect:
+    """CONNECT.  `protocol_level` is 3 (MQIsdp) or 4 (MQTT); `bridge` is bit 7 of the level on the wire."""
+
+    client_id: bytes
+    clean_session: bool
+    keep_alive_s: int
+    protocol_level: int = 4
+    will: Will | None = None
+    user_name: bytes | None = None
+    password: bytes | None = None
+    bridge: bool = False
+
+
+@frozen
+class Connack:
+    session_present: bool
+    return_code: int
+
+
+@frozen
+class Publish:
+    """PUBLISH.  `packet_id` is 0 at QoS 0, which carries none."""
+
+    topic: bytes
+    payload: bytes
+    qos: int = 0
+    retain: bool = False
+    dup: bool = False
+    packet_id: int = 0
+
+
+@frozen
+class Puback:
+    packet_id: int
+
+
+@frozen
+class Pubrec:
+    packet_id: int
+
+
+@frozen
+class Pubrel:
+    packet_id: int
+
+
+@frozen
+class Pubcomp:
+    packet_id: int
+
+
+@frozen
+class Subscribe:
+    """SUBSCRIBE.  Each filter with the QoS asked for, in the packet's order."""
+
+    packet_id: int
+    filters: tuple[tuple[bytes, int], ...]
+
+
+@frozen
+class Suback:
+    packet_id: int
+    return_codes: tuple[int, ...]
+
+
+@frozen
+class Unsubscribe:
+    packet_id: int
+    filters: tuple[bytes, ...]
+
+
+@frozen
+class Unsuback:
+    packet_id: int
+
+
+@frozen
+class Pingreq:
+    pass
+
+
+@frozen
+class Pingresp:
+    pass
+
+
+@frozen
+class Disconnect:
+    pass
+
+
+Packet: TypeAlias = (
+    Connect
+    | Connack
+    | Publish
+    | Puback
+    | Pubrec
+    | Pubrel
+    | Pubcomp
+    | Subscribe
+    | Suback
+    | Unsubscribe
+    | Unsuback
+    | Pingreq
+    | Pingresp
+    | Disconnect
+)

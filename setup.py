@@ -1,0 +1,28 @@
+"""The part of the build that data can't say: the hot modules, compiled by mypyc where a compiler is.
+
+`ROWCAST_COMPILE=0` leaves them interpreted; so does a machine without a C compiler (`optional`).
+"""
+
+import os
+import pathlib
+import tomllib
+
+from setuptools import setup
+
+HERE = pathlib.Path(__file__).parent
+HOT_MODULES: list[str] = tomllib.loads((HERE / "hot-modules.toml").read_text())["modules"]
+
+
+def compiled_extensions() -> list[object]:
+    if os.environ.get("ROWCAST_COMPILE", "1") == "0":
+        return []
+    from mypyc.build import mypycify
+
+    present = [path for path in HOT_MODULES if (HERE / path).exists()]
+    extensions = mypycify(present, opt_level="3", group_name="rowcast")
+    for extension in extensions:
+        extension.optional = True
+    return list(extensions)
+
+
+setup(ext_modules=compiled_extensions())
