@@ -1,0 +1,89 @@
+"""Where one control packet ends and the next begins.  MQTT 3.1.1 §2.2.
+
+Hot: called once per packet received.  Looks at the fixed header only, so that a packet that is too
+large is refused before any of its body is stored.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from protocol.mqtt.errors import MalformedPacket, PacketTooLarge
+
+REMAINING_LENGTH_MAX: Final = 268_435_455
+"""Four bytes of seven bits each, §2.2.3."""
+
+
+def frame_at(data: bytes, position: int, size_max: int) -> tuple[int, int]:
+    """Find the packet whose first byte is `data[position]`.
+
+    A remaining length in more bytes than it needs (`80 00`) is taken, as mosquitto does: only 5.0 forbids it.
+
+    Args:
+        data: what was received; may hold many packets, or a part of one.
+        position: 0 to len(data).
+        size_max: the largest remaining length taken, in bytes; 0 means the protocol's own limit.
+
+    Returns:
+        (body_start, end): the body is `data[body_start:end]` and the next packet starts at `end`;
+        (0, 0) when more bytes are needed.
+
+    Raises:
+        MalformedPacket: the remaining length goes on after its fourth byte.
+        PacketTooLarge: the remaining length exceeds `size_max`; known before the body has come.
+    """
+    received = len(data)
+    if position + 2 > received:
+        return 0, 0
+    length = data[position + 1]
+    if length < 128:
+        body = position + 2
+    elif position + 3 > received:
+        return 0, 0
+    elif data[position + 2] < 128:
+        length = length - 128 + data[position + 2] * 128
+        body = position + 3
+    else:
+        body, length = _long_remaining_length(data, position + 2, length - 128)
+        if body == 0:
+            return 0, 0
+    if size_max != 0 and length > size_max:
+        raise PacketTooLarge(f"a packet of {length} bytes; {size_max} are allowed")
+    end = body + length
+    if end > received:
+        return 0, 0
+    return body, end
+
+
+def bytes_missing(data: bytes, position: int) -> int:
+    """How many more bytes the packet at `position` needs; 1 while its own length is unknown.
+
+    For a reader that collects a large packet piece by piece: nothing has to be joined before so many
+    bytes have come.  Only meaningful after `frame_at` said (0, 0).
+    """
+    length = 0
+    for index in range(1, 5):
+        if position + index >= len(data):
+            return 1
+        byte = data[position + index]
+        length += (byte & 127) << 7 * (index - 1)
+        if byte < 128:
+            return position + 1 + index + length - len(data)
+    return 1
+
+
+def _long_remaining_length(data: bytes, position: int, length: int) -> tuple[int, int]:
+    """Read on at the second length byte, which says that there is a third; (0, 0) if bytes are missing."""
+    received = len(data)
+    length += (data[position] - 128) << 7
+    if position + 1 >= received:
+        return 0, 0
+    third = data[position + 1]
+    if third < 128:
+        return position + 2, length + (third << 14)
+    if position + 2 >= received:
+        return 0, 0
+    fourth = data[position + 2]
+    if fourth >= 128:
+        raise MalformedPacket("the remaining length has more than 4 bytes", "MQTT-4.8.0-1")
+    return position + 3, length + (third - 128 << 14) + (fourth << 21)

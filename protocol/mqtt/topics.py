@@ -1,0 +1,145 @@
+"""What may be in a topic name, a topic filter and any other text, and which filter matches which name.
+
+Hot: a name that the match cache does not hold is checked here, so names that never repeat are checked
+one by one.  ASCII goes through one `translate`, the rest through the decoder and one pattern.
+
+`is_valid_...` answers; `check_...` raises the reason and the normative statement.  MQTT 3.1.1 §1.5.3, §4.7.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from protocol.mqtt.errors import MalformedPacket
+
+TEXT_BYTES_MAX: Final = 65_535
+"""What the two length bytes of a string can say, §1.5.3 [MQTT-4.7.3-3]."""
+
+SEPARATORS_MAX: Final = 200
+"""As mosquitto (TOPIC_HIERARCHY_LIMIT): 200 slashes are taken, 201 are not."""
+
+_CONTROLS: Final = bytes([*range(0x20), 0x7F])
+_UNFIT_FOR_NAMES: Final = _CONTROLS + b"+#"
+# Controls, U+FDD0..FDEF, the last two of each plane: §1.5.3 says SHOULD NOT, mosquitto closes.
+_UNFIT: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef"
+    + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+    + "]"
+)
+
+
+def is_valid_text(text: bytes) -> bool:
+    """Whether a client id, user name or the like is UTF-8 without surrogates, controls and non-characters."""
+    if text.isascii():
+        return len(text.translate(None, _CONTROLS)) == len(text)
+    return _is_valid_beyond_ascii(text)
+
+
+def is_valid_topic_name(topic: bytes) -> bool:
+    """Whether a message may be published to it: 1 to 65 535 bytes, no wildcard, at most 200 separators."""
+    length = len(topic)
+    if length == 0 or length > TEXT_BYTES_MAX:
+        return False
+    if len(topic.translate(None, _UNFIT_FOR_NAMES)) != length:
+        return False
+    if not topic.isascii() and not _is_valid_beyond_ascii(topic):
+        return False
+    return length <= SEPARATORS_MAX or topic.count(b"/") <= SEPARATORS_MAX
+
+
+def is_valid_topic_filter(topic_filter: bytes) -> bool:
+    """Whether it may be subscribed to: as a name, but with `+` as a whole level and `#` as the last one."""
+    length = len(topic_filter)
+    if length == 0 or length > TEXT_BYTES_MAX or topic_filter.count(b"/") > SEPARATORS_MAX:
+        return False
+    return not _misused_wildcard(topic_filter) and is_valid_text(topic_filter)
+
+
+def matches(topic_filter: bytes, topic_name: bytes) -> bool:
+    """The slow obvious reference for what the subscription trie does.  Both must be valid.
+
+    Source: MQTT 3.1.1 §4.7.1, §4.7.2.
+    """
+    if topic_name.startswith(b"$") and topic_filter.startswith((b"+", b"#")):
+        return False  # [MQTT-4.7.2-1]
+    wanted = topic_filter.split(b"/")
+    levels = topic_name.split(b"/")
+    for index, level in enumerate(wanted):
+        if level == b"#":
+            return True  # the parent level included: `sport/#` matches `sport`
+        if index == len(levels) or level not in (b"+", levels[index]):
+            return False
+    return len(wanted) == len(levels)
+
+
+def check_text(text: bytes, what: str) -> None:
+    """Raise MalformedPacket unless `is_valid_text`; `what` names the field for the log line."""
+    if not is_valid_text(text):
+        raise _text_fault(text, what)
+
+
+def check_topic_name(topic: bytes) -> None:
+    """Raise MalformedPacket with the reason unless `is_valid_topic_name`."""
+    if is_valid_topic_name(topic):
+        return
+    if b"+" in topic or b"#" in topic:
+        raise MalformedPacket("a topic name with a wildcard", "MQTT-3.3.2-2")
+    raise _common_fault(topic, "topic name")
+
+
+def check_topic_filter(topic_filter: bytes) -> None:
+    """Raise MalformedPacket with the reason unless `is_valid_topic_filter`."""
+    if is_valid_topic_filter(topic_filter):
+        return
+    misused = _misused_wildcard(topic_filter)
+    if misused == b"#":
+        raise MalformedPacket("a topic filter whose # is not the whole last level", "MQTT-4.7.1-2")
+    if misused == b"+":
+        raise MalformedPacket("a topic filter whose + is not a whole level", "MQTT-4.7.1-3")
+    raise _common_fault(topic_filter, "topic filter")
+
+
+def _misused_wildcard(topic_filter: bytes) -> bytes:
+    """The wildcard that stands where it may not, or b"" if none does."""
+    if b"+" not in topic_filter and b"#" not in topic_filter:
+        return b""
+    levels = topic_filter.split(b"/")
+    if levels[-1] == b"#":
+        levels.pop()
+    for level in levels:
+        if b"#" in level:
+            return b"#"
+        if b"+" in level and level != b"+":
+            return b"+"
+    return b""
+
+
+def _is_valid_beyond_ascii(text: bytes) -> bool:
+    try:
+        characters = text.decode()
+    except UnicodeDecodeError:
+        return False
+    return _UNFIT.search(characters) is None
+
+
+def _common_fault(topic: bytes, what: str) -> MalformedPacket:
+    if not topic:
+        return MalformedPacket(f"an empty {what}", "MQTT-4.7.3-1")
+    if len(topic) > TEXT_BYTES_MAX:
+        return MalformedPacket(
+            f"a {what} of {len(topic)} bytes; {TEXT_BYTES_MAX} are possible", "MQTT-4.7.3-3"
+        )
+    if topic.count(b"/") > SEPARATORS_MAX:
+        return MalformedPacket(f"a {what} with more than {SEPARATORS_MAX} separators")
+    return _text_fault(topic, what)
+
+
+def _text_fault(text: bytes, what: str) -> MalformedPacket:
+    if b"\x00" in text:
+        return MalformedPacket(f"a {what} with a NUL character", "MQTT-1.5.3-2")
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return MalformedPacket(f"a {what} that is not UTF-8", "MQTT-1.5.3-1")
+    return MalformedPacket(f"a {what} with a control or non-character")
