@@ -1,0 +1,160 @@
+"""A private PostgreSQL for a test session, and a database of its own for each test.
+
+Fixtures, for a `conftest.py` to import: `cluster` (the server, one per process) and `database` (a fresh,
+empty database's connection string).  A test that stops the server must start it again (`cluster.restart`).
+
+The server ends with this process however that ends: a helper waits for its standard input to close.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+SETTINGS = """
+fsync = off
+full_page_writes = off
+wal_level = logical
+max_wal_senders = 20
+max_replication_slots = 20
+max_connections = 60
+shared_buffers = 32MB
+autovacuum = off
+wal_sender_timeout = 10s
+TimeZone = 'UTC'
+"""
+"""`wal_level = logical` so that every kind of feed can be tested on one server; the rest is for speed."""
+
+
+def binaries() -> Path:
+    """Where initdb and pg_ctl are: Debian's folder of the newest version, else wherever PATH has them."""
+    versions = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if versions:
+        return max(versions, key=lambda path: int(path.parent.name))
+    found = shutil.which("initdb")
+    if found is None:
+        pytest.skip("no PostgreSQL server here: `apt-get install postgresql`")
+    return Path(found).parent
+
+
+class Cluster:
+    """One PostgreSQL server with its data, on a free port of 127.0.0.1 and on a unix socket."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="rowcast-pg-", dir="/tmp"))
+        self.data = self.directory / "data"
+        self.port = _free_port()
+        self._as_owner = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        self._bin = binaries()
+        self._databases = 0
+        if self._as_owner:
+            shutil.chown(self.directory, "postgres")
+        self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8",
+                  "--locale=C.UTF-8", "-D", self.data)  # fmt: skip
+        with (self.data / "postgresql.conf").open("a") as conf:
+            conf.write(SETTINGS)
+            conf.write(f"port = {self.port}\nlisten_addresses = '127.0.0.1'\n")
+            conf.write(f"unix_socket_directories = '{self.directory}'\n")
+        self._end_with_us()
+        self.start()
+
+    def start(self) -> None:
+        self._run("pg_ctl", "start", "-w", "-D", self.data, "-l", self.directory / "log")
+
+    def stop(self, mode: str = "fast") -> None:
+        """`fast` ends every session and saves; `immediate` is a crash, with recovery at the next start."""
+        self._run("pg_ctl", "stop", "-w", "-m", mode, "-D", self.data)
+
+    def restart(self, mode: str = "fast", closed_s: float = 0.0) -> None:
+        """Stop, stay away for `closed_s` seconds, start: blocking, so from a Trio test in a thread."""
+        self.stop(mode)
+        time.sleep(closed_s)
+        self.start()
+
+    def dsn(self, database: str = "postgres", port: int | None = None, unix: bool = False) -> str:
+        """How to reach a database over TCP (through `port`, say a proxy's) or over the unix socket."""
+        host = str(self.directory) if unix else "127.0.0.1"
+        return f"host={host} port={port or self.port} user=postgres dbname={database}"
+
+    def create_database(self, template: str = "template1") -> str:
+        """A new database's name.  `template` may be one of ours, with its schema loaded, that nobody uses."""
+        self._databases += 1
+        name = f"test{self._databases}"
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return name
+
+    def drop_database(self, name: str) -> None:
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            slots = "SELECT slot_name FROM pg_replication_slots WHERE database = %s"
+            for (slot,) in connection.execute(slots, [name]).fetchall():
+                _end_slot(connection, slot)
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        command = [*self._as_owner, str(self._bin / program), *map(str, arguments)]
+        # Not to a pipe: the server would inherit it, and we would wait for the server to end.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(command, stdout=output, stderr=output, cwd="/", check=False)
+            output.seek(0)
+            assert done.returncode == 0, f"{shlex.join(command)}: {output.read().decode()}"
+
+    def _end_with_us(self) -> None:
+        stop = shlex.join([*self._as_owner, str(self._bin / "pg_ctl"), "stop", "-m", "immediate"])
+        script = f"trap '' INT TERM; cat; {stop} -D {self.data}; rm -rf {self.directory}"
+        self._keeper = subprocess.Popen(
+            ["sh", "-c", script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+@functools.cache
+def shared_cluster() -> Cluster:
+    return Cluster()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    return shared_cluster()
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> Iterator[str]:
+    """A fresh database's connection string over TCP."""
+    name = cluster.create_database()
+    yield cluster.dsn(name)
+    cluster.drop_database(name)
+
+
+def _end_slot(connection: psycopg.Connection[tuple[object, ...]], slot: object) -> None:
+    connection.execute(
+        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
+        " WHERE slot_name = %s AND active_pid IS NOT NULL",
+        [slot],
+    )
+    for _ in range(100):
+        try:
+            connection.execute("SELECT pg_drop_replication_slot(%s)", [slot])
+            return
+        except psycopg.errors.ObjectInUse:
+            time.sleep(0.02)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
