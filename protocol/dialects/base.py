@@ -1,0 +1,173 @@
+"""What the JSON protocols over WebSocket have in common: one peer's dialect as a machine without I/O.
+
+A `Dialect` is told what happened (`open`, `receive`, `login_ended`, `tick`) and answers with commands for
+the link to carry out, in order.  It names channels as its protocol does; which topic a channel is, the gateway
+knows.  Times are monotonic seconds; `Clock` turns them into the UTC that goes on the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, ClassVar, TypeAlias
+
+from attrs import field, frozen
+
+NEVER = float("inf")
+
+
+class Slow(Enum):
+    """What happens to a channel's messages while their receiver owes us reading."""
+
+    CLOSE = "close"
+    """The connection is closed with a reason, so that the client resynchronises."""
+    CONFLATE = "conflate"
+    """The newest per key waits and replaces older ones; the receiver is told how many it did not get."""
+
+
+@frozen
+class Send:
+    """A text message for this peer alone."""
+
+    text: str
+
+
+@frozen
+class Subscribe:
+    """Messages of this channel from now on.
+
+    `every_s` above 0 asks for the channel conflated to that interval.
+    """
+
+    channel: str
+    slow: Slow = Slow.CLOSE
+    every_s: float = 0.0
+
+
+@frozen
+class Unsubscribe:
+    channel: str
+    every_s: float = 0.0
+
+
+@frozen
+class Publish:
+    """A text message for every reader of a channel."""
+
+    channel: str
+    text: str
+
+
+@frozen
+class Login:
+    """Find out whose token this is; the answer comes by `login_ended` before anything else is read."""
+
+    token: str = field(repr=False)
+
+
+@frozen
+class Close:
+    """Close the connection; everything sent before still leaves first."""
+
+    code: int
+    reason: str
+
+
+Command: TypeAlias = Send | Subscribe | Unsubscribe | Publish | Login | Close
+Commands: TypeAlias = Sequence[Command]
+
+NOTHING: Commands = ()
+
+
+@frozen
+class Identity:
+    """Who a token belongs to.
+
+    `account` is the user's or the account's id; `expires_at` is in monotonic seconds, NEVER if it is not set.
+    """
+
+    account: str
+    roles: frozenset[str] = frozenset()
+    expires_at: float = NEVER
+    claims: Mapping[str, Any] = field(factory=dict, repr=False)
+
+
+class Refusal(Enum):
+    """Why a login failed."""
+
+    INVALID = "invalid"
+    """The token is malformed, forged, or says nobody's name."""
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not yet valid"
+    UNAVAILABLE = "unavailable"
+    """Whoever has to be asked did not answer properly in time."""
+    TOO_MANY_CONNECTIONS = "too many connections"
+
+
+@frozen
+class Clock:
+    """UTC from monotonic seconds, as of when the connection was accepted."""
+
+    utc_offset_s: float
+
+    def utc_s(self, now: float) -> float:
+        """Seconds since 1970."""
+        return now + self.utc_offset_s
+
+    def iso(self, now: float) -> str:
+        """As `2024-11-17T16:30:00Z`; milliseconds are shown where there are any."""
+        moment = datetime.fromtimestamp(round(self.utc_s(now), 3), UTC).replace(tzinfo=None)
+        whole = moment.microsecond == 0
+        return moment.isoformat(timespec="seconds" if whole else "milliseconds") + "Z"
+
+
+class Dialect:
+    """One connection's side of a JSON protocol.
+
+    Args:
+        clock: for timestamps on the wire.
+        ping_interval_s: how often the link sends a WebSocket ping; 0 where the dialect has its own heartbeat.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, clock: Clock, ping_interval_s: float = 0.0) -> None:
+        self.clock = clock
+        self.ping_interval_s = ping_interval_s
+        self.wake_at = NEVER
+        """When `tick` has something to do; the link calls it then, at most a second late."""
+        self.was_sent_to = False
+        """Set by the link when a channel's message goes out; a dialect that measures idleness clears it."""
+
+    def open(self, now: float) -> Commands:
+        """The handshake is complete."""
+        return NOTHING
+
+    def receive(self, message: str | bytes, now: float) -> Commands:
+        """A whole message came: `str` if text, `bytes` if binary."""
+        raise NotImplementedError
+
+    def login_ended(self, outcome: Identity | Refusal, now: float) -> Commands:
+        """The answer to `Login`."""
+        raise NotImplementedError
+
+    def tick(self, now: float) -> Commands:
+        """`wake_at` has come."""
+        return NOTHING
+
+    def closing(self, code: int, reason: str, now: float) -> Sequence[str]:
+        """Texts to send before a close that is not this dialect's own doing."""
+        return ()
+
+    def conflation_key(self, channel: str, payload: bytes) -> str:
+        """Messages with the same key replace each other while a receiver is slow."""
+        return channel
+
+    def conflate(self, older: bytes, newer: bytes) -> bytes:
+        """One message that stands for two with the same key."""
+        return newer
+
+    def skipped(self, channel: str, count: int, now: float) -> str | None:
+        """A text that says that messages were left out, or None where the dialect has no room for it."""
+        return None

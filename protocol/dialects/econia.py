@@ -1,0 +1,163 @@
+"""Econia's WebSocket feed, as postgres-websockets 0.11 serves it: the token in the path decides everything.
+
+Notifications are relayed as the unchanged text.  What a writer sends reaches all readers of its channels,
+wrapped with its claims.  Sources: econia `doc/doc-site/docs/off-chain/dss/websocket.md`; postgres-websockets' README.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+from urllib.parse import unquote
+
+from attrs import field, frozen
+
+from protocol.dialects.base import (
+    NEVER,
+    NOTHING,
+    Clock,
+    Close,
+    Command,
+    Commands,
+    Dialect,
+    Identity,
+    Publish,
+    Refusal,
+    Slow,
+    Subscribe,
+)
+from protocol.websocket import CloseCode
+
+MODES_THAT_READ = frozenset({"r", "rw"})
+MODES_THAT_WRITE = frozenset({"w", "rw"})
+
+REFUSAL_TEXTS: Mapping[Refusal, str] = {
+    Refusal.EXPIRED: "Token expired",
+    Refusal.NOT_YET_VALID: "Error: JWTNotYetValid",
+    Refusal.INVALID: "Error: JWSError JWSInvalidSignature",
+}
+
+
+@frozen
+class Credentials:
+    """What the path of a handshake holds.  `channel` None asks for all channels that the token names."""
+
+    token: str = field(repr=False)
+    channel: str | None = None
+
+
+@frozen
+class Admission:
+    """What a token lets its bearer do."""
+
+    channels: tuple[str, ...]
+    mode: str
+    claims: Mapping[str, Any] = field(repr=False)
+    expires_at: float = NEVER
+
+
+def credentials_of(template: str, target: str) -> Credentials | None:
+    """Take the token and the channel out of a request's target.
+
+    Args:
+        template: as `/{channel?}/{jwt}`; literal segments before the placeholders are allowed.
+        target: the request's target; a query is ignored, the channel is percent-decoded.
+
+    Returns:
+        None if the target has another shape.
+    """
+    wanted = template.strip("/").split("/")
+    found = target.partition("?")[0].removeprefix("/").split("/")
+    literals = [segment for segment in wanted if not segment.startswith("{")]
+    if found[: len(literals)] != literals:
+        return None
+    rest = found[len(literals) :]
+    takes_channel = "{channel?}" in wanted or "{channel}" in wanted
+    if len(rest) == 2 and takes_channel:
+        return Credentials(token=rest[1], channel=unquote(rest[0]))
+    if len(rest) == 1 and "{channel}" not in wanted:
+        return Credentials(token=rest[0])
+    return None
+
+
+def admit(
+    identity: Identity, requested: str | None, mode_claim: str, channels_claims: Sequence[str]
+) -> Admission | str:
+    """Decide what a verified token opens, as postgres-websockets does.
+
+    Args:
+        identity: its claims.
+        requested: the channel in the path, if there is one.
+        mode_claim: the claim that holds `r`, `w` or `rw`.
+        channels_claims: claims with one channel (text) or several (a list); the single one is put first.
+
+    Returns:
+        The admission, or the reason of the refusal.
+    """
+    claims = identity.claims
+    mode = claims.get(mode_claim)
+    if not isinstance(mode, str):
+        return "Missing mode"
+    if mode not in MODES_THAT_READ | MODES_THAT_WRITE:
+        return "Unknown mode: it must be r, w or rw"
+    claimed = _claimed_channels(claims, channels_claims)
+    if requested is None:
+        channels = claimed
+    elif claimed:
+        channels = [requested] if requested in claimed else []
+    else:
+        channels = [requested]
+    if not channels or "" in channels:
+        return "No allowed channels"
+    return Admission(tuple(channels), mode, claims, identity.expires_at)
+
+
+def _claimed_channels(claims: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    single: list[str] = []
+    several: list[str] = []
+    for name in names:
+        value = claims.get(name)
+        if isinstance(value, str):
+            single.append(value)
+        elif isinstance(value, list) and all(isinstance(item, str) for item in value):
+            several.extend(value)
+    return list(dict.fromkeys(single + several))
+
+
+class EconiaDialect(Dialect):
+    """One admitted connection."""
+
+    name: ClassVar[str] = "econia"
+
+    def __init__(self, clock: Clock, admission: Admission, ping_interval_s: float) -> None:
+        super().__init__(clock, ping_interval_s)
+        self._admission = admission
+        self.wake_at = admission.expires_at
+
+    def open(self, now: float) -> Commands:
+        if self._admission.mode not in MODES_THAT_READ:
+            return NOTHING
+        return [Subscribe(channel, Slow.CLOSE) for channel in self._admission.channels]
+
+    def receive(self, message: str | bytes, now: float) -> Commands:
+        """A message of a writer goes to all its channels; a reader's is ignored, as there."""
+        if self._admission.mode not in MODES_THAT_WRITE:
+            return NOTHING
+        if isinstance(message, bytes):
+            try:
+                message = message.decode()
+            except UnicodeDecodeError:
+                return (Close(CloseCode.INVALID_DATA, "a message must be UTF-8 text"),)
+        claims = {**self._admission.claims, "message_delivered_at": round(self.clock.utc_s(now), 6)}
+        commands: list[Command] = []
+        for channel in self._admission.channels:
+            event = {"event": "WebsocketMessage", "channel": channel, "payload": message, "claims": claims}
+            commands.append(Publish(channel, json.dumps(event, separators=(",", ":"), ensure_ascii=False)))
+        return commands
+
+    def tick(self, now: float) -> Commands:
+        if now < self._admission.expires_at:
+            return NOTHING
+        self.wake_at = NEVER
+        return (Close(CloseCode.TOKEN_EXPIRED, "JWT expired"),)

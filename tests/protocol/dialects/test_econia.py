@@ -1,0 +1,139 @@
+"""Econia's dialect: what a path and a token open, and what their bearer may do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from protocol.dialects.base import NEVER, Clock, Close, Identity, Publish, Slow, Subscribe
+from protocol.dialects.econia import Admission, Credentials, EconiaDialect, admit, credentials_of
+from protocol.websocket import CloseCode
+
+BOTH_FORMS = "/{channel?}/{jwt}"
+CLOCK = Clock(utc_offset_s=1_700_000_000.0)
+
+
+def admitted(claims: dict[str, object], requested: str | None = None) -> Admission | str:
+    return admit(Identity("", claims=claims), requested, "mode", ("channels", "channel"))
+
+
+def dialect(mode: str, *channels: str, expires_at: float = NEVER) -> EconiaDialect:
+    admission = Admission(channels, mode, {"mode": mode, "user": 7}, expires_at)
+    return EconiaDialect(CLOCK, admission, ping_interval_s=30.0)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("/abc.def.ghi", Credentials("abc.def.ghi")),
+        ("/fill_event/abc.def.ghi", Credentials("abc.def.ghi", "fill_event")),
+        ("/fill%20event/abc", Credentials("abc", "fill event")),
+        ("/abc?x=1", Credentials("abc")),
+        ("/", Credentials("")),
+        ("/fill_event/", Credentials("", "fill_event")),
+        ("/a/b/c", None),
+    ],
+)
+def test_a_path_is_a_token_or_a_channel_and_a_token(target: str, expected: Credentials | None):
+    assert credentials_of(BOTH_FORMS, target) == expected
+
+
+def test_literal_segments_of_the_template_must_be_there():
+    assert credentials_of("/ws/{channel?}/{jwt}", "/ws/abc") == Credentials("abc")
+    assert credentials_of("/ws/{channel?}/{jwt}", "/ws/fill_event/abc") == Credentials("abc", "fill_event")
+    assert credentials_of("/ws/{channel?}/{jwt}", "/other/abc") is None
+
+
+def test_a_template_without_a_channel_takes_the_token_alone():
+    assert credentials_of("/{jwt}", "/abc") == Credentials("abc")
+    assert credentials_of("/{jwt}", "/fill_event/abc") is None
+
+
+def test_a_token_never_shows_in_a_repr():
+    assert "secret" not in repr(credentials_of(BOTH_FORMS, "/fill_event/secret"))
+
+
+@pytest.mark.parametrize(
+    ("claims", "requested", "channels"),
+    [
+        ({"mode": "r", "channels": ["fill_event"]}, None, ("fill_event",)),
+        ({"mode": "r", "channels": ["a", "b"]}, None, ("a", "b")),
+        ({"mode": "r", "channels": ["a", "b"], "channel": "c"}, None, ("c", "a", "b")),
+        ({"mode": "r", "channels": ["a", "c"], "channel": "c"}, None, ("c", "a")),
+        ({"mode": "r", "channels": ["a", "b"]}, "b", ("b",)),
+        ({"mode": "r"}, "anything", ("anything",)),
+        ({"mode": "r", "channels": [1, 2]}, "anything", ("anything",)),
+    ],
+)
+def test_a_token_opens_its_channels_or_the_one_asked_for(
+    claims: dict[str, object], requested: str | None, channels: tuple[str, ...]
+):
+    admission = admitted(claims, requested)
+    assert isinstance(admission, Admission)
+    assert admission.channels == channels
+
+
+@pytest.mark.parametrize(
+    ("claims", "requested", "reason"),
+    [
+        ({}, None, "Missing mode"),
+        ({"mode": 1, "channels": ["a"]}, None, "Missing mode"),
+        ({"mode": "x", "channels": ["a"]}, None, "Unknown mode: it must be r, w or rw"),
+        ({"mode": "r"}, None, "No allowed channels"),
+        ({"mode": "r", "channels": []}, None, "No allowed channels"),
+        ({"mode": "r", "channels": ["a"]}, "b", "No allowed channels"),
+        ({"mode": "r"}, "", "No allowed channels"),
+    ],
+)
+def test_a_token_that_opens_nothing_is_refused_in_their_words(
+    claims: dict[str, object], requested: str | None, reason: str
+):
+    assert admitted(claims, requested) == reason
+
+
+def test_a_reader_is_subscribed_to_its_channels_when_the_connection_opens():
+    assert dialect("r", "a", "b").open(0.0) == [Subscribe("a", Slow.CLOSE), Subscribe("b", Slow.CLOSE)]
+
+
+def test_a_writer_receives_nothing():
+    assert list(dialect("w", "a").open(0.0)) == []
+
+
+def test_what_a_reader_sends_is_ignored():
+    assert list(dialect("r", "a").receive("hello", 0.0)) == []
+
+
+@pytest.mark.parametrize("message", ['he said "😀"', 'he said "😀"'.encode()])
+def test_what_a_writer_sends_goes_to_all_its_channels_with_its_claims(message: str | bytes):
+    commands = dialect("rw", "a", "b").receive(message, 12.5)
+    assert [command.channel for command in commands if isinstance(command, Publish)] == ["a", "b"]
+    assert isinstance(commands[0], Publish)
+    assert commands[0].text == (
+        '{"event":"WebsocketMessage","channel":"a","payload":"he said \\"😀\\"",'
+        '"claims":{"mode":"rw","user":7,"message_delivered_at":1700000012.5}}'
+    )
+    assert json.loads(commands[0].text)["payload"] == 'he said "😀"'
+
+
+def test_bytes_that_are_no_text_close_as_invalid_data():
+    [command] = dialect("rw", "a").receive(b"\xff", 0.0)
+    assert isinstance(command, Close)
+    assert command.code == CloseCode.INVALID_DATA
+
+
+def test_the_connection_is_closed_when_the_token_expires_and_not_before():
+    peer = dialect("r", "a", expires_at=100.0)
+    assert peer.wake_at == 100.0
+    assert list(peer.tick(99.9)) == []
+    assert list(peer.tick(100.0)) == [Close(3001, "JWT expired")]
+    assert list(peer.tick(101.0)) == [Close(3001, "JWT expired")]
+    assert peer.wake_at == NEVER
+
+
+@pytest.mark.parametrize(
+    ("now", "text"),
+    [(0.0, "2023-11-14T22:13:20Z"), (0.5, "2023-11-14T22:13:20.500Z"), (0.9999, "2023-11-14T22:13:21Z")],
+)
+def test_timestamps_are_utc_with_z(now: float, text: str):
+    assert CLOCK.iso(now) == text
