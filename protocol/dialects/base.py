@@ -1,8 +1,8 @@
 """What the JSON protocols over WebSocket have in common: one peer's dialect as a machine without I/O.
 
 A `Dialect` is told what happened (`open`, `receive`, `login_ended`, `tick`) and answers with commands for
-the link to carry out, in order.  It names channels as its protocol does; which topic a channel is, the gateway
-knows.  Times are monotonic seconds; `Clock` turns them into the UTC that goes on the wire.
+the link to carry out, in order.  It names channels as its protocol does; which topic a channel is, the
+gateway knows.  Times are monotonic seconds; `Clock` turns them into the UTC that goes on the wire.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Econia's WebSocket feed, as postgres-websockets 0.11 serves it: the token in the path decides everything.
 
 Notifications are relayed as the unchanged text.  What a writer sends reaches all readers of its channels,
-wrapped with its claims.  Sources: econia `doc/doc-site/docs/off-chain/dss/websocket.md`; postgres-websockets' README.
+wrapped with its claims.  Sources: econia `doc/doc-site/docs/off-chain/dss/websocket.md`, and the README of
+postgres-websockets.
 """
 
 from __future__ import annotations
