@@ -1,5 +1,7 @@
 """The fourteen control packets of MQTT 3.1.1 as values, and the small numbers they are made of.
 
+A packet may be logged: its `repr` leaves out payloads and passwords.
+
 Text stays `bytes` (validated UTF-8) wherever it is only compared and forwarded: topic names, topic
 filters, client ids.  MQTT 3.1.1 §2.2, §3.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 class PacketType(IntEnum):
@@ -51,7 +53,7 @@ SUBSCRIBE_FAILURE: Final = 0x80
 @frozen
 class Will:
     topic: bytes
-    payload: bytes
+    payload: bytes = field(repr=False)
     qos: int
     retain: bool
 
@@ -66,7 +68,7 @@ class Connect:
     protocol_level: int = 4
     will: Will | None = None
     user_name: bytes | None = None
-    password: bytes | None = None
+    password: bytes | None = field(default=None, repr=False)
     bridge: bool = False
 
 
@@ -81,7 +83,7 @@ class Publish:
     """PUBLISH.  `packet_id` is 0 at QoS 0, which carries none."""
 
     topic: bytes
-    payload: bytes
+    payload: bytes = field(repr=False)
     qos: int = 0
     retain: bool = False
     dup: bool = False
