@@ -1,7 +1,7 @@
 """What a configuration says about Postgres and about the WebSocket dialects, as values.
 
-The mapping language: a *source* is where rows come from, a *kind* names what a row is, a *route* turns rows of
-one kind into publications, *recover* says how to re-read a kind by key after a gap.
+The mapping language: a *source* is where rows come from, a *kind* names what a row is, a *route* turns rows
+of one kind into publications, *recover* says how to re-read a kind by key after a gap.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Route:
     kind: str | None = None
     target: str = "mqtt"
     body: str = "row"
-    """`row`: the row's JSON text; `raw`: the notification's whole text; `envelope`: {"channel", "payload"}."""
+    """`row`: the row's JSON text; `raw`: the notification's text; `envelope`: {"channel", "payload"}."""
     qos: int = 1
     retain: bool = False
     once_per: tuple[str, ...] = ()
@@ -80,6 +80,29 @@ class JwtConfig:
     algorithms: tuple[str, ...] = ("HS256",)
     mode_claim: str = "mode"
     channels_claims: tuple[str, ...] = ("channels", "channel")
+    account_claim: str = "account_id"
+    """Whose token it is: text or an integer."""
+    roles_claim: str = "roles"
+    """What its bearer may do beyond that: text separated by spaces, or a list."""
+
+
+@frozen
+class HttpHookConfig:
+    """An HTTP endpoint that knows tokens: `POST {"token": …}` is answered by `{"uid": …}`."""
+
+    url: str
+    timeout_s: float = 5.0
+    """For one login with all its attempts."""
+    attempts: int = 3
+
+
+@frozen
+class DialectLimits:
+    """What one connection may ask for.  CantonDEX's document states the first; the others are ours."""
+
+    messages_per_s_max: int = 100
+    message_bytes_max: int = 64 * 1024
+    subscriptions_max: int = 1000
 
 
 @frozen
@@ -90,7 +113,49 @@ class EconiaDialect:
 
 
 @frozen
+class ExchangeDialect:
+    """CONNMIX exchange.  `hook` or `jwt` says whose a token is; without both nobody can log in."""
+
+    hook: HttpHookConfig | None = None
+    jwt: JwtConfig | None = None
+    path: str = "/exchange-stream"
+    public: tuple[str, ...] = ("depth", "trades", "markprice", "ticker", "kline")
+    private: tuple[str, ...] = ("balance", "order", "position", "account")
+    publish_prefix: str = "ex:"
+    """What stands before a channel's name in `POST /v1/mesh/publish`."""
+    ping_interval_s: float = 30.0
+    limits: DialectLimits = field(factory=DialectLimits)
+
+
+@frozen
+class CantonDialect:
+    """CantonDEX.  The intervals and the number of connections are its document's."""
+
+    jwt: JwtConfig
+    path: str = "/v1/ws"
+    heartbeat_interval_s: float = 15.0
+    heartbeat_timeout_s: float = 30.0
+    idle_timeout_s: float = 300.0
+    login_timeout_s: float = 10.0
+    connections_per_account_max: int = 10
+    compliance_roles: tuple[str, ...] = ("compliance_officer",)
+    """Who may read `compliance_events`."""
+    any_account_roles: tuple[str, ...] = ("admin",)
+    """Who may read the channels of every account."""
+    limits: DialectLimits = field(factory=DialectLimits)
+
+
+@frozen
 class Gateway:
     """The WebSocket dialects that are switched on; None where a listener may not name it."""
 
     econia: EconiaDialect | None = None
+    exchange: ExchangeDialect | None = None
+    canton: CantonDialect | None = None
+    outbox_bytes_max: int = 1024 * 1024
+    """Bytes owed to one client of a dialect; above it the channel's policy for slow receivers acts."""
+    message_bytes_max: int = 1024 * 1024
+    """The largest message that an MQTT or an Econia client may send in one piece."""
+    handshake_timeout_s: float = 10.0
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks whose X-Forwarded-For is believed."""

@@ -141,6 +141,15 @@ class Logging:
 
 
 @frozen
+class AdminHttp:
+    """Where this process answers plain HTTP: publishing for a start.  Without a token only loopback may."""
+
+    port: int
+    host: str = "127.0.0.1"
+    token: str = field(default="", repr=False)
+
+
+@frozen
 class Config:
     """Everything one Rowcast process is told."""
 
@@ -156,5 +165,6 @@ class Config:
     user: str | None = None
     feeds: tuple[FeedConfig, ...] = ()
     gateway: Gateway = field(factory=Gateway)
+    admin: AdminHttp | None = None
     source: Path | None = None
     """The file this was read from, so that SIGHUP can read it again."""

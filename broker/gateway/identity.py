@@ -1,0 +1,210 @@
+"""Who presents a token: verified here (JWT), or asked of somebody else's HTTP endpoint (the hook).
+
+Fails closed: whatever is malformed, late or unexpected is a `Refusal`, never an identity and never an
+exception.  Tokens are never logged.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import jwt
+import trio
+
+from broker.config.feeds import HttpHookConfig, JwtConfig
+from protocol.dialects.base import NEVER, Clock, Identity, Refusal
+
+if TYPE_CHECKING:
+    import httpx
+
+log = logging.getLogger("broker.gateway")
+
+TOKEN_BYTES_MAX: Final = 8192
+"""A longer token is refused unread; nginx and Apache take no longer header line either."""
+
+HOOK_RESPONSE_BYTES_MAX: Final = 64 * 1024
+
+HOOK_CONCURRENT_MAX: Final = 64
+"""Questions in flight to the hook; further logins wait, within their time limit."""
+
+_SIGNATURE_ONLY: Final = {
+    "verify_signature": True,
+    "verify_exp": False,
+    "verify_nbf": False,
+    "verify_iat": False,
+    "verify_aud": False,
+    "verify_iss": False,
+    "verify_sub": False,
+    "verify_jti": False,
+}
+"""`exp` and `nbf` are checked here, against the connection's own clock."""
+
+
+class Identifier(Protocol):
+    """Answers who a token belongs to."""
+
+    async def identify(self, token: str, clock: Clock, now: float) -> Identity | Refusal: ...
+
+
+class JwtVerifier:
+    """Verifies tokens with a shared secret or a public key; needs no I/O."""
+
+    def __init__(self, config: JwtConfig) -> None:
+        self._config = config
+
+    async def identify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
+        return self.verify(token, clock, now)
+
+    def verify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
+        """Check signature, `exp` and `nbf`.
+
+        Args:
+            token: as presented; any text.
+            clock, now: what time it is; `expires_at` of the answer is on the same monotonic scale as `now`.
+
+        Returns:
+            The identity; its account is "" if the token doesn't name one as text or as an integer.
+        """
+        if len(token) > TOKEN_BYTES_MAX:
+            return Refusal.INVALID
+        try:
+            claims = jwt.decode(
+                token,
+                self._config.secret,
+                algorithms=list(self._config.algorithms),
+                options=_SIGNATURE_ONLY,  # type: ignore[arg-type]
+            )
+        except (jwt.PyJWTError, ValueError, TypeError):
+            # PyJWT lets some malformed headers out as ValueError or TypeError.
+            return Refusal.INVALID
+        utc_s = clock.utc_s(now)
+        expires = _instant(claims, "exp")
+        not_before = _instant(claims, "nbf")
+        if expires is None or not_before is None:
+            return Refusal.INVALID
+        if expires <= utc_s:
+            return Refusal.EXPIRED
+        if not_before != NEVER and not_before > utc_s:
+            return Refusal.NOT_YET_VALID
+        return Identity(
+            account=account_text(claims.get(self._config.account_claim)) or "",
+            roles=_roles(claims.get(self._config.roles_claim)),
+            expires_at=expires - clock.utc_offset_s if expires != NEVER else NEVER,
+            claims=claims,
+        )
+
+
+def account_text(value: object) -> str | None:
+    """An account's id, which may be given as text or as an integer; None if it is neither, or empty."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value else None
+
+
+def _instant(claims: Mapping[str, Any], name: str) -> float | None:
+    """A NumericDate (RFC 7519 §2), NEVER if it is absent, None if it is no finite number."""
+    value = claims.get(name)
+    if value is None:
+        return NEVER
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _roles(value: object) -> frozenset[str]:
+    """One role as text, several separated by spaces, or a list."""
+    if isinstance(value, str):
+        return frozenset(value.split())
+    if isinstance(value, list):
+        return frozenset(item for item in value if isinstance(item, str))
+    return frozenset()
+
+
+class HttpHook:
+    """Asks an HTTP endpoint: `POST {"token": …}`, answered by 200 and `{"uid": …}`.
+
+    A 5xx, a failed connection and a silent server are asked again until the attempts or the time are used up.
+    Any other answer is a refusal at once.
+    """
+
+    def __init__(self, config: HttpHookConfig, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._config = config
+        self._transport = transport
+        self._client: httpx.AsyncClient | None = None
+        self._slots = trio.CapacityLimiter(HOOK_CONCURRENT_MAX)
+
+    async def identify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
+        if len(token) > TOKEN_BYTES_MAX:
+            return Refusal.INVALID
+        with trio.move_on_after(self._config.timeout_s):
+            async with self._slots:
+                return await self._ask_until_answered(token)
+        log.warning("login hook %s did not answer within %g s", self._config.url, self._config.timeout_s)
+        return Refusal.UNAVAILABLE
+
+    async def aclose(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _ask_until_answered(self, token: str) -> Identity | Refusal:
+        import httpx
+
+        problem = ""
+        for attempt in range(self._config.attempts):
+            if attempt:
+                await trio.sleep(min(0.1 * 2**attempt, 1.0))
+            try:
+                answer = await self._ask(token)
+            except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+                # The class alone: a message of httpx may quote what was sent.
+                problem = type(error).__name__
+                continue
+            if isinstance(answer, int):
+                problem = f"status {answer}"
+                continue
+            return answer
+        log.warning("login hook %s failed %d times: %s", self._config.url, self._config.attempts, problem)
+        return Refusal.UNAVAILABLE
+
+    async def _ask(self, token: str) -> Identity | Refusal | int:
+        """One request.  An integer is a status that is worth another attempt."""
+        if self._client is None:
+            self._client = self._open_client()
+        async with self._client.stream("POST", self._config.url, json={"token": token}) as response:
+            if response.status_code >= 500:
+                return response.status_code
+            if response.status_code != 200:
+                return Refusal.INVALID
+            body = b""
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > HOOK_RESPONSE_BYTES_MAX:
+                    return Refusal.INVALID
+        return identity_in(body)
+
+    def _open_client(self) -> httpx.AsyncClient:
+        import httpx
+
+        return httpx.AsyncClient(
+            timeout=self._config.timeout_s,
+            transport=self._transport,
+            follow_redirects=False,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=HOOK_CONCURRENT_MAX),
+        )
+
+
+def identity_in(body: bytes) -> Identity | Refusal:
+    """What a hook's answer says: `{"uid": 1001}`, the uid an integer or text."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return Refusal.INVALID
+    if not isinstance(answer, dict):
+        return Refusal.INVALID
+    account = account_text(answer.get("uid"))
+    return Refusal.INVALID if account is None else Identity(account)

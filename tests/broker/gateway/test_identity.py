@@ -1,0 +1,189 @@
+"""Tokens: what is believed, and that everything else is refused without an exception."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import httpx
+import jwt
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from broker.config.feeds import HttpHookConfig, JwtConfig
+from broker.gateway.identity import TOKEN_BYTES_MAX, HttpHook, JwtVerifier
+from protocol.dialects.base import NEVER, Clock, Identity, Refusal
+
+SECRET = "econia_0000000000000000000000000"
+UTC_S = 1_700_000_000.0
+NOW = 50.0
+CLOCK = Clock(utc_offset_s=UTC_S - NOW)
+
+
+def verify(token: str, **config: object) -> Identity | Refusal:
+    return JwtVerifier(JwtConfig(SECRET, **config)).verify(token, CLOCK, NOW)  # type: ignore[arg-type]
+
+
+def signed(claims: dict[str, object], secret: str = SECRET, algorithm: str = "HS256") -> str:
+    return jwt.encode(claims, secret, algorithm=algorithm)
+
+
+def test_a_signed_token_gives_its_claims_account_and_roles():
+    identity = verify(signed({"account_id": "acc_1", "roles": ["trader"], "mode": "r"}))
+    assert isinstance(identity, Identity)
+    assert (identity.account, identity.roles) == ("acc_1", {"trader"})
+    assert identity.claims["mode"] == "r"
+    assert identity.expires_at == NEVER
+
+
+def test_claims_may_have_other_names_and_an_account_may_be_an_integer():
+    identity = verify(signed({"uid": 1001, "scope": "a b"}), account_claim="uid", roles_claim="scope")
+    assert isinstance(identity, Identity)
+    assert (identity.account, identity.roles) == ("1001", {"a", "b"})
+
+
+def test_expiry_is_told_in_monotonic_seconds():
+    identity = verify(signed({"exp": UTC_S + 30}))
+    assert isinstance(identity, Identity)
+    assert identity.expires_at == NOW + 30
+
+
+@pytest.mark.parametrize(
+    ("claims", "refusal"),
+    [
+        ({"exp": UTC_S}, Refusal.EXPIRED),
+        ({"exp": UTC_S - 1}, Refusal.EXPIRED),
+        ({"nbf": UTC_S + 1}, Refusal.NOT_YET_VALID),
+        ({"exp": "tomorrow"}, Refusal.INVALID),
+        ({"exp": True}, Refusal.INVALID),
+        ({"nbf": [1]}, Refusal.INVALID),
+    ],
+)
+def test_time_claims_are_checked(claims: dict[str, object], refusal: Refusal):
+    payload = json.dumps(claims).encode()
+    token = jwt.api_jws.PyJWS().encode(payload, SECRET, algorithm="HS256")
+    assert verify(token) is refusal
+
+
+def test_an_audience_that_nobody_configured_does_not_matter():
+    assert isinstance(verify(signed({"aud": "somebody", "iat": UTC_S + 5, "sub": "x"})), Identity)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "a.b.c",
+        "....",
+        "é.é.é",
+        "\ud800",
+        signed({"mode": "r"}, secret="another_secret_of_32_characters__"),
+        signed({"mode": "r"}, algorithm="HS512"),
+        jwt.encode({"mode": "r"}, None, algorithm="none"),
+        signed({"mode": "r"})[:-2],
+        "x" * (TOKEN_BYTES_MAX + 1),
+    ],
+)
+def test_a_token_that_is_not_ours_is_invalid(token: str):
+    assert verify(token) is Refusal.INVALID
+
+
+@given(st.text() | st.builds(".".join, st.lists(st.text(alphabet="abcAB01-_=", max_size=40), max_size=4)))
+def test_no_text_raises_or_is_believed(token: str):
+    assert verify(token) is Refusal.INVALID
+
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def hook(answer: Answer, timeout_s: float = 5.0, attempts: int = 3) -> HttpHook:
+    config = HttpHookConfig("http://127.0.0.1:8000/websocket_auth", timeout_s, attempts)
+    return HttpHook(config, transport=httpx.MockTransport(answer))
+
+
+async def asked(hook: HttpHook, token: str = "***") -> Identity | Refusal:
+    try:
+        return await hook.identify(token, CLOCK, NOW)
+    finally:
+        await hook.aclose()
+
+
+async def test_the_hook_is_posted_the_token_and_answers_with_a_uid():
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={"uid": 1001})
+
+    assert await asked(hook(answer)) == Identity("1001")
+    [request] = seen
+    assert request.method == "POST"
+    assert json.loads(request.content) == {"token": "***"}
+    assert request.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        httpx.Response(401),
+        httpx.Response(302, headers={"location": "http://127.0.0.1:1/"}),
+        httpx.Response(200, text="no json"),
+        httpx.Response(200, json=[1001]),
+        httpx.Response(200, json={}),
+        httpx.Response(200, json={"uid": None}),
+        httpx.Response(200, json={"uid": True}),
+        httpx.Response(200, json={"uid": 1.5}),
+        httpx.Response(200, json={"uid": ""}),
+        httpx.Response(200, text="[" * 10_000),
+        httpx.Response(200, text='{"uid":1,"x":"' + "y" * 70_000 + '"}'),
+    ],
+    ids=lambda response: f"{response.status_code} {response.text[:20]}",
+)
+async def test_any_other_answer_of_the_hook_refuses(response: httpx.Response):
+    assert await asked(hook(lambda request: response)) is Refusal.INVALID
+
+
+async def test_a_server_error_and_a_failed_connection_are_tried_again(autojump_clock: MockClock):
+    attempts = 0
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            return httpx.Response(503)
+        if attempts == 2:
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200, json={"uid": "u-7"})
+
+    assert await asked(hook(answer)) == Identity("u-7")
+    assert attempts == 3
+
+
+async def test_a_hook_that_keeps_failing_is_unavailable(autojump_clock: MockClock):
+    assert await asked(hook(lambda request: httpx.Response(500))) is Refusal.UNAVAILABLE
+
+
+async def test_a_hook_that_hangs_is_unavailable_when_the_time_is_up(autojump_clock: MockClock):
+    class Silent(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await trio.sleep_forever()
+            raise AssertionError
+
+    silent = HttpHook(HttpHookConfig("http://127.0.0.1:8000/", timeout_s=2.0), transport=Silent())
+    start = trio.current_time()
+    assert await asked(silent) is Refusal.UNAVAILABLE
+    assert trio.current_time() - start == pytest.approx(2.0)
+
+
+async def test_a_failing_hook_never_logs_the_token(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+):
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError(f"could not send {request.content!r}")
+
+    assert await asked(hook(answer), token="very-secret") is Refusal.UNAVAILABLE
+    assert "very-secret" not in caplog.text
+    assert "ConnectError" in caplog.text
