@@ -1,0 +1,220 @@
+"""What the verbs of clients do."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import trio
+
+from player import packets
+from player.client import SILENT_S, Client
+from player.scenario import ScenarioError, Step
+
+if TYPE_CHECKING:
+    from player.play import Play
+
+AWAIT_S = 5.0
+
+
+def payload_of(text: str) -> bytes:
+    """`hex:00ff`, `zeros:1000`, or the text itself; an underscore-free `\\u` escape gives the character."""
+    if text.startswith("hex:"):
+        return bytes.fromhex(text[4:])
+    if text.startswith("zeros:"):
+        return b"0" * int(text[6:])
+    return text.encode("utf-8")
+
+
+def hex_of(words: list[str]) -> bytes:
+    """Hex digits, `str:text` for a string with its length, `*N` to repeat the byte before N times."""
+    data = b""
+    for word in words:
+        if word.startswith("str:"):
+            data += packets.text(payload_of(word[4:]))
+        elif word.startswith("*"):
+            data += data[-1:] * (int(word[1:]) - 1)
+        else:
+            data += bytes.fromhex(word)
+    return data
+
+
+def connect_packet(name: str, options: Mapping[str, str]) -> bytes:
+    """CONNECT from the options of a `connect` step."""
+    will = None
+    if "will.topic" in options:
+        will = (
+            payload_of(options["will.topic"]),
+            payload_of(options.get("will.payload", "")),
+            int(options.get("will.qos", "0")),
+            options.get("will.retain") == "1",
+        )
+    return packets.connect(
+        client_id=payload_of(options.get("id", name.lower())),
+        name=payload_of(options.get("name", "MQTT")),
+        level=int(options.get("level", "4"), 0),
+        clean=options.get("clean", "1") == "1",
+        keep_alive_s=int(options.get("keep", "60")),
+        will=will,
+        user=payload_of(options["user"]) if "user" in options else None,
+        password=payload_of(options["password"]) if "password" in options else None,
+        flags=int(options["flags"], 0) if "flags" in options else None,
+        extra=bytes.fromhex(options.get("extra", "")),
+    )
+
+
+async def client_step(play: Play, client: Client, step: Step) -> None:
+    """Play one step of a client."""
+    verb, words = step.verb, [play.fill(word) for word in step.arguments]
+    options = {name: play.fill(value) for name, value in step.options.items()}
+    if "manual" in words:
+        words.remove("manual")
+        options["manual"] = "1"
+    if verb in ("open", "connect"):
+        await _connect(play, client, verb, options)
+    elif verb in ("case", "first"):
+        await _case(play, client, verb, words)
+    elif verb in ("subscribe", "unsubscribe", "publish", "puback", "pubrec", "pubrel", "pubcomp", "flood"):
+        await client.send(_packet(client, verb, words, options))
+    elif verb == "raw":
+        await _raw(client, hex_of(words), step.fenced)
+    elif verb == "ping":
+        await client.ping(noted=True)
+    elif verb == "disconnect":
+        await client.send(packets.DISCONNECT)
+        client.connected = False
+        await client.until(lambda: client.closed, SILENT_S)
+    elif verb == "drop":
+        await client.drop()
+    elif verb in ("manual", "auto"):
+        client.automatic = verb == "auto"
+    elif verb in ("pause", "resume"):
+        client.reading = trio.Event()
+        if verb == "resume":
+            client.reading.set()
+    elif verb == "await":
+        await _await(client, words, options)
+    elif verb in ("names", "value"):
+        await _observe(client, verb, words, options)
+    else:
+        raise ScenarioError(f"{play.scenario.path.name}:{step.line}: unknown step {step.source!r}")
+
+
+async def _connect(play: Play, client: Client, verb: str, options: dict[str, str]) -> None:
+    if client.closed or options.get("again") != "1":
+        if not client.closed:
+            await client.drop()
+        if not await client.open(play.nursery, play.port(options.get("port", "port")), options):
+            return
+    if verb == "open":
+        return
+    before = client.packets
+    await client.send(connect_packet(client.name, options))
+    await client.until(lambda: client.closed or client.packets > before, SILENT_S)
+    if client.packets == before and not client.closed:
+        client.note("silent")
+    elif not client.connected:
+        await client.until(lambda: client.closed, SILENT_S)
+
+
+async def _raw(client: Client, data: bytes, fenced: bool) -> None:
+    connected, before = client.connected, client.activity
+    await client.send(data)
+    if connected or not fenced:
+        return
+    await client.until(lambda: client.closed or client.activity > before, SILENT_S)
+    if client.activity == before:
+        client.note("silent")
+    elif not client.connected:
+        await client.until(lambda: client.closed, SILENT_S)
+
+
+async def _case(play: Play, client: Client, verb: str, words: list[str]) -> None:
+    """A connection for one packet: `first` sends it at once, `case` after a CONNECT.  `# …` is a remark."""
+    words = words[: words.index("#")] if "#" in words else words
+    await client.drop()
+    if not await client.open(play.nursery, play.port(), {}):
+        return
+    if verb == "case":
+        await client.send(packets.connect(client_id=client.name.lower().encode()))
+        await client.until(lambda: client.connected, SILENT_S)
+        client.lines.clear()
+    await _raw(client, hex_of(words), True)
+    if client.connected:
+        await client.fence()
+    if not client.closed and not client.mute and client.lines[-1:] != ["silent"]:
+        client.note("open")
+    await client.drop()
+    client.mute = False
+
+
+def _packet(client: Client, verb: str, words: list[str], options: Mapping[str, str]) -> bytes:
+    if verb in ("puback", "pubrec", "pubrel", "pubcomp"):
+        kind = {"puback": 4, "pubrec": 5, "pubrel": 6, "pubcomp": 7}[verb]
+        return packets.short(kind, int(words[0]))
+    if verb == "flood":
+        return b"".join(_publish(client, [words[0], f"{n}"], options) for n in range(int(words[1])))
+    if verb == "publish":
+        return _publish(client, words, options)
+    packet_id = _id(client, options)
+    if verb == "unsubscribe":
+        return packets.unsubscribe(packet_id, [payload_of(word) for word in words])
+    pairs = [(payload_of(words[at]), int(words[at + 1])) for at in range(0, len(words), 2)]
+    return packets.subscribe(packet_id, pairs)
+
+
+def _publish(client: Client, words: list[str], options: Mapping[str, str]) -> bytes:
+    qos = int(options.get("qos", "0"))
+    return packets.publish(
+        payload_of(words[0]),
+        payload_of(words[1]) if len(words) > 1 else b"",
+        qos,
+        options.get("retain") == "1",
+        options.get("dup") == "1",
+        _id(client, options) if qos else 0,
+    )
+
+
+def _id(client: Client, options: Mapping[str, str]) -> int:
+    if "id" in options:
+        return int(options["id"])
+    client.next_id += 1
+    return client.next_id - 1
+
+
+async def _await(client: Client, words: list[str], options: Mapping[str, str]) -> None:
+    """`await close`, or `await N`: so many lines since the last step."""
+    within_s, began = float(options.get("within", AWAIT_S)), time.monotonic()
+    if words[0] == "close":
+        done = await client.until(lambda: client.closed, within_s)
+    else:
+        done = await client.until(lambda: len(client.lines) >= int(words[0]), within_s)
+    if not done:
+        client.note(f"waited {within_s:g} s in vain")
+    elif "least" in options and time.monotonic() - began < float(options["least"]):
+        client.note("too early")
+
+
+async def _observe(client: Client, verb: str, words: list[str], options: Mapping[str, str]) -> None:
+    """`names FILTER` lists the topics of what arrives; `value TOPIC want=V` waits for a value."""
+    within_s = float(options.get("within", AWAIT_S))
+    if client.collected is None:
+        client.collected = {}
+    collected = client.collected
+    if verb == "names":
+        await client.send(packets.subscribe(_id(client, {}), [(payload_of(words[0]), 0)]))
+        await client.until(lambda: False, within_s)
+        lines = sorted(collected)
+        client.lines.clear()
+    else:
+        if words[0] not in collected:
+            await client.send(packets.subscribe(_id(client, {}), [(payload_of(words[0]), 0)]))
+        want = options.get("want", "")
+        await client.until(lambda: re.fullmatch(want, collected.get(words[0], "")) is not None, within_s)
+        value = collected.get(words[0], "nothing")
+        lines = [f"{words[0]} = {options.get('as', value) if re.fullmatch(want, value) else value}"]
+        client.lines.clear()
+    for line in lines:
+        client.note(line)
