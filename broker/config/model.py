@@ -83,6 +83,10 @@ class Listener:
     enable_proxy_protocol: int = 0
     """0 none, 1 or 2: a PROXY header of that version must come first."""
     proxy_protocol_v2_require_tls: bool = False
+    proxy_v2_require_certificate: bool = False
+    """`require_certificate` where the proxy ends TLS: its header must say that a certificate was verified."""
+    proxy_v2_use_identity_as_username: bool = False
+    """`use_identity_as_username` there: the common name in the header is the user name."""
     websockets_origins: tuple[str, ...] = ()
     websockets_headers_size_bytes: int = 4096
     local_only: bool = False
@@ -133,10 +137,12 @@ class Persistence:
 @frozen
 class Logging:
     log_dest: tuple[str, ...] = ("stderr",)
-    """Each `stdout`, `stderr`, `topic`, `none`, or `file PATH`."""
+    """Each `stdout`, `stderr`, `syslog`, `topic`, `none`, or `file PATH`."""
     log_type: tuple[str, ...] = ("error", "warning", "notice", "information")
     log_timestamp: bool = True
     log_timestamp_format: str = ""
+    log_facility: int | None = None
+    """0 to 7 for syslog's local0 to local7; None is daemon."""
     connection_messages: bool = True
 
 
@@ -168,3 +174,5 @@ class Config:
     admin: AdminHttp | None = None
     source: Path | None = None
     """The file this was read from, so that SIGHUP can read it again."""
+    warnings: tuple[str, ...] = field(default=(), eq=False)
+    """What to log as warnings once the log is open: options without effect, and the like."""
