@@ -1,0 +1,244 @@
+"""Column values as Postgres prints them, to the JSON that `row_to_json` would have made of them.  Pure.
+
+The rules are `json_categorize_type` and `datum_to_json` of PostgreSQL's json.c.  They assume a session with
+`DateStyle = ISO`, `TimeZone = UTC` and `client_encoding = UTF8`; then the text is equal byte for byte, except
+for user-defined types that have a cast to json (hstore), which are rendered as strings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from attrs import frozen
+
+Render: TypeAlias = Callable[[bytes], bytes]
+
+BOOL: Final = 16
+INT2VECTOR: Final = 22
+OIDVECTOR: Final = 30
+TEXT: Final = 25
+NUMBERS: Final = frozenset({20, 21, 23, 700, 701, 1700})
+"""int8, int2, int4, float4, float8, numeric.  oid and money are strings in JSON, as Postgres does."""
+JSON_TYPES: Final = frozenset({114, 3802})
+TIMESTAMP: Final = 1114
+TIMESTAMPTZ: Final = 1184
+
+DEPTH_MAX: Final = 100
+"""Domains over arrays over composites …: deeper than any schema, against a catalog that refers to itself."""
+
+_NEEDS_ESCAPE = re.compile(rb'[\x00-\x1f"\\]')
+_ESCAPES: Final = {
+    0x08: b"\\b",
+    0x0C: b"\\f",
+    0x0A: b"\\n",
+    0x0D: b"\\r",
+    0x09: b"\\t",
+    0x22: b'\\"',
+    0x5C: b"\\\\",
+}
+
+
+@frozen
+class TypeEntry:
+    """What the catalog says about one type, as far as its JSON depends on it.
+
+    `base_oid`: what a domain is over, else 0.  `element_oid` and `delimiter`: of an array, else 0.
+    `attributes`: name and type of each column of a composite type, None for any other.
+    """
+
+    base_oid: int = 0
+    element_oid: int = 0
+    delimiter: bytes = b","
+    attributes: tuple[tuple[str, int], ...] | None = None
+
+
+Catalog: TypeAlias = Mapping[int, TypeEntry]
+
+
+def escape(text: bytes) -> bytes:
+    """A JSON string, as `escape_json` writes it: UTF-8 stays as it is, control characters are escaped."""
+    if _NEEDS_ESCAPE.search(text) is None:
+        return b'"%b"' % text
+    return b'"%b"' % _NEEDS_ESCAPE.sub(_escape_character, text)
+
+
+def renderer(type_oid: int, catalog: Catalog, depth: int = 0) -> Render:
+    """How values of a type become JSON.  A type that the catalog does not know is rendered as a string."""
+    if depth > DEPTH_MAX:
+        return escape
+    entry = catalog.get(type_oid)
+    if entry is not None and entry.base_oid:
+        return renderer(entry.base_oid, catalog, depth + 1)
+    scalar = _SCALARS.get(type_oid)
+    if scalar is not None:
+        return scalar
+    if entry is None:
+        return escape
+    if entry.element_oid:
+        element = renderer(entry.element_oid, catalog, depth + 1)
+        if type_oid in (INT2VECTOR, OIDVECTOR):
+            return lambda value: b"[%b]" % b",".join(map(element, value.split()))
+        delimiter = entry.delimiter
+        return lambda value: _render_array(value, delimiter, element)
+    if entry.attributes is not None:
+        row = RowRenderer(
+            [(name, renderer(oid, catalog, depth + 1)) for name, oid in entry.attributes],
+        )
+        return lambda value: _render_record(value, row)
+    return escape
+
+
+class RowRenderer:
+    """Rows with these columns to JSON objects, in column order.
+
+    Invariant: one prefix per column, `"name":` with the comma that precedes it unless it comes first.
+    """
+
+    def __init__(self, columns: Sequence[tuple[str, Render]]) -> None:
+        self.names = [name for name, _ in columns]
+        self.renders = [render for _, render in columns]
+        keys = [escape(name.encode()) + b":" for name in self.names]
+        self._columns = [(b"," + key, render) for key, (_, render) in zip(keys, columns, strict=True)]
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def render(self, values: Sequence[bytes | None], absent: bytes) -> bytes:
+        """One row.
+
+        Args:
+            values: one per column, as the server printed it; None is `null`.
+            absent: this very value leaves its column out.
+        """
+        parts: list[bytes] = []
+        for (prefix, render), value in zip(self._columns, values, strict=True):
+            if value is None:
+                parts.append(prefix)
+                parts.append(b"null")
+            elif value != absent:
+                parts.append(prefix)
+                parts.append(render(value))
+        return b"{%b}" % b"".join(parts)[1:]
+
+
+def _escape_character(match: re.Match[bytes]) -> bytes:
+    code = match.group()[0]
+    return _ESCAPES.get(code) or b"\\u%04x" % code
+
+
+def _bool(value: bytes) -> bytes:
+    return b"true" if value == b"t" else b"false"
+
+
+def _number(value: bytes) -> bytes:
+    """Digits stay digits; `NaN`, `Infinity` and `-Infinity` are no JSON numbers and become strings."""
+    return value if value[-1] <= 0x39 else b'"%b"' % value
+
+
+def _timestamp(value: bytes) -> bytes:
+    """`2024-02-13 15:53:50.5` to `2024-02-13T15:53:50.5`; `infinity` holds no space and stays."""
+    return b'"%b"' % value.replace(b" ", b"T", 1)
+
+
+def _timestamptz(value: bytes) -> bytes:
+    """`2024-02-13 15:53:50.5+00` to `2024-02-13T15:53:50.5+00:00`; ` BC` and `infinity` stay."""
+    moment, plus, rest = value.partition(b"+")
+    if not plus:
+        return b'"%b"' % value
+    minutes = b"" if b":" in rest else b":00"
+    return b'"%b+%b%b%b"' % (moment.replace(b" ", b"T", 1), rest[:2], minutes, rest[2:])
+
+
+def _verbatim(value: bytes) -> bytes:
+    return value
+
+
+_SCALARS: Final[dict[int, Render]] = {
+    BOOL: _bool,
+    TEXT: escape,
+    TIMESTAMP: _timestamp,
+    TIMESTAMPTZ: _timestamptz,
+    **dict.fromkeys(NUMBERS, _number),
+    **dict.fromkeys(JSON_TYPES, _verbatim),
+}
+
+
+def _render_array(value: bytes, delimiter: bytes, element: Render) -> bytes:
+    """`{1,NULL,"a b"}` and `[0:1]={…}` to a JSON array, nested as deep as the dimensions are."""
+    start = value.index(b"{")
+    token = _array_token(delimiter)
+    parts: list[bytes] = []
+    for match in token.finditer(value, start):
+        kind = match.lastgroup
+        if kind == "open":
+            parts.append(b"[")
+        elif kind == "close":
+            parts.append(b"]")
+        elif kind == "delimiter":
+            parts.append(b",")
+        elif kind == "quoted":
+            parts.append(element(_unescape(match.group()[1:-1])))
+        elif match.group() == b"NULL":
+            parts.append(b"null")
+        else:
+            parts.append(element(match.group()))
+    return b"".join(parts)
+
+
+_TOKENS: dict[bytes, re.Pattern[bytes]] = {}
+
+
+def _array_token(delimiter: bytes) -> re.Pattern[bytes]:
+    token = _TOKENS.get(delimiter)
+    if token is None:
+        mark = re.escape(delimiter)
+        token = re.compile(
+            rb'(?P<open>\{)|(?P<close>\})|(?P<delimiter>%b)|(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<plain>[^{}"%b]+)'
+            % (mark, mark),
+            re.DOTALL,
+        )
+        _TOKENS[delimiter] = token
+    return token
+
+
+_BACKSLASH = re.compile(rb"\\(.)", re.DOTALL)
+
+
+def _unescape(text: bytes) -> bytes:
+    return _BACKSLASH.sub(rb"\1", text) if b"\\" in text else text
+
+
+_FIELD = re.compile(rb'("(?:[^"\\]|\\.|"")*"|[^,"]*)(?:,|\Z)', re.DOTALL)
+
+
+def _render_record(value: bytes, row: RowRenderer) -> bytes:
+    """What record_out wrote to a JSON object; to a string, if the type was altered and the columns differ."""
+    inner = value[1:-1]
+    fields: list[bytes | None] = []
+    position = 0
+    while True:
+        match = _FIELD.match(inner, position)
+        if match is None:
+            return escape(value)
+        text = match.group(1)
+        fields.append(_unquote_field(text) if text else None)
+        position = match.end()
+        if not match.group().endswith(b",") or position > len(inner):
+            break
+    if len(fields) != len(row):
+        return escape(value)
+    return row.render(fields, b"\0")
+
+
+_DOUBLED = re.compile(rb'\\(.)|"(")', re.DOTALL)
+
+
+def _unquote_field(text: bytes) -> bytes:
+    if text[:1] != b'"':
+        return text
+    inner = text[1:-1]
+    if b"\\" not in inner and b'"' not in inner:
+        return inner
+    return _DOUBLED.sub(lambda match: match.group(1) or match.group(2), inner)
