@@ -21,6 +21,9 @@ class Source:
     listen: tuple[str, ...]
     kind_path: tuple[str, ...] = ()
     row_path: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    """For the kinds `wal` and `outbox`: `schema.table` each, which is also the kind of its rows.  A table of a
+    `recover` need not be listed: its rows come under the kinds that are given there."""
 
 
 @frozen
@@ -45,18 +48,46 @@ class Route:
     """`drop`, or the text to use for a NULL."""
     on_unsafe: str = "drop"
     """`drop`, `percent` (percent-encode), or the text to use."""
-    fetch: str | None = None
+    operations: tuple[str, ...] = ("insert",)
+    """For `wal` and `outbox`: which of `insert`, `update`, `delete` the route wants."""
+    snapshot: str = ""
+    """For `wal` and `outbox`: what is published before the first live row.  `table` is the whole table, other
+    text a query whose rows look like the table's; "" is nothing."""
     where: str = ""
     """The place in the configuration, as `FILE:LINE`, for messages."""
 
 
 @frozen
-class Recovery:
-    """How rows of one kind are read again by key after a gap."""
+class Replication:
+    """What the kinds `wal` and `outbox` may be told."""
 
-    kind: str
+    slot: str = ""
+    """For `wal`; "" is `rowcast_NAME`, the feed's name."""
+    publication: str = ""
+    """For `wal`; "" is `rowcast_NAME`."""
+    allow_unbounded_wal: bool = False
+    """For `wal`: start although `max_slot_wal_keep_size` is -1, so that a slot may fill the disk."""
+    lag_alarm_bytes: int = 256 * 1024 * 1024
+    """For `wal`: WAL kept for the slot above which the log and `$SYS` raise an alarm."""
+    keep_s: float = 3600.0
+    """For `outbox`: how long rows that every consumer has read are kept."""
+    keep_unread_s: float = 7 * 86400.0
+    """For `outbox`: how long rows that a consumer has not read are kept; a gap is announced to it."""
+    poll_s: float = 5.0
+    """For `outbox`: how long a wake-up may be missed."""
+
+
+@frozen
+class Recovery:
+    """How the rows of one table are read again, in the order of `key`, after a gap.
+
+    `kinds` pairs a source with the kind under which the table's rows come from it: one table may feed several
+    sources.  Right only where rows become visible in the order of their keys, as with a single writer.
+    """
+
     table: str
     key: tuple[str, ...]
+    kinds: tuple[tuple[str, str], ...]
     where: str = ""
 
 
@@ -65,11 +96,16 @@ class FeedConfig:
     """One Postgres database and everything taken from it."""
 
     name: str
-    dsn: str
+    dsn: str = field(repr=False)
     kind: str = "listen"
     sources: tuple[Source, ...] = ()
     routes: tuple[Route, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
+    replication: Replication = field(factory=Replication)
+    check_interval_s: float = 5.0
+    """How long a connection may be silent before it is asked for a sign of life."""
+    check_timeout_s: float = 5.0
+    """How long the answer may take before the connection counts as dead."""
 
 
 @frozen
