@@ -1,0 +1,72 @@
+"""Topic templates: text with `{column}` and `{$kind}`; `{{` and `}}` stand for the braces themselves."""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+
+from protocol.mqtt.topics import SEPARATORS_MAX, is_valid_topic_name
+
+KIND = "$kind"
+"""The one name in a template that is not a column: what the row is."""
+
+_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
+
+
+@frozen
+class Template:
+    """A parsed template.  `pattern % values` is the text, `values` in the order of `names`."""
+
+    text: str
+    pattern: str
+    names: tuple[str, ...]
+    """Columns and `$kind`, as often and in the order in which they appear."""
+
+
+def parse_template(text: str) -> Template:
+    """Split a template into what is constant and what a row fills in.
+
+    Raises:
+        ValueError: an unpaired brace, an empty name, or a `$name` other than `$kind`, and what is right.
+    """
+    pattern: list[str] = []
+    names: list[str] = []
+    for token in _TOKEN.finditer(text):
+        name = token.group(1)
+        if name is not None:
+            names.append(_checked_name(name))
+            pattern.append("%s")
+        elif token.group() in ("{", "}"):
+            raise ValueError(
+                f"unpaired {token.group()!r}: a column is written {{column}}, a brace {{{{ or }}}}"
+            )
+        else:
+            literal = {"{{": "{", "}}": "}"}.get(token.group(), token.group())
+            pattern.append(literal.replace("%", "%%"))
+    return Template(text, "".join(pattern), tuple(names))
+
+
+def check_topic(template: Template) -> None:
+    """Whether every row that fits can make it a topic name that MQTT allows.
+
+    Raises:
+        ValueError: what is wrong with the constant part, and what would be right.
+    """
+    if not template.text:
+        raise ValueError("an empty topic: write at least one level")
+    if template.text.startswith("$"):
+        raise ValueError("topics that start with $ are the broker's own: start with another character")
+    sample = (template.pattern % (("x",) * len(template.names))).encode()
+    if sample.count(b"/") > SEPARATORS_MAX:
+        raise ValueError(f"more than {SEPARATORS_MAX} slashes: no client could subscribe to it")
+    if not is_valid_topic_name(sample):
+        raise ValueError("a topic to publish to holds no +, #, control character, and at most 65535 bytes")
+
+
+def _checked_name(name: str) -> str:
+    if not name:
+        raise ValueError("{} without a name: write the column's name in the braces")
+    if name.startswith("$") and name != KIND:
+        raise ValueError(f"{{{name}}} is not known: the only name with a $ is {{{KIND}}}")
+    return name

@@ -1,0 +1,179 @@
+"""Rows to publications: which topics, which body, and what happens to a row that does not fit.  Pure.
+
+Invariant: a body is bytes that Postgres sent, never printed anew; a topic is one that MQTT allows.  A row
+that fits nowhere is counted with its reason and harms nothing, not even the other routes of the same row.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from broker.config.feeds import FeedConfig, Route, Source
+from broker.config.templates import KIND
+from broker.feed.rowtext import Columns, NotARow, columns_of, envelope, locate, notification_text
+from broker.feed.status import FeedStatus
+from broker.feed.topics import DialectTopics, MqttTopics, Unfit, tuple_getter
+
+Outgoing = tuple[bytes, bytes, int, bool]
+"""Topic, body, QoS, retain: the arguments of `FeedSink.publish`."""
+
+REMEMBERED_MAX: Final = 100_000
+"""Keys kept per route for `once_per`, some 300 bytes each; beyond it the oldest go before their time."""
+
+
+class Row:
+    """One row on its way: what it is, its columns, and the texts of which bodies are made."""
+
+    __slots__ = ("columns", "kind", "raw", "source", "text")
+
+    def __init__(self, source: CompiledSource, kind: str, columns: Columns, text: bytes, raw: bytes) -> None:
+        self.source = source
+        self.kind = kind
+        self.columns = columns
+        self.text = text
+        """The row's JSON text."""
+        self.raw = raw
+        """The notification's whole text."""
+
+
+class Router:
+    """A feed's routes, compiled."""
+
+    def __init__(self, config: FeedConfig, status: FeedStatus) -> None:
+        self._status = status
+        self._sources = {
+            source.name: CompiledSource(source, [r for r in config.routes if r.source == source.name], status)
+            for source in config.sources
+        }
+        self._of_channel = {channel: s for s in self._sources.values() for channel in s.config.listen}
+
+    def notification(self, channel: str, text: bytes, now: float) -> Row | None:
+        """The row in a notification; None, and counted, if there is none.
+
+        Args:
+            channel: the Postgres channel's name.
+            text: as it was sent, in UTF-8.
+            now: monotonic seconds.
+        """
+        source = self._of_channel.get(channel)
+        if source is None:
+            self._status.drop("no_route", f"channel {channel}", now)
+            return None
+        try:
+            return source.row_in(channel, text)
+        except NotARow as error:
+            self._status.drop(error.reason, f"channel {channel}", now)
+            return None
+
+    def row(self, source: str, kind: str, text: bytes, now: float) -> Row | None:
+        """A row that was read from its table, as if it had been notified; None, and counted, if unreadable.
+
+        The notification's text is built as `json_build_object` prints it, which is how triggers make it.
+        """
+        compiled = self._sources[source]
+        try:
+            columns = columns_of(text.decode())
+        except NotARow as error:
+            self._status.drop(error.reason, f"kind {kind}", now)
+            return None
+        return Row(compiled, kind, columns, text, notification_text(compiled.config, kind, text))
+
+    def publications(self, row: Row, now: float) -> list[Outgoing]:
+        """What a row becomes, in the order of the routes and of their topics."""
+        routes = row.source.routes_of(row.kind)
+        if not routes:
+            self._status.drop("no_route", f"kind {row.kind[:100]}", now)
+            return []
+        if len(routes) == 1:
+            return routes[0].publications(row, now)
+        return [outgoing for route in routes for outgoing in route.publications(row, now)]
+
+
+class CompiledSource:
+    """A source with the routes that take from it."""
+
+    def __init__(self, config: Source, routes: list[Route], status: FeedStatus) -> None:
+        self.config = config
+        compiled = [(route.kind, CompiledRoute(route, status)) for route in routes]
+        self._any_kind = tuple(made for kind, made in compiled if kind is None)
+        self._by_kind = {
+            named: tuple(made for kind, made in compiled if kind in (named, None))
+            for named, _ in compiled
+            if named is not None
+        }
+
+    def routes_of(self, kind: str) -> tuple[CompiledRoute, ...]:
+        return self._by_kind.get(kind, self._any_kind)
+
+    def row_in(self, channel: str, text: bytes) -> Row:
+        """Raises: NotARow."""
+        config = self.config
+        try:
+            decoded = text.decode()
+        except UnicodeDecodeError:
+            raise NotARow("not_utf8") from None
+        if not config.kind_path and not config.row_path:
+            return Row(self, channel, columns_of(decoded), text, text)
+        kind, columns, start, end = locate(decoded, config.kind_path, config.row_path)
+        if not config.kind_path:
+            kind = channel
+        elif type(kind) is not str:
+            raise NotARow("no_kind")
+        if len(decoded) == len(text):  # ASCII: positions in the text are positions in the bytes
+            return Row(self, kind, columns, text[start:end], text)
+        return Row(self, kind, columns, decoded[start:end].encode(), text)
+
+
+class CompiledRoute:
+    """One route: its templates ready to be filled, and its memory for `once_per`."""
+
+    def __init__(self, config: Route, status: FeedStatus) -> None:
+        self.config = config
+        self._status = status
+        self._topics = MqttTopics(config) if config.target == "mqtt" else DialectTopics(config)
+        self._key_of = tuple_getter(config.once_per)
+        self._published_at: dict[tuple[Any, ...], float] = {}
+
+    def publications(self, row: Row, now: float) -> list[Outgoing]:
+        """What this route makes of a row; nothing, and counted, where it doesn't fit."""
+        config = self.config
+        row.columns[KIND] = row.kind
+        try:
+            key = self._key_of(row.columns)
+            if key and self._is_repeated(key, now):
+                self._status.repeated += 1
+                return []
+            topics = self._topics.fill(row.columns)
+        except KeyError as missing:
+            self._drop("missing_column", str(missing.args[0]), now)
+            return []
+        except Unfit as unfit:
+            self._drop(unfit.reason, unfit.name, now)
+            return []
+        if key:
+            self._remember(key, now)
+        return [(topic, self._body(row, text), config.qos, config.retain) for topic, text in topics]
+
+    def _body(self, row: Row, channel: str) -> bytes:
+        body = self.config.body
+        if body == "row":
+            return row.text
+        return row.raw if body == "raw" else envelope(channel, row.text)
+
+    def _is_repeated(self, key: tuple[Any, ...], now: float) -> bool:
+        published_at = self._published_at.get(key)
+        return published_at is not None and now - published_at < self.config.once_for_s
+
+    def _remember(self, key: tuple[Any, ...], now: float) -> None:
+        """Invariant: `_published_at` is in the order of time, so what is oldest comes first."""
+        seen = self._published_at
+        seen.pop(key, None)
+        seen[key] = now
+        for _ in range(2):  # one comes, up to two go: so it shrinks again after a burst
+            oldest = next(iter(seen))
+            if len(seen) <= REMEMBERED_MAX and now - seen[oldest] < self.config.once_for_s:
+                return
+            del seen[oldest]
+
+    def _drop(self, reason: str, column: str, now: float) -> None:
+        self._status.drop(reason, f"{self.config.where}: column {column!r}", now)

@@ -1,0 +1,168 @@
+"""Finding a row in a notification's JSON text: its columns to look at, and its exact characters to hand on.
+
+Numbers stay text, digit for digit: never through a float, never through `int` and back.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from json import decoder
+from typing import Any
+
+from broker.config.feeds import Source
+
+Columns = dict[str, Any]
+"""A row: text and numbers as `str`, booleans `bool`, NULL None, arrays and objects lists and dicts."""
+
+
+class NotARow(ValueError):
+    """The text holds no row.  `reason` is the name under which it is counted."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_no_constant)
+_scan: Callable[[str, int], tuple[Any, int]] = _DECODER.scan_once  # type: ignore[attr-defined]
+_scan_string: Callable[[str, int, bool], tuple[str, int]] = decoder.scanstring  # type: ignore[attr-defined]
+_skip: Callable[[str, int], re.Match[str]] = decoder.WHITESPACE.match  # type: ignore[attr-defined]
+# The three pieces, in C, of which json.loads is made.
+
+_COLON = re.compile(r"[ \t\n\r]*:[ \t\n\r]*").match
+_COMMA_OR_BRACE = re.compile(r"[ \t\n\r]*(?:,[ \t\n\r]*|(\}))").match
+
+
+def columns_of(text: str) -> Columns:
+    """The columns of a row that is the whole text.
+
+    Raises:
+        NotARow: `not_json`, or `not_an_object`.
+    """
+    try:
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        raise NotARow("not_json") from None
+    if type(value) is not dict:
+        raise NotARow("not_an_object")
+    return value
+
+
+def locate(text: str, kind_path: tuple[str, ...], row_path: tuple[str, ...]) -> tuple[Any, Columns, int, int]:
+    """The kind, the columns, and where the row's text starts and ends, by paths of object keys.
+
+    An empty `kind_path` gives None for the kind, an empty `row_path` the whole text.
+
+    Raises:
+        NotARow: `not_json`, `not_an_object` (the whole or the row), `no_kind`, `no_row`.
+    """
+    try:
+        start = _skip(text, 0).end()
+        if text[start : start + 1] != "{":
+            raise NotARow("not_an_object" if _is_json(text) else "not_json")
+        top, end = _members(text, start)
+        if _skip(text, end).end() != len(text):
+            raise NotARow("not_json")
+        kind = _follow(text, top, kind_path, "no_kind")[0] if kind_path else None
+        if not row_path:
+            return kind, {name: member[0] for name, member in top.items()}, 0, len(text)
+        columns, start, end = _follow(text, top, row_path, "no_row")
+    except NotARow:
+        raise
+    except (ValueError, IndexError, StopIteration, RecursionError):
+        raise NotARow("not_json") from None
+    if type(columns) is not dict:
+        raise NotARow("not_an_object")
+    return kind, columns, start, end
+
+
+_Member = tuple[Any, int, int]
+"""A member's value, and where its text starts and ends."""
+
+
+def _follow(text: str, members: dict[str, _Member], path: tuple[str, ...], missing: str) -> _Member:
+    member = members.get(path[0])
+    for key in path[1:]:
+        if member is None or type(member[0]) is not dict:
+            raise NotARow(missing)
+        member = _members(text, member[1])[0].get(key)
+    if member is None:
+        raise NotARow(missing)
+    return member
+
+
+def _members(text: str, start: int) -> tuple[dict[str, _Member], int]:
+    """The members of the object whose brace is at `start`, and where it ends; the last of a name wins.
+
+    Raises:
+        ValueError, IndexError, StopIteration: it is not JSON.
+    """
+    members: dict[str, _Member] = {}
+    position = _skip(text, start + 1).end()
+    if text[position] == "}":
+        return members, position + 1
+    while True:
+        if text[position] != '"':
+            raise ValueError("no member's name")
+        name, position = _scan_string(text, position + 1, True)
+        colon = _COLON(text, position)
+        if colon is None:
+            raise ValueError("no colon")
+        value_start = colon.end()
+        value, value_end = _scan(text, value_start)
+        members[name] = (value, value_start, value_end)
+        separator = _COMMA_OR_BRACE(text, value_end)
+        if separator is None:
+            raise ValueError("no comma and no brace")
+        position = separator.end()
+        if separator[1] == "}":
+            return members, position
+
+
+def _is_json(text: str) -> bool:
+    try:
+        _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def envelope(channel: str, row: bytes) -> bytes:
+    """`{"channel" : ..., "payload" : ...}`, spaced as Postgres's `json_build_object` prints it."""
+    return b'{"channel" : ' + _string(channel) + b', "payload" : ' + row + b"}"
+
+
+def notification_text(source: Source, kind: str, row: bytes) -> bytes:
+    """The text that a trigger would have sent for a row, spaced as `json_build_object` prints it.
+
+    The kind comes before the row.  Objects that hold both by a common path are one object.
+    """
+    members: dict[str, Any] = {}
+    if source.kind_path:
+        _put(members, source.kind_path, _string(kind))
+    if not source.row_path:
+        return row
+    _put(members, source.row_path, row)
+    return _print(members)
+
+
+def _put(members: dict[str, Any], path: tuple[str, ...], text: bytes) -> None:
+    for key in path[:-1]:
+        members = members.setdefault(key, {})
+    members[path[-1]] = text
+
+
+def _print(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return b"{" + b", ".join(_string(key) + b" : " + _print(member) for key, member in value.items()) + b"}"
+
+
+def _string(text: str) -> bytes:
+    return json.dumps(text, ensure_ascii=False).encode(errors="surrogatepass")
