@@ -14,6 +14,8 @@ from typing import Any, ClassVar, TypeAlias
 
 from attrs import field, frozen
 
+from protocol.dialects.conflation import Conflation
+
 NEVER = float("inf")
 
 
@@ -131,6 +133,7 @@ class Dialect:
     """
 
     name: ClassVar[str]
+    conflation: ClassVar[Conflation] = Conflation()
 
     def __init__(self, clock: Clock, ping_interval_s: float = 0.0) -> None:
         self.clock = clock
@@ -160,14 +163,24 @@ class Dialect:
         """Texts to send before a close that is not this dialect's own doing."""
         return ()
 
-    def conflation_key(self, channel: str, payload: bytes) -> str:
-        """Messages with the same key replace each other while a receiver is slow."""
-        return channel
-
-    def conflate(self, older: bytes, newer: bytes) -> bytes:
-        """One message that stands for two with the same key."""
-        return newer
-
     def skipped(self, channel: str, count: int, now: float) -> str | None:
         """A text that says that messages were left out, or None where the dialect has no room for it."""
         return None
+
+
+class Meter:
+    """Messages per second of one peer: a bucket that holds one second's worth."""
+
+    def __init__(self, per_s_max: float, now: float) -> None:
+        self._per_s_max = per_s_max
+        self._left = per_s_max
+        self._at = now
+
+    def allows(self, now: float) -> bool:
+        """Count one message, or refuse it because there were too many."""
+        self._left = min(self._per_s_max, self._left + (now - self._at) * self._per_s_max)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

@@ -1,0 +1,114 @@
+"""Messages that wait, few for many: the newest of each key, or several merged into one.
+
+For receivers that read too slowly, and for channels that were asked for at an interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+WAITING_PER_KEY_MAX = 256
+"""Messages of one mergeable key that wait before they are merged or given up."""
+
+
+class Conflation:
+    """How messages of a dialect stand for each other.  This one: the newest of each channel wins."""
+
+    def key(self, channel: str, payload: bytes) -> str:
+        """Messages with the same key may be replaced by, or merged into, one."""
+        return channel
+
+    def is_mergeable(self, key: str) -> bool:
+        """Whether an older message still counts beside a newer one with this key."""
+        return False
+
+    def merge(self, payloads: Sequence[bytes]) -> bytes:
+        """One message that stands for several of a mergeable key, given oldest first."""
+        return payloads[-1]
+
+
+class _Waiting:
+    __slots__ = ("channel", "payloads", "skipped")
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
+        self.payloads: list[bytes] = []
+        self.skipped = 0
+
+
+class Backlog:
+    """What waits for one receiver, or for the end of one interval.
+
+    Args:
+        conflation: the dialect's.
+        bytes_max: payload bytes that may wait; more are skipped.
+        merges_early: merge what waits when there is too much of it, instead of skipping it.  Merging costs
+            time per message, so a receiver that just doesn't read is not worth it.
+    """
+
+    def __init__(self, conflation: Conflation, bytes_max: int, merges_early: bool = False) -> None:
+        self._conflation = conflation
+        self._bytes_max = bytes_max
+        self._merges_early = merges_early
+        self._waiting: dict[str, _Waiting] = {}
+        self._bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def offer(self, channel: str, payload: bytes) -> None:
+        """Let a message wait in place of, or together with, earlier ones of its key."""
+        key = self._conflation.key(channel, payload)
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            waiting = self._waiting[key] = _Waiting(channel)
+        payloads = waiting.payloads
+        if self._conflation.is_mergeable(key):
+            if len(payloads) >= WAITING_PER_KEY_MAX:
+                self._make_room(waiting)
+        elif payloads:
+            self._drop_all(waiting)
+        if self._bytes + len(payload) > self._bytes_max:
+            waiting.skipped += 1
+            return
+        payloads.append(payload)
+        self._bytes += len(payload)
+
+    def take(self) -> tuple[str, bytes | None, int] | None:
+        """Take the key that has waited longest.
+
+        Returns:
+            Channel, the one message (None if all had to be skipped), and how many were skipped; or None if
+            nothing waits.
+        """
+        for key in self._waiting:
+            waiting = self._waiting.pop(key)
+            self._bytes -= sum(map(len, waiting.payloads))
+            if not waiting.payloads:
+                return waiting.channel, None, waiting.skipped
+            if len(waiting.payloads) == 1:
+                return waiting.channel, waiting.payloads[0], waiting.skipped
+            return waiting.channel, self._conflation.merge(waiting.payloads), waiting.skipped
+        return None
+
+    def forget(self, channel: str) -> None:
+        """The receiver left the channel."""
+        for key in [key for key, waiting in self._waiting.items() if waiting.channel == channel]:
+            self._bytes -= sum(map(len, self._waiting.pop(key).payloads))
+
+    def _make_room(self, waiting: _Waiting) -> None:
+        if not self._merges_early:
+            # A gap in changes makes the rest worthless: the receiver is told, and has to start anew.
+            self._drop_all(waiting)
+            return
+        merged = self._conflation.merge(waiting.payloads)
+        self._bytes += len(merged) - sum(map(len, waiting.payloads))
+        waiting.payloads[:] = [merged]
+
+    def _drop_all(self, waiting: _Waiting) -> None:
+        waiting.skipped += len(waiting.payloads)
+        self._bytes -= sum(map(len, waiting.payloads))
+        waiting.payloads.clear()
