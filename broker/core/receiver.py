@@ -18,7 +18,7 @@ class Receiver:
         self.plain = plain
 
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
-        """Take one publication; never blocks, never raises for a slow peer.
+        """Take one publication; never blocks, never raises for a slow peer, never changes a subscription.
 
         Args:
             granted: QoS of the subscription; what leaves is the lower of this and the publication's.
@@ -26,8 +26,8 @@ class Receiver:
         """
         raise NotImplementedError
 
-    def forward(self, packets: bytes, count: int) -> None:
-        """Take `count` whole QoS 0 PUBLISH packets; called on `plain` receivers only."""
+    def forward(self, packets: bytes, count: int, payload_bytes: int) -> None:
+        """Take `count` whole QoS 0 PUBLISH packets in one piece; called on `plain` receivers only."""
         raise NotImplementedError
 
     def may_read(self, topic: bytes) -> bool:

@@ -1,0 +1,140 @@
+"""The nursery tree and nothing else: what must outlive something is opened outside it.
+
+    CORE      the broker's own clockwork
+    └─ LINKS     the pump, one task per connection that needs one
+       └─ FEEDS     one supervised task per feed
+          └─ ACCEPT    one task per listener; its body waits for stop
+
+Stop unwinds it inside out: no new connections, no more rows, what is owed is flushed until the deadline, wills go
+out, connections close.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from broker.config.model import Config, Listener
+from broker.core.engine import Engine, Policy
+from broker.core.session import DeliveryRules
+from broker.links.accept import ServeStream, accept_forever, open_sockets
+from broker.links.door import Door
+from broker.links.server import Server
+from protocol.mqtt.outbound import Window
+
+if TYPE_CHECKING:
+    from broker.feed.status import FeedStatus
+
+logger = logging.getLogger("broker")
+
+
+def engine_for(config: Config) -> Engine:
+    """The engine that a configuration describes."""
+    limits, delivery = config.limits, config.delivery
+    return Engine(
+        Policy(
+            retain_available=delivery.retain_available,
+            retain_expiry_interval_s=delivery.retain_expiry_interval_s,
+            check_retain_source=delivery.check_retain_source,
+            allow_duplicate_messages=delivery.allow_duplicate_messages,
+            persistent_client_expiration_s=limits.persistent_client_expiration_s or 0.0,
+            message_size_limit=limits.message_size_limit_bytes,
+        ),
+        Window(
+            limits.max_inflight_messages,
+            limits.max_inflight_bytes,
+            limits.max_queued_messages,
+            limits.max_queued_bytes,
+        ),
+        DeliveryRules(delivery.queue_qos0_messages, delivery.upgrade_outgoing_qos),
+    )
+
+
+class App:
+    """One running broker.
+
+    Args:
+        config: what to run.  Listeners may be empty: an embedded broker needs none.
+
+    Attributes:
+        engine: the broker itself.
+        server: its links; set while `run` runs.
+        addresses: (listener, port) of every open TCP listener, once started.
+        feeds: what became of each feed, by name.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.engine = engine_for(config)
+        self.server: Server
+        self.addresses: list[tuple[Listener, int]] = []
+        self.feeds: dict[str, FeedStatus] = {}
+        self._stop = trio.Event()
+
+    def stop(self) -> None:
+        """Begin the orderly end; `run` returns when it is done."""
+        self._stop.set()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `stop`.  Started once every listener is open.
+
+        Raises:
+            ListenError: a listener can't be opened; nothing has been served then.
+        """
+        self.engine.now = trio.current_time()
+        listening = self._open_listeners()
+        async with trio.open_nursery() as links:
+            self.server = Server(self.engine, links)
+            links.start_soon(self.server.pump.run)
+            links.start_soon(self.server.sweep)
+            await self._run_feeds(listening, task_status)
+            with trio.move_on_after(self.config.shutdown_grace_s):
+                self.server.settle()
+                await self.server.drained()
+            links.cancel_scope.cancel()
+
+    async def _run_feeds(
+        self, listening: Sequence[tuple[socket.socket, Door]], task_status: trio.TaskStatus[None]
+    ) -> None:
+        async with trio.open_nursery() as feeds:
+            self._start_feeds(feeds)
+            async with trio.open_nursery() as accepting:
+                for sock, door in listening:
+                    accepting.start_soon(accept_forever, sock, door, self.server, self._serve(door))
+                task_status.started()
+                await self._stop.wait()
+                accepting.cancel_scope.cancel()
+            feeds.cancel_scope.cancel()
+
+    def _start_feeds(self, nursery: trio.Nursery) -> None:
+        if not self.config.feeds:
+            return  # and psycopg is not even imported
+        from broker.feed.status import FeedStatus
+        from broker.feed.supervise import supervise
+        from broker.sink import EngineSink
+
+        for feed in self.config.feeds:
+            status = self.feeds[feed.name] = FeedStatus(feed.name)
+            nursery.start_soon(supervise, feed, EngineSink(self.engine, self.server), status)
+
+    def _serve(self, door: Door) -> ServeStream | None:
+        return None
+
+    def _open_listeners(self) -> list[tuple[socket.socket, Door]]:
+        opened: list[tuple[socket.socket, Door]] = []
+        try:
+            for listener in self.config.listeners:
+                door = Door(listener, self.config.limits, self.config.logging.connection_messages)
+                for sock in open_sockets(listener):
+                    opened.append((sock, door))
+                    if listener.unix_path is None:
+                        self.addresses.append((listener, sock.getsockname()[1]))
+        except BaseException:
+            for sock, _ in opened:
+                sock.close()
+            raise
+        return opened

@@ -1,0 +1,289 @@
+"""The broker itself: the only place where sessions, subscriptions and retained messages change.  No I/O, no clock.
+
+Every method is synchronous and therefore atomic.  Bytes end in outboxes; `flush` makes one send of each.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from broker.core.counters import Counters
+from broker.core.limits import REPLAY_PENDING_BYTES_MAX
+from broker.core.outbox import Outbox, Round
+from broker.core.publication import Publication
+from broker.core.receiver import Receiver
+from broker.core.retained import RetainedStore
+from broker.core.session import DeliveryRules, Replay, Session
+from broker.core.shared import SharedGroup, split_shared
+from broker.core.trie import SubscriptionTrie
+from protocol.mqtt.outbound import Window
+from protocol.mqtt.packets import SUBSCRIBE_FAILURE
+
+logger = logging.getLogger("broker.core")
+
+SYS_PREFIX = b"$SYS/"
+GATEWAY_PREFIX = b"$ws/"
+"""Topics of the WebSocket dialects' channels; MQTT clients can name neither them nor a filter for them."""
+
+
+class Policy:
+    """What the configuration says about the broker as a whole.
+
+    Args:
+        retain_available: store retained messages at all.
+        retain_expiry_interval_s: 0 keeps them for ever.
+        check_retain_source: withhold a retained message whose publisher may not write its topic any more.
+        allow_duplicate_messages: one copy per matching filter rather than one per client.
+        persistent_client_expiration_s: forget a persistent session so long after it left; 0 never.
+        message_size_limit: largest payload in bytes that is passed on; 0 is no limit.
+    """
+
+    def __init__(
+        self,
+        retain_available: bool = True,
+        retain_expiry_interval_s: float = 0.0,
+        check_retain_source: bool = True,
+        allow_duplicate_messages: bool = False,
+        persistent_client_expiration_s: float = 0.0,
+        message_size_limit: int = 0,
+    ) -> None:
+        self.retain_available = retain_available
+        self.retain_expiry_interval_s = retain_expiry_interval_s
+        self.check_retain_source = check_retain_source
+        self.allow_duplicate_messages = allow_duplicate_messages
+        self.persistent_client_expiration_s = persistent_client_expiration_s
+        self.message_size_limit = message_size_limit
+
+
+class Engine:
+    """Sessions, subscriptions, retained messages, and the one way in for publications.
+
+    Args:
+        policy, window, rules: the configuration's, as the core needs it.
+    """
+
+    def __init__(
+        self, policy: Policy | None = None, window: Window | None = None, rules: DeliveryRules | None = None
+    ) -> None:
+        self.policy = policy if policy is not None else Policy()
+        self.window = window if window is not None else Window()
+        self.rules = rules if rules is not None else DeliveryRules()
+        self.counters = Counters()
+        self.round = Round(self.counters)
+        self.trie = SubscriptionTrie(self.policy.allow_duplicate_messages)
+        self.retained = RetainedStore(self.policy.retain_expiry_interval_s)
+        self.sessions: dict[bytes, Session] = {}
+        self.connected = 0
+        self.now = 0.0
+        """Monotonic seconds, set by the shells before they hand in bytes."""
+        self.changes = 0
+        """Counts up whenever something changes that a snapshot would hold."""
+        self.may_still_write: Callable[[Publication], bool] | None = None
+        """Asked before a retained message is sent, where `check_retain_source` and access rules are on."""
+        self._shared: dict[tuple[bytes, bytes], SharedGroup] = {}
+
+    # --- connections ---------------------------------------------------------------------------------------
+
+    def open_session(self, client_id: bytes, clean: bool) -> tuple[Session, bool]:
+        """The session for a client that connects, and whether it resumes stored state [MQTT-3.2.2-2].
+
+        An older connection of the same id must have been ended by the caller.
+        """
+        session = self.sessions.get(client_id)
+        if session is not None and (clean or session.clean):
+            self._end_session(session)  # [MQTT-3.1.2-6]
+            session = None
+        present = session is not None
+        if session is None:
+            session = Session(client_id, clean, self.rules, self.window, self.counters)
+            self.sessions[client_id] = session
+        self.changes += 1
+        return session, present
+
+    def attach(self, session: Session, link: object, outbox: Outbox) -> None:
+        """The connection is accepted: everything that waits for this client goes out."""
+        self.connected += 1
+        if self.connected > self.counters.clients_maximum:
+            self.counters.clients_maximum = self.connected
+        if session.access is not None:
+            self._forget_forbidden(session)
+        session.attach(link, outbox)
+        outbox.on_drained = None
+
+    def detach(self, session: Session, send_will: bool) -> None:
+        """The connection of this session ended; its will goes out unless it said goodbye [MQTT-3.14.4-3]."""
+        self.connected -= 1
+        session.detach(self.now)
+        will = session.will
+        session.will = None
+        if session.clean:
+            self._end_session(session)
+        self.changes += 1
+        if will is not None and send_will:
+            self.publish_from(session, will)  # [MQTT-3.1.2-8]
+
+    def _end_session(self, session: Session) -> None:
+        for topic_filter in list(session.subscriptions):
+            self.unsubscribe(session, topic_filter)
+        if self.sessions.get(session.client_id) is session:
+            del self.sessions[session.client_id]
+        self.changes += 1
+
+    def _forget_forbidden(self, session: Session) -> None:
+        topics = {waiting.message.topic for waiting in session.outbound.queued()}
+        for topic in topics:
+            if not session.may_read(topic):
+                self.counters.dropped_acl += session.outbound.forget_queued(topic)
+
+    # --- subscriptions -------------------------------------------------------------------------------------
+
+    def subscribe_session(self, session: Session, topic_filter: bytes, qos: int) -> int:
+        """One filter of a SUBSCRIBE; the SUBACK code.  Retained messages follow by `replay`.
+
+        Args:
+            topic_filter: valid, with the session's mount point.
+        """
+        if topic_filter.startswith(GATEWAY_PREFIX):
+            return SUBSCRIBE_FAILURE
+        group, plain_filter = split_shared(topic_filter)
+        if not plain_filter or (group and plain_filter.startswith(GATEWAY_PREFIX)):
+            return SUBSCRIBE_FAILURE
+        qos = min(qos, session.max_qos)
+        session.subscriptions[topic_filter] = qos
+        self.subscribe(session, topic_filter, qos)
+        self.changes += 1
+        return qos
+
+    def subscribe(self, receiver: Receiver, topic_filter: bytes, granted: int) -> bool:
+        """Add any receiver to a filter; whether the subscription is new."""
+        group_name, plain_filter = split_shared(topic_filter)
+        if not group_name:
+            return self.trie.subscribe(plain_filter, receiver, granted)
+        key = (group_name, plain_filter)
+        group = self._shared.get(key)
+        if group is None:
+            group = self._shared[key] = SharedGroup(key)
+            self.trie.subscribe(plain_filter, group, 2)
+        return group.add(receiver, granted)
+
+    def unsubscribe(self, receiver: Receiver, topic_filter: bytes) -> bool:
+        """Remove a receiver from a filter; whether it was there."""
+        if isinstance(receiver, Session):
+            receiver.subscriptions.pop(topic_filter, None)
+            self.changes += 1
+        group_name, plain_filter = split_shared(topic_filter)
+        if not group_name:
+            return self.trie.unsubscribe(plain_filter, receiver)
+        key = (group_name, plain_filter)
+        group = self._shared.get(key)
+        if group is None or not group.remove(receiver):
+            return False
+        if group.is_empty():
+            del self._shared[key]
+            self.trie.unsubscribe(plain_filter, group)
+        return True
+
+    def shared_count(self) -> int:
+        return len(self._shared)
+
+    # --- retained messages for a new subscription ----------------------------------------------------------
+
+    def replay(self, session: Session, topic_filter: bytes, granted: int) -> None:
+        """Send the retained messages that a new or repeated subscription gets [MQTT-3.3.1-6]."""
+        if topic_filter.startswith(b"$share/"):
+            return
+        publications = self.retained.matching(topic_filter, self.now)
+        if not publications:
+            return
+        if session.replays is None:
+            session.replays = []
+        session.replays.append(Replay(publications, granted))
+        self.continue_replay(session)
+
+    def continue_replay(self, session: Session) -> None:
+        """Go on with what `replay` began, as far as the client takes it; called again when it took some."""
+        replays = session.replays
+        outbox = session.outbox
+        while replays and outbox is not None:
+            replay = replays[0]
+            if not self._replay_some(session, outbox, replay):
+                return
+            replays.pop(0)
+        session.replays = None
+
+    def _replay_some(self, session: Session, outbox: Outbox, replay: Replay) -> bool:
+        publications = replay.publications
+        while replay.position < len(publications):
+            if outbox.pending_bytes > REPLAY_PENDING_BYTES_MAX:
+                return False
+            publication = publications[replay.position]
+            if replay.granted > 0 and publication.qos > 0 and not session.outbound.has_room():
+                return False
+            replay.position += 1
+            # One that was replaced meanwhile came to this subscriber live, and must not be followed by the old.
+            if self.retained.get(publication.topic) is publication and self._may_replay(session, publication):
+                session.deliver(publication, replay.granted, True)
+        return True
+
+    def _may_replay(self, session: Session, publication: Publication) -> bool:
+        if not session.may_read(publication.topic):
+            return False
+        check = self.may_still_write
+        return check is None or check(publication)
+
+    # --- publications --------------------------------------------------------------------------------------
+
+    def publish_from(self, session: Session, publication: Publication) -> None:
+        """A client's message: checked against what it may do, then as any other.
+
+        A message it may not publish is dropped and still acknowledged, as by Mosquitto.
+        """
+        topic = publication.topic
+        if topic[0] == 0x24 and topic.startswith((SYS_PREFIX, GATEWAY_PREFIX)):
+            return
+        if not session.may_write(topic):
+            self.counters.dropped_acl += 1
+            return
+        limit = self.policy.message_size_limit
+        if limit and len(publication.payload) > limit:
+            self.counters.dropped_too_large += 1
+            return
+        self.publish(publication)
+
+    def publish(self, publication: Publication) -> None:
+        """Hand a message to everybody who subscribed to its topic.  Nobody is waited for."""
+        if publication.retain and self.policy.retain_available:
+            self.retained.put(publication, self.now)
+        targets = self.trie.match(publication.topic)
+        sole = targets.sole
+        if sole is not None:
+            sole.deliver(publication, targets.sole_granted, False)
+            return
+        many = targets.many
+        if many is not None:
+            for receiver, granted in many.items():
+                receiver.deliver(publication, granted, False)
+            return
+        parts = targets.parts
+        if parts is not None:
+            for part in parts:
+                for receiver, granted in part.pairs():
+                    receiver.deliver(publication, granted, False)
+
+    def flush(self) -> None:
+        """One send of everything owed to every peer that got something."""
+        self.round.flush()
+
+    # --- time ----------------------------------------------------------------------------------------------
+
+    def expire(self) -> None:
+        """Forget what is too old: persistent sessions nobody came back for, retained messages."""
+        self.retained.expire(self.now)
+        limit = self.policy.persistent_client_expiration_s
+        if limit <= 0:
+            return
+        for session in list(self.sessions.values()):
+            if session.link is None and self.now - session.disconnected_at >= limit:
+                self._end_session(session)
+                self.counters.sessions_expired += 1

@@ -1,0 +1,72 @@
+"""Retained messages: the last one of each topic, found by filter.
+
+Invariant: `_names` holds exactly the keys of `_by_topic`.
+"""
+
+from __future__ import annotations
+
+from broker.core.names import NameTree
+from broker.core.publication import Publication
+
+
+class RetainedStore:
+    """Topic to publication (MQTT 3.1.1 §3.3.1.3).
+
+    Args:
+        expiry_s: `retain_expiry_interval`; 0 keeps messages for ever.
+    """
+
+    def __init__(self, expiry_s: float = 0.0) -> None:
+        self.expiry_s = expiry_s
+        self.changes = 0
+        """Counts up with every change, so that a saver can tell whether there is something to save."""
+        self._by_topic: dict[bytes, Publication] = {}
+        self._names = NameTree()
+
+    def __len__(self) -> int:
+        return len(self._by_topic)
+
+    def put(self, publication: Publication, now: float) -> None:
+        """Keep a message, in place of an older one; an empty payload clears its topic [MQTT-3.3.1-10]."""
+        topic = publication.topic
+        self.changes += 1
+        if not publication.payload:
+            if self._by_topic.pop(topic, None) is not None:
+                self._names.discard(topic)
+            return
+        publication.stored_at = now
+        if topic not in self._by_topic:
+            self._names.add(topic)
+        self._by_topic[topic] = publication
+
+    def get(self, topic: bytes) -> Publication | None:
+        return self._by_topic.get(topic)
+
+    def all(self) -> list[Publication]:
+        return list(self._by_topic.values())
+
+    def matching(self, topic_filter: bytes, now: float) -> list[Publication]:
+        """What a new subscription gets, parents before children, expired ones left out."""
+        if b"+" not in topic_filter and b"#" not in topic_filter:
+            one = self._by_topic.get(topic_filter)
+            return [] if one is None or self._expired(one, now) else [one]
+        found: list[Publication] = []
+        for name in self._names.matching(topic_filter):
+            publication = self._by_topic[name]
+            if not self._expired(publication, now):
+                found.append(publication)
+        return found
+
+    def expire(self, now: float) -> int:
+        """Forget messages older than `expiry_s`; how many."""
+        if self.expiry_s <= 0:
+            return 0
+        expired = [topic for topic, publication in self._by_topic.items() if self._expired(publication, now)]
+        for topic in expired:
+            del self._by_topic[topic]
+            self._names.discard(topic)
+            self.changes += 1
+        return len(expired)
+
+    def _expired(self, publication: Publication, now: float) -> bool:
+        return self.expiry_s > 0 and now - publication.stored_at >= self.expiry_s

@@ -1,0 +1,193 @@
+"""What the broker knows of one client id, connected or not: subscriptions, QoS state, queue, will.
+
+Invariant: `outbox` is set exactly while `link` is, and `outbound` is attached to it.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from broker.core.access import Access
+from broker.core.counters import Counters
+from broker.core.limits import WRITABLE_TOPICS_MAX
+from broker.core.outbox import Outbox
+from broker.core.publication import Publication
+from broker.core.receiver import Receiver
+from protocol.mqtt.inbound import Inbound
+from protocol.mqtt.outbound import DROPPED, Outbound, Window
+
+logger = logging.getLogger("broker.core")
+
+
+class Replay:
+    """Retained messages that a new subscription still has to get, sent as the client takes them."""
+
+    def __init__(self, publications: list[Publication], granted: int) -> None:
+        self.publications = publications
+        self.granted = granted
+        self.position = 0
+
+
+class DeliveryRules:
+    """How messages are handed on; shared by all sessions.
+
+    Args:
+        queue_qos0: keep QoS 0 messages, too, for a client that is away.
+        upgrade_qos: leave with the subscription's QoS even where it is higher than the publication's.
+    """
+
+    def __init__(self, queue_qos0: bool = False, upgrade_qos: bool = False) -> None:
+        self.queue_qos0 = queue_qos0
+        self.upgrade_qos = upgrade_qos
+
+
+class Session(Receiver):
+    """One client id's state (MQTT 3.1.1 §3.1.2.4).
+
+    Args:
+        client_id: as in CONNECT, or made up for a client that sent none.
+        clean: the state ends with the connection.
+        rules, window, counters: the broker's, shared.
+    """
+
+    def __init__(
+        self, client_id: bytes, clean: bool, rules: DeliveryRules, window: Window, counters: Counters
+    ) -> None:
+        super().__init__(plain=not rules.queue_qos0 and not rules.upgrade_qos)
+        self.client_id = client_id
+        self.clean = clean
+        self.rules = rules
+        self.counters = counters
+        self.user_name: bytes | None = None
+        self.access: Access | None = None
+        self.mount_point = b""
+        self.bridge = False
+        self.listener_port = 0
+        self.max_qos = 2
+        self.link: object | None = None
+        self.outbox: Outbox | None = None
+        self.outbound = Outbound(window)
+        self.inbound: Inbound | None = None
+        self.subscriptions: dict[bytes, int] = {}
+        self.will: Publication | None = None
+        self.disconnected_at = 0.0
+        self.replays: list[Replay] | None = None
+        self._dropping = False
+        self._writable: dict[bytes, bool] = {}
+
+    def attach(self, link: object, outbox: Outbox) -> None:
+        """A connection takes this session; what was in flight and queued goes out now."""
+        self.link = link
+        self.outbox = outbox
+        self.outbound.attach(outbox)
+
+    def detach(self, now: float) -> None:
+        self.link = None
+        self.outbox = None
+        self.replays = None
+        self.disconnected_at = now
+        self.outbound.detach()
+
+    def identify(
+        self,
+        user_name: bytes | None,
+        access: Access | None,
+        mount_point: bytes,
+        bridge: bool,
+        max_qos: int,
+        listener_port: int,
+    ) -> None:
+        """Who the client turned out to be at this connect, and what that lets it do."""
+        self.user_name = user_name
+        self.access = access
+        self.mount_point = mount_point
+        self.bridge = bridge
+        self.max_qos = max_qos
+        self.listener_port = listener_port
+        self._writable = {}
+        self.plain = not (self.rules.queue_qos0 or self.rules.upgrade_qos or mount_point or bridge)
+
+    def may_read(self, topic: bytes) -> bool:
+        access = self.access
+        return access is None or access.may_read(topic)
+
+    def may_write(self, topic: bytes) -> bool:
+        """Whether this client may publish to the topic; remembered for a while."""
+        access = self.access
+        if access is None:
+            return True
+        allowed = self._writable.get(topic)
+        if allowed is None:
+            if len(self._writable) >= WRITABLE_TOPICS_MAX:
+                self._writable.clear()
+            allowed = self._writable[topic] = access.may_write(topic)
+        return allowed
+
+    def forget_rights(self) -> None:
+        """Ask the access rules anew, because they changed."""
+        self._writable = {}
+
+    def forward(self, packets: bytes, count: int, payload_bytes: int) -> None:
+        outbox = self.outbox
+        if outbox is None:
+            return
+        counters = self.counters
+        if outbox.pending_bytes + len(packets) > outbox.limit_bytes:
+            counters.dropped_outbox_full += count
+            self._warn_dropping()
+            return
+        counters.publishes_sent += count
+        counters.publish_bytes_sent += payload_bytes
+        outbox.push(packets)
+
+    def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        qos = publication.qos
+        if granted < qos or self.rules.upgrade_qos:
+            qos = granted  # [MQTT-3.8.4-6]
+        if self.bridge and not retained and publication.client_id == self.client_id:
+            return  # as mosquitto: a bridge gets no echo of its own messages
+        if self.mount_point:
+            publication = self._unmounted(publication)
+        retain = retained or (self.bridge and publication.retain)
+        if qos == 0:
+            self._deliver_qos_0(publication, retain)
+        elif self.outbound.offer(publication, qos, retain) == DROPPED:
+            self.counters.dropped_queue_full += 1
+            self._warn_dropping()
+        else:
+            self._dropping = False
+
+    def _deliver_qos_0(self, publication: Publication, retain: bool) -> None:
+        outbox = self.outbox
+        if outbox is None:
+            if (
+                self.rules.queue_qos0
+                and not self.clean
+                and self.outbound.offer(publication, 0, retain) == DROPPED
+            ):
+                self.counters.dropped_queue_full += 1
+            return
+        packet = publication.retained_packet() if retain else publication.packet()
+        counters = self.counters
+        if outbox.pending_bytes + len(packet) > outbox.limit_bytes:
+            counters.dropped_outbox_full += 1
+            self._warn_dropping()
+            return
+        counters.publishes_sent += 1
+        counters.publish_bytes_sent += len(publication.payload)
+        outbox.push(packet)
+
+    def _unmounted(self, publication: Publication) -> Publication:
+        """The publication under the name that this client knows: without its listener's mount point."""
+        topic = publication.topic[len(self.mount_point) :]
+        return Publication(
+            topic, publication.payload, publication.qos, publication.retain, publication.client_id
+        )
+
+    def _warn_dropping(self) -> None:
+        """Once per spell of dropping, in Mosquitto's words."""
+        if not self._dropping:
+            self._dropping = True
+            logger.warning(
+                "Outgoing messages are being dropped for client %s.", self.client_id.decode(errors="replace")
+            )

@@ -1,0 +1,373 @@
+"""Subscriptions by topic filter, and who gets a topic: the one index that all receivers share.
+
+Filters without wildcards stand in one flat dictionary, the others in a trie of levels.  What a topic matched is
+cached.  A topic that one filter matches shares that filter's own `Targets`, live, so a subscriber more or less
+costs the cache nothing; a topic that several filters match has a merged copy, which is dropped when one of them
+changes.
+
+Invariant: every cached topic of more than one filter, or of none, is in `_cached_names`, and its entry is
+what `_resolve` would give now.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from broker.core.limits import MATCH_CACHE_TOPICS_MAX
+from broker.core.names import DOLLAR, MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL, NameTree
+from broker.core.receiver import Receiver
+
+PLUS: Final = 0x2B
+HASH: Final = 0x23
+
+
+class Targets:
+    """Receivers with the QoS each was granted.  One receiver needs no dictionary."""
+
+    def __init__(self) -> None:
+        self.sole: Receiver | None = None
+        self.sole_granted = 0
+        self.many: dict[Receiver, int] | None = None
+        self.not_plain = 0
+        """How many of the receivers can't take raw QoS 0 packets."""
+        self.parts: list[Targets] | None = None
+        """Instead of receivers: several `Targets`, each delivered to on its own (`allow_duplicate_messages`)."""
+
+    def get(self, receiver: Receiver) -> int:
+        """The QoS granted to this receiver, or -1."""
+        if self.sole is receiver:
+            return self.sole_granted
+        many = self.many
+        if many is None:
+            return -1
+        return many.get(receiver, -1)
+
+    def add(self, receiver: Receiver, granted: int) -> None:
+        """Add a receiver, or change what it was granted."""
+        if self.sole is receiver:
+            self.sole_granted = granted
+            return
+        many = self.many
+        if many is None:
+            if self.sole is None:
+                self.sole = receiver
+                self.sole_granted = granted
+                self.not_plain += 0 if receiver.plain else 1
+                return
+            many = self.many = {self.sole: self.sole_granted}
+            self.sole = None
+        if receiver not in many and not receiver.plain:
+            self.not_plain += 1
+        many[receiver] = granted
+
+    def add_highest(self, receiver: Receiver, granted: int) -> None:
+        """Add a receiver that may be here already; the highest QoS counts [MQTT-3.3.5-1]."""
+        if granted > self.get(receiver):
+            self.add(receiver, granted)
+
+    def remove(self, receiver: Receiver) -> bool:
+        if self.sole is receiver:
+            self.sole = None
+        else:
+            many = self.many
+            if many is None or receiver not in many:
+                return False
+            del many[receiver]
+            if not many:
+                self.many = None
+        if not receiver.plain:
+            self.not_plain -= 1
+        return True
+
+    def is_empty(self) -> bool:
+        return self.sole is None and self.many is None and self.parts is None
+
+    def pairs(self) -> list[tuple[Receiver, int]]:
+        if self.sole is not None:
+            return [(self.sole, self.sole_granted)]
+        many = self.many
+        return [] if many is None else list(many.items())
+
+    def count(self) -> int:
+        if self.sole is not None:
+            return 1
+        many = self.many
+        return 0 if many is None else len(many)
+
+
+class Leaf(Targets):
+    """The subscriptions of one filter."""
+
+    def __init__(self, topic_filter: bytes) -> None:
+        super().__init__()
+        self.topic_filter = topic_filter
+        self.merged = False
+        """Some cached topic has a copy of these receivers, to be dropped when they change."""
+
+
+class TrieNode:
+    """One level of the filters that have wildcards."""
+
+    def __init__(self) -> None:
+        self.children: dict[bytes, TrieNode] | None = None
+        self.plus: TrieNode | None = None
+        self.here: Leaf | None = None
+        self.multi: Leaf | None = None
+
+    def is_empty(self) -> bool:
+        return self.children is None and self.plus is None and self.here is None and self.multi is None
+
+
+def has_wildcard(topic_filter: bytes) -> bool:
+    return SINGLE_LEVEL in topic_filter or MULTI_LEVEL in topic_filter
+
+
+class SubscriptionTrie:
+    """All subscriptions of the process.
+
+    Args:
+        duplicates: deliver one copy per matching filter rather than one per receiver.
+    """
+
+    def __init__(self, duplicates: bool = False) -> None:
+        self.count = 0
+        """Subscriptions: pairs of filter and receiver."""
+        self.filtered = False
+        """Ask each receiver's `may_read` when a topic is resolved; see `restrict`."""
+        self.misses = 0
+        self._duplicates = duplicates
+        self._exact: dict[bytes, Leaf] = {}
+        self._root = TrieNode()
+        self._cache: dict[bytes, Targets] = {}
+        self._cached_names = NameTree()
+
+    def restrict(self, filtered: bool) -> None:
+        """Ask every receiver `may_read` per topic from now on, or stop asking; rules changed, so forget."""
+        self.filtered = filtered
+        self.forget()
+
+    def forget(self) -> None:
+        """Resolve every topic anew, for example because access rules changed."""
+        self._cache.clear()
+        self._cached_names.clear()
+
+    def cached(self, topic: bytes) -> Targets | None:
+        return self._cache.get(topic)
+
+    def match(self, topic: bytes) -> Targets:
+        """Who gets this topic.  The answer is live and shared: read it now, change nothing.
+
+        Args:
+            topic: a valid topic name; a topic starting with `$` needs a filter that does, too [MQTT-4.7.2-1].
+        """
+        targets = self._cache.get(topic)
+        if targets is None:
+            targets = self._resolve(topic)
+            if len(self._cache) >= MATCH_CACHE_TOPICS_MAX:
+                self.forget()
+            self._cache[topic] = targets
+            self._cached_names.add(topic)
+        return targets
+
+    def subscribe(self, topic_filter: bytes, receiver: Receiver, granted: int) -> bool:
+        """Add or change a subscription.
+
+        Returns:
+            Whether it is new; an existing one only gets the new QoS [MQTT-3.8.4-3].
+        """
+        leaf = self._leaf(topic_filter)
+        created = leaf is None
+        if leaf is None:
+            leaf = self._create_leaf(topic_filter)
+        is_new = leaf.get(receiver) < 0
+        leaf.add(receiver, granted)
+        if is_new:
+            self.count += 1
+        if created or leaf.merged:
+            self._invalidate(leaf)
+        return is_new
+
+    def unsubscribe(self, topic_filter: bytes, receiver: Receiver) -> bool:
+        """Remove a subscription; False if there was none."""
+        leaf = self._leaf(topic_filter)
+        if leaf is None or not leaf.remove(receiver):
+            return False
+        self.count -= 1
+        if leaf.is_empty():
+            self._remove_leaf(topic_filter)
+            self._invalidate(leaf)
+        elif leaf.merged:
+            self._invalidate(leaf)
+        return True
+
+    def subscriptions(self) -> list[tuple[bytes, Receiver, int]]:
+        """Every subscription, for reports."""
+        found: list[tuple[bytes, Receiver, int]] = []
+        leaves = list(self._exact.values())
+        self._collect_leaves(self._root, leaves)
+        for leaf in leaves:
+            for receiver, granted in leaf.pairs():
+                found.append((leaf.topic_filter, receiver, granted))
+        return found
+
+    def _leaf(self, topic_filter: bytes) -> Leaf | None:
+        if not has_wildcard(topic_filter):
+            return self._exact.get(topic_filter)
+        node = self._root
+        for level in topic_filter.split(SEPARATOR):
+            if level == MULTI_LEVEL:
+                return node.multi
+            if level == SINGLE_LEVEL:
+                below = node.plus
+            else:
+                children = node.children
+                below = None if children is None else children.get(level)
+            if below is None:
+                return None
+            node = below
+        return node.here
+
+    def _create_leaf(self, topic_filter: bytes) -> Leaf:
+        leaf = Leaf(topic_filter)
+        if not has_wildcard(topic_filter):
+            self._exact[topic_filter] = leaf
+            return leaf
+        node = self._root
+        for level in topic_filter.split(SEPARATOR):
+            if level == MULTI_LEVEL:
+                node.multi = leaf
+                return leaf
+            if level == SINGLE_LEVEL:
+                if node.plus is None:
+                    node.plus = TrieNode()
+                node = node.plus
+            else:
+                children = node.children
+                if children is None:
+                    children = node.children = {}
+                child = children.get(level)
+                if child is None:
+                    child = children[level] = TrieNode()
+                node = child
+        node.here = leaf
+        return leaf
+
+    def _remove_leaf(self, topic_filter: bytes) -> None:
+        if not has_wildcard(topic_filter):
+            del self._exact[topic_filter]
+            return
+        levels = topic_filter.split(SEPARATOR)
+        path = [self._root]
+        for level in levels:
+            node = path[-1]
+            if level == MULTI_LEVEL:
+                node.multi = None
+                break
+            children = node.children
+            below = node.plus if level == SINGLE_LEVEL else None if children is None else children.get(level)
+            assert below is not None
+            path.append(below)
+        else:
+            path[-1].here = None
+        self._prune(path, levels)
+
+    def _prune(self, path: list[TrieNode], levels: list[bytes]) -> None:
+        """Drop the nodes at the end of a path that lead nowhere any more."""
+        for depth in range(len(path) - 1, 0, -1):
+            if not path[depth].is_empty():
+                return
+            above = path[depth - 1]
+            if levels[depth - 1] == SINGLE_LEVEL:
+                above.plus = None
+                continue
+            children = above.children
+            assert children is not None
+            del children[levels[depth - 1]]
+            if not children:
+                above.children = None
+
+    def _invalidate(self, leaf: Leaf) -> None:
+        leaf.merged = False
+        topic_filter = leaf.topic_filter
+        if not has_wildcard(topic_filter):
+            if self._cache.pop(topic_filter, None) is not None:
+                self._cached_names.discard(topic_filter)
+            return
+        if topic_filter == MULTI_LEVEL:
+            self.forget()
+            return
+        for name in self._cached_names.matching(topic_filter):
+            del self._cache[name]
+            self._cached_names.discard(name)
+
+    def _resolve(self, topic: bytes) -> Targets:
+        self.misses += 1
+        leaves: list[Leaf] = []
+        exact = self._exact.get(topic)
+        if exact is not None:
+            leaves.append(exact)
+        if not self._root.is_empty():
+            self._match(topic, leaves)
+        if len(leaves) == 1 and not self.filtered:
+            return leaves[0]
+        return self._merge(topic, leaves)
+
+    def _match(self, topic: bytes, leaves: list[Leaf]) -> None:
+        levels = topic.split(SEPARATOR)
+        root = self._root
+        if topic and topic[0] == DOLLAR:
+            children = root.children
+            child = None if children is None else children.get(levels[0])
+            if child is not None:
+                self._descend(child, levels, 1, leaves)
+            return
+        self._descend(root, levels, 0, leaves)
+
+    def _descend(self, node: TrieNode, levels: list[bytes], depth: int, leaves: list[Leaf]) -> None:
+        multi = node.multi
+        if multi is not None:
+            leaves.append(multi)
+        if depth == len(levels):
+            here = node.here
+            if here is not None:
+                leaves.append(here)
+            return
+        children = node.children
+        if children is not None:
+            child = children.get(levels[depth])
+            if child is not None:
+                self._descend(child, levels, depth + 1, leaves)
+        plus = node.plus
+        if plus is not None:
+            self._descend(plus, levels, depth + 1, leaves)
+
+    def _merge(self, topic: bytes, leaves: list[Leaf]) -> Targets:
+        merged = Targets()
+        for leaf in leaves:
+            leaf.merged = True
+            if self._duplicates:
+                part = Targets()
+                self._copy(topic, leaf, part)
+                if merged.parts is None:
+                    merged.parts = []
+                merged.parts.append(part)
+                merged.not_plain += part.not_plain
+            else:
+                self._copy(topic, leaf, merged)
+        return merged
+
+    def _copy(self, topic: bytes, leaf: Leaf, into: Targets) -> None:
+        for receiver, granted in leaf.pairs():
+            if not self.filtered or receiver.may_read(topic):
+                into.add_highest(receiver, granted)
+
+    def _collect_leaves(self, node: TrieNode, leaves: list[Leaf]) -> None:
+        if node.here is not None:
+            leaves.append(node.here)
+        if node.multi is not None:
+            leaves.append(node.multi)
+        if node.plus is not None:
+            self._collect_leaves(node.plus, leaves)
+        if node.children is not None:
+            for child in node.children.values():
+                self._collect_leaves(child, leaves)

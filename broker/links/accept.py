@@ -1,0 +1,171 @@
+"""Listeners: sockets from the configuration, and what becomes of each connection."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import trio
+
+from broker.config.model import Listener
+from broker.core.limits import ACCEPTS_PER_WAKE_MAX
+from broker.links.door import Door
+from broker.links.server import Server
+
+logger = logging.getLogger("broker.links")
+
+BACKLOG = 4096
+
+ServeStream: TypeAlias = Callable[[trio.abc.Stream, Door, str], Awaitable[None]]
+
+
+class ListenError(Exception):
+    """A listener can't be opened; says which, why, and what to do."""
+
+
+def open_sockets(listener: Listener) -> list[socket.socket]:
+    """Bind everything that one listener stands for; non-blocking and listening.
+
+    Raises:
+        ListenError: an address is in use, not ours, or not permitted; nothing stays open.
+    """
+    opened: list[socket.socket] = []
+    try:
+        if listener.unix_path is not None:
+            opened.append(_open_unix(listener.unix_path))
+            return opened
+        port = listener.port
+        for family, address in _addresses(listener):
+            sock = _open_tcp(family, address, port)
+            opened.append(sock)
+            # Port 0 on both families is one free port, not two.
+            port = port or sock.getsockname()[1]
+    except OSError as error:
+        for sock in opened:
+            sock.close()
+        raise ListenError(_explain(listener, error)) from None
+    return opened
+
+
+async def accept_forever(sock: socket.socket, door: Door, server: Server, serve: ServeStream | None) -> None:
+    """Take connections until cancelled; then the listening socket is closed.
+
+    Args:
+        serve: what to do with a connection that the pump can't take; None for plain MQTT over TCP.
+    """
+    with sock:
+        while True:
+            await trio.lowlevel.wait_readable(sock)
+            for _ in range(ACCEPTS_PER_WAKE_MAX):
+                if not await _accept_one(sock, door, server, serve):
+                    break
+
+
+async def _accept_one(sock: socket.socket, door: Door, server: Server, serve: ServeStream | None) -> bool:
+    try:
+        connection, address = sock.accept()
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            logger.warning(
+                "Unable to accept new connection, system socket count has been exceeded: %s", error
+            )
+            await trio.sleep(0.1)
+        return False
+    if door.is_full():
+        connection.close()  # as mosquitto: without a word
+        return True
+    connection.setblocking(False)
+    peer = peer_name(connection, address)
+    if connection.family != socket.AF_UNIX:
+        # One send per round carries everything owed, so Nagle's algorithm could only delay it.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if serve is None:
+        server.add_socket(connection, door, peer)
+    else:
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection))
+        server.nursery.start_soon(serve, stream, door, peer)
+    return True
+
+
+def peer_name(connection: socket.socket, address: object) -> str:
+    """`ADDRESS:PORT` as log lines show it; the path for a unix socket."""
+    if isinstance(address, tuple):
+        host = str(address[0])
+        return f"{host.removeprefix('::ffff:')}:{address[1]}"
+    return str(connection.getsockname() or "unix socket")
+
+
+def _addresses(listener: Listener) -> list[tuple[socket.AddressFamily, str]]:
+    if listener.local_only:
+        found = [(socket.AF_INET, "127.0.0.1")]
+        return [*found, (socket.AF_INET6, "::1")] if _has_ipv6() else found
+    if listener.host is None:
+        every = [(socket.AF_INET, "0.0.0.0")]
+        return [*every, (socket.AF_INET6, "::")] if _has_ipv6() else every
+    found = []
+    for family, _, _, _, address in socket.getaddrinfo(
+        listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        pair = (family, str(address[0]))
+        if pair not in found:
+            found.append(pair)
+    return found
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _open_tcp(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address, port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _open_unix(path: str) -> socket.socket:
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)  # left behind by a process that was killed
+    except FileNotFoundError:
+        pass
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _explain(listener: Listener, error: OSError) -> str:
+    if listener.unix_path is not None:
+        return f"Unable to listen on {listener.unix_path}: {error.strerror}"
+    where = f"{listener.host or 'any address'}, port {listener.port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where}: {error.strerror}; stop the other program, or choose another port"
+    if error.errno == errno.EACCES:
+        return f"{where}: {error.strerror}; ports below 1024 need privileges"
+    return f"{where}: {error.strerror or error}"

@@ -1,0 +1,149 @@
+"""All plain-TCP MQTT connections on one epoll in one task.
+
+A round: poll, one receive per ready socket, all its packets, then one send per outbox that was touched.  The task
+then waits on the epoll's own descriptor, which is its checkpoint.
+
+Invariant: `_connections` holds exactly the sockets registered with the epoll; closing the pump closes them all.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable
+
+import trio
+
+from broker.core.engine import Engine
+from broker.core.limits import RECEIVE_BYTES_MAX
+from broker.core.outbox import Outbox
+from broker.links.barrier import receive
+from broker.links.door import Door
+from broker.links.mqtt import MqttLink
+
+READY_MAX = 512
+"""Sockets served per round, so that a round stays short however many are ready."""
+
+
+class Connection:
+    """One socket, its link and its outbox."""
+
+    def __init__(self, pump: Pump, sock: socket.socket, door: Door, peer: str) -> None:
+        self.pump = pump
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.door = door
+        self.outbox = Outbox(pump.engine.round, door.outbox_bytes_max, sock.send, self.blocked, self.broken)
+        self.link = MqttLink(pump.engine, door, self.outbox, peer, self.close_soon)
+
+    def blocked(self) -> None:
+        self.pump.epoll.modify(self.fd, select.EPOLLIN | select.EPOLLOUT)
+
+    def broken(self) -> None:
+        self.link.ended("closed its connection.")
+
+    def close_soon(self) -> None:
+        self.pump.closing.append(self)
+
+
+class Pump:
+    """The plain-TCP side of the broker.
+
+    Args:
+        engine: the broker.
+        on_open, on_close: told about every link, for keep-alive and counting.
+    """
+
+    def __init__(
+        self, engine: Engine, on_open: Callable[[MqttLink], None], on_close: Callable[[MqttLink], None]
+    ) -> None:
+        self.engine = engine
+        self.epoll = select.epoll()
+        self.closing: list[Connection] = []
+        self._connections: dict[int, Connection] = {}
+        self._drained: trio.Event | None = None
+        self._on_open = on_open
+        self._on_close = on_close
+
+    def add(self, sock: socket.socket, door: Door, peer: str) -> None:
+        """Take over a connected, non-blocking socket."""
+        connection = Connection(self, sock, door, peer)
+        self._connections[connection.fd] = connection
+        self.epoll.register(connection.fd, select.EPOLLIN)
+        door.open_count += 1
+        self._on_open(connection.link)
+
+    async def drained(self) -> None:
+        """Wait until no peer is owed anything."""
+        self._drained = trio.Event()
+        self._notice_drained()
+        await self._drained.wait()
+
+    async def run(self) -> None:
+        """Serve until cancelled; then every connection is closed."""
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(self.epoll.fileno())
+                self.serve_round()
+        finally:
+            self.close_all()
+
+    def serve_round(self) -> None:
+        """Everything that can be done now, without waiting."""
+        self.engine.now = trio.current_time()
+        connections = self._connections
+        for fd, events in self.epoll.poll(0, READY_MAX):
+            connection = connections.get(fd)
+            if connection is None:
+                continue
+            if events & select.EPOLLOUT:
+                self.epoll.modify(fd, select.EPOLLIN)
+                connection.outbox.writable()
+            if events & ~select.EPOLLOUT:
+                self._receive(connection)
+        self.settle()
+
+    def settle(self) -> None:
+        """Flush what is owed and close what asked for it; anybody outside a round who used a link calls this."""
+        self.engine.flush()
+        while self.closing:
+            closing = self.closing
+            self.closing = []
+            for connection in closing:
+                self._close(connection)
+            self.engine.flush()
+        if self._drained is not None:
+            self._notice_drained()
+
+    def close_all(self) -> None:
+        for connection in list(self._connections.values()):
+            connection.link.ended("disconnected: the broker is stopping.")
+        self.settle()
+        self.epoll.close()
+
+    def _notice_drained(self) -> None:
+        if self._drained is not None and not any(c.outbox.pending_bytes for c in self._connections.values()):
+            self._drained.set()
+
+    def _receive(self, connection: Connection) -> None:
+        link = connection.link
+        try:
+            data = connection.sock.recv(RECEIVE_BYTES_MAX)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            link.ended("closed its connection.")
+            return
+        receive(link, data)
+
+    def _close(self, connection: Connection) -> None:
+        if self._connections.pop(connection.fd, None) is None:
+            return
+        connection.outbox.flush()
+        connection.outbox.close()
+        self.epoll.unregister(connection.fd)
+        connection.sock.close()
+        connection.door.open_count -= 1
+        self._on_close(connection.link)

@@ -1,0 +1,76 @@
+"""Everything that serves connections: the pump, the stream shells, and who has been silent too long."""
+
+from __future__ import annotations
+
+import socket
+
+import trio
+
+from broker.core.engine import Engine
+from broker.core.limits import CONNECT_TIMEOUT_S, SWEEP_INTERVAL_S, SWEEP_LINKS_MAX
+from broker.links.door import Door
+from broker.links.mqtt import MqttLink
+from broker.links.pump import Pump
+from broker.links.stream import StreamShell
+
+
+class Server:
+    """The links of one broker.
+
+    Args:
+        engine: what they all share.
+        nursery: outlives every connection that has a task of its own.
+    """
+
+    def __init__(self, engine: Engine, nursery: trio.Nursery) -> None:
+        self.engine = engine
+        self.nursery = nursery
+        self.pump = Pump(engine, self.opened, self.closed)
+        self._links: dict[MqttLink, None] = {}
+
+    def opened(self, link: MqttLink) -> None:
+        """A connection that speaks MQTT is here; it has some time to send CONNECT."""
+        self.engine.counters.sockets_opened += 1
+        link.last_received = trio.current_time()
+        link.silence_max_s = CONNECT_TIMEOUT_S
+        self._links[link] = None
+
+    def closed(self, link: MqttLink) -> None:
+        self._links.pop(link, None)
+
+    def add_socket(self, sock: socket.socket, door: Door, peer: str) -> None:
+        """A plain-TCP connection for MQTT."""
+        self.pump.add(sock, door, peer)
+
+    async def serve_stream(self, stream: trio.abc.Stream, door: Door, peer: str) -> None:
+        """MQTT over any stream, until it ends."""
+        shell = StreamShell(self.engine, door, peer, stream)
+        door.open_count += 1
+        self.opened(shell.link)
+        try:
+            await shell.run()
+        finally:
+            door.open_count -= 1
+            self.closed(shell.link)
+
+    async def sweep(self) -> None:
+        """Close the connections whose keep-alive time has passed [MQTT-3.1.2-24], for ever."""
+        while True:
+            await trio.sleep(SWEEP_INTERVAL_S)
+            links = list(self._links)
+            for start in range(0, len(links), SWEEP_LINKS_MAX):
+                self.engine.now = trio.current_time()
+                for link in links[start : start + SWEEP_LINKS_MAX]:
+                    if link.silent_too_long():
+                        link.close("has exceeded timeout, disconnecting.")
+                self.pump.settle()
+                await trio.lowlevel.checkpoint()
+            self.engine.expire()
+
+    def settle(self) -> None:
+        """Flush and close whatever the caller's use of the engine or a link asked for."""
+        self.pump.settle()
+
+    async def drained(self) -> None:
+        """Wait until no pumped connection is owed anything."""
+        await self.pump.drained()

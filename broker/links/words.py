@@ -1,0 +1,13 @@
+"""How links speak in the log."""
+
+from __future__ import annotations
+
+from typing import Final
+
+NOTICE: Final = 25
+"""Mosquitto's level between information and warning."""
+
+
+def printable(text: bytes) -> str:
+    """A client id, user name or topic for a log line."""
+    return text.decode(errors="replace")

@@ -1,0 +1,61 @@
+"""QoS 2 as receiver: messages that wait for their PUBREL.  Sans-IO.
+
+As Mosquitto, a message is handed on when its PUBREL comes, not when its PUBLISH does.
+
+Invariant: an id is in `_pending` from its first PUBLISH until its PUBREL [MQTT-4.3.3-2].
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from protocol.mqtt.errors import ProtocolViolation
+from protocol.mqtt.message import Message
+
+REPEATS_WITHOUT_DUP_MAX: Final = 2
+"""As Mosquitto: the third identical PUBLISH without DUP is a client that does not listen to its PUBRECs."""
+
+
+class Pending:
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.repeats = 0
+
+
+class Inbound:
+    """The receiving side of QoS 2 for one session (MQTT 3.1.1 §4.3.3)."""
+
+    def __init__(self) -> None:
+        self._pending: dict[int, Pending] = {}
+
+    def accept(self, packet_id: int, message: Message, dup: bool) -> None:
+        """A QoS 2 PUBLISH came; the caller answers PUBREC.
+
+        The same id with another topic or payload replaces what is pending, as Mosquitto does.
+
+        Raises:
+            ProtocolViolation: identical, without DUP, and answered twice already.
+        """
+        pending = self._pending.get(packet_id)
+        if pending is None or not same(pending.message, message):
+            self._pending[packet_id] = Pending(message)
+            return
+        if not dup:
+            pending.repeats += 1
+            if pending.repeats >= REPEATS_WITHOUT_DUP_MAX:
+                raise ProtocolViolation("QoS 2 PUBLISH repeated without DUP", "MQTT-3.3.1-1")
+
+    def release(self, packet_id: int) -> Message | None:
+        """PUBREL came: the message to hand on, or None for an unknown id; the caller answers PUBCOMP."""
+        pending = self._pending.pop(packet_id, None)
+        return None if pending is None else pending.message
+
+    def pending(self) -> list[tuple[int, Message]]:
+        return [(packet_id, pending.message) for packet_id, pending in self._pending.items()]
+
+    def count(self) -> int:
+        return len(self._pending)
+
+
+def same(one: Message, other: Message) -> bool:
+    return one.topic == other.topic and one.payload == other.payload and one.retain == other.retain

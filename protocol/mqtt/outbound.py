@@ -1,0 +1,282 @@
+"""Packets we owe a client at QoS 1 and 2: ids, in-flight window, queue, resume.  Sans-IO, no clock.
+
+    state            PUBACK      PUBREC                      PUBCOMP     on resume
+    unknown id       ignore      send PUBREL                 ignore      -
+    AWAIT_PUBACK     done        violation                   violation   PUBLISH dup
+    AWAIT_PUBREC     violation   -> AWAIT_PUBCOMP, PUBREL    violation   PUBLISH dup
+    AWAIT_PUBCOMP    violation   PUBREL again                done        PUBREL
+
+Invariant: a packet id is in `_inflight` from its first PUBLISH until PUBACK or PUBCOMP, and `_inflight` is in the
+order of first sending [MQTT-4.6.0-6].
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from protocol.mqtt.codec import encode_ack
+from protocol.mqtt.errors import ProtocolViolation
+from protocol.mqtt.message import Message, Sink
+
+AWAIT_PUBACK: Final = 1
+AWAIT_PUBREC: Final = 2
+AWAIT_PUBCOMP: Final = 3
+
+SENT: Final = 0
+QUEUED: Final = 1
+DROPPED: Final = 2
+
+PUBREL_FIRST_BYTE: Final = 0x62
+PACKET_ID_MAX: Final = 65_535
+
+_PACKET_ID_BYTES: Final[list[bytes]] = [n.to_bytes(2, "big") for n in range(4096)]
+
+
+def packet_id_bytes(packet_id: int) -> bytes:
+    """Two bytes, big-endian; the ids that windows really use come from a table."""
+    if packet_id < 4096:
+        return _PACKET_ID_BYTES[packet_id]
+    return packet_id.to_bytes(2, "big")
+
+
+class Window:
+    """What mosquitto.conf allows one client; shared by all sessions.
+
+    Args:
+        inflight_messages: `max_inflight_messages`; 0 is no limit.
+        inflight_bytes: `max_inflight_bytes`, topic and payload; 0 is no limit.
+        queued_messages: `max_queued_messages`; 0 is no limit.
+        queued_bytes: `max_queued_bytes`; 0 is no limit.
+    """
+
+    def __init__(
+        self,
+        inflight_messages: int = 20,
+        inflight_bytes: int = 0,
+        queued_messages: int = 1000,
+        queued_bytes: int = 0,
+    ) -> None:
+        self.inflight_messages = inflight_messages
+        self.inflight_bytes = inflight_bytes
+        self.queued_messages = queued_messages
+        self.queued_bytes = queued_bytes
+
+
+class InFlight:
+    """One message between its first PUBLISH and its last acknowledgement."""
+
+    def __init__(self, packet_id: int, message: Message, qos: int, retain: bool, state: int) -> None:
+        self.packet_id = packet_id
+        self.message = message
+        self.qos = qos
+        self.retain = retain
+        self.state = state
+
+
+class Queued:
+    """One message that waits for the window, or for the client to come back."""
+
+    def __init__(self, message: Message, qos: int, retain: bool) -> None:
+        self.message = message
+        self.qos = qos
+        self.retain = retain
+
+
+class Outbound:
+    """The sending side of QoS 1 and 2 for one session (MQTT 3.1.1 §4.3, §4.4, §4.6).
+
+    Bytes go to the `Sink` that `attach` gave; with none the client is away and everything waits.
+    """
+
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self.inflight_bytes = 0
+        self.queued_bytes = 0
+        self.last_packet_id = 0
+        self._inflight: dict[int, InFlight] = {}
+        self._queue: deque[Queued] | None = None
+        self._sink: Sink | None = None
+
+    def attach(self, sink: Sink) -> None:
+        """The client is here: resume what was in flight, in original order, then what was queued."""
+        self._sink = sink
+        for entry in self._inflight.values():  # [MQTT-4.4.0-1] [MQTT-4.6.0-1]
+            if entry.state == AWAIT_PUBCOMP:
+                sink.push(encode_ack(PUBREL_FIRST_BYTE, entry.packet_id))
+            else:
+                self._push(sink, entry, True)  # [MQTT-3.3.1-1]
+        self._drain()
+
+    def detach(self) -> None:
+        self._sink = None
+
+    def inflight_count(self) -> int:
+        return len(self._inflight)
+
+    def queued_count(self) -> int:
+        queue = self._queue
+        return 0 if queue is None else len(queue)
+
+    def inflight(self) -> list[InFlight]:
+        return list(self._inflight.values())
+
+    def queued(self) -> list[Queued]:
+        queue = self._queue
+        return [] if queue is None else list(queue)
+
+    def has_room(self) -> bool:
+        """Whether a message offered now would be sent at once."""
+        return self._sink is not None and not self._queue and self._window_open()
+
+    def offer(self, message: Message, qos: int, retain: bool) -> int:
+        """Take a message for this client: send it, queue it, or refuse it.
+
+        Args:
+            message: as published; shared by all receivers, never modified.
+            qos: 1 or 2, what it leaves with; 0 only for a client that is away and wants those queued, too.
+            retain: leaves with the retain flag set.
+
+        Returns:
+            SENT, QUEUED, or DROPPED (counted by the caller).
+
+        Source: mosquitto.conf max_inflight_messages, max_queued_messages and their byte twins.
+        """
+        sink = self._sink
+        if sink is not None and not self._queue and self._window_open():
+            self._send(sink, message, qos, retain)
+            return SENT
+        if not self._queue_open(message):
+            return DROPPED
+        queue = self._queue
+        if queue is None:
+            queue = self._queue = deque()
+        queue.append(Queued(message, qos, retain))
+        self.queued_bytes += message.size()
+        return QUEUED
+
+    def puback(self, packet_id: int) -> bool:
+        """PUBACK came; False for an id that is not in flight, which is ignored as by Mosquitto."""
+        entry = self._inflight.get(packet_id)
+        if entry is None:
+            return False
+        if entry.state != AWAIT_PUBACK:
+            raise ProtocolViolation("PUBACK for a QoS 2 message", "MQTT-4.3.3-1")
+        self._finish(entry)
+        return True
+
+    def pubrec(self, packet_id: int) -> None:
+        """PUBREC came: PUBREL goes, also for an unknown id, so that the client can forget it."""
+        entry = self._inflight.get(packet_id)
+        if entry is not None:
+            if entry.state == AWAIT_PUBACK:
+                raise ProtocolViolation("PUBREC for a QoS 1 message", "MQTT-4.3.2-1")
+            entry.state = AWAIT_PUBCOMP
+        sink = self._sink
+        if sink is not None:
+            sink.push(encode_ack(PUBREL_FIRST_BYTE, packet_id))  # [MQTT-4.3.3-1]
+
+    def pubcomp(self, packet_id: int) -> bool:
+        """PUBCOMP came; False for an id that is not in flight, which is ignored as by Mosquitto."""
+        entry = self._inflight.get(packet_id)
+        if entry is None:
+            return False
+        if entry.state != AWAIT_PUBCOMP:
+            raise ProtocolViolation("PUBCOMP before PUBREC", "MQTT-4.3.3-1")
+        self._finish(entry)
+        return True
+
+    def restore(self, inflight: list[InFlight], queued: list[Queued], last_packet_id: int) -> None:
+        """Take back what a snapshot kept; the client is away."""
+        for entry in inflight:
+            self._inflight[entry.packet_id] = entry
+            self.inflight_bytes += entry.message.size()
+        if queued:
+            self._queue = deque(queued)
+            for waiting in queued:
+                self.queued_bytes += waiting.message.size()
+        self.last_packet_id = last_packet_id
+
+    def forget_queued(self, topic: bytes) -> int:
+        """Drop what is queued for one topic, because the client may not read it any more.
+
+        Each dropped message consumes a packet id, as in Mosquitto, which numbers messages when it queues them.
+        """
+        queue = self._queue
+        if queue is None:
+            return 0
+        kept: deque[Queued] = deque()
+        for waiting in queue:
+            if waiting.message.topic == topic:
+                self.queued_bytes -= waiting.message.size()
+                if waiting.qos > 0:
+                    self._next_packet_id()
+            else:
+                kept.append(waiting)
+        dropped = len(queue) - len(kept)
+        self._queue = kept if kept else None
+        return dropped
+
+    def _window_open(self) -> bool:
+        window = self.window
+        if window.inflight_messages != 0 and len(self._inflight) >= window.inflight_messages:
+            return False
+        if len(self._inflight) >= PACKET_ID_MAX:
+            return False
+        # As Mosquitto: one message may overstep the bytes, or a single big one could never be sent.
+        return window.inflight_bytes == 0 or self.inflight_bytes < window.inflight_bytes
+
+    def _queue_open(self, message: Message) -> bool:
+        window = self.window
+        queued = self.queued_count()
+        if self._sink is None:
+            queued += len(self._inflight)
+        if window.queued_messages == 0 and window.queued_bytes == 0:
+            return True
+        if window.queued_messages != 0 and queued >= window.queued_messages:
+            return False
+        return window.queued_bytes == 0 or self.queued_bytes + message.size() <= window.queued_bytes
+
+    def _next_packet_id(self) -> int:
+        """The next id that is not in flight [MQTT-2.3.1-2]; the window guarantees that there is one."""
+        packet_id = self.last_packet_id
+        while True:
+            packet_id = 1 if packet_id >= PACKET_ID_MAX else packet_id + 1
+            if packet_id not in self._inflight:
+                self.last_packet_id = packet_id
+                return packet_id
+
+    def _send(self, sink: Sink, message: Message, qos: int, retain: bool) -> None:
+        if qos == 0:
+            sink.push(message.retained_packet() if retain else message.packet())
+            return
+        packet_id = self._next_packet_id()
+        entry = InFlight(packet_id, message, qos, retain, AWAIT_PUBACK if qos == 1 else AWAIT_PUBREC)
+        self._inflight[packet_id] = entry
+        self.inflight_bytes += message.size()
+        self._push(sink, entry, False)
+
+    def _push(self, sink: Sink, entry: InFlight, dup: bool) -> None:
+        message = entry.message
+        sink.push_publish(
+            message.head(entry.qos, entry.retain, dup), packet_id_bytes(entry.packet_id), message.payload
+        )
+
+    def _finish(self, entry: InFlight) -> None:
+        del self._inflight[entry.packet_id]
+        self.inflight_bytes -= entry.message.size()
+        if self._queue:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Send from the queue while the window is open."""
+        sink = self._sink
+        queue = self._queue
+        if sink is None or queue is None:
+            return
+        while queue and self._window_open():
+            waiting = queue.popleft()
+            self.queued_bytes -= waiting.message.size()
+            self._send(sink, waiting.message, waiting.qos, waiting.retain)
+        if not queue:
+            self._queue = None
