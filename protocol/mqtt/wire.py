@@ -61,7 +61,10 @@ FIXED_HEADER: Final = BitStruct(  # §2.2, its first byte
     / Switch(
         this.packet_type,
         {
-            PacketType.PUBLISH: Struct("dup" / Flag, "qos" / QOS, "retain" / Flag),  # §3.3.1
+            PacketType.PUBLISH: ExprValidator(  # §3.3.1
+                Struct("dup" / Flag, "qos" / QOS, "retain" / Flag),
+                (obj_.qos > 0) | (obj_.dup < 1),  # [MQTT-3.3.1-2]
+            ),
             PacketType.PUBREL: Const(0b0010, Nibble),  # §3.6.1
             PacketType.SUBSCRIBE: Const(0b0010, Nibble),  # §3.8.1
             PacketType.UNSUBSCRIBE: Const(0b0010, Nibble),  # §3.10.1
