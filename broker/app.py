@@ -79,6 +79,10 @@ class App:
         """Begin the orderly end; `run` returns when it is done."""
         self._stop.set()
 
+    @property
+    def is_stopping(self) -> bool:
+        return self._stop.is_set()
+
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop`.  Started once every listener is open.
 

@@ -93,8 +93,8 @@ class Broker:
                 f"{topic_filter!r} is no topic filter: + and # stand for whole levels, # only at the end"
             )
         engine = self.app.engine
-        ready = trio.lowlevel.ParkingLot()
-        subscriber = LocalSubscriber(engine.counters, ready.unpark_all)
+        ready = trio.Event()
+        subscriber = LocalSubscriber(engine.counters, lambda: ready.set())
         retained = engine.retained.matching(name, engine.now)
         engine.subscribe(subscriber, name, 2)
         try:
@@ -103,7 +103,8 @@ class Broker:
             while True:
                 waiting = subscriber.take()
                 if waiting is None:
-                    await ready.park()
+                    ready = trio.Event()
+                    await ready.wait()
                 else:
                     yield message_of(waiting, retain=False)
         finally:

@@ -1,0 +1,69 @@
+"""The commands that do one thing and end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from broker.config.arguments import Arguments
+from broker.config.model import ConfigError
+
+
+def run_command(words: Sequence[str]) -> int:
+    """Run `check`, `demo`, `feed` or `passwd`; its exit status."""
+    parser = argparse.ArgumentParser(prog="rowcast")
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    _add_check(subparsers)
+    if words[0] == "demo":
+        from broker.demo import commands as demo
+
+        demo.add_parser(subparsers)
+        return demo.run(parser.parse_args(words))
+    if words[0] == "feed":
+        from broker.feed import commands as feed
+
+        feed.add_parser(subparsers)
+        return feed.run(parser.parse_args(words))
+    if words[0] == "passwd":
+        from broker.gateway import passwd_command
+
+        passwd_command.add_parser(subparsers)
+        return passwd_command.run(parser.parse_args(words))
+    return check(parser.parse_args(words))
+
+
+def _add_check(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "check",
+        help="report every mistake of a configuration",
+        description="Read a configuration, report every mistake in it, and exit with 3 if there is one.",
+        epilog="example:\n  rowcast check -c examples/econia.toml",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "-c",
+        "--config-file",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="a .toml file, or a mosquitto.conf",
+    )
+
+
+def check(options: argparse.Namespace) -> int:
+    from broker.__main__ import EXIT_CONFIG, EXIT_OK, load
+
+    try:
+        config = load(Arguments(config_file=options.config_file))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        count = len(error.mistakes)
+        print(f"{count} mistake{'s' if count > 1 else ''} in {options.config_file}", file=sys.stderr)
+        return EXIT_CONFIG
+    listeners, feeds = len(config.listeners), len(config.feeds)
+    print(
+        f"{options.config_file} is fine: {listeners} listener{'s' * (listeners != 1)}, {feeds} feed{'s' * (feeds != 1)}"
+    )
+    return EXIT_OK
