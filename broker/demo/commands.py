@@ -1,0 +1,83 @@
+"""The command `rowcast demo`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+
+DESCRIPTION = """\
+Starts a Postgres of its own with a simulated exchange in it, and Rowcast, and shows what an MQTT
+client and a WebSocket client receive.  Everything runs on 127.0.0.1 and is removed at the end.
+"""
+
+EXAMPLE = """\
+example:
+  rowcast demo --rate 500           until Ctrl-C
+  rowcast demo --events 500         stops by itself; the last line is a summary in JSON; the exit
+                                    status is 0 only if every message came exactly once
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "demo",
+        help="show it at work, with a Postgres and traffic of its own",
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--events", type=_positive_count, metavar="N", help="stop after N committed rows that are sent on"
+    )
+    parser.add_argument(
+        "--rate",
+        type=_positive_rate,
+        default=200.0,
+        metavar="R",
+        help="such rows per second (default: %(default)g)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the traders' choices (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="a line of JSON every second instead of the page")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo until it ends or is ended; returns the exit status."""
+    # Here, so that no other command loads all this.
+    import trio
+
+    from broker.demo.clients import ClientError
+    from broker.demo.postgres import PostgresError
+    from broker.demo.run import Options, demonstrate
+
+    options = Options(events=args.events, rate=args.rate, seed=args.seed, json=args.json)
+    try:
+        return trio.run(demonstrate, options, sys.stdout)
+    except* (PostgresError, ClientError, OSError) as group:
+        messages = _messages(group)
+    for message in messages:
+        print(f"rowcast demo: {message}", file=sys.stderr)
+    return 1
+
+
+def _messages(error: BaseException) -> list[str]:
+    if isinstance(error, BaseExceptionGroup):
+        return [message for inner in error.exceptions for message in _messages(inner)]
+    return [str(error)]
+
+
+def _positive_count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _positive_rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return rate

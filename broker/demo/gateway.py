@@ -1,0 +1,60 @@
+"""The Rowcast that the demo runs: the example configuration for Econia, with this run's database and ports."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from importlib.resources import as_file, files
+from typing import Final
+
+import attrs
+
+from broker import Broker
+from broker.config.model import Config, Listener
+from broker.config.toml import load
+
+HOST: Final = "127.0.0.1"
+CONFIGURATION: Final = "econia.toml"
+
+
+def configuration(dsn: str, secret: str) -> Config:
+    """The packaged example, on free ports of 127.0.0.1.
+
+    Args:
+        dsn: of the demo's Postgres.
+        secret: what WebSocket tokens are signed with.
+    """
+    environment = {**os.environ, "DATABASE_URL": dsn, "PGWS_JWT_SECRET": secret}
+    with as_file(files("broker.demo") / CONFIGURATION) as path:
+        config = load(path, environment)
+    return attrs.evolve(config, listeners=tuple(_local(listener) for listener in config.listeners))
+
+
+def port_of(broker: Broker, protocol: str, dialect: str = "mqtt") -> int:
+    """The open port that speaks that."""
+    return next(
+        port
+        for listener, port in broker.app.addresses
+        if listener.protocol == protocol and dialect in listener.dialects
+    )
+
+
+def new_secret() -> str:
+    return secrets.token_hex(16)
+
+
+def _local(listener: Listener) -> Listener:
+    port = listener.port if _is_free(listener.port) else 0  # 0: any
+    return attrs.evolve(listener, host=HOST, port=port)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # Without it a port would count as taken for a minute after its last connection.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
