@@ -25,6 +25,8 @@ NOTES: Final = (
     "due: what the committed rows call for.  p50, p99: from COMMIT's return to the",
     "simulator until the client has read the message, by one clock.",
 )
+INVITATION: Final = "  Join in from another terminal"
+HINT: Final = "   Ctrl-C here ends and removes everything"
 
 
 @frozen
@@ -75,10 +77,8 @@ def page(snapshot: Snapshot, width: int, height: int) -> list[str]:
         *_balance(snapshot, width),
         *(f"{DIM}{_cut('  ' + note, width)}{PLAIN}" for note in NOTES),
     ]
-    bottom = [
-        "",
-        f"{BOLD}  Join in from another terminal{PLAIN}{DIM}   Ctrl-C here ends and removes everything{PLAIN}",
-    ]
+    hint = _cut(HINT, width - len(INVITATION))
+    bottom = ["", f"{BOLD}{INVITATION}{PLAIN}{DIM}{hint}{PLAIN}"]
     bottom += [f"  {invitation}" for invitation in snapshot.invitations]
     if snapshot.warning:
         bottom += [f"{RED}{_cut('  ' + snapshot.warning, width)}{PLAIN}"]
