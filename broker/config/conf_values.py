@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from broker.config.options import Kind, Option
+from broker.config.options import Kind, Option, Role
 
 TEXT_BYTES_MAX = 65535
 """As long as an MQTT string; Mosquitto's limit for a text."""
@@ -101,16 +101,22 @@ def read_choice(option: Option, rest: str) -> str:
 
 
 def empty(option: Option) -> Wrong:
-    return Wrong(
-        f"Empty '{option.titled}' value in configuration.",
-        f"Write the value after the name, as `{example(option)}`, or delete the line.",
-    )
+    cure = f"Write the value after the name, as `{example(option)}`, or delete the line."
+    text = f"Empty '{option.titled}' value in configuration."
+    return Wrong(text, option.note if option.role is Role.REFUSED else cure)
 
 
 def out_of_range(option: Option, value: object) -> Wrong:
     said = option.range_error or "Invalid '{name}' value ({value})."
+    before = (
+        ""
+        if option.kind is not Kind.INTEGER
+        else "a number from "
+        if option.high is not None
+        else "a number of "
+    )
     unit = " characters" if option.kind is Kind.TEXT else ""
-    return Wrong(said.format(name=option.titled, value=value), f"Write {option.range_text}{unit}.")
+    return Wrong(said.format(name=option.titled, value=value), f"Write {before}{option.range_text}{unit}.")
 
 
 def example(option: Option) -> str:

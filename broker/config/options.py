@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 
 class Level(Enum):
@@ -86,18 +86,19 @@ class Option:
         """`0 to 2`, `at least 20`, `a, b or c`; empty where anything goes."""
         if self.words:
             return " or ".join(filter(None, (", ".join(self.words[:-1]), self.words[-1])))
-        if self.low is not None and self.high is not None:
-            return f"{self.low} to {self.high}"
+        if self.kind is Kind.INTEGER and self.high is not None:
+            return f"{self.low or 0} to {self.high}"
         if self.low is not None and self.clamp is None:
             return f"at least {self.low}"
         return f"at most {self.high}" if self.high is not None else ""
 
 
 def find_option(name: str) -> Option | None:
-    """The option of that name; `plugin_opt_x` is found under `plugin_opt_*`, and likewise `auth_opt_x`."""
+    """The option of that name; `plugin_opt_x` and `auth_opt_x` are the ones with a `*`, under their own name."""
     option = OPTIONS.get(name)
     if option is None and name.startswith(("plugin_opt_", "auth_opt_")):
-        return OPTIONS[name[: name.index("opt_") + 4] + "*"]
+        family = name[: name.index("opt_") + 4] + "*"
+        return evolve(OPTIONS[family], name=name, alias_of=family)
     return option
 
 

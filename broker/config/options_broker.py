@@ -57,9 +57,8 @@ def _idle(name: str, kind: Kind, default: str, meaning: str, note: str) -> Optio
 
 LOG_DESTINATIONS = ("none", "syslog", "stdout", "stderr", "topic", "file", "dlt")
 LOG_TYPES = (
-    "debug", "error", "warning", "notice", "information", "subscribe", "unsubscribe", "websockets",
-    "internal",
-    "none", "all",
+    "error", "warning", "notice", "information", "subscribe", "unsubscribe", "debug", "websockets", "internal",
+    "all", "none",
 )  # fmt: skip
 
 _INVALID = "Invalid '{name}' value ({value})."
