@@ -191,7 +191,11 @@ def packet_id_of(data: bytes, body: int, end: int) -> int:
 
 def encode_ack(kind_first_byte: int, packet_id: int) -> bytes:
     """A whole packet of 4 bytes; `kind_first_byte` is PUBACK, PUBREC, PUBREL or PUBCOMP of this module."""
-    return bytes((kind_first_byte, 2, packet_id >> 8, packet_id & 0xFF))
+    return b"%b\x02%b%b" % (
+        _ONE_BYTE[kind_first_byte],
+        _ONE_BYTE[packet_id >> 8],
+        _ONE_BYTE[packet_id & 0xFF],
+    )
 
 
 def encode_remaining_length(length: int) -> bytes:

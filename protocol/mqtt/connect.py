@@ -13,12 +13,19 @@ from __future__ import annotations
 from typing import Any, Final
 
 from protocol.mqtt import wire
-from protocol.mqtt.errors import ConnectRefused, MalformedPacket
+from protocol.mqtt.errors import ConnectRefused, MalformedPacket, ProtocolError
 from protocol.mqtt.packets import Connack, Connect, ConnectReturnCode, Will
 from protocol.mqtt.topics import check_text, check_topic_name
 
 PROTOCOL_LEVELS: Final = {b"MQTT": 4, b"MQIsdp": 3}
 MQTT_3_1: Final = 3
+
+# Protocol name and level, the level with or without the bit that says bridge.
+_KNOWN_STARTS: Final = tuple(
+    len(name).to_bytes(2, "big") + name + bytes([bridge | level])
+    for name, level in PROTOCOL_LEVELS.items()
+    for bridge in (0, 0x80)
+)
 
 # Which statement a CONNECT breaks when it ends within a field.
 _MISSING_FIELD_TAGS: Final = {
@@ -38,7 +45,8 @@ def read_connect(body: bytes) -> Connect:
         ConnectRefused: code 1, for MQTT with another level than 4 and MQIsdp with another than 3 (bit 7,
             which says that the client is a bridge, aside).  Nothing behind the level has been read.
     """
-    _check_protocol(_parse(wire.CONNECT_START, body))
+    if not body.startswith(_KNOWN_STARTS):
+        raise _protocol_fault(_parse(wire.CONNECT_START, body))
     fields = _parse(wire.CONNECT, body)
     level = fields.level.number
     _check_flags(fields.flags, level)
@@ -122,16 +130,15 @@ def _parse(layout: Any, body: bytes) -> Any:
         ) from error
 
 
-def _check_protocol(start: Any) -> None:
+def _protocol_fault(start: Any) -> ProtocolError:
     level = PROTOCOL_LEVELS.get(start.protocol_name)
     if level is None:
-        raise MalformedPacket("a CONNECT for another protocol than MQTT or MQIsdp", "MQTT-3.1.2-1")
-    if start.level.number != level:
-        raise ConnectRefused(
-            ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION,
-            f"{start.protocol_name.decode()} with level {start.level.number}; it has {level}",
-            "MQTT-3.1.2-2",
-        )
+        return MalformedPacket("a CONNECT for another protocol than MQTT or MQIsdp", "MQTT-3.1.2-1")
+    return ConnectRefused(
+        ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION,
+        f"{start.protocol_name.decode()} with level {start.level.number}; it has {level}",
+        "MQTT-3.1.2-2",
+    )
 
 
 def _check_flags(flags: Any, level: int) -> None:

@@ -27,6 +27,7 @@ _UNFIT: Final = re.compile(
     + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
     + "]"
 )
+_WILDCARDS_IN_PLACE: Final = re.compile(rb"(?:(?:\+|[^+#/]*)/)*(?:\+|#|[^+#/]*)")
 
 
 def is_valid_text(text: bytes) -> bool:
@@ -53,7 +54,7 @@ def is_valid_topic_filter(topic_filter: bytes) -> bool:
     length = len(topic_filter)
     if length == 0 or length > TEXT_BYTES_MAX or topic_filter.count(b"/") > SEPARATORS_MAX:
         return False
-    return not _misused_wildcard(topic_filter) and is_valid_text(topic_filter)
+    return _WILDCARDS_IN_PLACE.fullmatch(topic_filter) is not None and is_valid_text(topic_filter)
 
 
 def matches(topic_filter: bytes, topic_name: bytes) -> bool:
@@ -92,27 +93,13 @@ def check_topic_filter(topic_filter: bytes) -> None:
     """Raise MalformedPacket with the reason unless `is_valid_topic_filter`."""
     if is_valid_topic_filter(topic_filter):
         return
-    misused = _misused_wildcard(topic_filter)
-    if misused == b"#":
-        raise MalformedPacket("a topic filter whose # is not the whole last level", "MQTT-4.7.1-2")
-    if misused == b"+":
+    if _WILDCARDS_IN_PLACE.fullmatch(topic_filter) is None:
+        before_last = topic_filter[:-1]
+        hash_in_a_level = topic_filter.endswith(b"#") and before_last and not before_last.endswith(b"/")
+        if b"#" in before_last or hash_in_a_level:
+            raise MalformedPacket("a topic filter whose # is not the whole last level", "MQTT-4.7.1-2")
         raise MalformedPacket("a topic filter whose + is not a whole level", "MQTT-4.7.1-3")
     raise _common_fault(topic_filter, "topic filter")
-
-
-def _misused_wildcard(topic_filter: bytes) -> bytes:
-    """The wildcard that stands where it may not, or b"" if none does."""
-    if b"+" not in topic_filter and b"#" not in topic_filter:
-        return b""
-    levels = topic_filter.split(b"/")
-    if levels[-1] == b"#":
-        levels.pop()
-    for level in levels:
-        if b"#" in level:
-            return b"#"
-        if b"+" in level and level != b"+":
-            return b"+"
-    return b""
 
 
 def _is_valid_beyond_ascii(text: bytes) -> bool:
@@ -120,7 +107,8 @@ def _is_valid_beyond_ascii(text: bytes) -> bool:
         characters = text.decode()
     except UnicodeDecodeError:
         return False
-    return _UNFIT.search(characters) is None
+    # What is printable is none of these; not all that is unprintable is (U+2028, private use), and it's slower to ask.
+    return characters.isprintable() or _UNFIT.search(characters) is None
 
 
 def _common_fault(topic: bytes, what: str) -> MalformedPacket:
