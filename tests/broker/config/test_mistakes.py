@@ -1,4 +1,4 @@
-"""Every mistake in tests/broker/config/mistakes/*.toml is told with its file, its line, Mosquitto's words and a cure."""
+"""Every mistake in mistakes/*.toml is told with its file, its line, Mosquitto's words and a cure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def test_mistake_is_told_with_file_line_and_cure(
     with pytest.raises(ConfigError) as caught:
         load(Path("main.conf"), environment={})
     assert list(caught.value.mistakes) == [
-        f"Error: {told['text']} Found at {told['file']}:{told['line']}. {told['cure']}" for told in case["expected"]
+        f"Error: {told['text']} Found at {told['file']}:{told['line']}. {told['cure']}"
+        for told in case["expected"]
     ]
     assert all(told["cure"] for told in case["expected"])
 
@@ -56,7 +57,9 @@ def test_mosquitto_itself_says_so_too(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_files(case)
-    run = subprocess.run([MOSQUITTO, "-c", "main.conf"], capture_output=True, text=True, timeout=10, check=False)
+    run = subprocess.run(
+        [MOSQUITTO, "-c", "main.conf"], capture_output=True, text=True, timeout=10, check=False
+    )
     said = without_quotes(run.stderr)
     assert run.returncode != 0
     assert any(without_quotes(f"Error: {told['text']}") in said for told in case["expected"]), run.stderr
