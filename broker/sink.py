@@ -8,7 +8,7 @@ from broker.links.server import Server
 
 
 class EngineSink:
-    """A feed's way into the engine; see `broker.feed.sink`."""
+    """A feed's way into the engine; see `broker.feed.status.FeedSink`."""
 
     def __init__(self, engine: Engine, server: Server) -> None:
         self._engine = engine
@@ -20,3 +20,6 @@ class EngineSink:
     def flush(self) -> None:
         """One send to everybody the batch was for."""
         self._server.settle()
+
+    async def durable(self) -> None:
+        """At once: `publish` has handed it to every session's queue, which is all the safety there is."""
