@@ -1,0 +1,39 @@
+# Two commands are enough for most: `make demo` and `make test`.  Both set up .venv when it is missing or old.
+
+BIN := .venv/bin
+# Stamps live in .venv, so that they go when it goes.
+INSTALLED := pyproject.toml setup.py
+SYSTEM_POSTGRES = $(shell command -v initdb || ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)
+DEMO_EXTRA = $(if $(SYSTEM_POSTGRES),,demo)
+
+.PHONY: help demo test test-all check compat bench bench-quick torture clean
+
+help:
+	@echo 'make demo         see it at work: a simulated exchange in a Postgres of its own (Ctrl-C ends it)'
+	@echo 'make test         everything that takes seconds; installs what the tests need'
+	@echo 'make test-all     that, and what takes longer or needs other client libraries'
+	@echo 'make check        ruff, mypy, and which package may import which'
+
+demo: .venv/.demo
+	@$(BIN)/rowcast demo $(ARGS)
+
+test: .venv/.test
+	@$(BIN)/pytest $(ARGS)
+
+check: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_house.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist rowcast.egg-info
+
+.venv/.demo: $(INSTALLED)
+	@scripts/setup-venv $(DEMO_EXTRA)
+	@touch $@
+
+.venv/.test: $(INSTALLED)
+	@scripts/install-missing initdb:postgresql mosquitto:mosquitto mosquitto_sub:mosquitto-clients
+	@scripts/setup-venv test
+	@touch $@

@@ -1,0 +1,162 @@
+"""Which package may import which, held by reading the source; so that a stranger can rely on the tree.
+
+`protocol` is words: it knows no clock, socket, task or chance.  What decides in `broker` is synchronous: only the
+modules listed here import Trio.  `links` and `feed` know the core, never each other.  `config` is a leaf.
+"""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LINES_MAX = 400
+
+IMPURE = {
+    "asyncio", "random", "secrets", "select", "selectors", "signal", "socket", "ssl", "subprocess", "threading",
+    "time", "trio",
+}  # fmt: skip
+
+WAITS = {
+    "broker.app",
+    "broker.embed",
+    "broker.process",
+    "broker.demo.clients",
+    "broker.demo.commands",
+    "broker.demo.postgres",
+    "broker.demo.run",
+    "broker.demo.simulator",
+    "broker.feed.connect",
+    "broker.feed.listen",
+    "broker.feed.listener",
+    "broker.feed.pgdrive",
+    "broker.feed.snapshot",
+    "broker.feed.supervise",
+    "broker.feed.wal",
+    "broker.gateway.gateway",
+    "broker.gateway.identity",
+    "broker.links.accept",
+    "broker.links.dialect",
+    "broker.links.handshake",
+    "broker.links.pump",
+    "broker.links.server",
+    "broker.links.stream",
+    "broker.links.websocket",
+    "broker.links.websocket_mqtt",
+    "broker.links.websocket_stream",
+}
+"""All that may import Trio.  A new one belongs here, after asking whether what it decides could stay outside."""
+
+MAY_IMPORT = {
+    "broker.config": {"broker.config", "protocol"},
+    "broker.core": {"broker.core", "protocol"},
+    "broker.links": {"broker.links", "broker.core", "broker.config", "broker.gateway", "protocol"},
+    "broker.feed": {"broker.feed", "broker.core", "broker.config", "broker.gateway", "protocol"},
+    "broker.gateway": {"broker.gateway", "broker.core", "broker.config", "protocol"},
+    "broker.market": {"broker.market", "protocol"},
+}
+"""Of our own packages; whoever is not named here may import any but `broker.demo`."""
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+SOURCES = {module_name(path): path for top in ("broker", "protocol") for path in (ROOT / top).rglob("*.py")}
+
+
+def imports(module: str) -> Iterator[tuple[str, int]]:
+    """(imported module, line) of every import statement, those inside functions included."""
+    for node in ast.walk(ast.parse(SOURCES[module].read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno}: imports name the whole path"
+            assert node.module is not None
+            # `from broker.links import pump` imports broker.links.pump.
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in SOURCES else node.module, node.lineno
+
+
+def is_within(module: str, packages: set[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def broken(modules: list[str], is_allowed: object) -> list[str]:
+    assert callable(is_allowed)
+    return [
+        f"{module}:{line} imports {imported}"
+        for module in modules
+        for imported, line in imports(module)
+        if not is_allowed(imported)
+    ]
+
+
+def test_protocol_imports_only_itself_construct_attrs_and_the_pure_standard_library() -> None:
+    def is_allowed(imported: str) -> bool:
+        top = imported.split(".")[0]
+        return top in {"protocol", "construct", "attrs"} or (
+            top in sys.stdlib_module_names and top not in IMPURE
+        )
+
+    assert broken([module for module in SOURCES if is_within(module, {"protocol"})], is_allowed) == []
+
+
+def test_only_the_listed_modules_import_trio() -> None:
+    found = {
+        module
+        for module in SOURCES
+        for imported, _ in imports(module)
+        if imported.split(".")[0] in {"trio", "trio_websocket"}
+    }
+    assert found - WAITS == set(), "they wait, and are not listed"
+    assert WAITS - found == set(), "they are listed, and do not wait"
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_package_imports_only_what_it_may_know(package: str) -> None:
+    allowed = MAY_IMPORT[package]
+    modules = [module for module in SOURCES if is_within(module, {package})]
+    assert broken(modules, lambda name: not is_within(name, {"broker"}) or is_within(name, allowed)) == []
+
+
+def test_only_the_command_line_knows_the_demo() -> None:
+    modules = [module for module in SOURCES if not is_within(module, {"broker.demo", "broker.commands"})]
+    assert broken(modules, lambda name: not is_within(name, {"broker.demo"})) == []
+
+
+def test_every_exception_is_caught_in_the_barrier_only() -> None:
+    catches = re.compile(r"^\s*except( (Base)?Exception.*)?:", re.MULTILINE)
+    found = {
+        module
+        for module, path in SOURCES.items()
+        for match in catches.finditer(path.read_text())
+        if not reraises(path.read_text()[match.end() :])
+    }
+    assert found <= {"broker.links.barrier"}
+
+
+def reraises(handler: str) -> bool:
+    """Whether the block that follows `except ...:` ends with a bare raise: it cleans up and hides nothing."""
+    first = handler.lstrip("\n").split("\n")[0]
+    indent = first[: len(first) - len(first.lstrip())]
+    block = re.split(rf"\n(?!{indent}|\n|$)", handler.lstrip("\n"), maxsplit=1)[0]
+    return block.rstrip().endswith(f"\n{indent}raise") or block.strip() == "raise"
+
+
+def test_files_stay_small() -> None:
+    lengths = {module: len(path.read_text().splitlines()) for module, path in SOURCES.items()}
+    assert {module: length for module, length in lengths.items() if length > LINES_MAX} == {}
+
+
+def test_hot_modules_exist_and_are_as_plain_as_the_compiler_wants_them() -> None:
+    hot = tomllib.loads((ROOT / "hot-modules.toml").read_text())["modules"]
+    for path in hot:
+        module = module_name(ROOT / path)
+        assert module in SOURCES, f"hot-modules.toml names {path}"
+        assert broken([module], lambda name: name.split(".")[0] not in {"attrs", "dataclasses", "trio"}) == []
