@@ -37,7 +37,7 @@ class Send:
 
 @frozen
 class Subscribe:
-    """Messages of this channel from now on.
+    """Messages of this channel from now on; not while it is subscribed already.
 
     `every_s` above 0 asks for the channel conflated to that interval.
     """
@@ -50,7 +50,6 @@ class Subscribe:
 @frozen
 class Unsubscribe:
     channel: str
-    every_s: float = 0.0
 
 
 @frozen
@@ -159,8 +158,8 @@ class Dialect:
         """`wake_at` has come."""
         return NOTHING
 
-    def closing(self, code: int, reason: str, now: float) -> Sequence[str]:
-        """Texts to send before a close that is not this dialect's own doing."""
+    def closing(self, code: int, now: float) -> Sequence[str]:
+        """Texts to send ahead of a close frame with this code."""
         return ()
 
     def skipped(self, channel: str, count: int, now: float) -> str | None:

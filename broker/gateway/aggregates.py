@@ -1,0 +1,51 @@
+"""Channels at an interval: what a channel brings is collected and published once per interval, for everybody.
+
+Invariant: an aggregate exists, and is subscribed to its channel, exactly as long as it has readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from broker.core.publication import Publication
+from broker.core.receiver import Receiver
+from protocol.dialects.conflation import Backlog, Conflation
+
+AGGREGATE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Payloads that one aggregate holds within its interval."""
+
+
+class Aggregate(Receiver):
+    """One channel at one interval.
+
+    Args:
+        topic: where the result is published.
+        source: the topic that is collected.
+        every_s: the interval.
+    """
+
+    def __init__(self, topic: bytes, source: bytes, every_s: float, conflation: Conflation) -> None:
+        super().__init__(plain=False)
+        self.source = source
+        self.topic = topic
+        self.every_s = every_s
+        self.readers = 0
+        self.due_at = 0.0
+        self._backlog = Backlog(conflation, AGGREGATE_BYTES_MAX, merges_early=True)
+
+    def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        self._backlog.offer("", publication.payload)
+
+    def publish_due(self, now: float, publish: Callable[[Publication], None]) -> None:
+        """Publish what was collected, if the interval is over; an interval without messages stays silent."""
+        if now < self.due_at:
+            return
+        if not self._backlog:
+            return
+        # The first message after a pause goes out at once, and the interval begins with it.
+        self.due_at = now + self.every_s
+        while (entry := self._backlog.take()) is not None:
+            payload = entry[1]
+            if payload is not None:
+                publish(Publication(self.topic, payload))

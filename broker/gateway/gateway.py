@@ -1,0 +1,169 @@
+"""What all clients of the WebSocket dialects share: channels in the engine, logins, intervals, the clock.
+
+Invariant: `_links` holds exactly the open dialect connections.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+import trio
+
+from broker.config.feeds import Gateway as GatewayConfig
+from broker.core.engine import Engine
+from broker.core.publication import Publication
+from broker.core.receiver import Receiver
+from broker.gateway.aggregates import Aggregate
+from broker.gateway.channels import topic_of
+from broker.gateway.identity import HttpHook, Identifier, JwtVerifier
+from protocol.dialects.base import Clock, Identity, Refusal, Subscribe
+from protocol.dialects.conflation import Conflation
+
+logger = logging.getLogger("broker.gateway")
+
+TICK_S: Final = 0.25
+"""How often expiries, heartbeats and idle connections are looked at."""
+
+AGGREGATE_TICK_S: Final = 0.05
+
+
+class Link(Protocol):
+    """What the gateway knows of a connection."""
+
+    def tick(self, now: float) -> None: ...
+
+
+class Gateway:
+    """The dialects' side of the broker.
+
+    Args:
+        config: which dialects there are, and how.
+        engine: where channels live as topics.
+        identifiers: who answers logins, by dialect; made from the configuration if not given.
+    """
+
+    def __init__(
+        self, config: GatewayConfig, engine: Engine, identifiers: Mapping[str, Identifier] | None = None
+    ) -> None:
+        self.config = config
+        self.engine = engine
+        self._identifiers = identifiers_for(config) if identifiers is None else identifiers
+        self._links: dict[Link, None] = {}
+        self._aggregates: dict[bytes, Aggregate] = {}
+        self._aggregating = trio.Event()
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._publish_aggregates)
+            try:
+                while True:
+                    await trio.sleep(TICK_S)
+                    self.tick(trio.current_time())
+            finally:
+                await self._close_hooks()
+
+    def tick(self, now: float) -> None:
+        for link in list(self._links):
+            link.tick(now)
+        self.engine.flush()
+
+    # --- connections ---------------------------------------------------------------------------------------
+
+    def opened(self, link: Link) -> None:
+        self._links[link] = None
+
+    def closed(self, link: Link) -> None:
+        self._links.pop(link, None)
+
+    def count(self) -> int:
+        """Open dialect connections."""
+        return len(self._links)
+
+    async def identify(self, dialect: str, token: str, clock: Clock) -> Identity | Refusal:
+        """Find out whose token this is."""
+        identifier = self._identifiers.get(dialect)
+        if identifier is None:
+            return Refusal.INVALID
+        return await identifier.identify(token, clock, trio.current_time())
+
+    # --- channels ------------------------------------------------------------------------------------------
+
+    def subscribe(self, receiver: Receiver, dialect: str, wanted: Subscribe, conflation: Conflation) -> bytes:
+        """Subscribe to a channel, as it comes or at an interval.  What it retains is the caller's to ask for.
+
+        Returns:
+            The topic that the receiver will see, for `unsubscribe`.
+
+        Raises:
+            BadChannel: the name can't be a channel.
+        """
+        topic = source = topic_of(dialect, wanted.channel)
+        if wanted.every_s > 0:
+            topic = topic_of(f"{dialect}@{round(wanted.every_s * 1000)}ms", wanted.channel)
+            self._join_aggregate(topic, source, wanted.every_s, conflation)
+        self.engine.subscribe(receiver, topic, 0)
+        return topic
+
+    def unsubscribe(self, receiver: Receiver, topic: bytes) -> None:
+        self.engine.unsubscribe(receiver, topic)
+        aggregate = self._aggregates.get(topic)
+        if aggregate is None:
+            return
+        aggregate.readers -= 1
+        if not aggregate.readers:
+            self.engine.unsubscribe(aggregate, aggregate.source)
+            del self._aggregates[topic]
+
+    def retained(self, topic: bytes) -> list[Publication]:
+        """What a new reader of this topic gets at once."""
+        return self.engine.retained.matching(topic, self.engine.now)
+
+    def publish(self, dialect: str, channel: str, payload: bytes) -> None:
+        """Send a text to every reader of a channel.  Raises: BadChannel."""
+        self.engine.publish(Publication(topic_of(dialect, channel), payload))
+
+    def _join_aggregate(self, topic: bytes, source: bytes, every_s: float, conflation: Conflation) -> None:
+        aggregate = self._aggregates.get(topic)
+        if aggregate is None:
+            aggregate = self._aggregates[topic] = Aggregate(topic, source, every_s, conflation)
+            self.engine.subscribe(aggregate, source, 0)
+            self._aggregating.set()
+        aggregate.readers += 1
+
+    async def _publish_aggregates(self) -> None:
+        while True:
+            await self._aggregating.wait()
+            await trio.sleep(AGGREGATE_TICK_S)
+            self.publish_aggregates(trio.current_time())
+
+    def publish_aggregates(self, now: float) -> None:
+        """Publish every aggregate whose interval is over."""
+        for aggregate in list(self._aggregates.values()):
+            aggregate.publish_due(now, self.engine.publish)
+        self.engine.flush()
+        if not self._aggregates:
+            self._aggregating = trio.Event()
+
+    async def _close_hooks(self) -> None:
+        with trio.CancelScope(shield=True):
+            for identifier in self._identifiers.values():
+                if isinstance(identifier, HttpHook):
+                    await identifier.aclose()
+
+
+def identifiers_for(config: GatewayConfig) -> dict[str, Identifier]:
+    """Who answers the logins of each dialect that has any."""
+    found: dict[str, Identifier] = {}
+    if config.econia is not None:
+        found["econia"] = JwtVerifier(config.econia.jwt)
+    if config.exchange is not None:
+        if config.exchange.hook is not None:
+            found["exchange"] = HttpHook(config.exchange.hook)
+        elif config.exchange.jwt is not None:
+            found["exchange"] = JwtVerifier(config.exchange.jwt)
+    if config.canton is not None:
+        found["canton"] = JwtVerifier(config.canton.jwt)
+    return found

@@ -1,0 +1,188 @@
+"""The opening request on a WebSocket port: read, understood, answered when it is refused.  Pure but for `read_head`.
+
+trio-websocket gets a request made anew from the few parts that matter, so it keeps no header and no token.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from http import HTTPStatus
+from ipaddress import ip_address, ip_network
+from typing import Final
+
+import h11
+import trio
+from attrs import field, frozen
+
+REQUEST_HEAD_END: Final = b"\r\n\r\n"
+FORWARDED_HOPS_MAX: Final = 20
+
+
+class Refused(Exception):
+    """The handshake ends here, with an HTTP answer."""
+
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+        self.headers = dict(headers or {})
+
+
+@frozen
+class OpeningRequest:
+    """What a client asks for.  `target` may hold a token."""
+
+    target: str = field(repr=False)
+    key: bytes = field(repr=False)
+    subprotocols: tuple[str, ...]
+    origin: str | None
+    forwarded_for: str
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+
+async def read_head(stream: trio.abc.ReceiveStream, size_max: int) -> tuple[bytes, bytes]:
+    """Read up to the end of the request's head.
+
+    Returns:
+        The head, and what came after it; (b"", b"") if the peer left without a request.
+
+    Raises:
+        Refused: the head is longer than `size_max` bytes.
+    """
+    data = b""
+    while REQUEST_HEAD_END not in data:
+        if len(data) > size_max:
+            raise Refused(431, f"the request's head is longer than {size_max} bytes")
+        received = await stream.receive_some(4096)
+        if not received:
+            return b"", b""
+        data += received
+    end = data.index(REQUEST_HEAD_END) + len(REQUEST_HEAD_END)
+    if end > size_max:
+        raise Refused(431, f"the request's head is longer than {size_max} bytes")
+    return data[:end], data[end:]
+
+
+def understand(head: bytes, hint: str) -> OpeningRequest:
+    """Make sense of a request's head.
+
+    Args:
+        head: up to and including the empty line.
+        hint: what a client that didn't want a WebSocket is told.
+
+    Raises:
+        Refused: it is no HTTP, or no WebSocket handshake (RFC 6455 §4.2.1).
+    """
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
+    connection.receive_data(head)
+    try:
+        request = connection.next_event()
+    except h11.RemoteProtocolError as error:
+        raise Refused(400, f"not a valid HTTP request: {error}") from None
+    if not isinstance(request, h11.Request):
+        raise Refused(400, "not a valid HTTP request")
+    headers: dict[bytes, bytes] = {}
+    for name, value in request.headers:
+        headers[name] = headers[name] + b"," + value if name in headers else value
+    if request.method != b"GET":
+        raise Refused(405, hint, {"Allow": "GET"})
+    if b"upgrade" not in _tokens(headers, b"connection") or b"websocket" not in _tokens(headers, b"upgrade"):
+        raise Refused(426, hint, {"Upgrade": "websocket", "Connection": "Upgrade"})
+    if headers.get(b"sec-websocket-version") != b"13":
+        raise Refused(
+            426, "the WebSocket version must be 13", {"Sec-WebSocket-Version": "13", "Upgrade": "websocket"}
+        )
+    key = headers.get(b"sec-websocket-key", b"")
+    if not _is_nonce(key):
+        raise Refused(400, "Sec-WebSocket-Key must be 16 bytes in base64")
+    origin = headers.get(b"origin")
+    return OpeningRequest(
+        target=request.target.decode("latin-1"),
+        key=key,
+        subprotocols=tuple(
+            token.strip()
+            for token in headers.get(b"sec-websocket-protocol", b"").decode("latin-1").split(",")
+        ),
+        origin=None if origin is None else origin.decode("latin-1"),
+        forwarded_for=headers.get(b"x-forwarded-for", b"").decode("latin-1"),
+    )
+
+
+def replayed(request: OpeningRequest, subprotocol: str | None) -> bytes:
+    """The handshake as trio-websocket is to see it: the client's key, and nothing else of the client's."""
+    lines = [
+        b"GET / HTTP/1.1",
+        b"Host: localhost",
+        b"Connection: Upgrade",
+        b"Upgrade: websocket",
+        b"Sec-WebSocket-Version: 13",
+        b"Sec-WebSocket-Key: " + request.key,
+    ]
+    if subprotocol is not None:
+        lines.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
+    return b"\r\n".join(lines) + REQUEST_HEAD_END
+
+
+def answer(refused: Refused) -> bytes:
+    """The HTTP response that a refusal is."""
+    body = refused.reason.encode()
+    headers = {
+        "Connection": "close",
+        "Content-Type": "text/plain; charset=utf-8",
+        "Content-Length": str(len(body)),
+    } | refused.headers
+    lines = [f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode() + REQUEST_HEAD_END + body
+
+
+def peer_behind(peer: str, forwarded_for: str, trusted: tuple[str, ...]) -> str:
+    """The peer's address as the nearest proxy that is trusted saw it.
+
+    Args:
+        peer: `ADDRESS:PORT` of the connection.
+        forwarded_for: X-Forwarded-For, each proxy having appended the address that it saw.
+        trusted: addresses and networks of our own proxies.
+
+    Returns:
+        `ADDRESS` from the header, or `peer` unchanged if it is no trusted proxy.
+    """
+    found = peer
+    address = peer.rpartition(":")[0].strip("[]")
+    for claimed in reversed(forwarded_for.split(",")[-FORWARDED_HOPS_MAX:]):
+        claimed = claimed.strip()
+        if not _is_within(address, trusted) or not _is_address(claimed):
+            break
+        found = address = claimed
+    return found
+
+
+def _is_within(address: str, networks: tuple[str, ...]) -> bool:
+    if not _is_address(address):
+        return False
+    parsed = ip_address(address)
+    return any(parsed in ip_network(network, strict=False) for network in networks)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _tokens(headers: Mapping[bytes, bytes], name: bytes) -> list[bytes]:
+    return [token.strip().lower() for token in headers.get(name, b"").split(b",")]
+
+
+def _is_nonce(key: bytes) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except binascii.Error:
+        return False

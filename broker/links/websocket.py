@@ -1,0 +1,283 @@
+"""WebSocket connections: handshake, which protocol a path means, and serving it until either side closes.
+
+trio-websocket does the framing, over a stream of ours that all bytes go through.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, cast
+
+import trio
+import trio_websocket
+
+from broker.config.feeds import EconiaDialect as EconiaConfig
+from broker.gateway.gateway import Gateway
+from broker.gateway.identity import TOKEN_BYTES_MAX
+from broker.links.barrier import barrier
+from broker.links.dialect import DialectLink
+from broker.links.door import Door
+from broker.links.handshake import (
+    OpeningRequest,
+    Refused,
+    answer,
+    peer_behind,
+    read_head,
+    replayed,
+    understand,
+)
+from broker.links.server import Server
+from broker.links.websocket_mqtt import MqttMessages
+from broker.links.websocket_stream import CLOSE_GRACE_S, WebSocketStream
+from protocol.dialects.base import Clock, Dialect, Identity
+from protocol.dialects.econia import REFUSAL_TEXTS, EconiaDialect, admit, credentials_of
+from protocol.websocket import CloseCode
+
+logger = logging.getLogger("broker.links")
+
+MQTT_SUBPROTOCOLS: Final = ("mqtt", "mqttv3.1")
+MQTT_PATH: Final = "/mqtt"
+
+RECEIVE_BYTES: Final = 4096
+"""Clients of a dialect say little; the buffer is theirs for as long as they are connected."""
+
+MQTT_MESSAGE_BYTES_UNLIMITED: Final = 2**28 + 4
+"""The largest MQTT packet there can be (MQTT 3.1.1 §2.2.3), where no limit is configured."""
+
+
+class WebSocketServer:
+    """Serves the connections of all WebSocket listeners.
+
+    Args:
+        server: the links of this broker.
+        gateway: the dialects' side of it.
+    """
+
+    def __init__(self, server: Server, gateway: Gateway) -> None:
+        self._server = server
+        self._engine = server.engine
+        self._gateway = gateway
+        self._config = gateway.config
+        self._open: dict[DialectLink, None] = {}
+        self._all_closed = trio.Event()
+
+    async def serve(self, stream: trio.abc.Stream, door: Door, peer: str) -> None:
+        """One connection, from its first byte to its last; whatever goes wrong ends it and nothing else."""
+        door.open_count += 1
+        try:
+            with barrier(self._engine.counters, peer):
+                await self._serve(stream, door, peer)
+        finally:
+            door.open_count -= 1
+            await trio.aclose_forcefully(stream)
+
+    async def close_all(self) -> None:
+        """Say goodbye to all dialect clients, and wait until they have gone."""
+        for link in list(self._open):
+            link.close(CloseCode.GOING_AWAY, "the server is shutting down")
+        while self._open:
+            self._all_closed = trio.Event()
+            await self._all_closed.wait()
+
+    async def _serve(self, inner: trio.abc.Stream, door: Door, peer: str) -> None:
+        stream = WebSocketStream(
+            inner, self._engine.round, self._config.outbox_bytes_max, self._server.nursery
+        )
+        run: Callable[[], Awaitable[None]] | None = None
+        try:
+            with trio.move_on_after(self._config.handshake_timeout_s):
+                run = await self._shake_hands(stream, door, peer)
+            if run is not None:
+                await run()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            logger.debug("x %s left during the handshake", peer)
+        finally:
+            await stream.aclose()
+
+    # --- handshake -----------------------------------------------------------------------------------------
+
+    async def _shake_hands(
+        self, stream: WebSocketStream, door: Door, peer: str
+    ) -> Callable[[], Awaitable[None]] | None:
+        """Answer the opening request; what to run then, or None if it was refused."""
+        try:
+            head, rest = await read_head(stream, self._head_bytes_max(door))
+            if not head:
+                return None
+            opening = understand(head, self._hint(door))
+            peer = peer_behind(peer, opening.forwarded_for, self._config.trusted_proxies)
+            return await self._accept(stream, door, peer, opening, rest)
+        except Refused as refused:
+            logger.info("WebSocket handshake of %s refused: %s", peer, refused.reason)
+            self._engine.counters.connections_refused += 1
+            await stream.send_all(answer(refused))
+            return None
+
+    async def _accept(
+        self, stream: WebSocketStream, door: Door, peer: str, opening: OpeningRequest, rest: bytes
+    ) -> Callable[[], Awaitable[None]]:
+        self._check_origin(door, opening)
+        subprotocol = self._mqtt_subprotocol(door, opening)
+        if subprotocol is not None:
+            size_max = 2 * door.max_packet_size if door.max_packet_size else MQTT_MESSAGE_BYTES_UNLIMITED
+            websocket = await self._upgrade(stream, opening, rest, subprotocol, size_max, peer)
+            return lambda: self._run_mqtt(websocket, stream, door, peer)
+        clock = Clock(time.time() - trio.current_time())
+        dialect, size_max = await self._dialect_for(door, opening, clock)
+        websocket = await self._upgrade(stream, opening, rest, None, size_max, peer)
+        return lambda: self._run_dialect(websocket, stream, dialect, peer)
+
+    def _check_origin(self, door: Door, opening: OpeningRequest) -> None:
+        origins = door.listener.websockets_origins
+        if origins and opening.origin is not None and opening.origin not in origins:
+            raise Refused(403, "this origin may not connect")
+
+    def _mqtt_subprotocol(self, door: Door, opening: OpeningRequest) -> str | None:
+        """The MQTT subprotocol that was agreed on, or None if this is no MQTT client."""
+        if "mqtt" not in door.listener.dialects:
+            return None
+        for name in MQTT_SUBPROTOCOLS:
+            if name in opening.subprotocols:
+                return name
+        if opening.path == MQTT_PATH:
+            raise Refused(400, "MQTT over WebSocket needs the subprotocol mqtt")
+        return None
+
+    async def _dialect_for(self, door: Door, opening: OpeningRequest, clock: Clock) -> tuple[Dialect, int]:
+        """What the path means on this listener, and the largest message that may come."""
+        names = door.listener.dialects
+        econia = self._config.econia
+        if "econia" in names and econia is not None:
+            found = await self._admit_econia(econia, opening, clock)
+            if found is not None:
+                return found, self._config.message_bytes_max
+        raise Refused(404, self._hint(door))
+
+    async def _admit_econia(
+        self, config: EconiaConfig, opening: OpeningRequest, clock: Clock
+    ) -> EconiaDialect | None:
+        credentials = credentials_of(config.path, opening.target)
+        if credentials is None:
+            return None
+        identity = Identity("")  # as there: no token is a token without claims
+        if credentials.token:
+            found = await self._gateway.identify("econia", credentials.token, clock)
+            if not isinstance(found, Identity):
+                raise Refused(400, REFUSAL_TEXTS[found])
+            identity = found
+        admission = admit(identity, credentials.channel, config.jwt.mode_claim, config.jwt.channels_claims)
+        if isinstance(admission, str):
+            raise Refused(400, admission)
+        return EconiaDialect(clock, admission, config.ping_interval_s)
+
+    async def _upgrade(
+        self,
+        stream: WebSocketStream,
+        opening: OpeningRequest,
+        rest: bytes,
+        subprotocol: str | None,
+        message_bytes_max: int,
+        peer: str,
+    ) -> trio_websocket.WebSocketConnection:
+        stream.unread(replayed(opening, subprotocol) + rest)
+        stream.limit_messages(message_bytes_max)
+        readers = cast(trio.Nursery, _Readers(self._server, peer))
+        request = await trio_websocket.wrap_server_stream(
+            readers,
+            stream,
+            max_message_size=message_bytes_max,
+            receive_buffer_size=RECEIVE_BYTES if subprotocol is None else None,
+        )
+        websocket = await request.accept(subprotocol=subprotocol)
+        stream.close_code = lambda: websocket.closed.code if websocket.closed is not None else None
+        return websocket
+
+    def _head_bytes_max(self, door: Door) -> int:
+        """Room for mosquitto.conf's headers, and for a token in the path where a dialect has one there."""
+        return door.listener.websockets_headers_size_bytes + (
+            0 if door.listener.dialects == ("mqtt",) else TOKEN_BYTES_MAX
+        )
+
+    def _hint(self, door: Door) -> str:
+        config = self._config
+        spoken = []
+        for name in door.listener.dialects:
+            if name == "mqtt":
+                spoken.append(f"{MQTT_PATH} (MQTT, subprotocol mqtt)")
+            elif name == "econia" and config.econia is not None:
+                spoken.append(f"{config.econia.path} (Econia)")
+        return f"This port speaks WebSocket on: {', '.join(spoken)}.\n"
+
+    # --- serving -------------------------------------------------------------------------------------------
+
+    async def _run_dialect(
+        self,
+        websocket: trio_websocket.WebSocketConnection,
+        stream: WebSocketStream,
+        dialect: Dialect,
+        peer: str,
+    ) -> None:
+        link = DialectLink(dialect, self._gateway, stream, peer)
+        scope = trio.CancelScope()
+        self._open[link] = None
+        logger.info("%s client connected from %s", dialect.name, peer)
+        try:
+            with scope:
+                await link.open(scope.cancel)
+                while True:
+                    await link.received(await websocket.get_message())
+        except trio_websocket.ConnectionClosed:
+            pass
+        finally:
+            link.ended()
+            del self._open[link]
+            self._all_closed.set()
+        logger.info("%s client of %s disconnected: %s", dialect.name, peer, _why(link, websocket))
+        if link.closing is not None:
+            with trio.move_on_after(CLOSE_GRACE_S):
+                await websocket.aclose(link.closing.code, link.closing.reason)
+
+    async def _run_mqtt(
+        self,
+        websocket: trio_websocket.WebSocketConnection,
+        stream: WebSocketStream,
+        door: Door,
+        peer: str,
+    ) -> None:
+        messages = MqttMessages(websocket, stream)
+        # Counted once more there, for as long as it is an MQTT connection.
+        door.open_count -= 1
+        try:
+            await self._server.serve_stream(messages, door, peer)
+        finally:
+            door.open_count += 1
+        with trio.move_on_after(CLOSE_GRACE_S):
+            await websocket.aclose(messages.close_code, messages.close_reason)
+
+
+class _Readers:
+    """The nursery that trio-websocket sees: one of ours, in which its reader can't do any harm."""
+
+    def __init__(self, server: Server, peer: str) -> None:
+        self._server = server
+        self._peer = peer
+
+    def start_soon(self, reader: Callable[[], Awaitable[None]]) -> None:
+        self._server.nursery.start_soon(self._run, reader)
+
+    async def _run(self, reader: Callable[[], Awaitable[None]]) -> None:
+        with barrier(self._server.engine.counters, self._peer):
+            try:
+                await reader()
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio_websocket.ConnectionClosed):
+                logger.debug("x %s was closed while it was written to", self._peer)
+
+
+def _why(link: DialectLink, websocket: trio_websocket.WebSocketConnection) -> str:
+    if link.closing is not None:
+        return f"{link.closing.code} {link.closing.reason}"
+    closed = websocket.closed
+    # A peer's own reason may be any text.
+    return "connection lost" if closed is None else str(closed.code)

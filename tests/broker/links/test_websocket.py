@@ -1,0 +1,295 @@
+"""WebSocket connections over real sockets: Econia's dialect, MQTT, and peers that don't behave."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+import trio
+import trio_websocket
+from support.websockets import ECONIA, Running, listening, masked, reader, token
+
+from broker.config.feeds import Gateway as GatewayConfig
+from protocol.websocket import CloseCode
+
+FILL = (
+    '{"channel" : "fill_event", "payload" : {"order_id":340282366920938463463374607431768211455,"n":"é😀"}}'
+)
+
+
+async def refused(
+    broker: Running, path: str, *subprotocols: str, origin: str | None = None
+) -> tuple[int, str]:
+    """The status and the text with which a handshake is refused."""
+    with pytest.raises(trio_websocket.ConnectionRejected) as rejected:
+        async with broker.connect(path, *subprotocols, origin=origin):
+            pass
+    return rejected.value.status_code, (rejected.value.body or b"").decode()
+
+
+# --- Econia ------------------------------------------------------------------------------------------------
+
+
+async def test_a_reader_gets_the_unchanged_text_of_its_channels_and_no_other():
+    async with listening() as broker, broker.connect("/" + reader("fill_event", "cancel_order_event")) as ws:
+        broker.publish("econia", "place_limit_order_event", "not for this one")
+        broker.publish("econia", "fill_event", FILL)
+        broker.publish("econia", "cancel_order_event", "second")
+        assert await ws.get_message() == FILL
+        assert await ws.get_message() == "second"
+
+
+async def test_the_channel_may_stand_in_the_path():
+    async with listening() as broker, broker.connect(f"/fill_event/{token(mode='r')}") as ws:
+        broker.publish("econia", "cancel_order_event", "not asked for")
+        broker.publish("econia", "fill_event", FILL)
+        assert await ws.get_message() == FILL
+
+
+async def test_every_reader_gets_every_message_in_order():
+    async with listening() as broker:
+        path = "/" + reader("fill_event")
+        async with broker.connect(path) as one, broker.connect(path) as other:
+            for number in range(200):
+                broker.publish("econia", "fill_event", str(number))
+            for ws in (one, other):
+                assert [await ws.get_message() for _ in range(200)] == [str(number) for number in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/" + token(channels=["a"]), "Missing mode"),
+        ("/" + token(mode="r"), "No allowed channels"),
+        ("/b/" + token(mode="r", channels=["a"]), "No allowed channels"),
+        ("/" + token(mode="r", channels=["a"], exp=1), "Token expired"),
+        ("/" + token(mode="r", channels=["a"], nbf=2**40), "Error: JWTNotYetValid"),
+        ("/" + reader("a")[:-3] + "AAA", "Error: JWSError JWSInvalidSignature"),
+        ("/", "Missing mode"),
+    ],
+    ids=["no mode", "no channels", "other channel", "expired", "not yet", "forged", "no token"],
+)
+async def test_a_bad_token_is_refused_in_the_handshake_with_the_reason(path: str, reason: str):
+    async with listening() as broker:
+        assert await refused(broker, path) == (400, reason)
+
+
+async def test_a_writer_reaches_all_readers_of_its_channel():
+    async with listening() as broker:
+        writer = token(mode="rw", channels=["chat"], user="ann")
+        async with broker.connect("/" + writer) as ann, broker.connect("/" + reader("chat")) as bob:
+            before = time.time()
+            await ann.send_message('hello "all"')
+            for ws in (ann, bob):
+                event = json.loads(await ws.get_message())
+                assert event["event"] == "WebsocketMessage"
+                assert event["channel"] == "chat"
+                assert event["payload"] == 'hello "all"'
+                assert event["claims"]["user"] == "ann"
+                assert before - 1 <= event["claims"]["message_delivered_at"] <= time.time() + 1
+
+
+async def test_a_live_connection_is_closed_with_3001_when_its_token_expires():
+    async with listening() as broker:
+        expires = time.time() + 0.4
+        async with broker.connect("/" + reader("fill_event", exp=expires)) as ws:
+            with pytest.raises(trio_websocket.ConnectionClosed) as closed:
+                await ws.get_message()
+            assert closed.value.reason is not None
+            assert (closed.value.reason.code, closed.value.reason.reason) == (3001, "JWT expired")
+            assert 0 <= time.time() - expires < 1
+
+
+async def test_a_connection_that_ended_leaves_no_subscription():
+    async with listening() as broker:
+        async with broker.connect("/" + reader("fill_event")):
+            assert broker.engine.trie.count == 1
+        await broker.links_left(0)
+        assert broker.engine.trie.count == 0
+        assert broker.door.open_count == 0
+
+
+async def test_the_token_is_never_logged(caplog: pytest.LogCaptureFixture):
+    caplog.set_level("DEBUG")
+    secret = reader("fill_event", user="very-secret")
+    async with listening() as broker:
+        async with broker.connect("/" + secret) as ws:
+            broker.publish("econia", "fill_event", FILL)
+            await ws.get_message()
+        await refused(broker, "/other/" + secret)
+    server_side = [record for record in caplog.records if record.name.startswith("broker")]
+    assert server_side
+    assert not any(secret in record.getMessage() for record in server_side)
+
+
+async def test_all_clients_are_told_when_the_server_shuts_down():
+    async with listening() as broker, broker.connect("/" + reader("a")) as ws:
+        await broker.websockets.close_all()
+        with pytest.raises(trio_websocket.ConnectionClosed) as closed:
+            await ws.get_message()
+        assert closed.value.reason is not None
+        assert closed.value.reason.code == CloseCode.GOING_AWAY
+
+
+# --- the port ----------------------------------------------------------------------------------------------
+
+
+async def test_plain_http_is_told_what_this_port_speaks():
+    async with listening() as broker:
+        stream = await broker.raw()
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        response = b""
+        while received := await stream.receive_some():
+            response += received
+        assert response.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+        assert b"/mqtt (MQTT, subprotocol mqtt), /{channel?}/{jwt} (Econia)" in response
+
+
+async def test_bytes_that_are_no_http_get_an_answer_and_are_cut_off():
+    async with listening() as broker:
+        stream = await broker.raw()
+        await stream.send_all(b"\x10\x10\x00\x04MQTT\r\n\r\n")
+        response = b""
+        while received := await stream.receive_some():
+            response += received
+        assert response.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_path_that_means_nothing_is_not_found():
+    async with listening() as broker:
+        status, text = await refused(broker, "/a/b/c")
+        assert status == 404
+        assert "/mqtt" in text
+
+
+async def test_a_dialect_that_the_listener_does_not_name_is_not_spoken():
+    async with listening(dialects=("mqtt",)) as broker:
+        status, _ = await refused(broker, "/" + reader("fill_event"))
+        assert status == 404
+
+
+async def test_origins_are_checked_where_some_are_configured():
+    async with listening(origins=("https://good.example",)) as broker:
+        path = "/" + reader("fill_event")
+        assert (await refused(broker, path, origin="https://evil.example"))[0] == 403
+        async with broker.connect(path, origin="https://good.example"), broker.connect(path):
+            pass
+
+
+async def test_a_handshake_that_is_not_finished_in_time_is_cut_off():
+    config = GatewayConfig(econia=ECONIA, handshake_timeout_s=0.1)
+    async with listening(config) as broker:
+        stream = await broker.raw()
+        await stream.send_all(b"GET / HTTP/1.1\r\n")
+        with trio.fail_after(5):
+            assert await stream.receive_some() == b""
+
+
+# --- peers that don't behave ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"\x81\x05Hello", 1002),
+        (masked(0x81, b"\xff\xfe"), 1007),
+        (masked(0x83, b""), 1002),
+        (masked(0x09, b""), 1002),
+        (masked(0x89, b"x" * 126), 1002),
+        (masked(0xC1, b"compressed"), 1002),
+        (masked(0x80, b"continuation of nothing"), 1002),
+        (masked(0x01, b"a") + masked(0x81, b"b"), 1002),
+        (masked(0x81, b"x" * 70_000), 1009),
+        (masked(0x81, b"x" * 70_000)[:20], None),
+        (masked(0x01, b"x" * 40_000) + masked(0x80, b"x" * 40_000), 1009),
+        (masked(0x01, b"") + masked(0x00, b"") * 200_000, 1009),
+        (masked(0x88, b"\x03\xe8"), 1000),
+        (masked(0x88, b""), 1005),
+        (masked(0x88, b"\x00"), 1002),
+    ],
+    ids=[
+        "unmasked",
+        "invalid UTF-8",
+        "unknown opcode",
+        "fragmented ping",
+        "long ping",
+        "reserved bit",
+        "continuation of nothing",
+        "new message within a message",
+        "oversize",
+        "announced oversize, then gone",
+        "oversize in fragments",
+        "endless empty fragments",
+        "close",
+        "close without a code",
+        "close with half a code",
+    ],
+)
+async def test_a_peer_that_breaks_the_rules_loses_its_own_connection_only(data: bytes, code: int | None):
+    config = GatewayConfig(econia=ECONIA, message_bytes_max=65536)
+    path = "/" + token(mode="rw", channels=["fill_event"])
+    async with listening(config) as broker, broker.connect(path) as bystander:
+        bad = await broker.raw_websocket(path)
+        with trio.fail_after(10):
+            try:
+                await bad.send(data)
+                if code is None:
+                    await bad.stream.aclose()
+                else:
+                    assert await bad.close_code() == code
+            except trio.BrokenResourceError:
+                assert code == 1009
+            await broker.links_left(1)
+        broker.publish("econia", "fill_event", FILL)
+        assert await bystander.get_message() == FILL
+        assert broker.engine.counters.link_bugs == 0
+
+
+async def test_a_flood_of_pings_ends_the_connection():
+    async with listening() as broker:
+        bad = await broker.raw_websocket("/" + reader("fill_event"))
+        await bad.send(masked(0x89, b"") * 300)
+        with trio.fail_after(10):
+            assert await bad.close_code() == CloseCode.POLICY_VIOLATION
+
+
+async def test_pings_now_and_then_are_answered():
+    async with listening() as broker:
+        client = await broker.raw_websocket("/" + reader("fill_event"))
+        await client.send(masked(0x89, b"abc"))
+        assert await client.frame() == (0x8A, b"abc")
+        await client.stream.aclose()
+
+
+async def test_a_client_that_does_not_read_is_closed_as_slow_and_nobody_else_notices():
+    config = GatewayConfig(econia=ECONIA, outbox_bytes_max=200_000)
+    path = "/" + reader("fill_event")
+    async with listening(config) as broker, broker.connect(path) as good:
+        frozen = await broker.raw_websocket(path)
+        text = "x" * 50_000
+        with trio.fail_after(20):
+            while broker.gateway.count() > 1:
+                broker.publish("econia", "fill_event", text)
+                assert await good.get_message() == text
+        assert broker.engine.counters.dropped_outbox_full > 0
+        await frozen.stream.aclose()
+
+
+async def test_a_frame_is_encoded_once_for_all_clients(monkeypatch: pytest.MonkeyPatch):
+    import broker.links.dialect as module
+
+    encoded: list[bytes] = []
+    original = module.text_frame
+
+    def counted(payload: bytes) -> bytes:
+        encoded.append(payload)
+        return original(payload)
+
+    monkeypatch.setattr(module, "text_frame", counted)
+    async with listening() as broker:
+        path = "/" + reader("fill_event")
+        async with broker.connect(path) as one, broker.connect(path) as two, broker.connect(path) as three:
+            broker.publish("econia", "fill_event", FILL)
+            assert [await ws.get_message() for ws in (one, two, three)] == [FILL] * 3
+    assert encoded == [FILL.encode()]
