@@ -20,16 +20,22 @@ import trio
 
 from broker.config.model import Config, Listener
 from broker.core.engine import Engine, Policy
+from broker.core.publication import Publication
 from broker.core.session import DeliveryRules
 from broker.links.accept import ServeStream, accept_forever, open_sockets
 from broker.links.door import Door
 from broker.links.server import Server
+from broker.sys_topics import SysTopics
+from broker.version import is_compiled, version
 from protocol.mqtt.outbound import Window
 
 if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
 
 logger = logging.getLogger("broker")
+
+SYS_QOS = 2
+"""As Mosquitto publishes `$SYS`."""
 
 
 def engine_for(config: Config) -> Engine:
@@ -95,6 +101,8 @@ class App:
             self.server = Server(self.engine, links)
             links.start_soon(self.server.pump.run)
             links.start_soon(self.server.sweep)
+            if self.config.sys_interval_s > 0:
+                links.start_soon(self._publish_sys)
             await self._run_feeds(listening, task_status)
             with trio.move_on_after(self.config.shutdown_grace_s):
                 self.server.settle()
@@ -113,6 +121,17 @@ class App:
                 await self._stop.wait()
                 accepting.cancel_scope.cancel()
             feeds.cancel_scope.cancel()
+
+    async def _publish_sys(self) -> None:
+        """Say what has changed, every `sys_interval`."""
+        build = "compiled" if is_compiled() else "interpreted"
+        topics = SysTopics(self.engine, version(), build, trio.current_time())
+        while True:
+            self.engine.now = trio.current_time()
+            for topic, text in topics.changed(self.engine.now, self.server.owed()):
+                self.engine.publish(Publication(topic.encode(), text.encode(), SYS_QOS, retain=True))
+            self.server.settle()
+            await trio.sleep(self.config.sys_interval_s)
 
     def _start_feeds(self, nursery: trio.Nursery) -> None:
         if not self.config.feeds:

@@ -13,7 +13,8 @@ class Counters:
         self.bytes_received = 0
         self.bytes_sent = 0
         self.packets_received = 0
-        self.packets_sent = 0
+        self.other_packets_sent = 0
+        """All but PUBLISH."""
         self.publishes_received = 0
         self.publishes_sent = 0
         self.publish_bytes_received = 0
@@ -23,12 +24,16 @@ class Counters:
         self.dropped_acl = 0
         self.dropped_too_large = 0
         self.sockets_opened = 0
+        self.sockets_closed = 0
         self.connections_accepted = 0
         self.connections_refused = 0
         self.protocol_errors = 0
         self.link_bugs = 0
         self.sessions_expired = 0
         self.clients_maximum = 0
+
+    def packets_sent(self) -> int:
+        return self.other_packets_sent + self.publishes_sent
 
     def publishes_dropped(self) -> int:
         return self.dropped_outbox_full + self.dropped_queue_full + self.dropped_acl + self.dropped_too_large

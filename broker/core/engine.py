@@ -72,7 +72,8 @@ class Engine:
         self.counters = Counters()
         self.round = Round(self.counters)
         self.trie = SubscriptionTrie(self.policy.allow_duplicate_messages)
-        self.retained = RetainedStore(self.policy.retain_expiry_interval_s)
+        self.store = self.window.store
+        self.retained = RetainedStore(self.store, self.policy.retain_expiry_interval_s)
         self.sessions: dict[bytes, Session] = {}
         self.connected = 0
         self.now = 0.0
@@ -126,6 +127,7 @@ class Engine:
     def _end_session(self, session: Session) -> None:
         for topic_filter in list(session.subscriptions):
             self.unsubscribe(session, topic_filter)
+        session.discard()
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
         self.changes += 1

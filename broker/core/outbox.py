@@ -83,9 +83,15 @@ class Outbox(Sink):
         chunks.append(packet_id)
         chunks.append(payload)
         self.pending_bytes += len(head) + 2 + len(payload)
+        counters = self.round.counters
+        counters.publishes_sent += 1
+        counters.publish_bytes_sent += len(payload)
         if not self._touched:
             self._touched = True
             self.round.add(self)
+
+    def pieces(self) -> int:
+        return len(self._chunks)
 
     def has_room(self, size: int) -> bool:
         """Whether a droppable message of this size may still be pushed."""

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from broker.core.names import NameTree
 from broker.core.publication import Publication
+from protocol.mqtt.message import MessageStore
 
 
 class RetainedStore:
     """Topic to publication (MQTT 3.1.1 §3.3.1.3).
 
     Args:
+        store: told about every message that is kept.
         expiry_s: `retain_expiry_interval`; 0 keeps messages for ever.
     """
 
-    def __init__(self, expiry_s: float = 0.0) -> None:
+    def __init__(self, store: MessageStore, expiry_s: float = 0.0) -> None:
         self.expiry_s = expiry_s
+        self._store = store
         self.changes = 0
         """Counts up with every change, so that a saver can tell whether there is something to save."""
         self._by_topic: dict[bytes, Publication] = {}
@@ -30,13 +33,17 @@ class RetainedStore:
         """Keep a message, in place of an older one; an empty payload clears its topic [MQTT-3.3.1-10]."""
         topic = publication.topic
         self.changes += 1
+        older = self._by_topic.get(topic)
         if not publication.payload:
-            if self._by_topic.pop(topic, None) is not None:
-                self._names.discard(topic)
+            if older is not None:
+                self._forget(older)
             return
         publication.stored_at = now
-        if topic not in self._by_topic:
+        if older is None:
             self._names.add(topic)
+        else:
+            self._store.release(older)
+        self._store.hold(publication)
         self._by_topic[topic] = publication
 
     def get(self, topic: bytes) -> Publication | None:
@@ -61,12 +68,16 @@ class RetainedStore:
         """Forget messages older than `expiry_s`; how many."""
         if self.expiry_s <= 0:
             return 0
-        expired = [topic for topic, publication in self._by_topic.items() if self._expired(publication, now)]
-        for topic in expired:
-            del self._by_topic[topic]
-            self._names.discard(topic)
+        expired = [publication for publication in self._by_topic.values() if self._expired(publication, now)]
+        for publication in expired:
+            self._forget(publication)
             self.changes += 1
         return len(expired)
+
+    def _forget(self, publication: Publication) -> None:
+        del self._by_topic[publication.topic]
+        self._names.discard(publication.topic)
+        self._store.release(publication)
 
     def _expired(self, publication: Publication, now: float) -> bool:
         return self.expiry_s > 0 and now - publication.stored_at >= self.expiry_s

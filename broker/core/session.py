@@ -88,6 +88,12 @@ class Session(Receiver):
         self.disconnected_at = now
         self.outbound.detach()
 
+    def discard(self) -> None:
+        """The session ends: nothing is kept for this client any more."""
+        self.outbound.discard()
+        if self.inbound is not None:
+            self.inbound.discard()
+
     def identify(
         self,
         user_name: bytes | None,

@@ -196,7 +196,7 @@ class MqttLink:
         self.outbox.push(
             b"\x20\x02\x01\x00" if present and packet.protocol_level >= 4 else b"\x20\x02\x00\x00"
         )
-        engine.counters.packets_sent += 1
+        engine.counters.other_packets_sent += 1
         if door.connection_messages:
             logger.log(
                 NOTICE,
@@ -218,7 +218,7 @@ class MqttLink:
         if self.state != AUTHENTICATING:
             return
         self.engine.counters.connections_refused += 1
-        self.engine.counters.packets_sent += 1
+        self.engine.counters.other_packets_sent += 1
         self.outbox.push(bytes((0x20, 2, 0, code)))
         logger.log(NOTICE, "Client connection from %s refused: %s.", self.peer, why)
         self.close(why)
@@ -402,13 +402,13 @@ class MqttLink:
         else:
             inbound = session.inbound
             if inbound is None:
-                inbound = session.inbound = Inbound()
+                inbound = session.inbound = Inbound(engine.store)
             inbound.accept(packet_id, publication, first_byte & 8 == 8)
             engine.changes += 1
             self._acknowledge(PUBREC, packet_id)  # [MQTT-4.3.3-2]
 
     def _acknowledge(self, kind_first_byte: int, packet_id: int) -> None:
-        self.engine.counters.packets_sent += 1
+        self.engine.counters.other_packets_sent += 1
         self.outbox.push(encode_ack(kind_first_byte, packet_id))
 
     def _acknowledged(self, first_byte: int, data: bytes, body: int, end: int) -> None:
@@ -431,7 +431,7 @@ class MqttLink:
         packet_type = first_byte >> 4
         if packet_type == 5:
             session.outbound.pubrec(packet_id)
-            self.engine.counters.packets_sent += 1
+            self.engine.counters.other_packets_sent += 1
         elif packet_type == 7:
             session.outbound.pubcomp(packet_id)
             if session.replays is not None:
@@ -457,7 +457,7 @@ class MqttLink:
         elif isinstance(packet, Unsubscribe):
             self._unsubscribe(packet)
         elif first_byte >> 4 == 12:
-            self.engine.counters.packets_sent += 1
+            self.engine.counters.other_packets_sent += 1
             self.outbox.push(PINGRESP)  # [MQTT-3.12.4-1]
         else:
             self._will_wanted = False  # [MQTT-3.14.4-3]
@@ -476,7 +476,7 @@ class MqttLink:
             if code <= 2:
                 granted.append((mounted, code))
             logger.debug("%s %d %s", printable(session.client_id), code, printable(topic_filter))
-        engine.counters.packets_sent += 1
+        engine.counters.other_packets_sent += 1
         self.outbox.push(suback(packet.packet_id, bytes(codes)))  # [MQTT-3.8.4-4] [MQTT-3.8.4-5]
         for mounted, code in granted:
             engine.replay(session, mounted, code)

@@ -36,6 +36,7 @@ class Server:
         self._links[link] = None
 
     def closed(self, link: MqttLink) -> None:
+        self.engine.counters.sockets_closed += 1
         self._links.pop(link, None)
 
     def add_socket(self, sock: socket.socket, door: Door, peer: str) -> None:
@@ -66,6 +67,16 @@ class Server:
                 self.pump.settle()
                 await trio.lowlevel.checkpoint()
             self.engine.expire()
+
+    def owed(self) -> tuple[int, int]:
+        """Packets (pieces, at least) and bytes that peers have yet to take."""
+        pieces = 0
+        size = 0
+        for link in self._links:
+            if link.outbox.pending_bytes:
+                pieces += link.outbox.pieces()
+                size += link.outbox.pending_bytes
+        return pieces, size
 
     def settle(self) -> None:
         """Flush and close whatever the caller's use of the engine or a link asked for."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.mqtt.errors import ProtocolViolation
-from protocol.mqtt.message import Message
+from protocol.mqtt.message import Message, MessageStore
 
 REPEATS_WITHOUT_DUP_MAX: Final = 2
 """As Mosquitto: the third identical PUBLISH without DUP is a client that does not listen to its PUBRECs."""
@@ -23,9 +23,14 @@ class Pending:
 
 
 class Inbound:
-    """The receiving side of QoS 2 for one session (MQTT 3.1.1 §4.3.3)."""
+    """The receiving side of QoS 2 for one session (MQTT 3.1.1 §4.3.3).
 
-    def __init__(self) -> None:
+    Args:
+        store: told about every message that is kept.
+    """
+
+    def __init__(self, store: MessageStore) -> None:
+        self._store = store
         self._pending: dict[int, Pending] = {}
 
     def accept(self, packet_id: int, message: Message, dup: bool) -> None:
@@ -38,6 +43,9 @@ class Inbound:
         """
         pending = self._pending.get(packet_id)
         if pending is None or not same(pending.message, message):
+            if pending is not None:
+                self._store.release(pending.message)
+            self._store.hold(message)
             self._pending[packet_id] = Pending(message)
             return
         if not dup:
@@ -48,10 +56,19 @@ class Inbound:
     def release(self, packet_id: int) -> Message | None:
         """PUBREL came: the message to hand on, or None for an unknown id; the caller answers PUBCOMP."""
         pending = self._pending.pop(packet_id, None)
-        return None if pending is None else pending.message
+        if pending is None:
+            return None
+        self._store.release(pending.message)
+        return pending.message
 
     def pending(self) -> list[tuple[int, Message]]:
         return [(packet_id, pending.message) for packet_id, pending in self._pending.items()]
+
+    def discard(self) -> None:
+        """The session ends: keep nothing."""
+        for pending in self._pending.values():
+            self._store.release(pending.message)
+        self._pending = {}
 
     def count(self) -> int:
         return len(self._pending)

@@ -38,6 +38,8 @@ class Message:
         self.payload = payload
         self.qos = qos
         self.retain = retain
+        self.holders = 0
+        """How many queues, windows and retained slots keep this message; see `MessageStore`."""
         self._packet: bytes | None = None
         self._head_qos_1: bytes | None = None
         self._head_qos_2: bytes | None = None
@@ -74,3 +76,23 @@ class Message:
     def size(self) -> int:
         """Bytes that a queue is charged for this message: its topic and payload."""
         return len(self.topic) + len(self.payload)
+
+
+class MessageStore:
+    """How many messages are kept somewhere, and their payload bytes: each counts once, however many keep it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.payload_bytes = 0
+
+    def hold(self, message: Message) -> None:
+        if message.holders == 0:
+            self.count += 1
+            self.payload_bytes += len(message.payload)
+        message.holders += 1
+
+    def release(self, message: Message) -> None:
+        message.holders -= 1
+        if message.holders == 0:
+            self.count -= 1
+            self.payload_bytes -= len(message.payload)

@@ -17,7 +17,7 @@ from typing import Final
 
 from protocol.mqtt.codec import encode_ack
 from protocol.mqtt.errors import ProtocolViolation
-from protocol.mqtt.message import Message, Sink
+from protocol.mqtt.message import Message, MessageStore, Sink
 
 AWAIT_PUBACK: Final = 1
 AWAIT_PUBREC: Final = 2
@@ -48,6 +48,7 @@ class Window:
         inflight_bytes: `max_inflight_bytes`, topic and payload; 0 is no limit.
         queued_messages: `max_queued_messages`; 0 is no limit.
         queued_bytes: `max_queued_bytes`; 0 is no limit.
+        store: told about every message that is kept.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class Window:
         inflight_bytes: int = 0,
         queued_messages: int = 1000,
         queued_bytes: int = 0,
+        store: MessageStore | None = None,
     ) -> None:
         self.inflight_messages = inflight_messages
         self.inflight_bytes = inflight_bytes
         self.queued_messages = queued_messages
         self.queued_bytes = queued_bytes
+        self.store = MessageStore() if store is None else store
 
 
 class InFlight:
@@ -152,6 +155,7 @@ class Outbound:
         if queue is None:
             queue = self._queue = deque()
         queue.append(Queued(message, qos, retain))
+        self.window.store.hold(message)
         self.queued_bytes += message.size()
         return QUEUED
 
@@ -191,11 +195,24 @@ class Outbound:
         for entry in inflight:
             self._inflight[entry.packet_id] = entry
             self.inflight_bytes += entry.message.size()
+            self.window.store.hold(entry.message)
         if queued:
             self._queue = deque(queued)
             for waiting in queued:
                 self.queued_bytes += waiting.message.size()
+                self.window.store.hold(waiting.message)
         self.last_packet_id = last_packet_id
+
+    def discard(self) -> None:
+        """The session ends: keep nothing."""
+        store = self.window.store
+        for entry in self._inflight.values():
+            store.release(entry.message)
+        if self._queue is not None:
+            for waiting in self._queue:
+                store.release(waiting.message)
+        self._inflight = {}
+        self._queue = None
 
     def forget_queued(self, topic: bytes) -> int:
         """Drop what is queued for one topic, because the client may not read it any more.
@@ -209,6 +226,7 @@ class Outbound:
         for waiting in queue:
             if waiting.message.topic == topic:
                 self.queued_bytes -= waiting.message.size()
+                self.window.store.release(waiting.message)
                 if waiting.qos > 0:
                     self._next_packet_id()
             else:
@@ -254,6 +272,7 @@ class Outbound:
         entry = InFlight(packet_id, message, qos, retain, AWAIT_PUBACK if qos == 1 else AWAIT_PUBREC)
         self._inflight[packet_id] = entry
         self.inflight_bytes += message.size()
+        self.window.store.hold(message)
         self._push(sink, entry, False)
 
     def _push(self, sink: Sink, entry: InFlight, dup: bool) -> None:
@@ -265,6 +284,7 @@ class Outbound:
     def _finish(self, entry: InFlight) -> None:
         del self._inflight[entry.packet_id]
         self.inflight_bytes -= entry.message.size()
+        self.window.store.release(entry.message)
         if self._queue:
             self._drain()
 
@@ -278,5 +298,6 @@ class Outbound:
             waiting = queue.popleft()
             self.queued_bytes -= waiting.message.size()
             self._send(sink, waiting.message, waiting.qos, waiting.retain)
+            self.window.store.release(waiting.message)
         if not queue:
             self._queue = None
