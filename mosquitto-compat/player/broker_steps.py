@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from player.play import Play
 
 LOG_S = 2.0
+RUN_S = 5.0
 
 
 async def broker_step(play: Play, step: Step) -> None:
@@ -37,11 +38,16 @@ async def broker_step(play: Play, step: Step) -> None:
     elif verb == "signal":
         since = len(broker.lines)
         broker.signal(words[0])
+        if words[0] in ("INT", "TERM"):
+            play.note(f"broker exits {await broker.ended()}")
+            await _all_closed(play)
         if len(words) > 1 and not await broker.until_logged(words[1], LOG_S, since):
             play.note(f"no log line {words[1]!r}")
     elif verb == "ended":
-        play.note(f"broker exits {await broker.ended(float(options.get('within', '5')))}")
-        await _all_closed(play)
+        status = await broker.ended(float(options.get("within", "5")))
+        play.note("broker goes on" if status is None else f"broker exits {status}")
+        if status is not None:
+            await _all_closed(play)
     elif verb == "log":
         await _log(play, words[0], int(options.get("count", "1")))
     elif verb == "pass":
@@ -53,7 +59,8 @@ async def broker_step(play: Play, step: Step) -> None:
 async def _start(play: Play, arguments: list[str]) -> None:
     """Start, and wait for what the configuration file and the arguments say will be open."""
     await play.broker.start(play.nursery, arguments)
-    text = (play.folder / "conf").read_text() if "-c" in arguments else ""
+    files = [play.folder / "conf", *sorted(play.folder.glob("*/*.conf"))] if "-c" in arguments else []
+    text = "\n".join(path.read_text() for path in files)
     found = re.findall(r"^\s*listener\s+(\d+)(?:\s+(/\S+))?", text, re.M)
     ports = [int(port) for port, _ in found if port != "0"]
     ports += [int(port) for port in re.findall(r"^\s*port\s+(\d+)\s*$", text, re.M)]
@@ -71,7 +78,7 @@ async def _run(play: Play, verb: str, words: list[str]) -> None:
     """Run the command to its end; `status` shows only the exit status."""
     short = BrokerProcess(play.kind, play.folder)
     await short.start(play.nursery, words)
-    status = await short.ended(8.0)
+    status = await short.ended(RUN_S)
     short.kill()
     play.note("still running" if status is None else f"exit {status}")
     if verb == "run":

@@ -88,7 +88,8 @@ class Play:
 
     async def _play_all(self) -> None:
         steps = self.scenario.steps
-        if not any(step.actor == "broker" and step.verb in ("start", "run", "status") for step in steps):
+        own = [step.verb for step in steps if step.actor == "broker"][:1]
+        if not set(own) & {"start", "run", "status"}:
             await broker_steps.broker_step(self, Step("broker", "start", [], {}, True, "", 0))
             self._flush("", steps[0])
         for step in steps:
@@ -142,6 +143,8 @@ class Play:
             self.transcript.append(head)
         self.transcript += [f"   {line}" for line in self.notes]
         self.notes.clear()
+        if not step.fenced:
+            return  # what came so far shows with the next step: how far it came is chance
         for name in sorted(self.clients):
             self.transcript += [f"   {name} < {line}" for line in self.clients[name].lines]
             self.clients[name].lines.clear()
