@@ -31,6 +31,7 @@ from protocol.mqtt.outbound import Window
 
 if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
+    from broker.links.websocket import WebSocketServer
 
 logger = logging.getLogger("broker")
 
@@ -79,6 +80,7 @@ class App:
         self.server: Server
         self.addresses: list[tuple[Listener, int]] = []
         self.feeds: dict[str, FeedStatus] = {}
+        self.websockets: WebSocketServer | None = None
         self._stop = trio.Event()
 
     def stop(self) -> None:
@@ -103,9 +105,12 @@ class App:
             links.start_soon(self.server.sweep)
             if self.config.sys_interval_s > 0:
                 links.start_soon(self._publish_sys)
+            self._open_gateway(links)
             await self._run_feeds(listening, task_status)
             with trio.move_on_after(self.config.shutdown_grace_s):
                 self.server.settle()
+                if self.websockets is not None:
+                    await self.websockets.close_all()
                 await self.server.drained()
             links.cancel_scope.cancel()
 
@@ -144,7 +149,20 @@ class App:
             status = self.feeds[feed.name] = FeedStatus(feed.name)
             nursery.start_soon(supervise, feed, EngineSink(self.engine, self.server), status)
 
+    def _open_gateway(self, nursery: trio.Nursery) -> None:
+        if not any(listener.protocol == "websockets" for listener in self.config.listeners):
+            return  # and trio-websocket is not even imported
+        from broker.gateway.gateway import Gateway
+        from broker.links.websocket import WebSocketServer
+
+        gateway = Gateway(self.config.gateway, self.engine)
+        self.websockets = WebSocketServer(self.server, gateway)
+        nursery.start_soon(gateway.run)
+
     def _serve(self, door: Door) -> ServeStream | None:
+        if door.listener.protocol == "websockets":
+            assert self.websockets is not None
+            return self.websockets.serve
         return None
 
     def _open_listeners(self) -> list[tuple[socket.socket, Door]]:
