@@ -1,0 +1,238 @@
+"""Who may read and write which topic, as Mosquitto's acl_file says it.  Pure: text in, answers out.
+
+A client's own rules (its `user` section, or the lines above every `user` for a client without a name) are asked first,
+the `pattern` lines after them; in each, a `deny` that matches beats every other line that does.  What nothing allows is
+forbidden, so a file of comments forbids everything.
+
+The rules of one identity are cut to size once (`access`), and each topic is decided once and then remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from broker.core.access import Access
+from protocol.mqtt.topics import is_valid_topic_filter
+
+DECISIONS_MAX: Final = 4096
+"""Topics remembered per identity, for reading and writing each; forgotten all at once when full."""
+
+IDENTITIES_MAX: Final = 4096
+"""Identities remembered by `Acl.may_read` and `Acl.may_write`."""
+
+_READ: Final = 1
+_WRITE: Final = 2
+_DENY: Final = 0
+_ACCESS: Final = {b"read": _READ, b"write": _WRITE, b"readwrite": _READ | _WRITE, b"deny": _DENY}
+
+
+class AclError(Exception):
+    """Every mistake of an acl_file, each as `Error: … Found at FILE:LINE. …`."""
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+class Identity(NamedTuple):
+    """Whom the rules are about: `user_name` None is an anonymous client."""
+
+    user_name: bytes | None
+    client_id: bytes
+
+
+class Rule(NamedTuple):
+    """One line: a topic filter and what it allows, 0 to forbid."""
+
+    topic_filter: bytes
+    access: int
+
+
+class Filters:
+    """Topic filters of one identity that allow or forbid the same thing."""
+
+    def __init__(self, topic_filters: Iterable[bytes]) -> None:
+        self._exact: set[bytes] = set()
+        self._wild: list[list[bytes]] = []
+        for topic_filter in topic_filters:
+            if b"+" in topic_filter or b"#" in topic_filter:
+                self._wild.append(topic_filter.split(b"/"))
+            else:
+                self._exact.add(topic_filter)
+
+    def match(self, topic: bytes) -> bool:
+        if topic in self._exact:
+            return True
+        if not self._wild:
+            return False
+        levels = topic.split(b"/")
+        return any(_level_match(wild, levels) for wild in self._wild)
+
+
+def _level_match(wild: list[bytes], levels: list[bytes]) -> bool:
+    if levels[0][:1] == b"$" and wild[0][:1] != b"$":  # as mosquitto: $SYS must be named
+        return False
+    for position, level in enumerate(wild):
+        if level == b"#":
+            return True
+        if position >= len(levels) or level not in (b"+", levels[position]):
+            return False
+    return len(wild) == len(levels)
+
+
+class RuledAccess(Access):
+    """The answers for one identity.  Never changes: a new file makes a new one."""
+
+    def __init__(self, rules: Iterable[Rule], patterns: Iterable[Rule], *, trusted: bool) -> None:
+        """`trusted`: whether name and id are fit to stand in a pattern; if not, patterns forbid everything."""
+        rules, patterns = tuple(rules), tuple(patterns)
+        self._own_deny = _that_allow(rules, _DENY)
+        self._own = {access: _that_allow(rules, access) for access in (_READ, _WRITE)}
+        self._pattern_deny = _that_allow(patterns, _DENY)
+        self._pattern = {access: _that_allow(patterns, access) for access in (_READ, _WRITE)}
+        self._trusted = trusted
+        self._readable: dict[bytes, bool] = {}
+        self._writable: dict[bytes, bool] = {}
+
+    def may_read(self, topic: bytes) -> bool:
+        known = self._readable.get(topic)
+        return self._decide(topic, _READ, self._readable) if known is None else known
+
+    def may_write(self, topic: bytes) -> bool:
+        known = self._writable.get(topic)
+        return self._decide(topic, _WRITE, self._writable) if known is None else known
+
+    def _decide(self, topic: bytes, access: int, decisions: dict[bytes, bool]) -> bool:
+        if len(decisions) >= DECISIONS_MAX:
+            decisions.clear()
+        decided = decisions[topic] = self._allows(topic, access)
+        return decided
+
+    def _allows(self, topic: bytes, access: int) -> bool:
+        if self._own_deny.match(topic):
+            return False
+        if self._own[access].match(topic):
+            return True
+        if not self._trusted or self._pattern_deny.match(topic):
+            return False
+        return self._pattern[access].match(topic)
+
+
+def _that_allow(rules: tuple[Rule, ...], access: int) -> Filters:
+    if access == _DENY:
+        return Filters(rule.topic_filter for rule in rules if rule.access == _DENY)
+    return Filters(rule.topic_filter for rule in rules if rule.access & access)
+
+
+class Acl:
+    """One acl_file."""
+
+    def __init__(self) -> None:
+        self.anonymous: list[Rule] = []
+        self.users: dict[bytes, list[Rule]] = {}
+        self.patterns: list[Rule] = []
+        self.warnings: list[str] = []
+        self._known: dict[Identity, RuledAccess] = {}
+
+    def access(self, user_name: bytes | None, client_id: bytes) -> RuledAccess:
+        """The rules of one identity, to be kept by its connection."""
+        own = self.anonymous if user_name is None else self.users.get(user_name, [])
+        # As mosquitto: a + or # in the name would make a wildcard of the pattern it is put into.
+        trusted = not any(wildcard in (user_name or b"") + client_id for wildcard in (b"+", b"#"))
+        patterns = []
+        for rule in self.patterns:
+            if user_name is None and b"%u" in rule.topic_filter:
+                continue
+            patterns.append(Rule(_filled(rule.topic_filter, user_name, client_id), rule.access))
+        return RuledAccess(own, patterns, trusted=trusted)
+
+    def may_read(self, identity: Identity, topic: bytes) -> bool:
+        """Whether that identity may receive messages of that topic."""
+        return self._remembered(identity).may_read(topic)
+
+    def may_write(self, identity: Identity, topic: bytes) -> bool:
+        """Whether that identity may publish to that topic."""
+        return self._remembered(identity).may_write(topic)
+
+    def _remembered(self, identity: Identity) -> RuledAccess:
+        access = self._known.get(identity)
+        if access is None:
+            if len(self._known) >= IDENTITIES_MAX:
+                self._known.clear()
+            access = self._known[identity] = self.access(*identity)
+        return access
+
+
+def _filled(pattern: bytes, user_name: bytes | None, client_id: bytes) -> bytes:
+    """As mosquitto 2.1: only a whole level `%u` or `%c` stands for name and id."""
+    names = {b"%u": user_name or b"", b"%c": client_id}
+    return b"/".join(names.get(level, level) for level in pattern.split(b"/"))
+
+
+def parse_acl(text: bytes, file: str) -> Acl:
+    """Read the text of an acl_file; `file` is its name, for messages.
+
+    Raises:
+        AclError: with every mistake.
+    """
+    acl = Acl()
+    mistakes: list[str] = []
+    rules = acl.anonymous
+    for number, line in enumerate(text.split(b"\n"), 1):
+        if line.startswith(b"#") or not line.strip():
+            continue
+        word, _, rest = line.strip().partition(b" ")
+        try:
+            if word == b"user":
+                rules = acl.users.setdefault(_user_name(rest, file), [])
+            elif word == b"topic":
+                rules.append(_rule(rest, file))
+            elif word == b"pattern":
+                acl.patterns.append(_pattern(rest, file, number, acl.warnings))
+            else:
+                said = f'Invalid line in acl_file "{file}": {_shown(word)}.'
+                raise ValueError(said, "Begin it with `user`, `topic` or `pattern`, or with # as a comment.")
+        except ValueError as wrong:
+            said, cure = wrong.args
+            mistakes.append(f"Error: {said} Found at {file}:{number}. {cure}")
+    if mistakes:
+        raise AclError(*mistakes)
+    return acl
+
+
+def _user_name(rest: bytes, file: str) -> bytes:
+    name = rest.strip()
+    if not name:
+        raise ValueError(f'Missing username in acl_file "{file}".', "Write `user NAME`.")
+    return name
+
+
+def _rule(rest: bytes, file: str) -> Rule:
+    first, _, second = rest.lstrip(b" ").partition(b" ")
+    if not first:
+        raise ValueError(f'Empty topic in acl_file "{file}".', "Write `topic read a/b`, for example.")
+    topic_filter = second.strip() or first
+    if second.strip() and first not in _ACCESS:
+        raise ValueError(
+            f'Invalid topic access type "{_shown(first)}" in acl_file "{file}".',
+            "Write read, write, readwrite or deny in front of the topic.",
+        )
+    if not is_valid_topic_filter(topic_filter):
+        raise ValueError(
+            f'Invalid ACL topic "{_shown(topic_filter)}" in acl_file "{file}".',
+            "A + stands for a whole level, a # for all that is left, at the end only.",
+        )
+    return Rule(topic_filter, _ACCESS[first] if second.strip() else _READ | _WRITE)
+
+
+def _pattern(rest: bytes, file: str, number: int, warnings: list[str]) -> Rule:
+    rule = _rule(rest, file)
+    if b"%c" not in rule.topic_filter and b"%u" not in rule.topic_filter:
+        shown = _shown(rule.topic_filter)
+        warnings.append(f"ACL pattern '{shown}' does not contain '%c' or '%u'. Found at {file}:{number}.")
+    return rule
+
+
+def _shown(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
