@@ -1,0 +1,173 @@
+"""MQTT over WebSocket: bytes in any messages, the agreed subprotocol, and a stock client."""
+
+from __future__ import annotations
+
+import paho.mqtt.client as paho
+import pytest
+import trio
+import trio_websocket
+from support.websockets import Running, listening
+
+from broker.core.publication import Publication
+
+CONNECT = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04ws-1"
+CONNACK = b"\x20\x02\x00\x00"
+SUBSCRIBE = b"\x82\x0b\x00\x01\x00\x06fill/#\x00"
+SUBACK = b"\x90\x03\x00\x01\x00"
+PINGREQ = b"\xc0\x00"
+PINGRESP = b"\xd0\x00"
+DISCONNECT = b"\xe0\x00"
+
+
+async def read(ws: trio_websocket.WebSocketConnection, size: int) -> bytes:
+    """The next bytes, whatever messages they come in."""
+    data = b""
+    while len(data) < size:
+        message = await ws.get_message()
+        assert isinstance(message, bytes)
+        data += message
+    return data
+
+
+async def connected(ws: trio_websocket.WebSocketConnection) -> None:
+    await ws.send_message(CONNECT)
+    assert await read(ws, 4) == CONNACK
+
+
+@pytest.mark.parametrize("subprotocol", ["mqtt", "mqttv3.1"])
+@pytest.mark.parametrize("path", ["/mqtt", "/", "/anything/else"])
+async def test_the_subprotocol_decides_whatever_the_path(path: str, subprotocol: str):
+    async with listening() as broker, broker.connect(path, subprotocol) as ws:
+        assert ws.subprotocol == subprotocol
+        await connected(ws)
+
+
+async def test_a_packet_may_span_messages_and_a_message_hold_several_packets():
+    async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
+        for byte in CONNECT:
+            await ws.send_message(bytes([byte]))
+        assert await read(ws, 4) == CONNACK
+        await ws.send_message(SUBSCRIBE + PINGREQ + PINGREQ)
+        assert await read(ws, 9) == SUBACK + PINGRESP * 2
+
+
+async def test_an_empty_message_is_no_end_of_the_connection():
+    async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
+        await ws.send_message(b"")
+        await connected(ws)
+
+
+async def test_the_path_without_the_subprotocol_is_refused_with_the_reason():
+    async with listening() as broker:
+        with pytest.raises(trio_websocket.ConnectionRejected) as rejected:
+            async with broker.connect("/mqtt"):
+                pass
+        assert rejected.value.status_code == 400
+        assert b"subprotocol mqtt" in (rejected.value.body or b"")
+
+
+async def test_a_text_message_closes_as_unsupported_data():
+    async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
+        await connected(ws)
+        await ws.send_message("text")
+        with pytest.raises(trio_websocket.ConnectionClosed) as closed:
+            await ws.get_message()
+        assert closed.value.reason is not None
+        assert closed.value.reason.code == 1003
+
+
+async def test_after_disconnect_the_websocket_is_closed_normally():
+    async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
+        await connected(ws)
+        await ws.send_message(DISCONNECT)
+        with pytest.raises(trio_websocket.ConnectionClosed) as closed:
+            await ws.get_message()
+        assert closed.value.reason is not None
+        assert closed.value.reason.code == 1000
+
+
+async def test_no_filter_of_an_mqtt_client_reaches_a_channel_of_a_dialect():
+    async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
+        await connected(ws)
+        filters = [
+            b"#",
+            b"+/#",
+            b"$ws/#",
+            b"$ws/econia/fill_event",
+            b"$share/g/$ws/#",
+            b"+/econia/fill_event",
+        ]
+        for topic_filter in filters:
+            body = b"\x00\x01" + len(topic_filter).to_bytes(2, "big") + topic_filter + b"\x00"
+            await ws.send_message(b"\x82" + bytes([len(body)]) + body)
+            await read(ws, 5)
+        broker.publish("econia", "fill_event", "secret")
+        await ws.send_message(PINGREQ)
+        assert await read(ws, 2) == PINGRESP
+
+
+async def test_a_publish_of_an_mqtt_client_reaches_no_channel_of_a_dialect():
+    from support.websockets import reader
+
+    async with (
+        listening() as broker,
+        broker.connect("/" + reader("fill_event")) as victim,
+        broker.connect("/mqtt", "mqtt") as ws,
+    ):
+        await connected(ws)
+        topic = b"$ws/econia/fill_event"
+        await ws.send_message(
+            b"\x30" + bytes([2 + len(topic) + 6]) + len(topic).to_bytes(2, "big") + topic + b"forged"
+        )
+        await ws.send_message(PINGREQ)
+        assert await read(ws, 2) == PINGRESP
+        broker.publish("econia", "fill_event", "genuine")
+        assert await victim.get_message() == "genuine"
+
+
+async def test_a_stock_client_subscribes_and_publishes():
+    async with listening() as broker:
+        received = await trio.to_thread.run_sync(converse, broker.port)
+        assert received == [("fill/3/0xmaker/0", b"x" * 100_000)]
+
+
+def converse(port: int) -> list[tuple[str, bytes]]:
+    """Connect, subscribe, publish to itself, and return what came."""
+    received: list[tuple[str, bytes]] = []
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, transport="websockets")
+
+    def on_connect(client: paho.Client, *rest: object) -> None:
+        client.subscribe("fill/#", 1)
+
+    def on_subscribe(client: paho.Client, *rest: object) -> None:
+        client.publish("fill/3/0xmaker/0", b"x" * 100_000, qos=1)
+
+    def on_message(client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
+        received.append((message.topic, message.payload))
+        client.disconnect()
+
+    client.on_connect = on_connect
+    client.on_subscribe = on_subscribe
+    client.on_message = on_message
+    client.connect("127.0.0.1", port)
+    client.loop_forever()
+    return received
+
+
+async def test_what_a_slow_client_is_owed_waits_for_it_in_order():
+    count = 400
+    async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
+        await connected(ws)
+        await ws.send_message(SUBSCRIBE)
+        await read(ws, 5)
+        publish(broker, count)
+        expected = b"".join(
+            b"\x30\x80\x56\x00\x06fill/1" + number.to_bytes(2, "big") * 5500 for number in range(count)
+        )
+        assert await read(ws, len(expected)) == expected
+
+
+def publish(broker: Running, count: int) -> None:
+    for number in range(count):
+        broker.engine.publish(Publication(b"fill/1", number.to_bytes(2, "big") * 5500))
+        broker.engine.flush()
