@@ -7,6 +7,7 @@ can't say (which text is valid) is asked of `topics.py` for both.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -37,14 +38,18 @@ from protocol.mqtt.packets import (
 )
 from protocol.mqtt.topics import check_topic_filter, check_topic_name
 
-WITH_ONLY_A_PACKET_ID = {
+WITH_ONLY_A_PACKET_ID: dict[int, Callable[[int], Packet]] = {
     PacketType.PUBACK: Puback,
     PacketType.PUBREC: Pubrec,
     PacketType.PUBREL: Pubrel,
     PacketType.PUBCOMP: Pubcomp,
     PacketType.UNSUBACK: Unsuback,
 }
-EMPTY = {PacketType.PINGREQ: Pingreq, PacketType.PINGRESP: Pingresp, PacketType.DISCONNECT: Disconnect}
+EMPTY: dict[int, Callable[[], Packet]] = {
+    PacketType.PINGREQ: Pingreq,
+    PacketType.PINGRESP: Pingresp,
+    PacketType.DISCONNECT: Disconnect,
+}
 
 
 def through_construct(raw: bytes) -> Packet:
