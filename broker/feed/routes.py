@@ -45,24 +45,25 @@ class Router:
             source.name: CompiledSource(source, [r for r in config.routes if r.source == source.name], status)
             for source in config.sources
         }
-        self._of_channel = {channel: s for s in self._sources.values() for channel in s.config.listen}
+        self._of_channel = {
+            channel.encode(): (channel, source)
+            for source in self._sources.values()
+            for channel in source.config.listen
+        }
 
-    def notification(self, channel: str, text: bytes, now: float) -> Row | None:
+    def notification(self, channel: bytes, text: bytes, now: float) -> Row | None:
         """The row in a notification; None, and counted, if there is none.
 
         Args:
-            channel: the Postgres channel's name.
+            channel: the Postgres channel's name, one that a source listens to.
             text: as it was sent, in UTF-8.
             now: monotonic seconds.
         """
-        source = self._of_channel.get(channel)
-        if source is None:
-            self._status.drop("no_route", f"channel {channel}", now)
-            return None
+        name, source = self._of_channel[channel]
         try:
-            return source.row_in(channel, text)
+            return source.row_in(name, text)
         except NotARow as error:
-            self._status.drop(error.reason, f"channel {channel}", now)
+            self._status.drop(error.reason, f"channel {name}", now)
             return None
 
     def row(self, source: str, kind: str, text: bytes, now: float) -> Row | None:

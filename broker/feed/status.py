@@ -6,6 +6,7 @@ Invariant: counters only grow.
 from __future__ import annotations
 
 import logging
+import time
 from typing import Protocol
 
 _LOG = logging.getLogger("broker.feed")
@@ -14,16 +15,23 @@ SAY_AGAIN_S = 60.0
 """How often at most the log repeats one reason for dropping rows."""
 
 REASONS_MAX = 1000
-"""Remembered (reason, place) pairs.  Places come from the configuration, but kinds come from rows."""
+"""Remembered (what, where) pairs.  Places come from the configuration, but kinds come from rows."""
 
 
 class FeedSink(Protocol):
-    """Where a feed's publications go.  Neither call may block."""
+    """Where a feed's publications go.  Only `durable` may wait."""
 
     def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None: ...
 
     def flush(self) -> None:
         """Called after each batch: whatever was published goes out now."""
+
+    async def durable(self) -> None:
+        """Return when everything published before this call is as safe as its receivers asked for.
+
+        With persistence on: when the journal has committed it.  Without: at once, since `publish` has handed it
+        to every session's queue.
+        """
 
 
 class FeedStatus:
@@ -40,6 +48,11 @@ class FeedStatus:
         reconnects: connections after the first.
         gaps: times at which rows may have been lost, each with a WARNING that names the kinds.
         dropped: rows not published, by reason.
+        position: up to where the feed has delivered; "" before the first connection.
+        acknowledged: up to where the database need not keep anything for this feed any more.
+        lag_bytes: WAL that the database keeps for this feed, for the kind `wal`.
+        lag_s: how long ago the newest delivered row was committed, while more is waiting; else 0.
+        spooled_bytes: parts of transactions that have not committed yet, in temporary files.
     """
 
     def __init__(self, name: str) -> None:
@@ -54,10 +67,20 @@ class FeedStatus:
         self.reconnects = 0
         self.gaps = 0
         self.dropped: dict[str, int] = {}
+        self.position = ""
+        self.acknowledged = ""
+        self.lag_bytes = 0
+        self.lag_s = 0.0
+        self.spooled_bytes = 0
         self._said: dict[tuple[str, str], tuple[float, int]] = {}
 
+    def enter(self, state: str, problem: str = "") -> None:
+        self.state = state
+        self.problem = problem
+        self.since_unix_s = time.time()
+
     def drop(self, reason: str, where: str, now: float) -> None:
-        """Count a row that is not published, and say so, at most once a minute for each reason and place.
+        """Count a row that is not published, and say so.
 
         Args:
             reason: a short name such as `null` or `unsafe_value`.
@@ -65,12 +88,16 @@ class FeedStatus:
             now: monotonic seconds.
         """
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
-        said_at, unsaid = self._said.get((reason, where), (-SAY_AGAIN_S, 0))
+        self.warn(f"row not published: {reason}", where, now)
+
+    def warn(self, what: str, where: str, now: float) -> None:
+        """Log something about rows, at most once a minute for each `what` and place."""
+        said_at, unsaid = self._said.get((what, where), (-SAY_AGAIN_S, 0))
         if now - said_at < SAY_AGAIN_S:
-            self._said[reason, where] = (said_at, unsaid + 1)
+            self._said[what, where] = (said_at, unsaid + 1)
             return
         if len(self._said) >= REASONS_MAX:
             self._said.clear()
-        self._said[reason, where] = (now, 0)
+        self._said[what, where] = (now, 0)
         more = f" ({unsaid} more since the last time)" if unsaid else ""
-        _LOG.warning("feed %s: row not published: %s: %s%s", self.name, reason, where, more)
+        _LOG.warning("feed %s: %s: %s%s", self.name, what, where, more)

@@ -29,7 +29,9 @@ class Feed:
     def notify(self, channel: str, text: str | bytes | dict[str, Any], now: float = 0.0) -> list[Outgoing]:
         if isinstance(text, dict):
             text = json.dumps(text)
-        row = self.router.notification(channel, text.encode() if isinstance(text, str) else text, now)
+        row = self.router.notification(
+            channel.encode(), text.encode() if isinstance(text, str) else text, now
+        )
         return [] if row is None else self.router.publications(row, now)
 
     def topics(self, channel: str, text: str | dict[str, Any], now: float = 0.0) -> list[bytes]:

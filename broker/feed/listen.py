@@ -1,0 +1,176 @@
+"""The feed of kind `listen`: notifications of existing triggers, and what was missed read again by key.
+
+One connection listens; a second one reads what was missed and is closed again.  All LISTENs are on one
+connection, so that the order of notifications survives.
+
+Invariant: whenever the sink has a row of a table with a `recover`, the row's mark is at least at its key.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import aclosing
+
+import trio
+
+from broker.config.feeds import FeedConfig
+from broker.feed.connect import connected
+from broker.feed.keys import Key, Mark
+from broker.feed.listener import Listener, Notification
+from broker.feed.pgdrive import TrioConnection
+from broker.feed.recovery import Marks, begin_snapshot, missed_rows
+from broker.feed.routes import Router, Row
+from broker.feed.status import FeedSink, FeedStatus
+
+_LOG = logging.getLogger("broker.feed")
+
+Held = tuple[Row, Mark]
+"""A row that was notified while recovery reads: it may be among what is read."""
+
+
+class ListenFeed:
+    """One database's notifications to a sink.  Marks and `once_per` memories outlive a connection."""
+
+    def __init__(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
+        self._config = config
+        self._sink = sink
+        self._status = status
+        self._router = Router(config, status)
+        self._marks = Marks(config.recoveries)
+        self._channels = [channel for source in config.sources for channel in source.listen]
+        self._was_live = False
+
+    async def attempt(self) -> None:
+        """As `supervise.Feed.attempt`."""
+        async with connected(self._config) as connection:
+            listener = Listener(connection, self._config)
+            await listener.listen(self._channels)
+            self._status.enter("recovering")
+            if self._marks:
+                await self._catch_up(listener)
+            self._go_live()
+            try:
+                while True:
+                    self._deliver(await listener.next_batch())
+            finally:
+                self._deliver(listener.rest())
+
+    def _go_live(self) -> None:
+        status = self._status
+        if self._was_live:
+            status.reconnects += 1
+            self._announce_gap()
+        self._was_live = True
+        status.enter("live")
+        _LOG.info("feed %s: live on %s", status.name, ", ".join(self._channels))
+
+    async def _catch_up(self, listener: Listener) -> None:
+        """Publish what was missed, then what was notified meanwhile, each row once.
+
+        Whatever the snapshot holds was notified before `until_now`.  So only the rows that came until then can
+        also be among those that are read, and nothing else needs to be remembered.
+        """
+        async with connected(self._config) as reader:
+            await begin_snapshot(reader)
+            is_first = not any(self._marks)
+            if is_first:
+                await self._marks.take(reader)
+            held = self._publish_unmarked(await listener.until_now())
+            already = set() if is_first else await self._publish_missed(reader, held)
+        for row, mark in held:
+            key = mark.key_of(row.columns)
+            if key is not None and (mark, key) in already:
+                self._status.repeated += 1
+            else:
+                self._publish(row, trio.current_time())
+        self._sink.flush()
+
+    def _publish_unmarked(self, notifications: Iterable[Notification]) -> list[Held]:
+        """Publish the rows that nobody reads again; what is left is to be held until the reading is done."""
+        held: list[Held] = []
+        now = trio.current_time()
+        for channel, text in notifications:
+            row = self._row(channel, text, now)
+            if row is None:
+                continue
+            mark = self._marks.get(row.source.config.name, row.kind)
+            if mark is None:
+                self._publish(row, now)
+            else:
+                held.append((row, mark))
+        self._sink.flush()
+        return held
+
+    async def _publish_missed(self, reader: TrioConnection, held: list[Held]) -> set[tuple[Mark, Key | None]]:
+        """Read and publish.  Returns the keys of held rows that were among it."""
+        awaited = {(mark, mark.key_of(row.columns)) for row, mark in held}
+        already: set[tuple[Mark, Key | None]] = set()
+        for source, kind, mark in self._marks:
+            async with aclosing(missed_rows(reader, mark)) as pages:
+                async for page in pages:
+                    already |= awaited & self._publish_page(page, source, kind, mark)
+        return already
+
+    def _publish_page(
+        self, page: list[bytes], source: str, kind: str, mark: Mark
+    ) -> set[tuple[Mark, Key | None]]:
+        now = trio.current_time()
+        keys = set()
+        for text in page:
+            row = self._router.row(source, kind, text, now)
+            if row is not None:
+                self._status.recovered += 1
+                self._publish(row, now)
+                keys.add((mark, mark.key_of(row.columns)))
+        self._sink.flush()
+        return keys
+
+    def _deliver(self, notifications: Iterable[Notification]) -> None:
+        now = trio.current_time()
+        for channel, text in notifications:
+            row = self._row(channel, text, now)
+            if row is not None:
+                self._publish(row, now)
+        self._sink.flush()
+
+    def _row(self, channel: bytes, text: bytes, now: float) -> Row | None:
+        self._status.received += 1
+        return self._router.notification(channel, text, now)
+
+    def _publish(self, row: Row, now: float) -> None:
+        mark = self._marks.get(row.source.config.name, row.kind)
+        if mark is not None and not mark.advance(row.columns):
+            what = f"no key in column {', '.join(mark.recovery.key)}, so it can't be recovered"
+            self._status.warn(what, f"kind {row.kind}", now)
+        outgoing = self._router.publications(row, now)
+        for topic, body, qos, retain in outgoing:
+            self._sink.publish(topic, body, qos, retain)
+        self._status.published += len(outgoing)
+
+    def _announce_gap(self) -> None:
+        lost = unrecovered(self._config)
+        if lost:
+            self._status.gaps += 1
+            _LOG.warning(
+                "feed %s: rows notified while the connection was lost are lost: %s (a [[recover]] prevents it)",
+                self._status.name,
+                "; ".join(lost),
+            )
+
+
+def unrecovered(config: FeedConfig) -> list[str]:
+    """The routed kinds that no `recover` reads again, in words."""
+    covered = {pair for recovery in config.recoveries for pair in recovery.kinds}
+    words = []
+    for source in config.sources:
+        kinds = {route.kind for route in config.routes if route.source == source.name}
+        if None in kinds and not source.kind_path:
+            kinds = kinds - {None} | set(source.listen)
+        named = sorted(kind for kind in kinds if kind is not None and (source.name, kind) not in covered)
+        if None in kinds:
+            but = sorted(kind for name, kind in covered if name == source.name)
+            words.append(f"every kind of {source.name}" + (f" but {', '.join(but)}" if but else ""))
+        elif named:
+            words.append(f"{', '.join(named)} of {source.name}")
+    return words

@@ -1,0 +1,111 @@
+"""One connection that LISTENs: notifications in the order of their commits, and proof that it still lives.
+
+Invariant: every notification that reached libpq is handed out once, whether the connection lives or has died.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+import trio
+from psycopg import sql
+
+from broker.config.feeds import FeedConfig
+from broker.feed.connect import within
+from broker.feed.pgdrive import TrioConnection
+
+Notification = tuple[bytes, bytes]
+"""Channel and text."""
+
+
+class Listener:
+    """Listens on a connection of its own.
+
+    Args:
+        connection: used by nobody else.
+        config: says when silence is suspicious.
+    """
+
+    def __init__(self, connection: TrioConnection, config: FeedConfig) -> None:
+        self._connection = connection
+        self._interval_s = config.check_interval_s
+        self._timeout_s = config.check_timeout_s
+        self._arrived: list[Notification] = []
+        self._asked = False
+        self._own_channel = f"rowcast_{secrets.token_hex(12)}"
+        connection.pgconn.notify_handler = self._take
+
+    async def listen(self, channels: Iterable[str]) -> None:
+        """Listen to all channels from one moment on: it is one transaction."""
+        names = map(sql.Identifier, [*channels, self._own_channel])
+        listens = sql.SQL("; ").join(sql.SQL("LISTEN {}").format(name) for name in names)
+        with within(self._timeout_s, "LISTEN"):
+            await self._connection.execute(listens)
+
+    async def next_batch(self) -> list[Notification]:
+        """Wait for notifications; all that have arrived, at least one.
+
+        Raises:
+            psycopg.OperationalError: the connection ended, or nobody answers at its other end.
+        """
+        while not self._arrived:
+            await self._receive()
+        return self._handed_out()
+
+    async def until_now(self) -> list[Notification]:
+        """All that was notified by transactions committed before this call, perhaps more.
+
+        Postgres keeps notifications in the order of commits, so one of our own comes after them.
+        """
+        own_channel = self._own_channel.encode()
+        with within(self._timeout_s, "NOTIFY"):
+            await self._connection.execute(sql.SQL("NOTIFY {}").format(sql.Identifier(self._own_channel)))
+            while all(channel != own_channel for channel, _ in self._arrived):
+                await self._receive()
+        return [notification for notification in self._handed_out() if notification[0] != own_channel]
+
+    def rest(self) -> list[Notification]:
+        """What arrived and was not handed out; also of a connection that has failed."""
+        self._drain()
+        return self._handed_out()
+
+    async def _receive(self) -> None:
+        """Take what comes; after a silence ask for a sign of life, and give up when none comes either."""
+        with trio.move_on_after(self._timeout_s if self._asked else self._interval_s):
+            await self._connection.wait_readable()
+            self._consume()
+            return
+        if self._asked:
+            raise psycopg.OperationalError(f"no sign of life from the server within {self._timeout_s:g} s")
+        self._ask()
+
+    def _ask(self) -> None:
+        """Not by `execute`, which would hold up notifications until the answer is there."""
+        self._connection.pgconn.send_query(b"SELECT 1")
+        self._connection.pgconn.flush()
+        self._asked = True
+
+    def _consume(self) -> None:
+        pgconn = self._connection.pgconn
+        pgconn.consume_input()
+        self._drain()
+        if self._asked and not pgconn.is_busy():
+            while pgconn.get_result() is not None:
+                pass
+            self._asked = False
+
+    def _drain(self) -> None:
+        next_one = self._connection.pgconn.notifies
+        while notification := next_one():
+            self._arrived.append((notification.relname, notification.extra))
+
+    def _take(self, notification: Any) -> None:
+        """psycopg's handler, for what comes while a query runs."""
+        self._arrived.append((notification.relname, notification.extra))
+
+    def _handed_out(self) -> list[Notification]:
+        arrived, self._arrived = self._arrived, []
+        return arrived

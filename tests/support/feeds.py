@@ -1,0 +1,84 @@
+"""What feeds' tests share: a sink that remembers, and a feed that runs beside the test."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import trio
+
+from broker.config.feeds import FeedConfig
+from broker.feed.status import FeedStatus
+from broker.feed.supervise import supervise
+
+Published = tuple[bytes, bytes, int, bool]
+
+
+class Collector:
+    """A FeedSink.  `on_publish` is called for each publication, after it is kept."""
+
+    def __init__(self) -> None:
+        self.published: list[Published] = []
+        self.flushes = 0
+        self.on_publish: Callable[[Published], None] = lambda published: None
+        self._changed = trio.Event()
+
+    def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
+        self.published.append((topic, payload, qos, retain))
+        self.on_publish(self.published[-1])
+
+    def flush(self) -> None:
+        self.flushes += 1
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def durable(self) -> None:
+        """What is in the list can't be lost."""
+
+    async def until(self, count: int, seconds: float = 20.0) -> list[Published]:
+        """Wait for so many publications altogether."""
+        with trio.move_on_after(seconds):
+            while len(self.published) < count:
+                await self._changed.wait()
+        assert len(self.published) >= count, f"{len(self.published)} of {count} publications"
+        return self.published
+
+    def topics(self) -> list[bytes]:
+        return [published[0] for published in self.published]
+
+    def repeated(self) -> dict[tuple[bytes, bytes], int]:
+        """Topic and payload of what was published more than once."""
+        counts = Counter((topic, payload) for topic, payload, _, _ in self.published)
+        return {key: count for key, count in counts.items() if count > 1}
+
+
+class Running:
+    """A supervised feed with its sink and its status."""
+
+    def __init__(self, config: FeedConfig) -> None:
+        self.config = config
+        self.sink = Collector()
+        self.status = FeedStatus(config.name)
+
+    async def until_live(self, reconnects: int = 0, seconds: float = 20.0) -> None:
+        """Wait until the feed is live, after at least so many lost connections."""
+        await until(lambda: self.status.state == "live" and self.status.reconnects >= reconnects, seconds)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """For what no event tells."""
+    with trio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running(config: FeedConfig) -> AsyncIterator[Running]:
+    """Run a feed until the block ends; live when it begins."""
+    feed = Running(config)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervise, config, feed.sink, feed.status)
+        await feed.until_live()
+        yield feed
+        nursery.cancel_scope.cancel()
