@@ -1,0 +1,132 @@
+"""Bytes owed to one peer: order, limits, a kernel that takes some, nothing, or breaks."""
+
+from __future__ import annotations
+
+from broker.core.counters import Counters
+from broker.core.limits import SEND_BYTES_MAX
+from broker.core.outbox import Outbox, Round
+
+
+class Kernel:
+    """A socket's send: takes `room` bytes, then blocks; `broken` fails."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.taken = b""
+        self.sends = 0
+        self.broken = False
+        self.events: list[str] = []
+
+    def send(self, data: bytes) -> int:
+        self.sends += 1
+        if self.broken:
+            raise ConnectionResetError
+        if self.room == 0:
+            raise BlockingIOError
+        size = min(self.room, len(data))
+        self.room -= size
+        self.taken += data[:size]
+        return size
+
+    def outbox(self, round: Round) -> Outbox:
+        return Outbox(
+            round,
+            1000,
+            self.send,
+            lambda: self.events.append("blocked"),
+            lambda: self.events.append("broken"),
+        )
+
+
+def test_everything_pushed_in_a_round_leaves_in_one_send() -> None:
+    kernel, round = Kernel(1000), Round(Counters())
+    outbox = kernel.outbox(round)
+    outbox.push(b"one")
+    outbox.push_publish(b"head", b"\0\1", b"payload")
+    assert kernel.sends == 0
+    round.flush()
+    assert (kernel.sends, kernel.taken) == (1, b"onehead\0\1payload")
+    assert outbox.pending_bytes == 0
+    assert round.counters.bytes_sent == 16
+
+
+def test_what_the_kernel_refuses_stays_in_order() -> None:
+    kernel, round = Kernel(5), Round(Counters())
+    outbox = kernel.outbox(round)
+    outbox.push(b"abcdefgh")
+    round.flush()
+    outbox.push(b"ij")
+    round.flush()
+    assert (kernel.taken, kernel.events, outbox.pending_bytes) == (b"abcde", ["blocked"], 5)
+    kernel.room = 100
+    outbox.writable()
+    assert kernel.taken == b"abcdefghij"
+    assert outbox.pending_bytes == 0
+
+
+def test_a_kernel_that_takes_nothing_loses_nothing() -> None:
+    kernel, round = Kernel(0), Round(Counters())
+    outbox = kernel.outbox(round)
+    outbox.push(b"abc")
+    round.flush()
+    assert (kernel.events, outbox.pending_bytes) == (["blocked"], 3)
+    kernel.room = 100
+    outbox.writable()
+    assert kernel.taken == b"abc"
+
+
+def test_a_large_debt_is_offered_in_pieces() -> None:
+    kernel, round = Kernel(10**9), Round(Counters())
+    outbox = kernel.outbox(round)
+    piece = bytes(SEND_BYTES_MAX // 4)
+    for _ in range(10):
+        outbox.push(piece)
+    round.flush()
+    assert kernel.sends == 3
+    assert kernel.taken == piece * 10
+
+
+def test_a_broken_peer_is_told_once_and_owed_nothing_more() -> None:
+    kernel, round = Kernel(100), Round(Counters())
+    outbox = kernel.outbox(round)
+    kernel.broken = True
+    outbox.push(b"abc")
+    round.flush()
+    outbox.push(b"def")
+    round.flush()
+    assert (kernel.events, outbox.pending_bytes, kernel.sends) == (["broken"], 0, 1)
+
+
+def test_drained_is_told_after_having_been_blocked() -> None:
+    kernel, round = Kernel(2), Round(Counters())
+    outbox = kernel.outbox(round)
+    outbox.on_drained = lambda: kernel.events.append("drained")
+    outbox.push(b"abc")
+    round.flush()
+    kernel.room = 100
+    outbox.writable()
+    assert kernel.events == ["blocked", "drained"]
+
+
+def test_a_task_takes_what_is_owed_and_is_woken_again() -> None:
+    round, woken = Round(Counters()), []
+    outbox = Outbox(round, 1000, None, lambda: woken.append(1), lambda: None)
+    outbox.push(b"abc")
+    round.flush()
+    outbox.push(b"def")
+    round.flush()
+    assert len(woken) == 1
+    assert outbox.take() == b"abcdef"
+    assert outbox.take() == b""
+    outbox.push(b"g")
+    round.flush()
+    assert len(woken) == 2
+
+
+def test_what_a_flush_causes_leaves_in_the_same_flush() -> None:
+    kernel, round = Kernel(100), Round(Counters())
+    second = kernel.outbox(round)
+    first = Outbox(round, 1000, None, lambda: second.push(b"will"), lambda: None)
+    first.push(b"x")
+    round.flush()
+    assert kernel.taken == b"will"
