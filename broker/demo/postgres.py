@@ -160,8 +160,8 @@ async def running_postgres() -> AsyncIterator[Postgres]:
     directory = Path(tempfile.mkdtemp(prefix="rowcast-demo-"))
     try:
         if account is not None:
-            os.chown(directory, account.pw_uid, account.pw_gid)
             binaries = _reachable(binaries, directory)
+            _hand_over(directory, account)
         identity = _identity(account)
         await _initialise(binaries, directory, identity)
         process = await _start(binaries, directory, identity)
@@ -175,6 +175,11 @@ async def running_postgres() -> AsyncIterator[Postgres]:
         yield Postgres(dsn=dsn, directory=directory, version=version, psql=psql)
     finally:
         await _stop(process, directory)
+
+
+def _hand_over(directory: Path, account: pwd.struct_passwd) -> None:
+    for path in [directory, *directory.rglob("*")]:
+        os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
 def _identity(account: pwd.struct_passwd | None) -> dict[str, Any]:
@@ -194,7 +199,10 @@ def _reachable(binaries: Binaries, directory: Path) -> Binaries:
     installed = binaries.directory.parent
     package = installed.parent
     libraries = package.with_name(f"{package.name}.libs")  # found relative to the binaries
-    shutil.copytree(installed, directory / "copy" / package.name / installed.name, symlinks=True)
+    headers = shutil.ignore_patterns("include")
+    shutil.copytree(
+        installed, directory / "copy" / package.name / installed.name, symlinks=True, ignore=headers
+    )
     if libraries.exists():
         shutil.copytree(libraries, directory / "copy" / libraries.name, symlinks=True)
     return Binaries(directory / "copy" / package.name / installed.name / "bin", bundled=True)
@@ -225,6 +233,7 @@ async def _start(binaries: Binaries, directory: Path, identity: dict[str, Any]) 
     return await trio.lowlevel.open_process(
         command + arguments,
         stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,  # a terminal's Ctrl-C is for us: we stop the server when we are done with it
         cwd="/",
         **identity,
