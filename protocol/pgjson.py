@@ -71,7 +71,7 @@ def renderer(type_oid: int, catalog: Catalog, depth: int = 0) -> Render:
     entry = catalog.get(type_oid)
     if entry is not None and entry.base_oid:
         return renderer(entry.base_oid, catalog, depth + 1)
-    scalar = _SCALARS.get(type_oid)
+    scalar = SCALARS.get(type_oid)
     if scalar is not None:
         return scalar
     if entry is None:
@@ -155,7 +155,7 @@ def _verbatim(value: bytes) -> bytes:
     return value
 
 
-_SCALARS: Final[dict[int, Render]] = {
+SCALARS: Final[dict[int, Render]] = {
     BOOL: _bool,
     TEXT: escape,
     TIMESTAMP: _timestamp,
@@ -163,6 +163,7 @@ _SCALARS: Final[dict[int, Render]] = {
     **dict.fromkeys(NUMBERS, _number),
     **dict.fromkeys(JSON_TYPES, _verbatim),
 }
+"""Types whose JSON needs nothing from the catalog."""
 
 
 def _render_array(value: bytes, delimiter: bytes, element: Render) -> bytes:

@@ -178,7 +178,7 @@ Message: TypeAlias = (
 )
 
 
-@frozen
+@define
 class Payload:
     """XLogData: one pgoutput message.  `wal_end` is the server's current end of WAL."""
 

@@ -1,0 +1,31 @@
+"""Saying that rows may be missing: in the log, in the counters, and to everyone who listens on `$SYS`."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from broker.feed.status import FeedSink, FeedStatus
+
+_LOG = logging.getLogger("broker.feed")
+
+
+def announce(status: FeedStatus, sink: FeedSink, reason: str, start: str, end: str) -> None:
+    """Announce that what was committed between two positions may not have been delivered.
+
+    Args:
+        reason: what happened, in words.
+        start: the last position known to be delivered, "" if unknown.
+        end: the position from which on nothing is missing.
+    """
+    status.gaps += 1
+    _LOG.warning(
+        "feed %s: gap: %s; rows committed between %s and %s may be missing",
+        status.name,
+        reason,
+        start or "an unknown position",
+        end,
+    )
+    body = {"feed": status.name, "reason": reason, "from": start or None, "to": end, "number": status.gaps}
+    sink.publish(f"$SYS/feed/{status.name}/gap".encode(), json.dumps(body).encode(), 1, True)
+    sink.flush()

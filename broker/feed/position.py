@@ -1,0 +1,67 @@
+"""Where a feed stands: what was delivered, what may be acknowledged, what comes again and must be skipped.  Pure.
+
+A server that loses its connection to us sends again from what it had been told to forget.  Within one process
+nothing is delivered twice all the same: transactions are skipped up to the last one delivered whole, and of the
+one that was cut, as many changes as were delivered.  Decoding is deterministic, so a change's place in its
+transaction names it.
+
+Invariant: `safe_lsn` never covers a change that was not handed to the sink.
+"""
+
+from __future__ import annotations
+
+
+class Progress:
+    """Delivery of one slot's transactions, kept across connections and lost with the process.
+
+    Attributes:
+        commit_lsn: of the last transaction delivered whole.
+        open_lsn: where the transaction committed whose changes are coming; 0 between transactions.
+        safe_lsn: everything before it was handed to the sink; what may be acknowledged once that is durable.
+    """
+
+    def __init__(self) -> None:
+        self.commit_lsn = 0
+        self.safe_lsn = 0
+        self._partial_lsn = 0
+        self._partial_changes = 0
+        self.open_lsn = 0
+        self._changes = 0
+        self._skip = 0
+        self._skip_all = False
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.open_lsn != 0
+
+    def connected(self) -> None:
+        """A new connection: the transaction that was open, if any, comes again from its start."""
+        self.open_lsn = 0
+
+    def begin(self, commit_lsn: int) -> None:
+        """A transaction's changes follow; it committed at `commit_lsn`."""
+        self.open_lsn = commit_lsn
+        self._changes = 0
+        self._skip_all = commit_lsn <= self.commit_lsn
+        self._skip = self._partial_changes if commit_lsn == self._partial_lsn else 0
+
+    def is_new(self) -> bool:
+        """Count the next change; whether it has to be delivered."""
+        self._changes += 1
+        if self._skip_all or self._changes <= self._skip:
+            return False
+        self._partial_lsn = self.open_lsn
+        self._partial_changes = self._changes
+        return True
+
+    def commit(self, end_lsn: int) -> bool:
+        """The open transaction is complete.  Whether it was delivered now, not skipped as known."""
+        delivered = not self._skip_all
+        self.commit_lsn = max(self.commit_lsn, self.open_lsn)
+        self.safe_lsn = max(self.safe_lsn, end_lsn)
+        self.open_lsn = 0
+        return delivered
+
+    def idle_until(self, wal_end: int) -> None:
+        """The server has sent everything up to `wal_end`, between two transactions."""
+        self.safe_lsn = max(self.safe_lsn, wal_end)

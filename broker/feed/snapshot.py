@@ -1,0 +1,76 @@
+"""The current rows before the first live one, consistent with a position of the replication stream.
+
+A temporary slot gives both: a snapshot that sees exactly the transactions which committed before its consistent
+point, and that point.  Live changes from before it are in the snapshot; those from it on are not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+from psycopg import sql
+
+from broker.feed.pgdrive import TrioConnection
+from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.tables import Snapshot
+from protocol.pgoutput import parse_lsn
+
+_LOG = logging.getLogger("broker.feed")
+
+FLUSH_ROWS: Final = 200
+"""Rows between two flushes."""
+
+
+async def export(replication: TrioConnection, slot: str) -> tuple[int, str]:
+    """The consistent point and the name of a snapshot that lives until this connection does something else.
+
+    Waits for the transactions that run now: as long as the oldest of them stays open.
+    """
+    name = f"{slot[:50]}_snapshot"
+    command = sql.SQL("CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT")
+    row = await (await replication.execute(command.format(sql.Identifier(name)))).fetchone()
+    assert row is not None
+    return parse_lsn(row[1]), row[2]
+
+
+async def publish(
+    connection: TrioConnection,
+    name: str,
+    snapshots: Sequence[Snapshot],
+    status: FeedStatus,
+    sink: FeedSink,
+) -> None:
+    """Publish each route's rows as the exported snapshot `name` sees them."""
+    async with connection.transaction():
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        await connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(name)))
+        await publish_rows(connection, snapshots, status, sink)
+
+
+async def publish_rows(
+    connection: TrioConnection, snapshots: Sequence[Snapshot], status: FeedStatus, sink: FeedSink
+) -> None:
+    """The same in whatever transaction is open."""
+    for wanted in snapshots:
+        count = 0
+        async for (text,) in connection.cursor().stream(row_query(wanted)):
+            for outgoing in wanted.publications(text.encode(), trio.current_time()):
+                sink.publish(*outgoing)
+                status.published += 1
+            count += 1
+            if count % FLUSH_ROWS == 0:
+                sink.flush()
+        sink.flush()
+        _LOG.info("feed %s: published the %d current rows of %s", status.name, count, wanted.table)
+
+
+def row_query(wanted: Snapshot) -> sql.Composed:
+    """Rows as JSON text, of the table or of the route's own query."""
+    if wanted.query:
+        source = sql.SQL("({})").format(sql.SQL(wanted.query))
+    else:
+        source = sql.Composed([sql.Identifier(*wanted.table.split(".", 1))])
+    return sql.SQL("SELECT row_to_json(snapshot_row)::text FROM {} AS snapshot_row").format(source)

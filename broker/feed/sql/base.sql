@@ -1,0 +1,12 @@
+-- What every feed needs: a schema of its own, and a row that says which server the feed ran on last.
+CREATE SCHEMA IF NOT EXISTS rowcast;
+
+CREATE TABLE IF NOT EXISTS rowcast.feed (
+    name              text PRIMARY KEY,
+    kind              text NOT NULL,
+    system_identifier text,
+    timeline          integer,
+    -- Only for the kind outbox: up to where this consumer has read.
+    read_seq          bigint NOT NULL DEFAULT 0,
+    read_id           bigint NOT NULL DEFAULT 0
+);

@@ -1,0 +1,6 @@
+CREATE OR REPLACE FUNCTION rowcast.publish(topic text, payload text, qos integer DEFAULT 1, retain boolean DEFAULT false)
+RETURNS void
+LANGUAGE sql
+AS $function$
+    SELECT rowcast.publish(topic, convert_to(payload, 'UTF8'), qos, retain)
+$function$;

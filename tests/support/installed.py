@@ -1,0 +1,38 @@
+"""Databases with what a feed needs in them, and rows in their tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from broker.config.feeds import FeedConfig, Replication, Route, Source
+from broker.feed.install import install_steps
+
+
+def feed_config(dsn: str, kind: str = "wal", **changes: Any) -> FeedConfig:
+    """A feed of `public.event`: inserts to `event/ID`, QoS 1."""
+    from attrs import evolve
+
+    config = FeedConfig(
+        name="test",
+        dsn=dsn,
+        kind=kind,
+        sources=(Source("tables", (), tables=("public.event",)),),
+        routes=(Route("tables", ("event/{id}",), kind="public.event"),),
+        replication=Replication(allow_unbounded_wal=True, poll_s=0.2),
+        check_interval_s=1.0,
+        check_timeout_s=1.0,
+    )
+    return evolve(config, **changes)
+
+
+def connect(dsn: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(dsn, autocommit=True)
+
+
+def install(config: FeedConfig) -> None:
+    """Run what `rowcast feed install --apply` runs."""
+    with connect(config.dsn) as connection:
+        for step in install_steps(config):
+            connection.execute(step.statement)  # type: ignore[call-overload]
