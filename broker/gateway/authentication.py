@@ -1,0 +1,222 @@
+"""Who may connect to a listener and what they may do there: password_file, acl_file, certificates, anonymous clients.
+
+`Rules` are what the files of one `Security` say; `Authenticator` asks them for one listener.  A file that cannot be
+read or is broken stops the start; at a reload it leaves the old rules in force, so that no mistake ever opens the door.
+"""
+
+from __future__ import annotations
+
+import logging
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from attrs import evolve, field, frozen
+
+from broker.config.model import Security
+from broker.core.access import Access, ReadOnly
+from broker.core.acl import Acl, AclError, parse_acl
+from broker.gateway.passwords import Hash, PasswordFileError, read_passwords
+from protocol.mqtt.packets import ConnectReturnCode
+
+log = logging.getLogger("broker.gateway")
+
+
+class RulesError(Exception):
+    """Every mistake of a password_file and an acl_file, each as `Error: … Found at FILE:LINE. …`."""
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+@frozen
+class Verdict:
+    """Whether a client may connect.
+
+    `user_name` is the one to go by from here on; `return_code` CONNACK's, 0 if accepted; `reason` is for the log, never
+    for the client; `credential` is what to show to `Authenticator.is_still_valid` after a reload.
+    """
+
+    user_name: bytes | None = None
+    return_code: int = ConnectReturnCode.ACCEPTED
+    reason: str = ""
+    credential: str = field(default="", repr=False)
+
+    @property
+    def accepted(self) -> bool:
+        return self.return_code == ConnectReturnCode.ACCEPTED
+
+
+@frozen
+class _Files:
+    """What the two files say; None where there is no such file.  Replaced as a whole, never changed."""
+
+    users: Mapping[bytes, Hash] | None = None
+    acl: Acl | None = None
+
+
+class Rules:
+    """The password_file and acl_file of one `Security`, as read last."""
+
+    def __init__(self, security: Security) -> None:
+        """Read both files.
+
+        Raises:
+            RulesError: one cannot be read, or is wrong.
+        """
+        self._security = security
+        self._files = _read(security)
+
+    def reload(self, security: Security | None = None) -> bool:
+        """Read both files again, or those of a new configuration.
+
+        Returns:
+            Whether the new rules are in force.  If not, both old ones still are, and the log says why.
+        """
+        wanted = security or self._security
+        try:
+            files = _read(wanted)
+        except RulesError as error:
+            for mistake in error.mistakes:
+                log.error("%s", mistake)
+            log.error("The rules read before stay in force.")
+            return False
+        self._security, self._files = wanted, files
+        return True
+
+    @property
+    def has_users(self) -> bool:
+        """Whether there is a password_file at all."""
+        return self._files.users is not None
+
+    def hash_of(self, user_name: bytes) -> Hash | None:
+        """The user's stored password; None where the user is unknown."""
+        users = self._files.users
+        return None if users is None else users.get(user_name)
+
+    def access_for(self, user_name: bytes | None, client_id: bytes) -> Access | None:
+        """What that client may read and write; None where nothing is forbidden.  Ask again after a reload."""
+        if self._files.acl is not None:
+            return self._files.acl.access(user_name, client_id)
+        if user_name is None and self._security.anonymous_access == "read":
+            return ReadOnly()
+        return None
+
+
+def load_rules(securities: Iterable[Security]) -> dict[Security, Rules]:
+    """The rules of several listeners; those with the same files share one object.
+
+    Raises:
+        RulesError: with the mistakes of all files.
+    """
+    rules: dict[Security, Rules] = {}
+    shared: dict[tuple[Path | None, Path | None, str], Rules] = {}
+    mistakes: list[str] = []
+    for security in securities:
+        files = (security.password_file, security.acl_file, security.anonymous_access)
+        try:
+            if files not in shared:
+                shared[files] = Rules(security)
+            rules[security] = shared[files]
+        except RulesError as error:
+            mistakes.extend(mistake for mistake in error.mistakes if mistake not in mistakes)
+    if mistakes:
+        raise RulesError(*mistakes)
+    return rules
+
+
+class Authenticator:
+    """Decides about the clients of one listener.  Safe to be asked from a thread."""
+
+    def __init__(self, rules: Rules, *, allow_anonymous: bool, certificate_wanted: bool = False) -> None:
+        """`certificate_wanted`: use_identity_as_username or use_subject_as_username."""
+        self.rules = rules
+        self.allow_anonymous = allow_anonymous
+        self._certificate_wanted = certificate_wanted
+
+    def needs_thread(self, user_name: bytes | None) -> bool:
+        """Whether `check` would hold the loop for long: then call it in a thread."""
+        if user_name is None or self._certificate_wanted:
+            return False
+        stored = self.rules.hash_of(user_name)
+        return stored is not None and stored.slow
+
+    def check(
+        self, user_name: bytes | None, password: bytes | None, certificate_identity: bytes | None = None
+    ) -> Verdict:
+        """Decide about a CONNECT.
+
+        Args:
+            user_name, password: as sent; None where the flag is not set.
+            certificate_identity: common name or subject of the verified certificate; None without one.
+        """
+        if self._certificate_wanted:
+            if certificate_identity is None:
+                return _refused("no identity in a certificate", ConnectReturnCode.BAD_USER_NAME_OR_PASSWORD)
+            return Verdict(certificate_identity)
+        if user_name is None or not self.rules.has_users:
+            return self._without_password(user_name)
+        stored = self.rules.hash_of(user_name)
+        if stored is None:
+            return _refused("unknown user")
+        if password is None:
+            return _refused("no password")
+        if not stored.verify(password):
+            return _refused("wrong password")
+        return Verdict(user_name, credential=stored.encode())
+
+    def _without_password(self, user_name: bytes | None) -> Verdict:
+        if self.allow_anonymous:
+            return Verdict(user_name)
+        # As mosquitto: without a password_file a name proves nothing.
+        return _refused("no user name" if user_name is None else "no password_file to find the user in")
+
+    def is_still_valid(self, verdict: Verdict) -> bool:
+        """Whether a client that was let in may stay after a reload: its entry in the file is the same."""
+        if self._certificate_wanted:
+            return True
+        if verdict.user_name is None or not self.rules.has_users:
+            return self.allow_anonymous
+        stored = self.rules.hash_of(verdict.user_name)
+        return stored is not None and stored.encode() == verdict.credential
+
+
+def _refused(reason: str, code: int = ConnectReturnCode.NOT_AUTHORIZED) -> Verdict:
+    return evolve(Verdict(), return_code=code, reason=reason)
+
+
+def _read(security: Security) -> _Files:
+    mistakes: list[str] = []
+    users: Mapping[bytes, Hash] | None = None
+    acl: Acl | None = None
+    if security.password_file is not None:
+        try:
+            users = read_passwords(security.password_file)
+            _warn_if_public(security.password_file)
+        except PasswordFileError as error:
+            mistakes.extend(error.mistakes)
+    if security.acl_file is not None:
+        try:
+            acl = _read_acl(security.acl_file)
+        except AclError as error:
+            mistakes.extend(error.mistakes)
+    if mistakes:
+        raise RulesError(*mistakes)
+    return _Files(users, acl)
+
+
+def _read_acl(path: Path) -> Acl:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise AclError(f'Error: Unable to open acl_file "{path}". {error.strerror}.') from None
+    acl = parse_acl(text, str(path))
+    for warning in acl.warnings:
+        log.warning("Warning: %s", warning)
+    return acl
+
+
+def _warn_if_public(path: Path) -> None:
+    if path.stat().st_mode & stat.S_IROTH:
+        log.warning("Warning: File %s has world readable permissions. Cure: `chmod o-rwx %s`.", path, path)
