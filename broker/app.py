@@ -17,11 +17,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import trio
+from attrs import evolve
 
 from broker.config.model import Config, Listener
 from broker.core.engine import Engine, Policy
 from broker.core.publication import Publication
 from broker.core.session import DeliveryRules
+from broker.gateway.authentication import Verdict, load_rules
 from broker.links.accept import ServeStream, accept_forever, open_sockets
 from broker.links.door import Door
 from broker.links.server import Server
@@ -80,12 +82,36 @@ class App:
         self.server: Server
         self.addresses: list[tuple[Listener, int]] = []
         self.feeds: dict[str, FeedStatus] = {}
+        self.doors: list[Door] = []
         self.websockets: WebSocketServer | None = None
         self._stop = trio.Event()
 
     def stop(self) -> None:
         """Begin the orderly end; `run` returns when it is done."""
         self._stop.set()
+
+    def reload(self, config: Config) -> None:
+        """Take over what Mosquitto takes over on SIGHUP: everything but listeners and feeds themselves.
+
+        A password or ACL file that can't be read leaves the rules as they were; the log says why.
+        """
+        for door, listener in zip(self.doors, config.listeners, strict=False):
+            door.rules.reload(listener.security)
+            kept = evolve(door.listener, security=listener.security)
+            door.configure(kept, config.limits, config.logging.connection_messages)
+        fresh = engine_for(config)
+        self.engine.adopt(fresh.policy, fresh.window, fresh.rules)
+        self._restrict()
+        for link in self.server.links():
+            link.reconsider()
+            verdict = link.verdict
+            if isinstance(verdict, Verdict) and not link.door.authenticator.is_still_valid(verdict):
+                link.close("disconnected, not authorised.")
+        self.server.settle()
+
+    def _restrict(self) -> None:
+        """Ask every receiver what it may read only where some rule could forbid it."""
+        self.engine.trie.restrict(any(door.rules.restricts_reading for door in self.doors))
 
     @property
     def is_stopping(self) -> bool:
@@ -101,6 +127,9 @@ class App:
         listening = self._open_listeners()
         async with trio.open_nursery() as links:
             self.server = Server(self.engine, links)
+            for door in self.doors:
+                door.check_slowly = self.server.check_slowly
+            self._restrict()
             links.start_soon(self.server.pump.run)
             links.start_soon(self.server.sweep)
             if self.config.sys_interval_s > 0:
@@ -167,9 +196,12 @@ class App:
 
     def _open_listeners(self) -> list[tuple[socket.socket, Door]]:
         opened: list[tuple[socket.socket, Door]] = []
+        rules = load_rules(listener.security for listener in self.config.listeners)
         try:
             for listener in self.config.listeners:
-                door = Door(listener, self.config.limits, self.config.logging.connection_messages)
+                messages = self.config.logging.connection_messages
+                door = Door(listener, self.config.limits, messages, rules[listener.security])
+                self.doors.append(door)
                 for sock in open_sockets(listener):
                     opened.append((sock, door))
                     if listener.unix_path is None:

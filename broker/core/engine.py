@@ -84,6 +84,14 @@ class Engine:
         """Asked before a retained message is sent, where `check_retain_source` and access rules are on."""
         self._shared: dict[tuple[bytes, bytes], SharedGroup] = {}
 
+    def adopt(self, policy: Policy, window: Window, rules: DeliveryRules) -> None:
+        """Take over new settings; sessions share the objects that hold them, so it holds for all at once."""
+        self.policy = policy
+        self.retained.expiry_s = policy.retain_expiry_interval_s
+        self.window.adopt(window)
+        self.rules.queue_qos0 = rules.queue_qos0
+        self.rules.upgrade_qos = rules.upgrade_qos
+
     # --- connections ---------------------------------------------------------------------------------------
 
     def open_session(self, client_id: bytes, clean: bool) -> tuple[Session, bool]:

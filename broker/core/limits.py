@@ -48,3 +48,6 @@ SWEEP_INTERVAL_S: Final = 1.0
 
 SWEEP_LINKS_MAX: Final = 1_000
 """Connections looked at in one go."""
+
+PASSWORD_THREADS_MAX: Final = 2
+"""Passwords with slow hashes checked at a time; the others wait, so a flood of logins can't take every core."""

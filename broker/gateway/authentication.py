@@ -90,6 +90,11 @@ class Rules:
         """Whether there is a password_file at all."""
         return self._files.users is not None
 
+    @property
+    def restricts_reading(self) -> bool:
+        """Whether some client may be forbidden to read something: there is an acl_file."""
+        return self._files.acl is not None
+
     def hash_of(self, user_name: bytes) -> Hash | None:
         """The user's stored password; None where the user is unknown."""
         users = self._files.users

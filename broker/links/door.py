@@ -1,23 +1,22 @@
 """A listener's door: who may come in, under which id, and what applies to them inside.
 
-`admit` decides at once, or hands slow checks to `defer` and is called back; either way it ends in exactly one
-`accept` or `refuse` on the link.
+`admit` decides at once, or hands a slow check to `check_slowly` and is called back; either way it ends in exactly
+one `accept` or `refuse` on the link.
 """
 
 from __future__ import annotations
 
-import logging
 import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from broker.core.access import Access, ReadOnly
+from broker.config.model import Limits, Listener
+from broker.core.access import Access
+from broker.gateway.authentication import Authenticator, Rules, Verdict
 from protocol.mqtt.packets import Connect, ConnectReturnCode
 
 if TYPE_CHECKING:
-    from broker.config.model import Limits, Listener
     from broker.links.mqtt import MqttLink
-
-logger = logging.getLogger("broker.links")
 
 
 class Door:
@@ -27,18 +26,44 @@ class Door:
         listener: the configuration of the listener.
         limits: the broker-wide ones.
         connection_messages: log connects and disconnects.
+        rules: what the password and ACL files of the listener say; read here if not given.
+
+    Raises:
+        broker.gateway.authentication.RulesError: a file can't be read, or is wrong.
     """
 
-    def __init__(self, listener: Listener, limits: Limits, connection_messages: bool = True) -> None:
-        self.listener = listener
+    def __init__(
+        self,
+        listener: Listener,
+        limits: Limits,
+        connection_messages: bool = True,
+        rules: Rules | None = None,
+    ) -> None:
         self.port = listener.port
+        self.open_count = 0
+        self.check_slowly: Callable[[MqttLink, Connect], None] | None = None
+        """Runs `verdict_for` elsewhere, then `decide`; None where nothing can run elsewhere."""
+        self.rules = Rules(listener.security) if rules is None else rules
+        self.configure(listener, limits, connection_messages)
+
+    def configure(self, listener: Listener, limits: Limits, connection_messages: bool) -> None:
+        """Take over new settings; connections that are open keep the ones they were admitted with."""
+        self.listener = listener
         self.max_qos = listener.max_qos
         self.mount_point = listener.mount_point.encode()
         self.max_packet_size = limits.max_packet_size_bytes
         self.outbox_bytes_max = limits.outbox_bytes_max
         self.message_size_limit = limits.message_size_limit_bytes
         self.connection_messages = connection_messages
-        self.open_count = 0
+        tls = listener.tls
+        self.authenticator = Authenticator(
+            self.rules,
+            allow_anonymous=listener.security.allow_anonymous,
+            certificate_wanted=(
+                listener.proxy_v2_use_identity_as_username
+                or (tls is not None and (tls.use_identity_as_username or tls.use_subject_as_username))
+            ),
+        )
 
     def is_full(self) -> bool:
         """Whether `max_connections` are open; the next is closed without a word, as by Mosquitto."""
@@ -49,20 +74,37 @@ class Door:
         refusal = self._refusal(packet)
         if refusal is not None:
             link.refuse(*refusal)
+        elif self.check_slowly is not None and self.authenticator.needs_thread(packet.user_name):
+            self.check_slowly(link, packet)
+        else:
+            self.decide(link, packet, self.verdict_for(link, packet))
+
+    def verdict_for(self, link: MqttLink, packet: Connect) -> Verdict:
+        """Check name and password or certificate.  Safe in a thread."""
+        return self.authenticator.check(packet.user_name, packet.password, link.certificate_identity)
+
+    def decide(self, link: MqttLink, packet: Connect, verdict: Verdict) -> None:
+        """Act on a verdict."""
+        if not verdict.accepted:
+            link.refuse(verdict.return_code, verdict.reason)
             return
-        client_id = packet.client_id
-        if not client_id:
-            client_id = self.listener.security.auto_id_prefix.encode() + secrets.token_hex(16).encode()
-        if packet.user_name is None and not self.listener.security.allow_anonymous:
-            link.refuse(ConnectReturnCode.NOT_AUTHORIZED, "not authorised")
+        client_id = self._client_id(packet, verdict.user_name)
+        if client_id is None:
+            link.refuse(ConnectReturnCode.NOT_AUTHORIZED, "no user name to use as client id")
             return
-        link.accept(packet, client_id, packet.user_name)
+        link.verdict = verdict
+        link.accept(packet, client_id, verdict.user_name)
 
     def access_for(self, client_id: bytes, user_name: bytes | None) -> Access | None:
         """What this identity may do; None where nothing is forbidden."""
-        if user_name is None and self.listener.security.anonymous_access == "read":
-            return ReadOnly()
-        return None
+        return self.rules.access_for(user_name, client_id)
+
+    def _client_id(self, packet: Connect, user_name: bytes | None) -> bytes | None:
+        if self.listener.use_username_as_clientid:
+            return user_name
+        if packet.client_id:
+            return packet.client_id
+        return self.listener.security.auto_id_prefix.encode() + secrets.token_hex(16).encode()
 
     def _refusal(self, packet: Connect) -> tuple[int, str] | None:
         listener = self.listener
@@ -74,6 +116,12 @@ class Door:
             packet.keep_alive_s == 0 and listener.max_keepalive_s != 65535
         ):
             return ConnectReturnCode.IDENTIFIER_REJECTED, "keep-alive longer than max_keepalive"
+        prefixes = listener.security.clientid_prefixes
+        if prefixes and packet.client_id and not packet.client_id.startswith(prefixes.encode()):
+            return (
+                ConnectReturnCode.NOT_AUTHORIZED,
+                "client id without the prefix that clientid_prefixes asks for",
+            )
         will = packet.will
         if will is not None and self.message_size_limit and len(will.payload) > self.message_size_limit:
             return ConnectReturnCode.NOT_AUTHORIZED, "will longer than message_size_limit"
@@ -81,4 +129,6 @@ class Door:
 
     def _may_be_nameless(self, packet: Connect) -> bool:
         security = self.listener.security
+        if self.listener.use_username_as_clientid and packet.user_name:
+            return True
         return packet.clean_session and packet.protocol_level >= 4 and security.allow_zero_length_clientid

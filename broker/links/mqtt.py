@@ -80,6 +80,9 @@ class MqttLink:
         self.state = AWAITING_CONNECT
         self.session: Session | None = None
         self.certificate_identity: bytes | None = None
+        """From the peer's verified certificate, where the listener takes it as user name."""
+        self.verdict: object = None
+        """What the door decided, for when its rules are read again."""
         self.last_received = engine.now
         self.silence_max_s = 0.0
         self.closed_why = ""
@@ -139,6 +142,15 @@ class MqttLink:
                 self.engine.detach(session, self._will_wanted)
         self.on_close()
 
+    def reconsider(self) -> None:
+        """The access rules were read again: ask them anew, for this client."""
+        session = self.session
+        if session is None:
+            return
+        session.access = self.door.access_for(session.client_id, session.user_name)
+        session.forget_rights()
+        self._choose_path(session)
+
     # --- connecting ----------------------------------------------------------------------------------------
 
     def _read_connect(self, data: bytes) -> int:
@@ -186,12 +198,7 @@ class MqttLink:
         self.session = session
         self.state = CONNECTED
         self.silence_max_s = silence_max_s(packet.keep_alive_s)
-        self._fast = (
-            access is None
-            and not door.mount_point
-            and not packet.bridge
-            and not engine.policy.message_size_limit
-        )
+        self._choose_path(session)
         engine.counters.connections_accepted += 1
         self.outbox.push(
             b"\x20\x02\x01\x00" if present and packet.protocol_level >= 4 else b"\x20\x02\x00\x00"
@@ -212,6 +219,15 @@ class MqttLink:
         self.outbox.on_drained = self._drained
         if self._parts is not None:
             self._resume_reading()
+
+    def _choose_path(self, session: Session) -> None:
+        """Whether QoS 0 packets may be handed on as they came, without a look at each."""
+        self._fast = (
+            session.access is None
+            and not session.mount_point
+            and not session.bridge
+            and not self.engine.policy.message_size_limit
+        )
 
     def refuse(self, code: int, why: str) -> None:
         """The door keeps this client out: CONNACK with the return code, then close [MQTT-3.2.2-5]."""

@@ -7,11 +7,18 @@ import socket
 import trio
 
 from broker.core.engine import Engine
-from broker.core.limits import CONNECT_TIMEOUT_S, SWEEP_INTERVAL_S, SWEEP_LINKS_MAX
+from broker.core.limits import (
+    CONNECT_TIMEOUT_S,
+    PASSWORD_THREADS_MAX,
+    SWEEP_INTERVAL_S,
+    SWEEP_LINKS_MAX,
+)
+from broker.links.barrier import barrier
 from broker.links.door import Door
 from broker.links.mqtt import MqttLink
 from broker.links.pump import Pump
 from broker.links.stream import StreamShell
+from protocol.mqtt.packets import Connect
 
 
 class Server:
@@ -26,6 +33,7 @@ class Server:
         self.engine = engine
         self.nursery = nursery
         self.pump = Pump(engine, self.opened, self.closed)
+        self._password_threads = trio.CapacityLimiter(PASSWORD_THREADS_MAX)
         self._links: dict[MqttLink, None] = {}
 
     def opened(self, link: MqttLink) -> None:
@@ -34,6 +42,23 @@ class Server:
         link.last_received = trio.current_time()
         link.silence_max_s = CONNECT_TIMEOUT_S
         self._links[link] = None
+
+    def check_slowly(self, link: MqttLink, packet: Connect) -> None:
+        """Check a password in a thread, because its hash is meant to be slow."""
+        self.nursery.start_soon(self._check_in_thread, link, packet)
+
+    async def _check_in_thread(self, link: MqttLink, packet: Connect) -> None:
+        with barrier(self.engine.counters, link.peer):
+            verdict = await trio.to_thread.run_sync(
+                link.door.verdict_for, link, packet, limiter=self._password_threads
+            )
+            self.engine.now = trio.current_time()
+            link.door.decide(link, packet, verdict)
+        self.settle()
+
+    def links(self) -> list[MqttLink]:
+        """Every open connection that speaks MQTT."""
+        return list(self._links)
 
     def closed(self, link: MqttLink) -> None:
         self.engine.counters.sockets_closed += 1

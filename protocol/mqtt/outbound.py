@@ -65,6 +65,13 @@ class Window:
         self.queued_bytes = queued_bytes
         self.store = MessageStore() if store is None else store
 
+    def adopt(self, other: Window) -> None:
+        """Take over other limits; what is kept is still kept in the same store."""
+        self.inflight_messages = other.inflight_messages
+        self.inflight_bytes = other.inflight_bytes
+        self.queued_messages = other.queued_messages
+        self.queued_bytes = other.queued_bytes
+
 
 class InFlight:
     """One message between its first PUBLISH and its last acknowledgement."""
