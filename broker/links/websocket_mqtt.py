@@ -8,19 +8,19 @@ from __future__ import annotations
 import trio
 import trio_websocket
 
-from broker.links.websocket_stream import WebSocketStream
+from broker.links.websocket_stream import CLOSE_GRACE_S, WebSocketStream
 from protocol.websocket import CloseCode, binary_frame
 
 
 class MqttMessages(trio.abc.Stream):
     """The bytes in one connection's binary messages.
 
-    Its `aclose` leaves the WebSocket open: who made this closes it, with `close_code` and `close_reason`.
+    Its `aclose` leaves the WebSocket open; `close_websocket` closes it, with the code that is due.
     """
 
     def __init__(self, websocket: trio_websocket.WebSocketConnection, stream: WebSocketStream) -> None:
-        self.close_code: int = CloseCode.NORMAL
-        self.close_reason: str | None = None
+        self._close_code: int = CloseCode.NORMAL
+        self._close_reason: str | None = None
         self._websocket = websocket
         self._stream = stream
 
@@ -32,8 +32,8 @@ class MqttMessages(trio.abc.Stream):
                 return b""
             self._stream.message_finished()
             if isinstance(message, str):  # [MQTT-6.0.0-1]
-                self.close_code = CloseCode.UNSUPPORTED_DATA
-                self.close_reason = "MQTT needs binary messages"
+                self._close_code = CloseCode.UNSUPPORTED_DATA
+                self._close_reason = "MQTT needs binary messages"
                 return b""
             if message:
                 return message
@@ -51,3 +51,7 @@ class MqttMessages(trio.abc.Stream):
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
+
+    async def close_websocket(self) -> None:
+        with trio.move_on_after(CLOSE_GRACE_S):
+            await self._websocket.aclose(self._close_code, self._close_reason)

@@ -111,7 +111,9 @@ def admit(
         channels = [requested]
     if not channels or "" in channels:
         return "No allowed channels"
-    return Admission(tuple(channels), mode, claims, identity.expires_at)
+    # Only a writer's messages show its claims.
+    kept = claims if mode in MODES_THAT_WRITE else {}
+    return Admission(tuple(channels), mode, kept, identity.expires_at)
 
 
 def _claimed_channels(claims: Mapping[str, Any], names: Sequence[str]) -> list[str]:

@@ -10,6 +10,8 @@ import trio
 import trio_websocket
 from support.websockets import ECONIA, Running, listening, masked, reader, token
 
+import broker.links.dialect as dialect_module
+import broker.links.websocket as websocket_module
 from broker.config.feeds import Gateway as GatewayConfig
 from protocol.websocket import CloseCode
 
@@ -277,19 +279,27 @@ async def test_a_client_that_does_not_read_is_closed_as_slow_and_nobody_else_not
 
 
 async def test_a_frame_is_encoded_once_for_all_clients(monkeypatch: pytest.MonkeyPatch):
-    import broker.links.dialect as module
-
     encoded: list[bytes] = []
-    original = module.text_frame
+    original = dialect_module.text_frame
 
     def counted(payload: bytes) -> bytes:
         encoded.append(payload)
         return original(payload)
 
-    monkeypatch.setattr(module, "text_frame", counted)
+    monkeypatch.setattr(dialect_module, "text_frame", counted)
     async with listening() as broker:
         path = "/" + reader("fill_event")
         async with broker.connect(path) as one, broker.connect(path) as two, broker.connect(path) as three:
             broker.publish("econia", "fill_event", FILL)
             assert [await ws.get_message() for ws in (one, two, three)] == [FILL] * 3
     assert encoded == [FILL.encode()]
+
+
+async def test_the_handshake_is_forgotten_with_the_installed_libraries(monkeypatch: pytest.MonkeyPatch):
+    forgotten: list[bool] = []
+    original = websocket_module.forget_handshake
+    monkeypatch.setattr(websocket_module, "forget_handshake", lambda ws: forgotten.append(original(ws)))
+    async with listening() as broker, broker.connect("/" + reader("fill_event")) as ws:
+        broker.publish("econia", "fill_event", FILL)
+        assert await ws.get_message() == FILL
+    assert forgotten == [True]
