@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import trio
@@ -52,7 +53,8 @@ class WebSocketStream(trio.abc.Stream):
     ) -> None:
         self._inner = inner
         self._nursery = nursery
-        send = self._send_now if isinstance(inner, trio.SocketStream) else None
+        # Straight to the kernel: the descriptor is open as long as the outbox is.
+        send = partial(os.write, inner.socket.fileno()) if isinstance(inner, trio.SocketStream) else None
         self.outbox = Outbox(round, outbox_bytes_max, send, self._start_draining, self._broken)
         self.outbox.on_drained = self._drained
         self.on_sent_all: Callable[[], None] | None = None
@@ -150,10 +152,6 @@ class WebSocketStream(trio.abc.Stream):
         self.outbox.flush()
         self._closing = True
         raise trio.BrokenResourceError(reason)
-
-    def _send_now(self, data: bytes) -> int:
-        assert isinstance(self._inner, trio.SocketStream)
-        return os.write(self._inner.socket.fileno(), data)
 
     def _start_draining(self) -> None:
         if self._draining is None:
