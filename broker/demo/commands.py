@@ -39,7 +39,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--seed", type=int, default=0, help="of the traders' choices (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="a line of JSON every second instead of the page")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
