@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from broker.core.counters import Counters
 from broker.core.limits import REPLAY_PENDING_BYTES_MAX
+from broker.core.names import SYS_PREFIX
 from broker.core.outbox import Outbox, Round
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
@@ -22,7 +23,6 @@ from protocol.mqtt.packets import SUBSCRIBE_FAILURE
 
 logger = logging.getLogger("broker.core")
 
-SYS_PREFIX = b"$SYS/"
 GATEWAY_PREFIX = b"$ws/"
 """Topics of the WebSocket dialects' channels; MQTT clients can name neither them nor a filter for them."""
 
@@ -79,7 +79,7 @@ class Engine:
         self.now = 0.0
         """Monotonic seconds, set by the shells before they hand in bytes."""
         self.changes = 0
-        """Counts up whenever something changes that a snapshot would hold."""
+        """Counts up when a durable session, its subscriptions or what it sends change; see `kept_changes`."""
         self.may_still_write: Callable[[Publication], bool] | None = None
         """Asked before a retained message is sent, where `check_retain_source` and access rules are on."""
         self._shared: dict[tuple[bytes, bytes], SharedGroup] = {}
@@ -91,6 +91,15 @@ class Engine:
         self.window.adopt(window)
         self.rules.queue_qos0 = rules.queue_qos0
         self.rules.upgrade_qos = rules.upgrade_qos
+
+    def kept_changes(self) -> int:
+        """Changes, since the start, of anything that a snapshot holds."""
+        return self.changes + self.window.changes + self.retained.changes
+
+    def note_change(self, session: Session) -> None:
+        """Something of this session changed that a snapshot would hold, if the session is durable."""
+        if not session.clean:
+            self.changes += 1
 
     # --- connections ---------------------------------------------------------------------------------------
 
@@ -107,7 +116,7 @@ class Engine:
         if session is None:
             session = Session(client_id, clean, self.rules, self.window, self.counters)
             self.sessions[client_id] = session
-        self.changes += 1
+        self.note_change(session)
         return session, present
 
     def attach(self, session: Session, link: object, outbox: Outbox) -> None:
@@ -128,7 +137,7 @@ class Engine:
         session.will = None
         if session.clean:
             self._end_session(session)
-        self.changes += 1
+        self.note_change(session)
         if will is not None and send_will:
             self.publish_from(session, will)  # [MQTT-3.1.2-8]
 
@@ -138,7 +147,7 @@ class Engine:
         session.discard()
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
-        self.changes += 1
+        self.note_change(session)
 
     def _forget_forbidden(self, session: Session) -> None:
         topics = {waiting.message.topic for waiting in session.outbound.queued()}
@@ -162,7 +171,7 @@ class Engine:
         qos = min(qos, session.max_qos)
         session.subscriptions[topic_filter] = qos
         self.subscribe(session, topic_filter, qos)
-        self.changes += 1
+        self.note_change(session)
         return qos
 
     def subscribe(self, receiver: Receiver, topic_filter: bytes, granted: int) -> bool:
@@ -181,7 +190,7 @@ class Engine:
         """Remove a receiver from a filter; whether it was there."""
         if isinstance(receiver, Session):
             receiver.subscriptions.pop(topic_filter, None)
-            self.changes += 1
+            self.note_change(receiver)
         group_name, plain_filter = split_shared(topic_filter)
         if not group_name:
             return self.trie.unsubscribe(plain_filter, receiver)

@@ -11,6 +11,8 @@ SEPARATOR: Final = b"/"
 SINGLE_LEVEL: Final = b"+"
 MULTI_LEVEL: Final = b"#"
 DOLLAR: Final = 0x24
+SYS_PREFIX: Final = b"$SYS/"
+"""Topics of what the broker says about itself."""
 
 
 class NameNode:

@@ -5,7 +5,7 @@ Invariant: `_names` holds exactly the keys of `_by_topic`.
 
 from __future__ import annotations
 
-from broker.core.names import NameTree
+from broker.core.names import SYS_PREFIX, NameTree
 from broker.core.publication import Publication
 from protocol.mqtt.message import MessageStore
 
@@ -22,7 +22,7 @@ class RetainedStore:
         self.expiry_s = expiry_s
         self._store = store
         self.changes = 0
-        """Counts up with every change, so that a saver can tell whether there is something to save."""
+        """Counts up with every change but those below `$SYS`, so that a saver can tell whether to save."""
         self._by_topic: dict[bytes, Publication] = {}
         self._names = NameTree()
 
@@ -32,7 +32,8 @@ class RetainedStore:
     def put(self, publication: Publication, now: float) -> None:
         """Keep a message, in place of an older one; an empty payload clears its topic [MQTT-3.3.1-10]."""
         topic = publication.topic
-        self.changes += 1
+        if not topic.startswith(SYS_PREFIX):
+            self.changes += 1
         older = self._by_topic.get(topic)
         if not publication.payload:
             if older is not None:

@@ -67,6 +67,7 @@ class Session(Receiver):
         self.link: object | None = None
         self.outbox: Outbox | None = None
         self.outbound = Outbound(window)
+        self.outbound.durable = not clean
         self.inbound: Inbound | None = None
         self.subscriptions: dict[bytes, int] = {}
         self.will: Publication | None = None

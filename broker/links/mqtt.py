@@ -420,7 +420,7 @@ class MqttLink:
             if inbound is None:
                 inbound = session.inbound = Inbound(engine.store)
             inbound.accept(packet_id, publication, first_byte & 8 == 8)
-            engine.changes += 1
+            engine.note_change(session)
             self._acknowledge(PUBREC, packet_id)  # [MQTT-4.3.3-2]
 
     def _acknowledge(self, kind_first_byte: int, packet_id: int) -> None:
@@ -461,7 +461,7 @@ class MqttLink:
         message = None if inbound is None else inbound.release(packet_id)
         if message is not None:
             assert isinstance(message, Publication)
-            self.engine.changes += 1
+            self.engine.note_change(session)
             self.engine.publish_from(session, message)
         self._acknowledge(PUBCOMP, packet_id)
 

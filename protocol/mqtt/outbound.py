@@ -64,6 +64,8 @@ class Window:
         self.queued_messages = queued_messages
         self.queued_bytes = queued_bytes
         self.store = MessageStore() if store is None else store
+        self.changes = 0
+        """Counts up with every change of what a durable client is owed, so that a saver can tell."""
 
     def adopt(self, other: Window) -> None:
         """Take over other limits; what is kept is still kept in the same store."""
@@ -104,6 +106,8 @@ class Outbound:
         self.inflight_bytes = 0
         self.queued_bytes = 0
         self.last_packet_id = 0
+        self.durable = False
+        """What is owed outlives the connection, and a snapshot holds it."""
         self._inflight: dict[int, InFlight] = {}
         self._queue: deque[Queued] | None = None
         self._sink: Sink | None = None
@@ -164,6 +168,7 @@ class Outbound:
         queue.append(Queued(message, qos, retain))
         self.window.store.hold(message)
         self.queued_bytes += message.size()
+        self._note_change()
         return QUEUED
 
     def puback(self, packet_id: int) -> bool:
@@ -183,6 +188,7 @@ class Outbound:
             if entry.state == AWAIT_PUBACK:
                 raise ProtocolViolation("PUBREC for a QoS 1 message", "MQTT-4.3.2-1")
             entry.state = AWAIT_PUBCOMP
+            self._note_change()
         sink = self._sink
         if sink is not None:
             sink.push(encode_ack(PUBREL_FIRST_BYTE, packet_id))  # [MQTT-4.3.3-1]
@@ -240,7 +246,12 @@ class Outbound:
                 kept.append(waiting)
         dropped = len(queue) - len(kept)
         self._queue = kept if kept else None
+        self._note_change()
         return dropped
+
+    def _note_change(self) -> None:
+        if self.durable:
+            self.window.changes += 1
 
     def _window_open(self) -> bool:
         window = self.window
@@ -280,6 +291,7 @@ class Outbound:
         self._inflight[packet_id] = entry
         self.inflight_bytes += message.size()
         self.window.store.hold(message)
+        self._note_change()
         self._push(sink, entry, False)
 
     def _push(self, sink: Sink, entry: InFlight, dup: bool) -> None:
@@ -292,6 +304,7 @@ class Outbound:
         del self._inflight[entry.packet_id]
         self.inflight_bytes -= entry.message.size()
         self.window.store.release(entry.message)
+        self._note_change()
         if self._queue:
             self._drain()
 
