@@ -17,14 +17,14 @@ class Progress:
     Attributes:
         commit_lsn: of the last transaction delivered whole.
         open_lsn: where the transaction committed whose changes are coming; 0 between transactions.
+        partial: the last transaction of which changes were delivered, by its commit_lsn, and how many.
         safe_lsn: everything before it was handed to the sink; what may be acknowledged once that is durable.
     """
 
     def __init__(self) -> None:
         self.commit_lsn = 0
         self.safe_lsn = 0
-        self._partial_lsn = 0
-        self._partial_changes = 0
+        self.partial = (0, 0)
         self.open_lsn = 0
         self._changes = 0
         self._skip = 0
@@ -43,15 +43,14 @@ class Progress:
         self.open_lsn = commit_lsn
         self._changes = 0
         self._skip_all = commit_lsn <= self.commit_lsn
-        self._skip = self._partial_changes if commit_lsn == self._partial_lsn else 0
+        self._skip = self.partial[1] if commit_lsn == self.partial[0] else 0
 
     def is_new(self) -> bool:
         """Count the next change; whether it has to be delivered."""
         self._changes += 1
         if self._skip_all or self._changes <= self._skip:
             return False
-        self._partial_lsn = self.open_lsn
-        self._partial_changes = self._changes
+        self.partial = (self.open_lsn, self._changes)
         return True
 
     def commit(self, end_lsn: int) -> bool:

@@ -96,6 +96,18 @@ async def remember_identity(connection: TrioConnection, config: FeedConfig, iden
     )
 
 
+async def remember_partial(connection: TrioConnection, feed: str, commit_lsn: int, changes: int) -> None:
+    """So many changes of the transaction that committed at `commit_lsn` have been delivered."""
+    query = "UPDATE rowcast.feed SET read_seq = %s, read_id = %s WHERE name = %s"
+    await connection.execute(query, [commit_lsn, changes, feed])
+
+
+async def known_partial(connection: TrioConnection, feed: str) -> tuple[int, int]:
+    """What `remember_partial` was told last; harmless when old, since no other transaction commits there."""
+    row = await _one(connection, "SELECT read_seq, read_id FROM rowcast.feed WHERE name = %s", feed)
+    return (0, 0) if row is None else (row[0], row[1])
+
+
 async def check_settings(connection: TrioConnection, config: FeedConfig) -> None:
     """Raises: NotReady, if the server can't do logical replication, or may fill its disk for us."""
     settings = {}

@@ -20,7 +20,7 @@ from broker.config.feeds import FeedConfig
 from broker.feed import slots, snapshot
 from broker.feed.catalog import load_types
 from broker.feed.connect import connected
-from broker.feed.failures import alone
+from broker.feed.failures import alone, is_being_stopped, last_words
 from broker.feed.gaps import announce
 from broker.feed.pgdrive import TrioConnection
 from broker.feed.position import Progress
@@ -31,6 +31,7 @@ from broker.feed.sqlpublish import PREFIX, Unpublishable, parse_publish
 from broker.feed.status import FeedSink, FeedStatus
 from broker.feed.tables import TableRoutes
 from protocol import pgoutput
+from protocol.pgjson import SESSION_OPTIONS
 from protocol.pgoutput import (
     Begin,
     Commit,
@@ -58,11 +59,6 @@ STATUS_INTERVAL_S: Final = 1.0
 """A status goes out at least so often, for the server's wal_sender_timeout while a long transaction is read."""
 
 ALARM_INTERVAL_S: Final = 60.0
-
-SESSION: Final = (
-    "-c DateStyle=ISO -c TimeZone=UTC -c IntervalStyle=postgres -c bytea_output=hex -c extra_float_digits=1"
-)
-"""What the text of values depends on; `protocol.pgjson` assumes it."""
 
 
 class WalFeed:
@@ -105,7 +101,7 @@ class WalFeed:
 
     def _connect(self, **parameters: str) -> AbstractAsyncContextManager[TrioConnection]:
         given = conninfo_to_dict(self._config.dsn).get("options") or ""
-        return connected(self._config, options=f"{given} {SESSION}", **parameters)
+        return connected(self._config, options=f"{given} {SESSION_OPTIONS}", **parameters)
 
     # --- before the stream ----------------------------------------------------------------------
 
@@ -130,6 +126,8 @@ class WalFeed:
         if any(reasons):
             self._begin_anew("; ".join(filter(None, reasons)), start_lsn)
         await slots.remember_identity(connection, self._config, identity)
+        if self._identity is None:
+            self._progress.partial = await slots.known_partial(connection, self._config.name)
         self._identity = identity
 
     def _begin_anew(self, reason: str, start_lsn: int) -> None:
@@ -163,6 +161,8 @@ class WalFeed:
             raise alone(group) from None
         finally:
             stream.spools.close()
+            if is_being_stopped():
+                await self._leave(stream)
 
     async def _receive(self, stream: _Stream) -> None:
         pgconn = stream.connection.pgconn
@@ -317,6 +317,17 @@ class WalFeed:
             if not stream.reply_now:
                 await trio.sleep(CONFIRM_INTERVAL_S)
             stream.reply_now = False
+
+    async def _leave(self, stream: _Stream) -> None:
+        """Confirm what was delivered, and of a transaction cut by the stop remember how much: nothing comes twice."""
+        with last_words():
+            self._sink.flush()
+            await self._sink.durable()
+            self._confirmed_lsn = max(self._confirmed_lsn, self._progress.safe_lsn)
+            self._send_status(stream, reply_requested=False)
+            if self._progress.in_transaction:
+                async with self._connect() as connection:
+                    await slots.remember_partial(connection, self._config.name, *self._progress.partial)
 
     def _send_status(self, stream: _Stream, reply_requested: bool) -> None:
         pgconn = stream.connection.pgconn

@@ -6,7 +6,8 @@ CREATE TABLE IF NOT EXISTS rowcast.feed (
     kind              text NOT NULL,
     system_identifier text,
     timeline          integer,
-    -- Only for the kind outbox: up to where this consumer has read.
+    -- For the kind outbox: up to where this consumer has read.
+    -- For the kind wal: a transaction that was cut by a stop (its commit LSN), and how much of it was delivered.
     read_seq          bigint NOT NULL DEFAULT 0,
     read_id           bigint NOT NULL DEFAULT 0
 );
