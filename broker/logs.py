@@ -1,0 +1,259 @@
+"""The log as mosquitto.conf asks for it: log_dest, log_type, log_timestamp, log_timestamp_format.
+
+Modules log through `logging` as usual; the levels that Mosquitto has and Python lacks are here.  One handler at the
+root writes each line to every place that was asked for.  A place that cannot be written to loses lines, never the broker.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import syslog
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+from broker.config.model import Logging
+
+NOTICE: Final = 25
+"""Clients that come and go."""
+UNSUBSCRIBE: Final = 17
+SUBSCRIBE: Final = 16
+WEBSOCKETS: Final = 12
+INTERNAL: Final = 5
+
+_TYPES: Final = (
+    (logging.ERROR, "error", syslog.LOG_ERR, b"$SYS/broker/log/E"),
+    (logging.WARNING, "warning", syslog.LOG_WARNING, b"$SYS/broker/log/W"),
+    (NOTICE, "notice", syslog.LOG_NOTICE, b"$SYS/broker/log/N"),
+    (logging.INFO, "information", syslog.LOG_INFO, b"$SYS/broker/log/I"),
+    (UNSUBSCRIBE, "unsubscribe", syslog.LOG_NOTICE, b"$SYS/broker/log/M/unsubscribe"),
+    (SUBSCRIBE, "subscribe", syslog.LOG_NOTICE, b"$SYS/broker/log/M/subscribe"),
+    (WEBSOCKETS, "websockets", syslog.LOG_DEBUG, b"$SYS/broker/log/WS"),
+    # As mosquitto: debug and internal lines are never published, each would cause the next.
+    (logging.DEBUG, "debug", syslog.LOG_DEBUG, b""),
+    (INTERNAL, "internal", syslog.LOG_DEBUG, b""),
+)
+"""Level, its name in log_type, in syslog, and its topic; a level in between counts as the one below it."""
+
+for _kind in _TYPES:
+    if _kind[0] not in (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG):
+        logging.addLevelName(_kind[0], _kind[1].upper())
+
+_OFF: Final = logging.CRITICAL + 1
+_WAITING_LINES_MAX: Final = 100
+"""Lines for `log_dest topic` that were logged in another thread, or before anybody published."""
+
+Publish = Callable[[bytes, bytes], None]
+"""Called with topic and line; Mosquitto publishes them with QoS 2, not retained."""
+
+
+class Place(Protocol):
+    """Somewhere a line goes."""
+
+    def write(self, line: str, kind: tuple[int, str, int, bytes]) -> None: ...
+
+    def reopen(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Stream:
+    """stdout or stderr, whatever it is at the time."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def write(self, line: str, kind: tuple[int, str, int, bytes]) -> None:
+        stream = getattr(sys, self._name)
+        stream.write(line + "\n")
+        stream.flush()
+
+    def reopen(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class _File:
+    """A file, appended to; opened again by name when asked, since it may have been moved away."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = self._open()
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def write(self, line: str, kind: tuple[int, str, int, bytes]) -> None:
+        os.write(self._descriptor, line.encode("utf-8", "backslashreplace") + b"\n")
+
+    def reopen(self) -> None:
+        descriptor = self._open()
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class _Syslog:
+    def __init__(self, facility: int | None) -> None:
+        number = syslog.LOG_DAEMON if facility is None else syslog.LOG_LOCAL0 + (facility << 3)
+        syslog.openlog("rowcast", syslog.LOG_PID | syslog.LOG_CONS, number)
+
+    def write(self, line: str, kind: tuple[int, str, int, bytes]) -> None:
+        syslog.syslog(kind[2], line)
+
+    def reopen(self) -> None:
+        pass
+
+    def close(self) -> None:
+        syslog.closelog()
+
+
+class _Topic:
+    """$SYS/broker/log/…, in the thread that publishes; lines of other threads wait for its next one."""
+
+    def __init__(self) -> None:
+        self._publish: Publish | None = None
+        self._thread = 0
+        self._publishing = False
+        self._waiting: deque[tuple[bytes, bytes]] = deque(maxlen=_WAITING_LINES_MAX)
+
+    def publish_with(self, publish: Publish | None) -> None:
+        self._publish = publish
+        self._thread = threading.get_ident()
+
+    def write(self, line: str, kind: tuple[int, str, int, bytes]) -> None:
+        if not kind[3] or self._publishing:
+            return
+        self._waiting.append((kind[3], line.encode("utf-8", "backslashreplace")))
+        if self._publish is None or threading.get_ident() != self._thread:
+            return
+        self._publishing = True
+        try:
+            while self._waiting:
+                self._publish(*self._waiting.popleft())
+        finally:
+            self._publishing = False
+
+    def reopen(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self._waiting.clear()
+
+
+class Log(logging.Handler):
+    """The handler that writes each line to its places."""
+
+    def __init__(self, config: Logging) -> None:
+        super().__init__(INTERNAL)
+        self._topic = _Topic()
+        self._places: list[Place] = []
+        self._wanted: frozenset[str] = frozenset()
+        self.apply(config)
+
+    def apply(self, config: Logging) -> None:
+        """Log as that says from now on; files are opened again."""
+        self._config = config
+        self._second, self._time = -1, ""
+        for place in self._places:
+            place.close()
+        self._wanted = frozenset(config.log_type)
+        self._places = []
+        for wanted in config.log_dest:
+            self._open(wanted)
+        levels = [level for level, name, _, _ in _TYPES if name in self._wanted]
+        logging.getLogger("broker").setLevel(min(levels, default=_OFF))
+
+    def _open(self, wanted: str) -> None:
+        if wanted in ("stdout", "stderr"):
+            self._places.append(_Stream(wanted))
+        elif wanted == "syslog":
+            self._places.append(_Syslog(self._config.log_facility))
+        elif wanted == "topic":
+            self._places.append(self._topic)
+        elif wanted.startswith("file "):
+            self._open_file(Path(wanted.removeprefix("file ")))
+
+    def _open_file(self, path: Path) -> None:
+        try:
+            self._places.append(_File(path))
+        except OSError as error:
+            # As mosquitto: go on without the file, and say errors only.
+            self._places = [_Stream("stderr")]
+            self._wanted = self._wanted & {"error"}
+            said = f"Error: Unable to open log file {path} for writing. {error.strerror}."
+            self.handle(logging.makeLogRecord({"msg": said, "levelno": logging.ERROR, "levelname": "ERROR"}))
+
+    def publish_with(self, publish: Publish | None) -> None:
+        """Where lines for `log_dest topic` go; called in the thread that calls this.  None ends it."""
+        self._topic.publish_with(publish)
+
+    def reopen(self) -> None:
+        """Open files again by name, as SIGHUP asks for: logrotate has moved them away."""
+        for place in self._places:
+            try:
+                place.reopen()
+            except OSError as error:
+                logging.getLogger("broker").error(
+                    "Error: Unable to open log file for writing. %s.", error.strerror
+                )
+
+    def close(self) -> None:
+        for place in self._places:
+            place.close()
+        self._places = []
+        super().close()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = next((kind for kind in _TYPES if record.levelno >= kind[0]), _TYPES[-1])
+        if kind[1] not in self._wanted or not self._places:
+            return
+        try:
+            line = self._stamp(record.created) + self.format(record)
+        except (TypeError, ValueError):
+            self.handleError(record)
+            return
+        for place in self._places:
+            try:
+                place.write(line, kind)
+            except OSError:
+                continue  # a full disk, a closed pipe: there is nowhere to say so
+
+    def _stamp(self, created: float) -> str:
+        """`1700000000: `, or in the form that was asked for."""
+        if not self._config.log_timestamp:
+            return ""
+        second = int(created)
+        if second != self._second:
+            shown = str(second)
+            if self._config.log_timestamp_format:
+                shown = (
+                    time.strftime(self._config.log_timestamp_format, time.localtime(second)) or "Time error"
+                )
+            self._second, self._time = second, shown + ": "
+        return self._time
+
+
+def setup(config: Logging) -> Log:
+    """Send all logging of this process where the configuration says.  Undo with `teardown`."""
+    log = Log(config)
+    root = logging.getLogger()
+    root.addHandler(log)
+    root.setLevel(logging.WARNING)
+    return log
+
+
+def teardown(log: Log) -> None:
+    """Close the log, and leave `logging` as if it had not been set up."""
+    logging.getLogger().removeHandler(log)
+    logging.getLogger("broker").setLevel(logging.NOTSET)
+    log.close()
