@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -19,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from player import certificates, compare  # noqa: E402
+from player.broker import COMMANDS  # noqa: E402
 from player.play import play  # noqa: E402
 from player.scenario import Scenario, read_folder  # noqa: E402
 
@@ -31,6 +33,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", choices=("mosquitto", "rowcast"), help="play against one and print transcripts"
     )
+    parser.add_argument("--rowcast", help="the command to play instead of this checkout's")
     parser.add_argument("--jobs", type=int, default=6, help="scenarios at the same time (6)")
     parser.add_argument(
         "--propose", action="store_true", help="print unexplained differences as ledger entries"
@@ -115,6 +118,8 @@ def _print_transcript(run: Run, title: str, kind: str, logs: bool) -> None:
 def main() -> int:
     arguments = parse()
     scenarios = chosen(arguments.words)
+    if arguments.rowcast:
+        COMMANDS["rowcast"] = shlex.split(arguments.rowcast)
     if arguments.list:
         for scenario in scenarios:
             print(f"{scenario.path.name}: {scenario.title} ({', '.join(scenario.covers)})")

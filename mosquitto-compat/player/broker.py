@@ -17,9 +17,9 @@ COMMANDS = {
     "mosquitto": ["/usr/sbin/mosquitto"],
     "rowcast": [sys.executable, "-m", "broker"],
 }
-START_S = 15.0
+START_S = 30.0
 STOP_S = 10.0
-POLL_S = 0.01
+POLL_S = 0.05
 _taken: set[int] = set()
 
 
@@ -93,7 +93,8 @@ class BrokerProcess:
             while not all(map(is_listening, ports)) or not all(map(os.path.exists, paths)):
                 if not self.running:
                     return False
-                await trio.sleep(POLL_S)
+                with trio.move_on_after(POLL_S):  # a log line tells at once, unless the log goes elsewhere
+                    await self._written.wait()
             return True
         return False
 

@@ -9,14 +9,14 @@ import trio
 
 from player import logs
 from player.broker import BrokerProcess
-from player.client import SILENT_S
+from player.client import PATIENCE_S
 from player.scenario import ScenarioError, Step
 
 if TYPE_CHECKING:
     from player.play import Play
 
 LOG_S = 2.0
-RUN_S = 5.0
+RUN_S = 8.0
 
 
 async def broker_step(play: Play, step: Step) -> None:
@@ -88,7 +88,7 @@ async def _run(play: Play, verb: str, words: list[str]) -> None:
 
 async def _all_closed(play: Play) -> None:
     for client in play.clients.values():
-        await client.until(lambda client=client: client.closed, SILENT_S)  # type: ignore[misc]
+        await client.until(lambda client=client: client.closed, PATIENCE_S)  # type: ignore[misc]
 
 
 async def _log(play: Play, pattern: str, count: int) -> None:

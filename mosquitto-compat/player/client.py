@@ -13,7 +13,10 @@ import trio
 
 from player import packets, transport
 
-SILENT_S = 1.5
+PATIENCE_S = 20.0
+"""How long to wait for what must come: only a broker that is at fault makes anybody wait so long."""
+SILENT_S = 3.0
+"""How long to wait where silence is an answer."""
 
 
 class Client:
@@ -52,7 +55,7 @@ class Client:
         self._pings.clear()
         self.automatic = "manual" not in options
         try:
-            with trio.fail_after(SILENT_S):
+            with trio.fail_after(PATIENCE_S):
                 self._stream = await transport.reach(port, options, self.note)
         except transport.Refused as refused:
             self.note(str(refused))
@@ -118,7 +121,7 @@ class Client:
         if self.closed or self._stream is None:
             return
         try:
-            with trio.move_on_after(SILENT_S) as scope:
+            with trio.move_on_after(PATIENCE_S) as scope:
                 async with self._sending:
                     await self._stream.send_all(data)
             if scope.cancelled_caught:
@@ -137,7 +140,7 @@ class Client:
     async def fence(self) -> None:
         """Return when everything that the broker sent before has arrived, or the connection has ended."""
         await self.ping(noted=False)
-        if not await self.until(lambda: self.closed or not self._pings, SILENT_S):
+        if not await self.until(lambda: self.closed or not self._pings, PATIENCE_S):
             self.mute = True
             self.note("silent")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from player import packets
-from player.client import SILENT_S, Client
+from player.client import PATIENCE_S, SILENT_S, Client
 from player.scenario import ScenarioError, Step
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ async def client_step(play: Play, client: Client, step: Step) -> None:
     elif verb == "disconnect":
         await client.send(packets.DISCONNECT)
         client.connected = False
-        await client.until(lambda: client.closed, SILENT_S)
+        await client.until(lambda: client.closed, PATIENCE_S)
     elif verb == "drop":
         await client.drop()
     elif verb in ("manual", "auto"):
@@ -112,11 +112,11 @@ async def _connect(play: Play, client: Client, verb: str, options: dict[str, str
         return
     before = client.packets
     await client.send(connect_packet(client.name, options))
-    await client.until(lambda: client.closed or client.packets > before, SILENT_S)
+    await client.until(lambda: client.closed or client.packets > before, PATIENCE_S)
     if client.packets == before and not client.closed:
         client.note("silent")
     elif not client.connected:
-        await client.until(lambda: client.closed, SILENT_S)
+        await client.until(lambda: client.closed, PATIENCE_S)
 
 
 async def _raw(client: Client, data: bytes, fenced: bool) -> None:
@@ -128,7 +128,7 @@ async def _raw(client: Client, data: bytes, fenced: bool) -> None:
     if client.activity == before:
         client.note("silent")
     elif not client.connected:
-        await client.until(lambda: client.closed, SILENT_S)
+        await client.until(lambda: client.closed, PATIENCE_S)
 
 
 async def _case(play: Play, client: Client, verb: str, words: list[str]) -> None:
@@ -139,7 +139,7 @@ async def _case(play: Play, client: Client, verb: str, words: list[str]) -> None
         return
     if verb == "case":
         await client.send(packets.connect(client_id=client.name.lower().encode()))
-        await client.until(lambda: client.connected, SILENT_S)
+        await client.until(lambda: client.connected, PATIENCE_S)
         client.lines.clear()
     await _raw(client, hex_of(words), True)
     if client.connected:

@@ -16,7 +16,7 @@ from player.client import Client
 from player.scenario import DEFAULT_CONF, Scenario, ScenarioError, Step
 from player.tools import Tool
 
-SCENARIO_S = 60.0
+SCENARIO_S = 120.0
 ROUNDS_MAX = 200
 CALM_ROUNDS = 2
 

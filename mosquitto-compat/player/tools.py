@@ -17,7 +17,7 @@ import trio
 
 from player import packets
 
-FENCE_S = 1.5
+FENCE_S = 20.0
 _OWN_ID = re.compile(r"\b(mosq-|mosqpub\||mosqsub\||[a-z]+_)[A-Za-z0-9]{18,}\b|(?<=_)\d{3,}\b")
 
 
