@@ -1,0 +1,158 @@
+"""The pump with real sockets: many connections on one epoll, and what a slow or broken one costs the others."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import trio
+import trio.testing
+
+from broker.config.model import Limits, Listener, Security
+from broker.core.engine import Engine
+from broker.links.door import Door
+from broker.links.mqtt import MqttLink
+from broker.links.pump import Pump
+from protocol.mqtt.codec import encode
+from protocol.mqtt.packets import Connect, Pingreq, Puback, Publish, Subscribe
+
+CONNACK = b"\x20\x02\x00\x00"
+PINGRESP = b"\xd0\x00"
+
+
+class Client:
+    """The client's end of a socket pair whose other end the pump has."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+
+    async def send(self, *packets: object) -> None:
+        await self.stream.send_all(b"".join(encode(packet) for packet in packets))  # type: ignore[arg-type]
+
+    async def receive(self, size: int) -> bytes:
+        """Exactly so many bytes."""
+        data = b""
+        while len(data) < size:
+            more = await self.stream.receive_some(size - len(data))
+            assert more, f"closed after {data!r}"
+            data += more
+        return bytes(data)
+
+
+Connector = Callable[[bytes], Awaitable[Client]]
+
+
+@asynccontextmanager
+async def pumping(limits: Limits | None = None) -> AsyncIterator[tuple[Pump, set[MqttLink], Connector]]:
+    engine = Engine()
+    links: set[MqttLink] = set()
+    pump = Pump(engine, links.add, links.remove)
+    door = Door(
+        Listener(port=0, security=Security(allow_anonymous=True)),
+        limits or Limits(),
+        connection_messages=False,
+    )
+
+    async def connect(client_id: bytes) -> Client:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        pump.add(theirs, door, client_id.decode())
+        client = Client(ours)
+        await client.send(Connect(client_id, True, 60))
+        assert await client.receive(4) == CONNACK
+        return client
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pump.run)
+        with trio.fail_after(10):
+            yield pump, links, connect
+        nursery.cancel_scope.cancel()
+
+
+async def test_one_publisher_reaches_many_subscribers() -> None:
+    async with pumping() as (_, _, connect):
+        subscribers = [await connect(b"s%d" % number) for number in range(50)]
+        for subscriber in subscribers:
+            await subscriber.send(Subscribe(1, ((b"t", 0),)))
+            await subscriber.receive(5)
+        publisher = await connect(b"p")
+        message = Publish(b"t", b"x" * 1000)
+        await publisher.send(*[message] * 20)
+        for subscriber in subscribers:
+            assert await subscriber.receive(len(encode(message)) * 20) == encode(message) * 20
+
+
+async def test_a_subscriber_that_does_not_read_delays_nobody() -> None:
+    async with pumping(Limits(outbox_bytes_max=100_000)) as (pump, links, connect):
+        frozen, quick, publisher = await connect(b"frozen"), await connect(b"quick"), await connect(b"p")
+        for client in (frozen, quick):
+            await client.send(Subscribe(1, ((b"t", 0),)))
+            await client.receive(5)
+        message = Publish(b"t", bytes(10_000))
+        for _ in range(200):
+            await publisher.send(message)
+            assert await quick.receive(len(encode(message))) == encode(message)
+        assert pump.engine.counters.dropped_outbox_full > 0
+        assert all(link.outbox.pending_bytes <= 100_000 for link in links)
+        await frozen.send(Pingreq())
+        # What it is owed comes first, whole packets all of them, then the answer.
+        received = b""
+        while not received.endswith(PINGRESP):
+            received += await frozen.receive(1)
+        assert (len(received) - len(PINGRESP)) % len(encode(message)) == 0
+
+
+async def test_a_peer_that_breaks_ends_alone() -> None:
+    async with pumping() as (_pump, links, connect):
+        rude, polite = await connect(b"rude"), await connect(b"polite")
+        await rude.stream.send_all(b"\xff\xff\xff\xff\xff")
+        assert await rude.stream.receive_some(1) == b""
+        await polite.send(Pingreq())
+        assert await polite.receive(2) == PINGRESP
+        assert len(links) == 1
+
+
+async def test_cancelling_the_pump_closes_its_connections() -> None:
+    async with pumping() as (_, _, connect):
+        client = await connect(b"c")
+    assert await client.stream.receive_some(1) == b""
+
+
+async def test_drained_waits_for_what_is_owed() -> None:
+    async with pumping() as (pump, _links, connect):
+        slow, publisher = await connect(b"slow"), await connect(b"p")
+        await slow.send(Subscribe(1, ((b"t", 0),)))
+        await slow.receive(5)
+        message = Publish(b"t", bytes(1_000_000), 1, packet_id=7)
+        await publisher.send(message)
+        assert await publisher.receive(4) == encode(Puback(7))
+        drained = trio.Event()
+
+        async def wait() -> None:
+            await pump.drained()
+            drained.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not drained.is_set()
+            await slow.receive(len(encode(Publish(b"t", bytes(1_000_000)))))
+            await drained.wait()
+
+
+async def test_a_flooding_publisher_does_not_starve_others() -> None:
+    async with pumping() as (_, _, connect):
+        flooder, other = await connect(b"flooder"), await connect(b"other")
+        flood = encode(Publish(b"t", b"x" * 100)) * 1000
+
+        async def flood_on() -> None:
+            while True:
+                await flooder.stream.send_all(flood)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flood_on)
+            for _ in range(50):
+                await other.send(Pingreq())
+                assert await other.receive(2) == PINGRESP
+            nursery.cancel_scope.cancel()
