@@ -1,7 +1,8 @@
 """The log as mosquitto.conf asks for it: log_dest, log_type, log_timestamp, log_timestamp_format.
 
 Modules log through `logging` as usual; the levels that Mosquitto has and Python lacks are here.  One handler at the
-root writes each line to every place that was asked for.  A place that cannot be written to loses lines, never the broker.
+root writes each line to every place that was asked for.  A place that cannot be written to loses lines, and stops
+nothing.
 """
 
 from __future__ import annotations

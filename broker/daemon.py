@@ -1,0 +1,85 @@
+"""What a process does once before it serves: give up root's rights, go into the background, leave its number in a file.
+
+In this order, as in Mosquitto: so files and listeners are opened with the rights of `user`.  All of it comes before
+Trio and before any thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+
+log = logging.getLogger("broker")
+
+
+class DaemonError(Exception):
+    """Why the process cannot start: `Error: ` and what would be right."""
+
+
+def drop_privileges(user: str | None) -> None:
+    """Change to that account and its groups, if we are root; the name `root` and None change nothing.
+
+    Raises:
+        DaemonError: there is no such account, or the kernel refuses.
+    """
+    if os.geteuid() != 0:
+        return
+    if user is not None and user != "root":
+        try:
+            account = pwd.getpwnam(user)
+        except KeyError:
+            raise DaemonError(
+                f"Error: Unable to drop privileges to '{user}' because this user does not exist."
+                f" Create it, as `useradd --system {user}`, or change the `user` option."
+            ) from None
+        try:
+            os.initgroups(user, account.pw_gid)
+            os.setgid(account.pw_gid)
+            os.setuid(account.pw_uid)
+        except OSError as error:
+            raise DaemonError(f"Error setting ids whilst dropping privileges: {error.strerror}.") from None
+    if os.geteuid() == 0:
+        log.warning("Warning: Rowcast should not be run as root. Name an account: `user rowcast`.")
+
+
+def become_daemon() -> None:
+    """Go on in the background, without a terminal; the process that was started ends with status 0.
+
+    Standard input and output are /dev/null from then on: a log that should be seen goes to a file or to syslog.  The
+    folder stays, since relative names in the configuration are meant from there.
+    """
+    if os.fork() > 0:
+        os._exit(0)
+    os.setsid()
+    if os.fork() > 0:  # no leader of a session: a terminal that is opened later is not ours
+        os._exit(0)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
+    if nothing > 2:
+        os.close(nothing)
+
+
+@contextlib.contextmanager
+def pid_file(path: Path | None) -> Iterator[None]:
+    """The process's number in that file while the body runs; None is no file.
+
+    Raises:
+        DaemonError: it cannot be written.
+    """
+    if path is None:
+        yield
+        return
+    try:
+        path.write_text(str(os.getpid()))
+    except OSError as error:
+        raise DaemonError(f"Error: Unable to write pid file. {path}: {error.strerror}.") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
