@@ -63,9 +63,9 @@ def run(arguments: Arguments) -> int:
     if arguments.test_config:
         print("Configuration file is OK.")
         return EXIT_OK
-    from broker.process import serve
+    from broker.process import Process
 
-    return serve(config, arguments)
+    return Process(config, lambda: load(arguments)).serve()
 
 
 def load(arguments: Arguments) -> Config:

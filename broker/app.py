@@ -24,7 +24,7 @@ from broker.core.engine import Engine, Policy
 from broker.core.publication import Publication
 from broker.core.session import DeliveryRules
 from broker.gateway.authentication import Verdict, load_rules
-from broker.links.accept import ServeStream, accept_forever, open_sockets
+from broker.links.accept import ServeSocket, accept_forever, open_sockets
 from broker.links.door import Door
 from broker.links.server import Server
 from broker.sys_topics import SysTopics
@@ -188,11 +188,19 @@ class App:
         self.websockets = WebSocketServer(self.server, gateway)
         nursery.start_soon(gateway.run)
 
-    def _serve(self, door: Door) -> ServeStream | None:
-        if door.listener.protocol == "websockets":
+    def _serve(self, door: Door) -> ServeSocket | None:
+        """What a listener's connections go through before a link has them; None for plain MQTT over TCP."""
+        listener = door.listener
+        is_websocket = listener.protocol == "websockets"
+        if not is_websocket and listener.tls is None and listener.enable_proxy_protocol == 0:
+            return None
+        from broker.links.entrance import Entrance
+
+        websocket = None
+        if is_websocket:
             assert self.websockets is not None
-            return self.websockets.serve
-        return None
+            websocket = self.websockets.serve
+        return Entrance(door, self.server, websocket).serve
 
     def _open_listeners(self) -> list[tuple[socket.socket, Door]]:
         opened: list[tuple[socket.socket, Door]] = []
@@ -205,7 +213,8 @@ class App:
                 for sock in open_sockets(listener):
                     opened.append((sock, door))
                     if listener.unix_path is None:
-                        self.addresses.append((listener, sock.getsockname()[1]))
+                        door.port = sock.getsockname()[1]
+                        self.addresses.append((listener, door.port))
         except BaseException:
             for sock, _ in opened:
                 sock.close()

@@ -19,11 +19,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from broker.config.model import Logging
+from broker.links.words import NOTICE, SUBSCRIBE, UNSUBSCRIBE
 
-NOTICE: Final = 25
-"""Clients that come and go."""
-UNSUBSCRIBE: Final = 17
-SUBSCRIBE: Final = 16
 WEBSOCKETS: Final = 12
 INTERNAL: Final = 5
 

@@ -6,13 +6,15 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import trio
 
+from broker import logs
 from broker.app import App
-from broker.config.arguments import Arguments
-from broker.config.model import Config
+from broker.config.model import Config, ConfigError
+from broker.core.publication import Publication
+from broker.gateway.authentication import RulesError
 from broker.links.accept import ListenError
 from broker.version import version
 
@@ -20,20 +22,79 @@ logger = logging.getLogger("broker")
 
 EXIT_OK = 0
 EXIT_FAILED = 1
+EXIT_CONFIG = 3
 
 
-def serve(config: Config, arguments: Arguments) -> int:
-    """Run the broker in this process; the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(created).0f: %(message)s")
-    logger.info("rowcast version %s starting", version())
-    status = EXIT_OK
-    try:
-        trio.run(_serve, config, restrict_keyboard_interrupt_to_checkpoints=True)
-    except* ListenError as group:
-        print(f"Error: {only(group)}", file=sys.stderr)
-        status = EXIT_FAILED
-    logger.info("rowcast version %s terminating", version())
-    return status
+class Process:
+    """The broker as a process of its own.
+
+    Args:
+        config: what to run.
+        reread: reads the configuration again, for SIGHUP; raises `ConfigError`.
+    """
+
+    def __init__(self, config: Config, reread: Callable[[], Config]) -> None:
+        self._config = config
+        self._reread = reread
+        self._log = logs.setup(config.logging)
+
+    def serve(self) -> int:
+        """Run until a signal; the exit status."""
+        logger.info("rowcast version %s starting", version())
+        status = EXIT_OK
+        try:
+            trio.run(self._run, restrict_keyboard_interrupt_to_checkpoints=True)
+        except* (ListenError, OSError) as group:
+            print(_as_error(only(group)), file=sys.stderr)
+            status = EXIT_FAILED
+        except* RulesError as group:
+            print(only(group), file=sys.stderr)
+            status = EXIT_CONFIG
+        logger.info("rowcast version %s terminating", version())
+        logs.teardown(self._log)
+        return status
+
+    async def _run(self) -> None:
+        app = App(self._config)
+        self._log.publish_with(
+            lambda topic, line: app.engine.publish(Publication(topic, line, LOG_QOS)),
+        )
+        with trio.open_signal_receiver(*_SIGNALS) as signals:
+            async with trio.open_nursery() as obeying:
+                obeying.start_soon(self._obey, app, signals)
+                async with trio.open_nursery() as running:
+                    await running.start(app.run)
+                    logger.info("rowcast version %s running", version())
+                obeying.cancel_scope.cancel()
+        self._log.publish_with(None)
+
+    async def _obey(self, app: App, signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            if number == signal.SIGHUP:
+                self._reload(app)
+            elif app.is_stopping:
+                os._exit(EXIT_FAILED)  # a second signal ends at once
+            else:
+                app.stop()
+
+    def _reload(self, app: App) -> None:
+        """Read the configuration again; one with a mistake changes nothing."""
+        try:
+            config = self._reread()
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                logger.error("%s", mistake)
+            logger.error("The configuration read before stays in force.")
+            return
+        logger.info("Reloading config.")
+        self._log.apply(config.logging)
+        app.reload(config)
+
+
+LOG_QOS = 2
+"""As Mosquitto publishes its log lines."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def only(error: BaseException) -> BaseException:
@@ -43,20 +104,6 @@ def only(error: BaseException) -> BaseException:
     return error
 
 
-async def _serve(config: Config) -> None:
-    app = App(config)
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as obeying:
-            obeying.start_soon(_obey, app, signals)
-            async with trio.open_nursery() as running:
-                await running.start(app.run)
-                logger.info("rowcast version %s running", version())
-            obeying.cancel_scope.cancel()
-
-
-async def _obey(app: App, signals: AsyncIterator[int]) -> None:
-    """The first signal stops in order; a second one ends the process at once."""
-    async for _ in signals:
-        if app.is_stopping:
-            os._exit(EXIT_FAILED)
-        app.stop()
+def _as_error(error: BaseException) -> str:
+    text = str(error)
+    return text if text.startswith("Error: ") else f"Error: {text}"

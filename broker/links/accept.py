@@ -16,12 +16,14 @@ from broker.config.model import Listener
 from broker.core.limits import ACCEPTS_PER_WAKE_MAX
 from broker.links.door import Door
 from broker.links.server import Server
+from broker.links.words import NOTICE
 
 logger = logging.getLogger("broker.links")
 
 BACKLOG = 4096
 
 ServeStream: TypeAlias = Callable[[trio.abc.Stream, Door, str], Awaitable[None]]
+ServeSocket: TypeAlias = Callable[[trio.SocketStream, Door, str], Awaitable[None]]
 
 
 class ListenError(Exception):
@@ -52,7 +54,7 @@ def open_sockets(listener: Listener) -> list[socket.socket]:
     return opened
 
 
-async def accept_forever(sock: socket.socket, door: Door, server: Server, serve: ServeStream | None) -> None:
+async def accept_forever(sock: socket.socket, door: Door, server: Server, serve: ServeSocket | None) -> None:
     """Take connections until cancelled; then the listening socket is closed.
 
     Args:
@@ -66,7 +68,7 @@ async def accept_forever(sock: socket.socket, door: Door, server: Server, serve:
                     break
 
 
-async def _accept_one(sock: socket.socket, door: Door, server: Server, serve: ServeStream | None) -> bool:
+async def _accept_one(sock: socket.socket, door: Door, server: Server, serve: ServeSocket | None) -> bool:
     try:
         connection, address = sock.accept()
     except BlockingIOError:
@@ -78,11 +80,14 @@ async def _accept_one(sock: socket.socket, door: Door, server: Server, serve: Se
             )
             await trio.sleep(0.1)
         return False
-    if door.is_full():
-        connection.close()  # as mosquitto: without a word
-        return True
     connection.setblocking(False)
     peer = peer_name(connection, address)
+    if door.is_full():
+        connection.close()  # as mosquitto: without a word to the client
+        logger.log(NOTICE, "Client connection from %s denied: max_connections exceeded.", peer)
+        return True
+    if door.connection_messages:
+        logger.log(NOTICE, "New connection from %s on port %d.", peer, door.port)
     if connection.family != socket.AF_UNIX:
         # One send per round carries everything owed, so Nagle's algorithm could only delay it.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -19,7 +19,7 @@ from broker.core.publication import Publication
 from broker.core.session import Session
 from broker.core.trie import Targets
 from broker.links.door import Door
-from broker.links.words import NOTICE, printable
+from broker.links.words import NOTICE, SUBSCRIBE, UNSUBSCRIBE, printable
 from protocol.mqtt.codec import (
     PUBACK,
     PUBCOMP,
@@ -491,7 +491,7 @@ class MqttLink:
             codes.append(code)
             if code <= 2:
                 granted.append((mounted, code))
-            logger.debug("%s %d %s", printable(session.client_id), code, printable(topic_filter))
+            logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
         engine.counters.other_packets_sent += 1
         self.outbox.push(suback(packet.packet_id, bytes(codes)))  # [MQTT-3.8.4-4] [MQTT-3.8.4-5]
         for mounted, code in granted:
@@ -502,6 +502,7 @@ class MqttLink:
         assert session is not None
         for topic_filter in packet.filters:
             self.engine.unsubscribe(session, mount(session.mount_point, topic_filter))
+            logger.log(UNSUBSCRIBE, "%s %s", printable(session.client_id), printable(topic_filter))
         self._acknowledge(0xB0, packet.packet_id)  # [MQTT-3.10.4-5]
 
     def _drained(self) -> None:

@@ -69,13 +69,14 @@ class Pump:
         self._on_open = on_open
         self._on_close = on_close
 
-    def add(self, sock: socket.socket, door: Door, peer: str) -> None:
-        """Take over a connected, non-blocking socket."""
+    def add(self, sock: socket.socket, door: Door, peer: str) -> MqttLink:
+        """Take over a connected, non-blocking socket; its link."""
         connection = Connection(self, sock, door, peer)
         self._connections[connection.fd] = connection
         self.epoll.register(connection.fd, select.EPOLLIN)
         door.open_count += 1
         self._on_open(connection.link)
+        return connection.link
 
     async def drained(self) -> None:
         """Wait until no peer is owed anything."""

@@ -64,13 +64,17 @@ class Server:
         self.engine.counters.sockets_closed += 1
         self._links.pop(link, None)
 
-    def add_socket(self, sock: socket.socket, door: Door, peer: str) -> None:
-        """A plain-TCP connection for MQTT."""
-        self.pump.add(sock, door, peer)
+    def add_socket(self, sock: socket.socket, door: Door, peer: str, identity: bytes | None = None) -> None:
+        """A plain connection for MQTT; `identity` is what a proxy read from the client's certificate."""
+        link = self.pump.add(sock, door, peer)
+        link.certificate_identity = identity
 
-    async def serve_stream(self, stream: trio.abc.Stream, door: Door, peer: str) -> None:
-        """MQTT over any stream, until it ends."""
+    async def serve_stream(
+        self, stream: trio.abc.Stream, door: Door, peer: str, identity: bytes | None = None
+    ) -> None:
+        """MQTT over any stream, until it ends; `identity` is the verified certificate's."""
         shell = StreamShell(self.engine, door, peer, stream)
+        shell.link.certificate_identity = identity
         door.open_count += 1
         self.opened(shell.link)
         try:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 NOTICE: Final = 25
-"""Mosquitto's level between information and warning."""
+"""Mosquitto's level between information and warning: clients that come and go."""
+
+SUBSCRIBE: Final = 16
+UNSUBSCRIBE: Final = 17
+"""Levels of their own, as mosquitto.conf's log_type has them."""
 
 
 def printable(text: bytes) -> str:
