@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 TOPIC_ROOT: Final = b"$ws/"
 
-CHANNEL_BYTES_MAX: Final = 512
+CHANNEL_BYTES_MAX: Final = 1024
 """A channel's name in UTF-8.  The longest that any of the three dialects uses in earnest is under 100."""
 
 _KEPT: Final = "@:,;=!*()'&"
@@ -31,7 +31,7 @@ def topic_of(dialect: str, channel: str) -> bytes:
             `market_data/AAPL/USDC`); any text.
 
     Raises:
-        BadChannel: the name is empty, longer than 512 bytes, or holds a lone surrogate.
+        BadChannel: the name is empty, longer than 1024 bytes, or holds a lone surrogate.
     """
     try:
         name = channel.encode()

@@ -1,6 +1,6 @@
 """What all clients of the WebSocket dialects share: channels in the engine, logins, intervals, the clock.
 
-Invariant: `_links` holds exactly the open dialect connections.
+Invariant: `_links` holds exactly the open dialect connections, and `_per_account` counts those that logged in.
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ class Gateway:
         self.engine = engine
         self._identifiers = identifiers_for(config) if identifiers is None else identifiers
         self._links: dict[Link, None] = {}
+        self._connections_max = {"canton": config.canton.connections_per_account_max} if config.canton else {}
+        self._per_account: dict[tuple[str, str], int] = {}
+        self._account_of: dict[Link, tuple[str, str]] = {}
         self._aggregates: dict[bytes, Aggregate] = {}
         self._aggregating = trio.Event()
 
@@ -77,6 +80,11 @@ class Gateway:
 
     def closed(self, link: Link) -> None:
         self._links.pop(link, None)
+        key = self._account_of.pop(link, None)
+        if key is not None:
+            self._per_account[key] -= 1
+            if not self._per_account[key]:
+                del self._per_account[key]
 
     def count(self) -> int:
         """Open dialect connections."""
@@ -88,6 +96,18 @@ class Gateway:
         if identifier is None:
             return Refusal.INVALID
         return await identifier.identify(token, clock, trio.current_time())
+
+    def occupy(self, link: Link, dialect: str, account: str) -> bool:
+        """Count a connection to its account, once; False if the account has its fill already."""
+        count_max = self._connections_max.get(dialect, 0)
+        if not count_max or not account or link in self._account_of or link not in self._links:
+            return True
+        key = (dialect, account)
+        if self._per_account.get(key, 0) >= count_max:
+            return False
+        self._per_account[key] = self._per_account.get(key, 0) + 1
+        self._account_of[link] = key
+        return True
 
     # --- channels ------------------------------------------------------------------------------------------
 

@@ -24,8 +24,10 @@ from protocol.dialects.base import (
     Command,
     Commands,
     Dialect,
+    Identity,
     Login,
     Publish,
+    Refusal,
     Send,
     Slow,
     Subscribe,
@@ -43,6 +45,14 @@ CONFLATE_ABOVE_BYTES: Final = 64 * 1024
 """Market data waits, newest per key, once a client is owed this much: late data is worth less than new data."""
 
 PINGS_UNANSWERED_MAX: Final = 2
+
+_OUR_FAULT_FINDING: Final = (
+    CloseCode.PROTOCOL_ERROR,
+    CloseCode.INVALID_DATA,
+    CloseCode.POLICY_VIOLATION,
+    CloseCode.MESSAGE_TOO_BIG,
+)
+"""Codes with which the stream closes on its own, without the link having asked for it."""
 
 
 class DialectLink(Receiver):
@@ -166,8 +176,11 @@ class DialectLink(Receiver):
     async def _carry_out(self, commands: Commands) -> None:
         login = self._carry_out_now(commands)
         while login is not None:
-            outcome = await self.gateway.identify(self.dialect.name, login.token, self.dialect.clock)
-            login = self._carry_out_now(self.dialect.login_ended(outcome, trio.current_time()))
+            dialect = self.dialect
+            outcome = await self.gateway.identify(dialect.name, login.token, dialect.clock)
+            if isinstance(outcome, Identity) and not self.gateway.occupy(self, dialect.name, outcome.account):
+                outcome = Refusal.TOO_MANY_CONNECTIONS
+            login = self._carry_out_now(dialect.login_ended(outcome, trio.current_time()))
 
     def _carry_out_now(self, commands: Commands) -> Login | None:
         """Carry out commands in order; a login, which is always the last, is handed back."""
@@ -232,5 +245,7 @@ class DialectLink(Receiver):
             self.outbox.push(PING_FRAME)
 
     def _last_words(self, code: int) -> Sequence[bytes]:
+        if self.closing is None and code not in _OUR_FAULT_FINDING:
+            return ()  # the client closes
         texts = self.dialect.closing(code, trio.current_time())
         return [text_frame(text.encode()) for text in texts]

@@ -15,6 +15,7 @@ import trio_websocket
 import wsproto
 
 from broker.config.feeds import EconiaDialect as EconiaConfig
+from broker.gateway.dialects import PathDialects
 from broker.gateway.gateway import Gateway
 from broker.gateway.identity import TOKEN_BYTES_MAX
 from broker.links.barrier import barrier
@@ -61,6 +62,7 @@ class WebSocketServer:
         self._engine = server.engine
         self._gateway = gateway
         self._config = gateway.config
+        self._dialects = PathDialects(gateway.config)
         self._open = OpenLinks()
 
     async def serve(self, inner: trio.abc.Stream, door: Door, peer: str) -> None:
@@ -143,6 +145,9 @@ class WebSocketServer:
     async def _dialect_for(self, door: Door, opening: OpeningRequest, clock: Clock) -> tuple[Dialect, int]:
         """What the path means on this listener, and the largest message that may come."""
         names = door.listener.dialects
+        opened = self._dialects.open(opening.path, names, clock, trio.current_time())
+        if opened is not None:
+            return opened
         econia = self._config.econia
         if "econia" in names and econia is not None:
             found = await self._admit_econia(econia, opening, clock)
@@ -197,13 +202,12 @@ class WebSocketServer:
         )
 
     def _hint(self, door: Door) -> str:
-        config = self._config
-        spoken = []
-        for name in door.listener.dialects:
-            if name == "mqtt":
-                spoken.append(f"{MQTT_PATH} (MQTT, subprotocol mqtt)")
-            elif name == "econia" and config.econia is not None:
-                spoken.append(f"{config.econia.path} (Econia)")
+        names = door.listener.dialects
+        econia = self._config.econia
+        spoken = [f"{MQTT_PATH} (MQTT, subprotocol mqtt)"] if "mqtt" in names else []
+        spoken += self._dialects.paths(names)
+        if "econia" in names and econia is not None:
+            spoken.append(f"{econia.path} (Econia)")
         return f"This port speaks WebSocket on: {', '.join(spoken)}.\n"
 
     # --- serving -------------------------------------------------------------------------------------------

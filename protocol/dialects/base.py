@@ -7,6 +7,7 @@ gateway knows.  Times are monotonic seconds; `Clock` turns them into the UTC tha
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
@@ -165,6 +166,16 @@ class Dialect:
     def skipped(self, channel: str, count: int, now: float) -> str | None:
         """A text that says that messages were left out, or None where the dialect has no room for it."""
         return None
+
+
+def json_text(value: object) -> str:
+    """Compact JSON that can be sent: characters stand for themselves, lone surrogates stay escaped."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"))
+    return text
 
 
 class Meter:

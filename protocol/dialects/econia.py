@@ -7,7 +7,6 @@ postgres-websockets.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import unquote
@@ -27,6 +26,7 @@ from protocol.dialects.base import (
     Refusal,
     Slow,
     Subscribe,
+    json_text,
 )
 from protocol.websocket import CloseCode
 
@@ -156,7 +156,7 @@ class EconiaDialect(Dialect):
         commands: list[Command] = []
         for channel in self._admission.channels:
             event = {"event": "WebsocketMessage", "channel": channel, "payload": message, "claims": claims}
-            commands.append(Publish(channel, json.dumps(event, separators=(",", ":"), ensure_ascii=False)))
+            commands.append(Publish(channel, json_text(event)))
         return commands
 
     def tick(self, now: float) -> Commands:

@@ -1,0 +1,117 @@
+"""What a CantonDEX server says: replies, errors, heartbeats, as text.  Source: its WebSocket API document.
+
+Key order and wording are the document's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final
+
+from protocol.dialects.base import json_text
+
+NAME_CHARACTERS_MAX: Final = 128
+"""An account's or a symbol's name."""
+
+
+class ErrorCode(Enum):
+    """The document's table: each code with the message that goes with it."""
+
+    INVALID_REQUEST = "Malformed request message"
+    AUTH_FAILED = "Authentication failed"
+    SUBSCRIPTION_ERROR = "Failed to subscribe to channel"
+    ALREADY_SUBSCRIBED = "Already subscribed to this channel"
+    NOT_SUBSCRIBED = "Not subscribed to this channel"
+    INVALID_CHANNEL = "Channel does not exist"
+    INSUFFICIENT_PERMISSIONS = "No permission to access this channel"
+    CONNECTION_CLOSED = "Connection was closed"
+    MESSAGE_SIZE_EXCEEDED = "Message too large"
+    RATE_LIMITED = "Rate limit exceeded"
+
+
+CHANNEL_WORDS: Final[Mapping[str, str]] = {
+    "orders": "order updates",
+    "trades": "trade updates",
+    "market_data": "market data",
+    "settlements": "settlement updates",
+    "account_notifications": "account notifications",
+    "compliance_events": "compliance events",
+    "system_health": "system health updates",
+}
+"""Every channel there is, in the words of a confirmation."""
+
+
+def authenticated(account_id: str) -> str:
+    return _text(
+        type="auth_response",
+        status="authenticated",
+        account_id=account_id,
+        message="Successfully authenticated",
+    )
+
+
+def not_authenticated(code: str, message: str) -> str:
+    return _text(type="auth_response", status="failed", error_code=code, error_message=message)
+
+
+def subscribed(channel: str, about: Mapping[str, object]) -> str:
+    """`about` is what the channel was narrowed to: `account_id`, or `symbols` and `aggregation`."""
+    return _text(
+        type="subscription_response",
+        channel=channel,
+        **about,
+        status="subscribed",
+        message=f"Now receiving {CHANNEL_WORDS[channel]}",
+    )
+
+
+def unsubscribed(channel: str) -> str:
+    return _text(
+        type="unsubscribe_response",
+        channel=channel,
+        status="unsubscribed",
+        message=f"No longer receiving {CHANNEL_WORDS[channel]}",
+    )
+
+
+def ping(timestamp: str) -> str:
+    return _text(type="ping", timestamp=timestamp)
+
+
+def error(code: ErrorCode, timestamp: str, **details: object) -> str:
+    """An error with its table's message; `details` are for the client's log."""
+    return _text(type="error", code=code.name, message=code.value, details=details, timestamp=timestamp)
+
+
+def skipped(symbol: str, count: int, timestamp: str) -> str:
+    """Our own, after the document's message format: `count` messages were left out for a slow receiver."""
+    return _text(
+        type="messages_skipped", channel="market_data", symbol=symbol, skipped=count, timestamp=timestamp
+    )
+
+
+def parsed(message: str) -> dict[str, Any] | None:
+    """A client's message, or None if it is no JSON object."""
+    try:
+        value = json.loads(message)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def is_name(value: object) -> bool:
+    """Whether this can be an account or a symbol: printable text, not too long."""
+    return isinstance(value, str) and 0 < len(value) <= NAME_CHARACTERS_MAX and value.isprintable()
+
+
+def names(value: object, count_max: int) -> list[str] | None:
+    """A list of 1 to `count_max` names, repetitions left out; None if it is anything else."""
+    if not isinstance(value, list) or not 0 < len(value) <= count_max or not all(map(is_name, value)):
+        return None
+    return list(dict.fromkeys(value))
+
+
+def _text(**fields: object) -> str:
+    return json_text(fields)
