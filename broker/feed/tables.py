@@ -54,11 +54,20 @@ class Snapshot:
         return self.way.publications(text, now)
 
 
+def qualified(table: str) -> str:
+    """The table's name with its schema, `public` where none is written."""
+    return table if "." in table else f"public.{table}"
+
+
 def appearances(config: FeedConfig) -> list[Appearance]:
     """Every (table, source, kind) of a feed, without repetition, in the configuration's order."""
-    listed = [Appearance(table, source.name, table) for source in config.sources for table in source.tables]
+    listed = [
+        Appearance(qualified(table), source.name, table)
+        for source in config.sources
+        for table in source.tables
+    ]
     recovered = [
-        Appearance(recovery.table, source, kind)
+        Appearance(qualified(recovery.table), source, kind)
         for recovery in config.recoveries
         for source, kind in recovery.kinds
     ]
