@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -63,6 +64,10 @@ def run(arguments: Arguments) -> int:
     if arguments.test_config:
         print("Configuration file is OK.")
         return EXIT_OK
+    if arguments.daemon:
+        from broker.daemon import become_daemon
+
+        become_daemon()
     from broker.process import Process
 
     return Process(config, lambda: load(arguments)).serve()
@@ -77,8 +82,9 @@ def load(arguments: Arguments) -> Config:
     path = arguments.config_file
     if path is not None and path.suffix == ".toml":
         from broker.config import toml
+        from broker.config.overrides import overridden
 
-        return toml.load_for(arguments)
+        return overridden(toml.load(path, os.environ), arguments)
     from broker.config import mosquitto_conf
 
     return mosquitto_conf.load(path, arguments)

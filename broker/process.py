@@ -14,8 +14,10 @@ from broker import logs
 from broker.app import App
 from broker.config.model import Config, ConfigError
 from broker.core.publication import Publication
+from broker.daemon import DaemonError, drop_privileges, pid_file
 from broker.gateway.authentication import RulesError
 from broker.links.accept import ListenError
+from broker.links.tls import TlsError
 from broker.version import version
 
 logger = logging.getLogger("broker")
@@ -43,8 +45,9 @@ class Process:
         logger.info("rowcast version %s starting", version())
         status = EXIT_OK
         try:
-            trio.run(self._run, restrict_keyboard_interrupt_to_checkpoints=True)
-        except* (ListenError, OSError) as group:
+            with pid_file(self._config.pid_file):
+                trio.run(self._run, restrict_keyboard_interrupt_to_checkpoints=True)
+        except* (ListenError, TlsError, DaemonError, OSError) as group:
             print(_as_error(only(group)), file=sys.stderr)
             status = EXIT_FAILED
         except* RulesError as group:
@@ -64,6 +67,7 @@ class Process:
                 obeying.start_soon(self._obey, app, signals)
                 async with trio.open_nursery() as running:
                     await running.start(app.run)
+                    drop_privileges(self._config.user)
                     logger.info("rowcast version %s running", version())
                 obeying.cancel_scope.cancel()
         self._log.publish_with(None)

@@ -1,0 +1,28 @@
+"""What the command line says over a configuration that is not a mosquitto.conf."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from broker.config.arguments import Arguments
+from broker.config.conf_special import every_log_type
+from broker.config.model import Config, Listener, Logging, Security
+
+PORT_DEFAULT = 1883
+
+
+def overridden(config: Config, arguments: Arguments) -> Config:
+    """-q and -v for the log; -p where the file defines no listener: loopback only, anonymous, as Mosquitto."""
+    config = evolve(config, logging=_logging(config.logging, arguments))
+    if config.listeners:
+        return config
+    security = Security(allow_anonymous=True)
+    ports = arguments.ports or (PORT_DEFAULT,)
+    listeners = tuple(Listener(port, security=security, local_only=True) for port in ports)
+    return evolve(config, listeners=listeners)
+
+
+def _logging(logging: Logging, arguments: Arguments) -> Logging:
+    if arguments.quiet:
+        return evolve(logging, log_type=())
+    return evolve(logging, log_type=every_log_type()) if arguments.verbose else logging
