@@ -1,7 +1,7 @@
 """One client of a scenario: a socket, what came in as lines, and the acknowledgements a client owes.
 
 A fence is a PINGREQ of the harness whose PINGRESP is not noted: what a broker had to say before it has
-arrived when the answer has.
+arrived when the answer has.  After bytes that may hold a PINGREQ themselves, an UNSUBSCRIBE does the same.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ PATIENCE_S = 20.0
 """How long to wait for what must come: only a broker that is at fault makes anybody wait so long."""
 SILENT_S = 3.0
 """How long to wait where silence is an answer."""
+SETTLE_ID = 65000
+"""Packet id of the harness's own UNSUBSCRIBE."""
 
 
 class Client:
@@ -39,6 +41,7 @@ class Client:
         self._stream: trio.abc.Stream | None = None
         self._changed = trio.Event()
         self._sending = trio.Lock()
+        self._settled = False
 
     def note(self, line: str) -> None:
         self.lines.append(line)
@@ -93,6 +96,10 @@ class Client:
             noted = self._pings.popleft()
             self.note("PINGRESP") if noted else self.stir_quietly()
             return
+        if kind == 11 and packets.packet_id_of(packet) == SETTLE_ID:
+            self._settled = True
+            self.stir_quietly()
+            return
         self.packets += 1
         if self.collected is not None and kind == 3:
             topic, payload = packets.topic_and_payload(packet)
@@ -104,6 +111,16 @@ class Client:
             self.connected = True
         elif self.automatic:
             await self._acknowledge(kind, packet)
+
+    async def settle(self) -> None:
+        """Like `fence`, twice, and told apart from every packet of the scenario by its packet id."""
+        for _ in range(2):
+            self._settled = False
+            await self.send(packets.unsubscribe(SETTLE_ID, [b"fence"]))
+            if not await self.until(lambda: self.closed or self._settled, PATIENCE_S):
+                self.mute = True
+                self.note("silent")
+                return
 
     def stir_quietly(self) -> None:
         self._changed.set()

@@ -122,7 +122,10 @@ async def _connect(play: Play, client: Client, verb: str, options: dict[str, str
 async def _raw(client: Client, data: bytes, fenced: bool) -> None:
     connected, before = client.connected, client.activity
     await client.send(data)
-    if connected or not fenced:
+    if not fenced:
+        return
+    if connected:
+        await client.settle()
         return
     await client.until(lambda: client.closed or client.activity > before, SILENT_S)
     if client.activity == before:
@@ -142,8 +145,6 @@ async def _case(play: Play, client: Client, verb: str, words: list[str]) -> None
         await client.until(lambda: client.connected, PATIENCE_S)
         client.lines.clear()
     await _raw(client, hex_of(words), True)
-    if client.connected:
-        await client.fence()
     if not client.closed and not client.mute and client.lines[-1:] != ["silent"]:
         client.note("open")
     await client.drop()
