@@ -1,0 +1,108 @@
+"""Merging CantonDEX market data: newest price, book changes per level, numbers digit for digit."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support.canton_examples import EXAMPLES
+from support.dialects import exact
+
+from protocol.dialects.canton_market import MarketConflation, exact_json
+from protocol.dialects.conflation import Backlog
+
+PRICE = EXAMPLES["Market Data Stream: Price Update Event"].encode()
+BOOK = EXAMPLES["Market Data Stream: Order Book Update Event"].encode()
+
+
+def book(timestamp: str, **sides: list[dict[str, object]]) -> bytes:
+    update = {"type": "orderbook_update", "symbol": "A", "timestamp": timestamp, "changes": sides}
+    return json.dumps(update).encode()
+
+
+def test_prices_and_books_of_one_symbol_wait_side_by_side():
+    backlog = Backlog(MarketConflation(), 10_000)
+    for payload in (PRICE, BOOK, PRICE.replace(b"150.48", b"150.49")):
+        backlog.offer("market_data/AAPL/USDC", payload)
+    first, second = backlog.take(), backlog.take()
+    assert first is not None
+    assert second is not None
+    assert first[1] is not None
+    assert b"150.49" in first[1]
+    assert (second[1], second[2]) == (BOOK, 0)
+
+
+def test_later_changes_of_a_level_replace_earlier_ones_and_others_stay():
+    merged = MarketConflation().merge(
+        [
+            book("1", bids=[{"price": 1.50, "quantity": 5, "action": "update"}, {"price": 2, "quantity": 1}]),
+            book("2", asks=[{"price": 1.5, "quantity": 9}]),
+            book("3", bids=[{"price": 1.5, "quantity": 0, "action": "delete"}]),
+        ]
+    )
+    update = json.loads(merged)
+    assert update["timestamp"] == "3"
+    assert update["changes"] == {
+        "bids": [{"price": 1.5, "quantity": 0, "action": "delete"}, {"price": 2, "quantity": 1}],
+        "asks": [{"price": 1.5, "quantity": 9}],
+    }
+
+
+def test_numbers_keep_their_digits():
+    big = b"340282366920938463463374607431768211455"
+    first = b'{"type":"orderbook_update","changes":{"bids":[{"price":150.450,"quantity":%d}]}}' % int(big)
+    second = b'{"type":"orderbook_update","changes":{"asks":[{"price":0.10,"quantity":1.0}]}}'
+    merged = MarketConflation().merge([first, second])
+    assert b'"price":150.450,"quantity":340282366920938463463374607431768211455' in merged
+    assert b'"price":0.10,"quantity":1.0' in merged
+
+
+def test_the_documents_book_merged_with_itself_is_itself():
+    assert exact(MarketConflation().merge([BOOK, BOOK]).decode()) == exact(BOOK.decode())
+
+
+def test_what_is_not_in_the_documents_form_is_not_merged_but_replaced():
+    for strange in (
+        b'"orderbook_update"',
+        b'{"type":"orderbook_update","changes":[]}',
+        b"no json",
+        b"[" * 9999,
+    ):
+        assert MarketConflation().merge([strange, BOOK]) == BOOK
+        assert MarketConflation().merge([BOOK, strange]) == strange
+
+
+changes = st.lists(
+    st.tuples(st.sampled_from(["bids", "asks"]), st.integers(1, 5), st.integers(0, 9)), max_size=6
+)
+
+
+@given(st.lists(changes, min_size=1, max_size=8))
+def test_a_merged_update_leads_to_the_same_book_as_all_updates(updates: list[list[tuple[str, int, int]]]):
+    payloads = []
+    for update in updates:
+        sides: dict[str, list[dict[str, object]]] = {}
+        for side, price, quantity in update:
+            sides.setdefault(side, []).append({"price": price, "quantity": quantity})
+        payloads.append(book("x", **sides))
+    assert applied([MarketConflation().merge(payloads)]) == applied(payloads)
+
+
+def applied(payloads: list[bytes]) -> dict[tuple[str, int], int]:
+    levels: dict[tuple[str, int], int] = {}
+    for payload in payloads:
+        for side, side_changes in json.loads(payload)["changes"].items():
+            for change in side_changes:
+                levels[side, change["price"]] = change["quantity"]
+    return levels
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda v: st.lists(v) | st.dictionaries(st.text(), v),
+    )
+)
+def test_exact_json_says_what_it_was_given(value: object):
+    assert json.loads(exact_json(value)) == value
