@@ -1,12 +1,12 @@
 """The nursery tree and nothing else: what must outlive something is opened outside it.
 
-    CORE      the broker's own clockwork
+    CORE      what keeps the broker's state
     └─ LINKS     the pump, one task per connection that needs one
        └─ FEEDS     one supervised task per feed
           └─ ACCEPT    one task per listener; its body waits for stop
 
 Stop unwinds it inside out: no new connections, no more rows, what is owed is flushed until the deadline, wills go
-out, connections close.
+out, connections close, and what is left is saved.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from broker.gateway.authentication import Verdict, load_rules
 from broker.links.accept import ServeSocket, accept_forever, open_sockets
 from broker.links.door import Door
 from broker.links.server import Server
+from broker.links.sources import Sources
 from broker.sys_topics import SysTopics
 from broker.version import is_compiled, version
 from protocol.mqtt.outbound import Window
@@ -34,6 +35,7 @@ from protocol.mqtt.outbound import Window
 if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
     from broker.links.websocket import WebSocketServer
+    from broker.storage.keeper import Keeper
 
 logger = logging.getLogger("broker")
 
@@ -84,6 +86,8 @@ class App:
         self.feeds: dict[str, FeedStatus] = {}
         self.doors: list[Door] = []
         self.websockets: WebSocketServer | None = None
+        self.keeper: Keeper | None = None
+        self._sources = Sources(())
         self._stop = trio.Event()
 
     def stop(self) -> None:
@@ -102,6 +106,8 @@ class App:
         fresh = engine_for(config)
         self.engine.adopt(fresh.policy, fresh.window, fresh.rules)
         self._restrict()
+        if self.keeper is not None:
+            self.keeper.adopt(config.persistence)
         for link in self.server.links():
             link.reconsider()
             verdict = link.verdict
@@ -111,6 +117,10 @@ class App:
 
     def _restrict(self) -> None:
         """Ask every receiver what it may read only where some rule could forbid it."""
+        self._sources.forget()
+        self._sources.admit_absent(self.engine)
+        check = self.engine.policy.check_retain_source
+        self.engine.may_still_write = self._sources.may_still_write if check else None
         self.engine.trie.restrict(any(door.rules.restricts_reading for door in self.doors))
 
     @property
@@ -121,10 +131,36 @@ class App:
         """Serve until `stop`.  Started once every listener is open.
 
         Raises:
-            ListenError: a listener can't be opened; nothing has been served then.
+            StorageError: the persistence file can't be used.
+            ListenError: a listener can't be opened; nothing has been served then, nor saved.
         """
         self.engine.now = trio.current_time()
-        listening = self._open_listeners()
+        if self.config.persistence.persistence:
+            from broker.storage.keeper import Keeper
+
+            self.keeper = await Keeper.open(self.engine, self.config.persistence)
+        try:
+            listening = self._open_listeners()
+            self._sources = Sources(self.doors)
+            async with trio.open_nursery() as core:
+                if self.keeper is not None:
+                    core.start_soon(self.keeper.run)
+                await self._run_links(listening, task_status)
+                core.cancel_scope.cancel()
+        finally:
+            if self.keeper is not None:
+                await self.keeper.close()
+
+    async def save(self) -> bool:
+        """Save now what outlives the process; False if it failed, or there is no persistence."""
+        if self.keeper is None:
+            logger.warning("Nothing is saved: `persistence` is false.")
+            return False
+        return await self.keeper.save()
+
+    async def _run_links(
+        self, listening: Sequence[tuple[socket.socket, Door]], task_status: trio.TaskStatus[None]
+    ) -> None:
         async with trio.open_nursery() as links:
             self.server = Server(self.engine, links)
             for door in self.doors:

@@ -18,6 +18,8 @@ from broker.daemon import DaemonError, drop_privileges, pid_file
 from broker.gateway.authentication import RulesError
 from broker.links.accept import ListenError
 from broker.links.tls import TlsError
+from broker.storage.errors import StorageError
+from broker.subscription_tree import tree_lines
 from broker.version import version
 
 logger = logging.getLogger("broker")
@@ -47,7 +49,7 @@ class Process:
         try:
             with pid_file(self._config.pid_file):
                 trio.run(self._run, restrict_keyboard_interrupt_to_checkpoints=True)
-        except* (ListenError, TlsError, DaemonError, OSError) as group:
+        except* (ListenError, TlsError, DaemonError, StorageError, OSError) as group:
             print(_as_error(only(group)), file=sys.stderr)
             status = EXIT_FAILED
         except* RulesError as group:
@@ -64,7 +66,7 @@ class Process:
         )
         with trio.open_signal_receiver(*_SIGNALS) as signals:
             async with trio.open_nursery() as obeying:
-                obeying.start_soon(self._obey, app, signals)
+                obeying.start_soon(self._obey, app, signals, obeying)
                 async with trio.open_nursery() as running:
                     await running.start(app.run)
                     drop_privileges(self._config.user)
@@ -72,10 +74,14 @@ class Process:
                 obeying.cancel_scope.cancel()
         self._log.publish_with(None)
 
-    async def _obey(self, app: App, signals: AsyncIterator[int]) -> None:
+    async def _obey(self, app: App, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
         async for number in signals:
             if number == signal.SIGHUP:
                 self._reload(app)
+            elif number == signal.SIGUSR1:
+                nursery.start_soon(app.save)
+            elif number == signal.SIGUSR2:
+                nursery.start_soon(log_subscriptions, app)
             elif app.is_stopping:
                 os._exit(EXIT_FAILED)  # a second signal ends at once
             else:
@@ -98,7 +104,14 @@ class Process:
 LOG_QOS = 2
 """As Mosquitto publishes its log lines."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+async def log_subscriptions(app: App) -> None:
+    """Log who subscribed to what, as Mosquitto prints it on SIGUSR2; a long list a bit at a time."""
+    for line in tree_lines(app.engine):
+        logger.info("%s", line)
+        await trio.lowlevel.checkpoint()
 
 
 def only(error: BaseException) -> BaseException:

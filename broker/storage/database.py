@@ -1,0 +1,161 @@
+"""The file that keeps sessions and messages: found, checked and locked before anything is written to it.
+
+A file that is not ours, is newer than us, or is damaged is refused by name and left as it is: it is read by a
+connection that can't write, and only then opened by one that can.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from broker.storage.errors import StorageError
+from broker.storage.reading import Damaged, read
+from broker.storage.records import Snapshot
+from broker.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLES
+
+_HEADER_BYTES: Final = 100
+_SQLITE_MAGIC: Final = b"SQLite format 3\0"
+_MOSQUITTO_MAGIC: Final = b"\x00\xb5\x00mosquitto db"
+
+
+def open_database(path: Path) -> tuple[sqlite3.Connection, Snapshot]:
+    """Open the file, making it if there is none, and read what was saved to it.  Blocks.
+
+    Returns:
+        A connection in autocommit mode that no other process can share, and what the file holds.
+
+    Raises:
+        StorageError: it is not ours, is damaged, is in use, or can't be opened.
+    """
+    try:
+        if not path.exists():
+            _create(path)
+        _check_header(path)
+        saved = _read_untouched(path)
+        return _connect(path), saved
+    except sqlite3.OperationalError as error:
+        raise _refused(path, *_explain(error)) from None
+    except (sqlite3.DatabaseError, Damaged) as error:
+        raise _refused(
+            path,
+            f"it is damaged: {error}",
+            "Move it away to start with nothing, or put back a copy from before.",
+        ) from None
+    except OSError as error:
+        raise _refused(
+            path,
+            f"it can't be opened: {error.strerror}",
+            "persistence_location must be a folder that this user can write to.",
+        ) from None
+
+
+def _refused(path: Path, what: str, cure: str) -> StorageError:
+    return StorageError(f"Unable to use the persistence file {path}: {what}. {cure}")
+
+
+def _explain(error: sqlite3.OperationalError) -> tuple[str, str]:
+    if "locked" in str(error):
+        return "another process is using it", "Stop that one, or give this one another persistence_location."
+    return (
+        f"{error}",
+        "See that there is room on its disk, and that this user can write to it and its folder.",
+    )
+
+
+def _create(path: Path) -> None:
+    """Make an empty file that is marked as ours from its first moment on: under another name, then renamed."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    # Only for whoever runs the broker: payloads may be anybody's secrets.
+    os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    if os.geteuid() == 0:
+        # Started by root to become `user` later: the file is for whom its folder belongs to.
+        owner = path.parent.stat()
+        os.chown(fresh, owner.st_uid, owner.st_gid)
+    with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.executescript(f"BEGIN; {TABLES} COMMIT")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+        connection.execute("PRAGMA journal_mode = WAL")
+    fresh.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _check_header(path: Path) -> None:
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    if header.startswith(_MOSQUITTO_MAGIC):
+        raise _refused(
+            path,
+            "Mosquitto wrote it, and its format is another",
+            "Give Rowcast a file of its own with `persistence_file rowcast.db`; this one stays as it is.",
+        )
+    if not header.startswith(_SQLITE_MAGIC):
+        raise Damaged("it is no SQLite database" if header else "it is empty")
+    application = int.from_bytes(header[68:72], "big")
+    version = int.from_bytes(header[60:64], "big")
+    if application != APPLICATION_ID:
+        raise _refused(
+            path,
+            "it is an SQLite database of some other program",
+            "Choose another name with `persistence_file`.",
+        )
+    if version != FORMAT_VERSION:
+        raise _refused(
+            path,
+            f"its format is number {version}, and this version of Rowcast knows number {FORMAT_VERSION}",
+            "Use the version that wrote it, or move it away.",
+        )
+
+
+def _read_untouched(path: Path) -> Snapshot:
+    """What the file holds, read by a connection that can't change it."""
+    index = path.with_name(path.name + "-shm")
+    had_index = index.exists()
+    try:
+        with closing(_sqlite(path, "ro")) as connection:
+            wrong = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if wrong != "ok":
+                raise Damaged(wrong.replace("\n", " "))
+            return read(connection)
+    except BaseException:
+        if not had_index:
+            index.unlink(missing_ok=True)
+        raise
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = _sqlite(path, "rw")
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
+        connection.execute("BEGIN IMMEDIATE")  # takes the lock, which stays
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+    # Exclusive use keeps the index of the write-ahead log in memory; the reader's file is of no more use.
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    return connection
+
+
+def _sqlite(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?mode={mode}",
+        uri=True,
+        timeout=0.0,
+        isolation_level=None,
+        # One thread at a time uses it, but not always the same.
+        check_same_thread=False,
+    )

@@ -1,0 +1,104 @@
+"""The one writer of the persistence file: saves in a thread, one after the other, none of them torn.
+
+Whoever asks for a save while one is being written shares the next one with everybody else who asked meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final, Self
+
+import trio
+
+from broker.storage.database import open_database
+from broker.storage.records import Snapshot
+from broker.storage.writing import PAUSE_S, write
+
+logger = logging.getLogger("broker.storage")
+
+SPARE_PAGES_MAX: Final = 4096
+"""Unused pages (4 KiB each) that the file may keep for the next save."""
+
+
+class Journal:
+    """An open persistence file.
+
+    Attributes:
+        path: of the file.
+        saved_s: what the last save took, in seconds; 0.0 before the first.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.saved_s = 0.0
+        self._connection = connection
+        self._turn = trio.Lock()
+        self._asked = 0
+        self._answered = 0
+        self._succeeded = True
+
+    @classmethod
+    async def open(cls, path: Path) -> tuple[Self, Snapshot]:
+        """Open or make the file; also what was saved to it last.
+
+        Raises:
+            StorageError: the file can't be used.
+        """
+        connection, saved = await trio.to_thread.run_sync(open_database, path)
+        return cls(path, connection), saved
+
+    async def save(self, take: Callable[[], Snapshot], *, hurry: bool = False) -> bool:
+        """Replace what the file holds.
+
+        Args:
+            take: takes the snapshot, at the moment when the writer is free.
+            hurry: without pauses for the loop, because nothing else runs any more.
+
+        Returns:
+            False if it failed, which is logged; the file holds what it held before.
+        """
+        self._asked += 1
+        mine = self._asked
+        async with self._turn:
+            if self._answered >= mine:
+                return self._succeeded
+            answering = self._asked
+            write_it = partial(self._write, take(), 0.0 if hurry else PAUSE_S)
+            self._succeeded = await trio.to_thread.run_sync(write_it)
+            self._answered = answering
+            return self._succeeded
+
+    async def close(self) -> None:
+        """Let go of the file.  No save may be under way."""
+        await trio.to_thread.run_sync(self._connection.close)
+
+    def _write(self, snapshot: Snapshot, pause_s: float) -> bool:
+        started = time.monotonic()
+        logger.info("Saving in-memory database to %s.", self.path)  # as mosquitto words it
+        try:
+            messages = write(self._connection, snapshot, pause_s)
+        except sqlite3.Error as error:
+            logger.error("Error saving to %s: %s. What was saved before is kept.", self.path, error)
+            return False
+        try:
+            self._tidy()
+        except sqlite3.Error as error:
+            logger.warning("Saved to %s-wal, and not yet to %s itself: %s.", self.path, self.path, error)
+        self.saved_s = time.monotonic() - started
+        sessions = len(snapshot.sessions)
+        logger.debug("Saved %d sessions and %d messages in %.3f s.", sessions, messages, self.saved_s)
+        return True
+
+    def _tidy(self) -> None:
+        """Move the write-ahead log into the file, and give back what the file does not need any more."""
+        connection = self._connection
+        spare = connection.execute("PRAGMA freelist_count").fetchone()[0]
+        used = connection.execute("PRAGMA page_count").fetchone()[0] - spare
+        if spare > max(SPARE_PAGES_MAX, used):
+            connection.execute(f"PRAGMA incremental_vacuum({spare - used})").fetchall()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

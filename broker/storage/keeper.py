@@ -1,0 +1,123 @@
+"""When the broker's state is saved: every so often, after so many changes, on demand, and at the end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Final, Self
+
+import trio
+
+from broker.config.model import Persistence
+from broker.core.engine import Engine
+from broker.storage.journal import Journal
+from broker.storage.records import Snapshot, restore, snapshot
+
+logger = logging.getLogger("broker.storage")
+
+LOOK_INTERVAL_S: Final = 0.1
+"""How soon a change is noticed where changes are counted."""
+
+REST: Final = 3.0
+"""The next save waits so many times as long as the last one took: saving takes a quarter of the time at most."""
+
+RETRY_INTERVAL_S: Final = 10.0
+"""After a save that failed."""
+
+
+def persistence_path(settings: Persistence) -> Path:
+    return settings.persistence_location / settings.persistence_file
+
+
+class Keeper:
+    """Keeps one engine's state in one journal.
+
+    Args:
+        engine: already restored from it.
+        journal: open.
+        settings: autosave_interval and its like; the journal's path is fixed.
+    """
+
+    def __init__(self, engine: Engine, journal: Journal, settings: Persistence) -> None:
+        self._engine = engine
+        self._journal = journal
+        self._settings = settings
+        self._saved_changes = engine.kept_changes()
+        self._saved_at = trio.current_time()
+        self._not_before = 0.0
+
+    @classmethod
+    async def open(cls, engine: Engine, settings: Persistence) -> Self:
+        """Open the persistence file and bring a fresh engine to the state that it holds.
+
+        Raises:
+            StorageError: the file can't be used; the engine is as it was.
+        """
+        journal, saved = await Journal.open(persistence_path(settings))
+        engine.now = trio.current_time()
+        restore(engine, saved, time.time())
+        if saved.sessions or saved.retained:
+            logger.info(
+                "Restored %d sessions and %d retained messages from %s.",
+                len(saved.sessions),
+                len(saved.retained),
+                journal.path,
+            )
+        return cls(engine, journal, settings)
+
+    def adopt(self, settings: Persistence) -> None:
+        """Take over new settings, after SIGHUP.  Another file, or none, takes a restart."""
+        if not settings.persistence or persistence_path(settings) != self._journal.path:
+            logger.warning(
+                "Still saving to %s: another persistence file takes a restart.", self._journal.path
+            )
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Save when it is due, for ever."""
+        while True:
+            await trio.sleep(LOOK_INTERVAL_S)
+            if self._is_due(trio.current_time()):
+                await self.save()
+
+    async def save(self, *, hurry: bool = False) -> bool:
+        """Save now; False if that failed, which is logged.
+
+        Args:
+            hurry: nothing else runs any more that would want its turns.
+        """
+        taken = self._saved_changes
+
+        def take() -> Snapshot:
+            nonlocal taken
+            self._engine.now = trio.current_time()
+            taken = self._engine.kept_changes()
+            return snapshot(self._engine, time.time(), retained=self._settings.retained_persistence)
+
+        succeeded = await self._journal.save(take, hurry=hurry)
+        now = trio.current_time()
+        if succeeded:
+            self._saved_changes = max(self._saved_changes, taken)
+            self._saved_at = now
+            self._not_before = now + REST * self._journal.saved_s
+        else:
+            self._not_before = now + RETRY_INTERVAL_S
+        return succeeded
+
+    async def close(self) -> None:
+        """Save what is not saved yet, and let go of the file, whatever is being cancelled."""
+        with trio.CancelScope(shield=True):
+            if self._engine.kept_changes() != self._saved_changes:
+                await self.save(hurry=True)
+            await self._journal.close()
+
+    def _is_due(self, now: float) -> bool:
+        """As mosquitto counts, but not when there is nothing new."""
+        changes = self._engine.kept_changes() - self._saved_changes
+        interval = self._settings.autosave_interval_s
+        if interval <= 0 or changes == 0 or now < self._not_before:
+            return False
+        if self._settings.autosave_on_changes:
+            return changes >= interval
+        return now - self._saved_at >= interval

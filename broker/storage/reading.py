@@ -1,0 +1,109 @@
+"""The tables back into a snapshot, believing nothing that the file says before it is checked."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from broker.core.publication import Publication
+from broker.storage.records import SessionRecord, Snapshot
+from broker.storage.schema import checksum
+from protocol.mqtt.outbound import AWAIT_PUBACK, InFlight, Queued
+from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
+
+Item = TypeVar("Item")
+
+
+class Damaged(Exception):
+    """What the file holds can't have been written by us, in words for its owner."""
+
+
+def read(connection: sqlite3.Connection) -> Snapshot:
+    """Everything that was saved last; empty for a file that nothing was saved to yet.
+
+    Raises:
+        Damaged: rows contradict each other, or are not what their checksum says.
+        sqlite3.DatabaseError: SQLite itself can't make sense of the file.
+    """
+    messages = _messages(connection)
+    row = connection.execute("SELECT saved_at FROM state").fetchone()
+    saved = Snapshot(saved_at=0.0 if row is None else row[0], clock_offset_s=0.0)
+    sessions: dict[int, SessionRecord] = {}
+    for number, *columns in connection.execute("SELECT * FROM session ORDER BY number"):
+        sessions[number] = _session(*columns)
+    _read_subscriptions(connection, sessions)
+    _read_outbound(connection, sessions, messages)
+    for session, packet_id, message in connection.execute("SELECT * FROM inbound"):
+        _at(sessions, session).inbound.append((packet_id, _at(messages, message)))
+    saved.sessions = list(sessions.values())
+    for message, stored_at in connection.execute("SELECT message, stored_at FROM retained ORDER BY position"):
+        publication = _at(messages, message)
+        publication.stored_at = stored_at
+        saved.retained.append(publication)
+    return saved
+
+
+def _messages(connection: sqlite3.Connection) -> dict[int, Publication]:
+    messages: dict[int, Publication] = {}
+    for row in connection.execute("SELECT * FROM message"):
+        number, topic, payload, qos, retain, client_id, user_name, listener_port, expected = row
+        _expect_bytes(topic, payload, client_id)
+        if checksum(topic, payload) != expected:
+            raise Damaged(f"message {number} is not what was saved: its checksum differs")
+        if not is_valid_topic_name(topic):
+            raise Damaged(f"message {number} has a topic that is none")
+        messages[number] = Publication(topic, payload, qos, bool(retain), client_id, user_name, listener_port)
+    return messages
+
+
+def _session(
+    client_id: Any,
+    user_name: bytes | None,
+    listener_port: int,
+    mount_point: Any,
+    bridge: int,
+    last_packet_id: int,
+    disconnected_at: float,
+) -> SessionRecord:
+    _expect_bytes(client_id, mount_point)
+    return SessionRecord(
+        client_id, user_name, listener_port, mount_point, bool(bridge), last_packet_id, disconnected_at
+    )
+
+
+def _read_subscriptions(connection: sqlite3.Connection, sessions: dict[int, SessionRecord]) -> None:
+    for session, topic_filter, qos in connection.execute("SELECT * FROM subscription"):
+        _expect_bytes(topic_filter)
+        if not is_valid_topic_filter(topic_filter):
+            raise Damaged("a subscription has a topic filter that is none")
+        _at(sessions, session).subscriptions.append((topic_filter, qos))
+
+
+def _read_outbound(
+    connection: sqlite3.Connection, sessions: dict[int, SessionRecord], messages: dict[int, Publication]
+) -> None:
+    # Both tables are stored in the order of their keys, session and position.
+    for session, _, packet_id, message, qos, retain, state in connection.execute("SELECT * FROM inflight"):
+        if (qos == 1) != (state == AWAIT_PUBACK):
+            raise Damaged("a message in flight has a state that its QoS does not know")
+        record = _at(sessions, session)
+        record.inflight.append(InFlight(packet_id, _at(messages, message), qos, bool(retain), state))
+    for record in sessions.values():
+        if len({entry.packet_id for entry in record.inflight}) < len(record.inflight):
+            raise Damaged("two messages in flight have the same packet id")
+        record.states = bytes(entry.state for entry in record.inflight)
+    for session, _, message, qos, retain in connection.execute("SELECT * FROM queued"):
+        _at(sessions, session).queued.append(Queued(_at(messages, message), qos, bool(retain)))
+
+
+def _at(items: Mapping[int, Item], number: int) -> Item:
+    item = items.get(number)
+    if item is None:
+        raise Damaged("a row names a session or message that is not there")
+    return item
+
+
+def _expect_bytes(*values: object) -> None:
+    if not all(isinstance(value, bytes) for value in values):
+        raise Damaged("a text stands where bytes should")

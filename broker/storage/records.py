@@ -1,0 +1,129 @@
+"""What outlives the process: durable sessions and retained messages, as one value.  Pure: no file, no clock.
+
+`snapshot` runs between two turns of the loop, so it collects references only: messages never change once published,
+and what does change (the state of an in-flight message) is copied.  Whoever writes a snapshot reads it in peace.
+
+Times are in seconds of the broker's monotonic clock; Unix time is that plus `Snapshot.clock_offset_s`, so the time that
+a session was away or a message was retained goes on counting while the broker is down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import define, field
+
+from broker.core.engine import Engine
+from broker.core.names import SYS_PREFIX
+from broker.core.publication import Publication
+from broker.core.session import Session
+from protocol.mqtt.inbound import Inbound
+from protocol.mqtt.message import Message
+from protocol.mqtt.outbound import InFlight, Queued
+
+
+@define
+class SessionRecord:
+    """One session with clean_session 0.
+
+    `inflight` is in the order of first sending, `queued` in that of publishing; `states` are those of `inflight`.
+    """
+
+    client_id: bytes
+    user_name: bytes | None
+    listener_port: int
+    mount_point: bytes
+    bridge: bool
+    last_packet_id: int
+    disconnected_at: float
+    subscriptions: list[tuple[bytes, int]] = field(factory=list)
+    inflight: list[InFlight] = field(factory=list)
+    states: bytes = b""
+    queued: list[Queued] = field(factory=list)
+    inbound: list[tuple[int, Message]] = field(factory=list)
+
+
+@define
+class Snapshot:
+    """Everything that outlives the process, at one moment."""
+
+    saved_at: float
+    """Unix time."""
+    clock_offset_s: float
+    sessions: list[SessionRecord] = field(factory=list)
+    retained: list[Publication] = field(factory=list)
+
+    def retained_to_keep(self) -> Iterator[Publication]:
+        """Retained messages but what the broker said about itself: it would be wrong after a restart."""
+        for publication in self.retained:
+            if not publication.topic.startswith(SYS_PREFIX):
+                yield publication
+
+
+def snapshot(engine: Engine, unix_now: float, *, retained: bool = True) -> Snapshot:
+    """Collect what a restart must not lose.
+
+    Args:
+        engine: with `now` up to date.
+        unix_now: the wall clock, in seconds.
+        retained: False leaves the retained messages out.
+    """
+    return Snapshot(
+        unix_now,
+        unix_now - engine.now,
+        [_record(session, engine.now) for session in engine.sessions.values() if not session.clean],
+        engine.retained.all() if retained else [],
+    )
+
+
+def _record(session: Session, now: float) -> SessionRecord:
+    outbound = session.outbound
+    inflight = outbound.inflight()
+    inbound = session.inbound
+    return SessionRecord(
+        session.client_id,
+        session.user_name,
+        session.listener_port,
+        session.mount_point,
+        session.bridge,
+        outbound.last_packet_id,
+        session.disconnected_at if session.link is None else now,
+        list(session.subscriptions.items()),
+        inflight,
+        bytes([entry.state for entry in inflight]) if inflight else b"",
+        outbound.queued(),
+        [] if inbound is None else inbound.pending(),
+    )
+
+
+def restore(engine: Engine, saved: Snapshot, unix_now: float) -> None:
+    """Bring a fresh engine to where the snapshot was taken; what expired meanwhile is gone at once.
+
+    Args:
+        engine: new, with `now` set and nobody connected.
+        unix_now: the wall clock, in seconds.
+    """
+    to_monotonic = saved.clock_offset_s - unix_now + engine.now
+    for publication in saved.retained:
+        # Not later than now: the wall clock may have been set back.
+        engine.retained.put(publication, min(publication.stored_at + to_monotonic, engine.now))
+    for record in saved.sessions:
+        _restore_session(engine, record, min(record.disconnected_at + to_monotonic, engine.now))
+    engine.expire()
+
+
+def _restore_session(engine: Engine, record: SessionRecord, disconnected_at: float) -> None:
+    session, _ = engine.open_session(record.client_id, False)
+    session.disconnected_at = disconnected_at
+    # `identify` before subscribing: the trie counts receivers that take no raw packets when they come.
+    session.identify(record.user_name, None, record.mount_point, record.bridge, 2, record.listener_port)
+    for entry, state in zip(record.inflight, record.states, strict=True):
+        entry.state = state
+    session.outbound.restore(record.inflight, record.queued, record.last_packet_id)
+    if record.inbound:
+        session.inbound = Inbound(engine.store)
+        for packet_id, message in record.inbound:
+            session.inbound.accept(packet_id, message, False)
+    for topic_filter, qos in record.subscriptions:
+        session.subscriptions[topic_filter] = qos
+        engine.subscribe(session, topic_filter, qos)

@@ -1,0 +1,93 @@
+"""The tables of the file that keeps sessions and messages, and what marks it as ours.
+
+A message stands once in `message`, whoever is owed it; the other tables name it by number.  Every row of `queued`,
+`inflight` and `inbound` has a key of its own, so one delivery or one acknowledgement is one row more or less.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+APPLICATION_ID: Final = 0x526F7763  # "Rowc"; the number at offset 68 of an SQLite file
+FORMAT_VERSION: Final = 1
+"""At offset 60 of the file.  Counts up when the tables change."""
+
+TABLES: Final = """
+CREATE TABLE state (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    saved_at REAL NOT NULL  -- Unix time, as all times here
+);
+CREATE TABLE message (
+    number INTEGER PRIMARY KEY,
+    topic BLOB NOT NULL,
+    payload BLOB NOT NULL,
+    qos INTEGER NOT NULL CHECK (qos BETWEEN 0 AND 2),
+    retain INTEGER NOT NULL CHECK (retain IN (0, 1)),
+    client_id BLOB NOT NULL,  -- of its publisher, as the next two
+    user_name BLOB,
+    listener_port INTEGER NOT NULL,
+    checksum INTEGER NOT NULL  -- CRC-32 of topic and payload
+);
+CREATE TABLE session (
+    number INTEGER PRIMARY KEY,
+    client_id BLOB NOT NULL UNIQUE,
+    user_name BLOB,
+    listener_port INTEGER NOT NULL,
+    mount_point BLOB NOT NULL,
+    bridge INTEGER NOT NULL CHECK (bridge IN (0, 1)),
+    last_packet_id INTEGER NOT NULL CHECK (last_packet_id BETWEEN 0 AND 65535),
+    disconnected_at REAL NOT NULL
+);
+CREATE TABLE subscription (
+    session INTEGER NOT NULL,
+    topic_filter BLOB NOT NULL,
+    qos INTEGER NOT NULL CHECK (qos BETWEEN 0 AND 2),
+    PRIMARY KEY (session, topic_filter)
+) WITHOUT ROWID;
+CREATE TABLE inflight (
+    session INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    packet_id INTEGER NOT NULL CHECK (packet_id BETWEEN 1 AND 65535),
+    message INTEGER NOT NULL,
+    qos INTEGER NOT NULL CHECK (qos IN (1, 2)),
+    retain INTEGER NOT NULL CHECK (retain IN (0, 1)),
+    state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 3),  -- awaits PUBACK, PUBREC, PUBCOMP
+    PRIMARY KEY (session, position)
+) WITHOUT ROWID;
+CREATE TABLE queued (
+    session INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    message INTEGER NOT NULL,
+    qos INTEGER NOT NULL CHECK (qos BETWEEN 0 AND 2),
+    retain INTEGER NOT NULL CHECK (retain IN (0, 1)),
+    PRIMARY KEY (session, position)
+) WITHOUT ROWID;
+CREATE TABLE inbound (
+    session INTEGER NOT NULL,
+    packet_id INTEGER NOT NULL CHECK (packet_id BETWEEN 1 AND 65535),
+    message INTEGER NOT NULL,
+    PRIMARY KEY (session, packet_id)
+) WITHOUT ROWID;
+CREATE TABLE retained (
+    position INTEGER PRIMARY KEY,
+    message INTEGER NOT NULL,
+    stored_at REAL NOT NULL
+);
+"""
+
+TABLE_NAMES: Final = (
+    "state",
+    "message",
+    "session",
+    "subscription",
+    "inflight",
+    "queued",
+    "inbound",
+    "retained",
+)
+
+
+def checksum(topic: bytes, payload: bytes) -> int:
+    """What tells a message that was kept from one that the disk changed."""
+    return zlib.crc32(payload, zlib.crc32(topic))
