@@ -70,8 +70,11 @@ def _bind_address(reader: Reader, option: Option, rest: str) -> None:
 def _protocol(reader: Reader, option: Option, rest: str) -> None:
     scope = reader.scope(option)
     if read_word(option, rest) == "http_api":
-        raise Wrong("HTTP API support not available.", OPTIONS["http_api"].note)
-    scope.values["listener.protocol"] = read_choice(option, rest)
+        raise Wrong(
+            "HTTP API support not available.",
+            "Rowcast has an HTTP endpoint of its own, which a .toml configuration opens.",
+        )
+    scope.values[option.field] = read_choice(option, rest)
 
 
 def _accept_protocol_versions(reader: Reader, option: Option, rest: str) -> None:
@@ -85,7 +88,7 @@ def _accept_protocol_versions(reader: Reader, option: Option, rest: str) -> None
             f"Invalid '{option.name}' value ({rest.strip()}).",
             "Name 3 (MQTT 3.1) or 4 (MQTT 3.1.1), as `accept_protocol_versions 3, 4`: Rowcast speaks no other.",
         )
-    scope.values["listener.accept_protocol_versions"] = levels
+    scope.values[option.field] = levels
 
 
 def _mount_point(reader: Reader, option: Option, rest: str) -> None:
@@ -96,7 +99,7 @@ def _mount_point(reader: Reader, option: Option, rest: str) -> None:
             f"Invalid 'mount_point' value ({prefix}). Does it contain a wildcard character?",
             "Write a topic without + and #, as `mount_point site/1/`.",
         )
-    scope.values["listener.mount_point"] = prefix
+    scope.values[option.field] = prefix
 
 
 def _websockets_origin(reader: Reader, option: Option, rest: str) -> None:
@@ -144,10 +147,10 @@ def _in_name_order(name: str) -> list[tuple[str, str]]:
 
 def _log_dest(reader: Reader, option: Option, rest: str) -> None:
     word = read_choice(option, rest)
-    before = reader.broker.values.get("logging.log_dest", ())
+    before = reader.broker.values.get(option.field, ())
     assert isinstance(before, tuple)
     if word == "none":
-        reader.broker.values["logging.log_dest"] = ()
+        reader.broker.values[option.field] = ()
         return
     if word == "dlt":
         reader.warn(
@@ -155,7 +158,7 @@ def _log_dest(reader: Reader, option: Option, rest: str) -> None:
         )
     if word == "file":
         word = f"file {_log_file(before, rest)}"
-    reader.broker.values["logging.log_dest"] = (*(place for place in before if place != word), word)
+    reader.broker.values[option.field] = (*(place for place in before if place != word), word)
 
 
 def _log_file(before: tuple[object, ...], rest: str) -> str:
@@ -171,14 +174,14 @@ def _log_file(before: tuple[object, ...], rest: str) -> str:
 
 def _log_type(reader: Reader, option: Option, rest: str) -> None:
     word = read_choice(option, rest)
-    before = reader.broker.values.get("logging.log_type", ())
+    before = reader.broker.values.get(option.field, ())
     assert isinstance(before, tuple)
     if word == "none":
-        reader.broker.values["logging.log_type"] = ()
+        reader.broker.values[option.field] = ()
     elif word == "all":
-        reader.broker.values["logging.log_type"] = every_log_type()
+        reader.broker.values[option.field] = every_log_type()
     elif word not in before:
-        reader.broker.values["logging.log_type"] = (*before, word)
+        reader.broker.values[option.field] = (*before, word)
 
 
 def every_log_type() -> tuple[str, ...]:
@@ -193,7 +196,7 @@ def _persistent_client_expiration(reader: Reader, option: Option, rest: str) -> 
             "Invalid 'persistent_client_expiration' duration in configuration.",
             "Write a number and s, h, d, w, m or y, as `persistent_client_expiration 14d`.",
         )
-    reader.broker.values["limits.persistent_client_expiration_s"] = int(found[1]) * _UNIT_S[found[2]]
+    reader.broker.values[option.field] = int(found[1]) * _UNIT_S[found[2]]
 
 
 def _retain_expiry_interval(reader: Reader, option: Option, rest: str) -> None:

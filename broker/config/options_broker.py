@@ -44,18 +44,21 @@ def _special(
     default: str,
     meaning: str,
     *,
+    field: str = "",
     words: tuple[str, ...] = (),
     reload: bool = False,
     note: str = "",
 ) -> Option:
-    return Option(name, Level.BROKER, Kind.SPECIAL, default, meaning, words=words, reload=reload, note=note)
+    return Option(
+        name, Level.BROKER, Kind.SPECIAL, default, meaning, field=field, words=words, reload=reload, note=note
+    )
 
 
 def _idle(name: str, kind: Kind, default: str, meaning: str, note: str) -> Option:
     return Option(name, Level.BROKER, kind, default, meaning, role=Role.WITHOUT_EFFECT, note=note)
 
 
-LOG_DESTINATIONS = ("none", "syslog", "stdout", "stderr", "topic", "file", "dlt")
+LOG_DESTINATIONS = ("stderr", "stdout", "file", "syslog", "topic", "dlt", "none")
 LOG_TYPES = (
     "error", "warning", "notice", "information", "subscribe", "unsubscribe", "debug", "websockets", "internal",
     "all", "none",
@@ -143,7 +146,7 @@ _LIMITS: tuple[Option, ...] = (
     _special(
         "persistent_client_expiration", "never",
         "How long the session of a client that is away is kept: a number and `s`, `h`, `d`, `w`, `m` or `y`.",
-        reload=True, note="A month is 30 days, a year 365.",
+        field="limits.persistent_client_expiration_s", reload=True, note="A month is 30 days, a year 365.",
     ),
 )  # fmt: skip
 
@@ -184,7 +187,7 @@ _LOGGING: tuple[Option, ...] = (
     _special(
         "log_dest", "stderr",
         "Where the log goes; several lines, several places.  `none` forgets those above it.",
-        words=LOG_DESTINATIONS, reload=True,
+        field="logging.log_dest", words=LOG_DESTINATIONS, reload=True,
         note="`file PATH` once only; stdout is never buffered; `dlt` is accepted, without effect.",
     ),
     _number(
@@ -199,7 +202,7 @@ _LOGGING: tuple[Option, ...] = (
     _special(
         "log_type", "error warning notice information",
         "What is logged; several lines, several types.  `none` forgets those above it.",
-        words=LOG_TYPES, reload=True,
+        field="logging.log_type", words=LOG_TYPES, reload=True,
     ),
     _idle(
         "websockets_log_level", Kind.INTEGER, "0", "How much libwebsockets logs.",

@@ -16,11 +16,11 @@ def _security(name: str, kind: Kind, default: str, meaning: str) -> Option:
 
 
 def _tls_text(name: str, meaning: str) -> Option:
-    return Option(name, Level.LISTENER_OR_DEFAULT, Kind.TEXT, "", meaning, field=f"tls.{name}")
+    return Option(name, Level.LISTENER_OR_DEFAULT, Kind.TEXT, "", meaning, field=f"tls.{name}", reload=True)
 
 
 def _tls_flag(name: str, meaning: str, *, level: Level = Level.LISTENER_OR_DEFAULT) -> Option:
-    return Option(name, level, Kind.BOOLEAN, "false", meaning, field=f"tls.{name}")
+    return Option(name, level, Kind.BOOLEAN, "false", meaning, field=f"tls.{name}", reload=True)
 
 
 def _refused(name: str, level: Level, kind: Kind, meaning: str, note: str) -> Option:
@@ -94,12 +94,13 @@ _LISTENER: tuple[Option, ...] = (
     ),
     Option(
         "protocol", Level.LISTENER_OR_DEFAULT, Kind.SPECIAL, "mqtt", "What the listener speaks.",
-        words=("mqtt", "websockets"), reload=True,
-        note="`http_api` is refused: Rowcast's own admin listener has health, metrics and a status page.",
+        field="listener.protocol", words=("mqtt", "websockets"),
+        note="`http_api` is refused: Rowcast has an HTTP endpoint of its own, which a .toml configuration opens.",
     ),
     Option(
         "accept_protocol_versions", Level.NAMED_LISTENER, Kind.SPECIAL, "3, 4",
-        "Protocol levels that may connect, with commas: 3 is MQTT 3.1, 4 is 3.1.1.", reload=True,
+        "Protocol levels that may connect, with commas: 3 is MQTT 3.1, 4 is 3.1.1.",
+        field="listener.accept_protocol_versions", reload=True,
         note="5 is accepted, without effect; 5 alone is refused.",
     ),
     Option(
@@ -151,7 +152,7 @@ _LISTENER: tuple[Option, ...] = (
     ),
     Option(
         "http_api", Level.LISTENER, Kind.ANYTHING, "", "Mosquitto's HTTP API.", role=Role.REFUSED,
-        note="Rowcast's own admin listener has health, metrics and a status page.  Delete the line.",
+        note="Rowcast has an HTTP endpoint of its own, which a .toml configuration opens.  Delete the line.",
     ),
     Option(
         "max_topic_alias", Level.LISTENER, Kind.INTEGER, "10", "Topic aliases that a client may use.",
@@ -170,7 +171,7 @@ _TLS: tuple[Option, ...] = (
     Option(
         "cafile", Level.LISTENER, Kind.TEXT, "",
         "PEM file of the authorities that sign clients' certificates.",
-        field="tls.cafile",
+        field="tls.cafile", reload=True,
     ),
     _tls_text("capath", "Folder of such files, as `openssl rehash` arranges it."),
     _tls_text(
@@ -181,7 +182,7 @@ _TLS: tuple[Option, ...] = (
     _tls_text("ciphers", "Cipher suites of TLS 1.2, as OpenSSL names them."),
     Option(
         "ciphers_tls1.3", Level.LISTENER_OR_DEFAULT, Kind.TEXT, "", "Cipher suites of TLS 1.3.",
-        field="tls.ciphers_tls13",
+        field="tls.ciphers_tls13", reload=True,
         note="Python before 3.15 cannot choose among them: names are checked, OpenSSL's own suites are used.",
     ),
     Option(
