@@ -10,6 +10,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from attrs import evolve
+
 from broker.config.arguments import Arguments
 from broker.config.conf_build import build
 from broker.config.conf_reader import Reader
@@ -30,12 +32,11 @@ def load(
     Raises:
         ConfigError: with every mistake, each `Error: what is wrong Found at FILE:LINE. What would be right.`
     """
+    arguments = evolve(arguments or Arguments(), config_file=path)
     reader = Reader(SPECIALS)
     if path is not None:
         reader.read(path)
-    config = build(
-        reader, arguments or Arguments(config_file=path), environment.get("MOSQUITTO_PERSISTENCE_LOCATION")
-    )
+    config = build(reader, arguments, environment.get("MOSQUITTO_PERSISTENCE_LOCATION"))
     if reader.mistakes_left_out:
         reader.mistakes.append(f"Error: {reader.mistakes_left_out} more mistakes.")
     if reader.mistakes:

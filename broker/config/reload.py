@@ -1,0 +1,80 @@
+"""What SIGHUP changes: the options that the table marks as read again, and nothing else.
+
+As in Mosquitto: listeners stay open where they are; what they ask of clients may change, their address may not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+from broker.config.model import Config, ConfigError, Listener, Tls
+from broker.config.options import OPTIONS
+
+_Key = tuple[int, str | None, str | None]
+
+
+def reloaded(old: Config, new: Config) -> Config:
+    """The configuration to go on with.
+
+    Args:
+        old: what is in force.
+        new: the file, read again.
+
+    Raises:
+        ConfigError: the file has another listener than before; `old` is to stay in force as a whole.
+    """
+    return evolve(
+        old,
+        listeners=_listeners(old, new),
+        limits=evolve(old.limits, **_read_again(new.limits, "limits")),
+        delivery=evolve(old.delivery, **_read_again(new.delivery, "delivery")),
+        persistence=evolve(old.persistence, **_read_again(new.persistence, "persistence")),
+        logging=evolve(old.logging, **_read_again(new.logging, "logging")),
+        warnings=new.warnings,
+        **_read_again(new, "config"),
+    )
+
+
+def _read_again(values: object, owner: str) -> dict[str, Any]:
+    names = {
+        option.field.partition(".")[2]
+        for option in OPTIONS.values()
+        if option.reload and option.field.startswith(owner + ".")
+    }
+    return {name: getattr(values, name) for name in names if hasattr(values, name)}
+
+
+def _listeners(old: Config, new: Config) -> tuple[Listener, ...]:
+    open_now = {_key(listener) for listener in old.listeners}
+    wanted = {_key(listener): listener for listener in new.listeners}
+    if open_now != set(wanted):
+        source = new.source or Path("the configuration")
+        raise ConfigError(
+            "Error: It is not currently possible to add/remove listeners when reloading the config file."
+            f" Found at {source}. Restart to open {_names(set(wanted) - open_now)}"
+            f" and close {_names(open_now - set(wanted))}."
+        )
+    return tuple(_listener(listener, wanted[_key(listener)]) for listener in old.listeners)
+
+
+def _key(listener: Listener) -> _Key:
+    return listener.port, listener.host, listener.unix_path
+
+
+def _names(keys: set[_Key]) -> str:
+    shown = (path or (f"port {port} on {host}" if host else f"port {port}") for port, host, path in keys)
+    return ", ".join(sorted(shown)) or "none"
+
+
+def _listener(old: Listener, new: Listener) -> Listener:
+    return evolve(old, security=new.security, tls=_tls(old.tls, new.tls), **_read_again(new, "listener"))
+
+
+def _tls(old: Tls | None, new: Tls | None) -> Tls | None:
+    """Certificates and what is asked of clients are read again; whether there is TLS at all is not."""
+    if old is None or new is None:
+        return old
+    return evolve(old, **_read_again(new, "tls"))
