@@ -39,7 +39,7 @@ class Route:
     kind: str | None = None
     target: str = "mqtt"
     body: str = "row"
-    """`row`: the row's JSON text; `raw`: the notification's text; `envelope`: {"channel", "payload"}."""
+    """`row`: the row's JSON text; `raw`: the notification's text; `envelope`: the row in its dialect's frame."""
     qos: int = 1
     retain: bool = False
     once_per: tuple[str, ...] = ()
@@ -155,8 +155,6 @@ class ExchangeDialect:
     hook: HttpHookConfig | None = None
     jwt: JwtConfig | None = None
     path: str = "/exchange-stream"
-    public: tuple[str, ...] = ("depth", "trades", "markprice", "ticker", "kline")
-    private: tuple[str, ...] = ("balance", "order", "position", "account")
     publish_prefix: str = "ex:"
     """What stands before a channel's name in `POST /v1/mesh/publish`."""
     ping_interval_s: float = 30.0

@@ -42,12 +42,13 @@ def websocket_route(
     """A route to channels of its dialect.
 
     Econia's clients want an envelope: by default what comes as one is relayed as it is, and one is made for
-    the rest.  Other dialects frame rows themselves.
+    the rest.  So do the exchange's; a row for CantonDEX is a whole message, with its own `type`.
     """
     _check_common(reader, path, table)
     _check_texts(reader, (*path, "channel"), table.channel, is_mqtt=False)
     check_choice(reader, (*path, "dialect"), table.dialect, DIALECTS)
-    fallback = "row" if table.dialect != "econia" else "raw" if source and source.row_path else "envelope"
+    comes_as_one = table.dialect == "econia" and source is not None and source.row_path
+    fallback = "row" if table.dialect == "canton" else "raw" if comes_as_one else "envelope"
     defaults = {"on_null": inherited.on_null, "retain": inherited.retain, "body": inherited.body or fallback}
     written = _written(table)
     targets = {"topics": written.pop("channel"), "target": written.pop("dialect")}

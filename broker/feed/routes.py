@@ -13,6 +13,7 @@ from broker.config.templates import KIND
 from broker.feed.rowtext import Columns, NotARow, columns_of, envelope, locate, notification_text
 from broker.feed.status import FeedStatus
 from broker.feed.topics import DialectTopics, MqttTopics, Unfit, tuple_getter
+from protocol.dialects.exchange import event
 
 Outgoing = tuple[bytes, bytes, int, bool]
 """Topic, body, QoS, retain: the arguments of `FeedSink.publish`."""
@@ -159,7 +160,9 @@ class CompiledRoute:
         body = self.config.body
         if body == "row":
             return row.text
-        return row.raw if body == "raw" else envelope(channel, row.text)
+        if body == "raw":
+            return row.raw
+        return event(channel, row.text) if self.config.target == "exchange" else envelope(channel, row.text)
 
     def _is_repeated(self, key: tuple[Any, ...], now: float) -> bool:
         published_at = self._published_at.get(key)

@@ -61,8 +61,6 @@ class PathDialects:
 
 def exchange_rules(config: ExchangeConfig) -> ExchangeRules:
     return ExchangeRules(
-        public=frozenset(config.public),
-        private=frozenset(config.private),
         messages_per_s_max=config.limits.messages_per_s_max,
         subscriptions_max=config.limits.subscriptions_max,
     )

@@ -41,6 +41,9 @@ ERROR: Final = 1
 SKIPPED: Final = 2
 """Our own: messages of a channel were left out for a slow receiver."""
 
+PUBLIC_KINDS: Final = frozenset({"depth", "trades", "markprice", "ticker", "kline"})
+PRIVATE_KINDS: Final = frozenset({"balance", "order", "position", "account"})
+
 SYMBOL_CHARACTERS_MAX: Final = 64
 _SYMBOL = re.compile(r"[A-Za-z0-9._:/+-]+")
 _UID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -56,12 +59,22 @@ REFUSAL_TEXTS: Final = {
 
 @frozen
 class ExchangeRules:
-    """What the exchange offers, and what one connection may ask for."""
+    """What one connection may ask for."""
 
-    public: frozenset[str]
-    private: frozenset[str]
     messages_per_s_max: int
     subscriptions_max: int
+
+
+def event(channel: str, data: bytes) -> bytes:
+    """A channel message, `{"event":…,"data":…}`, which names a private channel as its reader does.
+
+    Args:
+        channel: the inner name, `BTCUSDT@depth` or `1001@balance`.
+        data: JSON text, put in as it is.
+    """
+    kind = channel.rpartition("@")[2]
+    shown = f"@{kind}" if kind in PRIVATE_KINDS else channel
+    return b'{"event":' + json.dumps(shown).encode() + b',"data":' + data + b"}"
 
 
 def error(message: str, code: int = ERROR) -> str:
@@ -134,13 +147,13 @@ class ExchangeDialect(Dialect):
 
     def _inner_channel(self, name: str, kind: str) -> str | Send:
         """The channel inside, or what to answer instead."""
-        if kind in self._rules.private:
+        if kind in PRIVATE_KINDS:
             if self._uid is None:
                 return Send(error("Not Auth"))
             if name not in ("", self._uid):
                 return Send(error("Not Allowed"))
             return f"{self._uid}@{kind}"
-        if kind not in self._rules.public:
+        if kind not in PUBLIC_KINDS:
             return Send(error("Invalid Channel"))
         if len(name) > SYMBOL_CHARACTERS_MAX or not _SYMBOL.fullmatch(name):
             return Send(error("Invalid Symbol"))
@@ -151,7 +164,7 @@ class ExchangeDialect(Dialect):
             return (Send(SUCCESS),)
         if len(self._channels) >= self._rules.subscriptions_max:
             return (Send(error("Too Many Subscriptions")),)
-        private = kind in self._rules.private
+        private = kind in PRIVATE_KINDS
         self._channels[inner] = private
         # The answer goes first, so that it stands before what the channel retains.
         return (Send(SUCCESS), Subscribe(inner, Slow.CLOSE if private else Slow.CONFLATE))

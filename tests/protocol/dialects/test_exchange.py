@@ -21,11 +21,9 @@ from protocol.dialects.base import (
     Subscribe,
     Unsubscribe,
 )
-from protocol.dialects.exchange import ExchangeDialect, ExchangeRules
+from protocol.dialects.exchange import PRIVATE_KINDS, PUBLIC_KINDS, ExchangeDialect, ExchangeRules, event
 
 RULES = ExchangeRules(
-    public=frozenset({"depth", "trades", "markprice", "ticker", "kline"}),
-    private=frozenset({"balance", "order", "position", "account"}),
     messages_per_s_max=100,
     subscriptions_max=20,
 )
@@ -69,7 +67,7 @@ def test_a_uid_that_could_be_a_channel_is_refused(uid: str):
     assert isinstance(done(connected().login_ended(Identity(uid), 0.0))[0], Close)
 
 
-@pytest.mark.parametrize("kind", sorted(RULES.public))
+@pytest.mark.parametrize("kind", sorted(PUBLIC_KINDS))
 def test_public_channels_need_no_login(kind: str):
     peer = connected()
     channel = f"BTCUSDT@{kind}"
@@ -77,7 +75,7 @@ def test_public_channels_need_no_login(kind: str):
     assert ask(peer, "unsubscribe", channel) == [Unsubscribe(channel), SUCCESS]
 
 
-@pytest.mark.parametrize("kind", sorted(RULES.private))
+@pytest.mark.parametrize("kind", sorted(PRIVATE_KINDS))
 def test_private_channels_are_those_of_the_user_who_logged_in(kind: str):
     assert ask(connected(), "subscribe", f"@{kind}") == [NOT_AUTH]
     assert ask(connected(), "unsubscribe", f"@{kind}") == [NOT_AUTH]
@@ -172,6 +170,13 @@ def test_subscriptions_and_messages_have_limits():
     assert isinstance(commands[-1], Close)
 
 
+def test_an_event_names_a_private_channel_as_its_reader_does():
+    data = b'{"bids":[],"asks":[]}'
+    assert event("BTCUSDT@depth", data) == b'{"event":"BTCUSDT@depth","data":{"bids":[],"asks":[]}}'
+    assert event("1001@balance", b"{}") == b'{"event":"@balance","data":{}}'
+    assert event('a"b@depth', b"1") == b'{"event":"a\\"b@depth","data":1}'
+
+
 def test_a_slow_receiver_is_told_how_much_it_missed():
     assert connected().skipped("BTCUSDT@depth", 7, 0.0) == (
         '{"code":2,"msg":"Slow Receiver: 7 messages of BTCUSDT@depth skipped"}'
@@ -199,7 +204,7 @@ def test_no_spelling_reaches_a_private_channel_of_another_user(steps: list[tuple
         else:
             commands = peer.receive(json.dumps({"op": step, "channel": channel}), 0.0)
         for command in commands:
-            if isinstance(command, Subscribe) and command.channel.partition("@")[2] in RULES.private:
+            if isinstance(command, Subscribe) and command.channel.partition("@")[2] in PRIVATE_KINDS:
                 private.add(command.channel)
             elif isinstance(command, Unsubscribe):
                 private.discard(command.channel)
