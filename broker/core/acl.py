@@ -4,7 +4,7 @@ A client's own rules (its `user` section, or the lines above every `user` for a 
 the `pattern` lines after them; in each, a `deny` that matches beats every other line that does.  What nothing allows is
 forbidden, so a file of comments forbids everything.
 
-The rules of one identity are cut to size once (`access`), and each topic is decided once and then remembered.
+A section's rules are sorted once and shared by its connections; each connection remembers what it was told of a topic.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 from broker.core.access import Access
 from protocol.mqtt.topics import is_valid_topic_filter
 
-DECISIONS_MAX: Final = 4096
+DECISIONS_MAX: Final = 256
 """Topics remembered per identity, for reading and writing each; forgotten all at once when full."""
 
-IDENTITIES_MAX: Final = 4096
+IDENTITIES_MAX: Final = 1024
 """Identities remembered by `Acl.may_read` and `Acl.may_write`."""
 
 _READ: Final = 1
@@ -50,7 +50,9 @@ class Rule(NamedTuple):
 
 
 class Filters:
-    """Topic filters of one identity that allow or forbid the same thing."""
+    """Topic filters that allow or forbid the same thing."""
+
+    __slots__ = ("_exact", "_wild")
 
     def __init__(self, topic_filters: Iterable[bytes]) -> None:
         self._exact: set[bytes] = set()
@@ -61,13 +63,8 @@ class Filters:
             else:
                 self._exact.add(topic_filter)
 
-    def match(self, topic: bytes) -> bool:
-        if topic in self._exact:
-            return True
-        if not self._wild:
-            return False
-        levels = topic.split(b"/")
-        return any(_level_match(wild, levels) for wild in self._wild)
+    def match(self, topic: bytes, levels: list[bytes]) -> bool:
+        return topic in self._exact or any(_level_match(wild, levels) for wild in self._wild)
 
 
 def _level_match(wild: list[bytes], levels: list[bytes]) -> bool:
@@ -81,17 +78,39 @@ def _level_match(wild: list[bytes], levels: list[bytes]) -> bool:
     return len(wild) == len(levels)
 
 
+class Rules:
+    """The `topic` lines of one section, sorted by what they do; shared by everybody whom they are about."""
+
+    __slots__ = ("_deny", "_read", "_write")
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        rules = tuple(rules)
+        self._deny = Filters(rule.topic_filter for rule in rules if rule.access == _DENY)
+        self._read = Filters(rule.topic_filter for rule in rules if rule.access & _READ)
+        self._write = Filters(rule.topic_filter for rule in rules if rule.access & _WRITE)
+
+    def decide(self, topic: bytes, access: int) -> bool | None:
+        """What they say; None if nothing."""
+        levels = topic.split(b"/")
+        if self._deny.match(topic, levels):
+            return False
+        allowing = self._read if access == _READ else self._write
+        return True if allowing.match(topic, levels) else None
+
+
+_NO_RULES: Final = Rules(())
+
+
 class RuledAccess(Access):
     """The answers for one identity.  Never changes: a new file makes a new one."""
 
-    def __init__(self, rules: Iterable[Rule], patterns: Iterable[Rule], *, trusted: bool) -> None:
-        """`trusted`: whether name and id are fit to stand in a pattern; if not, patterns forbid everything."""
-        rules, patterns = tuple(rules), tuple(patterns)
-        self._own_deny = _that_allow(rules, _DENY)
-        self._own = {access: _that_allow(rules, access) for access in (_READ, _WRITE)}
-        self._pattern_deny = _that_allow(patterns, _DENY)
-        self._pattern = {access: _that_allow(patterns, access) for access in (_READ, _WRITE)}
-        self._trusted = trusted
+    __slots__ = ("_acl", "_identity", "_own", "_patterns", "_readable", "_writable")
+
+    def __init__(self, acl: Acl, own: Rules, identity: Identity) -> None:
+        self._acl = acl
+        self._own = own
+        self._identity = identity
+        self._patterns: Rules | None = None  # filled in when first asked: many clients never need them
         self._readable: dict[bytes, bool] = {}
         self._writable: dict[bytes, bool] = {}
 
@@ -106,23 +125,13 @@ class RuledAccess(Access):
     def _decide(self, topic: bytes, access: int, decisions: dict[bytes, bool]) -> bool:
         if len(decisions) >= DECISIONS_MAX:
             decisions.clear()
-        decided = decisions[topic] = self._allows(topic, access)
+        decided = self._own.decide(topic, access)
+        if decided is None:
+            if self._patterns is None:
+                self._patterns = self._acl.patterns_for(self._identity)
+            decided = self._patterns.decide(topic, access) or False
+        decisions[topic] = decided
         return decided
-
-    def _allows(self, topic: bytes, access: int) -> bool:
-        if self._own_deny.match(topic):
-            return False
-        if self._own[access].match(topic):
-            return True
-        if not self._trusted or self._pattern_deny.match(topic):
-            return False
-        return self._pattern[access].match(topic)
-
-
-def _that_allow(rules: tuple[Rule, ...], access: int) -> Filters:
-    if access == _DENY:
-        return Filters(rule.topic_filter for rule in rules if rule.access == _DENY)
-    return Filters(rule.topic_filter for rule in rules if rule.access & access)
 
 
 class Acl:
@@ -133,19 +142,30 @@ class Acl:
         self.users: dict[bytes, list[Rule]] = {}
         self.patterns: list[Rule] = []
         self.warnings: list[str] = []
+        self._sections: dict[bytes | None, Rules] = {}
         self._known: dict[Identity, RuledAccess] = {}
 
     def access(self, user_name: bytes | None, client_id: bytes) -> RuledAccess:
         """The rules of one identity, to be kept by its connection."""
-        own = self.anonymous if user_name is None else self.users.get(user_name, [])
+        own = self._sections.get(user_name)
+        if own is None:
+            lines = self.anonymous if user_name is None else self.users.get(user_name)
+            own = Rules(lines) if lines else _NO_RULES
+            if lines:
+                self._sections[user_name] = own  # as many as the file has sections
+        return RuledAccess(self, own, Identity(user_name, client_id))
+
+    def patterns_for(self, identity: Identity) -> Rules:
+        """The `pattern` lines, filled in for that identity."""
+        user_name, client_id = identity
         # As mosquitto: a + or # in the name would make a wildcard of the pattern it is put into.
-        trusted = not any(wildcard in (user_name or b"") + client_id for wildcard in (b"+", b"#"))
-        patterns = []
-        for rule in self.patterns:
-            if user_name is None and b"%u" in rule.topic_filter:
-                continue
-            patterns.append(Rule(_filled(rule.topic_filter, user_name, client_id), rule.access))
-        return RuledAccess(own, patterns, trusted=trusted)
+        if any(wildcard in (user_name or b"") + client_id for wildcard in (b"+", b"#")):
+            return _NO_RULES
+        return Rules(
+            Rule(_filled(rule.topic_filter, user_name, client_id), rule.access)
+            for rule in self.patterns
+            if user_name is not None or b"%u" not in rule.topic_filter
+        )
 
     def may_read(self, identity: Identity, topic: bytes) -> bool:
         """Whether that identity may receive messages of that topic."""
