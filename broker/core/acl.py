@@ -158,6 +158,8 @@ class Acl:
     def patterns_for(self, identity: Identity) -> Rules:
         """The `pattern` lines, filled in for that identity."""
         user_name, client_id = identity
+        if not self.patterns:
+            return _NO_RULES
         # As mosquitto: a + or # in the name would make a wildcard of the pattern it is put into.
         if any(wildcard in (user_name or b"") + client_id for wildcard in (b"+", b"#")):
             return _NO_RULES
