@@ -58,10 +58,15 @@ class Simulator:
         """Open the markets, then go on for ever, or until at least `events_max` events are committed."""
         started = trio.current_time()
         for txn in self.crowd.open_markets():
-            await self._commit(txn)
+            await self._commit_whole(txn)
         while events_max is None or self.events < events_max:
             await trio.sleep_until(started + self.events / self.rate)
-            await self._commit(self.crowd.next())
+            await self._commit_whole(self.crowd.next())
+
+    async def _commit_whole(self, txn: Transaction) -> None:
+        # Cancelled in the middle, nobody could say whether it was committed.
+        with trio.CancelScope(shield=True):
+            await self._commit(txn)
 
     async def _commit(self, txn: Transaction) -> None:
         fills_seen: set[Key] = set()

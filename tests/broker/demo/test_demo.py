@@ -1,0 +1,137 @@
+"""`rowcast demo` as a reader runs it: a process of its own, on a terminal and without one."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from broker.demo.postgres import PostgresError, find_binaries
+from broker.demo.screen import CLOSE, OPEN
+
+try:
+    find_binaries()
+except PostgresError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+COMMAND = [sys.executable, "-m", "broker", "demo"]
+PATIENCE_S = 40
+
+
+@contextmanager
+def nothing_left_behind() -> Iterator[dict[str, str]]:
+    """An environment whose folder for temporary files is empty again at the end, and no server is left."""
+    # Unix sockets have short paths, and the server's own account must be able to enter.
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield {**os.environ, "TMPDIR": folder}
+        assert os.listdir(folder) == []
+        assert folder not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+
+
+def run(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+
+
+def test_demo_of_some_events_delivers_every_message_once_and_says_so() -> None:
+    with nothing_left_behind() as environment:
+        done = run("--events", "300", "--rate", "600", environment=environment)
+    assert done.stderr == ""
+    assert done.returncode == 0
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["ok"]
+    assert summary["events"] >= 300
+    assert summary["websocket"]["expected"] == summary["websocket"]["received"] == summary["events"]
+    assert summary["mqtt"]["expected"] == summary["mqtt"]["received"] > 100
+    for transport in ("mqtt", "websocket"):
+        balance = summary[transport]
+        assert (balance["lost"], balance["duplicated"], balance["unexpected"]) == (0, 0, 0)
+        assert 0 <= balance["p50_ms"] <= balance["p99_ms"]
+    for invitation in ("mosquitto_sub -p ", "ws://127.0.0.1:", "psql -h "):
+        assert invitation in done.stdout
+
+
+def test_json_demo_prints_json_lines_only() -> None:
+    with nothing_left_behind() as environment:
+        done = run("--events", "20", "--json", "--seed", "5", environment=environment)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[-1]["seed"] == 5
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_the_demo_and_what_was_on_its_way_arrives(number: int) -> None:
+    with (
+        nothing_left_behind() as environment,
+        subprocess.Popen([*COMMAND, "--json"], env=environment, stdout=subprocess.PIPE) as demo,
+    ):
+        assert demo.stdout is not None
+        while json.loads(demo.stdout.readline())["events"] == 0:
+            pass
+        demo.send_signal(number)
+        rest, _ = demo.communicate(timeout=PATIENCE_S)
+    assert demo.returncode == 0
+    summary = json.loads(rest.splitlines()[-1])
+    assert summary["ok"]
+    assert summary["events"] > 0
+
+
+def test_page_on_a_terminal_is_drawn_and_taken_away_again() -> None:
+    ours, theirs = pty.openpty()
+    with nothing_left_behind() as environment:
+        environment |= {"COLUMNS": "80", "LINES": "24"}
+        with subprocess.Popen(COMMAND, env=environment, stdout=theirs, start_new_session=True) as demo:
+            os.close(theirs)
+            drawn = read_until(ours, r"MQTT +[1-9]")
+            demo.send_signal(signal.SIGINT)
+            drawn += read_until(ours, r"WebSocket: .*\n")
+    os.close(ours)
+    assert demo.returncode == 0
+    assert drawn.index(OPEN) < drawn.index("Just arrived") < drawn.index(CLOSE)
+    assert "stopped and removed" in drawn[drawn.index(CLOSE) :]
+
+
+def test_second_broker_on_the_documented_ports_does_not_stop_the_demo() -> None:
+    with (
+        nothing_left_behind() as environment,
+        subprocess.Popen([*COMMAND, "--json"], env=environment, stdout=subprocess.PIPE) as first,
+    ):
+        assert first.stdout is not None
+        first.stdout.readline()
+        second = run("--events", "20", environment=environment)
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=PATIENCE_S)
+    assert second.returncode == 0, second.stderr
+    ports = re.findall(r"mosquitto_sub -p (\d+)|ws://127.0.0.1:(\d+)", second.stdout)
+    assert not {"21883", "3001"} & {port for pair in ports for port in pair}
+
+
+@pytest.mark.parametrize("arguments", [("--events", "0"), ("--events", "few"), ("--rate", "-1")])
+def test_impossible_numbers_are_refused(arguments: tuple[str, str]) -> None:
+    done = run(*arguments, environment=dict(os.environ))
+    assert done.returncode == 2
+    assert repr(arguments[1]) in done.stderr
+
+
+def read_until(terminal: int, pattern: str) -> str:
+    text, deadline = "", time.monotonic() + PATIENCE_S
+    while not re.search(pattern, text):
+        ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"{pattern!r} did not come in {text!r}"
+        try:
+            text += os.read(terminal, 65536).decode()
+        except OSError:  # nobody has the other end open any more
+            pytest.fail(f"{pattern!r} did not come in {text!r}")
+    return text
