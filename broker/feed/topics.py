@@ -20,7 +20,7 @@ CHANNEL_TOPICS_MAX: Final = 10_000
 """Topics cached per dialect route.  Channel names are few, but rows could make them up."""
 
 # A separator, wildcards, controls, surrogates, and what Unicode says is no character: protocol.mqtt.topics.
-_UNSAFE_CLASS = "/+#\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef" + "".join(
+_UNSAFE_CLASS = r"/+#\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef" + "".join(
     chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)
 )
 _UNSAFE = re.compile(f"[{_UNSAFE_CLASS}]")
