@@ -12,6 +12,8 @@ help:
 	@echo 'make demo         see it at work: a simulated exchange in a Postgres of its own (Ctrl-C ends it)'
 	@echo 'make test         everything that takes seconds; installs what the tests need'
 	@echo 'make test-all     that, and what takes longer or needs other client libraries'
+	@echo 'make bench        Rowcast against other brokers, an hour; writes benchmarks/RESULTS.md'
+	@echo 'make bench-quick  the core of it, against Mosquitto, in two minutes'
 	@echo 'make check        ruff, mypy, and which package may import which'
 
 demo: .venv/.demo
@@ -25,6 +27,13 @@ check: .venv/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest tests/test_house.py
+
+bench: .venv/.test
+	@scripts/install-missing mosquitto:mosquitto npm:npm
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: .venv/.test
+	$(BIN)/python -m benchmarks --quick $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist rowcast.egg-info

@@ -1,0 +1,141 @@
+"""The command line of the benchmarks."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from benchmarks import plots, report
+from benchmarks.goals import verdicts
+from benchmarks.machine import describe, output_of
+from benchmarks.peers import others, rowcast
+from benchmarks.peers.kinds import Peer
+from benchmarks.results import Results, load, save
+from benchmarks.runner import install, run, say
+from benchmarks.workloads.catalogue import WORKLOADS, Workload
+
+HERE: Final = Path(__file__).parent
+RAW: Final = others.CACHE / "results.json"
+PEERS: Final = (
+    rowcast.COMPILED,
+    rowcast.INTERPRETED,
+    others.MOSQUITTO,
+    others.AEDES,
+    others.AMQTT,
+    others.WEBSOCKETS,
+)
+_T = TypeVar("_T")
+EXAMPLES: Final = """
+examples:
+  python -m benchmarks                          everything, three rounds (about an hour)
+  python -m benchmarks --quick                  the core against Mosquitto in two minutes
+  python -m benchmarks --workloads burst-1,qos2-1 --peers Rowcast,Mosquitto --rounds 5
+  python -m benchmarks --list                   names of workloads and peers
+  python -m benchmarks --report                 write the tables again from the last run
+  python -m benchmarks.soak --minutes 60        does memory grow?
+  python -m benchmarks.profile burst-100        where does the broker's time go?
+  python -m benchmarks.micro                    match and codec alone, with this interpreter
+
+What is measured is the commit at HEAD; BENCHMARKS_UNCOMMITTED=1 takes the working tree instead.
+It is installed for Debian's python3 where that can compile; BENCHMARKS_PYTHON=PATH names another one.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    if options.list:
+        _print_names()
+        return 0
+    if options.report:
+        _write(load(RAW), options.output)
+        return 0
+    wanted = _chosen(
+        options.workloads, {w.name: w for w in WORKLOADS}, _quick() if options.quick else WORKLOADS
+    )
+    peers = _chosen(options.peers, {p.name: p for p in PEERS}, _quick_peers() if options.quick else PEERS)
+    versions = install(peers)
+    seconds = options.seconds or (1.0 if options.quick else 3.0)
+    results = Results(
+        machine=describe(),
+        commit=_commit(),
+        command=f"python -m benchmarks {shlex.join(argv if argv is not None else sys.argv[1:])}".strip(),
+        date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        seconds=seconds,
+        rounds=options.rounds or (1 if options.quick else 3),
+        versions=versions,
+    )
+    run(results, wanted, [peer for peer in peers if peer.name in versions], lambda: save(results, RAW))
+    _write(results, options.output)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure Rowcast against the brokers that can be installed beside it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="the core: Rowcast and Mosquitto, one round")
+    parser.add_argument("--workloads", metavar="NAMES", help="only these, comma-separated")
+    parser.add_argument("--peers", metavar="NAMES", help="only these, comma-separated")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often each is measured (3; quick: 1)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="how long each is measured (3; quick: 1)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=HERE / "RESULTS.md",
+        metavar="FILE",
+        help="where the tables go (benchmarks/RESULTS.md); plots go beside it",
+    )
+    parser.add_argument("--list", action="store_true", help="print the names of workloads and peers")
+    parser.add_argument("--report", action="store_true", help="write the tables of the last run again")
+    return parser
+
+
+def _chosen(names: str | None, known: Mapping[str, _T], otherwise: Iterable[_T]) -> list[_T]:
+    if not names:
+        return list(otherwise)
+    missing = [name for name in names.split(",") if name not in known]
+    if missing:
+        raise SystemExit(f"unknown: {', '.join(missing)}; there are: {', '.join(known)}")
+    return [known[name] for name in names.split(",")]
+
+
+def _quick() -> list[Workload]:
+    return [workload for workload in WORKLOADS if workload.quick]
+
+
+def _quick_peers() -> list[Peer]:
+    return [rowcast.COMPILED, others.MOSQUITTO]
+
+
+def _print_names() -> None:
+    for workload in WORKLOADS:
+        print(f"{workload.name:14} {workload.title}{'  (quick)' if workload.quick else ''}")
+    print()
+    print("peers:", ", ".join(peer.name for peer in PEERS))
+
+
+def _commit() -> str:
+    """Which commit is measured, and whether what is measured differs from it."""
+    name = output_of("git", "rev-parse", "--short", "HEAD", cwd=HERE) or "unknown"
+    return f"{name} with uncommitted changes" if rowcast.uncommitted() else name
+
+
+def _write(results: Results, output: Path) -> None:
+    output.write_text(report.render(results))
+    plots.draw(results, output.parent / "plots")
+    say(f"\nwritten: {output}")
+    for verdict in verdicts(results):
+        if verdict.value is not None:
+            say(f"  {verdict.word:12} {verdict.promise}: {verdict.value:.3g}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,193 @@
+"""What was promised, held against what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import frozen
+
+from benchmarks.arithmetic import Spread, median
+from benchmarks.results import Results
+
+OURS: Final = "Rowcast"
+INTERPRETED: Final = "Rowcast interpreted"
+THEIRS: Final = "Mosquitto"
+
+
+@frozen
+class Verdict:
+    """One promise: `value` None means that it was not measured in this run."""
+
+    key: str
+    promise: str
+    value: float | None
+    by_cpu: float | None
+    reached: bool
+
+    @property
+    def word(self) -> str:
+        if self.value is None:
+            return "not measured"
+        return "reached" if self.reached else "not reached"
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """All promises in the order in which they were made."""
+    return [make(results) for make in _GOALS]
+
+
+def _times_mosquitto(
+    workload: str, title: str, least: float, theirs: str = THEIRS
+) -> Callable[[Results], Verdict]:
+    """At least that many times as many messages per second.
+
+    Where the generator was the bottleneck on our side, its rate is only a lower bound; then CPU per message
+    decides, and the table shows both.
+    """
+
+    def make(results: Results) -> Verdict:
+        rate = results.rate_ratio(workload, OURS, theirs)
+        cpu = results.cpu_ratio(workload, OURS, theirs)
+        value, by_cpu = _middle(rate), _middle(cpu)
+        reached = value is not None and value >= least
+        if not reached and by_cpu is not None and _generator_bound(results, workload):
+            reached = by_cpu >= least
+        return Verdict(workload, f"{title}: at least {least:g}× {theirs}", value, by_cpu, reached)
+
+    return make
+
+
+def _middle(value: Spread | None) -> float | None:
+    return None if value is None else value.median
+
+
+def _generator_bound(results: Results, workload: str) -> bool:
+    return any(measured.generator_bound for measured in results.measured(workload, OURS))
+
+
+def _ping_pong(results: Results) -> Verdict:
+    value = _latency_ratio(results)
+    return Verdict(
+        "ping-pong",
+        "ping-pong p50: at most 1.2× Mosquitto's",
+        value,
+        None,
+        value is not None and value <= 1.2,
+    )
+
+
+def _latency_ratio(results: Results) -> float | None:
+    ours, theirs = (
+        [m.latency.p50_us for m in results.measured("ping-pong", peer) if m.latency]
+        for peer in (OURS, THEIRS)
+    )
+    return median([a / b for a, b in zip(ours, theirs, strict=False)]) if ours and theirs else None
+
+
+def _interpreted(results: Results) -> Verdict:
+    """The worst row of the interpreted install against Mosquitto, as Mosquitto's rate by ours."""
+    rows = [
+        w for w in results.workloads() if w not in {"start-up", "idle", "connect", "paced-100", "ping-pong"}
+    ]
+    behind = [
+        1 / ratio.median
+        for workload in rows
+        if (ratio := results.rate_ratio(workload, INTERPRETED, THEIRS)) is not None
+    ]
+    value = max(behind) if behind else None
+    return Verdict(
+        "interpreted",
+        "interpreted: no row behind Mosquitto by more than 1.5×",
+        value,
+        None,
+        value is not None and value <= 1.5,
+    )
+
+
+def _at_most(
+    key: str, promise: str, most: float, value_of: Callable[[Results], float | None]
+) -> Callable[[Results], Verdict]:
+    def make(results: Results) -> Verdict:
+        value = value_of(results)
+        return Verdict(key, promise, value, None, value is not None and value <= most)
+
+    return make
+
+
+def _churn_cost(results: Results) -> float | None:
+    """The share of the steady load's rate that churn takes."""
+    steady, beside = results.rate("steady", OURS), results.rate("churn", OURS)
+    return 1 - beside / steady if steady and beside is not None else None
+
+
+def _bytes_per_connection(workload: str) -> Callable[[Results], float | None]:
+    def value_of(results: Results) -> float | None:
+        known = [m.bytes_per_connection for m in results.measured(workload, OURS)]
+        return median([value for value in known if value is not None]) if any(known) else None
+
+    return value_of
+
+
+def _extra(workload: str, name: str) -> Callable[[Results], float | None]:
+    def value_of(results: Results) -> float | None:
+        known = [m.extra[name] for m in results.measured(workload, OURS) if name in m.extra]
+        return median(known) if known else None
+
+    return value_of
+
+
+def _micro(name: str) -> Callable[[Results], float | None]:
+    return lambda results: results.micro.get(OURS, {}).get(name)
+
+
+def _websocket(workload: str, title: str) -> Callable[[Results], Verdict]:
+    def make(results: Results) -> Verdict:
+        value = _middle(results.cpu_ratio(workload, OURS, "websockets"))
+        promise = f"{title}: at least 5× `websockets` broadcast in CPU per delivery"
+        return Verdict(workload, promise, value, value, value is not None and value >= 5)
+
+    return make
+
+
+def _feed(results: Results) -> Verdict:
+    rows, bare = results.rate("feed-1", OURS), results.rate("feed-1", "bare LISTEN")
+    value = rows / bare if rows and bare else None
+    return Verdict(
+        "feed-1",
+        "the feed delivers at least 0.8 of what a bare LISTEN loop drains",
+        value,
+        None,
+        value is not None and value >= 0.8,
+    )
+
+
+_GOALS: Final = (
+    _times_mosquitto("burst-1", "1→1 QoS 0 batched", 10),
+    _times_mosquitto("burst-100", "1→100 QoS 0", 10),
+    _times_mosquitto("burst-900", "1→900 QoS 0", 5),
+    _times_mosquitto("single-1", "1→1 one packet per write", 1.2),
+    _times_mosquitto("fan-in-100", "100→1", 1.2),
+    _ping_pong,
+    _times_mosquitto("qos1-1", "1→1 QoS 1 end to end", 2),
+    _times_mosquitto("qos2-1", "1→1 QoS 2 end to end", 2),
+    _times_mosquitto("qos1-100", "1→100 QoS 1", 3),
+    _times_mosquitto("qos1-900", "1→900 QoS 1", 3),
+    _websocket("ws-econia", "WebSocket fan-out 1→1000, Econia"),
+    _interpreted,
+    _feed,
+    _at_most("churn", "1 000 SUBSCRIBE/s cost a steady load at most 0.2 of its rate", 0.2, _churn_cost),
+    _at_most("idle", "an idle TCP client costs at most 4 096 bytes", 4096, _bytes_per_connection("idle")),
+    _at_most(
+        "ws-idle",
+        "an idle WebSocket client costs at most 16 384 bytes",
+        16384,
+        _bytes_per_connection("ws-idle"),
+    ),
+    _at_most("start-up", "listening at most 400 ms after the start", 400, _extra("start-up", "start_ms")),
+    _at_most(
+        "trie", "1 000 000 subscriptions in at most 400 MB", 400, _micro("trie MB, 1 000 000 subscriptions")
+    ),
+    _at_most("match", "an uncached match in less than 10 µs", 10, _micro("match, not cached, µs")),
+    _at_most("soak", "an hour's soak grows RSS by at most 0.05", 0.05, _micro("soak growth")),
+)

@@ -1,0 +1,138 @@
+"""Peers from the package registries: Mosquitto (apt), aedes (npm), amqtt and `websockets` (PyPI)."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from benchmarks.machine import output_of
+from benchmarks.measurement import Target
+from benchmarks.peers.kinds import Peer, Unavailable, Word
+from benchmarks.peers.process import free_address, running
+
+HERE: Final = Path(__file__).parent
+CACHE: Final = HERE.parent / ".cache"
+
+MOSQUITTO_CONF: Final = """\
+listener {mqtt} 127.0.0.1
+listener {websocket} 127.0.0.1
+protocol websockets
+set_tcp_nodelay true
+allow_anonymous true
+persistence false
+max_queued_messages 0
+log_type error
+"""
+"""What Mosquitto and Rowcast are both started with: their defaults, without a limit that would drop."""
+
+
+def write_mosquitto_conf(directory: Path, mqtt_port: int, websocket_port: int) -> Path:
+    path = directory / "mosquitto.conf"
+    path.write_text(MOSQUITTO_CONF.format(mqtt=mqtt_port, websocket=websocket_port))
+    return path
+
+
+def _install_mosquitto() -> str:
+    if shutil.which("mosquitto") is None and not Path("/usr/sbin/mosquitto").exists():
+        raise Unavailable("mosquitto is not installed: apt-get install mosquitto")
+    found = re.search(r"mosquitto version (\S+)", output_of(_mosquitto(), "-h"))
+    return found.group(1) if found else "unknown"
+
+
+def _mosquitto() -> str:
+    return shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+
+
+@contextmanager
+def _start_mosquitto(directory: Path) -> Iterator[Target]:
+    mqtt, websocket = free_address(), free_address()
+    conf = write_mosquitto_conf(directory, mqtt.port, websocket.port)
+    with running([_mosquitto(), "-c", conf], directory, mqtt) as process:
+        yield Target("Mosquitto", process.pid, process.start_ms, mqtt, websocket)
+
+
+def _install_aedes() -> str:
+    folder = CACHE / "aedes"
+    if not (folder / "node_modules" / "aedes").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _run("npm", "install", "--no-audit", "--no-fund", "--prefix", folder, "aedes@1")
+    found = re.search(r'"version": "([^"]+)"', (folder / "node_modules/aedes/package.json").read_text())
+    return f"{found.group(1) if found else 'unknown'}, Node {output_of('node', '--version')}"
+
+
+@contextmanager
+def _start_aedes(directory: Path) -> Iterator[Target]:
+    mqtt = free_address()
+    command: list[Word] = ["node", HERE / "aedes.cjs", str(mqtt.port)]
+    environment = {"NODE_PATH": str(CACHE / "aedes" / "node_modules")}
+    with running(command, directory, mqtt, environment) as process:
+        yield Target("aedes", process.pid, process.start_ms, mqtt, mqtt)
+
+
+def _install_from_pypi(package: str) -> str:
+    python = CACHE / package / "bin" / "python"
+    if not output_of(python, "-c", f"import {package}; print('there')").endswith("there"):
+        _run(sys.executable, "-m", "venv", "--clear", CACHE / package)
+        _run(python, "-m", "pip", "install", "--quiet", package)
+    version = output_of(
+        python, "-c", f"import importlib.metadata; print(importlib.metadata.version({package!r}))"
+    )
+    return f"{version}, {output_of(python, '--version')}"
+
+
+@contextmanager
+def _start_amqtt(directory: Path) -> Iterator[Target]:
+    mqtt = free_address()
+    command: list[Word] = [CACHE / "amqtt" / "bin" / "python", HERE / "amqtt_broker.py", str(mqtt.port)]
+    with running(command, directory, mqtt) as process:
+        yield Target("amqtt", process.pid, process.start_ms, mqtt, mqtt)
+
+
+@contextmanager
+def _start_websockets(directory: Path) -> Iterator[Target]:
+    address = free_address()
+    command: list[Word] = [
+        CACHE / "websockets" / "bin" / "python",
+        HERE / "websockets_broadcast.py",
+        str(address.port),
+    ]
+    with running(command, directory, address, speaks_mqtt=False) as process:
+        yield Target("websockets", process.pid, process.start_ms, address, address)
+
+
+def _run(*command: str | Path) -> None:
+    try:
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise Unavailable(f"{command[0]}: {error}") from error
+    if done.returncode:
+        raise Unavailable(f"{' '.join(map(str, command))}: {done.stderr.strip()[-400:]}")
+
+
+MOSQUITTO: Final = Peer(
+    "Mosquitto",
+    frozenset({"mqtt", "acknowledged", "retain", "connections", "mqtt-websocket"}),
+    _install_mosquitto,
+    _start_mosquitto,
+)
+AEDES: Final = Peer(
+    "aedes", frozenset({"mqtt", "acknowledged", "retain", "connections"}), _install_aedes, _start_aedes
+)
+AMQTT: Final = Peer(
+    "amqtt",
+    frozenset({"mqtt", "acknowledged", "retain", "connections"}),
+    lambda: _install_from_pypi("amqtt"),
+    _start_amqtt,
+)
+WEBSOCKETS: Final = Peer(
+    "websockets",
+    frozenset({"websocket-broadcast"}),
+    lambda: _install_from_pypi("websockets"),
+    _start_websockets,
+)

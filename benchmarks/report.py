@@ -1,0 +1,200 @@
+"""RESULTS.md from results: what was not reached first, then the verdicts, then every table."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks.arithmetic import Latency, Spread, median
+from benchmarks.goals import INTERPRETED, OURS, Verdict, verdicts
+from benchmarks.measurement import Measurement
+from benchmarks.results import Results
+from benchmarks.workloads.catalogue import BY_NAME
+
+HERE: Final = Path(__file__).parent
+FINDINGS: Final = HERE / "findings.toml"
+"""What the profile showed for goals that are not reached, by the goal's key, written by hand."""
+
+Cell = Callable[[list[Measurement]], str]
+
+
+def render(results: Results) -> str:
+    judged = verdicts(results)
+    parts = [
+        "# Results",
+        _summary(judged),
+        _circumstances(results),
+        "## Verdicts",
+        _verdict_table(judged),
+        "## Throughput and broker CPU",
+        "Messages delivered per second, and microseconds of the broker's CPU for each; medians of the rounds. "
+        "**g**: the generator was busy all the time and the broker was not, so the rate is a lower bound. "
+        "**d**: neither was busy, because something else took the cores; read the CPU figure.",
+        _peer_table(results, _rates, _rows(results)),
+        "![CPU per message](plots/cpu.svg)",
+        "## Ratios",
+        "How many times as good as the peer Rowcast is in the same round: rate, then CPU per message; "
+        "median (lowest – highest).",
+        _ratio_table(results),
+        "## Latency",
+        "p50 / p99 / p99.9 in µs, from writing a group of messages until everybody has all of it. "
+        "In a closed loop at full speed that is mostly the queue; ping-pong and the paced row show the broker itself.",
+        _peer_table(results, _latencies, _rows(results)),
+        "![Latency](plots/latency.svg)",
+        "## Memory, starts and other figures",
+        _peer_table(results, _others, _rows(results)),
+        _micro_table(results),
+        _failures(results),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _rows(results: Results) -> list[str]:
+    return [name for name in BY_NAME if name in results.workloads()]
+
+
+def _summary(judged: Sequence[Verdict]) -> str:
+    """The first paragraph: what is not reached, with what the profile shows."""
+    findings = tomllib.loads(FINDINGS.read_text()) if FINDINGS.exists() else {}
+    missed = [verdict for verdict in judged if verdict.value is not None and not verdict.reached]
+    measured = sum(verdict.value is not None for verdict in judged)
+    if not missed:
+        return f"All {measured} goals that this run measured are reached."
+    said = [
+        f"{verdict.promise} (measured {_number(verdict.value)})"
+        + (f": {findings[verdict.key]}" if verdict.key in findings else "")
+        for verdict in missed
+    ]
+    return (
+        f"Not reached, {len(missed)} of the {measured} goals that this run measured: " + "; ".join(said) + "."
+    )
+
+
+def _circumstances(results: Results) -> str:
+    lines = [
+        f"- machine: {results.machine}; the broker alone on one core, the generator on the others, loopback",
+        f"- commit {results.commit}, {results.date}; {results.rounds} rounds of {results.seconds:g} s",
+        f"- command: `{results.command}`",
+        *(f"- {name}: {version}" for name, version in results.versions.items()),
+        "- payload 64 bytes; closed loops, so nothing is dropped; brokers run in turn within each round",
+    ]
+    return "\n".join(lines)
+
+
+def _verdict_table(judged: Sequence[Verdict]) -> str:
+    rows = [
+        [
+            v.promise,
+            _number(v.value),
+            _number(v.by_cpu),
+            f"**{v.word}**" if v.word == "not reached" else v.word,
+        ]
+        for v in judged
+    ]
+    return _table(["goal", "measured", "by CPU per message", ""], rows)
+
+
+def _peer_table(results: Results, cell: Cell, workloads: Sequence[str]) -> str:
+    peers = results.peers()
+    rows = []
+    for workload in workloads:
+        cells = [cell(results.measured(workload, peer)) for peer in peers]
+        if any(text != "–" for text in cells):
+            rows.append([BY_NAME[workload].title, *cells])
+    return _table(["workload", *peers], rows)
+
+
+def _rates(measured: list[Measurement]) -> str:
+    if not measured:
+        return "–"
+    rate, cpu = median([m.rate for m in measured]), median([m.cpu_us for m in measured])
+    marks = ""
+    if any(m.generator_bound for m in measured):
+        marks = " **g**"
+    elif all(max(m.broker_share, m.generator_share) < 0.8 for m in measured):
+        marks = " **d**"
+    return f"{_amount(rate)}/s, {_number(cpu)} µs{marks}"
+
+
+def _latencies(measured: list[Measurement]) -> str:
+    known: list[Latency] = [m.latency for m in measured if m.latency is not None]
+    if not known:
+        return "–"
+    middles = [
+        median(values) for values in zip(*((k.p50_us, k.p99_us, k.p999_us) for k in known), strict=True)
+    ]
+    return " / ".join(f"{value:,.0f}".replace(",", " ") for value in middles)
+
+
+def _others(measured: list[Measurement]) -> str:
+    parts = []
+    sizes = [m.bytes_per_connection for m in measured if m.bytes_per_connection is not None]
+    if sizes:
+        parts.append(f"{median(sizes):,.0f} bytes per connection".replace(",", " "))
+    for name in measured[0].extra if measured else ():
+        parts.append(f"{name} {_number(median([m.extra[name] for m in measured]))}")
+    return ", ".join(parts) or "–"
+
+
+def _ratio_table(results: Results) -> str:
+    theirs = [peer for peer in results.peers() if peer not in {OURS, INTERPRETED}]
+    ours = [peer for peer in (OURS, INTERPRETED) if peer in results.peers()]
+    rows = []
+    for workload in _rows(results):
+        for one in ours:
+            cells = [_ratio_cell(results, workload, one, other) for other in theirs]
+            if any(text != "–" for text in cells):
+                rows.append([BY_NAME[workload].title, one, *cells])
+    return _table(["workload", "", *theirs], rows)
+
+
+def _ratio_cell(results: Results, workload: str, ours: str, theirs: str) -> str:
+    rate, cpu = results.rate_ratio(workload, ours, theirs), results.cpu_ratio(workload, ours, theirs)
+    return "–" if rate is None or cpu is None else f"{_spread(rate)}; CPU {_spread(cpu)}"
+
+
+def _spread(value: Spread) -> str:
+    return f"{_number(value.median)}× ({_number(value.lowest)} – {_number(value.highest)})"
+
+
+def _micro_table(results: Results) -> str:
+    if not results.micro:
+        return ""
+    installs = list(results.micro)
+    names = list(dict.fromkeys(name for figures in results.micro.values() for name in figures))
+    rows = [[name, *(_number(results.micro[one].get(name)) for one in installs)] for name in names]
+    return "## Parts alone\n\n" + _table(["", *installs], rows)
+
+
+def _failures(results: Results) -> str:
+    failed = [
+        f"- {BY_NAME[workload].title}, {peer}: {results.failure(workload, peer).splitlines()[0]}"
+        for workload in _rows(results)
+        for peer in results.peers()
+        if results.failure(workload, peer)
+    ]
+    return "## Not measured, and why\n\n" + "\n".join(failed) if failed else ""
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _amount(value: float) -> str:
+    """1234567 → 1.23 M."""
+    for size, letter in ((1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{_number(value / size)}{letter}"
+    return _number(value)
+
+
+def _number(value: float | None) -> str:
+    """Three digits that matter."""
+    if value is None:
+        return "–"
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}"

@@ -1,0 +1,135 @@
+"""All workloads with the words and goals that belong to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from attrs import frozen
+
+from benchmarks.measurement import Measurement, Target
+from benchmarks.workloads import acknowledged, connections, delivery, retained
+
+Run = Callable[[Target, float], Measurement]
+
+
+@frozen
+class Workload:
+    """One row of the results.
+
+    Attributes:
+        name: for the command line.
+        title: for the tables.
+        run: (target, seconds) → Measurement.
+        needs: what a peer must be able to do.
+        unit: what is counted.
+        quick: part of `make bench-quick`.
+    """
+
+    name: str
+    title: str
+    run: Run
+    needs: str = "mqtt"
+    unit: str = "deliveries"
+    quick: bool = False
+
+
+WORKLOADS: Final = (
+    Workload(
+        "burst-1",
+        "1→1 QoS 0, publisher batches 200",
+        partial(delivery.fan_out, subscribers=1, burst=200, depth=4),
+        quick=True,
+    ),
+    Workload(
+        "single-1",
+        "1→1 QoS 0, one packet per write, window 64",
+        partial(delivery.one_packet_per_write, publishers=1, window=64),
+        quick=True,
+    ),
+    Workload(
+        "burst-100", "1→100 QoS 0", partial(delivery.fan_out, subscribers=100, burst=50, depth=2), quick=True
+    ),
+    Workload(
+        "burst-900", "1→900 QoS 0", partial(delivery.fan_out, subscribers=900, burst=50, depth=2), quick=True
+    ),
+    Workload(
+        "fan-in-100",
+        "100→1 QoS 0, one packet per write, 64 in flight",
+        partial(delivery.one_packet_per_write, publishers=100, window=64),
+        quick=True,
+    ),
+    Workload("ping-pong", "ping-pong, one in flight", delivery.ping_pong, quick=True),
+    Workload(
+        "paced-100",
+        "1→100 QoS 0 at 200 messages/s, latency to the last",
+        partial(delivery.paced_fan_out, subscribers=100, per_second=200),
+    ),
+    Workload("pairs-100", "100→100 pairs QoS 0, bursts of 10", partial(delivery.pairs, count=100, burst=10)),
+    Workload(
+        "many-topics",
+        "100 000 topics in random order, 100 subscribers",
+        partial(delivery.many_topics, subscribers=100, topics_each=1000, burst=5),
+    ),
+    Workload(
+        "qos1-1",
+        "1→1 QoS 1 end to end, window 20",
+        partial(acknowledged.at_least_once, subscribers=1, window=20),
+        "acknowledged",
+        quick=True,
+    ),
+    Workload(
+        "qos1-100",
+        "1→100 QoS 1 end to end, window 20",
+        partial(acknowledged.at_least_once, subscribers=100, window=20),
+        "acknowledged",
+        quick=True,
+    ),
+    Workload(
+        "qos1-900",
+        "1→900 QoS 1 end to end, window 20",
+        partial(acknowledged.at_least_once, subscribers=900, window=20),
+        "acknowledged",
+    ),
+    Workload(
+        "qos2-1",
+        "1→1 QoS 2 end to end, window 10",
+        partial(acknowledged.exactly_once, window=10),
+        "acknowledged",
+        quick=True,
+    ),
+    Workload(
+        "retained",
+        "100 000 retained topics to a new # subscriber",
+        partial(retained.retained_replay, topics=100_000),
+        "retain",
+    ),
+    Workload("start-up", "from start to the first CONNACK", connections.start_up, unit="starts", quick=True),
+    Workload(
+        "connect",
+        "connect storm: 5 000 clients connect and subscribe",
+        partial(connections.connect_storm, count=5000),
+        "connections",
+        "clients",
+    ),
+    Workload(
+        "steady",
+        "1→10 over 1 000 topics, without churn",
+        partial(connections.subscribe_churn, topics=1000, per_second=0),
+    ),
+    Workload(
+        "churn",
+        "the same beside 1 000 SUBSCRIBE/s",
+        partial(connections.subscribe_churn, topics=1000, per_second=1000),
+    ),
+    Workload(
+        "idle",
+        "memory of 10 000 idle clients with a subscription",
+        partial(connections.idle_memory, count=10_000),
+        "connections",
+        "clients",
+    ),
+)
+
+BY_NAME: Final = {workload.name: workload for workload in WORKLOADS}

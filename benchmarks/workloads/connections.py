@@ -1,0 +1,148 @@
+"""Clients that come, stay idle, or change their minds: connect storm, memory, SUBSCRIBE churn."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import time
+from typing import Final
+
+from benchmarks import packets
+from benchmarks.clients import Lost, connect, open_socket, read_exactly, read_into, subscriber
+from benchmarks.machine import allow_open_files, cpu_seconds, resident_bytes
+from benchmarks.measurement import Clocks, Measurement, Pipeline, Target, measure_pipeline
+from benchmarks.workloads.delivery import PAYLOAD
+
+_SETTLE_S: Final = 1.0
+_BATCH: Final = 50
+
+
+def start_up(target: Target, seconds: float) -> Measurement:
+    """How long the process took from its start to the first CONNACK, which has happened already."""
+    del seconds
+    return Measurement(
+        1, target.start_ms / 1e3, cpu_seconds(target.pid), 0.0, extra={"start_ms": target.start_ms}
+    )
+
+
+def connect_storm(target: Target, seconds: float, count: int) -> Measurement:
+    """`count` clients connect and subscribe, 50 at once; a message is one client that is ready.
+
+    `seconds` does not matter here: the count decides.
+    """
+    del seconds
+    clients = _Crowd(target, count)
+    clocks = Clocks(target)
+    clients.gather()
+    measured = clocks.measure(count, clients.samples_us)
+    clients.leave()
+    return measured
+
+
+def idle_memory(target: Target, seconds: float, count: int) -> Measurement:
+    """What the broker's resident memory grows by for each idle client with a subscription of its own."""
+    del seconds
+    _Crowd(target, 200, b"early").gather()  # what is allocated once is not charged to anybody
+    clients = _Crowd(target, count)
+    before = resident_bytes(target.pid)
+    clocks = Clocks(target)
+    clients.gather()
+    time.sleep(_SETTLE_S)
+    grown = resident_bytes(target.pid) - before
+    measured = clocks.measure(count, None, grown / count)
+    clients.leave()
+    return measured
+
+
+class _Crowd:
+    """Many clients, each with one subscription."""
+
+    def __init__(self, target: Target, count: int, prefix: bytes = b"idle") -> None:
+        allowed = allow_open_files(count + 500)
+        if allowed < count + 100:
+            raise Lost(f"only {allowed} files may be open here, {count + 100} are needed")
+        self._target = target
+        self._names = [b"%s-%06d" % (prefix, i) for i in range(count)]
+        self._clients: list[socket.socket] = []
+        self.samples_us: list[float] = []
+
+    def gather(self) -> None:
+        for start in range(0, len(self._names), _BATCH):
+            began = time.perf_counter()
+            self._gather_batch(self._names[start : start + _BATCH])
+            self.samples_us.append((time.perf_counter() - began) * 1e6)
+
+    def _gather_batch(self, names: list[bytes]) -> None:
+        batch = []
+        for name in names:
+            client = open_socket(self._target.mqtt)
+            client.sendall(packets.connect(name))
+            batch.append(client)
+        for name, client in zip(names, batch, strict=True):
+            read_exactly(client, packets.CONNACK_BYTES)
+            client.sendall(packets.subscribe(1, b"idle/" + name))
+        for client in batch:
+            read_exactly(client, packets.SUBACK_BYTES)
+        self._clients += batch
+
+    def leave(self) -> None:
+        for client in self._clients:
+            client.close()
+
+
+def subscribe_churn(target: Target, seconds: float, topics: int, per_second: int) -> Measurement:
+    """A steady load over `topics` topics while another client subscribes and unsubscribes.
+
+    Args:
+        per_second: SUBSCRIBEs per second, each followed by the UNSUBSCRIBE of the one before; 0 for the load alone.
+    """
+    names = [b"bench/churn/%05d" % i for i in range(topics)]
+    receivers = [subscriber(target.mqtt, b"sub-%d" % i, b"bench/churn/#") for i in range(10)]
+    publisher = connect(target.mqtt, b"pub")
+    block = b"".join(packets.publish(name, PAYLOAD) for name in names)
+    block_parts = itertools.cycle(_parts(names))
+    expected = len(block) // len(_parts(names))
+    view = memoryview(bytearray(expected))
+    churn = _Churn(target, per_second)
+
+    def receive() -> None:
+        for receiver in receivers:
+            read_into(receiver, view, expected)
+        churn.keep_up()
+
+    pipeline = Pipeline(lambda: publisher.sendall(next(block_parts)), receive)
+    messages = expected // packets.publish_bytes(names[0], PAYLOAD) * len(receivers)
+    return measure_pipeline(target, pipeline, messages, seconds)
+
+
+def _parts(names: list[bytes], burst: int = 50) -> list[bytes]:
+    return [
+        b"".join(packets.publish(name, PAYLOAD) for name in names[start : start + burst])
+        for start in range(0, len(names), burst)
+    ]
+
+
+class _Churn:
+    """A client that keeps changing its subscriptions at a given pace and reads the answers."""
+
+    def __init__(self, target: Target, per_second: int) -> None:
+        self._client = connect(target.mqtt, b"churn")
+        self._per_second = per_second
+        self._began = time.perf_counter()
+        self._done = 0
+        self._owed = 0
+
+    def keep_up(self) -> None:
+        """Send what is due; read what an earlier turn asked for."""
+        due = int((time.perf_counter() - self._began) * self._per_second)
+        if due == self._done:
+            return
+        if self._owed:
+            read_exactly(self._client, self._owed)
+        changes = []
+        for number in range(self._done, due):
+            changes.append(packets.subscribe(1, b"other/%d/+/x" % number))
+            changes.append(packets.unsubscribe(2, b"other/%d/+/x" % (number - 1)))
+        self._client.sendall(b"".join(changes))
+        self._owed = (due - self._done) * (packets.SUBACK_BYTES + packets.ACK_BYTES)
+        self._done = due

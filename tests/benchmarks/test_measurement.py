@@ -1,0 +1,130 @@
+import os
+
+import pytest
+
+from benchmarks.clients import Address
+from benchmarks.goals import verdicts
+from benchmarks.machine import cpu_seconds, resident_bytes
+from benchmarks.measurement import Clocks, Measurement, Pipeline, Target
+from benchmarks.plots import svg
+from benchmarks.report import render
+from benchmarks.results import Record, Results, load, save
+
+
+def measured(rate: float, cpu_us: float, generator_share: float = 0.5) -> Measurement:
+    """One second at this rate and cost."""
+    return Measurement(int(rate), 1.0, rate * cpu_us / 1e6, generator_share)
+
+
+def results(*records: Record) -> Results:
+    return Results("machine", "abc", "command", "today", 1.0, 2, {"Rowcast": "1"}, list(records))
+
+
+def test_measurement_divides_by_the_right_things() -> None:
+    one = Measurement(messages=1000, seconds=2.0, broker_cpu_s=0.5, generator_cpu_s=1.0)
+    assert (one.rate, one.cpu_us, one.broker_share, one.generator_share) == (500, 500, 0.25, 0.5)
+
+
+def test_generator_bound_needs_a_busy_generator_and_an_idle_broker() -> None:
+    assert Measurement(1, 1.0, 0.5, 0.95).generator_bound
+    assert not Measurement(1, 1.0, 0.95, 0.95).generator_bound
+    assert not Measurement(1, 1.0, 0.5, 0.5).generator_bound
+
+
+def test_pipeline_keeps_its_depth_under_way() -> None:
+    log: list[str] = []
+    pipeline = Pipeline(lambda: log.append("send"), lambda: log.append("receive"), depth=2)
+    for _ in range(3):
+        pipeline.cycle()
+    assert log == ["send", "send", "receive", "send", "receive"]
+    assert len(pipeline.samples_us) == 2
+    pipeline.drain()
+    assert log.count("send") == log.count("receive")
+
+
+def test_clocks_charge_the_process_that_was_named() -> None:
+    address = Address("127.0.0.1", 1)
+    clocks = Clocks(Target("me", os.getpid(), 0.0, address, address))
+    before = cpu_seconds(os.getpid())
+    while cpu_seconds(os.getpid()) - before < 0.05:
+        pass
+    found = clocks.measure(10)
+    assert 0.04 <= found.broker_cpu_s <= found.seconds + 0.02
+    assert found.messages == 10
+
+
+def test_cpu_seconds_of_an_ended_process_is_an_error() -> None:
+    with pytest.raises(ProcessLookupError):
+        cpu_seconds(2**22 + 1)
+
+
+def test_resident_bytes_is_a_plausible_size() -> None:
+    assert 1_000_000 < resident_bytes(os.getpid()) < 10_000_000_000
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    found = results(
+        Record("burst-1", "Rowcast", 1, measured(1000, 1)),
+        Record("burst-1", "Mosquitto", 1, measured(100, 10)),
+        Record("burst-1", "Rowcast", 2, measured(600, 2)),
+        Record("burst-1", "Mosquitto", 2, None, "it broke"),
+        Record("burst-1", "Rowcast", 3, measured(900, 2)),
+        Record("burst-1", "Mosquitto", 3, measured(50, 20)),
+    )
+    rate, cpu = (f("burst-1", "Rowcast", "Mosquitto") for f in (found.rate_ratio, found.cpu_ratio))
+    assert rate is not None
+    assert cpu is not None
+    assert (rate.lowest, rate.median, rate.highest) == (10, 14, 18)
+    assert cpu.median == pytest.approx(10)
+
+
+def verdict_on(found: Results, key: str) -> str:
+    return next(verdict.word for verdict in verdicts(found) if verdict.key == key)
+
+
+@pytest.mark.parametrize(
+    ("ours", "word"),
+    [
+        (measured(1000, 1), "reached"),
+        (measured(990, 0.1), "not reached"),
+        (measured(990, 1, generator_share=0.95), "reached"),  # the generator was the limit, so CPU decides
+        (measured(990, 2, generator_share=0.95), "not reached"),
+    ],
+)
+def test_ten_times_mosquitto_is_judged_by_rate_unless_the_generator_was_the_limit(
+    ours: Measurement, word: str
+) -> None:
+    found = results(
+        Record("burst-1", "Rowcast", 1, ours), Record("burst-1", "Mosquitto", 1, measured(100, 10))
+    )
+    assert verdict_on(found, "burst-1") == word
+
+
+def test_what_was_not_measured_is_not_judged() -> None:
+    assert {verdict.word for verdict in verdicts(results())} == {"not measured"}
+
+
+def test_report_says_first_what_was_not_reached() -> None:
+    found = results(
+        Record("burst-1", "Rowcast", 1, measured(300, 1)),
+        Record("burst-1", "Mosquitto", 1, measured(100, 10)),
+    )
+    first = render(found).split("\n\n")[1]
+    assert first.startswith("Not reached, 1 of the 1 goals")
+    assert "at least 10× Mosquitto (measured 3)" in first
+
+
+def test_results_survive_being_saved(tmp_path: object) -> None:
+    from pathlib import Path
+
+    found = results(Record("burst-1", "Rowcast", 1, measured(300, 1)), Record("idle", "x", 1, None, "why"))
+    path = Path(str(tmp_path)) / "deeper" / "results.json"
+    save(found, path)
+    assert load(path) == found
+
+
+def test_picture_has_a_bar_for_each_value_and_none_for_a_missing_one() -> None:
+    drawn = svg("t", ["a", "b"], [("first", [1.0, 10.0]), ("second <&>", [None, 100.0])])
+    assert drawn.count('class="value">1<') >= 1
+    assert drawn.count("<rect") == 1 + 2 + 3  # background, legend, bars
+    assert "second &lt;&amp;&gt;" in drawn
