@@ -86,6 +86,8 @@ class App:
         self.feeds: dict[str, FeedStatus] = {}
         self.doors: list[Door] = []
         self.websockets: WebSocketServer | None = None
+        self.admin_port = 0
+        self._admin_listeners: list[trio.SocketListener] = []
         self.keeper: Keeper | None = None
         self._sources = Sources(())
         self._stop = trio.Event()
@@ -215,7 +217,8 @@ class App:
             nursery.start_soon(supervise, feed, EngineSink(self.engine, self.server), status)
 
     def _open_gateway(self, nursery: trio.Nursery) -> None:
-        if not any(listener.protocol == "websockets" for listener in self.config.listeners):
+        admin = self.config.admin
+        if admin is None and not any(one.protocol == "websockets" for one in self.config.listeners):
             return  # and trio-websocket is not even imported
         from broker.gateway.gateway import Gateway
         from broker.links.websocket import WebSocketServer
@@ -223,6 +226,10 @@ class App:
         gateway = Gateway(self.config.gateway, self.engine)
         self.websockets = WebSocketServer(self.server, gateway)
         nursery.start_soon(gateway.run)
+        if admin is not None:
+            from broker.admin.site import serve_admin
+
+            nursery.start_soon(serve_admin, admin, self._admin_listeners, self.server, gateway)
 
     def _serve(self, door: Door) -> ServeSocket | None:
         """What a listener's connections go through before a link has them; None for plain MQTT over TCP."""
@@ -251,6 +258,11 @@ class App:
                     if listener.unix_path is None:
                         door.port = sock.getsockname()[1]
                         self.addresses.append((listener, door.port))
+            if self.config.admin is not None:
+                from broker.admin.site import open_admin
+
+                self._admin_listeners = open_admin(self.config.admin)
+                self.admin_port = int(self._admin_listeners[0].socket.getsockname()[1])
         except BaseException:
             for sock, _ in opened:
                 sock.close()
