@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Self
 
 import trio
-import trio.testing
 from attrs import frozen
 
 from broker.app import App
@@ -48,7 +47,13 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         nursery = await self._stack.enter_async_context(trio.open_nursery())
-        await nursery.start(self.app.run)
+        try:
+            await nursery.start(self.app.run)
+        except BaseException:
+            # `async with` calls __aexit__ only if this returns, and the nursery must be closed in any case.
+            nursery.cancel_scope.cancel()
+            await self._stack.aclose()
+            raise
         return self
 
     async def __aexit__(
@@ -119,7 +124,9 @@ class Broker:
         Args:
             listener: whose rules apply; the default admits everybody.
         """
-        ours, theirs = trio.testing.memory_stream_pair()
+        from trio.testing import memory_stream_pair  # here, because it imports pytest where that is installed
+
+        ours, theirs = memory_stream_pair()
         config = self.app.config
         if listener is None:
             listener = Listener(port=0, security=Security(allow_anonymous=True))

@@ -6,6 +6,9 @@ import argparse
 import math
 import sys
 
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
 DESCRIPTION = """\
 Starts a Postgres of its own with a simulated exchange in it, and Rowcast, and shows what an MQTT
 client and a WebSocket client receive.  Everything runs on 127.0.0.1 and is removed at the end.
@@ -43,6 +46,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo until it ends or is ended; returns the exit status."""
+    try:
+        return _run(args)
+    except KeyboardInterrupt:  # before anything had started, or a second time: while it was ending
+        return EXIT_INTERRUPTED
+
+
+def _run(args: argparse.Namespace) -> int:
     # Here, so that no other command loads all this.
     import trio
 
@@ -51,13 +61,16 @@ def run(args: argparse.Namespace) -> int:
     from broker.demo.run import Options, demonstrate
 
     options = Options(events=args.events, rate=args.rate, seed=args.seed, json=args.json)
+    status, problems = EXIT_FAILED, []
     try:
-        return trio.run(demonstrate, options, sys.stdout)
+        status = trio.run(demonstrate, options, sys.stdout)
+    except* KeyboardInterrupt:
+        status = EXIT_INTERRUPTED
     except* (PostgresError, ClientError, OSError) as group:
-        messages = _messages(group)
-    for message in messages:
-        print(f"rowcast demo: {message}", file=sys.stderr)
-    return 1
+        problems = _messages(group)
+    for problem in problems:
+        print(f"rowcast demo: {problem}", file=sys.stderr)
+    return status
 
 
 def _messages(error: BaseException) -> list[str]:
