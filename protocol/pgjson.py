@@ -1,7 +1,7 @@
 """Column values as Postgres prints them, to the JSON that `row_to_json` would have made of them.  Pure.
 
 The rules are `json_categorize_type` and `datum_to_json` of PostgreSQL's json.c.  They assume a session with
-`DateStyle = ISO`, `TimeZone = UTC` and `client_encoding = UTF8`; then the text is equal byte for byte, except
+`SESSION_OPTIONS` and `client_encoding = UTF8`; then the text is equal byte for byte, except
 for user-defined types that have a cast to json (hstore), which are rendered as strings.
 """
 
@@ -14,6 +14,11 @@ from typing import Final, TypeAlias
 from attrs import frozen
 
 Render: TypeAlias = Callable[[bytes], bytes]
+
+SESSION_OPTIONS: Final = (
+    "-c DateStyle=ISO -c TimeZone=UTC -c IntervalStyle=postgres -c bytea_output=hex -c extra_float_digits=1"
+)
+"""libpq's `options` for sessions that print values for us, or make JSON that shall look the same."""
 
 BOOL: Final = 16
 INT2VECTOR: Final = 22
@@ -29,6 +34,7 @@ DEPTH_MAX: Final = 100
 """Domains over arrays over composites …: deeper than any schema, against a catalog that refers to itself."""
 
 _NEEDS_ESCAPE = re.compile(rb'[\x00-\x1f"\\]')
+_search = _NEEDS_ESCAPE.search
 _ESCAPES: Final = {
     0x08: b"\\b",
     0x0C: b"\\f",
@@ -93,14 +99,17 @@ def renderer(type_oid: int, catalog: Catalog, depth: int = 0) -> Render:
 class RowRenderer:
     """Rows with these columns to JSON objects, in column order.
 
-    Invariant: one prefix per column, `"name":` with the comma that precedes it unless it comes first.
+    Invariant: one prefix per column, `"name":` with the comma that precedes it.
     """
 
     def __init__(self, columns: Sequence[tuple[str, Render]]) -> None:
         self.names = [name for name, _ in columns]
         self.renders = [render for _, render in columns]
-        keys = [escape(name.encode()) + b":" for name in self.names]
-        self._columns = [(b"," + key, render) for key, (_, render) in zip(keys, columns, strict=True)]
+        self._columns = []
+        for name, render in columns:
+            prefix = b",%b:" % escape(name.encode())
+            kind = 1 if render is number else 2 if render is escape else 0
+            self._columns.append((prefix, prefix + b'"', kind, render))
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -113,13 +122,16 @@ class RowRenderer:
             absent: this very value leaves its column out.
         """
         parts: list[bytes] = []
-        for (prefix, render), value in zip(self._columns, values, strict=True):
+        # Numbers and plain text are most of all values: they are not worth a call each.
+        for (prefix, quoted, kind, render), value in zip(self._columns, values, strict=True):
             if value is None:
-                parts.append(prefix)
-                parts.append(b"null")
+                parts.append(prefix + b"null")
+            elif kind == 1 and 0x30 <= value[-1] <= 0x39:
+                parts.append(prefix + value)
+            elif kind == 2 and _search(value) is None:
+                parts.append(quoted + value + b'"')
             elif value != absent:
-                parts.append(prefix)
-                parts.append(render(value))
+                parts.append(prefix + render(value))
         return b"{%b}" % b"".join(parts)[1:]
 
 
@@ -128,11 +140,11 @@ def _escape_character(match: re.Match[bytes]) -> bytes:
     return _ESCAPES.get(code) or b"\\u%04x" % code
 
 
-def _bool(value: bytes) -> bytes:
+def boolean(value: bytes) -> bytes:
     return b"true" if value == b"t" else b"false"
 
 
-def _number(value: bytes) -> bytes:
+def number(value: bytes) -> bytes:
     """Digits stay digits; `NaN`, `Infinity` and `-Infinity` are no JSON numbers and become strings."""
     return value if value[-1] <= 0x39 else b'"%b"' % value
 
@@ -156,11 +168,11 @@ def _verbatim(value: bytes) -> bytes:
 
 
 SCALARS: Final[dict[int, Render]] = {
-    BOOL: _bool,
+    BOOL: boolean,
     TEXT: escape,
     TIMESTAMP: _timestamp,
     TIMESTAMPTZ: _timestamptz,
-    **dict.fromkeys(NUMBERS, _number),
+    **dict.fromkeys(NUMBERS, number),
     **dict.fromkeys(JSON_TYPES, _verbatim),
 }
 """Types whose JSON needs nothing from the catalog."""

@@ -9,6 +9,7 @@ Source: PostgreSQL documentation, "Logical Replication Message Formats" and "Str
 
 from __future__ import annotations
 
+import struct
 from typing import Final, TypeAlias
 
 from attrs import define, frozen
@@ -31,6 +32,10 @@ _NEW: Final = 0x4E
 _NULL: Final = 0x6E
 _UNCHANGED: Final = 0x75
 _TEXT: Final = 0x74
+_COLUMN_HEAD: Final = struct.Struct(">BI").unpack_from
+"""Kind and length of a column value.  NULLs have no length; what is read for it is not looked at."""
+_PADDING: Final = bytes(4)
+"""So that the head of a NULL at the very end can be read, too."""
 
 EPOCH_UNIX_S: Final = 946_684_800
 """2000-01-01 UTC, from which Postgres counts its microseconds, in Unix seconds."""
@@ -218,7 +223,7 @@ def decode(data: bytes, in_stream: bool = False) -> Message:
         if kind == 0x4D:
             return _logical_message(data, in_stream)
         return _rare(data, in_stream)
-    except (IndexError, UnicodeDecodeError, ConstructError) as error:
+    except (IndexError, struct.error, UnicodeDecodeError, ConstructError) as error:
         raise MalformedMessage(f"malformed pgoutput message of type {data[:1]!r}: {error}") from error
 
 
@@ -263,7 +268,8 @@ def _int(data: bytes, position: int, size: int) -> int:
     return int.from_bytes(data[position : position + size], "big")
 
 
-def _row_change(data: bytes, in_stream: bool) -> RowChange:
+def _row_change(message: bytes, in_stream: bool) -> RowChange:
+    data = message + _PADDING
     xid = int.from_bytes(data[1:5], "big") if in_stream else 0
     position = 5 if in_stream else 1
     relation_oid = int.from_bytes(data[position : position + 4], "big")
@@ -282,7 +288,7 @@ def _row_change(data: bytes, in_stream: bool) -> RowChange:
         old_kind = 0
     else:
         raise MalformedMessage(f"no row is announced by {old_kind:#x}")
-    if position > len(data) or (data[0] == INSERT and old is not None):
+    if position > len(message) or (data[0] == INSERT and old is not None):
         raise MalformedMessage("a row that ends too early, or an insert with an old row")
     return RowChange(data[0], relation_oid, new, old_kind, old, xid)
 
@@ -293,10 +299,10 @@ def _columns(data: bytes, position: int) -> tuple[Columns, int]:
     position += 2
     columns: Columns = []
     for _ in range(count):
-        kind = data[position]
+        kind, length = _COLUMN_HEAD(data, position)
         if kind == _TEXT:
             start = position + 5
-            position = start + int.from_bytes(data[position + 1 : start], "big")
+            position = start + length
             columns.append(data[start:position])
         elif kind == _NULL:
             columns.append(None)

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Final
+import json
+from typing import Any, Final
 
 from protocol import pgjson
-from protocol.pgjson import Catalog, RowRenderer, TypeEntry
+from protocol.pgjson import Catalog, Render, RowRenderer, TypeEntry
 from protocol.pgoutput import DELETE, INSERT, KEY, UNCHANGED, UPDATE, WHOLE, Columns, Relation, RowChange
 
 OPERATIONS: Final = {INSERT: "insert", UPDATE: "update", DELETE: "delete"}
 FIRST_USER_OID: Final = 16384
+
+
+class RowColumns(dict[str, Any]):
+    """A row's columns by name, each made when somebody asks for it: as `broker.feed.rowtext.Columns`."""
+
+    __slots__ = ("_renders", "_values")
+
+    def __init__(self, renders: dict[str, tuple[int, Render]], values: Columns) -> None:
+        self._renders = renders
+        self._values = values
+
+    def __missing__(self, name: str) -> Any:
+        place, render = self._renders[name]
+        value = self._values[place]
+        if value is None:
+            column: Any = None
+        elif value == UNCHANGED:
+            raise KeyError(name)
+        elif render is pgjson.number or render is pgjson.escape:
+            column = value.decode(errors="surrogateescape")
+        elif render is pgjson.boolean:
+            column = value == b"t"
+        else:
+            column = json.loads(render(value), parse_int=str, parse_float=str)
+        self[name] = column
+        return column
 
 
 class Table:
@@ -18,11 +45,14 @@ class Table:
     def __init__(self, relation: Relation, catalog: Catalog) -> None:
         self.name = f"{relation.namespace}.{relation.name}"
         renders = [(c.name, pgjson.renderer(c.type_oid, catalog)) for c in relation.columns]
+        places = {name: (place, render) for place, (name, render) in enumerate(renders)}
         self._row = RowRenderer(renders)
+        self._places = places
         self._key_places = [place for place, column in enumerate(relation.columns) if column.key]
         self._key = RowRenderer([renders[place] for place in self._key_places])
+        self._keys = {renders[place][0]: places[renders[place][0]] for place in self._key_places}
 
-    def render(self, change: RowChange) -> bytes:
+    def render(self, change: RowChange) -> tuple[bytes, RowColumns]:
         """The row that the change left behind; for a delete the row that was, or its key if that is all we got.
 
         A TOAST value that an update did not touch is taken from the old row (REPLICA IDENTITY FULL), or absent.
@@ -31,11 +61,12 @@ class Table:
             new = change.new
             if change.old_kind == WHOLE and change.old is not None and UNCHANGED in new:
                 new = [o if n == UNCHANGED else n for n, o in zip(new, change.old, strict=True)]
-            return self._row.render(new, UNCHANGED)
+            return self._row.render(new, UNCHANGED), RowColumns(self._places, new)
         old: Columns = change.old or []
         if change.old_kind == KEY:
-            return self._key.render([old[place] for place in self._key_places], UNCHANGED)
-        return self._row.render(old, UNCHANGED)
+            text = self._key.render([old[place] for place in self._key_places], UNCHANGED)
+            return text, RowColumns(self._keys, old)
+        return self._row.render(old, UNCHANGED), RowColumns(self._places, old)
 
 
 class Relations:

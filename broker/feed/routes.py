@@ -80,6 +80,11 @@ class Router:
             return None
         return Row(compiled, kind, columns, text, notification_text(compiled.config, kind, text))
 
+    def changed_row(self, source: str, kind: str, columns: Columns, text: bytes) -> Row:
+        """A row whose columns are known already, as if it had been notified."""
+        compiled = self._sources[source]
+        return Row(compiled, kind, columns, text, notification_text(compiled.config, kind, text))
+
     def publications(self, row: Row, now: float) -> list[Outgoing]:
         """What a row becomes, in the order of the routes and of their topics."""
         routes = row.source.routes_of(row.kind)

@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 
 from broker.config.feeds import FeedConfig, Route
 from broker.feed.routes import Outgoing, Router
+from broker.feed.rowtext import Columns
 from broker.feed.status import FeedStatus
 
 OPERATIONS: Final = ("insert", "update", "delete")
@@ -37,7 +38,10 @@ class _Way:
     kind: str
     snapshot: bool
 
-    def publications(self, text: bytes, now: float) -> list[Outgoing]:
+    def publications(self, text: bytes, columns: Columns | None, now: float) -> list[Outgoing]:
+        if columns is not None:
+            changed = self.router.changed_row(self.source, self.kind, columns, text)
+            return self.router.publications(changed, now)
         row = self.router.row(self.source, self.kind, text, now)
         return [] if row is None else self.router.publications(row, now)
 
@@ -51,7 +55,7 @@ class Snapshot:
     way: _Way
 
     def publications(self, text: bytes, now: float) -> list[Outgoing]:
-        return self.way.publications(text, now)
+        return self.way.publications(text, None, now)
 
 
 def qualified(table: str) -> str:
@@ -97,19 +101,27 @@ class TableRoutes:
                 self.snapshots.extend(_snapshots(config, status, route))
 
     def publications(
-        self, table: str, operation: str, text: bytes, now: float, in_snapshot: bool
+        self,
+        table: str,
+        operation: str,
+        text: bytes,
+        now: float,
+        in_snapshot: bool,
+        columns: Columns | None = None,
     ) -> list[Outgoing]:
         """What a changed row becomes.
 
         Args:
             operation: `insert`, `update` or `delete`.
+            text: the row's JSON.
             now: monotonic seconds.
             in_snapshot: the change is part of the snapshot, so the routes that had one don't get it again.
+            columns: the row's columns, where they are known without reading the text.
         """
         outgoing: list[Outgoing] = []
         for way in self._ways.get((table, operation), ()):
             if not (in_snapshot and way.snapshot):
-                outgoing += way.publications(text, now)
+                outgoing += way.publications(text, columns, now)
         return outgoing
 
     def _add_ways(self, config: FeedConfig, status: FeedStatus, operation: str, snapshot: bool) -> None:

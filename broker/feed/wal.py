@@ -167,24 +167,26 @@ class WalFeed:
     async def _receive(self, stream: _Stream) -> None:
         pgconn = stream.connection.pgconn
         while True:
-            rest_at = trio.current_time() + BUSY_S_MAX
+            stream.now = trio.current_time()
             while True:
                 size, frame = pgconn.get_copy_data(1)
                 if size == 0:
                     break
                 if size < 0:
                     raise psycopg.OperationalError(_reason_of_end(pgconn))
-                await self._take_frame(stream, bytes(frame))
-                if trio.current_time() > rest_at:
-                    await self._rest()
-                    rest_at = trio.current_time() + BUSY_S_MAX
-            await self._rest()
+                waiting = self._take_frame(stream, bytes(frame))
+                if waiting is not None:
+                    await self._take_waiting(stream, waiting)
+                if trio.current_time() - stream.now > BUSY_S_MAX:
+                    await self._rest(stream)
+            await self._rest(stream)
             await self._wait_for_bytes(stream)
             pgconn.consume_input()
 
-    async def _rest(self) -> None:
+    async def _rest(self, stream: _Stream) -> None:
         self._sink.flush()
         await trio.lowlevel.checkpoint()
+        stream.now = trio.current_time()
 
     async def _wait_for_bytes(self, stream: _Stream) -> None:
         """Raises: psycopg.OperationalError, if the server is silent and does not answer when asked."""
@@ -198,15 +200,17 @@ class WalFeed:
         silent_s = self._config.check_interval_s + self._config.check_timeout_s
         raise psycopg.OperationalError(f"the server has been silent for {silent_s:g} s")
 
-    async def _take_frame(self, stream: _Stream, data: bytes) -> None:
+    def _take_frame(self, stream: _Stream, data: bytes) -> Message | None:
+        """Do what a frame says; its message, if that has to wait for something."""
         frame = pgoutput.decode_frame(data)
         self._wal_end = frame.wal_end
         if isinstance(frame, KeepAlive):
             self._keep_alive(stream, frame)
-        elif stream.streamed_xid:
+            return None
+        if stream.streamed_xid:
             self._take_streamed(stream, frame.data)
-        else:
-            await self._take(stream, pgoutput.decode(frame.data))
+            return None
+        return self._take(stream, pgoutput.decode(frame.data))
 
     def _keep_alive(self, stream: _Stream, frame: KeepAlive) -> None:
         if not self._progress.in_transaction and not stream.streamed_xid:
@@ -224,7 +228,7 @@ class WalFeed:
         else:
             stream.spools.of(stream.streamed_xid).add(data)
 
-    async def _take(self, stream: _Stream, message: Message) -> None:
+    def _take(self, stream: _Stream, message: Message) -> Message | None:
         match message:
             case RowChange():
                 if self._progress.is_new():
@@ -235,31 +239,36 @@ class WalFeed:
                 self._commit(stream, message.end_lsn, message.commit_time_us)
             case LogicalMessage():
                 self._take_logical_message(message)
-            case Relation():
-                await self._learn(stream, message)
+            case Relation() | StreamCommit():
+                return message
             case StreamStart():
                 stream.streamed_xid = message.xid
             case StreamAbort():
                 stream.spools.abort(message.xid, message.subxid)
                 self._status.spooled_bytes = stream.spools.size_bytes
-            case StreamCommit():
-                await self._replay(stream, message)
             case StreamStop():
                 raise pgoutput.MalformedMessage("StreamStop without StreamStart")
             case _:
                 pass  # Origin, Type, Truncate: nothing to publish
+        return None
+
+    async def _take_waiting(self, stream: _Stream, message: Message) -> None:
+        if isinstance(message, Relation):
+            await self._learn(stream, message)
+        elif isinstance(message, StreamCommit):
+            await self._replay(stream, message)
 
     async def _replay(self, stream: _Stream, committed: StreamCommit) -> None:
         """A transaction that was streamed while it ran has committed: deliver what was spooled."""
         spool = stream.spools.take(committed.xid)
         try:
             self._progress.begin(committed.commit_lsn)
-            rest_at = trio.current_time() + BUSY_S_MAX
             for data in spool.messages():
-                await self._take(stream, pgoutput.decode(data, in_stream=True))
-                if trio.current_time() > rest_at:
-                    await self._rest()
-                    rest_at = trio.current_time() + BUSY_S_MAX
+                waiting = self._take(stream, pgoutput.decode(data, in_stream=True))
+                if waiting is not None:
+                    await self._take_waiting(stream, waiting)
+                if trio.current_time() - stream.now > BUSY_S_MAX:
+                    await self._rest(stream)
             self._commit(stream, committed.end_lsn, committed.commit_time_us)
         finally:
             spool.close()
@@ -274,13 +283,17 @@ class WalFeed:
 
     def _publish_row(self, stream: _Stream, change: RowChange) -> None:
         table = stream.relations.table(change.relation_oid)
-        now = trio.current_time()
+        text, columns = table.render(change)
         status = self._status
         status.received += 1
-        in_snapshot = self._progress.open_lsn < self._snapshot_lsn
-        operation = OPERATIONS[change.operation]
-        text = table.render(change)
-        for outgoing in self._routes.publications(table.name, operation, text, now, in_snapshot):
+        for outgoing in self._routes.publications(
+            table.name,
+            OPERATIONS[change.operation],
+            text,
+            stream.now,
+            self._progress.open_lsn < self._snapshot_lsn,
+            columns,
+        ):
             self._sink.publish(*outgoing)
             status.published += 1
 
@@ -362,6 +375,7 @@ class _Stream:
         self.relations = Relations()
         self.spools = Spools()
         self.streamed_xid = 0
+        self.now = trio.current_time()
         self.news = trio.Event()
         self.reply_now = False
 
