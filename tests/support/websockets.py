@@ -139,6 +139,16 @@ class RawClient:
         return data
 
 
+async def closed_with(ws: trio_websocket.WebSocketConnection) -> int:
+    """Read until the server closes; its code."""
+    with trio.fail_after(5):
+        while True:
+            try:
+                await ws.get_message()
+            except trio_websocket.ConnectionClosed as closed:
+                return 1006 if closed.reason is None else closed.reason.code
+
+
 def masked(first_byte: int, payload: bytes) -> bytes:
     """A client's frame; its mask is zero, which is allowed and readable."""
     size = len(payload)
