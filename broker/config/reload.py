@@ -13,7 +13,8 @@ from attrs import evolve
 from broker.config.model import Config, ConfigError, Listener, Tls
 from broker.config.options import OPTIONS
 
-_Key = tuple[int, str | None, str | None]
+_Key = tuple[int, str | None, str | None, int]
+"""Port, address, path, and how many with the same stand above: two may ask the kernel for a port."""
 
 
 def reloaded(old: Config, new: Config) -> Config:
@@ -48,24 +49,30 @@ def _read_again(values: object, owner: str) -> dict[str, Any]:
 
 
 def _listeners(old: Config, new: Config) -> tuple[Listener, ...]:
-    open_now = {_key(listener) for listener in old.listeners}
-    wanted = {_key(listener): listener for listener in new.listeners}
-    if open_now != set(wanted):
+    open_now = _by_key(old.listeners)
+    wanted = _by_key(new.listeners)
+    if set(open_now) != set(wanted):
         source = new.source or Path("the configuration")
         raise ConfigError(
             "Error: It is not currently possible to add/remove listeners when reloading the config file."
-            f" Found at {source}. Restart to open {_names(set(wanted) - open_now)}"
-            f" and close {_names(open_now - set(wanted))}."
+            f" Found at {source}. Restart to open {_names(set(wanted) - set(open_now))}"
+            f" and close {_names(set(open_now) - set(wanted))}."
         )
-    return tuple(_listener(listener, wanted[_key(listener)]) for listener in old.listeners)
+    return tuple(_listener(listener, wanted[key]) for key, listener in open_now.items())
 
 
-def _key(listener: Listener) -> _Key:
-    return listener.port, listener.host, listener.unix_path
+def _by_key(listeners: tuple[Listener, ...]) -> dict[_Key, Listener]:
+    found: dict[_Key, Listener] = {}
+    for listener in listeners:
+        key = (listener.port, listener.host, listener.unix_path, 0)
+        while key in found:
+            key = (*key[:3], key[3] + 1)
+        found[key] = listener
+    return found
 
 
 def _names(keys: set[_Key]) -> str:
-    shown = (path or (f"port {port} on {host}" if host else f"port {port}") for port, host, path in keys)
+    shown = (path or (f"port {port} on {host}" if host else f"port {port}") for port, host, path, _ in keys)
     return ", ".join(sorted(shown)) or "none"
 
 

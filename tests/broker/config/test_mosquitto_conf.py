@@ -421,3 +421,9 @@ def test_a_reload_neither_adds_nor_removes_listeners(read: Read, text: str) -> N
 
 def test_a_reload_of_the_same_file_changes_nothing(read: Read) -> None:
     assert reloaded(read(EVERYTHING), read(EVERYTHING)) == read(EVERYTHING)
+
+
+def test_a_reload_tells_listeners_on_ports_of_the_kernels_choice_apart() -> None:
+    old = Config(listeners=(Listener(0), Listener(0)))
+    new = Config(listeners=(Listener(0, max_qos=1), Listener(0, max_qos=0)))
+    assert [listener.max_qos for listener in reloaded(old, new).listeners] == [1, 0]
