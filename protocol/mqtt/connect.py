@@ -1,5 +1,8 @@
 """CONNECT and CONNACK: read and written through their layouts in `wire.py`, once per connection.
 
+A flawless CONNECT of MQTT 3.1.1 is read by hand, since thousands may come at once after a network outage; whatever
+is unusual about one is the layout's to accept or to refuse.
+
 Here is what the layout can't say: which fields may stand together, which text is valid, and which
 normative statement a client broke.  What mosquitto takes is taken, so MQTT 3.1 is read with its own
 tolerance: a reserved connect flag, a will QoS or will retain without a will, and a user name or password
@@ -15,7 +18,7 @@ from typing import Any, Final
 from protocol.mqtt import wire
 from protocol.mqtt.errors import ConnectRefused, MalformedPacket, ProtocolError
 from protocol.mqtt.packets import Connack, Connect, ConnectReturnCode, Will
-from protocol.mqtt.topics import check_text, check_topic_name
+from protocol.mqtt.topics import check_text, check_topic_name, is_valid_text, is_valid_topic_name
 
 PROTOCOL_LEVELS: Final = {b"MQTT": 4, b"MQIsdp": 3}
 MQTT_3_1: Final = 3
@@ -47,6 +50,11 @@ def read_connect(body: bytes) -> Connect:
     """
     if not body.startswith(_KNOWN_STARTS):
         raise _protocol_fault(_parse(wire.CONNECT_START, body))
+    return _read_flawless(body) or read_by_layout(body)
+
+
+def read_by_layout(body: bytes) -> Connect:
+    """As `read_connect`, for a body that starts with a known protocol name and level."""
     fields = _parse(wire.CONNECT, body)
     level = fields.level.number
     _check_flags(fields.flags, level)
@@ -63,6 +71,41 @@ def read_connect(body: bytes) -> Connect:
         password=fields.password,
         bridge=fields.level.bridge,
     )
+
+
+def _read_flawless(body: bytes) -> Connect | None:
+    """An ordinary CONNECT of MQTT 3.1.1; None for any other, and for one that is not right."""
+    if len(body) < 12 or body[6] != PROTOCOL_LEVELS[b"MQTT"]:
+        return None
+    flags = body[7]
+    has_will = flags & 0x04 != 0
+    if flags & 0x01 or flags & 0xC0 == 0x40 or flags & 0x18 == 0x18 or (flags & 0x38 and not has_will):
+        return None
+    client_id, position = _string_at(body, 10)
+    will_topic, position = _string_at(body, position) if has_will else (b"", position)
+    will_payload, position = _string_at(body, position) if has_will else (b"", position)
+    user_name, position = _string_at(body, position) if flags & 0x80 else (b"", position)
+    password, position = _string_at(body, position) if flags & 0x40 else (b"", position)
+    if position != len(body) or not is_valid_text(client_id) or not is_valid_text(user_name):
+        return None
+    if has_will and not is_valid_topic_name(will_topic):
+        return None
+    return Connect(
+        client_id,
+        flags & 0x02 != 0,
+        body[8] << 8 | body[9],
+        4,
+        Will(will_topic, will_payload, flags >> 3 & 3, flags & 0x20 != 0) if has_will else None,
+        user_name if flags & 0x80 else None,
+        password if flags & 0x40 else None,
+    )
+
+
+def _string_at(body: bytes, position: int) -> tuple[bytes, int]:
+    """The string at `position` and where it ends: beyond the body, if it is cut off."""
+    start = position + 2
+    end = start + int.from_bytes(body[position:start], "big")
+    return body[start:end], max(end, start)
 
 
 def write_connect(packet: Connect) -> bytes:

@@ -1,4 +1,4 @@
-"""CONNECT and CONNACK, which are read through construct only: random ones round-trip, broken ones are refused."""
+"""CONNECT and CONNACK: random ones round-trip, broken ones are refused, and the hand path says what the layout says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from support.packet_case import ValidCase
 from support.packet_cases import VALID_CONNECTS, case_name
 
 from protocol.mqtt.codec import decode, encode
+from protocol.mqtt.connect import _read_flawless, read_by_layout
 from protocol.mqtt.errors import ConnectRefused, MalformedPacket
 from protocol.mqtt.framing import frame_at
 from protocol.mqtt.packets import Connack, Connect, Packet, Will
@@ -43,6 +44,10 @@ def test_what_is_written_is_read_back(packet: Packet) -> None:
     raw = encode(packet)
     body, end = frame_at(raw, 0, 0)
     assert decode(raw[0], raw[body:end]) == packet
+    if isinstance(packet, Connect):
+        by_hand = packet.protocol_level == 4 and not packet.bridge
+        assert _read_flawless(raw[body:end]) == (packet if by_hand else None)
+        assert read_by_layout(raw[body:end]) == packet
 
 
 @pytest.mark.parametrize(
@@ -65,5 +70,7 @@ def test_a_connect_with_changed_bytes_is_read_or_refused_and_nothing_else(
     try:
         packet = decode(0x10, bytes(body))
     except (MalformedPacket, ConnectRefused):
+        assert _read_flawless(bytes(body)) is None
         return
+    assert _read_flawless(bytes(body)) in (None, read_by_layout(bytes(body)))
     assert decode(0x10, encode(packet)[2:]) == packet
