@@ -59,6 +59,7 @@ def _run(args: argparse.Namespace) -> int:
     from broker.demo.clients import ClientError
     from broker.demo.postgres import PostgresError
     from broker.demo.run import Options, demonstrate
+    from broker.links.accept import ListenError
 
     options = Options(events=args.events, rate=args.rate, seed=args.seed, json=args.json)
     status, problems = EXIT_FAILED, []
@@ -66,7 +67,7 @@ def _run(args: argparse.Namespace) -> int:
         status = trio.run(demonstrate, options, sys.stdout)
     except* KeyboardInterrupt:
         status = EXIT_INTERRUPTED
-    except* (PostgresError, ClientError, OSError) as group:
+    except* (PostgresError, ClientError, ListenError, OSError) as group:
         problems = _messages(group)
     for problem in problems:
         print(f"rowcast demo: {problem}", file=sys.stderr)

@@ -17,7 +17,7 @@ LOST_AFTER_S: Final = 5.0
 """A message that has not come by then counts as lost (until it comes after all)."""
 ARRIVED_MAX: Final = 100_000
 """Arrivals remembered, to notice one that comes twice."""
-LATENCIES_MAX: Final = 20_000
+LATENCIES_MAX: Final = 10_000
 """Latest latencies that percentiles are taken from."""
 
 
