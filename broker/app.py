@@ -23,7 +23,7 @@ from broker.config.model import Config, Listener
 from broker.core.engine import Engine, Policy
 from broker.core.publication import Publication
 from broker.core.session import DeliveryRules
-from broker.gateway.authentication import Verdict, load_rules
+from broker.gateway.authentication import Verdict, load_rules, reload_rules
 from broker.links.accept import ServeSocket, accept_forever, open_sockets
 from broker.links.door import Door
 from broker.links.server import Server
@@ -99,12 +99,18 @@ class App:
     def reload(self, config: Config) -> None:
         """Take over what Mosquitto takes over on SIGHUP: everything but listeners and feeds themselves.
 
-        A password or ACL file that can't be read leaves the rules as they were; the log says why.
+        A password or ACL file that can't be read leaves the rules of all listeners as they were; the log says why.
+
+        Args:
+            config: what `broker.config.reload.reloaded` made: the same listeners, in the same order.
         """
-        for door, listener in zip(self.doors, config.listeners, strict=False):
-            door.rules.reload(listener.security)
-            kept = evolve(door.listener, security=listener.security)
-            door.configure(kept, config.limits, config.logging.connection_messages)
+        rules = reload_rules(listener.security for listener in config.listeners)
+        for door, listener in zip(self.doors, config.listeners, strict=True):
+            if rules is None:
+                listener = evolve(listener, security=door.listener.security)
+            else:
+                door.rules = rules[listener.security]
+            door.configure(listener, config.limits, config.logging.connection_messages)
         fresh = engine_for(config)
         self.engine.adopt(fresh.policy, fresh.window, fresh.rules)
         self._restrict()

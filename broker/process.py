@@ -13,6 +13,7 @@ import trio
 from broker import logs
 from broker.app import App
 from broker.config.model import Config, ConfigError
+from broker.config.reload import reloaded
 from broker.core.publication import Publication
 from broker.daemon import DaemonError, drop_privileges, pid_file
 from broker.gateway.authentication import RulesError
@@ -45,6 +46,7 @@ class Process:
     def serve(self) -> int:
         """Run until a signal; the exit status."""
         logger.info("rowcast version %s starting", version())
+        self._warn()
         status = EXIT_OK
         try:
             with pid_file(self._config.pid_file):
@@ -87,16 +89,22 @@ class Process:
             else:
                 app.stop()
 
+    def _warn(self) -> None:
+        for warning in self._config.warnings:
+            logger.warning("Warning: %s", warning)
+
     def _reload(self, app: App) -> None:
         """Read the configuration again; one with a mistake changes nothing."""
         try:
-            config = self._reread()
+            config = reloaded(self._config, self._reread())
         except ConfigError as error:
             for mistake in error.mistakes:
                 logger.error("%s", mistake)
             logger.error("The configuration read before stays in force.")
             return
         logger.info("Reloading config.")
+        self._config = config
+        self._warn()
         self._log.apply(config.logging)
         app.reload(config)
 

@@ -57,7 +57,7 @@ class _Files:
 
 
 class Rules:
-    """The password_file and acl_file of one `Security`, as read last."""
+    """What the password_file and acl_file of one `Security` said when they were read.  Never changes."""
 
     def __init__(self, security: Security) -> None:
         """Read both files.
@@ -67,23 +67,6 @@ class Rules:
         """
         self._security = security
         self._files = _read(security)
-
-    def reload(self, security: Security | None = None) -> bool:
-        """Read both files again, or those of a new configuration.
-
-        Returns:
-            Whether the new rules are in force.  If not, both old ones still are, and the log says why.
-        """
-        wanted = security or self._security
-        try:
-            files = _read(wanted)
-        except RulesError as error:
-            for mistake in error.mistakes:
-                log.error("%s", mistake)
-            log.error("The rules read before stay in force.")
-            return False
-        self._security, self._files = wanted, files
-        return True
 
     @property
     def has_users(self) -> bool:
@@ -129,6 +112,17 @@ def load_rules(securities: Iterable[Security]) -> dict[Security, Rules]:
     if mistakes:
         raise RulesError(*mistakes)
     return rules
+
+
+def reload_rules(securities: Iterable[Security]) -> dict[Security, Rules] | None:
+    """The rules of all listeners, read again; None where a file is broken: keep the old ones, the log says why."""
+    try:
+        return load_rules(securities)
+    except RulesError as error:
+        for mistake in error.mistakes:
+            log.error("%s", mistake)
+        log.error("The rules read before stay in force.")
+        return None
 
 
 class Authenticator:
