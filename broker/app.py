@@ -29,7 +29,7 @@ from broker.links.door import Door
 from broker.links.server import Server
 from broker.links.sources import Sources
 from broker.sys_topics import SysTopics
-from broker.version import is_compiled, version
+from broker.version import VERSION, is_compiled
 from protocol.mqtt.outbound import Window
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ class App:
     def reload(self, config: Config) -> None:
         """Take over what Mosquitto takes over on SIGHUP: everything but listeners and feeds themselves.
 
-        A password or ACL file that can't be read leaves the rules of all listeners as they were; the log says why.
+        A password or ACL file that can't be read leaves the rules of all listeners as they were, a certificate
+        file its listener's TLS; the log says why.
 
         Args:
             config: what `broker.config.reload.reloaded` made: the same listeners, in the same order.
@@ -110,6 +111,8 @@ class App:
                 listener = evolve(listener, security=door.listener.security)
             else:
                 door.rules = rules[listener.security]
+            if listener.tls is not None and not door.renew_tls(listener.tls):
+                listener = evolve(listener, tls=door.listener.tls)
             door.configure(listener, config.limits, config.logging.connection_messages)
         fresh = engine_for(config)
         self.engine.adopt(fresh.policy, fresh.window, fresh.rules)
@@ -203,7 +206,7 @@ class App:
     async def _publish_sys(self) -> None:
         """Say what has changed, every `sys_interval`."""
         build = "compiled" if is_compiled() else "interpreted"
-        topics = SysTopics(self.engine, version(), build, trio.current_time())
+        topics = SysTopics(self.engine, VERSION, build, trio.current_time())
         while True:
             self.engine.now = trio.current_time()
             for topic, text in topics.changed(self.engine.now, self.server.owed()):
@@ -249,7 +252,7 @@ class App:
         if is_websocket:
             assert self.websockets is not None
             websocket = self.websockets.serve
-        return Entrance(door, self.server, websocket).serve
+        return Entrance(self.server, websocket).serve
 
     def _open_listeners(self) -> list[tuple[socket.socket, Door]]:
         opened: list[tuple[socket.socket, Door]] = []

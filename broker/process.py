@@ -21,7 +21,7 @@ from broker.links.accept import ListenError
 from broker.links.tls import TlsError
 from broker.storage.errors import StorageError
 from broker.subscription_tree import tree_lines
-from broker.version import version
+from broker.version import VERSION
 
 logger = logging.getLogger("broker")
 
@@ -45,7 +45,7 @@ class Process:
 
     def serve(self) -> int:
         """Run until a signal; the exit status."""
-        logger.info("rowcast version %s starting", version())
+        logger.info("rowcast version %s starting", VERSION)
         self._warn()
         status = EXIT_OK
         try:
@@ -57,7 +57,7 @@ class Process:
         except* RulesError as group:
             print(only(group), file=sys.stderr)
             status = EXIT_CONFIG
-        logger.info("rowcast version %s terminating", version())
+        logger.info("rowcast version %s terminating", VERSION)
         logs.teardown(self._log)
         return status
 
@@ -72,7 +72,7 @@ class Process:
                 async with trio.open_nursery() as running:
                     await running.start(app.run)
                     drop_privileges(self._config.user)
-                    logger.info("rowcast version %s running", version())
+                    logger.info("rowcast version %s running", VERSION)
                 obeying.cancel_scope.cancel()
         self._log.publish_with(None)
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from support.packet_case import ValidCase
 from support.packet_cases import VALID_CONNECTS, case_name
 
+from protocol.mqtt import connect_layout
 from protocol.mqtt.codec import decode, encode
-from protocol.mqtt.connect import _KNOWN_STARTS, _read_flawless, read_by_layout
+from protocol.mqtt.connect import read_flawless
 from protocol.mqtt.errors import ConnectRefused, MalformedPacket
 from protocol.mqtt.framing import frame_at
 from protocol.mqtt.packets import Connack, Connect, Packet, Will
@@ -46,8 +47,8 @@ def test_what_is_written_is_read_back(packet: Packet) -> None:
     assert decode(raw[0], raw[body:end]) == packet
     if isinstance(packet, Connect):
         by_hand = packet.protocol_level == 4 and not packet.bridge
-        assert _read_flawless(raw[body:end]) == (packet if by_hand else None)
-        assert read_by_layout(raw[body:end]) == packet
+        assert read_flawless(raw[body:end]) == (packet if by_hand else None)
+        assert connect_layout.read_connect(raw[body:end]) == packet
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_a_connect_with_changed_bytes_is_read_or_refused_and_nothing_else(
     try:
         packet = decode(0x10, bytes(body))
     except (MalformedPacket, ConnectRefused):
-        assert not body.startswith(_KNOWN_STARTS) or _read_flawless(bytes(body)) is None
+        assert read_flawless(bytes(body)) is None
         return
-    assert _read_flawless(bytes(body)) in (None, read_by_layout(bytes(body)))
+    assert read_flawless(bytes(body)) in (None, connect_layout.read_connect(bytes(body)))
     assert decode(0x10, encode(packet)[2:]) == packet
