@@ -6,17 +6,21 @@ one `accept` or `refuse` on the link.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from broker.config.model import Limits, Listener
+from broker.config.model import Limits, Listener, Tls
 from broker.core.access import Access
 from broker.gateway.authentication import Authenticator, Rules, Verdict
+from broker.links.tls import TlsError, server_context
 from protocol.mqtt.packets import Connect, ConnectReturnCode
 
 if TYPE_CHECKING:
     from broker.links.mqtt import MqttLink
+
+logger = logging.getLogger("broker.links")
 
 
 class Door:
@@ -30,6 +34,7 @@ class Door:
 
     Raises:
         broker.gateway.authentication.RulesError: a file can't be read, or is wrong.
+        broker.links.tls.TlsError: the certificate files can't be used.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class Door:
         self.check_slowly: Callable[[MqttLink, Connect], None] | None = None
         """Runs `verdict_for` elsewhere, then `decide`; None where nothing can run elsewhere."""
         self.rules = Rules(listener.security) if rules is None else rules
+        self.tls_context = None if listener.tls is None else server_context(listener.tls)
         self.configure(listener, limits, connection_messages)
 
     def configure(self, listener: Listener, limits: Limits, connection_messages: bool) -> None:
@@ -64,6 +70,20 @@ class Door:
                 or (tls is not None and (tls.use_identity_as_username or tls.use_subject_as_username))
             ),
         )
+
+    def renew_tls(self, tls: Tls) -> bool:
+        """Read the certificate files again, for connections to come; files that can't be used change nothing.
+
+        Returns:
+            Whether they were taken over.  If not, the log says why.
+        """
+        try:
+            self.tls_context = server_context(tls)
+        except TlsError as error:
+            logger.error("%s", error)
+            logger.error("The certificates read before stay in use on port %d.", self.port)
+            return False
+        return True
 
     def is_full(self) -> bool:
         """Whether `max_connections` are open; the next is closed without a word, as by Mosquitto."""

@@ -17,7 +17,7 @@ from broker.links.barrier import barrier
 from broker.links.door import Door
 from broker.links.proxy import ProxyError, ProxyHeader, identity_in, parse_proxy, refusal
 from broker.links.server import Server
-from broker.links.tls import peer_identity, server_context
+from broker.links.tls import peer_identity
 from broker.links.words import NOTICE
 
 logger = logging.getLogger("broker.links")
@@ -30,18 +30,13 @@ class Entrance:
     """The way in through one listener that wants more than plain TCP.
 
     Args:
-        door: the listener's.
         server: where MQTT goes.
         websocket: where WebSocket connections go, on a `websockets` listener.
-
-    Raises:
-        broker.links.tls.TlsError: its certificate files can't be used.
     """
 
-    def __init__(self, door: Door, server: Server, websocket: ServeStream | None) -> None:
+    def __init__(self, server: Server, websocket: ServeStream | None) -> None:
         self._server = server
         self._websocket = websocket
-        self._context = None if door.listener.tls is None else server_context(door.listener.tls)
 
     async def serve(self, stream: trio.SocketStream, door: Door, peer: str) -> None:
         """One connection, to its end.  What the peer does wrong ends it and nothing else."""
@@ -86,9 +81,9 @@ class Entrance:
         self, stream: trio.SocketStream, door: Door, identity: bytes | None
     ) -> tuple[trio.abc.Stream, bytes | None]:
         tls = door.listener.tls
-        if self._context is None or tls is None:
+        if door.tls_context is None or tls is None:
             return stream, identity
-        encrypted = trio.SSLStream(stream, self._context, server_side=True, https_compatible=True)
+        encrypted = trio.SSLStream(stream, door.tls_context, server_side=True, https_compatible=True)
         await encrypted.do_handshake()
         if tls.use_identity_as_username or tls.use_subject_as_username:
             identity = peer_identity(tls, encrypted)
