@@ -1,0 +1,52 @@
+"""Running one of `examples/` as it is: its SQL in a fresh database, its TOML on free ports."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import psycopg
+import trio
+import trio_websocket
+
+from broker import Broker
+from broker.config.toml import load
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SECRET = "example_secret_of_32_characters_"
+
+
+@attrs.frozen
+class Example:
+    broker: Broker
+    database: psycopg.Connection[tuple[object, ...]]
+    port: int
+    path: str
+
+    async def connect(self, nursery: trio.Nursery) -> trio_websocket.WebSocketConnection:
+        return await trio_websocket.connect_websocket(
+            nursery, "127.0.0.1", self.port, self.path, use_ssl=False
+        )
+
+
+@asynccontextmanager
+async def running_example(name: str, dialect: str, dsn: str) -> AsyncIterator[Example]:
+    """The broker of `examples/NAME.toml` reading from a database that `examples/NAME.sql` has made."""
+    environment = {"DATABASE_URL": dsn, f"{name.upper()}_JWT_SECRET": SECRET}
+    config = load(EXAMPLES / f"{name}.toml", environment)
+    config = attrs.evolve(
+        config,
+        listeners=tuple(attrs.evolve(one, port=0, host="127.0.0.1") for one in config.listeners),
+        admin=None if config.admin is None else attrs.evolve(config.admin, port=0),
+    )
+    with psycopg.connect(dsn, autocommit=True) as database:
+        database.execute((EXAMPLES / f"{name}.sql").read_bytes())
+        async with Broker(config) as broker:
+            with trio.fail_after(10):
+                while any(feed.state != "live" for feed in broker.app.feeds.values()):  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            [port] = [port for one, port in broker.app.addresses if dialect in one.dialects]
+            path = getattr(config.gateway, dialect).path
+            yield Example(broker, database, port, path)
