@@ -56,6 +56,9 @@ Example:
 
 def run(arguments: Arguments) -> int:
     """Load the configuration and serve until a signal."""
+    if arguments.test_config and arguments.config_file is None:
+        print("Please provide a configuration file to test.", file=sys.stderr)  # as mosquitto
+        return EXIT_CONFIG
     try:
         config = load(arguments)
     except ConfigError as error:
