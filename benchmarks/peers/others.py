@@ -75,15 +75,14 @@ def _start_aedes(directory: Path) -> Iterator[Target]:
         yield Target("aedes", process.pid, process.start_ms, mqtt, mqtt)
 
 
-def _install_from_pypi(package: str) -> str:
+def install_from_pypi(package: str) -> str:
+    """Into a venv of its own, because these pin each other's dependencies; the version and its interpreter."""
     python = CACHE / package / "bin" / "python"
-    if not output_of(python, "-c", f"import {package}; print('there')").endswith("there"):
+    ask = f"import importlib.metadata; print(importlib.metadata.version({package!r}))"
+    if not python.exists() or "Error" in output_of(python, "-c", ask):
         _run(sys.executable, "-m", "venv", "--clear", CACHE / package)
         _run(python, "-m", "pip", "install", "--quiet", package)
-    version = output_of(
-        python, "-c", f"import importlib.metadata; print(importlib.metadata.version({package!r}))"
-    )
-    return f"{version}, {output_of(python, '--version')}"
+    return f"{output_of(python, '-c', ask)}, {output_of(python, '--version')}"
 
 
 @contextmanager
@@ -127,12 +126,12 @@ AEDES: Final = Peer(
 AMQTT: Final = Peer(
     "amqtt",
     frozenset({"mqtt", "acknowledged", "retain", "connections"}),
-    lambda: _install_from_pypi("amqtt"),
+    lambda: install_from_pypi("amqtt"),
     _start_amqtt,
 )
 WEBSOCKETS: Final = Peer(
     "websockets",
     frozenset({"websocket-broadcast"}),
-    lambda: _install_from_pypi("websockets"),
+    lambda: install_from_pypi("websockets"),
     _start_websockets,
 )

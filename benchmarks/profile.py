@@ -1,0 +1,178 @@
+"""Where the broker's time goes while a workload runs.
+
+    python -m benchmarks.profile burst-100
+    python -m benchmarks.profile qos2-1 --tool py-spy --interpreted
+    python -m benchmarks.profile ping-pong --tool cprofile --interpreted
+
+`perf` sees compiled functions, the interpreter and the kernel; `py-spy` (installed beside the peers) sees Python
+frames and, with --native, compiled ones; `cprofile` needs nothing, counts calls exactly and slows everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import pstats
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks.machine import allow_open_files, output_of, pin_generator
+from benchmarks.measurement import Measurement, Target
+from benchmarks.peers import rowcast
+from benchmarks.peers.kinds import Peer, Unavailable, Word
+from benchmarks.peers.others import CACHE, MOSQUITTO, install_from_pypi, write_mosquitto_conf
+from benchmarks.peers.process import free_address, running
+from benchmarks.workloads.catalogue import BY_NAME, Workload
+
+_SETTLE_S: Final = 1.2
+"""Connecting and warming up are over by then, except with very many clients."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    workload = BY_NAME[options.workload]
+    peer = _peer(options)
+    print(f"{peer.name} {peer.install()}: {workload.title}")
+    pin_generator()
+    allow_open_files(40_000)
+    with tempfile.TemporaryDirectory(prefix="rowcast-profile-") as name:
+        directory = Path(name)
+        if options.tool == "cprofile":
+            _under_cprofile(peer, workload, options.seconds, directory)
+            return 0
+        watch = {"perf": _perf, "py-spy": _py_spy}[options.tool]
+        with peer.start(directory) as target:
+            measured = _while_running(
+                workload, target, options.seconds, lambda: watch(target, options.seconds, directory)
+            )
+    _print_measured(measured)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.profile",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "workload", choices=list(BY_NAME), metavar="WORKLOAD", help="as python -m benchmarks --list"
+    )
+    parser.add_argument("--tool", choices=("perf", "py-spy", "cprofile"), default=_best_tool())
+    parser.add_argument("--interpreted", action="store_true", help="profile the interpreted install")
+    parser.add_argument(
+        "--mosquitto", action="store_true", help="profile Mosquitto, for comparison (perf only)"
+    )
+    parser.add_argument("--seconds", type=float, default=4.0)
+    return parser
+
+
+def _best_tool() -> str:
+    return "perf" if shutil.which("perf") else "py-spy"
+
+
+def _peer(options: argparse.Namespace) -> Peer:
+    if options.mosquitto:
+        return MOSQUITTO
+    return rowcast.INTERPRETED if options.interpreted else rowcast.COMPILED
+
+
+def _while_running(
+    workload: Workload, target: Target, seconds: float, watch: Callable[[], None]
+) -> Measurement | None:
+    """Run the workload in another process and watch the broker meanwhile."""
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe(duplex=False)
+    child = fork.Process(target=lambda: theirs.send(workload.run(target, seconds + 2 * _SETTLE_S)))
+    child.start()
+    theirs.close()
+    time.sleep(_SETTLE_S)
+    watch()
+    try:
+        return ours.recv() if ours.poll(120) else None
+    except EOFError:
+        return None
+    finally:
+        child.kill()
+        child.join()
+
+
+def _perf(target: Target, seconds: float, directory: Path) -> None:
+    data = directory / "perf.data"
+    record = ["perf", "record", "-q", "-F", "1999", "-e", "cpu-clock", "-p", str(target.pid), "-o", str(data)]
+    subprocess.run([*record, "--", "sleep", str(seconds)], check=True, stderr=subprocess.DEVNULL)
+    report = output_of(
+        "perf",
+        "report",
+        "-i",
+        data,
+        "--stdio",
+        "--no-children",
+        "--sort",
+        "dso,symbol",
+        "--percent-limit",
+        "0.7",
+    )
+    for line in report.splitlines():
+        if line.strip() and not line.startswith("#"):
+            print(_shorter(line))
+
+
+def _shorter(line: str) -> str:
+    """mypyc's names without their prefix: CPyDef_engine___Engine___publish → engine.Engine.publish."""
+    return re.sub(r"CPyDef_(\w+)", lambda found: found.group(1).replace("___", "."), line).rstrip(" -")
+
+
+def _py_spy(target: Target, seconds: float, directory: Path) -> None:
+    install_from_pypi("py-spy")
+    raw = directory / "stacks.txt"
+    tool = CACHE / "py-spy" / "bin" / "py-spy"
+    output_of(
+        tool, "record", "-p", str(target.pid), "-d", str(int(seconds)), "-r", "500", "-f", "raw", "-o", raw
+    )
+    own: Counter[str] = Counter()
+    within: Counter[str] = Counter()
+    for line in raw.read_text().splitlines():
+        stack, _, count = line.rpartition(" ")
+        frames = stack.split(";")
+        own[frames[-1]] += int(count)
+        within.update(dict.fromkeys(frames, int(count)))
+    total = sum(own.values()) or 1
+    print("   own  with callees")
+    for frame, samples in own.most_common(30):
+        print(f"{samples / total:6.1%} {within[frame] / total:6.1%}  {frame}")
+
+
+def _under_cprofile(peer: Peer, workload: Workload, seconds: float, directory: Path) -> None:
+    """Start the broker inside cProfile; its figures appear when SIGINT has ended it."""
+    kind = "interpreted" if peer.name.endswith("interpreted") else "compiled"
+    mqtt, websocket = free_address(), free_address()
+    conf = write_mosquitto_conf(directory, mqtt.port, websocket.port)
+    python, figures = rowcast.venv_of(kind) / "bin" / "python", directory / "figures"
+    command: list[Word] = [python, "-m", "cProfile", "-o", figures, "-m", "broker", "-c", conf]
+    with running(command, directory, mqtt) as process:
+        target = Target(peer.name, process.pid, process.start_ms, mqtt, websocket)
+        _print_measured(_while_running(workload, target, seconds, lambda: None))
+    pstats.Stats(str(figures), stream=sys.stdout).sort_stats("tottime").print_stats(35)
+
+
+def _print_measured(measured: Measurement | None) -> None:
+    if measured is not None:
+        print(
+            f"\n{measured.rate / 1e3:.1f} k/s, {measured.cpu_us:.2f} µs of broker CPU per message, slowed by watching"
+        )
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main())
+    except Unavailable as error:
+        raise SystemExit(str(error)) from error
