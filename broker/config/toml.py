@@ -34,6 +34,10 @@ TABLES = (
     "websocket",
 )
 
+QUEUE_LIMITS = {"max_queued_messages", "max_queued_bytes"}
+QUEUED_BYTES_MAX = 64 * 1024 * 1024
+"""Per client and by size only.  Mosquitto's 1000 messages would lose most of a transaction of 3000 rows."""
+
 DSN_DEFAULT = "env:DATABASE_URL"
 
 _POSITION = re.compile(r" *\(at (?:line (\d+), column \d+|end of document)\)$")
@@ -73,7 +77,7 @@ def _read(reader: Reader, document: Document, path: Path) -> Config:
     broker = _table(reader, document, "broker", BrokerTable)
     return Config(
         listeners=listeners,
-        limits=_table(reader, document, "limits", Limits),
+        limits=_limits(reader, document),
         delivery=_table(reader, document, "delivery", Delivery),
         persistence=_table(reader, document, "persistence", Persistence),
         logging=_table(reader, document, "logging", Logging),
@@ -87,6 +91,15 @@ def _read(reader: Reader, document: Document, path: Path) -> Config:
         admin=reader.structure(document["admin"], AdminHttp, ("admin",)) if "admin" in document else None,
         source=path,
     )
+
+
+def _limits(reader: Reader, document: Document) -> Limits:
+    """As mosquitto.conf's, but for the queue: a burst of rows in one transaction is ordinary for a feed."""
+    table = document.get("limits", {})
+    if isinstance(table, dict) and not QUEUE_LIMITS & table.keys():
+        queue = {"max_queued_messages": 0, "max_queued_bytes": QUEUED_BYTES_MAX}
+        document = {**document, "limits": {**queue, **table}}
+    return _table(reader, document, "limits", Limits)
 
 
 def _table(reader: Reader, document: Document, name: str, cls: type[T]) -> T:
