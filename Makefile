@@ -12,15 +12,22 @@ help:
 	@echo 'make demo         see it at work: a simulated exchange in a Postgres of its own (Ctrl-C ends it)'
 	@echo 'make test         everything that takes seconds; installs what the tests need'
 	@echo 'make test-all     that, and what takes longer or needs other client libraries'
+	@echo 'make check        ruff, mypy, and which package may import which'
+	@echo 'make compat       scenarios played to Mosquitto and to Rowcast, and their differences'
 	@echo 'make bench        Rowcast against other brokers, an hour; writes benchmarks/RESULTS.md'
 	@echo 'make bench-quick  the core of it, against Mosquitto, in two minutes'
-	@echo 'make check        ruff, mypy, and which package may import which'
+	@echo 'make torture      feeds, while Postgres and the network break'
+	@echo 'More words for a command go into ARGS:  make demo ARGS="--rate 1000"'
 
 demo: .venv/.demo
 	@$(BIN)/rowcast demo $(ARGS)
 
 test: .venv/.test
 	@$(BIN)/pytest $(ARGS)
+
+test-all: .venv/.test
+	@scripts/setup-clients
+	@$(BIN)/pytest -m 'slow or not slow' $(ARGS)
 
 check: .venv/.test
 	$(BIN)/ruff check .
@@ -34,6 +41,12 @@ bench: .venv/.test
 
 bench-quick: .venv/.test
 	$(BIN)/python -m benchmarks --quick $(ARGS)
+
+compat: .venv/.test
+	@$(BIN)/python mosquitto-compat/play.py $(ARGS)
+
+torture: .venv/.test
+	@PYTHONPATH=.:tests $(BIN)/python tests/torture/run.py $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist rowcast.egg-info
