@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from broker.core.counters import Counters
 from broker.core.limits import REPLAY_PENDING_BYTES_MAX
-from broker.core.names import SYS_PREFIX
+from broker.core.names import CONTROL_PREFIX, SYS_PREFIX
 from broker.core.outbox import Outbox, Round
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
@@ -259,7 +259,7 @@ class Engine:
         A message it may not publish is dropped and still acknowledged, as by Mosquitto.
         """
         topic = publication.topic
-        if topic[0] == 0x24 and topic.startswith((SYS_PREFIX, GATEWAY_PREFIX)):
+        if topic[0] == 0x24 and topic.startswith((SYS_PREFIX, GATEWAY_PREFIX, CONTROL_PREFIX)):
             return
         if not session.may_write(topic):
             self.counters.dropped_acl += 1

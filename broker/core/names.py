@@ -13,6 +13,8 @@ MULTI_LEVEL: Final = b"#"
 DOLLAR: Final = 0x24
 SYS_PREFIX: Final = b"$SYS/"
 """Topics of what the broker says about itself."""
+CONTROL_PREFIX: Final = b"$CONTROL/"
+"""Topics by which Mosquitto's plugins are spoken to: nothing that is published there goes anywhere."""
 
 
 class NameNode:
@@ -73,7 +75,8 @@ class NameTree:
     def matching(self, topic_filter: bytes) -> list[bytes]:
         """The names that the filter matches, parents before children.
 
-        A filter that starts with a wildcard matches no name that starts with `$` [MQTT-4.7.2-1].
+        As in Mosquitto, `a/#` gives what is below `a` before `a` itself.  A filter that starts with a wildcard
+        matches no name that starts with `$` [MQTT-4.7.2-1].
         """
         found: list[bytes] = []
         levels = topic_filter.split(SEPARATOR)
@@ -87,11 +90,13 @@ class NameTree:
             return
         level = levels[depth]
         if level == MULTI_LEVEL:
-            self._collect_all(node, depth == 0, found)
+            self._collect_below(node, depth == 0, found)
+            if node.name is not None:
+                found.append(node.name)
             return
         children = node.children
         if children is None:
-            # "sport/#" also matches "sport" itself [MQTT-4.7.1-2]; _collect_all above sees to it.
+            # "sport/#" also matches "sport" itself [MQTT-4.7.1-2]; _collect_below above sees to it.
             return
         if level != SINGLE_LEVEL:
             child = children.get(level)
@@ -102,12 +107,12 @@ class NameTree:
             if depth > 0 or not name or name[0] != DOLLAR:
                 self._collect(child, levels, depth + 1, found)
 
-    def _collect_all(self, node: NameNode, at_root: bool, found: list[bytes]) -> None:
+    def _collect_below(self, node: NameNode, at_root: bool, found: list[bytes]) -> None:
         # By a stack of our own: a name may have 200 levels, and a compiled frame is not a Python frame.
         stack = [node]
         while stack:
             current = stack.pop()
-            if current.name is not None:
+            if current.name is not None and current is not node:
                 found.append(current.name)
             children = current.children
             if children is None:

@@ -25,6 +25,12 @@ def split_shared(topic_filter: bytes) -> tuple[bytes, bytes]:
     return group, parts[2]
 
 
+def lacks_filter(topic_filter: bytes) -> bool:
+    """Whether it begins as a shared subscription and ends before its filter: Mosquitto closes on these."""
+    parts = topic_filter.split(b"/", 3)
+    return parts[0] == b"$share" and (len(parts) < 3 or (len(parts) == 3 and not parts[2]))
+
+
 class SharedGroup(Receiver):
     """The members of one group on one filter, in turn order."""
 

@@ -14,9 +14,11 @@ from typing import Final
 
 from broker.core.engine import GATEWAY_PREFIX, Engine
 from broker.core.limits import PRE_CONNECT_BYTES_MAX
+from broker.core.names import CONTROL_PREFIX
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
 from broker.core.session import Session
+from broker.core.shared import lacks_filter
 from broker.core.trie import Targets
 from broker.links.door import Door
 from broker.links.words import NOTICE, SUBSCRIBE, UNSUBSCRIBE, printable
@@ -48,7 +50,7 @@ from protocol.mqtt.errors import (
 )
 from protocol.mqtt.framing import bytes_missing, frame_at
 from protocol.mqtt.inbound import Inbound
-from protocol.mqtt.packets import Connect, Subscribe, Unsubscribe
+from protocol.mqtt.packets import Connect, Subscribe, Unsubscribe, Will
 from protocol.mqtt.topics import check_topic_name
 
 logger = logging.getLogger("broker.links")
@@ -168,11 +170,22 @@ class MqttLink:
         self.engine.counters.packets_received += 1
         packet = decode(data[0], data[body:end])
         assert isinstance(packet, Connect)
+        if packet.will is not None:
+            self._check_will(packet.will)
         self.state = AUTHENTICATING
         self.door.admit(self, packet)
         if self.state == CONNECTED and end < len(data):
             return end + self._read(data[end:])
         return end
+
+    def _check_will(self, will: Will) -> None:
+        """As mosquitto: a will that could not be published closes, without CONNACK."""
+        if will.topic.startswith(CONTROL_PREFIX):
+            raise ProtocolViolation("a will for a topic of $CONTROL")
+        if will.qos > self.door.max_qos:
+            raise ProtocolViolation(f"a will with QoS {will.qos}; this listener takes {self.door.max_qos}")
+        if will.retain and not self.engine.policy.retain_available:
+            raise ProtocolViolation("a retained will, and retain_available is false")
 
     def accept(self, packet: Connect, client_id: bytes, user_name: bytes | None) -> None:
         """The door let this client in: take over, open the session, answer, resume; one synchronous step."""
@@ -293,7 +306,7 @@ class MqttLink:
                     topic = data[body + 2 : payload_start]
                     publishes += 1
                     payload_bytes += end - payload_start
-                    if topic == run_topic:
+                    if topic == run_topic and run is not None:
                         run_count += 1
                         run_payload += end - payload_start
                         position = end
@@ -486,6 +499,8 @@ class MqttLink:
         granted: list[tuple[bytes, int]] = []
         codes = bytearray()
         for topic_filter, qos in packet.filters:
+            if lacks_filter(topic_filter):
+                raise ProtocolViolation("a shared subscription without a filter")
             mounted = mount(session.mount_point, topic_filter)
             code = engine.subscribe_session(session, mounted, qos)
             codes.append(code)

@@ -87,12 +87,16 @@ class InFlight:
 
 
 class Queued:
-    """One message that waits for the window, or for the client to come back."""
+    """One message that waits for the window, or for the client to come back.
+
+    `ids_before`: packet ids that messages before it took with them when they were dropped from the queue.
+    """
 
     def __init__(self, message: Message, qos: int, retain: bool) -> None:
         self.message = message
         self.qos = qos
         self.retain = retain
+        self.ids_before = 0
 
 
 class Outbound:
@@ -109,6 +113,8 @@ class Outbound:
         self.durable = False
         """What is owed outlives the connection, and a snapshot holds it."""
         self._inflight: dict[int, InFlight] = {}
+        self._ids_after = 0
+        """As `Queued.ids_before`, of those dropped from the end of the queue."""
         self._queue: deque[Queued] | None = None
         self._sink: Sink | None = None
 
@@ -160,12 +166,15 @@ class Outbound:
         if sink is not None and not self._queue and self._window_open():
             self._send(sink, message, qos, retain)
             return SENT
-        if not self._queue_open(message):
+        if not self._queue_open():
             return DROPPED
         queue = self._queue
         if queue is None:
             queue = self._queue = deque()
-        queue.append(Queued(message, qos, retain))
+        waiting = Queued(message, qos, retain)
+        waiting.ids_before = self._ids_after
+        self._ids_after = 0
+        queue.append(waiting)
         self.window.store.hold(message)
         self.queued_bytes += message.size()
         self._note_change()
@@ -236,18 +245,29 @@ class Outbound:
         if queue is None:
             return 0
         kept: deque[Queued] = deque()
+        ids = 0
         for waiting in queue:
             if waiting.message.topic == topic:
                 self.queued_bytes -= waiting.message.size()
                 self.window.store.release(waiting.message)
-                if waiting.qos > 0:
-                    self._next_packet_id()
+                ids += waiting.ids_before + (1 if waiting.qos > 0 else 0)
             else:
+                waiting.ids_before += ids
+                ids = 0
                 kept.append(waiting)
+        self._ids_after += ids
+        if not kept:
+            self._pass_ids_after()
         dropped = len(queue) - len(kept)
         self._queue = kept if kept else None
         self._note_change()
         return dropped
+
+    def _pass_ids_after(self) -> None:
+        """The queue is empty: the ids of what was dropped from its end are gone."""
+        for _ in range(self._ids_after):
+            self._next_packet_id()
+        self._ids_after = 0
 
     def _note_change(self) -> None:
         if self.durable:
@@ -262,7 +282,7 @@ class Outbound:
         # As Mosquitto: one message may overstep the bytes, or a single big one could never be sent.
         return window.inflight_bytes == 0 or self.inflight_bytes < window.inflight_bytes
 
-    def _queue_open(self, message: Message) -> bool:
+    def _queue_open(self) -> bool:
         window = self.window
         queued = self.queued_count()
         if self._sink is None:
@@ -271,7 +291,8 @@ class Outbound:
             return True
         if window.queued_messages != 0 and queued >= window.queued_messages:
             return False
-        return window.queued_bytes == 0 or self.queued_bytes + message.size() <= window.queued_bytes
+        # As Mosquitto: the message that oversteps the bytes is still taken.
+        return window.queued_bytes == 0 or self.queued_bytes < window.queued_bytes
 
     def _next_packet_id(self) -> int:
         """The next id that is not in flight [MQTT-2.3.1-2]; the window guarantees that there is one."""
@@ -317,7 +338,10 @@ class Outbound:
         while queue and self._window_open():
             waiting = queue.popleft()
             self.queued_bytes -= waiting.message.size()
+            for _ in range(waiting.ids_before):
+                self._next_packet_id()
             self._send(sink, waiting.message, waiting.qos, waiting.retain)
             self.window.store.release(waiting.message)
         if not queue:
             self._queue = None
+            self._pass_ids_after()
