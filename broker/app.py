@@ -25,7 +25,7 @@ from broker.core.publication import Publication
 from broker.core.session import DeliveryRules
 from broker.gateway.authentication import Verdict, load_rules, reload_rules
 from broker.links.accept import ServeSocket, accept_forever, open_sockets
-from broker.links.door import Door
+from broker.links.door import Door, Occupancy
 from broker.links.server import Server
 from broker.links.sources import Sources
 from broker.sys_topics import SysTopics
@@ -257,10 +257,11 @@ class App:
     def _open_listeners(self) -> list[tuple[socket.socket, Door]]:
         opened: list[tuple[socket.socket, Door]] = []
         rules = load_rules(listener.security for listener in self.config.listeners)
+        occupancy = Occupancy()
         try:
             for listener in self.config.listeners:
                 messages = self.config.logging.connection_messages
-                door = Door(listener, self.config.limits, messages, rules[listener.security])
+                door = Door(listener, self.config.limits, messages, rules[listener.security], occupancy)
                 self.doors.append(door)
                 for sock in open_sockets(listener):
                     opened.append((sock, door))

@@ -15,6 +15,7 @@ import trio
 from broker.config.model import Listener
 from broker.core.limits import ACCEPTS_PER_WAKE_MAX
 from broker.links.door import Door
+from broker.links.interfaces import interface_address
 from broker.links.server import Server
 from broker.links.words import NOTICE
 
@@ -107,7 +108,40 @@ def peer_name(connection: socket.socket, address: object) -> str:
     return str(connection.getsockname() or "unix socket")
 
 
+_FAMILIES = {
+    "": (socket.AF_INET, socket.AF_INET6),
+    "ipv4": (socket.AF_INET,),
+    "ipv6": (socket.AF_INET6,),
+}
+
+
 def _addresses(listener: Listener) -> list[tuple[socket.AddressFamily, str]]:
+    """Where to listen, of the families that socket_domain allows and on the interface that was asked for.
+
+    Raises:
+        ListenError: the interface has no such address.
+    """
+    wanted = _FAMILIES[listener.socket_domain]
+    found = [(family, address) for family, address in _all_addresses(listener) if family in wanted]
+    if not listener.bind_interface:
+        return found
+    on_interface = []
+    for family, address in found:
+        own = interface_address(listener.bind_interface, family)
+        if own is None:
+            continue  # as mosquitto: an interface need not have an address of each family
+        if listener.host is not None and own.partition("%")[0] != address:
+            raise ListenError(
+                f"Interface address for {listener.bind_interface} does not match specified listener address"
+                f" ({listener.host}). Name one of the two."
+            )
+        on_interface.append((family, own))
+    if not on_interface:
+        raise ListenError(f"Interface {listener.bind_interface} does not exist, or has no address.")
+    return on_interface
+
+
+def _all_addresses(listener: Listener) -> list[tuple[socket.AddressFamily, str]]:
     if listener.local_only:
         found = [(socket.AF_INET, "127.0.0.1")]
         return [*found, (socket.AF_INET6, "::1")] if _has_ipv6() else found

@@ -7,7 +7,7 @@ one `accept` or `refuse` on the link.
 from __future__ import annotations
 
 import logging
-import secrets
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("broker.links")
 
 
+class Occupancy:
+    """Connections that are open on all listeners together."""
+
+    def __init__(self) -> None:
+        self.open_count = 0
+
+
 class Door:
     """What the links of one listener share.
 
@@ -31,6 +38,7 @@ class Door:
         limits: the broker-wide ones.
         connection_messages: log connects and disconnects.
         rules: what the password and ACL files of the listener say; read here if not given.
+        occupancy: shared with the other listeners, for `global_max_connections`.
 
     Raises:
         broker.gateway.authentication.RulesError: a file can't be read, or is wrong.
@@ -43,9 +51,11 @@ class Door:
         limits: Limits,
         connection_messages: bool = True,
         rules: Rules | None = None,
+        occupancy: Occupancy | None = None,
     ) -> None:
         self.port = listener.port
-        self.open_count = 0
+        self._open_count = 0
+        self._occupancy = Occupancy() if occupancy is None else occupancy
         self.check_slowly: Callable[[MqttLink, Connect], None] | None = None
         """Runs `verdict_for` elsewhere, then `decide`; None where nothing can run elsewhere."""
         self.rules = Rules(listener.security) if rules is None else rules
@@ -59,6 +69,8 @@ class Door:
         self.mount_point = listener.mount_point.encode()
         self.max_packet_size = limits.max_packet_size_bytes
         self.outbox_bytes_max = limits.outbox_bytes_max
+        self.clients_max = limits.global_max_clients
+        self.connections_max = limits.global_max_connections
         self.message_size_limit = limits.message_size_limit_bytes
         self.connection_messages = connection_messages
         tls = listener.tls
@@ -85,9 +97,21 @@ class Door:
             return False
         return True
 
+    @property
+    def open_count(self) -> int:
+        """Connections through this door that are open."""
+        return self._open_count
+
+    @open_count.setter
+    def open_count(self, count: int) -> None:
+        self._occupancy.open_count += count - self._open_count
+        self._open_count = count
+
     def is_full(self) -> bool:
-        """Whether `max_connections` are open; the next is closed without a word, as by Mosquitto."""
-        return 0 <= self.listener.max_connections <= self.open_count
+        """Whether as many connections are open as may be; the next is closed without a word, as by Mosquitto."""
+        if 0 < self.listener.max_connections <= self.open_count:
+            return True
+        return 0 < self.connections_max <= self._occupancy.open_count
 
     def admit(self, link: MqttLink, packet: Connect) -> None:
         """Decide about a CONNECT (MQTT 3.1.1 §3.1.4)."""
@@ -112,6 +136,10 @@ class Door:
         if client_id is None:
             link.refuse(ConnectReturnCode.NOT_AUTHORIZED, "no user name to use as client id")
             return
+        sessions = link.engine.sessions
+        if 0 < self.clients_max <= len(sessions) and client_id not in sessions:
+            link.close("global_max_clients exceeded")  # as mosquitto: without a CONNACK
+            return
         link.verdict = verdict
         link.accept(packet, client_id, verdict.user_name)
 
@@ -124,7 +152,7 @@ class Door:
             return user_name
         if packet.client_id:
             return packet.client_id
-        return self.listener.security.auto_id_prefix.encode() + secrets.token_hex(16).encode()
+        return f"{self.listener.security.auto_id_prefix}{str(uuid.uuid4()).upper()}".encode()
 
     def _refusal(self, packet: Connect) -> tuple[int, str] | None:
         listener = self.listener
@@ -137,7 +165,10 @@ class Door:
         ):
             return ConnectReturnCode.IDENTIFIER_REJECTED, "keep-alive longer than max_keepalive"
         prefixes = listener.security.clientid_prefixes
-        if prefixes and packet.client_id and not packet.client_id.startswith(prefixes.encode()):
+        client_id = (
+            packet.client_id or listener.security.auto_id_prefix.encode()
+        )  # as mosquitto: made-up ids, too
+        if prefixes and not client_id.startswith(prefixes.encode()):
             return (
                 ConnectReturnCode.NOT_AUTHORIZED,
                 "client id without the prefix that clientid_prefixes asks for",

@@ -1,0 +1,58 @@
+"""Where a listener listens: families, interfaces, loopback, unix sockets."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from broker.config.model import Listener
+from broker.links.accept import ListenError, open_sockets
+from broker.links.interfaces import interface_address
+
+
+def places(listener: Listener) -> list[str]:
+    opened = open_sockets(listener)
+    try:
+        return [str(sock.getsockname()[0]) for sock in opened]
+    finally:
+        for sock in opened:
+            sock.close()
+
+
+needs_ipv6 = pytest.mark.skipif(
+    interface_address("lo", socket.AF_INET6) is None, reason="no IPv6 on this machine's loopback"
+)
+
+
+def test_one_family_is_what_socket_domain_asks_for() -> None:
+    assert places(Listener(0, socket_domain="ipv4")) == ["0.0.0.0"]
+
+
+@needs_ipv6
+def test_both_families_by_default_and_ipv6_alone_if_asked() -> None:
+    assert places(Listener(0)) == ["0.0.0.0", "::"]
+    assert places(Listener(0, socket_domain="ipv6")) == ["::"]
+    assert places(Listener(0, local_only=True)) == ["127.0.0.1", "::1"]
+
+
+def test_an_interface_stands_for_its_addresses() -> None:
+    assert places(Listener(0, bind_interface="lo"))[0] == "127.0.0.1"
+    assert places(Listener(0, "127.0.0.1", bind_interface="lo")) == ["127.0.0.1"]
+
+
+def test_an_interface_that_is_not_there_or_elsewhere_is_told() -> None:
+    with pytest.raises(ListenError, match="Interface nonesuch0 does not exist"):
+        places(Listener(0, bind_interface="nonesuch0"))
+    with pytest.raises(ListenError, match="does not match specified listener address"):
+        places(Listener(0, "127.0.0.2", bind_interface="lo"))
+    with pytest.raises(ListenError, match="does not exist"):
+        places(Listener(0, bind_interface="a-name-that-is-far-too-long"))
+
+
+def test_a_path_left_behind_is_taken_over(tmp_path: Path) -> None:
+    path = str(tmp_path / "mqtt.sock")
+    for _ in range(2):
+        (sock,) = open_sockets(Listener(0, unix_path=path))
+        sock.close()
