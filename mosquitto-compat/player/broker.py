@@ -13,6 +13,7 @@ from pathlib import Path
 
 import trio
 
+RUNNING = re.compile(r"version \S+ running")
 COMMANDS = {
     "mosquitto": ["/usr/sbin/mosquitto"],
     "rowcast": [sys.executable, "-m", "broker"],
@@ -87,10 +88,18 @@ class BrokerProcess:
     def running(self) -> bool:
         return self._process is not None and not self._ended.is_set() and self._process.poll() is None
 
-    async def until_listening(self, ports: Sequence[int], paths: Sequence[str]) -> bool:
-        """Wait until every port and unix socket is open; False when the process ends first."""
+    async def until_listening(self, ports: Sequence[int], paths: Sequence[str], says_so: bool) -> bool:
+        """Wait until every port and unix socket is open; False when the process ends first.
+
+        Args:
+            says_so: it also logs that it is running, and is not ready before.
+        """
         with trio.move_on_after(START_S):
-            while not all(map(is_listening, ports)) or not all(map(os.path.exists, paths)):
+            while not (
+                all(map(is_listening, ports))
+                and all(map(os.path.exists, paths))
+                and (not says_so or any(map(RUNNING.search, self.lines)))
+            ):
                 if not self.running:
                     return False
                 with trio.move_on_after(POLL_S):  # a log line tells at once, unless the log goes elsewhere

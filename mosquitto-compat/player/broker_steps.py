@@ -66,7 +66,9 @@ async def _start(play: Play, arguments: list[str]) -> None:
     ports += [int(port) for port in re.findall(r"^\s*port\s+(\d+)\s*$", text, re.M)]
     if not found and "-p" in arguments:
         ports = [int(arguments[arguments.index("-p") + 1])]
-    if not await play.broker.until_listening(ports, [path for port, path in found if port == "0"]):
+    paths = [path for port, path in found if port == "0"]
+    says_so = not re.search(r"^\s*log_(dest|type)", text, re.M) and "-q" not in arguments
+    if not await play.broker.until_listening(ports, paths, says_so):
         status = await play.broker.ended(1.0)
         play.note(f"broker does not start: {status}")
         for line in play.broker.lines:

@@ -1,0 +1,77 @@
+"""The `rowcast` command as a process of its own, for tests that meet it as the world does."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+
+START_S = 30.0
+STOP_S = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RowcastProcess:
+    """Use as a context manager.  `port` speaks MQTT over TCP, `websocket_port` over WebSocket; all may connect.
+
+    `lines` is what it wrote to stderr.  Leaving the context asks it to end and fails if it does not, ends with
+    another status than 0, or wrote a traceback.
+    """
+
+    def __init__(self, folder: Path, settings: str = "") -> None:
+        self.port, self.websocket_port = free_port(), free_port()
+        self.lines: list[str] = []
+        self._conf = folder / "rowcast.conf"
+        self._conf.write_text(
+            f"listener {self.port} 127.0.0.1\nlistener {self.websocket_port} 127.0.0.1\nprotocol websockets\n"
+            f"allow_anonymous true\n{settings}"
+        )
+        self._process: subprocess.Popen[str] | None = None
+        self._running = threading.Event()
+
+    @property
+    def process_id(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def __enter__(self) -> RowcastProcess:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "broker", "-c", str(self._conf)], stderr=subprocess.PIPE, text=True
+        )
+        threading.Thread(target=self._collect, args=(self._process,), daemon=True).start()
+        if not self._running.wait(START_S) or self._process.poll() is not None:
+            self._process.kill()
+            raise AssertionError("rowcast does not start:\n" + "\n".join(self.lines))
+        return self
+
+    def _collect(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            self.lines.append(line.rstrip())
+            if re.search(r"version \S+ running", line):
+                self._running.set()
+        self._running.set()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            status = self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise AssertionError("rowcast does not end on SIGTERM") from error
+        if error is None:
+            assert status == 0, f"rowcast ended with {status}:\n" + "\n".join(self.lines)
+            assert not any("Traceback" in line for line in self.lines), "\n".join(self.lines)
