@@ -177,6 +177,8 @@ def test_role_made_by_install_can_run_the_feed_and_no_more(dsn: str, kind: str) 
 def config_file(dsn: str, tmp_path: Path) -> Path:
     path = tmp_path / "rowcast.toml"
     path.write_text(f"""
+[[listener]]
+port = 0
 [database]
 dsn = "{dsn}"
 name = "shop"
