@@ -105,7 +105,6 @@ class Limits:
     message_size_limit_bytes: int = 0
     global_max_clients: int = -1
     global_max_connections: int = -1
-    memory_limit_bytes: int = 0
     persistent_client_expiration_s: int | None = None
     outbox_bytes_max: int = 16 * 1024 * 1024
     """Bytes owed to one peer that does not read: above it QoS 0 is dropped.  Our own limit."""
@@ -121,7 +120,6 @@ class Delivery:
     retain_available: bool = True
     retain_expiry_interval_s: int = 0
     check_retain_source: bool = True
-    set_tcp_nodelay: bool = False
 
 
 @frozen

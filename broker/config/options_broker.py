@@ -88,9 +88,10 @@ _DELIVERY: tuple[Option, ...] = (
         range_error="retain_expiry_interval must be >= 1.",
         note="More than 10000000 counts as that (19 years).",
     ),
-    _flag(
-        "set_tcp_nodelay", False, "delivery.set_tcp_nodelay",
+    _idle(
+        "set_tcp_nodelay", Kind.BOOLEAN, "false",
         "Send small packets at once instead of letting the kernel collect them.",
+        "Rowcast always does: all that is owed goes out in one piece anyway.",
     ),
     _flag(
         "upgrade_outgoing_qos", False, "delivery.upgrade_outgoing_qos",
@@ -134,9 +135,10 @@ _LIMITS: tuple[Option, ...] = (
         "max_queued_messages", "1000", "limits.max_queued_messages",
         "Messages queued for one client; 0 is no limit.", low=0, clamp=0,
     ),
-    _number(
-        "memory_limit", "0", "limits.memory_limit_bytes",
-        "Bytes of memory for messages and sessions; 0 is no limit.", low=0, range_error=_INVALID,
+    Option(
+        "memory_limit", Level.BROKER, Kind.INTEGER, "0", "Bytes of memory for the whole broker.", low=0,
+        range_error=_INVALID, role=Role.WITHOUT_EFFECT,
+        note="Set max_queued_bytes and max_queued_messages, and let the system limit the process (MemoryMax, ulimit).",
     ),
     _number(
         "message_size_limit", "0", "limits.message_size_limit_bytes",

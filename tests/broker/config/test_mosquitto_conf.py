@@ -216,7 +216,6 @@ def test_tls_that_refuses_everybody_is_warned_about(read: Read, options: str, wa
         ("max_queued_messages -1", "limits.max_queued_messages", 0),
         ("max_queued_messages 0x10 messages", "limits.max_queued_messages", 16),
         ("max_queued_bytes 010", "limits.max_queued_bytes", 8),
-        ("memory_limit 5000000000", "limits.memory_limit_bytes", 5_000_000_000),
         ("message_size_limit 268435455", "limits.message_size_limit_bytes", 268_435_455),
         ("persistent_client_expiration 2m", "limits.persistent_client_expiration_s", 2 * 30 * 86400),
         ("persistent_client_expiration 1y", "limits.persistent_client_expiration_s", 365 * 86400),
@@ -268,10 +267,10 @@ def test_v_and_q_win_over_log_type(read: Read, arguments: Arguments, types: tupl
 
 
 def test_options_without_effect_are_named_in_warnings(read: Read) -> None:
-    config = read("retry_interval 20\nlistener 1\nmax_topic_alias 5\nhttp_dir /srv\nlog_dest dlt\n")
+    config = read("retry_interval 20\nmemory_limit 5000000000\nlistener 1\nhttp_dir /srv\nlog_dest dlt\n")
     assert [warning.split("'")[1] for warning in config.warnings] == [
         "retry_interval",
-        "max_topic_alias",
+        "memory_limit",
         "http_dir",
         "log_dest dlt",
     ]
