@@ -132,6 +132,8 @@ class FeedReader:
 
     def _check_use(self) -> None:
         """Sources and kinds that nothing takes."""
+        if self._kind == "listen" and self._database is not None and "source" not in self._document:
+            self._reader.wrong(("database",), "nothing is taken from the database: add [source.NAME]")
         if len(self.routes) < self._written_routes:
             return  # a broken one may be what is missing
         for name in self._origins.sources:

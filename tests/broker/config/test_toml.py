@@ -338,6 +338,15 @@ def test_sources_and_kinds_that_nothing_takes_are_mistakes(tmp_path: Path) -> No
     ]
 
 
+def test_a_database_that_nothing_is_taken_from_is_a_mistake(tmp_path: Path) -> None:
+    text = GOOD[: GOOD.index("[websocket.econia]")].replace('"econia", ', "")
+    assert mistakes(tmp_path, text) == [
+        "rowcast.toml:1: nothing is taken from the database: add [source.NAME]"
+    ]
+    by_sql = text.replace("[database]", '[database]\nkind = "wal"')  # `rowcast.publish()` needs no source
+    assert load_text(tmp_path, by_sql).feeds[0].sources == ()
+
+
 def test_a_document_without_a_listener_is_refused(tmp_path: Path) -> None:
     assert mistakes(tmp_path, "") == [
         "rowcast.toml:1: no listener, so nobody can connect: add [[listener]] with `port = 1883`"
