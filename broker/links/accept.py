@@ -59,7 +59,8 @@ async def accept_forever(sock: socket.socket, door: Door, server: Server, serve:
     """Take connections until cancelled; then the listening socket is closed.
 
     Args:
-        serve: what to do with a connection that the pump can't take; None for plain MQTT over TCP.
+        serve: what to do with a connection that the pump can't take, and when to count it as open no longer;
+            None for plain MQTT over TCP.
     """
     with sock:
         while True:
@@ -96,6 +97,7 @@ async def _accept_one(sock: socket.socket, door: Door, server: Server, serve: Se
         server.add_socket(connection, door, peer)
     else:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection))
+        door.open_count += 1  # its task begins only after more connections have been accepted
         server.nursery.start_soon(serve, stream, door, peer)
     return True
 

@@ -39,18 +39,23 @@ class Entrance:
         self._websocket = websocket
 
     async def serve(self, stream: trio.SocketStream, door: Door, peer: str) -> None:
-        """One connection, to its end.  What the peer does wrong ends it and nothing else."""
+        """One connection, to its end.  What the peer does wrong ends it and nothing else.
+
+        It comes counted as open, so that handshakes that never end cannot be more than may connect.
+        """
         with barrier(self._server.engine.counters, peer):
             ready: trio.abc.Stream | None = None
             identity: bytes | None = None
-            with trio.move_on_after(CONNECT_TIMEOUT_S):
-                try:
+            try:
+                with trio.move_on_after(CONNECT_TIMEOUT_S):
                     peer, identity = await self._read_proxy_header(stream, door, peer)
                     ready, identity = await self._encrypt(stream, door, identity)
-                except ProxyError as error:
-                    logger.log(NOTICE, "Connection from %s rejected, %s", peer, error)
-                except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                    logger.log(NOTICE, "Client connection from %s failed: %s.", peer, _cause(error))
+            except ProxyError as error:
+                logger.log(NOTICE, "Connection from %s rejected, %s", peer, error)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                logger.log(NOTICE, "Client connection from %s failed: %s.", peer, _cause(error))
+            finally:
+                door.open_count -= 1
             if ready is None:
                 await trio.aclose_forcefully(stream)
             elif self._websocket is not None:

@@ -6,10 +6,14 @@ import socket
 from pathlib import Path
 
 import pytest
+import trio
 
-from broker.config.model import Listener
-from broker.links.accept import ListenError, open_sockets
+from broker.config.model import Limits, Listener
+from broker.core.engine import Engine
+from broker.links.accept import ListenError, accept_forever, open_sockets
+from broker.links.door import Door
 from broker.links.interfaces import interface_address
+from broker.links.server import Server
 
 
 def places(listener: Listener) -> list[str]:
@@ -56,3 +60,25 @@ def test_a_path_left_behind_is_taken_over(tmp_path: Path) -> None:
     for _ in range(2):
         (sock,) = open_sockets(Listener(0, unix_path=path))
         sock.close()
+
+
+async def test_a_burst_of_connections_that_need_a_handshake_is_not_more_than_may_connect() -> None:
+    door = Door(Listener(0, max_connections=2), Limits(), connection_messages=False)
+    (listening,) = open_sockets(Listener(0, "127.0.0.1"))
+    handed_over: list[str] = []
+
+    async def serve(stream: trio.SocketStream, door: Door, peer: str) -> None:
+        handed_over.append(peer)
+        await trio.sleep_forever()
+
+    clients = [socket.create_connection(listening.getsockname()) for _ in range(5)]
+    async with trio.open_nursery() as nursery:
+        server = Server(Engine(), nursery)
+        nursery.start_soon(accept_forever, listening, door, server, serve)
+        for client in clients[2:]:
+            await trio.lowlevel.wait_readable(client)
+            assert client.recv(1) == b""
+        nursery.cancel_scope.cancel()
+    for client in clients:
+        client.close()
+    assert len(handed_over) == 2
