@@ -17,6 +17,7 @@ client and a WebSocket client receive.  Everything runs on 127.0.0.1 and is remo
 EXAMPLE = """\
 example:
   rowcast demo --rate 500           until Ctrl-C
+  rowcast demo --example canton     another example: private channels, each client's own
   rowcast demo --events 500         stops by itself; the last line is a summary in JSON; the exit
                                     status is 0 only if every message came exactly once
 """
@@ -39,6 +40,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=200.0,
         metavar="R",
         help="such rows per second (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--example",
+        choices=["econia", "exchange", "canton"],
+        default="econia",
+        help="which of the examples to run (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the traders' choices (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="a line of JSON every second instead of the page")
@@ -64,7 +71,12 @@ def _run(args: argparse.Namespace) -> int:
     options = Options(events=args.events, rate=args.rate, seed=args.seed, json=args.json)
     status, problems = EXIT_FAILED, []
     try:
-        status = trio.run(demonstrate, options, sys.stdout)
+        if args.example == "econia":
+            status = trio.run(demonstrate, options, sys.stdout)
+        else:
+            from broker.demo.dialects.run import demonstrate as demonstrate_dialect
+
+            status = trio.run(demonstrate_dialect, args.example, options, sys.stdout)
     except* KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     except* (PostgresError, ClientError, ListenError, OSError) as group:

@@ -28,7 +28,7 @@ def configuration(dsn: str, secret: str) -> Config:
     environment = {**os.environ, "DATABASE_URL": dsn, "PGWS_JWT_SECRET": secret}
     with as_file(files("broker.demo") / CONFIGURATION) as path:
         config = load(path, environment)
-    return attrs.evolve(config, listeners=tuple(_local(listener) for listener in config.listeners))
+    return attrs.evolve(config, listeners=tuple(local(listener) for listener in config.listeners))
 
 
 def port_of(broker: Broker, protocol: str, dialect: str = "mqtt") -> int:
@@ -44,12 +44,14 @@ def new_secret() -> str:
     return secrets.token_hex(16)
 
 
-def _local(listener: Listener) -> Listener:
-    port = listener.port if _is_free(listener.port) else 0  # 0: any
+def local(listener: Listener) -> Listener:
+    """The listener on 127.0.0.1, on its own port if that is free, otherwise on any."""
+    port = listener.port if is_free(listener.port) else 0  # 0: any
     return attrs.evolve(listener, host=HOST, port=port)
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether a port of 127.0.0.1 can be had now."""
     with socket.socket() as probe:
         # Without it a port would count as taken for a minute after its last connection.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

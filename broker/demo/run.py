@@ -61,7 +61,7 @@ async def demonstrate(options: Options, out: TextIO) -> int:
     final: list[Snapshot] = []
     async with trio.open_nursery() as nursery:
         stop = Stop(nursery.cancel_scope)
-        nursery.start_soon(_cancel_on_signal, stop)
+        nursery.start_soon(cancel_on_signal, stop)
         await _run(options, out, stop, final.append)
         nursery.cancel_scope.cancel()
     return _conclude(options, out, final)
@@ -102,7 +102,8 @@ async def _run(options: Options, out: TextIO, stop: Stop, finish: Callable[[Snap
                 finish(observer.snapshot(trio.current_time(), final=True))
 
 
-async def _feeds_live(broker: Broker) -> None:
+async def feeds_live(broker: Broker) -> None:
+    """Wait until every feed reads from Postgres.  Raises: ClientError."""
     feeds = broker.app.feeds.values()
     with trio.move_on_after(FEEDS_TIMEOUT_S):
         while any(feed.state != "live" for feed in feeds):  # noqa: ASYNC110 - plain data, has no event
@@ -114,7 +115,7 @@ async def _feeds_live(broker: Broker) -> None:
 
 @asynccontextmanager
 async def _watching(broker: Broker, secret: str, audit: Audit) -> AsyncIterator[None]:
-    await _feeds_live(broker)
+    await feeds_live(broker)
     async with trio.open_nursery() as clients:
         await clients.start(watch_mqtt, gateway.port_of(broker, "mqtt"), audit.mqtt.receive)
         await clients.start(watch_websocket, _websocket_port(broker), secret, audit.websocket.receive)
@@ -142,7 +143,8 @@ async def _arrivals(audit: Audit) -> None:
         await trio.sleep(SETTLE_S)
 
 
-async def _cancel_on_signal(stop: Stop) -> None:
+async def cancel_on_signal(stop: Stop) -> None:
+    """End what `stop` holds at the first signal."""
     # A second signal finds the usual handlers again and ends at once.
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async for _ in signals:
