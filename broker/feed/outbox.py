@@ -96,6 +96,11 @@ class OutboxFeed:
         self._woken = False
         self._was_live = False
 
+    @property
+    def is_saved(self) -> bool:
+        """Whether the next process would repeat nothing."""
+        return self._saved == (self._seq, self._id)
+
     async def attempt(self) -> None:
         """Connect, check, publish snapshots if they are due, then everything that commits, until it fails.
 
@@ -144,6 +149,8 @@ class OutboxFeed:
         reason = identity.difference(known)
         if not reason and self._seq >= 0:
             reason = await self._lost_commits(connection)
+        if self._seq < 0:
+            self._saved = (saved_seq, saved_id)
         if self._seq < 0 or reason:
             start = str(max(self._seq, 0)) if reason else ""
             self._seq, self._id, self._xid = saved_seq, saved_id, ""
@@ -231,7 +238,7 @@ class OutboxFeed:
                 [*position, self._config.name],
             )
         self._saved = position
-        self._status.acknowledged = str(position[0])
+        self._status.position = self._status.acknowledged = str(position[0])
 
     def _go_live(self) -> None:
         if self._status.state == "live":

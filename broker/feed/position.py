@@ -34,6 +34,19 @@ class Progress:
     def in_transaction(self) -> bool:
         return self.open_lsn != 0
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The last transaction of which anything was delivered, and of how many changes; 0 is all of them."""
+        return self.partial if self.partial[0] > self.commit_lsn else (self.commit_lsn, 0)
+
+    def resume(self, commit_lsn: int, changes: int) -> None:
+        """Go on behind the `place` where an earlier process was stopped."""
+        if changes:
+            self.partial = (commit_lsn, changes)
+            self.commit_lsn = commit_lsn - 1
+        else:
+            self.commit_lsn = commit_lsn
+
     def connected(self) -> None:
         """A new connection: the transaction that was open, if any, comes again from its start."""
         self.open_lsn = 0

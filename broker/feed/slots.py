@@ -96,14 +96,14 @@ async def remember_identity(connection: TrioConnection, config: FeedConfig, iden
     )
 
 
-async def remember_partial(connection: TrioConnection, feed: str, commit_lsn: int, changes: int) -> None:
-    """So many changes of the transaction that committed at `commit_lsn` have been delivered."""
+async def remember_place(connection: TrioConnection, feed: str, commit_lsn: int, changes: int) -> None:
+    """Keep a `Progress.place` for the next process."""
     query = "UPDATE rowcast.feed SET read_seq = %s, read_id = %s WHERE name = %s"
     await connection.execute(query, [commit_lsn, changes, feed])
 
 
-async def known_partial(connection: TrioConnection, feed: str) -> tuple[int, int]:
-    """What `remember_partial` was told last; harmless when old, since no other transaction commits there."""
+async def known_place(connection: TrioConnection, feed: str) -> tuple[int, int]:
+    """What `remember_place` was told last; harmless when old, since positions only grow."""
     row = await _one(connection, "SELECT read_seq, read_id FROM rowcast.feed WHERE name = %s", feed)
     return (0, 0) if row is None else (row[0], row[1])
 

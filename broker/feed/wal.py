@@ -79,6 +79,12 @@ class WalFeed:
         self._committed_unix_s = 0.0
         self._alarmed_at = -ALARM_INTERVAL_S
         self._was_live = False
+        self._saved_place = (0, 0)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the next process would repeat nothing.  False while live, and after a stop without database."""
+        return self._saved_place == self._progress.place
 
     async def attempt(self) -> None:
         """Connect, check, publish snapshots if they are due, then everything that commits, until it fails.
@@ -125,9 +131,10 @@ class WalFeed:
                 reasons.append(f"somebody else has read from the slot {name}")
         if any(reasons):
             self._begin_anew("; ".join(filter(None, reasons)), start_lsn)
+        elif self._identity is None:
+            self._progress.resume(*await slots.known_place(connection, self._config.name))
+            self._saved_place = self._progress.place
         await slots.remember_identity(connection, self._config, identity)
-        if self._identity is None:
-            self._progress.partial = await slots.known_partial(connection, self._config.name)
         self._identity = identity
 
     def _begin_anew(self, reason: str, start_lsn: int) -> None:
@@ -332,15 +339,15 @@ class WalFeed:
             stream.reply_now = False
 
     async def _leave(self, stream: _Stream) -> None:
-        """Confirm what was delivered, and of a transaction cut by the stop remember how much: nothing comes twice."""
+        """Keep the exact place, in the middle of a transaction if need be, so that a stop repeats nothing."""
         with last_words():
             self._sink.flush()
             await self._sink.durable()
             self._confirmed_lsn = max(self._confirmed_lsn, self._progress.safe_lsn)
             self._send_status(stream, reply_requested=False)
-            if self._progress.in_transaction:
-                async with self._connect() as connection:
-                    await slots.remember_partial(connection, self._config.name, *self._progress.partial)
+            async with self._connect() as connection:
+                await slots.remember_place(connection, self._config.name, *self._progress.place)
+            self._saved_place = self._progress.place
 
     def _send_status(self, stream: _Stream, reply_requested: bool) -> None:
         pgconn = stream.connection.pgconn

@@ -139,6 +139,12 @@ class Cluster:
                 connection.execute(*statement)
         self._free.append(name)
 
+    def close(self) -> None:
+        """Stop the server and remove its data, before this process ends."""
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.close()
+        self._keeper.wait()
+
     def _run(self, program: str, *arguments: str | Path) -> None:
         command = [*self._as_owner, str(self._bin / program), *map(str, arguments)]
         # Not to a pipe: the server would inherit it, and we would wait for the server to end.

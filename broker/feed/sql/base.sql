@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS rowcast.feed (
     system_identifier text,
     timeline          integer,
     -- For the kind outbox: up to where this consumer has read.
-    -- For the kind wal: a transaction that was cut by a stop (its commit LSN), and how much of it was delivered.
+    -- For the kind wal: the last transaction delivered before a stop (its commit LSN), and how much of it (0: all).
     read_seq          bigint NOT NULL DEFAULT 0,
     read_id           bigint NOT NULL DEFAULT 0
 );

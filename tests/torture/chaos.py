@@ -1,0 +1,132 @@
+"""Everything bad that may happen to a feed, at random moments from a seed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import psycopg
+import trio
+from support.postgres import Cluster
+from support.tcp_proxy import TcpProxy
+from torture.ledger import KILLED, STOPPED
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+
+
+class Victim:
+    """The process under torture, restarted as often as it is killed."""
+
+    def __init__(self, kind: str, dsn: str, log: Path) -> None:
+        self._arguments = [kind, dsn, str(log)]
+        self._errors = log.with_suffix(".stderr")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, after: str) -> None:
+        """`after`: how the run before it had ended."""
+        with self._errors.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, str(HERE / "recorder.py"), *self._arguments, after],
+                env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PATH": "/usr/bin:/bin"},
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+            )
+
+    async def end(self, number: signal.Signals) -> None:
+        process = self._process
+        assert process is not None
+        if process.poll() is not None:
+            raise AssertionError(f"the feed's process ended by itself:\n{self.errors()[-3000:]}")
+        process.send_signal(number)
+        await trio.to_thread.run_sync(process.wait)
+
+    def kill_now(self) -> None:
+        """For the end of the test, whatever happened."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def errors(self) -> str:
+        return self._errors.read_text(errors="replace")
+
+
+class Chaos:
+    """Does one bad thing after another.  `done` counts them by name."""
+
+    def __init__(self, seed: int, cluster: Cluster, proxy: TcpProxy, victim: Victim, kills: bool) -> None:
+        self._random = random.Random(seed)
+        self._cluster = cluster
+        self._proxy = proxy
+        self._victim = victim
+        self.done: Counter[str] = Counter()
+        # Each with its weight; the process of a `listen` feed has nothing to begin again from.
+        self._deeds = [
+            ("end_backends", 4),
+            ("cut", 4),
+            ("freeze", 3),
+            ("restart_fast", 1),
+            ("restart_immediate", 1),
+        ]
+        if kills:
+            self._deeds += [("kill", 4), ("stop", 2)]
+        self._round = [name for name, _ in self._deeds]
+
+    async def rage(self, pause_s: float) -> None:
+        """For ever: first everything once in a random order, then whatever comes, `pause_s` apart on average."""
+        self._random.shuffle(self._round)
+        while True:
+            await trio.sleep(self._random.uniform(0.3, 1.7) * pause_s)
+            name = self._round.pop() if self._round else self._any()
+            self.done[name] += 1
+            await getattr(self, f"_{name}")()
+
+    def _any(self) -> str:
+        names, weights = zip(*self._deeds, strict=True)
+        return str(self._random.choices(names, weights)[0])
+
+    async def _end_backends(self) -> None:
+        query = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'rowcast%%'"
+        )
+        await self._execute(query)
+
+    async def _execute(self, query: str) -> None:
+        def run() -> None:
+            with psycopg.connect(self._cluster.dsn(), autocommit=True) as connection:
+                connection.execute(query)  # type: ignore[call-overload]
+
+        await trio.to_thread.run_sync(run)
+
+    async def _cut(self) -> None:
+        self._proxy.cut()
+
+    async def _freeze(self) -> None:
+        self._proxy.freeze()
+        await trio.sleep(self._random.choice([0.5, 1.5, 4.0]))
+        self._proxy.thaw()
+
+    async def _restart_fast(self) -> None:
+        await self._restart("fast")
+
+    async def _restart_immediate(self) -> None:
+        await self._restart("immediate")
+
+    async def _restart(self, mode: str) -> None:
+        closed_s = self._random.choice([0.0, 1.0])
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._cluster.restart, mode, closed_s)
+
+    async def _kill(self) -> None:
+        with trio.CancelScope(shield=True):
+            await self._victim.end(signal.SIGKILL)
+            self._victim.start(KILLED)
+
+    async def _stop(self) -> None:
+        with trio.CancelScope(shield=True):
+            await self._victim.end(signal.SIGTERM)
+            self._victim.start(STOPPED)

@@ -1,0 +1,195 @@
+"""What was committed, and whether a log of what was received is right about it.  Pure.
+
+The log holds one line per publication, in the order of receipt over all runs of the receiver, and marks where a
+run began and how the one before had ended.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from attrs import define, field
+
+STOPPED = "stopped"
+KILLED = "killed"
+
+
+@define
+class Transaction:
+    """What one writer's transaction did.
+
+    Attributes:
+        numbers: of the rows and messages that survive its savepoints, in the order of writing.
+        undone: of those that were rolled back to a savepoint.
+        commit_began: monotonic seconds; infinite if it never tried to commit.
+        commit_ended: when the writer learned that it had committed; infinite if it never did.
+    """
+
+    ident: int
+    numbers: list[range] = field(factory=list)
+    undone: list[range] = field(factory=list)
+    commit_began: float = math.inf
+    commit_ended: float = math.inf
+    committed: bool = False
+
+    def count(self) -> int:
+        return sum(map(len, self.numbers))
+
+    def all_numbers(self) -> Iterator[int]:
+        for some in self.numbers:
+            yield from some
+
+
+@define
+class Received:
+    """One publication: its transaction, its number, and whether its body was whole."""
+
+    transaction: int
+    number: int
+    whole: bool = True
+
+
+@define
+class Run:
+    """What one run of the receiver got, and how the run before it had ended ("" for the first)."""
+
+    after: str
+    received: list[Received] = field(factory=list)
+    gaps: list[str] = field(factory=list)
+
+
+@define
+class Verdict:
+    """All that is wrong, and the figures of a run."""
+
+    faults: list[str] = field(factory=list)
+    transactions: int = 0
+    publications: int = 0
+    repeated: int = 0
+    runs: int = 0
+
+    def fault(self, text: str) -> None:
+        if len(self.faults) < 50:
+            self.faults.append(text)
+
+
+def read_log(lines: Iterable[str]) -> list[Run]:
+    """Lines `# run AFTER`, `= live`, `= saved`, `! GAP`, `TRANSACTION NUMBER ok|bad`, without a torn last one."""
+    runs: list[Run] = []
+    saved = False
+    for line in lines:
+        if not line.endswith("\n"):
+            continue
+        words = line.split()
+        if words[0] == "#":
+            after = words[2] if len(words) > 2 else ""
+            # A stop while the database is away can't save anything: it is as good as a kill.
+            runs.append(Run(KILLED if after == STOPPED and not saved else after))
+            saved = False
+        elif words[0] == "!":
+            runs[-1].gaps.append(line[2:].strip())
+        elif words[0] == "=":
+            saved = words[1] == "saved"
+        else:
+            runs[-1].received.append(Received(int(words[0]), int(words[1]), words[2] == "ok"))
+    return runs
+
+
+def judge(transactions: Iterable[Transaction], runs: list[Run]) -> Verdict:
+    """Every committed row once, in commit order, none of the others; repetition only after a kill, of the end."""
+    verdict = Verdict(runs=len(runs))
+    by_ident = {transaction.ident: transaction for transaction in transactions}
+    sequence = _without_repetition(runs, verdict)
+    for run in runs:
+        for gap in run.gaps:
+            verdict.fault(f"a gap was announced: {gap}")
+    _check_contents(by_ident, sequence, verdict)
+    _check_order(by_ident, sequence, verdict)
+    return verdict
+
+
+def _without_repetition(runs: list[Run], verdict: Verdict) -> list[Received]:
+    """All runs as one sequence.  What a run repeats must be the end of what came before it, after a kill."""
+    sequence: list[Received] = []
+    places: dict[tuple[int, int], int] = {}
+    for run in runs:
+        repeated = _repeated_at_start(run, sequence, places)
+        verdict.repeated += repeated
+        if repeated and run.after == STOPPED:
+            verdict.fault(f"{repeated} publications repeated after an orderly stop")
+        for received in run.received[repeated:]:
+            if (received.transaction, received.number) in places:
+                verdict.fault(f"{received.number} of transaction {received.transaction} came again")
+                continue
+            places[received.transaction, received.number] = len(sequence)
+            sequence.append(received)
+    return sequence
+
+
+def _repeated_at_start(run: Run, sequence: list[Received], places: dict[tuple[int, int], int]) -> int:
+    if not run.received:
+        return 0
+    start = places.get((run.received[0].transaction, run.received[0].number))
+    if start is None:
+        return 0
+    tail = sequence[start:]
+    count = min(len(tail), len(run.received))
+    if run.received[:count] != tail[:count]:
+        return 0  # then each is reported as having come again
+    return count
+
+
+def _check_contents(by_ident: dict[int, Transaction], sequence: list[Received], verdict: Verdict) -> None:
+    got: dict[int, list[int]] = {}
+    for received in sequence:
+        got.setdefault(received.transaction, []).append(received.number)
+        if not received.whole:
+            verdict.fault(f"the body of {received.number} is damaged")
+    for transaction in by_ident.values():
+        numbers = got.pop(transaction.ident, [])
+        if not transaction.committed:
+            if numbers:
+                verdict.fault(
+                    f"{len(numbers)} of transaction {transaction.ident}, which was rolled back, came"
+                )
+            continue
+        verdict.transactions += 1
+        verdict.publications += transaction.count()
+        if numbers != list(transaction.all_numbers()):
+            _describe_difference(transaction, numbers, verdict)
+    for ident in got:
+        verdict.fault(f"transaction {ident} was never written")
+
+
+def _describe_difference(transaction: Transaction, numbers: list[int], verdict: Verdict) -> None:
+    wanted = list(transaction.all_numbers())
+    missing = sorted(set(wanted) - set(numbers))
+    extra = sorted(set(numbers) - set(wanted))
+    if missing:
+        verdict.fault(
+            f"{len(missing)} of {len(wanted)} of transaction {transaction.ident} missing, as {missing[:3]}"
+        )
+    if extra:
+        verdict.fault(f"{len(extra)} that transaction {transaction.ident} had undone came, as {extra[:3]}")
+    if not missing and not extra:
+        verdict.fault(f"transaction {transaction.ident} came in another order than it was written")
+
+
+def _check_order(by_ident: dict[int, Transaction], sequence: list[Received], verdict: Verdict) -> None:
+    """Whole transactions, not interleaved; none after one that began to commit when it was committed already."""
+    order: list[int] = []
+    for received in sequence:
+        if not order or order[-1] != received.transaction:
+            order.append(received.transaction)
+    if len(set(order)) != len(order):
+        verdict.fault("transactions came interleaved")
+    latest, latest_ident = -math.inf, -1
+    for ident in order:
+        transaction = by_ident.get(ident)
+        if transaction is None:
+            continue
+        if transaction.commit_ended < latest:
+            verdict.fault(f"transaction {ident} was committed before {latest_ident} and came after it")
+        if transaction.commit_began > latest and transaction.commit_began != math.inf:
+            latest, latest_ident = transaction.commit_began, ident

@@ -1,0 +1,105 @@
+"""The process that is tortured: one supervised feed, whose publications go to the end of a file.
+
+    python recorder.py KIND DSN LOG AFTER
+
+What is in the file survives SIGKILL, so `durable` is true once it has been written.  SIGTERM stops it in order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+
+import trio
+from attrs import evolve
+
+from broker.config.feeds import FeedConfig, Recovery, Replication, Route, Source
+from broker.feed import supervise
+from broker.feed.status import FeedStatus
+
+NUMBER = re.compile(rb'^\{"number":(\d+),"txn":(\d+),"size":(\d+),"note":"')
+
+
+def torture_config(kind: str, dsn: str) -> FeedConfig:
+    """A feed of one table, `{"number", "txn", "size", "note"}`, and of rowcast.publish()."""
+    config = FeedConfig(
+        name="torture",
+        dsn=dsn,
+        kind=kind,
+        sources=(Source("rows", (), tables=("public.torture",)),),
+        routes=(Route("rows", ("torture/{txn}/{number}",)),),
+        replication=Replication(allow_unbounded_wal=True, poll_s=1.0, keep_s=5.0),
+        check_interval_s=1.0,
+        check_timeout_s=2.0,
+    )
+    if kind == "listen":
+        recovery = Recovery("public.torture", ("number",), (("rows", "torture"),))
+        return evolve(config, sources=(Source("rows", ("torture",)),), recoveries=(recovery,))
+    return config
+
+
+class LogSink:
+    """Appends one line per publication: transaction, number, and whether the body is whole."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._lines: list[bytes] = []
+
+    def write(self, line: str) -> None:
+        self._lines.append(line.encode())
+        self.flush()
+
+    def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
+        if topic.startswith(b"$SYS"):
+            self._lines.append(b"! " + json.loads(payload)["reason"].encode() + b"\n")
+            return
+        _, txn, number = topic.split(b"/")
+        self._lines.append(b"%b %b %b\n" % (txn, number, b"ok" if is_whole(payload, txn, number) else b"bad"))
+
+    def flush(self) -> None:
+        if self._lines:
+            data = b"".join(self._lines)
+            self._lines.clear()
+            while data:
+                data = data[os.write(self._fd, data) :]
+
+    async def durable(self) -> None:
+        self.flush()
+
+
+def is_whole(payload: bytes, txn: bytes, number: bytes) -> bool:
+    """The body has the row's own numbers and a note of the stated size, all of one letter."""
+    head = NUMBER.match(payload)
+    if head is None or head.group(1) != number or head.group(2) != txn or not payload.endswith(b'"}'):
+        return False
+    note = payload[head.end() : -2]
+    return len(note) == int(head.group(3)) and note == note[:1] * len(note)
+
+
+async def say_when_live(sink: LogSink, status: FeedStatus) -> None:
+    while status.state != "live":  # noqa: ASYNC110
+        await trio.sleep(0.02)
+    sink.write("= live\n")
+
+
+async def main(kind: str, dsn: str, log: str, after: str) -> None:
+    supervise.PAUSE_S_MIN, supervise.PAUSE_S_MAX = 0.1, 1.0
+    sink = LogSink(log)
+    sink.write(f"# run {after}\n")
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            status = FeedStatus("torture")
+            feed = supervise.make_feed(torture_config(kind, dsn), sink, status)
+            nursery.start_soon(supervise.keep_trying, feed, status)
+            nursery.start_soon(say_when_live, sink, status)
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+    if getattr(feed, "is_saved", False):
+        sink.write("= saved\n")
+
+
+if __name__ == "__main__":
+    trio.run(main, *sys.argv[1:])

@@ -1,0 +1,174 @@
+"""Torture the feeds: `make torture`, or
+
+    PYTHONPATH=.:tests python tests/torture/run.py --seconds 600 --seed 7 --kind wal
+
+Writers commit numbered rows from several connections in every awkward way; meanwhile backends are ended, the
+network is cut and frozen, Postgres is stopped and crashed, and the process that runs the feed is stopped and
+killed.  At the end every committed row must have been received, in commit order, rolled-back ones never; none
+twice, except from the last unacknowledged position after a kill.  The seed decides everything but timing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import psycopg
+import trio
+from attrs import define
+from support.postgres import Cluster
+from support.tcp_proxy import TcpProxy, tcp_proxy
+from torture.chaos import Chaos, Victim
+from torture.ledger import Verdict, judge, read_log
+from torture.recorder import torture_config
+from torture.writers import TABLE, Book, Writer
+
+from broker.feed.install import install_steps
+
+KINDS = ("wal", "outbox", "listen")
+WRITERS = 5
+SETTLE_S = 60.0
+"""How long the feed may take, once left in peace, for what it owes."""
+
+NOTIFY = """
+CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_notify('torture', row_to_json(NEW)::text); RETURN NULL; END $$;
+CREATE TRIGGER tell AFTER INSERT ON torture FOR EACH ROW EXECUTE FUNCTION tell();
+"""
+
+
+@define
+class Outcome:
+    """What happened in one torture."""
+
+    kind: str
+    seed: int
+    verdict: Verdict
+    deeds: Counter[str]
+    errors: str
+
+    def __str__(self) -> str:
+        v = self.verdict
+        deeds = ", ".join(f"{name} {count}" for name, count in sorted(self.deeds.items()))
+        head = (
+            f"{self.kind:7} seed {self.seed}: {v.transactions} transactions, {v.publications} rows and messages, "
+            f"{v.repeated} repeated over {v.runs} runs; {deeds}: {'FAILED' if v.faults else 'nothing lost'}"
+        )
+        return "\n  ".join([head, *v.faults])
+
+
+async def torture(cluster: Cluster, kind: str, seconds: float, seed: int) -> Outcome:
+    """Torture a feed of one kind on a server of its own, and judge it."""
+    chance = random.Random(seed)
+    name = cluster.create_database()
+    dsn = cluster.dsn(name)
+    prepare(kind, dsn)
+    book = Book()
+    with tempfile.TemporaryDirectory(prefix="rowcast-torture-") as directory:
+        log = Path(directory) / "log"
+        async with tcp_proxy(cluster.port) as proxy:
+            victim = Victim(kind, cluster.dsn(name, port=proxy.port), log)
+            chaos = Chaos(chance.getrandbits(32), cluster, proxy, victim, kills=kind != "listen")
+            try:
+                victim.start("")
+                await until_live(log)
+                await work(dsn, kind, book, chaos, seconds, chance)
+                settle(book, dsn)
+                await caught_up(log, book, proxy)
+            finally:
+                victim.kill_now()
+        verdict = judge(book.transactions, read_log(lines_of(log)))
+        return Outcome(kind, seed, verdict, chaos.done, victim.errors())
+
+
+def prepare(kind: str, dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(TABLE)  # type: ignore[call-overload]
+        if kind == "listen":
+            connection.execute(NOTIFY)
+        for step in install_steps(torture_config(kind, dsn)):
+            connection.execute(step.statement)  # type: ignore[call-overload]
+
+
+async def until_live(log: Path) -> None:
+    """A feed of kind `listen` owes nothing from before it listens."""
+    with trio.fail_after(30):
+        while "= live\n" not in lines_of(log):  # noqa: ASYNC110
+            await trio.sleep(0.05)
+
+
+async def work(dsn: str, kind: str, book: Book, chaos: Chaos, seconds: float, chance: random.Random) -> None:
+    """Writers and chaos side by side; then the writers finish what they began, in peace."""
+    ends_at = trio.current_time() + seconds
+    # Recovery by key is right for a single writer, and a notification has room for 7999 bytes.
+    count, notes_max = (1, 7000) if kind == "listen" else (WRITERS, 10_000_000)
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            writer = Writer(dsn, book, chance.getrandbits(32), kind != "listen", notes_max)
+            nursery.start_soon(writer.write_until, lambda: trio.current_time() > ends_at)
+        with trio.move_on_at(ends_at):
+            await chaos.rage(pause_s=max(0.4, min(3.0, seconds / 12)))
+
+
+def settle(book: Book, dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        book.settle({txn for (txn,) in connection.execute("SELECT DISTINCT txn FROM torture").fetchall()})
+
+
+async def caught_up(log: Path, book: Book, proxy: TcpProxy) -> None:
+    """Wait until as many lines as committed rows are there, or for so long that they will not come."""
+    proxy.thaw()
+    wanted = sum(transaction.count() for transaction in book.transactions if transaction.committed)
+    with trio.move_on_after(SETTLE_S):
+        while distinct_lines(log) < wanted:  # noqa: ASYNC110
+            await trio.sleep(0.3)
+    await trio.sleep(0.5)  # for what should not come
+
+
+def distinct_lines(log: Path) -> int:
+    return len({line for line in lines_of(log) if line[0].isdigit()})
+
+
+def lines_of(log: Path) -> list[str]:
+    return log.read_text().splitlines(keepends=True) if log.exists() else []
+
+
+def configured(cluster: Cluster) -> Cluster:
+    """A server that streams all but small transactions, and notices dead receivers soon."""
+    with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET logical_decoding_work_mem = '64kB'")
+        connection.execute("ALTER SYSTEM SET wal_sender_timeout = '3s'")
+        connection.execute("SELECT pg_reload_conf()")
+    return cluster
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=600.0, help="for all kinds together")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--kind", choices=KINDS, action="append", help="may be repeated; all by default")
+    args = parser.parse_args()
+    seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
+    kinds = args.kind or KINDS
+    print(f"seed {seed}, {args.seconds / len(kinds):g} s each of {', '.join(kinds)}", flush=True)
+    failed = False
+    for kind in kinds:
+        cluster = configured(Cluster())
+        outcome = trio.run(torture, cluster, kind, args.seconds / len(kinds), seed)
+        cluster.close()
+        print(outcome, flush=True)
+        if outcome.verdict.faults or not math.isfinite(outcome.verdict.publications):
+            failed = True
+            print(outcome.errors[-5000:], file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""The torture of run.py, short: every bad thing happens at least once to each kind of feed.
+
+`TORTURE_SEED` repeats a run as far as its timing allows; a failure names the seed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from support.postgres import Cluster
+from torture.run import KINDS, configured, torture
+
+SECONDS = 7.0
+"""Of trouble for each kind; starting, settling and judging come on top."""
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_torture_costs_delay_and_nothing_else(kind: str) -> None:
+    seed = int(os.environ.get("TORTURE_SEED") or random.SystemRandom().getrandbits(32))
+    cluster = configured(Cluster())
+    try:
+        outcome = await torture(cluster, kind, SECONDS, seed)
+    finally:
+        cluster.close()
+    assert not outcome.verdict.faults, f"{outcome}\n{outcome.errors[-3000:]}"
+    assert outcome.verdict.publications > 0
