@@ -59,8 +59,8 @@ async def accept_forever(sock: socket.socket, door: Door, server: Server, serve:
     """Take connections until cancelled; then the listening socket is closed.
 
     Args:
-        serve: what to do with a connection that the pump can't take, and when to count it as open no longer;
-            None for plain MQTT over TCP.
+        serve: what to do with a connection that the pump can't take, and to count it as open, from the first
+            step on; None for plain MQTT over TCP.
     """
     with sock:
         while True:
@@ -98,8 +98,13 @@ async def _accept_one(sock: socket.socket, door: Door, server: Server, serve: Se
     else:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection))
         door.open_count += 1  # its task begins only after more connections have been accepted
-        server.nursery.start_soon(serve, stream, door, peer)
+        server.nursery.start_soon(_hand_over, serve, stream, door, peer)
     return True
+
+
+async def _hand_over(serve: ServeSocket, stream: trio.SocketStream, door: Door, peer: str) -> None:
+    door.open_count -= 1  # from here on `serve` counts it
+    await serve(stream, door, peer)
 
 
 def peer_name(connection: socket.socket, address: object) -> str:

@@ -39,13 +39,11 @@ class Entrance:
         self._websocket = websocket
 
     async def serve(self, stream: trio.SocketStream, door: Door, peer: str) -> None:
-        """One connection, to its end.  What the peer does wrong ends it and nothing else.
-
-        It comes counted as open, so that handshakes that never end cannot be more than may connect.
-        """
+        """One connection, to its end.  What the peer does wrong ends it and nothing else."""
         with barrier(self._server.engine.counters, peer):
             ready: trio.abc.Stream | None = None
             identity: bytes | None = None
+            door.open_count += 1
             try:
                 with trio.move_on_after(CONNECT_TIMEOUT_S):
                     peer, identity = await self._read_proxy_header(stream, door, peer)

@@ -68,6 +68,7 @@ async def test_a_burst_of_connections_that_need_a_handshake_is_not_more_than_may
     handed_over: list[str] = []
 
     async def serve(stream: trio.SocketStream, door: Door, peer: str) -> None:
+        door.open_count += 1
         handed_over.append(peer)
         await trio.sleep_forever()
 
