@@ -15,7 +15,7 @@ from broker.core.outbox import Outbox, Round
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.retained import RetainedStore
-from broker.core.session import DeliveryRules, Replay, Session
+from broker.core.session import DeliveryRules, Link, Replay, Session
 from broker.core.shared import SharedGroup, split_shared
 from broker.core.trie import SubscriptionTrie
 from protocol.mqtt.outbound import Window
@@ -119,7 +119,7 @@ class Engine:
         self.note_change(session)
         return session, present
 
-    def attach(self, session: Session, link: object, outbox: Outbox) -> None:
+    def attach(self, session: Session, link: Link, outbox: Outbox) -> None:
         """The connection is accepted: everything that waits for this client goes out."""
         self.connected += 1
         if self.connected > self.counters.clients_maximum:

@@ -59,6 +59,8 @@ class Outbox(Sink):
         self.closed = False
         self.on_drained: Callable[[], None] | None = None
         """Called when all that was owed has left after having been blocked."""
+        self.on_push: Callable[[bytes], None] | None = None
+        """Shown whole packets as they are pushed, for a log of them."""
         self._send = send
         self._on_blocked = on_blocked
         self._on_broken = on_broken
@@ -69,6 +71,8 @@ class Outbox(Sink):
         """Owe the peer these bytes, whatever is pending already."""
         if self.closed:
             return
+        if self.on_push is not None:
+            self.on_push(data)
         self._chunks.append(data)
         self.pending_bytes += len(data)
         if not self._touched:
@@ -78,6 +82,8 @@ class Outbox(Sink):
     def push_publish(self, head: bytes, packet_id: bytes, payload: bytes) -> None:
         if self.closed:
             return
+        if self.on_push is not None:
+            self.on_push(head + packet_id + payload)
         chunks = self._chunks
         chunks.append(head)
         chunks.append(packet_id)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 
+from mypy_extensions import mypyc_attr
+
 from broker.core.access import Access
 from broker.core.counters import Counters
 from broker.core.limits import WRITABLE_TOPICS_MAX
@@ -26,6 +28,21 @@ class Replay:
         self.publications = publications
         self.granted = granted
         self.position = 0
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Link:
+    """What a session knows of the connection that has it.
+
+    `will_wanted` says whether the will goes out when the connection ends.
+    """
+
+    def __init__(self) -> None:
+        self.will_wanted = True
+
+    def close(self, why: str) -> None:
+        """End the connection; `why` completes a log line after the client's name."""
+        raise NotImplementedError
 
 
 class DeliveryRules:
@@ -64,7 +81,7 @@ class Session(Receiver):
         self.bridge = False
         self.listener_port = 0
         self.max_qos = 2
-        self.link: object | None = None
+        self.link: Link | None = None
         self.outbox: Outbox | None = None
         self.outbound = Outbound(window)
         self.outbound.durable = not clean
@@ -76,7 +93,7 @@ class Session(Receiver):
         self._dropping = False
         self._writable: dict[bytes, bool] = {}
 
-    def attach(self, link: object, outbox: Outbox) -> None:
+    def attach(self, link: Link, outbox: Outbox) -> None:
         """A connection takes this session; what was in flight and queued goes out now."""
         self.link = link
         self.outbox = outbox

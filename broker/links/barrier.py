@@ -44,7 +44,7 @@ def receive(link: MqttLink, data: bytes) -> None:
     try:
         link.received(data)
     except Exception as error:
-        link.ended("disconnected: internal error.")
+        link.close("disconnected: internal error.")
         _report(link.engine.counters, link.peer, error)
         if RERAISE:
             raise

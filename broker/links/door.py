@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from broker.config.model import Limits, Listener, Tls
 from broker.core.access import Access
 from broker.gateway.authentication import Authenticator, Rules, Verdict
+from broker.links.admission import accept, refuse
 from broker.links.tls import TlsError, server_context
 from protocol.mqtt.packets import Connect, ConnectReturnCode
 
@@ -117,7 +118,7 @@ class Door:
         """Decide about a CONNECT (MQTT 3.1.1 §3.1.4)."""
         refusal = self._refusal(packet)
         if refusal is not None:
-            link.refuse(*refusal)
+            refuse(link, *refusal)
         elif self.check_slowly is not None and self.authenticator.needs_thread(packet.user_name):
             self.check_slowly(link, packet)
         else:
@@ -130,18 +131,18 @@ class Door:
     def decide(self, link: MqttLink, packet: Connect, verdict: Verdict) -> None:
         """Act on a verdict."""
         if not verdict.accepted:
-            link.refuse(verdict.return_code, verdict.reason)
+            refuse(link, verdict.return_code, verdict.reason)
             return
         client_id = self._client_id(packet, verdict.user_name)
         if client_id is None:
-            link.refuse(ConnectReturnCode.NOT_AUTHORIZED, "no user name to use as client id")
+            refuse(link, ConnectReturnCode.NOT_AUTHORIZED, "no user name to use as client id")
             return
         sessions = link.engine.sessions
         if 0 < self.clients_max <= len(sessions) and client_id not in sessions:
             link.close("global_max_clients exceeded")  # as mosquitto: without a CONNACK
             return
         link.verdict = verdict
-        link.accept(packet, client_id, verdict.user_name)
+        accept(link, packet, client_id, verdict.user_name)
 
     def access_for(self, client_id: bytes, user_name: bytes | None) -> Access | None:
         """What this identity may do; None where nothing is forbidden."""

@@ -44,7 +44,7 @@ class Connection:
         self.pump.epoll.modify(self.fd, select.EPOLLIN | select.EPOLLOUT)
 
     def broken(self) -> None:
-        self.link.ended("closed its connection.")
+        self.link.close("closed its connection.")
 
     def close_soon(self) -> None:
         self.pump.closing.append(self)
@@ -127,7 +127,7 @@ class Pump:
 
     def close_all(self) -> None:
         for connection in list(self._connections.values()):
-            connection.link.ended("disconnected: the broker is stopping.")
+            connection.link.close("disconnected: the broker is stopping.")
         self.settle()
         self.epoll.close()
 
@@ -144,7 +144,7 @@ class Pump:
         except OSError:
             data = b""
         if not data:
-            link.ended("closed its connection.")
+            link.close("closed its connection.")
             return
         receive(link, data)
 

@@ -42,7 +42,7 @@ class StreamShell:
                     await self._read()
             finally:
                 self.engine.now = trio.current_time()
-                self.link.ended("closed its connection.")
+                self.link.close("closed its connection.")
                 self.outbox.close()
                 self.engine.flush()
         await trio.aclose_forcefully(self.stream)
@@ -55,7 +55,7 @@ class StreamShell:
                 data = b""
             self.engine.now = trio.current_time()
             if not data:
-                self.link.ended("closed its connection.")
+                self.link.close("closed its connection.")
                 return
             self.link.received(bytes(data))
             self.engine.flush()
@@ -69,7 +69,7 @@ class StreamShell:
                 while data := self.outbox.take():
                     await self.stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self.link.ended("closed its connection.")
+                self.link.close("closed its connection.")
                 self._closing = True
             if self._closing:
                 self._scope.cancel()

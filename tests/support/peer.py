@@ -71,7 +71,7 @@ class Peer:
 
     def drop(self) -> None:
         """The connection ends without DISCONNECT."""
-        self.link.ended("closed its connection.")
+        self.link.close("closed its connection.")
         self.engine.flush()
 
     def unblock(self) -> None:
@@ -96,7 +96,7 @@ class Peer:
         self.blocked = True
 
     def _on_broken(self) -> None:
-        self.link.ended("closed its connection.")
+        self.link.close("closed its connection.")
 
     def _on_close(self) -> None:
         self.closed = True
