@@ -41,6 +41,7 @@ WAITS = {
     "broker.feed.snapshot",
     "broker.feed.supervise",
     "broker.feed.wal",
+    "broker.feed.walstream",
     "broker.gateway.gateway",
     "broker.gateway.identity",
     "broker.links.accept",

@@ -1,0 +1,61 @@
+"""Committed changes to publications: what is known is skipped, what is new goes through the routes.  Synchronous.
+
+Invariant: every change is counted in `progress` before it is published, and published before anything else runs.
+"""
+
+from __future__ import annotations
+
+from broker.config.feeds import FeedConfig
+from broker.feed.position import Progress
+from broker.feed.relations import OPERATIONS, Table
+from broker.feed.sqlpublish import PREFIX, Unpublishable, parse_publish
+from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.tables import TableRoutes
+from protocol.pgoutput import EPOCH_UNIX_S, LogicalMessage, RowChange
+
+
+class Delivery:
+    """From one slot to one sink.
+
+    Attributes:
+        progress: where it stands; outlives connections.
+        snapshot_lsn: changes that committed before it are in the snapshots that were published.
+        committed_unix_s: when the last delivered transaction committed, by the server's clock; 0 before the first.
+    """
+
+    def __init__(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
+        self.routes = TableRoutes(config, status)
+        self.progress = Progress()
+        self.snapshot_lsn = 0
+        self.committed_unix_s = 0.0
+        self._sink = sink
+        self._status = status
+
+    def change(self, table: Table, change: RowChange, now: float) -> None:
+        """One row of the open transaction."""
+        if not self.progress.is_new():
+            return
+        status = self._status
+        status.received += 1
+        text, columns = table.render(change)
+        in_snapshot = self.progress.open_lsn < self.snapshot_lsn
+        operation = OPERATIONS[change.operation]
+        for outgoing in self.routes.publications(table.name, operation, text, now, in_snapshot, columns):
+            self._sink.publish(*outgoing)
+            status.published += 1
+
+    def message(self, message: LogicalMessage, now: float) -> None:
+        """One `rowcast.publish()` of the open transaction; messages of other programs are not looked at."""
+        if not message.transactional or message.prefix != PREFIX or not self.progress.is_new():
+            return
+        self._status.received += 1
+        try:
+            self._sink.publish(*parse_publish(message.content))
+            self._status.published += 1
+        except Unpublishable as error:
+            self._status.drop("unpublishable", f"rowcast.publish(): {error}", now)
+
+    def commit(self, end_lsn: int, commit_time_us: int) -> None:
+        """The open transaction is complete."""
+        self.progress.commit(end_lsn)
+        self.committed_unix_s = commit_time_us / 1e6 + EPOCH_UNIX_S
