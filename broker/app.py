@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("broker")
 
+LOCAL_ONLY = (
+    "Starting in local only mode. Connections will only be possible from clients running on this machine."
+)
+"""Mosquitto's words where no listener is configured."""
+
 SYS_QOS = 2
 """As Mosquitto publishes `$SYS`."""
 
@@ -184,7 +189,7 @@ class App:
             self._open_gateway(links)
             await self._run_feeds(listening, task_status)
             with trio.move_on_after(self.config.shutdown_grace_s):
-                self.server.settle()
+                self.server.send_wills()
                 if self.websockets is not None:
                     await self.websockets.close_all()
                 await self.server.drained()
@@ -263,6 +268,8 @@ class App:
                 messages = self.config.logging.connection_messages
                 door = Door(listener, self.config.limits, messages, rules[listener.security], occupancy)
                 self.doors.append(door)
+                if listener.local_only:
+                    logger.warning("%s", LOCAL_ONLY)
                 for sock in open_sockets(listener):
                     opened.append((sock, door))
                     if listener.unix_path is None:

@@ -46,6 +46,8 @@ class Process:
     def serve(self) -> int:
         """Run until a signal; the exit status."""
         logger.info("rowcast version %s starting", VERSION)
+        if self._config.source is not None:
+            logger.info("Config loaded from %s.", self._config.source)
         self._warn()
         status = EXIT_OK
         try:

@@ -141,6 +141,13 @@ class Engine:
         if will is not None and send_will:
             self.publish_from(session, will)  # [MQTT-3.1.2-8]
 
+    def send_will(self, session: Session) -> None:
+        """The will of a connected client, now: the broker is about to close its connection."""
+        will = session.will
+        session.will = None
+        if will is not None:
+            self.publish_from(session, will)
+
     def _end_session(self, session: Session) -> None:
         for topic_filter in list(session.subscriptions):
             self.unsubscribe(session, topic_filter)

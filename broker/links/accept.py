@@ -23,6 +23,8 @@ logger = logging.getLogger("broker.links")
 
 BACKLOG = 4096
 
+_FAMILY_NAMES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
+
 ServeStream: TypeAlias = Callable[[trio.abc.Stream, Door, str], Awaitable[None]]
 ServeSocket: TypeAlias = Callable[[trio.SocketStream, Door, str], Awaitable[None]]
 
@@ -40,10 +42,13 @@ def open_sockets(listener: Listener) -> list[socket.socket]:
     opened: list[socket.socket] = []
     try:
         if listener.unix_path is not None:
+            logger.info("Opening unix listen socket on path %s.", listener.unix_path)
             opened.append(_open_unix(listener.unix_path))
             return opened
         port = listener.port
         for family, address in _addresses(listener):
+            kind = "websockets" if listener.protocol == "websockets" else _FAMILY_NAMES[family]
+            logger.info("Opening %s listen socket on port %d.", kind, port)
             sock = _open_tcp(family, address, port)
             opened.append(sock)
             # Port 0 on both families is one free port, not two.

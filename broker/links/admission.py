@@ -9,7 +9,7 @@ from broker.core.publication import Publication
 from broker.links import trace
 from broker.links.words import NOTICE, printable
 from protocol.mqtt.connection import AUTHENTICATING, CONNECTED, silence_max_s
-from protocol.mqtt.packets import Connect
+from protocol.mqtt.packets import UNSUPPORTED_PROTOCOL_VERSION_5_0, Connect
 
 if TYPE_CHECKING:
     from broker.links.mqtt import MqttLink
@@ -69,7 +69,10 @@ def refuse(link: MqttLink, code: int, why: str) -> None:
         return
     link.engine.counters.connections_refused += 1
     link.engine.counters.other_packets_sent += 1
-    link.outbox.push(bytes((0x20, 2, 0, code)))
+    if code == UNSUPPORTED_PROTOCOL_VERSION_5_0:
+        link.outbox.push(bytes((0x20, 3, 0, code, 0)))
+    else:
+        link.outbox.push(bytes((0x20, 2, 0, code)))
     logger.log(NOTICE, "Client connection from %s refused: %s.", link.peer, why)
     link.close(why)
 

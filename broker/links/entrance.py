@@ -87,7 +87,11 @@ class Entrance:
         if door.tls_context is None or tls is None:
             return stream, identity
         encrypted = trio.SSLStream(stream, door.tls_context, server_side=True, https_compatible=True)
-        await encrypted.do_handshake()
+        try:
+            await encrypted.do_handshake()
+        except trio.BrokenResourceError:
+            await _send_alert(encrypted, stream)
+            raise
         if tls.use_identity_as_username or tls.use_subject_as_username:
             identity = peer_identity(tls, encrypted)
         return encrypted, identity
@@ -105,6 +109,15 @@ async def _proxy_header(sock: trio.socket.SocketType, version: int) -> ProxyHead
         if header is not None:
             return header
         seen += more
+
+
+async def _send_alert(encrypted: trio.SSLStream[trio.SocketStream], stream: trio.SocketStream) -> None:
+    """Tell the client why its handshake failed: Trio leaves OpenSSL's alert unsent."""
+    outgoing = getattr(encrypted, "_outgoing", None)
+    if isinstance(outgoing, ssl.MemoryBIO) and outgoing.pending:
+        await stream.send_all(outgoing.read())
+        # Closed with the client's bytes unread, the kernel would send a reset, which may overtake the alert.
+        await stream.send_eof()
 
 
 def _cause(error: BaseException) -> str:

@@ -107,6 +107,13 @@ class Server:
                 size += link.outbox.pending_bytes
         return pieces, size
 
+    def send_wills(self) -> None:
+        """As Mosquitto at its end: every client's will goes out while the others are still connected."""
+        for link in self._links:
+            if link.session is not None:
+                self.engine.send_will(link.session)
+        self.settle()
+
     def settle(self) -> None:
         """Flush and close whatever the caller's use of the engine or a link asked for."""
         self.pump.settle()

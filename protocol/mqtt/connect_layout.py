@@ -14,7 +14,13 @@ from typing import Any, Final
 
 from protocol.mqtt import wire
 from protocol.mqtt.errors import ConnectRefused, MalformedPacket, ProtocolError
-from protocol.mqtt.packets import Connack, Connect, ConnectReturnCode, Will
+from protocol.mqtt.packets import (
+    UNSUPPORTED_PROTOCOL_VERSION_5_0,
+    Connack,
+    Connect,
+    ConnectReturnCode,
+    Will,
+)
 from protocol.mqtt.topics import check_text, check_topic_name
 
 PROTOCOL_LEVELS: Final = {b"MQTT": 4, b"MQIsdp": 3}
@@ -42,8 +48,9 @@ def read_connect(body: bytes) -> Connect:
 
     Raises:
         MalformedPacket: close without an answer; also for a protocol name other than MQTT and MQIsdp.
-        ConnectRefused: code 1, for MQTT with another level than 4 and MQIsdp with another than 3 (bit 7,
-            which says that the client is a bridge, aside).  Nothing behind the level has been read.
+        ConnectRefused: code 1 for MQTT with level 3 and MQIsdp with level 4, and 5.0's code for a level that
+            neither has (bit 7, which says that the client is a bridge, aside).  Nothing behind the level
+            has been read.
     """
     if not body.startswith(_KNOWN_STARTS):
         raise _protocol_fault(_parse(wire.CONNECT_START, body))
@@ -134,8 +141,9 @@ def _protocol_fault(start: Any) -> ProtocolError:
     level = PROTOCOL_LEVELS.get(start.protocol_name)
     if level is None:
         return MalformedPacket("a CONNECT for another protocol than MQTT or MQIsdp", "MQTT-3.1.2-1")
+    known = start.level.number in PROTOCOL_LEVELS.values()
     return ConnectRefused(
-        ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION,
+        ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION if known else UNSUPPORTED_PROTOCOL_VERSION_5_0,
         f"{start.protocol_name.decode()} with level {start.level.number}; it has {level}",
         "MQTT-3.1.2-2",
     )

@@ -46,6 +46,9 @@ class ConnectReturnCode(IntEnum):
     NOT_AUTHORIZED = 5
 
 
+UNSUPPORTED_PROTOCOL_VERSION_5_0: Final = 0x84
+"""As Mosquitto 2.1: a client of no version that we have is told in the words of MQTT 5.0, §3.2.2.2."""
+
 SUBSCRIBE_FAILURE: Final = 0x80
 """The SUBACK return code for a filter that was not granted [MQTT-3.9.3-2]."""
 
