@@ -34,6 +34,7 @@ from protocol.mqtt.outbound import Window
 
 if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
+    from broker.feed.systopics import FeedTopics
     from broker.links.websocket import WebSocketServer
     from broker.storage.keeper import Keeper
 
@@ -89,6 +90,7 @@ class App:
         self.server: Server
         self.addresses: list[tuple[Listener, int]] = []
         self.feeds: dict[str, FeedStatus] = {}
+        self._feed_topics: list[FeedTopics] = []
         self.doors: list[Door] = []
         self.websockets: WebSocketServer | None = None
         self.admin_port = 0
@@ -214,7 +216,10 @@ class App:
         topics = SysTopics(self.engine, VERSION, build, trio.current_time())
         while True:
             self.engine.now = trio.current_time()
-            for topic, text in topics.changed(self.engine.now, self.server.owed()):
+            news = topics.changed(self.engine.now, self.server.owed())
+            for feed in self._feed_topics:
+                news += feed.changed()
+            for topic, text in news:
                 self.engine.publish(Publication(topic.encode(), text.encode(), SYS_QOS, retain=True))
             self.server.settle()
             await trio.sleep(self.config.sys_interval_s)
@@ -224,10 +229,12 @@ class App:
             return  # and psycopg is not even imported
         from broker.feed.status import FeedStatus
         from broker.feed.supervise import supervise
+        from broker.feed.systopics import FeedTopics
         from broker.sink import EngineSink
 
         for feed in self.config.feeds:
             status = self.feeds[feed.name] = FeedStatus(feed.name)
+            self._feed_topics.append(FeedTopics(status))
             nursery.start_soon(supervise, feed, EngineSink(self.engine, self.server), status)
 
     def _open_gateway(self, nursery: trio.Nursery) -> None:
