@@ -29,6 +29,7 @@ WAITS = {
     "broker.process",
     "broker.demo.clients",
     "broker.demo.commands",
+    "broker.demo.dialects.run",
     "broker.demo.postgres",
     "broker.demo.run",
     "broker.demo.simulator",
