@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from benchmarks import plots, report
 from benchmarks.goals import verdicts
-from benchmarks.machine import describe, output_of
+from benchmarks.machine import describe
 from benchmarks.peers import others, rowcast
 from benchmarks.peers.kinds import Peer
 from benchmarks.results import Results, load, save
@@ -41,7 +41,8 @@ examples:
   python -m benchmarks.profile burst-100        where does the broker's time go?
   python -m benchmarks.micro                    match and codec alone, with this interpreter
 
-What is measured is the commit at HEAD; BENCHMARKS_UNCOMMITTED=1 takes the working tree instead.
+What is measured is the commit at HEAD; BENCHMARKS_UNCOMMITTED=1 takes the working tree instead, and
+BENCHMARKS_AS_INSTALLED=1 whatever was installed last, without building.
 It is installed for Debian's python3 where that can compile; BENCHMARKS_PYTHON=PATH names another one.
 """
 
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     seconds = options.seconds or (1.0 if options.quick else 3.0)
     results = Results(
         machine=describe(),
-        commit=_commit(),
+        commit=rowcast.commit_installed("compiled"),
         command=f"python -m benchmarks {shlex.join(argv if argv is not None else sys.argv[1:])}".strip(),
         date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         seconds=seconds,
@@ -120,12 +121,6 @@ def _print_names() -> None:
         print(f"{workload.name:14} {workload.title}{'  (quick)' if workload.quick else ''}")
     print()
     print("peers:", ", ".join(peer.name for peer in PEERS))
-
-
-def _commit() -> str:
-    """Which commit is measured, and whether what is measured differs from it."""
-    name = output_of("git", "rev-parse", "--short", "HEAD", cwd=HERE) or "unknown"
-    return f"{name} with uncommitted changes" if rowcast.uncommitted() else name
 
 
 def _write(results: Results, output: Path) -> None:

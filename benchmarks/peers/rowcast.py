@@ -5,6 +5,7 @@ Two installs: hot modules compiled by mypyc, and interpreted.  Each is built ane
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import os
@@ -67,18 +68,47 @@ def install(kind: str) -> str:
         Unavailable: the build failed, or `compiled` came out interpreted.
     """
     venv = venv_of(kind)
-    digest = f"{_digest()} {python_in_use()}"
-    stamp = venv / "built-from"
-    if not stamp.exists() or stamp.read_text() != digest:
-        _build(kind, venv)
-        stamp.write_text(digest)
+    with _alone():
+        _bring_up_to_date(kind, venv)
     python = venv / "bin" / "python"
     compiled = output_of(python, "-P", "-c", "import broker.core.engine as e; print(e.__file__)").endswith(
         ".so"
     )
     if compiled != (kind == "compiled"):
         raise Unavailable(f"the {kind} build of Rowcast came out {'compiled' if compiled else 'interpreted'}")
-    return f"{output_of(venv / 'bin' / 'rowcast', '--version')}, {output_of(python, '--version')} ({python_in_use()})"
+    return f"{output_of(venv / 'bin' / 'rowcast', '--version')} ({_stamp(venv)[1]})"
+
+
+def commit_installed(kind: str) -> str:
+    """Which commit an install was made from."""
+    return _stamp(venv_of(kind))[0] or "unknown"
+
+
+def _bring_up_to_date(kind: str, venv: Path) -> None:
+    if os.environ.get("BENCHMARKS_AS_INSTALLED", "") == "1" and (venv / "bin" / "rowcast").exists():
+        return
+    commit = output_of("git", "rev-parse", "--short", "HEAD", cwd=ROOT) or "unknown"
+    commit += " with uncommitted changes" if uncommitted() else ""
+    digest = _digest()
+    if _stamp(venv)[1:] != [python_in_use(), digest]:
+        _build(kind, venv)
+    (venv / "built-from").write_text("\n".join([commit, python_in_use(), digest]))
+
+
+def _stamp(venv: Path) -> list[str]:
+    """The commit, the interpreter and the digest of the sources of an install."""
+    stamp = venv / "built-from"
+    lines = stamp.read_text().split("\n", 2) if stamp.exists() else []
+    return lines if len(lines) == 3 else ["", "", ""]
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Two runs at once may not build into one folder."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _digest() -> str:
@@ -123,7 +153,7 @@ def _copy_sources(checkout: Path) -> None:
 def _build(kind: str, venv: Path) -> None:
     checkout = CACHE / f"build-{kind}"
     _copy_sources(checkout)
-    if not (venv / "bin" / "python").exists() or python_in_use() not in _stamp(venv):
+    if not (venv / "bin" / "python").exists() or _stamp(venv)[1] != python_in_use():
         _run([python_in_use(), "-m", "venv", "--clear", venv], checkout, kind)
     pip: list[Word] = [venv / "bin" / "python", "-m", "pip", "install", "--quiet"]
     wheels = checkout / "wheels"
@@ -137,11 +167,6 @@ def _build(kind: str, venv: Path) -> None:
     _run(
         [*pip, "--force-reinstall", "--no-deps", wheel], checkout, kind
     )  # the version number does not change
-
-
-def _stamp(venv: Path) -> str:
-    stamp = venv / "built-from"
-    return stamp.read_text() if stamp.exists() else ""
 
 
 def _run(command: list[Word], directory: Path, kind: str) -> None:
