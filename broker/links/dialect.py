@@ -144,7 +144,7 @@ class DialectLink(Receiver):
         if wanted.slow is Slow.CONFLATE:
             if self._backlog is None:
                 self._backlog = Backlog(self.dialect.conflation, self.outbox.limit_bytes)
-            self._backlog.offer(wanted.channel, publication.payload)
+            counters.dropped_outbox_full += self._backlog.offer(wanted.channel, publication.payload)
         elif self.outbox.has_room(len(frame)):
             self.outbox.push(frame)
             self.dialect.was_sent_to = True
@@ -161,7 +161,6 @@ class DialectLink(Receiver):
                 self._backlog = None
                 break
             channel, payload, skipped = entry
-            self.gateway.engine.counters.dropped_outbox_full += skipped
             if skipped:
                 told = self.dialect.skipped(channel, skipped, trio.current_time())
                 if told is not None:

@@ -124,6 +124,7 @@ class WebSocketServer:
         clock = Clock(time.time() - trio.current_time())
         dialect, size_max = await self._dialect_for(door, opening, clock)
         websocket = await self._upgrade(stream, opening, rest, None, size_max, peer)
+        stream.limit_kernel()
         return DialectConnection(websocket, DialectLink(dialect, self._gateway, stream, peer), self._open)
 
     def _check_origin(self, door: Door, opening: OpeningRequest) -> None:

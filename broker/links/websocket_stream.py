@@ -7,6 +7,7 @@ A peer that floods us with pings or with endless fragments, or doesn't read, los
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,6 +30,10 @@ UNFINISHED_LEAK_BYTES_PER_S: Final = 64
 
 UNFINISHED_FACTOR: Final = 8
 """Bytes received per byte of the largest message: a message in fragments of one byte costs seven each."""
+
+KERNEL_SEND_BYTES: Final = 128 * 1024
+"""What the kernel may hold for one dialect client (Linux doubles it).  Left to itself it takes megabytes, in which
+a client that doesn't read would hide, and market data grow old."""
 
 _CLOSE_FIRST_BYTE: Final = 0x88
 _PONG_FIRST_BYTE: Final = 0x8A
@@ -84,6 +89,13 @@ class WebSocketStream(trio.abc.Stream):
         """From now on count what comes without ever becoming a whole message."""
         self._unfinished = 0.0
         self._unfinished_max = UNFINISHED_FACTOR * message_bytes_max + 64 * 1024
+
+    def limit_kernel(self) -> None:
+        """Let the kernel hold little for this peer, so that our own limit and policy decide."""
+        inner = self._inner
+        transport = inner.transport_stream if isinstance(inner, trio.SSLStream) else inner
+        if isinstance(transport, trio.SocketStream):
+            transport.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_SEND_BYTES)
 
     def message_finished(self) -> None:
         """A whole message came; its fragments need no longer be counted."""

@@ -59,13 +59,18 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def offer(self, channel: str, payload: bytes) -> None:
-        """Let a message wait in place of, or together with, earlier ones of its key."""
+    def offer(self, channel: str, payload: bytes) -> int:
+        """Let a message wait in place of, or together with, earlier ones of its key.
+
+        Returns:
+            How many messages will never be sent because of this one.
+        """
         key = self._conflation.key(channel, payload)
         waiting = self._waiting.get(key)
         if waiting is None:
             waiting = self._waiting[key] = _Waiting(channel)
         payloads = waiting.payloads
+        skipped_before = waiting.skipped
         if self._conflation.is_mergeable(key):
             if len(payloads) >= WAITING_PER_KEY_MAX:
                 self._make_room(waiting)
@@ -73,9 +78,10 @@ class Backlog:
             self._drop_all(waiting)
         if self._bytes + len(payload) > self._bytes_max:
             waiting.skipped += 1
-            return
-        payloads.append(payload)
-        self._bytes += len(payload)
+        else:
+            payloads.append(payload)
+            self._bytes += len(payload)
+        return waiting.skipped - skipped_before
 
     def take(self) -> tuple[str, bytes | None, int] | None:
         """Take the key that has waited longest.
