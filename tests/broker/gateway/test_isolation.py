@@ -20,10 +20,25 @@ from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
 SECRET = b"SECRET OF 1001"
 CHANNELS = [("exchange", "1001@balance"), ("canton", "orders/acc_1"), ("econia", "fill_event")]
 
-PIECES = """
-    $ws $WS $SYS + # exchange canton econia 1001@balance orders%2Facc_1 fill_event
-    $share group orders acc_1 exchange@1000ms %24ws
-""".split()
+PIECES = [
+    "$ws",
+    "$WS",
+    "$SYS",
+    "+",
+    "#",
+    "exchange",
+    "canton",
+    "econia",
+    "1001@balance",
+    "orders%2Facc_1",
+    "fill_event",
+    "$share",
+    "group",
+    "orders",
+    "acc_1",
+    "exchange@1000ms",
+    "%24ws",
+]
 levels = st.sampled_from(["", *PIECES])
 names = st.lists(levels, min_size=1, max_size=6).map(lambda parts: "/".join(parts).encode())
 mount_points = st.sampled_from([b"", b"", b"$ws/", b"$ws/exchange/", b"tenant/"])
