@@ -33,7 +33,8 @@ _LOG = logging.getLogger("broker.feed")
 CHANNEL: Final = "rowcast_outbox"
 
 TRANSACTIONS_PER_READ: Final = 500
-"""After so many the position is saved, so a crash repeats no more than these."""
+ROWS_PER_READ: Final = 2000
+"""After so many the position is saved, be it in the middle of a transaction: a crash repeats no more."""
 
 ROW_TIMEOUT_S: Final = 60.0
 """How long the server may take for the next row of a query before it counts as dead."""
@@ -59,6 +60,7 @@ FROM (SELECT seq, xid, committed_at FROM rowcast.outbox_commit WHERE seq >= %(se
 JOIN rowcast.outbox o ON o.xid = c.xid
 WHERE (c.seq, o.id) > (%(seq)s, %(id)s)
 ORDER BY c.seq, o.id
+LIMIT %(rows)s
 """
 
 PRUNE: Final = """
@@ -190,7 +192,7 @@ class OutboxFeed:
 
     async def _read(self, connection: TrioConnection) -> bool:
         """Publish what the next transactions wrote; whether there was any."""
-        parameters = {"seq": self._seq, "id": self._id, "limit": TRANSACTIONS_PER_READ}
+        parameters = {"seq": self._seq, "id": self._id, "limit": TRANSACTIONS_PER_READ, "rows": ROWS_PER_READ}
         count = 0
         age_s = 0.0
         with trio.CancelScope(deadline=trio.current_time() + ROW_TIMEOUT_S) as scope:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final
 
+import psycopg
 import trio
 from psycopg.conninfo import conninfo_to_dict
 
@@ -36,6 +37,9 @@ CONFIRM_INTERVAL_S: Final = 0.05
 
 STATUS_INTERVAL_S: Final = 1.0
 """A status goes out at least so often, for the server's wal_sender_timeout while a long transaction is read."""
+
+PLACE_INTERVAL_S: Final = 10.0
+"""What a crash of the server and of this process together repeats at most."""
 
 ALARM_INTERVAL_S: Final = 60.0
 
@@ -141,6 +145,7 @@ class WalFeed:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._confirm, stream)
                 nursery.start_soon(self._report, stream)
+                nursery.start_soon(self._save_place_regularly)
                 await stream.pull()
         except BaseExceptionGroup as group:
             raise alone(group) from None
@@ -177,15 +182,26 @@ class WalFeed:
 
     async def _leave(self, stream: WalStream) -> None:
         """Keep the exact place, in the middle of a transaction if need be, so that a stop repeats nothing."""
-        progress = self._delivery.progress
         with last_words():
-            self._sink.flush()
-            await self._sink.durable()
-            self._confirmed_lsn = max(self._confirmed_lsn, progress.safe_lsn)
+            await self._save_place()
+            self._confirmed_lsn = max(self._confirmed_lsn, self._delivery.progress.safe_lsn)
             stream.send_status(self._confirmed_lsn)
-            async with self._connect() as connection:
-                await slots.remember_place(connection, self._config.name, *progress.place)
-            self._saved_place = progress.place
+
+    async def _save_place_regularly(self) -> None:
+        """A server that crashes forgets what it was told since its last checkpoint; this it does not forget."""
+        while True:
+            await trio.sleep(PLACE_INTERVAL_S)
+            if not self.is_saved:
+                with suppress(psycopg.Error):  # then the stream will fail, too
+                    await self._save_place()
+
+    async def _save_place(self) -> None:
+        place = self._delivery.progress.place
+        self._sink.flush()
+        await self._sink.durable()
+        async with self._connect() as connection:
+            await slots.remember_place(connection, self._config.name, *place)
+        self._saved_place = place
 
     def _measure_lag(self, wal_end: int) -> None:
         status, committed_unix_s = self._status, self._delivery.committed_unix_s

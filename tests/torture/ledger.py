@@ -70,7 +70,7 @@ class Verdict:
     runs: int = 0
 
     def fault(self, text: str) -> None:
-        if len(self.faults) < 50:
+        if len(self.faults) < 20:
             self.faults.append(text)
 
 
@@ -100,10 +100,10 @@ def judge(transactions: Iterable[Transaction], runs: list[Run]) -> Verdict:
     """Every committed row once, in commit order, none of the others; repetition only after a kill, of the end."""
     verdict = Verdict(runs=len(runs))
     by_ident = {transaction.ident: transaction for transaction in transactions}
-    sequence = _without_repetition(runs, verdict)
     for run in runs:
         for gap in run.gaps:
             verdict.fault(f"a gap was announced: {gap}")
+    sequence = _without_repetition(runs, verdict)
     _check_contents(by_ident, sequence, verdict)
     _check_order(by_ident, sequence, verdict)
     return verdict
@@ -113,17 +113,24 @@ def _without_repetition(runs: list[Run], verdict: Verdict) -> list[Received]:
     """All runs as one sequence.  What a run repeats must be the end of what came before it, after a kill."""
     sequence: list[Received] = []
     places: dict[tuple[int, int], int] = {}
+    behind = False
     for run in runs:
         repeated = _repeated_at_start(run, sequence, places)
         verdict.repeated += repeated
-        if repeated and run.after == STOPPED:
+        if repeated and run.after == STOPPED and not behind:
             verdict.fault(f"{repeated} publications repeated after an orderly stop")
+        # A run that was ended before it came to anything new leaves the next one where it was itself.
+        behind = len(run.received) == repeated and (behind or run.after == KILLED)
+        again: list[Received] = []
         for received in run.received[repeated:]:
             if (received.transaction, received.number) in places:
-                verdict.fault(f"{received.number} of transaction {received.transaction} came again")
+                again.append(received)
                 continue
             places[received.transaction, received.number] = len(sequence)
             sequence.append(received)
+        if again:
+            first = f"{again[0].number} of transaction {again[0].transaction}"
+            verdict.fault(f"{len(again)} came again in run {runs.index(run) + 1}, the first {first}")
     return sequence
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -83,6 +84,9 @@ async def torture(cluster: Cluster, kind: str, seconds: float, seed: int) -> Out
             finally:
                 victim.kill_now()
         verdict = judge(book.transactions, read_log(lines_of(log)))
+        if verdict.faults:
+            kept = Path(tempfile.gettempdir()) / f"rowcast-torture-{kind}-{seed}.log"
+            verdict.faults.append(f"the log is kept in {shutil.copy(log, kept)}")
         return Outcome(kind, seed, verdict, chaos.done, victim.errors())
 
 

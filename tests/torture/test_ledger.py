@@ -27,6 +27,7 @@ def run(*numbers: int, after: str = "") -> Run:
         [run(1, 2, 3), run(3, 5, after=KILLED)],
         [run(1, 2, 3, 5), run(1, 2, after=KILLED)],
         [run(1), run(after=KILLED), run(2, 3, 5, after=STOPPED)],
+        [run(1, 2, 3), run(1, after=KILLED), run(2, 3, 5, after=STOPPED)],
     ],
 )
 def test_right_logs_are_accepted(runs: list[Run]) -> None:
