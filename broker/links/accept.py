@@ -25,7 +25,7 @@ BACKLOG = 4096
 
 _FAMILY_NAMES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 
-ServeStream: TypeAlias = Callable[[trio.abc.Stream, Door, str], Awaitable[None]]
+ServeStream: TypeAlias = Callable[[trio.abc.Stream, Door, str, bytes | None], Awaitable[None]]
 ServeSocket: TypeAlias = Callable[[trio.SocketStream, Door, str], Awaitable[None]]
 
 

@@ -57,7 +57,7 @@ class Entrance:
             if ready is None:
                 await trio.aclose_forcefully(stream)
             elif self._websocket is not None:
-                await self._websocket(ready, door, peer)
+                await self._websocket(ready, door, peer, identity)
             elif ready is stream:
                 sock = socket.socket(fileno=stream.socket.detach())
                 self._server.add_socket(sock, door, peer, identity)

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias, cast
 import trio
 import trio_websocket
 import wsproto
+from attrs import evolve, frozen
 
 from broker.config.feeds import EconiaDialect as EconiaConfig
 from broker.gateway.dialects import PathDialects
@@ -31,7 +32,7 @@ from broker.links.handshake import (
     understand,
 )
 from broker.links.server import Server
-from broker.links.websocket_mqtt import MqttMessages
+from broker.links.websocket_mqtt import MqttConnection
 from broker.links.websocket_stream import CLOSE_GRACE_S, WebSocketStream
 from protocol.dialects.base import Clock, Dialect, Identity
 from protocol.dialects.econia import REFUSAL_TEXTS, EconiaDialect, admit, credentials_of
@@ -47,6 +48,16 @@ RECEIVE_BYTES: Final = 4096
 
 MQTT_MESSAGE_BYTES_UNLIMITED: Final = 2**28 + 4
 """The largest MQTT packet there can be (MQTT 3.1.1 §2.2.3), where no limit is configured."""
+
+
+@frozen
+class Arrival:
+    """A connection that has yet to say what it wants; `identity` is its verified certificate's."""
+
+    stream: WebSocketStream
+    door: Door
+    peer: str
+    identity: bytes | None
 
 
 class WebSocketServer:
@@ -65,7 +76,9 @@ class WebSocketServer:
         self._dialects = PathDialects(gateway.config)
         self._open = OpenLinks()
 
-    async def serve(self, inner: trio.abc.Stream, door: Door, peer: str) -> None:
+    async def serve(
+        self, inner: trio.abc.Stream, door: Door, peer: str, identity: bytes | None = None
+    ) -> None:
         """One connection, from its first byte to its last; whatever goes wrong ends it and nothing else."""
         # One frame deep on purpose: what is on the stack here is what every idle client costs.
         door.open_count += 1
@@ -74,11 +87,9 @@ class WebSocketServer:
         )
         try:
             with barrier(self._engine.counters, peer):
-                opened = await self._open_in_time(stream, door, peer)
-                if isinstance(opened, DialectConnection):
+                opened = await self._open_in_time(Arrival(stream, door, peer, identity))
+                if opened is not None:
                     await opened.run()
-                elif opened is not None:
-                    await self._run_mqtt(opened, door, peer)
         finally:
             door.open_count -= 1
             await stream.aclose()
@@ -89,43 +100,47 @@ class WebSocketServer:
 
     # --- handshake -----------------------------------------------------------------------------------------
 
-    async def _open_in_time(self, stream: WebSocketStream, door: Door, peer: str) -> Opened:
+    async def _open_in_time(self, arrival: Arrival) -> Opened:
         with trio.move_on_after(self._config.handshake_timeout_s):
             try:
-                return await self._shake_hands(stream, door, peer)
+                return await self._shake_hands(arrival)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                logger.debug("x %s left during the handshake", peer)
+                logger.debug("x %s left during the handshake", arrival.peer)
         return None
 
-    async def _shake_hands(self, stream: WebSocketStream, door: Door, peer: str) -> Opened:
+    async def _shake_hands(self, arrival: Arrival) -> Opened:
         """Answer the opening request; what to run then, or None if it was refused."""
+        door = arrival.door
         try:
-            head, rest = await read_head(stream, self._head_bytes_max(door))
+            head, rest = await read_head(arrival.stream, self._head_bytes_max(door))
             if not head:
                 return None
             opening = understand(head, self._hint(door))
-            peer = peer_behind(peer, opening.forwarded_for, self._config.trusted_proxies)
-            return await self._accept(stream, door, peer, opening, rest)
+            peer = peer_behind(arrival.peer, opening.forwarded_for, self._config.trusted_proxies)
+            arrival = evolve(arrival, peer=peer)
+            return await self._accept(arrival, opening, rest)
         except Refused as refused:
-            logger.info("WebSocket handshake of %s refused: %s", peer, refused.reason)
+            logger.info("WebSocket handshake of %s refused: %s", arrival.peer, refused.reason)
             self._engine.counters.connections_refused += 1
-            await stream.send_all(answer(refused))
+            await arrival.stream.send_all(answer(refused))
             return None
 
-    async def _accept(
-        self, stream: WebSocketStream, door: Door, peer: str, opening: OpeningRequest, rest: bytes
-    ) -> Opened:
+    async def _accept(self, arrival: Arrival, opening: OpeningRequest, rest: bytes) -> Opened:
+        door = arrival.door
         self._check_origin(door, opening)
         subprotocol = self._mqtt_subprotocol(door, opening)
         if subprotocol is not None:
             size_max = 2 * door.max_packet_size if door.max_packet_size else MQTT_MESSAGE_BYTES_UNLIMITED
-            websocket = await self._upgrade(stream, opening, rest, subprotocol, size_max, peer)
-            return MqttMessages(websocket, stream)
+            websocket = await self._upgrade(arrival, opening, rest, subprotocol, size_max)
+            return MqttConnection(
+                websocket, arrival.stream, self._server, door, arrival.peer, arrival.identity
+            )
         clock = Clock(time.time() - trio.current_time())
         dialect, size_max = await self._dialect_for(door, opening, clock)
-        websocket = await self._upgrade(stream, opening, rest, None, size_max, peer)
-        stream.limit_kernel()
-        return DialectConnection(websocket, DialectLink(dialect, self._gateway, stream, peer), self._open)
+        websocket = await self._upgrade(arrival, opening, rest, None, size_max)
+        arrival.stream.limit_kernel()
+        link = DialectLink(dialect, self._gateway, arrival.stream, arrival.peer)
+        return DialectConnection(websocket, link, self._open)
 
     def _check_origin(self, door: Door, opening: OpeningRequest) -> None:
         origins = door.listener.websockets_origins
@@ -175,16 +190,16 @@ class WebSocketServer:
 
     async def _upgrade(
         self,
-        stream: WebSocketStream,
+        arrival: Arrival,
         opening: OpeningRequest,
         rest: bytes,
         subprotocol: str | None,
         message_bytes_max: int,
-        peer: str,
     ) -> trio_websocket.WebSocketConnection:
+        stream = arrival.stream
         stream.unread(replayed(opening, subprotocol) + rest)
         stream.limit_messages(message_bytes_max)
-        readers = cast(trio.Nursery, _Readers(self._server, peer))
+        readers = cast(trio.Nursery, _Readers(self._server, arrival.peer))
         request = await trio_websocket.wrap_server_stream(
             readers,
             stream,
@@ -210,17 +225,6 @@ class WebSocketServer:
         if "econia" in names and econia is not None:
             spoken.append(f"{econia.path} (Econia)")
         return f"This port speaks WebSocket on: {', '.join(spoken)}.\n"
-
-    # --- serving -------------------------------------------------------------------------------------------
-
-    async def _run_mqtt(self, messages: MqttMessages, door: Door, peer: str) -> None:
-        # Counted once more there, for as long as it is an MQTT connection.
-        door.open_count -= 1
-        try:
-            await self._server.serve_stream(messages, door, peer)
-        finally:
-            door.open_count += 1
-        await messages.close_websocket()
 
 
 class DialectConnection:
@@ -264,7 +268,7 @@ class DialectConnection:
         return "connection lost" if closed is None else str(closed.code)
 
 
-Opened: TypeAlias = DialectConnection | MqttMessages | None
+Opened: TypeAlias = DialectConnection | MqttConnection | None
 """What a handshake led to; None if it was refused, or not completed."""
 
 

@@ -22,6 +22,7 @@ from broker.gateway.gateway import Gateway
 from broker.gateway.identity import Identifier
 from broker.links.accept import accept_forever, open_sockets
 from broker.links.door import Door
+from broker.links.entrance import Entrance
 from broker.links.server import Server
 from broker.links.websocket import WebSocketServer
 
@@ -188,6 +189,6 @@ async def listening(
         websockets = WebSocketServer(server, gateway)
         nursery.start_soon(server.pump.run)
         nursery.start_soon(gateway.run)
-        nursery.start_soon(accept_forever, sock, door, server, websockets.serve)
+        nursery.start_soon(accept_forever, sock, door, server, Entrance(server, websockets.serve).serve)
         yield Running(engine, gateway, websockets, server, door, sock.getsockname()[1])
         nursery.cancel_scope.cancel()
