@@ -120,8 +120,8 @@ def _check_header(path: Path) -> None:
 
 def _read_untouched(path: Path) -> Snapshot:
     """What the file holds, read by a connection that can't change it."""
-    index = path.with_name(path.name + "-shm")
-    had_index = index.exists()
+    beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
+    made_by_reading = [companion for companion in beside if not companion.exists()]
     try:
         with closing(_sqlite(path, "ro")) as connection:
             wrong = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -129,8 +129,8 @@ def _read_untouched(path: Path) -> Snapshot:
                 raise Damaged(wrong.replace("\n", " "))
             return read(connection)
     except BaseException:
-        if not had_index:
-            index.unlink(missing_ok=True)
+        for companion in made_by_reading:
+            companion.unlink(missing_ok=True)
         raise
 
 

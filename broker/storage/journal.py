@@ -100,5 +100,6 @@ class Journal:
         spare = connection.execute("PRAGMA freelist_count").fetchone()[0]
         used = connection.execute("PRAGMA page_count").fetchone()[0] - spare
         if spare > max(SPARE_PAGES_MAX, used):
-            connection.execute(f"PRAGMA incremental_vacuum({spare - used})").fetchall()
+            # As a script, because that goes on until it is done; `execute` would stop after one page.
+            connection.executescript(f"PRAGMA incremental_vacuum({spare - used})")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -68,7 +68,18 @@ def _session(
 ) -> SessionRecord:
     _expect_bytes(client_id, mount_point)
     return SessionRecord(
-        client_id, user_name, listener_port, mount_point, bool(bridge), last_packet_id, disconnected_at
+        client_id=client_id,
+        user_name=user_name,
+        listener_port=listener_port,
+        mount_point=mount_point,
+        bridge=bool(bridge),
+        last_packet_id=last_packet_id,
+        disconnected_at=disconnected_at,
+        subscriptions={},
+        inflight=[],
+        states=b"",
+        queued=[],
+        inbound=[],
     )
 
 
@@ -77,7 +88,7 @@ def _read_subscriptions(connection: sqlite3.Connection, sessions: dict[int, Sess
         _expect_bytes(topic_filter)
         if not is_valid_topic_filter(topic_filter):
             raise Damaged("a subscription has a topic filter that is none")
-        _at(sessions, session).subscriptions.append((topic_filter, qos))
+        _at(sessions, session).subscriptions[topic_filter] = qos
 
 
 def _read_outbound(

@@ -9,7 +9,9 @@ a session was away or a message was retained goes on counting while the broker i
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
+from typing import Any
 
 from attrs import define, field
 
@@ -36,11 +38,11 @@ class SessionRecord:
     bridge: bool
     last_packet_id: int
     disconnected_at: float
-    subscriptions: list[tuple[bytes, int]] = field(factory=list)
-    inflight: list[InFlight] = field(factory=list)
-    states: bytes = b""
-    queued: list[Queued] = field(factory=list)
-    inbound: list[tuple[int, Message]] = field(factory=list)
+    subscriptions: dict[bytes, int]
+    inflight: list[InFlight]
+    states: bytes
+    queued: list[Queued]
+    inbound: list[tuple[int, Message]]
 
 
 @define
@@ -68,17 +70,25 @@ def snapshot(engine: Engine, unix_now: float, *, retained: bool = True) -> Snaps
         unix_now: the wall clock, in seconds.
         retained: False leaves the retained messages out.
     """
-    return Snapshot(
-        unix_now,
-        unix_now - engine.now,
-        [_record(session, engine.now) for session in engine.sessions.values() if not session.clean],
-        engine.retained.all() if retained else [],
-    )
+    # Nothing becomes garbage here, and to look for it among all the messages that wait would take longer than this.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        sessions = [_record(session, engine.now) for session in engine.sessions.values() if not session.clean]
+        kept = engine.retained.all() if retained else []
+    finally:
+        if collecting:
+            gc.enable()
+    return Snapshot(unix_now, unix_now - engine.now, sessions, kept)
+
+
+_NOTHING: list[Any] = []
+"""Shared by all records, which nobody changes: most sessions wait for nothing."""
 
 
 def _record(session: Session, now: float) -> SessionRecord:
     outbound = session.outbound
-    inflight = outbound.inflight()
+    inflight = outbound.inflight() if outbound.inflight_count() else _NOTHING
     inbound = session.inbound
     return SessionRecord(
         session.client_id,
@@ -88,11 +98,11 @@ def _record(session: Session, now: float) -> SessionRecord:
         session.bridge,
         outbound.last_packet_id,
         session.disconnected_at if session.link is None else now,
-        list(session.subscriptions.items()),
+        session.subscriptions.copy(),
         inflight,
         bytes([entry.state for entry in inflight]) if inflight else b"",
-        outbound.queued(),
-        [] if inbound is None else inbound.pending(),
+        outbound.queued() if outbound.queued_count() else _NOTHING,
+        inbound.pending() if inbound is not None and inbound.count() else _NOTHING,
     )
 
 
@@ -117,13 +127,11 @@ def _restore_session(engine: Engine, record: SessionRecord, disconnected_at: flo
     session.disconnected_at = disconnected_at
     # `identify` before subscribing: the trie counts receivers that take no raw packets when they come.
     session.identify(record.user_name, None, record.mount_point, record.bridge, 2, record.listener_port)
-    for entry, state in zip(record.inflight, record.states, strict=True):
-        entry.state = state
     session.outbound.restore(record.inflight, record.queued, record.last_packet_id)
     if record.inbound:
         session.inbound = Inbound(engine.store)
         for packet_id, message in record.inbound:
             session.inbound.accept(packet_id, message, False)
-    for topic_filter, qos in record.subscriptions:
+    for topic_filter, qos in record.subscriptions.items():
         session.subscriptions[topic_filter] = qos
         engine.subscribe(session, topic_filter, qos)

@@ -1,0 +1,182 @@
+"""A persistence file that can't be used is refused by name, with what is wrong and what to do, and left as it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from broker.core.engine import Engine
+from broker.core.publication import Publication
+from broker.storage.database import open_database
+from broker.storage.errors import StorageError
+from broker.storage.records import snapshot
+from broker.storage.writing import write
+
+MOSQUITTO_FILE = b"\x00\xb5\x00mosquitto db" + bytes(4) + b"\x00\x00\x00\x06" + bytes(64)
+
+
+def saved_file(folder: Path, messages: int = 200) -> Path:
+    """A file with one durable session that is owed messages."""
+    path = folder / "rowcast.db"
+    engine = Engine()
+    engine.window.queued_messages = 0
+    session, _ = engine.open_session(b"away", False)
+    engine.subscribe_session(session, b"t", 1)
+    for number in range(messages):
+        engine.publish(Publication(b"t", b"%d" % number * 50, 1))
+    connection, _ = open_database(path)
+    with closing(connection):
+        write(connection, snapshot(engine, 0.0), pause_s=0)
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def refusal(path: Path) -> str:
+    """What the owner of a refused file reads; every file beside it is as it was."""
+    before = contents(path.parent)
+    with pytest.raises(StorageError) as refused:
+        open_database(path)
+    assert contents(path.parent) == before
+    return str(refused.value)
+
+
+def execute(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+def test_a_new_file_is_empty_and_nobody_elses_business(tmp_path: Path) -> None:
+    path = tmp_path / "rowcast.db"
+    connection, saved = open_database(path)
+    connection.close()
+    assert (saved.sessions, saved.retained) == ([], [])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(contents(tmp_path)) == ["rowcast.db"]
+
+
+def test_what_mosquitto_wrote_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mosquitto.db"
+    path.write_bytes(MOSQUITTO_FILE)
+    text = refusal(path)
+    assert f"{path}: Mosquitto wrote it" in text
+    assert "`persistence_file rowcast.db`" in text
+
+
+def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rowcast.db"
+    execute(path, "CREATE TABLE cookies (name TEXT)")
+    assert "of some other program" in refusal(path)
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    path = saved_file(tmp_path)
+    execute(path, "PRAGMA user_version = 2")
+    assert "its format is number 2, and this version of Rowcast knows number 1" in refusal(path)
+
+
+@pytest.mark.parametrize("text", [b"", b"not a database", bytes(5000)])
+def test_what_is_no_database_is_refused(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "rowcast.db"
+    path.write_bytes(text)
+    assert "damaged" in refusal(path)
+
+
+def shorten(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def zero_a_page(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096 * (path.stat().st_size // 4096 - 2))
+        file.write(bytes(4096))
+
+
+def change_a_payload(path: Path) -> None:
+    data = path.read_bytes()
+    assert b"199199199" in data
+    path.write_bytes(data.replace(b"199199199", b"199198199", 1))
+
+
+@pytest.mark.parametrize("damage", [shorten, zero_a_page, change_a_payload])
+def test_a_damaged_file_is_refused(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    path = saved_file(tmp_path)
+    damage(path)
+    assert f"{path}: it is damaged: " in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("DELETE FROM message WHERE number = 7", "names a session or message that is not there"),
+        ("DELETE FROM session", "names a session or message that is not there"),
+        ("UPDATE message SET topic = 'a/#' WHERE number = 7", "a text stands where bytes should"),
+        ("UPDATE message SET payload = x'00' WHERE number = 7", "message 7 is not what was saved"),
+        ("UPDATE subscription SET topic_filter = x'612361'", "a topic filter that is none"),
+        ("INSERT INTO inflight VALUES (1, 1, 1, 1, 1, 0, 2)", "a state that its QoS does not know"),
+    ],
+)
+def test_rows_that_contradict_each_other_are_refused(tmp_path: Path, statement: str, what: str) -> None:
+    path = saved_file(tmp_path)
+    execute(path, statement)
+    assert what in refusal(path)
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        StorageError, match=r"No such file or directory\. persistence_location must be a folder"
+    ):
+        open_database(tmp_path / "nowhere" / "rowcast.db")
+
+
+def test_a_second_process_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    path = saved_file(tmp_path)
+    connection, _ = open_database(path)
+    with closing(connection):
+        program = f"""
+from pathlib import Path
+from broker.storage.database import open_database
+open_database(Path({str(path)!r}))
+"""
+        second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert "another process is using it" in second.stderr
+        write(connection, snapshot(Engine(), 0.0), pause_s=0)
+    _, saved = open_database(path)
+    assert saved.sessions == []
+
+
+def test_a_crash_before_the_log_was_moved_loses_nothing(tmp_path: Path) -> None:
+    """Copy file and write-ahead log as a killed process leaves them; also with the file proper damaged."""
+    path = saved_file(tmp_path, messages=3)
+    connection, _ = open_database(path)
+    left = tmp_path / "left"
+    left.mkdir()
+    with closing(connection):
+        write(connection, snapshot(Engine(), 0.0), pause_s=0)
+        for name in ("rowcast.db", "rowcast.db-wal"):
+            shutil.copy(tmp_path / name, left)
+    assert (left / "rowcast.db-wal").stat().st_size > 0
+    damaged = tmp_path / "damaged"
+    shutil.copytree(left, damaged)
+
+    connection, saved = open_database(left / "rowcast.db")
+    connection.close()
+    assert saved.sessions == []
+
+    os.truncate(damaged / "rowcast.db", 5000)
+    with (damaged / "rowcast.db-wal").open("r+b") as log:
+        log.write(bytes(100))  # without its header the log is worth nothing
+    assert "damaged" in refusal(damaged / "rowcast.db")

@@ -1,0 +1,185 @@
+"""When the state is saved."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import trio
+from support.storage import saved_messages
+from trio.testing import MockClock
+
+from broker.config.model import Persistence
+from broker.core.engine import Engine
+from broker.core.publication import Publication
+from broker.storage.keeper import Keeper, persistence_path
+from broker.storage.records import Snapshot
+
+
+def settings(interval_s: int = 1800, on_changes: bool = False) -> Persistence:
+    return Persistence(True, autosave_interval_s=interval_s, autosave_on_changes=on_changes)
+
+
+class NotedJournal:
+    """Notes when it was asked to save, by Trio's clock, and how many retained messages it was given."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.saved_s = 0.0
+        self.works = True
+        self.saves: list[float] = []
+        self.retained: list[int] = []
+
+    async def save(self, take: Callable[[], Snapshot], *, hurry: bool = False) -> bool:
+        await trio.lowlevel.checkpoint()
+        self.saves.append(trio.current_time())
+        self.retained.append(len(take().retained))
+        return self.works
+
+    async def close(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def keeping(engine: Engine, persistence: Persistence) -> AsyncIterator[tuple[Keeper, NotedJournal]]:
+    """A keeper at work, whose clock starts at 0."""
+    journal = NotedJournal(persistence_path(persistence))
+    keeper = Keeper(engine, journal, persistence)  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        yield keeper, journal
+        nursery.cancel_scope.cancel()
+    await keeper.close()
+
+
+def change(engine: Engine) -> None:
+    engine.publish(Publication(b"t", b"x", 1, True))
+
+
+async def test_every_interval_in_which_something_changed(autojump_clock: MockClock) -> None:
+    engine = Engine()
+    async with keeping(engine, settings(interval_s=10)) as (_, journal):
+        await trio.sleep(25)
+        assert journal.saves == []
+        change(engine)
+        await trio.sleep(0.2)
+        assert len(journal.saves) == 1
+        change(engine)
+        await trio.sleep(9)
+        assert len(journal.saves) == 1
+        await trio.sleep(1.5)
+        assert len(journal.saves) == 2
+
+
+async def test_after_so_many_changes_and_soon(autojump_clock: MockClock) -> None:
+    engine = Engine()
+    async with keeping(engine, settings(interval_s=3, on_changes=True)) as (_, journal):
+        change(engine)
+        change(engine)
+        await trio.sleep(100)
+        assert journal.saves == []
+        change(engine)
+        await trio.sleep(0.2)
+        assert len(journal.saves) == 1
+
+
+async def test_not_sooner_than_three_times_what_the_last_save_took(autojump_clock: MockClock) -> None:
+    engine = Engine()
+    async with keeping(engine, settings(interval_s=1, on_changes=True)) as (_, journal):
+        journal.saved_s = 10.0
+        for _ in range(1000):
+            change(engine)
+            await trio.sleep(0.1)
+    gaps = [later - earlier for earlier, later in pairwise(journal.saves[:-1])]
+    assert gaps == [pytest.approx(30.0, abs=0.2)] * 3
+
+
+async def test_never_by_itself_with_interval_0_but_at_the_end(autojump_clock: MockClock) -> None:
+    engine = Engine()
+    async with keeping(engine, settings(interval_s=0)) as (_, journal):
+        change(engine)
+        await trio.sleep(100)
+        assert journal.saves == []
+    assert len(journal.saves) == 1
+
+
+async def test_what_is_asked_for_is_saved_at_once_changed_or_not() -> None:
+    async with keeping(Engine(), settings()) as (keeper, journal):
+        assert await keeper.save()
+    assert len(journal.saves) == 1
+
+
+async def test_the_end_saves_only_what_is_not_saved_yet() -> None:
+    engine = Engine()
+    async with keeping(engine, settings()) as (keeper, journal):
+        change(engine)
+        await keeper.save()
+    assert len(journal.saves) == 1
+
+
+async def test_a_change_while_saving_is_saved_next_time(autojump_clock: MockClock) -> None:
+    engine = Engine()
+    async with keeping(engine, settings()) as (keeper, journal):
+        change(engine)
+        save = journal.save
+
+        async def save_slowly(take: Callable[[], Snapshot], *, hurry: bool = False) -> bool:
+            done = await save(take)
+            engine.publish(Publication(b"late", b"x", 1, True))
+            return done
+
+        journal.save = save_slowly  # type: ignore[method-assign]
+        await keeper.save()
+        journal.save = save  # type: ignore[method-assign]
+    assert journal.retained == [1, 2]
+
+
+async def test_a_failed_save_is_tried_again_after_a_while(autojump_clock: MockClock) -> None:
+    engine = Engine()
+    async with keeping(engine, settings(interval_s=1, on_changes=True)) as (_, journal):
+        journal.works = False
+        change(engine)
+        await trio.sleep(9)
+        assert len(journal.saves) == 1
+        journal.works = True
+        await trio.sleep(2)
+        assert len(journal.saves) == 2
+        await trio.sleep(100)
+        assert len(journal.saves) == 2
+
+
+async def test_retained_messages_stay_out_if_so_configured() -> None:
+    engine = Engine()
+    change(engine)
+    async with keeping(engine, Persistence(True, retained_persistence=False)) as (keeper, journal):
+        await keeper.save()
+    assert journal.retained == [0]
+
+
+async def test_new_settings_hold_at_once_but_for_another_file(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Engine()
+    async with keeping(engine, settings(interval_s=0)) as (keeper, journal):
+        change(engine)
+        keeper.adopt(settings(interval_s=1, on_changes=True))
+        await trio.sleep(0.2)
+        assert len(journal.saves) == 1
+        assert "takes a restart" not in caplog.text
+        keeper.adopt(Persistence(True, persistence_file="other.db"))
+        assert "another persistence file takes a restart" in caplog.text
+
+
+async def test_the_end_saves_though_everything_is_being_cancelled(tmp_path: Path) -> None:
+    engine = Engine()
+    with trio.CancelScope() as scope:
+        keeper = await Keeper.open(engine, Persistence(True, tmp_path))
+        session, _ = engine.open_session(b"away", False)
+        engine.subscribe_session(session, b"t", 1)
+        change(engine)
+        scope.cancel()
+        await keeper.close()
+    assert saved_messages(tmp_path / "rowcast.db") == 1
