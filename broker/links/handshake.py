@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
@@ -18,6 +19,9 @@ from attrs import field, frozen
 
 REQUEST_HEAD_END: Final = b"\r\n\r\n"
 FORWARDED_HOPS_MAX: Final = 20
+
+_METHOD = re.compile(rb"[A-Z]{1,7}( |$)")
+"""The beginning of a request line, as far as it has come."""
 
 
 class Refused(Exception):
@@ -52,7 +56,7 @@ async def read_head(stream: trio.abc.ReceiveStream, size_max: int) -> tuple[byte
         The head, and what came after it; (b"", b"") if the peer left without a request.
 
     Raises:
-        Refused: the head is longer than `size_max` bytes.
+        Refused: the head is longer than `size_max` bytes, or what comes is no HTTP from its first bytes on.
     """
     data = b""
     while REQUEST_HEAD_END not in data:
@@ -62,6 +66,8 @@ async def read_head(stream: trio.abc.ReceiveStream, size_max: int) -> tuple[byte
         if not received:
             return b"", b""
         data += received
+        if not _METHOD.match(data):
+            raise Refused(400, "this is no HTTP request, and a WebSocket begins with one")
     end = data.index(REQUEST_HEAD_END) + len(REQUEST_HEAD_END)
     if end > size_max:
         raise Refused(431, f"the request's head is longer than {size_max} bytes")
@@ -126,6 +132,11 @@ def replayed(request: OpeningRequest, subprotocol: str | None) -> bytes:
     if subprotocol is not None:
         lines.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
     return b"\r\n".join(lines) + REQUEST_HEAD_END
+
+
+def as_mosquitto(response: bytes) -> bytes:
+    """The 101 response with the header's value spelled as libwebsockets spells it, for clients that compare it."""
+    return response.replace(b"pgrade: websocket\r\n", b"pgrade: WebSocket\r\n", 1)
 
 
 def answer(refused: Refused) -> bytes:

@@ -26,6 +26,7 @@ from broker.links.handshake import (
     OpeningRequest,
     Refused,
     answer,
+    as_mosquitto,
     peer_behind,
     read_head,
     replayed,
@@ -206,6 +207,8 @@ class WebSocketServer:
             max_message_size=message_bytes_max,
             receive_buffer_size=RECEIVE_BYTES if subprotocol is None else None,
         )
+        if subprotocol is not None:
+            stream.rewrite = as_mosquitto
         websocket = await request.accept(subprotocol=subprotocol)
         stream.close_code = lambda: websocket.closed.code if websocket.closed is not None else None
         forget_handshake(websocket)

@@ -68,6 +68,8 @@ class WebSocketStream(trio.abc.Stream):
         """Why the connection is closed, if trio-websocket closes it without telling the peer."""
         self.before_close: Callable[[int], Sequence[bytes]] | None = None
         """Frames to send ahead of a close frame, by its code."""
+        self.rewrite: Callable[[bytes], bytes] | None = None
+        """Changes what is written next, once: the handshake's response."""
         self.received_at = trio.current_time()
         self._unread = b""
         self._reading = False
@@ -132,6 +134,9 @@ class WebSocketStream(trio.abc.Stream):
         outbox = self.outbox
         if self._closing or outbox.closed:
             raise trio.ClosedResourceError
+        if self.rewrite is not None:
+            data = self.rewrite(bytes(data))
+            self.rewrite = None
         if data and data[0] == _CLOSE_FIRST_BYTE:
             self._push_close(bytes(data))
         else:

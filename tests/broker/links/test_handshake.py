@@ -112,6 +112,17 @@ async def test_a_head_that_is_too_long_is_refused():
     assert refused.value.status == 431
 
 
+@pytest.mark.parametrize(
+    "data", [b"\x10\x10\x00\x04MQTT", b"get / HTTP/1.1", b"\x16\x03\x01", b"VERYLONGMETHOD /"]
+)
+async def test_what_is_no_http_is_refused_without_waiting_for_more(data: bytes):
+    send, receive = memory_stream_one_way_pair()
+    await send.send_all(data)
+    with pytest.raises(Refused) as refused:
+        await read_head(receive, 4096)
+    assert refused.value.status == 400
+
+
 async def test_a_peer_that_leaves_before_its_request_is_complete_gets_no_answer():
     send, receive = memory_stream_one_way_pair()
     await send.send_all(b"GET / HT")
