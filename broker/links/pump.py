@@ -19,14 +19,15 @@ from broker.core.limits import RECEIVE_BYTES_MAX
 from broker.core.outbox import Outbox
 from broker.links.barrier import receive
 from broker.links.door import Door
+from broker.links.linger import Linger, linger_for
 from broker.links.mqtt import MqttLink
 
 READY_MAX = 512
 """Sockets served per round, so that a round stays short however many are ready."""
 
 
-ROUNDS_PER_WAKE_MAX = 8
-"""Rounds before the other tasks have their turn, however busy the sockets are."""
+TURN_S_MAX = 0.002
+"""How long the pump goes on before the other tasks have their turn, however busy its sockets are."""
 
 
 class Connection:
@@ -66,6 +67,7 @@ class Pump:
         self.closing: list[Connection] = []
         self._connections: dict[int, Connection] = {}
         self._drained: trio.Event | None = None
+        self._linger: Linger | None = None
         self._on_open = on_open
         self._on_close = on_close
 
@@ -86,15 +88,25 @@ class Pump:
 
     async def run(self) -> None:
         """Serve until cancelled; then every connection is closed."""
+        self._linger = linger_for(self.epoll)
         try:
             while True:
                 await trio.lowlevel.wait_readable(self.epoll.fileno())
-                # Where several were ready, more are by now; asking is cheaper than being woken again.
-                rounds = 1
-                while self.serve_round() > 1 and rounds < ROUNDS_PER_WAKE_MAX:
-                    rounds += 1
+                self.serve_turn()
         finally:
             self.close_all()
+
+    def serve_turn(self) -> None:
+        """Rounds until nothing is ready, somebody else wants to run, or the turn has lasted long enough."""
+        linger = self._linger
+        started = trio.current_time()
+        while True:
+            ready = self.serve_round()
+            if self.engine.now - started > TURN_S_MAX:
+                return
+            # Where several were ready, more are by now.
+            if ready <= 1 and (linger is None or not linger.wait()):
+                return
 
     def serve_round(self) -> int:
         """Everything that can be done now, without waiting; how many sockets were ready."""
@@ -129,6 +141,8 @@ class Pump:
         for connection in list(self._connections.values()):
             connection.link.close("disconnected: the broker is stopping.")
         self.settle()
+        if self._linger is not None:
+            self._linger.close()
         self.epoll.close()
 
     def _notice_drained(self) -> None:

@@ -1,0 +1,84 @@
+"""The pump's short way to its next event: taken only while nobody else in Trio wants to run."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+import trio
+import trio.testing
+
+from broker.links.linger import Linger, linger_for
+
+
+@pytest.fixture
+def own() -> Iterator[select.epoll]:
+    epoll = select.epoll()
+    yield epoll
+    epoll.close()
+
+
+@pytest.fixture
+def pair(own: select.epoll) -> Iterator[socket.socket]:
+    """The far end of a socket that `own` watches."""
+    near, far = socket.socketpair()
+    with near, far:
+        own.register(near.fileno(), select.EPOLLIN)
+        yield far
+
+
+def lingering(own: select.epoll) -> Linger:
+    linger = linger_for(own)
+    assert linger is not None, "this Trio keeps its run queue or its epoll elsewhere: adapt linger_for"
+    return linger
+
+
+async def test_a_ready_socket_is_waited_for(own: select.epoll, pair: socket.socket) -> None:
+    linger = lingering(own)
+    assert not linger.wait()
+    pair.send(b"x")
+    assert linger.wait()
+    linger.close()
+
+
+async def test_a_task_that_can_run_goes_first(own: select.epoll, pair: socket.socket) -> None:
+    linger = lingering(own)
+    pair.send(b"x")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.lowlevel.checkpoint)
+        assert not linger.wait()
+    assert linger.wait()
+    linger.close()
+
+
+async def test_an_event_for_another_task_goes_first(own: select.epoll, pair: socket.socket) -> None:
+    linger = lingering(own)
+    ours, far = socket.socketpair()
+    near = trio.socket.from_stdlib_socket(ours)
+    received: list[bytes] = []
+
+    async def receive() -> None:
+        received.append(await near.recv(1))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        await trio.testing.wait_all_tasks_blocked()
+        far.send(b"y")
+        pair.send(b"x")
+        assert not linger.wait()
+    assert received == [b"y"]
+    linger.close()
+    near.close()
+    far.close()
+
+
+async def test_another_trio_is_simply_gone_through(
+    own: select.epoll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = SimpleNamespace(runner=SimpleNamespace())
+    with monkeypatch.context() as patch:
+        patch.setattr("trio._core._run.GLOBAL_RUN_CONTEXT", elsewhere)
+        assert linger_for(own) is None
