@@ -36,15 +36,17 @@ class Sources:
     """
 
     def __init__(self, doors: Iterable[Door]) -> None:
+        self._doors = tuple(doors)
         self._rules: dict[int, Rules] = {}
-        for door in doors:
-            self._rules.setdefault(door.port, door.rules)
-        every = set(self._rules.values())
-        self._common = every.pop() if len(every) == 1 else None
+        self._common: Rules | None = None
         self._known: dict[tuple[int, bytes | None, bytes], Access | None] = {}
+        self.forget()
 
     def forget(self) -> None:
-        """The rules were read again."""
+        """The rules were read again: ask the doors for theirs."""
+        self._rules = {door.port: door.rules for door in reversed(self._doors)}
+        every = set(self._rules.values())
+        self._common = every.pop() if len(every) == 1 else None
         self._known.clear()
 
     def access_for(self, listener_port: int, user_name: bytes | None, client_id: bytes) -> Access | None:
