@@ -1,0 +1,179 @@
+"""The engine against a naive broker: whatever a few clients do, each gets the same packets in the same order.
+
+Hypothesis chooses what they do and shrinks what goes wrong; a failure prints the steps as code.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from support.model_broker import ModelBroker
+from support.peer import Peer
+
+from broker.core.engine import Engine
+from protocol.mqtt.outbound import Window
+from protocol.mqtt.packets import (
+    Connect,
+    Disconnect,
+    Packet,
+    Puback,
+    Pubcomp,
+    Publish,
+    Pubrec,
+    Pubrel,
+    Subscribe,
+    Unsubscribe,
+    Will,
+)
+
+WINDOW, QUEUE_MAX = 2, 4
+CLIENTS = st.sampled_from([b"a", b"b", b"c"])
+TOPICS = st.sampled_from([b"x", b"x/", b"x/y", b"x/y/z", b"/y", b"$x/y"])
+FILTERS = st.sampled_from(
+    [b"#", b"x", b"x/#", b"+", b"+/+", b"x/y", b"+/y/#", b"$x/#", b"/+", b"x/+/z", b"/#"]
+)
+QOS = st.integers(0, 2)
+WILLS = st.none() | st.builds(Will, TOPICS, st.just(b"gone"), QOS, st.just(False))
+
+
+class Comparison(RuleBasedStateMachine):
+    """Each rule does one thing to both brokers; the invariant compares what every client has to read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine = Engine(window=Window(inflight_messages=WINDOW, queued_messages=QUEUE_MAX))
+        self.model = ModelBroker(WINDOW, QUEUE_MAX)
+        self.peers: dict[bytes, Peer] = {}
+        self.sent = 0
+
+    def send(self, client: bytes, packet: Packet) -> None:
+        self.peers[client].send(packet)
+
+    def payload(self) -> bytes:
+        self.sent += 1
+        return str(self.sent).encode()
+
+    @rule(client=CLIENTS, clean=st.booleans(), will=WILLS)
+    def connect(self, client: bytes, clean: bool, will: Will | None) -> None:
+        """Perhaps a takeover: the will of the older connection goes out unless both are persistent."""
+        if client in self.peers:
+            older = self.model.sessions[client].clean
+            self.model.lose(client, send_will=clean or older)
+        self.model.connect(client, clean, will)
+        older_peer = self.peers.pop(client, None)
+        self.peers[client] = Peer(self.engine)
+        self.send(client, Connect(client, clean, 60, will=will))
+        assert older_peer is None or older_peer.closed
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data(), polite=st.booleans())
+    def leave(self, data: st.DataObject, polite: bool) -> None:
+        client = data.draw(st.sampled_from(sorted(self.peers)))
+        peer = self.peers.pop(client)
+        peer.send(Disconnect()) if polite else peer.drop()
+        self.model.lose(client, send_will=not polite)
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data(), topic_filter=FILTERS, qos=QOS)
+    def subscribe(self, data: st.DataObject, topic_filter: bytes, qos: int) -> None:
+        client = data.draw(st.sampled_from(sorted(self.peers)))
+        self.model.subscribe(client, 7, topic_filter, qos)
+        self.send(client, Subscribe(7, ((topic_filter, qos),)))
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data(), topic_filter=FILTERS)
+    def unsubscribe(self, data: st.DataObject, topic_filter: bytes) -> None:
+        client = data.draw(st.sampled_from(sorted(self.peers)))
+        self.model.unsubscribe(client, 8, topic_filter)
+        self.send(client, Unsubscribe(8, (topic_filter,)))
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data(), topic=TOPICS, qos=QOS, packet_id=st.integers(1, 3))
+    def publish(self, data: st.DataObject, topic: bytes, qos: int, packet_id: int) -> None:
+        client = data.draw(st.sampled_from(sorted(self.peers)))
+        packet = Publish(topic, self.payload(), qos, packet_id=packet_id if qos else 0)
+        self.model.receive(client, packet)
+        self.send(client, packet)
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data(), topic=TOPICS, clear=st.booleans())
+    def publish_retained(self, data: st.DataObject, topic: bytes, clear: bool) -> None:
+        client = data.draw(st.sampled_from(sorted(self.peers)))
+        packet = Publish(topic, b"" if clear else self.payload(), 0, retain=True)
+        self.model.receive(client, packet)
+        self.send(client, packet)
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data(), packet_id=st.integers(1, 4))
+    def release(self, data: st.DataObject, packet_id: int) -> None:
+        client = data.draw(st.sampled_from(sorted(self.peers)))
+        self.model.release(client, packet_id)
+        self.send(client, Pubrel(packet_id))
+
+    @precondition(lambda self: any(self.model.sessions[client].inflight for client in self.peers))
+    @rule(data=st.data())
+    def acknowledge(self, data: st.DataObject) -> None:
+        waiting = sorted(client for client in self.peers if self.model.sessions[client].inflight)
+        client = data.draw(st.sampled_from(waiting))
+        note = data.draw(st.sampled_from(self.model.sessions[client].inflight))
+        packet_id = note.packet_id
+        answer: Packet = Puback(packet_id)
+        if note.qos == 2:
+            answer = Pubcomp(packet_id) if note.received else Pubrec(packet_id)
+        self.model.acknowledge(client, packet_id)
+        self.send(client, answer)
+
+    @invariant()
+    def every_client_reads_the_same(self) -> None:
+        for client, peer in self.peers.items():
+            expected = self.model.sessions[client].out
+            assert in_some_order(peer.read()) == in_some_order(expected)
+            expected.clear()
+            assert not peer.closed
+
+    def teardown(self) -> None:
+        """When all have left, only what outlives a connection is left."""
+        for client, peer in self.peers.items():
+            peer.drop()
+            self.model.lose(client, send_will=True)
+        assert set(self.engine.sessions) == set(self.model.sessions)
+        for client, session in self.model.sessions.items():
+            assert self.engine.sessions[client].subscriptions == session.subscriptions
+        assert {p.topic: p.payload for p in self.engine.retained.all()} == self.model.retained
+        assert self.engine.connected == 0
+
+
+def in_some_order(packets: list[Packet]) -> list[Packet]:
+    """Replayed messages of one subscription may come in any order of their topics."""
+    ordered: list[Packet] = []
+    for is_replay, run in groupby(packets, lambda packet: isinstance(packet, Publish) and packet.retain):
+        part = list(run)
+        ordered += sorted(part, key=lambda packet: packet.topic) if is_replay else part  # type: ignore[union-attr]
+    return ordered
+
+
+COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+def test_a_few_clients_get_what_the_model_says() -> None:
+    run_state_machine_as_test(
+        Comparison, settings=settings(max_examples=60, stateful_step_count=40, derandomize=True, **COMMON)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_few_clients_get_what_the_model_says_for_long() -> None:
+    run_state_machine_as_test(
+        Comparison, settings=settings(max_examples=3000, stateful_step_count=80, **COMMON)
+    )
