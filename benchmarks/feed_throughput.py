@@ -104,7 +104,7 @@ async def measure(dsn: str, kind: str, rows: int, streamed: bool, profile: bool)
     profiler = cProfile.Profile()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(make_feed(config, sink, status).attempt)
-        while status.state != "live":
+        while status.state != "live":  # noqa: ASYNC110
             await trio.sleep(0.01)
         before_mb = rss_mb()
         nursery.start_soon(watch_memory, memory)

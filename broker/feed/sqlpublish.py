@@ -1,6 +1,6 @@
 """What `rowcast.publish()` wrote into the transaction, read back.  Pure.
 
-Content: one byte, QoS in bits 0 and 1 and retain in bit 2; the topic's length in two bytes; topic; payload.
+Content: one byte, QoS in bits 0 and 1 and retain in bit 2; the topic's length in three bytes; topic; payload.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def parse_publish(content: bytes) -> Outgoing:
     Raises:
         Unpublishable: too short, QoS 3, a topic that MQTT forbids, or one of the broker's own (`$SYS/…`).
     """
-    if len(content) < 3 or content[0] > 7 or content[0] & 3 == 3:
+    if len(content) < 4 or content[0] > 7 or content[0] & 3 == 3:
         raise Unpublishable("not written by rowcast.publish()")
-    topic_end = 3 + int.from_bytes(content[1:3], "big")
-    topic = content[3:topic_end]
+    topic_end = 4 + int.from_bytes(content[1:4], "big")
+    topic = content[4:topic_end]
     if topic_end > len(content) or not may_publish(topic):
         raise Unpublishable("a topic that nothing may be published to")
     return topic, content[topic_end:], content[0] & 3, content[0] & 4 != 0

@@ -45,6 +45,12 @@ class Victim:
         process.send_signal(number)
         await trio.to_thread.run_sync(process.wait)
 
+    async def ask_where_it_waits(self) -> None:
+        """Into its errors."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGUSR1)
+        await trio.sleep(1.0)
+
     def kill_now(self) -> None:
         """For the end of the test, whatever happened."""
         if self._process is not None and self._process.poll() is None:

@@ -79,6 +79,20 @@ def is_whole(payload: bytes, txn: bytes, number: bytes) -> bool:
     return len(note) == int(head.group(3)) and note == note[:1] * len(note)
 
 
+def tasks() -> str:
+    """Where every task waits, for a test that hangs."""
+    lines = []
+    waiting = [trio.lowlevel.current_root_task()]
+    while waiting:
+        task = waiting.pop()
+        if task is None:
+            continue
+        frames = [f"{frame.f_code.co_name}:{line}" for frame, line in task.iter_await_frames()]
+        lines.append(f"{task.name}: {' > '.join(frames)}")
+        waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+    return "\n".join(lines)
+
+
 async def say_when_live(sink: LogSink, status: FeedStatus) -> None:
     while status.state != "live":  # noqa: ASYNC110
         await trio.sleep(0.02)
@@ -89,14 +103,17 @@ async def main(kind: str, dsn: str, log: str, after: str) -> None:
     supervise.PAUSE_S_MIN, supervise.PAUSE_S_MAX = 0.1, 1.0
     sink = LogSink(log)
     sink.write(f"# run {after}\n")
-    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGUSR1) as signals:
         async with trio.open_nursery() as nursery:
             status = FeedStatus("torture")
             feed = supervise.make_feed(torture_config(kind, dsn), sink, status)
             nursery.start_soon(supervise.keep_trying, feed, status)
             nursery.start_soon(say_when_live, sink, status)
-            async for _ in signals:
-                nursery.cancel_scope.cancel()
+            async for number in signals:
+                if number == signal.SIGTERM:
+                    nursery.cancel_scope.cancel()
+                else:
+                    print(f"{vars(status)}\n{tasks()}", file=sys.stderr, flush=True)
     if getattr(feed, "is_saved", False):
         sink.write("= saved\n")
 

@@ -80,7 +80,9 @@ async def torture(cluster: Cluster, kind: str, seconds: float, seed: int) -> Out
                 await until_live(log)
                 await work(dsn, kind, book, chaos, seconds, chance)
                 settle(book, dsn)
-                await caught_up(log, book, proxy)
+                if not await caught_up(log, book, proxy):
+                    await victim.ask_where_it_waits()
+                    print(sessions(dsn), file=sys.stderr)
             finally:
                 victim.kill_now()
         verdict = judge(book.transactions, read_log(lines_of(log)))
@@ -124,14 +126,25 @@ def settle(book: Book, dsn: str) -> None:
         book.settle({txn for (txn,) in connection.execute("SELECT DISTINCT txn FROM torture").fetchall()})
 
 
-async def caught_up(log: Path, book: Book, proxy: TcpProxy) -> None:
-    """Wait until as many lines as committed rows are there, or for so long that they will not come."""
+async def caught_up(log: Path, book: Book, proxy: TcpProxy) -> bool:
+    """Wait until as many lines as committed rows are there; False if they don't come for a long time."""
     proxy.thaw()
     wanted = sum(transaction.count() for transaction in book.transactions if transaction.committed)
-    with trio.move_on_after(SETTLE_S):
+    with trio.move_on_after(SETTLE_S) as scope:
         while distinct_lines(log) < wanted:  # noqa: ASYNC110
             await trio.sleep(0.3)
     await trio.sleep(0.5)  # for what should not come
+    return not scope.cancelled_caught
+
+
+def sessions(dsn: str) -> str:
+    """What the server is doing, for a test that hangs."""
+    queries = (
+        "SELECT pid, application_name, state, wait_event, left(query, 80) FROM pg_stat_activity WHERE pid > 0",
+        "SELECT slot_name, active_pid, restart_lsn, confirmed_flush_lsn FROM pg_replication_slots",
+    )
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        return "\n".join(str(row) for query in queries for row in connection.execute(query).fetchall())
 
 
 def distinct_lines(log: Path) -> int:

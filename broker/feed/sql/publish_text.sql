@@ -1,5 +1,5 @@
 CREATE OR REPLACE FUNCTION rowcast.publish(topic text, payload text, qos integer DEFAULT 1, retain boolean DEFAULT false)
-RETURNS void
+RETURNS pg_lsn
 LANGUAGE sql
 AS $function$
     SELECT rowcast.publish(topic, convert_to(payload, 'UTF8'), qos, retain)
