@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from functools import partial
 from urllib.parse import quote
 
 import jwt
@@ -13,9 +14,11 @@ import trio
 import trio_websocket
 from support.websockets import Running, closed_with, listening, masked
 
+from broker.admin.http import AdminServer, HttpError, Request, Response, json_response
 from broker.admin.publishing import MeshPublisher
-from broker.config.feeds import DialectLimits, ExchangeDialect, JwtConfig
+from broker.config.feeds import DialectLimits, ExchangeDialect, HttpHookConfig, JwtConfig
 from broker.config.feeds import Gateway as GatewayConfig
+from broker.core.counters import Counters
 from broker.gateway.identity import Identifier
 from protocol.dialects.base import Clock, Identity, Refusal
 from protocol.websocket import CloseCode
@@ -82,6 +85,48 @@ async def test_a_jwt_logs_in_and_expires_on_the_live_connection():
         assert await ws.get_message() == '{"code":1,"msg":"Token Expired"}'
         assert await closed_with(ws) == CloseCode.TOKEN_EXPIRED
         assert 0 <= time.time() - expires < 1
+
+
+async def answer_logins(listener: trio.SocketListener, seen: list[bytes]) -> None:
+    """The document's login service: knows one token, fails the first time it is asked."""
+
+    async def websocket_auth(request: Request) -> Response:
+        seen.append(request.body)
+        if len(seen) == 1:
+            raise HttpError(503, "not yet")
+        if json.loads(request.body) != {"token": "***"}:
+            raise HttpError(401, "unknown token")
+        return json_response({"uid": 1001})
+
+    service = AdminServer({"/websocket_auth": {"POST": websocket_auth}}, "", Counters())
+    await trio.serve_listeners(partial(service.serve, peer_host="127.0.0.1"), [listener])
+
+
+async def test_the_http_hook_logs_in_and_refuses():
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/websocket_auth"
+    config = GatewayConfig(exchange=ExchangeDialect(hook=HttpHookConfig(url)))
+    seen: list[bytes] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer_logins, listener, seen)
+        async with listening(config, ("exchange",)) as broker:
+            async with broker.connect(PATH) as ws:
+                assert await say(ws, '{"op":"auth","token":"***"}') == '{"result":true}'
+                assert await say(ws, '{"op":"subscribe","channel":"@balance"}') == '{"result":true}'
+                broker.publish("exchange", "1001@balance", "mine")
+                assert await ws.get_message() == "mine"
+            async with broker.connect(PATH) as ws:
+                assert await say(ws, '{"op":"auth","token":"stolen"}') == '{"code":1,"msg":"Auth Failed"}'
+                assert await closed_with(ws) == CloseCode.POLICY_VIOLATION
+        nursery.cancel_scope.cancel()
+    assert [json.loads(body) for body in seen] == [{"token": "***"}, {"token": "***"}, {"token": "stolen"}]
+
+
+async def test_a_login_service_that_is_not_there_refuses():
+    config = GatewayConfig(exchange=ExchangeDialect(hook=HttpHookConfig("http://127.0.0.1:1/", attempts=2)))
+    async with listening(config, ("exchange",)) as broker, broker.connect(PATH) as ws:
+        assert await say(ws, '{"op":"auth","token":"***"}') == '{"code":1,"msg":"Auth Unavailable"}'
+        assert await closed_with(ws) == CloseCode.POLICY_VIOLATION
 
 
 async def test_a_refused_login_is_told_and_closed():
