@@ -102,7 +102,7 @@ class SysTopics:
             counters.bytes_received,
             counters.bytes_sent,
             counters.sockets_opened,
-            counters.connections_accepted,
+            counters.connections_accepted + counters.connections_refused,
         )
 
     def _values(self, now: float, owed: tuple[int, int]) -> Iterator[tuple[str, str]]:

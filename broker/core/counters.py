@@ -36,4 +36,5 @@ class Counters:
         return self.other_packets_sent + self.publishes_sent
 
     def publishes_dropped(self) -> int:
-        return self.dropped_outbox_full + self.dropped_queue_full + self.dropped_acl + self.dropped_too_large
+        """Those that a full queue or outbox cost, as Mosquitto counts; what rules forbid is not among them."""
+        return self.dropped_outbox_full + self.dropped_queue_full
