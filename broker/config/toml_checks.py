@@ -12,6 +12,9 @@ from protocol.mqtt.topics import is_valid_topic_name
 SECRET_BYTES_MIN = 32
 """As postgres-websockets, and RFC 7518 for HS256."""
 
+SHARED_SECRET_ALGORITHMS = frozenset({"HS256", "HS384", "HS512"})
+KNOWN_ALGORITHMS = SHARED_SECRET_ALGORITHMS | {"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"}
+
 _JSON_PATH = re.compile(r"\$(\.[^.\[\]*?@$ ]+)+")
 _NAME = re.compile(r"[a-z0-9_]{1,40}")
 
@@ -48,6 +51,23 @@ def check_secret(reader: Reader, path: Path, secret: str) -> None:
             path,
             f"secret: at least {SECRET_BYTES_MIN} bytes are wanted, such as `openssl rand -hex 32` prints",
         )
+
+
+def check_algorithms(reader: Reader, path: Path, algorithms: Collection[str]) -> None:
+    """What tokens may be signed with; `none` never."""
+    import jwt  # not needed by whoever has no tokens
+
+    if not algorithms:
+        reader.wrong(path, 'alg: at least one is wanted, such as "HS256"')
+    if set(algorithms) & SHARED_SECRET_ALGORITHMS and set(algorithms) - SHARED_SECRET_ALGORITHMS:
+        # A public key is no secret: whoever has it could sign with it.
+        reader.wrong(path, "alg: HS256 and its like can't be mixed with algorithms that take a public key")
+    for algorithm in algorithms:
+        if algorithm == "none" or algorithm not in KNOWN_ALGORITHMS:
+            wanted = " or ".join(f'"{name}"' for name in sorted(KNOWN_ALGORITHMS))
+            reader.wrong(path, f'alg: {wanted} is wanted, not "{algorithm}"')
+        elif algorithm not in jwt.algorithms.get_default_algorithms():
+            reader.wrong(path, f"alg: {algorithm} needs the package cryptography, which is not installed")
 
 
 def check_replacement(reader: Reader, path: Path, value: str | None, words: Collection[str]) -> None:

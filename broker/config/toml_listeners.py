@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -9,7 +10,7 @@ from attrs import evolve, fields
 
 from broker.config.feeds import Gateway, JwtConfig, Route
 from broker.config.model import Listener, Security
-from broker.config.toml_checks import check_choice, check_secret
+from broker.config.toml_checks import SHARED_SECRET_ALGORITHMS, check_algorithms, check_choice, check_secret
 from broker.config.toml_document import Document, array_of, without_routes
 from broker.config.toml_lines import Path
 from broker.config.toml_reader import Reader
@@ -134,7 +135,14 @@ class ListenerReader:
         for name in DIALECTS:
             jwt: JwtConfig | None = getattr(getattr(self.websocket, name), "jwt", None)
             if jwt is not None:
-                check_secret(self._reader, ("websocket", name, "jwt", "secret"), jwt.secret)
+                path = ("websocket", name, "jwt")
+                check_algorithms(self._reader, (*path, "alg"), jwt.algorithms)
+                if set(jwt.algorithms) <= SHARED_SECRET_ALGORITHMS:
+                    check_secret(self._reader, (*path, "secret"), jwt.secret)
+        exchange = self.websocket.exchange
+        if exchange is not None and exchange.hook is not None and find_spec("httpx") is None:
+            wanted = "hook: needs httpx, which is not installed: pip install 'rowcast[hooks]'"
+            self._reader.wrong(("websocket", "exchange", "hook"), wanted)
 
 
 def spoken_by(listener: Listener) -> tuple[str, ...]:
