@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     # Here, so that no other command loads all this.
+    import psycopg
     import trio
 
     from broker.demo.clients import ClientError
@@ -79,7 +80,7 @@ def _run(args: argparse.Namespace) -> int:
             status = trio.run(demonstrate_dialect, args.example, options, sys.stdout)
     except* KeyboardInterrupt:
         status = EXIT_INTERRUPTED
-    except* (PostgresError, ClientError, ListenError, OSError) as group:
+    except* (PostgresError, ClientError, ListenError, psycopg.Error, OSError) as group:
         problems = _messages(group)
     for problem in problems:
         print(f"rowcast demo: {problem}", file=sys.stderr)

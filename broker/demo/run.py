@@ -59,6 +59,8 @@ async def demonstrate(options: Options, out: TextIO) -> int:
         PostgresError, ClientError: alone or in an ExceptionGroup.
     """
     final: list[Snapshot] = []
+    if out.isatty() and not options.json:
+        print("Starting Postgres, an exchange and Rowcast ...", file=out, flush=True)
     async with trio.open_nursery() as nursery:
         stop = Stop(nursery.cancel_scope)
         nursery.start_soon(cancel_on_signal, stop)
