@@ -49,6 +49,7 @@ WAITS = {
     "broker.links.dialect",
     "broker.links.entrance",
     "broker.links.handshake",
+    "broker.links.linger",
     "broker.links.pump",
     "broker.links.server",
     "broker.links.stream",
