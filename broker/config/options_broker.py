@@ -163,21 +163,21 @@ _PERSISTENCE: tuple[Option, ...] = (
     ),
     _flag(
         "persistence", False, "persistence.persistence",
-        "Keep sessions, queues and retained messages over a restart.", reload=True,
+        "Keep sessions, queues and retained messages over a restart; see docs/persistence.md.",
     ),
     _text(
         "persistence_file", "rowcast.db", "persistence.persistence_file",
-        "Name of the file that keeps them.", once=True, reload=True,
+        "Name of the file that keeps them.", once=True,
         note="It is an SQLite database: one written by Mosquitto is refused, and left as it is.",
     ),
     _text(
         "persistence_location", ".", "persistence.persistence_location",
         "Folder of that file; the variable MOSQUITTO_PERSISTENCE_LOCATION of the environment wins over it.",
-        once=True, reload=True,
+        once=True, note="It must exist.",
     ),
     Option(
         "retained_persistence", Level.BROKER, Kind.BOOLEAN, "false", "The old name of persistence.",
-        field="persistence.persistence", alias_of="persistence", reload=True,
+        field="persistence.persistence", alias_of="persistence",
     ),
 )  # fmt: skip
 

@@ -68,10 +68,6 @@ class Keeper:
 
     def adopt(self, settings: Persistence) -> None:
         """Take over new settings, after SIGHUP.  Another file, or none, takes a restart."""
-        if not settings.persistence or persistence_path(settings) != self._journal.path:
-            logger.warning(
-                "Still saving to %s: another persistence file takes a restart.", self._journal.path
-            )
         self._settings = settings
 
     async def run(self) -> None:

@@ -159,18 +159,13 @@ async def test_retained_messages_stay_out_if_so_configured() -> None:
     assert journal.retained == [0]
 
 
-async def test_new_settings_hold_at_once_but_for_another_file(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_new_settings_hold_at_once(autojump_clock: MockClock) -> None:
     engine = Engine()
     async with keeping(engine, settings(interval_s=0)) as (keeper, journal):
         change(engine)
         keeper.adopt(settings(interval_s=1, on_changes=True))
         await trio.sleep(0.2)
         assert len(journal.saves) == 1
-        assert "takes a restart" not in caplog.text
-        keeper.adopt(Persistence(True, persistence_file="other.db"))
-        assert "another persistence file takes a restart" in caplog.text
 
 
 async def test_the_end_saves_though_everything_is_being_cancelled(tmp_path: Path) -> None:
