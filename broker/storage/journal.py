@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
@@ -52,7 +52,7 @@ class Journal:
         connection, saved = await trio.to_thread.run_sync(open_database, path)
         return cls(path, connection), saved
 
-    async def save(self, take: Callable[[], Snapshot], *, hurry: bool = False) -> bool:
+    async def save(self, take: Callable[[], Awaitable[Snapshot]], *, hurry: bool = False) -> bool:
         """Replace what the file holds.
 
         Args:
@@ -68,7 +68,7 @@ class Journal:
             if self._answered >= mine:
                 return self._succeeded
             answering = self._asked
-            write_it = partial(self._write, take(), 0.0 if hurry else PAUSE_S)
+            write_it = partial(self._write, await take(), 0.0 if hurry else PAUSE_S)
             self._succeeded = await trio.to_thread.run_sync(write_it)
             self._answered = answering
             return self._succeeded

@@ -12,7 +12,7 @@ import trio
 from broker.config.model import Persistence
 from broker.core.engine import Engine
 from broker.storage.journal import Journal
-from broker.storage.records import Snapshot, restore, snapshot
+from broker.storage.records import Snapshot, collect, restore
 
 logger = logging.getLogger("broker.storage")
 
@@ -85,11 +85,16 @@ class Keeper:
         """
         taken = self._saved_changes
 
-        def take() -> Snapshot:
+        async def take() -> Snapshot:
             nonlocal taken
-            self._engine.now = trio.current_time()
-            taken = self._engine.kept_changes()
-            return snapshot(self._engine, time.time(), retained=self._settings.retained_persistence)
+            engine = self._engine
+            engine.now = trio.current_time()
+            taken = engine.kept_changes()
+            unix_now = time.time()
+            saved = Snapshot(unix_now, unix_now - engine.now)
+            for _ in collect(engine, saved, retained=self._settings.retained_persistence):
+                await trio.lowlevel.checkpoint()
+            return saved
 
         succeeded = await self._journal.save(take, hurry=hurry)
         now = trio.current_time()

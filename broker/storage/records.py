@@ -1,7 +1,7 @@
 """What outlives the process: durable sessions and retained messages, as one value.  Pure: no file, no clock.
 
-`snapshot` runs between two turns of the loop, so it collects references only: messages never change once published,
-and what does change (the state of an in-flight message) is copied.  Whoever writes a snapshot reads it in peace.
+Collecting holds up the loop, so it takes references only: messages never change once published, and what does change
+(the state of an in-flight message) is copied.  Whoever writes a snapshot reads it in peace.
 
 Times are in seconds of the broker's monotonic clock; Unix time is that plus `Snapshot.clock_offset_s`, so the time that
 a session was away or a message was retained goes on counting while the broker is down.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from attrs import define, field
 
@@ -63,24 +63,55 @@ class Snapshot:
 
 
 def snapshot(engine: Engine, unix_now: float, *, retained: bool = True) -> Snapshot:
-    """Collect what a restart must not lose.
+    """Collect what a restart must not lose, all at one moment.
 
     Args:
         engine: with `now` up to date.
         unix_now: the wall clock, in seconds.
         retained: False leaves the retained messages out.
     """
+    saved = Snapshot(unix_now, unix_now - engine.now)
+    for _ in collect(engine, saved, retained=retained):
+        pass
+    return saved
+
+
+def collect(engine: Engine, into: Snapshot, *, retained: bool = True) -> Iterator[None]:
+    """Fill a snapshot, a slice of a millisecond or so at a time; others may have their turn after each.
+
+    Everything that had happened at the first slice is in the snapshot.  Of what happens later, each session shows
+    what had happened at its own slice; none knows of another's, so each is as it was at some moment.
+    """
+    if retained:
+        into.retained = engine.retained.all()
+    sessions = list(engine.sessions.values())
+    start = 0
+    while start < len(sessions):
+        start = _collect_slice(engine, sessions, start, into)
+        yield
+
+
+def _collect_slice(engine: Engine, sessions: list[Session], start: int, into: Snapshot) -> int:
     # Nothing becomes garbage here, and to look for it among all the messages that wait would take longer than this.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        sessions = [_record(session, engine.now) for session in engine.sessions.values() if not session.clean]
-        kept = engine.retained.all() if retained else []
+        work = 0
+        while start < len(sessions) and work < SLICE_SESSIONS:
+            session = sessions[start]
+            start += 1
+            if not session.clean and engine.sessions.get(session.client_id) is session:
+                into.sessions.append(_record(session, engine.now))
+                work += 1 + session.outbound.queued_count() // MESSAGES_PER_SESSION
     finally:
         if collecting:
             gc.enable()
-    return Snapshot(unix_now, unix_now - engine.now, sessions, kept)
+    return start
 
+
+SLICE_SESSIONS: Final = 400
+MESSAGES_PER_SESSION: Final = 200
+"""So many more messages that wait take as long as one session more."""
 
 _NOTHING: list[Any] = []
 """Shared by all records, which nobody changes: most sessions wait for nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -30,14 +31,18 @@ class HeldWrite:
         return write(connection, saved, pause_s)
 
 
-def taking(engine: Engine) -> Snapshot:
-    return snapshot(engine, 0.0)
+def taking(engine: Engine) -> Callable[[], Awaitable[Snapshot]]:
+    async def take() -> Snapshot:
+        await trio.lowlevel.checkpoint()
+        return snapshot(engine, 0.0)
+
+    return take
 
 
 async def test_what_was_saved_is_there_after_opening_again(tmp_path: Path) -> None:
     journal, _ = await Journal.open(tmp_path / "rowcast.db")
-    assert await journal.save(lambda: taking(engine_with(3)))
-    assert await journal.save(lambda: taking(engine_with(5)))
+    assert await journal.save(taking(engine_with(3)))
+    assert await journal.save(taking(engine_with(5)))
     await journal.close()
     assert saved_messages(tmp_path / "rowcast.db") == 5
 
@@ -52,9 +57,9 @@ async def test_whoever_asks_during_a_save_shares_the_next_one(
     taken: list[int] = []
 
     async def save(messages: int) -> None:
-        def take() -> Snapshot:
+        async def take() -> Snapshot:
             taken.append(messages)
-            return taking(engine_with(messages))
+            return await taking(engine_with(messages))()
 
         assert await journal.save(take)
 
@@ -76,12 +81,12 @@ async def test_a_save_that_fails_half_way_leaves_the_one_before(
 ) -> None:
     """The file may not grow: the disk is full, as far as SQLite can tell."""
     journal, _ = await Journal.open(tmp_path / "rowcast.db")
-    assert await journal.save(lambda: taking(engine_with(3)))
+    assert await journal.save(taking(engine_with(3)))
     pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
     journal._connection.execute(f"PRAGMA max_page_count = {pages + 2}")
-    assert not await journal.save(lambda: taking(engine_with(5000)))
+    assert not await journal.save(taking(engine_with(5000)))
     assert "database or disk is full. What was saved before is kept." in caplog.text
-    assert await journal.save(lambda: taking(engine_with(4)))
+    assert await journal.save(taking(engine_with(4)))
     await journal.close()
     assert saved_messages(tmp_path / "rowcast.db") == 4
 
@@ -93,7 +98,7 @@ async def test_a_save_that_is_cancelled_while_it_writes_is_finished_all_the_same
     held = HeldWrite()
     monkeypatch.setattr(journal_module, "write", held)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(journal.save, lambda: taking(engine_with(3)))
+        nursery.start_soon(journal.save, taking(engine_with(3)))
         await trio.to_thread.run_sync(held.is_writing.wait)
         nursery.cancel_scope.cancel()
         held.may_go_on.set()
@@ -107,10 +112,10 @@ async def test_the_file_shrinks_after_a_flood_is_over(
     monkeypatch.setattr(journal_module, "SPARE_PAGES_MAX", 10)
     path = tmp_path / "rowcast.db"
     journal, _ = await Journal.open(path)
-    await journal.save(lambda: taking(engine_with(3000)))
+    await journal.save(taking(engine_with(3000)))
     flood = path.stat().st_size
     for _ in range(3):
-        await journal.save(lambda: taking(engine_with(1)))
+        await journal.save(taking(engine_with(1)))
     assert path.stat().st_size < flood / 3
     await journal.close()
     assert saved_messages(path) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -33,10 +33,10 @@ class NotedJournal:
         self.saves: list[float] = []
         self.retained: list[int] = []
 
-    async def save(self, take: Callable[[], Snapshot], *, hurry: bool = False) -> bool:
+    async def save(self, take: Callable[[], Awaitable[Snapshot]], *, hurry: bool = False) -> bool:
         await trio.lowlevel.checkpoint()
         self.saves.append(trio.current_time())
-        self.retained.append(len(take().retained))
+        self.retained.append(len((await take()).retained))
         return self.works
 
     async def close(self) -> None:
@@ -126,7 +126,7 @@ async def test_a_change_while_saving_is_saved_next_time(autojump_clock: MockCloc
         change(engine)
         save = journal.save
 
-        async def save_slowly(take: Callable[[], Snapshot], *, hurry: bool = False) -> bool:
+        async def save_slowly(take: Callable[[], Awaitable[Snapshot]], *, hurry: bool = False) -> bool:
             done = await save(take)
             engine.publish(Publication(b"late", b"x", 1, True))
             return done

@@ -14,7 +14,14 @@ from broker.core.engine import Engine, Policy
 from broker.core.publication import Publication
 from broker.core.session import DeliveryRules
 from broker.storage.reading import read
-from broker.storage.records import Snapshot, restore, snapshot
+from broker.storage.records import (
+    MESSAGES_PER_SESSION,
+    SLICE_SESSIONS,
+    Snapshot,
+    collect,
+    restore,
+    snapshot,
+)
 from broker.storage.schema import TABLES
 from broker.storage.writing import write
 from protocol.mqtt.outbound import Window
@@ -270,6 +277,30 @@ class TestTheMomentOfASnapshot:
         restore(engine, through_a_file(saved), UNIX_NOW)
         assert engine.sessions[b"away"].subscriptions == {b"t": 2}
         assert back(engine) == [Publish(b"t", b"first", 2, dup=True, packet_id=1)]
+
+    def test_collected_in_slices_each_session_is_whole_and_one_that_ended_is_not_there(self) -> None:
+        engine = engine_at()
+        for number in range(SLICE_SESSIONS + 2):
+            away_with(Subscribe(1, ((b"t", 1),)), engine=engine, client_id=b"away%d" % number)
+        saved = Snapshot(UNIX_NOW, UNIX_NOW - engine.now)
+        slices = collect(engine, saved)
+        next(slices)
+        engine.publish(Publication(b"t", b"x", 1))
+        last = b"away%d" % (SLICE_SESSIONS + 1)
+        connected(engine, last, clean=True)
+        next(slices)
+        assert list(slices) == []
+        waiting = {record.client_id: len(record.queued) for record in saved.sessions}
+        assert len(waiting) == SLICE_SESSIONS + 1
+        assert (waiting[b"away0"], waiting[b"away%d" % SLICE_SESSIONS], last in waiting) == (0, 1, False)
+
+    def test_a_slice_is_short_where_much_waits(self) -> None:
+        engine = Engine(window=Window(queued_messages=0))
+        for number in range(10):
+            away_with(Subscribe(1, ((b"t", 1),)), engine=engine, client_id=b"away%d" % number)
+        for _ in range(SLICE_SESSIONS * MESSAGES_PER_SESSION // 5):
+            engine.publish(Publication(b"t", b"x", 1))
+        assert len(list(collect(engine, Snapshot(UNIX_NOW, 0.0)))) == 2
 
     def test_it_leaves_the_broker_as_it_was(self) -> None:
         engine = engine_at()
