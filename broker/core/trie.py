@@ -5,8 +5,8 @@ cached.  A topic that one filter matches shares that filter's own `Targets`, liv
 costs the cache nothing; a topic that several filters match has a merged copy, which is dropped when one of them
 changes.
 
-Invariant: every cached topic of more than one filter, or of none, is in `_cached_names`, and its entry is
-what `_resolve` would give now.
+Invariant: every cached topic's entry is what `_resolve` would give now, and the topic is in `_cached_names`, or in
+`_not_indexed` until the next filter with wildcards comes or goes.
 """
 
 from __future__ import annotations
@@ -16,106 +16,50 @@ from typing import Final
 from broker.core.limits import MATCH_CACHE_TOPICS_MAX
 from broker.core.names import DOLLAR, MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL, NameTree
 from broker.core.receiver import Receiver
+from broker.core.targets import Leaf, Targets
 
 PLUS: Final = 0x2B
 HASH: Final = 0x23
 
 
-class Targets:
-    """Receivers with the QoS each was granted.  One receiver needs no dictionary."""
-
-    def __init__(self) -> None:
-        self.sole: Receiver | None = None
-        self.sole_granted = 0
-        self.many: dict[Receiver, int] | None = None
-        self.not_plain = 0
-        """How many of the receivers can't take raw QoS 0 packets."""
-        self.parts: list[Targets] | None = None
-        """Instead of receivers: several `Targets`, each delivered to on its own (`allow_duplicate_messages`)."""
-
-    def get(self, receiver: Receiver) -> int:
-        """The QoS granted to this receiver, or -1."""
-        if self.sole is receiver:
-            return self.sole_granted
-        many = self.many
-        if many is None:
-            return -1
-        return many.get(receiver, -1)
-
-    def add(self, receiver: Receiver, granted: int) -> None:
-        """Add a receiver, or change what it was granted."""
-        if self.sole is receiver:
-            self.sole_granted = granted
-            return
-        many = self.many
-        if many is None:
-            if self.sole is None:
-                self.sole = receiver
-                self.sole_granted = granted
-                self.not_plain += 0 if receiver.plain else 1
-                return
-            many = self.many = {self.sole: self.sole_granted}
-            self.sole = None
-        if receiver not in many and not receiver.plain:
-            self.not_plain += 1
-        many[receiver] = granted
-
-    def add_highest(self, receiver: Receiver, granted: int) -> None:
-        """Add a receiver that may be here already; the highest QoS counts [MQTT-3.3.5-1]."""
-        if granted > self.get(receiver):
-            self.add(receiver, granted)
-
-    def remove(self, receiver: Receiver) -> bool:
-        if self.sole is receiver:
-            self.sole = None
-        else:
-            many = self.many
-            if many is None or receiver not in many:
-                return False
-            del many[receiver]
-            if not many:
-                self.many = None
-        if not receiver.plain:
-            self.not_plain -= 1
-        return True
-
-    def is_empty(self) -> bool:
-        return self.sole is None and self.many is None and self.parts is None
-
-    def pairs(self) -> list[tuple[Receiver, int]]:
-        if self.sole is not None:
-            return [(self.sole, self.sole_granted)]
-        many = self.many
-        return [] if many is None else list(many.items())
-
-    def count(self) -> int:
-        if self.sole is not None:
-            return 1
-        many = self.many
-        return 0 if many is None else len(many)
-
-
-class Leaf(Targets):
-    """The subscriptions of one filter."""
-
-    def __init__(self, topic_filter: bytes) -> None:
-        super().__init__()
-        self.topic_filter = topic_filter
-        self.merged = False
-        """Some cached topic has a copy of these receivers, to be dropped when they change."""
-
-
 class TrieNode:
-    """One level of the filters that have wildcards."""
+    """One level of the filters that have wildcards.
+
+    `here` ends at this level, `plus_here` ends in a `+` below it, `multi` in a `#`: a filter that ends in a
+    wildcard needs no node for it.
+    """
 
     def __init__(self) -> None:
         self.children: dict[bytes, TrieNode] | None = None
         self.plus: TrieNode | None = None
         self.here: Leaf | None = None
+        self.plus_here: Leaf | None = None
         self.multi: Leaf | None = None
 
     def is_empty(self) -> bool:
-        return self.children is None and self.plus is None and self.here is None and self.multi is None
+        return (
+            self.children is None
+            and self.plus is None
+            and self.here is None
+            and self.plus_here is None
+            and self.multi is None
+        )
+
+
+def _below(node: TrieNode, level: bytes) -> TrieNode:
+    """The next node on a filter's path, made if it is not there."""
+    if level == SINGLE_LEVEL:
+        plus = node.plus
+        if plus is None:
+            plus = node.plus = TrieNode()
+        return plus
+    children = node.children
+    if children is None:
+        children = node.children = {}
+    child = children.get(level)
+    if child is None:
+        child = children[level] = TrieNode()
+    return child
 
 
 def has_wildcard(topic_filter: bytes) -> bool:
@@ -140,6 +84,7 @@ class SubscriptionTrie:
         self._root = TrieNode()
         self._cache: dict[bytes, Targets] = {}
         self._cached_names = NameTree()
+        self._not_indexed: list[bytes] = []
 
     def restrict(self, filtered: bool) -> None:
         """Ask every receiver `may_read` per topic from now on, or stop asking; rules changed, so forget."""
@@ -150,6 +95,7 @@ class SubscriptionTrie:
         """Resolve every topic anew, for example because access rules changed."""
         self._cache.clear()
         self._cached_names.clear()
+        self._not_indexed.clear()
 
     def cached(self, topic: bytes) -> Targets | None:
         return self._cache.get(topic)
@@ -163,10 +109,10 @@ class SubscriptionTrie:
         targets = self._cache.get(topic)
         if targets is None:
             targets = self._resolve(topic)
-            if len(self._cache) >= MATCH_CACHE_TOPICS_MAX:
+            if len(self._not_indexed) + self._cached_names.count >= MATCH_CACHE_TOPICS_MAX:
                 self.forget()
             self._cache[topic] = targets
-            self._cached_names.add(topic)
+            self._not_indexed.append(topic)
         return targets
 
     def subscribe(self, topic_filter: bytes, receiver: Receiver, granted: int) -> bool:
@@ -213,10 +159,9 @@ class SubscriptionTrie:
     def _leaf(self, topic_filter: bytes) -> Leaf | None:
         if not has_wildcard(topic_filter):
             return self._exact.get(topic_filter)
+        levels = topic_filter.split(SEPARATOR)
         node = self._root
-        for level in topic_filter.split(SEPARATOR):
-            if level == MULTI_LEVEL:
-                return node.multi
+        for level in levels[:-1]:
             if level == SINGLE_LEVEL:
                 below = node.plus
             else:
@@ -225,31 +170,31 @@ class SubscriptionTrie:
             if below is None:
                 return None
             node = below
-        return node.here
+        last = levels[-1]
+        if last == MULTI_LEVEL:
+            return node.multi
+        if last == SINGLE_LEVEL:
+            return node.plus_here
+        children = node.children
+        end = None if children is None else children.get(last)
+        return None if end is None else end.here
 
     def _create_leaf(self, topic_filter: bytes) -> Leaf:
         leaf = Leaf(topic_filter)
         if not has_wildcard(topic_filter):
             self._exact[topic_filter] = leaf
             return leaf
+        levels = topic_filter.split(SEPARATOR)
         node = self._root
-        for level in topic_filter.split(SEPARATOR):
-            if level == MULTI_LEVEL:
-                node.multi = leaf
-                return leaf
-            if level == SINGLE_LEVEL:
-                if node.plus is None:
-                    node.plus = TrieNode()
-                node = node.plus
-            else:
-                children = node.children
-                if children is None:
-                    children = node.children = {}
-                child = children.get(level)
-                if child is None:
-                    child = children[level] = TrieNode()
-                node = child
-        node.here = leaf
+        for level in levels[:-1]:
+            node = _below(node, level)
+        last = levels[-1]
+        if last == MULTI_LEVEL:
+            node.multi = leaf
+        elif last == SINGLE_LEVEL:
+            node.plus_here = leaf
+        else:
+            _below(node, last).here = leaf
         return leaf
 
     def _remove_leaf(self, topic_filter: bytes) -> None:
@@ -258,16 +203,15 @@ class SubscriptionTrie:
             return
         levels = topic_filter.split(SEPARATOR)
         path = [self._root]
-        for level in levels:
-            node = path[-1]
-            if level == MULTI_LEVEL:
-                node.multi = None
-                break
-            children = node.children
-            below = node.plus if level == SINGLE_LEVEL else None if children is None else children.get(level)
-            assert below is not None
-            path.append(below)
+        for level in levels[:-1]:
+            path.append(_below(path[-1], level))
+        last = levels[-1]
+        if last == MULTI_LEVEL:
+            path[-1].multi = None
+        elif last == SINGLE_LEVEL:
+            path[-1].plus_here = None
         else:
+            path.append(_below(path[-1], last))
             path[-1].here = None
         self._prune(path, levels)
 
@@ -290,14 +234,17 @@ class SubscriptionTrie:
         leaf.merged = False
         topic_filter = leaf.topic_filter
         if not has_wildcard(topic_filter):
-            if self._cache.pop(topic_filter, None) is not None:
-                self._cached_names.discard(topic_filter)
+            self._cache.pop(topic_filter, None)
             return
         if topic_filter == MULTI_LEVEL:
             self.forget()
             return
+        # Indexed only now: topics that never repeat would pay for an index that nobody asks.
+        for name in self._not_indexed:
+            self._cached_names.add(name)
+        self._not_indexed.clear()
         for name in self._cached_names.matching(topic_filter):
-            del self._cache[name]
+            self._cache.pop(name, None)
             self._cached_names.discard(name)
 
     def _resolve(self, topic: bytes) -> Targets:
@@ -337,6 +284,9 @@ class SubscriptionTrie:
             child = children.get(levels[depth])
             if child is not None:
                 self._descend(child, levels, depth + 1, leaves)
+        plus_here = node.plus_here
+        if plus_here is not None and depth + 1 == len(levels):
+            leaves.append(plus_here)
         plus = node.plus
         if plus is not None:
             self._descend(plus, levels, depth + 1, leaves)
@@ -364,6 +314,8 @@ class SubscriptionTrie:
     def _collect_leaves(self, node: TrieNode, leaves: list[Leaf]) -> None:
         if node.here is not None:
             leaves.append(node.here)
+        if node.plus_here is not None:
+            leaves.append(node.plus_here)
         if node.multi is not None:
             leaves.append(node.multi)
         if node.plus is not None:

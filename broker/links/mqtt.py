@@ -18,7 +18,7 @@ from broker.core.names import CONTROL_PREFIX
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
 from broker.core.session import Link, Session
-from broker.core.trie import Targets
+from broker.core.targets import Targets
 from broker.links.admission import refuse
 from broker.links.door import Door
 from broker.links.handling import handle

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -10,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from broker.core import trie as trie_module
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
-from broker.core.trie import SubscriptionTrie, Targets
+from broker.core.targets import Targets
+from broker.core.trie import SubscriptionTrie
 from protocol.mqtt.topics import matches
 
 
@@ -131,12 +131,22 @@ def test_unrelated_subscriptions_leave_the_cache_alone() -> None:
     assert trie.misses == misses
 
 
-def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_bounded() -> None:
     trie = SubscriptionTrie()
     for number in range(trie_module.MATCH_CACHE_TOPICS_MAX + 10):
         trie.match(b"topic/%d" % number)
     assert len(trie._cache) <= trie_module.MATCH_CACHE_TOPICS_MAX
-    assert trie._cached_names.count == len(trie._cache)
+
+
+def test_topics_whose_filters_come_and_go_do_not_pile_up() -> None:
+    trie = SubscriptionTrie()
+    receiver = Named("one")
+    for _ in range(3 * trie_module.MATCH_CACHE_TOPICS_MAX):
+        trie.subscribe(b"one/topic", receiver, 0)
+        trie.match(b"one/topic")
+        trie.unsubscribe(b"one/topic", receiver)
+        trie.match(b"one/topic")
+    assert len(trie._not_indexed) <= trie_module.MATCH_CACHE_TOPICS_MAX
 
 
 def test_duplicates_deliver_one_copy_per_filter() -> None:

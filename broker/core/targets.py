@@ -1,0 +1,89 @@
+"""Who gets a topic: receivers, each with the QoS it was granted."""
+
+from __future__ import annotations
+
+from broker.core.receiver import Receiver
+
+
+class Targets:
+    """Receivers with the QoS each was granted.  One receiver needs no dictionary."""
+
+    def __init__(self) -> None:
+        self.sole: Receiver | None = None
+        self.sole_granted = 0
+        self.many: dict[Receiver, int] | None = None
+        self.not_plain = 0
+        """How many of the receivers can't take raw QoS 0 packets."""
+        self.parts: list[Targets] | None = None
+        """Instead of receivers: several `Targets`, each delivered to on its own (`allow_duplicate_messages`)."""
+
+    def get(self, receiver: Receiver) -> int:
+        """The QoS granted to this receiver, or -1."""
+        if self.sole is receiver:
+            return self.sole_granted
+        many = self.many
+        if many is None:
+            return -1
+        return many.get(receiver, -1)
+
+    def add(self, receiver: Receiver, granted: int) -> None:
+        """Add a receiver, or change what it was granted."""
+        if self.sole is receiver:
+            self.sole_granted = granted
+            return
+        many = self.many
+        if many is None:
+            if self.sole is None:
+                self.sole = receiver
+                self.sole_granted = granted
+                self.not_plain += 0 if receiver.plain else 1
+                return
+            many = self.many = {self.sole: self.sole_granted}
+            self.sole = None
+        if receiver not in many and not receiver.plain:
+            self.not_plain += 1
+        many[receiver] = granted
+
+    def add_highest(self, receiver: Receiver, granted: int) -> None:
+        """Add a receiver that may be here already; the highest QoS counts [MQTT-3.3.5-1]."""
+        if granted > self.get(receiver):
+            self.add(receiver, granted)
+
+    def remove(self, receiver: Receiver) -> bool:
+        if self.sole is receiver:
+            self.sole = None
+        else:
+            many = self.many
+            if many is None or receiver not in many:
+                return False
+            del many[receiver]
+            if not many:
+                self.many = None
+        if not receiver.plain:
+            self.not_plain -= 1
+        return True
+
+    def is_empty(self) -> bool:
+        return self.sole is None and self.many is None and self.parts is None
+
+    def pairs(self) -> list[tuple[Receiver, int]]:
+        if self.sole is not None:
+            return [(self.sole, self.sole_granted)]
+        many = self.many
+        return [] if many is None else list(many.items())
+
+    def count(self) -> int:
+        if self.sole is not None:
+            return 1
+        many = self.many
+        return 0 if many is None else len(many)
+
+
+class Leaf(Targets):
+    """The subscriptions of one filter."""
+
+    def __init__(self, topic_filter: bytes) -> None:
+        super().__init__()
+        self.topic_filter = topic_filter
+        self.merged = False
+        """Some cached topic has a copy of these receivers, to be dropped when they change."""
