@@ -245,9 +245,21 @@ class DialectConnection:
 
     async def run(self) -> None:
         link = self._link
-        scope = trio.CancelScope()
         self._open_links.add(link)
         logger.info("%s client connected from %s", link.dialect.name, link.peer)
+        try:
+            await self._serve()
+            logger.info("%s client of %s disconnected: %s", link.dialect.name, link.peer, self._why())
+            if link.closing is not None:
+                with trio.move_on_after(CLOSE_GRACE_S):
+                    await self._websocket.aclose(link.closing.code, link.closing.reason)
+        finally:
+            # Only now, so that whoever waits for the last link lets it say goodbye.
+            self._open_links.remove(link)
+
+    async def _serve(self) -> None:
+        link = self._link
+        scope = trio.CancelScope()
         try:
             with scope:
                 await link.open(scope.cancel)
@@ -257,11 +269,6 @@ class DialectConnection:
             pass
         finally:
             link.ended()
-            self._open_links.remove(link)
-        logger.info("%s client of %s disconnected: %s", link.dialect.name, link.peer, self._why())
-        if link.closing is not None:
-            with trio.move_on_after(CLOSE_GRACE_S):
-                await self._websocket.aclose(link.closing.code, link.closing.reason)
 
     def _why(self) -> str:
         if self._link.closing is not None:
