@@ -50,7 +50,7 @@ async def test_notifications_are_exactly_what_the_simulator_expects() -> None:
         with psycopg.connect(postgres.dsn, autocommit=True) as listener:
             for channel in ("econiaws", *MQTT_TOPICS):
                 listener.execute(f"listen {channel}")
-            await Simulator(connection, Crowd(seed=1), expected, rate=1e9).run(events_max=1500)
+            await Simulator(connection, Crowd(seed=1), expected, rate=1e9).run(events_max=700)
             got = [(note.channel, note.payload) for note in listener.notifies(timeout=0.5)]
     assert [text for channel, text in got if channel == "econiaws"] == expected.websocket
     assert {text.split('"')[3] for text in expected.websocket} == set(ALL_CHANNELS)
