@@ -159,7 +159,10 @@ def _arrival(transport: str, place: str, text: str, width: int) -> str:
 def _shorten(topic: str) -> str:
     # Addresses have up to 66 characters, whose ends tell them apart.
     levels = topic.split("/")
-    return "/".join(f"{level[:6]}…{level[-3:]}" if len(level) > 20 else level for level in levels)
+    return "/".join(
+        f"{level[:6]}…{level[-3:]}" if level.startswith("0x") and len(level) > 12 else level
+        for level in levels
+    )
 
 
 def _latency(seconds: float | None) -> str:
