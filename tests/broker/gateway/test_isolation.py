@@ -13,7 +13,7 @@ from broker.core.engine import Engine
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
-from broker.core.session import Session
+from broker.core.session import Link, Session
 from broker.gateway.channels import topic_of
 from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
 
@@ -53,10 +53,11 @@ class Reader(Receiver):
         self.payloads.append(publication.payload)
 
 
-class Peer:
+class Peer(Link):
     """A connected MQTT session, and everything that was sent to it."""
 
     def __init__(self, engine: Engine, mount_point: bytes) -> None:
+        super().__init__()
         self.sent = b""
         self.session, _ = engine.open_session(b"attacker", True)
         self.session.identify(None, None, mount_point, False, 2, 1883)
