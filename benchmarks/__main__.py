@@ -28,6 +28,7 @@ PEERS: Final = (
     others.AEDES,
     others.AMQTT,
     others.WEBSOCKETS,
+    others.BARE_LISTEN,
 )
 _T = TypeVar("_T")
 EXAMPLES: Final = """

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _under_cprofile(peer, workload, options.seconds, directory)
             return 0
         watch = {"perf": _perf, "py-spy": _py_spy}[options.tool]
-        with peer.start(directory) as target:
+        with peer.start(directory, workload.needs) as target:
             measured = _while_running(
                 workload, target, options.seconds, lambda: watch(target, options.seconds, directory)
             )

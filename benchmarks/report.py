@@ -170,7 +170,7 @@ def _micro_table(results: Results) -> str:
 
 def _failures(results: Results) -> str:
     failed = [
-        f"- {BY_NAME[workload].title}, {peer}: {results.failure(workload, peer).splitlines()[0]}"
+        f"- {BY_NAME[workload].title}, {peer}: {results.failure(workload, peer).strip().splitlines()[-1]}"
         for workload in _rows(results)
         for peer in results.peers()
         if results.failure(workload, peer)

@@ -65,7 +65,7 @@ def run(
 def in_words(record: Record) -> str:
     measured = record.measurement
     if measured is None:
-        return record.failure.splitlines()[0]
+        return record.failure.strip().splitlines()[-1]
     parts = [f"{measured.rate / 1e3:10.1f} k/s  {measured.cpu_us:8.2f} µs"]
     if measured.latency:
         parts.append(f"p50 {measured.latency.p50_us:.0f} p99 {measured.latency.p99_us:.0f} µs")
@@ -82,7 +82,7 @@ def measure(workload: Workload, number: int, peer: Peer, seconds: float) -> Reco
     """Start the peer, run the workload once, stop the peer.  Failures become part of the record."""
     with tempfile.TemporaryDirectory(prefix="rowcast-bench-") as directory:
         try:
-            with peer.start(Path(directory)) as target:
+            with peer.start(Path(directory), workload.needs) as target:
                 return Record(workload.name, peer.name, number, _in_child(workload, target, seconds))
         except (NotStarted, Lost, Unavailable) as error:
             return Record(workload.name, peer.name, number, failure=str(error) or type(error).__name__)

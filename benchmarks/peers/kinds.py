@@ -26,10 +26,10 @@ class Peer:
         name: as it stands in tables.
         abilities: the workloads' `needs` that it meets, such as `mqtt` or `retain`.
         install: makes it ready, returns its version; raises `Unavailable`.
-        start: runs it in an empty directory as long as the context lasts.
+        start: runs it in an empty directory, for a workload that `needs` this, as long as the context lasts.
     """
 
     name: str
     abilities: frozenset[str]
     install: Callable[[], str]
-    start: Callable[[Path], AbstractContextManager[Target]]
+    start: Callable[[Path, str], AbstractContextManager[Target]]

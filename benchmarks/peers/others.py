@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 import subprocess
@@ -11,8 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import psycopg
+
 from benchmarks.machine import output_of
 from benchmarks.measurement import Target
+from benchmarks.peers import postgres
 from benchmarks.peers.kinds import Peer, Unavailable, Word
 from benchmarks.peers.process import free_address, running
 
@@ -50,7 +54,7 @@ def _mosquitto() -> str:
 
 
 @contextmanager
-def _start_mosquitto(directory: Path) -> Iterator[Target]:
+def _start_mosquitto(directory: Path, needs: str) -> Iterator[Target]:
     mqtt, websocket = free_address(), free_address()
     conf = write_mosquitto_conf(directory, mqtt.port, websocket.port)
     with running([_mosquitto(), "-c", conf], directory, mqtt) as process:
@@ -67,7 +71,7 @@ def _install_aedes() -> str:
 
 
 @contextmanager
-def _start_aedes(directory: Path) -> Iterator[Target]:
+def _start_aedes(directory: Path, needs: str) -> Iterator[Target]:
     mqtt = free_address()
     command: list[Word] = ["node", HERE / "aedes.cjs", str(mqtt.port)]
     environment = {"NODE_PATH": str(CACHE / "aedes" / "node_modules")}
@@ -86,7 +90,7 @@ def install_from_pypi(package: str) -> str:
 
 
 @contextmanager
-def _start_amqtt(directory: Path) -> Iterator[Target]:
+def _start_amqtt(directory: Path, needs: str) -> Iterator[Target]:
     mqtt = free_address()
     command: list[Word] = [CACHE / "amqtt" / "bin" / "python", HERE / "amqtt_broker.py", str(mqtt.port)]
     with running(command, directory, mqtt) as process:
@@ -94,7 +98,7 @@ def _start_amqtt(directory: Path) -> Iterator[Target]:
 
 
 @contextmanager
-def _start_websockets(directory: Path) -> Iterator[Target]:
+def _start_websockets(directory: Path, needs: str) -> Iterator[Target]:
     address = free_address()
     command: list[Word] = [
         CACHE / "websockets" / "bin" / "python",
@@ -102,7 +106,18 @@ def _start_websockets(directory: Path) -> Iterator[Target]:
         str(address.port),
     ]
     with running(command, directory, address, speaks_mqtt=False) as process:
-        yield Target("websockets", process.pid, process.start_ms, address, address)
+        yield Target(
+            "websockets", process.pid, process.start_ms, address, address, {"websocket": "broadcast"}
+        )
+
+
+@contextmanager
+def _start_bare_listen(directory: Path, needs: str) -> Iterator[Target]:
+    address = free_address()
+    command: list[Word] = [sys.executable, HERE / "bare_listen.py", str(address.port), postgres.dsn()]
+    with running(command, directory, address, speaks_mqtt=False) as process:
+        facts = {"bare": "yes", "dsn": postgres.dsn()}
+        yield Target("bare LISTEN", process.pid, process.start_ms, address, address, facts)
 
 
 def _run(*command: str | Path) -> None:
@@ -131,7 +146,13 @@ AMQTT: Final = Peer(
 )
 WEBSOCKETS: Final = Peer(
     "websockets",
-    frozenset({"websocket-broadcast"}),
+    frozenset({"dialects", "ws-connections"}),
     lambda: install_from_pypi("websockets"),
     _start_websockets,
+)
+BARE_LISTEN: Final = Peer(
+    "bare LISTEN",
+    frozenset({"feed"}),
+    lambda: f"psycopg {psycopg.__version__}, Python {platform.python_version()}",
+    _start_bare_listen,
 )

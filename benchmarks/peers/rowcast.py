@@ -21,6 +21,7 @@ from typing import Final
 
 from benchmarks.machine import output_of
 from benchmarks.measurement import Target
+from benchmarks.peers import postgres
 from benchmarks.peers.kinds import Peer, Unavailable, Word
 from benchmarks.peers.others import CACHE, write_mosquitto_conf
 from benchmarks.peers.process import free_address, running
@@ -36,8 +37,71 @@ _SOURCES: Final = (
     "LICENSE",
 )
 ABILITIES: Final = frozenset(
-    {"mqtt", "acknowledged", "retain", "connections", "mqtt-websocket", "dialects", "feed", "rowcast"}
+    {"mqtt", "acknowledged", "retain", "connections", "mqtt-websocket", "dialects", "ws-connections", "feed"}
 )
+SECRET: Final = "benchmark-secret-that-is-long-enough"
+_NEEDS_POSTGRES: Final = frozenset({"dialects", "ws-connections", "feed"})
+_TOML: Final = """\
+[database]
+dsn = "{dsn}"
+
+[security]
+allow_anonymous = true
+
+[[listener]]
+port = {mqtt}
+host = "127.0.0.1"
+
+[[listener]]
+port = {websocket}
+host = "127.0.0.1"
+protocol = "websockets"
+dialects = ["mqtt", "econia", "exchange", "canton"]
+
+[websocket.econia]
+jwt = {{ secret = "{secret}" }}
+
+[websocket.exchange]
+jwt = {{ secret = "{secret}", account = "uid" }}
+
+[websocket.canton]
+jwt = {{ secret = "{secret}", account = "account_id", roles = "roles" }}
+
+[source.rows]
+listen = ["bench"]
+
+[source.econiaws]
+listen = "econiaws"
+kind = "$.channel"
+row = "$.payload"
+
+[source.streams]
+listen = ["trades"]
+
+[source.canton]
+listen = "canton"
+kind = "$.channel"
+row = "$.message"
+
+[[mqtt.route]]
+from = "rows"
+topics = "rows/{{market_id}}/{{account}}"
+
+[[websocket.route]]
+from = "econiaws"
+dialect = "econia"
+channel = "{{$kind}}"
+
+[[websocket.route]]
+from = "streams"
+dialect = "exchange"
+channel = "{{symbol}}@{{$kind}}"
+
+[[websocket.route]]
+from = "canton"
+dialect = "canton"
+channel = "{{$kind}}"
+"""
 
 
 def default_python() -> str:
@@ -184,11 +248,18 @@ def _run(command: list[Word], directory: Path, kind: str) -> None:
 
 
 @contextmanager
-def _start(kind: str, name: str, directory: Path) -> Iterator[Target]:
+def _start(kind: str, name: str, directory: Path, needs: str) -> Iterator[Target]:
     mqtt, websocket = free_address(), free_address()
-    conf = write_mosquitto_conf(directory, mqtt.port, websocket.port)
+    facts = {"kind": kind}
+    if needs in _NEEDS_POSTGRES:
+        facts |= {"dsn": postgres.dsn(), "secret": SECRET}
+        conf = directory / "rowcast.toml"
+        values = {"dsn": postgres.dsn(), "mqtt": mqtt.port, "websocket": websocket.port, "secret": SECRET}
+        conf.write_text(_TOML.format(**values))
+    else:
+        conf = write_mosquitto_conf(directory, mqtt.port, websocket.port)
     with running([venv_of(kind) / "bin" / "rowcast", "-c", conf], directory, mqtt) as process:
-        yield Target(name, process.pid, process.start_ms, mqtt, websocket, {"kind": kind})
+        yield Target(name, process.pid, process.start_ms, mqtt, websocket, facts)
 
 
 COMPILED: Final = Peer(

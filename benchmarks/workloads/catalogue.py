@@ -9,7 +9,7 @@ from typing import Final
 from attrs import frozen
 
 from benchmarks.measurement import Measurement, Target
-from benchmarks.workloads import acknowledged, connections, delivery, retained
+from benchmarks.workloads import acknowledged, connections, delivery, feed, retained, websocket
 
 Run = Callable[[Target, float], Measurement]
 
@@ -129,6 +129,48 @@ WORKLOADS: Final = (
         partial(connections.idle_memory, count=10_000),
         "connections",
         "clients",
+    ),
+    *(
+        Workload(
+            f"ws-{dialect}",
+            f"WebSocket fan-out 1→1000, {title}, 256 bytes, bursts of 10",
+            partial(websocket.fan_out, dialect=dialect, clients=1000, burst=10),
+            needs,
+        )
+        for dialect, title, needs in (
+            ("mqtt", "MQTT", "mqtt-websocket"),
+            ("econia", "Econia", "dialects"),
+            ("exchange", "exchange", "dialects"),
+            ("canton", "CantonDEX", "dialects"),
+        )
+    ),
+    Workload(
+        "ws-single",
+        "WebSocket fan-out 1→1000, Econia, one message at a time",
+        partial(websocket.fan_out, dialect="econia", clients=1000, burst=1),
+        "dialects",
+    ),
+    Workload(
+        "ws-idle",
+        "memory of 2 000 idle WebSocket clients",
+        partial(websocket.idle_memory, dialect="econia", count=2000),
+        "ws-connections",
+        "clients",
+    ),
+    *(
+        Workload(
+            f"feed-{subscribers}",
+            f"rows committed → {subscribers} subscriber{'s' if subscribers > 1 else ''}, {rows} rows a transaction",
+            partial(feed.drain, subscribers=subscribers, per_transaction=rows),
+            "feed",
+        )
+        for subscribers, rows in ((1, 1000), (100, 100), (1000, 20))
+    ),
+    Workload(
+        "feed-latency",
+        "COMMIT to client, 100 rows/s, 1 subscriber",
+        partial(feed.commit_to_client, subscribers=1, per_second=100),
+        "feed",
     ),
 )
 
