@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+VERSION = re.compile(r"\b(mosquitto|[Rr]owcast) version [\w.+-]+")
 _RULES = (
     (re.compile(r"^\d{9,}: "), ""),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"), "{time}"),
@@ -11,7 +12,7 @@ _RULES = (
     (re.compile(r"auto-[0-9A-Fa-f-]{36}"), "auto-{id}"),
     (re.compile(r"\b[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}\b"), "{id}"),
     (re.compile(r"(127\.0\.0\.1|::1|\[::1\]):\d+"), r"{peer}"),
-    (re.compile(r"\b(mosquitto|[Rr]owcast) version \S+"), "{broker} version {version}"),
+    (VERSION, "{broker} version {version}"),
 )
 # 2.1 names the protocol as 3, 4, 5 where 2.0 wrote 1, 2, 5, and puts the address behind the client id.
 _MOSQUITTO = ((re.compile(r"\(p1, "), "(p3, "), (re.compile(r"\(p2, "), "(p4, "))

@@ -27,6 +27,8 @@ NAMES: Final = {
 PINGREQ: Final = b"\xc0\x00"
 DISCONNECT: Final = b"\xe0\x00"
 PAYLOAD_SHOWN_MAX: Final = 120
+SHOWN_BYTES_MAX: Final = 8
+"""Of a packet that is not understood; a made-up client id in it must not show."""
 
 
 def text(value: bytes) -> bytes:
@@ -154,7 +156,7 @@ def describe(whole: bytes) -> str:
         return _describe_connect(body)
     if kind in (8, 10):
         return _describe_filters(name, body, 1 if kind == 8 else 0)
-    return f"{name} {whole[:40].hex(' ')}"
+    return f"{name} {whole[:SHOWN_BYTES_MAX].hex(' ')}"
 
 
 def _describe_publish(flags: int, body: bytes) -> str:

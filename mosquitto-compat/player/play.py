@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trio
 
-from player import broker_steps, client_steps, tool_steps
+from player import broker_steps, client_steps, logs, tool_steps
 from player.broker import BrokerProcess, free_port
 from player.client import Client
 from player.scenario import DEFAULT_CONF, Scenario, ScenarioError, Step
@@ -159,6 +159,7 @@ class Play:
     def _normal(self, line: str) -> str:
         for name, value in sorted(self._names.items(), key=lambda item: -len(item[1])):
             line = re.sub(rf"(?<![0-9]){re.escape(value)}(?![0-9])", "{" + name + "}", line)
+        line = logs.VERSION.sub("{broker} version {version}", line)
         for tool in self.tools.values():
             line = line.replace(str(tool.port), "{port}") if tool.port else line
         return line

@@ -207,8 +207,9 @@ class _Link:
             async for data in self._broker:
                 whole, rest = packets.split(rest + data)
                 for packet in whole:
-                    if packet[0] >> 4 == 13 and self._pings:
-                        self._pings.popleft().set()
+                    if packet[0] >> 4 == 13:  # no tool here runs so long that it would ping
+                        if self._pings:
+                            self._pings.popleft().set()
                         continue
                     if packet[:4] in (b"\x20\x02\0\0", b"\x20\x02\x01\0"):
                         self._accepted = True
