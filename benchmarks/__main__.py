@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Final, TypeVar
 
 from benchmarks import plots, report
 from benchmarks.goals import verdicts
-from benchmarks.machine import describe
+from benchmarks.machine import describe, output_of
 from benchmarks.peers import others, rowcast
 from benchmarks.peers.kinds import Peer
 from benchmarks.results import Results, load, save
@@ -72,8 +73,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         versions=versions,
     )
     run(results, wanted, [peer for peer in peers if peer.name in versions], lambda: save(results, RAW))
+    if not options.workloads and not options.quick:
+        results.micro = micro_figures([peer.name for peer in peers if peer.name in versions])
+        save(results, RAW)
     _write(results, options.output)
     return 0
+
+
+def micro_figures(peers: Iterable[str]) -> dict[str, dict[str, float]]:
+    """The micro-benchmarks under the interpreter of each Rowcast install among `peers`."""
+    kinds = {rowcast.COMPILED.name: "compiled", rowcast.INTERPRETED.name: "interpreted"}
+    figures = {}
+    for name in peers:
+        if name in kinds:
+            say(f"parts alone, {name} …")
+            printed = output_of(
+                rowcast.venv_of(kinds[name]) / "bin" / "python", "-P", HERE / "micro.py", "--json"
+            )
+            figures[name] = json.loads(printed)
+    return figures
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -73,7 +73,7 @@ def output_of(*command: str | Path, cwd: Path | None = None) -> str:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
     except OSError:
