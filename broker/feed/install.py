@@ -85,10 +85,17 @@ def _login_name() -> str:
 
 
 def _listen_steps(config: FeedConfig) -> list[Step]:
-    """LISTEN needs no object and no privilege; recovery by key reads its tables."""
+    """LISTEN needs no object and no privilege; recovery by key reads its tables, and keeps how far it got."""
+    if not config.recoveries:
+        return []
     role = sql.Identifier(feed_role(config))
     grant = sql.SQL("GRANT SELECT ON {} TO {}")
-    return [
+    steps = [
+        Step("the schema rowcast and the table of feeds", _file("base.sql")),
+        Step("the feed's role", _create_role(config, feed_role(config))),
+        Step("keep how far the feed has got", _grants(config, feed_role(config))),
+    ]
+    return steps + [
         Step(f"read {recovery.table} again after a gap", _text(grant.format(_table(recovery.table), role)))
         for recovery in config.recoveries
     ]

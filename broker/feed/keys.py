@@ -58,6 +58,17 @@ class Mark:
             self.key, self._texts = read
         return True
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The key as Postgres wrote it; () for None."""
+        return self._texts
+
+    def restore(self, texts: tuple[str, ...]) -> None:
+        """Stand at a key that `texts` gave once."""
+        pairs = zip(self._readers, texts, strict=True) if texts else ()
+        self.key = tuple([read(text) for read, text in pairs]) or None
+        self._texts = texts
+
     def newest_row(self) -> sql.Composed:
         """The query for the row with the highest key, as JSON text."""
         return self._select(

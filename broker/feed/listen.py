@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
+import psycopg
 import trio
 
 from broker.config.feeds import FeedConfig
 from broker.feed.connect import connected
+from broker.feed.failures import alone, is_being_stopped, last_words
 from broker.feed.keys import Key, Mark
 from broker.feed.listener import Listener, Notification
+from broker.feed.marks import SAVE_INTERVAL_S, KeptMarks
 from broker.feed.pgdrive import TrioConnection
 from broker.feed.recovery import Marks, begin_snapshot, missed_rows
 from broker.feed.routes import Router, Row
@@ -38,6 +41,7 @@ class ListenFeed:
         self._status = status
         self._router = Router(config, status)
         self._marks = Marks(config.recoveries)
+        self._kept = KeptMarks(config, self._marks)
         self._channels = [channel for source in config.sources for channel in source.listen]
         self._was_live = False
 
@@ -48,13 +52,31 @@ class ListenFeed:
             await listener.listen(self._channels)
             self._status.enter("recovering")
             if self._marks:
-                await self._catch_up(listener)
+                await self._catch_up(connection, listener)
             self._go_live()
             try:
-                while True:
-                    self._deliver(await listener.next_batch())
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._keep_marks)
+                    while True:
+                        self._deliver(await listener.next_batch())
+            except BaseExceptionGroup as group:
+                raise alone(group) from None
             finally:
                 self._deliver(listener.rest())
+                if is_being_stopped():
+                    with last_words():
+                        await self._kept.save(self._sink)
+
+    async def _keep_marks(self) -> None:
+        while True:
+            await trio.sleep(SAVE_INTERVAL_S)
+            with suppress(psycopg.Error):  # then listening will fail, too
+                await self._kept.save(self._sink)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the next process would repeat nothing."""
+        return self._kept.is_saved
 
     def _go_live(self) -> None:
         status = self._status
@@ -65,7 +87,7 @@ class ListenFeed:
         status.enter("live")
         _LOG.info("feed %s: live on %s", status.name, ", ".join(self._channels))
 
-    async def _catch_up(self, listener: Listener) -> None:
+    async def _catch_up(self, connection: TrioConnection, listener: Listener) -> None:
         """Publish what was missed, then what was notified meanwhile, each row once.
 
         Whatever the snapshot holds was notified before `until_now`.  So only the rows that came until then can
@@ -76,6 +98,8 @@ class ListenFeed:
             is_first = not any(self._marks)
             if is_first:
                 await self._marks.take(reader)
+                is_first = not await self._kept.load(connection)
+                await self._kept.save(self._sink)
             held = self._publish_unmarked(await listener.until_now())
             already = set() if is_first else await self._publish_missed(reader, held)
         for row, mark in held:

@@ -41,6 +41,17 @@ class Marks:
     def get(self, source: str, kind: str) -> Mark | None:
         return self._marks.get((source, kind))
 
+    def saved(self) -> list[list[object]]:
+        """Every mark: source, kind, key; [] where there was no row."""
+        return [[source, kind, list(mark.texts)] for source, kind, mark in self]
+
+    def restore(self, saved: list[list[object]]) -> None:
+        """Set the marks back to what `saved` gave; those whose key has other columns by now stay as they are."""
+        for source, kind, texts in saved:
+            mark = self._marks.get((str(source), str(kind)))
+            if mark is not None and isinstance(texts, list) and len(texts) in (0, len(mark.recovery.key)):
+                mark.restore(tuple(map(str, texts)))
+
     async def take(self, reader: TrioConnection) -> None:
         """Let every mark stand at its table's newest row.
 

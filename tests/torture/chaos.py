@@ -64,22 +64,14 @@ class Victim:
 class Chaos:
     """Does one bad thing after another.  `done` counts them by name."""
 
-    def __init__(self, seed: int, cluster: Cluster, proxy: TcpProxy, victim: Victim, kills: bool) -> None:
+    def __init__(self, seed: int, cluster: Cluster, proxy: TcpProxy, victim: Victim) -> None:
         self._random = random.Random(seed)
         self._cluster = cluster
         self._proxy = proxy
         self._victim = victim
         self.done: Counter[str] = Counter()
-        # Each with its weight; the process of a `listen` feed has nothing to begin again from.
-        self._deeds = [
-            ("end_backends", 4),
-            ("cut", 4),
-            ("freeze", 3),
-            ("restart_fast", 1),
-            ("restart_immediate", 1),
-        ]
-        if kills:
-            self._deeds += [("kill", 4), ("stop", 2)]
+        self._deeds = [("end_backends", 4), ("cut", 4), ("freeze", 3), ("kill", 4), ("stop", 2)]
+        self._deeds += [("restart_fast", 1), ("restart_immediate", 1)]
         self._round = [name for name, _ in self._deeds]
 
     async def rage(self, pause_s: float) -> None:

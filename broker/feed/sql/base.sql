@@ -9,5 +9,7 @@ CREATE TABLE IF NOT EXISTS rowcast.feed (
     -- For the kind outbox: up to where this consumer has read.
     -- For the kind wal: the last transaction delivered before a stop (its commit LSN), and how much of it (0: all).
     read_seq          bigint NOT NULL DEFAULT 0,
-    read_id           bigint NOT NULL DEFAULT 0
+    read_id           bigint NOT NULL DEFAULT 0,
+    -- For the kind listen: the highest key delivered of each table that is read again after a gap.
+    marks             jsonb
 );
