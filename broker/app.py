@@ -255,15 +255,15 @@ class App:
     def _serve(self, door: Door) -> ServeSocket | None:
         """What a listener's connections go through before a link has them; None for plain MQTT over TCP."""
         listener = door.listener
-        is_websocket = listener.protocol == "websockets"
-        if not is_websocket and listener.tls is None and listener.enable_proxy_protocol == 0:
-            return None
-        from broker.links.entrance import Entrance
-
+        is_plain = listener.tls is None and listener.enable_proxy_protocol == 0
         websocket = None
-        if is_websocket:
+        if listener.protocol == "websockets":
             assert self.websockets is not None
             websocket = self.websockets.serve
+        if is_plain:
+            return websocket
+        from broker.links.entrance import Entrance
+
         return Entrance(self.server, websocket).serve
 
     def _open_listeners(self) -> list[tuple[socket.socket, Door]]:

@@ -247,18 +247,6 @@ class DialectConnection:
         link = self._link
         self._open_links.add(link)
         logger.info("%s client connected from %s", link.dialect.name, link.peer)
-        try:
-            await self._serve()
-            logger.info("%s client of %s disconnected: %s", link.dialect.name, link.peer, self._why())
-            if link.closing is not None:
-                with trio.move_on_after(CLOSE_GRACE_S):
-                    await self._websocket.aclose(link.closing.code, link.closing.reason)
-        finally:
-            # Only now, so that whoever waits for the last link lets it say goodbye.
-            self._open_links.remove(link)
-
-    async def _serve(self) -> None:
-        link = self._link
         scope = trio.CancelScope()
         try:
             with scope:
@@ -266,9 +254,21 @@ class DialectConnection:
                 while True:
                     await link.received(await self._websocket.get_message())
         except trio_websocket.ConnectionClosed:
-            pass
+            await self._say_goodbye()
+        else:
+            await self._say_goodbye()
         finally:
             link.ended()
+            # Only now, so that whoever waits for the last link lets it say goodbye.
+            self._open_links.remove(link)
+
+    async def _say_goodbye(self) -> None:
+        link = self._link
+        link.ended()
+        logger.info("%s client of %s disconnected: %s", link.dialect.name, link.peer, self._why())
+        if link.closing is not None:
+            with trio.move_on_after(CLOSE_GRACE_S):
+                await self._websocket.aclose(link.closing.code, link.closing.reason)
 
     def _why(self) -> str:
         if self._link.closing is not None:

@@ -22,7 +22,6 @@ from broker.gateway.gateway import Gateway
 from broker.gateway.identity import Identifier
 from broker.links.accept import accept_forever, open_sockets
 from broker.links.door import Door
-from broker.links.entrance import Entrance
 from broker.links.server import Server
 from broker.links.websocket import WebSocketServer
 
@@ -189,6 +188,6 @@ async def listening(
         websockets = WebSocketServer(server, gateway)
         nursery.start_soon(server.pump.run)
         nursery.start_soon(gateway.run)
-        nursery.start_soon(accept_forever, sock, door, server, Entrance(server, websockets.serve).serve)
+        nursery.start_soon(accept_forever, sock, door, server, websockets.serve)
         yield Running(engine, gateway, websockets, server, door, sock.getsockname()[1])
         nursery.cancel_scope.cancel()
