@@ -16,6 +16,7 @@ from broker.config.model import Config, ConfigError
 from broker.config.reload import reloaded
 from broker.core.publication import Publication
 from broker.daemon import DaemonError, drop_privileges, pid_file
+from broker.garbage import collect_when_quiet
 from broker.gateway.authentication import RulesError
 from broker.links.accept import ListenError
 from broker.links.tls import TlsError
@@ -74,6 +75,7 @@ class Process:
                 async with trio.open_nursery() as running:
                     await running.start(app.run)
                     drop_privileges(self._config.user)
+                    obeying.start_soon(collect_when_quiet, lambda: app.engine.counters.packets_received)
                     logger.info("rowcast version %s running", VERSION)
                 obeying.cancel_scope.cancel()
         self._log.publish_with(None)

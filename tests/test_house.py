@@ -43,6 +43,7 @@ WAITS = {
     "broker.feed.supervise",
     "broker.feed.wal",
     "broker.feed.walstream",
+    "broker.garbage",
     "broker.gateway.gateway",
     "broker.gateway.identity",
     "broker.links.accept",

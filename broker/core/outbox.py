@@ -14,6 +14,10 @@ from broker.core.limits import SEND_BYTES_MAX
 from protocol.mqtt.message import Sink
 
 
+def nothing() -> None:
+    """What is called where nobody is interested any more."""
+
+
 class Round:
     """The outboxes that got something since the last flush, in the order in which they did."""
 
@@ -116,8 +120,9 @@ class Outbox(Sink):
         try:
             self._send_chunks(send)
         except OSError:
+            on_broken = self._on_broken
             self.close()
-            self._on_broken()
+            on_broken()
 
     def writable(self) -> None:
         """The kernel takes bytes again: go on sending."""
@@ -137,10 +142,18 @@ class Outbox(Sink):
         return data
 
     def close(self) -> None:
-        """Owe nothing more; later pushes are ignored."""
+        """Owe nothing more; later pushes are ignored.
+
+        Whoever was to be called is let go, so that a closed connection is freed at once and not by the collector.
+        """
         self.closed = True
         self._chunks = []
         self.pending_bytes = 0
+        self._send = None
+        self._on_blocked = nothing
+        self._on_broken = nothing
+        self.on_drained = None
+        self.on_push = None
 
     def _send_chunks(self, send: Callable[[bytes], int]) -> None:
         while self._chunks:

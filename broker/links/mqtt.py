@@ -15,7 +15,7 @@ from typing import Final
 from broker.core.engine import Engine
 from broker.core.limits import PRE_CONNECT_BYTES_MAX
 from broker.core.names import CONTROL_PREFIX
-from broker.core.outbox import Outbox
+from broker.core.outbox import Outbox, nothing
 from broker.core.publication import Publication
 from broker.core.session import Link, Session
 from broker.core.targets import Targets
@@ -135,7 +135,9 @@ class MqttLink(Link):
                 logger.log(NOTICE, "Client %s [%s] %s", printable(session.client_id), self.peer, why)
             if session.link is self:
                 self.engine.detach(session, self.will_wanted)
-        self.on_close()
+        on_close = self.on_close
+        self.on_close = nothing
+        on_close()
 
     def reconsider(self) -> None:
         """The access rules were read again: ask them anew, for this client."""
