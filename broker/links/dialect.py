@@ -8,7 +8,8 @@ Invariant: every topic in `_subscriptions` is subscribed with the engine, and no
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import trio
@@ -17,6 +18,7 @@ from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.gateway.channels import BadChannel
 from broker.gateway.gateway import Gateway
+from broker.links.barrier import barrier
 from broker.links.websocket_stream import WebSocketStream
 from protocol.dialects.base import (
     NEVER,
@@ -104,13 +106,13 @@ class DialectLink(Receiver):
         self.gateway.closed(self)
 
     def tick(self, now: float) -> None:
-        """Called about twice a second."""
-        if self.closing is not None:
-            return
-        if now >= self.dialect.wake_at:
-            self._carry_out_now(self.dialect.tick(now))
-        if now >= self._next_ping_at:
-            self._ping(now)
+        """Called about four times a second."""
+        if self.closing is None and (now >= self.dialect.wake_at or now >= self._next_ping_at):
+            with self._own_bugs_only():
+                if now >= self.dialect.wake_at:
+                    self._carry_out_now(self.dialect.tick(now))
+                if now >= self._next_ping_at:
+                    self._ping(now)
 
     def close(self, code: int, reason: str) -> None:
         """Close with this reason, once what is owed already has been sent."""
@@ -134,7 +136,8 @@ class DialectLink(Receiver):
             outbox.push(frame)
             self.dialect.was_sent_to = True
             return
-        self._deliver_slowly(publication, frame)
+        with self._own_bugs_only():
+            self._deliver_slowly(publication, frame)
 
     def _deliver_slowly(self, publication: Publication, frame: bytes) -> None:
         wanted = self._subscriptions.get(publication.topic)
@@ -154,7 +157,13 @@ class DialectLink(Receiver):
             self.close(CloseCode.POLICY_VIOLATION, "slow receiver")
 
     def _sent_all(self) -> None:
-        """The client, having been slow, has caught up: send what waited, as long as it is taken at once."""
+        """The client, having been slow, has caught up."""
+        if self._backlog is not None:
+            with self._own_bugs_only():
+                self._send_backlog()
+
+    def _send_backlog(self) -> None:
+        """Send what waited, as long as it is taken at once."""
         while self._backlog is not None and self.outbox.pending_bytes < CONFLATE_ABOVE_BYTES:
             entry = self._backlog.take()
             if entry is None:
@@ -231,6 +240,16 @@ class DialectLink(Receiver):
                 break
         if self._backlog is not None:
             self._backlog.forget(command.channel)
+
+    @contextmanager
+    def _own_bugs_only(self) -> Iterator[None]:
+        """A bug of ours here ends this connection, and is no matter of whoever publishes or ticks."""
+        is_sound = False
+        with barrier(self.gateway.engine.counters, self.peer):
+            yield
+            is_sound = True
+        if not is_sound:
+            self.close(CloseCode.INTERNAL_ERROR, "internal error")
 
     # --- health --------------------------------------------------------------------------------------------
 

@@ -51,7 +51,10 @@ class MarketConflation(Conflation):
                 if levels or side in newest["changes"]
             },
         }
-        return exact_json(newest).encode()
+        try:
+            return exact_json(newest).encode()
+        except RecursionError:
+            return payloads[-1]
 
 
 def _update(payload: bytes) -> dict[str, Any] | None:

@@ -13,6 +13,9 @@ from support.websockets import ECONIA, Running, listening, masked, reader, token
 import broker.links.dialect as dialect_module
 import broker.links.websocket as websocket_module
 from broker.config.feeds import Gateway as GatewayConfig
+from broker.core.publication import Publication
+from broker.links.dialect import DialectLink
+from protocol.dialects.econia import EconiaDialect
 from protocol.websocket import CloseCode
 
 FILL = (
@@ -303,3 +306,39 @@ async def test_the_handshake_is_forgotten_with_the_installed_libraries(monkeypat
         broker.publish("econia", "fill_event", FILL)
         assert await ws.get_message() == FILL
     assert forgotten == [True]
+
+
+# --- our own bugs ------------------------------------------------------------------------------------------
+
+
+class Bug(Exception):
+    pass
+
+
+def raise_bug(*anything: object) -> None:
+    raise Bug
+
+
+@pytest.mark.parametrize(
+    ("place", "name"), [(EconiaDialect, "receive"), (EconiaDialect, "tick"), (DialectLink, "_deliver_slowly")]
+)
+async def test_a_bug_in_one_link_ends_that_link(place: type, name: str, monkeypatch: pytest.MonkeyPatch):
+    path = "/" + token(mode="rw", channels=["chat"], exp=time.time() + 0.3)
+    async with listening() as broker, broker.connect("/" + reader("chat")) as bystander:
+        ws = await broker.raw_websocket(path)
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, raise_bug)
+            if name == "_deliver_slowly":
+                patch.setattr(dialect_module, "CONFLATE_ABOVE_BYTES", -1)
+                [link] = [link for link in broker.websockets._open._links if link.dialect.wake_at < 1e9]
+                link.deliver(Publication(b"$ws/econia/chat", b"x"), 0, False)
+            else:
+                await ws.send(masked(0x81, b"hello"))
+            await broker.links_left(1)
+        assert broker.engine.counters.link_bugs == 1
+        broker.publish("econia", "chat", "still here")
+        messages = [await bystander.get_message()]
+        if messages[0] != "still here":
+            messages.append(await bystander.get_message())
+        assert messages[-1] == "still here"
+        await ws.stream.aclose()

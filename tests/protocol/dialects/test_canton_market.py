@@ -106,3 +106,33 @@ def applied(payloads: list[bytes]) -> dict[tuple[str, int], int]:
 )
 def test_exact_json_says_what_it_was_given(value: object):
     assert json.loads(exact_json(value)) == value
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["price", "bids", "asks", "x"]), inner)
+    ),
+    max_leaves=8,
+)
+updates = st.fixed_dictionaries(
+    {"type": st.just("orderbook_update")},
+    optional={
+        "changes": json_values
+        | st.dictionaries(
+            st.sampled_from(["bids", "asks"]),
+            st.lists(st.fixed_dictionaries({}, optional={"price": json_values})),
+        )
+    },
+)
+
+
+@given(st.lists(updates, min_size=1, max_size=4))
+def test_nothing_in_a_message_makes_merging_fail(messages: list[dict[str, object]]):
+    merged = MarketConflation().merge([json.dumps(message).encode() for message in messages])
+    assert isinstance(json.loads(merged), dict)
+
+
+def test_a_message_too_deep_to_write_is_not_merged():
+    deep = b'{"type":"orderbook_update","changes":{},"x":' + b"[" * 700 + b"]" * 700 + b"}"
+    assert MarketConflation().merge([BOOK, deep]) == deep
