@@ -74,8 +74,8 @@ class Message:
         return head
 
     def size(self) -> int:
-        """Bytes that a queue is charged for this message: its topic and payload."""
-        return len(self.topic) + len(self.payload)
+        """Bytes that a queue is charged for this message: its payload, as by Mosquitto."""
+        return len(self.payload)
 
 
 class MessageStore:

@@ -45,9 +45,9 @@ class Window:
 
     Args:
         inflight_messages: `max_inflight_messages`; 0 is no limit.
-        inflight_bytes: `max_inflight_bytes`, topic and payload; 0 is no limit.
+        inflight_bytes: `max_inflight_bytes`, of payload; 0 is no limit.
         queued_messages: `max_queued_messages`; 0 is no limit.
-        queued_bytes: `max_queued_bytes`; 0 is no limit.
+        queued_bytes: `max_queued_bytes`, of payload; 0 is no limit.
         store: told about every message that is kept.
     """
 
@@ -283,16 +283,22 @@ class Outbound:
         return window.inflight_bytes == 0 or self.inflight_bytes < window.inflight_bytes
 
     def _queue_open(self) -> bool:
+        """Whether one message more may wait.
+
+        As mosquitto: what is in flight counts as well, but while the client is here a window's worth is free; and
+        the last message may overstep the bytes.
+        """
         window = self.window
-        queued = self.queued_count()
-        if self._sink is None:
-            queued += len(self._inflight)
         if window.queued_messages == 0 and window.queued_bytes == 0:
             return True
-        if window.queued_messages != 0 and queued >= window.queued_messages:
+        count = self.queued_count() + len(self._inflight)
+        size = self.queued_bytes + self.inflight_bytes
+        if self._sink is not None:
+            count -= window.inflight_messages
+            size -= window.inflight_bytes
+        if window.queued_messages != 0 and count >= window.queued_messages:
             return False
-        # As Mosquitto: the message that oversteps the bytes is still taken.
-        return window.queued_bytes == 0 or self.queued_bytes < window.queued_bytes
+        return window.queued_bytes == 0 or size < window.queued_bytes
 
     def _next_packet_id(self) -> int:
         """The next id that is not in flight [MQTT-2.3.1-2]; the window guarantees that there is one."""
