@@ -235,7 +235,7 @@ class App:
         for feed in self.config.feeds:
             status = self.feeds[feed.name] = FeedStatus(feed.name)
             self._feed_topics.append(FeedTopics(status))
-            nursery.start_soon(supervise, feed, EngineSink(self.engine, self.server), status)
+            nursery.start_soon(supervise, feed, EngineSink(self.engine, self.server, self.keeper), status)
 
     def _open_gateway(self, nursery: trio.Nursery) -> None:
         admin = self.config.admin

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from broker.core.engine import Engine
 from broker.core.publication import Publication
 from broker.links.server import Server
+
+if TYPE_CHECKING:
+    from broker.storage.keeper import Keeper
 
 
 class EngineSink:
     """A feed's way into the engine; see `broker.feed.status.FeedSink`."""
 
-    def __init__(self, engine: Engine, server: Server) -> None:
+    def __init__(self, engine: Engine, server: Server, keeper: Keeper | None) -> None:
         self._engine = engine
         self._server = server
+        self._keeper = keeper
 
     def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
         self._engine.publish(Publication(topic, payload, qos, retain))
@@ -22,4 +28,9 @@ class EngineSink:
         self._server.settle()
 
     async def durable(self) -> None:
-        """At once: `publish` has handed it to every session's queue, which is all the safety there is."""
+        """When the sessions that outlive connections are saved with it; at once where nothing is saved.
+
+        Then `publish` has handed it to every session's queue, which is all the safety there is.
+        """
+        if self._keeper is not None:
+            await self._keeper.settle()

@@ -106,6 +106,16 @@ class Keeper:
             self._not_before = now + RETRY_INTERVAL_S
         return succeeded
 
+    async def settle(self) -> None:
+        """Return when everything that changed before this call is saved, however many saves have to fail first.
+
+        Saves are paced, so that many calls cost no more than a quarter of the time.
+        """
+        wanted = self._engine.kept_changes()
+        while self._saved_changes < wanted:
+            await trio.sleep_until(self._not_before)
+            await self.save()
+
     async def close(self) -> None:
         """Save what is not saved yet, and let go of the file, whatever is being cancelled."""
         with trio.CancelScope(shield=True):

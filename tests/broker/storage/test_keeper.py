@@ -178,3 +178,31 @@ async def test_the_end_saves_though_everything_is_being_cancelled(tmp_path: Path
         scope.cancel()
         await keeper.close()
     assert saved_messages(tmp_path / "rowcast.db") == 1
+
+
+async def test_settle_returns_when_earlier_changes_are_saved_and_not_before(
+    autojump_clock: MockClock,
+) -> None:
+    engine = Engine()
+    async with keeping(engine, settings(interval_s=0)) as (keeper, journal):
+        await keeper.settle()
+        assert journal.saves == []
+        change(engine)
+        journal.works = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keeper.settle)
+            await trio.sleep(25)
+            assert len(journal.saves) == 3
+            assert nursery.child_tasks
+            journal.works = True
+        assert len(journal.saves) == 4
+
+
+async def test_settle_paces_its_saves(autojump_clock: MockClock) -> None:
+    engine = Engine()
+    async with keeping(engine, settings(interval_s=0)) as (keeper, journal):
+        journal.saved_s = 2.0
+        for _ in range(3):
+            change(engine)
+            await keeper.settle()
+    assert [round(saved - journal.saves[0]) for saved in journal.saves[:3]] == [0, 6, 12]
