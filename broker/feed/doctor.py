@@ -90,7 +90,7 @@ def check_channels(examination: Examination) -> Iterator[Finding]:
         for channel in source.listen:
             query = (
                 "SELECT count(*) FROM pg_proc"
-                " WHERE prosrc ~* 'notify' AND (strpos(prosrc, %s) > 0 OR prosrc ~ 'TG_ARGV|TG_TABLE_NAME')"
+                " WHERE prosrc ~* 'notify' AND (strpos(prosrc, %s) > 0 OR prosrc ~* 'TG_ARGV|TG_TABLE_NAME')"
             )
             (count,) = examination.one(query, channel)
             if count == 0:
