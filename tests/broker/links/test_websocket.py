@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
@@ -342,3 +345,73 @@ async def test_a_bug_in_one_link_ends_that_link(place: type, name: str, monkeypa
             messages.append(await bystander.get_message())
         assert messages[-1] == "still here"
         await ws.stream.aclose()
+
+
+# --- leaving nothing behind ----------------------------------------------------------------------------------
+
+
+async def leave_at_once(broker: Running) -> None:
+    stream = await broker.raw()
+    await stream.aclose()
+
+
+async def leave_within_the_request(broker: Running) -> None:
+    stream = await broker.raw()
+    await stream.send_all(b"GET /x HTTP/1.1\r\nHost: ")
+    await stream.aclose()
+
+
+async def reset(broker: Running) -> None:
+    client = await broker.raw_websocket("/" + reader("a"))
+    client.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await client.stream.aclose()
+
+
+async def leave_within_a_frame(broker: Running) -> None:
+    client = await broker.raw_websocket("/" + reader("a"))
+    await client.send(masked(0x81, b"x" * 100)[:20])
+    await client.stream.aclose()
+
+
+async def say_goodbye(broker: Running) -> None:
+    async with broker.connect("/" + reader("a")):
+        pass
+
+
+async def say_goodbye_to_mqtt(broker: Running) -> None:
+    async with broker.connect("/mqtt", "mqtt"):
+        pass
+
+
+async def be_refused(broker: Running) -> None:
+    await refused(broker, "/a/b/c")
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        leave_at_once,
+        leave_within_the_request,
+        reset,
+        leave_within_a_frame,
+        say_goodbye,
+        say_goodbye_to_mqtt,
+        be_refused,
+    ],
+    ids=lambda leave: leave.__name__,
+)
+async def test_connections_that_come_and_go_leave_nothing(leave: Callable[[Running], Awaitable[None]]):
+    async with listening() as broker:
+        tasks = broker.server.nursery.child_tasks
+        before = len(tasks)
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(leave, broker)
+        with trio.fail_after(10):
+            while len(broker.server.nursery.child_tasks) > before:
+                broker.publish("econia", "a", "somebody there?")
+                await trio.sleep(0.01)
+        assert broker.gateway.count() == 0
+        assert broker.door.open_count == 0
+        assert broker.engine.trie.count == 0
+        assert broker.engine.counters.link_bugs == 0
