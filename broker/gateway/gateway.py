@@ -112,7 +112,7 @@ class Gateway:
     # --- channels ------------------------------------------------------------------------------------------
 
     def subscribe(self, receiver: Receiver, dialect: str, wanted: Subscribe, conflation: Conflation) -> bytes:
-        """Subscribe to a channel, as it comes or at an interval.  What it retains is the caller's to ask for.
+        """Subscribe to a channel, as it comes or at an interval.  What it retains, `retained` says.
 
         Returns:
             The topic that the receiver will see, for `unsubscribe`.
@@ -137,9 +137,9 @@ class Gateway:
             self.engine.unsubscribe(aggregate, aggregate.source)
             del self._aggregates[topic]
 
-    def retained(self, topic: bytes) -> list[Publication]:
-        """What a new reader of this topic gets at once."""
-        return self.engine.retained.matching(topic, self.engine.now)
+    def retained(self, dialect: str, channel: str) -> list[Publication]:
+        """What a new reader of this channel gets at once, at whatever interval it reads.  Raises: BadChannel."""
+        return self.engine.retained.matching(topic_of(dialect, channel), self.engine.now)
 
     def publish(self, dialect: str, channel: str, payload: bytes) -> None:
         """Send a text to every reader of a channel.  Raises: BadChannel."""

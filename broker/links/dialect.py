@@ -229,7 +229,7 @@ class DialectLink(Receiver):
             self.close(CloseCode.POLICY_VIOLATION, str(error))
             return
         self._subscriptions[topic] = wanted
-        for publication in self.gateway.retained(topic):
+        for publication in self.gateway.retained(dialect.name, wanted.channel):
             self.deliver(publication, 0, True)
 
     def _unsubscribe(self, command: Unsubscribe) -> None:

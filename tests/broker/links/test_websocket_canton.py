@@ -6,6 +6,7 @@ import json
 import time
 
 import jwt
+import pytest
 import trio
 import trio_websocket
 from support.canton_examples import EXAMPLES
@@ -14,6 +15,8 @@ from support.websockets import Running, closed_with, listening, masked
 
 from broker.config.feeds import CantonDialect, DialectLimits, JwtConfig
 from broker.config.feeds import Gateway as GatewayConfig
+from broker.core.publication import Publication
+from broker.gateway.channels import topic_of
 
 SECRET = "canton_secret_of_32_characters__"
 ACCOUNT = "acc_1234567890abcdef"
@@ -234,6 +237,16 @@ def publish_market(broker: Running, start: int, end: int) -> list[str]:
     for text in texts:
         broker.publish("canton", "market_data/AAPL/USDC", text)
     return texts
+
+
+@pytest.mark.parametrize("aggregation", [None, "1s"])
+async def test_the_last_price_that_is_retained_greets_a_new_reader(aggregation: str | None):
+    async with listening(CONFIG, ("canton",)) as broker, broker.connect(PATH) as ws:
+        broker.engine.publish(Publication(topic_of("canton", "market_data/A"), b"last", 0, True))
+        await log_in(ws)
+        request = {"channel": "market_data", "symbols": ["A"], "aggregation": aggregation}
+        assert (await say(ws, type="subscribe", **request))["status"] == "subscribed"
+        assert await ws.get_message() == "last"
 
 
 async def test_an_aggregate_ends_with_its_last_reader():
