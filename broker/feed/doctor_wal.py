@@ -44,9 +44,12 @@ def check_settings(examination: Examination) -> Iterator[Finding]:
 
 
 def check_role(examination: Examination) -> Iterator[Finding]:
-    row = examination.one(
-        "SELECT rolreplication OR rolsuper, rolsuper FROM pg_roles WHERE rolname = current_user"
-    )
+    # The role that the feed will be, which need not be the one that asks here (--as).
+    query = "SELECT rolreplication OR rolsuper, rolsuper FROM pg_roles WHERE rolname = %s"
+    row = examination.one(query, examination.role)
+    if not row:
+        yield wrong(f"there is no role {examination.role}", "run `rowcast feed install --apply`")
+        return
     may_replicate, is_superuser = row
     if not may_replicate:
         yield wrong(f"{examination.role} may not replicate", f"ALTER ROLE {examination.role} REPLICATION")
