@@ -6,7 +6,9 @@ Every method is synchronous and therefore atomic.  Bytes end in outboxes; `flush
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
+from typing import Final
 
 from broker.core.counters import Counters
 from broker.core.limits import REPLAY_PENDING_BYTES_MAX
@@ -22,6 +24,9 @@ from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE
 
 logger = logging.getLogger("broker.core")
+
+NOTICE: Final = 25
+"""Mosquitto's level between information and warning."""
 
 GATEWAY_PREFIX = b"$ws/"
 """Topics of the WebSocket dialects' channels; MQTT clients can name neither them nor a filter for them."""
@@ -83,6 +88,9 @@ class Engine:
         self.may_still_write: Callable[[Publication], bool] | None = None
         """Asked before a retained message is sent, where `check_retain_source` and access rules are on."""
         self._shared: dict[tuple[bytes, bytes], SharedGroup] = {}
+        self._look_at = -math.inf
+        """No session expires sooner, with `_looked_with_s` for `persistent_client_expiration_s`."""
+        self._looked_with_s = 0.0
 
     def adopt(self, policy: Policy, window: Window, rules: DeliveryRules) -> None:
         """Take over new settings; sessions share the objects that hold them, so it holds for all at once."""
@@ -242,6 +250,7 @@ class Engine:
         publications = replay.publications
         while replay.position < len(publications):
             if outbox.pending_bytes > REPLAY_PENDING_BYTES_MAX:
+                outbox.more_waits = True
                 return False
             publication = publications[replay.position]
             if replay.granted > 0 and publication.qos > 0 and not session.outbound.has_room():
@@ -309,7 +318,19 @@ class Engine:
         limit = self.policy.persistent_client_expiration_s
         if limit <= 0:
             return
+        if limit == self._looked_with_s and self.now < self._look_at:
+            return
+        oldest = self.now
         for session in list(self.sessions.values()):
-            if session.link is None and self.now - session.disconnected_at >= limit:
+            if session.link is not None:
+                continue
+            if self.now - session.disconnected_at >= limit:
+                logger.log(
+                    NOTICE, "Expiring client %s due to timeout.", session.client_id.decode(errors="replace")
+                )
                 self._end_session(session)
                 self.counters.sessions_expired += 1
+            elif session.disconnected_at < oldest:
+                oldest = session.disconnected_at
+        self._looked_with_s = limit
+        self._look_at = oldest + limit

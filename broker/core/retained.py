@@ -5,6 +5,8 @@ Invariant: `_names` holds exactly the keys of `_by_topic`.
 
 from __future__ import annotations
 
+import math
+
 from broker.core.names import SYS_PREFIX, NameTree
 from broker.core.publication import Publication
 from protocol.mqtt.message import MessageStore
@@ -23,6 +25,9 @@ class RetainedStore:
         self._store = store
         self.changes = 0
         """Counts up with every change but those below `$SYS`, so that a saver can tell whether to save."""
+        self._look_at = -math.inf
+        """Nothing expires sooner, with `_looked_with_s` for `expiry_s`."""
+        self._looked_with_s = expiry_s
         self._by_topic: dict[bytes, Publication] = {}
         self._names = NameTree()
 
@@ -69,10 +74,20 @@ class RetainedStore:
         """Forget messages older than `expiry_s`; how many."""
         if self.expiry_s <= 0:
             return 0
-        expired = [publication for publication in self._by_topic.values() if self._expired(publication, now)]
+        if self.expiry_s == self._looked_with_s and now < self._look_at:
+            return 0
+        expired: list[Publication] = []
+        oldest = now
+        for publication in self._by_topic.values():
+            if self._expired(publication, now):
+                expired.append(publication)
+            elif publication.stored_at < oldest and not publication.topic.startswith(SYS_PREFIX):
+                oldest = publication.stored_at
         for publication in expired:
             self._forget(publication)
             self.changes += 1
+        self._looked_with_s = self.expiry_s
+        self._look_at = oldest + self.expiry_s
         return len(expired)
 
     def _forget(self, publication: Publication) -> None:
@@ -81,4 +96,9 @@ class RetainedStore:
         self._store.release(publication)
 
     def _expired(self, publication: Publication, now: float) -> bool:
-        return self.expiry_s > 0 and now - publication.stored_at >= self.expiry_s
+        # What the broker says about itself stays true until it says something else.
+        return (
+            self.expiry_s > 0
+            and now - publication.stored_at >= self.expiry_s
+            and not publication.topic.startswith(SYS_PREFIX)
+        )
