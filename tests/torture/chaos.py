@@ -20,18 +20,29 @@ ROOT = HERE.parent.parent
 
 
 class Victim:
-    """The process under torture, restarted as often as it is killed."""
+    """The process under torture, restarted as often as it is killed.
 
-    def __init__(self, kind: str, dsn: str, log: Path) -> None:
-        self._arguments = [kind, dsn, str(log)]
+    Args:
+        command: its arguments for Python.  The recorder is told how the run before it ended; the broker is not.
+        log: what it prints goes beside this file.
+
+    Attributes:
+        ended: how the last run ended, "" in the first.
+    """
+
+    def __init__(self, command: list[str], log: Path, tell: bool) -> None:
+        self._command = command
+        self._tell = tell
         self._errors = log.with_suffix(".stderr")
         self._process: subprocess.Popen[bytes] | None = None
+        self.ended = ""
 
     def start(self, after: str) -> None:
         """`after`: how the run before it had ended."""
+        self.ended = after
         with self._errors.open("ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, str(HERE / "recorder.py"), *self._arguments, after],
+                [sys.executable, *self._command, *([after] if self._tell else [])],
                 env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PATH": "/usr/bin:/bin"},
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -46,8 +57,10 @@ class Victim:
         await trio.to_thread.run_sync(process.wait)
 
     async def ask_where_it_waits(self) -> None:
-        """Into its errors."""
+        """Into its errors.  Only the recorder answers."""
         assert self._process is not None
+        if not self._tell:
+            return
         self._process.send_signal(signal.SIGUSR1)
         await trio.sleep(1.0)
 

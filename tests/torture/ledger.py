@@ -96,14 +96,19 @@ def read_log(lines: Iterable[str]) -> list[Run]:
     return runs
 
 
-def judge(transactions: Iterable[Transaction], runs: list[Run]) -> Verdict:
-    """Every committed row once, in commit order, none of the others; repetition only after a kill, of the end."""
+def judge(transactions: Iterable[Transaction], runs: list[Run], bystander: bool = False) -> Verdict:
+    """Every committed row once, in commit order, none of the others; repetition only after a kill, of the end.
+
+    Args:
+        bystander: the runs are connections of a client to a broker that was stopped and killed.  Then a new
+            connection may repeat anything: what was in flight, what was queued, what the feed repeats.
+    """
     verdict = Verdict(runs=len(runs))
     by_ident = {transaction.ident: transaction for transaction in transactions}
     for run in runs:
         for gap in run.gaps:
             verdict.fault(f"a gap was announced: {gap}")
-    sequence = _without_repetition(runs, verdict)
+    sequence = _first_times(runs, verdict) if bystander else _without_repetition(runs, verdict)
     _check_contents(by_ident, sequence, verdict)
     _check_order(by_ident, sequence, verdict)
     return verdict
@@ -131,6 +136,25 @@ def _without_repetition(runs: list[Run], verdict: Verdict) -> list[Received]:
         if again:
             first = f"{again[0].number} of transaction {again[0].transaction}"
             verdict.fault(f"{len(again)} came again in run {runs.index(run) + 1}, the first {first}")
+    return sequence
+
+
+def _first_times(runs: list[Run], verdict: Verdict) -> list[Received]:
+    """All runs as one sequence without what came before; the first run may repeat nothing."""
+    sequence: list[Received] = []
+    places: set[tuple[int, int]] = set()
+    for run in runs:
+        repeated = 0
+        for received in run.received:
+            place = (received.transaction, received.number)
+            if place in places:
+                repeated += 1
+            else:
+                places.add(place)
+                sequence.append(received)
+        verdict.repeated += repeated
+        if repeated and not run.after:
+            verdict.fault(f"{repeated} publications repeated without a reason")
     return sequence
 
 

@@ -14,6 +14,7 @@ import argparse
 import math
 import random
 import shutil
+import socket
 import sys
 import tempfile
 from collections import Counter
@@ -27,10 +28,12 @@ from support.tcp_proxy import TcpProxy, tcp_proxy
 from torture.chaos import Chaos, Victim
 from torture.ledger import Verdict, judge, read_log
 from torture.recorder import torture_config
+from torture.subscriber import subscribe_for_ever
 from torture.writers import TABLE, Book, Writer
 
 from broker.feed.install import install_steps
 
+HERE = Path(__file__).parent
 KINDS = ("wal", "outbox", "listen")
 WRITERS = 5
 SETTLE_S = 40.0
@@ -63,8 +66,13 @@ class Outcome:
         return "\n  ".join([head, *v.faults])
 
 
-async def torture(cluster: Cluster, kind: str, seconds: float, seed: int) -> Outcome:
-    """Torture a feed of one kind on a server of its own, and judge it."""
+async def torture(cluster: Cluster, kind: str, seconds: float, seed: int, broker: bool = False) -> Outcome:
+    """Torture a feed of one kind on a server of its own, and judge it.
+
+    Args:
+        broker: the victim is the whole broker with persistence, and an MQTT client receives; otherwise the
+            victim is the feed alone, and what it publishes is received.
+    """
     chance = random.Random(seed)
     name = cluster.create_database()
     dsn = cluster.dsn(name)
@@ -72,12 +80,21 @@ async def torture(cluster: Cluster, kind: str, seconds: float, seed: int) -> Out
     book = Book()
     with tempfile.TemporaryDirectory(prefix="rowcast-torture-") as directory:
         log = Path(directory) / "log"
-        async with tcp_proxy(cluster.port) as proxy:
-            victim = Victim(kind, cluster.dsn(name, port=proxy.port), log)
+        async with tcp_proxy(cluster.port) as proxy, trio.open_nursery() as nursery:
+            through = cluster.dsn(name, port=proxy.port)
+            if broker:
+                port = free_port()
+                victim = Victim(
+                    ["-m", "broker", "-c", str(write_config(log.parent, kind, through, port))], log, False
+                )
+                nursery.start_soon(subscribe_for_ever, port, str(log), lambda: victim.ended)
+            else:
+                victim = Victim([str(HERE / "recorder.py"), kind, through, str(log)], log, True)
             chaos = Chaos(chance.getrandbits(32), cluster, proxy, victim)
             try:
                 victim.start("")
                 await until_live(log)
+                await trio.sleep(1.0 if broker else 0.0)  # the subscription is saved
                 await work(dsn, kind, book, chaos, seconds, chance)
                 settle(book, dsn)
                 if not await caught_up(log, book, proxy):
@@ -85,11 +102,55 @@ async def torture(cluster: Cluster, kind: str, seconds: float, seed: int) -> Out
                     print(sessions(dsn), file=sys.stderr)
             finally:
                 victim.kill_now()
-        verdict = judge(book.transactions, read_log(lines_of(log)))
+            nursery.cancel_scope.cancel()
+        verdict = judge(book.transactions, read_log(lines_of(log)), bystander=broker)
         if verdict.faults:
             kept = Path(tempfile.gettempdir()) / f"rowcast-torture-{kind}-{seed}.log"
             verdict.faults.append(f"the log is kept in {shutil.copy(log, kept)}")
         return Outcome(kind, seed, verdict, chaos.done, victim.errors())
+
+
+def write_config(directory: Path, kind: str, dsn: str, port: int) -> Path:
+    """A broker with one feed, whose sessions survive it."""
+    source = 'listen = "torture"' if kind == "listen" else 'tables = ["public.torture"]'
+    recover = '[[recover]]\ntable = "public.torture"\nkey = ["number"]\nkind = "torture"\n'
+    path = directory / "rowcast.toml"
+    path.write_text(f"""
+[database]
+dsn = "{dsn}"
+kind = "{kind}"
+name = "torture"
+check_interval = "1s"
+check_timeout = "2s"
+[database.replication]
+allow_unbounded_wal = true
+poll = "1s"
+keep = "5s"
+[security]
+allow_anonymous = true
+[limits]
+max_queued_messages = 0
+[persistence]
+persistence = true
+persistence_location = "{directory}"
+autosave_interval = 1
+autosave_on_changes = true
+[[listener]]
+host = "127.0.0.1"
+port = {port}
+[source.rows]
+{source}
+[[mqtt.route]]
+from = "rows"
+topics = ["torture/{{txn}}/{{number}}"]
+{recover if kind == "listen" else ""}
+""")
+    return path
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def prepare(kind: str, dsn: str) -> None:
@@ -172,6 +233,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600.0, help="for all kinds together")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--kind", choices=KINDS, action="append", help="may be repeated; all by default")
+    parser.add_argument("--broker", action="store_true", help="the whole broker, with an MQTT subscriber")
     args = parser.parse_args()
     seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
     kinds = args.kind or KINDS
@@ -179,7 +241,7 @@ def main() -> int:
     failed = False
     for kind in kinds:
         cluster = configured(Cluster())
-        outcome = trio.run(torture, cluster, kind, args.seconds / len(kinds), seed)
+        outcome = trio.run(torture, cluster, kind, args.seconds / len(kinds), seed, args.broker)
         cluster.close()
         print(outcome, flush=True)
         if outcome.verdict.faults or not math.isfinite(outcome.verdict.publications):

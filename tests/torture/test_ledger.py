@@ -57,6 +57,13 @@ def test_each_fault_is_found(runs: list[Run], fault: str) -> None:
     assert fault in "\n".join(judge(transactions(), runs).faults)
 
 
+def test_client_of_a_broker_may_be_told_again_but_only_after_its_end() -> None:
+    again = [run(1, 2), run(2, 1, 2, 3, 5, after=STOPPED)]
+    assert judge(transactions(), again, bystander=True).faults == []
+    assert judge(transactions(), [run(1, 1, 2, 3, 5)], bystander=True).faults
+    assert judge(transactions(), [run(1, 2), run(5, 3, after=KILLED)], bystander=True).faults
+
+
 def test_stop_that_could_save_nothing_counts_as_a_kill() -> None:
     lines = ["# run \n", "1 2 ok\n", "# run stopped\n", "1 2 ok\n", "= saved\n", "# run stopped\n"]
     assert [run.after for run in read_log(lines)] == ["", KILLED, STOPPED]

@@ -19,10 +19,19 @@ SECONDS = 7.0
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_torture_costs_delay_and_nothing_else(kind: str) -> None:
+    await endure(kind, broker=False)
+
+
+@pytest.mark.timeout(180)
+async def test_subscriber_with_a_session_gets_every_row_though_the_broker_is_killed() -> None:
+    await endure("wal", broker=True)
+
+
+async def endure(kind: str, broker: bool) -> None:
     seed = int(os.environ.get("TORTURE_SEED") or random.SystemRandom().getrandbits(32))
     cluster = configured(Cluster())
     try:
-        outcome = await torture(cluster, kind, SECONDS, seed)
+        outcome = await torture(cluster, kind, SECONDS, seed, broker)
     finally:
         cluster.close()
     assert not outcome.verdict.faults, f"{outcome}\n{outcome.errors[-3000:]}"
