@@ -63,6 +63,8 @@ class Outbox(Sink):
         self.closed = False
         self.on_drained: Callable[[], None] | None = None
         """Called when all that was owed has left after having been blocked."""
+        self.more_waits = False
+        """There is more to push when this has drained: call `on_drained` even if the kernel took all at once."""
         self.on_push: Callable[[bytes], None] | None = None
         """Shown whole packets as they are pushed, for a log of them."""
         self._send = send
@@ -123,10 +125,16 @@ class Outbox(Sink):
             on_broken = self._on_broken
             self.close()
             on_broken()
+            return
+        if self.more_waits and not self.blocked:
+            # By way of the kernel, so that a reader who is fast enough doesn't keep the others waiting.
+            self.blocked = True
+            self._on_blocked()
 
     def writable(self) -> None:
         """The kernel takes bytes again: go on sending."""
         self.blocked = False
+        self.more_waits = False
         self.flush()
         if not self.blocked and not self._chunks and self.on_drained is not None:
             self.on_drained()

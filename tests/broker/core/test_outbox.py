@@ -108,6 +108,21 @@ def test_drained_is_told_after_having_been_blocked() -> None:
     assert kernel.events == ["blocked", "drained"]
 
 
+def test_who_has_more_is_told_though_the_kernel_took_all_at_once() -> None:
+    kernel, round = Kernel(100), Round(Counters())
+    outbox = kernel.outbox(round)
+    outbox.on_drained = lambda: kernel.events.append("drained")
+    outbox.push(b"abc")
+    outbox.more_waits = True
+    round.flush()
+    assert (kernel.taken, kernel.events) == (b"abc", ["blocked"])
+    outbox.writable()
+    assert kernel.events == ["blocked", "drained"]
+    outbox.push(b"def")
+    round.flush()
+    assert (kernel.taken, kernel.events) == (b"abcdef", ["blocked", "drained"])
+
+
 def test_a_task_takes_what_is_owed_and_is_woken_again() -> None:
     round, woken = Round(Counters()), []
     outbox = Outbox(round, 1000, None, lambda: woken.append(1), lambda: None)

@@ -334,6 +334,23 @@ class TestRetained:
         assert len(packets) == 1001
         assert engine.counters.publishes_dropped() == 0
 
+    def test_a_subscriber_faster_than_the_broker_gets_all_of_many(self) -> None:
+        """The kernel takes each piece at once, so nothing ever blocks; the replay must go on all the same."""
+        engine = engine_at()
+        publisher = connected(engine, b"p")
+        for number in range(100):
+            publisher.send(Publish(b"t/%d" % number, bytes(10_000), 0, True))
+        fast = connected(engine, b"fast")
+        fast.send(Subscribe(1, ((b"t/#", 0),)))
+        rounds = 0
+        while fast.blocked and rounds < 100:
+            rounds += 1
+            fast.blocked = False
+            fast.outbox.writable()
+            engine.flush()
+        assert len(fast.read()) == 101
+        assert rounds > 1
+
     def test_qos_1_replay_waits_for_the_window(self) -> None:
         engine = Engine(window=Window(inflight_messages=3, queued_messages=2))
         publisher = connected(engine, b"p")
