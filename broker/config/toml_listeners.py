@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from ipaddress import ip_network
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -40,6 +41,7 @@ class ListenerReader:
         """Whether a listener has its own [listener.security]; known after `listeners`."""
         self._check_security(("security",), self._security)
         self._check_secrets()
+        self._check_proxies()
 
     def gateway(self) -> Gateway:
         return Gateway(**{field.name: getattr(self.websocket, field.name) for field in fields(Gateway)})
@@ -143,6 +145,14 @@ class ListenerReader:
         if exchange is not None and exchange.hook is not None and find_spec("httpx") is None:
             wanted = "hook: needs httpx, which is not installed: pip install 'rowcast[hooks]'"
             self._reader.wrong(("websocket", "exchange", "hook"), wanted)
+
+    def _check_proxies(self) -> None:
+        for index, network in enumerate(self.websocket.trusted_proxies):
+            try:
+                ip_network(network, strict=False)
+            except ValueError:
+                wanted = f'an address or a network is wanted, such as "10.0.0.0/8", not "{network}"'
+                self._reader.wrong(("websocket", "trusted_proxies", index), f"trusted_proxies: {wanted}")
 
 
 def spoken_by(listener: Listener) -> tuple[str, ...]:
