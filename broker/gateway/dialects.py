@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
+
+from attrs import frozen
 
 from broker.config.feeds import CantonDialect as CantonConfig
 from broker.config.feeds import ExchangeDialect as ExchangeConfig
@@ -12,51 +14,50 @@ from protocol.dialects.canton import CantonDialect, CantonRules
 from protocol.dialects.exchange import ExchangeDialect, ExchangeRules
 
 
-class PathDialects:
-    """The dialects that are known by their path alone; Econia's path holds its token.
+@frozen
+class PathDialect:
+    """A dialect that is known by its path alone; Econia's path holds its token.
 
-    Args:
-        config: which dialects there are.
+    `open` makes the machine for one connection, accepted at the given monotonic seconds.
     """
 
-    def __init__(self, config: GatewayConfig) -> None:
-        self._exchange = config.exchange
-        self._canton = config.canton
-        self._exchange_rules = None if config.exchange is None else exchange_rules(config.exchange)
-        self._canton_rules = None if config.canton is None else canton_rules(config.canton)
+    name: str
+    title: str
+    path: str
+    message_bytes_max: int
+    open: Callable[[Clock, float], Dialect]
 
-    def open(self, path: str, allowed: Iterable[str], clock: Clock, now: float) -> tuple[Dialect, int] | None:
-        """A dialect for one connection and the largest message it takes, or None if the path means none.
 
-        Args:
-            path: of the handshake, without a query.
-            allowed: the dialects that the listener speaks.
-        """
-        if self._is_path_of(self._exchange, "exchange", path, allowed):
-            assert self._exchange is not None
-            assert self._exchange_rules is not None
-            dialect = ExchangeDialect(clock, self._exchange_rules, self._exchange.ping_interval_s, now)
-            return dialect, self._exchange.limits.message_bytes_max
-        if self._is_path_of(self._canton, "canton", path, allowed):
-            assert self._canton is not None
-            assert self._canton_rules is not None
-            return CantonDialect(clock, self._canton_rules, now), self._canton.limits.message_bytes_max
-        return None
+def path_dialects(config: GatewayConfig) -> tuple[PathDialect, ...]:
+    """Those that are configured."""
+    found = []
+    if config.exchange is not None:
+        found.append(_exchange(config.exchange))
+    if config.canton is not None:
+        found.append(_canton(config.canton))
+    return tuple(found)
 
-    @staticmethod
-    def _is_path_of(
-        config: ExchangeConfig | CantonConfig | None, name: str, path: str, allowed: Iterable[str]
-    ) -> bool:
-        return config is not None and path == config.path and name in allowed
 
-    def paths(self, allowed: Iterable[str]) -> list[str]:
-        """What to tell somebody who asked for another path."""
-        found = []
-        if self._exchange is not None and "exchange" in allowed:
-            found.append(f"{self._exchange.path} (CONNMIX exchange)")
-        if self._canton is not None and "canton" in allowed:
-            found.append(f"{self._canton.path} (CantonDEX)")
-        return found
+def _exchange(config: ExchangeConfig) -> PathDialect:
+    rules = exchange_rules(config)
+    return PathDialect(
+        ExchangeDialect.name,
+        "CONNMIX exchange",
+        config.path,
+        config.limits.message_bytes_max,
+        lambda clock, now: ExchangeDialect(clock, rules, config.ping_interval_s, now),
+    )
+
+
+def _canton(config: CantonConfig) -> PathDialect:
+    rules = canton_rules(config)
+    return PathDialect(
+        CantonDialect.name,
+        "CantonDEX",
+        config.path,
+        config.limits.message_bytes_max,
+        lambda clock, now: CantonDialect(clock, rules, now),
+    )
 
 
 def exchange_rules(config: ExchangeConfig) -> ExchangeRules:

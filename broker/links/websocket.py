@@ -16,7 +16,7 @@ import wsproto
 from attrs import evolve, frozen
 
 from broker.config.feeds import EconiaDialect as EconiaConfig
-from broker.gateway.dialects import PathDialects
+from broker.gateway.dialects import path_dialects
 from broker.gateway.gateway import Gateway
 from broker.gateway.identity import TOKEN_BYTES_MAX
 from broker.links.barrier import barrier
@@ -74,7 +74,7 @@ class WebSocketServer:
         self._engine = server.engine
         self._gateway = gateway
         self._config = gateway.config
-        self._dialects = PathDialects(gateway.config)
+        self._dialects = path_dialects(gateway.config)
         self._open = OpenLinks()
 
     async def serve(
@@ -162,9 +162,9 @@ class WebSocketServer:
     async def _dialect_for(self, door: Door, opening: OpeningRequest, clock: Clock) -> tuple[Dialect, int]:
         """What the path means on this listener, and the largest message that may come."""
         names = door.listener.dialects
-        opened = self._dialects.open(opening.path, names, clock, trio.current_time())
-        if opened is not None:
-            return opened
+        for dialect in self._dialects:
+            if dialect.path == opening.path and dialect.name in names:
+                return dialect.open(clock, trio.current_time()), dialect.message_bytes_max
         econia = self._config.econia
         if "econia" in names and econia is not None:
             found = await self._admit_econia(econia, opening, clock)
@@ -224,7 +224,7 @@ class WebSocketServer:
         names = door.listener.dialects
         econia = self._config.econia
         spoken = [f"{MQTT_PATH} (MQTT, subprotocol mqtt)"] if "mqtt" in names else []
-        spoken += self._dialects.paths(names)
+        spoken += [f"{one.path} ({one.title})" for one in self._dialects if one.name in names]
         if "econia" in names and econia is not None:
             spoken.append(f"{econia.path} (Econia)")
         return f"This port speaks WebSocket on: {', '.join(spoken)}.\n"
