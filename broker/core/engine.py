@@ -99,6 +99,8 @@ class Engine:
         self.window.adopt(window)
         self.rules.queue_qos0 = rules.queue_qos0
         self.rules.upgrade_qos = rules.upgrade_qos
+        for session in self.sessions.values():
+            self.settle_plain(session)
 
     def kept_changes(self) -> int:
         """Changes, since the start, of anything that a snapshot holds."""
@@ -134,6 +136,7 @@ class Engine:
             self.counters.clients_maximum = self.connected
         if session.access is not None:
             self._forget_forbidden(session)
+        self.settle_plain(session)
         session.attach(link, outbox)
         outbox.on_drained = None
 
@@ -169,6 +172,18 @@ class Engine:
         for topic in topics:
             if not session.may_read(topic):
                 self.counters.dropped_acl += session.outbound.forget_queued(topic)
+
+    def settle_plain(self, session: Session) -> None:
+        """Hand raw QoS 0 packets to this session from now on, or no more, after what it depends on changed."""
+        plain = session.takes_raw_packets()
+        if plain == session.plain:
+            return
+        subscriptions = list(session.subscriptions.items())
+        for topic_filter, _ in subscriptions:
+            self._unsubscribe(session, topic_filter)
+        session.plain = plain
+        for topic_filter, granted in subscriptions:
+            self.subscribe(session, topic_filter, granted)
 
     # --- subscriptions -------------------------------------------------------------------------------------
 
@@ -206,6 +221,9 @@ class Engine:
         if isinstance(receiver, Session):
             receiver.subscriptions.pop(topic_filter, None)
             self.note_change(receiver)
+        return self._unsubscribe(receiver, topic_filter)
+
+    def _unsubscribe(self, receiver: Receiver, topic_filter: bytes) -> bool:
         group_name, plain_filter = split_shared(topic_filter)
         if not group_name:
             return self.trie.unsubscribe(plain_filter, receiver)

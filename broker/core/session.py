@@ -121,7 +121,7 @@ class Session(Receiver):
         max_qos: int,
         listener_port: int,
     ) -> None:
-        """Who the client turned out to be at this connect, and what that lets it do."""
+        """Who the client turned out to be at this connect, and what that lets it do; then `Engine.settle_plain`."""
         self.user_name = user_name
         self.access = access
         self.mount_point = mount_point
@@ -129,7 +129,11 @@ class Session(Receiver):
         self.max_qos = max_qos
         self.listener_port = listener_port
         self._writable = {}
-        self.plain = not (self.rules.queue_qos0 or self.rules.upgrade_qos or mount_point or bridge)
+
+    def takes_raw_packets(self) -> bool:
+        """What `plain` should be by now; the engine sets it, because the trie counts who is not."""
+        rules = self.rules
+        return not (rules.queue_qos0 or rules.upgrade_qos or self.mount_point or self.bridge)
 
     def may_read(self, topic: bytes) -> bool:
         access = self.access

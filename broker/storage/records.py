@@ -156,8 +156,8 @@ def restore(engine: Engine, saved: Snapshot, unix_now: float) -> None:
 def _restore_session(engine: Engine, record: SessionRecord, disconnected_at: float) -> None:
     session, _ = engine.open_session(record.client_id, False)
     session.disconnected_at = disconnected_at
-    # `identify` before subscribing: the trie counts receivers that take no raw packets when they come.
     session.identify(record.user_name, None, record.mount_point, record.bridge, 2, record.listener_port)
+    engine.settle_plain(session)
     session.outbound.restore(record.inflight, record.queued, record.last_packet_id)
     if record.inbound:
         session.inbound = Inbound(engine.store)
