@@ -14,6 +14,7 @@ from broker.links.door import Door
 from broker.links.mqtt import MqttLink
 from broker.links.server import Server
 from broker.links.websocket_stream import CLOSE_GRACE_S, WebSocketStream
+from protocol.mqtt.framing import frame_at
 from protocol.websocket import CloseCode, binary_frame
 
 
@@ -44,6 +45,8 @@ class MqttConnection:
         self._link.certificate_identity = identity
         self._close_code: int = CloseCode.NORMAL
         self._close_reason: str | None = None
+        self._half_packet = b""
+        """What a large debt was cut at; its rest comes with the next send."""
         stream.on_sent_all = self._sent_all
 
     async def run(self) -> None:
@@ -78,14 +81,28 @@ class MqttConnection:
                 self._link.received(message)
                 self._server.settle()
 
+    def _framed(self, data: bytes) -> bytes:
+        """As mosquitto: one packet per message.  Some clients look for no second one (paho C)."""
+        data = self._half_packet + data
+        frames = []
+        position = 0
+        while position < len(data):
+            _, end = frame_at(data, position, 0)
+            if end == 0:
+                break
+            frames.append(binary_frame(data[position:end]))
+            position = end
+        self._half_packet = data[position:]
+        return b"".join(frames)
+
     def _send(self, data: bytes) -> int:
-        """One binary message of all that is owed, as long as the last one has left."""
+        """A message per packet of all that is owed, as long as the last ones have left."""
         under = self._stream.outbox
         if under.closed:
             raise BrokenPipeError
         if under.blocked:
             raise BlockingIOError
-        under.push(binary_frame(data))
+        under.push(self._framed(data))
         under.flush()
         # Counted by the outbox below already, with the frame's head.
         self._server.engine.counters.bytes_sent -= len(data)

@@ -51,6 +51,14 @@ async def test_a_packet_may_span_messages_and_a_message_hold_several_packets():
         assert await read(ws, 9) == SUBACK + PINGRESP * 2
 
 
+async def test_each_packet_to_a_client_is_a_message_of_its_own():
+    """As mosquitto does: paho C reads one packet per message and no more."""
+    async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
+        await connected(ws)
+        await ws.send_message(SUBSCRIBE + PINGREQ + PINGREQ)
+        assert [await ws.get_message() for _ in range(3)] == [SUBACK, PINGRESP, PINGRESP]
+
+
 async def test_an_empty_message_is_no_end_of_the_connection():
     async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
         await ws.send_message(b"")
