@@ -78,7 +78,6 @@ class WebSocketStream(trio.abc.Stream):
         self._draining: trio.Event | None = None
         self._pings: Meter | None = None
         self._unfinished = 0.0
-        self._unfinished_at = self.received_at
         self._unfinished_max = 0
 
     # --- reading -------------------------------------------------------------------------------------------
