@@ -6,7 +6,7 @@ INSTALLED := pyproject.toml setup.py
 SYSTEM_POSTGRES = $(shell command -v initdb || ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)
 DEMO_EXTRA = $(if $(SYSTEM_POSTGRES),,demo)
 
-.PHONY: help demo test test-all check compat bench bench-quick torture clean
+.PHONY: help demo test test-all check compat bench bench-quick torture binary clean
 
 help:
 	@echo 'make demo         see it at work: a simulated exchange in a Postgres of its own (Ctrl-C ends it)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make bench        Rowcast against other brokers, an hour; writes benchmarks/RESULTS.md'
 	@echo 'make bench-quick  the core of it, against Mosquitto, in two minutes'
 	@echo 'make torture      feeds, while Postgres and the network break'
+	@echo 'make binary       dist/rowcast, one file that needs no Python'
 	@echo 'More words for a command go into ARGS:  make demo ARGS="--rate 1000"'
 
 demo: .venv/.demo
@@ -48,6 +49,9 @@ compat: .venv/.test
 
 torture: .venv/.test
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/run.py $(ARGS)
+
+binary: .venv/.demo
+	@scripts/build-binary
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist rowcast.egg-info

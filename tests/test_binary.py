@@ -1,0 +1,74 @@
+"""dist/rowcast, if `make binary` has made it: it runs without Python, and serves as any other broker."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BINARY = ROOT / "dist/rowcast"
+START_S = 20
+ENVIRONMENT = {
+    "DATABASE_URL": "postgres:///econia",
+    "PGWS_JWT_SECRET": "econia_0000000000000000000000000",
+}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not BINARY.exists(), reason="`make binary` has not been run"),
+]
+
+
+def test_it_says_its_version_without_any_environment() -> None:
+    done = subprocess.run([BINARY, "--version"], env={}, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("rowcast version ")
+
+
+def test_it_checks_the_example() -> None:
+    command = [BINARY, "check", "-c", ROOT / "examples/econia.toml"]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert "is fine: 3 listeners, 1 feed" in done.stdout
+
+
+def test_mosquittos_clients_meet_on_it() -> None:
+    with broker() as port:
+        receiver = subprocess.Popen(
+            ["mosquitto_sub", "-p", str(port), "-t", "greeting", "-C", "1", "-W", "10"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        sender = ["mosquitto_pub", "-p", str(port), "-t", "greeting", "-m", "hello", "-q", "1", "-r"]
+        subprocess.run(sender, check=True, timeout=10)
+        assert receiver.communicate(timeout=15)[0] == "hello\n"
+
+
+@contextlib.contextmanager
+def broker() -> Iterator[int]:
+    """The binary on a free port; its orderly end is part of the test."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    process = subprocess.Popen([BINARY, "-q", "-p", str(port)], env={})
+    try:
+        wait_for(port)
+        yield port
+    finally:
+        process.terminate()
+        status = process.wait(timeout=15)
+    assert status == 0
+
+
+def wait_for(port: int) -> None:
+    end = time.monotonic() + START_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            assert time.monotonic() < end, "it does not listen"
+            time.sleep(0.05)
