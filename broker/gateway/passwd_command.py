@@ -38,6 +38,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             "       rowcast passwd [-H HASH] [-I N] [-c] -b passwordfile username password\n"
             "       rowcast passwd [-H HASH] [-I N] -U passwordfile"
         ),
+        epilog=(
+            "examples:\n"
+            "  rowcast passwd -c passwd ada     make a file with a user, and ask for the password\n"
+            "  rowcast passwd passwd bob        add a user, or change the password\n"
+            "  rowcast passwd -D passwd bob     take a user away"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "-b", action="store_true", dest="batch", help="take the password from the command line"
