@@ -12,7 +12,7 @@ import pytest
 from support.postgres import Cluster
 from torture.run import KINDS, configured, torture
 
-SECONDS = 7.0
+SECONDS = 5.0
 """Of trouble for each kind; starting, settling and judging come on top."""
 
 
