@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 from broker.config.arguments import USAGE, Arguments, ArgumentsError, parse
-from broker.config.model import Config, ConfigError
-
-EXIT_OK = 0
-EXIT_LISTENER = 1
-EXIT_CONFIG = 3
+from broker.config.load import load
+from broker.config.model import ConfigError
+from broker.exits import EXIT_CONFIG, EXIT_OK
 
 COMMANDS = ("check", "demo", "feed", "passwd")
 
@@ -74,23 +71,6 @@ def run(arguments: Arguments) -> int:
     from broker.process import Process
 
     return Process(config, lambda: load(arguments)).serve()
-
-
-def load(arguments: Arguments) -> Config:
-    """The configuration that the arguments name: TOML by its suffix, otherwise a mosquitto.conf.
-
-    Raises:
-        ConfigError: every mistake of it.
-    """
-    path = arguments.config_file
-    if path is not None and path.suffix == ".toml":
-        from broker.config import toml
-        from broker.config.overrides import overridden
-
-        return overridden(toml.load(path, os.environ), arguments)
-    from broker.config import mosquitto_conf
-
-    return mosquitto_conf.load(path, arguments)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from broker.config.arguments import Arguments
+from broker.config.load import load
 from broker.config.model import ConfigError
+from broker.exits import EXIT_CONFIG, EXIT_OK
 
 
 def run_command(words: Sequence[str]) -> int:
@@ -53,8 +55,6 @@ def _add_check(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def check(options: argparse.Namespace) -> int:
-    from broker.__main__ import EXIT_CONFIG, EXIT_OK, load
-
     try:
         config = load(Arguments(config_file=options.config_file))
     except ConfigError as error:

@@ -16,6 +16,7 @@ from broker.config.model import Config, ConfigError
 from broker.config.reload import reloaded
 from broker.core.publication import Publication
 from broker.daemon import DaemonError, drop_privileges, pid_file
+from broker.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from broker.garbage import collect_when_quiet
 from broker.gateway.authentication import RulesError
 from broker.links.accept import ListenError
@@ -25,10 +26,6 @@ from broker.subscription_tree import tree_lines
 from broker.version import VERSION
 
 logger = logging.getLogger("broker")
-
-EXIT_OK = 0
-EXIT_FAILED = 1
-EXIT_CONFIG = 3
 
 
 class Process:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from broker.config import conf_values
 from broker.config.conf_values import Wrong
-from broker.config.options import OPTIONS, Kind, Level, Option, Role, find_option
+from broker.config.option import Kind, Level, Option, Role
+from broker.config.options import OPTIONS, find_option
 
 MISTAKES_MAX = 1000
 """A file of another kind would otherwise give a mistake for each of its lines; the rest are counted."""

@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from broker.config.conf_reader import Reader, Scope, Special, refused
 from broker.config.conf_values import Wrong, out_of_range, read_boolean, read_word
-from broker.config.options import Option
+from broker.config.option import Option
 from broker.config.options_bridge import PLUGIN_CURES
 
 _NOTHING_TO_CURE = "Correct it for Mosquitto, or delete the bridge: Rowcast has no bridges."

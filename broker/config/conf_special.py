@@ -20,7 +20,8 @@ from broker.config.conf_values import (
     read_text,
     read_word,
 )
-from broker.config.options import OPTIONS, Kind, Level, Option
+from broker.config.option import Kind, Level, Option
+from broker.config.options import OPTIONS
 
 RETAIN_MINUTES_MAX = 10_000_000
 """19 years; Mosquitto's cap."""

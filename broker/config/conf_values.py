@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from broker.config.options import Kind, Option, Role
+from broker.config.option import Kind, Option, Role
 
 TEXT_BYTES_MAX = 65535
 """As long as an MQTT string; Mosquitto's limit for a text."""

@@ -6,7 +6,7 @@ checks them, so that their mistakes are told in the same words.
 
 from __future__ import annotations
 
-from broker.config.options import Kind, Level, Option, Role
+from broker.config.option import Kind, Level, Option, Role
 
 BRIDGES = (
     "Rowcast has no bridges.  Run a client beside it that subscribes on one side and publishes on the other,"

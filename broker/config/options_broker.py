@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.config.options import Kind, Level, Option, Role
+from broker.config.option import Kind, Level, Option, Role
 
 
 def _flag(

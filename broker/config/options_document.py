@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from broker.config.options import OPTIONS, Kind, Level, Option, Role
+from broker.config.option import Kind, Level, Option, Role
+from broker.config.options import OPTIONS
 
 _INTRODUCTION = """\
 # mosquitto.conf

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.config.options import Kind, Level, Option, Role
+from broker.config.option import Kind, Level, Option, Role
 
 _PSK = (
     "TLS with pre-shared keys is not supported.  Give the listener certfile and keyfile, clients a password."

@@ -6,7 +6,8 @@ import argparse
 import math
 import sys
 
-EXIT_FAILED = 1
+from broker.exits import EXIT_FAILED
+
 EXIT_INTERRUPTED = 130
 
 DESCRIPTION = """\

@@ -12,13 +12,11 @@ import psycopg
 
 from broker.config.arguments import Arguments
 from broker.config.feeds import FeedConfig
+from broker.config.load import load
 from broker.config.model import ConfigError
+from broker.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from broker.feed import doctor
 from broker.feed.install import Step, install_steps, remove_steps
-
-EXIT_OK = 0
-EXIT_WRONG = 1
-EXIT_CONFIG = 3
 
 _EXAMPLES = """examples:
   rowcast feed install -c rowcast.toml                  show the SQL that the feeds need
@@ -50,8 +48,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb for each feed of the configuration; the exit status: 0, 1 if something is wrong, 3 config."""
-    from broker.__main__ import load
-
     try:
         feeds = load(Arguments(config_file=args.config_file)).feeds
     except ConfigError as error:
@@ -116,7 +112,7 @@ def _show_or_apply(config: FeedConfig, args: argparse.Namespace, steps: list[Ste
                 _apply(connection, step)
     except psycopg.Error as error:
         print(f"feed {config.name}: {str(error).strip()}", file=sys.stderr)
-        return EXIT_WRONG
+        return EXIT_FAILED
     done = "installed" if args.verb == "install" else "removed"
     print(f"feed {config.name}: {done}, {len(steps)} steps")
     return EXIT_OK
@@ -136,12 +132,12 @@ def _check(config: FeedConfig, args: argparse.Namespace) -> int:
             report = doctor.examine(connection, config)
     except psycopg.Error as error:
         print(f"  wrong   can't connect: {str(error).strip().splitlines()[0]}")
-        return EXIT_WRONG
+        return EXIT_FAILED
     for finding in report.findings:
         print(f"  {finding.level:7} {finding.text}")
         if finding.cure:
             print(f"          cure: {finding.cure}")
-    return EXIT_OK if report.is_healthy else EXIT_WRONG
+    return EXIT_OK if report.is_healthy else EXIT_FAILED
 
 
 def _show(config: FeedConfig, args: argparse.Namespace) -> int:
@@ -152,7 +148,7 @@ def _show(config: FeedConfig, args: argparse.Namespace) -> int:
                 print(f"  {finding.text}")
     except psycopg.Error as error:
         print(f"feed {config.name}: {str(error).strip()}", file=sys.stderr)
-        return EXIT_WRONG
+        return EXIT_FAILED
     return EXIT_OK
 
 

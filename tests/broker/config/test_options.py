@@ -10,7 +10,8 @@ import pytest
 
 from broker.config import model
 from broker.config.conf_special import SPECIALS
-from broker.config.options import OPTIONS, Kind, Level, Option, Role, find_option
+from broker.config.option import Kind, Level, Option, Role
+from broker.config.options import OPTIONS, find_option
 from broker.config.options_document import document
 
 CLASSES = {
