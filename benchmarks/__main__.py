@@ -21,7 +21,6 @@ from benchmarks.runner import install, run, say
 from benchmarks.workloads.catalogue import WORKLOADS, Workload
 
 HERE: Final = Path(__file__).parent
-RAW: Final = others.CACHE / "results.json"
 PEERS: Final = (
     rowcast.COMPILED,
     rowcast.INTERPRETED,
@@ -55,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print_names()
         return 0
     if options.report:
-        _write(load(RAW), options.output)
+        _write(load(_raw(options.output)), options.output)
         return 0
     wanted = _chosen(
         options.workloads, {w.name: w for w in WORKLOADS}, _quick() if options.quick else WORKLOADS
@@ -72,10 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         rounds=options.rounds or (1 if options.quick else 3),
         versions=versions,
     )
-    run(results, wanted, [peer for peer in peers if peer.name in versions], lambda: save(results, RAW))
+    raw = _raw(options.output)
+    run(results, wanted, [peer for peer in peers if peer.name in versions], lambda: save(results, raw))
     if not options.workloads and not options.quick:
         results.micro = micro_figures([peer.name for peer in peers if peer.name in versions])
-        save(results, RAW)
+        save(results, raw)
     _write(results, options.output)
     return 0
 
@@ -140,6 +140,11 @@ def _print_names() -> None:
         print(f"{workload.name:14} {workload.title}{'  (quick)' if workload.quick else ''}")
     print()
     print("peers:", ", ".join(peer.name for peer in PEERS))
+
+
+def _raw(output: Path) -> Path:
+    """Where the measurements behind that file of tables are."""
+    return others.CACHE / f"{output.stem}.json"
 
 
 def _write(results: Results, output: Path) -> None:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.soak                       an hour
     python -m benchmarks.soak --minutes 5
-    python -m benchmarks.soak --interpreted --results benchmarks/.cache/results.json
+    python -m benchmarks.soak --interpreted --results benchmarks/.cache/RESULTS.json
 
 The load: QoS 0 and QoS 1 fan-out at a fixed pace, retained messages replaced, clients that come, subscribe
 and go, subscriptions that change, topics that are never seen again.

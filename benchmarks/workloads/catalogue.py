@@ -167,6 +167,12 @@ WORKLOADS: Final = (
         for subscribers, rows in ((1, 1000), (100, 100), (1000, 20))
     ),
     Workload(
+        "feed-commits",
+        "rows committed → 1 subscriber, 1 row a transaction, 4 writers",
+        partial(feed.many_commits, writers=4),
+        "feed",
+    ),
+    Workload(
         "feed-latency",
         "COMMIT to client, 100 rows/s, 1 subscriber",
         partial(feed.commit_to_client, subscribers=1, per_second=100),

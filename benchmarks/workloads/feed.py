@@ -6,8 +6,11 @@ becomes one byte.
 
 from __future__ import annotations
 
+import itertools
 import socket
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import psycopg
@@ -33,7 +36,8 @@ class _Rows:
     """A writer, and everybody who must get what it commits."""
 
     def __init__(self, target: Target, subscribers: int) -> None:
-        self.writer = psycopg.connect(target.facts["dsn"], autocommit=True)
+        self._dsn = target.facts["dsn"]
+        self.writer = psycopg.connect(self._dsn, autocommit=True)
         self.writer.execute(SCHEMA)
         self._next = _FIRST
         self._receivers = [_receiver(target, number) for number in range(subscribers)]
@@ -64,6 +68,16 @@ class _Rows:
     def insert(self, count: int) -> None:
         self.writer.execute(_INSERT, (self._next, self._next + count - 1))
         self._next += count
+
+    def insert_singly(self, ids: Iterator[int], seconds: float) -> int:
+        """Commit row after row on a connection of its own; how many."""
+        with psycopg.connect(self._dsn, autocommit=True) as connection:
+
+            def insert() -> None:
+                number = next(ids)
+                connection.execute(_INSERT, (number, number))
+
+            return repeat(insert, seconds)
 
     def receive(self, count: int) -> None:
         for receiver, row_bytes in zip(self._receivers, self._row_bytes, strict=True):
@@ -102,6 +116,24 @@ def drain(target: Target, seconds: float, subscribers: int, per_transaction: int
     measured = clocks.measure(count, samples_us, drained_per_s=count / delivering_s)
     if not count:
         raise Lost("no transaction was delivered in time")
+    return measured
+
+
+def many_commits(target: Target, seconds: float, writers: int) -> Measurement:
+    """One row per transaction from several connections at once; the clock stops when the last row is delivered.
+
+    Args:
+        writers: at most 7, so that every id has ten digits.
+    """
+    rows = _Rows(target, 1)
+    ids = [itertools.count((writer + 2) * _FIRST) for writer in range(writers)]
+    for round_seconds in (WARM_UP_S, seconds):
+        clocks = Clocks(target)
+        with ThreadPoolExecutor(writers) as pool:
+            counts = [pool.submit(rows.insert_singly, own, round_seconds) for own in ids]
+        count = sum(done.result() for done in counts)
+        rows.receive(count)
+        measured = clocks.measure(count)
     return measured
 
 
