@@ -34,6 +34,7 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, Snapshot]:
     """
     try:
         if not path.exists():
+            _refuse_orphan(path)
             _create(path)
         _check_header(path)
         saved = _read_untouched(path)
@@ -44,7 +45,7 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, Snapshot]:
         raise _refused(
             path,
             f"it is damaged: {error}",
-            "Move it away to start with nothing, or put back a copy from before.",
+            f"Move it and {path.name}-wal away to start with nothing, or put back a copy from before.",
         ) from None
     except OSError as error:
         raise _refused(
@@ -65,6 +66,18 @@ def _explain(error: sqlite3.OperationalError) -> tuple[str, str]:
         f"{error}",
         "See that there is room on its disk, and that this user can write to it and its folder.",
     )
+
+
+def _refuse_orphan(path: Path) -> None:
+    """A log without its file would be played into the new one, and be taken for what that one holds."""
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size > 0:
+        raise _refused(
+            path,
+            f"it is gone, and its write-ahead log {log.name} is still there",
+            "Put the file back, or move the log away as well.",
+        )
+    log.unlink(missing_ok=True)
 
 
 def _create(path: Path) -> None:

@@ -135,6 +135,22 @@ def test_rows_that_contradict_each_other_are_refused(tmp_path: Path, statement: 
     assert what in refusal(path)
 
 
+def test_a_log_that_lost_its_file_is_refused_and_an_empty_one_is_not(tmp_path: Path) -> None:
+    """Move the file away, as one does with a damaged one, and leave its log."""
+    path = saved_file(tmp_path)
+    connection, _ = open_database(path)
+    with closing(connection):
+        write(connection, snapshot(Engine(), 0.0), pause_s=0)
+        left = tmp_path / "left"
+        left.mkdir()
+        shutil.copy(tmp_path / "rowcast.db-wal", left)
+    assert "it is gone, and its write-ahead log rowcast.db-wal is still there" in refusal(left / "rowcast.db")
+    (left / "rowcast.db-wal").write_bytes(b"")
+    connection, saved = open_database(left / "rowcast.db")
+    connection.close()
+    assert saved.sessions == []
+
+
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         StorageError, match=r"No such file or directory\. persistence_location must be a folder"
