@@ -19,7 +19,7 @@ COMMANDS = {
     "rowcast": [sys.executable, "-m", "broker"],
 }
 START_S = 30.0
-STOP_S = 10.0
+STOP_S = 40.0
 POLL_S = 0.05
 _taken: set[int] = set()
 

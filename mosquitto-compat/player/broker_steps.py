@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from player.play import Play
 
 LOG_S = 2.0
-RUN_S = 8.0
+RUN_S = 15.0
 
 
 async def broker_step(play: Play, step: Step) -> None:
@@ -69,7 +69,7 @@ async def _start(play: Play, arguments: list[str]) -> None:
     paths = [path for port, path in found if port == "0"]
     says_so = not re.search(r"^\s*log_(dest|type)", text, re.M) and "-q" not in arguments
     if not await play.broker.until_listening(ports, paths, says_so):
-        status = await play.broker.ended(1.0)
+        status = await play.broker.ended()
         play.note(f"broker does not start: {status}")
         for line in play.broker.lines:
             if line_shown := logs.error_line(line):

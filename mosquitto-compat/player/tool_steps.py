@@ -10,7 +10,7 @@ from player.tools import Tool
 if TYPE_CHECKING:
     from player.play import Play
 
-TOOL_S = 8.0
+TOOL_S = 20.0
 
 
 async def tool_step(play: Play, tool: Tool, step: Step) -> None:
