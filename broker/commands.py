@@ -7,9 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from attrs import evolve
+
 from broker.config.arguments import Arguments
 from broker.config.load import load
-from broker.config.model import ConfigError
+from broker.config.model import Config, ConfigError
 from broker.exits import EXIT_CONFIG, EXIT_OK
 
 
@@ -57,13 +59,35 @@ def _add_check(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def check(options: argparse.Namespace) -> int:
     try:
         config = load(Arguments(config_file=options.config_file))
+        mistakes = file_mistakes(config)
     except ConfigError as error:
-        print(error, file=sys.stderr)
-        count = len(error.mistakes)
-        print(f"{count} mistake{'s' if count > 1 else ''} in {options.config_file}", file=sys.stderr)
+        mistakes = list(error.mistakes)
+    if mistakes:
+        print("\n".join(mistakes), file=sys.stderr)
+        count = len(mistakes)
+        print(f"{count} mistake{'s' * (count > 1)} in {options.config_file}", file=sys.stderr)
         return EXIT_CONFIG
     listeners, feeds = len(config.listeners), len(config.feeds)
     print(
         f"{options.config_file} is fine: {listeners} listener{'s' * (listeners != 1)}, {feeds} feed{'s' * (feeds != 1)}"
     )
     return EXIT_OK
+
+
+def file_mistakes(config: Config) -> list[str]:
+    """What is wrong with the password, ACL and certificate files that a configuration names."""
+    from broker.gateway.authentication import RulesError, load_rules
+    from broker.links.tls import TlsError, server_context
+
+    mistakes: dict[str, None] = {}
+    try:
+        load_rules(listener.security for listener in config.listeners)
+    except RulesError as error:
+        mistakes.update(dict.fromkeys(error.mistakes))
+    for listener in config.listeners:
+        if listener.tls is not None:
+            try:
+                server_context(evolve(listener.tls, keylog_file=None))  # which would be made
+            except TlsError as error:
+                mistakes[str(error)] = None
+    return list(mistakes)

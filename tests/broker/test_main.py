@@ -23,6 +23,9 @@ from broker.__main__ import main
         (["-c", "bad.conf"], 3, "", "Error: Unknown configuration variable 'nonsense'. Found at bad.conf:2."),
         (["--test-config", "-c", "bad.conf"], 3, "", "Found at bad.conf:2."),
         (["--test-config", "-c", "good.conf"], 0, "Configuration file is OK.", ""),
+        (["check", "-c", "good.conf"], 0, "good.conf is fine: 1 listener, 0 feeds", ""),
+        (["check", "-c", "bad.conf"], 3, "", "Found at bad.conf:2."),
+        (["check", "-c", "files.conf"], 3, "", "3 mistakes in files.conf"),
         (["--test-config"], 3, "", "Please provide a configuration file to test."),
     ],
 )
@@ -38,6 +41,9 @@ def test_exit_status_and_streams(
     monkeypatch.chdir(tmp_path)
     Path("good.conf").write_text("listener 1883\n")
     Path("bad.conf").write_text("listener 1883\nnonsense 1\n")
+    Path("files.conf").write_text(
+        "listener 1883\npassword_file nowhere\nacl_file nowhere\ncertfile nowhere\nkeyfile nowhere\n"
+    )
     assert main(words) == status
     shown = capsys.readouterr()
     assert out in shown.out
