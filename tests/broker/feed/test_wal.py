@@ -13,7 +13,7 @@ from support.installed import connect, feed_config, install
 from support.tcp_proxy import tcp_proxy
 
 from broker.config.feeds import FeedConfig, Recovery, Replication, Route, Source
-from broker.feed import supervise
+from broker.feed import slots, supervise
 from broker.feed.slots import NotReady
 from broker.feed.status import FeedStatus
 from broker.feed.wal import WalFeed
@@ -351,3 +351,15 @@ async def test_silent_server_is_noticed(config: FeedConfig, cluster: Any) -> Non
             sql(config, "INSERT INTO event VALUES (3, 'c')")
             await feed.sink.until(3)
     assert feed.sink.topics() == [b"event/1", b"event/2", b"event/3"]
+
+
+async def test_server_that_can_not_stream_is_read_with_protocol_1(
+    config: FeedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before PostgreSQL 14 there are neither streamed transactions nor logical messages."""
+    monkeypatch.setattr(slots, "PG_STREAMING", 10**9)
+    async with running(config) as feed:
+        sql(config, "INSERT INTO event SELECT i, 'x' FROM generate_series(1, 1000) i")
+        sql(config, "SELECT rowcast.publish('a', 'unseen')", "INSERT INTO event VALUES (1001, 'x')")
+        await feed.sink.until(1001)
+    assert feed.sink.topics() == [b"event/%d" % number for number in range(1, 1002)]
