@@ -99,7 +99,7 @@ def check_publication(examination: Examination) -> Iterator[Finding]:
         yield unwise(f"the publication {name} names partitions instead of their tables", INSTALL)
     for table in sorted(published - set(map(qualified, wanted))):
         yield unwise(f"{table} is published, but no route wants it", INSTALL)
-    yield fine(f"the publication {name} has {len(published)} tables")
+    yield fine(f"the publication {name} has {len(published)} table{'s' * (len(published) != 1)}")
 
 
 def check_replica_identity(examination: Examination) -> Iterator[Finding]:

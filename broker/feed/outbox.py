@@ -249,6 +249,7 @@ class OutboxFeed:
             self._status.reconnects += 1
         self._was_live = True
         self._status.enter("live")
+        _LOG.info("feed %s: live on the outbox", self._config.name)
 
     # --- waiting --------------------------------------------------------------------------------
 

@@ -141,6 +141,7 @@ class WalFeed:
             self._status.reconnects += 1
         self._was_live = True
         self._status.enter("live")
+        _LOG.info("feed %s: live on the slot %s", self._config.name, slots.slot_name(self._config))
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._confirm, stream)
