@@ -140,11 +140,23 @@ def _read_untouched(path: Path) -> Snapshot:
             wrong = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if wrong != "ok":
                 raise Damaged(wrong.replace("\n", " "))
+            if _tables(connection) != _expected_tables():
+                raise Damaged(f"its tables are not those of format {FORMAT_VERSION}")
             return read(connection)
     except BaseException:
         for companion in made_by_reading:
             companion.unlink(missing_ok=True)
         raise
+
+
+def _tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+
+
+def _expected_tables() -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(TABLES)
+        return _tables(connection)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -64,6 +64,7 @@ def _session(
     mount_point: Any,
     bridge: int,
     last_packet_id: int,
+    ids_after: int,
     disconnected_at: float,
 ) -> SessionRecord:
     _expect_bytes(client_id, mount_point)
@@ -74,6 +75,7 @@ def _session(
         mount_point=mount_point,
         bridge=bool(bridge),
         last_packet_id=last_packet_id,
+        ids_after=ids_after,
         disconnected_at=disconnected_at,
         subscriptions={},
         inflight=[],
@@ -104,8 +106,10 @@ def _read_outbound(
         if len({entry.packet_id for entry in record.inflight}) < len(record.inflight):
             raise Damaged("two messages in flight have the same packet id")
         record.states = bytes(entry.state for entry in record.inflight)
-    for session, _, message, qos, retain in connection.execute("SELECT * FROM queued"):
-        _at(sessions, session).queued.append(Queued(_at(messages, message), qos, bool(retain)))
+    for session, _, message, qos, retain, ids_before in connection.execute("SELECT * FROM queued"):
+        waiting = Queued(_at(messages, message), qos, bool(retain))
+        waiting.ids_before = ids_before
+        _at(sessions, session).queued.append(waiting)
 
 
 def _at(items: Mapping[int, Item], number: int) -> Item:

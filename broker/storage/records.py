@@ -37,6 +37,7 @@ class SessionRecord:
     mount_point: bytes
     bridge: bool
     last_packet_id: int
+    ids_after: int
     disconnected_at: float
     subscriptions: dict[bytes, int]
     inflight: list[InFlight]
@@ -128,6 +129,7 @@ def _record(session: Session, now: float) -> SessionRecord:
         session.mount_point,
         session.bridge,
         outbound.last_packet_id,
+        outbound.ids_after,
         session.disconnected_at if session.link is None else now,
         session.subscriptions.copy(),
         inflight,
@@ -158,7 +160,7 @@ def _restore_session(engine: Engine, record: SessionRecord, disconnected_at: flo
     session.disconnected_at = disconnected_at
     session.identify(record.user_name, None, record.mount_point, record.bridge, 2, record.listener_port)
     engine.settle_plain(session)
-    session.outbound.restore(record.inflight, record.queued, record.last_packet_id)
+    session.outbound.restore(record.inflight, record.queued, record.last_packet_id, record.ids_after)
     if record.inbound:
         session.inbound = Inbound(engine.store)
         for packet_id, message in record.inbound:

@@ -37,6 +37,7 @@ CREATE TABLE session (
     mount_point BLOB NOT NULL,
     bridge INTEGER NOT NULL CHECK (bridge IN (0, 1)),
     last_packet_id INTEGER NOT NULL CHECK (last_packet_id BETWEEN 0 AND 65535),
+    ids_after INTEGER NOT NULL CHECK (ids_after >= 0),  -- packet ids to pass over after what is queued
     disconnected_at REAL NOT NULL
 );
 CREATE TABLE subscription (
@@ -61,6 +62,7 @@ CREATE TABLE queued (
     message INTEGER NOT NULL,
     qos INTEGER NOT NULL CHECK (qos BETWEEN 0 AND 2),
     retain INTEGER NOT NULL CHECK (retain IN (0, 1)),
+    ids_before INTEGER NOT NULL CHECK (ids_before >= 0),  -- packet ids to pass over before it is sent
     PRIMARY KEY (session, position)
 ) WITHOUT ROWID;
 CREATE TABLE inbound (

@@ -25,10 +25,10 @@ Row = tuple[int | float | bytes | None, ...]
 _INSERT: Final = {
     "state": "INSERT INTO state VALUES (?, ?)",
     "message": "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "session": "INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    "session": "INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "subscription": "INSERT INTO subscription VALUES (?, ?, ?)",
     "inflight": "INSERT INTO inflight VALUES (?, ?, ?, ?, ?, ?, ?)",
-    "queued": "INSERT INTO queued VALUES (?, ?, ?, ?, ?)",
+    "queued": "INSERT INTO queued VALUES (?, ?, ?, ?, ?, ?)",
     "inbound": "INSERT INTO inbound VALUES (?, ?, ?)",
     "retained": "INSERT INTO retained VALUES (?, ?, ?)",
 }
@@ -95,6 +95,7 @@ class _Writer:
                 record.mount_point,
                 record.bridge,
                 record.last_packet_id,
+                record.ids_after,
                 record.disconnected_at + offset_s,
             ),
         )
@@ -107,7 +108,8 @@ class _Writer:
             )
         for position, waiting in enumerate(record.queued, 1):
             message = self._number(waiting.message)
-            self._add("queued", (number, position, message, waiting.qos, waiting.retain))
+            row = (number, position, message, waiting.qos, waiting.retain, waiting.ids_before)
+            self._add("queued", row)
         for packet_id, pending in record.inbound:
             self._add("inbound", (number, packet_id, self._number(pending)))
 

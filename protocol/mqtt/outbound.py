@@ -113,7 +113,7 @@ class Outbound:
         self.durable = False
         """What is owed outlives the connection, and a snapshot holds it."""
         self._inflight: dict[int, InFlight] = {}
-        self._ids_after = 0
+        self.ids_after = 0
         """As `Queued.ids_before`, of those dropped from the end of the queue."""
         self._queue: deque[Queued] | None = None
         self._sink: Sink | None = None
@@ -172,8 +172,8 @@ class Outbound:
         if queue is None:
             queue = self._queue = deque()
         waiting = Queued(message, qos, retain)
-        waiting.ids_before = self._ids_after
-        self._ids_after = 0
+        waiting.ids_before = self.ids_after
+        self.ids_after = 0
         queue.append(waiting)
         self.window.store.hold(message)
         self.queued_bytes += message.size()
@@ -212,7 +212,9 @@ class Outbound:
         self._finish(entry)
         return True
 
-    def restore(self, inflight: list[InFlight], queued: list[Queued], last_packet_id: int) -> None:
+    def restore(
+        self, inflight: list[InFlight], queued: list[Queued], last_packet_id: int, ids_after: int
+    ) -> None:
         """Take back what a snapshot kept; the client is away."""
         for entry in inflight:
             self._inflight[entry.packet_id] = entry
@@ -224,6 +226,7 @@ class Outbound:
                 self.queued_bytes += waiting.message.size()
                 self.window.store.hold(waiting.message)
         self.last_packet_id = last_packet_id
+        self.ids_after = ids_after
 
     def discard(self) -> None:
         """The session ends: keep nothing."""
@@ -255,7 +258,7 @@ class Outbound:
                 waiting.ids_before += ids
                 ids = 0
                 kept.append(waiting)
-        self._ids_after += ids
+        self.ids_after += ids
         if not kept:
             self._pass_ids_after()
         dropped = len(queue) - len(kept)
@@ -265,9 +268,9 @@ class Outbound:
 
     def _pass_ids_after(self) -> None:
         """The queue is empty: the ids of what was dropped from its end are gone."""
-        for _ in range(self._ids_after):
+        for _ in range(self.ids_after):
             self._next_packet_id()
-        self._ids_after = 0
+        self.ids_after = 0
 
     def _note_change(self) -> None:
         if self.durable:

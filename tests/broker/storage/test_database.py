@@ -127,6 +127,8 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage: Callable[[Path], None
         ("UPDATE message SET payload = x'00' WHERE number = 7", "message 7 is not what was saved"),
         ("UPDATE subscription SET topic_filter = x'612361'", "a topic filter that is none"),
         ("INSERT INTO inflight VALUES (1, 1, 1, 1, 1, 0, 2)", "a state that its QoS does not know"),
+        ("DROP TABLE inbound", "its tables are not those of format 1"),
+        ("ALTER TABLE queued ADD COLUMN more", "its tables are not those of format 1"),
     ],
 )
 def test_rows_that_contradict_each_other_are_refused(tmp_path: Path, statement: str, what: str) -> None:

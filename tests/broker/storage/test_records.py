@@ -176,6 +176,21 @@ class TestWhatIsKept:
         engine.publish(Publication(b"t", b"2", 1))
         assert back(engine) == [Publish(b"t", b"2", 1, packet_id=2)]
 
+    def test_packet_ids_that_dropped_messages_took_with_them(self) -> None:
+        """Four messages wait; the rules forbid the first and the last, as Mosquitto numbers them when they come."""
+        engine = engine_at()
+        away_with(Subscribe(1, ((b"#", 1),)), engine=engine)
+        for topic in (b"forbidden", b"t", b"t", b"forbidden"):
+            engine.publish(Publication(topic, b"x", 1))
+        engine.sessions[b"away"].outbound.forget_queued(b"forbidden")
+        engine = restarted(engine)
+        engine.publish(Publication(b"t", b"later", 1))
+        assert back(engine) == [
+            Publish(b"t", b"x", 1, packet_id=2),
+            Publish(b"t", b"x", 1, packet_id=3),
+            Publish(b"t", b"later", 1, packet_id=5),
+        ]
+
     def test_a_retained_message_with_its_publisher(self) -> None:
         engine = engine_at()
         engine.publish(Publication(b"t", b"x", 1, True, b"publisher", b"user", 1884))
