@@ -214,7 +214,8 @@ def _open_unix(path: str) -> socket.socket:
 def _explain(listener: Listener, error: OSError) -> str:
     if listener.unix_path is not None:
         return f"Unable to listen on {listener.unix_path}: {error.strerror}"
-    where = f"{listener.host or 'any address'}, port {listener.port}"
+    everywhere = "loopback" if listener.local_only else "any address"
+    where = f"{listener.host or everywhere}, port {listener.port}"
     if error.errno == errno.EADDRINUSE:
         return f"{where}: {error.strerror}; stop the other program, or choose another port"
     if error.errno == errno.EACCES:
