@@ -1,13 +1,17 @@
-"""Saying that rows may be missing: in the log, in the counters, and to everyone who listens on `$SYS`."""
+"""Saying that rows may be missing: in the log, the counters, on `$SYS`, and where a dialect has a place for it."""
 
 from __future__ import annotations
 
 import json
 import logging
+import time
 
 from broker.feed.status import FeedSink, FeedStatus
+from broker.gateway.channels import topic_of
 
 _LOG = logging.getLogger("broker.feed")
+
+SYSTEM_HEALTH = topic_of("canton", "system_health")
 
 
 def announce(status: FeedStatus, sink: FeedSink, reason: str, start: str, end: str) -> None:
@@ -28,4 +32,12 @@ def announce(status: FeedStatus, sink: FeedSink, reason: str, start: str, end: s
     )
     body = {"feed": status.name, "reason": reason, "from": start or None, "to": end, "number": status.gaps}
     sink.publish(f"$SYS/feed/{status.name}/gap".encode(), json.dumps(body).encode(), 1, True)
+    degraded = {
+        "type": "service_degraded",
+        "service": f"feed {status.name}",
+        "status": "degraded",
+        "message": f"Events may be missing: {reason}",
+        "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    sink.publish(SYSTEM_HEALTH, json.dumps(degraded).encode(), 0, False)
     sink.flush()

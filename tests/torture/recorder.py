@@ -53,6 +53,8 @@ class LogSink:
         self.flush()
 
     def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
+        if topic.startswith(b"$ws"):
+            return
         if topic.startswith(b"$SYS"):
             self._lines.append(b"! " + json.loads(payload)["reason"].encode() + b"\n")
             return

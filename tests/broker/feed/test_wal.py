@@ -249,14 +249,15 @@ async def test_lost_slot_is_a_gap_and_the_feed_goes_on(config: FeedConfig) -> No
                 except psycopg.errors.ObjectInUse:
                     await trio.sleep(0.01)
         sql(config, "INSERT INTO event VALUES (2, 'lost')")
-        await feed.sink.until(2)  # the gap's announcement
+        await feed.sink.until(3)  # the gap's announcements
         await feed.until_live(reconnects=1)
         sql(config, "INSERT INTO event VALUES (3, 'c')")
-        published = await feed.sink.until(3)
+        published = await feed.sink.until(4)
     assert feed.status.gaps == 1
     assert published[1][0] == b"$SYS/feed/test/gap"
     assert b"there was no slot rowcast_test" in published[1][1]
-    assert published[2][0] == b"event/3"
+    assert published[2][0] == b"$ws/canton/system_health"
+    assert published[3][0] == b"event/3"
 
 
 async def test_other_timeline_is_a_gap(config: FeedConfig) -> None:
