@@ -62,8 +62,8 @@ def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, bod
     if engine.trie.cached(topic) is None or session.mount_point:
         check_topic_name(topic)
     qos = first_byte >> 1 & 3
-    if qos > link.door.max_qos:
-        raise ProtocolViolation(f"a PUBLISH with QoS {qos}; this listener takes {link.door.max_qos}")
+    if qos > session.max_qos:
+        raise ProtocolViolation(f"a PUBLISH with QoS {qos}; this listener takes {session.max_qos}")
     counters = engine.counters
     counters.publishes_received += 1
     counters.publish_bytes_received += end - payload_start
@@ -74,7 +74,7 @@ def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, bod
         first_byte & 1 == 1,
         session.client_id,
         session.user_name,
-        link.door.port,
+        session.listener_port,
     )
     if publication.retain and not engine.policy.retain_available:
         raise ProtocolViolation("a retained PUBLISH, and retain_available is false")

@@ -305,7 +305,7 @@ class MqttLink(Link):
                     False,
                     session.client_id,
                     session.user_name,
-                    self.door.port,
+                    session.listener_port,
                 )
             )
             position = end
