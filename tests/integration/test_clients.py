@@ -67,11 +67,13 @@ def test_mqttjs_in_node(scheme: str, clients: Path, rowcast: RowcastProcess) -> 
     assert seen == {**SEEN, "present": True}
 
 
-def test_paho_c(tmp_path: Path, clients: Path, rowcast: RowcastProcess) -> None:
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+def test_paho_c(scheme: str, tmp_path: Path, clients: Path, rowcast: RowcastProcess) -> None:
+    port = rowcast.port if scheme == "tcp" else rowcast.websocket_port
     program = tmp_path / "with_paho_c"
     source = PROGRAMS / "with_paho.c"
     subprocess.run(["gcc", "-Wall", "-Werror", "-o", program, source, "-lpaho-mqtt3c"], check=True)
-    assert seen_by(program, f"tcp://127.0.0.1:{rowcast.port}") == SEEN
+    assert seen_by(program, f"{scheme}://127.0.0.1:{port}/mqtt") == SEEN
 
 
 def test_mqttjs_in_chromium_over_websocket(tmp_path: Path, clients: Path, rowcast: RowcastProcess) -> None:
