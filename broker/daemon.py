@@ -10,8 +10,10 @@ import contextlib
 import logging
 import os
 import pwd
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 log = logging.getLogger("broker")
 
@@ -52,6 +54,8 @@ def become_daemon() -> None:
     Standard input and output are /dev/null from then on: a log that should be seen goes to a file or to syslog.  The
     folder stays, since relative names in the configuration are meant from there.
     """
+    if getattr(sys, "frozen", False):
+        _start_again_in_background()
     if os.fork() > 0:
         os._exit(0)
     os.setsid()
@@ -62,6 +66,22 @@ def become_daemon() -> None:
         os.dup2(nothing, descriptor)
     if nothing > 2:
         os.close(nothing)
+
+
+def _start_again_in_background() -> NoReturn:
+    """A single-file program takes its unpacked files away when its first process ends: a fork could not go on."""
+    import subprocess
+
+    words = [word for word in sys.argv[1:] if word not in ("-d", "--daemon")]
+    subprocess.Popen(
+        [sys.executable, *words],
+        env={**os.environ, "PYINSTALLER_RESET_ENVIRONMENT": "1"},  # unpack anew
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    os._exit(0)
 
 
 @contextlib.contextmanager

@@ -78,6 +78,7 @@ class Process:
         self._log.publish_with(None)
 
     async def _obey(self, app: App, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
+        stopping_since = 0.0
         async for number in signals:
             if number == signal.SIGHUP:
                 self._reload(app)
@@ -85,10 +86,11 @@ class Process:
                 nursery.start_soon(app.save)
             elif number == signal.SIGUSR2:
                 nursery.start_soon(log_subscriptions, app)
-            elif app.is_stopping:
-                os._exit(EXIT_FAILED)  # a second signal ends at once
-            else:
+            elif not app.is_stopping:
+                stopping_since = trio.current_time()
                 app.stop()
+            elif trio.current_time() - stopping_since > SAME_SIGNAL_S:
+                os._exit(EXIT_FAILED)  # a second signal ends at once
 
     def _warn(self) -> None:
         for warning in self._config.warnings:
@@ -109,6 +111,10 @@ class Process:
         self._log.apply(config.logging)
         app.reload(config)
 
+
+SAME_SIGNAL_S = 0.2
+"""Within this time a second signal is the first one again: a wrapper passes on what a terminal or systemd has sent to
+the whole group of processes."""
 
 LOG_QOS = 2
 """As Mosquitto publishes its log lines."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,11 +50,22 @@ def test_mosquittos_clients_meet_on_it() -> None:
         assert receiver.communicate(timeout=15)[0] == "hello\n"
 
 
+def test_it_goes_on_in_the_background(tmp_path: Path) -> None:
+    port = free_port()
+    pid_file = tmp_path / "pid"
+    config = tmp_path / "rowcast.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npid_file {pid_file}\n")
+    subprocess.run([BINARY, "-c", config, "-d"], check=True, timeout=START_S)
+    wait_for(port)
+    pid = int(pid_file.read_text())
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not pid_file.exists())
+
+
 @contextlib.contextmanager
 def broker() -> Iterator[int]:
     """The binary on a free port; its orderly end is part of the test."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([BINARY, "-q", "-p", str(port)], env={})
     try:
         wait_for(port)
@@ -63,12 +76,26 @@ def broker() -> Iterator[int]:
     assert status == 0
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
 def wait_for(port: int) -> None:
+    wait_until(lambda: is_open(port))
+
+
+def is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + START_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except ConnectionRefusedError:
-            assert time.monotonic() < end, "it does not listen"
-            time.sleep(0.05)
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.05)
