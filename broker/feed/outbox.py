@@ -125,6 +125,7 @@ class OutboxFeed:
                         await self._save(connection)
 
     async def _follow(self, connection: TrioConnection) -> None:
+        self._status.enter("recovering")
         while True:
             self._woken = False
             while await self._read(connection):

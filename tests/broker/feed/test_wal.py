@@ -364,3 +364,26 @@ async def test_server_that_can_not_stream_is_read_with_protocol_1(
         sql(config, "SELECT rowcast.publish('a', 'unseen')", "INSERT INTO event VALUES (1001, 'x')")
         await feed.sink.until(1001)
     assert feed.sink.topics() == [b"event/%d" % number for number in range(1, 1002)]
+
+
+async def test_slot_that_kept_too_much_is_a_gap_and_the_feed_goes_on(config: FeedConfig) -> None:
+    """The server itself gives the slot up, while nobody reads it."""
+    sql(config, "ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'", "SELECT pg_reload_conf()")
+    try:
+        for number in range(4):
+            sql(
+                config,
+                f"INSERT INTO event VALUES ({number}, 'never read')",
+                "SELECT pg_switch_wal()",
+                "CHECKPOINT",
+            )
+        status = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'rowcast_test'"
+        with connect(config.dsn) as connection:
+            assert connection.execute(status).fetchone() == ("lost",)
+            async with running(config) as feed:
+                connection.execute("INSERT INTO event VALUES (10, 'read')")
+                published = await feed.sink.until(3)
+    finally:
+        sql(config, "ALTER SYSTEM RESET max_slot_wal_keep_size", "SELECT pg_reload_conf()")
+    assert b"was lost: too much WAL was waiting" in published[0][1]
+    assert published[2][0] == b"event/10"

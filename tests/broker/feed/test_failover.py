@@ -1,0 +1,55 @@
+"""A promoted standby is another timeline: the gap is announced, and the feed goes on.  With a real promotion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import trio
+from support.feeds import running
+from support.installed import connect, feed_config, install
+from support.postgres import Cluster
+
+from broker.feed import supervise
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Cluster]:
+    cluster = Cluster()
+    yield cluster
+    cluster.close()
+
+
+def promote(cluster: Cluster) -> None:
+    """Restart the server as a standby of nobody and promote it: it goes on as timeline 2."""
+    cluster.stop()
+    (cluster.data / "standby.signal").touch()
+    cluster.start()
+    with connect(cluster.dsn()) as connection:
+        assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
+
+
+@pytest.mark.parametrize("kind", ["wal", "outbox"])
+async def test_promotion_is_a_gap_and_the_feed_goes_on(
+    own_cluster: Cluster, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "PAUSE_S_MIN", 0.05)
+    monkeypatch.setattr(supervise, "PAUSE_S_MAX", 0.2)
+    dsn = own_cluster.dsn(own_cluster.create_database())
+    with connect(dsn) as connection:
+        connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
+    config = feed_config(dsn, kind)
+    install(config)
+    async with running(config) as feed:
+        with connect(dsn) as connection:
+            connection.execute("INSERT INTO event VALUES (1, 'before')")
+        await feed.sink.until(1)
+        await trio.to_thread.run_sync(promote, own_cluster)
+        await feed.until_live(reconnects=1)
+        with connect(dsn) as connection:
+            connection.execute("INSERT INTO event VALUES (2, 'after')")
+        while b"event/2" not in feed.sink.topics():
+            await feed.sink.until(len(feed.sink.published) + 1)
+    (gap,) = [body for topic, body, _, _ in feed.sink.published if topic == b"$SYS/feed/test/gap"]
+    assert b"failover or restore: timeline 2, no longer 1" in gap
+    assert feed.status.gaps == 1
