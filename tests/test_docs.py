@@ -187,3 +187,15 @@ def test_files_that_are_named_exist(page: Path) -> None:
         prose(page),
     )
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+async def test_the_tests_of_the_embedding_page_pass() -> None:
+    page = (ROOT / "docs/how-to/embed.md").read_text()
+    code = next(match[3] for match in FENCE.finditer(page) if "async def test_" in match[3])
+    namespace: dict[str, object] = {}
+    exec(code, namespace)
+    tests = [value for name, value in namespace.items() if name.startswith("test_")]
+    assert len(tests) == 2
+    for test in tests:
+        assert callable(test)
+        await test()
