@@ -122,7 +122,10 @@ def _apply(connection: psycopg.Connection[Any], step: Step) -> None:
     try:
         connection.execute(step.statement)
     except psycopg.Error as error:
-        raise psycopg.OperationalError(f"{step.purpose}: {str(error).strip()}") from error
+        cure = ""
+        if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            cure = '\nname a role that may: --as "dbname=... user=..."'
+        raise psycopg.OperationalError(f"{step.purpose}: {str(error).strip()}{cure}") from error
 
 
 def _check(config: FeedConfig, args: argparse.Namespace) -> int:
