@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from player.play import Play
 
 LOG_S = 2.0
-RUN_S = 15.0
+RUN_S = 10.0
 
 
 async def broker_step(play: Play, step: Step) -> None:

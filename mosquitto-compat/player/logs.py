@@ -16,7 +16,12 @@ _RULES = (
 )
 # 2.1 names the protocol as 3, 4, 5 where 2.0 wrote 1, 2, 5, and puts the address behind the client id.
 _MOSQUITTO = ((re.compile(r"\(p1, "), "(p3, "), (re.compile(r"\(p2, "), "(p4, "))
-_ROWCAST = ((re.compile(r"(Client \S+) \[[^\]]*\]+"), r"\1"),)
+# The place of a mistake is compared, its cure is not: that has its own tests, and Mosquitto gives none.
+_CURE = re.compile(r"(Found at \S+\.) .*")
+_ROWCAST = (
+    (_CURE, r"\1"),
+    (re.compile(r"(Client \S+) \[[^\]]*\]+"), r"\1"),
+)
 
 
 def normal(line: str, kind: str) -> str:
