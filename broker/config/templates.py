@@ -22,6 +22,8 @@ class Template:
     pattern: str
     names: tuple[str, ...]
     """Columns and `$kind`, as often and in the order in which they appear."""
+    pieces: tuple[str, ...]
+    """What is constant: before the first name, between two, and behind the last."""
 
 
 def parse_template(text: str) -> Template:
@@ -30,21 +32,21 @@ def parse_template(text: str) -> Template:
     Raises:
         ValueError: an unpaired brace, an empty name, or a `$name` other than `$kind`, and what is right.
     """
-    pattern: list[str] = []
+    pieces = [""]
     names: list[str] = []
     for token in _TOKEN.finditer(text):
         name = token.group(1)
         if name is not None:
             names.append(_checked_name(name))
-            pattern.append("%s")
+            pieces.append("")
         elif token.group() in ("{", "}"):
             raise ValueError(
                 f"unpaired {token.group()!r}: a column is written {{column}}, a brace {{{{ or }}}}"
             )
         else:
-            literal = {"{{": "{", "}}": "}"}.get(token.group(), token.group())
-            pattern.append(literal.replace("%", "%%"))
-    return Template(text, "".join(pattern), tuple(names))
+            pieces[-1] += {"{{": "{", "}}": "}"}.get(token.group(), token.group())
+    pattern = "%s".join(piece.replace("%", "%%") for piece in pieces)
+    return Template(text, pattern, tuple(names), tuple(pieces))
 
 
 def check_topic(template: Template) -> None:

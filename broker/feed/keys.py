@@ -43,6 +43,7 @@ class Mark:
         self._types = types
         self._get = tuple_getter(recovery.key)
         self._readers = [_reader(type_oid) for type_oid in types]
+        self.is_numeric = _NUMBERS.issuperset(types)
 
     def key_of(self, columns: Columns) -> Key | None:
         """A row's key; None if a column of it is missing, NULL, or not of its type."""
@@ -56,6 +57,16 @@ class Mark:
             return False
         if self.key is None or read[0] > self.key:
             self.key, self._texts = read
+        return True
+
+    def advance_to(self, texts: tuple[str, ...]) -> bool:
+        """As `advance`, with the key's columns as Postgres wrote them."""
+        try:
+            key = tuple([read(text) for read, text in zip(self._readers, texts, strict=True)])
+        except (ValueError, ArithmeticError):
+            return False
+        if self.key is None or key > self.key:
+            self.key, self._texts = key, texts
         return True
 
     @property

@@ -19,12 +19,14 @@ from broker.config.feeds import FeedConfig
 from broker.feed.connect import connected
 from broker.feed.failures import alone, is_being_stopped, last_words
 from broker.feed.keys import Key, Mark
-from broker.feed.listener import Listener, Notification
+from broker.feed.learning import PAYS, Learner
+from broker.feed.listener import Listener
 from broker.feed.marks import SAVE_INTERVAL_S, KeptMarks
 from broker.feed.pgdrive import TrioConnection
 from broker.feed.recovery import Marks, begin_snapshot, missed_rows
 from broker.feed.routes import Router, Row
 from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.usual import Notification, UsualRows
 
 _LOG = logging.getLogger("broker.feed")
 
@@ -42,6 +44,8 @@ class ListenFeed:
         self._router = Router(config, status)
         self._marks = Marks(config.recoveries)
         self._kept = KeptMarks(config, self._marks)
+        self._usual = UsualRows(sink.publish, self._deliver_unusual)
+        self._learner = Learner(self._usual)
         self._channels = [channel for source in config.sources for channel in source.listen]
         self._was_live = False
 
@@ -114,8 +118,9 @@ class ListenFeed:
         """Publish the rows that nobody reads again; what is left is to be held until the reading is done."""
         held: list[Held] = []
         now = trio.current_time()
-        for channel, text in notifications:
-            row = self._row(channel, text, now)
+        for channel, _, text in notifications:
+            self._status.received += 1
+            row = self._router.notification(channel, text, now)
             if row is None:
                 continue
             mark = self._marks.get(row.source.config.name, row.kind)
@@ -150,17 +155,20 @@ class ListenFeed:
         self._sink.flush()
         return keys
 
-    def _deliver(self, notifications: Iterable[Notification]) -> None:
-        now = trio.current_time()
-        for channel, text in notifications:
-            row = self._row(channel, text, now)
-            if row is not None:
-                self._publish(row, now)
+    def _deliver(self, notifications: list[Notification]) -> None:
+        status = self._status
+        status.received += len(notifications)
+        published, repeated = self._usual.deliver(notifications, trio.current_time())
+        status.published += published
+        status.repeated += repeated
         self._sink.flush()
 
-    def _row(self, channel: bytes, text: bytes, now: float) -> Row | None:
-        self._status.received += 1
-        return self._router.notification(channel, text, now)
+    def _deliver_unusual(self, channel: bytes, text: bytes, now: float) -> None:
+        row = self._router.notification(channel, text, now)
+        if row is not None:
+            if PAYS:
+                self._learner.learn(channel, row, self._marks.get(row.source.config.name, row.kind))
+            self._publish(row, now)
 
     def _publish(self, row: Row, now: float) -> None:
         mark = self._marks.get(row.source.config.name, row.kind)

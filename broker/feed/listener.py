@@ -16,9 +16,7 @@ from psycopg import sql
 from broker.config.feeds import FeedConfig
 from broker.feed.connect import within
 from broker.feed.pgdrive import TrioConnection
-
-Notification = tuple[bytes, bytes]
-"""Channel and text."""
+from broker.feed.usual import Notification
 
 
 class Listener:
@@ -63,7 +61,7 @@ class Listener:
         own_channel = self._own_channel.encode()
         with within(self._timeout_s, "NOTIFY"):
             await self._connection.execute(sql.SQL("NOTIFY {}").format(sql.Identifier(self._own_channel)))
-            while all(channel != own_channel for channel, _ in self._arrived):
+            while all(channel != own_channel for channel, _, _ in self._arrived):
                 await self._receive()
         return [notification for notification in self._handed_out() if notification[0] != own_channel]
 
@@ -98,13 +96,11 @@ class Listener:
             self._asked = False
 
     def _drain(self) -> None:
-        next_one = self._connection.pgconn.notifies
-        while notification := next_one():
-            self._arrived.append((notification.relname, notification.extra))
+        self._arrived.extend(iter(self._connection.pgconn.notifies, None))
 
     def _take(self, notification: Any) -> None:
         """psycopg's handler, for what comes while a query runs."""
-        self._arrived.append((notification.relname, notification.extra))
+        self._arrived.append(notification)
 
     def _handed_out(self) -> list[Notification]:
         arrived, self._arrived = self._arrived, []

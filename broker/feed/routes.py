@@ -10,13 +10,12 @@ from typing import Any, Final
 
 from broker.config.feeds import FeedConfig, Route, Source
 from broker.config.templates import KIND
+from broker.feed.once import Once
 from broker.feed.rowtext import Columns, NotARow, columns_of, envelope, locate, notification_text
 from broker.feed.status import FeedStatus
 from broker.feed.topics import DialectTopics, MqttTopics, Unfit, tuple_getter
+from broker.feed.usual import Outgoing as Outgoing
 from protocol.dialects.exchange import event
-
-Outgoing = tuple[bytes, bytes, int, bool]
-"""Topic, body, QoS, retain: the arguments of `FeedSink.publish`."""
 
 REMEMBERED_MAX: Final = 100_000
 """Keys kept per route for `once_per`, some 300 bytes each; beyond it the oldest go before their time."""
@@ -137,28 +136,28 @@ class CompiledRoute:
     def __init__(self, config: Route, status: FeedStatus) -> None:
         self.config = config
         self._status = status
-        self._topics = MqttTopics(config) if config.target == "mqtt" else DialectTopics(config)
+        self.topics = MqttTopics(config) if config.target == "mqtt" else DialectTopics(config)
+        self.once = Once(config.once_for_s, REMEMBERED_MAX) if config.once_per else None
         self._key_of = tuple_getter(config.once_per)
-        self._published_at: dict[tuple[Any, ...], float] = {}
 
     def publications(self, row: Row, now: float) -> list[Outgoing]:
         """What this route makes of a row; nothing, and counted, where it doesn't fit."""
-        config = self.config
+        config, once = self.config, self.once
         row.columns[KIND] = row.kind
         try:
             key = self._key_of(row.columns)
-            if key and self._is_repeated(key, now):
+            if once is not None and self._is_repeated(once, key, now):
                 self._status.repeated += 1
                 return []
-            topics = self._topics.fill(row.columns)
+            topics = self.topics.fill(row.columns)
         except KeyError as missing:
             self._drop("missing_column", str(missing.args[0]), now)
             return []
         except Unfit as unfit:
             self._drop(unfit.reason, unfit.name, now)
             return []
-        if key:
-            self._remember(key, now)
+        if once is not None:
+            once.remember(key, now)
         return [(topic, self._body(row, text), config.qos, config.retain) for topic, text in topics]
 
     def _body(self, row: Row, channel: str) -> bytes:
@@ -167,22 +166,17 @@ class CompiledRoute:
             return row.text
         if body == "raw":
             return row.raw
-        return event(channel, row.text) if self.config.target == "exchange" else envelope(channel, row.text)
+        return self.framed(channel, row.text)
 
-    def _is_repeated(self, key: tuple[Any, ...], now: float) -> bool:
-        published_at = self._published_at.get(key)
-        return published_at is not None and now - published_at < self.config.once_for_s
+    def framed(self, channel: str, row: bytes) -> bytes:
+        """The body `envelope`, which ends with the row and a brace."""
+        return event(channel, row) if self.config.target == "exchange" else envelope(channel, row)
 
-    def _remember(self, key: tuple[Any, ...], now: float) -> None:
-        """Invariant: `_published_at` is in the order of time, so what is oldest comes first."""
-        seen = self._published_at
-        seen.pop(key, None)
-        seen[key] = now
-        for _ in range(2):  # one comes, up to two go: so it shrinks again after a burst
-            oldest = next(iter(seen))
-            if len(seen) <= REMEMBERED_MAX and now - seen[oldest] < self.config.once_for_s:
-                return
-            del seen[oldest]
+    def _is_repeated(self, once: Once, key: tuple[Any, ...], now: float) -> bool:
+        try:
+            return once.is_repeated(key, now)
+        except TypeError:
+            raise Unfit("unsafe_value", ", ".join(self.config.once_per)) from None  # an array or an object
 
     def _drop(self, reason: str, column: str, now: float) -> None:
         self._status.drop(reason, f"{self.config.where}: column {column!r}", now)

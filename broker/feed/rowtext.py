@@ -82,6 +82,25 @@ def locate(text: str, kind_path: tuple[str, ...], row_path: tuple[str, ...]) -> 
     return kind, columns, start, end
 
 
+def value_spans(text: bytes, row_path: tuple[str, ...]) -> tuple[dict[str, tuple[int, int]], int, int]:
+    """Where in a notification's bytes the values of a row's columns stand, and the row itself.
+
+    Args:
+        text: one of which `locate` has found the row.
+
+    Raises:
+        UnicodeError: a name with an escape in it.
+    """
+    characters = text.decode("latin-1")  # as many characters as bytes; what JSON is made of is ASCII
+    start = _skip(characters, 0).end()
+    row, end = _members(characters, start)
+    if row_path:
+        _, start, end = _follow(characters, row, row_path, "no_row")
+        row, _ = _members(characters, start)
+    spans = {name.encode("latin-1").decode(): span for name, (_, *span) in row.items()}
+    return {name: (first, last) for name, (first, last) in spans.items()}, start, end
+
+
 _Member = tuple[Any, int, int]
 """A member's value, and where its text starts and ends."""
 

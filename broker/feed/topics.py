@@ -96,9 +96,10 @@ class DialectTopics:
         values = self._get(columns)
         texts = tuple(_text(name, v, self._on_null) for name, v in zip(self._names, values, strict=True))
         channels = [pattern % get(texts) for pattern, get in self._fillings]
-        return [(self._topics.get(channel) or self._topic_of(channel), channel) for channel in channels]
+        return [(self._topics.get(channel) or self.topic_of(channel), channel) for channel in channels]
 
-    def _topic_of(self, channel: str) -> bytes:
+    def topic_of(self, channel: str) -> bytes:
+        """Raises: Unfit."""
         try:
             topic = topic_of(self._dialect, channel)
         except BadChannel:

@@ -346,6 +346,7 @@ async def test_what_arrived_before_the_connection_ended_is_published(
     async with running(feed_config(database)) as feed:
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute(INSERT, [1, 0, 1, "0xabc", 1, ""])
+            connection.execute("SELECT pg_sleep(0.2)")  # a backend told to end sends nothing more
             connection.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND application_name = 'rowcast'"

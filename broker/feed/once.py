@@ -1,0 +1,43 @@
+"""The memory of a route with `once_per`: which keys were published, and when.  Pure; compiled where possible."""
+
+from __future__ import annotations
+
+from collections import deque
+
+Key = tuple[object, ...]
+
+
+class Once:
+    """Keys seen lately.
+
+    Args:
+        for_s: how long a key is remembered.
+        keys_max: kept at most; beyond it the oldest go before their time.
+    """
+
+    def __init__(self, for_s: float, keys_max: int) -> None:
+        self._for_s = for_s
+        self._keys_max = keys_max
+        self._seen: dict[Key, float] = {}
+        # Beside the dict, which takes long to find its oldest key when many before it were deleted.
+        self._order: deque[tuple[Key, float]] = deque()
+
+    def is_repeated(self, key: Key, now: float) -> bool:
+        """Whether it was remembered less than `for_s` ago; `now` in monotonic seconds.
+
+        Raises:
+            TypeError: it holds an array or an object.
+        """
+        seen_at = self._seen.get(key)
+        return seen_at is not None and now - seen_at < self._for_s
+
+    def remember(self, key: Key, now: float) -> None:
+        self._seen[key] = now
+        self._order.append((key, now))
+        for _ in range(2):  # one comes, up to two go: so it shrinks again after a burst
+            oldest, seen_at = self._order[0]
+            if len(self._order) <= self._keys_max and now - seen_at < self._for_s:
+                return
+            self._order.popleft()
+            if self._seen[oldest] == seen_at:  # not remembered again since
+                del self._seen[oldest]
