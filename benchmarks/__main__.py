@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -71,7 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         rounds=options.rounds or (1 if options.quick else 3),
         versions=versions,
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that brokers are stopped on the way out
     raw = _raw(options.output)
+    if options.resume:
+        results = load(raw)
     run(results, wanted, [peer for peer in peers if peer.name in versions], lambda: save(results, raw))
     if not options.workloads and not options.quick:
         results.micro = micro_figures([peer.name for peer in peers if peer.name in versions])
@@ -112,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
         default=HERE / "RESULTS.md",
         metavar="FILE",
         help="where the tables go (benchmarks/RESULTS.md); plots go beside it",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the last run, which was interrupted"
     )
     parser.add_argument("--list", action="store_true", help="print the names of workloads and peers")
     parser.add_argument("--report", action="store_true", help="write the tables of the last run again")

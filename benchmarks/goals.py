@@ -88,9 +88,7 @@ def _latency_ratio(results: Results) -> float | None:
 
 def _interpreted(results: Results) -> Verdict:
     """The worst row of the interpreted install against Mosquitto, as Mosquitto's rate by ours."""
-    rows = [
-        w for w in results.workloads() if w not in {"start-up", "idle", "connect", "paced-100", "ping-pong"}
-    ]
+    rows = [w for w in results.workloads() if w not in {"start-up", "idle", "connect", "paced-100"}]
     behind = [
         1 / ratio.median
         for workload in rows

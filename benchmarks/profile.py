@@ -109,21 +109,23 @@ def _perf(target: Target, seconds: float, directory: Path) -> None:
     data = directory / "perf.data"
     record = ["perf", "record", "-q", "-F", "1999", "-e", "cpu-clock", "-p", str(target.pid), "-o", str(data)]
     subprocess.run([*record, "--", "sleep", str(seconds)], check=True, stderr=subprocess.DEVNULL)
-    report = output_of(
-        "perf",
-        "report",
-        "-i",
-        data,
-        "--stdio",
-        "--no-children",
-        "--sort",
-        "dso,symbol",
-        "--percent-limit",
-        "0.7",
-    )
-    for line in report.splitlines():
-        if line.strip() and not line.startswith("#"):
-            print(_shorter(line))
+    for sort, least in (("dso", "0.5"), ("dso,symbol", "0.7")):
+        report = (
+            "perf",
+            "report",
+            "-i",
+            data,
+            "--stdio",
+            "--no-children",
+            "--sort",
+            sort,
+            "--percent-limit",
+            least,
+        )
+        for line in output_of(*report).splitlines():
+            if line.strip() and not line.startswith("#"):
+                print(_shorter(line))
+        print()
 
 
 def _shorter(line: str) -> str:

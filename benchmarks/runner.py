@@ -44,15 +44,16 @@ def install(peers: Sequence[Peer]) -> dict[str, str]:
 def run(
     results: Results, workloads: Sequence[Workload], peers: Sequence[Peer], after_each: Callable[[], None]
 ) -> None:
-    """Fill `results`; `after_each` measurement they can be saved."""
+    """Add to `results` what they lack; `after_each` measurement they can be saved."""
     pin_generator()
     allow_open_files(_FILES)
+    known = {(record.workload, record.peer, record.round) for record in results.records}
     plan = [
         (workload, number, peer)
         for workload in workloads
         for number in range(1, results.rounds + 1)
         for peer in peers
-        if workload.needs in peer.abilities
+        if workload.needs in peer.abilities and (workload.name, peer.name, number) not in known
     ]
     say(f"{len(plan)} measurements; the generator has cores {sorted(GENERATOR_CORES)}")
     for done, (workload, number, peer) in enumerate(plan, 1):

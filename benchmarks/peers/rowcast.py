@@ -37,7 +37,17 @@ _SOURCES: Final = (
     "LICENSE",
 )
 ABILITIES: Final = frozenset(
-    {"mqtt", "acknowledged", "retain", "connections", "mqtt-websocket", "dialects", "ws-connections", "feed"}
+    {
+        "mqtt",
+        "acknowledged",
+        "retain",
+        "connections",
+        "large-tree",
+        "mqtt-websocket",
+        "dialects",
+        "ws-connections",
+        "feed",
+    }
 )
 SECRET: Final = "benchmark-secret-that-is-long-enough"
 _NEEDS_POSTGRES: Final = frozenset({"dialects", "ws-connections", "feed"})

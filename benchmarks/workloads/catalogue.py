@@ -71,6 +71,7 @@ WORKLOADS: Final = (
         "many-topics",
         "100 000 topics in random order, 100 subscribers",
         partial(delivery.many_topics, subscribers=100, topics_each=1000, burst=5),
+        "large-tree",
     ),
     Workload(
         "qos1-1",
