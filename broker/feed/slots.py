@@ -47,7 +47,7 @@ class Identity:
 
 @frozen
 class Slot:
-    """A replication slot as the server shows it.  `lost`: the server has removed WAL that the slot needs."""
+    """A replication slot as the server shows it.  `lost`: the server has removed what the slot needs."""
 
     confirmed_lsn: int
     lost: bool
@@ -142,19 +142,21 @@ async def find_slot(connection: TrioConnection, name: str) -> Slot | None:
     """
     row = await _one(
         connection,
-        "SELECT plugin, database = current_database(), confirmed_flush_lsn::text, wal_status, active_pid"
-        " FROM pg_replication_slots WHERE slot_name = %s",
+        "SELECT plugin, database = current_database(), confirmed_flush_lsn::text,"
+        " wal_status = 'lost' OR to_jsonb(slot) ->> 'invalidation_reason' IS NOT NULL"
+        " OR coalesce((to_jsonb(slot) ->> 'conflicting')::boolean, false), active_pid"
+        " FROM pg_replication_slots slot WHERE slot_name = %s",  # columns that came with 16 and 17, as JSON
         name,
     )
     if row is None:
         return None
-    plugin, is_here, confirmed, wal_status, active_pid = row
+    plugin, is_here, confirmed, is_lost, active_pid = row
     if plugin != "pgoutput" or not is_here:
         raise NotReady(
             f"the slot {name} uses plugin {plugin} or belongs to another database: "
             "give this feed another `slot`"
         )
-    return Slot(parse_lsn(confirmed or "0/0"), wal_status == "lost" or not confirmed, active_pid)
+    return Slot(parse_lsn(confirmed or "0/0"), is_lost or not confirmed, active_pid)
 
 
 async def create_slot(connection: TrioConnection, name: str) -> int:

@@ -59,6 +59,7 @@ class WalFeed:
         self._alarmed_at = -ALARM_INTERVAL_S
         self._was_live = False
         self._saved_place = (0, 0)
+        self._slot_is_useless = False
 
     @property
     def is_saved(self) -> bool:
@@ -96,12 +97,18 @@ class WalFeed:
         reasons = [identity.difference(known)]
         name = slots.slot_name(self._config)
         slot = await slots.find_slot(connection, name)
-        if slot is not None and slot.lost:
-            reasons.append(f"the slot {name} was lost: too much WAL was waiting")
-            await slots.drop_slot(connection, name)
         if slot is None:
             reasons.append(f"there was no slot {name}")
-        if slot is None or slot.lost:
+        elif slot.lost:
+            reasons.append(f"the slot {name} was lost: too much WAL was waiting")
+        elif self._slot_is_useless:
+            # The server looks the publication up as it was when a row was written.
+            reasons.append(f"the publication was made anew, and the slot {name} has rows from before")
+        if slot is not None and (slot.lost or self._slot_is_useless):
+            await slots.drop_slot(connection, name)
+            slot = None
+        self._slot_is_useless = False
+        if slot is None:
             start_lsn = await slots.create_slot(connection, name)
         else:
             start_lsn = slot.confirmed_lsn
@@ -149,7 +156,9 @@ class WalFeed:
                 nursery.start_soon(self._save_place_regularly)
                 await stream.pull()
         except BaseExceptionGroup as group:
-            raise alone(group) from None
+            error = alone(group)
+            self._slot_is_useless = isinstance(error, psycopg.errors.UndefinedObject)
+            raise error from None
         finally:
             stream.close()
             if is_being_stopped():

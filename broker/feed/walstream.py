@@ -88,7 +88,7 @@ class WalStream:
                 if size == 0:
                     break
                 if size < 0:
-                    raise psycopg.OperationalError(self._reason_of_end())
+                    raise self._end()
                 try:
                     waiting = self._take_frame(bytes(frame))
                 except pgoutput.MalformedMessage as error:
@@ -211,7 +211,9 @@ class WalStream:
         self._delivery.commit(end_lsn, commit_time_us)
         self.news.set()
 
-    def _reason_of_end(self) -> str:
+    def _end(self) -> psycopg.Error:
+        """Why the server ended the stream."""
         result = self._connection.pgconn.get_result()
-        message = result.error_message if result is not None else b""
-        return message.decode(errors="replace").strip() or "the server ended the replication"
+        if result is not None and result.error_message:
+            return psycopg.errors.error_from_result(result)
+        return psycopg.OperationalError("the server ended the replication")
