@@ -9,6 +9,7 @@ import argparse
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import trio
 
+LEDGER_VERSION = "2.0.11"
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
@@ -72,6 +74,12 @@ class Run:
             began, key = time.monotonic(), (scenario.title, kind)
             self.transcripts[key], self.logs[key] = await play(scenario, kind, self._certificates)
             self.seconds[key] = time.monotonic() - began
+
+
+def mosquitto_version() -> str:
+    """As it names itself: `mosquitto version 2.0.11`."""
+    command = [*COMMANDS["mosquitto"], "-h"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\n", 1)[0]
 
 
 def report(run: Run, scenarios: list[Scenario], arguments: argparse.Namespace) -> int:
@@ -136,6 +144,8 @@ def main() -> int:
     if arguments.only:
         for scenario in scenarios:
             _print_transcript(run, scenario.title, arguments.only, arguments.logs)
+    if not arguments.only and not mosquitto_version().endswith(LEDGER_VERSION):
+        print(f"the ledger is about Mosquitto {LEDGER_VERSION}; this is {mosquitto_version()}")
     wrong = 0 if arguments.only else report(run, scenarios, arguments)
     slowest = sorted(run.seconds.items(), key=lambda item: -item[1])[:3]
     print(
