@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.postgres import cluster, database  # noqa: F401 - fixtures
 from support.rowcast_process import RowcastProcess
 
 CLIENTS = Path(__file__).parents[2] / ".venv" / "clients"

@@ -25,12 +25,13 @@ class RowcastProcess:
     """Use as a context manager.  `port` speaks MQTT over TCP, `websocket_port` over WebSocket; all may connect.
 
     `lines` is what it wrote to stderr.  Leaving the context asks it to end and fails if it does not, ends with
-    another status than 0, or wrote a traceback.
+    another status than `status_wanted` (0), or wrote a traceback.
     """
 
     def __init__(self, folder: Path, settings: str = "") -> None:
         self.port, self.websocket_port = free_port(), free_port()
         self.lines: list[str] = []
+        self.status_wanted = 0
         self._conf = folder / "rowcast.conf"
         self._conf.write_text(
             f"listener {self.port} 127.0.0.1\nlistener {self.websocket_port} 127.0.0.1\nprotocol websockets\n"
@@ -38,6 +39,26 @@ class RowcastProcess:
         )
         self._process: subprocess.Popen[str] | None = None
         self._running = threading.Event()
+
+    @classmethod
+    def from_toml(cls, folder: Path, settings: str) -> RowcastProcess:
+        """With this configuration, whose listeners are `{port}` (MQTT) and `{websocket_port}`."""
+        made = cls(folder)
+        made._conf = folder / "rowcast.toml"
+        ports = {"{port}": made.port, "{websocket_port}": made.websocket_port}
+        for name, port in ports.items():
+            settings = settings.replace(name, str(port))
+        made._conf.write_text(settings)
+        return made
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self, within_s: float) -> int:
+        """The exit status, once it has ended.  Raises: subprocess.TimeoutExpired."""
+        assert self._process is not None
+        return self._process.wait(within_s)
 
     @property
     def process_id(self) -> int:
@@ -73,5 +94,5 @@ class RowcastProcess:
             self._process.kill()
             raise AssertionError("rowcast does not end on SIGTERM") from error
         if error is None:
-            assert status == 0, f"rowcast ended with {status}:\n" + "\n".join(self.lines)
+            assert status == self.status_wanted, f"rowcast ended with {status}:\n" + "\n".join(self.lines)
             assert not any("Traceback" in line for line in self.lines), "\n".join(self.lines)
