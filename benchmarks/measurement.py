@@ -6,7 +6,7 @@ import gc
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from attrs import field, frozen
 
@@ -72,7 +72,11 @@ class Measurement:
 class Clocks:
     """Wall time and the CPU time of broker and generator since the start."""
 
+    on_start: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
+    """Told when connecting and warming up are over; for who wants to watch just then."""
+
     def __init__(self, target: Target) -> None:
+        Clocks.on_start()
         self._pid = target.pid
         self._broker = cpu_seconds(target.pid)
         self._own = time.process_time()

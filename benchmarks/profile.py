@@ -18,22 +18,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
 from benchmarks.machine import allow_open_files, output_of, pin_generator
-from benchmarks.measurement import Measurement, Target
+from benchmarks.measurement import Clocks, Measurement, Target
 from benchmarks.peers import rowcast
 from benchmarks.peers.kinds import Peer, Unavailable, Word
 from benchmarks.peers.others import CACHE, MOSQUITTO, install_from_pypi, write_mosquitto_conf
 from benchmarks.peers.process import free_address, running
 from benchmarks.workloads.catalogue import BY_NAME, Workload
 
-_SETTLE_S: Final = 1.2
-"""Connecting and warming up are over by then, except with very many clients."""
+_CONNECTED_S_MAX: Final = 120
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,18 +90,24 @@ def _while_running(
     """Run the workload in another process and watch the broker meanwhile."""
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe(duplex=False)
-    child = fork.Process(target=lambda: theirs.send(workload.run(target, seconds + 2 * _SETTLE_S)))
+    child = fork.Process(target=_generate, args=(theirs, workload, target, seconds + 1))
     child.start()
     theirs.close()
-    time.sleep(_SETTLE_S)
-    watch()
     try:
+        if ours.poll(_CONNECTED_S_MAX):
+            ours.recv()
+            watch()
         return ours.recv() if ours.poll(120) else None
     except EOFError:
         return None
     finally:
         child.kill()
         child.join()
+
+
+def _generate(told: Connection, workload: Workload, target: Target, seconds: float) -> None:
+    Clocks.on_start = lambda: told.send("measuring")
+    told.send(workload.run(target, seconds))
 
 
 def _perf(target: Target, seconds: float, directory: Path) -> None:
