@@ -40,6 +40,7 @@ class Process:
         self._config = config
         self._reread = reread
         self._log = logs.setup(config.logging)
+        self._is_ending = False
 
     def serve(self) -> int:
         """Run until a signal; the exit status."""
@@ -48,6 +49,8 @@ class Process:
             logger.info("Config loaded from %s.", self._config.source)
         self._warn()
         status = EXIT_OK
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._obey_outside)
         try:
             with pid_file(self._config.pid_file):
                 trio.run(self._run, restrict_keyboard_interrupt_to_checkpoints=True)
@@ -57,6 +60,8 @@ class Process:
         except* RulesError as group:
             print(only(group), file=sys.stderr)
             status = EXIT_CONFIG
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # Python keeps this one until its very end
         logger.info("rowcast version %s terminating", VERSION)
         logs.teardown(self._log)
         return status
@@ -77,6 +82,12 @@ class Process:
                 obeying.cancel_scope.cancel()
         self._log.publish_with(None)
 
+    def _obey_outside(self, number: int, _: object) -> None:
+        """A signal before the broker listens to them ends the process as ever; one more at its end changes nothing."""
+        if not self._is_ending:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
     async def _obey(self, app: App, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
         stopping_since = 0.0
         async for number in signals:
@@ -87,6 +98,7 @@ class Process:
             elif number == signal.SIGUSR2:
                 nursery.start_soon(log_subscriptions, app)
             elif not app.is_stopping:
+                self._is_ending = True
                 stopping_since = trio.current_time()
                 app.stop()
             elif trio.current_time() - stopping_since > SAME_SIGNAL_S:

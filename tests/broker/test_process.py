@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.exits import EXIT_FAILED, EXIT_OK
+
 START_S = 20
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01"
 SUBSCRIBE_ALL = b"\x82\x06\x00\x01\x00\x01#\x00"
@@ -41,6 +43,14 @@ def test_ends_on_sigterm(
             process.send_signal(signal.SIGTERM)
         assert process.wait(START_S) == status
         assert at_least_s <= time.monotonic() - begun <= at_most_s
+
+
+def test_signals_that_come_after_the_end_has_begun_do_not_spoil_the_status(tmp_path: Path) -> None:
+    with running(tmp_path, 1) as (process, _):
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.001)
+        assert process.returncode in (EXIT_OK, EXIT_FAILED), "killed by a signal"
 
 
 @contextlib.contextmanager
