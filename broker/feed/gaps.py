@@ -30,6 +30,11 @@ def announce(status: FeedStatus, sink: FeedSink, reason: str, start: str, end: s
         start or "an unknown position",
         end,
     )
+    tell(status, sink, reason, start, end)
+
+
+def tell(status: FeedStatus, sink: FeedSink, reason: str, start: str, end: str) -> None:
+    """Publish a gap that has been counted and logged; as `announce`."""
     body = {"feed": status.name, "reason": reason, "from": start or None, "to": end, "number": status.gaps}
     sink.publish(f"$SYS/feed/{status.name}/gap".encode(), json.dumps(body).encode(), 1, True)
     degraded = {

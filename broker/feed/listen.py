@@ -18,6 +18,7 @@ import trio
 from broker.config.feeds import FeedConfig
 from broker.feed.connect import connected
 from broker.feed.failures import alone, is_being_stopped, last_words
+from broker.feed.gaps import tell
 from broker.feed.keys import Key, Mark
 from broker.feed.learning import PAYS, Learner
 from broker.feed.listener import Listener
@@ -189,6 +190,8 @@ class ListenFeed:
                 self._status.name,
                 "; ".join(lost),
             )
+            reason = f"the connection was lost, and no [[recover]] reads again {'; '.join(lost)}"
+            tell(self._status, self._sink, reason, "", "now")
 
 
 def unrecovered(config: FeedConfig) -> list[str]:

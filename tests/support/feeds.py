@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from broker.config.feeds import FeedConfig
+from broker.feed.gaps import SYSTEM_HEALTH
 from broker.feed.status import FeedStatus
 from broker.feed.supervise import supervise
 
@@ -20,11 +22,16 @@ class Collector:
 
     def __init__(self) -> None:
         self.published: list[Published] = []
+        self.announced: list[Published] = []
+        """What tells of gaps, apart from the rows."""
         self.flushes = 0
         self.on_publish: Callable[[Published], None] = lambda published: None
         self._changed = trio.Event()
 
     def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
+        if topic.startswith((b"$SYS/", SYSTEM_HEALTH)):
+            self.announced.append((topic, payload, qos, retain))
+            return
         self.published.append((topic, payload, qos, retain))
         self.on_publish(self.published[-1])
 
@@ -43,6 +50,19 @@ class Collector:
                 await self._changed.wait()
         assert len(self.published) >= count, f"{len(self.published)} of {count} publications"
         return self.published
+
+    async def gap(self) -> str:
+        """Wait for the announcement of a gap; why it came."""
+        await until(lambda: bool(self.announced))
+        topic, payload, qos, retain = self.announced[0]
+        assert (topic.startswith(b"$SYS/feed/"), topic.endswith(b"/gap"), qos, retain) == (
+            True,
+            True,
+            1,
+            True,
+        )
+        reason: str = json.loads(payload)["reason"]
+        return reason
 
     def topics(self) -> list[bytes]:
         return [published[0] for published in self.published]

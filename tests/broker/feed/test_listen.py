@@ -165,6 +165,7 @@ async def test_an_unrecovered_kind_lost_meanwhile_is_announced_by_name(
         await end_backends(writer)
         await feed.until_live(reconnects=1)
         assert feed.status.gaps == 1
+        assert "no [[recover]] reads again cancel of events" in await feed.sink.gap()
         assert any("are lost: cancel of events (a [[recover]]" in r.getMessage() for r in caplog.records)
 
 
