@@ -130,6 +130,7 @@ class App:
             link.reconsider()
             verdict = link.verdict
             if isinstance(verdict, Verdict) and not link.door.authenticator.is_still_valid(verdict):
+                link.will_wanted = False  # as mosquitto
                 link.close("disconnected, not authorised.")
         self.server.settle()
 

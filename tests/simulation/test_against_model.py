@@ -198,9 +198,10 @@ def in_some_order(packets: list[Packet]) -> list[Packet]:
 COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
+@pytest.mark.timeout(180)
 def test_a_few_clients_get_what_the_model_says() -> None:
     run_state_machine_as_test(
-        Comparison, settings=settings(max_examples=150, stateful_step_count=50, derandomize=True, **COMMON)
+        Comparison, settings=settings(max_examples=60, stateful_step_count=40, derandomize=True, **COMMON)
     )
 
 

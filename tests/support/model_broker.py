@@ -104,6 +104,8 @@ class ModelBroker:
             session.incoming[packet.packet_id] = packet
             session.out.append(Pubrec(packet.packet_id))
             return
+        if packet.qos == 1:
+            session.incoming.pop(packet.packet_id, None)
         self.publish(packet)
         if packet.qos == 1:
             session.out.append(Puback(packet.packet_id))

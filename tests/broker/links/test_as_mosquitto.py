@@ -11,7 +11,18 @@ from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine, Policy
 from broker.links.door import Door
 from protocol.mqtt.outbound import Window
-from protocol.mqtt.packets import Connack, Connect, Puback, Publish, Suback, Subscribe, Will
+from protocol.mqtt.packets import (
+    Connack,
+    Connect,
+    Puback,
+    Pubcomp,
+    Publish,
+    Pubrec,
+    Pubrel,
+    Suback,
+    Subscribe,
+    Will,
+)
 
 
 def door(max_qos: int = 2, **security: object) -> Door:
@@ -120,3 +131,11 @@ def test_ids_of_dropped_messages_are_passed_over_when_more_is_queued_behind_them
     publish(engine, b"b", b"a")
     engine.sessions[b"away"].outbound.forget_queued(b"a")
     assert back(engine) == [1, 3]
+
+
+def test_a_qos_1_message_with_the_id_of_a_pending_one_replaces_it() -> None:
+    engine = Engine()
+    listener, speaker = subscribed(engine, (b"t", 0)), connected(engine, b"speaker")
+    speaker.send(Publish(b"t", b"two", 2, packet_id=1), Publish(b"t", b"one", 1, packet_id=1), Pubrel(1))
+    assert speaker.read() == [Pubrec(1), Puback(1), Pubcomp(1)]
+    assert [packet.payload for packet in listener.read() if isinstance(packet, Publish)] == [b"one"]
