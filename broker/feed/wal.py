@@ -121,6 +121,7 @@ class WalFeed:
             progress = self._delivery.progress
             progress.resume(*await slots.known_place(connection, self._config.name))
             self._saved_place = progress.place
+        self._confirmed_lsn = self._confirmed_lsn or start_lsn
         await slots.remember_identity(connection, self._config, identity)
         self._identity = identity
 
@@ -215,7 +216,7 @@ class WalFeed:
 
     def _measure_lag(self, wal_end: int) -> None:
         status, committed_unix_s = self._status, self._delivery.committed_unix_s
-        status.position = lsn_text(self._delivery.progress.safe_lsn)
+        status.position = lsn_text(max(self._delivery.progress.safe_lsn, self._confirmed_lsn))
         status.acknowledged = lsn_text(self._confirmed_lsn)
         status.lag_bytes = max(0, wal_end - self._confirmed_lsn)
         behind = status.lag_bytes > 0 and committed_unix_s > 0

@@ -278,6 +278,22 @@ async def test_unbounded_wal_is_refused_unless_allowed(config: FeedConfig) -> No
         await WalFeed(config, Collector(), FeedStatus("test")).attempt()
 
 
+async def test_lag_is_what_waits_for_this_slot_and_raises_an_alarm(
+    config: FeedConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = evolve(config, replication=Replication(allow_unbounded_wal=True, lag_alarm_bytes=1_000_000))
+    async with running(config) as feed:
+        await trio.sleep(1.2)
+        assert feed.status.lag_bytes < 100_000
+        assert "lag_alarm" not in caplog.text
+        feed.sink.durable = trio.sleep_forever  # type: ignore[method-assign]
+        sql(config, "INSERT INTO event VALUES (1, repeat('x', 3000000))")
+        sql(config, "INSERT INTO event SELECT i, md5(i::text) FROM generate_series(2, 20000) i")
+        await until(lambda: "more than lag_alarm_bytes" in caplog.text)
+        assert feed.status.lag_bytes > 1_000_000
+        assert feed.status.lag_s > 0
+
+
 async def test_position_is_confirmed_only_when_durable(config: FeedConfig) -> None:
     async with running(config) as feed:
         held = trio.Event()
