@@ -41,6 +41,7 @@ from broker.config.model import Config
 from broker.demo.postgres import find_binaries, running_postgres
 from broker.feed.listen import ListenFeed
 from broker.feed.status import FeedStatus
+from broker.garbage import collect_when_quiet
 from broker.sink import EngineSink
 from broker.version import describe
 
@@ -149,18 +150,15 @@ def drain_bare(dsn: str, load: Load) -> Drained:
     return meter.drained()
 
 
-class MeteredSink(EngineSink):
+def metered_sink(status: FeedStatus, meter: Meter) -> EngineSink:
     """The product's sink; where the server would send to its connections, rows are counted."""
+    engine = engine_for(Config())
 
-    def __init__(self, status: FeedStatus, meter: Meter) -> None:
-        engine = engine_for(Config())
-        super().__init__(engine, cast(Any, SimpleNamespace(settle=self._settle)), None)
-        self._status = status
-        self._meter = meter
+    def settle() -> None:
+        engine.flush()
+        meter.batch(status.received - meter.rows)
 
-    def _settle(self) -> None:
-        self._engine.flush()
-        self._meter.batch(self._status.received - self._meter.rows)
+    return EngineSink(engine, cast(Any, SimpleNamespace(settle=settle)), None)
 
 
 def drain_by_feed(config: FeedConfig, load: Load) -> Drained:
@@ -169,9 +167,10 @@ def drain_by_feed(config: FeedConfig, load: Load) -> Drained:
 
 async def _drain_by_feed(config: FeedConfig, load: Load) -> Drained:
     status, meter = FeedStatus("bench"), Meter()
-    feed = ListenFeed(config, MeteredSink(status, meter), status)
+    feed = ListenFeed(config, metered_sink(status, meter), status)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(feed.attempt)
+        nursery.start_soon(collect_when_quiet, lambda: status.received)
         while status.state != "live":  # noqa: ASYNC110
             await trio.sleep(0.01)
         with running(load) as writer:

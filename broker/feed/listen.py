@@ -62,6 +62,7 @@ class ListenFeed:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._keep_marks)
+                    nursery.start_soon(listener.watch)
                     while True:
                         self._deliver(await listener.next_batch())
             except BaseExceptionGroup as group:
