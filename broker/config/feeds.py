@@ -53,6 +53,9 @@ class Route:
     snapshot: str = ""
     """For `wal` and `outbox`: what is published before the first live row.  `table` is the whole table, other
     text a query whose rows look like the table's; "" is nothing."""
+    position: bool = False
+    """For `wal` and `outbox`, where the body is an envelope: add a last member `"position"`, which orders all
+    publications of the feed and is the same when one is repeated."""
     where: str = ""
     """The place in the configuration, as `FILE:LINE`, for messages."""
 

@@ -106,11 +106,14 @@ class FeedReader:
     def _add(self, path: Path, written: Document, route: Route) -> None:
         self._check_origin(path, route)
         if self._kind == "listen":
-            for name in ("operations", "snapshot"):
+            for name in ("operations", "snapshot", "position"):
                 if name in written:
                     self._reader.wrong(
                         (*path, name), f'{name}: only for the database kinds "wal" and "outbox"'
                     )
+        if route.position and route.body == "row":
+            what = "position: a row's own text has no room for it: use body \"envelope\""
+            self._reader.wrong((*path, "position"), what)
         for other_path, other in self.routes:
             if evolve(other, where=route.where) == route:
                 line = self._reader.line_of(other_path)

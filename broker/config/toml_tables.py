@@ -63,6 +63,7 @@ class MqttRouteTable:
     on_unsafe: str | None = None
     operations: tuple[str, ...] | None = None
     snapshot: str = ""
+    position: bool = False
 
 
 @frozen
@@ -90,6 +91,7 @@ class WebsocketRouteTable:
     on_null: str | None = None
     operations: tuple[str, ...] | None = None
     snapshot: str = ""
+    position: bool = False
 
 
 @frozen

@@ -40,7 +40,10 @@ class Delivery:
         text, columns = table.render(change)
         in_snapshot = self.progress.open_lsn < self.snapshot_lsn
         operation = OPERATIONS[change.operation]
-        for outgoing in self.routes.publications(table.name, operation, text, now, in_snapshot, columns):
+        position = self.progress.here if self.routes.shows_positions else b""
+        for outgoing in self.routes.publications(
+            table.name, operation, text, now, in_snapshot, columns, position
+        ):
             self._sink.publish(*outgoing)
             status.published += 1
 

@@ -212,7 +212,7 @@ class OutboxFeed:
         return count > 0
 
     def _publish(self, row: tuple[Any, ...]) -> None:
-        seq, _, _, _, relation, operation, body, topic, payload, qos, retain = row
+        seq, row_id, _, _, relation, operation, body, topic, payload, qos, retain = row
         status = self._status
         status.received += 1
         if topic is not None:
@@ -225,7 +225,10 @@ class OutboxFeed:
             return
         in_snapshot = seq <= self._snapshot_seq
         now = trio.current_time()
-        for outgoing in self._routes.publications(relation, operation, body.encode(), now, in_snapshot):
+        text, position = body.encode(), f"{seq}/{row_id}".encode()
+        for outgoing in self._routes.publications(
+            relation, operation, text, now, in_snapshot, position=position
+        ):
             self._sink.publish(*outgoing)
             status.published += 1
 

@@ -10,6 +10,8 @@ Invariant: `safe_lsn` never covers a change that was not handed to the sink.
 
 from __future__ import annotations
 
+from protocol.pgoutput import lsn_text
+
 
 class Progress:
     """Delivery of one slot's transactions, kept across connections and lost with the process.
@@ -38,6 +40,11 @@ class Progress:
     def place(self) -> tuple[int, int]:
         """The last transaction of which anything was delivered, and of how many changes; 0 is all of them."""
         return self.partial if self.partial[0] > self.commit_lsn else (self.commit_lsn, 0)
+
+    @property
+    def here(self) -> bytes:
+        """The change that `is_new` counted last: its transaction's position, and its number there, from 1."""
+        return f"{lsn_text(self.open_lsn)}/{self._changes}".encode()
 
     def resume(self, commit_lsn: int, changes: int) -> None:
         """Go on behind the `place` where an earlier process was stopped."""

@@ -24,7 +24,7 @@ REMEMBERED_MAX: Final = 100_000
 class Row:
     """One row on its way: what it is, its columns, and the texts of which bodies are made."""
 
-    __slots__ = ("columns", "kind", "raw", "source", "text")
+    __slots__ = ("columns", "kind", "position", "raw", "source", "text")
 
     def __init__(self, source: CompiledSource, kind: str, columns: Columns, text: bytes, raw: bytes) -> None:
         self.source = source
@@ -34,6 +34,8 @@ class Row:
         """The row's JSON text."""
         self.raw = raw
         """The notification's whole text."""
+        self.position = b""
+        """Where it is in its feed's order, where somebody said so."""
 
 
 class Router:
@@ -164,9 +166,10 @@ class CompiledRoute:
         body = self.config.body
         if body == "row":
             return row.text
-        if body == "raw":
-            return row.raw
-        return self.framed(channel, row.text)
+        text = row.raw if body == "raw" else self.framed(channel, row.text)
+        if self.config.position and row.position and text is not row.text:
+            return b'%b,"position":"%b"}' % (text[:-1], row.position)
+        return text
 
     def framed(self, channel: str, row: bytes) -> bytes:
         """The body `envelope`, which ends with the row and a brace."""

@@ -38,12 +38,17 @@ class _Way:
     kind: str
     snapshot: bool
 
-    def publications(self, text: bytes, columns: Columns | None, now: float) -> list[Outgoing]:
-        if columns is not None:
-            changed = self.router.changed_row(self.source, self.kind, columns, text)
-            return self.router.publications(changed, now)
-        row = self.router.row(self.source, self.kind, text, now)
-        return [] if row is None else self.router.publications(row, now)
+    def publications(
+        self, text: bytes, columns: Columns | None, now: float, position: bytes = b""
+    ) -> list[Outgoing]:
+        if columns is None:
+            row = self.router.row(self.source, self.kind, text, now)
+        else:
+            row = self.router.changed_row(self.source, self.kind, columns, text)
+        if row is None:
+            return []
+        row.position = position
+        return self.router.publications(row, now)
 
 
 @frozen
@@ -96,6 +101,7 @@ class TableRoutes:
         for operation in OPERATIONS:
             for snapshot in (False, True):
                 self._add_ways(config, status, operation, snapshot)
+        self.shows_positions = any(route.position for route in config.routes)
         for route in config.routes:
             if route.snapshot:
                 self.snapshots.extend(_snapshots(config, status, route))
@@ -108,6 +114,7 @@ class TableRoutes:
         now: float,
         in_snapshot: bool,
         columns: Columns | None = None,
+        position: bytes = b"",
     ) -> list[Outgoing]:
         """What a changed row becomes.
 
@@ -117,11 +124,12 @@ class TableRoutes:
             now: monotonic seconds.
             in_snapshot: the change is part of the snapshot, so the routes that had one don't get it again.
             columns: the row's columns, where they are known without reading the text.
+            position: the change's place in the feed's order, in words.
         """
         outgoing: list[Outgoing] = []
         for way in self._ways.get((table, operation), ()):
             if not (in_snapshot and way.snapshot):
-                outgoing += way.publications(text, columns, now)
+                outgoing += way.publications(text, columns, now, position)
         return outgoing
 
     def _add_ways(self, config: FeedConfig, status: FeedStatus, operation: str, snapshot: bool) -> None:

@@ -276,6 +276,7 @@ MISTAKES = [
     ('"fill/{market_id}/{maker}"', "[]", 22, "topics: at least one is wanted"),
     ('once_per = ["market_id", "order_id"]', 'once_for = "1h"', 23, r"once_for without once_per: add .*"),
     ('once_per = ["market_id", "order_id"]', "snapshot = 'table'", 23, 'snapshot: only for the database kinds.*'),
+    ('once_per = ["market_id", "order_id"]', "position = true", 23, "position: .*"),
     ('once_per = ["market_id", "order_id"]', 'channel = "x"', 23, "unknown key channel: .*"),
     ('channel = "{$kind}"', 'channel = "{$table}"', 29, r"channel: \{\$table\} is not known.*"),
     ('channel = "{$kind}"', 'dialect = "econ"\nchannel = "x"', 29, 'dialect: "econia" or .* is wanted, not "econ"'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import psycopg
@@ -418,3 +419,14 @@ async def test_publication_made_anew_is_a_gap_and_the_feed_goes_on(config: FeedC
         await feed.sink.until(1)
     assert "the publication was made anew" in reason
     assert feed.sink.topics() == [b"event/2"]
+
+
+async def test_envelope_carries_the_position_where_a_route_asks(config: FeedConfig) -> None:
+    route = Route("tables", ("e",), body="envelope", target="econia", position=True)
+    async with running(evolve(config, routes=(route,))) as feed:
+        sql(config, "INSERT INTO event VALUES (1, 'a'), (2, 'b')")
+        published = await feed.sink.until(2)
+    places = [json.loads(body)["position"].split("/") for _, body, _, _ in published]
+    assert places[0][:-1] == places[1][:-1]
+    assert int(places[1][-1]) == int(places[0][-1]) + 1
+    assert published[0][1].endswith(b'"note":"a"},"position":"%b"}' % "/".join(places[0]).encode())
