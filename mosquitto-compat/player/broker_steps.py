@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from player import logs
-from player.broker import BrokerProcess
+from player.broker import RUNNING, BrokerProcess
 from player.client import PATIENCE_S
 from player.scenario import ScenarioError, Step
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from player.play import Play
 
 LOG_S = 2.0
-RUN_S = 10.0
+RUN_S = 40.0
 
 
 async def broker_step(play: Play, step: Step) -> None:
@@ -80,7 +80,10 @@ async def _run(play: Play, verb: str, words: list[str]) -> None:
     """Run the command to its end; `status` shows only the exit status."""
     short = BrokerProcess(play.kind, play.folder)
     await short.start(play.nursery, words)
-    status = await short.ended(RUN_S)
+    status = None
+    with trio.move_on_after(RUN_S):
+        while (status := await short.ended(0.2)) is None and not any(map(RUNNING.search, short.lines)):
+            pass
     short.kill()
     play.note("still running" if status is None else f"exit {status}")
     if verb == "run":

@@ -173,5 +173,10 @@ class Client:
         """Close without DISCONNECT; not noted, since we did it."""
         self.closed, self.connected = True, False
         if self._stream is not None:
+            try:
+                ports = transport.ports_of(self._stream)
+            except OSError:
+                ports = None  # it was closed from the other side
             await trio.aclose_forcefully(self._stream)
+            await transport.until_forgotten(ports, PATIENCE_S)
             self._stream = None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from player import packets
+from player import packets, transport
 
 FENCE_S = 20.0
 _OWN_ID = re.compile(r"\b(mosq-|mosqpub\||mosqsub\||[a-z]+_)[A-Za-z0-9]{18,}\b|(?<=_)\d{3,}\b")
@@ -79,8 +79,13 @@ class Tool:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.to_broker, tool, nursery.cancel_scope)
             nursery.start_soon(link.to_tool, tool, nursery.cancel_scope)
+        try:
+            ports = transport.ports_of(broker)
+        except OSError:
+            ports = None
         for stream in (tool, broker):
             await trio.aclose_forcefully(stream)
+        await transport.until_forgotten(ports, FENCE_S)
         self._open -= 1
         self.stir()
 

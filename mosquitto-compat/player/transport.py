@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 
@@ -10,6 +11,9 @@ import trio
 WEBSOCKET_KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 BINARY, CLOSE, PING, PONG = 2, 8, 9, 10
 HANDSHAKE_BYTES_MAX = 16384
+POLL_S = 0.005
+OPEN_STATES = ("01", "08")
+"""ESTABLISHED, and CLOSE_WAIT: the kernel knows that the peer is gone, the process does not."""
 
 
 class Refused(Exception):
@@ -51,6 +55,40 @@ async def reach(port: int, options: Mapping[str, str], note: Callable[[str], Non
     except trio.BrokenResourceError as error:
         raise Refused(f"handshake failed: {_reason(error)}") from None
     return stream
+
+
+def ports_of(stream: trio.abc.Stream) -> tuple[int, int] | None:
+    """Our port and the other's, of what runs over TCP."""
+    while not isinstance(stream, trio.SocketStream):
+        under = (
+            stream.transport_stream if isinstance(stream, trio.SSLStream) else getattr(stream, "_under", None)
+        )
+        if under is None:
+            return None
+        stream = under
+    if stream.socket.family == socket.AF_UNIX:
+        return None
+    return int(stream.socket.getsockname()[1]), int(stream.socket.getpeername()[1])
+
+
+async def until_forgotten(ports: tuple[int, int] | None, within_s: float) -> None:
+    """Wait until the other end of a connection that we closed is closed, too: its process has noticed."""
+    if ports is None:
+        return
+    ours, theirs = (f":{port:04X}" for port in ports)
+    with trio.move_on_after(within_s):
+        while _is_open(theirs, ours):  # noqa: ASYNC110 - the kernel has no event for the other end
+            await trio.sleep(POLL_S)
+
+
+def _is_open(local: str, remote: str) -> bool:
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with open(table) as lines:
+            for line in lines:
+                fields = line.split(maxsplit=4)
+                if fields[1].endswith(local) and fields[2].endswith(remote) and fields[3] in OPEN_STATES:
+                    return True
+    return False
 
 
 def _reason(error: BaseException) -> str:
