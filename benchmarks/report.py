@@ -25,6 +25,7 @@ def render(results: Results) -> str:
     parts = [
         "# Results",
         _summary(judged),
+        _disturbance(results),
         _circumstances(results),
         "## Verdicts",
         _verdict_table(judged),
@@ -69,6 +70,23 @@ def _summary(judged: Sequence[Verdict]) -> str:
     ]
     return (
         f"Not reached, {len(missed)} of the {measured} goals that this run measured: " + "; ".join(said) + "."
+    )
+
+
+def _disturbance(results: Results) -> str:
+    """A warning where other processes took the cores: at full speed, broker or generator should be busy."""
+    busiest = [
+        max(measured.broker_share, measured.generator_share)
+        for workload in ("burst-1", "burst-100", "burst-900", "single-1", "fan-in-100", "qos1-100")
+        for peer in results.peers()
+        for measured in results.measured(workload, peer)
+    ]
+    if not busiest or median(busiest) >= 0.8:
+        return ""
+    return (
+        f"**Other processes used the cores during this run**: in the median row at full speed the broker had "
+        f"{median(busiest):.0%} of its core. Rates are that much too low and latencies too long, for every peer "
+        "alike; CPU per message and the ratios within a round are what to read."
     )
 
 
