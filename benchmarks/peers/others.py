@@ -131,19 +131,19 @@ def _run(*command: str | Path) -> None:
 
 MOSQUITTO: Final = Peer(
     "Mosquitto",
-    frozenset({"mqtt", "acknowledged", "retain", "connections", "large-tree", "mqtt-websocket"}),
+    frozenset({"mqtt", "acknowledged", "retain", "connections", "large", "mqtt-websocket"}),
     _install_mosquitto,
     _start_mosquitto,
 )
 AEDES: Final = Peer(
     "aedes",
-    frozenset({"mqtt", "acknowledged", "retain", "connections", "large-tree"}),
+    frozenset({"mqtt", "acknowledged", "retain", "connections", "large"}),
     _install_aedes,
     _start_aedes,
 )
 AMQTT: Final = Peer(
     "amqtt",
-    frozenset({"mqtt", "acknowledged", "connections"}),  # 100 000 topics take it minutes
+    frozenset({"mqtt", "acknowledged", "connections"}),  # 100 000 topics or 10 000 clients take it minutes
     lambda: install_from_pypi("amqtt"),
     _start_amqtt,
 )

@@ -42,7 +42,7 @@ ABILITIES: Final = frozenset(
         "acknowledged",
         "retain",
         "connections",
-        "large-tree",
+        "large",
         "mqtt-websocket",
         "dialects",
         "ws-connections",

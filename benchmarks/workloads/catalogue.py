@@ -71,7 +71,7 @@ WORKLOADS: Final = (
         "many-topics",
         "100 000 topics in random order, 100 subscribers",
         partial(delivery.many_topics, subscribers=100, topics_each=1000, burst=5),
-        "large-tree",
+        "large",
     ),
     Workload(
         "qos1-1",
@@ -128,7 +128,7 @@ WORKLOADS: Final = (
         "idle",
         "memory of 10 000 idle clients with a subscription",
         partial(connections.idle_memory, count=10_000),
-        "connections",
+        "large",
         "clients",
     ),
     *(
