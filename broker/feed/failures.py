@@ -32,5 +32,8 @@ def is_being_stopped() -> bool:
 @contextmanager
 def last_words() -> Iterator[None]:
     """For what a stopped feed does at its end: not cancelled, but short, and of no consequence if it fails."""
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_S_MAX), suppress(psycopg.Error, OSError):
+    with (
+        trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_S_MAX),
+        suppress(psycopg.Error, OSError),
+    ):
         yield  # what fails is repeated at the next start

@@ -37,6 +37,9 @@ from protocol.pgoutput import (
 BUSY_S_MAX: Final = 0.005
 """How long decoding may keep the other tasks from running."""
 
+LOOK_FRAMES: Final = 16
+"""How often the clock is looked at, which costs as much as a column."""
+
 STREAM_STOP: Final = 0x45
 
 LookUp = Callable[[list[int]], Awaitable[dict[int, TypeEntry]]]
@@ -82,6 +85,7 @@ class WalStream:
             psycopg.Error: the connection failed or ended, the server fell silent, or says what we can't read.
         """
         pgconn = self._connection.pgconn
+        count = 0
         while True:
             while True:
                 size, frame = pgconn.get_copy_data(1)
@@ -95,7 +99,8 @@ class WalStream:
                     raise psycopg.DataError(str(error)) from error
                 if waiting is not None:
                     await self._take_waiting(waiting)
-                if trio.current_time() - self._now > BUSY_S_MAX:
+                count += 1
+                if count % LOOK_FRAMES == 0 and trio.current_time() - self._now > BUSY_S_MAX:
                     await self._rest()
             await self._rest()
             await self._wait_for_bytes()
@@ -134,15 +139,20 @@ class WalStream:
 
     def _take_frame(self, data: bytes) -> Message | None:
         """Do what a frame says; its message, if that has to wait for something."""
+        if (
+            data[:1] == b"w" and len(data) > 25
+        ):  # most of all frames: `decode_frame` would make an object of it
+            self.wal_end = int.from_bytes(data[9:17], "big")
+            if self._streamed_xid:
+                self._take_streamed(data[25:])
+                return None
+            return self._take(pgoutput.decode(data[25:]))
         frame = pgoutput.decode_frame(data)
         self.wal_end = frame.wal_end
-        if isinstance(frame, KeepAlive):
-            self._keep_alive(frame)
-            return None
-        if self._streamed_xid:
-            self._take_streamed(frame.data)
-            return None
-        return self._take(pgoutput.decode(frame.data))
+        if not isinstance(frame, KeepAlive):
+            raise pgoutput.MalformedMessage("an empty message")
+        self._keep_alive(frame)
+        return None
 
     def _keep_alive(self, frame: KeepAlive) -> None:
         progress = self._delivery.progress
