@@ -64,11 +64,15 @@ class ListenFeed:
                     nursery.start_soon(self._keep_marks)
                     nursery.start_soon(listener.watch)
                     while True:
-                        self._deliver(await listener.next_batch())
+                        await listener.wait()
+                        for some in listener.arrivals():
+                            self._deliver(some)
+                        self._sink.flush()
             except BaseExceptionGroup as group:
                 raise alone(group) from None
             finally:
                 self._deliver(listener.rest())
+                self._sink.flush()
                 if is_being_stopped():
                     with last_words():
                         await self._kept.save(self._sink)
@@ -163,7 +167,6 @@ class ListenFeed:
         published, repeated = self._usual.deliver(notifications, trio.current_time())
         status.published += published
         status.repeated += repeated
-        self._sink.flush()
 
     def _deliver_unusual(self, channel: bytes, text: bytes, now: float) -> None:
         row = self._router.notification(channel, text, now)

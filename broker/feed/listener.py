@@ -6,7 +6,7 @@ Invariant: every notification that reached libpq is handed out once, whether the
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import psycopg
@@ -50,16 +50,35 @@ class Listener:
         with within(self._timeout_s, "LISTEN"):
             await self._connection.execute(listens)
 
-    async def next_batch(self) -> list[Notification]:
-        """Wait for notifications; all that have arrived, at least one.
+    async def wait(self) -> None:
+        """Until something has arrived; then `arrivals` is to be asked.
+
+        Raises:
+            psycopg.OperationalError: the connection was closed.
+        """
+        if self._arrived:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._connection.wait_readable()
+
+    def arrivals(self) -> Iterator[list[Notification]]:
+        """What has arrived, as libpq reads it, some 8 KiB at a time.
+
+        So the server goes on sending while a piece is worked on, and a backlog needs no turn of Trio's loop for
+        each piece.  It ends when little has come, or when other tasks should have their turn.
 
         Raises:
             psycopg.OperationalError: the connection ended.
         """
-        while not self._arrived:
-            await self._receive()
-        self._receive_more()
-        return self._handed_out()
+        taken = 0
+        while taken < BATCH_MAX:
+            self._consume()
+            arrived = self._handed_out()
+            taken += len(arrived)
+            if arrived:
+                yield arrived
+            if len(arrived) < MUCH:
+                return
 
     async def until_now(self) -> list[Notification]:
         """All that was notified by transactions committed before this call, perhaps more.
@@ -79,7 +98,7 @@ class Listener:
         return self._handed_out()
 
     async def watch(self) -> None:
-        """Beside `next_batch`: after a silence ask for a sign of life, for ever.
+        """Beside `wait`: after a silence ask for a sign of life, for ever.
 
         Not by a timeout around each wait, which would cost a third of what a single notification costs.
 
@@ -102,13 +121,6 @@ class Listener:
     async def _receive(self) -> None:
         await self._connection.wait_readable()
         self._consume()
-
-    def _receive_more(self) -> None:
-        """libpq reads some 8 KiB at a time: while much comes, take it without a turn of Trio's loop for each."""
-        before = 0
-        while before + MUCH <= len(self._arrived) < BATCH_MAX:
-            before = len(self._arrived)
-            self._consume()
 
     def _ask(self) -> None:
         """Not by `execute`, which would hold up notifications until the answer is there."""
