@@ -6,11 +6,11 @@ that fits nowhere is counted with its reason and harms nothing, not even the oth
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from broker.config.feeds import FeedConfig, Route, Source
 from broker.config.templates import KIND
-from broker.feed.once import Once
+from broker.feed.once import Key, Once, key_of
 from broker.feed.rowtext import Columns, NotARow, columns_of, envelope, locate, notification_text
 from broker.feed.status import FeedStatus
 from broker.feed.topics import DialectTopics, MqttTopics, Unfit, tuple_getter
@@ -147,7 +147,7 @@ class CompiledRoute:
         config, once = self.config, self.once
         row.columns[KIND] = row.kind
         try:
-            key = self._key_of(row.columns)
+            key = key_of(self._key_of(row.columns))
             if once is not None and self._is_repeated(once, key, now):
                 self._status.repeated += 1
                 return []
@@ -175,7 +175,7 @@ class CompiledRoute:
         """The body `envelope`, which ends with the row and a brace."""
         return event(channel, row) if self.config.target == "exchange" else envelope(channel, row)
 
-    def _is_repeated(self, once: Once, key: tuple[Any, ...], now: float) -> bool:
+    def _is_repeated(self, once: Once, key: Key, now: float) -> bool:
         try:
             return once.is_repeated(key, now)
         except TypeError:

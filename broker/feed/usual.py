@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from broker.feed.jsonscan import digits_end
-from broker.feed.once import Once
+from broker.feed.once import Key, Once, key_of_texts
 from broker.feed.shape import Shape
 
 Outgoing = tuple[bytes, bytes, int, bool]
@@ -186,12 +186,12 @@ class UsualRow:
             return None
         row = text[self._start : len(text) - self._tail] if self._start or self._tail else text
         outgoing: list[Outgoing] = []
-        fresh: list[tuple[Once, tuple[str, ...]]] = []
+        fresh: list[tuple[Once, Key]] = []
         repeated = 0
         for route in self._routes:
             once = route.once
             if once is not None:
-                key = _texts([values[place] for place in route.once_places])
+                key = key_of_texts([values[place] for place in route.once_places])
                 if once.is_repeated(key, now):
                     repeated += 1
                     continue

@@ -5,7 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.feed.once import Once
+from broker.feed.once import Once, key_of, key_of_texts
+
+values = st.text("ab\0", max_size=3) | st.none() | st.booleans()
 
 
 @given(steps=st.lists(st.tuples(st.integers(0, 5), st.floats(0, 4)), max_size=40), keys_max=st.integers(1, 8))
@@ -28,7 +30,7 @@ def test_what_is_old_goes() -> None:
     once = Once(1.0, 1000)
     for number in range(5000):
         once.remember((number,), number / 100)
-    assert len(once._seen) == len(once._order) == 100
+    assert len(once._seen) == len(once._order) == len(once._times) == 100
 
 
 def test_a_key_remembered_again_counts_from_then_on() -> None:
@@ -38,3 +40,20 @@ def test_a_key_remembered_again_counts_from_then_on() -> None:
     once.remember(("b",), 12.0)
     assert once.is_repeated(("a",), 20.0)
     assert not once.is_repeated(("a",), 21.0)
+
+
+def test_a_memory_of_no_time_holds_nothing() -> None:
+    once = Once(0.0, 100)
+    for _ in range(3):
+        assert not once.is_repeated("a", 1.0)
+        once.remember("a", 1.0)
+    assert not once._seen
+
+
+@given(first=st.tuples(values, values), second=st.tuples(values, values))
+def test_other_values_have_another_key(first: tuple[object, object], second: tuple[object, object]) -> None:
+    assert (key_of(first) == key_of(second)) == (first == second)
+
+
+def test_a_key_is_the_same_on_both_ways() -> None:
+    assert key_of(("3", "é", "")) == key_of_texts([b"3", "é".encode(), b""])
