@@ -12,6 +12,8 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import jwt
@@ -30,7 +32,7 @@ _TEXT, _BINARY = 0x81, 0x82
 def fan_out(target: Target, seconds: float, dialect: str, clients: int, burst: int) -> Measurement:
     """One publisher, `clients` WebSocket receivers; `burst` messages at once, two bursts under way."""
     speaking = "broadcast" if target.facts.get("websocket") == "broadcast" else dialect
-    readers = [Reader(_OPEN[speaking](target, number)) for number in range(clients)]
+    readers = [Reader(connection) for connection in _open_all(target, speaking, range(clients))]
     publish = _PUBLISH[speaking](target, dialect, burst)
     publish()
     for reader in readers:
@@ -47,16 +49,22 @@ def idle_memory(target: Target, seconds: float, dialect: str, count: int) -> Mea
     """What the server's resident memory grows by for each idle WebSocket client with a subscription."""
     del seconds
     speaking = "broadcast" if target.facts.get("websocket") == "broadcast" else dialect
-    early = [_OPEN[speaking](target, 10_000_000 + number) for number in range(50)]
+    early = _open_all(target, speaking, range(10_000_000, 10_000_050))
     before = resident_bytes(target.pid)
     clocks = Clocks(target)
-    clients = [_OPEN[speaking](target, number) for number in range(count)]
+    clients = _open_all(target, speaking, range(count))
     time.sleep(1)
     grown = resident_bytes(target.pid) - before
     measured = clocks.measure(count, None, grown / count)
     for client in early + clients:
         client.close()
     return measured
+
+
+def _open_all(target: Target, speaking: str, numbers: range) -> list[socket.socket]:
+    """Many at once: Mosquitto's WebSocket side looks after each new client only ten times a second."""
+    with ThreadPoolExecutor(50) as pool:
+        return list(pool.map(partial(_OPEN[speaking], target), numbers))
 
 
 class Reader:
