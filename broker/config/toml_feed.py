@@ -112,7 +112,7 @@ class FeedReader:
                         (*path, name), f'{name}: only for the database kinds "wal" and "outbox"'
                     )
         if route.position and route.body == "row":
-            what = "position: a row's own text has no room for it: use body \"envelope\""
+            what = 'position: a row\'s own text has no room for it: use body "envelope"'
             self._reader.wrong((*path, "position"), what)
         for other_path, other in self.routes:
             if evolve(other, where=route.where) == route:
