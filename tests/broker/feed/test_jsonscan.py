@@ -49,7 +49,8 @@ def test_a_damaged_value_is_taken_only_where_the_parser_takes_it(
         del text[place % len(text) :]
     else:
         text[place % len(text)] = byte
-    assert value_end(bytes(text), 0) in (-1, parsed_end(bytes(text)))
+    end = value_end(bytes(text), 0)
+    assert end == -1 or parsed_end(bytes(text[:end])) == end
 
 
 @pytest.mark.parametrize(
