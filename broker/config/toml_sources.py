@@ -127,7 +127,3 @@ class Origins:
             choice = f', so say which: {{ {open_ended[0]} = "{kind}" }}' if open_ended else ": listen to it"
             self._reader.wrong(path, f"kind: no source is known to carry {kind}{choice}")
         yield from ((name, kind) for name in found)
-
-    def unknown_source(self, name: str) -> str:
-        known = ", ".join(self._declared)
-        return f"no source {name}: " + (f"there are {known}" if known else f"add [source.{name}]")

@@ -34,9 +34,6 @@ INBOUND_QOS2_MAX: Final = 65_535
 LOCAL_QUEUE_MESSAGES_MAX: Final = 10_000
 """Messages waiting for an in-process subscriber; above it the oldest are dropped and counted."""
 
-WRITABLE_TOPICS_MAX: Final = 1_024
-"""Topics for which one session remembers whether it may publish to them."""
-
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long a connection that is being closed may take what it is still owed."""
 

@@ -11,7 +11,6 @@ from mypy_extensions import mypyc_attr
 
 from broker.core.access import Access
 from broker.core.counters import Counters
-from broker.core.limits import WRITABLE_TOPICS_MAX
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
@@ -91,7 +90,6 @@ class Session(Receiver):
         self.disconnected_at = 0.0
         self.replays: list[Replay] | None = None
         self._dropping = False
-        self._writable: dict[bytes, bool] = {}
 
     def attach(self, link: Link, outbox: Outbox) -> None:
         """A connection takes this session; what was in flight and queued goes out now."""
@@ -128,7 +126,6 @@ class Session(Receiver):
         self.bridge = bridge
         self.max_qos = max_qos
         self.listener_port = listener_port
-        self._writable = {}
 
     def takes_raw_packets(self) -> bool:
         """What `plain` should be by now; the engine sets it, because the trie counts who is not."""
@@ -140,20 +137,9 @@ class Session(Receiver):
         return access is None or access.may_read(topic)
 
     def may_write(self, topic: bytes) -> bool:
-        """Whether this client may publish to the topic; remembered for a while."""
+        """Whether this client may publish to the topic; its rules remember what they decided."""
         access = self.access
-        if access is None:
-            return True
-        allowed = self._writable.get(topic)
-        if allowed is None:
-            if len(self._writable) >= WRITABLE_TOPICS_MAX:
-                self._writable.clear()
-            allowed = self._writable[topic] = access.may_write(topic)
-        return allowed
-
-    def forget_rights(self) -> None:
-        """Ask the access rules anew, because they changed."""
-        self._writable = {}
+        return access is None or access.may_write(topic)
 
     def forward(self, packets: bytes, count: int, payload_bytes: int) -> None:
         outbox = self.outbox

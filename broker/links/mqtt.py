@@ -145,7 +145,6 @@ class MqttLink(Link):
         if session is None:
             return
         session.access = self.door.access_for(session.client_id, session.user_name)
-        session.forget_rights()
         self.choose_path(session)
 
     # --- connecting ----------------------------------------------------------------------------------------

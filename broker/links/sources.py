@@ -74,7 +74,6 @@ class Sources:
         for session in engine.sessions.values():
             if session.link is None:
                 session.access = self.access_for(session.listener_port, session.user_name, session.client_id)
-                session.forget_rights()
 
     def _ask(self, listener_port: int, user_name: bytes | None, client_id: bytes) -> Access | None:
         if not self._rules:
