@@ -28,7 +28,6 @@ test: .venv/.test
 
 test-all: .venv/.test
 	@scripts/setup-clients
-	@scripts/setup-clients
 	@$(BIN)/pytest -m 'slow or not slow' $(ARGS)
 
 check: .venv/.test
