@@ -168,17 +168,27 @@ class TrioConnection(AsyncConnection[Any]):
     async def transaction(
         self, savepoint_name: str | None = None, force_rollback: bool = False
     ) -> AsyncIterator[AsyncTransaction]:
-        """`AsyncConnection.transaction`, whose rollback is also sent when the block was cancelled."""
+        """`AsyncConnection.transaction`, rolled back also where it was cancelled: at BEGIN, in the block or at COMMIT.
+
+        A COMMIT that was cancelled while the server worked on it may have been done or not.
+        """
         transaction = AsyncTransaction(self, savepoint_name, force_rollback)
-        await transaction.__aenter__()
+        try:
+            await transaction.__aenter__()
+        except BaseException as error:
+            await _roll_back(transaction, error)
+            raise
         try:
             yield transaction
         except BaseException as error:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + SETTLE_TIMEOUT_S):
-                if await transaction.__aexit__(type(error), error, error.__traceback__):
-                    return
+            if await _roll_back(transaction, error):
+                return
             raise
-        await transaction.__aexit__(None, None, None)
+        try:
+            await transaction.__aexit__(None, None, None)
+        except BaseException as error:
+            await _roll_back(transaction, error)
+            raise
 
     async def _drive(self, gen: PQGen[T]) -> T:
         try:
@@ -206,6 +216,15 @@ class TrioConnection(AsyncConnection[Any]):
                 pass
         if self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
             self.abandon()
+
+
+async def _roll_back(transaction: AsyncTransaction, error: BaseException) -> bool:
+    """End what `error` has broken off, unless psycopg has done so; whether the error is an explicit Rollback."""
+    if transaction.status != transaction.Status.ACTIVE:
+        return False
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + SETTLE_TIMEOUT_S):
+        return await transaction.__aexit__(type(error), error, error.__traceback__)
+    return False
 
 
 async def connection_attempts(parameters: dict[str, Any]) -> list[dict[str, Any]]:

@@ -79,6 +79,55 @@ async def test_a_cancelled_transaction_is_rolled_back_and_the_connection_goes_on
         assert await (await connection.execute("SELECT count(*) FROM t")).fetchone() == (0,)
 
 
+async def check_is_idle_and_has(connection: TrioConnection, rows: set[int]) -> None:
+    """The connection is in no transaction, opens and commits another one, and the table `t` has one of `rows`."""
+    assert connection.pgconn.transaction_status == TransactionStatus.IDLE
+    async with connection.transaction():
+        (count,) = await (await connection.execute("SELECT count(*) FROM t")).fetchone() or (-1,)
+    assert count in rows
+    await connection.commit()
+
+
+async def test_a_transaction_cancelled_on_its_last_line_is_rolled_back(database: str) -> None:
+    async with await TrioConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("CREATE TABLE t (a int)")
+        with trio.CancelScope() as scope:
+            async with connection.transaction():
+                await connection.execute("INSERT INTO t VALUES (1)")
+                scope.cancel()
+        assert scope.cancelled_caught
+        await check_is_idle_and_has(connection, {0})
+
+
+@pytest.mark.parametrize("part", ["BEGIN", "COMMIT", "SAVEPOINT", "RELEASE"])
+async def test_a_transaction_cancelled_in_the_midst_of_a_command_leaves_the_connection_usable(
+    database: str, part: str
+) -> None:
+    """The commands are cancelled while their answer is awaited; whether a COMMIT was in time nobody can say."""
+
+    async def cancel_at(wanted: str) -> None:
+        if part == wanted:
+            nursery.start_soon(cancel)
+
+    async def cancel() -> None:
+        scope.cancel()
+
+    async with await TrioConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("CREATE TABLE t (a int)")
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                await cancel_at("BEGIN")
+                async with connection.transaction():
+                    await connection.execute("INSERT INTO t VALUES (1)")
+                    await cancel_at("SAVEPOINT")
+                    async with connection.transaction():
+                        await connection.execute("INSERT INTO t VALUES (2)")
+                        await cancel_at("RELEASE")
+                    await cancel_at("COMMIT")
+        assert scope.cancelled_caught
+        await check_is_idle_and_has(connection, {0, 2} if part == "COMMIT" else {0})
+
+
 async def test_a_cancelled_stream_leaves_the_connection_usable(database: str) -> None:
     async with await TrioConnection.connect(database, autocommit=True) as connection:
         with trio.CancelScope() as scope:
