@@ -55,7 +55,6 @@ def engine_for(config: Config) -> Engine:
     return Engine(
         Policy(
             retain_available=delivery.retain_available,
-            retain_expiry_interval_s=delivery.retain_expiry_interval_s,
             check_retain_source=delivery.check_retain_source,
             allow_duplicate_messages=delivery.allow_duplicate_messages,
             persistent_client_expiration_s=limits.persistent_client_expiration_s or 0.0,

@@ -100,7 +100,7 @@ class Broker:
         engine = self.app.engine
         ready = trio.Event()
         subscriber = LocalSubscriber(engine.counters, lambda: ready.set())
-        retained = engine.retained.matching(name, engine.now)
+        retained = engine.retained.matching(name)
         engine.subscribe(subscriber, name, 2)
         try:
             for publication in retained:

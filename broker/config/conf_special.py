@@ -23,9 +23,6 @@ from broker.config.conf_values import (
 from broker.config.option import Kind, Level, Option
 from broker.config.options import OPTIONS
 
-RETAIN_MINUTES_MAX = 10_000_000
-"""19 years; Mosquitto's cap."""
-
 _UNIT_S = {"s": 1, "h": 3600, "d": 86400, "w": 7 * 86400, "m": 30 * 86400, "y": 365 * 86400}
 _DURATION = re.compile(r"([0-9]{1,9})([shdwmy])\Z")
 
@@ -200,11 +197,6 @@ def _persistent_client_expiration(reader: Reader, option: Option, rest: str) -> 
     reader.broker.values[option.field] = int(found[1]) * _UNIT_S[found[2]]
 
 
-def _retain_expiry_interval(reader: Reader, option: Option, rest: str) -> None:
-    minutes = min(read_integer(option, rest), RETAIN_MINUTES_MAX)
-    reader.broker.values[option.field] = minutes * 60
-
-
 def _max_inflight_messages(reader: Reader, option: Option, rest: str) -> None:
     number = read_integer(option, rest)
     reader.broker.values[option.field] = 0 if number == 65535 else number
@@ -235,7 +227,6 @@ SPECIALS: dict[str, Special] = {
     "persistent_client_expiration": _persistent_client_expiration,
     "port": _port,
     "protocol": _protocol,
-    "retain_expiry_interval": _retain_expiry_interval,
     "tls_keyform": _tls_keyform,
     "websockets_origin": _websockets_origin,
 }

@@ -118,7 +118,6 @@ class Delivery:
     queue_qos0_messages: bool = False
     upgrade_outgoing_qos: bool = False
     retain_available: bool = True
-    retain_expiry_interval_s: int = 0
     check_retain_source: bool = True
 
 

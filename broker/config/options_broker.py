@@ -82,11 +82,12 @@ _DELIVERY: tuple[Option, ...] = (
         "Queue QoS 0 messages too for a persistent client that is away.", reload=True,
     ),
     _flag("retain_available", True, "delivery.retain_available", "Whether messages may be retained."),
-    _number(
-        "retain_expiry_interval", "never", "delivery.retain_expiry_interval_s",
-        "Minutes after which a retained message is forgotten.", low=1,
-        range_error="retain_expiry_interval must be >= 1.",
-        note="More than 10000000 counts as that (19 years).",
+    Option(
+        "retain_expiry_interval", Level.BROKER, Kind.INTEGER, "never",
+        "Minutes between two searches for retained messages that have outlived their MQTT 5 expiry.", low=1,
+        range_error="retain_expiry_interval must be >= 1.", role=Role.WITHOUT_EFFECT,
+        note="Messages of MQTT 3.1 and 3.1.1 have no expiry: in Mosquitto too they are kept until they are replaced"
+        " or cleared.",
     ),
     _idle(
         "set_tcp_nodelay", Kind.BOOLEAN, "false",

@@ -37,7 +37,6 @@ class Policy:
 
     Args:
         retain_available: store retained messages at all.
-        retain_expiry_interval_s: 0 keeps them for ever.
         check_retain_source: withhold a retained message whose publisher may not write its topic any more.
         allow_duplicate_messages: one copy per matching filter rather than one per client.
         persistent_client_expiration_s: forget a persistent session so long after it left; 0 never.
@@ -47,14 +46,12 @@ class Policy:
     def __init__(
         self,
         retain_available: bool = True,
-        retain_expiry_interval_s: float = 0.0,
         check_retain_source: bool = True,
         allow_duplicate_messages: bool = False,
         persistent_client_expiration_s: float = 0.0,
         message_size_limit: int = 0,
     ) -> None:
         self.retain_available = retain_available
-        self.retain_expiry_interval_s = retain_expiry_interval_s
         self.check_retain_source = check_retain_source
         self.allow_duplicate_messages = allow_duplicate_messages
         self.persistent_client_expiration_s = persistent_client_expiration_s
@@ -78,7 +75,7 @@ class Engine:
         self.round = Round(self.counters)
         self.trie = SubscriptionTrie(self.policy.allow_duplicate_messages)
         self.store = self.window.store
-        self.retained = RetainedStore(self.store, self.policy.retain_expiry_interval_s)
+        self.retained = RetainedStore(self.store)
         self.sessions: dict[bytes, Session] = {}
         self.connected = 0
         self.now = 0.0
@@ -95,7 +92,6 @@ class Engine:
     def adopt(self, policy: Policy, window: Window, rules: DeliveryRules) -> None:
         """Take over new settings; sessions share the objects that hold them, so it holds for all at once."""
         self.policy = policy
-        self.retained.expiry_s = policy.retain_expiry_interval_s
         self.window.adopt(window)
         self.rules.queue_qos0 = rules.queue_qos0
         self.rules.upgrade_qos = rules.upgrade_qos
@@ -245,7 +241,7 @@ class Engine:
         """Send the retained messages that a new or repeated subscription gets [MQTT-3.3.1-6]."""
         if topic_filter.startswith(b"$share/"):
             return
-        publications = self.retained.matching(topic_filter, self.now)
+        publications = self.retained.matching(topic_filter)
         if not publications:
             return
         if session.replays is None:
@@ -307,7 +303,7 @@ class Engine:
     def publish(self, publication: Publication) -> None:
         """Hand a message to everybody who subscribed to its topic.  Nobody is waited for."""
         if publication.retain and self.policy.retain_available:
-            self.retained.put(publication, self.now)
+            self.retained.put(publication)
         targets = self.trie.match(publication.topic)
         sole = targets.sole
         if sole is not None:
@@ -331,8 +327,7 @@ class Engine:
     # --- time ----------------------------------------------------------------------------------------------
 
     def expire(self) -> None:
-        """Forget what is too old: persistent sessions nobody came back for, retained messages."""
-        self.retained.expire(self.now)
+        """Forget persistent sessions that nobody came back for in time."""
         limit = self.policy.persistent_client_expiration_s
         if limit <= 0:
             return

@@ -32,7 +32,6 @@ class Publication(Message):
         self.client_id = client_id
         self.user_name = user_name
         self.listener_port = listener_port
-        self.stored_at = 0.0
         self.frames: dict[str, bytes] | None = None
 
     def frame(self, dialect: str) -> bytes | None:

@@ -139,7 +139,7 @@ class Gateway:
 
     def retained(self, dialect: str, channel: str) -> list[Publication]:
         """What a new reader of this channel gets at once, at whatever interval it reads.  Raises: BadChannel."""
-        return self.engine.retained.matching(topic_of(dialect, channel), self.engine.now)
+        return self.engine.retained.matching(topic_of(dialect, channel))
 
     def publish(self, dialect: str, channel: str, payload: bytes) -> None:
         """Send a text to every reader of a channel.  Raises: BadChannel."""

@@ -37,10 +37,8 @@ def read(connection: sqlite3.Connection) -> Snapshot:
     for session, packet_id, message in connection.execute("SELECT * FROM inbound"):
         _at(sessions, session).inbound.append((packet_id, _at(messages, message)))
     saved.sessions = list(sessions.values())
-    for message, stored_at in connection.execute("SELECT message, stored_at FROM retained ORDER BY position"):
-        publication = _at(messages, message)
-        publication.stored_at = stored_at
-        saved.retained.append(publication)
+    for (message,) in connection.execute("SELECT message FROM retained ORDER BY position"):
+        saved.retained.append(_at(messages, message))
     return saved
 
 

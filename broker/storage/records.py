@@ -4,7 +4,7 @@ Collecting holds up the loop, so it takes references only: messages never change
 (the state of an in-flight message) is copied.  Whoever writes a snapshot reads it in peace.
 
 Times are in seconds of the broker's monotonic clock; Unix time is that plus `Snapshot.clock_offset_s`, so the time that
-a session was away or a message was retained goes on counting while the broker is down.
+a session was away goes on counting while the broker is down.
 """
 
 from __future__ import annotations
@@ -148,9 +148,9 @@ def restore(engine: Engine, saved: Snapshot, unix_now: float) -> None:
     """
     to_monotonic = saved.clock_offset_s - unix_now + engine.now
     for publication in saved.retained:
-        # Not later than now: the wall clock may have been set back.
-        engine.retained.put(publication, min(publication.stored_at + to_monotonic, engine.now))
+        engine.retained.put(publication)
     for record in saved.sessions:
+        # Not later than now: the wall clock may have been set back.
         _restore_session(engine, record, min(record.disconnected_at + to_monotonic, engine.now))
     engine.expire()
 

@@ -10,7 +10,7 @@ import zlib
 from typing import Final
 
 APPLICATION_ID: Final = 0x526F7763  # "Rowc"; the number at offset 68 of an SQLite file
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """At offset 60 of the file.  Counts up when the tables change."""
 
 TABLES: Final = """
@@ -73,8 +73,7 @@ CREATE TABLE inbound (
 ) WITHOUT ROWID;
 CREATE TABLE retained (
     position INTEGER PRIMARY KEY,
-    message INTEGER NOT NULL,
-    stored_at REAL NOT NULL
+    message INTEGER NOT NULL
 );
 """
 

@@ -30,7 +30,7 @@ _INSERT: Final = {
     "inflight": "INSERT INTO inflight VALUES (?, ?, ?, ?, ?, ?, ?)",
     "queued": "INSERT INTO queued VALUES (?, ?, ?, ?, ?, ?)",
     "inbound": "INSERT INTO inbound VALUES (?, ?, ?)",
-    "retained": "INSERT INTO retained VALUES (?, ?, ?)",
+    "retained": "INSERT INTO retained VALUES (?, ?)",
 }
 
 
@@ -78,7 +78,7 @@ class _Writer:
     def write(self, snapshot: Snapshot) -> None:
         offset_s = snapshot.clock_offset_s
         for position, publication in enumerate(snapshot.retained_to_keep(), 1):
-            self._add("retained", (position, self._number(publication), publication.stored_at + offset_s))
+            self._add("retained", (position, self._number(publication)))
         for number, record in enumerate(snapshot.sessions, 1):
             self._write_session(number, record, offset_s)
         self._add("state", (1, snapshot.saved_at))

@@ -220,8 +220,6 @@ def test_tls_that_refuses_everybody_is_warned_about(read: Read, options: str, wa
         ("persistent_client_expiration 2m", "limits.persistent_client_expiration_s", 2 * 30 * 86400),
         ("persistent_client_expiration 1y", "limits.persistent_client_expiration_s", 365 * 86400),
         ("persistent_client_expiration 8h", "limits.persistent_client_expiration_s", 8 * 3600),
-        ("retain_expiry_interval 3", "delivery.retain_expiry_interval_s", 180),
-        ("retain_expiry_interval 20000000", "delivery.retain_expiry_interval_s", 600_000_000),
         ("allow_duplicate_messages 1", "delivery.allow_duplicate_messages", True),
         ("autosave_interval -3", "persistence.autosave_interval_s", 0),
         ("retained_persistence true", "persistence.persistence", True),
@@ -267,10 +265,14 @@ def test_v_and_q_win_over_log_type(read: Read, arguments: Arguments, types: tupl
 
 
 def test_options_without_effect_are_named_in_warnings(read: Read) -> None:
-    config = read("retry_interval 20\nmemory_limit 5000000000\nlistener 1\nhttp_dir /srv\nlog_dest dlt\n")
+    config = read(
+        "retry_interval 20\nmemory_limit 5000000000\nretain_expiry_interval 3\nlistener 1\n"
+        "http_dir /srv\nlog_dest dlt\n"
+    )
     assert [warning.split("'")[1] for warning in config.warnings] == [
         "retry_interval",
         "memory_limit",
+        "retain_expiry_interval",
         "http_dir",
         "log_dest dlt",
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.config.feeds import Recovery, Route, Source
+from broker.config.feeds import Fetch, Recovery, Route, Source
 from broker.config.model import Config, ConfigError, Security
 from broker.config.toml import load
 
@@ -47,6 +47,14 @@ channel = "{$kind}"
 table = "public.fill_events"
 key = ["version", "index"]
 kind = { events = "fill", econiaws = "fill_event" }
+"""
+
+FETCH = """\
+[[fetch]]
+table = "public.fill_events"
+key = ["version", "index"]
+kind = "fill"
+when = "$.cut"
 """
 
 
@@ -166,6 +174,38 @@ def test_a_plain_kind_is_recovered_for_every_source_that_listens_to_it(tmp_path:
     assert load_text(tmp_path, text).feeds[0].recoveries[0].kinds == (("events", "fill"),)
     text = GOOD.replace('{ events = "fill", econiaws = "fill_event" }', '"fill_event"')
     assert load_text(tmp_path, text).feeds[0].recoveries[0].kinds == (("econiaws", "fill_event"),)
+
+
+def test_rows_too_long_to_be_notified_are_fetched_from_their_table(tmp_path: Path) -> None:
+    key = ("version", "index")
+    (fetch,) = load_text(tmp_path, GOOD + FETCH).feeds[0].fetches
+    where = f"{tmp_path / 'rowcast.toml'}:34"
+    assert fetch == Fetch("public.fill_events", key, (("events", "fill"),), ("cut",), where)
+    (fetch,) = load_text(tmp_path, GOOD + FETCH.replace('when = "$.cut"\n', "")).feeds[0].fetches
+    assert fetch.when == ()
+
+
+FETCH_MISTAKES = [
+    ('"public.fill_events"', '""', 35, 'table: "schema.table" or "table" is wanted'),
+    ('["version", "index"]', "[]", 36, "key: name the columns that identify a row"),
+    ('"index"]', '"id"]', 36, r"key: add index, by which the \[\[recover\]\] of line 30 knows its rows"),
+    ('kind = "fill"', 'kind = "fil"', 37, "kind: no source is known to carry fil, so say which: .*"),
+    ('kind = "fill"', "", 34, 'kind: "KIND" is wanted, or { SOURCE = "KIND" } where sources differ'),
+    ('"$.cut"', '"cut"', 38, r'when: \$ and keys with a point before each are wanted, such as "\$.channel"'),
+    ("when = ", "if = ", 38, "unknown key if: known here: key, table, when"),
+    ('when = "$.cut"', FETCH.replace("$.cut", "$.c"), 41, "kind: fill of events is fetched already, on line 34: .*"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("right", "wrong", "line", "words"), FETCH_MISTAKES)
+def test_a_mistake_in_a_fetch_is_told_with_its_line_and_its_cure(
+    tmp_path: Path, right: str, wrong: str, line: int, words: str
+) -> None:
+    assert right in FETCH
+    (found,) = mistakes(tmp_path, GOOD + FETCH.replace(right, wrong, 1))
+    where = f"rowcast.toml:{line}: "
+    assert found.startswith(where)
+    assert re.fullmatch(words, found.removeprefix(where))
 
 
 def test_a_plain_kind_that_several_sources_may_carry_is_asked_about(tmp_path: Path) -> None:

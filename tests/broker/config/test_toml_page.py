@@ -22,6 +22,7 @@ CLASSES = [
     tables.WebsocketTable,
     tables.WebsocketRouteTable,
     tables.RecoverTable,
+    tables.FetchTable,
     tables.BrokerTable,
     feeds.Replication,
     feeds.EconiaDialect,

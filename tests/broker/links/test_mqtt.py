@@ -381,14 +381,6 @@ class TestRetained:
                 late.send(Puback(packet.packet_id))
         assert seen == [(b"a", b"old"), (b"b", b"new")]
 
-    def test_old_messages_expire(self) -> None:
-        engine = engine_at(100.0, retain_expiry_interval_s=10)
-        connected(engine, b"p").send(Publish(b"t", b"x", retain=True))
-        engine.now = 111.0
-        assert subscribed(engine, (b"t", 0)).read() == []
-        engine.expire()
-        assert len(engine.retained) == 0
-
 
 class TestWills:
     WILL = Will(b"will", b"gone", 1, False)

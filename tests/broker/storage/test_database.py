@@ -19,6 +19,7 @@ from broker.core.publication import Publication
 from broker.storage.database import open_database
 from broker.storage.errors import StorageError
 from broker.storage.records import snapshot
+from broker.storage.schema import FORMAT_VERSION
 from broker.storage.writing import write
 
 MOSQUITTO_FILE = b"\x00\xb5\x00mosquitto db" + bytes(4) + b"\x00\x00\x00\x06" + bytes(64)
@@ -84,8 +85,12 @@ def test_another_programs_database_is_refused(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = saved_file(tmp_path)
-    execute(path, "PRAGMA user_version = 2")
-    assert "its format is number 2, and this version of Rowcast knows number 1" in refusal(path)
+    newer = FORMAT_VERSION + 1
+    execute(path, f"PRAGMA user_version = {newer}")
+    assert (
+        f"its format is number {newer}, and this version of Rowcast knows number {FORMAT_VERSION}"
+        in refusal(path)
+    )
 
 
 @pytest.mark.parametrize("text", [b"", b"not a database", bytes(5000)])
@@ -127,8 +132,8 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage: Callable[[Path], None
         ("UPDATE message SET payload = x'00' WHERE number = 7", "message 7 is not what was saved"),
         ("UPDATE subscription SET topic_filter = x'612361'", "a topic filter that is none"),
         ("INSERT INTO inflight VALUES (1, 1, 1, 1, 1, 0, 2)", "a state that its QoS does not know"),
-        ("DROP TABLE inbound", "its tables are not those of format 1"),
-        ("ALTER TABLE queued ADD COLUMN more", "its tables are not those of format 1"),
+        ("DROP TABLE inbound", f"its tables are not those of format {FORMAT_VERSION}"),
+        ("ALTER TABLE queued ADD COLUMN more", f"its tables are not those of format {FORMAT_VERSION}"),
     ],
 )
 def test_rows_that_contradict_each_other_are_refused(tmp_path: Path, statement: str, what: str) -> None:

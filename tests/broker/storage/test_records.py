@@ -265,14 +265,6 @@ class TestWhatIsNotKept:
             fresh = restarted(engine, down_s, engine_at(7.0, persistent_client_expiration_s=100.0))
             assert list(fresh.sessions) == left
 
-    def test_a_retained_message_that_expired_while_the_broker_was_down(self) -> None:
-        engine = engine_at(now=1000.0)
-        engine.publish(Publication(b"t", b"x", 1, True))
-        engine.now += 50
-        for down_s, left in ((49.0, 1), (50.0, 0)):
-            fresh = restarted(engine, down_s, engine_at(7.0, retain_expiry_interval_s=100.0))
-            assert len(fresh.retained) == left
-
     def test_time_that_was_set_back_ages_nothing(self) -> None:
         engine = engine_at(now=1000.0)
         away_with(engine=engine)
