@@ -32,7 +32,7 @@ FENCE = re.compile(r"^```(\w*)( fragment)?\n(.*?)^```$", re.DOTALL | re.MULTILIN
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 NAME = re.compile(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+)(?:[ =`(])")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
-POSTGRES = {"max_slot_wal_keep_size", "max_replication_slots", "wal_level"}
+POSTGRES = {"max_slot_wal_keep_size", "max_replication_slots", "wal_level", "wal_writer_delay"}
 """Settings of the server's, not ours."""
 
 FEED_VERBS = ("install", "show", "check", "remove")

@@ -48,6 +48,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default="econia",
         help="which of the examples to run (default: %(default)s)",
     )
+    parser.add_argument(
+        "--kind",
+        choices=["wal", "outbox", "listen"],
+        default="wal",
+        help="how rows get to Rowcast: see docs/feeds.md (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the traders' choices (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="a line of JSON every second instead of the page")
 
@@ -70,7 +76,7 @@ def _run(args: argparse.Namespace) -> int:
     from broker.demo.run import Options, demonstrate
     from broker.links.accept import ListenError
 
-    options = Options(events=args.events, rate=args.rate, seed=args.seed, json=args.json)
+    options = Options(events=args.events, rate=args.rate, seed=args.seed, kind=args.kind, json=args.json)
     status, problems = EXIT_FAILED, []
     try:
         if args.example == "econia":

@@ -13,22 +13,37 @@ import attrs
 from broker import Broker
 from broker.config.model import Config, Listener
 from broker.config.toml import load
+from broker.feed.install import install_steps
+from broker.feed.pgdrive import TrioConnection
 
 HOST: Final = "127.0.0.1"
 CONFIGURATION: Final = "econia.toml"
 
 
-def configuration(dsn: str, secret: str) -> Config:
+def configuration(dsn: str, secret: str, kind: str) -> Config:
     """The packaged example, on free ports of 127.0.0.1.
 
     Args:
         dsn: of the demo's Postgres.
         secret: what WebSocket tokens are signed with.
+        kind: of the feed: the one line of the example that may be another.
     """
     environment = {**os.environ, "DATABASE_URL": dsn, "PGWS_JWT_SECRET": secret}
     with as_file(files("broker.demo") / CONFIGURATION) as path:
-        config = load(path, environment)
+        config = with_feeds(load(path, environment), kind)
     return attrs.evolve(config, listeners=tuple(local(listener) for listener in config.listeners))
+
+
+def with_feeds(config: Config, kind: str) -> Config:
+    """The same with feeds of that kind."""
+    return attrs.evolve(config, feeds=tuple(attrs.evolve(feed, kind=kind) for feed in config.feeds))
+
+
+async def install_feeds(connection: TrioConnection, config: Config) -> None:
+    """What `rowcast feed install --apply` does."""
+    for feed in config.feeds:
+        for step in install_steps(feed):
+            await connection.execute(step.statement.encode())
 
 
 def port_of(broker: Broker, protocol: str, dialect: str = "mqtt") -> int:

@@ -37,6 +37,8 @@ class Options:
     rate: float = 200.0
     """Committed events per second."""
     seed: int = 0
+    kind: str = "wal"
+    """Of the feed: `wal`, `outbox` or `listen`."""
     json: bool = False
 
 
@@ -79,7 +81,11 @@ def _conclude(options: Options, out: TextIO, final: list[Snapshot]) -> int:
         print("\n".join(final_words(snapshot)), file=out)
     if options.json or options.events is not None:
         ok = exact and (complete or options.events is None)
-        print(json_line(snapshot, seed=options.seed, rate=options.rate, ok=ok), file=out, flush=True)
+        print(
+            json_line(snapshot, seed=options.seed, rate=options.rate, kind=options.kind, ok=ok),
+            file=out,
+            flush=True,
+        )
     return 0 if options.events is None or (complete and exact) else 1
 
 
@@ -90,7 +96,8 @@ async def _run(options: Options, out: TextIO, stop: Stop, finish: Callable[[Snap
         await TrioConnection.connect(postgres.dsn, autocommit=True) as connection,
     ):
         await create_schema(connection)
-        config = gateway.configuration(postgres.dsn, secret)
+        config = gateway.configuration(postgres.dsn, secret, options.kind)
+        await gateway.install_feeds(connection, config)
         audit = Audit()
         with opened_display(out, json=options.json) as display, kept_warnings() as warnings:
             async with Broker(config) as broker, _watching(broker, secret, audit):

@@ -108,6 +108,7 @@ def _show_or_apply(config: FeedConfig, args: argparse.Namespace, steps: list[Ste
         return EXIT_OK
     try:
         with _connect(config, args) as connection:
+            connection.add_notice_handler(lambda said: _tell(config, said))
             for step in steps:
                 _apply(connection, step)
     except psycopg.Error as error:
@@ -116,6 +117,12 @@ def _show_or_apply(config: FeedConfig, args: argparse.Namespace, steps: list[Ste
     done = "installed" if args.verb == "install" else "removed"
     print(f"feed {config.name}: {done}, {len(steps)} steps")
     return EXIT_OK
+
+
+def _tell(config: FeedConfig, said: psycopg.errors.Diagnostic) -> None:
+    """Show what a step says it did; Postgres's own notices ("already exists, skipping") are of lower rank."""
+    if said.severity_nonlocalized == "INFO":
+        print(f"feed {config.name}: {said.message_primary}")
 
 
 def _apply(connection: psycopg.Connection[Any], step: Step) -> None:

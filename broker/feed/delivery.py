@@ -6,6 +6,8 @@ Invariant: every change is counted in `progress` before it is published, and pub
 from __future__ import annotations
 
 from broker.config.feeds import FeedConfig
+from broker.feed import notices
+from broker.feed.notices import Notices
 from broker.feed.position import Progress
 from broker.feed.relations import OPERATIONS, Table
 from broker.feed.sqlpublish import PREFIX, Unpublishable, parse_publish
@@ -28,8 +30,14 @@ class Delivery:
         self.progress = Progress()
         self.snapshot_lsn = 0
         self.committed_unix_s = 0.0
+        self._notices = Notices(config, status)
         self._sink = sink
         self._status = status
+
+    def begin(self, commit_lsn: int) -> None:
+        """The changes of the transaction follow that committed at `commit_lsn`."""
+        self.progress.begin(commit_lsn)
+        self._notices.begin()
 
     def change(self, table: Table, change: RowChange, now: float) -> None:
         """One row of the open transaction."""
@@ -48,9 +56,26 @@ class Delivery:
             status.published += 1
 
     def message(self, message: LogicalMessage, now: float) -> None:
-        """One `rowcast.publish()` of the open transaction; messages of other programs are not looked at."""
-        if not message.transactional or message.prefix != PREFIX or not self.progress.is_new():
+        """One of our functions' messages in the open transaction; those of other programs are not looked at."""
+        if not message.transactional:
             return
+        if message.prefix == notices.PREFIX:
+            self._notice(message.content, now)
+        elif message.prefix == PREFIX and self.progress.is_new():
+            self._publish(message, now)
+
+    def _notice(self, content: bytes, now: float) -> None:
+        channel, _, text = content.partition(b"\0")
+        is_new = self.progress.is_new()
+        if self._notices.is_repeated(channel, text) or not is_new:
+            return
+        self._status.received += 1
+        position = self.progress.here if self.routes.shows_positions else b""
+        for outgoing in self._notices.publications(channel, text, now, position):
+            self._sink.publish(*outgoing)
+            self._status.published += 1
+
+    def _publish(self, message: LogicalMessage, now: float) -> None:
         self._status.received += 1
         try:
             self._sink.publish(*parse_publish(message.content))

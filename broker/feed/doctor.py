@@ -14,6 +14,7 @@ from attrs import frozen
 
 from broker.config.feeds import FeedConfig
 from broker.feed import doctor_outbox, doctor_wal
+from broker.feed.doctor_notices import check_notices
 from broker.feed.findings import Examination, Finding, fine, unwise, wrong
 from broker.feed.tables import table_operations
 
@@ -177,6 +178,7 @@ CHECKS: Final[dict[str, tuple[Check, ...]]] = {
         check_tables,
         doctor_wal.check_publication,
         doctor_wal.check_replica_identity,
+        check_notices,
         doctor_wal.check_slot,
         check_idle_transactions,
     ),
@@ -185,6 +187,7 @@ CHECKS: Final[dict[str, tuple[Check, ...]]] = {
         doctor_outbox.check_installation,
         check_tables,
         doctor_outbox.check_triggers,
+        check_notices,
         doctor_outbox.check_backlog,
         check_notification_queue,
         check_idle_transactions,

@@ -14,6 +14,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from broker.config.feeds import FeedConfig
+from broker.feed.install_notices import notice_steps, remove_step
+from broker.feed.notices import carried_channels
 from broker.feed.slots import publication_name, slot_name
 from broker.feed.tables import table_operations
 
@@ -45,6 +47,7 @@ def install_steps(config: FeedConfig, publishers: str = "PUBLIC") -> list[Step]:
     steps.append(Step("rowcast.publish() for text", _file("publish_text.sql")))
     steps.append(Step("who may publish from SQL", _grant_publishers(publishers)))
     steps.append(Step("exactly what the feed's role needs", _grants(config, role)))
+    steps += [Step(*step) for step in notice_steps(config)]
     if config.kind == "wal":
         steps.append(Step("the replication slot, from now on", _create_slot(slot_name(config))))
     return steps
@@ -67,6 +70,8 @@ def remove_steps(config: FeedConfig, drop_schema: bool = False) -> list[Step]:
     if config.kind != "listen":
         forget = sql.SQL("DELETE FROM rowcast.feed WHERE name = {}").format(sql.Literal(config.name))
         steps.append(Step("its row in the table of feeds", _guarded(_text(forget))))
+    if drop_schema or carried_channels(config):
+        steps.append(Step(*remove_step()))
     if drop_schema:
         steps.append(Step("the schema with everything in it", "DROP SCHEMA IF EXISTS rowcast CASCADE"))
     return steps

@@ -21,8 +21,10 @@ from broker.feed import snapshot
 from broker.feed.connect import connected, within
 from broker.feed.failures import is_being_stopped, last_words
 from broker.feed.gaps import announce
+from broker.feed.notices import OPERATION, Notices
 from broker.feed.pgdrive import TrioConnection
-from broker.feed.slots import Identity, NotReady, known_identity, remember_identity
+from broker.feed.routes import Outgoing
+from broker.feed.slots import Identity, NotReady, check_notices, known_identity, remember_identity
 from broker.feed.sqlpublish import may_publish
 from broker.feed.status import FeedSink, FeedStatus
 from broker.feed.tables import TableRoutes
@@ -87,6 +89,7 @@ class OutboxFeed:
         self._sink = sink
         self._status = status
         self._routes = TableRoutes(config, status)
+        self._notices = Notices(config, status)
         self._seq = -1
         self._id = 0
         self._xid = ""
@@ -140,6 +143,7 @@ class OutboxFeed:
     async def _prepare(self, connection: TrioConnection) -> None:
         """Take up the position, or announce why it can't be kept."""
         known = self._identity or await known_identity(connection, self._config.name)
+        await check_notices(connection, self._config)
         system_identifier, timeline = await _one(connection, IDENTITY)
         identity = Identity(system_identifier, timeline, 0)
         try:
@@ -215,6 +219,8 @@ class OutboxFeed:
         seq, row_id, _, _, relation, operation, body, topic, payload, qos, retain = row
         status = self._status
         status.received += 1
+        if seq != self._seq:  # that of the row before
+            self._notices.begin()
         if topic is not None:
             name = topic.encode()
             if not may_publish(name):
@@ -226,11 +232,20 @@ class OutboxFeed:
         in_snapshot = seq <= self._snapshot_seq
         now = trio.current_time()
         text, position = body.encode(), f"{seq}/{row_id}".encode()
-        for outgoing in self._routes.publications(
-            relation, operation, text, now, in_snapshot, position=position
-        ):
+        if operation == OPERATION:
+            publications = self._notice(relation.encode(), text, now, position)
+        else:
+            publications = self._routes.publications(
+                relation, operation, text, now, in_snapshot, position=position
+            )
+        for outgoing in publications:
             self._sink.publish(*outgoing)
             status.published += 1
+
+    def _notice(self, channel: bytes, text: bytes, now: float, position: bytes) -> list[Outgoing]:
+        if self._notices.is_repeated(channel, text):
+            return []
+        return self._notices.publications(channel, text, now, position)
 
     async def _save(self, connection: TrioConnection) -> None:
         """Keep the position in the database, once what it covers is durable."""

@@ -13,6 +13,7 @@ from attrs import frozen
 from psycopg import sql
 
 from broker.config.feeds import FeedConfig
+from broker.feed.notices import carried_channels
 from broker.feed.pgdrive import TrioConnection
 from protocol.pgoutput import parse_lsn
 
@@ -132,6 +133,13 @@ async def check_publication(connection: TrioConnection, config: FeedConfig) -> N
     name = publication_name(config)
     if await _one(connection, "SELECT 1 FROM pg_publication WHERE pubname = %s", name) is None:
         raise NotReady(f"there is no publication {name}: run `rowcast feed install --apply`")
+
+
+async def check_notices(connection: TrioConnection, config: FeedConfig) -> None:
+    """Raises: NotReady, if a source listens to channels and no function brings their notifications here."""
+    function = "SELECT to_regprocedure('rowcast.pg_notify(text, text)')"
+    if carried_channels(config) and await _one(connection, function) == (None,):
+        raise NotReady("rowcast.pg_notify() is missing: run `rowcast feed install --apply`")
 
 
 async def find_slot(connection: TrioConnection, name: str) -> Slot | None:

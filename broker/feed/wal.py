@@ -75,6 +75,7 @@ class WalFeed:
         async with self._connect() as connection:
             await slots.check_settings(connection, self._config)
             await slots.check_publication(connection, self._config)
+            await slots.check_notices(connection, self._config)
             async with self._connect(replication="database") as replication:
                 await self._prepare(connection, await slots.identify(replication))
                 if self._snapshot_due:

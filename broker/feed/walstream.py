@@ -176,7 +176,7 @@ class WalStream:
             case RowChange():
                 self._delivery.change(self._relations.table(message.relation_oid), message, self._now)
             case Begin():
-                self._delivery.progress.begin(message.commit_lsn)
+                self._delivery.begin(message.commit_lsn)
             case Commit():
                 self._commit(message.end_lsn, message.commit_time_us)
             case LogicalMessage():
@@ -205,7 +205,7 @@ class WalStream:
         """A transaction that was streamed while it ran has committed: deliver what was spooled."""
         spool = self._spools.take(committed.xid)
         try:
-            self._delivery.progress.begin(committed.commit_lsn)
+            self._delivery.begin(committed.commit_lsn)
             for data in spool.messages():
                 waiting = self._take(pgoutput.decode(data, in_stream=True))
                 if waiting is not None:

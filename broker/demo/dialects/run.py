@@ -23,7 +23,7 @@ from broker.demo.clients import HOST, ClientError, sign
 from broker.demo.dialects.acts import Act, Scenario, Watcher
 from broker.demo.dialects.canton import CantonScenario
 from broker.demo.dialects.exchange import ExchangeScenario
-from broker.demo.gateway import is_free, local, new_secret
+from broker.demo.gateway import install_feeds, is_free, local, new_secret, with_feeds
 from broker.demo.measure import Ledger
 from broker.demo.postgres import running_postgres
 from broker.demo.run import LAST_MESSAGES_TIMEOUT_S, SETTLE_S, Options, Stop, cancel_on_signal, feeds_live
@@ -82,7 +82,7 @@ async def demonstrate(name: str, options: Options, out: TextIO) -> int:
         nursery.cancel_scope.cancel()
     now = trio.current_time()
     exact = audience.is_exact(now)
-    summary = {"example": name, "events": events, "ok": exact, "seed": options.seed}
+    summary = {"example": name, "events": events, "kind": options.kind, "ok": exact, "seed": options.seed}
     print(json.dumps({**summary, "clients": audience.summary(now)}), file=out, flush=True)
     return 0 if options.events is None or (exact and events >= options.events) else 1
 
@@ -94,7 +94,8 @@ async def _run(name: str, options: Options, out: TextIO, stop: Stop, audience: A
         await TrioConnection.connect(postgres.dsn, autocommit=True) as connection,
     ):
         await connection.execute((files(__package__) / f"{name}.sql").read_bytes())
-        config = _configuration(name, postgres.dsn, secret)
+        config = _configuration(name, postgres.dsn, secret, options.kind)
+        await install_feeds(connection, config)
         async with Broker(config) as broker:
             await feeds_live(broker)
             url = _url(name, broker)
@@ -211,10 +212,10 @@ def _line(summary: Mapping[str, Mapping[str, Any]]) -> str:
     return " | ".join(parts)
 
 
-def _configuration(name: str, dsn: str, secret: str) -> Config:
+def _configuration(name: str, dsn: str, secret: str, kind: str) -> Config:
     environment = {**os.environ, "DATABASE_URL": dsn, f"{name.upper()}_JWT_SECRET": secret}
     with as_file(files(__package__) / f"{name}.toml") as path:
-        config = load(path, environment)
+        config = with_feeds(load(path, environment), kind)
     listeners = tuple(local(listener) for listener in config.listeners)
     admin = config.admin
     if admin is not None and not is_free(admin.port):

@@ -53,6 +53,7 @@ def test_demo_of_some_events_delivers_every_message_once_and_says_so() -> None:
     assert done.returncode == 0
     summary = json.loads(done.stdout.splitlines()[-1])
     assert summary["ok"]
+    assert summary["kind"] == "wal"
     assert summary["events"] >= 300
     assert summary["websocket"]["expected"] == summary["websocket"]["received"] == summary["events"]
     assert summary["mqtt"]["expected"] == summary["mqtt"]["received"] > 100
@@ -62,6 +63,14 @@ def test_demo_of_some_events_delivers_every_message_once_and_says_so() -> None:
         assert 0 <= balance["p50_ms"] <= balance["p99_ms"]
     for invitation in ("mosquitto_sub -p ", "ws://127.0.0.1:", "psql -h "):
         assert invitation in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["listen", "outbox"])
+def test_demo_shows_the_other_kinds_of_feed(kind: str) -> None:
+    with nothing_left_behind() as environment:
+        done = run("--kind", kind, "--events", "200", "--rate", "600", environment=environment)
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (done.returncode, done.stderr, summary["kind"], summary["ok"]) == (0, "", kind, True)
 
 
 def test_signal_ends_the_demo_and_what_was_on_its_way_arrives() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from broker.config import toml
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
+from broker.feed.notices import carried_channels
 from broker.feed.relations import Table
 from broker.feed.status import FeedStatus
 from broker.feed.tables import TableRoutes, table_operations
@@ -67,6 +68,7 @@ def test_example_for_econia_moves_to_wal_by_one_word(tmp_path: Path) -> None:
         "market_registration_events",
         "recognized_market_events",
     }
+    assert carried_channels(config) == ("econiaws",)
     row = b'{"market_id":3,"user":"0xc0","custodian_id":0}'
     routes = TableRoutes(config, FeedStatus("x"))
     published = routes.publications("public.cancel_order_events", "insert", row, 0.0, False)
