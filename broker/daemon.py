@@ -1,51 +1,17 @@
-"""What a process does once before it serves: give up root's rights, go into the background, leave its number in a file.
-
-In this order, as in Mosquitto: so files and listeners are opened with the rights of `user`.  All of it comes before
-Trio and before any thread.
-"""
+"""What a process does once: go into the background, leave its number in a file."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import pwd
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-log = logging.getLogger("broker")
-
 
 class DaemonError(Exception):
     """Why the process cannot start: `Error: ` and what would be right."""
-
-
-def drop_privileges(user: str | None) -> None:
-    """Change to that account and its groups, if we are root; the name `root` and None change nothing.
-
-    Raises:
-        DaemonError: there is no such account, or the kernel refuses.
-    """
-    if os.geteuid() != 0:
-        return
-    if user is not None and user != "root":
-        try:
-            account = pwd.getpwnam(user)
-        except KeyError:
-            raise DaemonError(
-                f"Error: Unable to drop privileges to '{user}' because this user does not exist."
-                f" Create it, as `useradd --system {user}`, or change the `user` option."
-            ) from None
-        try:
-            os.initgroups(user, account.pw_gid)
-            os.setgid(account.pw_gid)
-            os.setuid(account.pw_uid)
-        except OSError as error:
-            raise DaemonError(f"Error setting ids whilst dropping privileges: {error.strerror}.") from None
-    if os.geteuid() == 0:
-        log.warning("Warning: Rowcast should not be run as root. Name an account: `user rowcast`.")
 
 
 def become_daemon() -> None:

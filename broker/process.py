@@ -15,12 +15,13 @@ from broker.app import App
 from broker.config.model import Config, ConfigError
 from broker.config.reload import reloaded
 from broker.core.publication import Publication
-from broker.daemon import DaemonError, drop_privileges, pid_file
+from broker.daemon import DaemonError, pid_file
 from broker.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from broker.garbage import collect_when_quiet
 from broker.gateway.authentication import RulesError
 from broker.links.accept import ListenError
 from broker.links.tls import TlsError
+from broker.privileges import drop_privileges
 from broker.storage.errors import StorageError
 from broker.subscription_tree import tree_lines
 from broker.version import VERSION
@@ -76,7 +77,7 @@ class Process:
                 obeying.start_soon(self._obey, app, signals, obeying)
                 async with trio.open_nursery() as running:
                     await running.start(app.run)
-                    drop_privileges(self._config.user)
+                    drop_privileges(self._config)
                     obeying.start_soon(collect_when_quiet, lambda: app.engine.counters.packets_received)
                     logger.info("rowcast version %s running", VERSION)
                 obeying.cancel_scope.cancel()

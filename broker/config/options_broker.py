@@ -230,7 +230,9 @@ _PROCESS: tuple[Option, ...] = (
     ),
     _text(
         "user", "", "config.user", "The account to run as, when started as root.", once=False,
-        note="Mosquitto started as root changes to `mosquitto` without being told; Rowcast only when told.",
+        note="Listeners and files are opened before, and the log file is handed over; what SIGHUP reads again that user"
+        " must be able to read, and Python and Rowcast should be, too.  Mosquitto started as root changes to"
+        " `mosquitto` without being told; Rowcast only when told.",
     ),
     _idle(
         "enable_control_api", Kind.BOOLEAN, "false", "Lists plugins under $CONTROL.",

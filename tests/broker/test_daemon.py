@@ -1,4 +1,4 @@
-"""Rights, background and pid file, each in a process of its own."""
+"""Background and pid file, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.daemon import DaemonError, drop_privileges, pid_file
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up root's rights")
-
-
-def run_python(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", program]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=20, check=False)
+from broker.daemon import DaemonError, pid_file
 
 
 def test_the_daemon_leaves_terminal_session_and_parent(tmp_path: Path) -> None:
@@ -35,36 +28,6 @@ def test_the_daemon_leaves_terminal_session_and_parent(tmp_path: Path) -> None:
     assert run.stdout.read() == b""
     run.stdout.close()
     assert told == [f"True True {tmp_path}", "/dev/null /dev/null /dev/null"]
-
-
-@needs_root
-def test_root_becomes_the_user_and_keeps_no_group(tmp_path: Path) -> None:
-    program = (
-        "import os; from broker.daemon import drop_privileges\n"
-        "drop_privileges('nobody'); print(os.getresuid(), os.getresgid(), 0 in os.getgroups())\n"
-    )
-    run = run_python(program, tmp_path)
-    import pwd
-
-    nobody = pwd.getpwnam("nobody")
-    user, group = (nobody.pw_uid,) * 3, (nobody.pw_gid,) * 3
-    assert run.stdout == f"{user} {group} False\n"
-
-
-@needs_root
-@pytest.mark.parametrize("user", [None, "root"])
-def test_root_that_stays_root_is_warned(user: str | None, caplog: pytest.LogCaptureFixture) -> None:
-    drop_privileges(user)
-    assert os.geteuid() == 0
-    assert "should not be run as root" in caplog.text
-
-
-@needs_root
-def test_an_unknown_user_is_refused() -> None:
-    with pytest.raises(
-        DaemonError, match="Unable to drop privileges to 'no-such-user' because this user does not"
-    ):
-        drop_privileges("no-such-user")
 
 
 def test_the_pid_file_lives_as_long_as_the_body(tmp_path: Path) -> None:
