@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from broker.links.linger import Linger, linger_for
+from broker.links.linger import QUICK_S, SPIN_S, Linger, linger_for
 
 
 @pytest.fixture
@@ -73,6 +73,56 @@ async def test_an_event_for_another_task_goes_first(own: select.epoll, pair: soc
     linger.close()
     near.close()
     far.close()
+
+
+class Clock:
+    """The times that a linger reads, and how often it has read since the last count."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times: list[float] = []
+        monkeypatch.setattr("broker.links.linger.perf_counter", lambda: self.times.pop(0))
+
+    def goes(self, *times: float) -> None:
+        assert not self.times, "it was read less often than before"
+        self.times = list(times)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    return Clock(monkeypatch)
+
+
+async def test_after_a_quick_answer_the_next_is_looked_out_for_until_one_is_late(
+    own: select.epoll, pair: socket.socket, clock: Clock
+) -> None:
+    linger = lingering(own)
+    pair.send(b"x")
+    clock.goes(0.0, QUICK_S / 2)
+    assert linger.wait()
+    clock.goes(1.0)  # awake: found at the first look
+    assert linger.wait()
+    own.unregister(next(fd for fd, _ in own.poll(0)))
+    clock.goes(2.0, 2.0 + SPIN_S / 2, 2.0 + 2 * SPIN_S, 3.0)  # awake, looking twice, then asleep in vain
+    assert not linger.wait()
+    own.register(pair.fileno(), select.EPOLLOUT)
+    clock.goes(4.0, 4.0 + 2 * QUICK_S)  # asleep at once; and it took long
+    assert linger.wait()
+    clock.goes(5.0, 5.0)
+    assert linger.wait()
+    linger.close()
+
+
+async def test_on_one_core_nothing_is_looked_out_for(
+    own: select.epoll, pair: socket.socket, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    linger = lingering(own)
+    pair.send(b"x")
+    for _ in range(2):
+        clock.goes(0.0, 0.0)  # asleep, for no time, each time
+        assert linger.wait()
+    linger.close()
 
 
 async def test_another_trio_is_simply_gone_through(
