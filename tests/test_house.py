@@ -35,6 +35,7 @@ WAITS = {
     "broker.demo.simulator",
     "broker.feed.connect",
     "broker.feed.failures",
+    "broker.feed.fetch",
     "broker.feed.listen",
     "broker.feed.listener",
     "broker.feed.outbox",

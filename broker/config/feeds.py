@@ -1,7 +1,8 @@
 """What a configuration says about Postgres and about the WebSocket dialects, as values.
 
 The mapping language: a *source* is where rows come from, a *kind* names what a row is, a *route* turns rows
-of one kind into publications, *recover* says how to re-read a kind by key after a gap.
+of one kind into publications, *recover* says how to re-read a kind by key after a gap, *fetch* how to read a row
+that was too long for its notification.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Source:
     row_path: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     """For the kinds `wal` and `outbox`: `schema.table` each, which is also the kind of its rows.  A table of a
-    `recover` need not be listed: its rows come under the kinds that are given there."""
+    `recover` or a `fetch` need not be listed: its rows come under the kinds that are given there."""
 
 
 @frozen
@@ -95,6 +96,22 @@ class Recovery:
 
 
 @frozen
+class Fetch:
+    """How a row is read whose notification has only its key, because Postgres carries no more than 7 999 bytes.
+
+    `kinds` is as in `Recovery`.  The columns of `key` together identify a row.
+    """
+
+    table: str
+    key: tuple[str, ...]
+    kinds: tuple[tuple[str, str], ...]
+    when: tuple[str, ...] = ()
+    """JSON path in the notification's text to the member that says that there is only a key: neither false nor
+    null.  Empty: it is one whose row has no other columns than those of `key`."""
+    where: str = ""
+
+
+@frozen
 class FeedConfig:
     """One Postgres database and everything taken from it."""
 
@@ -104,11 +121,17 @@ class FeedConfig:
     sources: tuple[Source, ...] = ()
     routes: tuple[Route, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
+    fetches: tuple[Fetch, ...] = ()
     replication: Replication = field(factory=Replication)
     check_interval_s: float = 5.0
     """How long a connection may be silent before it is asked for a sign of life."""
     check_timeout_s: float = 5.0
     """How long the answer may take before the connection counts as dead."""
+
+    @property
+    def keyed_tables(self) -> tuple[Recovery | Fetch, ...]:
+        """The tables whose rows come under kinds of sources, whatever the feed's kind."""
+        return (*self.recoveries, *self.fetches)
 
 
 @frozen

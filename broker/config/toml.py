@@ -23,6 +23,7 @@ TABLES = (
     "broker",
     "database",
     "delivery",
+    "fetch",
     "limits",
     "listener",
     "logging",

@@ -61,6 +61,7 @@ class FeedReader:
             sources=tuple(self._origins.sources.values()),
             routes=tuple(route for _, route in self.routes),
             recoveries=tuple(recovery for _, recovery in self._origins.recoveries),
+            fetches=tuple(fetch for _, fetch in self._origins.fetches),
             replication=database.replication,
             check_interval_s=database.check_interval_s,
             check_timeout_s=database.check_timeout_s,
@@ -68,7 +69,7 @@ class FeedReader:
 
     def _read_database(self) -> DatabaseTable | None:
         if "database" not in self._document:
-            for name in ("source", "recover"):
+            for name in ("source", "recover", "fetch"):
                 if name in self._document:
                     self._reader.wrong((name,), f"{name} without a database: add [database] with its dsn")
             return None
@@ -149,8 +150,8 @@ class FeedReader:
                     self._reader.wrong(
                         path, f"no route takes {kind} of {name}: add a route, or don't listen to it"
                     )
-        for path, recovery in self._origins.recoveries:
-            for source, kind in recovery.kinds:
+        for path, table in self._origins.tables():
+            for source, kind in table.kinds:
                 routed = {route.kind for _, route in self.routes if route.source == source}
                 if source in self._origins.sources and not routed & {kind, None}:
                     self._reader.wrong((*path, "kind"), f"kind: no route takes {kind} of {source}")

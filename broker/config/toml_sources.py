@@ -1,16 +1,18 @@
-"""[source.NAME] and [[recover]] of a TOML configuration: where rows come from."""
+"""[source.NAME], [[recover]] and [[fetch]] of a TOML configuration: where rows come from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
-from broker.config.feeds import Recovery, Source
+from broker.config.feeds import Fetch, Recovery, Source
 from broker.config.toml_checks import json_path
 from broker.config.toml_document import Document, array_of, tables_of
 from broker.config.toml_lines import Path
 from broker.config.toml_reader import Reader
-from broker.config.toml_tables import RecoverTable, SourceTable
+from broker.config.toml_tables import FetchTable, RecoverTable, SourceTable
+
+T = TypeVar("T", bound=RecoverTable)
 
 CHANNEL_BYTES_MAX = 63
 """Of a Postgres channel's name: NAMEDATALEN."""
@@ -31,8 +33,10 @@ class Origins:
         self._kind = feed_kind
         self.sources: dict[str, Source] = {}
         self.recoveries: list[tuple[Path, Recovery]] = []
+        self.fetches: list[tuple[Path, Fetch]] = []
         self._read_sources()
         self._read_recoveries(array_of(reader, document, "recover"))
+        self._read_fetches(array_of(reader, document, "fetch"))
 
     def is_declared(self, source: str) -> bool:
         """Whether there is such a table, be it broken."""
@@ -48,8 +52,12 @@ class Origins:
         source = self.sources.get(name)
         if source is None or source.kind_path:
             return None
-        recovered = {kind for _, r in self.recoveries for of, kind in r.kinds if of == name}
-        return {*source.listen, *source.tables, *recovered}
+        read = {kind for _, table in self.tables() for of, kind in table.kinds if of == name}
+        return {*source.listen, *source.tables, *read}
+
+    def tables(self) -> list[tuple[Path, Recovery | Fetch]]:
+        """The tables that are read by key."""
+        return [*self.recoveries, *self.fetches]
 
     def _read_sources(self) -> None:
         taken: dict[str, str] = {}
@@ -86,18 +94,63 @@ class Origins:
     def _read_recoveries(self, tables: list[dict[str, Any]]) -> None:
         for index, value in enumerate(tables):
             path: Path = ("recover", index)
-            rest = {key: member for key, member in value.items() if key != "kind"}
-            table = self._reader.structure(rest, RecoverTable, path)
-            kinds = tuple(self._recovered_kinds((*path, "kind"), value.get("kind")))
-            if table is None:
-                continue
+            table, kinds = self._read_table(value, RecoverTable, path)
+            if table is not None:
+                recovery = Recovery(table.table, table.key, kinds, self._reader.where(path))
+                self.recoveries.append((path, recovery))
+
+    def _read_fetches(self, tables: list[dict[str, Any]]) -> None:
+        for index, value in enumerate(tables):
+            path: Path = ("fetch", index)
+            table, kinds = self._read_table(value, FetchTable, path)
+            if table is not None:
+                when = json_path(self._reader, (*path, "when"), table.when)
+                fetch = Fetch(table.table, table.key, kinds, when, self._reader.where(path))
+                self._check_fetch(path, fetch)
+                self.fetches.append((path, fetch))
+
+    def _read_table(
+        self, value: dict[str, Any], cls: type[T], path: Path
+    ) -> tuple[T | None, tuple[tuple[str, str], ...]]:
+        rest = {key: member for key, member in value.items() if key != "kind"}
+        table = self._reader.structure(rest, cls, path)
+        kinds = tuple(self._kinds_of_table((*path, "kind"), value.get("kind")))
+        if table is not None:
             if not all(table.table.split(".")) or table.table.count(".") > 1:
                 self._reader.wrong((*path, "table"), 'table: "schema.table" or "table" is wanted')
             if not table.key:
-                self._reader.wrong((*path, "key"), "key: name the columns that put the rows in their order")
-            self.recoveries.append((path, Recovery(table.table, table.key, kinds, self._reader.where(path))))
+                purpose = "identify a row" if cls is FetchTable else "put the rows in their order"
+                self._reader.wrong((*path, "key"), f"key: name the columns that {purpose}")
+        return table, kinds
 
-    def _recovered_kinds(self, path: Path, written: object) -> Iterator[tuple[str, str]]:
+    def _check_fetch(self, path: Path, fetch: Fetch) -> None:
+        """Each kind comes from somewhere and has one table; what `recover` reads can be told from what was fetched."""
+        for pair in fetch.kinds:
+            self._check_carried((*path, "kind"), *pair)
+            for other_path, other in self.fetches:
+                if pair in other.kinds:
+                    line = self._reader.line_of(other_path)
+                    what = f"kind: {pair[1]} of {pair[0]} is fetched already, on line {line}: fetch it once"
+                    self._reader.wrong((*path, "kind"), what)
+            for other_path, recovery in self.recoveries:
+                missing = [name for name in recovery.key if name not in fetch.key]
+                if pair in recovery.kinds and fetch.key and missing:
+                    line = self._reader.line_of(other_path)
+                    what = f"key: add {', '.join(missing)}, by which the [[recover]] of line {line} knows its rows"
+                    self._reader.wrong((*path, "key"), what)
+
+    def _check_carried(self, path: Path, name: str, kind: str) -> None:
+        source = self.sources.get(name)
+        if (
+            self._kind == "listen"
+            and source is not None
+            and not source.kind_path
+            and kind not in source.listen
+        ):
+            known = ", ".join(sorted(source.listen))
+            self._reader.wrong(path, f"kind: source {name} has no {kind}: its kinds are {known}")
+
+    def _kinds_of_table(self, path: Path, written: object) -> Iterator[tuple[str, str]]:
         """Pairs of source and kind from `kind = "fill"` or `kind = { events = "fill" }`."""
         if isinstance(written, str):
             yield from self._sources_carrying(path, written)

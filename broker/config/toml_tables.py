@@ -103,6 +103,13 @@ class RecoverTable:
 
 
 @frozen
+class FetchTable(RecoverTable):
+    """[[fetch]], but for `kind`."""
+
+    when: str = ""
+
+
+@frozen
 class BrokerTable:
     """[broker]: what concerns the process as a whole."""
 

@@ -23,6 +23,16 @@ _UNLESS_GIVEN: Final = {
 """Seconds, and milliseconds for the last.  The kernel's own defaults notice a dead peer after two hours."""
 
 
+async def open_connection(config: FeedConfig, **parameters: Any) -> TrioConnection:
+    """As `connected`, to be closed by the caller."""
+    given = conninfo_to_dict(config.dsn)
+    wanted: dict[str, Any] = {name: value for name, value in _UNLESS_GIVEN.items() if name not in given}
+    wanted |= parameters
+    return await TrioConnection.connect(
+        config.dsn, autocommit=True, prepare_threshold=None, client_encoding="UTF8", **wanted
+    )
+
+
 @asynccontextmanager
 async def connected(config: FeedConfig, **parameters: Any) -> AsyncIterator[TrioConnection]:
     """A connection to a feed's database, autocommitting, nothing prepared; closed at once at the end.
@@ -30,12 +40,7 @@ async def connected(config: FeedConfig, **parameters: Any) -> AsyncIterator[Trio
     Args:
         parameters: more libpq parameters, e.g. `replication="database"`.
     """
-    given = conninfo_to_dict(config.dsn)
-    wanted: dict[str, Any] = {name: value for name, value in _UNLESS_GIVEN.items() if name not in given}
-    wanted |= parameters
-    connection = await TrioConnection.connect(
-        config.dsn, autocommit=True, prepare_threshold=None, client_encoding="UTF8", **wanted
-    )
+    connection = await open_connection(config, **parameters)
     try:
         yield connection
     finally:

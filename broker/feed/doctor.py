@@ -12,7 +12,7 @@ from typing import Any, Final
 import psycopg
 from attrs import frozen
 
-from broker.config.feeds import FeedConfig
+from broker.config.feeds import FeedConfig, Fetch, Recovery
 from broker.feed import doctor_outbox, doctor_wal
 from broker.feed.doctor_notices import check_notices
 from broker.feed.findings import Examination, Finding, fine, unwise, wrong
@@ -23,6 +23,7 @@ IDLE_S_MAX: Final = 60
 QUEUE_USAGE_MAX: Final = 0.05
 
 Check = Callable[[Examination], Iterator[Finding]]
+KeyCheck = Callable[[Examination, str, tuple[str, ...]], Iterator[Finding]]
 
 
 @frozen
@@ -110,28 +111,60 @@ def check_recoveries(examination: Examination) -> Iterator[Finding]:
             'add [[recover]] for the tables, or use kind = "wal"',
         )
     for recovery in examination.config.recoveries:
-        relation = examination.relation(recovery.table)
-        if relation is None:
-            yield wrong(
-                f"there is no table {recovery.table}", "create it, or correct its name in [[recover]]"
-            )
-        elif not relation.may_select:
-            cure = f"GRANT SELECT ON {recovery.table} TO {examination.role}"
-            yield wrong(f"{recovery.table} may not be read", cure)
-        else:
-            yield from _check_key(examination, recovery.table, recovery.key)
+        yield from _check_keyed(examination, recovery, _check_order)
 
 
-def _check_key(examination: Examination, table: str, key: tuple[str, ...]) -> Iterator[Finding]:
-    listed = ", ".join(key)
+def check_fetches(examination: Examination) -> Iterator[Finding]:
+    for fetch in examination.config.fetches:
+        yield from _check_keyed(examination, fetch, _check_identity)
+
+
+def _check_keyed(
+    examination: Examination, keyed: Recovery | Fetch, check_index: KeyCheck
+) -> Iterator[Finding]:
+    where = "[[fetch]]" if isinstance(keyed, Fetch) else "[[recover]]"
+    relation = examination.relation(keyed.table)
+    if relation is None:
+        yield wrong(f"there is no table {keyed.table}", f"create it, or correct its name in {where}")
+    elif not relation.may_select:
+        cure = f"GRANT SELECT ON {keyed.table} TO {examination.role}"
+        yield wrong(f"{keyed.table} may not be read", cure)
+    elif not _has_columns(examination, keyed.table, keyed.key):
+        listed = ", ".join(keyed.key)
+        yield wrong(f"{keyed.table} has not all of the columns {listed}", f"correct `key` in {where}")
+    else:
+        yield from check_index(examination, keyed.table, keyed.key)
+
+
+def _has_columns(examination: Examination, table: str, names: tuple[str, ...]) -> bool:
     query = (
         "SELECT count(*) FILTER (WHERE attname = ANY(%s)) FROM pg_attribute"
         " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
     )
-    (known,) = examination.one(query, list(key), table)
-    if known < len(key):
-        yield wrong(f"{table} has not all of the columns {listed}", "correct `key` in [[recover]]")
-        return
+    (known,) = examination.one(query, list(names), table)
+    return bool(known == len(names))
+
+
+def _check_identity(examination: Examination, table: str, key: tuple[str, ...]) -> Iterator[Finding]:
+    """An index whose columns are among the key's in whatever order finds a row, and a unique one the only row."""
+    listed = ", ".join(key)
+    query = (
+        "SELECT count(*) FROM pg_index i WHERE i.indrelid = %s::regclass AND i.indpred IS NULL AND i.indisunique"
+        " AND %s @> (SELECT array_agg(a.attname::text) FROM unnest(i.indkey) WITH ORDINALITY AS k(number, place)"
+        "  LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number WHERE place <= i.indnkeyatts)"
+    )
+    (indexes,) = examination.one(query, table, list(key))
+    if indexes:
+        yield fine(f"{table} can be looked up by ({listed})")
+    else:
+        yield unwise(
+            f"{table} has no unique index on ({listed}): looking up a row reads it all, and may find two",
+            f"CREATE UNIQUE INDEX ON {table} ({listed})",
+        )
+
+
+def _check_order(examination: Examination, table: str, key: tuple[str, ...]) -> Iterator[Finding]:
+    listed = ", ".join(key)
     query = (
         "SELECT count(*) FROM pg_index i WHERE i.indrelid = %s::regclass AND i.indpred IS NULL AND %s ="
         " (SELECT array_agg(a.attname::text ORDER BY place) FROM unnest(i.indkey) WITH ORDINALITY AS k(number, place)"
@@ -167,6 +200,7 @@ CHECKS: Final[dict[str, tuple[Check, ...]]] = {
         check_server,
         check_channels,
         check_recoveries,
+        check_fetches,
         check_notification_queue,
         check_idle_transactions,
     ),

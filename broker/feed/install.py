@@ -90,20 +90,24 @@ def _login_name() -> str:
 
 
 def _listen_steps(config: FeedConfig) -> list[Step]:
-    """LISTEN needs no object and no privilege; recovery by key reads its tables, and keeps how far it got."""
-    if not config.recoveries:
+    """LISTEN needs no object and no privilege; what is read by key must be readable; recovery keeps how far it got."""
+    if not config.keyed_tables:
         return []
-    role = sql.Identifier(feed_role(config))
-    grant = sql.SQL("GRANT SELECT ON {} TO {}")
-    steps = [
-        Step("the schema rowcast and the table of feeds", _file("base.sql")),
-        Step("the feed's role", _create_role(config, feed_role(config))),
-        Step("keep how far the feed has got", _grants(config, feed_role(config))),
-    ]
-    return steps + [
-        Step(f"read {recovery.table} again after a gap", _text(grant.format(_table(recovery.table), role)))
-        for recovery in config.recoveries
-    ]
+    role = feed_role(config)
+    steps = [Step("the feed's role", _create_role(config, role))]
+    if config.recoveries:
+        steps.insert(0, Step("the schema rowcast and the table of feeds", _file("base.sql")))
+        steps.append(Step("keep how far the feed has got", _grants(config, role)))
+    for recovery in config.recoveries:
+        steps.append(Step(f"read {recovery.table} again after a gap", _grant_select(recovery.table, role)))
+    for fetch in config.fetches:
+        purpose = f"read the rows of {fetch.table} that are too long for a notification"
+        steps.append(Step(purpose, _grant_select(fetch.table, role)))
+    return steps
+
+
+def _grant_select(table: str, role: str) -> str:
+    return _text(sql.SQL("GRANT SELECT ON {} TO {}").format(_table(table), sql.Identifier(role)))
 
 
 def _wal_steps(config: FeedConfig) -> list[Step]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from broker.config.feeds import Fetch
 from broker.config.templates import KIND, parse_template
 from broker.feed import shape
 from broker.feed.keys import Mark
@@ -31,10 +32,15 @@ _BODIES: Final = {"row": ROW, "raw": WHOLE, "envelope": FRAMED}
 
 
 class Learner:
-    """Adds to `rows` what it learns."""
+    """Adds to `rows` what it learns.
 
-    def __init__(self, rows: UsualRows) -> None:
+    Args:
+        fetches: say what a row has to look like in order to be one.
+    """
+
+    def __init__(self, rows: UsualRows, fetches: Iterable[Fetch] = ()) -> None:
         self._rows = rows
+        self._markers = {pair: fetch.when for fetch in fetches for pair in fetch.kinds}
         self._lessons: dict[bytes, int] = {}
 
     def learn(self, channel: bytes, row: Row, mark: Mark | None) -> None:
@@ -43,31 +49,34 @@ class Learner:
         known = self._rows.known(channel)
         if lessons > LESSONS_MAX or len(known) >= ROWS_MAX:
             return
-        usual = usual_row(row, mark)
+        usual = usual_row(row, mark, self._markers.get((row.source.config.name, row.kind), ()))
         if usual is not None and all(usual.shape.gaps != other.shape.gaps for other in known):
             self._rows.add(channel, usual)
 
 
-def usual_row(row: Row, mark: Mark | None) -> UsualRow | None:
-    """How rows like this one are recognised; None if they can't be, or have no route."""
+def usual_row(row: Row, mark: Mark | None, marker: tuple[str, ...] = ()) -> UsualRow | None:
+    """How rows like this one are recognised; None if they can't be, or have no route.
+
+    Args:
+        marker: JSON path of a member that has to be as it is here.
+    """
     source = row.source.config
     routes = row.source.routes_of(row.kind)
     try:
         spans, start, end = value_spans(row.raw, source.row_path)
     except UnicodeError:
         return None
-    if source.kind_path[: len(source.row_path)] == source.row_path and source.kind_path:
-        spans.pop(
-            source.kind_path[len(source.row_path)], None
-        )  # what says the kind is the same in all of them
+    for path in (source.kind_path, marker):  # what says the kind is the same in all of them, too
+        if path[: len(source.row_path)] == source.row_path and path:
+            spans.pop(path[len(source.row_path)], None)
     gaps = _gaps(row.raw, sorted(spans.values()))
-    uses = _uses(routes, mark)
+    uses = uses_of(routes, mark)
     if not routes or uses.keys() - spans.keys() or any(b"\\" in gap for gap in gaps):
         return None
     names = sorted(spans, key=spans.__getitem__)
     made = Shape(gaps, [uses.get(name, UNUSED) for name in names])
     places = {name: place for place, name in enumerate(name for name in names if name in uses)}
-    usual_routes = [_usual_route(route, row.kind, places) for route in routes]
+    usual_routes = [usual_route(route, row.kind, places) for route in routes]
     if any(usual is None for usual in usual_routes):
         return None
     return UsualRow(
@@ -85,7 +94,7 @@ def _gaps(text: bytes, spans: list[tuple[int, int]]) -> list[bytes]:
     return [text[end:start] for end, start in zip(ends, starts, strict=True)]
 
 
-def _uses(routes: Iterable[CompiledRoute], mark: Mark | None) -> dict[str, int]:
+def uses_of(routes: Iterable[CompiledRoute], mark: Mark | None) -> dict[str, int]:
     """What each column is wanted for."""
     uses = dict.fromkeys(mark.recovery.key if mark is not None else (), TEXT)
     for route in routes:
@@ -102,7 +111,7 @@ def _uses(routes: Iterable[CompiledRoute], mark: Mark | None) -> dict[str, int]:
     return uses
 
 
-def _usual_route(route: CompiledRoute, kind: str, places: dict[str, int]) -> UsualRoute | None:
+def usual_route(route: CompiledRoute, kind: str, places: dict[str, int]) -> UsualRoute | None:
     config = route.config
     if config.target == "mqtt" and any(KIND in parse_template(topic).names for topic in config.topics):
         quoted = b'"' + kind.encode() + b'"'

@@ -1,7 +1,8 @@
 """The feed of kind `listen`: notifications of existing triggers, and what was missed read again by key.
 
-One connection listens; a second one reads what was missed and is closed again.  All LISTENs are on one
-connection, so that the order of notifications survives.
+One connection listens; a second one reads what was missed and is closed again; a third one reads, where that was
+ever needed, the rows of which only a key was notified.  All LISTENs are on one connection, so that the order of
+notifications survives.
 
 Invariant: whenever the sink has a row of a table with a `recover`, the row's mark is at least at its key.
 """
@@ -18,6 +19,7 @@ import trio
 from broker.config.feeds import FeedConfig
 from broker.feed.connect import connected
 from broker.feed.failures import alone, is_being_stopped, last_words
+from broker.feed.fetch import Line
 from broker.feed.gaps import tell
 from broker.feed.keys import Key, Mark
 from broker.feed.learning import PAYS, Learner
@@ -36,7 +38,7 @@ Held = tuple[Row, Mark]
 
 
 class ListenFeed:
-    """One database's notifications to a sink.  Marks and `once_per` memories outlive a connection."""
+    """One database's notifications to a sink.  Marks, `once_per` memories and the line outlive a connection."""
 
     def __init__(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
         self._config = config
@@ -46,36 +48,50 @@ class ListenFeed:
         self._marks = Marks(config.recoveries)
         self._kept = KeptMarks(config, self._marks)
         self._usual = UsualRows(sink.publish, self._deliver_unusual)
-        self._learner = Learner(self._usual)
+        self._learner = Learner(self._usual, config.fetches)
+        self._line = Line(config, self._router, status)
         self._channels = [channel for source in config.sources for channel in source.listen]
         self._was_live = False
 
     async def attempt(self) -> None:
         """As `supervise.Feed.attempt`."""
         async with connected(self._config) as connection:
+            await self._line.prepare(connection)
             listener = Listener(connection, self._config)
             await listener.listen(self._channels)
             self._status.enter("recovering")
-            if self._marks:
-                await self._catch_up(connection, listener)
-            self._go_live()
             try:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._keep_marks)
-                    nursery.start_soon(listener.watch)
-                    while True:
-                        await listener.wait()
-                        for some in listener.arrivals():
-                            self._deliver(some)
-                        self._sink.flush()
-            except BaseExceptionGroup as group:
-                raise alone(group) from None
+                await self._let_leave()
+                if self._marks:
+                    await self._catch_up(connection, listener)
+                self._go_live()
+                await self._stay_live(listener)
             finally:
-                self._deliver(listener.rest())
-                self._sink.flush()
-                if is_being_stopped():
-                    with last_words():
-                        await self._kept.save(self._sink)
+                self._line.close()
+
+    async def _stay_live(self, listener: Listener) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_marks)
+                nursery.start_soon(listener.watch)
+                while True:
+                    await listener.wait()
+                    for some in listener.arrivals():
+                        self._deliver(some)
+                    self._sink.flush()
+                    if self._line:
+                        with listener.set_aside():
+                            await self._let_leave()
+        except BaseExceptionGroup as group:
+            raise alone(group) from None
+        finally:
+            self._deliver(listener.rest())
+            self._sink.flush()
+            if is_being_stopped():
+                with last_words():
+                    await self._let_leave()
+                with last_words():
+                    await self._kept.save(self._sink)
 
     async def _keep_marks(self) -> None:
         while True:
@@ -111,17 +127,32 @@ class ListenFeed:
                 is_first = not await self._kept.load(connection)
                 await self._kept.save(self._sink)
             held = self._publish_unmarked(await listener.until_now())
+            await self._let_leave()
             already = set() if is_first else await self._publish_missed(reader, held)
         for row, mark in held:
             key = mark.key_of(row.columns)
             if key is not None and (mark, key) in already:
                 self._status.repeated += 1
             else:
-                self._publish(row, trio.current_time())
-        self._sink.flush()
+                self._line.join(row)
+        await self._let_leave()
+
+    async def _let_leave(self) -> None:
+        """Publish the rows of the line, after those have been read of which there is only a key.
+
+        Raises:
+            psycopg.Error, OSError: one can't be read now; it remains, with those behind it.
+        """
+        while self._line:
+            await self._line.fetch()
+            now = trio.current_time()
+            for row in self._line.leave():
+                self._publish(row, now)
+            self._sink.flush()
+            await trio.lowlevel.checkpoint()
 
     def _publish_unmarked(self, notifications: Iterable[Notification]) -> list[Held]:
-        """Publish the rows that nobody reads again; what is left is to be held until the reading is done."""
+        """Put the rows in line that nobody reads again; what is left is to be held until the reading is done."""
         held: list[Held] = []
         now = trio.current_time()
         for channel, _, text in notifications:
@@ -131,10 +162,9 @@ class ListenFeed:
                 continue
             mark = self._marks.get(row.source.config.name, row.kind)
             if mark is None:
-                self._publish(row, now)
+                self._line.join(row)
             else:
                 held.append((row, mark))
-        self._sink.flush()
         return held
 
     async def _publish_missed(self, reader: TrioConnection, held: list[Held]) -> set[tuple[Mark, Key | None]]:
@@ -164,16 +194,27 @@ class ListenFeed:
     def _deliver(self, notifications: list[Notification]) -> None:
         status = self._status
         status.received += len(notifications)
-        published, repeated = self._usual.deliver(notifications, trio.current_time())
-        status.published += published
-        status.repeated += repeated
+        now = trio.current_time()
+        taken = 0
+        if not self._line:
+            taken, published, repeated = self._usual.deliver(notifications, now)
+            status.published += published
+            status.repeated += repeated
+        for channel, _, text in notifications[taken:]:
+            row = self._router.notification(channel, text, now)
+            if row is not None:
+                self._line.join(row)
 
-    def _deliver_unusual(self, channel: bytes, text: bytes, now: float) -> None:
+    def _deliver_unusual(self, channel: bytes, text: bytes, now: float) -> bool:
+        """As `UsualRows` wants it: False, and nothing has been done, for a row that has to be read first."""
         row = self._router.notification(channel, text, now)
         if row is not None:
+            if self._line.table_for(row) is not None:
+                return False
             if PAYS:
                 self._learner.learn(channel, row, self._marks.get(row.source.config.name, row.kind))
             self._publish(row, now)
+        return True
 
     def _publish(self, row: Row, now: float) -> None:
         mark = self._marks.get(row.source.config.name, row.kind)

@@ -42,7 +42,7 @@ def _channels_of(source: Source, config: FeedConfig) -> list[str]:
 
 
 def _kinds_of_tables(config: FeedConfig) -> set[tuple[str, str]]:
-    return {pair for recovery in config.recoveries for pair in recovery.kinds}
+    return {pair for table in config.keyed_tables for pair in table.kinds}
 
 
 class Notices:

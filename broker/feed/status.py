@@ -45,6 +45,7 @@ class FeedStatus:
         published: publications handed to the sink; one row may make several.
         repeated: rows not published because of `once_per`, or because recovery had delivered them already.
         recovered: rows read again by key.
+        fetched: rows read by key because their notifications had nothing else.
         reconnects: connections after the first.
         gaps: times at which rows may have been lost, each with a WARNING that names the kinds.
         dropped: rows not published, by reason.
@@ -64,6 +65,7 @@ class FeedStatus:
         self.published = 0
         self.repeated = 0
         self.recovered = 0
+        self.fetched = 0
         self.reconnects = 0
         self.gaps = 0
         self.dropped: dict[str, int] = {}

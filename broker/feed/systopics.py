@@ -31,6 +31,6 @@ class FeedTopics:
         yield "lag/bytes", str(status.lag_bytes)
         yield "lag/seconds", f"{status.lag_s:.1f}"
         yield "spooled/bytes", str(status.spooled_bytes)
-        for name in ("received", "published", "repeated", "recovered", "reconnects", "gaps"):
+        for name in ("received", "published", "repeated", "recovered", "fetched", "reconnects", "gaps"):
             yield name, str(getattr(status, name))
         yield "dropped", str(sum(status.dropped.values()))

@@ -1,7 +1,7 @@
 """Which tables a feed takes rows from, and what each changed row becomes.  Pure.
 
 A table's rows come under a kind of one or more sources: `schema.table` in the sources that list it, and the
-kinds that a `recover` gives it, so that routes made for `listen` serve `wal` and `outbox` unchanged.
+kinds that a `recover` or a `fetch` gives it, so that routes made for `listen` serve `wal` and `outbox` unchanged.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from broker.config.feeds import FeedConfig, Route
-from broker.feed.routes import Outgoing, Router
+from broker.config.feeds import FeedConfig, Route, Source
+from broker.feed.routes import CompiledRoute, Outgoing, Router
 from broker.feed.rowtext import Columns
 from broker.feed.status import FeedStatus
 
@@ -63,6 +63,15 @@ class Snapshot:
         return self.way.publications(text, None, now)
 
 
+@frozen
+class RoutedTable:
+    """A table's rows under one kind of one source, and the routes that take them from there."""
+
+    source: Source
+    kind: str
+    routes: tuple[CompiledRoute, ...]
+
+
 def qualified(table: str) -> str:
     """The table's name with its schema, `public` where none is written."""
     return table if "." in table else f"public.{table}"
@@ -75,12 +84,12 @@ def appearances(config: FeedConfig) -> list[Appearance]:
         for source in config.sources
         for table in source.tables
     ]
-    recovered = [
-        Appearance(qualified(recovery.table), source, kind)
-        for recovery in config.recoveries
-        for source, kind in recovery.kinds
+    read_by_key = [
+        Appearance(qualified(table.table), source, kind)
+        for table in config.keyed_tables
+        for source, kind in table.kinds
     ]
-    return list(dict.fromkeys(listed + recovered))
+    return list(dict.fromkeys(listed + read_by_key))
 
 
 def table_operations(config: FeedConfig) -> dict[str, tuple[str, ...]]:
@@ -105,6 +114,13 @@ class TableRoutes:
         for route in config.routes:
             if route.snapshot:
                 self.snapshots.extend(_snapshots(config, status, route))
+
+    def of_table(self, table: str, operation: str) -> list[RoutedTable]:
+        """Where the changes of a table go, in order."""
+        return [
+            RoutedTable(way.router.source(way.source), way.kind, way.router.routes_of(way.source, way.kind))
+            for way in self._ways.get((table, operation), ())
+        ]
 
     def publications(
         self,

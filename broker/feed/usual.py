@@ -218,13 +218,14 @@ class UsualRows:
 
     Args:
         publish: as `FeedSink.publish`.
-        unusual: takes a notification that nothing here recognises, by its channel and text.
+        unusual: takes a notification that nothing here recognises, by its channel and text.  False if it can't be
+            published now, and so what comes after it can't either.
     """
 
     def __init__(
         self,
         publish: Callable[[bytes, bytes, int, bool], None],
-        unusual: Callable[[bytes, bytes, float], None],
+        unusual: Callable[[bytes, bytes, float], bool],
     ) -> None:
         self._publish = publish
         self._unusual = unusual
@@ -236,12 +237,14 @@ class UsualRows:
     def known(self, channel: bytes) -> list[UsualRow]:
         return self._rows.get(channel, [])
 
-    def deliver(self, notifications: list[Notification], now: float) -> tuple[int, int]:
-        """Publish notifications in their order.
+    def deliver(self, notifications: list[Notification], now: float) -> tuple[int, int, int]:
+        """Publish notifications in their order, all of them or those before one that can't be published now.
 
         Returns:
-            Publications, and rows left out because of `once_per` (once for each route); of unusual rows neither.
+            Notifications taken; publications, and rows left out because of `once_per` (once for each route), of
+            unusual rows neither.
         """
+        taken = 0
         published = 0
         touched: list[UsualRow] = []
         for channel, _, text in notifications:
@@ -254,12 +257,15 @@ class UsualRows:
                         touched.append(row)
                     break
             if outgoing is None:
-                self._unusual(channel, text, now)
+                if not self._unusual(channel, text, now):
+                    break
+                taken += 1
                 continue
             for topic, body, qos, retain in outgoing:
                 self._publish(topic, body, qos, retain)
             published += len(outgoing)
-        return published, _settled(touched)
+            taken += 1
+        return taken, published, _settled(touched)
 
 
 _NONE: Final[list[UsualRow]] = []

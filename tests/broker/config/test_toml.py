@@ -189,7 +189,7 @@ FETCH_MISTAKES = [
     ('"public.fill_events"', '""', 35, 'table: "schema.table" or "table" is wanted'),
     ('["version", "index"]', "[]", 36, "key: name the columns that identify a row"),
     ('"index"]', '"id"]', 36, r"key: add index, by which the \[\[recover\]\] of line 30 knows its rows"),
-    ('kind = "fill"', 'kind = "fil"', 37, "kind: no source is known to carry fil, so say which: .*"),
+    ('kind = "fill"', 'kind = { events = "fil" }', 37, "kind: source events has no fil: its kinds are cancel, fill"),
     ('kind = "fill"', "", 34, 'kind: "KIND" is wanted, or { SOURCE = "KIND" } where sources differ'),
     ('"$.cut"', '"cut"', 38, r'when: \$ and keys with a point before each are wanted, such as "\$.channel"'),
     ("when = ", "if = ", 38, "unknown key if: known here: key, table, when"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from attrs import evolve
 from support.installed import connect, feed_config, install
 
 from broker.__main__ import main
-from broker.config.feeds import FeedConfig, Recovery, Replication, Route, Source
+from broker.config.feeds import FeedConfig, Fetch, Recovery, Replication, Route, Source
 from broker.feed import doctor
 from broker.feed.findings import Finding
 from broker.feed.install import install_steps, remove_steps
@@ -145,6 +146,36 @@ def test_doctor_examines_a_listen_feed(dsn: str) -> None:
 )
 def test_doctor_examines_recovery(dsn: str, recovery: Recovery, level: str, says: str) -> None:
     assert says in texts(listen_config(dsn, recoveries=(recovery,)), level)
+
+
+@pytest.mark.parametrize(
+    ("key", "level", "says"),
+    [
+        (("id",), "fine", "public.event can be looked up by (id)"),
+        (("note", "id"), "fine", "public.event can be looked up by (note, id)"),
+        (("id", "other"), "wrong", "has not all of the columns id, other"),
+        (("note",), "unwise", "has no unique index on (note)"),
+    ],
+)
+def test_doctor_examines_what_is_fetched(dsn: str, key: tuple[str, ...], level: str, says: str) -> None:
+    sql(dsn, "CREATE INDEX ON event (note)", "CREATE UNIQUE INDEX ON event (lower(note))")
+    assert says in texts(listen_config(dsn, fetches=(Fetch("public.event", key, ()),)), level)
+
+
+def test_the_role_of_a_feed_that_fetches_may_read_the_table_and_no_more(dsn: str) -> None:
+    fetch = Fetch("public.event", ("id",), (("events", "fill"),))
+    config = listen_config(dsn.replace("user=postgres", "user=rowcast_feed"), recoveries=(), fetches=(fetch,))
+    try:
+        with connect(dsn) as connection:
+            for step in install_steps(config):
+                connection.execute(step.statement)  # type: ignore[call-overload]
+        assert not findings(config)
+        with connect(config.dsn) as feed:
+            feed.execute("SELECT * FROM event")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                feed.execute("DELETE FROM event")
+    finally:
+        sql(dsn, "DROP OWNED BY rowcast_feed", "DROP ROLE rowcast_feed")
 
 
 def test_doctor_names_a_session_idle_in_a_transaction(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.config.feeds import FeedConfig, Recovery, Route, Source
+from broker.config.feeds import FeedConfig, Fetch, Recovery, Route, Source
 from broker.feed.keys import Mark
 from broker.feed.learning import ROWS_MAX, Learner
 from broker.feed.routes import Router
@@ -46,20 +46,22 @@ class Way:
         self._rows = UsualRows(lambda *outgoing: self.published.append(outgoing), self._carefully)
         self._learner = Learner(self._rows) if by_looks else None
 
-    def _carefully(self, channel: bytes, text: bytes, now: float) -> None:
+    def _carefully(self, channel: bytes, text: bytes, now: float) -> bool:
         self.unusual += 1
         row = self._router.notification(channel, text, now)
         if row is None:
-            return
+            return True
         mark = self.marks.get((row.source.config.name, row.kind))
         if self._learner is not None:
             self._learner.learn(channel, row, mark)
         if mark is not None:
             mark.advance(row.columns)
         self.published += self._router.publications(row, now)
+        return True
 
     def deliver(self, channel: str, texts: list[bytes]) -> None:
-        _, repeated = self._rows.deliver([(channel.encode(), 1, text) for text in texts], 0.0)
+        taken, _, repeated = self._rows.deliver([(channel.encode(), 1, text) for text in texts], 0.0)
+        assert taken == len(texts)
         self.status.repeated += repeated
 
     def outcome(self) -> tuple[Any, ...]:
@@ -152,6 +154,18 @@ def test_a_row_that_needs_a_thought_is_asked_about_and_leaves_the_shape_as_it_is
     assert way.unusual == 4  # the first, and the three
     way.deliver("cancel", [notification("cancel", usual | {"new_column": 1}, (",", ":"), False)] * 2)
     assert way.unusual == 5
+
+
+def test_a_row_that_is_marked_as_cut_does_not_look_like_a_whole_one() -> None:
+    """They differ in nothing but the value of one member, inside the row or outside of it."""
+    for channel, kind, when in (("cancel", "cancel", ("cut",)), ("deep", "fill", ("meta", "after", "cut"))):
+        way = Way(by_looks=True)
+        source = "events" if channel == "cancel" else "deep"
+        way._learner = Learner(way._rows, [Fetch("t", ("version",), ((source, kind),), when)])
+        whole = {"version": 1, "index": 1, "market": 3, "maker": "0xa", "taker": "0xb", "cut": False}
+        for number, row in enumerate((whole, whole | {"version": 2}, whole | {"cut": True})):
+            way.deliver(channel, [notification(channel, row, (",", ":"), False)])
+            assert way.unusual == (1, 1, 2)[number]
 
 
 def test_the_mark_ends_at_the_highest_key_of_a_batch_in_whatever_order() -> None:
