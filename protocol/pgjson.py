@@ -154,7 +154,7 @@ def _timestamp(value: bytes) -> bytes:
     return b'"%b"' % value.replace(b" ", b"T", 1)
 
 
-def _timestamptz(value: bytes) -> bytes:
+def timestamptz(value: bytes) -> bytes:
     """`2024-02-13 15:53:50.5+00` to `2024-02-13T15:53:50.5+00:00`; ` BC` and `infinity` stay."""
     moment, plus, rest = value.partition(b"+")
     if not plus:
@@ -171,7 +171,7 @@ SCALARS: Final[dict[int, Render]] = {
     BOOL: boolean,
     TEXT: escape,
     TIMESTAMP: _timestamp,
-    TIMESTAMPTZ: _timestamptz,
+    TIMESTAMPTZ: timestamptz,
     **dict.fromkeys(NUMBERS, number),
     **dict.fromkeys(JSON_TYPES, _verbatim),
 }

@@ -37,6 +37,11 @@ class Progress:
         return self.open_lsn != 0
 
     @property
+    def is_skipping(self) -> bool:
+        """Whether the next change is known already, so that `is_new` will say no."""
+        return self._skip_all or self._changes < self._skip
+
+    @property
     def place(self) -> tuple[int, int]:
         """The last transaction of which anything was delivered, and of how many changes; 0 is all of them."""
         return self.partial if self.partial[0] > self.commit_lsn else (self.commit_lsn, 0)

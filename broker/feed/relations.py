@@ -44,7 +44,7 @@ class Table:
 
     def __init__(self, relation: Relation, catalog: Catalog) -> None:
         self.name = f"{relation.namespace}.{relation.name}"
-        renders = [(c.name, pgjson.renderer(c.type_oid, catalog)) for c in relation.columns]
+        self.columns = renders = [(c.name, pgjson.renderer(c.type_oid, catalog)) for c in relation.columns]
         places = {name: (place, render) for place, (name, render) in enumerate(renders)}
         self._row = RowRenderer(renders)
         self._places = places
@@ -80,10 +80,11 @@ class Relations:
         """Types to be looked up before `learn`."""
         return [c.type_oid for c in relation.columns if not self._is_known(c.type_oid)]
 
-    def learn(self, relation: Relation, found: Catalog) -> None:
+    def learn(self, relation: Relation, found: Catalog) -> Table:
         """Use this description from now on; `found` is what the catalog says about its unknown types."""
         self._catalog.update(found)
-        self._tables[relation.oid] = Table(relation, self._catalog)
+        table = self._tables[relation.oid] = Table(relation, self._catalog)
+        return table
 
     def table(self, oid: int) -> Table:
         return self._tables[oid]

@@ -86,6 +86,12 @@ class Router:
         compiled = self._sources[source]
         return Row(compiled, kind, columns, text, notification_text(compiled.config, kind, text))
 
+    def source(self, name: str) -> Source:
+        return self._sources[name].config
+
+    def routes_of(self, source: str, kind: str) -> tuple[CompiledRoute, ...]:
+        return self._sources[source].routes_of(kind)
+
     def publications(self, row: Row, now: float) -> list[Outgoing]:
         """What a row becomes, in the order of the routes and of their topics."""
         routes = row.source.routes_of(row.kind)

@@ -13,6 +13,7 @@ from typing import Final
 from protocol.pgoutput import DELETE, INSERT, UPDATE
 
 BUFFER_BYTES: Final = 64 * 1024
+LENGTH_BYTES: Final = 4
 _UNDONE_BY_ABORT: Final = frozenset({INSERT, UPDATE, DELETE, 0x4D, 0x54})
 """Changes of an aborted subtransaction are forgotten; descriptions of tables in it are not sent again."""
 
@@ -26,9 +27,8 @@ class Spool:
         self.size_bytes = 0
 
     def add(self, data: bytes) -> None:
-        self._file.write(len(data).to_bytes(4, "big"))
-        self._file.write(data)
-        self.size_bytes += len(data) + 4
+        self._file.write(len(data).to_bytes(LENGTH_BYTES, "big") + data)
+        self.size_bytes += len(data) + LENGTH_BYTES
 
     def abort(self, subxid: int) -> None:
         self._aborted.add(subxid)
@@ -36,11 +36,25 @@ class Spool:
     def messages(self) -> Iterator[bytes]:
         """Read it back from the start.  A message's bytes 1 to 4 are its subtransaction."""
         self._file.seek(0)
-        while header := self._file.read(4):
-            data = self._file.read(int.from_bytes(header, "big"))
-            undone = data[0] in _UNDONE_BY_ABORT and int.from_bytes(data[1:5], "big") in self._aborted
-            if not undone:
+        buffer = self._file.read(BUFFER_BYTES)
+        start = 0
+        while start < len(buffer):
+            message = start + LENGTH_BYTES
+            end = message + int.from_bytes(buffer[start:message], "big")
+            if message > len(buffer) or end > len(buffer):
+                buffer = buffer[start:] + self._file.read(max(BUFFER_BYTES, end - len(buffer)))
+                start = 0
+                continue
+            start = end
+            data = buffer[message:end]
+            if not self._aborted or not self._is_undone(data):
                 yield data
+            if end == len(buffer):
+                buffer = self._file.read(BUFFER_BYTES)
+                start = 0
+
+    def _is_undone(self, data: bytes) -> bool:
+        return data[0] in _UNDONE_BY_ABORT and int.from_bytes(data[1:5], "big") in self._aborted
 
     def close(self) -> None:
         self._file.close()

@@ -13,11 +13,13 @@ import psycopg
 import trio
 
 from broker.config.feeds import FeedConfig
+from broker.feed import usual_tables
 from broker.feed.delivery import Delivery
 from broker.feed.pgdrive import TrioConnection
 from broker.feed.relations import Relations
-from broker.feed.spool import Spools
+from broker.feed.spool import Spool, Spools
 from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.tuples import Read, UsualChanges
 from protocol import pgoutput
 from protocol.pgjson import TypeEntry
 from protocol.pgoutput import (
@@ -37,10 +39,13 @@ from protocol.pgoutput import (
 BUSY_S_MAX: Final = 0.005
 """How long decoding may keep the other tasks from running."""
 
-LOOK_FRAMES: Final = 16
-"""How often the clock is looked at, which costs as much as a column."""
+LOOK_FRAMES: Final = 32
+"""How often the clock is looked at."""
 
 STREAM_STOP: Final = 0x45
+XLOG_DATA: Final = 0x77
+FRAME_HEAD: Final = 25
+"""Bytes before the message: the type, where it starts, where the WAL ends, when it was sent."""
 
 LookUp = Callable[[list[int]], Awaitable[dict[int, TypeEntry]]]
 
@@ -71,6 +76,7 @@ class WalStream:
         self._look_up = look_up
         self._relations = Relations()
         self._spools = Spools()
+        self._usual = UsualChanges(delivery.progress, delivery.snapshot_lsn, sink.publish)
         self._streamed_xid = 0
         self._now = trio.current_time()
         self.news = trio.Event()
@@ -85,27 +91,29 @@ class WalStream:
             psycopg.Error: the connection failed or ended, the server fell silent, or says what we can't read.
         """
         pgconn = self._connection.pgconn
-        count = 0
+        asked = False
         while True:
-            while True:
-                size, frame = pgconn.get_copy_data(1)
-                if size == 0:
-                    break
-                if size < 0:
-                    raise self._end()
+            taken, size, frame = self._take_frames()
+            if frame:
                 try:
-                    waiting = self._take_frame(bytes(frame))
+                    waiting = self._take_frame(frame)
                 except pgoutput.MalformedMessage as error:
                     raise psycopg.DataError(str(error)) from error
                 if waiting is not None:
                     await self._take_waiting(waiting)
-                count += 1
-                if count % LOOK_FRAMES == 0 and trio.current_time() - self._now > BUSY_S_MAX:
-                    await self._rest()
-            await self._rest()
-            await self._wait_for_bytes()
+            if trio.current_time() - self._now > BUSY_S_MAX:
+                await self._rest()
+            if size < 0:
+                raise self._end()
+            if size > 0:
+                continue
+            if asked and not taken:
+                await self._rest()
+                await self._wait_for_bytes()
+                self._now = trio.current_time()
+            # The server may have sent more meanwhile; then no turn of Trio's loop is needed.
             pgconn.consume_input()
-            self._now = trio.current_time()
+            asked = True
 
     def send_status(self, confirmed_lsn: int, reply_requested: bool = False) -> None:
         """Tell the server what it may forget."""
@@ -117,10 +125,12 @@ class WalStream:
 
     def close(self) -> None:
         """Forget transactions that have not committed; the server sends them again."""
+        self._settle()
         self._spools.close()
         self._status.spooled_bytes = 0
 
     async def _rest(self) -> None:
+        self._settle()
         self._sink.flush()
         await trio.lowlevel.checkpoint()
         self._now = trio.current_time()
@@ -137,16 +147,40 @@ class WalStream:
         silent_s = self._config.check_interval_s + self._config.check_timeout_s
         raise psycopg.OperationalError(f"the server has been silent for {silent_s:g} s")
 
+    def _settle(self) -> None:
+        received, published, repeated = self._usual.settle()
+        self._status.received += received
+        self._status.published += published
+        self._status.repeated += repeated
+
+    def _take_frames(self) -> tuple[int, int, bytes]:
+        """Take what is usual, or belongs to a transaction that is still open; as `UsualChanges.take_frames`."""
+        read = self._connection.pgconn.get_copy_data
+        if self._streamed_xid:
+            return self._spool_frames(read, self._spools.of(self._streamed_xid))
+        taken, size, frame = self._usual.take_frames(read, LOOK_FRAMES, self._now)
+        self.wal_end = max(self.wal_end, self._usual.wal_end)
+        return taken, size, frame
+
+    def _spool_frames(self, read: Read, spool: Spool) -> tuple[int, int, bytes]:
+        """Between StreamStart and StreamStop: keep messages, unread, until their transaction commits."""
+        for taken in range(LOOK_FRAMES):
+            size, view = read(1)
+            frame = bytes(view)
+            if len(frame) <= FRAME_HEAD or frame[0] != XLOG_DATA or frame[FRAME_HEAD] == STREAM_STOP:
+                return taken, size, frame
+            if not taken:
+                self.wal_end = int.from_bytes(frame[9:17], "big")
+            spool.add(frame[FRAME_HEAD:])
+        return LOOK_FRAMES, 1, b""
+
     def _take_frame(self, data: bytes) -> Message | None:
         """Do what a frame says; its message, if that has to wait for something."""
         if (
-            data[:1] == b"w" and len(data) > 25
-        ):  # most of all frames: `decode_frame` would make an object of it
+            data[0] == XLOG_DATA and len(data) > FRAME_HEAD
+        ):  # most frames: `decode_frame` makes an object of it
             self.wal_end = int.from_bytes(data[9:17], "big")
-            if self._streamed_xid:
-                self._take_streamed(data[25:])
-                return None
-            return self._take(pgoutput.decode(data[25:]))
+            return self._take(pgoutput.decode(data[FRAME_HEAD:]))
         frame = pgoutput.decode_frame(data)
         self.wal_end = frame.wal_end
         if not isinstance(frame, KeepAlive):
@@ -162,14 +196,6 @@ class WalStream:
         if frame.reply_requested:
             self.reply_now = True
             self.news.set()
-
-    def _take_streamed(self, data: bytes) -> None:
-        """Between StreamStart and StreamStop: keep it, unread, until its transaction commits."""
-        if data[0] == STREAM_STOP:
-            self._streamed_xid = 0
-            self._status.spooled_bytes = self._spools.size_bytes
-        else:
-            self._spools.of(self._streamed_xid).add(data)
 
     def _take(self, message: Message) -> Message | None:
         match message:
@@ -189,7 +215,8 @@ class WalStream:
                 self._spools.abort(message.xid, message.subxid)
                 self._status.spooled_bytes = self._spools.size_bytes
             case StreamStop():
-                raise pgoutput.MalformedMessage("StreamStop without StreamStart")
+                self._streamed_xid = 0
+                self._status.spooled_bytes = self._spools.size_bytes
             case _:
                 pass  # Origin, Type, Truncate: nothing to publish
         return None
@@ -197,7 +224,8 @@ class WalStream:
     async def _take_waiting(self, message: Message) -> None:
         if isinstance(message, Relation):
             unknown = self._relations.unknown_types(message)
-            self._relations.learn(message, await self._look_up(unknown) if unknown else {})
+            table = self._relations.learn(message, await self._look_up(unknown) if unknown else {})
+            usual_tables.learn(self._usual, message.oid, table, self._delivery.routes)
         elif isinstance(message, StreamCommit):
             await self._replay(message)
 
@@ -206,11 +234,12 @@ class WalStream:
         spool = self._spools.take(committed.xid)
         try:
             self._delivery.begin(committed.commit_lsn)
-            for data in spool.messages():
-                waiting = self._take(pgoutput.decode(data, in_stream=True))
-                if waiting is not None:
-                    await self._take_waiting(waiting)
-                if trio.current_time() - self._now > BUSY_S_MAX:
+            for count, data in enumerate(spool.messages()):
+                if not self._usual.take(data, 0, True, self._now):
+                    waiting = self._take(pgoutput.decode(data, in_stream=True))
+                    if waiting is not None:
+                        await self._take_waiting(waiting)
+                if count % LOOK_FRAMES == 0 and trio.current_time() - self._now > BUSY_S_MAX:
                     await self._rest()
             self._commit(committed.end_lsn, committed.commit_time_us)
         finally:
