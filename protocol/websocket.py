@@ -1,7 +1,7 @@
 """What a server writes to a WebSocket: a frame encoded once, sent to any number of peers.
 
-Reading, unmasking and the closing handshake are trio-websocket's.  A server's frames are not masked
-(RFC 6455 §5.1), so the same bytes serve every receiver; ours are never fragmented and never compressed.
+A server's frames are not masked (RFC 6455 §5.1), so the same bytes serve every receiver; ours are never fragmented
+and never compressed.  `websocket_reader.py` is the other direction.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from typing import Final
 CLOSE_REASON_BYTES_MAX: Final = 123
 """A control frame holds 125 bytes (RFC 6455 §5.5), two of them the close code."""
 
+NO_CODE: Final = 1005
+"""Stands for the code of a close frame that has none (RFC 6455 §7.1.5); never sent."""
+
 _FINAL: Final = 0x80
 _TEXT: Final = 0x1
 _BINARY: Final = 0x2
 _CLOSE: Final = 0x8
 _PING: Final = 0x9
+_PONG: Final = 0xA
 
 
 class CloseCode(IntEnum):
@@ -43,19 +47,34 @@ def binary_frame(payload: bytes) -> bytes:
     return _frame(_FINAL | _BINARY, payload)
 
 
+def binary_head(size: int) -> bytes:
+    """What stands before a binary message of `size` bytes."""
+    return _head(_FINAL | _BINARY, size)
+
+
+def pong_frame(payload: bytes) -> bytes:
+    """The answer to a ping, with its payload of at most 125 bytes."""
+    return _frame(_FINAL | _PONG, payload)
+
+
 def close_frame(code: int, reason: str = "") -> bytes:
-    """A close frame; a reason over 123 bytes of UTF-8 is cut at a character."""
+    """A close frame; a reason over 123 bytes of UTF-8 is cut at a character, and NO_CODE makes an empty frame."""
+    if code == NO_CODE:
+        return _frame(_FINAL | _CLOSE, b"")
     text = reason.encode()[:CLOSE_REASON_BYTES_MAX].decode(errors="ignore")
     return _frame(_FINAL | _CLOSE, code.to_bytes(2, "big") + text.encode())
 
 
 def _frame(first_byte: int, payload: bytes) -> bytes:
-    size = len(payload)
+    return _head(first_byte, len(payload)) + payload
+
+
+def _head(first_byte: int, size: int) -> bytes:
     if size <= 125:
-        return bytes((first_byte, size)) + payload
+        return bytes((first_byte, size))
     if size <= 0xFFFF:
-        return bytes((first_byte, 126)) + size.to_bytes(2, "big") + payload
-    return bytes((first_byte, 127)) + size.to_bytes(8, "big") + payload
+        return bytes((first_byte, 126)) + size.to_bytes(2, "big")
+    return bytes((first_byte, 127)) + size.to_bytes(8, "big")
 
 
 PING_FRAME: Final = _frame(_FINAL | _PING, b"")

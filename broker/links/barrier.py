@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from types import TracebackType
 
 from broker.core.counters import Counters
@@ -18,14 +19,18 @@ RERAISE = "ROWCAST_RERAISE" in os.environ
 class barrier:  # noqa: N801 - reads as a statement: `with barrier(...):`
     """Log and count what should not happen; the caller goes on after the `with` and closes the link.
 
-    A class rather than a generator: every idle connection holds one, and a generator takes 400 bytes more.
+    A class rather than a generator: every idle connection with a task holds one, and a generator takes 400 bytes more.
+
+    Args:
+        on_bug: ends the link at once, where the caller can't know.
     """
 
-    __slots__ = ("_counters", "_peer")
+    __slots__ = ("_counters", "_on_bug", "_peer")
 
-    def __init__(self, counters: Counters, peer: str) -> None:
+    def __init__(self, counters: Counters, peer: str, on_bug: Callable[[], None] | None = None) -> None:
         self._counters = counters
         self._peer = peer
+        self._on_bug = on_bug
 
     def __enter__(self) -> None:
         pass
@@ -36,6 +41,8 @@ class barrier:  # noqa: N801 - reads as a statement: `with barrier(...):`
         if not isinstance(error, Exception):
             return False
         _report(self._counters, self._peer, error)
+        if self._on_bug is not None:
+            self._on_bug()
         return not RERAISE
 
 

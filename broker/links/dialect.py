@@ -1,6 +1,7 @@
 """One WebSocket client of a dialect: carries out its commands, delivers what its channels bring.
 
-Never waits, except for a login.  What a slow client is not sent follows each channel's policy.
+Never waits: a login that somebody else has to answer lets the connection rest meanwhile.  What a slow client is not
+sent follows each channel's policy.
 
 Invariant: every topic in `_subscriptions` is subscribed with the engine, and no other for this receiver.
 """
@@ -8,18 +9,15 @@ Invariant: every topic in `_subscriptions` is subscribed with the engine, and no
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
-import trio
-
+from broker.core.outbox import Outbox
 from broker.core.publication import Publication
-from broker.core.receiver import Receiver
 from broker.gateway.channels import BadChannel
 from broker.gateway.gateway import Gateway
 from broker.links.barrier import barrier
-from broker.links.websocket_stream import WebSocketStream
+from broker.links.websocket_link import LOST, WebSocketLink
 from protocol.dialects.base import (
     NEVER,
     Close,
@@ -37,6 +35,7 @@ from protocol.dialects.base import (
 )
 from protocol.dialects.conflation import Backlog
 from protocol.websocket import PING_FRAME, CloseCode, text_frame
+from protocol.websocket_reader import FrameReader
 
 logger = logging.getLogger("broker.links")
 
@@ -48,57 +47,64 @@ CONFLATE_ABOVE_BYTES: Final = 64 * 1024
 
 PINGS_UNANSWERED_MAX: Final = 2
 
-_OUR_FAULT_FINDING: Final = (
-    CloseCode.PROTOCOL_ERROR,
-    CloseCode.INVALID_DATA,
-    CloseCode.POLICY_VIOLATION,
-    CloseCode.MESSAGE_TOO_BIG,
-)
-"""Codes with which the stream closes on its own, without the link having asked for it."""
 
-
-class DialectLink(Receiver):
+class DialectLink(WebSocketLink):
     """The broker's end of one connection.
 
     Args:
         dialect: what it speaks; it decides, this carries out.
         gateway: what all dialect links share.
-        stream: where frames go.
+        outbox: where frames go.
         peer: for log lines.
+        message_bytes_max: the longest message that it may send.
+        ask: finds out elsewhere whose a token is, and tells `logged_in`.
     """
 
-    def __init__(self, dialect: Dialect, gateway: Gateway, stream: WebSocketStream, peer: str) -> None:
-        super().__init__(plain=False)
+    def __init__(
+        self,
+        dialect: Dialect,
+        gateway: Gateway,
+        outbox: Outbox,
+        peer: str,
+        message_bytes_max: int,
+        ask: Callable[[DialectLink, str], None],
+    ) -> None:
+        super().__init__(gateway.engine, outbox, FrameReader(message_bytes_max), peer)
         self.dialect = dialect
         self.gateway = gateway
-        self.stream = stream
-        self.outbox = stream.outbox
-        self.peer = peer
-        self.closing: Close | None = None
-        self._on_close: Callable[[], None] | None = None
+        self._ask = ask
         self._subscriptions: dict[bytes, Subscribe] = {}
         self._backlog: Backlog | None = None
         interval = dialect.ping_interval_s
-        self._next_ping_at = trio.current_time() + interval if interval else NEVER
-        stream.on_sent_all = self._sent_all
-        stream.before_close = self._last_words
+        self._next_ping_at = self.engine.now + interval if interval else NEVER
+        outbox.on_drained = self._sent_all
 
-    # --- what the shell calls ------------------------------------------------------------------------------
+    # --- what the shell and the gateway call -----------------------------------------------------------------
 
-    async def open(self, on_close: Callable[[], None]) -> None:
-        """The handshake is complete.  `on_close` is called when this side wants to close."""
-        self._on_close = on_close
+    def open(self) -> None:
         self.gateway.opened(self)
-        await self._carry_out(self.dialect.open(trio.current_time()))
+        logger.info("%s client connected from %s", self.dialect.name, self.peer)
+        self._carry_out(self.dialect.open(self.engine.now))
 
-    async def received(self, message: str | bytes) -> None:
-        """A whole message came."""
-        self.stream.message_finished()
-        if self.closing is None:
-            await self._carry_out(self.dialect.receive(message, trio.current_time()))
+    def text(self, text: str) -> None:
+        self._carry_out(self.dialect.receive(text, self.engine.now))
+
+    def binary(self, data: bytes) -> None:
+        self._carry_out(self.dialect.receive(data, self.engine.now))
+
+    def last_words(self, code: int) -> list[bytes]:
+        return [text_frame(text.encode()) for text in self.dialect.closing(code, self.engine.now)]
+
+    def logged_in(self, outcome: Identity | Refusal) -> None:
+        """What `ask` was asked."""
+        if not self.closing:
+            with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+                self._logged_in(outcome)
+            self.resume()
 
     def ended(self) -> None:
-        """The connection is gone, whoever closed it."""
+        why = "connection lost" if self.closing == LOST else f"{self.closing} {self.close_reason}"
+        logger.info("%s client of %s disconnected: %s", self.dialect.name, self.peer, why.rstrip())
         for topic in self._subscriptions:
             self.gateway.unsubscribe(self, topic)
         self._subscriptions.clear()
@@ -107,25 +113,19 @@ class DialectLink(Receiver):
 
     def tick(self, now: float) -> None:
         """Called about four times a second."""
-        if self.closing is None and (now >= self.dialect.wake_at or now >= self._next_ping_at):
-            with self._own_bugs_only():
-                if now >= self.dialect.wake_at:
-                    self._carry_out_now(self.dialect.tick(now))
-                if now >= self._next_ping_at:
-                    self._ping(now)
-
-    def close(self, code: int, reason: str) -> None:
-        """Close with this reason, once what is owed already has been sent."""
-        if self.closing is None:
-            self.closing = Close(code, reason)
-            if self._on_close is not None:
-                self._on_close()
+        if (now < self.dialect.wake_at and now < self._next_ping_at) or self.closing:
+            return
+        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+            if now >= self.dialect.wake_at:
+                self._carry_out(self.dialect.tick(now))
+            if now >= self._next_ping_at:
+                self._ping(now)
 
     # --- what the engine calls -----------------------------------------------------------------------------
 
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
         """Send a publication's payload as one text message, encoded once for all clients."""
-        if self.closing is not None:
+        if self.closing:
             return
         frame = publication.frame(FRAME)
         if frame is None:
@@ -136,14 +136,14 @@ class DialectLink(Receiver):
             outbox.push(frame)
             self.dialect.was_sent_to = True
             return
-        with self._own_bugs_only():
+        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
             self._deliver_slowly(publication, frame)
 
     def _deliver_slowly(self, publication: Publication, frame: bytes) -> None:
         wanted = self._subscriptions.get(publication.topic)
         if wanted is None:
             return
-        counters = self.gateway.engine.counters
+        counters = self.engine.counters
         if wanted.slow is Slow.CONFLATE:
             if self._backlog is None:
                 self._backlog = Backlog(self.dialect.conflation, self.outbox.limit_bytes)
@@ -158,9 +158,10 @@ class DialectLink(Receiver):
 
     def _sent_all(self) -> None:
         """The client, having been slow, has caught up."""
-        if self._backlog is not None:
-            with self._own_bugs_only():
-                self._send_backlog()
+        if self._backlog is None:
+            return
+        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+            self._send_backlog()
 
     def _send_backlog(self) -> None:
         """Send what waited, as long as it is taken at once."""
@@ -171,7 +172,7 @@ class DialectLink(Receiver):
                 break
             channel, payload, skipped = entry
             if skipped:
-                told = self.dialect.skipped(channel, skipped, trio.current_time())
+                told = self.dialect.skipped(channel, skipped, self.engine.now)
                 if told is not None:
                     self.outbox.push(text_frame(told.encode()))
             if payload is not None:
@@ -181,26 +182,29 @@ class DialectLink(Receiver):
 
     # --- commands ------------------------------------------------------------------------------------------
 
-    async def _carry_out(self, commands: Commands) -> None:
-        login = self._carry_out_now(commands)
-        while login is not None:
-            dialect = self.dialect
-            outcome = await self.gateway.identify(dialect.name, login.token, dialect.clock)
-            if isinstance(outcome, Identity) and not self.gateway.occupy(self, dialect.name, outcome.account):
-                outcome = Refusal.TOO_MANY_CONNECTIONS
-            login = self._carry_out_now(dialect.login_ended(outcome, trio.current_time()))
-
-    def _carry_out_now(self, commands: Commands) -> Login | None:
-        """Carry out commands in order; a login, which is always the last, is handed back."""
-        login = None
+    def _carry_out(self, commands: Commands) -> None:
+        """Carry out commands in order, up to one that closes; a login is always the last."""
         for command in commands:
-            assert login is None, "nothing may follow a login"
+            if self.closing:
+                return
             if isinstance(command, Login):
-                login = command
+                self._log_in(command.token)
             else:
                 self._do(command)
-        self.gateway.engine.flush()
-        return login
+
+    def _log_in(self, token: str) -> None:
+        outcome = self.gateway.identify_at_once(self.dialect.name, token, self.dialect.clock)
+        if outcome is not None:
+            self._logged_in(outcome)
+            return
+        self.wait()
+        self._ask(self, token)
+
+    def _logged_in(self, outcome: Identity | Refusal) -> None:
+        dialect = self.dialect
+        if isinstance(outcome, Identity) and not self.gateway.occupy(self, dialect.name, outcome.account):
+            outcome = Refusal.TOO_MANY_CONNECTIONS
+        self._carry_out(dialect.login_ended(outcome, self.engine.now))
 
     def _do(self, command: Command) -> None:
         if isinstance(command, Send):
@@ -241,29 +245,13 @@ class DialectLink(Receiver):
         if self._backlog is not None:
             self._backlog.forget(command.channel)
 
-    @contextmanager
-    def _own_bugs_only(self) -> Iterator[None]:
-        """A bug of ours here ends this connection, and is no matter of whoever publishes or ticks."""
-        is_sound = False
-        with barrier(self.gateway.engine.counters, self.peer):
-            yield
-            is_sound = True
-        if not is_sound:
-            self.close(CloseCode.INTERNAL_ERROR, "internal error")
-
     # --- health --------------------------------------------------------------------------------------------
 
     def _ping(self, now: float) -> None:
         interval = self.dialect.ping_interval_s
-        if now - self.stream.received_at > (PINGS_UNANSWERED_MAX + 0.5) * interval:
+        if now - self.last_received > (PINGS_UNANSWERED_MAX + 0.5) * interval:
             self.close(CloseCode.GOING_AWAY, "no answer to pings")
             return
         self._next_ping_at = now + interval
         if not self.outbox.pending_bytes:
             self.outbox.push(PING_FRAME)
-
-    def _last_words(self, code: int) -> Sequence[bytes]:
-        if self.closing is None and code not in _OUR_FAULT_FINDING:
-            return ()  # the client closes
-        texts = self.dialect.closing(code, trio.current_time())
-        return [text_frame(text.encode()) for text in texts]

@@ -1,6 +1,7 @@
-"""The opening request on a WebSocket port: read, understood, answered when it is refused.  Pure but for `read_head`.
+"""The opening request on a WebSocket port: read, understood, answered.  Pure but for `read_head` and `accept`.
 
-trio-websocket gets a request made anew from the few parts that matter, so it keeps no header and no token.
+trio-websocket accepts it.  It gets a request made anew from the few parts that matter, so it sees no header and no
+token, and nothing of it is kept once the connection is open.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 
 import h11
 import trio
+import trio_websocket
 from attrs import field, frozen
 
 REQUEST_HEAD_END: Final = b"\r\n\r\n"
@@ -119,6 +121,41 @@ def understand(head: bytes, hint: str) -> OpeningRequest:
     )
 
 
+class _Opening(trio.abc.Stream):
+    """What trio-websocket sees of a connection: the request, and where its answer goes."""
+
+    def __init__(self, request: bytes) -> None:
+        self._request = request
+        self.answer = b""
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        data, self._request = self._request, b""
+        if not data:
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self.answer += bytes(data)
+        await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def accept(request: OpeningRequest, subprotocol: str | None) -> bytes:
+    """The 101 response with which trio-websocket accepts the request."""
+    stream = _Opening(replayed(request, subprotocol))
+    async with trio.open_nursery() as nursery:
+        proposal = await trio_websocket.wrap_server_stream(nursery, stream)
+        await proposal.accept(subprotocol=subprotocol)
+        nursery.cancel_scope.cancel()
+    return stream.answer if subprotocol is None else _as_mosquitto(stream.answer)
+
+
 def replayed(request: OpeningRequest, subprotocol: str | None) -> bytes:
     """The handshake as trio-websocket is to see it: the client's key, and nothing else of the client's."""
     lines = [
@@ -134,7 +171,7 @@ def replayed(request: OpeningRequest, subprotocol: str | None) -> bytes:
     return b"\r\n".join(lines) + REQUEST_HEAD_END
 
 
-def as_mosquitto(response: bytes) -> bytes:
+def _as_mosquitto(response: bytes) -> bytes:
     """The 101 response with the header's value spelled as libwebsockets spells it, for clients that compare it."""
     return response.replace(b"pgrade: websocket\r\n", b"pgrade: WebSocket\r\n", 1)
 

@@ -1,4 +1,4 @@
-"""All plain-TCP MQTT connections on one epoll in one task.
+"""All plain-TCP connections, MQTT and WebSocket, on one epoll in one task.
 
 A round: poll, one receive per ready socket, all its packets, then one send per outbox that was touched.  The task
 then waits on the epoll's own descriptor, which is its checkpoint.
@@ -31,24 +31,76 @@ TURN_S_MAX = 0.002
 
 
 class Connection:
-    """One socket, its link and its outbox."""
+    """One socket of the pump.  A subclass makes its outbox, and knows what the bytes mean."""
 
-    def __init__(self, pump: Pump, sock: socket.socket, door: Door, peer: str) -> None:
+    outbox: Outbox
+
+    def __init__(self, pump: Pump, sock: socket.socket, door: Door) -> None:
         self.pump = pump
         self.sock = sock
         self.fd = sock.fileno()
         self.door = door
-        self.outbox = Outbox(pump.engine.round, door.outbox_bytes_max, sock.send, self.blocked, self.broken)
-        self.link = MqttLink(pump.engine, door, self.outbox, peer, self.close_soon)
+
+    def received(self, data: bytes) -> None:
+        """Bytes came.  Never raises for what a peer sends."""
+        raise NotImplementedError
+
+    def lost(self) -> None:
+        """The peer has gone: ask for the end of this connection."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """The broker is stopping: ask for the end of this connection."""
+        raise NotImplementedError
+
+    def gone(self) -> None:
+        """The pump has let go of this connection, and closed its socket."""
+        raise NotImplementedError
+
+    def readable(self) -> None:
+        """The socket has bytes, or news."""
+        try:
+            data = self.sock.recv(RECEIVE_BYTES_MAX)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self.received(data)
+        else:
+            self.lost()
+
+    def events(self) -> int:
+        """What the epoll is to tell of, beside room for what is owed."""
+        return select.EPOLLIN
 
     def blocked(self) -> None:
-        self.pump.epoll.modify(self.fd, select.EPOLLIN | select.EPOLLOUT)
+        self.pump.epoll.modify(self.fd, self.events() | select.EPOLLOUT)
 
-    def broken(self) -> None:
+    def end_soon(self) -> None:
+        """Send once more what is owed, and close, at the end of the round."""
+        self.pump.closing.append(self)
+
+
+class MqttConnection(Connection):
+    """A socket with an MQTT client."""
+
+    def __init__(self, pump: Pump, sock: socket.socket, door: Door, peer: str) -> None:
+        super().__init__(pump, sock, door)
+        self.outbox = Outbox(pump.engine.round, door.outbox_bytes_max, sock.send, self.blocked, self.lost)
+        self.link = MqttLink(pump.engine, door, self.outbox, peer, self.end_soon)
+
+    def received(self, data: bytes) -> None:
+        receive(self.link, data)
+
+    def lost(self) -> None:
         self.link.close("closed its connection.")
 
-    def close_soon(self) -> None:
-        self.pump.closing.append(self)
+    def stop(self) -> None:
+        self.link.close("disconnected: the broker is stopping.")
+
+    def gone(self) -> None:
+        self.pump.on_close(self.link)
 
 
 class Pump:
@@ -69,16 +121,29 @@ class Pump:
         self._drained: trio.Event | None = None
         self._linger: Linger | None = None
         self._on_open = on_open
-        self._on_close = on_close
+        self.on_close = on_close
 
     def add(self, sock: socket.socket, door: Door, peer: str) -> MqttLink:
         """Take over a connected, non-blocking socket; its link."""
-        connection = Connection(self, sock, door, peer)
-        self._connections[connection.fd] = connection
-        self.epoll.register(connection.fd, select.EPOLLIN)
-        door.open_count += 1
+        connection = MqttConnection(self, sock, door, peer)
+        self.take(connection)
         self._on_open(connection.link)
         return connection.link
+
+    def take(self, connection: Connection) -> None:
+        """Serve this connection from now on."""
+        self._connections[connection.fd] = connection
+        self.epoll.register(connection.fd, connection.events())
+        connection.door.open_count += 1
+
+    def release(self, connection: Connection) -> bool:
+        """Let go of a connection whose socket somebody else closes; False if it was let go before."""
+        if self._connections.get(connection.fd) is not connection:
+            return False
+        del self._connections[connection.fd]
+        self.epoll.unregister(connection.fd)
+        connection.door.open_count -= 1
+        return True
 
     async def drained(self) -> None:
         """Wait until no peer is owed anything."""
@@ -118,10 +183,10 @@ class Pump:
             if connection is None:
                 continue
             if events & select.EPOLLOUT:
-                self.epoll.modify(fd, select.EPOLLIN)
+                self.epoll.modify(fd, connection.events())
                 connection.outbox.writable()
             if events & ~select.EPOLLOUT:
-                self._receive(connection)
+                connection.readable()
         self.settle()
         return len(ready)
 
@@ -139,7 +204,7 @@ class Pump:
 
     def close_all(self) -> None:
         for connection in list(self._connections.values()):
-            connection.link.close("disconnected: the broker is stopping.")
+            connection.stop()
         self.settle()
         if self._linger is not None:
             self._linger.close()
@@ -149,25 +214,9 @@ class Pump:
         if self._drained is not None and not any(c.outbox.pending_bytes for c in self._connections.values()):
             self._drained.set()
 
-    def _receive(self, connection: Connection) -> None:
-        link = connection.link
-        try:
-            data = connection.sock.recv(RECEIVE_BYTES_MAX)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            link.close("closed its connection.")
-            return
-        receive(link, data)
-
     def _close(self, connection: Connection) -> None:
-        if self._connections.pop(connection.fd, None) is None:
-            return
         connection.outbox.flush()
         connection.outbox.close()
-        self.epoll.unregister(connection.fd)
-        connection.sock.close()
-        connection.door.open_count -= 1
-        self._on_close(connection.link)
+        if self.release(connection):
+            connection.sock.close()
+            connection.gone()

@@ -1,40 +1,44 @@
-"""WebSocket connections: handshake, which protocol a path means, and serving it until either side closes.
+"""WebSocket connections: the handshake, which protocol a path means, and who serves it from then on.
 
-trio-websocket does the framing, over a stream of ours that all bytes go through.
+trio-websocket accepts the handshake.  Then plain TCP goes to the pump, anything else to a task of its own.
 """
 
 from __future__ import annotations
 
 import logging
+import socket
+import ssl
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias, cast
+from collections.abc import Callable
+from typing import Final, Protocol
 
 import trio
-import trio_websocket
-import wsproto
 from attrs import evolve, frozen
 
 from broker.config.feeds import EconiaDialect as EconiaConfig
+from broker.core.outbox import Outbox
 from broker.gateway.dialects import path_dialects
 from broker.gateway.gateway import Gateway
 from broker.gateway.identity import TOKEN_BYTES_MAX
 from broker.links.barrier import barrier
 from broker.links.dialect import DialectLink
 from broker.links.door import Door
+from broker.links.farewell import part
 from broker.links.handshake import (
     OpeningRequest,
     Refused,
+    accept,
     answer,
-    as_mosquitto,
     peer_behind,
     read_head,
-    replayed,
     understand,
 )
 from broker.links.server import Server
-from broker.links.websocket_mqtt import MqttConnection
-from broker.links.websocket_stream import CLOSE_GRACE_S, WebSocketStream
+from broker.links.websocket_link import WebSocketLink
+from broker.links.websocket_mqtt import MqttWebSocket
+from broker.links.websocket_outbox import FramingOutbox
+from broker.links.websocket_pumped import PumpedWebSocket
+from broker.links.websocket_stream import StreamedWebSocket
 from protocol.dialects.base import Clock, Dialect, Identity
 from protocol.dialects.econia import REFUSAL_TEXTS, EconiaDialect, admit, credentials_of
 from protocol.websocket import CloseCode
@@ -44,21 +48,32 @@ logger = logging.getLogger("broker.links")
 MQTT_SUBPROTOCOLS: Final = ("mqtt", "mqttv3.1")
 MQTT_PATH: Final = "/mqtt"
 
-RECEIVE_BYTES: Final = 4096
-"""Clients of a dialect say little; the buffer is theirs for as long as they are connected."""
 
-MQTT_MESSAGE_BYTES_UNLIMITED: Final = 2**28 + 4
-"""The largest MQTT packet there can be (MQTT 3.1.1 §2.2.3), where no limit is configured."""
+class Shell(Protocol):
+    """What serves a connection after its handshake."""
+
+    def dialect_outbox(self, bytes_max: int) -> Outbox: ...
+
+    def mqtt_outbox(self, bytes_max: int) -> FramingOutbox: ...
 
 
 @frozen
 class Arrival:
     """A connection that has yet to say what it wants; `identity` is its verified certificate's."""
 
-    stream: WebSocketStream
+    stream: trio.abc.Stream
     door: Door
     peer: str
     identity: bytes | None
+
+
+@frozen
+class Agreed:
+    """What a handshake led to: the response, what came after the request, and the link to be made."""
+
+    response: bytes
+    rest: bytes
+    link_for: Callable[[Shell], WebSocketLink]
 
 
 class WebSocketServer:
@@ -78,44 +93,112 @@ class WebSocketServer:
         self._open = OpenLinks()
 
     async def serve(
-        self, inner: trio.abc.Stream, door: Door, peer: str, identity: bytes | None = None
+        self, stream: trio.abc.Stream, door: Door, peer: str, identity: bytes | None = None
     ) -> None:
-        """One connection, from its first byte to its last; whatever goes wrong ends it and nothing else."""
-        # One frame deep on purpose: what is on the stack here is what every idle client costs.
+        """One connection, from its first byte; whatever goes wrong ends it and nothing else.
+
+        Returns once the pump has it, or, for a stream that the pump can't take, when it has ended.
+        """
         door.open_count += 1
-        stream = WebSocketStream(
-            inner, self._engine.round, self._config.outbox_bytes_max, self._server.nursery
-        )
+        agreed: Agreed | bytes = b""
         try:
-            with barrier(self._engine.counters, peer):
-                opened = await self._open_in_time(Arrival(stream, door, peer, identity))
-                if opened is not None:
-                    await opened.run()
+            try:
+                with barrier(self._engine.counters, peer):
+                    agreed = await self._agree_in_time(Arrival(stream, door, peer, identity))
+            finally:
+                if isinstance(agreed, bytes):
+                    await part(stream, agreed, _anything)
+            if isinstance(agreed, bytes):
+                return
+            if isinstance(stream, trio.SocketStream):
+                self._give_to_pump(stream, door, agreed)
+            else:
+                await self._serve_stream(stream, agreed)
         finally:
             door.open_count -= 1
-            await stream.aclose()
 
     async def close_all(self) -> None:
-        """Say goodbye to all dialect clients, and wait until they have gone."""
+        """Say goodbye to all clients, and wait until they have gone."""
         await self._open.close_all(CloseCode.GOING_AWAY, "the server is shutting down")
+
+    # --- after the handshake -------------------------------------------------------------------------------
+
+    def _give_to_pump(self, stream: trio.SocketStream, door: Door, agreed: Agreed) -> None:
+        sock = socket.socket(fileno=stream.socket.detach())
+        sock.setblocking(False)
+        connection = PumpedWebSocket(self._server.pump, sock, door, self._part_soon, self._over)
+        link = self._make(connection, agreed)
+        connection.serve(link)
+        with barrier(self._engine.counters, link.peer, link.close_for_a_bug):
+            link.open()
+        link.received(agreed.rest)
+        self._server.settle()
+
+    async def _serve_stream(self, stream: trio.abc.Stream, agreed: Agreed) -> None:
+        shell = StreamedWebSocket(self._server, stream)
+        link = self._make(shell, agreed)
+        try:
+            with barrier(self._engine.counters, link.peer):
+                await shell.serve(link, agreed.rest)
+        finally:
+            self._open.remove(link)
+
+    def _make(self, shell: Shell, agreed: Agreed) -> WebSocketLink:
+        self._engine.now = trio.current_time()
+        link = agreed.link_for(shell)
+        self._open.add(link)
+        link.push(agreed.response)
+        return link
+
+    def _part_soon(self, connection: PumpedWebSocket) -> None:
+        self._server.nursery.start_soon(self._part, connection)
+
+    async def _part(self, connection: PumpedWebSocket) -> None:
+        link = connection.link
+        self._server.pump.release(connection)
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection.sock))
+        try:
+            with barrier(self._engine.counters, link.peer):
+                link.ended()
+                self._server.settle()
+                await part(stream, _all_owed(connection.outbox), link.hears_close)
+        finally:
+            # Only now, so that whoever waits for the last link lets it say goodbye.
+            self._open.remove(link)
+
+    def _over(self, link: WebSocketLink) -> None:
+        with barrier(self._engine.counters, link.peer):
+            link.ended()
+        self._open.remove(link)
+
+    def _ask(self, link: DialectLink, token: str) -> None:
+        self._server.nursery.start_soon(self._identify_for, link, token)
+
+    async def _identify_for(self, link: DialectLink, token: str) -> None:
+        dialect = link.dialect
+        with barrier(self._engine.counters, link.peer, link.close_for_a_bug):
+            outcome = await self._gateway.identify(dialect.name, token, dialect.clock)
+            self._engine.now = trio.current_time()
+            link.logged_in(outcome)
+        self._server.settle()
 
     # --- handshake -----------------------------------------------------------------------------------------
 
-    async def _open_in_time(self, arrival: Arrival) -> Opened:
+    async def _agree_in_time(self, arrival: Arrival) -> Agreed | bytes:
+        """What the handshake led to; or what is to be said to a peer before hanging up, which may be nothing."""
         with trio.move_on_after(self._config.handshake_timeout_s):
             try:
-                return await self._shake_hands(arrival)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return await self._agree(arrival)
+            except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError):
                 logger.debug("x %s left during the handshake", arrival.peer)
-        return None
+        return b""
 
-    async def _shake_hands(self, arrival: Arrival) -> Opened:
-        """Answer the opening request; what to run then, or None if it was refused."""
+    async def _agree(self, arrival: Arrival) -> Agreed | bytes:
         door = arrival.door
         try:
             head, rest = await read_head(arrival.stream, self._head_bytes_max(door))
             if not head:
-                return None
+                return b""
             opening = understand(head, self._hint(door))
             peer = peer_behind(arrival.peer, opening.forwarded_for, self._config.trusted_proxies)
             arrival = evolve(arrival, peer=peer)
@@ -123,25 +206,38 @@ class WebSocketServer:
         except Refused as refused:
             logger.info("WebSocket handshake of %s refused: %s", arrival.peer, refused.reason)
             self._engine.counters.connections_refused += 1
-            await arrival.stream.send_all(answer(refused))
-            return None
+            return answer(refused)
 
-    async def _accept(self, arrival: Arrival, opening: OpeningRequest, rest: bytes) -> Opened:
+    async def _accept(self, arrival: Arrival, opening: OpeningRequest, rest: bytes) -> Agreed:
         door = arrival.door
         self._check_origin(door, opening)
         subprotocol = self._mqtt_subprotocol(door, opening)
-        if subprotocol is not None:
-            size_max = 2 * door.max_packet_size if door.max_packet_size else MQTT_MESSAGE_BYTES_UNLIMITED
-            websocket = await self._upgrade(arrival, opening, rest, subprotocol, size_max)
-            return MqttConnection(
-                websocket, arrival.stream, self._server, door, arrival.peer, arrival.identity
-            )
+        if subprotocol is None:
+            link_for = await self._dialect_link(arrival, opening)
+        else:
+            link_for = self._mqtt_link(arrival)
+        return Agreed(await accept(opening, subprotocol), rest, link_for)
+
+    def _mqtt_link(self, arrival: Arrival) -> Callable[[Shell], WebSocketLink]:
+        door = arrival.door
+        return lambda shell: MqttWebSocket(
+            self._server, door, shell.mqtt_outbox(door.outbox_bytes_max), arrival.peer, arrival.identity
+        )
+
+    async def _dialect_link(
+        self, arrival: Arrival, opening: OpeningRequest
+    ) -> Callable[[Shell], WebSocketLink]:
         clock = Clock(time.time() - trio.current_time())
-        dialect, size_max = await self._dialect_for(door, opening, clock)
-        websocket = await self._upgrade(arrival, opening, rest, None, size_max)
-        arrival.stream.limit_kernel()
-        link = DialectLink(dialect, self._gateway, arrival.stream, arrival.peer)
-        return DialectConnection(websocket, link, self._open)
+        dialect, message_bytes_max = await self._dialect_for(arrival.door, opening, clock)
+        outbox_bytes_max = self._config.outbox_bytes_max
+        return lambda shell: DialectLink(
+            dialect,
+            self._gateway,
+            shell.dialect_outbox(outbox_bytes_max),
+            arrival.peer,
+            message_bytes_max,
+            self._ask,
+        )
 
     def _check_origin(self, door: Door, opening: OpeningRequest) -> None:
         origins = door.listener.websockets_origins
@@ -189,31 +285,6 @@ class WebSocketServer:
             raise Refused(400, admission)
         return EconiaDialect(clock, admission, config.ping_interval_s)
 
-    async def _upgrade(
-        self,
-        arrival: Arrival,
-        opening: OpeningRequest,
-        rest: bytes,
-        subprotocol: str | None,
-        message_bytes_max: int,
-    ) -> trio_websocket.WebSocketConnection:
-        stream = arrival.stream
-        stream.unread(replayed(opening, subprotocol) + rest)
-        stream.limit_messages(message_bytes_max)
-        readers = cast(trio.Nursery, _Readers(self._server, arrival.peer))
-        request = await trio_websocket.wrap_server_stream(
-            readers,
-            stream,
-            max_message_size=message_bytes_max,
-            receive_buffer_size=RECEIVE_BYTES if subprotocol is None else None,
-        )
-        if subprotocol is not None:
-            stream.rewrite = as_mosquitto
-        websocket = await request.accept(subprotocol=subprotocol)
-        stream.close_code = lambda: websocket.closed.code if websocket.closed is not None else None
-        forget_handshake(websocket)
-        return websocket
-
     def _head_bytes_max(self, door: Door) -> int:
         """Room for mosquitto.conf's headers, and for a token in the path where a dialect has one there."""
         return door.listener.websockets_headers_size_bytes + (
@@ -230,117 +301,41 @@ class WebSocketServer:
         return f"This port speaks WebSocket on: {', '.join(spoken)}.\n"
 
 
-class DialectConnection:
-    """One dialect client's WebSocket and link, until either side closes."""
-
-    def __init__(
-        self,
-        websocket: trio_websocket.WebSocketConnection,
-        link: DialectLink,
-        open_links: OpenLinks,
-    ) -> None:
-        self._websocket = websocket
-        self._link = link
-        self._open_links = open_links
-
-    async def run(self) -> None:
-        link = self._link
-        self._open_links.add(link)
-        logger.info("%s client connected from %s", link.dialect.name, link.peer)
-        scope = trio.CancelScope()
-        try:
-            with scope:
-                await link.open(scope.cancel)
-                while True:
-                    await link.received(await self._websocket.get_message())
-        except trio_websocket.ConnectionClosed:
-            await self._say_goodbye()
-        else:
-            await self._say_goodbye()
-        finally:
-            link.ended()
-            # Only now, so that whoever waits for the last link lets it say goodbye.
-            self._open_links.remove(link)
-
-    async def _say_goodbye(self) -> None:
-        link = self._link
-        link.ended()
-        logger.info("%s client of %s disconnected: %s", link.dialect.name, link.peer, self._why())
-        if link.closing is not None:
-            with trio.move_on_after(CLOSE_GRACE_S):
-                await self._websocket.aclose(link.closing.code, link.closing.reason)
-
-    def _why(self) -> str:
-        if self._link.closing is not None:
-            return f"{self._link.closing.code} {self._link.closing.reason}"
-        closed = self._websocket.closed
-        # A peer's own reason may be any text.
-        return "connection lost" if closed is None else str(closed.code)
-
-
-Opened: TypeAlias = DialectConnection | MqttConnection | None
-"""What a handshake led to; None if it was refused, or not completed."""
-
-
 class OpenLinks:
-    """The dialect connections that are open, for the end of the process."""
+    """The WebSockets that are open, for the end of the process."""
 
     def __init__(self) -> None:
-        self._links: dict[DialectLink, None] = {}
+        self._links: dict[WebSocketLink, None] = {}
         self._none_left = trio.Event()
 
-    def add(self, link: DialectLink) -> None:
+    def add(self, link: WebSocketLink) -> None:
         self._links[link] = None
 
-    def remove(self, link: DialectLink) -> None:
+    def links(self) -> list[WebSocketLink]:
+        return list(self._links)
+
+    def remove(self, link: WebSocketLink) -> None:
         del self._links[link]
         if not self._links:
             self._none_left.set()
 
     async def close_all(self, code: int, reason: str) -> None:
-        for link in list(self._links):
+        for link in self.links():
             link.close(code, reason)
         while self._links:
             self._none_left = trio.Event()
             await self._none_left.wait()
 
 
-class _Readers:
-    """The nursery that trio-websocket sees: one of ours, in which its reader can't do any harm."""
-
-    def __init__(self, server: Server, peer: str) -> None:
-        self._server = server
-        self._peer = peer
-
-    def start_soon(self, reader: Callable[[], Awaitable[None]]) -> None:
-        self._server.nursery.start_soon(self._run, reader)
-
-    async def _run(self, reader: Callable[[], Awaitable[None]]) -> None:
-        with barrier(self._server.engine.counters, self._peer):
-            try:
-                await reader()
-            except (trio.BrokenResourceError, trio.ClosedResourceError, trio_websocket.ConnectionClosed):
-                logger.debug("x %s was closed while it was written to", self._peer)
+def _all_owed(outbox: Outbox) -> bytes:
+    """Take all that an outbox owes; it takes nothing more."""
+    pieces = []
+    while piece := outbox.take():
+        pieces.append(piece)
+    outbox.close()
+    return b"".join(pieces)
 
 
-class _NoHandshake:
-    """What is left of a handshake that is over: no events."""
-
-    def events(self) -> tuple[()]:
-        return ()
-
-
-_NO_HANDSHAKE: Final = _NoHandshake()
-
-
-def forget_handshake(websocket: trio_websocket.WebSocketConnection) -> bool:
-    """Free wsproto's handshake, 2.5 kB of the 20 kB that an idle client costs.
-
-    It isn't used after the upgrade, but wsproto 1.3 keeps it.  Returns False, having changed nothing, where the
-    libraries look different from what is known here.
-    """
-    connection = getattr(websocket, "_wsproto", None)
-    if not isinstance(connection, wsproto.WSConnection) or connection.connection is None:
-        return False
-    connection.handshake = cast(Any, _NO_HANDSHAKE)
+def _anything(_: bytes) -> bool:
+    """From a peer that was refused nothing is waited for."""
     return True

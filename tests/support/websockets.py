@@ -93,7 +93,7 @@ class Running:
 class RawClient:
     """Writes bytes as they are given; reads what the server sends."""
 
-    def __init__(self, stream: trio.SocketStream, received: bytes) -> None:
+    def __init__(self, stream: trio.abc.Stream, received: bytes) -> None:
         self.stream = stream
         self._received = received
 

@@ -13,11 +13,11 @@ import trio
 import trio_websocket
 from support.websockets import ECONIA, Running, listening, masked, reader, token
 
-import broker.links.dialect as dialect_module
-import broker.links.websocket as websocket_module
+from broker.config.feeds import ExchangeDialect
 from broker.config.feeds import Gateway as GatewayConfig
 from broker.core.publication import Publication
-from broker.links.dialect import DialectLink
+from broker.gateway.channels import topic_of
+from protocol.dialects.conflation import Backlog
 from protocol.dialects.econia import EconiaDialect
 from protocol.websocket import CloseCode
 
@@ -284,31 +284,18 @@ async def test_a_client_that_does_not_read_is_closed_as_slow_and_nobody_else_not
         await frozen.stream.aclose()
 
 
-async def test_a_frame_is_encoded_once_for_all_clients(monkeypatch: pytest.MonkeyPatch):
-    encoded: list[bytes] = []
-    original = dialect_module.text_frame
-
-    def counted(payload: bytes) -> bytes:
-        encoded.append(payload)
-        return original(payload)
-
-    monkeypatch.setattr(dialect_module, "text_frame", counted)
+async def test_a_frame_is_encoded_once_for_all_clients():
     async with listening() as broker:
         path = "/" + reader("fill_event")
         async with broker.connect(path) as one, broker.connect(path) as two, broker.connect(path) as three:
-            broker.publish("econia", "fill_event", FILL)
+            publication = Publication(topic_of("econia", "fill_event"), FILL.encode())
+            broker.engine.publish(publication)
+            frame = publication.frame("websocket")
+            owed = [chunk for link in broker.websockets._open.links() for chunk in link.outbox._chunks]
+            assert len(owed) == 3
+            assert all(chunk is frame for chunk in owed)
+            broker.engine.flush()
             assert [await ws.get_message() for ws in (one, two, three)] == [FILL] * 3
-    assert encoded == [FILL.encode()]
-
-
-async def test_the_handshake_is_forgotten_with_the_installed_libraries(monkeypatch: pytest.MonkeyPatch):
-    forgotten: list[bool] = []
-    original = websocket_module.forget_handshake
-    monkeypatch.setattr(websocket_module, "forget_handshake", lambda ws: forgotten.append(original(ws)))
-    async with listening() as broker, broker.connect("/" + reader("fill_event")) as ws:
-        broker.publish("econia", "fill_event", FILL)
-        assert await ws.get_message() == FILL
-    assert forgotten == [True]
 
 
 # --- our own bugs ------------------------------------------------------------------------------------------
@@ -323,29 +310,45 @@ def raise_bug(*anything: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "name"), [(EconiaDialect, "receive"), (EconiaDialect, "tick"), (DialectLink, "_deliver_slowly")]
+    ("place", "name"), [(EconiaDialect, "receive"), (EconiaDialect, "tick"), (EconiaDialect, "closing")]
 )
 async def test_a_bug_in_one_link_ends_that_link(place: type, name: str, monkeypatch: pytest.MonkeyPatch):
-    lasts_s = 1.0 if name == "tick" else 60.0  # its tick is when it expires
+    lasts_s = 60.0 if name == "receive" else 1.0  # its tick is when it expires
     path = "/" + token(mode="rw", channels=["chat"], exp=time.time() + lasts_s)
     async with listening() as broker, broker.connect("/" + reader("chat")) as bystander:
         ws = await broker.raw_websocket(path)
         with monkeypatch.context() as patch:
             patch.setattr(place, name, raise_bug)
-            if name == "_deliver_slowly":
-                patch.setattr(dialect_module, "CONFLATE_ABOVE_BYTES", -1)
-                [link] = [link for link in broker.websockets._open._links if link.dialect.wake_at < 1e9]
-                link.deliver(Publication(b"$ws/econia/chat", b"x"), 0, False)
-            else:
+            if name == "receive":
                 await ws.send(masked(0x81, b"hello"))
             await broker.links_left(1)
         assert broker.engine.counters.link_bugs == 1
         broker.publish("econia", "chat", "still here")
-        messages = [await bystander.get_message()]
-        if messages[0] != "still here":
-            messages.append(await bystander.get_message())
-        assert messages[-1] == "still here"
+        assert await bystander.get_message() == "still here"
+        assert await ws.close_code() == (3001 if name == "closing" else 1011)
         await ws.stream.aclose()
+
+
+async def test_a_bug_while_a_message_waits_for_a_slow_client_ends_that_client(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    config = GatewayConfig(exchange=ExchangeDialect())
+    async with (
+        listening(config, ("exchange",)) as broker,
+        broker.connect("/exchange-stream") as bystander,
+    ):
+        frozen = await broker.raw_websocket("/exchange-stream")
+        await frozen.send(masked(0x81, b'{"op":"subscribe","channel":"BTCUSDT@depth"}'))
+        await frozen.frame()
+        monkeypatch.setattr(Backlog, "offer", raise_bug)
+        with trio.fail_after(20):
+            while broker.gateway.count() > 1:
+                broker.publish("exchange", "BTCUSDT@depth", "x" * 50_000)
+                await trio.lowlevel.checkpoint()
+            assert await frozen.close_code() == 1011
+        assert broker.engine.counters.link_bugs == 1
+        await bystander.send_message('{"op":"unsubscribe","channel":"BTCUSDT@depth"}')
+        assert await bystander.get_message() == '{"result":true}'
 
 
 # --- leaving nothing behind ----------------------------------------------------------------------------------
