@@ -75,13 +75,14 @@ class Running:
     async def raw(self) -> trio.SocketStream:
         return await trio.open_tcp_stream("127.0.0.1", self.port)
 
-    async def raw_websocket(self, path: str) -> RawClient:
+    async def raw_websocket(self, path: str, subprotocol: str = "") -> RawClient:
         """A connection after its handshake, to write any bytes to."""
         stream = await self.raw()
+        wanted = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
         key = base64.b64encode(os.urandom(16)).decode()
         await stream.send_all(
             f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{wanted}\r\n".encode()
         )
         head = b""
         while b"\r\n\r\n" not in head:

@@ -6,7 +6,7 @@ import paho.mqtt.client as paho
 import pytest
 import trio
 import trio_websocket
-from support.websockets import Running, listening
+from support.websockets import Running, closed_with, listening, masked
 
 from broker.core.publication import Publication
 
@@ -92,6 +92,42 @@ async def test_after_disconnect_the_websocket_is_closed_normally():
             await ws.get_message()
         assert closed.value.reason is not None
         assert closed.value.reason.code == 1000
+
+
+async def test_when_the_server_shuts_down_a_client_gets_what_it_is_owed_and_is_told():
+    async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
+        await connected(ws)
+        await ws.send_message(SUBSCRIBE)
+        await read(ws, 5)
+        broker.engine.publish(Publication(b"fill/1", b"last"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(broker.websockets.close_all)
+            assert await ws.get_message() == b"\x30\x0c\x00\x06fill/1last"
+            assert await closed_with(ws) == 1001
+        assert broker.server.links() == []
+        assert broker.engine.connected == 0
+
+
+async def test_a_packet_longer_than_the_listener_takes_closes_before_it_is_held():
+    async with listening() as broker:
+        broker.door.max_packet_size = 1000
+        client = await broker.raw_websocket("/mqtt", "mqtt")
+        await client.send(masked(0x82, CONNECT))
+        assert (await client.frame())[1] == CONNACK
+        # The head of a frame with a PUBLISH of 2000 bytes, and nothing of its payload.
+        await client.send(masked(0x82, b"\x30\xd0\x0f" + bytes(2000))[:20])
+        with trio.fail_after(5):
+            assert await client.close_code() == 1000
+
+
+async def test_a_packet_may_come_in_a_message_of_any_length():
+    async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
+        await connected(ws)
+        await ws.send_message(SUBSCRIBE)
+        await read(ws, 5)
+        packet = b"\x30\x88\xf0\x2e\x00\x06fill/1" + bytes(range(256)) * 3000
+        await ws.send_message(packet)
+        assert await read(ws, len(packet)) == packet
 
 
 async def test_no_filter_of_an_mqtt_client_reaches_a_channel_of_a_dialect():

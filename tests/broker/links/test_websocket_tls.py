@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio_websocket
 from support.certificates import Authority
-from support.websockets import ECONIA, closed_with, reader
+from support.websockets import ECONIA, closed_with, masked, reader
 
 from broker import Broker
 from broker.config.feeds import Gateway as GatewayConfig
@@ -110,11 +110,21 @@ async def test_plain_websocket_on_a_tls_port_is_cut_off(authority: Authority):
                 pass
 
 
-async def test_at_the_end_of_the_broker_tls_clients_are_told(authority: Authority):
+@pytest.mark.parametrize(("path", "subprotocols"), [("/" + reader("a"), ()), ("/mqtt", ("mqtt",))])
+async def test_at_the_end_of_the_broker_tls_clients_are_told(
+    authority: Authority, path: str, subprotocols: tuple[str, ...]
+):
     async with trio.open_nursery() as nursery:
         async with secured(authority) as broker:
             context = ssl.create_default_context(cafile=authority.ca)
             ws = await trio_websocket.connect_websocket(
-                nursery, "127.0.0.1", broker.ports[0], "/" + reader("a"), use_ssl=context
+                nursery, "127.0.0.1", broker.ports[0], path, use_ssl=context, subprotocols=list(subprotocols)
             )
         assert await closed_with(ws) == 1001
+
+
+async def test_a_peer_that_breaks_the_rules_over_tls_is_told_its_code(authority: Authority):
+    async with secured(authority) as broker, connect(authority, broker, "/" + reader("a")) as ws:
+        await ws._stream.send_all(masked(0x89, b"?") + masked(0x83, b""))
+        assert await closed_with(ws) == 1002
+        assert broker.app.engine.counters.link_bugs == 0
