@@ -7,14 +7,17 @@ BEGIN
 END
 $function$;
 
--- One expression, so that Postgres puts it into the caller's query instead of calling a function.
+-- One expression, so that Postgres puts it into the caller's query instead of calling a function; and without
+-- a regular expression, which would take longer than all the rest.
 CREATE OR REPLACE FUNCTION rowcast.publish(topic text, payload bytea, qos integer DEFAULT 1, retain boolean DEFAULT false)
 RETURNS pg_lsn
 LANGUAGE sql
 AS $function$
     SELECT CASE
         WHEN qos >= 0 AND qos <= 2 AND retain IS NOT NULL
-            AND octet_length(convert_to(topic, 'UTF8')) < 65536 AND topic !~ '^$|[+#]|^\$(?!ws/)'
+            AND topic <> '' AND octet_length(convert_to(topic, 'UTF8')) < 65536
+            AND strpos(topic, '+') = 0 AND strpos(topic, '#') = 0
+            AND (starts_with(topic, '$ws/') OR NOT starts_with(topic, '$'))
         THEN pg_logical_emit_message(true, 'rowcast',
             int4send((qos + CASE WHEN retain THEN 4 ELSE 0 END) << 24 | octet_length(convert_to(topic, 'UTF8')))
             || convert_to(topic, 'UTF8') || coalesce(payload, ''))
