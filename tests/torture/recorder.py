@@ -24,13 +24,13 @@ NUMBER = re.compile(rb'^\{"number":(\d+),"txn":(\d+),"size":(\d+),"note":"')
 
 
 def torture_config(kind: str, dsn: str) -> FeedConfig:
-    """A feed of one table, `{"number", "txn", "size", "note"}`, and of rowcast.publish()."""
+    """A feed of one table, `{"number", "txn", "size", "note"}`, of rowcast.publish() and of rowcast.notify()."""
     config = FeedConfig(
         name="torture",
         dsn=dsn,
         kind=kind,
-        sources=(Source("rows", (), tables=("public.torture",)),),
-        routes=(Route("rows", ("torture/{txn}/{number}",)),),
+        sources=(Source("rows", (), tables=("public.torture",)), Source("said", ("said",))),
+        routes=(Route("rows", ("torture/{txn}/{number}",)), Route("said", ("torture/{txn}/{number}",))),
         replication=Replication(allow_unbounded_wal=True, poll_s=1.0, keep_s=5.0),
         check_interval_s=1.0,
         check_timeout_s=2.0,

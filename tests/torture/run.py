@@ -113,6 +113,9 @@ async def torture(cluster: Cluster, kind: str, seconds: float, seed: int, broker
 def write_config(directory: Path, kind: str, dsn: str, port: int) -> Path:
     """A broker with one feed, whose sessions survive it."""
     source = 'listen = "torture"' if kind == "listen" else 'tables = ["public.torture"]'
+    said = (
+        '[source.said]\nlisten = "said"\n[[mqtt.route]]\nfrom = "said"\ntopics = ["torture/{txn}/{number}"]\n'
+    )
     recover = '[[recover]]\ntable = "public.torture"\nkey = ["number"]\nkind = "torture"\n'
     path = directory / "rowcast.toml"
     path.write_text(f"""
@@ -143,7 +146,7 @@ port = {port}
 [[mqtt.route]]
 from = "rows"
 topics = ["torture/{{txn}}/{{number}}"]
-{recover if kind == "listen" else ""}
+{recover if kind == "listen" else said}
 """)
     return path
 

@@ -111,5 +111,8 @@ class Writer:
         size = self._random.randint(1, 1000)
         body = f'{{"number":{numbers[0]},"txn":{transaction.ident},"size":{size},"note":"{"p" * size}"}}'
         transaction.numbers.append(numbers)
+        if transaction.ident % 2:
+            await connection.execute("SELECT rowcast.notify('said', %s::text)", [body])
+            return
         topic = f"torture/{transaction.ident}/{numbers[0]}"
         await connection.execute("SELECT rowcast.publish(%s::text, %s::text)", [topic, body])
