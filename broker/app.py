@@ -103,7 +103,9 @@ class App:
         self._stop.set()
 
     def reload(self, config: Config) -> None:
-        """Take over what Mosquitto takes over on SIGHUP: everything but listeners and feeds themselves.
+        """Take over what Mosquitto takes over on SIGHUP, and what WebSocket dialects ask of their clients.
+
+        That is everything but listeners and feeds themselves.
 
         A password or ACL file that can't be read leaves the rules of all listeners as they were, a certificate
         file its listener's TLS; the log says why.
@@ -125,6 +127,8 @@ class App:
         self._restrict()
         if self.keeper is not None:
             self.keeper.adopt(config.persistence)
+        if self.websockets is not None:
+            self.websockets.adopt(config.gateway)
         for link in self.server.links():
             link.reconsider()
             verdict = link.verdict

@@ -1,4 +1,4 @@
-"""What SIGHUP changes: the options that the table marks as read again, and nothing else.
+"""What SIGHUP changes: the options that the table marks as read again, what WebSocket dialects are told, nothing else.
 
 As in Mosquitto: listeners stay open where they are; what they ask of clients may change, their address may not.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import evolve
 
+from broker.config.feeds import Gateway
 from broker.config.model import Config, ConfigError, Listener, Tls
 from broker.config.options import OPTIONS
 
@@ -27,14 +28,17 @@ def reloaded(old: Config, new: Config) -> Config:
     Raises:
         ConfigError: the file has another listener than before; `old` is to stay in force as a whole.
     """
+    listeners = _listeners(old, new)
+    gateway, staying = _gateway(old.gateway, new.gateway)
     return evolve(
         old,
-        listeners=_listeners(old, new),
+        listeners=listeners,
+        gateway=gateway,
         limits=evolve(old.limits, **_read_again(new.limits, "limits")),
         delivery=evolve(old.delivery, **_read_again(new.delivery, "delivery")),
         persistence=evolve(old.persistence, **_read_again(new.persistence, "persistence")),
         logging=evolve(old.logging, **_read_again(new.logging, "logging")),
-        warnings=new.warnings,
+        warnings=(*new.warnings, *_other_dialects(old, new), *staying),
         **_read_again(new, "config"),
     )
 
@@ -59,6 +63,39 @@ def _listeners(old: Config, new: Config) -> tuple[Listener, ...]:
             f" and close {_names(set(open_now) - set(wanted))}."
         )
     return tuple(_listener(listener, wanted[key]) for key, listener in open_now.items())
+
+
+_STAYING = ("path", "publish_prefix")
+"""Addresses of dialects: clients know them, and other programs do."""
+
+
+def _gateway(old: Gateway, new: Gateway) -> tuple[Gateway, list[str]]:
+    """The settings to go on with, and warnings about those that only a restart changes."""
+    staying: list[str] = []
+    for name in ("econia", "exchange", "canton"):
+        before, wanted = getattr(old, name), getattr(new, name)
+        if before is None or wanted is None:
+            if before is not wanted:
+                done = "removed" if wanted is None else "added"
+                staying.append(f"[websocket.{name}] was {done}; that takes a restart.")
+            new = evolve(new, **{name: before})
+            continue
+        for key in _STAYING:
+            kept = getattr(before, key, None)
+            if kept != getattr(wanted, key, None):
+                staying.append(f"[websocket.{name}] {key} stays '{kept}'; another takes a restart.")
+                wanted = evolve(wanted, **{key: kept})
+        new = evolve(new, **{name: wanted})
+    return new, staying
+
+
+def _other_dialects(old: Config, new: Config) -> list[str]:
+    wanted = _by_key(new.listeners)
+    return [
+        f"The dialects on {_names({key})} stay {', '.join(listener.dialects)}: others take a restart."
+        for key, listener in _by_key(old.listeners).items()
+        if listener.dialects != wanted[key].dialects
+    ]
 
 
 def _by_key(listeners: tuple[Listener, ...]) -> dict[_Key, Listener]:

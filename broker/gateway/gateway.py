@@ -49,13 +49,21 @@ class Gateway:
     ) -> None:
         self.config = config
         self.engine = engine
-        self._identifiers = identifiers_for(config) if identifiers is None else identifiers
+        self._hooks: dict[str, HttpHook] = {}
+        """Kept for as long as the process lives, with their connections; those of today are among the identifiers."""
+        self._identifiers = identifiers_for(config, self._hooks) if identifiers is None else identifiers
         self._links: dict[Link, None] = {}
-        self._connections_max = {"canton": config.canton.connections_per_account_max} if config.canton else {}
+        self._connections_max = connections_max(config)
         self._per_account: dict[tuple[str, str], int] = {}
         self._account_of: dict[Link, tuple[str, str]] = {}
         self._aggregates: dict[bytes, Aggregate] = {}
         self._aggregating = trio.Event()
+
+    def adopt(self, config: GatewayConfig) -> None:
+        """Take over new settings, for clients and logins to come."""
+        self.config = config
+        self._identifiers = identifiers_for(config, self._hooks)
+        self._connections_max = connections_max(config)
 
     async def run(self) -> None:
         """Tick until cancelled."""
@@ -179,19 +187,31 @@ class Gateway:
 
     async def _close_hooks(self) -> None:
         with trio.CancelScope(shield=True):
-            for identifier in self._identifiers.values():
-                if isinstance(identifier, HttpHook):
-                    await identifier.aclose()
+            for hook in self._hooks.values():
+                await hook.aclose()
 
 
-def identifiers_for(config: GatewayConfig) -> dict[str, Identifier]:
-    """Who answers the logins of each dialect that has any."""
+def connections_max(config: GatewayConfig) -> dict[str, int]:
+    """Connections of one account, by dialect, where that has a limit."""
+    return {"canton": config.canton.connections_per_account_max} if config.canton else {}
+
+
+def identifiers_for(config: GatewayConfig, hooks: dict[str, HttpHook]) -> dict[str, Identifier]:
+    """Who answers the logins of each dialect that has any.
+
+    Args:
+        hooks: those that there are, by dialect; they are told what is asked of them now.  A missing one is added.
+    """
     found: dict[str, Identifier] = {}
     if config.econia is not None:
         found["econia"] = JwtVerifier(config.econia.jwt)
     if config.exchange is not None:
         if config.exchange.hook is not None:
-            found["exchange"] = HttpHook(config.exchange.hook)
+            hook = hooks.get("exchange")
+            if hook is None:
+                hook = hooks["exchange"] = HttpHook(config.exchange.hook)
+            hook.adopt(config.exchange.hook)
+            found["exchange"] = hook
         elif config.exchange.jwt is not None:
             found["exchange"] = JwtVerifier(config.exchange.jwt)
     if config.canton is not None:

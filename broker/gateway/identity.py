@@ -137,28 +137,33 @@ class HttpHook:
         self._client: httpx.AsyncClient | None = None
         self._slots = trio.CapacityLimiter(HOOK_CONCURRENT_MAX)
 
+    def adopt(self, config: HttpHookConfig) -> None:
+        """Ask as this says from now on; a login that has begun ends as it began."""
+        self._config = config
+
     async def identify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
         if len(token) > TOKEN_BYTES_MAX:
             return Refusal.INVALID
-        with trio.move_on_after(self._config.timeout_s):
+        config = self._config
+        with trio.move_on_after(config.timeout_s):
             async with self._slots:
-                return await self._ask_until_answered(token)
-        log.warning("login hook %s did not answer within %g s", self._config.url, self._config.timeout_s)
+                return await self._ask_until_answered(config, token)
+        log.warning("login hook %s did not answer within %g s", config.url, config.timeout_s)
         return Refusal.UNAVAILABLE
 
     async def aclose(self) -> None:
         if self._client is not None:
             await self._client.aclose()
 
-    async def _ask_until_answered(self, token: str) -> Identity | Refusal:
+    async def _ask_until_answered(self, config: HttpHookConfig, token: str) -> Identity | Refusal:
         import httpx
 
         problem = ""
-        for attempt in range(self._config.attempts):
+        for attempt in range(config.attempts):
             if attempt:
                 await trio.sleep(min(0.1 * 2**attempt, 1.0))
             try:
-                answer = await self._ask(token)
+                answer = await self._ask(config, token)
             except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
                 # The class alone: a message of httpx may quote what was sent.
                 problem = type(error).__name__
@@ -167,14 +172,15 @@ class HttpHook:
                 problem = f"status {answer}"
                 continue
             return answer
-        log.warning("login hook %s failed %d times: %s", self._config.url, self._config.attempts, problem)
+        log.warning("login hook %s failed %d times: %s", config.url, config.attempts, problem)
         return Refusal.UNAVAILABLE
 
-    async def _ask(self, token: str) -> Identity | Refusal | int:
+    async def _ask(self, config: HttpHookConfig, token: str) -> Identity | Refusal | int:
         """One request.  An integer is a status that is worth another attempt."""
         if self._client is None:
             self._client = self._open_client()
-        async with self._client.stream("POST", self._config.url, json={"token": token}) as response:
+        request = self._client.stream("POST", config.url, json={"token": token}, timeout=config.timeout_s)
+        async with request as response:
             if response.status_code >= 500:
                 return response.status_code
             if response.status_code != 200:
@@ -190,7 +196,6 @@ class HttpHook:
         import httpx
 
         return httpx.AsyncClient(
-            timeout=self._config.timeout_s,
             transport=self._transport,
             follow_redirects=False,
             trust_env=False,

@@ -16,6 +16,7 @@ import trio
 from attrs import evolve, frozen
 
 from broker.config.feeds import EconiaDialect as EconiaConfig
+from broker.config.feeds import Gateway as GatewayConfig
 from broker.core.outbox import Outbox
 from broker.gateway.dialects import path_dialects
 from broker.gateway.gateway import Gateway
@@ -91,6 +92,12 @@ class WebSocketServer:
         self._config = gateway.config
         self._dialects = path_dialects(gateway.config)
         self._open = OpenLinks()
+
+    def adopt(self, config: GatewayConfig) -> None:
+        """Take over new settings, for handshakes and logins to come; clients that are connected keep theirs."""
+        self._gateway.adopt(config)
+        self._config = config
+        self._dialects = path_dialects(config)
 
     async def serve(
         self, stream: trio.abc.Stream, door: Door, peer: str, identity: bytes | None = None

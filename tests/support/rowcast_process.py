@@ -45,11 +45,15 @@ class RowcastProcess:
         """With this configuration, whose listeners are `{port}` (MQTT) and `{websocket_port}`."""
         made = cls(folder)
         made._conf = folder / "rowcast.toml"
-        ports = {"{port}": made.port, "{websocket_port}": made.websocket_port}
+        made.rewrite(settings)
+        return made
+
+    def rewrite(self, settings: str) -> None:
+        """Write its TOML anew, for SIGHUP."""
+        ports = {"{port}": self.port, "{websocket_port}": self.websocket_port}
         for name, port in ports.items():
             settings = settings.replace(name, str(port))
-        made._conf.write_text(settings)
-        return made
+        self._conf.write_text(settings)
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None

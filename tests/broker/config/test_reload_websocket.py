@@ -1,0 +1,67 @@
+"""What SIGHUP takes over of the WebSocket dialects' settings, and what it says of the rest."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+
+from broker.config.feeds import (
+    CantonDialect,
+    DialectLimits,
+    EconiaDialect,
+    ExchangeDialect,
+    Gateway,
+    HttpHookConfig,
+    JwtConfig,
+)
+from broker.config.model import Config, Listener
+from broker.config.reload import reloaded
+
+OLD = Gateway(
+    econia=EconiaDialect(JwtConfig("old secret")),
+    exchange=ExchangeDialect(hook=HttpHookConfig("http://old/")),
+    canton=CantonDialect(JwtConfig("old secret")),
+)
+NEW = Gateway(
+    econia=EconiaDialect(JwtConfig("new secret"), ping_interval_s=1.0),
+    exchange=ExchangeDialect(jwt=JwtConfig("new secret"), limits=DialectLimits(messages_per_s_max=5)),
+    canton=CantonDialect(JwtConfig("new secret"), idle_timeout_s=7.0, compliance_roles=("auditor",)),
+    outbox_bytes_max=1000,
+    message_bytes_max=2000,
+    handshake_timeout_s=3.0,
+    trusted_proxies=("10.0.0.0/8",),
+)
+
+
+def test_secrets_hooks_intervals_limits_and_roles_are_taken_over_without_a_word() -> None:
+    result = reloaded(Config(gateway=OLD), Config(gateway=NEW))
+    assert result.gateway == NEW
+    assert result.warnings == ()
+
+
+def test_paths_and_prefixes_stay_and_the_log_says_so() -> None:
+    assert NEW.exchange is not None
+    moved = evolve(NEW, exchange=evolve(NEW.exchange, path="/other", publish_prefix="other:"))
+    result = reloaded(Config(gateway=OLD), Config(gateway=moved, warnings=("before",)))
+    assert result.gateway == NEW
+    assert result.warnings == (
+        "before",
+        "[websocket.exchange] path stays '/exchange-stream'; another takes a restart.",
+        "[websocket.exchange] publish_prefix stays 'ex:'; another takes a restart.",
+    )
+
+
+@pytest.mark.parametrize(("old", "new", "word"), [(OLD, Gateway(), "removed"), (Gateway(), OLD, "added")])
+def test_a_dialect_comes_and_goes_with_a_restart_only(old: Gateway, new: Gateway, word: str) -> None:
+    result = reloaded(Config(gateway=old), Config(gateway=new))
+    assert result.gateway == old
+    assert result.warnings == tuple(
+        f"[websocket.{name}] was {word}; that takes a restart." for name in ("econia", "exchange", "canton")
+    )
+
+
+def test_a_listener_keeps_its_dialects() -> None:
+    old, new = (Listener(8000, protocol="websockets", dialects=names) for names in (("mqtt",), ("econia",)))
+    result = reloaded(Config(listeners=(old,)), Config(listeners=(new,)))
+    assert result.listeners == (old,)
+    assert result.warnings == ("The dialects on port 8000 stay mqtt: others take a restart.",)
