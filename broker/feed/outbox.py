@@ -24,7 +24,14 @@ from broker.feed.gaps import announce
 from broker.feed.notices import OPERATION, Notices
 from broker.feed.pgdrive import TrioConnection
 from broker.feed.routes import Outgoing
-from broker.feed.slots import Identity, NotReady, check_notices, known_identity, remember_identity
+from broker.feed.slots import (
+    Identity,
+    NotReady,
+    check_notices,
+    known_identity,
+    remember_identity,
+    warn_of_unheard,
+)
 from broker.feed.sqlpublish import may_publish
 from broker.feed.status import FeedSink, FeedStatus
 from broker.feed.tables import TableRoutes
@@ -144,6 +151,7 @@ class OutboxFeed:
         """Take up the position, or announce why it can't be kept."""
         known = self._identity or await known_identity(connection, self._config.name)
         await check_notices(connection, self._config)
+        await warn_of_unheard(connection, self._config, self._status, trio.current_time())
         system_identifier, timeline = await _one(connection, IDENTITY)
         identity = Identity(system_identifier, timeline, 0)
         try:
@@ -296,6 +304,7 @@ class OutboxFeed:
         now = trio.current_time()
         if now < self._prune_at:
             return
+        await warn_of_unheard(connection, self._config, self._status, now)
         wanted = self._config.replication
         parameters = {"keep": wanted.keep_s, "keep_unread": wanted.keep_unread_s, "limit": PRUNE_TRANSACTIONS}
         async with connection.transaction():

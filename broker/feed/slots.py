@@ -13,8 +13,10 @@ from attrs import frozen
 from psycopg import sql
 
 from broker.config.feeds import FeedConfig
+from broker.feed.install_notices import CALL, callers
 from broker.feed.notices import carried_channels
 from broker.feed.pgdrive import TrioConnection
+from broker.feed.status import FeedStatus
 from protocol.pgoutput import parse_lsn
 
 PG_STREAMING: Final = 140000
@@ -140,6 +142,15 @@ async def check_notices(connection: TrioConnection, config: FeedConfig) -> None:
     function = "SELECT to_regprocedure('rowcast.pg_notify(text, text)')"
     if carried_channels(config) and await _one(connection, function) == (None,):
         raise NotReady("rowcast.pg_notify() is missing: run `rowcast feed install --apply`")
+
+
+async def warn_of_unheard(
+    connection: TrioConnection, config: FeedConfig, status: FeedStatus, now: float
+) -> None:
+    """Name functions that notify without telling the feed, as those do that were made anew after the installation."""
+    if carried_channels(config):
+        for _, name in await (await connection.execute(callers(CALL))).fetchall():
+            status.warn("notifications not heard, run `rowcast feed install --apply`", name, now)
 
 
 async def find_slot(connection: TrioConnection, name: str) -> Slot | None:

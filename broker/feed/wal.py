@@ -22,6 +22,7 @@ from broker.feed.connect import connected
 from broker.feed.delivery import Delivery
 from broker.feed.failures import alone, is_being_stopped, last_words
 from broker.feed.gaps import announce
+from broker.feed.notices import carried_channels
 from broker.feed.pgdrive import TrioConnection
 from broker.feed.position import Progress
 from broker.feed.slots import Identity
@@ -42,6 +43,8 @@ PLACE_INTERVAL_S: Final = 10.0
 """What a crash of the server and of this process together repeats at most."""
 
 ALARM_INTERVAL_S: Final = 60.0
+UNHEARD_INTERVAL_S: Final = 60.0
+"""How soon a function is noticed whose notifications do not come here any more."""
 
 
 class WalFeed:
@@ -76,6 +79,7 @@ class WalFeed:
             await slots.check_settings(connection, self._config)
             await slots.check_publication(connection, self._config)
             await slots.check_notices(connection, self._config)
+            await slots.warn_of_unheard(connection, self._config, self._status, trio.current_time())
             async with self._connect(replication="database") as replication:
                 await self._prepare(connection, await slots.identify(replication))
                 if self._snapshot_due:
@@ -156,6 +160,7 @@ class WalFeed:
                 nursery.start_soon(self._confirm, stream)
                 nursery.start_soon(self._report, stream)
                 nursery.start_soon(self._save_place_regularly)
+                nursery.start_soon(self._look_for_unheard)
                 await stream.pull()
         except BaseExceptionGroup as group:
             error = alone(group)
@@ -206,6 +211,14 @@ class WalFeed:
             if not self.is_saved:
                 with suppress(psycopg.Error):  # then the stream will fail, too
                     await self._save_place()
+
+    async def _look_for_unheard(self) -> None:
+        while carried_channels(self._config):
+            await trio.sleep(UNHEARD_INTERVAL_S)
+            with suppress(psycopg.Error):
+                async with self._connect() as connection:
+                    now = trio.current_time()
+                    await slots.warn_of_unheard(connection, self._config, self._status, now)
 
     async def _save_place(self) -> None:
         place = self._delivery.progress.place

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import trio.testing
 from attrs import evolve
-from support.feeds import Collector, running
+from support.feeds import Collector, running, until
 from support.installed import connect, feed_config, install
 
 from broker.__main__ import main
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
-from broker.feed import doctor, notices
+from broker.feed import doctor, notices, outbox, wal
 from broker.feed.install import remove_steps
 from broker.feed.notices import Notices, carried_channels
 from broker.feed.slots import NotReady
@@ -145,6 +145,21 @@ def test_function_that_was_made_anew_is_named_and_install_brings_it_back(config:
     assert wrong() == ["app.say(text) calls pg_notify, which only those hear who LISTEN"]
     install(config)
     assert not wrong()
+
+
+async def test_function_that_is_made_anew_while_live_is_named_in_the_log(
+    config: FeedConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(wal, "UNHEARD_INTERVAL_S", 0.05)
+    monkeypatch.setattr(outbox, "PRUNE_INTERVAL_S", 0.05)
+    async with running(config):
+        assert "not heard" not in caplog.text
+        sql(
+            config,
+            "CREATE OR REPLACE FUNCTION app.say(text) RETURNS void LANGUAGE sql AS $$ SELECT pg_notify('plain', $1) $$",
+        )
+        await until(lambda: "notifications not heard" in caplog.text)
+    assert "app.say(text)" in caplog.text
 
 
 @pytest.mark.parametrize("drop_schema", [False, True])
