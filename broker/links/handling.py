@@ -81,8 +81,8 @@ def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, bod
     if qos == 0:
         engine.publish_from(session, publication)
     elif qos == 1:
-        if session.inbound is not None:
-            session.inbound.forget(packet_id)
+        if session.inbound is not None and session.inbound.forget(packet_id):
+            engine.note_change(session)
         engine.publish_from(session, publication)
         _acknowledge(link, PUBACK, packet_id)  # [MQTT-4.3.2-2]
     else:

@@ -15,9 +15,10 @@ from typing import Final, Self
 
 import trio
 
+from broker.storage.batches import PAUSE_S
 from broker.storage.database import open_database
 from broker.storage.records import Snapshot
-from broker.storage.writing import PAUSE_S, write
+from broker.storage.writing import Writer
 
 logger = logging.getLogger("broker.storage")
 
@@ -31,12 +32,15 @@ class Journal:
     Attributes:
         path: of the file.
         saved_s: what the last save took, in seconds; 0.0 before the first.
+        needs_whole: a snapshot that was begun did not reach the file, so the next one must be whole.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, saved: Snapshot) -> None:
         self.path = path
         self.saved_s = 0.0
+        self.needs_whole = False
         self._connection = connection
+        self._writer = Writer(connection, saved)
         self._turn = trio.Lock()
         self._asked = 0
         self._answered = 0
@@ -50,13 +54,13 @@ class Journal:
             StorageError: the file can't be used.
         """
         connection, saved = await trio.to_thread.run_sync(open_database, path)
-        return cls(path, connection), saved
+        return cls(path, connection, saved), saved
 
     async def save(self, take: Callable[[], Awaitable[Snapshot]], *, hurry: bool = False) -> bool:
-        """Replace what the file holds.
+        """Bring the file to what a snapshot says.
 
         Args:
-            take: takes the snapshot, at the moment when the writer is free.
+            take: takes the snapshot, at the moment when the writer is free; whole if `needs_whole`.
             hurry: without pauses for the loop, because nothing else runs any more.
 
         Returns:
@@ -68,8 +72,13 @@ class Journal:
             if self._answered >= mine:
                 return self._succeeded
             answering = self._asked
-            write_it = partial(self._write, await take(), 0.0 if hurry else PAUSE_S)
-            self._succeeded = await trio.to_thread.run_sync(write_it)
+            try:
+                write_it = partial(self._write, await take(), 0.0 if hurry else PAUSE_S)
+                self._succeeded = await trio.to_thread.run_sync(write_it)
+                self.needs_whole = not self._succeeded
+            except BaseException:
+                self.needs_whole = True
+                raise
             self._answered = answering
             return self._succeeded
 
@@ -81,7 +90,7 @@ class Journal:
         started = time.monotonic()
         logger.info("Saving in-memory database to %s.", self.path)  # as mosquitto words it
         try:
-            messages = write(self._connection, snapshot, pause_s)
+            rows = self._writer.write(snapshot, pause_s)
         except sqlite3.Error as error:
             logger.error("Error saving to %s: %s. What was saved before is kept.", self.path, error)
             return False
@@ -90,8 +99,7 @@ class Journal:
         except sqlite3.Error as error:
             logger.warning("Saved to %s-wal, and not yet to %s itself: %s.", self.path, self.path, error)
         self.saved_s = time.monotonic() - started
-        sessions = len(snapshot.sessions)
-        logger.debug("Saved %d sessions and %d messages in %.3f s.", sessions, messages, self.saved_s)
+        logger.debug("Saved %d rows in %.3f s.", rows, self.saved_s)
         return True
 
     def _tidy(self) -> None:

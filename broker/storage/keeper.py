@@ -45,6 +45,8 @@ class Keeper:
         self._settings = settings
         self._saved_changes = engine.kept_changes()
         self._saved_at = trio.current_time()
+        self._collected_retained = -1
+        """`RetainedStore.changes` at the snapshot before."""
         self._not_before = 0.0
 
     @classmethod
@@ -91,7 +93,10 @@ class Keeper:
             engine.now = trio.current_time()
             taken = engine.kept_changes()
             unix_now = time.time()
-            saved = Snapshot(unix_now, unix_now - engine.now)
+            is_whole = self._journal.needs_whole
+            saved = Snapshot(unix_now, unix_now - engine.now, is_whole=is_whole)
+            saved.retained_changed = is_whole or engine.retained.changes != self._collected_retained
+            self._collected_retained = engine.retained.changes
             for _ in collect(engine, saved, retained=self._settings.retained_persistence):
                 await trio.lowlevel.checkpoint()
             return saved

@@ -51,7 +51,9 @@ def _messages(connection: sqlite3.Connection) -> dict[int, Publication]:
             raise Damaged(f"message {number} is not what was saved: its checksum differs")
         if not is_valid_topic_name(topic):
             raise Damaged(f"message {number} has a topic that is none")
-        messages[number] = Publication(topic, payload, qos, bool(retain), client_id, user_name, listener_port)
+        message = Publication(topic, payload, qos, bool(retain), client_id, user_name, listener_port)
+        message.number = number
+        messages[number] = message
     return messages
 
 
@@ -104,9 +106,9 @@ def _read_outbound(
         if len({entry.packet_id for entry in record.inflight}) < len(record.inflight):
             raise Damaged("two messages in flight have the same packet id")
         record.states = bytes(entry.state for entry in record.inflight)
-    for session, _, message, qos, retain, ids_before in connection.execute("SELECT * FROM queued"):
-        waiting = Queued(_at(messages, message), qos, bool(retain))
-        waiting.ids_before = ids_before
+    for session, position, message, qos, retain, ids_before in connection.execute("SELECT * FROM queued"):
+        waiting = Queued(_at(messages, message), qos, bool(retain), ids_before)
+        waiting.row = position
         _at(sessions, session).queued.append(waiting)
 
 

@@ -10,6 +10,7 @@ a session was away goes on counting while the broker is down.
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ class SessionRecord:
     """One session with clean_session 0.
 
     `inflight` is in the order of first sending, `queued` in that of publishing; `states` are those of `inflight`.
+    `disconnected_at` is infinity for a client that is here.
     """
 
     client_id: bytes
@@ -48,13 +50,19 @@ class SessionRecord:
 
 @define
 class Snapshot:
-    """Everything that outlives the process, at one moment."""
+    """Everything that outlives the process, at one moment; or what changed of it since the snapshot before."""
 
     saved_at: float
     """Unix time."""
     clock_offset_s: float
     sessions: list[SessionRecord] = field(factory=list)
     retained: list[Publication] = field(factory=list)
+    is_whole: bool = True
+    """False: `sessions` are those that changed."""
+    unchanged: set[bytes] = field(factory=set)
+    """Client ids of the other sessions there are."""
+    retained_changed: bool = True
+    """False: `retained` is left empty, because it is what it was."""
 
     def retained_to_keep(self) -> Iterator[Publication]:
         """Retained messages but what the broker said about itself: it would be wrong after a restart."""
@@ -64,7 +72,7 @@ class Snapshot:
 
 
 def snapshot(engine: Engine, unix_now: float, *, retained: bool = True) -> Snapshot:
-    """Collect what a restart must not lose, all at one moment.
+    """Collect what a restart must not lose, all of it, at one moment.
 
     Args:
         engine: with `now` up to date.
@@ -82,8 +90,10 @@ def collect(engine: Engine, into: Snapshot, *, retained: bool = True) -> Iterato
 
     Everything that had happened at the first slice is in the snapshot.  Of what happens later, each session shows
     what had happened at its own slice; none knows of another's, so each is as it was at some moment.
+
+    From here on a session counts as saved: if this snapshot does not reach the file, the next one must be whole.
     """
-    if retained:
+    if retained and into.retained_changed:
         into.retained = engine.retained.all()
     sessions = list(engine.sessions.values())
     start = 0
@@ -98,12 +108,18 @@ def _collect_slice(engine: Engine, sessions: list[Session], start: int, into: Sn
     gc.disable()
     try:
         work = 0
-        while start < len(sessions) and work < SLICE_SESSIONS:
+        while start < len(sessions) and work < SLICE_SESSIONS * SESSION_WORK:
             session = sessions[start]
             start += 1
-            if not session.clean and engine.sessions.get(session.client_id) is session:
-                into.sessions.append(_record(session, engine.now))
-                work += 1 + session.outbound.queued_count() // MESSAGES_PER_SESSION
+            if session.clean or engine.sessions.get(session.client_id) is not session:
+                continue
+            if into.is_whole or session.outbound.unsaved:
+                session.outbound.unsaved = False
+                into.sessions.append(_record(session))
+                work += SESSION_WORK * (1 + session.outbound.queued_count() // MESSAGES_PER_SESSION)
+            else:
+                into.unchanged.add(session.client_id)
+                work += 1
     finally:
         if collecting:
             gc.enable()
@@ -111,6 +127,8 @@ def _collect_slice(engine: Engine, sessions: list[Session], start: int, into: Sn
 
 
 SLICE_SESSIONS: Final = 400
+SESSION_WORK: Final = 10
+"""So many sessions that did not change take as long as one that did."""
 MESSAGES_PER_SESSION: Final = 200
 """So many more messages that wait take as long as one session more."""
 
@@ -118,7 +136,7 @@ _NOTHING: list[Any] = []
 """Shared by all records, which nobody changes: most sessions wait for nothing."""
 
 
-def _record(session: Session, now: float) -> SessionRecord:
+def _record(session: Session) -> SessionRecord:
     outbound = session.outbound
     inflight = outbound.inflight() if outbound.inflight_count() else _NOTHING
     inbound = session.inbound
@@ -130,7 +148,7 @@ def _record(session: Session, now: float) -> SessionRecord:
         session.bridge,
         outbound.last_packet_id,
         outbound.ids_after,
-        session.disconnected_at if session.link is None else now,
+        session.disconnected_at if session.link is None else math.inf,
         session.subscriptions.copy(),
         inflight,
         bytes([entry.state for entry in inflight]) if inflight else b"",
@@ -150,8 +168,10 @@ def restore(engine: Engine, saved: Snapshot, unix_now: float) -> None:
     for publication in saved.retained:
         engine.retained.put(publication)
     for record in saved.sessions:
+        # A client that was here left when the broker did, or crashed: nothing after the last save is known.
+        disconnected_at = min(record.disconnected_at, saved.saved_at - saved.clock_offset_s)
         # Not later than now: the wall clock may have been set back.
-        _restore_session(engine, record, min(record.disconnected_at + to_monotonic, engine.now))
+        _restore_session(engine, record, min(disconnected_at + to_monotonic, engine.now))
     engine.expire()
 
 
@@ -168,3 +188,5 @@ def _restore_session(engine: Engine, record: SessionRecord, disconnected_at: flo
     for topic_filter, qos in record.subscriptions.items():
         session.subscriptions[topic_filter] = qos
         engine.subscribe(session, topic_filter, qos)
+    # The file has it as it is, unless it says that the client is here.
+    session.outbound.unsaved = math.isinf(record.disconnected_at)

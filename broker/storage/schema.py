@@ -1,7 +1,8 @@
 """The tables of the file that keeps sessions and messages, and what marks it as ours.
 
 A message stands once in `message`, whoever is owed it; the other tables name it by number.  Every row of `queued`,
-`inflight` and `inbound` has a key of its own, so one delivery or one acknowledgement is one row more or less.
+`inflight` and `inbound` has a key of its own, so one delivery or one acknowledgement is one row more or less.  A
+message that no row names any more is deleted in the same transaction.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ CREATE TABLE session (
     bridge INTEGER NOT NULL CHECK (bridge IN (0, 1)),
     last_packet_id INTEGER NOT NULL CHECK (last_packet_id BETWEEN 0 AND 65535),
     ids_after INTEGER NOT NULL CHECK (ids_after >= 0),  -- packet ids to pass over after what is queued
-    disconnected_at REAL NOT NULL
+    disconnected_at REAL NOT NULL  -- infinity: it was here when it was saved
 );
 CREATE TABLE subscription (
     session INTEGER NOT NULL,
@@ -73,7 +74,7 @@ CREATE TABLE inbound (
 ) WITHOUT ROWID;
 CREATE TABLE retained (
     position INTEGER PRIMARY KEY,
-    message INTEGER NOT NULL
+    message INTEGER NOT NULL UNIQUE
 );
 """
 

@@ -53,11 +53,13 @@ class Inbound:
             if pending.repeats >= REPEATS_WITHOUT_DUP_MAX:
                 raise ProtocolViolation("QoS 2 PUBLISH repeated without DUP", "MQTT-3.3.1-1")
 
-    def forget(self, packet_id: int) -> None:
-        """A QoS 1 PUBLISH came with this id: as Mosquitto, what waited under it is given up."""
+    def forget(self, packet_id: int) -> bool:
+        """A QoS 1 PUBLISH came with this id: as Mosquitto, what waited under it is given up; whether any did."""
         pending = self._pending.pop(packet_id, None)
-        if pending is not None:
-            self._store.release(pending.message)
+        if pending is None:
+            return False
+        self._store.release(pending.message)
+        return True
 
     def release(self, packet_id: int) -> Message | None:
         """PUBREL came: the message to hand on, or None for an unknown id; the caller answers PUBCOMP."""

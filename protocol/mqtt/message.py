@@ -40,6 +40,8 @@ class Message:
         self.retain = retain
         self.holders = 0
         """How many queues, windows and retained slots keep this message; see `MessageStore`."""
+        self.number = 0
+        """Where a file has this message; 0 is not yet.  For whoever writes that file alone."""
         self._packet: bytes | None = None
         self._head_qos_1: bytes | None = None
         self._head_qos_2: bytes | None = None

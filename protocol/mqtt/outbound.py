@@ -87,16 +87,18 @@ class InFlight:
 
 
 class Queued:
-    """One message that waits for the window, or for the client to come back.
+    """One message that waits for the window, or for the client to come back.  It never changes but for `row`.
 
     `ids_before`: packet ids that messages before it took with them when they were dropped from the queue.
+    `row`: where a file has it; 0 is not yet.  For whoever writes that file alone.
     """
 
-    def __init__(self, message: Message, qos: int, retain: bool) -> None:
+    def __init__(self, message: Message, qos: int, retain: bool, ids_before: int = 0) -> None:
         self.message = message
         self.qos = qos
         self.retain = retain
-        self.ids_before = 0
+        self.ids_before = ids_before
+        self.row = 0
 
 
 class Outbound:
@@ -112,6 +114,8 @@ class Outbound:
         self.last_packet_id = 0
         self.durable = False
         """What is owed outlives the connection, and a snapshot holds it."""
+        self.unsaved = True
+        """Something that a snapshot holds of this session changed since the last one was taken."""
         self._inflight: dict[int, InFlight] = {}
         self.ids_after = 0
         """As `Queued.ids_before`, of those dropped from the end of the queue."""
@@ -171,10 +175,8 @@ class Outbound:
         queue = self._queue
         if queue is None:
             queue = self._queue = deque()
-        waiting = Queued(message, qos, retain)
-        waiting.ids_before = self.ids_after
+        queue.append(Queued(message, qos, retain, self.ids_after))
         self.ids_after = 0
-        queue.append(waiting)
         self.window.store.hold(message)
         self.queued_bytes += message.size()
         self._note_change()
@@ -255,9 +257,8 @@ class Outbound:
                 self.window.store.release(waiting.message)
                 ids += waiting.ids_before + (1 if waiting.qos > 0 else 0)
             else:
-                waiting.ids_before += ids
+                kept.append(Queued(waiting.message, waiting.qos, waiting.retain, waiting.ids_before + ids))
                 ids = 0
-                kept.append(waiting)
         self.ids_after += ids
         if not kept:
             self._pass_ids_after()
@@ -275,6 +276,7 @@ class Outbound:
     def _note_change(self) -> None:
         if self.durable:
             self.window.changes += 1
+            self.unsaved = True
 
     def _window_open(self) -> bool:
         window = self.window
@@ -314,6 +316,7 @@ class Outbound:
 
     def _send(self, sink: Sink, message: Message, qos: int, retain: bool) -> None:
         if qos == 0:
+            self._note_change()
             sink.push(message.retained_packet() if retain else message.packet())
             return
         packet_id = self._next_packet_id()

@@ -20,7 +20,7 @@ from broker.storage.database import open_database
 from broker.storage.errors import StorageError
 from broker.storage.records import snapshot
 from broker.storage.schema import FORMAT_VERSION
-from broker.storage.writing import write
+from broker.storage.writing import Writer
 
 MOSQUITTO_FILE = b"\x00\xb5\x00mosquitto db" + bytes(4) + b"\x00\x00\x00\x06" + bytes(64)
 
@@ -36,7 +36,7 @@ def saved_file(folder: Path, messages: int = 200) -> Path:
         engine.publish(Publication(b"t", b"%d" % number * 50, 1))
     connection, _ = open_database(path)
     with closing(connection):
-        write(connection, snapshot(engine, 0.0), pause_s=0)
+        Writer(connection).write(snapshot(engine, 0.0), pause_s=0)
     return path
 
 
@@ -147,7 +147,7 @@ def test_a_log_that_lost_its_file_is_refused_and_an_empty_one_is_not(tmp_path: P
     path = saved_file(tmp_path)
     connection, _ = open_database(path)
     with closing(connection):
-        write(connection, snapshot(Engine(), 0.0), pause_s=0)
+        Writer(connection).write(snapshot(Engine(), 0.0), pause_s=0)
         left = tmp_path / "left"
         left.mkdir()
         shutil.copy(tmp_path / "rowcast.db-wal", left)
@@ -176,7 +176,7 @@ open_database(Path({str(path)!r}))
 """
         second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
         assert "another process is using it" in second.stderr
-        write(connection, snapshot(Engine(), 0.0), pause_s=0)
+        Writer(connection).write(snapshot(Engine(), 0.0), pause_s=0)
     _, saved = open_database(path)
     assert saved.sessions == []
 
@@ -188,7 +188,7 @@ def test_a_crash_before_the_log_was_moved_loses_nothing(tmp_path: Path) -> None:
     left = tmp_path / "left"
     left.mkdir()
     with closing(connection):
-        write(connection, snapshot(Engine(), 0.0), pause_s=0)
+        Writer(connection).write(snapshot(Engine(), 0.0), pause_s=0)
         for name in ("rowcast.db", "rowcast.db-wal"):
             shutil.copy(tmp_path / name, left)
     assert (left / "rowcast.db-wal").stat().st_size > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,20 +14,21 @@ from broker.core.engine import Engine
 from broker.storage import journal as journal_module
 from broker.storage.journal import Journal
 from broker.storage.records import Snapshot, snapshot
-from broker.storage.writing import write
 
 
-class HeldWrite:
-    """`write` that waits in its thread until it may go on."""
+class HeldWriter:
+    """Makes a journal's writer wait in its thread until it may go on."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Journal) -> None:
         self.is_writing = threading.Event()
         self.may_go_on = threading.Event()
+        self._writer = journal._writer
+        journal._writer = self  # type: ignore[assignment]
 
-    def __call__(self, connection: sqlite3.Connection, saved: Snapshot, pause_s: float) -> int:
+    def write(self, saved: Snapshot, pause_s: float) -> int:
         self.is_writing.set()
         assert self.may_go_on.wait(10)
-        return write(connection, saved, pause_s)
+        return self._writer.write(saved, pause_s)
 
 
 def taking(engine: Engine) -> Callable[[], Awaitable[Snapshot]]:
@@ -47,13 +47,10 @@ async def test_what_was_saved_is_there_after_opening_again(tmp_path: Path) -> No
     assert saved_messages(tmp_path / "rowcast.db") == 5
 
 
-async def test_whoever_asks_during_a_save_shares_the_next_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_whoever_asks_during_a_save_shares_the_next_one(tmp_path: Path) -> None:
     """Hold the first save in its thread; three more ask meanwhile; they get one snapshot, taken afterwards."""
     journal, _ = await Journal.open(tmp_path / "rowcast.db")
-    held = HeldWrite()
-    monkeypatch.setattr(journal_module, "write", held)
+    held = HeldWriter(journal)
     taken: list[int] = []
 
     async def save(messages: int) -> None:
@@ -91,12 +88,9 @@ async def test_a_save_that_fails_half_way_leaves_the_one_before(
     assert saved_messages(tmp_path / "rowcast.db") == 4
 
 
-async def test_a_save_that_is_cancelled_while_it_writes_is_finished_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_save_that_is_cancelled_while_it_writes_is_finished_all_the_same(tmp_path: Path) -> None:
     journal, _ = await Journal.open(tmp_path / "rowcast.db")
-    held = HeldWrite()
-    monkeypatch.setattr(journal_module, "write", held)
+    held = HeldWriter(journal)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(journal.save, taking(engine_with(3)))
         await trio.to_thread.run_sync(held.is_writing.wait)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.storage import saved_messages
+from support.storage import engine_with, saved_messages
 from trio.testing import MockClock
 
 from broker.config.model import Persistence
@@ -29,6 +29,7 @@ class NotedJournal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.saved_s = 0.0
+        self.needs_whole = False
         self.works = True
         self.saves: list[float] = []
         self.retained: list[int] = []
@@ -37,6 +38,7 @@ class NotedJournal:
         await trio.lowlevel.checkpoint()
         self.saves.append(trio.current_time())
         self.retained.append(len((await take()).retained))
+        self.needs_whole = not self.works
         return self.works
 
     async def close(self) -> None:
@@ -206,3 +208,22 @@ async def test_settle_paces_its_saves(autojump_clock: MockClock) -> None:
             change(engine)
             await keeper.settle()
     assert [round(saved - journal.saves[0]) for saved in journal.saves[:3]] == [0, 6, 12]
+
+
+async def test_what_a_failed_save_should_have_written_is_in_the_next_one(tmp_path: Path) -> None:
+    """The file may not grow for one save: the disk is full, as far as SQLite can tell."""
+    engine = engine_with(3)
+    keeper = await Keeper.open(Engine(), Persistence(True, tmp_path))
+    keeper._engine = engine
+    assert await keeper.save()
+    connection = keeper._journal._connection
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    for number in range(1000):
+        engine.publish(Publication(b"t", b"%d" % number, 1))
+    assert not await keeper.save()
+    connection.execute(f"PRAGMA max_page_count = {100 * pages}")
+    engine.publish(Publication(b"t", b"last", 1))
+    assert await keeper.save()
+    await keeper.close()
+    assert saved_messages(tmp_path / "rowcast.db") == 1004

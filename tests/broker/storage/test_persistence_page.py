@@ -13,7 +13,7 @@ from broker.config.mosquitto_conf import load
 from broker.storage.database import open_database
 from broker.storage.keeper import LOOK_INTERVAL_S, REST, RETRY_INTERVAL_S, persistence_path
 from broker.storage.records import snapshot
-from broker.storage.writing import write
+from broker.storage.writing import Writer
 
 PAGE = (Path(__file__).parents[3] / "docs/persistence.md").read_text()
 BLOCKS = re.findall(r"```\n(.*?)```", PAGE, re.DOTALL)
@@ -31,7 +31,7 @@ def test_the_example_configuration_keeps_its_state_where_the_page_says(tmp_path:
 def test_the_query_shows_each_client_and_how_much_waits_for_it(tmp_path: Path) -> None:
     connection, _ = open_database(tmp_path / "rowcast.db")
     with closing(connection):
-        write(connection, snapshot(engine_with(3), 0.0), pause_s=0)
+        Writer(connection).write(snapshot(engine_with(3), 0.0), pause_s=0)
     query = re.search(r'"(.*)"', BLOCKS[1], re.DOTALL)
     assert query is not None
     with closing(sqlite3.connect(tmp_path / "rowcast.db")) as reader:

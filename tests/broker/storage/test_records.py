@@ -23,7 +23,7 @@ from broker.storage.records import (
     snapshot,
 )
 from broker.storage.schema import TABLES
-from broker.storage.writing import write
+from broker.storage.writing import Writer
 from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import (
     Puback,
@@ -50,7 +50,7 @@ def engine_at(now: float = 100.0, rules: DeliveryRules | None = None, **policy: 
 def through_a_file(saved: Snapshot) -> Snapshot:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.executescript(TABLES)
-        write(connection, saved, pause_s=0)
+        Writer(connection).write(saved, pause_s=0)
         return read(connection)
 
 

@@ -16,7 +16,7 @@ from support.storage import engine_with, saved_messages
 
 from broker.storage.database import open_database
 from broker.storage.records import snapshot
-from broker.storage.writing import write
+from broker.storage.writing import Writer
 from protocol.mqtt.codec import encode
 from protocol.mqtt.packets import Connect, Packet, Publish, Pubrel, Will
 
@@ -108,7 +108,7 @@ def test_sigusr1_saves_now(tmp_path: Path) -> None:
     with rowcast(tmp_path, CONF, port) as broker:
         publish(port, "t", "kept", "-r", "-q", "1")
         broker.send(signal.SIGUSR1)
-        broker.wait_for("Saved 0 sessions and 1 messages")
+        broker.wait_for("Saved 3 rows")
         publish(port, "t", "lost", "-r", "-q", "1")
         broker.stop(signal.SIGKILL)
     with rowcast(tmp_path, CONF, port):
@@ -120,7 +120,7 @@ def test_with_autosave_on_changes_one_change_is_on_disk_soon(tmp_path: Path) -> 
     conf = CONF.replace("autosave_interval 0", "autosave_interval 1\nautosave_on_changes true")
     with rowcast(tmp_path, conf, port) as broker:
         publish(port, "t", "kept", "-r", "-q", "1")
-        broker.wait_for("Saved 0 sessions and 1 messages")
+        broker.wait_for("Saved 3 rows")
         broker.stop(signal.SIGKILL)
     with rowcast(tmp_path, conf, port):
         assert receive(port, "other", "t", 1) == ["1 1 t kept"]
@@ -168,7 +168,7 @@ def test_killed_while_saving_it_leaves_what_was_saved_before_or_now(tmp_path: Pa
     file = tmp_path / "rowcast.db"
     connection, _ = open_database(file)
     with closing(connection):
-        write(connection, snapshot(engine_with(20_000), time.time()), pause_s=0)
+        Writer(connection).write(snapshot(engine_with(20_000), time.time()), pause_s=0)
     marker = 0
     for number in range(1, 11):
         port = free_port()

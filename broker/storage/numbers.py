@@ -1,0 +1,110 @@
+"""The table of messages: each stands there once, with a number, while some row of another table names it.
+
+Invariant, between two saves: the file has exactly the messages that are named; `_more` knows those named more than
+once.  A number is never given twice while the broker runs, so one that is not in the file is an old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from broker.core.publication import Publication
+from broker.storage.batches import Batches, Row
+from broker.storage.records import Snapshot
+from broker.storage.schema import checksum
+from protocol.mqtt.message import Message
+
+_INSERT = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class Numbers:
+    """Which messages the file has, and how often they are named there.
+
+    Args:
+        saved: what the file holds, as `read` returned it.
+    """
+
+    def __init__(self, saved: Snapshot) -> None:
+        self._more: dict[int, int] = {}
+        """Of a message that is named more than once: how many times more."""
+        self._released: list[int] = []
+        self._met: dict[int, Message] = {}
+        """Those of this save that are known to be in the file by their number."""
+        self._last = 0
+        seen: set[int] = set()
+        for message in _named(saved):
+            if message.number in seen:
+                self._more[message.number] = self._more.get(message.number, 0) + 1
+            seen.add(message.number)
+            self._last = max(self._last, message.number)
+
+    def forget(self) -> None:
+        """The file has no message any more."""
+        self._more = {}
+
+    def begin(self) -> None:
+        self._released = []
+        self._met = {}
+
+    def name(self, message: Message, batches: Batches) -> int:
+        """One row more names this message: its number, under which it is written when it is not there yet."""
+        number = message.number
+        if number > 0 and (self._met.get(number) is message or self._is_kept(message, batches)):
+            self._more[number] = self._more.get(number, 0) + 1
+            return number
+        self._last += 1
+        number = message.number = self._last
+        self._met[number] = message
+        batches.later(_INSERT, (number, *_row(message)))
+        return number
+
+    def release(self, numbers: Iterable[int]) -> None:
+        """A row less names each of these."""
+        self._released.extend(numbers)
+
+    def end(self, batches: Batches) -> None:
+        """Take out what nothing names any more: only now, since it may have been named anew."""
+        for number in self._released:
+            more = self._more.get(number, 0)
+            if more == 0:
+                batches.later("DELETE FROM message WHERE number = ?", (number,))
+            elif more == 1:
+                del self._more[number]
+            else:
+                self._more[number] = more - 1
+        self.begin()
+
+    def _is_kept(self, message: Message, batches: Batches) -> bool:
+        """Whether the file still has it: it may have gone from every queue there, and then come into another."""
+        found = batches.one("SELECT checksum FROM message WHERE number = ?", (message.number,))
+        if found is None or found[0] != checksum(message.topic, message.payload):
+            return False
+        self._met[message.number] = message
+        return True
+
+
+def _named(saved: Snapshot) -> Iterator[Message]:
+    yield from saved.retained
+    for record in saved.sessions:
+        for entry in record.inflight:
+            yield entry.message
+        for waiting in record.queued:
+            yield waiting.message
+        for _, message in record.inbound:
+            yield message
+
+
+def _row(message: Message) -> Row:
+    client_id, user_name, listener_port = b"", None, 0
+    if isinstance(message, Publication):
+        client_id, user_name, listener_port = message.client_id, message.user_name, message.listener_port
+    return (
+        message.topic,
+        message.payload,
+        message.qos,
+        message.retain,
+        client_id,
+        user_name,
+        listener_port,
+        checksum(message.topic, message.payload),
+    )

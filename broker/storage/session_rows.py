@@ -1,0 +1,156 @@
+"""The rows of one session, brought to what its record says.
+
+What the file holds of it is read from the file itself, and only what differs is written.  What was queued is known by
+`Queued.row`, because a queue grows at one end and shrinks at the other.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Final
+
+from broker.storage.batches import Batches, Value
+from broker.storage.numbers import Numbers
+from broker.storage.records import SessionRecord
+
+_SESSION: Final = "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SUBSCRIPTION: Final = "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?)"
+_INFLIGHT: Final = "INSERT INTO inflight VALUES (?, ?, ?, ?, ?, ?, ?)"
+_QUEUED: Final = "INSERT INTO queued VALUES (?, ?, ?, ?, ?, ?)"
+_INBOUND: Final = "INSERT INTO inbound VALUES (?, ?, ?)"
+
+
+class SessionRows:
+    """One session in the file.
+
+    Args:
+        number: of the session.
+        is_new: the file has no row of it.
+    """
+
+    def __init__(self, number: int, is_new: bool, numbers: Numbers, batches: Batches) -> None:
+        self._number = number
+        self._is_new = is_new
+        self._numbers = numbers
+        self._batches = batches
+
+    def write(self, record: SessionRecord, clock_offset_s: float) -> None:
+        self._batches.later(
+            _SESSION,
+            (
+                self._number,
+                record.client_id,
+                record.user_name,
+                record.listener_port,
+                record.mount_point,
+                record.bridge,
+                record.last_packet_id,
+                record.ids_after,
+                record.disconnected_at + clock_offset_s,
+            ),
+        )
+        self._write_subscriptions(record)
+        self._write_inflight(record)
+        self._write_queued(record)
+        self._write_inbound(record)
+
+    def remove(self) -> None:
+        """The session has ended."""
+        for table in ("inflight", "queued", "inbound"):
+            self._release(f"SELECT message FROM {table} WHERE session = ?", self._number)
+        for table in ("subscription", "inflight", "queued", "inbound"):
+            self._batches.execute(f"DELETE FROM {table} WHERE session = ?", (self._number,))
+        self._batches.execute("DELETE FROM session WHERE number = ?", (self._number,))
+
+    def _write_subscriptions(self, record: SessionRecord) -> None:
+        wanted = record.subscriptions
+        kept = self._kept("SELECT topic_filter, qos FROM subscription WHERE session = ?")
+        for gone in kept.keys() - wanted.keys():
+            self._batches.execute(
+                "DELETE FROM subscription WHERE session = ? AND topic_filter = ?", (self._number, gone)
+            )
+        for topic_filter, qos in wanted.items():
+            if kept.get(topic_filter) != (qos,):
+                self._batches.later(_SUBSCRIPTION, (self._number, topic_filter, qos))
+
+    def _write_inflight(self, record: SessionRecord) -> None:
+        """Entries leave anywhere and come at the end, so those that stay are the first ones, in the same order."""
+        wanted = list(zip(record.inflight, record.states, strict=True))
+        stay = 0
+        last = 0
+        kept = self._kept(
+            "SELECT position, packet_id, message, qos, retain, state FROM inflight WHERE session = ?"
+        )
+        for position, (packet_id, message, qos, retain, state) in kept.items():
+            assert isinstance(position, int)
+            last = position
+            if stay < len(wanted):
+                entry, now = wanted[stay]
+                is_same = (packet_id, qos, retain) == (entry.packet_id, entry.qos, entry.retain)
+                if is_same and message == entry.message.number:
+                    stay += 1
+                    if state != now:
+                        self._batches.execute(
+                            "UPDATE inflight SET state = ? WHERE session = ? AND position = ?",
+                            (now, self._number, position),
+                        )
+                    continue
+            self._batches.execute(
+                "DELETE FROM inflight WHERE session = ? AND position = ?", (self._number, position)
+            )
+            assert isinstance(message, int)
+            self._numbers.release((message,))
+        for position, (entry, state) in enumerate(wanted[stay:], last + 1):
+            number = self._numbers.name(entry.message, self._batches)
+            self._batches.later(
+                _INFLIGHT,
+                (self._number, position, entry.packet_id, number, entry.qos, entry.retain, state),
+            )
+
+    def _write_queued(self, record: SessionRecord) -> None:
+        queue = record.queued
+        stay = 0
+        if not self._is_new:
+            stay = len(queue)
+            while stay > 0 and queue[stay - 1].row == 0:
+                stay -= 1
+            oldest = queue[0].row if stay > 0 else _NEVER
+            gone = "FROM queued WHERE session = ? AND position < ?"
+            if self._release(f"SELECT message {gone}", self._number, oldest):
+                self._batches.execute(f"DELETE {gone}", (self._number, oldest))
+        last = queue[stay - 1].row if stay > 0 else 0
+        for position, waiting in enumerate(islice(queue, stay, None), last + 1):
+            number = self._numbers.name(waiting.message, self._batches)
+            self._batches.later(
+                _QUEUED, (self._number, position, number, waiting.qos, waiting.retain, waiting.ids_before)
+            )
+            waiting.row = position
+
+    def _write_inbound(self, record: SessionRecord) -> None:
+        kept = self._kept("SELECT packet_id, message FROM inbound WHERE session = ?")
+        stay = {packet_id: (message.number,) for packet_id, message in record.inbound}
+        for gone, found in kept.items() - stay.items():
+            self._batches.execute(
+                "DELETE FROM inbound WHERE session = ? AND packet_id = ?", (self._number, gone)
+            )
+            self._numbers.release(found)  # type: ignore[arg-type]
+        for packet_id, message in record.inbound:
+            if kept.get(packet_id) != (message.number,):
+                number = self._numbers.name(message, self._batches)
+                self._batches.later(_INBOUND, (self._number, packet_id, number))
+
+    def _kept(self, query: str) -> dict[Value, tuple[Value, ...]]:
+        """What the file has of this session: the first column to the others, in order of the key."""
+        if self._is_new:
+            return {}
+        return {row[0]: row[1:] for row in self._batches.rows(query, (self._number,))}
+
+    def _release(self, query: str, *values: Value) -> bool:
+        """The messages that these rows name are named by a row less; whether there are any."""
+        numbers = [row[0] for row in self._batches.rows(query, values)]
+        self._numbers.release(numbers)  # type: ignore[arg-type]
+        return bool(numbers)
+
+
+_NEVER: Final = 2**62
+"""Above every position."""
