@@ -29,7 +29,8 @@ from broker.feed.pgdrive import TrioConnection
 from broker.feed.recovery import Marks, begin_snapshot, missed_rows
 from broker.feed.routes import Router, Row
 from broker.feed.status import FeedSink, FeedStatus
-from broker.feed.usual import Notification, UsualRows
+from broker.feed.usual import UsualRows
+from protocol.notifications import Notification
 
 _LOG = logging.getLogger("broker.feed")
 
@@ -63,7 +64,7 @@ class ListenFeed:
             try:
                 await self._let_leave()
                 if self._marks:
-                    await self._catch_up(connection, listener)
+                    await self._catch_up(listener)
                 self._go_live()
                 await self._stay_live(listener)
             finally:
@@ -113,7 +114,7 @@ class ListenFeed:
         status.enter("live")
         _LOG.info("feed %s: live on %s", status.name, ", ".join(self._channels))
 
-    async def _catch_up(self, connection: TrioConnection, listener: Listener) -> None:
+    async def _catch_up(self, listener: Listener) -> None:
         """Publish what was missed, then what was notified meanwhile, each row once.
 
         Whatever the snapshot holds was notified before `until_now`.  So only the rows that came until then can
@@ -124,7 +125,7 @@ class ListenFeed:
             is_first = not any(self._marks)
             if is_first:
                 await self._marks.take(reader)
-                is_first = not await self._kept.load(connection)
+                is_first = not await self._kept.load()
                 await self._kept.save(self._sink)
             held = self._publish_unmarked(await listener.until_now())
             await self._let_leave()

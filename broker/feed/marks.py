@@ -46,7 +46,7 @@ class KeptMarks:
         """Whether the next process would repeat nothing."""
         return self._is_possible and self._saved == self._marks.saved()
 
-    async def load(self, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> bool:
+    async def load(self) -> bool:
         """Set the marks to where the last process was; False if that is not known.
 
         Raises:
@@ -54,7 +54,8 @@ class KeptMarks:
         """
         try:
             query = "SELECT marks FROM rowcast.feed WHERE name = %s"
-            row = await (await connection.execute(query, [self._config.name])).fetchone()
+            async with connected(self._config) as connection:
+                row = await (await connection.execute(query, [self._config.name])).fetchone()
         except _ABSENT:
             self._is_possible = False
             _LOG.info(

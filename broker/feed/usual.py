@@ -16,12 +16,10 @@ from typing import Final, Protocol
 from broker.feed.jsonscan import digits_end
 from broker.feed.once import Key, Once, key_of_texts
 from broker.feed.shape import Shape
+from protocol.notifications import Notification
 
 Outgoing = tuple[bytes, bytes, int, bool]
 """Topic, body, QoS, retain: the arguments of `FeedSink.publish`."""
-
-Notification = tuple[bytes, int, bytes]
-"""Channel, the notifying backend, text."""
 
 ROW: Final = 0
 WHOLE: Final = 1
