@@ -215,6 +215,33 @@ def test_channels_are_carried_on_which_more_than_recovered_rows_may_come() -> No
     assert carried_channels(evolve(config, kind="listen")) == ()
 
 
+def test_notifications_recognised_by_their_looks_become_what_the_others_become(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    routes = (*ROUTES[:2], Route("events", ("plain/{id}",), kind="plain", once_per=("id",)))
+    config = FeedConfig("x", "", "wal", SOURCES, routes, (RECOVERY,))
+    careful, by_looks = FeedStatus("x"), FeedStatus("x")
+    monkeypatch.setattr(notices, "PAYS", False)
+    one = Notices(config, careful)
+    monkeypatch.setattr(notices, "PAYS", True)
+    other = Notices(config, by_looks)
+    said = [
+        (b"ws", b'{"channel" : "%b", "payload" : {"id":%b,"note":%b}}' % (kind, value, note))
+        for kind in (b"event", b"part", b"part")
+        for value in (b"1", b"null")
+        for note in (b'"a"', b'"\\u00e9/"', b"{}")
+    ]
+    said += [(b"plain", b'{"id":%b}' % value) for value in (b"7", b"7", b'"a/b"', b"{}", b"8")]
+    said += [(b"plain", b"no JSON"), (b"event", b'{"id":1}'), (b"elsewhere", b"{}")]
+    for channel, text in said * 2:
+        assert one.publications(channel, text, 0.0, b"") == other.publications(channel, text, 0.0, b"")
+    counts = [(status.repeated, status.dropped) for status in (careful, by_looks)]
+    assert counts[0] == counts[1]
+    monkeypatch.setattr(other, "_router", None)  # who reads with care
+    told = [len(other.publications(*said[place], 0.0, b"")) for place in (0, 6, -4)]
+    assert told == [0, 1, 0], "a row of the table; no row of it; one that was told before"
+
+
 def test_memory_of_what_was_said_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notices, "SAID_MAX", 2)
     said = Notices(FeedConfig("x", ""), FeedStatus("x"))
