@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from benchmarks import plots, report
 from benchmarks.goals import verdicts
 from benchmarks.machine import describe, output_of
-from benchmarks.peers import others, rowcast
+from benchmarks.peers import bare, others, rowcast
 from benchmarks.peers.kinds import Peer
 from benchmarks.results import Results, load, save
 from benchmarks.runner import install, run, say
@@ -29,7 +29,7 @@ PEERS: Final = (
     others.AEDES,
     others.AMQTT,
     others.WEBSOCKETS,
-    others.BARE_LISTEN,
+    bare.BARE_LISTEN,
 )
 _T = TypeVar("_T")
 EXAMPLES: Final = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import shutil
 import subprocess
@@ -12,11 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import psycopg
-
 from benchmarks.machine import output_of
 from benchmarks.measurement import Target
-from benchmarks.peers import postgres
 from benchmarks.peers.kinds import Peer, Unavailable, Word
 from benchmarks.peers.process import free_address, running
 
@@ -111,15 +107,6 @@ def _start_websockets(directory: Path, needs: str) -> Iterator[Target]:
         )
 
 
-@contextmanager
-def _start_bare_listen(directory: Path, needs: str) -> Iterator[Target]:
-    address = free_address()
-    command: list[Word] = [sys.executable, HERE / "bare_listen.py", str(address.port), postgres.dsn()]
-    with running(command, directory, address, speaks_mqtt=False) as process:
-        facts = {"bare": "yes", "dsn": postgres.dsn()}
-        yield Target("bare LISTEN", process.pid, process.start_ms, address, address, facts)
-
-
 def _run(*command: str | Path) -> None:
     try:
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
@@ -152,10 +139,4 @@ WEBSOCKETS: Final = Peer(
     frozenset({"dialects", "ws-connections"}),
     lambda: install_from_pypi("websockets"),
     _start_websockets,
-)
-BARE_LISTEN: Final = Peer(
-    "bare LISTEN",
-    frozenset({"feed"}),
-    lambda: f"psycopg {psycopg.__version__}, Python {platform.python_version()}",
-    _start_bare_listen,
 )
