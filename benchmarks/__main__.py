@@ -40,6 +40,7 @@ examples:
   python -m benchmarks --list                   names of workloads and peers
   python -m benchmarks --report                 write the tables again from the last run
   python -m benchmarks.soak --minutes 60        does memory grow?
+  python -m benchmarks.frozen                   what clients that stop reading cost the others
   python -m benchmarks.profile burst-100        where does the broker's time go?
   python -m benchmarks.micro                    match and codec alone, with this interpreter
 

@@ -99,14 +99,19 @@ def frame(data: bytes, kind: int = _TEXT) -> bytes:
 
 def _handshake(target: Target, path: str, subprotocol: str = "") -> socket.socket:
     connection = open_socket(target.websocket)
+    shake_hands(connection, path, subprotocol)
+    return connection
+
+
+def shake_hands(connection: socket.socket, path: str, subprotocol: str = "") -> None:
+    """Make a connected socket a WebSocket."""
     wanted = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
     connection.sendall(
-        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{target.websocket.port}\r\nUpgrade: websocket\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
         f"Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{wanted}"
         "Sec-WebSocket-Version: 13\r\n\r\n".encode()
     )
     _until(connection, b"\r\n\r\n", b" 101 ")
-    return connection
 
 
 def _until(connection: socket.socket, end: bytes, holding: bytes) -> None:
@@ -124,7 +129,8 @@ def _until(connection: socket.socket, end: bytes, holding: bytes) -> None:
         raise Lost(f"the server answered {received!r}")
 
 
-def _say(connection: socket.socket, request: dict[str, object], answered_by: bytes) -> None:
+def say(connection: socket.socket, request: dict[str, object], answered_by: bytes) -> None:
+    """Send a request as text, and read until what must be in its answer has come."""
     connection.sendall(frame(json.dumps(request).encode()))
     _until(connection, answered_by, answered_by)
 
@@ -148,7 +154,7 @@ def _open_econia(target: Target, number: int) -> socket.socket:
 
 def _open_exchange(target: Target, number: int) -> socket.socket:
     connection = _handshake(target, "/exchange-stream")
-    _say(connection, {"op": "subscribe", "channel": "BTCUSDT@trades"}, b'"result"')
+    say(connection, {"op": "subscribe", "channel": "BTCUSDT@trades"}, b'"result"')
     return connection
 
 
@@ -157,8 +163,8 @@ def _open_canton(target: Target, number: int) -> socket.socket:
     token = _token(
         target, account_id=f"acc_{number // 8}", roles=["trader"]
     )  # ten connections an account at most
-    _say(connection, {"type": "auth", "token": token}, b'"authenticated"')
-    _say(connection, {"type": "subscribe", "channel": "system_health"}, b'"subscribed"')
+    say(connection, {"type": "auth", "token": token}, b'"authenticated"')
+    say(connection, {"type": "subscribe", "channel": "system_health"}, b'"subscribed"')
     return connection
 
 
