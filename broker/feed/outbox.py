@@ -62,15 +62,21 @@ POSITION: Final = """
 SELECT read_seq, read_id, (SELECT seq FROM rowcast.outbox_pruned) FROM rowcast.feed WHERE name = %s
 """
 
-READ: Final = """
+_ROWS: Final = """
 SELECT c.seq, o.id, c.xid::text, extract(epoch FROM clock_timestamp() - c.committed_at)::float8,
        o.relation, o.operation, o.body, o.topic, o.payload, o.qos, o.retain
-FROM (SELECT seq, xid, committed_at FROM rowcast.outbox_commit WHERE seq >= %(seq)s ORDER BY seq LIMIT %(limit)s) c
-JOIN rowcast.outbox o ON o.xid = c.xid
-WHERE (c.seq, o.id) > (%(seq)s, %(id)s)
+FROM (SELECT seq, xid, committed_at FROM rowcast.outbox_commit WHERE {commits}) c
+CROSS JOIN LATERAL (SELECT * FROM rowcast.outbox WHERE xid = c.xid AND {rows} ORDER BY id LIMIT %(rows)s) o
 ORDER BY c.seq, o.id
 LIMIT %(rows)s
 """
+# Lateral, so that of a large transaction no more is looked at than is read.
+
+NEXT: Final = _ROWS.format(commits="seq > %(seq)s ORDER BY seq LIMIT %(limit)s", rows="true")
+"""The transactions behind the last one read."""
+
+REST: Final = _ROWS.format(commits="seq = %(seq)s", rows="id > %(id)s")
+"""What is left of the last one."""
 
 PRUNE: Final = """
 WITH gone AS (
@@ -100,6 +106,8 @@ class OutboxFeed:
         self._seq = -1
         self._id = 0
         self._xid = ""
+        self._is_cut = True
+        """Whether there may be more of the last transaction than was read."""
         self._saved = (0, 0)
         self._identity: Identity | None = None
         self._snapshot_seq = 0
@@ -204,12 +212,23 @@ class OutboxFeed:
     # --- reading --------------------------------------------------------------------------------
 
     async def _read(self, connection: TrioConnection) -> bool:
-        """Publish what the next transactions wrote; whether there was any."""
+        """Publish some of what the next transactions wrote; whether there was any."""
+        was_cut, self._is_cut = self._is_cut, True
+        count = await self._publish_some(connection, REST) if was_cut else 0
+        if not count:
+            count = await self._publish_some(connection, NEXT)
+        self._is_cut = count == ROWS_PER_READ
+        self._status.position = str(self._seq)
+        if not count:
+            self._status.lag_s = 0.0
+        return count > 0
+
+    async def _publish_some(self, connection: TrioConnection, query: str) -> int:
         parameters = {"seq": self._seq, "id": self._id, "limit": TRANSACTIONS_PER_READ, "rows": ROWS_PER_READ}
         count = 0
         age_s = 0.0
         with trio.CancelScope(deadline=trio.current_time() + ROW_TIMEOUT_S) as scope:
-            async for row in connection.cursor().stream(READ, parameters):
+            async for row in connection.cursor().stream(query.encode(), parameters):
                 self._publish(row)
                 self._seq, self._id, self._xid, age_s = row[:4]
                 count += 1
@@ -219,9 +238,8 @@ class OutboxFeed:
         if scope.cancelled_caught:
             raise psycopg.OperationalError(f"the next row did not come within {ROW_TIMEOUT_S:g} s")
         self._sink.flush()
-        self._status.lag_s = max(age_s, 0.0) if count else 0.0
-        self._status.position = str(self._seq)
-        return count > 0
+        self._status.lag_s = max(age_s, 0.0)
+        return count
 
     def _publish(self, row: tuple[Any, ...]) -> None:
         seq, row_id, _, _, relation, operation, body, topic, payload, qos, retain = row

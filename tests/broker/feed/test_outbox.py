@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import psycopg
@@ -190,6 +191,23 @@ async def test_transaction_cut_by_a_stop_goes_on_where_it_was_cut(config: FeedCo
                 await feed.sink.until(20000 - len(delivered))
         delivered += feed.sink.topics()
     assert delivered == [b"event/%d" % number for number in range(1, 20001)]
+
+
+def test_large_transaction_is_read_in_parts_without_looking_at_it_whole(config: FeedConfig) -> None:
+    sql(
+        config,
+        "BEGIN; INSERT INTO event SELECT n, 'a' FROM generate_series(1, 20000) n; COMMIT",
+        "ANALYZE rowcast.outbox",
+        "INSERT INTO event VALUES (0, 'small')",
+    )
+    parameters = {"seq": 1, "id": 10_000, "limit": 500, "rows": 100}
+    for query, seq in ((outbox.NEXT, 0), (outbox.REST, 1)):
+        with connect(config.dsn) as connection:
+            explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {query}".encode()
+            plan = connection.execute(explain, {**parameters, "seq": seq}).fetchall()
+        looked_at = re.findall(r"'Actual Rows': (\d+)", str(plan))
+        assert looked_at
+        assert max(map(int, looked_at)) <= 102
 
 
 async def test_rows_read_by_all_are_pruned(config: FeedConfig, monkeypatch: pytest.MonkeyPatch) -> None:
