@@ -64,6 +64,7 @@ class Observer:
     simulator: Simulator
     audit: Audit
     invitations: tuple[str, ...]
+    kind: str
     started_at: float
     _rate: Rate = field(factory=Rate)
 
@@ -80,5 +81,6 @@ class Observer:
             transports=tuple(watched.transport(now, judged_at) for watched in both),
             arrived=tuple((watched.name, *arrival) for watched in both for arrival in watched.arrived),
             invitations=self.invitations,
+            kind=self.kind,
             warning=warning,
         )

@@ -103,7 +103,9 @@ async def _run(options: Options, out: TextIO, stop: Stop, finish: Callable[[Snap
             async with Broker(config) as broker, _watching(broker, secret, audit):
                 simulator = Simulator(connection, Crowd(options.seed), audit, options.rate)
                 invitations = _invitations(broker, secret, postgres)
-                observer = Observer(postgres, simulator, audit, invitations, trio.current_time())
+                observer = Observer(
+                    postgres, simulator, audit, invitations, options.kind, trio.current_time()
+                )
                 async with _shown(display, observer, warnings):
                     with trio.CancelScope() as stop.scope:
                         await simulator.run(options.events)

@@ -25,6 +25,12 @@ NOTES: Final = (
     "due: what the committed rows call for.  p50, p99: from COMMIT's return to the",
     "simulator until the client has read the message, by one clock.",
 )
+WAYS: Final = {
+    "wal": "from the write-ahead log",
+    "outbox": "from an outbox table",
+    "listen": "as notifications",
+}
+"""How rows come, by the feed's kind."""
 INVITATION: Final = "  Join in from another terminal"
 HINT: Final = "   Ctrl-C here ends and removes everything"
 
@@ -50,6 +56,8 @@ class Snapshot:
     """Latest (transport, topic or channel, text), for a glance."""
     invitations: tuple[str, ...]
     """Commands to copy into another terminal."""
+    kind: str = "wal"
+    """Of the feed."""
     warning: str = ""
     """The latest line of the log that somebody should look at."""
 
@@ -72,7 +80,7 @@ def page(snapshot: Snapshot, width: int, height: int) -> list[str]:
         f"{BOLD}{heading}{PLAIN}",
         "",
         _cut("  A simulated exchange commits orders and fills to Postgres.  Rowcast reads them", width),
-        _cut("  there, and sends them to two clients, one on MQTT and one on WebSocket.", width),
+        _cut(f"  {WAYS[snapshot.kind]}, and sends them to an MQTT and a WebSocket client.", width),
         "",
         *_balance(snapshot, width),
         *(f"{DIM}{_cut('  ' + note, width)}{PLAIN}" for note in NOTES),
