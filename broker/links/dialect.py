@@ -158,7 +158,7 @@ class DialectLink(WebSocketLink):
 
     def _sent_all(self) -> None:
         """The client, having been slow, has caught up."""
-        if self._backlog is None:
+        if self._backlog is None or self.closing:
             return
         with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
             self._send_backlog()

@@ -117,10 +117,11 @@ class WebSocketServer:
                     await part(stream, agreed, _anything)
             if isinstance(agreed, bytes):
                 return
-            if isinstance(stream, trio.SocketStream):
-                self._give_to_pump(stream, door, agreed)
-            else:
-                await self._serve_stream(stream, agreed)
+            with barrier(self._engine.counters, peer):
+                if isinstance(stream, trio.SocketStream):
+                    self._give_to_pump(stream, door, agreed)
+                else:
+                    await self._serve_stream(stream, agreed)
         finally:
             door.open_count -= 1
 
@@ -135,18 +136,16 @@ class WebSocketServer:
         sock.setblocking(False)
         connection = PumpedWebSocket(self._server.pump, sock, door, self._part_soon, self._over)
         link = self._make(connection, agreed)
-        connection.serve(link)
-        with barrier(self._engine.counters, link.peer, link.close_for_a_bug):
-            link.open()
-        link.received(agreed.rest)
-        self._server.settle()
+        connection.adopt(link)
+        self._begin(link, agreed)
 
     async def _serve_stream(self, stream: trio.abc.Stream, agreed: Agreed) -> None:
         shell = StreamedWebSocket(self._server, stream)
         link = self._make(shell, agreed)
         try:
-            with barrier(self._engine.counters, link.peer):
-                await shell.serve(link, agreed.rest)
+            shell.adopt(link)
+            self._begin(link, agreed)
+            await shell.run()
         finally:
             self._open.remove(link)
 
@@ -154,8 +153,14 @@ class WebSocketServer:
         self._engine.now = trio.current_time()
         link = agreed.link_for(shell)
         self._open.add(link)
-        link.push(agreed.response)
         return link
+
+    def _begin(self, link: WebSocketLink, agreed: Agreed) -> None:
+        link.push(agreed.response)
+        with barrier(self._engine.counters, link.peer, link.close_for_a_bug):
+            link.open()
+        link.received(agreed.rest)
+        self._server.settle()
 
     def _part_soon(self, connection: PumpedWebSocket) -> None:
         self._server.nursery.start_soon(self._part, connection)
@@ -167,8 +172,8 @@ class WebSocketServer:
         try:
             with barrier(self._engine.counters, link.peer):
                 link.ended()
-                self._server.settle()
-                await part(stream, _all_owed(connection.outbox), link.hears_close)
+            self._server.settle()
+            await part(stream, _all_owed(connection.outbox), link.hears_close)
         finally:
             # Only now, so that whoever waits for the last link lets it say goodbye.
             self._open.remove(link)

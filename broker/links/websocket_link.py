@@ -116,8 +116,9 @@ class WebSocketLink(Receiver):
     def received(self, data: bytes) -> None:
         """Bytes came, any number of frames or pieces of them.  Never raises for what a peer sends."""
         self.last_received = self.engine.now
-        self._reader.feed(data)
-        self.read_on()
+        if not self.heard_close:
+            self._reader.feed(data)
+            self.read_on()
 
     def read_on(self) -> None:
         """Handle what has come, up to where an answer has to be waited for."""

@@ -39,11 +39,15 @@ class MqttWebSocket(WebSocketLink):
         self._frames.push_frames(frames)
 
     def ended(self) -> None:
-        if self.closing == CloseCode.GOING_AWAY:
+        self._server.closed(self._mqtt)
+
+    def _end(self, code: int) -> None:
+        super()._end(code)
+        # At once: what came to the session from now on would be framed behind the close frame.
+        if code == CloseCode.GOING_AWAY:
             self._mqtt.close("disconnected: the broker is stopping.")
         else:
             self._mqtt.close("closed its connection.")
-        self._server.closed(self._mqtt)
 
     def _closed_by_mqtt(self) -> None:
         self.close(CloseCode.NORMAL, "")

@@ -44,8 +44,8 @@ class PumpedWebSocket(Connection):
         self.outbox = outbox
         return outbox
 
-    def serve(self, link: WebSocketLink) -> None:
-        """Begin, with the link that was made for this outbox."""
+    def adopt(self, link: WebSocketLink) -> None:
+        """Serve the link that was made for this connection's outbox."""
         self.link = link
         link.on_close = self._closed
         link.on_pause = self._look_again

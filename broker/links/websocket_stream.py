@@ -9,6 +9,7 @@ import trio
 
 from broker.core.limits import RECEIVE_BYTES_MAX
 from broker.core.outbox import Outbox, nothing
+from broker.links.barrier import barrier
 from broker.links.farewell import CLOSE_GRACE_S, part
 from broker.links.server import Server
 from broker.links.websocket_link import KERNEL_SEND_BYTES, WebSocketLink
@@ -20,7 +21,7 @@ class StreamedWebSocket:
 
     Args:
         server: the links of this broker; what the peer does not take at once is sent by a task in its nursery.
-        stream: closed when `serve` returns.
+        stream: closed when `run` returns.
     """
 
     def __init__(self, server: Server, stream: trio.abc.Stream) -> None:
@@ -46,26 +47,23 @@ class StreamedWebSocket:
         self._outbox = outbox
         return outbox
 
-    async def serve(self, link: WebSocketLink, first: bytes) -> None:
-        """Serve until either side closes.
-
-        Args:
-            link: made for this connection's outbox.
-            first: what the peer has sent already.
-        """
+    def adopt(self, link: WebSocketLink) -> None:
+        """Serve the link that was made for this connection's outbox, once `run` runs."""
         self._link = link
         link.on_close = self._scope.cancel
         link.on_pause = self._look_again
+
+    async def run(self) -> None:
+        """Serve until either side closes."""
+        link = self._link
         try:
             with self._scope:
-                link.open()
-                link.received(first)
-                self._server.settle()
                 await self._read(link)
         finally:
             if not link.closing:
                 link.lost()
-            link.ended()
+            with barrier(self._server.engine.counters, link.peer):
+                link.ended()
             self._server.settle()
         with trio.move_on_after(CLOSE_GRACE_S):
             while self._draining is not None:

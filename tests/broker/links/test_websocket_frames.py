@@ -12,6 +12,7 @@ from support.websockets import ECONIA, RawClient, Running, listening, masked, re
 
 from broker.config.feeds import ExchangeDialect
 from broker.config.feeds import Gateway as GatewayConfig
+from broker.core.publication import Publication
 from protocol.dialects.base import Clock, Identity, Refusal
 
 HANDSHAKE = (
@@ -130,6 +131,28 @@ async def test_after_our_close_the_clients_is_awaited_before_hanging_up(connect:
             await client.send(masked(0x81, b"crossing") + masked(0x88, b"\x03\xe9"))
             with trio.fail_after(1):
                 assert await client.at_end()
+
+
+async def test_nothing_is_sent_after_the_close_frame(connect: Open):
+    async with listening() as broker:
+        mqtt = await opened(await connect(broker), "/mqtt", more="Sec-WebSocket-Protocol: mqtt\r\n")
+        await mqtt.send(
+            masked(0x82, b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a\x82\x06\x00\x01\x00\x01t\x00")
+        )
+        assert [await mqtt.frame() for _ in range(2)] == [
+            (0x82, b"\x20\x02\x00\x00"),
+            (0x82, b"\x90\x03\x00\x01\x00"),
+        ]
+        dialect = await opened(await connect(broker), WRITER)
+        for link in broker.websockets._open.links():
+            link.close(1001, "")
+        broker.engine.publish(Publication(b"t", b"late"))
+        broker.publish("econia", "chat", "late")
+        for client in (mqtt, dialect):
+            assert await client.frame() == (0x88, b"\x03\xe9")
+            await client.send(masked(0x88, b""))
+            with pytest.raises(EOFError):
+                await client.frame()
 
 
 async def test_a_client_that_never_says_goodbye_is_cut_off_after_the_grace_time(connect: Open):
