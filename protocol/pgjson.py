@@ -27,6 +27,11 @@ TEXT: Final = 25
 NUMBERS: Final = frozenset({20, 21, 23, 700, 701, 1700})
 """int8, int2, int4, float4, float8, numeric.  oid and money are strings in JSON, as Postgres does."""
 JSON_TYPES: Final = frozenset({114, 3802})
+STRINGS: Final = frozenset(
+    {17, 18, 19, TEXT, 26, 142, 650, 790, 829, 869, 1042, 1043, 1082, 1083, 1186, 1266, 1560, 1562, 2950}
+)
+"""bytea, "char", name, text, oid, xml, cidr, money, macaddr, inet, char(n), varchar, date, time, interval, timetz, bit,
+varbit, uuid: the usual ones among the types that are built in and no array."""
 TIMESTAMP: Final = 1114
 TIMESTAMPTZ: Final = 1184
 
@@ -169,7 +174,7 @@ def _verbatim(value: bytes) -> bytes:
 
 SCALARS: Final[dict[int, Render]] = {
     BOOL: boolean,
-    TEXT: escape,
+    **dict.fromkeys(STRINGS, escape),
     TIMESTAMP: _timestamp,
     TIMESTAMPTZ: timestamptz,
     **dict.fromkeys(NUMBERS, number),
