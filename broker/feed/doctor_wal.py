@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from broker.feed.findings import Examination, Finding, fine, unwise, wrong
-from broker.feed.slots import publication_name, slot_name
+from broker.feed.slots import PG_STREAMING, publication_name, slot_name
 from broker.feed.tables import OPERATIONS, qualified, table_operations
 
 INSTALL = "run `rowcast feed install --apply`"
@@ -71,7 +71,10 @@ def check_installation(examination: Examination) -> Iterator[Finding]:
     (count,) = examination.one(
         "SELECT count(*) FROM pg_proc WHERE proname = 'publish' AND pronamespace = to_regnamespace('rowcast')"
     )
-    if count < 2:
+    if examination.connection.info.server_version < PG_STREAMING:
+        cure = 'upgrade, or use kind = "outbox"'
+        yield unwise("before PostgreSQL 14 nothing comes of rowcast.publish() and rowcast.notify()", cure)
+    elif count < 2:
         yield unwise("rowcast.publish() is missing, so nothing can be published from SQL", INSTALL)
     else:
         yield fine("rowcast.publish() is there")

@@ -12,7 +12,7 @@ from support.installed import connect, feed_config, install
 
 from broker.__main__ import main
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
-from broker.feed import doctor, notices, outbox, wal
+from broker.feed import doctor, doctor_wal, notices, outbox, slots, wal
 from broker.feed.install import remove_steps
 from broker.feed.notices import Notices, carried_channels
 from broker.feed.slots import NotReady
@@ -180,6 +180,21 @@ async def test_feed_that_would_hear_nothing_does_not_start(config: FeedConfig) -
     feed = make_feed(config, Collector(), FeedStatus("x"))
     with pytest.raises(NotReady, match=r"rowcast\.pg_notify"):
         await feed.attempt()
+
+
+async def test_server_without_logical_messages_is_refused(
+    config: FeedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "PG_STREAMING", 10**9)
+    monkeypatch.setattr(doctor_wal, "PG_STREAMING", 10**9)
+    if config.kind == "outbox":
+        async with running(config):
+            return
+    with pytest.raises(NotReady, match="PostgreSQL 14"):
+        await make_feed(config, Collector(), FeedStatus("x")).attempt()
+    with connect(config.dsn) as connection:
+        unwise = [f.text for f in doctor.examine(connection, config).findings if f.level == "unwise"]
+    assert "before PostgreSQL 14 nothing comes of rowcast.publish() and rowcast.notify()" in unwise
 
 
 def test_install_says_which_functions_it_has_changed(
