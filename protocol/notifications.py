@@ -12,14 +12,17 @@ from __future__ import annotations
 
 from typing import Final
 
-Notification = tuple[bytes, int, bytes]
-"""Channel, the notifying backend, text."""
+Notification = tuple[bytes, bytes]
+"""Channel and text.  Which backend it was nobody asks."""
 
 MESSAGE_BYTES_MAX: Final = 1024 * 1024
 """A notification has some 8 kB, and an error's text is not a megabyte: what is longer is none of these."""
 
 _HEAD_BYTES: Final = 5
 """A message's type, and its length, in which the type is not counted."""
+
+_PID_BYTES: Final = 4
+"""Of the notifying backend."""
 
 _NOTIFICATION: Final = 0x41
 _ERROR: Final = 0x45
@@ -44,6 +47,9 @@ class Answers:
         self.ready = 0
         self.error: tuple[str, str] | None = None
         self._rest = b""
+        self._channel = (
+            b""  # of the last notification: most are on the same, whose name need not be made anew
+        )
 
     def take(self, data: bytes) -> list[Notification]:
         """What came next.  The notifications that are whole by now, in order.
@@ -64,12 +70,25 @@ class Answers:
             if after > end:
                 break
             if data[i] == _NOTIFICATION:
-                found.append(_notification(data, i + _HEAD_BYTES, after))
+                found.append(self._notification(data, i + _HEAD_BYTES, after))
             else:
                 self._note(data[i], data[i + _HEAD_BYTES : after])
             i = after
         self._rest = data[i:]
         return found
+
+    def _notification(self, data: bytes, i: int, after: int) -> Notification:
+        if after - i < _PID_BYTES + 2 or data[after - 1] != 0:
+            raise MalformedAnswer("a notification without end")
+        start = i + _PID_BYTES
+        j = start
+        while data[j] != 0:
+            j += 1
+        if j + 1 >= after:
+            raise MalformedAnswer("a notification without text")
+        if not _is_at(data, start, j, self._channel):
+            self._channel = data[start:j]
+        return self._channel, data[j + 1 : after - 1]
 
     def _note(self, kind: int, body: bytes) -> None:
         if kind == _READY:
@@ -85,17 +104,16 @@ def query(text: bytes) -> bytes:
     return b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0"
 
 
-def _notification(data: bytes, i: int, after: int) -> Notification:
-    if after - i < 6 or data[after - 1] != 0:
-        raise MalformedAnswer("a notification without end")
-    pid: int = data[i] << 24 | data[i + 1] << 16 | data[i + 2] << 8 | data[i + 3]
-    start: int = i + 4
-    j: int = start
-    while data[j] != 0:
-        j += 1
-    if j + 1 >= after:
-        raise MalformedAnswer("a notification without text")
-    return data[start:j], pid, data[j + 1 : after - 1]
+def _is_at(data: bytes, start: int, end: int, word: bytes) -> bool:
+    length = len(word)
+    if length != end - start:
+        return False
+    i = 0
+    while i < length:  # not by iterating, which makes an object of each byte
+        if word[i] != data[start + i]:
+            return False
+        i += 1
+    return True
 
 
 def _error(body: bytes) -> tuple[str, str]:

@@ -106,12 +106,13 @@ class ByLibpq:
 
     def rest(self) -> list[Notification]:
         arrived, self._arrived = self._arrived, []
-        arrived.extend(iter(self._connection.pgconn.notifies, None))
+        for notification in iter(self._connection.pgconn.notifies, None):
+            arrived.append((notification.relname, notification.extra))
         return arrived
 
     def _take(self, notification: Any) -> None:
         """psycopg's handler, for what comes while a query runs."""
-        self._arrived.append(notification)
+        self._arrived.append((notification.relname, notification.extra))
 
 
 class BySocket:

@@ -156,7 +156,7 @@ class ListenFeed:
         """Put the rows in line that nobody reads again; what is left is to be held until the reading is done."""
         held: list[Held] = []
         now = trio.current_time()
-        for channel, _, text in notifications:
+        for channel, text in notifications:
             self._status.received += 1
             row = self._router.notification(channel, text, now)
             if row is None:
@@ -201,7 +201,7 @@ class ListenFeed:
             taken, published, repeated = self._usual.deliver(notifications, now)
             status.published += published
             status.repeated += repeated
-        for channel, _, text in notifications[taken:]:
+        for channel, text in notifications[taken:]:
             row = self._router.notification(channel, text, now)
             if row is not None:
                 self._line.join(row)

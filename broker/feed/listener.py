@@ -91,7 +91,7 @@ class Listener:
         own_channel = self._own_channel.encode()
         with within(self._timeout_s, "NOTIFY"):
             self._arrived += await self._hearing.execute(f"NOTIFY {self._own_channel}")
-            while all(channel != own_channel for channel, _, _ in self._arrived):
+            while all(channel != own_channel for channel, _ in self._arrived):
                 await self._connection.wait_readable()
                 self._arrived = self._receive()
         arrived, self._arrived = self._arrived, []

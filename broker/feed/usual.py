@@ -108,7 +108,8 @@ class Lane:
         channel: Callable[[bytes], tuple[bytes, bytes] | None] | None,
     ) -> None:
         assert len(pieces) == len(places) + 1
-        self._pieces = pieces
+        self._parts = [b""] * (2 * len(places) + 1)
+        self._parts[::2] = pieces
         self._places = places
         self.body = body
         self._frame = frame
@@ -117,13 +118,11 @@ class Lane:
 
     def address(self, values: list[bytes]) -> tuple[bytes, bytes] | None:
         """The topic and, if one is needed, the frame; None if it is no topic."""
-        parts = [self._pieces[0]]
         number = 1
         for place in self._places:
-            parts.append(values[place])
-            parts.append(self._pieces[number])
-            number += 1
-        name = b"".join(parts)
+            self._parts[number] = values[place]
+            number += 2
+        name = b"".join(self._parts)
         if self._channel is None:
             return (name, self._frame) if len(name) <= TOPIC_BYTES_MAX else None
         known = self._known.get(name)
@@ -167,6 +166,9 @@ class UsualRow:
     ) -> None:
         self.shape = shape
         self._routes = routes
+        only = routes[0] if len(routes) == 1 and len(routes[0].lanes) == 1 else None
+        self.only = only if only is not None and only.once is None else None
+        """The route, where there is only one, with one lane, that publishes every row."""
         self._start = start
         self._tail = tail
         self.highest = highest
@@ -182,9 +184,9 @@ class UsualRow:
             return None
         if self.highest is not None and not self.highest.note(values):
             return None
-        row = text[self._start : len(text) - self._tail] if self._start or self._tail else text
+        row = self._row(text)
         outgoing: list[Outgoing] = []
-        fresh: list[tuple[Once, Key]] = []
+        fresh: list[tuple[Once, Key]] | None = None
         repeated = 0
         for route in self._routes:
             once = route.once
@@ -193,18 +195,37 @@ class UsualRow:
                 if once.is_repeated(key, now):
                     repeated += 1
                     continue
+                if fresh is None:
+                    fresh = []
                 fresh.append((once, key))
             for lane in route.lanes:
                 address = lane.address(values)
                 if address is None:
                     return None
-                body = lane.body
-                payload = row if body == ROW else text if body == WHOLE else address[1] + row + b"}"
-                outgoing.append((address[0], payload, route.qos, route.retain))
+                outgoing.append((address[0], _payload(lane, address[1], row, text), route.qos, route.retain))
         self.repeated += repeated
-        for once, key in fresh:
-            once.remember(key, now)
+        if fresh is not None:
+            for once, key in fresh:
+                once.remember(key, now)
         return outgoing
+
+    def publication(self, text: bytes, lane: Lane) -> tuple[bytes, bytes] | None:
+        """As `publications`, of a row with an `only` route whose lane this is: topic and payload."""
+        values = self.shape.values(text)
+        if values is None or (self.highest is not None and not self.highest.note(values)):
+            return None
+        address = lane.address(values)
+        if address is None:
+            return None
+        return address[0], _payload(lane, address[1], self._row(text), text)
+
+    def _row(self, text: bytes) -> bytes:
+        return text[self._start : len(text) - self._tail] if self._start or self._tail else text
+
+
+def _payload(lane: Lane, frame: bytes, row: bytes, text: bytes) -> bytes:
+    body = lane.body
+    return row if body == ROW else text if body == WHOLE else frame + row + b"}"
 
 
 def _texts(values: list[bytes]) -> tuple[str, ...]:
@@ -245,25 +266,37 @@ class UsualRows:
         taken = 0
         published = 0
         touched: list[UsualRow] = []
-        for channel, _, text in notifications:
-            outgoing: list[Outgoing] | None = None
+        for channel, text in notifications:
+            made = -1
             for row in self._rows.get(channel, _NONE):
-                outgoing = row.publications(text, now)
-                if outgoing is not None:
+                made = self._published(row, text, now)
+                if made >= 0:
                     if not row.is_touched:
                         row.is_touched = True
                         touched.append(row)
                     break
-            if outgoing is None:
-                if not self._unusual(channel, text, now):
-                    break
-                taken += 1
-                continue
-            for topic, body, qos, retain in outgoing:
-                self._publish(topic, body, qos, retain)
-            published += len(outgoing)
+            if made >= 0:
+                published += made
+            elif not self._unusual(channel, text, now):
+                break
             taken += 1
         return taken, published, _settled(touched)
+
+    def _published(self, row: UsualRow, text: bytes, now: float) -> int:
+        """How many publications a notification became; -1, and nothing has been done, if it isn't such a row."""
+        only = row.only
+        if only is not None:
+            publication = row.publication(text, only.lanes[0])
+            if publication is None:
+                return -1
+            self._publish(publication[0], publication[1], only.qos, only.retain)
+            return 1
+        outgoing = row.publications(text, now)
+        if outgoing is None:
+            return -1
+        for topic, payload, qos, retain in outgoing:
+            self._publish(topic, payload, qos, retain)
+        return len(outgoing)
 
 
 _NONE: Final[list[UsualRow]] = []

@@ -60,7 +60,7 @@ class Way:
         return True
 
     def deliver(self, channel: str, texts: list[bytes]) -> None:
-        taken, _, repeated = self._rows.deliver([(channel.encode(), 1, text) for text in texts], 0.0)
+        taken, _, repeated = self._rows.deliver([(channel.encode(), text) for text in texts], 0.0)
         assert taken == len(texts)
         self.status.repeated += repeated
 
