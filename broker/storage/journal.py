@@ -56,12 +56,15 @@ class Journal:
         connection, saved = await trio.to_thread.run_sync(open_database, path)
         return cls(path, connection, saved), saved
 
-    async def save(self, take: Callable[[], Awaitable[Snapshot]], *, hurry: bool = False) -> bool:
+    async def save(
+        self, take: Callable[[], Awaitable[Snapshot]], *, hurry: bool = False, announce: bool = True
+    ) -> bool:
         """Bring the file to what a snapshot says.
 
         Args:
             take: takes the snapshot, at the moment when the writer is free; whole if `needs_whole`.
             hurry: without pauses for the loop, because nothing else runs any more.
+            announce: say so in the log, as mosquitto does.
 
         Returns:
             False if it failed, which is logged; the file holds what it held before.
@@ -73,7 +76,7 @@ class Journal:
                 return self._succeeded
             answering = self._asked
             try:
-                write_it = partial(self._write, await take(), 0.0 if hurry else PAUSE_S)
+                write_it = partial(self._write, await take(), 0.0 if hurry else PAUSE_S, announce)
                 self._succeeded = await trio.to_thread.run_sync(write_it)
                 self.needs_whole = not self._succeeded
             except BaseException:
@@ -86,9 +89,10 @@ class Journal:
         """Let go of the file.  No save may be under way."""
         await trio.to_thread.run_sync(self._connection.close)
 
-    def _write(self, snapshot: Snapshot, pause_s: float) -> bool:
+    def _write(self, snapshot: Snapshot, pause_s: float, announce: bool) -> bool:
         started = time.monotonic()
-        logger.info("Saving in-memory database to %s.", self.path)  # as mosquitto words it
+        if announce:
+            logger.info("Saving in-memory database to %s.", self.path)  # as mosquitto words it
         try:
             rows = self._writer.write(snapshot, pause_s)
         except sqlite3.Error as error:

@@ -79,11 +79,12 @@ class Keeper:
             if self._is_due(trio.current_time()):
                 await self.save()
 
-    async def save(self, *, hurry: bool = False) -> bool:
+    async def save(self, *, hurry: bool = False, announce: bool = True) -> bool:
         """Save now; False if that failed, which is logged.
 
         Args:
             hurry: nothing else runs any more that would want its turns.
+            announce: say so in the log.
         """
         taken = self._saved_changes
 
@@ -101,7 +102,7 @@ class Keeper:
                 await trio.lowlevel.checkpoint()
             return saved
 
-        succeeded = await self._journal.save(take, hurry=hurry)
+        succeeded = await self._journal.save(take, hurry=hurry, announce=announce)
         now = trio.current_time()
         if succeeded:
             self._saved_changes = max(self._saved_changes, taken)
@@ -114,12 +115,13 @@ class Keeper:
     async def settle(self) -> None:
         """Return when everything that changed before this call is saved, however many saves have to fail first.
 
-        Saves are paced, so that many calls cost no more than a quarter of the time.
+        Saves are paced, so that many calls cost no more than a quarter of the time.  There may be several in a second,
+        so the log does not tell.
         """
         wanted = self._engine.kept_changes()
         while self._saved_changes < wanted:
             await trio.sleep_until(self._not_before)
-            await self.save()
+            await self.save(announce=False)
 
     async def close(self) -> None:
         """Save what is not saved yet, and let go of the file, whatever is being cancelled."""

@@ -34,7 +34,9 @@ class NotedJournal:
         self.saves: list[float] = []
         self.retained: list[int] = []
 
-    async def save(self, take: Callable[[], Awaitable[Snapshot]], *, hurry: bool = False) -> bool:
+    async def save(
+        self, take: Callable[[], Awaitable[Snapshot]], *, hurry: bool = False, announce: bool = True
+    ) -> bool:
         await trio.lowlevel.checkpoint()
         self.saves.append(trio.current_time())
         self.retained.append(len((await take()).retained))
@@ -128,7 +130,9 @@ async def test_a_change_while_saving_is_saved_next_time(autojump_clock: MockCloc
         change(engine)
         save = journal.save
 
-        async def save_slowly(take: Callable[[], Awaitable[Snapshot]], *, hurry: bool = False) -> bool:
+        async def save_slowly(
+            take: Callable[[], Awaitable[Snapshot]], *, hurry: bool = False, announce: bool = True
+        ) -> bool:
             done = await save(take)
             engine.publish(Publication(b"late", b"x", 1, True))
             return done
@@ -227,3 +231,16 @@ async def test_what_a_failed_save_should_have_written_is_in_the_next_one(tmp_pat
     assert await keeper.save()
     await keeper.close()
     assert saved_messages(tmp_path / "rowcast.db") == 1004
+
+
+@pytest.mark.parametrize(("asked", "told"), [("save", True), ("settle", False)])
+async def test_the_log_tells_of_saves_but_not_of_those_that_feeds_wait_for(
+    asked: str, told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    engine = Engine()
+    keeper = await Keeper.open(engine, Persistence(True, tmp_path))
+    change(engine)
+    await getattr(keeper, asked)()
+    assert ("Saving in-memory database" in caplog.text) == told
+    await keeper.close()
