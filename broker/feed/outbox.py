@@ -53,6 +53,11 @@ PRUNE_INTERVAL_S: Final = 60.0
 PRUNE_TRANSACTIONS: Final = 5000
 """Deleted in one statement; more follow at once."""
 
+OPTIONS: Final = f"{SESSION_OPTIONS} -c synchronous_commit=off -c enable_bitmapscan=off"
+"""libpq's `options`.  A bitmap has no order, so a part of a transaction would be sorted out of all of it; without
+statistics the planner finds that cheap.
+"""
+
 IDENTITY: Final = """
 SELECT system_identifier::text, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer
 FROM pg_control_system()
@@ -128,7 +133,7 @@ class OutboxFeed:
             psycopg.Error: why it ended; `NotReady` if the database is not as this feed needs it.
         """
         given = conninfo_to_dict(self._config.dsn).get("options") or ""
-        options = f"{given} {SESSION_OPTIONS} -c synchronous_commit=off"
+        options = f"{given} {OPTIONS}"
         async with connected(self._config, options=options) as connection:
             await self._prepare(connection)
             connection.add_notify_handler(self._take_notify)
