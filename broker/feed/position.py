@@ -51,6 +51,11 @@ class Progress:
         """The change that `is_new` counted last: its transaction's position, and its number there, from 1."""
         return f"{lsn_text(self.open_lsn)}/{self._changes}".encode()
 
+    @property
+    def next_here(self) -> bytes:
+        """What `here` will be when the next change is counted."""
+        return f"{lsn_text(self.open_lsn)}/{self._changes + 1}".encode()
+
     def resume(self, commit_lsn: int, changes: int) -> None:
         """Go on behind the `place` where an earlier process was stopped."""
         if changes:

@@ -75,11 +75,13 @@ class Way:
     """What a table's rows become under one kind of one source.
 
     Args:
+        positions: for each route, whether its bodies end with their place in the feed's order.
         head, tail: what stands before and behind the row in a notification.
     """
 
-    def __init__(self, routes: list[UsualRoute], head: bytes, tail: bytes) -> None:
+    def __init__(self, routes: list[UsualRoute], positions: list[bool], head: bytes, tail: bytes) -> None:
         self.routes = routes
+        self.positions = positions
         self.head = head
         self.tail = tail
 
@@ -90,15 +92,17 @@ class UsualTable:
     def __init__(self, columns: list[Column], ways: list[Way]) -> None:
         self._columns = columns
         self._ways = ways
+        self.shows_position = any(any(way.positions) for way in ways)
         self.repeated = 0
         """Rows times routes left out because of `once_per`; whoever counts them sets it to 0."""
 
-    def publications(self, data: bytes, start: int, now: float) -> list[Outgoing] | None:
+    def publications(self, data: bytes, start: int, now: float, position: bytes) -> list[Outgoing] | None:
         """What a row becomes; None, and nothing has been done, if it needs a thought.
 
         Args:
             data: holds the row's columns from `start` on, as pgoutput writes them, up to its end.
             now: monotonic seconds.
+            position: the change's place in the feed's order; needed if `shows_position`.
         """
         values: list[bytes] = []
         row = self._row(data, start, values)
@@ -108,7 +112,10 @@ class UsualTable:
         fresh: list[tuple[Once, Key]] = []
         repeated = 0
         for way in self._ways:
+            number = 0
             for route in way.routes:
+                ending = b',"position":"' + position + b'"}' if way.positions[number] else b""
+                number += 1
                 once = route.once
                 if once is not None:
                     key = key_of_texts([values[place] for place in route.once_places])
@@ -127,6 +134,8 @@ class UsualTable:
                         payload = way.head + row + way.tail
                     else:
                         payload = address[1] + row + b"}"
+                    if ending:
+                        payload = payload[:-1] + ending
                     outgoing.append((address[0], payload, route.qos, route.retain))
         self.repeated += repeated
         for once, key in fresh:
@@ -324,7 +333,8 @@ class UsualChanges:
         progress = self._progress
         if table is None or progress.is_skipping or progress.open_lsn < self._snapshot_lsn:
             return False
-        outgoing = table.publications(data, i + 5, now)
+        position = progress.next_here if table.shows_position else b""
+        outgoing = table.publications(data, i + 5, now, position)
         if outgoing is None:
             return False
         progress.is_new()

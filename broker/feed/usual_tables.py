@@ -37,7 +37,7 @@ _OPERATIONS: Final = {INSERT: "insert", UPDATE: "update"}
 
 def learn(changes: UsualChanges, oid: int, table: Table, routes: TableRoutes) -> None:
     """Let `changes` take what comes of a table from now on, as far as it can."""
-    if PAYS and not routes.shows_positions:
+    if PAYS:
         inserts, updates = (
             usual_table(table.columns, routes.of_table(table.name, operation))
             for operation in _OPERATIONS.values()
@@ -60,7 +60,9 @@ def usual_table(columns: Sequence[tuple[str, Render]], routed: Sequence[RoutedTa
     for way in routed:
         routes = [usual_route(route, way.kind, places) for route in way.routes]
         head, tail = notification_text(way.source, way.kind, b"\0").split(b"\0")
-        ways.append(Way([route for route in routes if route is not None], head, tail))
+        is_framed = {"row": False, "raw": bool(head or tail), "envelope": True}
+        positions = [route.config.position and is_framed[route.config.body] for route in way.routes]
+        ways.append(Way([route for route in routes if route is not None], positions, head, tail))
         if None in routes:
             return None
     return UsualTable(

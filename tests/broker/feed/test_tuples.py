@@ -48,6 +48,9 @@ ROUTES = (
     Route("ws", ("{$kind}",), target="econia", body="raw", retain=True),
     Route("ws", ("{user}",), body="envelope", on_unsafe="_"),
     Route("typed", ("t/{id}",), body="raw", operations=("insert", "update")),
+    Route("tables", ("p/{id}",), body="raw", position=True),
+    Route("ws", ("{id}",), target="econia", body="envelope", position=True, operations=("insert", "update")),
+    Route("ws", ("p/{id}",), body="raw", position=True, once_per=("user",)),
 )  # fmt: skip
 CONFIG = FeedConfig("x", "", "wal", SOURCES, ROUTES, RECOVERIES)
 
@@ -167,8 +170,8 @@ def test_usual_rows_need_no_careful_way() -> None:
         False,
     )
     assert [topic for topic, *_ in stream.published] == [
-        b"fill/0xc0/1.50", b"by/true/12", b"public.fill/1.50", b"$ws/econia/fill_event", b"0xc0", b"t/12",
-        b"public.fill/1.50", b"$ws/exchange/0xc0@12", b"t/12",
+        b"fill/0xc0/1.50", b"by/true/12", b"public.fill/1.50", b"p/12", b"$ws/econia/fill_event", b"0xc0",
+        b"$ws/econia/12", b"p/12", b"t/12", b"public.fill/1.50", b"$ws/exchange/0xc0@12", b"$ws/econia/12", b"t/12",
     ]  # fmt: skip
 
 
@@ -176,7 +179,7 @@ def test_change_in_a_streamed_transaction_is_recognised_behind_its_subtransactio
     stream = Stream(CONFIG, True)
     stream.transaction(100, [change(USUAL, xid=b"\0\0\2\1")], in_stream=True)
     assert stream.careful == 0
-    assert len(stream.published) == 6
+    assert len(stream.published) == 9
 
 
 @pytest.mark.parametrize(
@@ -232,7 +235,6 @@ def test_table_whose_description_changed_is_known_by_the_new_one_only() -> None:
         Route("tables", ("{tags}",)),
         Route("tables", ("x",), once_per=("done",)),
         Route("tables", ("{other}",)),
-        Route("tables", ("x",), body="envelope", target="econia", position=True),
     ],
 )
 def test_table_whose_routes_need_more_is_left_to_the_careful_way(route: Route) -> None:
