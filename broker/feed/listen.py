@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import aclosing, suppress
+from typing import Final
 
 import psycopg
 import trio
@@ -33,6 +34,9 @@ from broker.feed.usual import UsualRows
 from protocol.notifications import Notification
 
 _LOG = logging.getLogger("broker.feed")
+
+SEND_ROWS: Final = 250
+"""Notifications after which their receivers get what there is, while more is being read: so they work meanwhile."""
 
 Held = tuple[Row, Mark]
 """A row that was notified while recovery reads: it may be among what is read."""
@@ -77,8 +81,13 @@ class ListenFeed:
                 nursery.start_soon(listener.watch)
                 while True:
                     await listener.wait()
+                    unsent = 0
                     for some in listener.arrivals():
                         self._deliver(some)
+                        unsent += len(some)
+                        if unsent >= SEND_ROWS:
+                            self._sink.flush()
+                            unsent = 0
                     self._sink.flush()
                     if self._line:
                         with listener.set_aside():

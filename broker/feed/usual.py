@@ -21,6 +21,9 @@ from protocol.notifications import Notification
 Outgoing = tuple[bytes, bytes, int, bool]
 """Topic, body, QoS, retain: the arguments of `FeedSink.publish`."""
 
+Publish = Callable[[bytes, bytes, int, bool], None]
+"""`FeedSink.publish`."""
+
 ROW: Final = 0
 WHOLE: Final = 1
 FRAMED: Final = 2
@@ -115,14 +118,23 @@ class Lane:
         self._frame = frame
         self._channel = channel
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
+        self._last: tuple[bytes, bytes] | None = None  # rows that come together often go to one topic
 
     def address(self, values: list[bytes]) -> tuple[bytes, bytes] | None:
         """The topic and, if one is needed, the frame; None if it is no topic."""
+        is_last = self._last is not None
         number = 1
         for place in self._places:
-            self._parts[number] = values[place]
+            value = values[place]
+            if value != self._parts[number]:
+                self._parts[number] = value
+                is_last = False
             number += 2
-        name = b"".join(self._parts)
+        if not is_last:
+            self._last = self._address(b"".join(self._parts))
+        return self._last
+
+    def _address(self, name: bytes) -> tuple[bytes, bytes] | None:
         if self._channel is None:
             return (name, self._frame) if len(name) <= TOPIC_BYTES_MAX else None
         known = self._known.get(name)
@@ -209,15 +221,17 @@ class UsualRow:
                 once.remember(key, now)
         return outgoing
 
-    def publication(self, text: bytes, lane: Lane) -> tuple[bytes, bytes] | None:
-        """As `publications`, of a row with an `only` route whose lane this is: topic and payload."""
+    def publish(self, text: bytes, only: UsualRoute, publish: Publish) -> bool:
+        """Publish what the row becomes on its `only` route; False, and nothing has been done, as `publications`."""
         values = self.shape.values(text)
         if values is None or (self.highest is not None and not self.highest.note(values)):
-            return None
+            return False
+        lane = only.lanes[0]
         address = lane.address(values)
         if address is None:
-            return None
-        return address[0], _payload(lane, address[1], self._row(text), text)
+            return False
+        publish(address[0], _payload(lane, address[1], self._row(text), text), only.qos, only.retain)
+        return True
 
     def _row(self, text: bytes) -> bytes:
         return text[self._start : len(text) - self._tail] if self._start or self._tail else text
@@ -243,7 +257,7 @@ class UsualRows:
 
     def __init__(
         self,
-        publish: Callable[[bytes, bytes, int, bool], None],
+        publish: Publish,
         unusual: Callable[[bytes, bytes, float], bool],
     ) -> None:
         self._publish = publish
@@ -286,11 +300,7 @@ class UsualRows:
         """How many publications a notification became; -1, and nothing has been done, if it isn't such a row."""
         only = row.only
         if only is not None:
-            publication = row.publication(text, only.lanes[0])
-            if publication is None:
-                return -1
-            self._publish(publication[0], publication[1], only.qos, only.retain)
-            return 1
+            return 1 if row.publish(text, only, self._publish) else -1
         outgoing = row.publications(text, now)
         if outgoing is None:
             return -1
