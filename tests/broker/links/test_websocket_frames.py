@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Awaitable, Callable
 
@@ -237,22 +238,33 @@ async def test_an_idle_client_over_tcp_has_no_task():
             assert await client.frame() == (0x81, b"hello")
 
 
-async def test_a_closed_connection_is_freed_without_the_garbage_collector():
-    import gc
-    import weakref
-
+@pytest.mark.parametrize(
+    ("path", "more"), [(WRITER, ""), ("/mqtt", "Sec-WebSocket-Protocol: mqtt\r\n")], ids=["dialect", "mqtt"]
+)
+@pytest.mark.parametrize("goodbye", [masked(0x88, b""), b"\xff\xff", b""], ids=["close", "broken", "lost"])
+async def test_a_closed_connection_is_freed_without_the_garbage_collector(
+    connect: Open, path: str, more: str, goodbye: bytes
+):
     async with listening() as broker:
-        client = await opened(await broker.raw(), WRITER)
-        [link] = broker.websockets._open.links()
-        dialect = weakref.ref(link.dialect)  # type: ignore[attr-defined]
-        del link
+        gc.collect()
         gc.disable()
         try:
-            await client.send(masked(0x88, b""))
-            assert await client.at_end()
+            client = await opened(await connect(broker), path, more=more)
+            assert left_of_links()
+            if goodbye:
+                await client.send(goodbye)
+                assert await client.at_end()
             await client.stream.aclose()
-            await broker.links_left(0)
+            with trio.fail_after(5):
+                while broker.websockets._open.links():  # noqa: ASYNC110 - there is no event for this
+                    await trio.sleep(0.005)
+            del client
             await trio.testing.wait_all_tasks_blocked()
-            assert dialect() is None
+            assert left_of_links() == []
         finally:
             gc.enable()
+
+
+def left_of_links() -> list[str]:
+    names = {"DialectLink", "MqttWebSocket", "MqttLink", "PumpedWebSocket", "StreamedWebSocket", "Outbox"}
+    return [type(one).__name__ for one in gc.get_objects() if type(one).__name__ in names]
