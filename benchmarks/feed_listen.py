@@ -8,6 +8,9 @@ Starts a Postgres of its own (fsync off, so that the server is not what is measu
     large    transactions of `rows` rows, from the first notification to the last
     single   one row per transaction by 8 clients of pgbench, for `seconds`
 
+These rows take Postgres longer to send than the feed to read, on a machine with a core for each of them.  For
+`python -m benchmarks --workloads feed-1` it is the other way round, so its ratio is nearer to that of the CPU times.
+
 The bare loop counts notifications and does nothing more.  The feed routes each row to two topics of a real engine:
 `plain`, and with `once_per` and `recover` as Econia's configuration has them.
 """
