@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.config import toml
-from broker.config.feeds import FeedConfig, Recovery, Route, Source
+from broker.config.feeds import FeedConfig, Fetch, Recovery, Route, Source
 from broker.feed.notices import carried_channels
 from broker.feed.relations import Table
 from broker.feed.status import FeedStatus
@@ -49,6 +49,22 @@ def test_table_without_a_route_is_not_wanted() -> None:
         recoveries=(Recovery("public.three", ("id",), (("b", "three"),)),),
     )
     assert list(table_operations(config)) == ["public.one"]
+
+
+def test_a_table_that_is_fetched_from_comes_by_itself_and_its_notifications_do_not() -> None:
+    config = FeedConfig(
+        name="x",
+        dsn="",
+        kind="wal",
+        sources=(Source("a", ("one", "two")),),
+        routes=(Route("a", ("{$kind}/{id}",)),),
+        fetches=(Fetch("one", ("id",), (("a", "one"),)),),
+    )
+    assert table_operations(config) == {"public.one": ("insert",)}
+    assert carried_channels(config) == ("two",)
+    routes = TableRoutes(config, FeedStatus("x"))
+    (published,) = routes.publications("public.one", "insert", b'{"id":7}', 0.0, False)
+    assert published[0] == b"one/7"
 
 
 def test_example_for_econia_moves_to_wal_by_one_word(tmp_path: Path) -> None:
