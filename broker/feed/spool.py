@@ -42,7 +42,9 @@ class Spool:
             message = start + LENGTH_BYTES
             end = message + int.from_bytes(buffer[start:message], "big")
             if message > len(buffer) or end > len(buffer):
-                buffer = buffer[start:] + self._file.read(max(BUFFER_BYTES, end - len(buffer)))
+                more = self._file.read(max(BUFFER_BYTES, end - len(buffer)))
+                assert more, "a message is written whole"
+                buffer = buffer[start:] + more
                 start = 0
                 continue
             start = end
