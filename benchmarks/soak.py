@@ -35,7 +35,12 @@ _PAYLOAD: Final = bytes(64)
 
 
 def main() -> int:
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    if options.results and not options.results.is_file():
+        parser.error(
+            f"{options.results} is not there; python -m benchmarks writes benchmarks/.cache/RESULTS.json"
+        )
     peer = rowcast.INTERPRETED if options.interpreted else rowcast.COMPILED
     print(f"{peer.name}: {peer.install()}", flush=True)
     pin_generator()
