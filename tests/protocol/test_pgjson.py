@@ -163,7 +163,7 @@ def render_as_server(
     return expected.encode(), made
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)
 @given(values=st.fixed_dictionaries({name: st.none() | values for name, values in TYPES.items()}))
 @example(values=dict.fromkeys(TYPES))
 def test_every_type_renders_as_row_to_json_does(
@@ -173,7 +173,7 @@ def test_every_type_renders_as_row_to_json_does(
     assert made == expected
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=200)
 @given(data=st.data())
 def test_each_type_alone_renders_as_row_to_json_does(
     connection: psycopg.Connection[Any], data: st.DataObject

@@ -47,13 +47,12 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("conf") / "main.conf"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(LINES, max_size=12))
 def test_lines_that_look_like_options(path: Path, lines: list[str]) -> None:
     read("\n".join(lines).encode("utf-8", "surrogatepass"), path)
 
 
-@settings(deadline=None)
 @given(data=st.binary(max_size=200))
 def test_any_bytes(path: Path, data: bytes) -> None:
     read(data, path)

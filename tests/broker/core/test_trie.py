@@ -84,7 +84,7 @@ class TrieMachine(RuleBasedStateMachine):
 
 
 TestTrie = TrieMachine.TestCase
-TestTrie.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestTrie.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_same_answer_when_nothing_is_cached() -> None:
@@ -171,7 +171,7 @@ def test_rights_are_asked_once_per_topic() -> None:
 
 
 @given(st.lists(st.tuples(FILTERS, st.integers(0, 2)), max_size=12), NAMES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_subscriptions_lists_every_pair(pairs: list[tuple[bytes, int]], topic: bytes) -> None:
     trie = SubscriptionTrie()
     receiver = Named("one")

@@ -96,7 +96,7 @@ def play(engine: Engine, everybody: list[Client], script: list[Deed], first_numb
 
 
 @given(scripts, scripts, st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_after_a_restart_every_client_hears_what_it_would_have_heard_without(
     before: list[Deed], after: list[Deed], queue_qos_0: bool
 ) -> None:

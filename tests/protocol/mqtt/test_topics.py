@@ -179,7 +179,7 @@ FILTER = st.builds(
 )
 
 
-@settings(derandomize=True, max_examples=400, deadline=None)
+@settings(derandomize=True, max_examples=400)
 @given(FILTER, st.lists(LEVEL, min_size=1, max_size=5))
 def test_matching_as_a_naive_model(wanted: list[str], levels: list[str]) -> None:
     topic_filter, topic = "/".join(wanted).encode(), "/".join(levels).encode()

@@ -166,7 +166,7 @@ PACKET = st.one_of(
 )
 
 
-@settings(derandomize=True, max_examples=250, deadline=None)
+@settings(derandomize=True, max_examples=250)
 @given(PACKET)
 def test_either_path_writes_the_same_and_reads_what_the_other_wrote(packet: Packet) -> None:
     raw = encode(packet)
@@ -189,7 +189,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(raw)
 
 
-@settings(derandomize=True, max_examples=800, deadline=None)
+@settings(derandomize=True, max_examples=800)
 @given(mutated() | st.binary(min_size=2, max_size=12))
 @example(b"\x82\x07\x00\x01\x00\x01t\x00\x00")  # the tail that GreedyRange drops
 @example(b"\x30\x05\x00\x50abc")  # the topic that compiled layouts take
