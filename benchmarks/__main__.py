@@ -52,11 +52,13 @@ It is installed for Debian's python3 where that can compile; BENCHMARKS_PYTHON=P
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
+    is_part = bool(options.quick or options.workloads or options.peers)
+    output: Path = options.output or (others.CACHE / "PART.md" if is_part else HERE / "RESULTS.md")
     if options.list:
         _print_names()
         return 0
     if options.report:
-        _write(load(_raw(options.output)), options.output)
+        _write(load(_raw(output)), output)
         return 0
     wanted = _chosen(
         options.workloads, {w.name: w for w in WORKLOADS}, _quick() if options.quick else WORKLOADS
@@ -74,14 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         versions=versions,
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that brokers are stopped on the way out
-    raw = _raw(options.output)
+    raw = _raw(output)
     if options.resume:
         results = load(raw)
     run(results, wanted, [peer for peer in peers if peer.name in versions], lambda: save(results, raw))
     if not options.workloads and not options.quick:
         results.micro = micro_figures([peer.name for peer in peers if peer.name in versions])
         save(results, raw)
-    _write(results, options.output)
+    _write(results, output)
     return 0
 
 
@@ -114,9 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         type=Path,
-        default=HERE / "RESULTS.md",
         metavar="FILE",
-        help="where the tables go (benchmarks/RESULTS.md); plots go beside it",
+        help="where the tables go (benchmarks/RESULTS.md, or benchmarks/.cache/PART.md for a part); plots go beside it",
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with the last run, which was interrupted"
