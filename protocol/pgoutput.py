@@ -32,6 +32,11 @@ _NEW: Final = 0x4E
 _NULL: Final = 0x6E
 _UNCHANGED: Final = 0x75
 _TEXT: Final = 0x74
+XLOG_DATA: Final = 0x77
+"""The first byte of a frame that carries a message."""
+FRAME_HEAD_BYTES: Final = 25
+"""What stands before that message: the byte, where it starts, where the WAL ends, when it was sent."""
+
 _COLUMN_HEAD: Final = struct.Struct(">BI").unpack_from
 """Kind and length of a column value.  NULLs have no length; what is read for it is not looked at."""
 _PADDING: Final = bytes(4)
@@ -233,8 +238,8 @@ def decode_frame(data: bytes) -> Payload | KeepAlive:
     Raises:
         MalformedMessage: neither XLogData nor a keepalive.
     """
-    if len(data) > 24 and data[0] == 0x77:
-        return Payload(_int(data, 1, 8), _int(data, 9, 8), _int(data, 17, 8), data[25:])
+    if len(data) >= FRAME_HEAD_BYTES and data[0] == XLOG_DATA:
+        return Payload(_int(data, 1, 8), _int(data, 9, 8), _int(data, 17, 8), data[FRAME_HEAD_BYTES:])
     if len(data) == 18 and data[0] == 0x6B:
         return KeepAlive(_int(data, 1, 8), _int(data, 9, 8), data[17] != 0)
     raise MalformedMessage(f"neither XLogData nor a keepalive: type {data[:1]!r}, {len(data)} bytes")

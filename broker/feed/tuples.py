@@ -16,6 +16,7 @@ from broker.feed.once import Key, Once, key_of_texts
 from broker.feed.position import Progress
 from broker.feed.shape import LEVEL, TEXT, UNUSED
 from broker.feed.usual import ROW, WHOLE, Outgoing, UsualRoute
+from protocol.pgoutput import FRAME_HEAD_BYTES, INSERT, UPDATE, XLOG_DATA
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # to mypyc a machine word, to everybody else an int
@@ -27,10 +28,6 @@ MOMENT: Final = 3
 OTHER: Final = 4
 """What a column is: digits; a text; true or false; a timestamp with time zone; what a function renders."""
 
-INSERT: Final = 0x49
-UPDATE: Final = 0x55
-_XLOG_DATA: Final = 0x77
-_FRAME_HEAD: Final = 25
 _NEW: Final = 0x4E
 _NULL: Final = 0x6E
 _TEXT: Final = 0x74
@@ -303,7 +300,7 @@ class UsualChanges:
             if size <= 0:
                 break
             frame = bytes(view)
-            if frame[0] != _XLOG_DATA or not self.take(frame, _FRAME_HEAD, False, now):
+            if frame[0] != XLOG_DATA or not self.take(frame, FRAME_HEAD_BYTES, False, now):
                 break
             last = frame
             frame = b""

@@ -12,12 +12,10 @@ from broker.feed.shape import LEVEL, UNUSED
 from broker.feed.tables import RoutedTable, TableRoutes
 from broker.feed.tuples import (
     BOOLEAN,
-    INSERT,
     MOMENT,
     NUMBER,
     OTHER,
     STRING,
-    UPDATE,
     Column,
     UsualChanges,
     UsualTable,
@@ -25,6 +23,7 @@ from broker.feed.tuples import (
 )
 from protocol import pgjson
 from protocol.pgjson import Render
+from protocol.pgoutput import INSERT, UPDATE
 
 _KINDS: Final[dict[Render, int]] = {
     pgjson.number: NUMBER,

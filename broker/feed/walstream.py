@@ -23,6 +23,8 @@ from broker.feed.tuples import Read, UsualChanges
 from protocol import pgoutput
 from protocol.pgjson import TypeEntry
 from protocol.pgoutput import (
+    FRAME_HEAD_BYTES,
+    XLOG_DATA,
     Begin,
     Commit,
     KeepAlive,
@@ -43,9 +45,6 @@ LOOK_FRAMES: Final = 32
 """How often the clock is looked at."""
 
 STREAM_STOP: Final = 0x45
-XLOG_DATA: Final = 0x77
-FRAME_HEAD: Final = 25
-"""Bytes before the message: the type, where it starts, where the WAL ends, when it was sent."""
 
 LookUp = Callable[[list[int]], Awaitable[dict[int, TypeEntry]]]
 
@@ -167,20 +166,23 @@ class WalStream:
         for taken in range(LOOK_FRAMES):
             size, view = read(1)
             frame = bytes(view)
-            if len(frame) <= FRAME_HEAD or frame[0] != XLOG_DATA or frame[FRAME_HEAD] == STREAM_STOP:
+            if (
+                len(frame) <= FRAME_HEAD_BYTES
+                or frame[0] != XLOG_DATA
+                or frame[FRAME_HEAD_BYTES] == STREAM_STOP
+            ):
                 return taken, size, frame
             if not taken:
                 self.wal_end = int.from_bytes(frame[9:17], "big")
-            spool.add(frame[FRAME_HEAD:])
+            spool.add(frame[FRAME_HEAD_BYTES:])
         return LOOK_FRAMES, 1, b""
 
     def _take_frame(self, data: bytes) -> Message | None:
         """Do what a frame says; its message, if that has to wait for something."""
-        if (
-            data[0] == XLOG_DATA and len(data) > FRAME_HEAD
-        ):  # most frames: `decode_frame` makes an object of it
+        # Most frames; `decode_frame` would make an object of it.
+        if data[0] == XLOG_DATA and len(data) > FRAME_HEAD_BYTES:
             self.wal_end = int.from_bytes(data[9:17], "big")
-            return self._take(pgoutput.decode(data[FRAME_HEAD:]))
+            return self._take(pgoutput.decode(data[FRAME_HEAD_BYTES:]))
         frame = pgoutput.decode_frame(data)
         self.wal_end = frame.wal_end
         if not isinstance(frame, KeepAlive):
