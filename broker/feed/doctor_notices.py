@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from broker.feed.findings import Examination, Finding, fine, wrong
+from broker.feed.findings import INSTALL, Examination, Finding, fine, wrong
 from broker.feed.install_notices import CALL, OUR_CALL, callers
 from broker.feed.notices import carried_channels
-
-INSTALL = "run `rowcast feed install --apply`"
 
 
 def check_notices(examination: Examination) -> Iterator[Finding]:

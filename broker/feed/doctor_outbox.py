@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from broker.feed.findings import Examination, Finding, fine, unwise, wrong
+from broker.feed.findings import INSTALL, Examination, Finding, fine, unwise, wrong
 from broker.feed.install import CAPTURE_TRIGGER
 from broker.feed.tables import table_operations
-
-INSTALL = "run `rowcast feed install --apply`"
 
 _BITS = {"insert": 4, "delete": 8, "update": 16}
 """Of pg_trigger.tgtype."""

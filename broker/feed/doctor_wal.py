@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from broker.feed.findings import Examination, Finding, fine, unwise, wrong
+from broker.feed.findings import INSTALL, Examination, Finding, fine, unwise, wrong
 from broker.feed.slots import PG_STREAMING, publication_name, slot_name
 from broker.feed.tables import OPERATIONS, qualified, table_operations
-
-INSTALL = "run `rowcast feed install --apply`"
 
 
 def check_settings(examination: Examination) -> Iterator[Finding]:
@@ -48,7 +46,7 @@ def check_role(examination: Examination) -> Iterator[Finding]:
     query = "SELECT rolreplication OR rolsuper, rolsuper FROM pg_roles WHERE rolname = %s"
     row = examination.one(query, examination.role)
     if not row:
-        yield wrong(f"there is no role {examination.role}", "run `rowcast feed install --apply`")
+        yield wrong(f"there is no role {examination.role}", INSTALL)
         return
     may_replicate, is_superuser = row
     if not may_replicate:

@@ -10,6 +10,9 @@ from attrs import frozen
 from broker.config.feeds import FeedConfig
 from broker.feed.install import feed_role
 
+INSTALL = "run `rowcast feed install --apply`"
+"""A cure."""
+
 
 @frozen
 class Finding:
