@@ -79,11 +79,7 @@ class Outbox(Sink):
             return
         if self.on_push is not None:
             self.on_push(data)
-        self._chunks.append(data)
-        self.pending_bytes += len(data)
-        if not self._touched:
-            self._touched = True
-            self.round.add(self)
+        self._owe(data)
 
     def push_publish(self, head: bytes, packet_id: bytes, payload: bytes) -> None:
         if self.closed:
@@ -98,6 +94,13 @@ class Outbox(Sink):
         counters = self.round.counters
         counters.publishes_sent += 1
         counters.publish_bytes_sent += len(payload)
+        if not self._touched:
+            self._touched = True
+            self.round.add(self)
+
+    def _owe(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self.pending_bytes += len(data)
         if not self._touched:
             self._touched = True
             self.round.add(self)

@@ -52,13 +52,8 @@ class FramingOutbox(Outbox):
 
     def push_frames(self, frames: bytes) -> None:
         """Owe the peer frames that are made already."""
-        if self.closed:
-            return
-        self._chunks.append(frames)
-        self.pending_bytes += len(frames)
-        if not self._touched:
-            self._touched = True
-            self.round.add(self)
+        if not self.closed:
+            self._owe(frames)
 
     def push_publish(self, head: bytes, packet_id: bytes, payload: bytes) -> None:
         if self.closed:
