@@ -102,3 +102,11 @@ async def running(config: FeedConfig) -> AsyncIterator[Running]:
         await feed.until_live()
         yield feed
         nursery.cancel_scope.cancel()
+
+
+def check_positions(published: list[Published], first_end: bytes) -> None:
+    """Two rows of one transaction, each with its position as the last member; `first_end` stands before the first's."""
+    places = [json.loads(body)["position"].split("/") for _, body, _, _ in published]
+    assert places[0][:-1] == places[1][:-1]
+    assert int(places[1][-1]) == int(places[0][-1]) + 1
+    assert published[0][1].endswith(b'%b,"position":"%b"}' % (first_end, "/".join(places[0]).encode()))

@@ -10,8 +10,6 @@ from support.feeds import running, until
 from support.installed import connect, feed_config, install
 from support.postgres import Cluster
 
-from broker.feed import supervise
-
 
 @pytest.fixture
 def own_cluster() -> Iterator[Cluster]:
@@ -30,11 +28,8 @@ def promote(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("kind", ["wal", "outbox"])
-async def test_promotion_is_a_gap_and_the_feed_goes_on(
-    own_cluster: Cluster, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervise, "PAUSE_S_MIN", 0.05)
-    monkeypatch.setattr(supervise, "PAUSE_S_MAX", 0.2)
+@pytest.mark.usefixtures("short_pauses")
+async def test_promotion_is_a_gap_and_the_feed_goes_on(own_cluster: Cluster, kind: str) -> None:
     dsn = own_cluster.dsn(own_cluster.create_database())
     with connect(dsn) as connection:
         connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")

@@ -23,6 +23,8 @@ from broker.feed import fetch as fetch_module
 from broker.feed import supervise as supervise_module
 from broker.feed.pgdrive import TrioConnection
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 PAGE = (Path(__file__).parents[3] / "docs/feeds.md").read_text()
 
 TABLE = """
@@ -69,12 +71,6 @@ def feed_config(dsn: str, fetch: Fetch = FETCH, *recoveries: Recovery) -> FeedCo
         check_interval_s=0.5,
         check_timeout_s=1.0,
     )
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervise_module, "PAUSE_S_MIN", 0.05)
-    monkeypatch.setattr(supervise_module, "PAUSE_S_MAX", 0.2)
 
 
 @pytest.fixture

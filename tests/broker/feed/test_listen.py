@@ -23,6 +23,8 @@ from broker.feed import listen as listen_module
 from broker.feed import supervise as supervise_module
 from broker.feed.pgdrive import TrioConnection
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 SCHEMA = """
 CREATE TABLE fill_events (
     txn_version numeric(20) NOT NULL, event_idx numeric(20) NOT NULL,
@@ -64,12 +66,6 @@ def feed_config(dsn: str, *recoveries: Recovery) -> FeedConfig:
         check_interval_s=0.5,
         check_timeout_s=1.0,
     )
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervise_module, "PAUSE_S_MIN", 0.05)
-    monkeypatch.setattr(supervise_module, "PAUSE_S_MAX", 0.2)
 
 
 @pytest.fixture
