@@ -42,9 +42,9 @@ from broker.app import engine_for
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
 from broker.config.model import Config
 from broker.demo.postgres import find_binaries, running_postgres
-from broker.feed.listen import ListenFeed
+from broker.feed.listen.feed import ListenFeed
 from broker.feed.status import FeedStatus
-from broker.garbage import collect_when_quiet
+from broker.process.garbage import collect_when_quiet
 from broker.sink import EngineSink
 from broker.version import describe
 

@@ -30,7 +30,7 @@ import trio  # noqa: E402
 from support.postgres import Cluster, binaries  # noqa: E402
 
 from broker.config.feeds import FeedConfig, Replication  # noqa: E402
-from broker.feed.install import install_steps  # noqa: E402
+from broker.feed.setup.install import install_steps  # noqa: E402
 from broker.feed.status import FeedStatus  # noqa: E402
 from broker.feed.supervise import supervise  # noqa: E402
 

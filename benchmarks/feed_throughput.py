@@ -22,7 +22,7 @@ import trio
 
 from broker.config.feeds import FeedConfig, Replication, Route, Source
 from broker.demo.postgres import running_postgres
-from broker.feed.install import install_steps
+from broker.feed.setup.install import install_steps
 from broker.feed.status import FeedStatus
 from broker.feed.supervise import make_feed
 

@@ -14,7 +14,8 @@ The embedding API:
 
     trio.run(main)
 
-`Config` is made by hand, or by `broker.config.toml.load` and `broker.config.mosquitto_conf.load`.
+`Config` is made by hand, or read from a file by `load` of `broker.config.toml.configuration` or
+`broker.config.mosquitto.configuration`.
 """
 
 from __future__ import annotations

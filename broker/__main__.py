@@ -1,77 +1,8 @@
-"""The command line: `rowcast [mosquitto's options]` runs the broker, `rowcast COMMAND` does one thing."""
-
-from __future__ import annotations
+"""`python -m broker` is `rowcast`."""
 
 import sys
-from collections.abc import Sequence
 
-from broker.config.arguments import USAGE, Arguments, ArgumentsError, parse
-from broker.config.load import load
-from broker.config.model import ConfigError
-from broker.exits import EXIT_CONFIG, EXIT_OK
-
-COMMANDS = ("check", "demo", "feed", "passwd")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; its exit status."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if words and words[0] in COMMANDS:
-        from broker.commands import run_command
-
-        return run_command(words)
-    try:
-        arguments = parse(words)
-    except ArgumentsError as error:
-        print(error.mistake, file=sys.stderr)
-        if error.show_usage:
-            print(usage())
-        return EXIT_CONFIG
-    if arguments.help:
-        print(usage())
-        return EXIT_OK
-    if arguments.version:
-        from broker.version import describe
-
-        print(describe())
-        return EXIT_OK
-    return run(arguments)
-
-
-def usage() -> str:
-    return f"""{USAGE}
-Commands, each with --help:
-  rowcast check -c FILE    report every mistake of a configuration
-  rowcast demo             show it at work, with a Postgres and traffic of its own
-  rowcast feed ...         install, show, check or remove what a feed needs in a database
-  rowcast passwd ...       make and change password files
-
-Example:
-  rowcast -c examples/econia.toml -v
-"""
-
-
-def run(arguments: Arguments) -> int:
-    """Load the configuration and serve until a signal."""
-    if arguments.test_config and arguments.config_file is None:
-        print("Please provide a configuration file to test.", file=sys.stderr)  # as mosquitto
-        return EXIT_CONFIG
-    try:
-        config = load(arguments)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return EXIT_CONFIG
-    if arguments.test_config:
-        print("Configuration file is OK.")
-        return EXIT_OK
-    if arguments.daemon:
-        from broker.daemon import become_daemon
-
-        become_daemon()
-    from broker.process import Process
-
-    return Process(config, lambda: load(arguments)).serve()
-
+from broker.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -24,18 +24,18 @@ from broker.core.engine import Engine, Policy
 from broker.core.publication import Publication
 from broker.core.session import DeliveryRules
 from broker.gateway.authentication import Verdict, load_rules, reload_rules
-from broker.links.accept import ServeSocket, accept_forever, open_sockets
-from broker.links.door import Door, Occupancy
+from broker.links.listening.accept import ServeSocket, accept_forever, open_sockets
+from broker.links.listening.door import Door, Occupancy
+from broker.links.listening.sources import Sources
 from broker.links.server import Server
-from broker.links.sources import Sources
-from broker.sys_topics import SysTopics
+from broker.reports.sys_topics import SysTopics
 from broker.version import VERSION, is_compiled
 from protocol.mqtt.outbound import Window
 
 if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
-    from broker.feed.systopics import FeedTopics
-    from broker.links.websocket import WebSocketServer
+    from broker.links.websocket.server import WebSocketServer
+    from broker.reports.feed_topics import FeedTopics
     from broker.storage.keeper import Keeper
 
 logger = logging.getLogger("broker")
@@ -233,7 +233,7 @@ class App:
             return  # and psycopg is not even imported
         from broker.feed.status import FeedStatus
         from broker.feed.supervise import supervise
-        from broker.feed.systopics import FeedTopics
+        from broker.reports.feed_topics import FeedTopics
         from broker.sink import EngineSink
 
         for feed in self.config.feeds:
@@ -246,7 +246,7 @@ class App:
         if admin is None and not any(one.protocol == "websockets" for one in self.config.listeners):
             return  # and trio-websocket is not even imported
         from broker.gateway.gateway import Gateway
-        from broker.links.websocket import WebSocketServer
+        from broker.links.websocket.server import WebSocketServer
 
         gateway = Gateway(self.config.gateway, self.engine)
         self.websockets = WebSocketServer(self.server, gateway)
@@ -266,7 +266,7 @@ class App:
             websocket = self.websockets.serve
         if is_plain:
             return websocket
-        from broker.links.entrance import Entrance
+        from broker.links.listening.entrance import Entrance
 
         return Entrance(self.server, websocket).serve
 

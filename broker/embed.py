@@ -14,7 +14,7 @@ from broker.app import App
 from broker.config.model import Config, Listener, Security
 from broker.core.local import LocalSubscriber
 from broker.core.publication import Publication
-from broker.links.door import Door
+from broker.links.listening.door import Door
 from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
 
 
@@ -38,7 +38,7 @@ class Broker:
         config: what to run; the default listens nowhere and has no feed.
 
     Raises (from `async with`):
-        broker.links.accept.ListenError: a listener's address can't be had.
+        broker.links.listening.accept.ListenError: a listener's address can't be had.
     """
 
     def __init__(self, config: Config | None = None) -> None:

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from broker.__main__ import COMMANDS, main
-from broker.config import mosquitto_conf, toml
+from broker.cli.main import COMMANDS, main
 from broker.config.arguments import Arguments, parse
 from broker.config.model import ConfigError
+from broker.config.mosquitto import configuration as mosquitto_conf
+from broker.config.toml import configuration as toml
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])

@@ -1,0 +1,1 @@
+"""The HTTP port for administration and publishing.  Begin with `site`."""

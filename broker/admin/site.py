@@ -10,7 +10,7 @@ from broker.admin.http import AdminServer, Handler, HttpError, Request, Response
 from broker.admin.publishing import BadPublish, MeshPublisher
 from broker.config.model import AdminHttp, Listener
 from broker.gateway.gateway import Gateway
-from broker.links.accept import open_sockets
+from broker.links.listening.accept import open_sockets
 from broker.links.server import Server
 
 PUBLISH_PATH = "/v1/mesh/publish"

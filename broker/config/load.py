@@ -16,10 +16,10 @@ def load(arguments: Arguments) -> Config:
     """
     path = arguments.config_file
     if path is not None and path.suffix == ".toml":
-        from broker.config import toml
         from broker.config.overrides import overridden
+        from broker.config.toml import configuration as toml
 
         return overridden(toml.load(path, os.environ), arguments)
-    from broker.config import mosquitto_conf
+    from broker.config.mosquitto import configuration as mosquitto_conf
 
     return mosquitto_conf.load(path, arguments)

@@ -1,7 +1,7 @@
 """What a configuration says, as values with their defaults.  No behaviour, no file is read here.
 
 Names are mosquitto.conf's where it has one; units stand last.  0 means "no limit" wherever Mosquitto says so.
-`broker.config.mosquitto_conf` and `broker.config.toml` both produce a `Config`.
+`broker.config.mosquitto.configuration` and `broker.config.toml.configuration` both produce a `Config`.
 """
 
 from __future__ import annotations

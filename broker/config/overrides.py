@@ -5,8 +5,8 @@ from __future__ import annotations
 from attrs import evolve
 
 from broker.config.arguments import Arguments
-from broker.config.conf_special import every_log_type
 from broker.config.model import Config, Listener, Logging, Security
+from broker.config.mosquitto.special import every_log_type
 
 PORT_DEFAULT = 1883
 

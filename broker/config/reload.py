@@ -12,7 +12,7 @@ from attrs import evolve
 
 from broker.config.feeds import Gateway
 from broker.config.model import Config, ConfigError, Listener, Tls
-from broker.config.options import OPTIONS
+from broker.config.mosquitto.options import OPTIONS
 
 _Key = tuple[int, str | None, str | None, int]
 """Port, address, path, and how many with the same stand above: two may ask the kernel for a port."""

@@ -1,0 +1,1 @@
+"""The exchange of `rowcast demo`, and the account of what arrives.  Only the command line knows it."""

@@ -12,9 +12,9 @@ import attrs
 
 from broker import Broker
 from broker.config.model import Config, Listener
-from broker.config.toml import load
-from broker.feed.install import install_steps
-from broker.feed.pgdrive import TrioConnection
+from broker.config.toml.configuration import load
+from broker.feed.driver.connection import TrioConnection
+from broker.feed.setup.install import install_steps
 
 HOST: Final = "127.0.0.1"
 CONFIGURATION: Final = "econia.toml"

@@ -22,7 +22,7 @@ from broker.demo.display import Display, LatestWarning, kept_warnings, opened_di
 from broker.demo.postgres import Postgres, running_postgres
 from broker.demo.simulator import Simulator, create_schema
 from broker.demo.view import Snapshot, final_words, json_line
-from broker.feed.pgdrive import TrioConnection
+from broker.feed.driver.connection import TrioConnection
 
 LAST_MESSAGES_TIMEOUT_S: Final = 10.0
 FEEDS_TIMEOUT_S: Final = 15.0

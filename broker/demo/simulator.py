@@ -23,7 +23,7 @@ from broker.demo.changes import (
     websocket_message,
 )
 from broker.demo.crowd import Crowd
-from broker.feed.pgdrive import TrioConnection
+from broker.feed.driver.connection import TrioConnection
 
 
 class Audience(Protocol):

@@ -12,10 +12,10 @@ from hashlib import blake2b
 from typing import Final
 
 from broker.config.feeds import FeedConfig, Source
-from broker.feed.learning import LESSONS_MAX, PAYS, ROWS_MAX, usual_row
-from broker.feed.routes import Outgoing, Router, Row
+from broker.feed.fast.learning import LESSONS_MAX, PAYS, ROWS_MAX, usual_row
+from broker.feed.fast.notified import UsualRow
+from broker.feed.routing.routes import Outgoing, Router, Row
 from broker.feed.status import FeedStatus
-from broker.feed.usual import UsualRow
 
 PREFIX: Final = "rowcast.notify"
 """The prefix of logical messages that are notifications: channel, a NUL, text."""

@@ -13,9 +13,9 @@ from typing import Final
 import trio
 from psycopg import sql
 
-from broker.feed.pgdrive import TrioConnection
+from broker.feed.driver.connection import TrioConnection
+from broker.feed.routing.tables import Snapshot
 from broker.feed.status import FeedSink, FeedStatus
-from broker.feed.tables import Snapshot
 from protocol.pgoutput import parse_lsn
 
 _LOG = logging.getLogger("broker.feed")

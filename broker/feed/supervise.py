@@ -66,15 +66,15 @@ async def keep_trying(feed: Feed, status: FeedStatus) -> None:
 def make_feed(config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
     """The feed of a configuration's kind.  Imported here, so that only what is used is loaded."""
     if config.kind == "wal":
-        from broker.feed.wal import WalFeed
+        from broker.feed.wal.feed import WalFeed
 
         return WalFeed(config, sink, status)
     if config.kind == "outbox":
-        from broker.feed.outbox import OutboxFeed
+        from broker.feed.outbox.feed import OutboxFeed
 
         return OutboxFeed(config, sink, status)
     assert config.kind == "listen", config.kind
-    from broker.feed.listen import ListenFeed
+    from broker.feed.listen.feed import ListenFeed
 
     return ListenFeed(config, sink, status)
 

@@ -1,0 +1,1 @@
+"""Who may connect, and the channels of the WebSocket dialects in the one trie.  Begin with `gateway`."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from broker.core.counters import Counters
-from broker.links.mqtt import MqttLink
+from broker.links.mqtt.link import MqttLink
 
 logger = logging.getLogger("broker.links")
 

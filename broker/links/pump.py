@@ -18,9 +18,9 @@ from broker.core.engine import Engine
 from broker.core.limits import RECEIVE_BYTES_MAX
 from broker.core.outbox import Outbox
 from broker.links.barrier import receive
-from broker.links.door import Door
 from broker.links.linger import Linger, linger_for
-from broker.links.mqtt import MqttLink
+from broker.links.listening.door import Door
+from broker.links.mqtt.link import MqttLink
 
 READY_MAX = 512
 """Sockets served per round, so that a round stays short however many are ready."""

@@ -14,10 +14,10 @@ from broker.core.limits import (
     SWEEP_LINKS_MAX,
 )
 from broker.links.barrier import barrier
-from broker.links.door import Door
-from broker.links.mqtt import MqttLink
+from broker.links.listening.door import Door
+from broker.links.mqtt.link import MqttLink
+from broker.links.mqtt.stream import StreamShell
 from broker.links.pump import Pump
-from broker.links.stream import StreamShell
 from protocol.mqtt.packets import Connect
 
 

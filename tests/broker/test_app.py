@@ -12,9 +12,9 @@ import trio
 from support.postgres import cluster, database
 
 from broker import Broker, Config, Listener
-from broker.config import toml
 from broker.config.model import Security
-from broker.links.accept import ListenError
+from broker.config.toml import configuration as toml
+from broker.links.listening.accept import ListenError
 from protocol.mqtt.codec import decode, encode
 from protocol.mqtt.framing import frame_at
 from protocol.mqtt.packets import Connack, Connect, Packet, Puback, Publish, Suback, Subscribe

@@ -27,7 +27,7 @@ from support.postgres import Cluster
 from support.rowcast_process import RowcastProcess
 from support.tcp_proxy import tcp_proxy
 
-from broker.feed.pgdrive import TrioConnection
+from broker.feed.driver.connection import TrioConnection
 
 SECRET = "econia_0000000000000000000000000"
 SCHEMA = """

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.postgres import cluster, database  # noqa: F401
 
-from broker.feed.catalog import TYPES_SQL, type_entry
+from broker.feed.driver.catalog import TYPES_SQL, type_entry
 from protocol.pgjson import RowRenderer, TypeEntry, escape, renderer
 
 SCHEMA = """

@@ -12,7 +12,7 @@ import trio
 import trio_websocket
 
 from broker import Broker
-from broker.config.toml import load
+from broker.config.toml.configuration import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SECRET = "example_secret_of_32_characters_"

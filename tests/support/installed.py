@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from broker.config.feeds import FeedConfig, Replication, Route, Source
-from broker.feed.install import install_steps
+from broker.feed.setup.install import install_steps
 
 
 def feed_config(dsn: str, kind: str = "wal", **changes: Any) -> FeedConfig:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
 from broker.core.outbox import Outbox
-from broker.links.door import Door
-from broker.links.mqtt import MqttLink
+from broker.links.listening.door import Door
+from broker.links.mqtt.link import MqttLink
 from protocol.mqtt.codec import decode, encode
 from protocol.mqtt.framing import frame_at
 from protocol.mqtt.packets import (

@@ -20,10 +20,10 @@ from broker.core.publication import Publication
 from broker.gateway.channels import topic_of
 from broker.gateway.gateway import Gateway
 from broker.gateway.identity import Identifier
-from broker.links.accept import accept_forever, open_sockets
-from broker.links.door import Door
+from broker.links.listening.accept import accept_forever, open_sockets
+from broker.links.listening.door import Door
 from broker.links.server import Server
-from broker.links.websocket import WebSocketServer
+from broker.links.websocket.server import WebSocketServer
 
 SECRET = "econia_0000000000000000000000000"
 ECONIA = EconiaDialect(JwtConfig(SECRET))

@@ -30,7 +30,7 @@ from torture.recorder import torture_config
 from torture.subscriber import subscribe_for_ever
 from torture.writers import TABLE, Book, Writer
 
-from broker.feed.install import install_steps
+from broker.feed.setup.install import install_steps
 
 HERE = Path(__file__).parent
 KINDS = ("wal", "outbox", "listen")

@@ -9,7 +9,7 @@ import psycopg
 import trio
 from torture.ledger import Transaction
 
-from broker.feed.pgdrive import TrioConnection
+from broker.feed.driver.connection import TrioConnection
 
 LARGE_ROWS = 10_000
 BIG_BYTES = 1_000_000

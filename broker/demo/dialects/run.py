@@ -18,7 +18,7 @@ import trio_websocket
 
 from broker import Broker
 from broker.config.model import Config
-from broker.config.toml import load
+from broker.config.toml.configuration import load
 from broker.demo.clients import HOST, ClientError, sign
 from broker.demo.dialects.acts import Act, Scenario, Watcher
 from broker.demo.dialects.canton import CantonScenario
@@ -27,7 +27,7 @@ from broker.demo.gateway import install_feeds, is_free, local, new_secret, with_
 from broker.demo.measure import Ledger
 from broker.demo.postgres import running_postgres
 from broker.demo.run import LAST_MESSAGES_TIMEOUT_S, SETTLE_S, Options, Stop, cancel_on_signal, feeds_live
-from broker.feed.pgdrive import TrioConnection
+from broker.feed.driver.connection import TrioConnection
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {"exchange": ExchangeScenario(), "canton": CantonScenario()}
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.config.model import ConfigError
-from broker.config.mosquitto_conf import load
-from broker.config.options import OPTIONS
+from broker.config.mosquitto.configuration import load
+from broker.config.mosquitto.options import OPTIONS
 from broker.core.acl import AclError, parse_acl
 from broker.gateway.passwords import PasswordFileError, parse_passwords
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from broker.config.model import ConfigError
-from broker.config.mosquitto_conf import load
+from broker.config.mosquitto.configuration import load
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 

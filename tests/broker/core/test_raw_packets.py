@@ -7,7 +7,7 @@ from support.peer import Peer, connected
 from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine, Policy
 from broker.core.session import DeliveryRules
-from broker.links.door import Door
+from broker.links.listening.door import Door
 from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import Connack, Connect, Publish, Subscribe
 

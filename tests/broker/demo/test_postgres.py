@@ -17,7 +17,7 @@ from broker.demo.changes import ALL_CHANNELS, MQTT_TOPICS
 from broker.demo.crowd import Crowd
 from broker.demo.postgres import Binaries, PostgresError, find_binaries, running_postgres
 from broker.demo.simulator import Simulator, create_schema
-from broker.feed.pgdrive import TrioConnection
+from broker.feed.driver.connection import TrioConnection
 
 try:
     find_binaries()

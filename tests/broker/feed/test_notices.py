@@ -10,14 +10,18 @@ from attrs import evolve
 from support.feeds import Collector, running, until
 from support.installed import connect, feed_config, install
 
-from broker.__main__ import main
+from broker.cli.main import main
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
-from broker.feed import doctor, doctor_wal, notices, outbox, slots, wal
-from broker.feed.install import remove_steps
+from broker.feed import notices
 from broker.feed.notices import Notices, carried_channels
-from broker.feed.slots import NotReady
+from broker.feed.outbox import feed as outbox
+from broker.feed.setup import doctor, doctor_wal
+from broker.feed.setup.install import remove_steps
 from broker.feed.status import FeedStatus
 from broker.feed.supervise import make_feed
+from broker.feed.wal import feed as wal
+from broker.feed.wal import slots
+from broker.feed.wal.slots import NotReady
 
 TRIGGER = """
 CREATE SCHEMA app;

@@ -9,7 +9,7 @@ from support.feeds import running
 from support.installed import connect, feed_config, install
 
 from broker.config.feeds import FeedConfig, Route
-from broker.feed.pgdrive import TrioConnection
+from broker.feed.driver.connection import TrioConnection
 
 WRITERS = 4
 

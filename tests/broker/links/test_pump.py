@@ -11,8 +11,8 @@ import trio.testing
 
 from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
-from broker.links.door import Door
-from broker.links.mqtt import MqttLink
+from broker.links.listening.door import Door
+from broker.links.mqtt.link import MqttLink
 from broker.links.pump import Pump
 from protocol.mqtt.codec import encode
 from protocol.mqtt.packets import Connect, Pingreq, Puback, Publish, Subscribe

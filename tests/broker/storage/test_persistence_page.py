@@ -9,7 +9,7 @@ from pathlib import Path
 
 from support.storage import engine_with
 
-from broker.config.mosquitto_conf import load
+from broker.config.mosquitto.configuration import load
 from broker.storage.database import open_database
 from broker.storage.keeper import LOOK_INTERVAL_S, REST, RETRY_INTERVAL_S, persistence_path
 from broker.storage.records import snapshot

@@ -1,0 +1,1 @@
+"""The command line: what was typed, to what is run.  May import everything.  Begin with `main`."""

@@ -1,0 +1,169 @@
+"""`rowcast feed install | show | check | remove`: what feeds need in their databases."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from broker.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
+from broker.config.arguments import Arguments
+from broker.config.feeds import FeedConfig
+from broker.config.load import load
+from broker.config.model import ConfigError
+from broker.feed.setup import doctor
+from broker.feed.setup.install import Step, install_steps, remove_steps
+
+_EXAMPLES = """examples:
+  rowcast feed install -c rowcast.toml                  show the SQL that the feeds need
+  rowcast feed install -c rowcast.toml --apply --as "dbname=shop user=postgres"
+  rowcast feed show    -c rowcast.toml                  what is there, and how far behind it is
+  rowcast feed check   -c rowcast.toml                  what is wrong, in plain words
+  rowcast feed remove  -c rowcast.toml --apply          drop slots, publications, triggers
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `feed` with its four verbs."""
+    parser = subparsers.add_parser(
+        "feed",
+        help="install, show, check or remove what feeds need in their databases",
+        description="What feeds need in their databases.  Nothing is changed without --apply.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, text in (
+        ("install", "show the SQL that feeds need, or run it (--apply)"),
+        ("show", "show what is there and how far behind it is"),
+        ("check", "say in plain words what is wrong"),
+        ("remove", "show the SQL that removes it all, or run it (--apply)"),
+    ):
+        _add_verb(verbs, verb, text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb for each feed of the configuration; the exit status: 0, 1 if something is wrong, 3 config."""
+    try:
+        feeds = load(Arguments(config_file=args.config_file)).feeds
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    wanted = [feed for feed in feeds if args.feed in (None, feed.name)]
+    if not wanted:
+        names = ", ".join(feed.name for feed in feeds) or "none"
+        print(f"{args.config_file} has no feed {args.feed or 'at all'}; its feeds: {names}", file=sys.stderr)
+        return EXIT_CONFIG
+    verb: Callable[[FeedConfig, argparse.Namespace], int] = _VERBS[args.verb]
+    return max(verb(feed, args) for feed in wanted)
+
+
+def _add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], verb: str, text: str) -> None:
+    parser = verbs.add_parser(
+        verb,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-c", "--config-file", type=Path, required=True, metavar="FILE", help="a .toml file")
+    parser.add_argument("--feed", metavar="NAME", help="only this feed; by default all of the configuration")
+    parser.add_argument(
+        "--as", dest="admin_dsn", metavar="DSN", help="connect so, instead of as the feed's own role"
+    )
+    if verb in ("install", "remove"):
+        parser.add_argument("--apply", action="store_true", help="run the SQL instead of showing it")
+    if verb == "install":
+        parser.add_argument(
+            "--publishers",
+            default="PUBLIC",
+            metavar="ROLE",
+            help="who may call rowcast.publish(); by default everybody who may connect",
+        )
+    if verb == "remove":
+        parser.add_argument(
+            "--schema", action="store_true", help="also drop the schema rowcast, of all feeds, with its rows"
+        )
+
+
+def _install(config: FeedConfig, args: argparse.Namespace) -> int:
+    return _show_or_apply(config, args, install_steps(config, args.publishers))
+
+
+def _remove(config: FeedConfig, args: argparse.Namespace) -> int:
+    return _show_or_apply(config, args, remove_steps(config, args.schema))
+
+
+def _show_or_apply(config: FeedConfig, args: argparse.Namespace, steps: list[Step]) -> int:
+    if not args.apply:
+        print(
+            f"-- feed {config.name}, kind {config.kind}: {args.verb}.  Run statements one by one, or use --apply."
+        )
+        for step in steps:
+            print(f"\n-- {step.purpose}\n{step.statement};")
+        return EXIT_OK
+    try:
+        with _connect(config, args) as connection:
+            connection.add_notice_handler(lambda said: _tell(config, said))
+            for step in steps:
+                _apply(connection, step)
+    except psycopg.Error as error:
+        print(f"feed {config.name}: {str(error).strip()}", file=sys.stderr)
+        return EXIT_FAILED
+    done = "installed" if args.verb == "install" else "removed"
+    print(f"feed {config.name}: {done}, {len(steps)} steps")
+    return EXIT_OK
+
+
+def _tell(config: FeedConfig, said: psycopg.errors.Diagnostic) -> None:
+    """Show what a step says it did; Postgres's own notices ("already exists, skipping") are of lower rank."""
+    if said.severity_nonlocalized == "INFO":
+        print(f"feed {config.name}: {said.message_primary}")
+
+
+def _apply(connection: psycopg.Connection[Any], step: Step) -> None:
+    try:
+        connection.execute(step.statement)
+    except psycopg.Error as error:
+        cure = ""
+        if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            cure = '\nname a role that may: --as "dbname=... user=..."'
+        raise psycopg.OperationalError(f"{step.purpose}: {str(error).strip()}{cure}") from error
+
+
+def _check(config: FeedConfig, args: argparse.Namespace) -> int:
+    print(f"feed {config.name}, kind {config.kind}")
+    try:
+        with _connect(config, args) as connection:
+            report = doctor.examine(connection, config)
+    except psycopg.Error as error:
+        print(f"  wrong   can't connect: {str(error).strip().splitlines()[0]}")
+        return EXIT_FAILED
+    for finding in report.findings:
+        print(f"  {finding.level:7} {finding.text}")
+        if finding.cure:
+            print(f"          cure: {finding.cure}")
+    return EXIT_OK if report.is_healthy else EXIT_FAILED
+
+
+def _show(config: FeedConfig, args: argparse.Namespace) -> int:
+    print(f"feed {config.name}, kind {config.kind}")
+    try:
+        with _connect(config, args) as connection:
+            for finding in doctor.examine(connection, config).findings:
+                print(f"  {finding.text}")
+    except psycopg.Error as error:
+        print(f"feed {config.name}: {str(error).strip()}", file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _connect(config: FeedConfig, args: argparse.Namespace) -> psycopg.Connection[Any]:
+    return psycopg.connect(args.admin_dsn or config.dsn, autocommit=True, application_name="rowcast feed")
+
+
+_VERBS = {"install": _install, "show": _show, "check": _check, "remove": _remove}

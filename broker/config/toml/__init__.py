@@ -1,0 +1,1 @@
+"""A TOML file to `Config`, strictly, with every mistake at once.  Begin with `configuration`."""

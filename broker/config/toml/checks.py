@@ -1,0 +1,93 @@
+"""Checks of single values of a TOML configuration.  Each notes a mistake with the reader, or does nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from broker.config.toml.lines import Path
+from broker.config.toml.reader import Reader, Unresolved, label
+from protocol.mqtt.topics import is_valid_topic_name
+
+SECRET_BYTES_MIN = 32
+"""As postgres-websockets, and RFC 7518 for HS256."""
+
+SHARED_SECRET_ALGORITHMS = frozenset({"HS256", "HS384", "HS512"})
+KNOWN_ALGORITHMS = SHARED_SECRET_ALGORITHMS | {"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"}
+
+_JSON_PATH = re.compile(r"\$(\.[^.\[\]*?@$ ]+)+")
+_NAME = re.compile(r"[a-z0-9_]{1,40}")
+
+
+def check_choice(reader: Reader, path: Path, value: str | None, choices: Collection[str]) -> None:
+    if value is not None and value not in choices:
+        wanted = " or ".join(f'"{choice}"' for choice in choices)
+        reader.wrong(path, f'{label(path)}: {wanted} is wanted, not "{value}"')
+
+
+def check_name(reader: Reader, path: Path, name: str) -> None:
+    """A name that becomes part of a replication slot's name and of a topic."""
+    if not _NAME.fullmatch(name):
+        reader.wrong(path, f"{label(path)}: 1 to 40 of a-z, 0-9 and _ are wanted")
+
+
+def check_dsn(reader: Reader, path: Path, dsn: str) -> None:
+    """libpq says what is wrong, but it quotes the text, passwords included; so only a hint."""
+    if isinstance(dsn, Unresolved):
+        return
+    import psycopg  # not needed by whoever has no database
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        wanted = 'postgres://USER@HOST/DATABASE or "host=HOST dbname=DATABASE" is wanted'
+        reader.wrong(path, f"dsn: {wanted}, with no other parameters than libpq's")
+
+
+def check_secret(reader: Reader, path: Path, secret: str) -> None:
+    if not isinstance(secret, Unresolved) and len(secret.encode()) < SECRET_BYTES_MIN:
+        reader.wrong(
+            path,
+            f"secret: at least {SECRET_BYTES_MIN} bytes are wanted, such as `openssl rand -hex 32` prints",
+        )
+
+
+def check_algorithms(reader: Reader, path: Path, algorithms: Collection[str]) -> None:
+    """What tokens may be signed with; `none` never."""
+    import jwt  # not needed by whoever has no tokens
+
+    if not algorithms:
+        reader.wrong(path, 'alg: at least one is wanted, such as "HS256"')
+    if set(algorithms) & SHARED_SECRET_ALGORITHMS and set(algorithms) - SHARED_SECRET_ALGORITHMS:
+        # A public key is no secret: whoever has it could sign with it.
+        reader.wrong(path, "alg: HS256 and its like can't be mixed with algorithms that take a public key")
+    for algorithm in algorithms:
+        if algorithm == "none" or algorithm not in KNOWN_ALGORITHMS:
+            wanted = " or ".join(f'"{name}"' for name in sorted(KNOWN_ALGORITHMS))
+            reader.wrong(path, f'alg: {wanted} is wanted, not "{algorithm}"')
+        elif algorithm not in jwt.algorithms.get_default_algorithms():
+            reader.wrong(path, f"alg: {algorithm} needs the package cryptography, which is not installed")
+
+
+def check_replacement(reader: Reader, path: Path, value: str | None, words: Collection[str]) -> None:
+    """A policy: one of the words, or text that may stand as a topic level."""
+    if value is None or value in words:
+        return
+    if "/" in value or not is_valid_topic_name(value.encode(errors="replace")):
+        wanted = " or ".join(f'"{word}"' for word in words)
+        reader.wrong(
+            path, f"{label(path)}: {wanted} is wanted, or text to use instead, without / + # and not empty"
+        )
+
+
+def json_path(reader: Reader, path: Path, text: str) -> tuple[str, ...]:
+    """`$.channel` to `("channel",)`; "" to nothing."""
+    if text in ("", "$"):
+        return ()
+    if not _JSON_PATH.fullmatch(text):
+        reader.wrong(
+            path, f'{label(path)}: $ and keys with a point before each are wanted, such as "$.channel"'
+        )
+        return ()
+    return tuple(text.split(".")[1:])

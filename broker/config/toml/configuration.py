@@ -1,0 +1,126 @@
+"""A TOML file to a Config, strictly: every mistake at once, each as `FILE:LINE: what, and what would be right`."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from broker.config.model import AdminHttp, Config, ConfigError, Delivery, Limits, Logging, Persistence
+from broker.config.toml.document import Document, resolved
+from broker.config.toml.feed import FeedReader
+from broker.config.toml.lines import Lines
+from broker.config.toml.listeners import ListenerReader
+from broker.config.toml.reader import Reader, unknown_key
+from broker.config.toml.tables import RENAMES, BrokerTable
+
+T = TypeVar("T")
+
+TABLES = (
+    "admin",
+    "broker",
+    "database",
+    "delivery",
+    "fetch",
+    "limits",
+    "listener",
+    "logging",
+    "mqtt",
+    "persistence",
+    "recover",
+    "security",
+    "source",
+    "websocket",
+)
+
+QUEUE_LIMITS = {"max_queued_messages", "max_queued_bytes"}
+QUEUED_BYTES_MAX = 64 * 1024 * 1024
+"""Per client and by size only.  Mosquitto's 1000 messages would lose most of a transaction of 3000 rows."""
+
+DSN_DEFAULT = "env:DATABASE_URL"
+
+_POSITION = re.compile(r" *\(at (?:line (\d+), column \d+|end of document)\)$")
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read a configuration.
+
+    Args:
+        path: the file; relative paths inside it start at its folder.
+        environ: where `env:NAME` is looked up.
+
+    Raises:
+        ConfigError: with every mistake that could be found.
+    """
+    text = _text_of(path)
+    written = _parse(path, text)
+    reader = Reader(path, Lines(text), RENAMES)
+    if isinstance(database := written.get("database"), dict):
+        database.setdefault("dsn", DSN_DEFAULT)
+    document: Document = resolved(written, environ, reader)
+    config = _read(reader, document, path)
+    if mistakes := reader.mistakes():
+        raise ConfigError(*mistakes)
+    return config
+
+
+def _read(reader: Reader, document: Document, path: Path) -> Config:
+    for key in document:
+        if key not in TABLES:
+            reader.wrong((key,), unknown_key(key, list(TABLES)))
+    connections = ListenerReader(reader, document)
+    listeners = connections.listeners()
+    feed_reader = FeedReader(reader, document, connections.websocket, connections.dialects)
+    feed = feed_reader.read()
+    connections.check_routes(listeners, feed_reader.routes)
+    broker = _table(reader, document, "broker", BrokerTable)
+    return Config(
+        listeners=listeners,
+        limits=_limits(reader, document),
+        delivery=_table(reader, document, "delivery", Delivery),
+        persistence=_table(reader, document, "persistence", Persistence),
+        logging=_table(reader, document, "logging", Logging),
+        per_listener_settings=connections.has_own_security,
+        sys_interval_s=broker.sys_interval_s,
+        shutdown_grace_s=broker.shutdown_grace_s,
+        pid_file=broker.pid_file,
+        user=broker.user,
+        feeds=() if feed is None else (feed,),
+        gateway=connections.gateway(),
+        admin=reader.structure(document["admin"], AdminHttp, ("admin",)) if "admin" in document else None,
+        source=path,
+    )
+
+
+def _limits(reader: Reader, document: Document) -> Limits:
+    """As mosquitto.conf's, but for the queue: a burst of rows in one transaction is ordinary for a feed."""
+    table = document.get("limits", {})
+    if isinstance(table, dict) and not QUEUE_LIMITS & table.keys():
+        queue = {"max_queued_messages": 0, "max_queued_bytes": QUEUED_BYTES_MAX}
+        document = {**document, "limits": {**queue, **table}}
+    return _table(reader, document, "limits", Limits)
+
+
+def _table(reader: Reader, document: Document, name: str, cls: type[T]) -> T:
+    return reader.structure(document.get(name, {}), cls, (name,)) or cls()
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8, which TOML is: save it as UTF-8") from None
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        position = _POSITION.search(str(error))
+        line = int(position[1]) if position and position[1] else text.count("\n") + 1
+        raise ConfigError(f"{path}:{line}: not TOML: {_POSITION.sub('', str(error))}") from None

@@ -1,0 +1,157 @@
+"""[database] and the routes of a TOML configuration to a FeedConfig."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import evolve
+
+from broker.config.feeds import FeedConfig, Route
+from broker.config.toml.checks import check_choice, check_dsn, check_name
+from broker.config.toml.document import Document, array_of, without_routes
+from broker.config.toml.lines import Path
+from broker.config.toml.reader import Reader
+from broker.config.toml.routes import check_inherited, mqtt_route, websocket_route
+from broker.config.toml.sources import Origins
+from broker.config.toml.tables import (
+    DatabaseTable,
+    MqttRouteTable,
+    MqttTable,
+    WebsocketRouteTable,
+    WebsocketTable,
+)
+
+FEED_KINDS = ("listen", "wal", "outbox")
+
+
+class FeedReader:
+    """What one document says about its database.
+
+    Args:
+        reader: structures tables and takes mistakes.
+        document: as tomllib gave it.
+        websocket: its [websocket], or an empty one.
+        dialects: the names of those that are set up.
+    """
+
+    def __init__(
+        self, reader: Reader, document: Document, websocket: WebsocketTable, dialects: Sequence[str]
+    ) -> None:
+        self._reader = reader
+        self._document = document
+        self._websocket = websocket
+        self._dialects = dialects
+        self._database = self._read_database()
+        self._kind = "listen" if self._database is None else self._database.kind
+        self._origins = Origins(reader, document, self._kind)
+        self.routes: list[tuple[Path, Route]] = []
+        self._written_routes = 0
+
+    def read(self) -> FeedConfig | None:
+        """The feed; None without a [database], or if that is broken."""
+        self._read_routes()
+        self._check_use()
+        database = self._database
+        if database is None:
+            return None
+        return FeedConfig(
+            name=database.name,
+            dsn=database.dsn,
+            kind=database.kind,
+            sources=tuple(self._origins.sources.values()),
+            routes=tuple(route for _, route in self.routes),
+            recoveries=tuple(recovery for _, recovery in self._origins.recoveries),
+            fetches=tuple(fetch for _, fetch in self._origins.fetches),
+            replication=database.replication,
+            check_interval_s=database.check_interval_s,
+            check_timeout_s=database.check_timeout_s,
+        )
+
+    def _read_database(self) -> DatabaseTable | None:
+        if "database" not in self._document:
+            for name in ("source", "recover", "fetch"):
+                if name in self._document:
+                    self._reader.wrong((name,), f"{name} without a database: add [database] with its dsn")
+            return None
+        database = self._reader.structure(self._document["database"], DatabaseTable, ("database",))
+        if database is not None:
+            check_choice(self._reader, ("database", "kind"), database.kind, FEED_KINDS)
+            check_name(self._reader, ("database", "name"), database.name)
+            check_dsn(self._reader, ("database", "dsn"), database.dsn)
+        return database
+
+    def _read_routes(self) -> None:
+        inherited = (
+            self._reader.structure(without_routes(self._document, "mqtt"), MqttTable, ("mqtt",))
+            or MqttTable()
+        )
+        check_inherited(self._reader, inherited, self._websocket)
+        for index, value in enumerate(array_of(self._reader, self._document, "mqtt", "route")):
+            path: Path = ("mqtt", "route", index)
+            mqtt = self._reader.structure(value, MqttRouteTable, path)
+            self._written_routes += 1
+            if mqtt is not None:
+                self._add(path, value, mqtt_route(self._reader, path, mqtt, inherited))
+        for index, value in enumerate(array_of(self._reader, self._document, "websocket", "route")):
+            path = ("websocket", "route", index)
+            if "dialect" not in value and len(self._dialects) == 1:
+                value["dialect"] = self._dialects[0]
+            websocket = self._reader.structure(value, WebsocketRouteTable, path)
+            self._written_routes += 1
+            if websocket is not None:
+                source = self._origins.sources.get(websocket.source)
+                self._add(
+                    path, value, websocket_route(self._reader, path, websocket, self._websocket, source)
+                )
+
+    def _add(self, path: Path, written: Document, route: Route) -> None:
+        self._check_origin(path, route)
+        if self._kind == "listen":
+            for name in ("operations", "snapshot", "position"):
+                if name in written:
+                    self._reader.wrong(
+                        (*path, name), f'{name}: only for the database kinds "wal" and "outbox"'
+                    )
+        if route.position and route.body == "row":
+            what = 'position: a row\'s own text has no room for it: use body "envelope"'
+            self._reader.wrong((*path, "position"), what)
+        for other_path, other in self.routes:
+            if evolve(other, where=route.where) == route:
+                line = self._reader.line_of(other_path)
+                self._reader.wrong(
+                    path, f"the same route as on line {line}: it would publish everything twice"
+                )
+        self.routes.append((path, route))
+
+    def _check_origin(self, path: Path, route: Route) -> None:
+        if not self._origins.is_declared(route.source):
+            self._reader.wrong((*path, "from"), f"from: {self._origins.unknown(route.source)}")
+            return
+        kinds = self._origins.kinds_of(route.source)
+        if route.kind is not None and kinds is not None and route.kind not in kinds:
+            known = ", ".join(sorted(kinds)) or "none"
+            self._reader.wrong(
+                (*path, "kind"), f"kind: source {route.source} has no {route.kind}: its kinds are {known}"
+            )
+
+    def _check_use(self) -> None:
+        """Sources and kinds that nothing takes."""
+        if self._kind == "listen" and self._database is not None and "source" not in self._document:
+            self._reader.wrong(("database",), "nothing is taken from the database: add [source.NAME]")
+        if len(self.routes) < self._written_routes:
+            return  # a broken one may be what is missing
+        for name in self._origins.sources:
+            routed = {route.kind for _, route in self.routes if route.source == name}
+            path: Path = ("source", name)
+            if not routed:
+                self._reader.wrong(path, f"no route takes anything from {name}: add a route, or remove it")
+            elif None not in routed:
+                for kind in sorted((self._origins.kinds_of(name) or set()) - routed):
+                    self._reader.wrong(
+                        path, f"no route takes {kind} of {name}: add a route, or don't listen to it"
+                    )
+        for path, table in self._origins.tables():
+            for source, kind in table.kinds:
+                routed = {route.kind for _, route in self.routes if route.source == source}
+                if source in self._origins.sources and not routed & {kind, None}:
+                    self._reader.wrong((*path, "kind"), f"kind: no route takes {kind} of {source}")

@@ -1,0 +1,160 @@
+"""[[listener]], [security] and the dialects of [websocket] in a TOML configuration."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from ipaddress import ip_network
+from pathlib import Path as FilePath
+from typing import Any
+
+from attrs import evolve, fields
+
+from broker.config.feeds import Gateway, JwtConfig, Route
+from broker.config.model import Listener, Security
+from broker.config.toml.checks import SHARED_SECRET_ALGORITHMS, check_algorithms, check_choice, check_secret
+from broker.config.toml.document import Document, array_of, without_routes
+from broker.config.toml.lines import Path
+from broker.config.toml.reader import Reader
+from broker.config.toml.tables import DIALECTS, WebsocketTable
+
+PROTOCOLS = ("mqtt", "websockets")
+PORT_MAX = 65535
+
+
+class ListenerReader:
+    """Who may connect where, and what is spoken there.
+
+    Args:
+        reader: structures tables and takes mistakes.
+        document: as tomllib gave it.
+    """
+
+    def __init__(self, reader: Reader, document: Document) -> None:
+        self._reader = reader
+        self._document = document
+        written = without_routes(document, "websocket")
+        self.websocket = reader.structure(written, WebsocketTable, ("websocket",)) or WebsocketTable()
+        self.dialects = [name for name in DIALECTS if isinstance(written, dict) and name in written]
+        """Those that are set up, be it wrongly."""
+        self._security = reader.structure(document.get("security", {}), Security, ("security",)) or Security()
+        self.has_own_security = False
+        """Whether a listener has its own [listener.security]; known after `listeners`."""
+        self._check_security(("security",), self._security)
+        self._check_secrets()
+        self._check_proxies()
+
+    def gateway(self) -> Gateway:
+        return Gateway(**{field.name: getattr(self.websocket, field.name) for field in fields(Gateway)})
+
+    def listeners(self) -> tuple[Listener, ...]:
+        found: list[tuple[Path, Listener]] = []
+        tables = array_of(self._reader, self._document, "listener")
+        if not tables:
+            self._reader.wrong((), "no listener, so nobody can connect: add [[listener]] with `port = 1883`")
+        for index, value in enumerate(tables):
+            path: Path = ("listener", index)
+            listener = self._reader.structure(value, Listener, path)
+            if listener is None:
+                continue
+            if "security" in value:
+                self.has_own_security = True
+                self._check_security((*path, "security"), listener.security)
+            else:
+                listener = evolve(listener, security=self._security)
+            self._check(path, value, listener, found)
+            found.append((path, listener))
+        return tuple(listener for _, listener in found)
+
+    def check_routes(self, listeners: tuple[Listener, ...], routes: list[tuple[Path, Route]]) -> None:
+        """Whether somebody can receive what is published, and whether every dialect can be reached."""
+        spoken = {dialect for one in listeners for dialect in spoken_by(one)}
+        if len(listeners) < len(array_of(self._reader, self._document, "listener")):
+            return  # a broken one may be what is missing
+        for path, route in routes:
+            if route.target not in spoken:
+                self._reader.wrong(path, f"nobody can receive this: no listener speaks {route.target}")
+        for name in self.dialects:
+            if name not in spoken:
+                wanted = f'add "{name}" to the dialects of a websockets listener'
+                self._reader.wrong(("websocket", name), f"no listener speaks {name}: {wanted}")
+
+    def _check(
+        self, path: Path, written: Document, listener: Listener, others: list[tuple[Path, Listener]]
+    ) -> None:
+        reader = self._reader
+        check_choice(reader, (*path, "protocol"), listener.protocol, PROTOCOLS)
+        if not 0 <= listener.port <= PORT_MAX:
+            reader.wrong(
+                (*path, "port"), f"port: 0 (any free one) to {PORT_MAX} is wanted, not {listener.port}"
+            )
+        if not 0 <= listener.max_qos <= 2:
+            reader.wrong((*path, "max_qos"), f"max_qos: 0, 1 or 2 is wanted, not {listener.max_qos}")
+        if not 0 <= listener.enable_proxy_protocol <= 2:
+            reader.wrong((*path, "enable_proxy_protocol"), "enable_proxy_protocol: 0 (off), 1 or 2 is wanted")
+        if not set(listener.accept_protocol_versions) <= {3, 4}:
+            reader.wrong((*path, "accept_protocol_versions"), "accept_protocol_versions: of 3 and 4 only")
+        for other_path, other in others:
+            same_place = (other.host, other.port, other.unix_path) == (
+                listener.host,
+                listener.port,
+                listener.unix_path,
+            )
+            if same_place and (listener.port or listener.unix_path):
+                line = reader.line_of(other_path)
+                reader.wrong(
+                    (*path, "port"), f"port: {listener.port} is taken by the listener of line {line}"
+                )
+        self._check_dialects(path, written, listener)
+        if listener.tls is not None:
+            self._check_files((*path, "tls"), listener.tls)
+
+    def _check_dialects(self, path: Path, written: Document, listener: Listener) -> None:
+        if listener.protocol != "websockets":
+            if "dialects" in written:
+                self._reader.wrong((*path, "dialects"), 'dialects: only with `protocol = "websockets"`')
+            return
+        for index, dialect in enumerate(listener.dialects):
+            where: Path = (*path, "dialects", index)
+            check_choice(self._reader, where, dialect, ("mqtt", *DIALECTS))
+            if dialect in DIALECTS and dialect not in self.dialects:
+                self._reader.wrong(where, f"dialects: {dialect} is not set up: add [websocket.{dialect}]")
+        if not listener.dialects:
+            self._reader.wrong((*path, "dialects"), "dialects: name at least one, or leave it out for MQTT")
+
+    def _check_security(self, path: Path, security: Security) -> None:
+        check_choice(
+            self._reader, (*path, "anonymous_access"), security.anonymous_access, ("readwrite", "read")
+        )
+        self._check_files(path, security)
+
+    def _check_files(self, path: Path, table: Any) -> None:
+        for field in fields(type(table)):
+            value = getattr(table, field.name)
+            if isinstance(value, FilePath) and field.name != "keylog_file" and not value.exists():
+                self._reader.wrong((*path, field.name), f"{field.name}: there is no {value}")
+
+    def _check_secrets(self) -> None:
+        for name in DIALECTS:
+            jwt: JwtConfig | None = getattr(getattr(self.websocket, name), "jwt", None)
+            if jwt is not None:
+                path = ("websocket", name, "jwt")
+                check_algorithms(self._reader, (*path, "alg"), jwt.algorithms)
+                if set(jwt.algorithms) <= SHARED_SECRET_ALGORITHMS:
+                    check_secret(self._reader, (*path, "secret"), jwt.secret)
+        exchange = self.websocket.exchange
+        if exchange is not None and exchange.hook is not None and find_spec("httpx") is None:
+            wanted = "hook: needs httpx, which is not installed: pip install 'rowcast[hooks]'"
+            self._reader.wrong(("websocket", "exchange", "hook"), wanted)
+
+    def _check_proxies(self) -> None:
+        for index, network in enumerate(self.websocket.trusted_proxies):
+            try:
+                ip_network(network, strict=False)
+            except ValueError:
+                wanted = f'an address or a network is wanted, such as "10.0.0.0/8", not "{network}"'
+                self._reader.wrong(("websocket", "trusted_proxies", index), f"trusted_proxies: {wanted}")
+
+
+def spoken_by(listener: Listener) -> tuple[str, ...]:
+    """What peers of a listener may speak."""
+    return listener.dialects if listener.protocol == "websockets" else ("mqtt",)

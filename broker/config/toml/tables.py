@@ -1,0 +1,135 @@
+"""The tables of a TOML configuration as they are written, before names are looked up and defaults inherited."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import field, frozen
+
+from broker.config.feeds import Gateway, JwtConfig, Replication
+from broker.config.model import Limits, Listener
+from broker.config.toml.reader import Renames
+
+DIALECTS = ("econia", "exchange", "canton")
+"""What `[websocket.NAME]` may be, and `dialects` of a listener beside `mqtt`."""
+
+
+@frozen
+class DatabaseTable:
+    """[database]"""
+
+    dsn: str
+    name: str = "main"
+    kind: str = "listen"
+    check_interval_s: float = 5.0
+    check_timeout_s: float = 5.0
+    replication: Replication = field(factory=Replication)
+
+
+@frozen
+class SourceTable:
+    """[source.NAME]"""
+
+    listen: tuple[str, ...] = ()
+    kind: str = ""
+    row: str = ""
+    tables: tuple[str, ...] = ()
+
+
+@frozen
+class MqttTable:
+    """[mqtt]: what its routes inherit."""
+
+    qos: int = 1
+    retain: bool = False
+    body: str = "row"
+    on_null: str = "drop"
+    on_unsafe: str = "drop"
+
+
+@frozen
+class MqttRouteTable:
+    """[[mqtt.route]]"""
+
+    source: str
+    topics: tuple[str, ...]
+    kind: str | None = None
+    body: str | None = None
+    qos: int | None = None
+    retain: bool | None = None
+    once_per: tuple[str, ...] = ()
+    once_for_s: float | None = None
+    on_null: str | None = None
+    on_unsafe: str | None = None
+    operations: tuple[str, ...] | None = None
+    snapshot: str = ""
+    position: bool = False
+
+
+@frozen
+class WebsocketTable(Gateway):
+    """[websocket]: the dialects and their limits, and what its routes inherit."""
+
+    body: str | None = None
+    on_null: str = "drop"
+    retain: bool = False
+
+
+@frozen
+class WebsocketRouteTable:
+    """[[websocket.route]]"""
+
+    source: str
+    channel: tuple[str, ...]
+    dialect: str
+    """May be left out where only one is set up."""
+    kind: str | None = None
+    body: str | None = None
+    retain: bool | None = None
+    once_per: tuple[str, ...] = ()
+    once_for_s: float | None = None
+    on_null: str | None = None
+    operations: tuple[str, ...] | None = None
+    snapshot: str = ""
+    position: bool = False
+
+
+@frozen
+class RecoverTable:
+    """[[recover]], but for `kind`, which is text or a table."""
+
+    table: str
+    key: tuple[str, ...]
+
+
+@frozen
+class FetchTable(RecoverTable):
+    """[[fetch]], but for `kind`."""
+
+    when: str = ""
+
+
+@frozen
+class BrokerTable:
+    """[broker]: what concerns the process as a whole."""
+
+    sys_interval_s: int = 10
+    shutdown_grace_s: float = 5.0
+    pid_file: Path | None = None
+    user: str | None = None
+
+
+RENAMES: Renames = {
+    MqttRouteTable: {"source": "from"},
+    WebsocketRouteTable: {"source": "from"},
+    JwtConfig: {
+        "algorithms": "alg",
+        "mode_claim": "mode",
+        "channels_claims": "channels",
+        "account_claim": "account",
+        "roles_claim": "roles",
+    },
+    Limits: {"max_inflight_bytes": "max_inflight_bytes", "max_queued_bytes": "max_queued_bytes"},
+    Listener: {"local_only": None},
+}
+"""Where a key is not its attribute's name without the unit."""

@@ -1,0 +1,111 @@
+"""What is the same in all texts of a table's rows, so that one walk over a text finds its values.  Pure; compiled.
+
+Invariant: a text that is taken is JSON, and is what the text that was learned from is with other values in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from broker.feed.fast.jsonscan import number_end, value_end, word_end
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # to mypyc a machine word, to everybody else an int
+
+UNUSED: Final = 0
+TEXT: Final = 1
+LEVEL: Final = 2
+BOTH: Final = 3
+"""What a value is wanted for: nothing; a key or a channel's name; a topic's level; one and the other."""
+
+_QUOTE: Final = 0x22
+_HASH: Final = 0x23
+_PERCENT: Final = 0x25
+_PLUS: Final = 0x2B
+_MINUS: Final = 0x2D
+_SLASH: Final = 0x2F
+_ZERO: Final = 0x30
+_NINE: Final = 0x39
+_BACKSLASH: Final = 0x5C
+_LOWER_F: Final = 0x66
+_LOWER_T: Final = 0x74
+
+
+class Shape:
+    """What is the same in all texts of some rows, and what is wanted of the rest.
+
+    Args:
+        gaps: what stands before the first value, between two values, and behind the last.
+        uses: for each value what it is wanted for.
+    """
+
+    def __init__(self, gaps: list[bytes], uses: list[int]) -> None:
+        assert len(gaps) == len(uses) + 1
+        self.gaps = gaps
+        self.uses = uses
+
+    def values(self, text: bytes) -> list[bytes] | None:
+        """The texts of the wanted values, strings without their quotes; None if this is another shape of row."""
+        end: i64 = len(text)
+        i: i64 = word_end(text, 0, end, self.gaps[0])
+        after: i64 = 0
+        number = 1
+        found: list[bytes] = []
+        for use in self.uses:
+            if i < 0 or i >= end:
+                return None
+            if use == UNUSED:
+                after = value_end(text, i)
+            elif text[i] == _QUOTE:
+                after = plain_end(text, i, end) if use >= LEVEL else verbatim_end(text, i, end)
+                if after > 0:
+                    found.append(text[i + 1 : after - 1])
+            else:
+                after = _bare_end(text, i, end, use)
+                if after > 0:
+                    found.append(text[i:after])
+            if after < 0:
+                return None
+            i = word_end(text, after, end, self.gaps[number])
+            number += 1
+        return found if i == end else None
+
+
+def plain_end(text: bytes, i: i64, end: i64) -> i64:
+    """As `string_end`, for a string that can be in any topic's level as it is; -1 for every other."""
+    start: i64 = i + 1
+    c: i64 = 0
+    i = start
+    while i < end:
+        c = text[i]
+        i += 1
+        if c == _QUOTE:
+            return i if i - 1 > start else -1
+        if c < 0x20 or c >= 0x7F or c in (_BACKSLASH, _SLASH, _PLUS) or _HASH <= c <= _PERCENT:
+            return -1  # also `$`, which can't be first in a topic, and `%`, which may be the escape character
+    return -1
+
+
+def verbatim_end(text: bytes, i: i64, end: i64) -> i64:
+    """As `string_end`, for an ASCII string without escapes; -1 for every other."""
+    c: i64 = 0
+    i += 1
+    while i < end:
+        c = text[i]
+        i += 1
+        if c == _QUOTE:
+            return i
+        if c < 0x20 or c >= 0x7F or c == _BACKSLASH:
+            return -1
+    return -1
+
+
+def _bare_end(text: bytes, i: i64, end: i64, use: int) -> i64:
+    c: i64 = text[i]
+    if _ZERO <= c <= _NINE or c == _MINUS:
+        return number_end(text, i, end)
+    if use == LEVEL and c == _LOWER_T:
+        return word_end(text, i, end, b"true")
+    if use == LEVEL and c == _LOWER_F:
+        return word_end(text, i, end, b"false")
+    return -1

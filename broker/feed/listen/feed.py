@@ -1,0 +1,266 @@
+"""The feed of kind `listen`: notifications of existing triggers, and what was missed read again by key.
+
+One connection listens; a second one reads what was missed and is closed again; a third one reads, where that was
+ever needed, the rows of which only a key was notified.  All LISTENs are on one connection, so that the order of
+notifications survives.
+
+Invariant: whenever the sink has a row of a table with a `recover`, the row's mark is at least at its key.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import aclosing, suppress
+from typing import Final
+
+import psycopg
+import trio
+
+from broker.config.feeds import FeedConfig
+from broker.feed.driver.connect import connected
+from broker.feed.driver.connection import TrioConnection
+from broker.feed.driver.failures import alone, is_being_stopped, last_words
+from broker.feed.fast.learning import PAYS, Learner
+from broker.feed.fast.notified import UsualRows
+from broker.feed.gaps import tell
+from broker.feed.listen.kept_marks import SAVE_INTERVAL_S, KeptMarks
+from broker.feed.listen.keyed_rows import Line
+from broker.feed.listen.listener import Listener
+from broker.feed.listen.mark import Key, Mark
+from broker.feed.listen.recovery import Marks, begin_snapshot, missed_rows
+from broker.feed.routing.routes import Router, Row
+from broker.feed.status import FeedSink, FeedStatus
+from protocol.notifications import Notification
+
+_LOG = logging.getLogger("broker.feed")
+
+SEND_ROWS: Final = 250
+"""Notifications after which their receivers get what there is, while more is being read: so they work meanwhile."""
+
+Held = tuple[Row, Mark]
+"""A row that was notified while recovery reads: it may be among what is read."""
+
+
+class ListenFeed:
+    """One database's notifications to a sink.  Marks, `once_per` memories and the line outlive a connection."""
+
+    def __init__(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
+        self._config = config
+        self._sink = sink
+        self._status = status
+        self._router = Router(config, status)
+        self._marks = Marks(config.recoveries)
+        self._kept = KeptMarks(config, self._marks)
+        self._usual = UsualRows(sink.publish, self._deliver_unusual)
+        self._learner = Learner(self._usual, config.fetches)
+        self._line = Line(config, self._router, status)
+        self._channels = [channel for source in config.sources for channel in source.listen]
+        self._was_live = False
+
+    async def attempt(self) -> None:
+        """As `supervise.Feed.attempt`."""
+        async with connected(self._config) as connection:
+            await self._line.prepare(connection)
+            listener = Listener(connection, self._config)
+            await listener.listen(self._channels)
+            self._status.enter("recovering")
+            try:
+                await self._let_leave()
+                if self._marks:
+                    await self._catch_up(listener)
+                self._go_live()
+                await self._stay_live(listener)
+            finally:
+                self._line.close()
+
+    async def _stay_live(self, listener: Listener) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_marks)
+                nursery.start_soon(listener.watch)
+                while True:
+                    await listener.wait()
+                    unsent = 0
+                    for some in listener.arrivals():
+                        self._deliver(some)
+                        unsent += len(some)
+                        if unsent >= SEND_ROWS:
+                            self._sink.flush()
+                            unsent = 0
+                    self._sink.flush()
+                    if self._line:
+                        with listener.set_aside():
+                            await self._let_leave()
+        except BaseExceptionGroup as group:
+            raise alone(group) from None
+        finally:
+            self._deliver(listener.rest())
+            self._sink.flush()
+            if is_being_stopped():
+                with last_words():
+                    await self._let_leave()
+                with last_words():
+                    await self._kept.save(self._sink)
+
+    async def _keep_marks(self) -> None:
+        while True:
+            await trio.sleep(SAVE_INTERVAL_S)
+            with suppress(psycopg.Error):  # then listening will fail, too
+                await self._kept.save(self._sink)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the next process would repeat nothing."""
+        return self._kept.is_saved
+
+    def _go_live(self) -> None:
+        status = self._status
+        if self._was_live:
+            status.reconnects += 1
+            self._announce_gap()
+        self._was_live = True
+        status.enter("live")
+        _LOG.info("feed %s: live on %s", status.name, ", ".join(self._channels))
+
+    async def _catch_up(self, listener: Listener) -> None:
+        """Publish what was missed, then what was notified meanwhile, each row once.
+
+        Whatever the snapshot holds was notified before `until_now`.  So only the rows that came until then can
+        also be among those that are read, and nothing else needs to be remembered.
+        """
+        async with connected(self._config) as reader:
+            await begin_snapshot(reader)
+            is_first = not any(self._marks)
+            if is_first:
+                await self._marks.take(reader)
+                is_first = not await self._kept.load()
+                await self._kept.save(self._sink)
+            held = self._publish_unmarked(await listener.until_now())
+            await self._let_leave()
+            already = set() if is_first else await self._publish_missed(reader, held)
+        for row, mark in held:
+            key = mark.key_of(row.columns)
+            if key is not None and (mark, key) in already:
+                self._status.repeated += 1
+            else:
+                self._line.join(row)
+        await self._let_leave()
+
+    async def _let_leave(self) -> None:
+        """Publish the rows of the line, after those have been read of which there is only a key.
+
+        Raises:
+            psycopg.Error, OSError: one can't be read now; it remains, with those behind it.
+        """
+        while self._line:
+            await self._line.fetch()
+            now = trio.current_time()
+            for row in self._line.leave():
+                self._publish(row, now)
+            self._sink.flush()
+            await trio.lowlevel.checkpoint()
+
+    def _publish_unmarked(self, notifications: Iterable[Notification]) -> list[Held]:
+        """Put the rows in line that nobody reads again; what is left is to be held until the reading is done."""
+        held: list[Held] = []
+        now = trio.current_time()
+        for channel, text in notifications:
+            self._status.received += 1
+            row = self._router.notification(channel, text, now)
+            if row is None:
+                continue
+            mark = self._marks.get(row.source.config.name, row.kind)
+            if mark is None:
+                self._line.join(row)
+            else:
+                held.append((row, mark))
+        return held
+
+    async def _publish_missed(self, reader: TrioConnection, held: list[Held]) -> set[tuple[Mark, Key | None]]:
+        """Read and publish.  Returns the keys of held rows that were among it."""
+        awaited = {(mark, mark.key_of(row.columns)) for row, mark in held}
+        already: set[tuple[Mark, Key | None]] = set()
+        for source, kind, mark in self._marks:
+            async with aclosing(missed_rows(reader, mark)) as pages:
+                async for page in pages:
+                    already |= awaited & self._publish_page(page, source, kind, mark)
+        return already
+
+    def _publish_page(
+        self, page: list[bytes], source: str, kind: str, mark: Mark
+    ) -> set[tuple[Mark, Key | None]]:
+        now = trio.current_time()
+        keys = set()
+        for text in page:
+            row = self._router.row(source, kind, text, now)
+            if row is not None:
+                self._status.recovered += 1
+                self._publish(row, now)
+                keys.add((mark, mark.key_of(row.columns)))
+        self._sink.flush()
+        return keys
+
+    def _deliver(self, notifications: list[Notification]) -> None:
+        status = self._status
+        status.received += len(notifications)
+        now = trio.current_time()
+        taken = 0
+        if not self._line:
+            taken, published, repeated = self._usual.deliver(notifications, now)
+            status.published += published
+            status.repeated += repeated
+        for channel, text in notifications[taken:]:
+            row = self._router.notification(channel, text, now)
+            if row is not None:
+                self._line.join(row)
+
+    def _deliver_unusual(self, channel: bytes, text: bytes, now: float) -> bool:
+        """As `UsualRows` wants it: False, and nothing has been done, for a row that has to be read first."""
+        row = self._router.notification(channel, text, now)
+        if row is not None:
+            if self._line.table_for(row) is not None:
+                return False
+            if PAYS:
+                self._learner.learn(channel, row, self._marks.get(row.source.config.name, row.kind))
+            self._publish(row, now)
+        return True
+
+    def _publish(self, row: Row, now: float) -> None:
+        mark = self._marks.get(row.source.config.name, row.kind)
+        if mark is not None and not mark.advance(row.columns):
+            what = f"no key in column {', '.join(mark.recovery.key)}, so it can't be recovered"
+            self._status.warn(what, f"kind {row.kind}", now)
+        outgoing = self._router.publications(row, now)
+        for topic, body, qos, retain in outgoing:
+            self._sink.publish(topic, body, qos, retain)
+        self._status.published += len(outgoing)
+
+    def _announce_gap(self) -> None:
+        lost = unrecovered(self._config)
+        if lost:
+            self._status.gaps += 1
+            _LOG.warning(
+                "feed %s: rows notified while the connection was lost are lost: %s (a [[recover]] prevents it)",
+                self._status.name,
+                "; ".join(lost),
+            )
+            reason = f"the connection was lost, and no [[recover]] reads again {'; '.join(lost)}"
+            tell(self._status, self._sink, reason, "", "now")
+
+
+def unrecovered(config: FeedConfig) -> list[str]:
+    """The routed kinds that no `recover` reads again, in words."""
+    covered = {pair for recovery in config.recoveries for pair in recovery.kinds}
+    words = []
+    for source in config.sources:
+        kinds = {route.kind for route in config.routes if route.source == source.name}
+        if None in kinds and not source.kind_path:
+            kinds = kinds - {None} | set(source.listen)
+        named = sorted(kind for kind in kinds if kind is not None and (source.name, kind) not in covered)
+        if None in kinds:
+            but = sorted(kind for name, kind in covered if name == source.name)
+            words.append(f"every kind of {source.name}" + (f" but {', '.join(but)}" if but else ""))
+        elif named:
+            words.append(f"{', '.join(named)} of {source.name}")
+    return words

@@ -1,0 +1,145 @@
+"""How far a table has been delivered: the highest key, compared as Postgres compares it.  Pure.
+
+Invariant: a mark only rises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from psycopg import sql
+
+from broker.config.feeds import Recovery
+from broker.feed.routing.rowtext import Columns
+from broker.feed.routing.templates import tuple_getter
+
+Key = tuple[Any, ...]
+"""A row's key as values that compare: `int` or `Decimal`, aware `datetime`, `str`."""
+
+_NUMBERS: Final = frozenset({20, 21, 23, 26, 700, 701, 1700})
+"""Type OIDs of int8, int2, int4, oid, float4, float8, numeric."""
+_TIMES: Final = frozenset({1082, 1114, 1184})
+"""date, timestamp, timestamptz."""
+_TEXTS: Final = frozenset({19, 25, 1042, 1043})
+"""name, text, char(n), varchar: ordered by the C collation on both sides, which is code point order."""
+
+
+class Mark:
+    """Where one source stands in one table.
+
+    Args:
+        recovery: table and key columns.
+        types: the key columns' type OIDs.
+    """
+
+    def __init__(self, recovery: Recovery, types: tuple[int, ...]) -> None:
+        self.recovery = recovery
+        self.key: Key | None = None
+        """None: nothing of the table was there when listening began, and nothing has come since."""
+        self._texts: tuple[str, ...] = ()
+        self._types = types
+        self._get = tuple_getter(recovery.key)
+        self._readers = [_reader(type_oid) for type_oid in types]
+        self.is_numeric = _NUMBERS.issuperset(types)
+
+    def key_of(self, columns: Columns) -> Key | None:
+        """A row's key; None if a column of it is missing, NULL, or not of its type."""
+        read = self._read(columns)
+        return None if read is None else read[0]
+
+    def advance(self, columns: Columns) -> bool:
+        """Take note of a delivered row.  False if it has no usable key: it can't be found again after a gap."""
+        read = self._read(columns)
+        if read is None:
+            return False
+        if self.key is None or read[0] > self.key:
+            self.key, self._texts = read
+        return True
+
+    def advance_to(self, texts: tuple[str, ...]) -> bool:
+        """As `advance`, with the key's columns as Postgres wrote them."""
+        try:
+            key = tuple([read(text) for read, text in zip(self._readers, texts, strict=True)])
+        except (ValueError, ArithmeticError):
+            return False
+        if self.key is None or key > self.key:
+            self.key, self._texts = key, texts
+        return True
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The key as Postgres wrote it; () for None."""
+        return self._texts
+
+    def restore(self, texts: tuple[str, ...]) -> None:
+        """Stand at a key that `texts` gave once."""
+        pairs = zip(self._readers, texts, strict=True) if texts else ()
+        self.key = tuple([read(text) for read, text in pairs]) or None
+        self._texts = texts
+
+    def newest_row(self) -> sql.Composed:
+        """The query for the row with the highest key, as JSON text."""
+        return self._select(
+            sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(c) for c in self._columns()), " DESC", 1
+        )
+
+    def rows_after(self) -> tuple[sql.Composed, tuple[str, ...]]:
+        """The query for all rows with a higher key in its order, and its parameters."""
+        if self.key is None:
+            return self._select(sql.SQL("true"), "", None), ()
+        keys, places = (
+            sql.SQL(", ").join(self._columns()),
+            sql.SQL(", ").join([sql.SQL("%s")] * len(self._texts)),
+        )
+        return self._select(sql.SQL("({}) > ({})").format(keys, places), "", None), self._texts
+
+    def _select(self, where: sql.Composable, direction: str, limit: int | None) -> sql.Composed:
+        order = sql.SQL(", ").join(column + sql.SQL(direction) for column in self._columns())
+        query = sql.SQL(
+            "SELECT row_to_json(rowcast_row)::text FROM {} AS rowcast_row WHERE {} ORDER BY {}"
+        ).format(table_name(self.recovery.table), where, order)
+        return query + sql.SQL(f" LIMIT {limit}") if limit else query
+
+    def _columns(self) -> list[sql.Composed]:
+        return [
+            sql.Identifier("rowcast_row", name) + sql.SQL(' COLLATE "C"' if type_oid in _TEXTS else "")
+            for name, type_oid in zip(self.recovery.key, self._types, strict=True)
+        ]
+
+    def _read(self, columns: Columns) -> tuple[Key, tuple[str, ...]] | None:
+        try:
+            texts = self._get(columns)
+            return tuple([read(text) for read, text in zip(self._readers, texts, strict=True)]), texts
+        except (KeyError, TypeError, ValueError, ArithmeticError):
+            return None
+
+
+def table_name(table: str) -> sql.Identifier:
+    """`schema.table` or `table`, quoted."""
+    return sql.Identifier(*table.split("."))
+
+
+def _reader(type_oid: int) -> Callable[[str], Any]:
+    if type_oid in _NUMBERS:
+        return _number
+    return _time if type_oid in _TIMES else _text
+
+
+def _number(text: str) -> int | Decimal:
+    try:
+        return int(text)
+    except ValueError:
+        return Decimal(text)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _text(text: str) -> str:
+    if type(text) is not str:
+        raise TypeError
+    return text

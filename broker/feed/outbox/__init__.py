@@ -1,0 +1,4 @@
+"""The feed of kind `outbox`: a table that triggers fill, for servers without logical replication.
+
+Begin with `feed`.
+"""

@@ -1,0 +1,347 @@
+"""A feed from an outbox table: for servers without `wal_level = logical`.
+
+Triggers write what changed, and each transaction gets a number at its commit, under a lock that is held until
+the commit is visible (`sql/outbox.sql`).  So numbers are in the order of commits and become visible in their
+order: reading on from the last number skips nothing, however long a transaction stayed open.
+
+Invariant: the position in the database covers only what was handed to the sink and called durable by it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+import psycopg
+import trio
+from psycopg.conninfo import conninfo_to_dict
+
+from broker.config.feeds import FeedConfig
+from broker.feed import snapshot
+from broker.feed.driver.connect import connected, within
+from broker.feed.driver.connection import TrioConnection
+from broker.feed.driver.failures import is_being_stopped, last_words
+from broker.feed.gaps import announce
+from broker.feed.notices import OPERATION, Notices
+from broker.feed.routing.routes import Outgoing
+from broker.feed.routing.tables import TableRoutes
+from broker.feed.sql_publish import may_publish
+from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.wal.slots import (
+    Identity,
+    NotReady,
+    check_notices,
+    known_identity,
+    remember_identity,
+    warn_of_unheard,
+)
+from protocol.pgjson import SESSION_OPTIONS
+
+_LOG = logging.getLogger("broker.feed")
+
+CHANNEL: Final = "rowcast_outbox"
+
+TRANSACTIONS_PER_READ: Final = 500
+ROWS_PER_READ: Final = 2000
+"""After so many the position is saved, be it in the middle of a transaction: a crash repeats no more."""
+
+ROW_TIMEOUT_S: Final = 60.0
+"""How long the server may take for the next row of a query before it counts as dead."""
+
+FLUSH_ROWS: Final = 100
+PRUNE_INTERVAL_S: Final = 60.0
+PRUNE_TRANSACTIONS: Final = 5000
+"""Deleted in one statement; more follow at once."""
+
+OPTIONS: Final = f"{SESSION_OPTIONS} -c synchronous_commit=off -c enable_bitmapscan=off"
+"""libpq's `options`.  A bitmap has no order, so a part of a transaction would be sorted out of all of it; without
+statistics the planner finds that cheap.
+"""
+
+IDENTITY: Final = """
+SELECT system_identifier::text, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer
+FROM pg_control_system()
+"""
+
+POSITION: Final = """
+SELECT read_seq, read_id, (SELECT seq FROM rowcast.outbox_pruned) FROM rowcast.feed WHERE name = %s
+"""
+
+_ROWS: Final = """
+SELECT c.seq, o.id, c.xid::text, extract(epoch FROM clock_timestamp() - c.committed_at)::float8,
+       o.relation, o.operation, o.body, o.topic, o.payload, o.qos, o.retain
+FROM (SELECT seq, xid, committed_at FROM rowcast.outbox_commit WHERE {commits}) c
+CROSS JOIN LATERAL (SELECT * FROM rowcast.outbox WHERE xid = c.xid AND {rows} ORDER BY id LIMIT %(rows)s) o
+ORDER BY c.seq, o.id
+LIMIT %(rows)s
+"""
+# Lateral, so that of a large transaction no more is looked at than is read.
+
+NEXT: Final = _ROWS.format(commits="seq > %(seq)s ORDER BY seq LIMIT %(limit)s", rows="true")
+"""The transactions behind the last one read."""
+
+REST: Final = _ROWS.format(commits="seq = %(seq)s", rows="id > %(id)s")
+"""What is left of the last one."""
+
+PRUNE: Final = """
+WITH gone AS (
+    DELETE FROM rowcast.outbox_commit WHERE seq IN (
+        SELECT seq FROM rowcast.outbox_commit
+        WHERE committed_at < now() - make_interval(secs => %(keep_unread)s)
+           OR (seq < (SELECT min(read_seq) FROM rowcast.feed WHERE kind = 'outbox')
+               AND committed_at < now() - make_interval(secs => %(keep)s))
+        ORDER BY seq LIMIT %(limit)s)
+    RETURNING xid, seq
+), bodies AS (
+    DELETE FROM rowcast.outbox USING gone WHERE outbox.xid = gone.xid
+)
+SELECT count(*), max(seq) FROM gone
+"""
+
+
+class OutboxFeed:
+    """One outbox to one sink.  Positions and `once_per` memories survive lost connections."""
+
+    def __init__(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
+        self._config = config
+        self._sink = sink
+        self._status = status
+        self._routes = TableRoutes(config, status)
+        self._notices = Notices(config, status)
+        self._seq = -1
+        self._id = 0
+        self._xid = ""
+        self._is_cut = True
+        """Whether there may be more of the last transaction than was read."""
+        self._saved = (0, 0)
+        self._identity: Identity | None = None
+        self._snapshot_seq = 0
+        self._snapshot_due = bool(self._routes.snapshots)
+        self._prune_at = 0.0
+        self._woken = False
+        self._was_live = False
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the next process would repeat nothing."""
+        return self._saved == (self._seq, self._id)
+
+    async def attempt(self) -> None:
+        """Connect, check, publish snapshots if they are due, then everything that commits, until it fails.
+
+        Raises:
+            psycopg.Error: why it ended; `NotReady` if the database is not as this feed needs it.
+        """
+        given = conninfo_to_dict(self._config.dsn).get("options") or ""
+        options = f"{given} {OPTIONS}"
+        async with connected(self._config, options=options) as connection:
+            await self._prepare(connection)
+            connection.add_notify_handler(self._take_notify)
+            await connection.execute(f"LISTEN {CHANNEL}")
+            if self._snapshot_due:
+                await self._publish_snapshots(connection)
+            try:
+                await self._follow(connection)
+            finally:
+                if is_being_stopped():
+                    with last_words():
+                        await self._save(connection)
+
+    async def _follow(self, connection: TrioConnection) -> None:
+        self._status.enter("recovering")
+        while True:
+            self._woken = False
+            while await self._read(connection):
+                await self._save(connection)
+            await self._save(connection)
+            self._go_live()
+            await self._prune(connection)
+            await self._wait(connection)
+
+    # --- before the first row -------------------------------------------------------------------
+
+    async def _prepare(self, connection: TrioConnection) -> None:
+        """Take up the position, or announce why it can't be kept."""
+        known = self._identity or await known_identity(connection, self._config.name)
+        await check_notices(connection, self._config)
+        await warn_of_unheard(connection, self._config, self._status, trio.current_time())
+        system_identifier, timeline = await _one(connection, IDENTITY)
+        identity = Identity(system_identifier, timeline, 0)
+        try:
+            row = await _one(connection, POSITION, self._config.name)
+        except psycopg.errors.UndefinedTable:
+            row = ()
+        if not row:
+            raise NotReady("the outbox is not installed: run `rowcast feed install --apply`")
+        saved_seq, saved_id, pruned_seq = row
+        reason = identity.difference(known)
+        if not reason and self._seq >= 0:
+            reason = await self._lost_commits(connection)
+        if self._seq < 0:
+            self._saved = (saved_seq, saved_id)
+        if self._seq < 0 or reason:
+            start = str(max(self._seq, 0)) if reason else ""
+            self._seq, self._id, self._xid = saved_seq, saved_id, ""
+            if reason:
+                self._announce(reason, start or str(saved_seq), str(saved_seq))
+        if pruned_seq > self._seq:
+            why = "rows that were not read within keep_unread have been pruned"
+            self._announce(why, str(self._seq), str(pruned_seq))
+            self._seq, self._id, self._xid = pruned_seq, 0, ""
+        await remember_identity(connection, self._config, identity)
+        self._identity = identity
+
+    async def _lost_commits(self, connection: TrioConnection) -> str:
+        """Why what we read last is not what the server has now; "" if it is."""
+        xid = await _one(connection, "SELECT xid::text FROM rowcast.outbox_commit WHERE seq = %s", self._seq)
+        last = await _one(connection, "SELECT last_value FROM rowcast.outbox_seq")
+        if (xid and self._xid and xid[0] != self._xid) or last[0] < self._seq:
+            return (
+                "the server has lost committed transactions (restored, or crashed without synchronous_commit)"
+            )
+        return ""
+
+    def _announce(self, reason: str, start: str, end: str) -> None:
+        announce(self._status, self._sink, reason, start, end)
+        self._snapshot_due = bool(self._routes.snapshots)
+
+    async def _publish_snapshots(self, connection: TrioConnection) -> None:
+        async with connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            # What this snapshot sees are exactly the transactions up to its highest number.
+            (seq,) = await _one(connection, "SELECT coalesce(max(seq), 0) FROM rowcast.outbox_commit")
+            await snapshot.publish_rows(connection, self._routes.snapshots, self._status, self._sink)
+        self._snapshot_seq = seq
+        self._snapshot_due = False
+
+    # --- reading --------------------------------------------------------------------------------
+
+    async def _read(self, connection: TrioConnection) -> bool:
+        """Publish some of what the next transactions wrote; whether there was any."""
+        was_cut, self._is_cut = self._is_cut, True
+        count = await self._publish_some(connection, REST) if was_cut else 0
+        if not count:
+            count = await self._publish_some(connection, NEXT)
+        self._is_cut = count == ROWS_PER_READ
+        self._status.position = str(self._seq)
+        if not count:
+            self._status.lag_s = 0.0
+        return count > 0
+
+    async def _publish_some(self, connection: TrioConnection, query: str) -> int:
+        parameters = {"seq": self._seq, "id": self._id, "limit": TRANSACTIONS_PER_READ, "rows": ROWS_PER_READ}
+        count = 0
+        age_s = 0.0
+        with trio.CancelScope(deadline=trio.current_time() + ROW_TIMEOUT_S) as scope:
+            async for row in connection.cursor().stream(query.encode(), parameters):
+                self._publish(row)
+                self._seq, self._id, self._xid, age_s = row[:4]
+                count += 1
+                if count % FLUSH_ROWS == 0:
+                    self._sink.flush()
+                    scope.deadline = trio.current_time() + ROW_TIMEOUT_S
+        if scope.cancelled_caught:
+            raise psycopg.OperationalError(f"the next row did not come within {ROW_TIMEOUT_S:g} s")
+        self._sink.flush()
+        self._status.lag_s = max(age_s, 0.0)
+        return count
+
+    def _publish(self, row: tuple[Any, ...]) -> None:
+        seq, row_id, _, _, relation, operation, body, topic, payload, qos, retain = row
+        status = self._status
+        status.received += 1
+        if seq != self._seq:  # that of the row before
+            self._notices.begin()
+        if topic is not None:
+            name = topic.encode()
+            if not may_publish(name):
+                status.drop("unpublishable", "rowcast.publish()", trio.current_time())
+                return
+            self._sink.publish(name, bytes(payload), qos, retain)
+            status.published += 1
+            return
+        in_snapshot = seq <= self._snapshot_seq
+        now = trio.current_time()
+        text, position = body.encode(), f"{seq}/{row_id}".encode()
+        if operation == OPERATION:
+            publications = self._notice(relation.encode(), text, now, position)
+        else:
+            publications = self._routes.publications(
+                relation, operation, text, now, in_snapshot, position=position
+            )
+        for outgoing in publications:
+            self._sink.publish(*outgoing)
+            status.published += 1
+
+    def _notice(self, channel: bytes, text: bytes, now: float, position: bytes) -> list[Outgoing]:
+        if self._notices.is_repeated(channel, text):
+            return []
+        return self._notices.publications(channel, text, now, position)
+
+    async def _save(self, connection: TrioConnection) -> None:
+        """Keep the position in the database, once what it covers is durable."""
+        position = (self._seq, self._id)
+        if position == self._saved:
+            return
+        await self._sink.durable()
+        with within(self._config.check_timeout_s, "saving the position"):
+            await connection.execute(
+                "UPDATE rowcast.feed SET read_seq = %s, read_id = %s WHERE name = %s",
+                [*position, self._config.name],
+            )
+        self._saved = position
+        self._status.position = self._status.acknowledged = str(position[0])
+
+    def _go_live(self) -> None:
+        if self._status.state == "live":
+            return
+        if self._was_live:
+            self._status.reconnects += 1
+        self._was_live = True
+        self._status.enter("live")
+        _LOG.info("feed %s: live on the outbox", self._config.name)
+
+    # --- waiting --------------------------------------------------------------------------------
+
+    def _take_notify(self, _: psycopg.Notify) -> None:
+        self._woken = True
+
+    async def _wait(self, connection: TrioConnection) -> None:
+        """Until a transaction has woken us, or a wake-up may have been missed.
+
+        Raises:
+            psycopg.OperationalError: the server is silent and does not answer when asked.
+        """
+        with trio.move_on_after(self._config.replication.poll_s):
+            while not self._woken:
+                await connection.wait_readable()
+                connection.pgconn.consume_input()
+                while connection.pgconn.notifies():
+                    self._woken = True
+            return
+        with within(self._config.check_timeout_s, "a sign of life from the server"):
+            await connection.execute("SELECT 1")
+
+    async def _prune(self, connection: TrioConnection) -> None:
+        """Delete what every consumer has read, and what nobody read in time; see `Replication`."""
+        now = trio.current_time()
+        if now < self._prune_at:
+            return
+        await warn_of_unheard(connection, self._config, self._status, now)
+        wanted = self._config.replication
+        parameters = {"keep": wanted.keep_s, "keep_unread": wanted.keep_unread_s, "limit": PRUNE_TRANSACTIONS}
+        async with connection.transaction():
+            count, highest = await _one(connection, PRUNE, parameters)
+            if count:
+                raise_to = "UPDATE rowcast.outbox_pruned SET seq = greatest(seq, %s)"
+                await connection.execute(raise_to, [highest])
+        self._prune_at = now if count == PRUNE_TRANSACTIONS else now + PRUNE_INTERVAL_S
+        if count:
+            _LOG.debug("feed %s: = pruned %d transactions from the outbox", self._config.name, count)
+
+
+async def _one(connection: TrioConnection, query: str, *parameters: Any) -> tuple[Any, ...]:
+    """The first row, () if there is none; a single dict gives named parameters."""
+    given = parameters[0] if parameters and isinstance(parameters[0], dict) else parameters or None
+    row: tuple[Any, ...] | None = await (await connection.execute(query, given)).fetchone()
+    return row or ()

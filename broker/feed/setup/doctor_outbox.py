@@ -1,0 +1,78 @@
+"""What the doctor looks at for the kind `outbox`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from broker.feed.routing.tables import table_operations
+from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, unwise, wrong
+from broker.feed.setup.install import CAPTURE_TRIGGER
+
+_BITS = {"insert": 4, "delete": 8, "update": 16}
+"""Of pg_trigger.tgtype."""
+
+
+def check_installation(examination: Examination) -> Iterator[Finding]:
+    for table in ("rowcast.feed", "rowcast.outbox", "rowcast.outbox_commit", "rowcast.outbox_pruned"):
+        if not examination.exists(table):
+            yield wrong(f"the table {table} is missing", INSTALL)
+            return
+    wanted = (
+        "SELECT has_table_privilege('rowcast.feed', 'SELECT') AND has_table_privilege('rowcast.feed', 'UPDATE')"
+        " AND has_table_privilege('rowcast.outbox', 'SELECT') AND has_table_privilege('rowcast.outbox', 'DELETE')"
+    )
+    if not examination.one(wanted)[0]:
+        yield wrong(f"{examination.role} may not read and prune the outbox", INSTALL)
+    query = "SELECT tgenabled::text FROM pg_trigger WHERE tgname = 'outbox_number'"
+    state = examination.one(query)
+    if not state or state[0] in ("D", "R"):
+        yield wrong(
+            "transactions are not numbered at their commit: the trigger outbox_number is off", INSTALL
+        )
+    if not examination.one("SELECT 1 FROM rowcast.feed WHERE name = %s", examination.config.name):
+        yield wrong(f"the outbox does not know the feed {examination.config.name}", INSTALL)
+    else:
+        yield fine("the outbox is installed")
+
+
+def check_triggers(examination: Examination) -> Iterator[Finding]:
+    for table, operations in table_operations(examination.config).items():
+        if examination.relation(table) is None:
+            continue
+        query = (
+            "SELECT tgenabled::text, tgtype FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgname = %s"
+        )
+        row = examination.one(query, table, CAPTURE_TRIGGER)
+        if not row:
+            yield wrong(f"{table} has no trigger {CAPTURE_TRIGGER}: its rows are not seen", INSTALL)
+        elif row[0] == "D":
+            yield wrong(
+                f"the trigger of {table} is disabled", f"ALTER TABLE {table} ENABLE TRIGGER {CAPTURE_TRIGGER}"
+            )
+        elif missing := [o for o in operations if not row[1] & _BITS[o]]:
+            yield wrong(f"the trigger of {table} leaves out {' and '.join(missing)}", INSTALL)
+        else:
+            yield fine(f"{table} is captured on {', '.join(operations)}")
+
+
+def check_backlog(examination: Examination) -> Iterator[Finding]:
+    if not examination.exists("rowcast.outbox_commit"):
+        return
+    query = (
+        "SELECT count(*), coalesce(extract(epoch FROM now() - min(committed_at)), 0)::bigint"
+        " FROM rowcast.outbox_commit WHERE seq > (SELECT read_seq FROM rowcast.feed WHERE name = %s)"
+    )
+    count, age_s = examination.one(query, examination.config.name)
+    keep_s = examination.config.replication.keep_unread_s
+    if age_s > keep_s / 2:
+        yield wrong(f"unread rows are {age_s} s old and pruned at {keep_s:g} s", "start Rowcast")
+    elif age_s > 60:
+        yield unwise(
+            f"{count} transactions are unread, the oldest for {age_s} s", "start Rowcast, or see why it waits"
+        )
+    else:
+        yield fine(f"{count} transactions are unread")
+    (unnumbered,) = examination.one("SELECT count(*) FROM rowcast.outbox_commit WHERE seq IS NULL")
+    if unnumbered:
+        cure = "find who disabled triggers (session_replication_role?); their rows are never delivered"
+        yield wrong(f"{unnumbered} transactions committed without a number", cure)

@@ -1,0 +1,158 @@
+"""What the doctor looks at for the kind `wal`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from broker.feed.routing.tables import OPERATIONS, qualified, table_operations
+from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, unwise, wrong
+from broker.feed.wal.slots import PG_STREAMING, publication_name, slot_name
+
+
+def check_settings(examination: Examination) -> Iterator[Finding]:
+    wal_level, keep, slots, senders = (
+        examination.one("SELECT current_setting(%s, true)", name)[0]
+        for name in ("wal_level", "max_slot_wal_keep_size", "max_replication_slots", "max_wal_senders")
+    )
+    if wal_level == "logical":
+        yield fine("wal_level is logical")
+    else:
+        cure = "ALTER SYSTEM SET wal_level = 'logical', restart Postgres; or use kind = \"outbox\""
+        yield wrong(f"wal_level is {wal_level}, not logical", cure)
+    if keep != "-1":
+        yield fine(f"a slot nobody reads can keep {keep} of WAL at most (max_slot_wal_keep_size)")
+    elif examination.config.replication.allow_unbounded_wal:
+        cure = "ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf()"
+        yield unwise("a slot nobody reads can fill the disk, which allow_unbounded_wal permits", cure)
+    else:
+        cure = (
+            "ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf(); "
+            "or set allow_unbounded_wal = true"
+        )
+        yield wrong("max_slot_wal_keep_size is unlimited, and the feed refuses to start", cure)
+    (used,) = examination.one("SELECT count(*) FROM pg_replication_slots")
+    if used >= int(slots) and not _slot(examination):
+        yield wrong(
+            f"all {slots} replication slots are in use", "raise max_replication_slots and restart Postgres"
+        )
+    (sending,) = examination.one("SELECT count(*) FROM pg_stat_replication")
+    if sending >= int(senders):
+        yield unwise(f"all {senders} WAL senders are in use", "raise max_wal_senders and restart Postgres")
+
+
+def check_role(examination: Examination) -> Iterator[Finding]:
+    # The role that the feed will be, which need not be the one that asks here (--as).
+    query = "SELECT rolreplication OR rolsuper, rolsuper FROM pg_roles WHERE rolname = %s"
+    row = examination.one(query, examination.role)
+    if not row:
+        yield wrong(f"there is no role {examination.role}", INSTALL)
+        return
+    may_replicate, is_superuser = row
+    if not may_replicate:
+        yield wrong(f"{examination.role} may not replicate", f"ALTER ROLE {examination.role} REPLICATION")
+    elif is_superuser:
+        yield unwise(
+            f"{examination.role} is a superuser, which a feed does not need",
+            "let the dsn name a role of its own; `rowcast feed install` shows what it needs",
+        )
+    else:
+        yield fine(f"{examination.role} may replicate and is no superuser")
+
+
+def check_installation(examination: Examination) -> Iterator[Finding]:
+    if not examination.exists("rowcast.feed"):
+        yield wrong("the schema rowcast is missing", INSTALL)
+        return
+    if not examination.one("SELECT has_table_privilege('rowcast.feed', 'SELECT, INSERT, UPDATE')")[0]:
+        yield wrong(f"{examination.role} may not use the table rowcast.feed", INSTALL)
+    (count,) = examination.one(
+        "SELECT count(*) FROM pg_proc WHERE proname = 'publish' AND pronamespace = to_regnamespace('rowcast')"
+    )
+    if examination.connection.info.server_version < PG_STREAMING:
+        cure = 'upgrade, or use kind = "outbox"'
+        yield unwise("before PostgreSQL 14 nothing comes of rowcast.publish() and rowcast.notify()", cure)
+    elif count < 2:
+        yield unwise("rowcast.publish() is missing, so nothing can be published from SQL", INSTALL)
+    else:
+        yield fine("rowcast.publish() is there")
+
+
+def check_publication(examination: Examination) -> Iterator[Finding]:
+    name = publication_name(examination.config)
+    row = examination.one(
+        "SELECT pubinsert, pubupdate, pubdelete, pubviaroot, puballtables FROM pg_publication WHERE pubname = %s",
+        name,
+    )
+    if not row:
+        yield wrong(f"there is no publication {name}", INSTALL)
+        return
+    wanted = table_operations(examination.config)
+    query = "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s"
+    published = {table for (table,) in examination.all(query, name)}
+    for table in wanted:
+        if qualified(table) not in published and examination.relation(table) is not None:
+            yield wrong(f"the publication {name} lacks the table {table}", INSTALL)
+    for operation, is_published in zip(OPERATIONS, row, strict=False):
+        if not is_published and any(operation in some for some in wanted.values()):
+            yield wrong(f"the publication {name} leaves out {operation}s", INSTALL)
+    if not row[3]:
+        yield unwise(f"the publication {name} names partitions instead of their tables", INSTALL)
+    for table in sorted(published - set(map(qualified, wanted))):
+        yield unwise(f"{table} is published, but no route wants it", INSTALL)
+    yield fine(f"the publication {name} has {len(published)} table{'s' * (len(published) != 1)}")
+
+
+def check_replica_identity(examination: Examination) -> Iterator[Finding]:
+    """Without one Postgres refuses the writer's own UPDATE and DELETE of a published table."""
+    for table, operations in table_operations(examination.config).items():
+        relation = examination.relation(table)
+        if relation is None or not {"update", "delete"} & set(operations):
+            continue
+        if relation.identity == "n" or (relation.identity == "d" and not relation.has_primary_key):
+            cure = f"give it a primary key, or ALTER TABLE {table} REPLICA IDENTITY FULL"
+            yield wrong(f"{table} has no replica identity: updating or deleting its rows fails", cure)
+        elif relation.identity == "f":
+            yield fine(f"{table}: deleted rows come whole")
+        elif "delete" in operations:
+            yield fine(
+                f"{table}: of deleted rows only the key comes (REPLICA IDENTITY FULL gives all of them)"
+            )
+
+
+def check_slot(examination: Examination) -> Iterator[Finding]:
+    name = slot_name(examination.config)
+    slot = _slot(examination)
+    if not slot:
+        yield wrong(f"there is no slot {name}: what commits now is lost", INSTALL)
+        return
+    plugin, is_here, wal_status, active, lag_bytes, kept_bytes = slot
+    alarm_bytes = examination.config.replication.lag_alarm_bytes
+    if plugin != "pgoutput" or not is_here:
+        yield wrong(f"the slot {name} belongs to another database or plugin", "give this feed another `slot`")
+    elif wal_status == "lost":
+        yield wrong(
+            f"the slot {name} is lost: too much WAL was waiting",
+            "start Rowcast: it announces the gap, goes on",
+        )
+    elif wal_status == "unreserved":
+        yield wrong(
+            f"the slot {name} is about to be lost", "start Rowcast now, or raise max_slot_wal_keep_size"
+        )
+    elif lag_bytes > alarm_bytes:
+        yield unwise(
+            f"{lag_bytes} bytes of WAL wait in the slot {name}", "start Rowcast, or see why it does not read"
+        )
+    else:
+        state = "is being read" if active else "is not being read now"
+        yield fine(f"the slot {name} {state}, {lag_bytes} bytes behind; it keeps {kept_bytes} bytes of WAL")
+
+
+def _slot(examination: Examination) -> tuple[Any, ...]:
+    return examination.one(
+        "SELECT plugin, database = current_database(), wal_status, active,"
+        " pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint,"
+        " pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint"
+        " FROM pg_replication_slots WHERE slot_name = %s",
+        slot_name(examination.config),
+    )

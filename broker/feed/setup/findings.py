@@ -1,0 +1,76 @@
+"""What the doctor found, and what the checks of every kind of feed ask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from attrs import frozen
+
+from broker.config.feeds import FeedConfig
+from broker.feed.setup.install import feed_role
+
+INSTALL = "run `rowcast feed install --apply`"
+"""A cure."""
+
+
+@frozen
+class Finding:
+    """`level` is `fine`, `unwise` (works, but not for long or not well) or `wrong` (does not work)."""
+
+    level: str
+    text: str
+    cure: str = ""
+
+
+def fine(text: str) -> Finding:
+    return Finding("fine", text)
+
+
+def unwise(text: str, cure: str) -> Finding:
+    return Finding("unwise", text, cure)
+
+
+def wrong(text: str, cure: str) -> Finding:
+    return Finding("wrong", text, cure)
+
+
+@frozen
+class Relation:
+    """A table as far as feeds care.  `kind`: pg_class.relkind; `identity`: relreplident."""
+
+    kind: str
+    is_unlogged: bool
+    may_select: bool
+    identity: str
+    has_primary_key: bool
+
+
+class Examination:
+    """One feed's database, to be asked."""
+
+    def __init__(self, connection: psycopg.Connection[Any], config: FeedConfig) -> None:
+        self.connection = connection
+        self.config = config
+        self.role = feed_role(config)
+
+    def all(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        return self.connection.execute(query, parameters or None).fetchall()
+
+    def one(self, query: str, *parameters: object) -> tuple[Any, ...]:
+        """The first row; () if there is none."""
+        rows = self.all(query, *parameters)
+        return rows[0] if rows else ()
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a table, view, sequence or index."""
+        return bool(self.one("SELECT to_regclass(%s) IS NOT NULL", name)[0])
+
+    def relation(self, table: str) -> Relation | None:
+        query = (
+            "SELECT relkind::text, relpersistence = 'u', has_table_privilege(oid, 'SELECT'), relreplident::text,"
+            " EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary)"
+            " FROM pg_class c WHERE oid = to_regclass(%s)"
+        )
+        row = self.one(query, table)
+        return Relation(*row) if row else None

@@ -1,0 +1,89 @@
+"""Committed changes to publications: what is known is skipped, what is new goes through the routes.  Synchronous.
+
+Invariant: every change is counted in `progress` before it is published, and published before anything else runs.
+"""
+
+from __future__ import annotations
+
+from broker.config.feeds import FeedConfig
+from broker.feed import notices
+from broker.feed.notices import Notices
+from broker.feed.routing.tables import TableRoutes
+from broker.feed.sql_publish import PREFIX, Unpublishable, parse_publish
+from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.wal.progress import Progress
+from broker.feed.wal.relations import OPERATIONS, Table
+from protocol.pgoutput import EPOCH_UNIX_S, LogicalMessage, RowChange
+
+
+class Delivery:
+    """From one slot to one sink.
+
+    Attributes:
+        progress: where it stands; outlives connections.
+        snapshot_lsn: changes that committed before it are in the snapshots that were published.
+        committed_unix_s: when the last delivered transaction committed, by the server's clock; 0 before the first.
+    """
+
+    def __init__(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
+        self.routes = TableRoutes(config, status)
+        self.progress = Progress()
+        self.snapshot_lsn = 0
+        self.committed_unix_s = 0.0
+        self._notices = Notices(config, status)
+        self._sink = sink
+        self._status = status
+
+    def begin(self, commit_lsn: int) -> None:
+        """The changes of the transaction follow that committed at `commit_lsn`."""
+        self.progress.begin(commit_lsn)
+        self._notices.begin()
+
+    def change(self, table: Table, change: RowChange, now: float) -> None:
+        """One row of the open transaction."""
+        if not self.progress.is_new():
+            return
+        status = self._status
+        status.received += 1
+        text, columns = table.render(change)
+        in_snapshot = self.progress.open_lsn < self.snapshot_lsn
+        operation = OPERATIONS[change.operation]
+        position = self.progress.here if self.routes.shows_positions else b""
+        for outgoing in self.routes.publications(
+            table.name, operation, text, now, in_snapshot, columns, position
+        ):
+            self._sink.publish(*outgoing)
+            status.published += 1
+
+    def message(self, message: LogicalMessage, now: float) -> None:
+        """One of our functions' messages in the open transaction; those of other programs are not looked at."""
+        if not message.transactional:
+            return
+        if message.prefix == notices.PREFIX:
+            self._notice(message.content, now)
+        elif message.prefix == PREFIX and self.progress.is_new():
+            self._publish(message, now)
+
+    def _notice(self, content: bytes, now: float) -> None:
+        channel, _, text = content.partition(b"\0")
+        is_new = self.progress.is_new()
+        if self._notices.is_repeated(channel, text) or not is_new:
+            return
+        self._status.received += 1
+        position = self.progress.here if self.routes.shows_positions else b""
+        for outgoing in self._notices.publications(channel, text, now, position):
+            self._sink.publish(*outgoing)
+            self._status.published += 1
+
+    def _publish(self, message: LogicalMessage, now: float) -> None:
+        self._status.received += 1
+        try:
+            self._sink.publish(*parse_publish(message.content))
+            self._status.published += 1
+        except Unpublishable as error:
+            self._status.drop("unpublishable", f"rowcast.publish(): {error}", now)
+
+    def commit(self, end_lsn: int, commit_time_us: int) -> None:
+        """The open transaction is complete."""
+        self.progress.commit(end_lsn)
+        self.committed_unix_s = commit_time_us / 1e6 + EPOCH_UNIX_S

@@ -1,0 +1,243 @@
+"""A feed from the write-ahead log: every committed change once, in commit order, as logical replication sends it.
+
+Invariant: a position is confirmed to Postgres only after everything before it was handed to the sink and the
+sink called it durable; so what the process loses with its memory, Postgres still has.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Final
+
+import psycopg
+import trio
+from psycopg.conninfo import conninfo_to_dict
+
+from broker.config.feeds import FeedConfig
+from broker.feed import snapshot
+from broker.feed.driver.catalog import load_types
+from broker.feed.driver.connect import connected
+from broker.feed.driver.connection import TrioConnection
+from broker.feed.driver.failures import alone, is_being_stopped, last_words
+from broker.feed.gaps import announce
+from broker.feed.notices import carried_channels
+from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.wal import slots
+from broker.feed.wal.delivery import Delivery
+from broker.feed.wal.progress import Progress
+from broker.feed.wal.slots import Identity
+from broker.feed.wal.stream import WalStream
+from protocol.pgjson import SESSION_OPTIONS, TypeEntry
+from protocol.pgoutput import lsn_text
+
+_LOG = logging.getLogger("broker.feed")
+
+CONFIRM_INTERVAL_S: Final = 0.05
+"""Between two confirmations: what a crash repeats at most, beside what is in flight."""
+
+STATUS_INTERVAL_S: Final = 1.0
+"""A status goes out at least so often, for the server's wal_sender_timeout while a long transaction is read."""
+
+PLACE_INTERVAL_S: Final = 10.0
+"""What a crash of the server and of this process together repeats at most."""
+
+ALARM_INTERVAL_S: Final = 60.0
+UNHEARD_INTERVAL_S: Final = 60.0
+"""How soon a function is noticed whose notifications do not come here any more."""
+
+
+class WalFeed:
+    """One slot's transactions to one sink.  Positions and `once_per` memories survive lost connections."""
+
+    def __init__(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
+        self._config = config
+        self._status = status
+        self._sink = sink
+        self._delivery = Delivery(config, sink, status)
+        self._confirmed_lsn = 0
+        self._snapshot_due = bool(self._delivery.routes.snapshots)
+        self._identity: Identity | None = None
+        self._sender_pid: int | None = None
+        self._alarmed_at = -ALARM_INTERVAL_S
+        self._was_live = False
+        self._saved_place = (0, 0)
+        self._slot_is_useless = False
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the next process would repeat nothing.  False while live, and after a stop without database."""
+        return self._saved_place == self._delivery.progress.place
+
+    async def attempt(self) -> None:
+        """Connect, check, publish snapshots if they are due, then everything that commits, until it fails.
+
+        Raises:
+            psycopg.Error: why it ended; `NotReady` if the database is not as this feed needs it.
+        """
+        async with self._connect() as connection:
+            await slots.check_settings(connection, self._config)
+            await slots.check_publication(connection, self._config)
+            await slots.check_notices(connection, self._config)
+            await slots.warn_of_unheard(connection, self._config, self._status, trio.current_time())
+            async with self._connect(replication="database") as replication:
+                await self._prepare(connection, await slots.identify(replication))
+                if self._snapshot_due:
+                    await self._publish_snapshots(connection)
+                version = replication.pgconn.server_version
+                self._sender_pid = replication.pgconn.backend_pid
+                await replication.execute(slots.start_replication(self._config, version))
+                connection.abandon()
+                await self._replicate(replication)
+
+    def _connect(self, **parameters: str) -> AbstractAsyncContextManager[TrioConnection]:
+        given = conninfo_to_dict(self._config.dsn).get("options") or ""
+        return connected(self._config, options=f"{given} {SESSION_OPTIONS}", **parameters)
+
+    # --- before the stream ----------------------------------------------------------------------
+
+    async def _prepare(self, connection: TrioConnection, identity: Identity) -> None:
+        """See that the slot is there and goes on where we stopped, or announce the gap and begin anew."""
+        known = self._identity or await slots.known_identity(connection, self._config.name)
+        reasons = [identity.difference(known)]
+        name = slots.slot_name(self._config)
+        slot = await slots.find_slot(connection, name)
+        if slot is None:
+            reasons.append(f"there was no slot {name}")
+        elif slot.lost:
+            reasons.append(f"the slot {name} was lost: too much WAL was waiting")
+        elif self._slot_is_useless:
+            # The server looks the publication up as it was when a row was written.
+            reasons.append(f"the publication was made anew, and the slot {name} has rows from before")
+        if slot is not None and (slot.lost or self._slot_is_useless):
+            await slots.drop_slot(connection, name)
+            slot = None
+        self._slot_is_useless = False
+        if slot is None:
+            start_lsn = await slots.create_slot(connection, name)
+        else:
+            start_lsn = slot.confirmed_lsn
+            await slots.end_own_sender(connection, slot, self._sender_pid)
+            if self._confirmed_lsn and start_lsn > self._confirmed_lsn:
+                reasons.append(f"somebody else has read from the slot {name}")
+        if any(reasons):
+            self._begin_anew("; ".join(filter(None, reasons)), start_lsn)
+        elif self._identity is None:
+            progress = self._delivery.progress
+            progress.resume(*await slots.known_place(connection, self._config.name))
+            self._saved_place = progress.place
+        self._confirmed_lsn = self._confirmed_lsn or start_lsn
+        await slots.remember_identity(connection, self._config, identity)
+        self._identity = identity
+
+    def _begin_anew(self, reason: str, start_lsn: int) -> None:
+        delivery = self._delivery
+        delivered = lsn_text(delivery.progress.safe_lsn) if delivery.progress.safe_lsn else ""
+        announce(self._status, self._sink, reason, delivered, lsn_text(start_lsn))
+        delivery.progress = Progress()
+        delivery.snapshot_lsn = 0
+        self._confirmed_lsn = 0
+        self._snapshot_due = bool(delivery.routes.snapshots)
+
+    async def _publish_snapshots(self, connection: TrioConnection) -> None:
+        delivery = self._delivery
+        async with self._connect(replication="database") as replication:
+            delivery.snapshot_lsn, name = await snapshot.export(replication, slots.slot_name(self._config))
+            await snapshot.publish(connection, name, delivery.routes.snapshots, self._status, self._sink)
+        self._snapshot_due = False
+
+    # --- the stream -----------------------------------------------------------------------------
+
+    async def _replicate(self, connection: TrioConnection) -> None:
+        stream = WalStream(connection, self._config, self._delivery, self._sink, self._status, self._look_up)
+        if self._was_live:
+            self._status.reconnects += 1
+        self._was_live = True
+        self._status.enter("live")
+        _LOG.info("feed %s: live on the slot %s", self._config.name, slots.slot_name(self._config))
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._confirm, stream)
+                nursery.start_soon(self._report, stream)
+                nursery.start_soon(self._save_place_regularly)
+                nursery.start_soon(self._look_for_unheard)
+                await stream.pull()
+        except BaseExceptionGroup as group:
+            error = alone(group)
+            self._slot_is_useless = isinstance(error, psycopg.errors.UndefinedObject)
+            raise error from None
+        finally:
+            stream.close()
+            if is_being_stopped():
+                await self._leave(stream)
+
+    async def _look_up(self, type_oids: list[int]) -> dict[int, TypeEntry]:
+        async with self._connect() as connection:
+            return await load_types(connection, type_oids)
+
+    async def _confirm(self, stream: WalStream) -> None:
+        """Tell the server what it may forget, as soon as that is durable."""
+        while True:
+            await stream.news.wait()
+            stream.news = trio.Event()
+            lsn = self._delivery.progress.safe_lsn
+            if lsn > self._confirmed_lsn:
+                self._sink.flush()
+                await self._sink.durable()
+                self._confirmed_lsn = lsn
+            stream.send_status(self._confirmed_lsn)
+            if not stream.reply_now:
+                await trio.sleep(CONFIRM_INTERVAL_S)
+            stream.reply_now = False
+
+    async def _report(self, stream: WalStream) -> None:
+        """Show the server that we live, and the world how far behind we are, however long `durable` takes."""
+        while True:
+            self._measure_lag(stream.wal_end)
+            await trio.sleep(STATUS_INTERVAL_S)
+            stream.send_status(self._confirmed_lsn)
+
+    async def _leave(self, stream: WalStream) -> None:
+        """Keep the exact place, in the middle of a transaction if need be, so that a stop repeats nothing."""
+        with last_words():
+            await self._save_place()
+            self._confirmed_lsn = max(self._confirmed_lsn, self._delivery.progress.safe_lsn)
+            stream.send_status(self._confirmed_lsn)
+
+    async def _save_place_regularly(self) -> None:
+        """A server that crashes forgets what it was told since its last checkpoint; this it does not forget."""
+        while True:
+            await trio.sleep(PLACE_INTERVAL_S)
+            if not self.is_saved:
+                with suppress(psycopg.Error):  # then the stream will fail, too
+                    await self._save_place()
+
+    async def _look_for_unheard(self) -> None:
+        while carried_channels(self._config):
+            await trio.sleep(UNHEARD_INTERVAL_S)
+            with suppress(psycopg.Error):
+                async with self._connect() as connection:
+                    now = trio.current_time()
+                    await slots.warn_of_unheard(connection, self._config, self._status, now)
+
+    async def _save_place(self) -> None:
+        place = self._delivery.progress.place
+        self._sink.flush()
+        await self._sink.durable()
+        async with self._connect() as connection:
+            await slots.remember_place(connection, self._config.name, *place)
+        self._saved_place = place
+
+    def _measure_lag(self, wal_end: int) -> None:
+        status, committed_unix_s = self._status, self._delivery.committed_unix_s
+        status.position = lsn_text(max(self._delivery.progress.safe_lsn, self._confirmed_lsn))
+        status.acknowledged = lsn_text(self._confirmed_lsn)
+        status.lag_bytes = max(0, wal_end - self._confirmed_lsn)
+        behind = status.lag_bytes > 0 and committed_unix_s > 0
+        status.lag_s = max(0.0, time.time() - committed_unix_s) if behind else 0.0
+        alarm_bytes = self._config.replication.lag_alarm_bytes
+        if status.lag_bytes > alarm_bytes and trio.current_time() - self._alarmed_at > ALARM_INTERVAL_S:
+            self._alarmed_at = trio.current_time()
+            text = "feed %s: %d bytes of WAL wait for confirmation, more than lag_alarm_bytes = %d"
+            _LOG.warning(text, self._config.name, status.lag_bytes, alarm_bytes)

@@ -1,0 +1,215 @@
+"""The state that a `wal` feed has in the database: identity, publication, slot.  What is wrong is named here.
+
+Everything runs once per connection, before START_REPLICATION.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import psycopg
+from attrs import frozen
+from psycopg import sql
+
+from broker.config.feeds import FeedConfig
+from broker.feed.driver.connection import TrioConnection
+from broker.feed.notices import carried_channels
+from broker.feed.setup.install_notices import CALL, callers
+from broker.feed.status import FeedStatus
+from protocol.pgoutput import parse_lsn
+
+PG_STREAMING: Final = 140000
+"""server_version from which logical messages and the streaming of open transactions exist."""
+
+
+class NotReady(psycopg.OperationalError):
+    """The database is not as the feed needs it.  The message says what is missing and what would cure it."""
+
+
+@frozen
+class Identity:
+    """Which server this is.  A restored copy has another system identifier, a promoted standby another timeline."""
+
+    system_identifier: str
+    timeline: int
+    wal_lsn: int
+
+    def difference(self, known: Identity | None) -> str:
+        """In words, how this server differs from the one known before; "" if it is the same."""
+        if known is None:
+            return ""
+        if self.system_identifier != known.system_identifier:
+            return f"another database system: {self.system_identifier}, no longer {known.system_identifier}"
+        if self.timeline != known.timeline:
+            return f"failover or restore: timeline {self.timeline}, no longer {known.timeline}"
+        if self.wal_lsn < known.wal_lsn:
+            return "restored: the server's WAL ends before what it had sent"
+        return ""
+
+
+@frozen
+class Slot:
+    """A replication slot as the server shows it.  `lost`: the server has removed what the slot needs."""
+
+    confirmed_lsn: int
+    lost: bool
+    active_pid: int | None
+
+
+def slot_name(config: FeedConfig) -> str:
+    """The feed's slot: lower-case letters, digits and underscores, at most 63 of them."""
+    return config.replication.slot or f"rowcast_{re.sub('[^a-z0-9_]', '_', config.name.lower())}"[:63]
+
+
+def publication_name(config: FeedConfig) -> str:
+    return config.replication.publication or f"rowcast_{re.sub('[^a-z0-9_]', '_', config.name.lower())}"[:63]
+
+
+async def identify(replication: TrioConnection) -> Identity:
+    row = await _one(replication, "IDENTIFY_SYSTEM")
+    assert row is not None
+    return Identity(str(row[0]), int(row[1]), parse_lsn(str(row[2])))
+
+
+async def known_identity(connection: TrioConnection, feed: str) -> Identity | None:
+    """The server that this feed ran on last, by whatever process; None before the first time.
+
+    Raises:
+        NotReady: `rowcast feed install` has not been run.
+    """
+    try:
+        query = "SELECT system_identifier, timeline FROM rowcast.feed WHERE name = %s"
+        row = await _one(connection, query, feed)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        raise NotReady("the table rowcast.feed is missing: run `rowcast feed install --apply`") from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise NotReady(f"{error}: run `rowcast feed install --apply` for this role") from None
+    return None if row is None or row[0] is None else Identity(row[0], row[1], 0)
+
+
+async def remember_identity(connection: TrioConnection, config: FeedConfig, identity: Identity) -> None:
+    await connection.execute(
+        "INSERT INTO rowcast.feed AS known (name, kind, system_identifier, timeline) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT (name) DO UPDATE SET system_identifier = excluded.system_identifier,"
+        " timeline = excluded.timeline, kind = excluded.kind"
+        " WHERE (known.system_identifier, known.timeline, known.kind) IS DISTINCT FROM"
+        " (excluded.system_identifier, excluded.timeline, excluded.kind)",
+        [config.name, config.kind, identity.system_identifier, identity.timeline],
+    )
+
+
+async def remember_place(connection: TrioConnection, feed: str, commit_lsn: int, changes: int) -> None:
+    """Keep a `Progress.place` for the next process."""
+    query = "UPDATE rowcast.feed SET read_seq = %s, read_id = %s WHERE name = %s"
+    await connection.execute(query, [commit_lsn, changes, feed])
+
+
+async def known_place(connection: TrioConnection, feed: str) -> tuple[int, int]:
+    """What `remember_place` was told last; harmless when old, since positions only grow."""
+    row = await _one(connection, "SELECT read_seq, read_id FROM rowcast.feed WHERE name = %s", feed)
+    return (0, 0) if row is None else (row[0], row[1])
+
+
+async def check_settings(connection: TrioConnection, config: FeedConfig) -> None:
+    """Raises: NotReady, if the server can't do logical replication, or may fill its disk for us."""
+    settings = {}
+    for name in ("wal_level", "max_slot_wal_keep_size"):
+        row = await _one(connection, "SELECT current_setting(%s, true)", name)
+        settings[name] = row and row[0]
+    if settings["wal_level"] != "logical":
+        raise NotReady(
+            f'wal_level is {settings["wal_level"]}, kind = "wal" needs logical: '
+            "ALTER SYSTEM SET wal_level = 'logical', then restart Postgres; or use kind = \"outbox\""
+        )
+    if settings["max_slot_wal_keep_size"] in ("-1", None) and not config.replication.allow_unbounded_wal:
+        raise NotReady(
+            "max_slot_wal_keep_size is unlimited, so a slot nobody reads fills the server's disk: "
+            "ALTER SYSTEM SET max_slot_wal_keep_size = '10GB' and SELECT pg_reload_conf(), "
+            "or set allow_unbounded_wal = true for this feed"
+        )
+
+
+async def check_publication(connection: TrioConnection, config: FeedConfig) -> None:
+    """Raises: NotReady, if the publication is missing."""
+    name = publication_name(config)
+    if await _one(connection, "SELECT 1 FROM pg_publication WHERE pubname = %s", name) is None:
+        raise NotReady(f"there is no publication {name}: run `rowcast feed install --apply`")
+
+
+async def check_notices(connection: TrioConnection, config: FeedConfig) -> None:
+    """Raises: NotReady, if a source listens to channels and nothing brings their notifications here."""
+    if not carried_channels(config):
+        return
+    if config.kind == "wal" and connection.pgconn.server_version < PG_STREAMING:
+        raise NotReady('notifications come through the WAL from PostgreSQL 14 on: use kind = "outbox"')
+    if await _one(connection, "SELECT to_regprocedure('rowcast.pg_notify(text, text)')") == (None,):
+        raise NotReady("rowcast.pg_notify() is missing: run `rowcast feed install --apply`")
+
+
+async def warn_of_unheard(
+    connection: TrioConnection, config: FeedConfig, status: FeedStatus, now: float
+) -> None:
+    """Name functions that notify without telling the feed, as those do that were made anew after the installation."""
+    if carried_channels(config):
+        for _, name in await (await connection.execute(callers(CALL))).fetchall():
+            status.warn("notifications not heard, run `rowcast feed install --apply`", name, now)
+
+
+async def find_slot(connection: TrioConnection, name: str) -> Slot | None:
+    """The slot, or None if there is none of this name.
+
+    Raises:
+        NotReady: the name belongs to a slot that is not ours to use.
+    """
+    row = await _one(
+        connection,
+        "SELECT plugin, database = current_database(), confirmed_flush_lsn::text,"
+        " wal_status = 'lost' OR to_jsonb(slot) ->> 'invalidation_reason' IS NOT NULL"
+        " OR coalesce((to_jsonb(slot) ->> 'conflicting')::boolean, false), active_pid"
+        " FROM pg_replication_slots slot WHERE slot_name = %s",  # columns that came with 16 and 17, as JSON
+        name,
+    )
+    if row is None:
+        return None
+    plugin, is_here, confirmed, is_lost, active_pid = row
+    if plugin != "pgoutput" or not is_here:
+        raise NotReady(
+            f"the slot {name} uses plugin {plugin} or belongs to another database: "
+            "give this feed another `slot`"
+        )
+    return Slot(parse_lsn(confirmed or "0/0"), is_lost or not confirmed, active_pid)
+
+
+async def create_slot(connection: TrioConnection, name: str) -> int:
+    """Create the slot; every transaction that commits from the returned position on will come through it."""
+    query = "SELECT lsn::text FROM pg_create_logical_replication_slot(%s, 'pgoutput')"
+    row = await _one(connection, query, name)
+    assert row is not None
+    return parse_lsn(row[0])
+
+
+async def drop_slot(connection: TrioConnection, name: str) -> None:
+    await connection.execute("SELECT pg_drop_replication_slot(%s)", [name])
+
+
+async def end_own_sender(connection: TrioConnection, slot: Slot, own_pid: int | None) -> None:
+    """End the server's side of our last connection, if the server has not noticed that it is gone."""
+    if slot.active_pid is not None and slot.active_pid == own_pid:
+        await connection.execute("SELECT pg_terminate_backend(%s)", [own_pid])
+
+
+def start_replication(config: FeedConfig, server_version: int) -> sql.Composed:
+    """START_REPLICATION from where the slot stands, with what this server's pgoutput can do."""
+    options = {"proto_version": "1", "publication_names": f'"{publication_name(config)}"'}
+    if server_version >= PG_STREAMING:
+        options |= {"proto_version": "2", "streaming": "on", "messages": "true"}
+    written = [sql.SQL(f"{name} {{}}").format(sql.Literal(value)) for name, value in options.items()]
+    return sql.SQL("START_REPLICATION SLOT {} LOGICAL 0/0 ({})").format(
+        sql.Identifier(slot_name(config)), sql.SQL(", ").join(written)
+    )
+
+
+async def _one(connection: TrioConnection, query: Any, *parameters: object) -> tuple[Any, ...] | None:
+    row: tuple[Any, ...] | None = await (await connection.execute(query, parameters or None)).fetchone()
+    return row

@@ -1,0 +1,4 @@
+"""From a listening socket to a connection that may speak: accept, PROXY header, TLS, who the peer is, who may connect.
+
+Begin with `accept`; `door` decides about a CONNECT.
+"""

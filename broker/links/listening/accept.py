@@ -1,0 +1,223 @@
+"""Listeners: sockets from the configuration, and what becomes of each connection."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import trio
+
+from broker.config.model import Listener
+from broker.core.limits import ACCEPTS_PER_WAKE_MAX
+from broker.links.listening.door import Door
+from broker.links.listening.interfaces import interface_address
+from broker.links.server import Server
+from broker.links.words import NOTICE
+
+logger = logging.getLogger("broker.links")
+
+BACKLOG = 4096
+
+_FAMILY_NAMES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
+
+ServeStream: TypeAlias = Callable[[trio.abc.Stream, Door, str, bytes | None], Awaitable[None]]
+ServeSocket: TypeAlias = Callable[[trio.SocketStream, Door, str], Awaitable[None]]
+
+
+class ListenError(Exception):
+    """A listener can't be opened; says which, why, and what to do."""
+
+
+def open_sockets(listener: Listener) -> list[socket.socket]:
+    """Bind everything that one listener stands for; non-blocking and listening.
+
+    Raises:
+        ListenError: an address is in use, not ours, or not permitted; nothing stays open.
+    """
+    opened: list[socket.socket] = []
+    try:
+        if listener.unix_path is not None:
+            logger.info("Opening unix listen socket on path %s.", listener.unix_path)
+            opened.append(_open_unix(listener.unix_path))
+            return opened
+        port = listener.port
+        for family, address in _addresses(listener):
+            kind = "websockets" if listener.protocol == "websockets" else _FAMILY_NAMES[family]
+            logger.info("Opening %s listen socket on port %d.", kind, port)
+            sock = _open_tcp(family, address, port)
+            opened.append(sock)
+            # Port 0 on both families is one free port, not two.
+            port = port or sock.getsockname()[1]
+    except OSError as error:
+        for sock in opened:
+            sock.close()
+        raise ListenError(_explain(listener, error)) from None
+    return opened
+
+
+async def accept_forever(sock: socket.socket, door: Door, server: Server, serve: ServeSocket | None) -> None:
+    """Take connections until cancelled; then the listening socket is closed.
+
+    Args:
+        serve: what to do with a connection that the pump can't take, and to count it as open, from the first
+            step on; None for plain MQTT over TCP.
+    """
+    with sock:
+        while True:
+            await trio.lowlevel.wait_readable(sock)
+            for _ in range(ACCEPTS_PER_WAKE_MAX):
+                if not await _accept_one(sock, door, server, serve):
+                    break
+
+
+async def _accept_one(sock: socket.socket, door: Door, server: Server, serve: ServeSocket | None) -> bool:
+    try:
+        connection, address = sock.accept()
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            logger.warning(
+                "Unable to accept new connection, system socket count has been exceeded: %s", error
+            )
+            await trio.sleep(0.1)
+        return False
+    connection.setblocking(False)
+    peer = peer_name(connection, address)
+    if door.is_full():
+        connection.close()  # as mosquitto: without a word to the client
+        logger.log(NOTICE, "Client connection from %s denied: max_connections exceeded.", peer)
+        return True
+    if door.connection_messages:
+        logger.log(NOTICE, "New connection from %s on port %d.", peer, door.port)
+    if connection.family != socket.AF_UNIX:
+        # One send per round carries everything owed, so Nagle's algorithm could only delay it.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if serve is None:
+        server.add_socket(connection, door, peer)
+    else:
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection))
+        door.open_count += 1  # its task begins only after more connections have been accepted
+        server.nursery.start_soon(_hand_over, serve, stream, door, peer)
+    return True
+
+
+async def _hand_over(serve: ServeSocket, stream: trio.SocketStream, door: Door, peer: str) -> None:
+    door.open_count -= 1  # from here on `serve` counts it
+    await serve(stream, door, peer)
+
+
+def peer_name(connection: socket.socket, address: object) -> str:
+    """`ADDRESS:PORT` as log lines show it; the path for a unix socket."""
+    if isinstance(address, tuple):
+        host = str(address[0])
+        return f"{host.removeprefix('::ffff:')}:{address[1]}"
+    return str(connection.getsockname() or "unix socket")
+
+
+_FAMILIES = {
+    "": (socket.AF_INET, socket.AF_INET6),
+    "ipv4": (socket.AF_INET,),
+    "ipv6": (socket.AF_INET6,),
+}
+
+
+def _addresses(listener: Listener) -> list[tuple[socket.AddressFamily, str]]:
+    """Where to listen, of the families that socket_domain allows and on the interface that was asked for.
+
+    Raises:
+        ListenError: the interface has no such address.
+    """
+    wanted = _FAMILIES[listener.socket_domain]
+    found = [(family, address) for family, address in _all_addresses(listener) if family in wanted]
+    if not listener.bind_interface:
+        return found
+    on_interface = []
+    for family, address in found:
+        own = interface_address(listener.bind_interface, family)
+        if own is None:
+            continue  # as mosquitto: an interface need not have an address of each family
+        if listener.host is not None and own.partition("%")[0] != address:
+            raise ListenError(
+                f"Interface address for {listener.bind_interface} does not match specified listener address"
+                f" ({listener.host}). Name one of the two."
+            )
+        on_interface.append((family, own))
+    if not on_interface:
+        raise ListenError(f"Interface {listener.bind_interface} does not exist, or has no address.")
+    return on_interface
+
+
+def _all_addresses(listener: Listener) -> list[tuple[socket.AddressFamily, str]]:
+    if listener.local_only:
+        found = [(socket.AF_INET, "127.0.0.1")]
+        return [*found, (socket.AF_INET6, "::1")] if _has_ipv6() else found
+    if listener.host is None:
+        every = [(socket.AF_INET, "0.0.0.0")]
+        return [*every, (socket.AF_INET6, "::")] if _has_ipv6() else every
+    found = []
+    for family, _, _, _, address in socket.getaddrinfo(
+        listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        pair = (family, str(address[0]))
+        if pair not in found:
+            found.append(pair)
+    return found
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _open_tcp(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address, port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _open_unix(path: str) -> socket.socket:
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)  # left behind by a process that was killed
+    except FileNotFoundError:
+        pass
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _explain(listener: Listener, error: OSError) -> str:
+    if listener.unix_path is not None:
+        return f"Unable to listen on {listener.unix_path}: {error.strerror}"
+    everywhere = "loopback" if listener.local_only else "any address"
+    where = f"{listener.host or everywhere}, port {listener.port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where}: {error.strerror}; stop the other program, or choose another port"
+    if error.errno == errno.EACCES:
+        return f"{where}: {error.strerror}; ports below 1024 need privileges"
+    return f"{where}: {error.strerror or error}"

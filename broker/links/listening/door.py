@@ -1,0 +1,186 @@
+"""A listener's door: who may come in, under which id, and what applies to them inside.
+
+`admit` decides at once, or hands a slow check to `check_slowly` and is called back; either way it ends in exactly
+one `accept` or `refuse` on the link.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from broker.config.model import Limits, Listener, Tls
+from broker.core.access import Access
+from broker.gateway.authentication import Authenticator, Rules, Verdict
+from broker.links.listening.tls import TlsError, server_context
+from broker.links.mqtt.admission import accept, refuse
+from protocol.mqtt.packets import Connect, ConnectReturnCode
+
+if TYPE_CHECKING:
+    from broker.links.mqtt.link import MqttLink
+
+logger = logging.getLogger("broker.links")
+
+
+class Occupancy:
+    """Connections that are open on all listeners together."""
+
+    def __init__(self) -> None:
+        self.open_count = 0
+
+
+class Door:
+    """What the links of one listener share.
+
+    Args:
+        listener: the configuration of the listener.
+        limits: the broker-wide ones.
+        connection_messages: log connects and disconnects.
+        rules: what the password and ACL files of the listener say; read here if not given.
+        occupancy: shared with the other listeners, for `global_max_connections`.
+
+    Raises:
+        broker.gateway.authentication.RulesError: a file can't be read, or is wrong.
+        broker.links.listening.tls.TlsError: the certificate files can't be used.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        limits: Limits,
+        connection_messages: bool = True,
+        rules: Rules | None = None,
+        occupancy: Occupancy | None = None,
+    ) -> None:
+        self.port = listener.port
+        self._open_count = 0
+        self._occupancy = Occupancy() if occupancy is None else occupancy
+        self.check_slowly: Callable[[MqttLink, Connect], None] | None = None
+        """Runs `verdict_for` elsewhere, then `decide`; None where nothing can run elsewhere."""
+        self.rules = Rules(listener.security) if rules is None else rules
+        self.tls_context = None if listener.tls is None else server_context(listener.tls)
+        self.configure(listener, limits, connection_messages)
+
+    def configure(self, listener: Listener, limits: Limits, connection_messages: bool) -> None:
+        """Take over new settings; connections that are open keep the ones they were admitted with."""
+        self.listener = listener
+        self.max_qos = listener.max_qos
+        self.mount_point = listener.mount_point.encode()
+        self.max_packet_size = limits.max_packet_size_bytes
+        self.outbox_bytes_max = limits.outbox_bytes_max
+        self.clients_max = limits.global_max_clients
+        self.connections_max = limits.global_max_connections
+        self.message_size_limit = limits.message_size_limit_bytes
+        self.connection_messages = connection_messages
+        tls = listener.tls
+        self.authenticator = Authenticator(
+            self.rules,
+            allow_anonymous=listener.security.allow_anonymous,
+            certificate_wanted=(
+                listener.proxy_v2_use_identity_as_username
+                or (tls is not None and (tls.use_identity_as_username or tls.use_subject_as_username))
+            ),
+        )
+
+    def renew_tls(self, tls: Tls) -> bool:
+        """Read the certificate files again, for connections to come; files that can't be used change nothing.
+
+        Returns:
+            Whether they were taken over.  If not, the log says why.
+        """
+        try:
+            self.tls_context = server_context(tls)
+        except TlsError as error:
+            logger.error("%s", error)
+            logger.error("The certificates read before stay in use on port %d.", self.port)
+            return False
+        return True
+
+    @property
+    def open_count(self) -> int:
+        """Connections through this door that are open."""
+        return self._open_count
+
+    @open_count.setter
+    def open_count(self, count: int) -> None:
+        self._occupancy.open_count += count - self._open_count
+        self._open_count = count
+
+    def is_full(self) -> bool:
+        """Whether as many connections are open as may be; the next is closed without a word, as by Mosquitto."""
+        if 0 < self.listener.max_connections <= self.open_count:
+            return True
+        return 0 < self.connections_max <= self._occupancy.open_count
+
+    def admit(self, link: MqttLink, packet: Connect) -> None:
+        """Decide about a CONNECT (MQTT 3.1.1 §3.1.4)."""
+        refusal = self._refusal(packet)
+        if refusal is not None:
+            refuse(link, *refusal)
+        elif self.check_slowly is not None and self.authenticator.needs_thread(packet.user_name):
+            self.check_slowly(link, packet)
+        else:
+            self.decide(link, packet, self.verdict_for(link, packet))
+
+    def verdict_for(self, link: MqttLink, packet: Connect) -> Verdict:
+        """Check name and password or certificate.  Safe in a thread."""
+        return self.authenticator.check(packet.user_name, packet.password, link.certificate_identity)
+
+    def decide(self, link: MqttLink, packet: Connect, verdict: Verdict) -> None:
+        """Act on a verdict."""
+        if not verdict.accepted:
+            refuse(link, verdict.return_code, verdict.reason)
+            return
+        client_id = self._client_id(packet, verdict.user_name)
+        if client_id is None:
+            refuse(link, ConnectReturnCode.NOT_AUTHORIZED, "no user name to use as client id")
+            return
+        sessions = link.engine.sessions
+        if 0 < self.clients_max <= len(sessions) and client_id not in sessions:
+            link.close("global_max_clients exceeded")  # as mosquitto: without a CONNACK
+            return
+        link.verdict = verdict
+        accept(link, packet, client_id, verdict.user_name)
+
+    def access_for(self, client_id: bytes, user_name: bytes | None) -> Access | None:
+        """What this identity may do; None where nothing is forbidden."""
+        return self.rules.access_for(user_name, client_id)
+
+    def _client_id(self, packet: Connect, user_name: bytes | None) -> bytes | None:
+        if self.listener.use_username_as_clientid:
+            return user_name
+        if packet.client_id:
+            return packet.client_id
+        return f"{self.listener.security.auto_id_prefix}{str(uuid.uuid4()).upper()}".encode()
+
+    def _refusal(self, packet: Connect) -> tuple[int, str] | None:
+        listener = self.listener
+        if packet.protocol_level not in listener.accept_protocol_versions:
+            return ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION, "unacceptable protocol version"
+        if not packet.client_id and not self._may_be_nameless(packet):
+            return ConnectReturnCode.IDENTIFIER_REJECTED, "identifier rejected"  # [MQTT-3.1.3-8]
+        if packet.keep_alive_s > listener.max_keepalive_s or (
+            packet.keep_alive_s == 0 and listener.max_keepalive_s != 65535
+        ):
+            return ConnectReturnCode.IDENTIFIER_REJECTED, "keep-alive longer than max_keepalive"
+        prefixes = listener.security.clientid_prefixes
+        client_id = (
+            packet.client_id or listener.security.auto_id_prefix.encode()
+        )  # as mosquitto: made-up ids, too
+        if prefixes and not client_id.startswith(prefixes.encode()):
+            return (
+                ConnectReturnCode.NOT_AUTHORIZED,
+                "client id without the prefix that clientid_prefixes asks for",
+            )
+        will = packet.will
+        if will is not None and self.message_size_limit and len(will.payload) > self.message_size_limit:
+            return ConnectReturnCode.NOT_AUTHORIZED, "will longer than message_size_limit"
+        return None
+
+    def _may_be_nameless(self, packet: Connect) -> bool:
+        security = self.listener.security
+        if self.listener.use_username_as_clientid and packet.user_name:
+            return True
+        return packet.clean_session and packet.protocol_level >= 4 and security.allow_zero_length_clientid

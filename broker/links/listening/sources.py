@@ -1,0 +1,83 @@
+"""What the current rules let those do who are not here: publishers of retained messages, sessions without a connection.
+
+A client is known by the port of its listener, its user name and its client id, all of which are kept over restarts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from broker.core.access import Access
+from broker.core.engine import Engine
+from broker.core.publication import Publication
+from broker.gateway.authentication import Rules
+from broker.links.listening.door import Door
+
+IDENTITIES_MAX: Final = 4096
+"""Identities whose rules are remembered; forgotten all at once when full."""
+
+
+class Nothing(Access):
+    """May do nothing."""
+
+    def may_read(self, topic: bytes) -> bool:
+        return False
+
+    def may_write(self, topic: bytes) -> bool:
+        return False
+
+
+class Sources:
+    """The rules of all listeners.
+
+    Args:
+        doors: of every listener; none where nobody can connect and nothing is forbidden.
+    """
+
+    def __init__(self, doors: Iterable[Door]) -> None:
+        self._doors = tuple(doors)
+        self._rules: dict[int, Rules] = {}
+        self._common: Rules | None = None
+        self._known: dict[tuple[int, bytes | None, bytes], Access | None] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """The rules were read again: ask the doors for theirs."""
+        self._rules = {door.port: door.rules for door in reversed(self._doors)}
+        every = set(self._rules.values())
+        self._common = every.pop() if len(every) == 1 else None
+        self._known.clear()
+
+    def access_for(self, listener_port: int, user_name: bytes | None, client_id: bytes) -> Access | None:
+        """What that client may do; None where nothing is forbidden."""
+        identity = (listener_port, user_name, client_id)
+        if identity in self._known:
+            return self._known[identity]
+        if len(self._known) >= IDENTITIES_MAX:
+            self._known.clear()
+        access = self._known[identity] = self._ask(*identity)
+        return access
+
+    def may_still_write(self, publication: Publication) -> bool:
+        """`check_retain_source`: whether the publisher of a retained message could publish it now.
+
+        What the broker, a feed or the embedding program published has no client id, and is never withheld.
+        """
+        if not publication.client_id:
+            return True
+        access = self.access_for(publication.listener_port, publication.user_name, publication.client_id)
+        return access is None or access.may_write(publication.topic)
+
+    def admit_absent(self, engine: Engine) -> None:
+        """Tell the sessions that have no connection what they may read by now."""
+        for session in engine.sessions.values():
+            if session.link is None:
+                session.access = self.access_for(session.listener_port, session.user_name, session.client_id)
+
+    def _ask(self, listener_port: int, user_name: bytes | None, client_id: bytes) -> Access | None:
+        if not self._rules:
+            return None
+        rules = self._rules.get(listener_port) or self._common
+        # As mosquitto: where listeners have rules of their own, one that is gone allows nothing.
+        return Nothing() if rules is None else rules.access_for(user_name, client_id)

@@ -1,0 +1,96 @@
+"""The end of a CONNECT: let the client in, or keep it out."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from broker.core.publication import Publication
+from broker.links.mqtt import trace
+from broker.links.words import NOTICE, printable
+from protocol.mqtt.connection import AUTHENTICATING, CONNECTED, silence_max_s
+from protocol.mqtt.packets import UNSUPPORTED_PROTOCOL_VERSION_5_0, Connect
+
+if TYPE_CHECKING:
+    from broker.links.mqtt.link import MqttLink
+
+logger = logging.getLogger("broker.links")
+
+
+def accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes | None) -> None:
+    """The door let this client in: take over, open the session, answer, resume; one synchronous step."""
+    if link.state != AUTHENTICATING:
+        return  # it left while it was being authenticated
+    engine = link.engine
+    door = link.door
+    _take_over(link, client_id, packet.clean_session)
+    session, present = engine.open_session(client_id, packet.clean_session)
+    access = door.access_for(client_id, user_name)
+    session.identify(user_name, access, door.mount_point, packet.bridge, door.max_qos, door.port)
+    will = packet.will
+    if will is not None:
+        session.will = Publication(
+            door.mount_point + will.topic,
+            will.payload,
+            will.qos,
+            will.retain,
+            client_id,
+            user_name,
+            door.port,
+        )
+    link.session = session
+    link.state = CONNECTED
+    link.silence_max_s = silence_max_s(packet.keep_alive_s)
+    link.choose_path(session)
+    engine.counters.connections_accepted += 1
+    if door.connection_messages:
+        logger.log(
+            NOTICE,
+            "New client connected from %s as %s (p%d, c%d, k%d%s).",
+            link.peer,
+            printable(client_id),
+            packet.protocol_level,
+            packet.clean_session,
+            packet.keep_alive_s,
+            "" if user_name is None else f", u'{printable(user_name)}'",
+        )
+    if link.tracing:
+        link.outbox.on_push = lambda data: _trace_sent(client_id, data)
+    link.outbox.push(b"\x20\x02\x01\x00" if present and packet.protocol_level >= 4 else b"\x20\x02\x00\x00")
+    engine.counters.other_packets_sent += 1
+    engine.attach(session, link, link.outbox)
+    link.outbox.on_drained = link.drained
+    link.resume_reading()
+
+
+def refuse(link: MqttLink, code: int, why: str) -> None:
+    """The door keeps this client out: CONNACK with the return code, then close [MQTT-3.2.2-5]."""
+    if link.state != AUTHENTICATING:
+        return
+    link.engine.counters.connections_refused += 1
+    link.engine.counters.other_packets_sent += 1
+    if code == UNSUPPORTED_PROTOCOL_VERSION_5_0:
+        link.outbox.push(bytes((0x20, 3, 0, code, 0)))
+    else:
+        link.outbox.push(bytes((0x20, 2, 0, code)))
+    logger.log(NOTICE, "Client connection from %s refused: %s.", link.peer, why)
+    link.close(why)
+
+
+def _take_over(link: MqttLink, client_id: bytes, clean: bool) -> None:
+    """End an older connection with this client id [MQTT-3.1.4-2]."""
+    session = link.engine.sessions.get(client_id)
+    if session is None:
+        return
+    older = session.link
+    if older is not None:
+        if link.door.connection_messages:
+            logger.log(NOTICE, "Client %s already connected, closing old connection.", printable(client_id))
+        # As mosquitto: no will when a persistent session just moves to another connection.
+        older.will_wanted = clean or session.clean
+        older.close("disconnected: taken over by another connection.")
+
+
+def _trace_sent(client_id: bytes, data: bytes) -> None:
+    for line in trace.sent(printable(client_id), data):
+        logger.debug("%s", line)

@@ -1,0 +1,340 @@
+"""One MQTT connection: bytes in, decisions by the engine, bytes owed out.  Knows no socket and never waits.
+
+A shell (the pump, or a task around a stream) calls `received` and `ended`; the link asks its shell to close by
+`on_close`.  The hot path is `_read`: runs of QoS 0 packets with the same receivers are handed on as one slice.
+
+Invariant: `session` is set exactly in state CONNECTED, and `session.link is self` until the session is taken over.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from broker.core.engine import Engine
+from broker.core.limits import PRE_CONNECT_BYTES_MAX
+from broker.core.names import CONTROL_PREFIX
+from broker.core.outbox import Outbox, nothing
+from broker.core.publication import Publication
+from broker.core.session import Link, Session
+from broker.core.targets import Targets
+from broker.links.listening.door import Door
+from broker.links.mqtt.admission import refuse
+from broker.links.mqtt.packets import handle
+from broker.links.words import NOTICE, printable
+from protocol.mqtt.codec import (
+    decode,
+    publish_parts,
+)
+from protocol.mqtt.connection import (
+    AUTHENTICATING,
+    AWAITING_CONNECT,
+    CLOSED,
+    CONNECTED,
+    check_first,
+)
+from protocol.mqtt.errors import (
+    ConnectRefused,
+    MalformedPacket,
+    PacketTooLarge,
+    ProtocolError,
+    ProtocolViolation,
+)
+from protocol.mqtt.framing import bytes_missing, frame_at
+from protocol.mqtt.packets import Connect, Will
+from protocol.mqtt.topics import check_topic_name
+
+logger = logging.getLogger("broker.links")
+
+PUBLISH_QOS_0: Final = 0x30
+DOLLAR: Final = 0x24
+PINGRESP: Final = b"\xd0\x00"
+
+
+class MqttLink(Link):
+    """The broker's end of one MQTT connection.
+
+    Args:
+        engine: the broker.
+        door: the listener it came through: who may enter and what applies to them.
+        outbox: the bytes owed to this peer.
+        peer: `ADDRESS:PORT`, for log lines.
+        on_close: asks the shell to close the connection once what is owed has been offered to the kernel.
+    """
+
+    def __init__(
+        self, engine: Engine, door: Door, outbox: Outbox, peer: str, on_close: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self.engine = engine
+        self.door = door
+        self.outbox = outbox
+        self.peer = peer
+        self.on_close = on_close
+        self.state = AWAITING_CONNECT
+        self.session: Session | None = None
+        self.certificate_identity: bytes | None = None
+        """From the peer's verified certificate, where the listener takes it as user name."""
+        self.verdict: object = None
+        """What the door decided, for when its rules are read again."""
+        self.last_received = engine.now
+        self.silence_max_s = 0.0
+        self.closed_why = ""
+        self._fast = False
+        self.tracing = logger.isEnabledFor(logging.DEBUG)
+        self._size_max = door.max_packet_size
+        self._parts: list[bytes] | None = None
+        self._missing = 0
+
+    # --- what the shell calls ------------------------------------------------------------------------------
+
+    def received(self, data: bytes) -> None:
+        """Bytes came, any number of packets or pieces of them.  Never raises for what a peer sends."""
+        counters = self.engine.counters
+        counters.bytes_received += len(data)
+        self.last_received = self.engine.now
+        if self.state == CLOSED:
+            return
+        if self._parts is not None:
+            self._missing -= len(data)
+            self._parts.append(data)
+            if self._missing > 0:
+                return
+            data = b"".join(self._parts)
+            self._parts = None
+        try:
+            position = self._read(data) if self.state == CONNECTED else self._read_connect(data)
+        except ProtocolError as error:
+            self._fail(error)
+            return
+        if position < len(data) and self.state != CLOSED:
+            self._keep(data, position)
+
+    def silent_too_long(self) -> bool:
+        """Whether the keep-alive time (or the time to send CONNECT) has passed; asked now and then."""
+        limit = self.silence_max_s
+        return limit > 0 and self.engine.now - self.last_received > limit
+
+    def close(self, why: str) -> None:
+        """End this connection: the session's end and the will at once, the socket's close after a flush.
+
+        Args:
+            why: completes a log line after the client's name.
+        """
+        if self.state == CLOSED:
+            return
+        was_connected = self.state == CONNECTED
+        self.state = CLOSED
+        self.closed_why = why
+        self._parts = None
+        session = self.session
+        if was_connected and session is not None:
+            self.session = None
+            if self.door.connection_messages:
+                logger.log(NOTICE, "Client %s [%s] %s", printable(session.client_id), self.peer, why)
+            if session.link is self:
+                self.engine.detach(session, self.will_wanted)
+        on_close = self.on_close
+        self.on_close = nothing
+        on_close()
+
+    def reconsider(self) -> None:
+        """The access rules were read again: ask them anew, for this client."""
+        session = self.session
+        if session is None:
+            return
+        session.access = self.door.access_for(session.client_id, session.user_name)
+        self.choose_path(session)
+
+    # --- connecting ----------------------------------------------------------------------------------------
+
+    def _read_connect(self, data: bytes) -> int:
+        """Read the CONNECT, and what came with it; the position up to which bytes were used."""
+        if self.state == AUTHENTICATING:
+            if len(data) > PRE_CONNECT_BYTES_MAX:
+                raise ProtocolViolation("too many packets before CONNACK")
+            return 0
+        check_first(data[0])
+        body, end = frame_at(data, 0, self._size_max)
+        if end == 0:
+            if len(data) > PRE_CONNECT_BYTES_MAX and bytes_missing(data, 0) > 0:
+                raise MalformedPacket("CONNECT is longer than any can be", "MQTT-3.1.0-1")
+            return 0
+        self.engine.counters.packets_received += 1
+        packet = decode(data[0], data[body:end])
+        assert isinstance(packet, Connect)
+        if packet.will is not None:
+            self._check_will(packet.will)
+        self.state = AUTHENTICATING
+        self.door.admit(self, packet)
+        if self.state == CONNECTED and end < len(data):
+            return end + self._read(data[end:])
+        return end
+
+    def _check_will(self, will: Will) -> None:
+        """As mosquitto: a will that could not be published closes, without CONNACK."""
+        if will.topic.startswith(CONTROL_PREFIX):
+            raise ProtocolViolation("a will for a topic of $CONTROL")
+        if will.qos > self.door.max_qos:
+            raise ProtocolViolation(f"a will with QoS {will.qos}; this listener takes {self.door.max_qos}")
+        if will.retain and not self.engine.policy.retain_available:
+            raise ProtocolViolation("a retained will, and retain_available is false")
+
+    def choose_path(self, session: Session) -> None:
+        """Whether QoS 0 packets may be handed on as they came, without a look at each."""
+        self._fast = (
+            session.access is None
+            and not self.tracing
+            and not session.mount_point
+            and not session.bridge
+            and not self.engine.policy.message_size_limit
+        )
+
+    def resume_reading(self) -> None:
+        """Read what came while the client was being authenticated."""
+        parts = self._parts
+        if parts is None:
+            return
+        self._parts = None
+        self._missing = 0
+        self.engine.counters.bytes_received -= sum([len(part) for part in parts])
+        self.received(b"".join(parts))
+
+    # --- reading -------------------------------------------------------------------------------------------
+
+    def _read(self, data: bytes) -> int:
+        """Handle every whole packet in `data`; the position of the first that is not whole."""
+        session = self.session
+        assert session is not None
+        position = 0
+        length = len(data)
+        trie = self.engine.trie
+        fast = self._fast
+        size_max = self._size_max
+        run: Targets | None = None
+        run_start = 0
+        run_count = 0
+        run_payload = 0
+        run_topic = b""
+        packets = 0
+        publishes = 0
+        payload_bytes = 0
+        try:
+            while position < length:
+                body, end = frame_at(data, position, size_max)
+                if end == 0:
+                    break
+                packets += 1
+                if fast and data[position] == PUBLISH_QOS_0 and body + 2 < end and data[body + 2] != DOLLAR:
+                    payload_start = body + 2 + data[body] * 256 + data[body + 1]
+                    if payload_start > end:
+                        raise MalformedPacket("a PUBLISH that ends within its topic name", "MQTT-3.3.2-1")
+                    topic = data[body + 2 : payload_start]
+                    publishes += 1
+                    payload_bytes += end - payload_start
+                    if topic == run_topic and run is not None:
+                        run_count += 1
+                        run_payload += end - payload_start
+                        position = end
+                        continue
+                    targets = trie.cached(topic)
+                    if targets is None:
+                        check_topic_name(topic)
+                        targets = trie.match(topic)
+                    if targets is not run:
+                        if run is not None:
+                            self._forward(run, data, run_start, position, run_count, run_payload)
+                        run = targets
+                        run_start = position
+                        run_count = 0
+                        run_payload = 0
+                    run_topic = topic
+                    run_count += 1
+                    run_payload += end - payload_start
+                    position = end
+                    continue
+                if run is not None:
+                    self._forward(run, data, run_start, position, run_count, run_payload)
+                    run = None
+                    run_topic = b""
+                handle(self, session, data[position], data, body, end)
+                position = end
+                if self.state != CONNECTED:
+                    break
+        finally:
+            counters = self.engine.counters
+            counters.packets_received += packets
+            counters.publishes_received += publishes
+            counters.publish_bytes_received += payload_bytes
+            if run is not None:
+                self._forward(run, data, run_start, position, run_count, run_payload)
+        return position
+
+    def _forward(
+        self, targets: Targets, data: bytes, start: int, end: int, count: int, payload_bytes: int
+    ) -> None:
+        """Hand on `data[start:end]`, whole QoS 0 packets that all have these receivers."""
+        if targets.not_plain or targets.parts is not None:
+            self._deliver_each(data, start, end)
+            return
+        sole = targets.sole
+        if sole is not None:
+            sole.forward(data[start:end], count, payload_bytes)
+            return
+        many = targets.many
+        if many is None:
+            return
+        packets = data[start:end]
+        for receiver in many:
+            receiver.forward(packets, count, payload_bytes)
+
+    def _deliver_each(self, data: bytes, position: int, end_of_run: int) -> None:
+        """As `_forward`, one by one, because some receiver can't take raw packets."""
+        session = self.session
+        assert session is not None
+        while position < end_of_run:
+            body, end = frame_at(data, position, 0)
+            topic, _, payload_start = publish_parts(PUBLISH_QOS_0, data, body, end)
+            self.engine.publish(
+                Publication(
+                    topic,
+                    data[payload_start:end],
+                    0,
+                    False,
+                    session.client_id,
+                    session.user_name,
+                    session.listener_port,
+                )
+            )
+            position = end
+
+    def _keep(self, data: bytes, position: int) -> None:
+        """Keep an incomplete packet; large ones are joined only when all of their bytes are here."""
+        self._parts = [data[position:] if position else data]
+        self._missing = 1 if self.state != CONNECTED else bytes_missing(data, position)
+
+    def drained(self) -> None:
+        """All that was owed has left: go on with what waited for that."""
+        session = self.session
+        if session is not None and session.replays is not None:
+            self.engine.continue_replay(session)
+
+    # --- trouble -------------------------------------------------------------------------------------------
+
+    def _fail(self, error: ProtocolError) -> None:
+        """What the peer sent ends its connection, and nothing else."""
+        self.engine.counters.protocol_errors += 1
+        if isinstance(error, ConnectRefused):
+            self.state = AUTHENTICATING
+            refuse(self, error.code, error.reason)
+            return
+        logger.debug("! %s %s", self.peer, error)
+        if self.session is None:
+            logger.log(NOTICE, "Connection from %s closed: %s.", self.peer, error)
+        if isinstance(error, PacketTooLarge):
+            self.close("disconnected due to oversize packet.")
+        elif isinstance(error, MalformedPacket):
+            self.close("disconnected due to malformed packet.")
+        else:
+            self.close("disconnected due to protocol error.")

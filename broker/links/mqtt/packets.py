@@ -1,0 +1,197 @@
+"""What each packet of a connected client does, apart from the QoS 0 PUBLISH that the link hands on itself."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from broker.core.engine import GATEWAY_PREFIX
+from broker.core.publication import Publication
+from broker.core.session import Session
+from broker.core.shared import lacks_filter
+from broker.links.mqtt import trace
+from broker.links.words import SUBSCRIBE, UNSUBSCRIBE, printable
+from protocol.mqtt.codec import (
+    PUBACK,
+    PUBCOMP,
+    PUBREC,
+    decode,
+    encode_ack,
+    encode_remaining_length,
+    packet_id_of,
+    publish_parts,
+)
+from protocol.mqtt.connection import check_connected
+from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
+from protocol.mqtt.inbound import Inbound
+from protocol.mqtt.packets import Subscribe, Unsubscribe
+from protocol.mqtt.topics import check_topic_name
+
+if TYPE_CHECKING:
+    from broker.links.mqtt.link import MqttLink
+
+logger = logging.getLogger("broker.links")
+
+UNSUBACK: Final = 0xB0
+PINGRESP: Final = b"\xd0\x00"
+
+
+def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int) -> None:
+    """One packet that is not on the fast path."""
+    if link.tracing:
+        _trace_received(session, first_byte, data[body:end])
+    packet_type = first_byte >> 4
+    if packet_type == 3:
+        _publish(link, session, first_byte, data, body, end)
+    elif packet_type == 4:
+        _acknowledged(link, session, first_byte, data, body, end)
+    elif packet_type in (5, 6, 7):
+        _exactly_once(link, session, first_byte, data, body, end)
+    else:
+        _rare(link, session, first_byte, data[body:end])
+
+
+def _trace_received(session: Session, first_byte: int, body: bytes) -> None:
+    for line in trace.received(printable(session.client_id), first_byte, body):
+        logger.debug("%s", line)
+
+
+def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int) -> None:
+    engine = link.engine
+    topic, packet_id, payload_start = publish_parts(first_byte, data, body, end)
+    if engine.trie.cached(topic) is None or session.mount_point:
+        check_topic_name(topic)
+    qos = first_byte >> 1 & 3
+    if qos > session.max_qos:
+        raise ProtocolViolation(f"a PUBLISH with QoS {qos}; this listener takes {session.max_qos}")
+    counters = engine.counters
+    counters.publishes_received += 1
+    counters.publish_bytes_received += end - payload_start
+    publication = Publication(
+        session.mount_point + topic if session.mount_point else topic,
+        data[payload_start:end],
+        qos,
+        first_byte & 1 == 1,
+        session.client_id,
+        session.user_name,
+        session.listener_port,
+    )
+    if publication.retain and not engine.policy.retain_available:
+        raise ProtocolViolation("a retained PUBLISH, and retain_available is false")
+    if qos == 0:
+        engine.publish_from(session, publication)
+    elif qos == 1:
+        if session.inbound is not None and session.inbound.forget(packet_id):
+            engine.note_change(session)
+        engine.publish_from(session, publication)
+        _acknowledge(link, PUBACK, packet_id)  # [MQTT-4.3.2-2]
+    else:
+        inbound = session.inbound
+        if inbound is None:
+            inbound = session.inbound = Inbound(engine.store)
+        inbound.accept(packet_id, publication, first_byte & 8 == 8)
+        engine.note_change(session)
+        _acknowledge(link, PUBREC, packet_id)  # [MQTT-4.3.3-2]
+
+
+def _acknowledge(link: MqttLink, kind_first_byte: int, packet_id: int) -> None:
+    link.engine.counters.other_packets_sent += 1
+    link.outbox.push(encode_ack(kind_first_byte, packet_id))
+
+
+def _acknowledged(
+    link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int
+) -> None:
+    """PUBACK."""
+    if first_byte & 0x0F:
+        raise MalformedPacket("PUBACK with flags", "MQTT-2.2.2-2")
+    session.outbound.puback(packet_id_of(data, body, end))
+    if session.replays is not None:
+        link.engine.continue_replay(session)
+
+
+def _exactly_once(
+    link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int
+) -> None:
+    """PUBREC, PUBREL, PUBCOMP."""
+    if first_byte & 0x0F != (2 if first_byte >> 4 == 6 else 0):
+        raise MalformedPacket("an acknowledgement with wrong flags", "MQTT-2.2.2-2")
+    packet_id = packet_id_of(data, body, end)
+    packet_type = first_byte >> 4
+    if packet_type == 5:
+        session.outbound.pubrec(packet_id)
+        link.engine.counters.other_packets_sent += 1
+    elif packet_type == 7:
+        session.outbound.pubcomp(packet_id)
+        if session.replays is not None:
+            link.engine.continue_replay(session)
+    else:
+        _release(link, session, packet_id)
+
+
+def _release(link: MqttLink, session: Session, packet_id: int) -> None:
+    """PUBREL: as mosquitto, the message is handed on now; an unknown id is answered all the same."""
+    inbound = session.inbound
+    message = None if inbound is None else inbound.release(packet_id)
+    if message is not None:
+        assert isinstance(message, Publication)
+        link.engine.note_change(session)
+        link.engine.publish_from(session, message)
+    _acknowledge(link, PUBCOMP, packet_id)
+
+
+def _rare(link: MqttLink, session: Session, first_byte: int, body: bytes) -> None:
+    check_connected(first_byte)
+    packet = decode(first_byte, body)
+    if isinstance(packet, Subscribe):
+        _subscribe(link, session, packet)
+    elif isinstance(packet, Unsubscribe):
+        _unsubscribe(link, session, packet)
+    elif first_byte >> 4 == 12:
+        link.engine.counters.other_packets_sent += 1
+        link.outbox.push(PINGRESP)  # [MQTT-3.12.4-1]
+    else:
+        link.will_wanted = False  # [MQTT-3.14.4-3]
+        link.close("disconnected.")
+
+
+def _subscribe(link: MqttLink, session: Session, packet: Subscribe) -> None:
+    engine = link.engine
+    granted: list[tuple[bytes, int]] = []
+    codes = bytearray()
+    for topic_filter, qos in packet.filters:
+        if lacks_filter(topic_filter):
+            raise ProtocolViolation("a shared subscription without a filter")
+        mounted = mount(session.mount_point, topic_filter)
+        code = engine.subscribe_session(session, mounted, qos)
+        codes.append(code)
+        if code <= 2:
+            granted.append((mounted, code))
+        logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
+    engine.counters.other_packets_sent += 1
+    link.outbox.push(suback(packet.packet_id, bytes(codes)))  # [MQTT-3.8.4-4] [MQTT-3.8.4-5]
+    for mounted, code in granted:
+        engine.replay(session, mounted, code)
+
+
+def _unsubscribe(link: MqttLink, session: Session, packet: Unsubscribe) -> None:
+    for topic_filter in packet.filters:
+        link.engine.unsubscribe(session, mount(session.mount_point, topic_filter))
+        logger.log(UNSUBSCRIBE, "%s %s", printable(session.client_id), printable(topic_filter))
+    _acknowledge(link, UNSUBACK, packet.packet_id)  # [MQTT-3.10.4-5]
+
+
+def mount(mount_point: bytes, topic_filter: bytes) -> bytes:
+    """The filter inside a listener's mount point; a shared subscription keeps its `$share/GROUP` in front."""
+    if not mount_point or topic_filter.startswith(GATEWAY_PREFIX):
+        return topic_filter
+    if topic_filter.startswith(b"$share/"):
+        parts = topic_filter.split(b"/", 2)
+        if len(parts) == 3:
+            return b"$share/" + parts[1] + b"/" + mount_point + parts[2]
+    return mount_point + topic_filter
+
+
+def suback(packet_id: int, codes: bytes) -> bytes:
+    """SUBACK with one code per filter; its remaining length is one or more bytes long."""
+    return b"\x90" + encode_remaining_length(2 + len(codes)) + packet_id.to_bytes(2, "big") + codes

@@ -1,0 +1,88 @@
+"""A Trio stream (TLS, unix socket, WebSocket, memory) driving a link, with a task that sends.
+
+Where there is an epoll, plain TCP goes through the pump instead.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from broker.core.engine import Engine
+from broker.core.limits import CLOSE_TIMEOUT_S, RECEIVE_BYTES_MAX
+from broker.core.outbox import Outbox
+from broker.links.barrier import barrier
+from broker.links.listening.door import Door
+from broker.links.mqtt.link import MqttLink
+
+
+class StreamShell:
+    """One connection over any `trio.abc.Stream`.
+
+    Args:
+        engine, door, peer: as for `MqttLink`.
+        stream: connected; closed when `run` returns.
+    """
+
+    def __init__(self, engine: Engine, door: Door, peer: str, stream: trio.abc.Stream) -> None:
+        self.engine = engine
+        self.stream = stream
+        self._owed = trio.Event()
+        self._closing = False
+        self._scope = trio.CancelScope()
+        self.outbox = Outbox(engine.round, door.outbox_bytes_max, None, self._wake, self._wake)
+        self.link = MqttLink(engine, door, self.outbox, peer, self._close_soon)
+
+    async def run(self) -> None:
+        """Serve until either side closes.  The peer's faults end here; our bugs are logged and end here, too."""
+        with barrier(self.engine.counters, self.link.peer):
+            try:
+                async with trio.open_nursery() as nursery:
+                    self._scope = nursery.cancel_scope
+                    nursery.start_soon(self._write)
+                    await self._read()
+            finally:
+                self.engine.now = trio.current_time()
+                self.link.close("closed its connection.")
+                self.outbox.close()
+                self.engine.flush()
+        await trio.aclose_forcefully(self.stream)
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                data = await self.stream.receive_some(RECEIVE_BYTES_MAX)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                data = b""
+            self.engine.now = trio.current_time()
+            if not data:
+                self.link.close("closed its connection.")
+                return
+            self.link.received(bytes(data))
+            self.engine.flush()
+
+    async def _write(self) -> None:
+        """Send whatever is owed; once the link has closed, send the rest and end the connection."""
+        while True:
+            await self._owed.wait()
+            self._owed = trio.Event()
+            try:
+                while data := self.outbox.take():
+                    await self.stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self.link.close("closed its connection.")
+                self._closing = True
+            if self._closing:
+                self._scope.cancel()
+                return
+            if self.outbox.on_drained is not None:
+                self.outbox.on_drained()
+                self.engine.flush()
+
+    def _wake(self) -> None:
+        self._owed.set()
+
+    def _close_soon(self) -> None:
+        """Send what is still owed, but not for longer than a peer that reads would need."""
+        self._closing = True
+        self._scope.deadline = trio.current_time() + CLOSE_TIMEOUT_S
+        self._owed.set()

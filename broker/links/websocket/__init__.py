@@ -1,0 +1,1 @@
+"""WebSocket connections: the handshake, frames, and the dialects or MQTT inside them.  Begin with `server`."""

@@ -1,0 +1,257 @@
+"""One WebSocket client of a dialect: carries out its commands, delivers what its channels bring.
+
+Never waits: a login that somebody else has to answer lets the connection rest meanwhile.  What a slow client is not
+sent follows each channel's policy.
+
+Invariant: every topic in `_subscriptions` is subscribed with the engine, and no other for this receiver.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from broker.core.outbox import Outbox
+from broker.core.publication import Publication
+from broker.gateway.channels import BadChannel
+from broker.gateway.gateway import Gateway
+from broker.links.barrier import barrier
+from broker.links.websocket.link import LOST, WebSocketLink
+from protocol.dialects.base import (
+    NEVER,
+    Close,
+    Command,
+    Commands,
+    Dialect,
+    Identity,
+    Login,
+    Publish,
+    Refusal,
+    Send,
+    Slow,
+    Subscribe,
+    Unsubscribe,
+)
+from protocol.dialects.conflation import Backlog
+from protocol.websocket import PING_FRAME, CloseCode, text_frame
+from protocol.websocket_reader import FrameReader
+
+logger = logging.getLogger("broker.links")
+
+FRAME: Final = "websocket"
+"""The key of a publication's frame; all dialects send its payload as one text message."""
+
+CONFLATE_ABOVE_BYTES: Final = 64 * 1024
+"""Market data waits, newest per key, once a client is owed this much: late data is worth less than new data."""
+
+PINGS_UNANSWERED_MAX: Final = 2
+
+
+class DialectLink(WebSocketLink):
+    """The broker's end of one connection.
+
+    Args:
+        dialect: what it speaks; it decides, this carries out.
+        gateway: what all dialect links share.
+        outbox: where frames go.
+        peer: for log lines.
+        message_bytes_max: the longest message that it may send.
+        ask: finds out elsewhere whose a token is, and tells `logged_in`.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        gateway: Gateway,
+        outbox: Outbox,
+        peer: str,
+        message_bytes_max: int,
+        ask: Callable[[DialectLink, str], None],
+    ) -> None:
+        super().__init__(gateway.engine, outbox, FrameReader(message_bytes_max), peer)
+        self.dialect = dialect
+        self.gateway = gateway
+        self._ask = ask
+        self._subscriptions: dict[bytes, Subscribe] = {}
+        self._backlog: Backlog | None = None
+        interval = dialect.ping_interval_s
+        self._next_ping_at = self.engine.now + interval if interval else NEVER
+        outbox.on_drained = self._sent_all
+
+    # --- what the shell and the gateway call -----------------------------------------------------------------
+
+    def open(self) -> None:
+        self.gateway.opened(self)
+        logger.info("%s client connected from %s", self.dialect.name, self.peer)
+        self._carry_out(self.dialect.open(self.engine.now))
+
+    def text(self, text: str) -> None:
+        self._carry_out(self.dialect.receive(text, self.engine.now))
+
+    def binary(self, data: bytes) -> None:
+        self._carry_out(self.dialect.receive(data, self.engine.now))
+
+    def last_words(self, code: int) -> list[bytes]:
+        return [text_frame(text.encode()) for text in self.dialect.closing(code, self.engine.now)]
+
+    def logged_in(self, outcome: Identity | Refusal) -> None:
+        """What `ask` was asked."""
+        if not self.closing:
+            with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+                self._logged_in(outcome)
+            self.resume()
+
+    def ended(self) -> None:
+        why = "connection lost" if self.closing == LOST else f"{self.closing} {self.close_reason}"
+        logger.info("%s client of %s disconnected: %s", self.dialect.name, self.peer, why.rstrip())
+        for topic in self._subscriptions:
+            self.gateway.unsubscribe(self, topic)
+        self._subscriptions.clear()
+        self._backlog = None
+        self.gateway.closed(self)
+
+    def tick(self, now: float) -> None:
+        """Called about four times a second."""
+        if (now < self.dialect.wake_at and now < self._next_ping_at) or self.closing:
+            return
+        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+            if now >= self.dialect.wake_at:
+                self._carry_out(self.dialect.tick(now))
+            if now >= self._next_ping_at:
+                self._ping(now)
+
+    # --- what the engine calls -----------------------------------------------------------------------------
+
+    def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        """Send a publication's payload as one text message, encoded once for all clients."""
+        if self.closing:
+            return
+        frame = publication.frame(FRAME)
+        if frame is None:
+            frame = text_frame(publication.payload)
+            publication.keep_frame(FRAME, frame)
+        outbox = self.outbox
+        if self._backlog is None and outbox.pending_bytes < CONFLATE_ABOVE_BYTES:
+            outbox.push(frame)
+            self.dialect.was_sent_to = True
+            return
+        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+            self._deliver_slowly(publication, frame)
+
+    def _deliver_slowly(self, publication: Publication, frame: bytes) -> None:
+        wanted = self._subscriptions.get(publication.topic)
+        if wanted is None:
+            return
+        counters = self.engine.counters
+        if wanted.slow is Slow.CONFLATE:
+            if self._backlog is None:
+                self._backlog = Backlog(self.dialect.conflation, self.outbox.limit_bytes)
+            counters.dropped_outbox_full += self._backlog.offer(wanted.channel, publication.payload)
+        elif self.outbox.has_room(len(frame)):
+            self.outbox.push(frame)
+            self.dialect.was_sent_to = True
+        else:
+            counters.dropped_outbox_full += 1
+            logger.info("%s reads too slowly: %d bytes owed", self.peer, self.outbox.pending_bytes)
+            self.close(CloseCode.POLICY_VIOLATION, "slow receiver")
+
+    def _sent_all(self) -> None:
+        """The client, having been slow, has caught up."""
+        if self._backlog is None or self.closing:
+            return
+        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+            self._send_backlog()
+
+    def _send_backlog(self) -> None:
+        """Send what waited, as long as it is taken at once."""
+        while self._backlog is not None and self.outbox.pending_bytes < CONFLATE_ABOVE_BYTES:
+            entry = self._backlog.take()
+            if entry is None:
+                self._backlog = None
+                break
+            channel, payload, skipped = entry
+            if skipped:
+                told = self.dialect.skipped(channel, skipped, self.engine.now)
+                if told is not None:
+                    self.outbox.push(text_frame(told.encode()))
+            if payload is not None:
+                self.outbox.push(text_frame(payload))
+            if not self._backlog or self.outbox.pending_bytes >= CONFLATE_ABOVE_BYTES:
+                self.outbox.flush()
+
+    # --- commands ------------------------------------------------------------------------------------------
+
+    def _carry_out(self, commands: Commands) -> None:
+        """Carry out commands in order, up to one that closes; a login is always the last."""
+        for command in commands:
+            if self.closing:
+                return
+            if isinstance(command, Login):
+                self._log_in(command.token)
+            else:
+                self._do(command)
+
+    def _log_in(self, token: str) -> None:
+        outcome = self.gateway.identify_at_once(self.dialect.name, token, self.dialect.clock)
+        if outcome is not None:
+            self._logged_in(outcome)
+            return
+        self.wait()
+        self._ask(self, token)
+
+    def _logged_in(self, outcome: Identity | Refusal) -> None:
+        dialect = self.dialect
+        if isinstance(outcome, Identity) and not self.gateway.occupy(self, dialect.name, outcome.account):
+            outcome = Refusal.TOO_MANY_CONNECTIONS
+        self._carry_out(dialect.login_ended(outcome, self.engine.now))
+
+    def _do(self, command: Command) -> None:
+        if isinstance(command, Send):
+            self._send(command.text)
+        elif isinstance(command, Subscribe):
+            self._subscribe(command)
+        elif isinstance(command, Unsubscribe):
+            self._unsubscribe(command)
+        elif isinstance(command, Publish):
+            self.gateway.publish(self.dialect.name, command.channel, command.text.encode())
+        elif isinstance(command, Close):
+            self.close(command.code, command.reason)
+
+    def _send(self, text: str) -> None:
+        frame = text_frame(text.encode())
+        if self.outbox.has_room(len(frame)):
+            self.outbox.push(frame)
+        else:
+            self.close(CloseCode.POLICY_VIOLATION, "slow receiver")
+
+    def _subscribe(self, wanted: Subscribe) -> None:
+        dialect = self.dialect
+        try:
+            topic = self.gateway.subscribe(self, dialect.name, wanted, dialect.conflation)
+        except BadChannel as error:
+            self.close(CloseCode.POLICY_VIOLATION, str(error))
+            return
+        self._subscriptions[topic] = wanted
+        for publication in self.gateway.retained(dialect.name, wanted.channel):
+            self.deliver(publication, 0, True)
+
+    def _unsubscribe(self, command: Unsubscribe) -> None:
+        for topic, wanted in self._subscriptions.items():
+            if wanted.channel == command.channel:
+                del self._subscriptions[topic]
+                self.gateway.unsubscribe(self, topic)
+                break
+        if self._backlog is not None:
+            self._backlog.forget(command.channel)
+
+    # --- health --------------------------------------------------------------------------------------------
+
+    def _ping(self, now: float) -> None:
+        interval = self.dialect.ping_interval_s
+        if now - self.last_received > (PINGS_UNANSWERED_MAX + 0.5) * interval:
+            self.close(CloseCode.GOING_AWAY, "no answer to pings")
+            return
+        self._next_ping_at = now + interval
+        if not self.outbox.pending_bytes:
+            self.outbox.push(PING_FRAME)

@@ -1,0 +1,82 @@
+"""WebSockets over plain TCP, in the pump: an idle client has no task and no buffer."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable
+
+from broker.core.outbox import Outbox
+from broker.links.listening.door import Door
+from broker.links.pump import Connection, Pump
+from broker.links.websocket.link import KERNEL_SEND_BYTES, LOST, WebSocketLink
+from broker.links.websocket.outbox import FramingOutbox
+
+
+class PumpedWebSocket(Connection):
+    """A socket with a WebSocket client, its handshake over.
+
+    Args:
+        part: asks for the goodbye of a connection that is to be closed; see `farewell.py`.
+        over: told of a connection that is closed already.
+    """
+
+    def __init__(
+        self,
+        pump: Pump,
+        sock: socket.socket,
+        door: Door,
+        part: Callable[[PumpedWebSocket], None],
+        over: Callable[[WebSocketLink], None],
+    ) -> None:
+        super().__init__(pump, sock, door)
+        self.link: WebSocketLink
+        self._part = part
+        self._over = over
+
+    def dialect_outbox(self, bytes_max: int) -> Outbox:
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_SEND_BYTES)
+        self.outbox = Outbox(self.pump.engine.round, bytes_max, self.sock.send, self.blocked, self.lost)
+        return self.outbox
+
+    def mqtt_outbox(self, bytes_max: int) -> FramingOutbox:
+        outbox = FramingOutbox(self.pump.engine.round, bytes_max, self.sock.send, self.blocked, self.lost)
+        self.outbox = outbox
+        return outbox
+
+    def adopt(self, link: WebSocketLink) -> None:
+        """Serve the link that was made for this connection's outbox."""
+        self.link = link
+        link.on_close = self._closed
+        link.on_pause = self._look_again
+        self.pump.take(self)
+
+    def received(self, data: bytes) -> None:
+        self.link.received(data)
+
+    def lost(self) -> None:
+        self.link.lost()
+
+    def stop(self) -> None:
+        self.link.lost()
+
+    def gone(self) -> None:
+        self._over(self.link)
+
+    def readable(self) -> None:
+        if self.link.waits:
+            self.lost()  # the events that are asked for then say that the peer has gone
+        else:
+            super().readable()
+
+    def events(self) -> int:
+        return select.EPOLLRDHUP if self.link.waits else select.EPOLLIN
+
+    def _look_again(self) -> None:
+        self.pump.epoll.modify(self.fd, self.events() | (select.EPOLLOUT if self.outbox.blocked else 0))
+
+    def _closed(self) -> None:
+        if self.link.closing == LOST:
+            self.end_soon()
+        else:
+            self._part(self)

@@ -1,0 +1,353 @@
+"""WebSocket connections: the handshake, which protocol a path means, and who serves it from then on.
+
+trio-websocket accepts the handshake.  Then plain TCP goes to the pump, anything else to a task of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import trio
+from attrs import evolve, frozen
+
+from broker.config.feeds import EconiaDialect as EconiaConfig
+from broker.config.feeds import Gateway as GatewayConfig
+from broker.core.outbox import Outbox
+from broker.gateway.dialects import path_dialects
+from broker.gateway.gateway import Gateway
+from broker.gateway.identity import TOKEN_BYTES_MAX
+from broker.links.barrier import barrier
+from broker.links.listening.door import Door
+from broker.links.server import Server
+from broker.links.websocket.dialect import DialectLink
+from broker.links.websocket.farewell import part
+from broker.links.websocket.handshake import (
+    OpeningRequest,
+    Refused,
+    accept,
+    answer,
+    peer_behind,
+    read_head,
+    understand,
+)
+from broker.links.websocket.link import WebSocketLink
+from broker.links.websocket.mqtt import MqttWebSocket
+from broker.links.websocket.outbox import FramingOutbox
+from broker.links.websocket.pumped import PumpedWebSocket
+from broker.links.websocket.stream import StreamedWebSocket
+from protocol.dialects.base import Clock, Dialect, Identity
+from protocol.dialects.econia import REFUSAL_TEXTS, EconiaDialect, admit, credentials_of
+from protocol.websocket import CloseCode
+
+logger = logging.getLogger("broker.links")
+
+MQTT_SUBPROTOCOLS: Final = ("mqtt", "mqttv3.1")
+MQTT_PATH: Final = "/mqtt"
+
+
+class Shell(Protocol):
+    """What serves a connection after its handshake."""
+
+    def dialect_outbox(self, bytes_max: int) -> Outbox: ...
+
+    def mqtt_outbox(self, bytes_max: int) -> FramingOutbox: ...
+
+
+@frozen
+class Arrival:
+    """A connection that has yet to say what it wants; `identity` is its verified certificate's."""
+
+    stream: trio.abc.Stream
+    door: Door
+    peer: str
+    identity: bytes | None
+
+
+@frozen
+class Agreed:
+    """What a handshake led to: the response, what came after the request, and the link to be made."""
+
+    response: bytes
+    rest: bytes
+    link_for: Callable[[Shell], WebSocketLink]
+
+
+class WebSocketServer:
+    """Serves the connections of all WebSocket listeners.
+
+    Args:
+        server: the links of this broker.
+        gateway: the dialects' side of it.
+    """
+
+    def __init__(self, server: Server, gateway: Gateway) -> None:
+        self._server = server
+        self._engine = server.engine
+        self._gateway = gateway
+        self._config = gateway.config
+        self._dialects = path_dialects(gateway.config)
+        self._open = OpenLinks()
+
+    def adopt(self, config: GatewayConfig) -> None:
+        """Take over new settings, for handshakes and logins to come; clients that are connected keep theirs."""
+        self._gateway.adopt(config)
+        self._config = config
+        self._dialects = path_dialects(config)
+
+    async def serve(
+        self, stream: trio.abc.Stream, door: Door, peer: str, identity: bytes | None = None
+    ) -> None:
+        """One connection, from its first byte; whatever goes wrong ends it and nothing else.
+
+        Returns once the pump has it, or, for a stream that the pump can't take, when it has ended.
+        """
+        door.open_count += 1
+        agreed: Agreed | bytes = b""
+        try:
+            try:
+                with barrier(self._engine.counters, peer):
+                    agreed = await self._agree_in_time(Arrival(stream, door, peer, identity))
+            finally:
+                if isinstance(agreed, bytes):
+                    await part(stream, agreed, _anything)
+            if isinstance(agreed, bytes):
+                return
+            with barrier(self._engine.counters, peer):
+                if isinstance(stream, trio.SocketStream):
+                    self._give_to_pump(stream, door, agreed)
+                else:
+                    await self._serve_stream(stream, agreed)
+        finally:
+            door.open_count -= 1
+
+    async def close_all(self) -> None:
+        """Say goodbye to all clients, and wait until they have gone."""
+        await self._open.close_all(CloseCode.GOING_AWAY, "the server is shutting down")
+
+    # --- after the handshake -------------------------------------------------------------------------------
+
+    def _give_to_pump(self, stream: trio.SocketStream, door: Door, agreed: Agreed) -> None:
+        sock = socket.socket(fileno=stream.socket.detach())
+        sock.setblocking(False)
+        connection = PumpedWebSocket(self._server.pump, sock, door, self._part_soon, self._over)
+        link = self._make(connection, agreed)
+        connection.adopt(link)
+        self._begin(link, agreed)
+
+    async def _serve_stream(self, stream: trio.abc.Stream, agreed: Agreed) -> None:
+        shell = StreamedWebSocket(self._server, stream)
+        link = self._make(shell, agreed)
+        try:
+            shell.adopt(link)
+            self._begin(link, agreed)
+            await shell.run()
+        finally:
+            self._open.remove(link)
+
+    def _make(self, shell: Shell, agreed: Agreed) -> WebSocketLink:
+        self._engine.now = trio.current_time()
+        link = agreed.link_for(shell)
+        self._open.add(link)
+        return link
+
+    def _begin(self, link: WebSocketLink, agreed: Agreed) -> None:
+        link.push(agreed.response)
+        with barrier(self._engine.counters, link.peer, link.close_for_a_bug):
+            link.open()
+        link.received(agreed.rest)
+        self._server.settle()
+
+    def _part_soon(self, connection: PumpedWebSocket) -> None:
+        self._server.nursery.start_soon(self._part, connection)
+
+    async def _part(self, connection: PumpedWebSocket) -> None:
+        link = connection.link
+        self._server.pump.release(connection)
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection.sock))
+        try:
+            with barrier(self._engine.counters, link.peer):
+                link.ended()
+            self._server.settle()
+            await part(stream, _all_owed(connection.outbox), link.hears_close)
+        finally:
+            # Only now, so that whoever waits for the last link lets it say goodbye.
+            self._open.remove(link)
+
+    def _over(self, link: WebSocketLink) -> None:
+        with barrier(self._engine.counters, link.peer):
+            link.ended()
+        self._open.remove(link)
+
+    def _ask(self, link: DialectLink, token: str) -> None:
+        self._server.nursery.start_soon(self._identify_for, link, token)
+
+    async def _identify_for(self, link: DialectLink, token: str) -> None:
+        dialect = link.dialect
+        with barrier(self._engine.counters, link.peer, link.close_for_a_bug):
+            outcome = await self._gateway.identify(dialect.name, token, dialect.clock)
+            self._engine.now = trio.current_time()
+            link.logged_in(outcome)
+        self._server.settle()
+
+    # --- handshake -----------------------------------------------------------------------------------------
+
+    async def _agree_in_time(self, arrival: Arrival) -> Agreed | bytes:
+        """What the handshake led to; or what is to be said to a peer before hanging up, which may be nothing."""
+        with trio.move_on_after(self._config.handshake_timeout_s):
+            try:
+                return await self._agree(arrival)
+            except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError):
+                logger.debug("x %s left during the handshake", arrival.peer)
+        return b""
+
+    async def _agree(self, arrival: Arrival) -> Agreed | bytes:
+        door = arrival.door
+        try:
+            head, rest = await read_head(arrival.stream, self._head_bytes_max(door))
+            if not head:
+                return b""
+            opening = understand(head, self._hint(door))
+            peer = peer_behind(arrival.peer, opening.forwarded_for, self._config.trusted_proxies)
+            arrival = evolve(arrival, peer=peer)
+            return await self._accept(arrival, opening, rest)
+        except Refused as refused:
+            logger.info("WebSocket handshake of %s refused: %s", arrival.peer, refused.reason)
+            self._engine.counters.connections_refused += 1
+            return answer(refused)
+
+    async def _accept(self, arrival: Arrival, opening: OpeningRequest, rest: bytes) -> Agreed:
+        door = arrival.door
+        self._check_origin(door, opening)
+        subprotocol = self._mqtt_subprotocol(door, opening)
+        if subprotocol is None:
+            link_for = await self._dialect_link(arrival, opening)
+        else:
+            link_for = self._mqtt_link(arrival)
+        return Agreed(await accept(opening, subprotocol), rest, link_for)
+
+    def _mqtt_link(self, arrival: Arrival) -> Callable[[Shell], WebSocketLink]:
+        door = arrival.door
+        return lambda shell: MqttWebSocket(
+            self._server, door, shell.mqtt_outbox(door.outbox_bytes_max), arrival.peer, arrival.identity
+        )
+
+    async def _dialect_link(
+        self, arrival: Arrival, opening: OpeningRequest
+    ) -> Callable[[Shell], WebSocketLink]:
+        clock = Clock(time.time() - trio.current_time())
+        dialect, message_bytes_max = await self._dialect_for(arrival.door, opening, clock)
+        outbox_bytes_max = self._config.outbox_bytes_max
+        return lambda shell: DialectLink(
+            dialect,
+            self._gateway,
+            shell.dialect_outbox(outbox_bytes_max),
+            arrival.peer,
+            message_bytes_max,
+            self._ask,
+        )
+
+    def _check_origin(self, door: Door, opening: OpeningRequest) -> None:
+        origins = door.listener.websockets_origins
+        if origins and opening.origin is not None and opening.origin not in origins:
+            raise Refused(403, "this origin may not connect")
+
+    def _mqtt_subprotocol(self, door: Door, opening: OpeningRequest) -> str | None:
+        """The MQTT subprotocol that was agreed on, or None if this is no MQTT client."""
+        if "mqtt" not in door.listener.dialects:
+            return None
+        for name in MQTT_SUBPROTOCOLS:
+            if name in opening.subprotocols:
+                return name
+        if opening.path == MQTT_PATH:
+            raise Refused(400, "MQTT over WebSocket needs the subprotocol mqtt")
+        return None
+
+    async def _dialect_for(self, door: Door, opening: OpeningRequest, clock: Clock) -> tuple[Dialect, int]:
+        """What the path means on this listener, and the largest message that may come."""
+        names = door.listener.dialects
+        for dialect in self._dialects:
+            if dialect.path == opening.path and dialect.name in names:
+                return dialect.open(clock, trio.current_time()), dialect.message_bytes_max
+        econia = self._config.econia
+        if "econia" in names and econia is not None:
+            found = await self._admit_econia(econia, opening, clock)
+            if found is not None:
+                return found, self._config.message_bytes_max
+        raise Refused(404, self._hint(door))
+
+    async def _admit_econia(
+        self, config: EconiaConfig, opening: OpeningRequest, clock: Clock
+    ) -> EconiaDialect | None:
+        credentials = credentials_of(config.path, opening.target)
+        if credentials is None:
+            return None
+        identity = Identity("")  # as there: no token is a token without claims
+        if credentials.token:
+            found = await self._gateway.identify("econia", credentials.token, clock)
+            if not isinstance(found, Identity):
+                raise Refused(400, REFUSAL_TEXTS[found])
+            identity = found
+        admission = admit(identity, credentials.channel, config.jwt.mode_claim, config.jwt.channels_claims)
+        if isinstance(admission, str):
+            raise Refused(400, admission)
+        return EconiaDialect(clock, admission, config.ping_interval_s)
+
+    def _head_bytes_max(self, door: Door) -> int:
+        """Room for mosquitto.conf's headers, and for a token in the path where a dialect has one there."""
+        return door.listener.websockets_headers_size_bytes + (
+            0 if door.listener.dialects == ("mqtt",) else TOKEN_BYTES_MAX
+        )
+
+    def _hint(self, door: Door) -> str:
+        names = door.listener.dialects
+        econia = self._config.econia
+        spoken = [f"{MQTT_PATH} (MQTT, subprotocol mqtt)"] if "mqtt" in names else []
+        spoken += [f"{one.path} ({one.title})" for one in self._dialects if one.name in names]
+        if "econia" in names and econia is not None:
+            spoken.append(f"{econia.path} (Econia)")
+        return f"This port speaks WebSocket on: {', '.join(spoken)}.\n"
+
+
+class OpenLinks:
+    """The WebSockets that are open, for the end of the process."""
+
+    def __init__(self) -> None:
+        self._links: dict[WebSocketLink, None] = {}
+        self._none_left = trio.Event()
+
+    def add(self, link: WebSocketLink) -> None:
+        self._links[link] = None
+
+    def links(self) -> list[WebSocketLink]:
+        return list(self._links)
+
+    def remove(self, link: WebSocketLink) -> None:
+        del self._links[link]
+        if not self._links:
+            self._none_left.set()
+
+    async def close_all(self, code: int, reason: str) -> None:
+        for link in self.links():
+            link.close(code, reason)
+        while self._links:
+            self._none_left = trio.Event()
+            await self._none_left.wait()
+
+
+def _all_owed(outbox: Outbox) -> bytes:
+    """Take all that an outbox owes; it takes nothing more."""
+    pieces = []
+    while piece := outbox.take():
+        pieces.append(piece)
+    outbox.close()
+    return b"".join(pieces)
+
+
+def _anything(_: bytes) -> bool:
+    """From a peer that was refused nothing is waited for."""
+    return True

@@ -1,0 +1,1 @@
+"""What a process of its own does around the broker: signals, log, background, privileges.  Begin with `run`."""

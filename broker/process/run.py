@@ -1,0 +1,154 @@
+"""One process: signals, the log, and the broker until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+
+import trio
+
+from broker.app import App
+from broker.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
+from broker.config.model import Config, ConfigError
+from broker.config.reload import reloaded
+from broker.core.publication import Publication
+from broker.gateway.authentication import RulesError
+from broker.links.listening.accept import ListenError
+from broker.links.listening.tls import TlsError
+from broker.process import logs
+from broker.process.daemon import DaemonError, pid_file
+from broker.process.garbage import collect_when_quiet
+from broker.process.privileges import drop_privileges
+from broker.reports.subscription_tree import tree_lines
+from broker.storage.errors import StorageError
+from broker.version import VERSION
+
+logger = logging.getLogger("broker")
+
+
+class Process:
+    """The broker as a process of its own.
+
+    Args:
+        config: what to run.
+        reread: reads the configuration again, for SIGHUP; raises `ConfigError`.
+    """
+
+    def __init__(self, config: Config, reread: Callable[[], Config]) -> None:
+        self._config = config
+        self._reread = reread
+        self._log = logs.setup(config.logging)
+        self._is_ending = False
+
+    def serve(self) -> int:
+        """Run until a signal; the exit status."""
+        logger.info("rowcast version %s starting", VERSION)
+        if self._config.source is not None:
+            logger.info("Config loaded from %s.", self._config.source)
+        self._warn()
+        status = EXIT_OK
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._obey_outside)
+        try:
+            with pid_file(self._config.pid_file):
+                trio.run(self._run, restrict_keyboard_interrupt_to_checkpoints=True)
+        except* (ListenError, TlsError, DaemonError, StorageError, OSError) as group:
+            print(_as_error(only(group)), file=sys.stderr)
+            status = EXIT_FAILED
+        except* RulesError as group:
+            print(only(group), file=sys.stderr)
+            status = EXIT_CONFIG
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # Python keeps this one until its very end
+        logger.info("rowcast version %s terminating", VERSION)
+        logs.teardown(self._log)
+        return status
+
+    async def _run(self) -> None:
+        app = App(self._config)
+        self._log.publish_with(
+            lambda topic, line: app.engine.publish(Publication(topic, line, LOG_QOS)),
+        )
+        with trio.open_signal_receiver(*_SIGNALS) as signals:
+            async with trio.open_nursery() as obeying:
+                obeying.start_soon(self._obey, app, signals, obeying)
+                async with trio.open_nursery() as running:
+                    await running.start(app.run)
+                    drop_privileges(self._config)
+                    obeying.start_soon(collect_when_quiet, lambda: app.engine.counters.packets_received)
+                    logger.info("rowcast version %s running", VERSION)
+                obeying.cancel_scope.cancel()
+        self._log.publish_with(None)
+
+    def _obey_outside(self, number: int, _: object) -> None:
+        """A signal before the broker listens to them ends the process as ever; one more at its end changes nothing."""
+        if not self._is_ending:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    async def _obey(self, app: App, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
+        stopping_since = 0.0
+        async for number in signals:
+            if number == signal.SIGHUP:
+                self._reload(app)
+            elif number == signal.SIGUSR1:
+                nursery.start_soon(app.save)
+            elif number == signal.SIGUSR2:
+                nursery.start_soon(log_subscriptions, app)
+            elif not app.is_stopping:
+                self._is_ending = True
+                stopping_since = trio.current_time()
+                app.stop()
+            elif trio.current_time() - stopping_since > SAME_SIGNAL_S:
+                os._exit(EXIT_FAILED)  # a second signal ends at once
+
+    def _warn(self) -> None:
+        for warning in self._config.warnings:
+            logger.warning("Warning: %s", warning)
+
+    def _reload(self, app: App) -> None:
+        """Read the configuration again; one with a mistake changes nothing."""
+        try:
+            config = reloaded(self._config, self._reread())
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                logger.error("%s", mistake)
+            logger.error("The configuration read before stays in force.")
+            return
+        logger.info("Reloading config.")
+        self._config = config
+        self._warn()
+        self._log.apply(config.logging)
+        app.reload(config)
+
+
+SAME_SIGNAL_S = 0.2
+"""Within this time a second signal is the first one again: a wrapper passes on what a terminal or systemd has sent to
+the whole group of processes."""
+
+LOG_QOS = 2
+"""As Mosquitto publishes its log lines."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+async def log_subscriptions(app: App) -> None:
+    """Log who subscribed to what, as Mosquitto prints it on SIGUSR2; a long list a bit at a time."""
+    for line in tree_lines(app.engine):
+        logger.info("%s", line)
+        await trio.lowlevel.checkpoint()
+
+
+def only(error: BaseException) -> BaseException:
+    """The exception inside groups of one."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _as_error(error: BaseException) -> str:
+    text = str(error)
+    return text if text.startswith("Error: ") else f"Error: {text}"

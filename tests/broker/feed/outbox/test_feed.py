@@ -1,0 +1,279 @@
+"""The feed from the outbox table, against a real server."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import psycopg
+import pytest
+from attrs import evolve
+from support.feeds import check_positions, running, until
+from support.installed import connect, feed_config, install
+from support.tcp_proxy import tcp_proxy
+
+from broker.config.feeds import FeedConfig, Replication, Route
+from broker.feed.outbox import feed as outbox
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
+
+@pytest.fixture
+def config(database: str) -> FeedConfig:
+    with connect(database) as connection:
+        connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
+    config = feed_config(database, "outbox")
+    install(config)
+    return config
+
+
+def sql(config: FeedConfig, *statements: str) -> None:
+    with connect(config.dsn) as connection:
+        for statement in statements:
+            connection.execute(statement)  # type: ignore[call-overload]
+
+
+async def test_committed_row_is_published_as_row_to_json(config: FeedConfig) -> None:
+    async with running(config) as feed:
+        sql(config, """INSERT INTO event VALUES (1, 'a "quoted" é🙂'), (2, NULL)""")
+        published = await feed.sink.until(2)
+    assert published == [
+        (b"event/1", '{"id":1,"note":"a \\"quoted\\" é🙂"}'.encode(), 1, False),
+        (b"event/2", b'{"id":2,"note":null}', 1, False),
+    ]
+
+
+async def test_json_does_not_depend_on_the_writers_session(config: FeedConfig) -> None:
+    sql(config, "ALTER TABLE event ADD at timestamptz")
+    async with running(config) as feed:
+        sql(
+            config,
+            "SET TimeZone = 'America/New_York'; INSERT INTO event VALUES (1, 'x', '2024-02-13 15:53:50.5Z')",
+        )
+        published = await feed.sink.until(1)
+    assert published[0][1] == b'{"id":1,"note":"x","at":"2024-02-13T15:53:50.5+00:00"}'
+
+
+async def test_wake_up_comes_with_the_commit(config: FeedConfig) -> None:
+    """The poll interval is longer than the test may take."""
+    config = evolve(config, replication=Replication(poll_s=300.0))
+    async with running(config) as feed:
+        for number in range(1, 6):
+            sql(config, f"INSERT INTO event VALUES ({number}, 'x')")
+            await feed.sink.until(number, seconds=5.0)
+
+
+async def test_transactions_come_in_the_order_of_their_commits(config: FeedConfig) -> None:
+    """The first to write commits last: it is neither skipped nor taken for the first."""
+    with connect(config.dsn) as slow, connect(config.dsn) as fast:
+        async with running(config) as feed:
+            slow.execute("BEGIN; INSERT INTO event VALUES (1, 'began first')")
+            fast.execute("INSERT INTO event VALUES (2, 'committed first')")
+            await feed.sink.until(1)
+            slow.execute("INSERT INTO event VALUES (3, 'x'); COMMIT")
+            await feed.sink.until(3)
+        slow.execute("BEGIN; INSERT INTO event VALUES (4, 'began first')")
+        fast.execute("INSERT INTO event VALUES (5, 'committed first')")
+        slow.execute("COMMIT")
+    async with running(config) as again:
+        await again.sink.until(2)
+    assert feed.sink.topics() == [b"event/2", b"event/1", b"event/3"]
+    assert again.sink.topics() == [b"event/5", b"event/4"]
+
+
+async def test_rolled_back_rows_and_savepoints_are_never_published(config: FeedConfig) -> None:
+    async with running(config) as feed:
+        sql(
+            config,
+            "BEGIN; INSERT INTO event VALUES (1, 'x'); ROLLBACK",
+            "BEGIN; SAVEPOINT s; INSERT INTO event VALUES (3, 'x'); ROLLBACK TO s;"
+            " INSERT INTO event VALUES (4, 'x'); COMMIT",
+            "BEGIN; SAVEPOINT s; SELECT rowcast.publish('lost', 'x'); ROLLBACK TO s; COMMIT",
+            "INSERT INTO event VALUES (5, 'x')",
+        )
+        await feed.sink.until(2)
+    assert feed.sink.topics() == [b"event/4", b"event/5"]
+
+
+async def test_operations_are_chosen_per_route(config: FeedConfig) -> None:
+    routes = (
+        Route("tables", ("new/{id}",), operations=("insert", "update")),
+        Route("tables", ("gone/{id}",), operations=("delete",)),
+    )
+    config = evolve(config, routes=routes)
+    install(config)
+    async with running(config) as feed:
+        sql(config, "INSERT INTO event VALUES (1, 'a')", "UPDATE event SET note = 'b'", "DELETE FROM event")
+        published = await feed.sink.until(3)
+    assert [(topic, body) for topic, body, _, _ in published] == [
+        (b"new/1", b'{"id":1,"note":"a"}'),
+        (b"new/1", b'{"id":1,"note":"b"}'),
+        (b"gone/1", b'{"id":1,"note":"b"}'),
+    ]
+
+
+async def test_publish_from_sql_takes_its_place_among_rows(config: FeedConfig) -> None:
+    async with running(config) as feed:
+        sql(
+            config,
+            "BEGIN; SELECT rowcast.publish('a/1', 'first'); INSERT INTO event VALUES (1, 'between');"
+            " SELECT rowcast.publish('a/2', '\\x00ff'::bytea, qos => 2, retain => true); COMMIT",
+            "SELECT rowcast.publish('big', repeat('é', 1000000))",
+        )
+        published = await feed.sink.until(4)
+    assert published[:3] == [
+        (b"a/1", b"first", 1, False),
+        (b"event/1", b'{"id":1,"note":"between"}', 1, False),
+        (b"a/2", b"\x00\xff", 2, True),
+    ]
+    assert published[3] == (b"big", "é".encode() * 1_000_000, 1, False)
+
+
+async def test_role_without_privileges_on_the_outbox_may_write_and_publish(config: FeedConfig) -> None:
+    sql(config, "DROP ROLE IF EXISTS writer", "CREATE ROLE writer", "GRANT INSERT ON event TO writer")
+    try:
+        async with running(config) as feed:
+            sql(
+                config, "SET ROLE writer; INSERT INTO event VALUES (1, 'x'); SELECT rowcast.publish('a', 'b')"
+            )
+            await feed.sink.until(2)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                sql(config, "SET ROLE writer; DELETE FROM rowcast.outbox")
+    finally:
+        sql(config, "DROP OWNED BY writer", "DROP ROLE writer")
+
+
+async def test_position_survives_the_process(config: FeedConfig) -> None:
+    async with running(config) as feed:
+        sql(config, "INSERT INTO event VALUES (1, 'before')")
+        await feed.sink.until(1)
+    sql(config, "INSERT INTO event VALUES (2, 'between')")
+    async with running(config) as feed:
+        sql(config, "INSERT INTO event VALUES (3, 'live')")
+        await feed.sink.until(2)
+    assert feed.sink.topics() == [b"event/2", b"event/3"]
+
+
+async def test_read_that_is_cut_goes_on_where_it_was_cut(config: FeedConfig) -> None:
+    sql(config, "INSERT INTO event SELECT i, repeat('x', 1000) FROM generate_series(1, 5000) i")
+    async with running(config) as feed:
+        killed = False
+
+        def kill_in_the_middle(_: object) -> None:
+            nonlocal killed
+            if len(feed.sink.published) == 6000 and not killed:
+                killed = True
+                sql(
+                    config,
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rowcast'",
+                )
+
+        feed.sink.on_publish = kill_in_the_middle
+        sql(config, "INSERT INTO event SELECT i, repeat('x', 1000) FROM generate_series(5001, 15000) i")
+        await feed.sink.until(15000)
+    assert killed
+    assert feed.sink.topics() == [b"event/%d" % number for number in range(1, 15001)]
+
+
+async def test_transaction_cut_by_a_stop_goes_on_where_it_was_cut(config: FeedConfig) -> None:
+    delivered: list[bytes] = []
+    for _ in range(2):
+        async with running(config) as feed:
+            if not delivered:
+                sql(config, "INSERT INTO event SELECT i, repeat('x', 1000) FROM generate_series(1, 20000) i")
+                await feed.sink.until(500)
+                assert len(feed.sink.published) < 20000
+            else:
+                await feed.sink.until(20000 - len(delivered))
+        delivered += feed.sink.topics()
+    assert delivered == [b"event/%d" % number for number in range(1, 20001)]
+
+
+def test_large_transaction_is_read_in_parts_without_looking_at_it_whole(config: FeedConfig) -> None:
+    sql(
+        config,
+        "BEGIN; INSERT INTO event SELECT n, 'a' FROM generate_series(1, 20000) n; COMMIT",
+        "INSERT INTO event VALUES (0, 'small')",
+    )
+    parameters = {"seq": 1, "id": 10_000, "limit": 500, "rows": 100}
+    for query, seq in ((outbox.NEXT, 0), (outbox.REST, 1)):
+        with psycopg.connect(config.dsn, options=outbox.OPTIONS) as connection:
+            explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {query}".encode()
+            plan = connection.execute(explain, {**parameters, "seq": seq}).fetchall()
+        looked_at = re.findall(r"'Actual Rows': (\d+)", str(plan))
+        assert looked_at
+        assert max(map(int, looked_at)) <= 102
+
+
+async def test_rows_read_by_all_are_pruned(config: FeedConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "PRUNE_INTERVAL_S", 0.05)
+    config = evolve(config, replication=Replication(keep_s=0.0, poll_s=0.05))
+    with connect(config.dsn) as connection:
+        async with running(config) as feed:
+            sql(config, *[f"INSERT INTO event VALUES ({number}, 'x')" for number in range(1, 11)])
+            await feed.sink.until(10)
+            count = (
+                "SELECT (SELECT count(*) FROM rowcast.outbox), (SELECT count(*) FROM rowcast.outbox_commit)"
+            )
+            await until(lambda: connection.execute(count).fetchone() == (1, 1))
+    assert feed.status.gaps == 0
+
+
+async def test_rows_pruned_unread_are_a_gap(config: FeedConfig) -> None:
+    sql(config, "INSERT INTO event VALUES (1, 'x')", "INSERT INTO event VALUES (2, 'x')")
+    sql(config, "DELETE FROM rowcast.outbox_commit WHERE seq = 1", "UPDATE rowcast.outbox_pruned SET seq = 1")
+    async with running(config) as feed:
+        await feed.sink.until(1)
+        assert "have been pruned" in await feed.sink.gap()
+    assert feed.sink.topics() == [b"event/2"]
+
+
+async def test_other_server_is_a_gap(config: FeedConfig) -> None:
+    async with running(config):
+        pass
+    sql(config, "UPDATE rowcast.feed SET system_identifier = '1'")
+    async with running(config) as feed:
+        assert "another database system" in await feed.sink.gap()
+
+
+async def test_snapshot_comes_first_then_live_without_gap_or_repetition(config: FeedConfig) -> None:
+    config = evolve(
+        config,
+        routes=(
+            Route("tables", ("last/{id}",), retain=True, snapshot="table", operations=("insert", "update")),
+            Route("tables", ("log/{id}",), operations=("insert", "update")),
+        ),
+    )
+    install(config)
+    sql(config, "INSERT INTO event VALUES (1, 'a'), (2, 'b')", "UPDATE event SET note = 'c' WHERE id = 2")
+    async with running(config) as feed:
+        await feed.sink.until(5)
+        sql(config, "UPDATE event SET note = 'd' WHERE id = 1")
+        await feed.sink.until(7)
+    of = {root: [p[1] for p in feed.sink.published if p[0].startswith(root)] for root in (b"last", b"log")}
+    assert sorted(of[b"last"][:2]) == [b'{"id":1,"note":"a"}', b'{"id":2,"note":"c"}']
+    assert of[b"last"][2:] == [b'{"id":1,"note":"d"}']
+    assert len(of[b"log"]) == 4
+    assert not feed.sink.repeated()
+
+
+async def test_silent_server_is_noticed(config: FeedConfig, cluster: Any) -> None:
+    async with tcp_proxy(cluster.port) as proxy:
+        through = evolve(config, dsn=config.dsn.replace(f"port={cluster.port}", f"port={proxy.port}"))
+        async with running(through) as feed:
+            sql(config, "INSERT INTO event VALUES (1, 'a')")
+            await feed.sink.until(1)
+            proxy.freeze()
+            sql(config, "INSERT INTO event VALUES (2, 'b')")
+            await until(lambda: feed.status.state != "live")
+            proxy.thaw()
+            await feed.sink.until(2)
+    assert feed.sink.topics() == [b"event/1", b"event/2"]
+
+
+async def test_envelope_carries_the_position_where_a_route_asks(config: FeedConfig) -> None:
+    route = Route("tables", ("e",), body="envelope", target="econia", position=True)
+    async with running(evolve(config, routes=(route,))) as feed:
+        sql(config, "INSERT INTO event VALUES (1, 'a'), (2, 'b')")
+        published = await feed.sink.until(2)
+    check_positions(published, b'"note":"a"}')

@@ -1,0 +1,85 @@
+"""Where a listener listens: families, interfaces, loopback, unix sockets."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import trio
+
+from broker.config.model import Limits, Listener
+from broker.core.engine import Engine
+from broker.links.listening.accept import ListenError, accept_forever, open_sockets
+from broker.links.listening.door import Door
+from broker.links.listening.interfaces import interface_address
+from broker.links.server import Server
+
+
+def places(listener: Listener) -> list[str]:
+    opened = open_sockets(listener)
+    try:
+        return [str(sock.getsockname()[0]) for sock in opened]
+    finally:
+        for sock in opened:
+            sock.close()
+
+
+needs_ipv6 = pytest.mark.skipif(
+    interface_address("lo", socket.AF_INET6) is None, reason="no IPv6 on this machine's loopback"
+)
+
+
+def test_one_family_is_what_socket_domain_asks_for() -> None:
+    assert places(Listener(0, socket_domain="ipv4")) == ["0.0.0.0"]
+
+
+@needs_ipv6
+def test_both_families_by_default_and_ipv6_alone_if_asked() -> None:
+    assert places(Listener(0)) == ["0.0.0.0", "::"]
+    assert places(Listener(0, socket_domain="ipv6")) == ["::"]
+    assert places(Listener(0, local_only=True)) == ["127.0.0.1", "::1"]
+
+
+def test_an_interface_stands_for_its_addresses() -> None:
+    assert places(Listener(0, bind_interface="lo"))[0] == "127.0.0.1"
+    assert places(Listener(0, "127.0.0.1", bind_interface="lo")) == ["127.0.0.1"]
+
+
+def test_an_interface_that_is_not_there_or_elsewhere_is_told() -> None:
+    with pytest.raises(ListenError, match="Interface nonesuch0 does not exist"):
+        places(Listener(0, bind_interface="nonesuch0"))
+    with pytest.raises(ListenError, match="does not match specified listener address"):
+        places(Listener(0, "127.0.0.2", bind_interface="lo"))
+    with pytest.raises(ListenError, match="does not exist"):
+        places(Listener(0, bind_interface="a-name-that-is-far-too-long"))
+
+
+def test_a_path_left_behind_is_taken_over(tmp_path: Path) -> None:
+    path = str(tmp_path / "mqtt.sock")
+    for _ in range(2):
+        (sock,) = open_sockets(Listener(0, unix_path=path))
+        sock.close()
+
+
+async def test_a_burst_of_connections_that_need_a_handshake_is_not_more_than_may_connect() -> None:
+    door = Door(Listener(0, max_connections=2), Limits(), connection_messages=False)
+    (listening,) = open_sockets(Listener(0, "127.0.0.1"))
+    handed_over: list[str] = []
+
+    async def serve(stream: trio.SocketStream, door: Door, peer: str) -> None:
+        door.open_count += 1
+        handed_over.append(peer)
+        await trio.sleep_forever()
+
+    clients = [socket.create_connection(listening.getsockname()) for _ in range(5)]
+    async with trio.open_nursery() as nursery:
+        server = Server(Engine(), nursery)
+        nursery.start_soon(accept_forever, listening, door, server, serve)
+        for client in clients[2:]:
+            await trio.lowlevel.wait_readable(client)
+            assert client.recv(1) == b""
+        nursery.cancel_scope.cancel()
+    for client in clients:
+        client.close()
+    assert len(handed_over) == 2

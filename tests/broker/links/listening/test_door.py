@@ -1,0 +1,98 @@
+"""A listener's door: certificates that change, and how many may come in."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+from support.certificates import Authority
+from support.peer import Peer
+
+from broker.config.model import Limits, Listener, Security, Tls
+from broker.core.engine import Engine
+from broker.links.listening.door import Door, Occupancy
+from broker.links.listening.tls import TlsError
+from protocol.mqtt.packets import Connack, Connect
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make certificates")
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Listener:
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("server", "/CN=localhost", host=True)
+    return Listener(0, tls=Tls(certificate, key))
+
+
+@needs_openssl
+def test_certificates_are_read_again(listener: Listener) -> None:
+    door = Door(listener, Limits())
+    before = door.tls_context
+    assert before is not None
+    assert listener.tls is not None
+    assert door.renew_tls(listener.tls)
+    assert door.tls_context is not before
+
+
+@needs_openssl
+def test_certificates_that_cannot_be_used_leave_the_old_ones(
+    listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = Door(listener, Limits())
+    before = door.tls_context
+    assert listener.tls is not None
+    listener.tls.certfile.write_text("nonsense")
+    assert not door.renew_tls(listener.tls)
+    assert door.tls_context is before
+    assert "Unable to load server certificate" in caplog.text
+    assert "stay in use" in caplog.text
+    with pytest.raises(TlsError):
+        Door(listener, Limits())
+
+
+@needs_openssl
+def test_a_door_without_tls_has_no_context(listener: Listener) -> None:
+    assert Door(evolve(listener, tls=None), Limits()).tls_context is None
+
+
+def test_a_door_is_full_at_its_own_limit_and_at_everybodys() -> None:
+    occupancy = Occupancy()
+    limits = Limits(global_max_connections=3)
+    first = Door(Listener(0, max_connections=2), limits, occupancy=occupancy)
+    second = Door(Listener(0), limits, occupancy=occupancy)
+    first.open_count += 2
+    assert (first.is_full(), second.is_full()) == (True, False)
+    second.open_count += 1
+    assert (first.is_full(), second.is_full()) == (True, True)
+    first.open_count -= 1
+    assert (first.is_full(), second.is_full()) == (False, False)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_no_limit_is_no_limit(limit: int) -> None:
+    door = Door(Listener(0, max_connections=limit), Limits(global_max_connections=limit))
+    door.open_count += 1000
+    assert not door.is_full()
+
+
+def test_beyond_global_max_clients_only_known_clients_come_in() -> None:
+    engine = Engine()
+    door = Door(
+        Listener(1, security=Security(allow_anonymous=True)),
+        Limits(global_max_clients=2),
+        connection_messages=False,
+    )
+
+    def connect(client_id: bytes) -> Peer:
+        peer = Peer(engine, door)
+        peer.send(Connect(client_id, False, 60))
+        return peer
+
+    assert connect(b"a").read() == [Connack(False, 0)]
+    assert connect(b"b").read() == [Connack(False, 0)]
+    assert connect(b"a").read() == [Connack(True, 0)]
+    refused = connect(b"c")
+    assert (refused.read_bytes(), refused.closed) == (b"", True)
+    assert sorted(engine.sessions) == [b"a", b"b"]

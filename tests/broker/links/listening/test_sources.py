@@ -1,0 +1,104 @@
+"""What is asked about clients that are not here: the publisher of a retained message, a session that is away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.peer import connected, subscribed
+
+from broker.config.model import Limits, Listener, Security
+from broker.core.engine import Engine
+from broker.core.publication import Publication
+from broker.gateway.authentication import Rules
+from broker.links.listening.door import Door
+from broker.links.listening.sources import Sources
+from protocol.mqtt.packets import Publish, Subscribe
+
+
+def door(folder: Path, port: int, acl: str | None, rules: Rules | None = None) -> Door:
+    """A listener with an ACL file of its own, or with none."""
+    file = None
+    if acl is not None:
+        file = folder / f"acl-{port}"
+        file.write_text(acl)
+    security = Security(allow_anonymous=True, acl_file=file)
+    return Door(Listener(port=port, security=security), Limits(), connection_messages=False, rules=rules)
+
+
+def retained(port: int = 1883, user_name: bytes | None = b"user", client_id: bytes = b"id") -> Publication:
+    return Publication(b"t", b"x", 1, True, client_id, user_name, port)
+
+
+USER_WRITES = "user user\ntopic readwrite t\nuser other\ntopic read t\n"
+
+
+class TestPublishersOfRetainedMessages:
+    def test_one_who_may_still_write_is_delivered_and_another_is_not(self, tmp_path: Path) -> None:
+        sources = Sources([door(tmp_path, 1883, USER_WRITES)])
+        assert sources.may_still_write(retained(user_name=b"user"))
+        assert not sources.may_still_write(retained(user_name=b"other"))
+        assert not sources.may_still_write(retained(user_name=None))
+
+    def test_patterns_know_the_client_id_of_the_publisher(self, tmp_path: Path) -> None:
+        sources = Sources([door(tmp_path, 1883, "pattern write %c\n")])
+        assert sources.may_still_write(Publication(b"id", b"x", 1, True, b"id", b"user", 1883))
+        assert not sources.may_still_write(retained())
+
+    def test_what_the_broker_and_feeds_published_is_never_withheld(self, tmp_path: Path) -> None:
+        sources = Sources([door(tmp_path, 1883, "# nothing is allowed\n")])
+        assert sources.may_still_write(Publication(b"t", b"x", 1, True))
+
+    def test_the_rules_of_the_publishers_listener_count(self, tmp_path: Path) -> None:
+        sources = Sources([door(tmp_path, 1883, USER_WRITES), door(tmp_path, 1884, "# nothing\n")])
+        assert sources.may_still_write(retained(1883))
+        assert not sources.may_still_write(retained(1884))
+
+    def test_a_listener_that_is_gone_allows_nothing_where_each_has_its_own_rules(
+        self, tmp_path: Path
+    ) -> None:
+        sources = Sources([door(tmp_path, 1883, USER_WRITES), door(tmp_path, 1884, USER_WRITES)])
+        assert not sources.may_still_write(retained(1885))
+
+    def test_rules_that_all_listeners_share_count_for_one_that_is_gone(self, tmp_path: Path) -> None:
+        first = door(tmp_path, 1883, USER_WRITES)
+        sources = Sources([first, door(tmp_path, 1884, None, first.rules)])
+        assert sources.may_still_write(retained(1885))
+        assert not sources.may_still_write(retained(1885, b"other"))
+
+    def test_without_rules_or_listeners_nothing_is_withheld(self, tmp_path: Path) -> None:
+        assert Sources([]).may_still_write(retained())
+        assert Sources([door(tmp_path, 1883, None)]).may_still_write(retained())
+
+    def test_rules_read_again_count_once_forgotten(self, tmp_path: Path) -> None:
+        one = door(tmp_path, 1883, USER_WRITES)
+        sources = Sources([one])
+        assert sources.may_still_write(retained())
+        one.rules = door(tmp_path, 1883, "# nothing\n").rules
+        sources.forget()
+        assert not sources.may_still_write(retained())
+
+    def test_a_new_subscription_is_spared_what_its_publisher_may_not_write(self, tmp_path: Path) -> None:
+        engine = Engine()
+        engine.may_still_write = Sources([door(tmp_path, 1883, USER_WRITES)]).may_still_write
+        engine.publish(Publication(b"t", b"x", 1, True, b"id", b"other", 1883))
+        assert subscribed(engine, (b"#", 1)).read() == []
+        engine.publish(Publication(b"t", b"y", 1, True, b"id", b"user", 1883))
+        assert subscribed(engine, (b"#", 1), client_id=b"next").read() == [
+            Publish(b"t", b"y", 1, True, packet_id=1)
+        ]
+
+
+class TestSessionsThatAreAway:
+    def test_they_get_what_the_rules_allow_by_now(self, tmp_path: Path) -> None:
+        one = door(tmp_path, 1883, "topic read t\ntopic read u\n")
+        engine = Engine()
+        peer = connected(engine, b"away", clean=False, door=one)
+        peer.send(Subscribe(1, ((b"#", 1),)))
+        peer.drop()
+        one.rules = door(tmp_path, 1883, "topic read u\n").rules
+        Sources([one]).admit_absent(engine)
+        engine.trie.restrict(True)
+        engine.publish(Publication(b"t", b"x", 1))
+        engine.publish(Publication(b"u", b"y", 1))
+        back = connected(engine, b"away", clean=False, present=True, door=one)
+        assert back.read() == [Publish(b"u", b"y", 1, packet_id=1)]

@@ -1,0 +1,53 @@
+"""When the garbage collector runs, seen through its own callbacks and a clock that jumps."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+
+import pytest
+import trio
+import trio.testing
+
+from broker.process.garbage import FULL_INTERVAL_S, collect_when_quiet
+
+
+@pytest.fixture
+def generations() -> Iterator[list[int]]:
+    """The generation of each collection that was begun."""
+    seen: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            seen.append(info["generation"])
+
+    gc.callbacks.append(note)
+    yield seen
+    gc.callbacks.remove(note)
+
+
+async def collecting_for(seconds: float, packets: Callable[[], int]) -> None:
+    with trio.move_on_after(seconds):
+        await collect_when_quiet(packets)
+
+
+async def test_all_is_collected_once_it_is_quiet(
+    autojump_clock: trio.testing.MockClock, generations: list[int]
+) -> None:
+    await collecting_for(FULL_INTERVAL_S + 0.5, lambda: 0)
+    assert generations.count(2) == 2
+    assert generations.count(1) == FULL_INTERVAL_S - 1
+
+
+async def test_a_busy_broker_collects_only_young_objects(
+    autojump_clock: trio.testing.MockClock, generations: list[int]
+) -> None:
+    busy = iter(range(10_000))
+    await collecting_for(3 * FULL_INTERVAL_S, lambda: next(busy))
+    assert generations.count(2) == 1
+
+
+async def test_the_collector_is_as_before_afterwards(autojump_clock: trio.testing.MockClock) -> None:
+    await collecting_for(5, lambda: 0)
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
