@@ -27,10 +27,21 @@ class Counters:
         self.sockets_closed = 0
         self.connections_accepted = 0
         self.connections_refused = 0
+        self.refused: dict[str, int] = {}
+        """By reason: a short name from the code, never from a peer."""
         self.protocol_errors = 0
         self.link_bugs = 0
         self.sessions_expired = 0
         self.clients_maximum = 0
+
+    def refuse(self, reason: str) -> None:
+        """Count a CONNECT or a WebSocket handshake that is refused."""
+        self.connections_refused += 1
+        self.turn_away(reason)
+
+    def turn_away(self, reason: str) -> None:
+        """Count a connection that ends before it could ask for anything."""
+        self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def packets_sent(self) -> int:
         return self.other_packets_sent + self.publishes_sent

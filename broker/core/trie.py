@@ -100,6 +100,10 @@ class SubscriptionTrie:
     def cached(self, topic: bytes) -> Targets | None:
         return self._cache.get(topic)
 
+    def cached_count(self) -> int:
+        """Topics whose receivers are remembered."""
+        return len(self._cache)
+
     def match(self, topic: bytes) -> Targets:
         """Who gets this topic.  The answer is live and shared: read it now, change nothing.
 

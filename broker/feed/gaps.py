@@ -22,7 +22,7 @@ def announce(status: FeedStatus, sink: FeedSink, reason: str, start: str, end: s
         start: the last position known to be delivered, "" if unknown.
         end: the position from which on nothing is missing.
     """
-    status.gaps += 1
+    status.gap(reason)
     _LOG.warning(
         "feed %s: gap: %s; rows committed between %s and %s may be missing",
         status.name,

@@ -9,6 +9,10 @@ import logging
 import time
 from typing import Protocol
 
+from attrs import frozen
+
+from broker.core.histogram import Histogram
+
 _LOG = logging.getLogger("broker.feed")
 
 SAY_AGAIN_S = 60.0
@@ -34,6 +38,14 @@ class FeedSink(Protocol):
         """
 
 
+@frozen
+class Gap:
+    """Rows may have been lost: why, and when that was noticed."""
+
+    reason: str
+    unix_s: float
+
+
 class FeedStatus:
     """One feed's state and counters.  The owner of the process makes it, the feed writes it, others read it.
 
@@ -48,6 +60,10 @@ class FeedStatus:
         fetched: rows read by key because their notifications had nothing else.
         reconnects: connections after the first.
         gaps: times at which rows may have been lost, each with a WARNING that names the kinds.
+        last_gap: the last of them, until somebody acknowledges it or it is a while ago; /readyz is red meanwhile.
+        troubles: what keeps rows from being delivered although the connection is fine, in words by a short name:
+            a table that is not captured, a disk that is full.  See `trouble` and `over`.
+        latency: seconds from COMMIT, by the server's clock, until its messages were handed to the kernel.
         dropped: rows not published, by reason.
         position: up to where the feed has delivered; "" before the first connection.
         acknowledged: up to where the database need not keep anything for this feed any more.
@@ -68,6 +84,9 @@ class FeedStatus:
         self.fetched = 0
         self.reconnects = 0
         self.gaps = 0
+        self.last_gap: Gap | None = None
+        self.troubles: dict[str, str] = {}
+        self.latency = Histogram()
         self.dropped: dict[str, int] = {}
         self.position = ""
         self.acknowledged = ""
@@ -80,6 +99,27 @@ class FeedStatus:
         self.state = state
         self.problem = problem
         self.since_unix_s = time.time()
+
+    def gap(self, reason: str) -> None:
+        """Rows may have been lost; the caller logs and publishes it."""
+        self.gaps += 1
+        self.last_gap = Gap(reason, time.time())
+
+    def trouble(self, name: str, text: str) -> None:
+        """Say that rows are not delivered, from now until `over`.
+
+        Args:
+            name: a short one, from the code or the configuration, such as `table public.orders`.
+            text: what is wrong, and what would cure it.
+        """
+        if self.troubles.get(name) != text:
+            self.troubles[name] = text
+            _LOG.error("feed %s: %s", self.name, text)
+
+    def over(self, name: str) -> None:
+        """The trouble of this name has passed, if there was one."""
+        if self.troubles.pop(name, None) is not None:
+            _LOG.warning("feed %s: over: %s", self.name, name)
 
     def drop(self, reason: str, where: str, now: float) -> None:
         """Count a row that is not published, and say so.

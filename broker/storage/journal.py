@@ -32,12 +32,14 @@ class Journal:
     Attributes:
         path: of the file.
         saved_s: what the last save took, in seconds; 0.0 before the first.
+        problem: why the last save failed; "" if it did not.
         needs_whole: a snapshot that was begun did not reach the file, so the next one must be whole.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, saved: Snapshot) -> None:
         self.path = path
         self.saved_s = 0.0
+        self.problem = ""
         self.needs_whole = False
         self._connection = connection
         self._writer = Writer(connection, saved)
@@ -96,6 +98,7 @@ class Journal:
         try:
             rows = self._writer.write(snapshot, pause_s)
         except sqlite3.Error as error:
+            self.problem = f"nothing can be saved to {self.path}: {error}"
             logger.error("Error saving to %s: %s. What was saved before is kept.", self.path, error)
             return False
         try:

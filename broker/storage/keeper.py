@@ -11,6 +11,7 @@ import trio
 
 from broker.config.model import Persistence
 from broker.core.engine import Engine
+from broker.core.histogram import Histogram
 from broker.storage.journal import Journal
 from broker.storage.records import Snapshot, collect, restore
 
@@ -48,6 +49,11 @@ class Keeper:
         self._collected_retained = -1
         """`RetainedStore.changes` at the snapshot before."""
         self._not_before = 0.0
+        self.saves = Histogram()
+        """What saves took, in seconds, fsync included."""
+        self.failures = 0
+        self.problem = ""
+        """Why the last save failed; "" if it did not."""
 
     @classmethod
     async def open(cls, engine: Engine, settings: Persistence) -> Self:
@@ -108,8 +114,12 @@ class Keeper:
             self._saved_changes = max(self._saved_changes, taken)
             self._saved_at = now
             self._not_before = now + REST * self._journal.saved_s
+            self.saves.observe(self._journal.saved_s)
+            self.problem = ""
         else:
             self._not_before = now + RETRY_INTERVAL_S
+            self.failures += 1
+            self.problem = self._journal.problem
         return succeeded
 
     async def settle(self) -> None:

@@ -239,13 +239,13 @@ class ListenFeed:
     def _announce_gap(self) -> None:
         lost = unrecovered(self._config)
         if lost:
-            self._status.gaps += 1
+            reason = f"the connection was lost, and no [[recover]] reads again {'; '.join(lost)}"
+            self._status.gap(reason)
             _LOG.warning(
                 "feed %s: rows notified while the connection was lost are lost: %s (a [[recover]] prevents it)",
                 self._status.name,
                 "; ".join(lost),
             )
-            reason = f"the connection was lost, and no [[recover]] reads again {'; '.join(lost)}"
             tell(self._status, self._sink, reason, "", "now")
 
 

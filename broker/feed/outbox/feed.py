@@ -232,9 +232,13 @@ class OutboxFeed:
         parameters = {"seq": self._seq, "id": self._id, "limit": TRANSACTIONS_PER_READ, "rows": ROWS_PER_READ}
         count = 0
         age_s = 0.0
+        ages_s: list[float] = []
+        asked_at = trio.current_time()
         with trio.CancelScope(deadline=trio.current_time() + ROW_TIMEOUT_S) as scope:
             async for row in connection.cursor().stream(query.encode(), parameters):
                 self._publish(row)
+                if row[0] != self._seq:
+                    ages_s.append(max(row[3], 0.0))
                 self._seq, self._id, self._xid, age_s = row[:4]
                 count += 1
                 if count % FLUSH_ROWS == 0:
@@ -244,6 +248,9 @@ class OutboxFeed:
             raise psycopg.OperationalError(f"the next row did not come within {ROW_TIMEOUT_S:g} s")
         self._sink.flush()
         self._status.lag_s = max(age_s, 0.0)
+        took_s = trio.current_time() - asked_at
+        for age in ages_s:
+            self._status.latency.observe(age + took_s)
         return count
 
     def _publish(self, row: tuple[Any, ...]) -> None:

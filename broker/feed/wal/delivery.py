@@ -30,6 +30,7 @@ class Delivery:
         self.progress = Progress()
         self.snapshot_lsn = 0
         self.committed_unix_s = 0.0
+        self._unsent: list[float] = []
         self._notices = Notices(config, status)
         self._sink = sink
         self._status = status
@@ -87,3 +88,10 @@ class Delivery:
         """The open transaction is complete."""
         self.progress.commit(end_lsn)
         self.committed_unix_s = commit_time_us / 1e6 + EPOCH_UNIX_S
+        self._unsent.append(self.committed_unix_s)
+
+    def sent(self, unix_now: float) -> None:
+        """Everything that was delivered has been handed to the kernel."""
+        for committed_unix_s in self._unsent:
+            self._status.latency.observe(max(0.0, unix_now - committed_unix_s))
+        self._unsent.clear()

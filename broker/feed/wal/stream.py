@@ -131,6 +131,7 @@ class WalStream:
     async def _rest(self) -> None:
         self._settle()
         self._sink.flush()
+        self._delivery.sent(time.time())
         await trio.lowlevel.checkpoint()
         self._now = trio.current_time()
 

@@ -91,6 +91,7 @@ async def _accept_one(sock: socket.socket, door: Door, server: Server, serve: Se
     peer = peer_name(connection, address)
     if door.is_full():
         connection.close()  # as mosquitto: without a word to the client
+        server.engine.counters.turn_away("max_connections")
         logger.log(NOTICE, "Client connection from %s denied: max_connections exceeded.", peer)
         return True
     if door.connection_messages:

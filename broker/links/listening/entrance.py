@@ -49,8 +49,10 @@ class Entrance:
                     peer, identity = await self._read_proxy_header(stream, door, peer)
                     ready, identity = await self._encrypt(stream, door, identity)
             except ProxyError as error:
+                self._server.engine.counters.turn_away("proxy_header")
                 logger.log(NOTICE, "Connection from %s rejected, %s", peer, error)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self._server.engine.counters.turn_away("tls_handshake")
                 logger.log(NOTICE, "Client connection from %s failed: %s.", peer, _cause(error))
             finally:
                 door.open_count -= 1

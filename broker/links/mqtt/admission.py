@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broker.core.publication import Publication
 from broker.links.mqtt import trace
 from broker.links.words import NOTICE, printable
 from protocol.mqtt.connection import AUTHENTICATING, CONNECTED, silence_max_s
-from protocol.mqtt.packets import UNSUPPORTED_PROTOCOL_VERSION_5_0, Connect
+from protocol.mqtt.packets import UNSUPPORTED_PROTOCOL_VERSION_5_0, Connect, ConnectReturnCode
 
 if TYPE_CHECKING:
     from broker.links.mqtt.link import MqttLink
@@ -63,11 +63,22 @@ def accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes |
     link.resume_reading()
 
 
+REASONS: Final = {
+    ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION: "protocol_version",
+    ConnectReturnCode.IDENTIFIER_REJECTED: "client_id",
+    ConnectReturnCode.SERVER_UNAVAILABLE: "unavailable",
+    ConnectReturnCode.BAD_USER_NAME_OR_PASSWORD: "bad_credentials",
+    ConnectReturnCode.NOT_AUTHORIZED: "not_authorized",
+    UNSUPPORTED_PROTOCOL_VERSION_5_0: "protocol_version",
+}
+"""What the metrics call the return codes."""
+
+
 def refuse(link: MqttLink, code: int, why: str) -> None:
     """The door keeps this client out: CONNACK with the return code, then close [MQTT-3.2.2-5]."""
     if link.state != AUTHENTICATING:
         return
-    link.engine.counters.connections_refused += 1
+    link.engine.counters.refuse(REASONS.get(code, "other"))
     link.engine.counters.other_packets_sent += 1
     if code == UNSUPPORTED_PROTOCOL_VERSION_5_0:
         link.outbox.push(bytes((0x20, 3, 0, code, 0)))

@@ -217,7 +217,7 @@ class WebSocketServer:
             return await self._accept(arrival, opening, rest)
         except Refused as refused:
             logger.info("WebSocket handshake of %s refused: %s", arrival.peer, refused.reason)
-            self._engine.counters.connections_refused += 1
+            self._engine.counters.refuse("handshake")
             return answer(refused)
 
     async def _accept(self, arrival: Arrival, opening: OpeningRequest, rest: bytes) -> Agreed:

@@ -29,6 +29,7 @@ class NotedJournal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.saved_s = 0.0
+        self.problem = ""
         self.needs_whole = False
         self.works = True
         self.saves: list[float] = []
