@@ -23,6 +23,12 @@ class Counters:
         self.dropped_queue_full = 0
         self.dropped_acl = 0
         self.dropped_too_large = 0
+        self.dropped_inbound_full = 0
+        """QoS 2 messages of clients that keep too many without PUBREL."""
+        self.dropped_retained_full = 0
+        """Messages that were handed on but not retained, because of max_retained_messages or max_retained_bytes."""
+        self.reading_held = 0
+        """How often a peer was not read from because it did not read its answers."""
         self.sockets_opened = 0
         self.sockets_closed = 0
         self.connections_accepted = 0

@@ -13,6 +13,10 @@ MATCH_CACHE_TOPICS_MAX: Final = 32_768
 SEND_BYTES_MAX: Final = 256 * 1024
 """What one send offers the kernel; loopback takes about this much at once, so more would only be copied twice."""
 
+ANSWERS_OWED_BYTES_MAX: Final = 32 * 1024
+"""Of answers to a peer's own packets (PUBACK, PINGRESP, ...), what it may leave unread beside what the kernel holds;
+above it nothing more is read from the peer.  8 000 acknowledgements: no client that reads gets there."""
+
 RECEIVE_BYTES_MAX: Final = 64 * 1024
 """What one receive takes: one publisher's share of a poll round."""
 

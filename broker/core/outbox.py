@@ -3,6 +3,9 @@
 Invariant: between two flushes an outbox is either empty, or listed in its `Round`, or blocked on the kernel.
 A push never sends; a flush never waits.  What the kernel refuses stays here until the shell that owns the
 socket says `writable()`.
+
+Whoever sends requests and does not read the answers is not read from until it does: `holds_reading`.  Every shell
+obeys that, so the rule holds for each kind of link, and an answer never has to be refused.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from broker.core.counters import Counters
-from broker.core.limits import SEND_BYTES_MAX
+from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
 from protocol.mqtt.message import Sink
 
 
@@ -42,7 +45,7 @@ class Outbox(Sink):
 
     Args:
         round: where this outbox announces that it owes something.
-        limit_bytes: above it, droppable messages are refused; the rest is bounded by the in-flight window.
+        limit_bytes: above it, droppable messages are refused and the others wait in their queue.
         send: the non-blocking `socket.send`, or None where a task does the sending (TLS, memory streams).
         on_blocked: called once when the kernel takes no more, or, without `send`, when there is something to take.
         on_broken: called once when a send fails; the peer is gone.
@@ -63,6 +66,12 @@ class Outbox(Sink):
         self.closed = False
         self.on_drained: Callable[[], None] | None = None
         """Called when all that was owed has left after having been blocked."""
+        self.on_hold: Callable[[], None] = nothing
+        """Called when `holds_reading` has changed."""
+        self.holds_reading = False
+        """The peer owes reading what it asked for: nothing more is to be read from it."""
+        self.answer_bytes = 0
+        """Of what is pending, at most so much answers the peer's own packets."""
         self.more_waits = False
         """There is more to push when this has drained: call `on_drained` even if the kernel took all at once."""
         self.on_push: Callable[[bytes], None] | None = None
@@ -80,6 +89,11 @@ class Outbox(Sink):
         if self.on_push is not None:
             self.on_push(data)
         self._owe(data)
+
+    def answer(self, data: bytes) -> None:
+        """Owe the peer these bytes because of a packet of its own."""
+        self.answer_bytes += len(data)
+        self.push(data)
 
     def push_publish(self, head: bytes, packet_id: bytes, payload: bytes) -> None:
         if self.closed:
@@ -109,13 +123,27 @@ class Outbox(Sink):
         return len(self._chunks)
 
     def has_room(self, size: int) -> bool:
-        """Whether a droppable message of this size may still be pushed."""
-        return self.pending_bytes + size <= self.limit_bytes
+        """Whether a droppable message of this size may still be pushed.
+
+        One of any size may, where hardly anything is owed: a reader who reads gets what is longer than the limit.
+        """
+        pending = self.pending_bytes
+        return pending + size <= self.limit_bytes or pending <= self.limit_bytes >> 2
+
+    def takes_more(self) -> bool:
+        """Whether a message that can wait should be pushed now; if not, `on_drained` says when."""
+        if self.pending_bytes < self.limit_bytes:
+            return True
+        self.more_waits = True
+        return False
 
     def flush(self) -> None:
         """Send what is owed, as much as the kernel takes now."""
         self._touched = False
-        if self.closed or self.blocked or not self._chunks:
+        if self.blocked:
+            self._consider_hold()
+            return
+        if self.closed or not self._chunks:
             return
         send = self._send
         if send is None:
@@ -146,10 +174,12 @@ class Outbox(Sink):
         """All that is owed, for a task that sends it itself; b"" ends that task's turn and re-arms `on_blocked`."""
         if not self._chunks:
             self.blocked = False
+            self._consider_release()
             return b""
         data = self._next_piece()
         self.pending_bytes -= len(data)
         self.round.counters.bytes_sent += len(data)
+        self._consider_release()
         return data
 
     def close(self) -> None:
@@ -165,6 +195,22 @@ class Outbox(Sink):
         self._on_broken = nothing
         self.on_drained = None
         self.on_push = None
+        self.on_hold = nothing
+
+    def _consider_hold(self) -> None:
+        """Blocked, and a round is over: perhaps nothing more is to be read."""
+        if self.answer_bytes > ANSWERS_OWED_BYTES_MAX and not self.holds_reading:
+            self.holds_reading = True
+            self.round.counters.reading_held += 1
+            self.on_hold()
+
+    def _consider_release(self) -> None:
+        """The peer took something."""
+        if self.answer_bytes > self.pending_bytes:
+            self.answer_bytes = self.pending_bytes
+        if self.holds_reading and self.answer_bytes <= ANSWERS_OWED_BYTES_MAX >> 1:
+            self.holds_reading = False
+            self.on_hold()
 
     def _send_chunks(self, send: Callable[[bytes], int]) -> None:
         while self._chunks:
@@ -178,8 +224,12 @@ class Outbox(Sink):
             if sent < len(data):
                 self._chunks.insert(0, data[sent:])
                 self.blocked = True
+                if sent:
+                    self._consider_release()
+                self._consider_hold()
                 self._on_blocked()
                 return
+        self._consider_release()
 
     def _next_piece(self) -> bytes:
         """Take up to about SEND_BYTES_MAX off the front, as one bytes object."""

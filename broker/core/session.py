@@ -146,7 +146,8 @@ class Session(Receiver):
         if outbox is None:
             return
         counters = self.counters
-        if outbox.pending_bytes + len(packets) > outbox.limit_bytes:
+        size = len(packets)
+        if outbox.pending_bytes + size > outbox.limit_bytes and not outbox.has_room(size):
             counters.dropped_outbox_full += count
             self._warn_dropping()
             return
@@ -183,7 +184,7 @@ class Session(Receiver):
             return
         packet = publication.retained_packet() if retain else publication.packet()
         counters = self.counters
-        if outbox.pending_bytes + len(packet) > outbox.limit_bytes:
+        if not outbox.has_room(len(packet)):
             counters.dropped_outbox_full += 1
             self._warn_dropping()
             return

@@ -71,11 +71,15 @@ class Connection:
             self.lost()
 
     def events(self) -> int:
-        """What the epoll is to tell of, beside room for what is owed."""
-        return select.EPOLLIN
+        """What the epoll is to tell of, beside room for what is owed; an error it tells of in any case."""
+        return 0 if self.outbox.holds_reading else select.EPOLLIN
 
     def blocked(self) -> None:
         self.pump.epoll.modify(self.fd, self.events() | select.EPOLLOUT)
+
+    def look_again(self) -> None:
+        """What `events` says may have changed."""
+        self.pump.epoll.modify(self.fd, self.events() | (select.EPOLLOUT if self.outbox.blocked else 0))
 
     def end_soon(self) -> None:
         """Send once more what is owed, and close, at the end of the round."""
@@ -133,6 +137,7 @@ class Pump:
     def take(self, connection: Connection) -> None:
         """Serve this connection from now on."""
         self._connections[connection.fd] = connection
+        connection.outbox.on_hold = connection.look_again
         self.epoll.register(connection.fd, connection.events())
         connection.door.open_count += 1
 

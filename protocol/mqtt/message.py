@@ -18,9 +18,17 @@ class Sink:
     def push(self, data: bytes) -> None:
         raise NotImplementedError
 
+    def answer(self, data: bytes) -> None:
+        """Push what answers the peer's own packet."""
+        self.push(data)
+
     def push_publish(self, head: bytes, packet_id: bytes, payload: bytes) -> None:
         """A PUBLISH at QoS 1 or 2: the shared head, this receiver's packet id, the shared payload."""
         raise NotImplementedError
+
+    def takes_more(self) -> bool:
+        """Whether a message that can wait should be pushed now; if not, whoever owns the sink says when."""
+        return True
 
 
 class Message:

@@ -135,6 +135,11 @@ class Outbound:
     def detach(self) -> None:
         self._sink = None
 
+    def resume(self) -> None:
+        """The sink takes more again."""
+        if self._queue:
+            self._drain()
+
     def inflight_count(self) -> int:
         return len(self._inflight)
 
@@ -202,7 +207,7 @@ class Outbound:
             self._note_change()
         sink = self._sink
         if sink is not None:
-            sink.push(encode_ack(PUBREL_FIRST_BYTE, packet_id))  # [MQTT-4.3.3-1]
+            sink.answer(encode_ack(PUBREL_FIRST_BYTE, packet_id))  # [MQTT-4.3.3-1]
 
     def pubcomp(self, packet_id: int) -> bool:
         """PUBCOMP came; False for an id that is not in flight, which is ignored as by Mosquitto."""
@@ -285,7 +290,10 @@ class Outbound:
         if len(self._inflight) >= PACKET_ID_MAX:
             return False
         # As Mosquitto: one message may overstep the bytes, or a single big one could never be sent.
-        return window.inflight_bytes == 0 or self.inflight_bytes < window.inflight_bytes
+        if window.inflight_bytes != 0 and self.inflight_bytes >= window.inflight_bytes:
+            return False
+        sink = self._sink
+        return sink is None or sink.takes_more()
 
     def _queue_open(self) -> bool:
         """Whether one message more may wait.

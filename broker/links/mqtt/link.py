@@ -86,6 +86,7 @@ class MqttLink(Link):
         self._size_max = door.max_packet_size
         self._parts: list[bytes] | None = None
         self._missing = 0
+        self._owed_when_asked = 0
 
     # --- what the shell calls ------------------------------------------------------------------------------
 
@@ -114,7 +115,13 @@ class MqttLink(Link):
     def silent_too_long(self) -> bool:
         """Whether the keep-alive time (or the time to send CONNECT) has passed; asked now and then."""
         limit = self.silence_max_s
-        return limit > 0 and self.engine.now - self.last_received > limit
+        if limit <= 0 or self.engine.now - self.last_received <= limit:
+            return False
+        if self.outbox.holds_reading and self.outbox.pending_bytes != self._owed_when_asked:
+            # It takes its answers, however slowly: that it is not read from meanwhile is our doing.
+            self._owed_when_asked = self.outbox.pending_bytes
+            return False
+        return True
 
     def close(self, why: str) -> None:
         """End this connection: the session's end and the will at once, the socket's close after a flush.
@@ -317,7 +324,10 @@ class MqttLink(Link):
     def drained(self) -> None:
         """All that was owed has left: go on with what waited for that."""
         session = self.session
-        if session is not None and session.replays is not None:
+        if session is None:
+            return
+        session.outbound.resume()
+        if session.replays is not None:
             self.engine.continue_replay(session)
 
     # --- trouble -------------------------------------------------------------------------------------------

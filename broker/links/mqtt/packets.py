@@ -96,7 +96,7 @@ def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, bod
 
 def _acknowledge(link: MqttLink, kind_first_byte: int, packet_id: int) -> None:
     link.engine.counters.other_packets_sent += 1
-    link.outbox.push(encode_ack(kind_first_byte, packet_id))
+    link.outbox.answer(encode_ack(kind_first_byte, packet_id))
 
 
 def _acknowledged(
@@ -149,7 +149,7 @@ def _rare(link: MqttLink, session: Session, first_byte: int, body: bytes) -> Non
         _unsubscribe(link, session, packet)
     elif first_byte >> 4 == 12:
         link.engine.counters.other_packets_sent += 1
-        link.outbox.push(PINGRESP)  # [MQTT-3.12.4-1]
+        link.outbox.answer(PINGRESP)  # [MQTT-3.12.4-1]
     else:
         link.will_wanted = False  # [MQTT-3.14.4-3]
         link.close("disconnected.")
@@ -169,7 +169,7 @@ def _subscribe(link: MqttLink, session: Session, packet: Subscribe) -> None:
             granted.append((mounted, code))
         logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
     engine.counters.other_packets_sent += 1
-    link.outbox.push(suback(packet.packet_id, bytes(codes)))  # [MQTT-3.8.4-4] [MQTT-3.8.4-5]
+    link.outbox.answer(suback(packet.packet_id, bytes(codes)))  # [MQTT-3.8.4-4] [MQTT-3.8.4-5]
     for mounted, code in granted:
         engine.replay(session, mounted, code)
 

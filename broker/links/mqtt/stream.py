@@ -30,6 +30,8 @@ class StreamShell:
         self._closing = False
         self._scope = trio.CancelScope()
         self.outbox = Outbox(engine.round, door.outbox_bytes_max, None, self._wake, self._wake)
+        self.outbox.on_hold = self._look_again
+        self._news = trio.Event()
         self.link = MqttLink(engine, door, self.outbox, peer, self._close_soon)
 
     async def run(self) -> None:
@@ -49,6 +51,8 @@ class StreamShell:
 
     async def _read(self) -> None:
         while True:
+            while self.outbox.holds_reading:
+                await self._news.wait()
             try:
                 data = await self.stream.receive_some(RECEIVE_BYTES_MAX)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -77,6 +81,10 @@ class StreamShell:
             if self.outbox.on_drained is not None:
                 self.outbox.on_drained()
                 self.engine.flush()
+
+    def _look_again(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
 
     def _wake(self) -> None:
         self._owed.set()

@@ -219,11 +219,7 @@ class DialectLink(WebSocketLink):
             self.close(command.code, command.reason)
 
     def _send(self, text: str) -> None:
-        frame = text_frame(text.encode())
-        if self.outbox.has_room(len(frame)):
-            self.outbox.push(frame)
-        else:
-            self.close(CloseCode.POLICY_VIOLATION, "slow receiver")
+        self.outbox.answer(text_frame(text.encode()))
 
     def _subscribe(self, wanted: Subscribe) -> None:
         dialect = self.dialect

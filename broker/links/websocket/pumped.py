@@ -48,7 +48,7 @@ class PumpedWebSocket(Connection):
         """Serve the link that was made for this connection's outbox."""
         self.link = link
         link.on_close = self._closed
-        link.on_pause = self._look_again
+        link.on_pause = self.look_again
         self.pump.take(self)
 
     def received(self, data: bytes) -> None:
@@ -70,10 +70,7 @@ class PumpedWebSocket(Connection):
             super().readable()
 
     def events(self) -> int:
-        return select.EPOLLRDHUP if self.link.waits else select.EPOLLIN
-
-    def _look_again(self) -> None:
-        self.pump.epoll.modify(self.fd, self.events() | (select.EPOLLOUT if self.outbox.blocked else 0))
+        return select.EPOLLRDHUP if self.link.waits else super().events()
 
     def _closed(self) -> None:
         if self.link.closing == LOST:

@@ -52,6 +52,7 @@ class StreamedWebSocket:
         self._link = link
         link.on_close = self._scope.cancel
         link.on_pause = self._look_again
+        self._outbox.on_hold = self._look_again
 
     async def run(self) -> None:
         """Serve until either side closes."""
@@ -77,7 +78,7 @@ class StreamedWebSocket:
     async def _read(self, link: WebSocketLink) -> None:
         engine = self._server.engine
         while True:
-            while link.waits:
+            while link.waits or self._outbox.holds_reading:
                 await self._news.wait()
             try:
                 data = bytes(await self._stream.receive_some(RECEIVE_BYTES_MAX))

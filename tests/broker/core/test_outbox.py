@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.core.counters import Counters
-from broker.core.limits import SEND_BYTES_MAX
+from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
 from broker.core.outbox import Outbox, Round
 
 
@@ -145,3 +145,51 @@ def test_what_a_flush_causes_leaves_in_the_same_flush() -> None:
     first.push(b"x")
     round.flush()
     assert kernel.taken == b"will"
+
+
+def test_a_message_longer_than_the_limit_fits_where_hardly_anything_is_owed() -> None:
+    outbox = Kernel(0).outbox(Round(Counters()))
+    assert outbox.has_room(100_000)
+    outbox.push(b"x" * 251)
+    assert outbox.has_room(749)
+    assert not outbox.has_room(750)
+
+
+def test_what_can_wait_waits_above_the_limit_and_hears_when_all_has_left() -> None:
+    kernel, round = Kernel(10_000), Round(Counters())
+    outbox = kernel.outbox(round)
+    outbox.on_drained = lambda: kernel.events.append("drained")
+    outbox.push(b"x" * 1000)
+    assert not outbox.takes_more()
+    round.flush()
+    outbox.writable()
+    assert kernel.events == ["blocked", "drained"]
+    assert outbox.takes_more()
+
+
+def test_unread_answers_hold_reading_until_half_of_them_have_left() -> None:
+    kernel, round = Kernel(0), Round(Counters())
+    outbox = kernel.outbox(round)
+    outbox.on_hold = lambda: kernel.events.append(f"hold {outbox.holds_reading}")
+    outbox.answer(b"x" * ANSWERS_OWED_BYTES_MAX)
+    round.flush()
+    assert kernel.events == ["blocked"]
+    outbox.answer(b"x")
+    round.flush()
+    assert kernel.events == ["blocked", "hold True"]
+    kernel.room = ANSWERS_OWED_BYTES_MAX // 2
+    outbox.writable()
+    assert kernel.events[2:] == ["blocked"]
+    kernel.room = 1
+    outbox.writable()
+    assert kernel.events[3:] == ["hold False", "blocked"]
+
+
+def test_deliveries_do_not_hold_reading() -> None:
+    kernel, round = Kernel(0), Round(Counters())
+    outbox = kernel.outbox(round)
+    outbox.push(b"x" * (2 * ANSWERS_OWED_BYTES_MAX))
+    round.flush()
+    outbox.answer(b"x")
+    round.flush()
+    assert not outbox.holds_reading
