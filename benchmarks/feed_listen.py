@@ -30,8 +30,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Final
 
 import psycopg
 import trio
@@ -157,11 +156,8 @@ def metered_sink(status: FeedStatus, meter: Meter) -> EngineSink:
     """The product's sink; where the server would send to its connections, rows are counted."""
     engine = engine_for(Config())
 
-    def settle() -> None:
-        engine.flush()
-        meter.batch(status.received - meter.rows)
-
-    return EngineSink(engine, cast(Any, SimpleNamespace(settle=settle)), None)
+    engine.turn.on_settled(lambda: meter.batch(status.received - meter.rows))
+    return EngineSink(engine, None)
 
 
 def drain_by_feed(config: FeedConfig, load: Load) -> Drained:

@@ -129,13 +129,13 @@ class App:
             self.keeper.adopt(config.persistence)
         if self.websockets is not None:
             self.websockets.adopt(config.gateway)
-        for link in self.server.links():
-            link.reconsider()
-            verdict = link.verdict
-            if isinstance(verdict, Verdict) and not link.door.authenticator.is_still_valid(verdict):
-                link.will_wanted = False  # as mosquitto
-                link.close("disconnected, not authorised.")
-        self.server.settle()
+        with self.engine.turn:
+            for link in self.server.links():
+                link.reconsider()
+                verdict = link.verdict
+                if isinstance(verdict, Verdict) and not link.door.authenticator.is_still_valid(verdict):
+                    link.will_wanted = False  # as mosquitto
+                    link.close("disconnected, not authorised.")
 
     def _restrict(self) -> None:
         """Ask every receiver what it may read only where some rule could forbid it."""
@@ -156,7 +156,6 @@ class App:
             StorageError: the persistence file can't be used.
             ListenError: a listener can't be opened; nothing has been served then, nor saved.
         """
-        self.engine.now = trio.current_time()
         if self.config.persistence.persistence:
             from broker.storage.keeper import Keeper
 
@@ -219,13 +218,12 @@ class App:
         build = "compiled" if is_compiled() else "interpreted"
         topics = SysTopics(self.engine, VERSION, build, trio.current_time())
         while True:
-            self.engine.now = trio.current_time()
-            news = topics.changed(self.engine.now, self.server.owed())
-            for feed in self._feed_topics:
-                news += feed.changed()
-            for topic, text in news:
-                self.engine.publish(Publication(topic.encode(), text.encode(), SYS_QOS, retain=True))
-            self.server.settle()
+            with self.engine.turn:
+                news = topics.changed(self.engine.now, self.server.owed())
+                for feed in self._feed_topics:
+                    news += feed.changed()
+                for topic, text in news:
+                    self.engine.publish(Publication(topic.encode(), text.encode(), SYS_QOS, retain=True))
             await trio.sleep(self.config.sys_interval_s)
 
     def _start_feeds(self, nursery: trio.Nursery) -> None:
@@ -239,7 +237,7 @@ class App:
         for feed in self.config.feeds:
             status = self.feeds[feed.name] = FeedStatus(feed.name)
             self._feed_topics.append(FeedTopics(status))
-            nursery.start_soon(supervise, feed, EngineSink(self.engine, self.server, self.keeper), status)
+            nursery.start_soon(supervise, feed, EngineSink(self.engine, self.keeper), status)
 
     def _open_gateway(self, nursery: trio.Nursery) -> None:
         admin = self.config.admin

@@ -80,8 +80,8 @@ class Broker:
             )
         if qos not in (0, 1, 2):
             raise ValueError(f"qos is 0, 1 or 2, not {qos!r}")
-        self.app.engine.publish(Publication(name, payload, qos, retain))
-        self.app.server.settle()
+        with self.app.engine.turn:
+            self.app.engine.publish(Publication(name, payload, qos, retain))
         await trio.lowlevel.checkpoint()
 
     async def subscribe(self, topic_filter: str) -> AsyncGenerator[Message, None]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from broker.core.engine import Engine
 from broker.core.publication import Publication
-from broker.links.server import Server
 
 if TYPE_CHECKING:
     from broker.storage.keeper import Keeper
@@ -15,17 +14,17 @@ if TYPE_CHECKING:
 class EngineSink:
     """A feed's way into the engine; see `broker.feed.status.FeedSink`."""
 
-    def __init__(self, engine: Engine, server: Server, keeper: Keeper | None) -> None:
+    def __init__(self, engine: Engine, keeper: Keeper | None) -> None:
         self._engine = engine
-        self._server = server
         self._keeper = keeper
 
     def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
         self._engine.publish(Publication(topic, payload, qos, retain))
 
     def flush(self) -> None:
-        """One send to everybody the batch was for."""
-        self._server.settle()
+        """The batch is complete: one send to everybody it was for."""
+        with self._engine.turn:
+            pass
 
     async def durable(self) -> None:
         """When the sessions that outlive connections are saved with it; at once where nothing is saved.

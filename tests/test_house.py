@@ -167,6 +167,13 @@ def reraises(handler: str) -> bool:
     return block.rstrip().endswith(f"\n{indent}raise") or block.strip() == "raise"
 
 
+def test_only_a_turn_sets_the_clock_and_flushes() -> None:
+    part_of_a_turn = re.compile(r"engine\.now = |engine\.flush\(")
+    found = {module for module, path in SOURCES.items() if part_of_a_turn.search(path.read_text())}
+    # The pump closes sockets as a part of a turn, and sends what their ends caused.
+    assert found == {"broker.core.turn", "broker.links.pump"}
+
+
 def test_files_stay_small() -> None:
     lengths = {module: len(path.read_text().splitlines()) for module, path in SOURCES.items()}
     assert {module: length for module, length in lengths.items() if length > LINES_MAX} == {}

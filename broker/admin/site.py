@@ -26,10 +26,10 @@ def routes_for(server: Server, gateway: Gateway) -> Mapping[str, Mapping[str, Ha
         if content_type != "application/json":
             raise HttpError(415, "Content-Type must be application/json")
         try:
-            count = publisher.publish(request.body)
+            with server.engine.turn:
+                count = publisher.publish(request.body)
         except BadPublish as error:
             raise HttpError(400, str(error)) from None
-        server.settle()
         return json_response({"result": True, "published": count})
 
     return {PUBLISH_PATH: {"POST": publish}}

@@ -20,6 +20,7 @@ from broker.core.retained import RetainedStore
 from broker.core.session import DeliveryRules, Link, Replay, Session
 from broker.core.shared import SharedGroup, split_shared
 from broker.core.trie import SubscriptionTrie
+from broker.core.turn import Turn
 from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE
 
@@ -79,7 +80,9 @@ class Engine:
         self.sessions: dict[bytes, Session] = {}
         self.connected = 0
         self.now = 0.0
-        """Monotonic seconds, set by the shells before they hand in bytes."""
+        """Monotonic seconds, set at the beginning of each turn."""
+        self.turn = Turn(self)
+        """The way to work on the engine from outside: `with engine.turn:`."""
         self.changes = 0
         """Counts up when a durable session, its subscriptions or what it sends change; see `kept_changes`."""
         self.may_still_write: Callable[[Publication], bool] | None = None
@@ -322,7 +325,7 @@ class Engine:
                     receiver.deliver(publication, granted, False)
 
     def flush(self) -> None:
-        """One send of everything owed to every peer that got something."""
+        """One send of everything owed to every peer that got something.  For the end of a turn."""
         self.round.flush()
 
     # --- time ----------------------------------------------------------------------------------------------

@@ -72,15 +72,14 @@ class Gateway:
             try:
                 while True:
                     await trio.sleep(TICK_S)
-                    self.tick(trio.current_time())
+                    self.tick()
             finally:
                 await self._close_hooks()
 
-    def tick(self, now: float) -> None:
-        self.engine.now = now
-        for link in list(self._links):
-            link.tick(now)
-        self.engine.flush()
+    def tick(self) -> None:
+        with self.engine.turn:
+            for link in list(self._links):
+                link.tick(self.engine.now)
 
     # --- connections ---------------------------------------------------------------------------------------
 
@@ -175,13 +174,13 @@ class Gateway:
         while True:
             await self._aggregating.wait()
             await trio.sleep(AGGREGATE_TICK_S)
-            self.publish_aggregates(trio.current_time())
+            self.publish_aggregates()
 
-    def publish_aggregates(self, now: float) -> None:
+    def publish_aggregates(self) -> None:
         """Publish every aggregate whose interval is over."""
-        for aggregate in list(self._aggregates.values()):
-            aggregate.publish_due(now, self.engine.publish)
-        self.engine.flush()
+        with self.engine.turn:
+            for aggregate in list(self._aggregates.values()):
+                aggregate.publish_due(self.engine.now, self.engine.publish)
         if not self._aggregates:
             self._aggregating = trio.Event()
 

@@ -125,6 +125,7 @@ class Pump:
         self._drained: trio.Event | None = None
         self._linger: Linger | None = None
         self._on_open = on_open
+        engine.turn.on_settled(self._settled)
         self.on_close = on_close
 
     def add(self, sock: socket.socket, door: Door, peer: str) -> MqttLink:
@@ -180,24 +181,22 @@ class Pump:
 
     def serve_round(self) -> int:
         """Everything that can be done now, without waiting; how many sockets were ready."""
-        self.engine.now = trio.current_time()
-        connections = self._connections
-        ready = self.epoll.poll(0, READY_MAX)
-        for fd, events in ready:
-            connection = connections.get(fd)
-            if connection is None:
-                continue
-            if events & select.EPOLLOUT:
-                self.epoll.modify(fd, connection.events())
-                connection.outbox.writable()
-            if events & ~select.EPOLLOUT:
-                connection.readable()
-        self.settle()
+        with self.engine.turn:
+            connections = self._connections
+            ready = self.epoll.poll(0, READY_MAX)
+            for fd, events in ready:
+                connection = connections.get(fd)
+                if connection is None:
+                    continue
+                if events & select.EPOLLOUT:
+                    self.epoll.modify(fd, connection.events())
+                    connection.outbox.writable()
+                if events & ~select.EPOLLOUT:
+                    connection.readable()
         return len(ready)
 
-    def settle(self) -> None:
-        """Flush what is owed and close what asked for it; anybody outside a round who used a link calls this."""
-        self.engine.flush()
+    def _settled(self) -> None:
+        """What was owed has been offered to the kernel: close what asked for it."""
         while self.closing:
             closing = self.closing
             self.closing = []
@@ -208,9 +207,10 @@ class Pump:
             self._notice_drained()
 
     def close_all(self) -> None:
-        for connection in list(self._connections.values()):
-            connection.stop()
-        self.settle()
+        with self.engine.turn:
+            for connection in list(self._connections.values()):
+                connection.stop()
+        self.engine.turn.forget(self._settled)
         if self._linger is not None:
             self._linger.close()
         self.epoll.close()

@@ -32,6 +32,7 @@ class Server:
     def __init__(self, engine: Engine, nursery: trio.Nursery) -> None:
         self.engine = engine
         self.nursery = nursery
+        engine.turn.clock = trio.current_time
         self.pump = Pump(engine, self.opened, self.closed)
         self._password_threads = trio.CapacityLimiter(PASSWORD_THREADS_MAX)
         self._links: dict[MqttLink, None] = {}
@@ -52,9 +53,8 @@ class Server:
             verdict = await trio.to_thread.run_sync(
                 link.door.verdict_for, link, packet, limiter=self._password_threads
             )
-            self.engine.now = trio.current_time()
-            link.door.decide(link, packet, verdict)
-        self.settle()
+            with self.engine.turn:
+                link.door.decide(link, packet, verdict)
 
     def links(self) -> list[MqttLink]:
         """Every open connection that speaks MQTT."""
@@ -89,13 +89,13 @@ class Server:
             await trio.sleep(SWEEP_INTERVAL_S)
             links = list(self._links)
             for start in range(0, len(links), SWEEP_LINKS_MAX):
-                self.engine.now = trio.current_time()
-                for link in links[start : start + SWEEP_LINKS_MAX]:
-                    if link.silent_too_long():
-                        link.close("has exceeded timeout, disconnecting.")
-                self.pump.settle()
+                with self.engine.turn:
+                    for link in links[start : start + SWEEP_LINKS_MAX]:
+                        if link.silent_too_long():
+                            link.close("has exceeded timeout, disconnecting.")
                 await trio.lowlevel.checkpoint()
-            self.engine.expire()
+            with self.engine.turn:
+                self.engine.expire()
 
     def owed(self) -> tuple[int, int]:
         """Packets (pieces, at least) and bytes that peers have yet to take."""
@@ -109,14 +109,10 @@ class Server:
 
     def send_wills(self) -> None:
         """As Mosquitto at its end: every client's will goes out while the others are still connected."""
-        for link in self._links:
-            if link.session is not None:
-                self.engine.send_will(link.session)
-        self.settle()
-
-    def settle(self) -> None:
-        """Flush and close whatever the caller's use of the engine or a link asked for."""
-        self.pump.settle()
+        with self.engine.turn:
+            for link in self._links:
+                if link.session is not None:
+                    self.engine.send_will(link.session)
 
     async def drained(self) -> None:
         """Wait until no pumped connection is owed anything."""

@@ -63,8 +63,9 @@ class Keeper:
             StorageError: the file can't be used; the engine is as it was.
         """
         journal, saved = await Journal.open(persistence_path(settings))
-        engine.now = trio.current_time()
-        restore(engine, saved, time.time())
+        engine.turn.clock = trio.current_time
+        with engine.turn:
+            restore(engine, saved, time.time())
         if saved.sessions or saved.retained:
             logger.info(
                 "Restored %d sessions and %d retained messages from %s.",
@@ -97,8 +98,8 @@ class Keeper:
         async def take() -> Snapshot:
             nonlocal taken
             engine = self._engine
-            engine.now = trio.current_time()
-            taken = engine.kept_changes()
+            with engine.turn:
+                taken = engine.kept_changes()
             unix_now = time.time()
             is_whole = self._journal.needs_whole
             saved = Snapshot(unix_now, unix_now - engine.now, is_whole=is_whole)

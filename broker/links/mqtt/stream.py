@@ -43,10 +43,9 @@ class StreamShell:
                     nursery.start_soon(self._write)
                     await self._read()
             finally:
-                self.engine.now = trio.current_time()
-                self.link.close("closed its connection.")
-                self.outbox.close()
-                self.engine.flush()
+                with self.engine.turn:
+                    self.link.close("closed its connection.")
+                    self.outbox.close()
         await trio.aclose_forcefully(self.stream)
 
     async def _read(self) -> None:
@@ -57,12 +56,11 @@ class StreamShell:
                 data = await self.stream.receive_some(RECEIVE_BYTES_MAX)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 data = b""
-            self.engine.now = trio.current_time()
-            if not data:
-                self.link.close("closed its connection.")
-                return
-            self.link.received(bytes(data))
-            self.engine.flush()
+            with self.engine.turn:
+                if not data:
+                    self.link.close("closed its connection.")
+                    return
+                self.link.received(bytes(data))
 
     async def _write(self) -> None:
         """Send whatever is owed; once the link has closed, send the rest and end the connection."""
@@ -73,14 +71,15 @@ class StreamShell:
                 while data := self.outbox.take():
                     await self.stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self.link.close("closed its connection.")
+                with self.engine.turn:
+                    self.link.close("closed its connection.")
                 self._closing = True
             if self._closing:
                 self._scope.cancel()
                 return
             if self.outbox.on_drained is not None:
-                self.outbox.on_drained()
-                self.engine.flush()
+                with self.engine.turn:
+                    self.outbox.on_drained()
 
     def _look_again(self) -> None:
         self._news.set()

@@ -127,7 +127,10 @@ class WebSocketServer:
 
     async def close_all(self) -> None:
         """Say goodbye to all clients, and wait until they have gone."""
-        await self._open.close_all(CloseCode.GOING_AWAY, "the server is shutting down")
+        with self._engine.turn:
+            for link in self._open.links():
+                link.close(CloseCode.GOING_AWAY, "the server is shutting down")
+        await self._open.emptied()
 
     # --- after the handshake -------------------------------------------------------------------------------
 
@@ -150,17 +153,17 @@ class WebSocketServer:
             self._open.remove(link)
 
     def _make(self, shell: Shell, agreed: Agreed) -> WebSocketLink:
-        self._engine.now = trio.current_time()
-        link = agreed.link_for(shell)
+        with self._engine.turn:
+            link = agreed.link_for(shell)
         self._open.add(link)
         return link
 
     def _begin(self, link: WebSocketLink, agreed: Agreed) -> None:
-        link.push(agreed.response)
-        with barrier(self._engine.counters, link.peer, link.close_for_a_bug):
-            link.open()
-        link.received(agreed.rest)
-        self._server.settle()
+        with self._engine.turn:
+            link.push(agreed.response)
+            with barrier(self._engine.counters, link.peer, link.close_for_a_bug):
+                link.open()
+            link.received(agreed.rest)
 
     def _part_soon(self, connection: PumpedWebSocket) -> None:
         self._server.nursery.start_soon(self._part, connection)
@@ -170,9 +173,8 @@ class WebSocketServer:
         self._server.pump.release(connection)
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection.sock))
         try:
-            with barrier(self._engine.counters, link.peer):
+            with self._engine.turn, barrier(self._engine.counters, link.peer):
                 link.ended()
-            self._server.settle()
             await part(stream, _all_owed(connection.outbox), link.hears_close)
         finally:
             # Only now, so that whoever waits for the last link lets it say goodbye.
@@ -190,9 +192,8 @@ class WebSocketServer:
         dialect = link.dialect
         with barrier(self._engine.counters, link.peer, link.close_for_a_bug):
             outcome = await self._gateway.identify(dialect.name, token, dialect.clock)
-            self._engine.now = trio.current_time()
-            link.logged_in(outcome)
-        self._server.settle()
+            with self._engine.turn:
+                link.logged_in(outcome)
 
     # --- handshake -----------------------------------------------------------------------------------------
 
@@ -331,9 +332,8 @@ class OpenLinks:
         if not self._links:
             self._none_left.set()
 
-    async def close_all(self, code: int, reason: str) -> None:
-        for link in self.links():
-            link.close(code, reason)
+    async def emptied(self) -> None:
+        """Wait until the last of them has gone."""
         while self._links:
             self._none_left = trio.Event()
             await self._none_left.wait()

@@ -61,11 +61,11 @@ class StreamedWebSocket:
             with self._scope:
                 await self._read(link)
         finally:
-            if not link.closing:
-                link.lost()
-            with barrier(self._server.engine.counters, link.peer):
-                link.ended()
-            self._server.settle()
+            with self._server.engine.turn:
+                if not link.closing:
+                    link.lost()
+                with barrier(self._server.engine.counters, link.peer):
+                    link.ended()
         with trio.move_on_after(CLOSE_GRACE_S):
             while self._draining is not None:
                 await self._draining.wait()
@@ -84,11 +84,10 @@ class StreamedWebSocket:
                 data = bytes(await self._stream.receive_some(RECEIVE_BYTES_MAX))
             except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError):
                 data = b""
-            engine.now = trio.current_time()
             if not data:
                 return
-            link.received(data)
-            self._server.settle()
+            with engine.turn:
+                link.received(data)
 
     def _look_again(self) -> None:
         self._news.set()
@@ -108,8 +107,8 @@ class StreamedWebSocket:
                 while data := outbox.take():
                     await self._stream.send_all(data)
                 if outbox.on_drained is not None:
-                    outbox.on_drained()
-                    self._server.settle()
+                    with self._server.engine.turn:
+                        outbox.on_drained()
         except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError):
             outbox.close()
             self._link.lost()

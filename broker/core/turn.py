@@ -1,0 +1,69 @@
+"""One stretch of synchronous work on the broker: the clock before it, and everything that is owed after it.
+
+Every shell (the pump, a task around a stream, a feed, a timer) works on the engine inside `with engine.turn:`.  The end
+of the outermost turn is where a batch ends: a transaction, a round of the pump, a request.
+
+Invariant: outside of a turn no outbox owes anything that was not yet offered to the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from broker.core.engine import Engine
+
+
+class Turn:
+    """The engine's turns; one object for all of them, since they never overlap.
+
+    Args:
+        engine: whose clock is set, and whose outboxes are flushed.
+
+    Attributes:
+        clock: monotonic seconds; a shell that has a clock gives its own.  Without one, time stands still.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.clock: Callable[[], float] | None = None
+        self._engine = engine
+        self._depth = 0
+        self._batch_ended: list[Callable[[], None]] = []
+        self._settled: list[Callable[[], None]] = []
+
+    def on_batch_end(self, listener: Callable[[], None]) -> None:
+        """Call `listener` at the end of every turn, before anything is sent: it may still publish."""
+        self._batch_ended.append(listener)
+
+    def on_settled(self, listener: Callable[[], None]) -> None:
+        """Call `listener` at the end of every turn, after what was owed has been offered to the kernel."""
+        self._settled.append(listener)
+
+    def forget(self, listener: Callable[[], None]) -> None:
+        """Call this one no more."""
+        for listeners in (self._batch_ended, self._settled):
+            if listener in listeners:
+                listeners.remove(listener)
+
+    def __enter__(self) -> None:
+        self._depth += 1
+        if self._depth == 1 and self.clock is not None:
+            self._engine.now = self.clock()
+
+    def __exit__(self, *_: object) -> None:
+        # Also after an exception: what was decided before it is owed all the same.
+        if self._depth == 1:
+            try:
+                self._end()
+            finally:
+                self._depth = 0
+        else:
+            self._depth -= 1
+
+    def _end(self) -> None:
+        for listener in self._batch_ended:
+            listener()
+        self._engine.flush()
+        for listener in self._settled:
+            listener()
