@@ -21,21 +21,19 @@ from attrs import evolve
 
 from broker.config.model import Config, Listener
 from broker.core.engine import Engine, Policy
-from broker.core.publication import Publication
 from broker.core.session import DeliveryRules
 from broker.gateway.authentication import Verdict, load_rules, reload_rules
 from broker.links.listening.accept import ServeSocket, accept_forever, open_sockets
 from broker.links.listening.door import Door, Occupancy
 from broker.links.listening.sources import Sources
 from broker.links.server import Server
-from broker.reports.sys_topics import SysTopics
-from broker.version import VERSION, is_compiled
+from broker.operation import Operation
 from protocol.mqtt.outbound import Window
 
 if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
+    from broker.gateway.gateway import Gateway
     from broker.links.websocket.server import WebSocketServer
-    from broker.reports.feed_topics import FeedTopics
     from broker.storage.keeper import Keeper
 
 logger = logging.getLogger("broker")
@@ -44,9 +42,6 @@ LOCAL_ONLY = (
     "Starting in local only mode. Connections will only be possible from clients running on this machine."
 )
 """Mosquitto's words where no listener is configured."""
-
-SYS_QOS = 2
-"""As Mosquitto publishes `$SYS`."""
 
 
 def engine_for(config: Config) -> Engine:
@@ -81,6 +76,9 @@ class App:
         server: its links; set while `run` runs.
         addresses: (listener, port) of every open TCP listener, once started.
         feeds: what became of each feed, by name.
+        operation: reports and administration; set while `run` runs.
+        is_listening: every listener is open, and new connections are taken.
+        is_draining: clients are asked to go; see `drain_s`.
     """
 
     def __init__(self, config: Config) -> None:
@@ -89,11 +87,11 @@ class App:
         self.server: Server
         self.addresses: list[tuple[Listener, int]] = []
         self.feeds: dict[str, FeedStatus] = {}
-        self._feed_topics: list[FeedTopics] = []
         self.doors: list[Door] = []
         self.websockets: WebSocketServer | None = None
-        self.admin_port = 0
-        self._admin_listeners: list[trio.SocketListener] = []
+        self.operation: Operation
+        self.is_listening = False
+        self.is_draining = False
         self.keeper: Keeper | None = None
         self._sources = Sources(())
         self._stop = trio.Event()
@@ -146,6 +144,11 @@ class App:
         self.engine.trie.restrict(any(door.rules.restricts_reading for door in self.doors))
 
     @property
+    def admin_port(self) -> int:
+        """0 if it is not open."""
+        return self.operation.admin_port
+
+    @property
     def is_stopping(self) -> bool:
         return self._stop.is_set()
 
@@ -156,6 +159,7 @@ class App:
             StorageError: the persistence file can't be used.
             ListenError: a listener can't be opened; nothing has been served then, nor saved.
         """
+        self.operation = Operation(self)
         if self.config.persistence.persistence:
             from broker.storage.keeper import Keeper
 
@@ -189,9 +193,7 @@ class App:
             self._restrict()
             links.start_soon(self.server.pump.run)
             links.start_soon(self.server.sweep)
-            if self.config.sys_interval_s > 0:
-                links.start_soon(self._publish_sys)
-            self._open_gateway(links)
+            self.operation.start(links, self._open_gateway(links))
             await self._run_feeds(listening, task_status)
             with trio.move_on_after(self.config.shutdown_grace_s):
                 self.server.send_wills()
@@ -208,51 +210,37 @@ class App:
             async with trio.open_nursery() as accepting:
                 for sock, door in listening:
                     accepting.start_soon(accept_forever, sock, door, self.server, self._serve(door))
+                self.is_listening = True
                 task_status.started()
                 await self._stop.wait()
+                self.is_draining = True
                 accepting.cancel_scope.cancel()
             feeds.cancel_scope.cancel()
-
-    async def _publish_sys(self) -> None:
-        """Say what has changed, every `sys_interval`."""
-        build = "compiled" if is_compiled() else "interpreted"
-        topics = SysTopics(self.engine, VERSION, build, trio.current_time())
-        while True:
-            with self.engine.turn:
-                news = topics.changed(self.engine.now, self.server.owed())
-                for feed in self._feed_topics:
-                    news += feed.changed()
-                for topic, text in news:
-                    self.engine.publish(Publication(topic.encode(), text.encode(), SYS_QOS, retain=True))
-            await trio.sleep(self.config.sys_interval_s)
 
     def _start_feeds(self, nursery: trio.Nursery) -> None:
         if not self.config.feeds:
             return  # and psycopg is not even imported
         from broker.feed.status import FeedStatus
         from broker.feed.supervise import supervise
-        from broker.reports.feed_topics import FeedTopics
         from broker.sink import EngineSink
 
         for feed in self.config.feeds:
             status = self.feeds[feed.name] = FeedStatus(feed.name)
-            self._feed_topics.append(FeedTopics(status))
             nursery.start_soon(supervise, feed, EngineSink(self.engine, self.keeper), status)
 
-    def _open_gateway(self, nursery: trio.Nursery) -> None:
-        admin = self.config.admin
-        if admin is None and not any(one.protocol == "websockets" for one in self.config.listeners):
-            return  # and trio-websocket is not even imported
+    def _open_gateway(self, nursery: trio.Nursery) -> Gateway | None:
+        if self.config.admin is None and not any(
+            one.protocol == "websockets" for one in self.config.listeners
+        ):
+            return None  # and trio-websocket is not even imported
         from broker.gateway.gateway import Gateway
         from broker.links.websocket.server import WebSocketServer
 
         gateway = Gateway(self.config.gateway, self.engine)
         self.websockets = WebSocketServer(self.server, gateway)
+        self.websockets.health = self.operation.facts.health
         nursery.start_soon(gateway.run)
-        if admin is not None:
-            from broker.admin.site import serve_admin
-
-            nursery.start_soon(serve_admin, admin, self._admin_listeners, self.server, gateway)
+        return gateway
 
     def _serve(self, door: Door) -> ServeSocket | None:
         """What a listener's connections go through before a link has them; None for plain MQTT over TCP."""
@@ -284,11 +272,7 @@ class App:
                     if listener.unix_path is None:
                         door.port = sock.getsockname()[1]
                         self.addresses.append((listener, door.port))
-            if self.config.admin is not None:
-                from broker.admin.site import open_admin
-
-                self._admin_listeners = open_admin(self.config.admin)
-                self.admin_port = int(self._admin_listeners[0].socket.getsockname()[1])
+            self.operation.open()
         except BaseException:
             for sock, _ in opened:
                 sock.close()

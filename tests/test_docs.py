@@ -36,6 +36,7 @@ HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 POSTGRES = {"max_slot_wal_keep_size", "max_replication_slots", "wal_level", "wal_writer_delay"}
 """Settings of the server's, not ours."""
 
+CTL_ACTIONS = ("clients", "kick", "subscriptions", "retained", "feeds")
 FEED_VERBS = ("install", "show", "check", "remove")
 
 
@@ -142,6 +143,9 @@ def test_commands_exist_with_these_options(line: str) -> None:
         return
     command = words[:2] if words[0] == "feed" and words[1:2] else words[:1]
     known = help_of(*command)
+    if words[0] == "ctl":
+        actions = [word for word in words[1:] if word in CTL_ACTIONS]
+        known += "".join(help_of("ctl", "--url", "x", action) for action in actions)
     unknown = [
         word for word in words if word.startswith("-") and not re.search(rf"(?<![\w-]){word}\b", known)
     ]

@@ -23,6 +23,7 @@ IMPURE = {
 
 WAITS = {
     "broker.admin.http",
+    "broker.admin.live",
     "broker.admin.site",
     "broker.app",
     "broker.cli.demo",
@@ -55,8 +56,11 @@ WAITS = {
     "broker.links.websocket.handshake",
     "broker.links.websocket.server",
     "broker.links.websocket.stream",
+    "broker.operation",
     "broker.process.garbage",
     "broker.process.run",
+    "broker.reports.listing",
+    "broker.reports.pulse",
     "broker.storage.journal",
     "broker.storage.keeper",
 }

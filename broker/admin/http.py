@@ -1,17 +1,16 @@
-"""Plain HTTP/1.1 for administration, by h11: publishing, and whatever else is routed here.
+"""Plain HTTP/1.1 for administration, by h11: requests are read, let in or not, handed on, answered.
 
-Who may ask: loopback if no token is configured, otherwise whoever presents it.  Bodies are JSON, errors too:
-`{"error": TEXT}` with the status.
+Bodies are JSON where a handler does not say otherwise, errors too: `{"error": TEXT}` with the status.
 """
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeAlias
+from http import HTTPStatus
+from typing import Final, Protocol, TypeAlias
+from urllib.parse import parse_qsl
 
 import h11
 import trio
@@ -36,6 +35,7 @@ class Request:
 
     method: str
     path: str
+    query: Mapping[str, str] = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
 
@@ -49,6 +49,12 @@ class Response:
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+class Upgrade(Protocol):
+    """Takes a connection over that is to become a WebSocket."""
+
+    async def __call__(self, stream: trio.abc.Stream, request: Request, rest: bytes) -> None: ...
 
 
 class HttpError(Exception):
@@ -67,15 +73,23 @@ class AdminServer:
     """Answers HTTP requests.
 
     Args:
-        routes: handlers by path and method.
-        token: what `Authorization: Bearer` must say; "" lets in loopback only.
+        routes: handlers by path and method; HEAD is GET without the body.
+        authorize: called with a request and its peer's address; raises `HttpError` for those who may not ask.
         counters: where bugs are counted.
+        upgrades: by path, what becomes a WebSocket.
     """
 
-    def __init__(self, routes: Mapping[str, Mapping[str, Handler]], token: str, counters: Counters) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, Mapping[str, Handler]],
+        authorize: Callable[[Request, str], None],
+        counters: Counters,
+        upgrades: Mapping[str, Upgrade] | None = None,
+    ) -> None:
         self._routes = routes
-        self._token = token
+        self._authorize = authorize
         self._counters = counters
+        self._upgrades = upgrades or {}
         self._slots = trio.CapacityLimiter(CONNECTIONS_MAX)
 
     async def serve(self, stream: trio.abc.Stream, peer_host: str) -> None:
@@ -90,10 +104,18 @@ class AdminServer:
     async def _serve(self, stream: trio.abc.Stream, peer_host: str) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
         while True:
+            request_method = "GET"
             with trio.move_on_after(REQUEST_TIMEOUT_S) as patience:
                 try:
                     request = await _next_request(connection, stream)
                     if request is None:
+                        return
+                    request_method = request.method
+                    upgrade = self._upgrades.get(request.path)
+                    if upgrade is not None and _wants_websocket(request):
+                        self._authorize(request, peer_host)
+                        patience.deadline = float("inf")
+                        await upgrade(stream, request, connection.trailing_data[0])
                         return
                     response = await self._answer(request, peer_host)
                 except HttpError as error:
@@ -102,7 +124,7 @@ class AdminServer:
                     response = HttpError(
                         error.error_status_hint, f"not a valid HTTP request: {error}"
                     ).response
-                await _send(connection, stream, response)
+                await _send(connection, stream, response, request_method)
             if patience.cancelled_caught or connection.our_state is not h11.DONE:
                 return
             if connection.their_state is not h11.DONE:
@@ -114,29 +136,15 @@ class AdminServer:
         methods = self._routes.get(request.path)
         if methods is None:
             raise HttpError(404, f"nothing is here; there is {', '.join(sorted(self._routes))}")
-        handler = methods.get(request.method)
+        handler = methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
             allowed = ", ".join(sorted(methods))
             raise HttpError(405, f"the method must be {allowed}", ("Allow", allowed))
         return await handler(request)
 
-    def _authorize(self, request: Request, peer_host: str) -> None:
-        if not self._token:
-            if not is_loopback(peer_host):
-                raise HttpError(403, "only this machine may ask, as long as no token is configured")
-            return
-        scheme, _, presented = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(presented.encode(), self._token.encode()):
-            raise HttpError(401, "the bearer token is missing or wrong", ("WWW-Authenticate", "Bearer"))
 
-
-def is_loopback(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
+def _wants_websocket(request: Request) -> bool:
+    return request.method == "GET" and request.headers.get("upgrade", "").lower() == "websocket"
 
 
 async def _next_request(connection: h11.Connection, stream: trio.abc.Stream) -> Request | None:
@@ -149,9 +157,11 @@ async def _next_request(connection: h11.Connection, stream: trio.abc.Stream) -> 
         body += bytes(part.data)
         if len(body) > BODY_BYTES_MAX:
             raise HttpError(413, f"the body is longer than {BODY_BYTES_MAX} bytes")
+    path, _, query = event.target.decode("latin-1").partition("?")
     return Request(
         method=event.method.decode(),
-        path=event.target.decode("latin-1").partition("?")[0],
+        path=path,
+        query=dict(parse_qsl(query)),
         headers={name.decode(): value.decode("latin-1") for name, value in event.headers},
         body=body,
     )
@@ -169,18 +179,19 @@ async def _next_event(
         connection.receive_data(bytes(await stream.receive_some(64 * 1024)))
 
 
-async def _send(connection: h11.Connection, stream: trio.abc.Stream, response: Response) -> None:
+async def _send(connection: h11.Connection, stream: trio.abc.Stream, response: Response, method: str) -> None:
     headers = [
         ("Content-Type", response.content_type),
         ("Content-Length", str(len(response.body))),
         ("Cache-Control", "no-store"),
         *response.headers,
     ]
+    body = [] if method == "HEAD" else [h11.Data(data=response.body)]
     await _write(
         connection,
         stream,
-        h11.Response(status_code=response.status, headers=headers),
-        h11.Data(data=response.body),
+        h11.Response(status_code=response.status, headers=headers, reason=HTTPStatus(response.status).phrase),
+        *body,
         h11.EndOfMessage(),
     )
 

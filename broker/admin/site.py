@@ -1,8 +1,10 @@
-"""What the admin port offers, and its listener."""
+"""What the admin port and the port of the metrics offer, and their listeners."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.resources import files
+from typing import Final
 
 import trio
 
@@ -11,13 +13,24 @@ from broker.admin.publishing import BadPublish, MeshPublisher
 from broker.config.model import AdminHttp, Listener
 from broker.gateway.gateway import Gateway
 from broker.links.listening.accept import open_sockets
-from broker.links.server import Server
+from broker.reports import exposition, metrics
+from broker.reports.facts import Facts
 
 PUBLISH_PATH = "/v1/mesh/publish"
 
+PAGE_HEADERS: Final = (
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self';"
+        " img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+)
 
-def routes_for(server: Server, gateway: Gateway) -> Mapping[str, Mapping[str, Handler]]:
-    """Handlers by path and method."""
+
+def publish_routes(gateway: Gateway) -> Mapping[str, Mapping[str, Handler]]:
+    """Publishing, by path and method."""
     publisher = MeshPublisher(gateway)
 
     async def publish(request: Request) -> Response:
@@ -26,7 +39,7 @@ def routes_for(server: Server, gateway: Gateway) -> Mapping[str, Mapping[str, Ha
         if content_type != "application/json":
             raise HttpError(415, "Content-Type must be application/json")
         try:
-            with server.engine.turn:
+            with gateway.engine.turn:
                 count = publisher.publish(request.body)
         except BadPublish as error:
             raise HttpError(400, str(error)) from None
@@ -35,17 +48,42 @@ def routes_for(server: Server, gateway: Gateway) -> Mapping[str, Mapping[str, Ha
     return {PUBLISH_PATH: {"POST": publish}}
 
 
+def watch_routes(facts: Facts) -> dict[str, dict[str, Handler]]:
+    """What monitoring asks for."""
+
+    async def show_metrics(request: Request) -> Response:
+        families = metrics.families(facts)
+        if "application/openmetrics-text" in request.headers.get("accept", ""):
+            text, content_type = exposition.openmetrics_text(families), exposition.OPENMETRICS_TYPE
+        else:
+            text, content_type = exposition.prometheus_text(families), exposition.PROMETHEUS_TYPE
+        return Response(200, text.encode(), content_type)
+
+    async def health(request: Request) -> Response:
+        status, text = facts.health(request.path)
+        return Response(status, text.encode(), "text/plain; charset=utf-8")
+
+    return {"/metrics": {"GET": show_metrics}, "/healthz": {"GET": health}, "/readyz": {"GET": health}}
+
+
+def page_routes() -> dict[str, dict[str, Handler]]:
+    """The page."""
+    html = files("broker.admin").joinpath("page.html").read_bytes()
+
+    async def page(_: Request) -> Response:
+        return Response(200, html, "text/html; charset=utf-8", PAGE_HEADERS)
+
+    return {"/": {"GET": page}}
+
+
 def open_admin(config: AdminHttp) -> list[trio.SocketListener]:
-    """Open the admin port.  Raises: ListenError."""
+    """Open a port for HTTP.  Raises: ListenError."""
     sockets = open_sockets(Listener(config.port, host=config.host))
     return [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in sockets]
 
 
-async def serve_admin(
-    config: AdminHttp, listeners: list[trio.SocketListener], server: Server, gateway: Gateway
-) -> None:
+async def serve_http(admin: AdminServer, listeners: list[trio.SocketListener]) -> None:
     """Answer requests until cancelled."""
-    admin = AdminServer(routes_for(server, gateway), config.token, server.engine.counters)
 
     async def serve(stream: trio.SocketStream) -> None:
         try:

@@ -16,10 +16,15 @@ from broker.config.model import Config, ConfigError
 
 
 def run_command(words: Sequence[str]) -> int:
-    """Run `check`, `demo`, `feed` or `passwd`; its exit status."""
+    """Run `check`, `ctl`, `demo`, `feed` or `passwd`; its exit status."""
     parser = argparse.ArgumentParser(prog="rowcast")
     subparsers = parser.add_subparsers(dest="command", required=True)
     _add_check(subparsers)
+    if words[0] == "ctl":
+        from broker.cli import ctl
+
+        ctl.add_parser(subparsers)
+        return ctl.run(parser.parse_args(words))
     if words[0] == "demo":
         from broker.cli import demo
 

@@ -10,7 +10,7 @@ from broker.config.arguments import USAGE, Arguments, ArgumentsError, parse
 from broker.config.load import load
 from broker.config.model import ConfigError
 
-COMMANDS = ("check", "demo", "feed", "passwd")
+COMMANDS = ("check", "ctl", "demo", "feed", "passwd")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,6 +42,7 @@ def usage() -> str:
     return f"""{USAGE}
 Commands, each with --help:
   rowcast check -c FILE    report every mistake of a configuration
+  rowcast ctl ...          ask a running Rowcast, and act on it
   rowcast demo             show it at work, with a Postgres and traffic of its own
   rowcast feed ...         install, show, check or remove what a feed needs in a database
   rowcast passwd ...       make and change password files

@@ -138,6 +138,8 @@ class Logging:
     log_type: tuple[str, ...] = ("error", "warning", "notice", "information")
     log_timestamp: bool = True
     log_timestamp_format: str = ""
+    log_format: str = "text"
+    """`text`, Mosquitto's lines, or `json`, an object per line."""
     log_facility: int | None = None
     """0 to 7 for syslog's local0 to local7; None is daemon."""
     connection_messages: bool = True
@@ -145,11 +147,22 @@ class Logging:
 
 @frozen
 class AdminHttp:
-    """Where this process answers plain HTTP: publishing for a start.  Without a token only loopback may."""
+    """Where this process answers plain HTTP: administration, where without a token only loopback may ask, or the
+    metrics, where without one everybody may."""
 
     port: int
     host: str = "127.0.0.1"
     token: str = field(default="", repr=False)
+
+
+@frozen
+class Health:
+    """From when on `/readyz` is red although everything is connected."""
+
+    lag_s: float = 30.0
+    """Rows are so much later than their COMMIT."""
+    gap_s: float = 3600.0
+    """For so long after rows may have been lost, unless somebody has acknowledged it."""
 
 
 @frozen
@@ -164,11 +177,15 @@ class Config:
     per_listener_settings: bool = False
     sys_interval_s: int = 10
     shutdown_grace_s: float = 5.0
+    drain_s: float = 0.0
+    """For how long clients are asked to go, one after the other, before `shutdown_grace_s` begins."""
     pid_file: Path | None = None
     user: str | None = None
     feeds: tuple[FeedConfig, ...] = ()
     gateway: Gateway = field(factory=Gateway)
     admin: AdminHttp | None = None
+    metrics: AdminHttp | None = None
+    health: Health = field(factory=Health)
     source: Path | None = None
     """The file this was read from, so that SIGHUP can read it again."""
     warnings: tuple[str, ...] = field(default=(), eq=False)

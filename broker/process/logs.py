@@ -1,4 +1,8 @@
-"""The log as mosquitto.conf asks for it: log_dest, log_type, log_timestamp, log_timestamp_format.
+"""The log as mosquitto.conf asks for it: log_dest, log_type, log_timestamp, log_timestamp_format; or as JSON.
+
+One event is one line: a line break in a message, be it of a traceback or in a name that a client chose, is written
+as `\\n`.  What goes to stdout or stderr under systemd begins with the severity in journald's form, without the time,
+which the journal has.
 
 Modules log through `logging` as usual; the levels that Mosquitto has and Python lacks are here.  One handler at the
 root writes each line to every place that was asked for.  A place that cannot be written to loses lines, and stops
@@ -20,6 +24,8 @@ from typing import Final, Protocol
 
 from broker.config.model import Logging
 from broker.links.words import NOTICE, SUBSCRIBE, UNSUBSCRIBE
+from broker.process.log_events import json_line
+from broker.reports.log_tail import TAIL
 
 WEBSOCKETS: Final = 12
 INTERNAL: Final = 5
@@ -42,6 +48,7 @@ for _kind in _TYPES:
     if _kind[0] not in (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG):
         logging.addLevelName(_kind[0], _kind[1].upper())
 
+_FORMATTER: Final = logging.Formatter()
 _OFF: Final = logging.CRITICAL + 1
 _WAITING_LINES_MAX: Final = 100
 """Lines for `log_dest topic` that were logged in another thread, or before anybody published."""
@@ -53,11 +60,21 @@ Publish = Callable[[bytes, bytes], None]
 class Place(Protocol):
     """Somewhere a line goes."""
 
-    def write(self, line: str, kind: tuple[int, str, int, bytes]) -> None: ...
+    def write(self, line: str, kind: tuple[int, str, int, bytes], stamp: str) -> None: ...
 
     def reopen(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+def leads_to_journal(descriptor: int) -> bool:
+    """Whether systemd has connected this descriptor to the journal (systemd.exec(5), JOURNAL_STREAM)."""
+    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return False
+    return (device, inode) == (str(found.st_dev), str(found.st_ino))
 
 
 class _Stream:
@@ -65,9 +82,12 @@ class _Stream:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._is_journal = leads_to_journal(1 if name == "stdout" else 2)
 
-    def write(self, line: str, kind: tuple[int, str, int, bytes]) -> None:
+    def write(self, line: str, kind: tuple[int, str, int, bytes], stamp: str) -> None:
         stream = getattr(sys, self._name)
+        if self._is_journal:
+            line = f"<{kind[2]}>{line.removeprefix(stamp)}"
         stream.write(line + "\n")
         stream.flush()
 
@@ -88,7 +108,7 @@ class _File:
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
-    def write(self, line: str, kind: tuple[int, str, int, bytes]) -> None:
+    def write(self, line: str, kind: tuple[int, str, int, bytes], stamp: str) -> None:
         os.write(self._descriptor, line.encode("utf-8", "backslashreplace") + b"\n")
 
     def reopen(self) -> None:
@@ -105,7 +125,7 @@ class _Syslog:
         number = syslog.LOG_DAEMON if facility is None else syslog.LOG_LOCAL0 + (facility << 3)
         syslog.openlog("rowcast", syslog.LOG_PID | syslog.LOG_CONS, number)
 
-    def write(self, line: str, kind: tuple[int, str, int, bytes]) -> None:
+    def write(self, line: str, kind: tuple[int, str, int, bytes], stamp: str) -> None:
         syslog.syslog(kind[2], line)
 
     def reopen(self) -> None:
@@ -128,7 +148,7 @@ class _Topic:
         self._publish = publish
         self._thread = threading.get_ident()
 
-    def write(self, line: str, kind: tuple[int, str, int, bytes]) -> None:
+    def write(self, line: str, kind: tuple[int, str, int, bytes], stamp: str) -> None:
         if not kind[3] or self._publishing:
             return
         self._waiting.append((kind[3], line.encode("utf-8", "backslashreplace")))
@@ -216,15 +236,25 @@ class Log(logging.Handler):
         if kind[1] not in self._wanted or not self._places:
             return
         try:
-            line = self._stamp(record.created) + self.format(record)
+            stamp, line = self._line(record, kind[1])
         except (TypeError, ValueError):
             self.handleError(record)
             return
+        TAIL.add(kind[1], line)
         for place in self._places:
             try:
-                place.write(line, kind)
+                place.write(line, kind, stamp)
             except OSError:
                 continue  # a full disk, a closed pipe: there is nowhere to say so
+
+    def _line(self, record: logging.LogRecord, severity: str) -> tuple[str, str]:
+        """The time as it stands at the line's beginning, and the line."""
+        if self._config.log_format == "json":
+            formatter = self.formatter or _FORMATTER
+            traceback = formatter.formatException(record.exc_info) if record.exc_info else ""
+            return "", json_line(record, severity, traceback)
+        stamp = self._stamp(record.created)
+        return stamp, stamp + "\\n".join(self.format(record).splitlines())
 
     def _stamp(self, created: float) -> str:
         """`1700000000: `, or in the form that was asked for."""

@@ -26,6 +26,7 @@ class FeedTopics:
         status = self._status
         yield "state", status.state
         yield "problem", status.problem
+        yield "troubles", "; ".join(status.troubles.values())
         yield "position", status.position
         yield "acknowledged", status.acknowledged
         yield "lag/bytes", str(status.lag_bytes)

@@ -79,17 +79,24 @@ class SysTopics:
             now: monotonic seconds.
             owed: packets and bytes that peers have yet to take.
         """
-        values = dict(self._values(now, owed))
+        values = self.now(now, owed)
         elapsed_s = now - self._updated
         if elapsed_s > 0:
             self._updated = now
             for load, total in zip(self._loads, self._totals(), strict=True):
                 load.update(total, elapsed_s)
-        for load in self._loads:
-            values.update(load.topics())
+            for load in self._loads:
+                values.update(load.topics())
         news = [(PREFIX + name, text) for name, text in values.items() if self._said.get(name) != text]
         self._said = values
         return news
+
+    def now(self, now: float, owed: tuple[int, int] = (0, 0)) -> dict[str, str]:
+        """All topics, without their prefix, with their values; averages are those of the last `changed`."""
+        values = dict(self._values(now, owed))
+        for load in self._loads:
+            values.update(load.topics())
+        return values
 
     def _totals(self) -> tuple[int, ...]:
         counters = self._engine.counters

@@ -29,7 +29,7 @@ class RowcastProcess:
     """
 
     def __init__(self, folder: Path, settings: str = "") -> None:
-        self.port, self.websocket_port = free_port(), free_port()
+        self.port, self.websocket_port, self.admin_port = free_port(), free_port(), free_port()
         self.lines: list[str] = []
         self.status_wanted = 0
         self._conf = folder / "rowcast.conf"
@@ -42,7 +42,7 @@ class RowcastProcess:
 
     @classmethod
     def from_toml(cls, folder: Path, settings: str) -> RowcastProcess:
-        """With this configuration, whose listeners are `{port}` (MQTT) and `{websocket_port}`."""
+        """With this configuration, whose ports are `{port}` (MQTT), `{websocket_port}` and `{admin_port}`."""
         made = cls(folder)
         made._conf = folder / "rowcast.toml"
         made.rewrite(settings)
@@ -50,10 +50,18 @@ class RowcastProcess:
 
     def rewrite(self, settings: str) -> None:
         """Write its TOML anew, for SIGHUP."""
-        ports = {"{port}": self.port, "{websocket_port}": self.websocket_port}
+        ports = {
+            "{port}": self.port,
+            "{websocket_port}": self.websocket_port,
+            "{admin_port}": self.admin_port,
+        }
         for name, port in ports.items():
             settings = settings.replace(name, str(port))
         self._conf.write_text(settings)
+
+    @property
+    def config(self) -> Path:
+        return self._conf
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None

@@ -8,11 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from broker.config.model import AdminHttp, Config, ConfigError, Delivery, Limits, Logging, Persistence
+from broker.config.model import (
+    Config,
+    ConfigError,
+    Delivery,
+    Health,
+    Limits,
+    Persistence,
+)
 from broker.config.toml.document import Document, resolved
 from broker.config.toml.feed import FeedReader
 from broker.config.toml.lines import Lines
 from broker.config.toml.listeners import ListenerReader
+from broker.config.toml.process import check_ports, http_of, logging_of
 from broker.config.toml.reader import Reader, unknown_key
 from broker.config.toml.tables import RENAMES, BrokerTable
 
@@ -24,9 +32,11 @@ TABLES = (
     "database",
     "delivery",
     "fetch",
+    "health",
     "limits",
     "listener",
     "logging",
+    "metrics",
     "mqtt",
     "persistence",
     "recover",
@@ -75,21 +85,26 @@ def _read(reader: Reader, document: Document, path: Path) -> Config:
     feed_reader = FeedReader(reader, document, connections.websocket, connections.dialects)
     feed = feed_reader.read()
     connections.check_routes(listeners, feed_reader.routes)
+    admin, metrics = http_of(reader, document, "admin"), http_of(reader, document, "metrics")
+    check_ports(reader, listeners, admin, metrics)
     broker = _table(reader, document, "broker", BrokerTable)
     return Config(
         listeners=listeners,
         limits=_limits(reader, document),
         delivery=_table(reader, document, "delivery", Delivery),
         persistence=_table(reader, document, "persistence", Persistence),
-        logging=_table(reader, document, "logging", Logging),
+        logging=logging_of(reader, document),
         per_listener_settings=connections.has_own_security,
         sys_interval_s=broker.sys_interval_s,
         shutdown_grace_s=broker.shutdown_grace_s,
+        drain_s=broker.drain_s,
         pid_file=broker.pid_file,
         user=broker.user,
         feeds=() if feed is None else (feed,),
         gateway=connections.gateway(),
-        admin=reader.structure(document["admin"], AdminHttp, ("admin",)) if "admin" in document else None,
+        admin=admin,
+        metrics=metrics,
+        health=_table(reader, document, "health", Health),
         source=path,
     )
 

@@ -72,6 +72,8 @@ class DialectLink(WebSocketLink):
         super().__init__(gateway.engine, outbox, FrameReader(message_bytes_max), peer)
         self.dialect = dialect
         self.gateway = gateway
+        self.account = ""
+        """Whose it is, once logged in."""
         self._ask = ask
         self._subscriptions: dict[bytes, Subscribe] = {}
         self._backlog: Backlog | None = None
@@ -110,6 +112,9 @@ class DialectLink(WebSocketLink):
         self._subscriptions.clear()
         self._backlog = None
         self.gateway.closed(self)
+
+    def subscription_count(self) -> int:
+        return len(self._subscriptions)
 
     def tick(self, now: float) -> None:
         """Called about four times a second."""
@@ -204,6 +209,8 @@ class DialectLink(WebSocketLink):
         dialect = self.dialect
         if isinstance(outcome, Identity) and not self.gateway.occupy(self, dialect.name, outcome.account):
             outcome = Refusal.TOO_MANY_CONNECTIONS
+        if isinstance(outcome, Identity):
+            self.account = outcome.account
         self._carry_out(dialect.login_ended(outcome, self.engine.now))
 
     def _do(self, command: Command) -> None:

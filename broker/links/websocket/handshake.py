@@ -106,7 +106,7 @@ def understand(head: bytes, hint: str) -> OpeningRequest:
             426, "the WebSocket version must be 13", {"Sec-WebSocket-Version": "13", "Upgrade": "websocket"}
         )
     key = headers.get(b"sec-websocket-key", b"")
-    if not _is_nonce(key):
+    if not is_nonce(key):
         raise Refused(400, "Sec-WebSocket-Key must be 16 bytes in base64")
     origin = headers.get(b"origin")
     return OpeningRequest(
@@ -176,15 +176,29 @@ def _as_mosquitto(response: bytes) -> bytes:
     return response.replace(b"pgrade: websocket\r\n", b"pgrade: WebSocket\r\n", 1)
 
 
+_HEALTH = re.compile(rb"(?:GET|HEAD) (/healthz|/readyz)(?:\?[^ ]*)? HTTP/1\.[01]\r\n")
+
+
+def health_asked(head: bytes) -> str:
+    """The path, if that is a load balancer's question how this process is; else ""."""
+    found = _HEALTH.match(head)
+    return found[1].decode() if found else ""
+
+
 def answer(refused: Refused) -> bytes:
     """The HTTP response that a refusal is."""
-    body = refused.reason.encode()
+    return plain_answer(refused.status, refused.reason, refused.headers)
+
+
+def plain_answer(status: int, text: str, more: Mapping[str, str] | None = None) -> bytes:
+    """An HTTP response of plain text, after which the connection ends."""
+    body = text.encode()
     headers = {
         "Connection": "close",
         "Content-Type": "text/plain; charset=utf-8",
         "Content-Length": str(len(body)),
-    } | refused.headers
-    lines = [f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}"]
+    } | dict(more or {})
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join(lines).encode() + REQUEST_HEAD_END + body
 
@@ -229,7 +243,7 @@ def _tokens(headers: Mapping[bytes, bytes], name: bytes) -> list[bytes]:
     return [token.strip().lower() for token in headers.get(name, b"").split(b",")]
 
 
-def _is_nonce(key: bytes) -> bool:
+def is_nonce(key: bytes) -> bool:
     try:
         return len(base64.b64decode(key, validate=True)) == 16
     except binascii.Error:

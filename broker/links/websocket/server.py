@@ -31,7 +31,9 @@ from broker.links.websocket.handshake import (
     Refused,
     accept,
     answer,
+    health_asked,
     peer_behind,
+    plain_answer,
     read_head,
     understand,
 )
@@ -92,6 +94,23 @@ class WebSocketServer:
         self._config = gateway.config
         self._dialects = path_dialects(gateway.config)
         self._open = OpenLinks()
+        self.health: Callable[[str], tuple[int, str]] | None = None
+        """Answers `/healthz` and `/readyz`, for load balancers."""
+
+    def links(self) -> list[WebSocketLink]:
+        """Those that are open."""
+        return self._open.links()
+
+    def dialect_links(self) -> list[DialectLink]:
+        return [link for link in self._open.links() if isinstance(link, DialectLink)]
+
+    def counts(self) -> dict[str, float]:
+        """Open connections by what they speak; all that is set up is there."""
+        found: dict[str, float] = {"mqtt": 0, **{dialect.name: 0 for dialect in self._dialects}}
+        for link in self.links():
+            name = link.dialect.name if isinstance(link, DialectLink) else "mqtt"
+            found[name] = found.get(name, 0) + 1
+        return found
 
     def adopt(self, config: GatewayConfig) -> None:
         """Take over new settings, for handshakes and logins to come; clients that are connected keep theirs."""
@@ -212,6 +231,8 @@ class WebSocketServer:
             head, rest = await read_head(arrival.stream, self._head_bytes_max(door))
             if not head:
                 return b""
+            if self.health is not None and (path := health_asked(head)):
+                return plain_answer(*self.health(path))
             opening = understand(head, self._hint(door))
             peer = peer_behind(arrival.peer, opening.forwarded_for, self._config.trusted_proxies)
             arrival = evolve(arrival, peer=peer)

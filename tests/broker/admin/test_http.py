@@ -11,7 +11,9 @@ import pytest
 import trio
 from support.websockets import Running, listening
 
-from broker.admin.site import open_admin, serve_admin
+from broker.admin.access import Access
+from broker.admin.http import AdminServer
+from broker.admin.site import open_admin, publish_routes, serve_http
 from broker.config.feeds import CantonDialect, ExchangeDialect, JwtConfig
 from broker.config.feeds import Gateway as GatewayConfig
 from broker.config.model import AdminHttp
@@ -32,13 +34,18 @@ class Heard(Receiver):
         self.payloads.append(publication.payload.decode())
 
 
+def admin_server(config: AdminHttp, broker: Running) -> AdminServer:
+    access = Access(lambda: config.token)
+    return AdminServer(publish_routes(broker.gateway), access.check, broker.engine.counters)
+
+
 @asynccontextmanager
 async def admin(token: str = "") -> AsyncIterator[tuple[httpx.AsyncClient, Running]]:
     config = AdminHttp(0, token=token)
     opened = open_admin(config)
     port = opened[0].socket.getsockname()[1]
     async with listening(CONFIG, dialects=("exchange",)) as broker, trio.open_nursery() as nursery:
-        nursery.start_soon(serve_admin, config, opened, broker.server, broker.gateway)
+        nursery.start_soon(serve_http, admin_server(config, broker), opened)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             yield client, broker
         nursery.cancel_scope.cancel()
@@ -145,7 +152,7 @@ async def test_rubbish_is_answered_and_cut_off():
     opened = open_admin(config)
     port = opened[0].socket.getsockname()[1]
     async with listening(CONFIG, dialects=("exchange",)) as broker, trio.open_nursery() as nursery:
-        nursery.start_soon(serve_admin, config, opened, broker.server, broker.gateway)
+        nursery.start_soon(serve_http, admin_server(config, broker), opened)
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         await stream.send_all(b"\x00\x01\x02 rubbish\r\n\r\n")
         answer = b""

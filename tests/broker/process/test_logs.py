@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +16,7 @@ import pytest
 from broker.config.model import Logging
 from broker.config.mosquitto.special import every_log_type
 from broker.process import logs
+from broker.process.log_events import EVENTS
 
 logger = logging.getLogger("broker.test")
 Open = Callable[..., logs.Log]
@@ -200,12 +204,70 @@ def test_a_new_configuration_takes_effect(
     assert (tmp_path / "log").read_text() == "a debug\n"
 
 
-def test_an_exception_comes_with_its_traceback(open_log: Open, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_event_is_one_line_whatever_a_client_called_itself(
+    open_log: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
     open_log("stderr", log_timestamp=False)
+    logger.info("Client %s is here", "a\nError: forged\r\u2028b")
     try:
-        raise KeyError("bug")
-    except KeyError:
-        logger.exception("our bug")
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[:2] == ["our bug", "Traceback (most recent call last):"]
-    assert lines[-1] == "KeyError: 'bug'"
+        raise ValueError("bug")
+    except ValueError:
+        logger.exception("a bug")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "Client a\\nError: forged\\n\\nb is here"
+    assert second.startswith("a bug\\nTraceback (most recent call last):\\n")
+
+
+def test_json_says_what_happened_to_whom(open_log: Open, capsys: pytest.CaptureFixture[str]) -> None:
+    open_log("stderr", log_format="json")
+    logger.log(
+        logs.NOTICE,
+        "New client connected from %s as %s (p%d, c%d, k%d%s).",
+        *("127.0.0.1:1", 'a"da\n', 4, 1, 60, ", u'x'"),
+    )
+    logger.warning("feed %s: something new: %d", "main", 7)
+    try:
+        raise ValueError("bug")
+    except ValueError:
+        logger.exception("a bug")
+    client, feed, bug = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", client.pop("time"))
+    assert client == {
+        "severity": "notice",
+        "event": "client_connected",
+        "message": "New client connected from 127.0.0.1:1 as a\"da\n (p4, c1, k60, u'x').",
+        "peer": "127.0.0.1:1",
+        "client": 'a"da\n',
+        "protocol": 4,
+        "clean": 1,
+        "keep_alive_s": 60,
+    }
+    assert (feed["event"], feed["feed"], feed["severity"]) == ("feed", "main", "warning")
+    assert (bug["event"], bug["severity"], "ValueError: bug" in bug["traceback"]) == ("log", "error", True)
+
+
+def test_every_named_event_is_logged_somewhere() -> None:
+    root = Path(logs.__file__).parent.parent
+    logged = set()
+    for path in root.rglob("*.py"):
+        if path.name == "log_events.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                logged.add(node.value)
+    assert set(EVENTS) - logged == set()
+    for template, (_, *names) in EVENTS.items():
+        assert len(re.findall("%", template)) == len(names), template
+
+
+def test_under_systemd_a_line_begins_with_its_severity_and_has_no_time(
+    open_log: Open, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+    open_log("stderr")
+    logger.warning("look at this")
+    logger.debug("not at this")
+    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+    assert "<4>look at this\n" in capfd.readouterr().err
+    assert not logs.leads_to_journal(2)

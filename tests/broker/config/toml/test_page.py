@@ -39,6 +39,7 @@ CLASSES = [
     model.Persistence,
     model.Logging,
     model.AdminHttp,
+    model.Health,
 ]
 
 

@@ -98,7 +98,7 @@ async def answer_logins(listener: trio.SocketListener, seen: list[bytes]) -> Non
             raise HttpError(401, "unknown token")
         return json_response({"uid": 1001})
 
-    service = AdminServer({"/websocket_auth": {"POST": websocket_auth}}, "", Counters())
+    service = AdminServer({"/websocket_auth": {"POST": websocket_auth}}, lambda *_: None, Counters())
     await trio.serve_listeners(partial(service.serve, peer_host="127.0.0.1"), [listener])
 
 

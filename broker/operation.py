@@ -1,0 +1,150 @@
+"""What an operator sees of one broker and does to it: `$SYS`, the admin port, the metrics' port, health.
+
+The ports are opened with the listeners, so that one that is taken stops the start, and are served as long as links
+are, so that a broker that drains still says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from broker.config.model import AdminHttp
+from broker.core.publication import Publication
+from broker.reports.facts import Facts
+from broker.reports.feed_topics import FeedTopics
+
+if TYPE_CHECKING:
+    from broker.admin.http import AdminServer
+    from broker.app import App
+    from broker.gateway.gateway import Gateway
+
+logger = logging.getLogger("broker")
+
+SYS_QOS = 2
+"""As Mosquitto publishes `$SYS`."""
+
+
+class Port:
+    """One HTTP port that is open, and what answers there."""
+
+    def __init__(self, config: AdminHttp) -> None:
+        from broker.admin.site import open_admin
+
+        self.config = config
+        self.listeners = open_admin(config)
+        self.number = int(self.listeners[0].socket.getsockname()[1])
+        self.scope = trio.CancelScope()
+
+    async def serve(self, server: AdminServer) -> None:
+        """Answer until `close`."""
+        from broker.admin.site import serve_http
+
+        with self.scope:
+            await serve_http(server, self.listeners)
+
+    def close(self) -> None:
+        self.scope.cancel()
+        for listener in self.listeners:
+            listener.socket.close()
+
+
+class Operation:
+    """Reports and administration of one broker.
+
+    Args:
+        app: the broker; running when `run` is called.
+
+    Attributes:
+        facts: what everything here shows.
+        drain, reload: what `rowcast ctl drain` and `reload` do; None in an embedded broker.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.facts = Facts(app, trio.current_time)
+        self.drain: Callable[[], None] | None = None
+        self.reload: Callable[[], list[str]] | None = None
+        self._admin: Port | None = None
+        self._metrics: Port | None = None
+        self._feed_topics: dict[str, FeedTopics] = {}
+
+    @property
+    def admin_port(self) -> int:
+        """0 if it is not open."""
+        return 0 if self._admin is None else self._admin.number
+
+    @property
+    def metrics_port(self) -> int:
+        return 0 if self._metrics is None else self._metrics.number
+
+    def open(self) -> None:
+        """Open the ports.  Raises: ListenError; nothing stays open then."""
+        config = self._app.config
+        self._admin = None if config.admin is None else Port(config.admin)
+        try:
+            self._metrics = None if config.metrics is None else Port(config.metrics)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for port in (self._admin, self._metrics):
+            if port is not None:
+                port.close()
+
+    def start(self, nursery: trio.Nursery, gateway: Gateway | None) -> None:
+        """Report, and answer, until the nursery is cancelled."""
+        nursery.start_soon(self.facts.pulse.run)
+        if self._app.config.sys_interval_s > 0:
+            nursery.start_soon(self._publish_sys)
+        if self._admin is not None:
+            assert gateway is not None
+            nursery.start_soon(self._admin.serve, self._admin_server(self._admin, gateway))
+        if self._metrics is not None:
+            nursery.start_soon(self._metrics.serve, self._metrics_server(self._metrics))
+
+    def _admin_server(self, port: Port, gateway: Gateway) -> AdminServer:
+        from broker.admin.access import LIVE_PATH, Access
+        from broker.admin.api import Api
+        from broker.admin.http import AdminServer
+        from broker.admin.live import Live
+        from broker.admin.site import page_routes, publish_routes, watch_routes
+        from broker.reports.log_tail import TAIL
+
+        app = self._app
+        access = Access(lambda: port.config.token)
+        api = Api(self.facts, self.drain, self.reload)
+        live = Live(self.facts, TAIL, access.is_right)
+
+        routes = {
+            **page_routes(),
+            **watch_routes(self.facts),
+            **api.routes(),
+            **publish_routes(gateway),
+        }
+        return AdminServer(routes, access.check, app.engine.counters, {LIVE_PATH: live.serve})
+
+    def _metrics_server(self, port: Port) -> AdminServer:
+        from broker.admin.access import Access
+        from broker.admin.http import AdminServer
+        from broker.admin.site import watch_routes
+
+        access = Access(lambda: port.config.token, anybody=True)
+        return AdminServer(watch_routes(self.facts), access.check, self._app.engine.counters)
+
+    async def _publish_sys(self) -> None:
+        """Say what has changed, every `sys_interval`."""
+        app = self._app
+        while True:
+            with app.engine.turn:
+                news = self.facts.sys_changes()
+                for name, status in app.feeds.items():
+                    topics = self._feed_topics.setdefault(name, FeedTopics(status))
+                    news += topics.changed()
+                for topic, text in news:
+                    app.engine.publish(Publication(topic.encode(), text.encode(), SYS_QOS, retain=True))
+            await trio.sleep(app.config.sys_interval_s)

@@ -1,0 +1,138 @@
+"""What the reports of one broker are made of: reads everything, changes nothing.
+
+`$SYS`, `/metrics`, `/healthz`, the page and `rowcast ctl` show the same numbers because all of them come from here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
+
+from broker.core.engine import Engine
+from broker.core.outbox import Outbox
+from broker.reports.health import Behind, feed_reasons
+from broker.reports.pulse import Pulse
+from broker.reports.sys_topics import SysTopics
+from broker.version import VERSION, is_compiled
+
+if TYPE_CHECKING:
+    from broker.app import App
+    from broker.feed.status import FeedStatus
+    from broker.links.websocket.dialect import DialectLink
+    from broker.storage.keeper import Keeper
+
+
+HEALTH_PATH: Final = "/healthz"
+READY_PATH: Final = "/readyz"
+
+
+@frozen
+class Owed:
+    """Bytes that peers have yet to take."""
+
+    total: int = 0
+    largest: int = 0
+    p99: int = 0
+
+
+class Facts:
+    """One broker, for those who report about it.
+
+    Args:
+        app: running, or about to.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, app: App, clock: Callable[[], float]) -> None:
+        self._app = app
+        self._clock = clock
+        self.version = VERSION
+        self.build = "compiled" if is_compiled() else "interpreted"
+        self.started_unix_s = time.time()
+        self.pulse = Pulse()
+        self._sys = SysTopics(app.engine, VERSION, self.build, clock())
+
+    @property
+    def engine(self) -> Engine:
+        return self._app.engine
+
+    @property
+    def keeper(self) -> Keeper | None:
+        return self._app.keeper
+
+    @property
+    def feeds(self) -> dict[str, FeedStatus]:
+        return self._app.feeds
+
+    @property
+    def is_draining(self) -> bool:
+        return self._app.is_draining
+
+    def sys_values(self) -> dict[str, str]:
+        """The `$SYS/broker` topics, without their prefix, as they are now."""
+        return self._sys.now(self._clock(), self._app.server.owed())
+
+    def sys_changes(self) -> list[tuple[str, str]]:
+        """The topics to publish, once every `sys_interval`."""
+        return self._sys.changed(self._clock(), self._app.server.owed())
+
+    def listeners(self) -> Iterator[tuple[str, str, int]]:
+        """Address, protocol and open connections of each listener."""
+        for door in self._app.doors:
+            listener = door.listener
+            where = listener.unix_path or (
+                f"{listener.host}:{door.port}" if listener.host else str(door.port)
+            )
+            yield where, listener.protocol, door.open_count
+
+    def outboxes(self) -> Iterator[Outbox]:
+        """Of all connections that have had their handshake."""
+        yield from (link.outbox for link in self._app.server.links())
+        yield from (link.outbox for link in self.dialect_links())
+
+    def dialect_links(self) -> list[DialectLink]:
+        """Open connections of dialects' clients."""
+        return [] if self._app.websockets is None else self._app.websockets.dialect_links()
+
+    def owed(self) -> Owed:
+        sizes = sorted(outbox.pending_bytes for outbox in self.outboxes())
+        if not sizes:
+            return Owed()
+        return Owed(sum(sizes), sizes[-1], sizes[(len(sizes) - 1) * 99 // 100])
+
+    def dialect_connections(self) -> dict[str, float]:
+        """Open WebSocket connections by dialect, those without any included."""
+        if self._app.websockets is None:
+            return {}
+        return self._app.websockets.counts()
+
+    def stuck_s(self) -> float:
+        return self.pulse.stuck_s(self._clock())
+
+    def unready(self) -> list[str]:
+        """Why rows or messages may not get through, each in words; empty is ready."""
+        app = self._app
+        reasons = []
+        if not app.is_listening:
+            reasons.append("starting: the listeners are not open yet")
+        if app.is_draining:
+            reasons.append("draining: clients are asked to go elsewhere")
+        if stuck_s := self.stuck_s():
+            reasons.append(f"loop: it has not turned for {stuck_s:.1f} s")
+        if app.keeper is not None and app.keeper.problem:
+            reasons.append(f"persistence: {app.keeper.problem}")
+        behind = Behind.of(app.config)
+        for status in app.feeds.values():
+            reasons += feed_reasons(status, behind, time.time())
+        return reasons
+
+    def health(self, path: str) -> tuple[int, str]:
+        """The answer to `/healthz` or `/readyz`: an HTTP status, and lines of text."""
+        if path == HEALTH_PATH:
+            stuck_s = self.stuck_s()
+            return (503, f"the loop has not turned for {stuck_s:.1f} s\n") if stuck_s else (200, "ok\n")
+        reasons = self.unready()
+        return (503, "".join(f"{reason}\n" for reason in reasons)) if reasons else (200, "ready\n")

@@ -1,0 +1,210 @@
+"""What `/metrics` shows: the numbers of one broker as families, made when they are asked for.
+
+`broker_*` are the `$SYS/broker` topics under the names that the widely used Mosquitto exporters give them, so that
+dashboards made for those work.  `rowcast_*` is what Mosquitto does not have.  Label values come from the
+configuration or from lists in the code, never from clients or rows.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from broker.core.histogram import Histogram
+from broker.reports.exposition import Family, by_label, counter, gauge
+from broker.reports.sys_topics import resident_bytes
+
+if TYPE_CHECKING:
+    from broker.feed.status import FeedStatus
+    from broker.reports.facts import Facts
+
+FEED_STATES: Final = ("connecting", "recovering", "live", "waiting")
+"""Those that every feed can have; another one that a kind of feed has is shown as well."""
+
+COUNTED_BY_EXPORTERS: Final = {
+    "bytes/received",
+    "bytes/sent",
+    "messages/received",
+    "messages/sent",
+    "publish/bytes/received",
+    "publish/bytes/sent",
+    "publish/messages/received",
+    "publish/messages/sent",
+    "publish/messages/dropped",
+    "clients/expired",
+}
+_LEFT_OUT: Final = {"version", "rowcast/build", "clients/active", "clients/inactive"}
+"""As by the exporters: texts, and the old names of two others."""
+
+
+def families(facts: Facts) -> Iterator[Family]:
+    """Everything, in the order in which it is shown."""
+    yield from _mosquitto(facts)
+    yield from _process(facts)
+    yield from _connections(facts)
+    yield from _messages(facts)
+    yield from _loop(facts)
+    yield from _persistence(facts)
+    yield from _feeds(facts)
+    yield from _ready(facts)
+
+
+def _mosquitto(facts: Facts) -> Iterator[Family]:
+    for topic, text in facts.sys_values().items():
+        if topic in _LEFT_OUT:
+            continue
+        name = "broker_" + topic.replace("/", "_").replace(" ", "_")
+        kind = "bare_counter" if topic in COUNTED_BY_EXPORTERS else "gauge"
+        yield Family(name, kind, f"$SYS/broker/{topic}", (((), float(text.split()[0])),))
+
+
+def _process(facts: Facts) -> Iterator[Family]:
+    yield Family(
+        "rowcast_build",
+        "info",
+        "Version, and whether the busiest modules are compiled.",
+        (((("version", facts.version), ("build", facts.build)), 1),),
+    )
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    yield counter("process_cpu_seconds", "CPU time, user and system.", usage.ru_utime + usage.ru_stime)
+    yield gauge("process_resident_memory_bytes", "Resident memory.", resident_bytes())
+    yield gauge("process_start_time_seconds", "When the process started, Unix time.", facts.started_unix_s)
+    yield gauge("process_open_fds", "Open file descriptors.", open_files())
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    yield gauge("process_max_fds", "How many there may be.", limit)
+
+
+def _connections(facts: Facts) -> Iterator[Family]:
+    samples = tuple(
+        ((("listener", where), ("protocol", protocol)), count) for where, protocol, count in facts.listeners()
+    )
+    yield Family("rowcast_listener_connections", "gauge", "Connections that are open on a listener.", samples)
+    yield by_label(
+        "rowcast_dialect_connections",
+        "gauge",
+        "Open WebSocket connections, by what they speak.",
+        "dialect",
+        facts.dialect_connections(),
+    )
+    counters = facts.engine.counters
+    yield counter("rowcast_connections_opened", "Connections of MQTT clients.", counters.sockets_opened)
+    yield counter(
+        "rowcast_connections_accepted", "CONNECTs answered with yes.", counters.connections_accepted
+    )
+    yield by_label(
+        "rowcast_connections_refused",
+        "counter",
+        "Connections that were refused, by reason.",
+        "reason",
+        counters.refused,
+    )
+    yield counter(
+        "rowcast_protocol_errors", "Connections ended for a peer's mistake.", counters.protocol_errors
+    )
+    yield counter("rowcast_link_bugs", "Connections ended by a bug of Rowcast.", counters.link_bugs)
+
+
+def _messages(facts: Facts) -> Iterator[Family]:
+    counters = facts.engine.counters
+    dropped = {
+        "outbox_full": counters.dropped_outbox_full,
+        "queue_full": counters.dropped_queue_full,
+        "acl": counters.dropped_acl,
+        "too_large": counters.dropped_too_large,
+    }
+    yield by_label(
+        "rowcast_messages_dropped", "counter", "Messages not delivered, by reason.", "reason", dropped
+    )
+    owed = facts.owed()
+    yield gauge("rowcast_owed_bytes", "Bytes that peers have yet to take.", owed.total)
+    yield gauge("rowcast_owed_bytes_max", "Of the peer that is owed most.", owed.largest)
+    yield gauge("rowcast_owed_bytes_p99", "99 of 100 connections are owed no more than this.", owed.p99)
+    trie = facts.engine.trie
+    yield gauge("rowcast_match_cache_topics", "Topics whose receivers are remembered.", trie.cached_count())
+    yield counter("rowcast_match_cache_misses", "Topics whose receivers had to be looked up.", trie.misses)
+
+
+def _loop(facts: Facts) -> Iterator[Family]:
+    pulse = facts.pulse
+    yield gauge("rowcast_loop_lag_last_seconds", "How late the loop turned last.", pulse.last_lag_s)
+    yield _histogram("rowcast_loop_lag_seconds", "How late the loop turned.", (), pulse.lag)
+
+
+def _persistence(facts: Facts) -> Iterator[Family]:
+    keeper = facts.keeper
+    if keeper is None:
+        return
+    yield _histogram(
+        "rowcast_persistence_save_seconds", "Saves to the persistence file, fsync included.", (), keeper.saves
+    )
+    yield counter("rowcast_persistence_failures", "Saves that failed.", keeper.failures)
+
+
+def _feeds(facts: Facts) -> Iterator[Family]:
+    feeds = facts.feeds
+    if not feeds:
+        return
+    states = tuple(
+        ((("feed", name), ("state", state)), int(feed.state == state))
+        for name, feed in sorted(feeds.items())
+        for state in dict.fromkeys((*FEED_STATES, feed.state))
+    )
+    yield Family("rowcast_feed_state", "gauge", "1 for the state that a feed is in.", states)
+    for name, kind, help in _FEED_NUMBERS:
+        values = {feed: getattr(status, name) for feed, status in feeds.items()}
+        yield by_label(f"rowcast_feed_{_FEED_NAMES.get(name, name)}", kind, help, "feed", values)
+    troubles = {name: len(status.troubles) for name, status in feeds.items()}
+    yield by_label(
+        "rowcast_feed_troubles", "gauge", "What keeps rows from being delivered, now.", "feed", troubles
+    )
+    yield Family("rowcast_feed_rows", "counter", "Rows, by what became of them.", tuple(_rows(feeds)))
+    dropped = tuple(
+        ((("feed", name), ("reason", reason)), count)
+        for name, status in sorted(feeds.items())
+        for reason, count in sorted(status.dropped.items())
+    )
+    yield Family("rowcast_feed_dropped", "counter", "Rows that were not published, by reason.", dropped)
+    yield Family(
+        "rowcast_feed_commit_to_send_seconds",
+        "histogram",
+        "From COMMIT, by the server's clock, until the row's messages were handed to the kernel.",
+        histograms=tuple(((("feed", name),), status.latency) for name, status in sorted(feeds.items())),
+    )
+
+
+_FEED_NUMBERS: Final = (
+    ("lag_bytes", "gauge", "Write-ahead log that Postgres keeps for the feed."),
+    ("lag_s", "gauge", "How long ago the newest delivered row was committed, while more is waiting."),
+    ("spooled_bytes", "gauge", "Parts of open transactions in temporary files."),
+    ("gaps", "counter", "Times at which rows may have been lost."),
+    ("reconnects", "counter", "Connections to the database after the first."),
+    ("published", "counter", "Publications made from rows."),
+)
+_FEED_NAMES: Final = {"lag_s": "lag_seconds", "published": "publications"}
+
+
+def _rows(feeds: dict[str, FeedStatus]) -> Iterator[tuple[tuple[tuple[str, str], ...], float]]:
+    for name, status in sorted(feeds.items()):
+        for outcome in ("received", "repeated", "recovered", "fetched"):
+            yield (("feed", name), ("outcome", outcome)), getattr(status, outcome)
+        yield (("feed", name), ("outcome", "dropped")), sum(status.dropped.values())
+
+
+def _ready(facts: Facts) -> Iterator[Family]:
+    yield gauge("rowcast_ready", "1 while /readyz is green.", int(not facts.unready()))
+    yield gauge("rowcast_draining", "1 from SIGTERM, or `rowcast ctl drain`, on.", int(facts.is_draining))
+
+
+def _histogram(name: str, help: str, labels: tuple[tuple[str, str], ...], values: Histogram) -> Family:
+    return Family(name, "histogram", help, histograms=((labels, values),))
+
+
+def open_files() -> int:
+    """File descriptors of this process, or 0 where the system does not say."""
+    try:
+        return len(os.listdir(Path("/proc/self/fd")))
+    except OSError:
+        return 0
