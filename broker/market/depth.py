@@ -1,0 +1,336 @@
+"""Order books: rows to the changes that each symbol's readers are told.  Pure; compiled.
+
+Published at commits only, at most every `every_ms` for a symbol, and never while a bid meets an ask, unless that
+lasts longer than `crossed_for_ms`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from broker.market.book import Book, Side
+from broker.market.calculator import SYMBOLS_MAX, Calculator, Due, Row, is_buy, symbol_of
+from broker.market.numbers import BadValue, Number, parse
+from broker.market.stream import Publish, Stream
+from broker.market.times import time_us
+
+LEVELS_MAX: Final = 200_000
+"""Of one side of one book.  A row that would make it larger is refused."""
+
+ROW_LEVELS_MAX: Final = 50_000
+"""Of one side in one row."""
+
+Level = tuple[Number, Number]
+
+
+class DepthNames:
+    """What the columns are called."""
+
+    def __init__(
+        self,
+        symbol: str = "symbol",
+        side: str = "side",
+        price: str = "price",
+        size: str = "size",
+        bids: str = "bids",
+        asks: str = "asks",
+        time: str = "",
+    ) -> None:
+        self.symbol = symbol
+        self.side = side
+        self.price = price
+        self.size = size
+        self.bids = bids
+        self.asks = asks
+        self.time = time
+
+
+class Entry:
+    """One symbol."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self.bids_seen: dict[str, str] = {}
+        self.asks_seen: dict[str, str] = {}
+        """For snapshots: the last one's texts, so that what is the same need not be read again."""
+        self.published_ms = 0
+        self.crossed_since_ms = 0
+        self.is_touched = False
+        self.waits = False
+        self.time_ms = 0
+
+
+class Depth(Calculator):
+    """The books of one source.
+
+    Args:
+        shape: `snapshot` (a row is a whole book), `levels` (a row is a level) or `diffs` (a row has levels).
+        depth: levels a side that are published.
+    """
+
+    def __init__(
+        self,
+        publish: Publish,
+        first_seq: int,
+        names: DepthNames,
+        shape: str,
+        every_ms: int,
+        depth: int,
+        checksum: bool,
+        crossed_for_ms: int,
+    ) -> None:
+        super().__init__(publish, first_seq)
+        self.names = names
+        self.shape = shape
+        self.every_ms = every_ms
+        self.depth = depth
+        self.checksum = checksum
+        self.crossed_for_ms = crossed_for_ms
+        self.entries: list[Entry] = []
+        self.index: dict[str, int] = {}
+        self.touched: list[int] = []
+        self.due = Due()
+
+    # --- rows ----------------------------------------------------------------------------------------------
+
+    def row(self, row: Row, now_ms: int) -> None:
+        symbol = symbol_of(row, self.names.symbol)
+        at_ms = time_us(row.get(self.names.time)) // 1000 if self.names.time else now_ms
+        if self.shape == "levels":
+            self.set_level(
+                symbol, row.get(self.names.side), row.get(self.names.price), row.get(self.names.size), at_ms
+            )
+            return
+        bids, asks = row.get(self.names.bids), row.get(self.names.asks)
+        if not isinstance(bids, list) or not isinstance(asks, list):
+            raise BadValue("no_levels")
+        if len(bids) > ROW_LEVELS_MAX or len(asks) > ROW_LEVELS_MAX:
+            raise BadValue("book_too_large")
+        if self.shape == "snapshot" or row.get("type") == "snapshot":
+            self.set_book(symbol, bids, asks, at_ms)
+        else:
+            self.change_book(symbol, bids, asks, at_ms)
+
+    def removed(self, row: Row, now_ms: int) -> None:
+        symbol = symbol_of(row, self.names.symbol)
+        if self.shape == "levels":
+            self.set_level(symbol, row.get(self.names.side), row.get(self.names.price), "0", now_ms)
+        elif self.shape == "snapshot":
+            self.set_book(symbol, [], [], now_ms)
+
+    def set_level(self, symbol: str, side: object, price: object, size: object, at_ms: int) -> None:
+        """One level has this size from now on.  Raises: BadValue."""
+        is_bid = is_buy(side)
+        level = self._level(price, size)
+        i = self._index_of(symbol)
+        book = self.entries[i].book
+        self._check_room(book.bids if is_bid else book.asks, 1)
+        book.stage(is_bid, level[0], level[1])
+        self._touch(i, at_ms)
+
+    def change_book(self, symbol: str, bids: list[object], asks: list[object], at_ms: int) -> None:
+        """These levels have these sizes from now on.  Raises: BadValue."""
+        bid_levels = [self._pair(pair) for pair in bids]
+        ask_levels = [self._pair(pair) for pair in asks]
+        i = self._index_of(symbol)
+        book = self.entries[i].book
+        self._check_room(book.bids, len(bids))
+        self._check_room(book.asks, len(asks))
+        for bid in bid_levels:
+            book.stage(True, bid[0], bid[1])
+        for ask in ask_levels:
+            book.stage(False, ask[0], ask[1])
+        self._touch(i, at_ms)
+
+    def set_book(self, symbol: str, bids: list[object], asks: list[object], at_ms: int) -> None:
+        """The book is this from now on.  Raises: BadValue."""
+        i = self._index_of(symbol)
+        entry = self.entries[i]
+        new_bids = self._texts(bids)
+        new_asks = self._texts(asks)
+        bid_changes = self._differences(entry.bids_seen, new_bids)
+        ask_changes = self._differences(entry.asks_seen, new_asks)
+        for level in bid_changes:
+            entry.book.stage(True, level[0], level[1])
+        for level in ask_changes:
+            entry.book.stage(False, level[0], level[1])
+        entry.bids_seen = new_bids
+        entry.asks_seen = new_asks
+        self._touch(i, at_ms)
+
+    def _texts(self, levels: list[object]) -> dict[str, str]:
+        """Sizes by price, without those of 0.  Raises: BadValue, also if a price comes twice."""
+        found: dict[str, str] = {}
+        for pair in levels:
+            if not isinstance(pair, list) or len(pair) < 2:
+                pair = self._as_list(pair)
+            price, size = pair[0], pair[1]
+            if not isinstance(price, str) or not isinstance(size, str):
+                raise BadValue("bad_level")
+            if size != "0":
+                found[price] = size
+        if len(found) != len(levels) and len({str(self._as_list(pair)[0]) for pair in levels}) != len(levels):
+            raise BadValue("duplicate_level")
+        return found
+
+    def _differences(self, old: dict[str, str], new: dict[str, str]) -> list[Level]:
+        """What leads from one to the other.  Raises: BadValue."""
+        changed: list[Level] = []
+        same = 0
+        added: list[str] = []
+        for price, size in new.items():
+            before = old.get(price)
+            if before is None:
+                added.append(price)
+            else:
+                same += 1
+                if before != size:
+                    changed.append(self._level(price, size))
+        if same != len(old):
+            zero = Number(0, 0, "0")
+            for price in old:
+                if price not in new:
+                    changed.append((parse(price), zero))
+        mixed = not old
+        for price in added:
+            changed.append(self._level(price, new[price]))
+            mixed = mixed or not _is_usual(price, old)
+        if mixed and added:
+            self._check_distinct(new)
+        return changed
+
+    def _check_distinct(self, levels: dict[str, str]) -> None:
+        """No price is there twice, in two spellings.  Raises: BadValue."""
+        values: set[tuple[int, int]] = set()
+        for price in levels:
+            values.add(_value(parse(price)))
+        if len(values) != len(levels):
+            raise BadValue("duplicate_level")
+
+    def _pair(self, pair: object) -> Level:
+        both = self._as_list(pair)
+        return self._level(both[0], both[1])
+
+    def _as_list(self, pair: object) -> list[object]:
+        if isinstance(pair, list) and len(pair) >= 2:
+            return pair
+        if isinstance(pair, dict):
+            return [pair.get(self.names.price), pair.get(self.names.size)]
+        raise BadValue("bad_level")
+
+    def _level(self, price: object, size: object) -> Level:
+        if price is None or size is None:
+            raise BadValue("missing_price" if price is None else "missing_size")
+        level = (parse(price), parse(size))
+        if level[1].units < 0:
+            raise BadValue("negative_size")
+        return level
+
+    def _check_room(self, side: Side, count: int) -> None:
+        if len(side.levels) + len(side.staged) + count > LEVELS_MAX:
+            raise BadValue("book_too_large")
+
+    def _index_of(self, symbol: str) -> int:
+        i = self.index.get(symbol, -1)
+        if i < 0:
+            if len(self.entries) >= SYMBOLS_MAX:
+                raise BadValue("too_many_symbols")
+            i = len(self.entries)
+            self.entries.append(Entry(Book({"symbol": symbol}, self.first_seq, self.depth, self.checksum)))
+            self.index[symbol] = i
+        return i
+
+    def _touch(self, i: int, at_ms: int) -> None:
+        self.counts.rows += 1
+        entry = self.entries[i]
+        entry.time_ms = at_ms
+        if not entry.is_touched:
+            entry.is_touched = True
+            self.touched.append(i)
+
+    # --- messages ------------------------------------------------------------------------------------------
+
+    def commit(self, now_ms: int) -> None:
+        touched, self.touched = self.touched, []
+        for i in touched:
+            entry = self.entries[i]
+            entry.is_touched = False
+            at_ms = entry.published_ms + self.every_ms
+            if at_ms <= now_ms:
+                self._publish(i, now_ms)
+            else:
+                self._wait(i, at_ms)
+
+    def tick(self, now_ms: int) -> None:
+        while True:
+            i = self.due.take(now_ms)
+            if i < 0:
+                return
+            self.entries[i].waits = False
+            if self.entries[i].is_touched:
+                self._wait(i, now_ms + 1)  # its transaction is still open
+                return
+            self._publish(i, now_ms)
+
+    def due_ms(self) -> int:
+        return self.due.next_ms()
+
+    def reset(self, now_ms: int) -> None:
+        super().reset(now_ms)
+        for i in range(len(self.entries)):
+            entry = self.entries[i]
+            if entry.book.seq != self.first_seq:
+                entry.book.is_fresh = True
+                self._publish(i, now_ms)
+
+    def streams(self) -> list[Stream]:
+        return [entry.book for entry in self.entries if entry.book.seq != self.first_seq]
+
+    def _wait(self, i: int, at_ms: int) -> None:
+        entry = self.entries[i]
+        if not entry.waits:
+            entry.waits = True
+            self.due.add(at_ms, i)
+
+    def _publish(self, i: int, now_ms: int) -> None:
+        entry = self.entries[i]
+        book = entry.book
+        if not book.has_staged() and not book.is_fresh:
+            return
+        if book.is_crossed():
+            if not entry.crossed_since_ms:
+                entry.crossed_since_ms = now_ms
+                self.counts.crossed += 1
+            until_ms = entry.crossed_since_ms + self.crossed_for_ms
+            if now_ms < until_ms:
+                self._wait(i, until_ms)
+                return
+        else:
+            entry.crossed_since_ms = 0
+        message = book.apply(entry.time_ms)
+        if message:
+            entry.published_ms = now_ms
+            self.counts.messages += 1
+            self.publish(book, message)
+
+
+def _value(number: Number) -> tuple[int, int]:
+    """The same for numbers of the same value."""
+    units, scale = number.units, number.scale
+    while scale > 0 and units % 10 == 0:
+        units //= 10
+        scale -= 1
+    return units, scale
+
+
+def _is_usual(price: str, others: dict[str, str]) -> bool:
+    """Whether a price has as many digits behind the point as the first of the others: it is none of them, then."""
+    places = _places(price)
+    for other in others:
+        return places == _places(other)
+    return True
+
+
+def _places(text: str) -> int:
+    point = text.find(".")
+    return len(text) - point if point >= 0 else 0

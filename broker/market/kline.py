@@ -1,0 +1,195 @@
+"""Candles: trades to open, high, low, close of every interval.  Pure; compiled."""
+
+from __future__ import annotations
+
+from broker.market.calculator import NEVER_MS, SYMBOLS_MAX, Calculator, Due, Pace, Row
+from broker.market.candle import Candle
+from broker.market.numbers import BadValue
+from broker.market.series import Series
+from broker.market.stream import Publish, Stream
+from broker.market.times import Interval
+from broker.market.trade import Seen, Trade, TradeNames, trade_of
+
+
+class Entry:
+    """One symbol."""
+
+    def __init__(self, symbol: str, series: list[Series]) -> None:
+        self.symbol = symbol
+        self.series = series
+        self.seen = Seen()
+        self.pace = Pace()
+        self.published_ms = 0
+        self.is_touched = False
+        self.scheduled_ms = NEVER_MS
+
+
+class Kline(Calculator):
+    """The candles of one source.
+
+    Args:
+        every_ms: how often at most an open candle is told anew.
+        late_ms: how long after its end a candle is closed if no trade comes that is later.
+        keep_ms: how long closed candles are kept, so that a late trade can correct them.
+        fills: see `Series`.
+        keeps_history: whether `unsaved` is asked for.
+    """
+
+    def __init__(
+        self,
+        publish: Publish,
+        first_seq: int,
+        names: TradeNames,
+        intervals: list[Interval],
+        every_ms: int,
+        late_ms: int,
+        keep_ms: int,
+        fills: bool,
+        keeps_history: bool,
+    ) -> None:
+        super().__init__(publish, first_seq)
+        self.names = names
+        self.intervals = intervals
+        self.every_ms = every_ms
+        self.late_ms = late_ms
+        self.keep_ms = keep_ms
+        self.fills = fills
+        self.keeps_history = keeps_history
+        self.entries: list[Entry] = []
+        self.index: dict[str, int] = {}
+        self.touched: list[int] = []
+        self.due = Due()
+        self.changed: list[tuple[str, str, Candle]] = []
+
+    def row(self, row: Row, now_ms: int) -> None:
+        self.trade(trade_of(row, self.names, now_ms), now_ms)
+
+    def trade(self, trade: Trade, now_ms: int) -> None:
+        i = self._index_of(trade.symbol)
+        entry = self.entries[i]
+        if entry.seen.is_repeated(trade):
+            self.counts.repeated += 1
+            return
+        self.counts.rows += 1
+        at_ms = trade.at_us // 1000
+        entry.pace.heard(at_ms, now_ms)
+        for series in entry.series:
+            if not series.add(trade, at_ms):
+                self.counts.late += 1
+        if not entry.is_touched:
+            entry.is_touched = True
+            self.touched.append(i)
+
+    def commit(self, now_ms: int) -> None:
+        touched, self.touched = self.touched, []
+        for i in touched:
+            entry = self.entries[i]
+            entry.is_touched = False
+            has_news = entry.published_ms + self.every_ms <= now_ms
+            for series in entry.series:
+                has_news = has_news or series.has_news
+            if has_news:
+                self._publish(entry, now_ms)
+            self._schedule(i, now_ms)
+
+    def tick(self, now_ms: int) -> None:
+        while True:
+            i = self.due.take(now_ms)
+            if i < 0:
+                return
+            entry = self.entries[i]
+            entry.scheduled_ms = NEVER_MS
+            if entry.is_touched:
+                continue  # its transaction is still open, and its commit will schedule it
+            time_ms = entry.pace.time_ms(now_ms)
+            is_due = entry.published_ms + self.every_ms <= now_ms
+            for series in entry.series:
+                series.tick(time_ms)
+                is_due = is_due or series.has_news
+            if is_due:
+                self._publish(entry, now_ms)
+            self._schedule(i, now_ms)
+
+    def due_ms(self) -> int:
+        return self.due.next_ms()
+
+    def streams(self) -> list[Stream]:
+        return [series for entry in self.entries for series in entry.series if series.seq != self.first_seq]
+
+    def unsaved(self) -> list[tuple[str, str, Candle]]:
+        """Symbol, interval and candle of all that has changed since this was last asked."""
+        changed, self.changed = self.changed, []
+        for _, _, candle in changed:
+            candle.is_unsaved = False
+        return changed
+
+    def restore(self, symbol: str, interval: str, candle: Candle, now_ms: int) -> None:
+        """A candle from before a restart; those of a series come in their order."""
+        entry = self.entries[self._index_of(symbol)]
+        for series in entry.series:
+            if series.interval.name == interval:
+                series.restore(candle)
+        if candle.last_id > entry.seen.floor:
+            entry.seen.floor = entry.seen.last = candle.last_id
+        if candle.start_ms > entry.pace.newest_ms:
+            entry.pace.heard(candle.start_ms, now_ms)
+
+    def restored(self, now_ms: int) -> None:
+        """All has been restored: what ended meanwhile is closed when `tick` comes."""
+        for i in range(len(self.entries)):
+            self._schedule(i, now_ms)
+
+    def caught_up(self, now_ms: int) -> None:
+        """Trades come live from now on."""
+        for i in range(len(self.entries)):
+            pace = self.entries[i].pace
+            if pace.behind_ms < 86_400_000:
+                pace.behind_ms = 0
+            self._schedule(i, now_ms)
+
+    def _index_of(self, symbol: str) -> int:
+        i = self.index.get(symbol, -1)
+        if i < 0:
+            if len(self.entries) >= SYMBOLS_MAX:
+                raise BadValue("too_many_symbols")
+            i = len(self.entries)
+            series = [
+                Series(
+                    {"symbol": symbol, "interval": interval.name},
+                    self.first_seq,
+                    interval,
+                    self.late_ms,
+                    self.keep_ms,
+                    self.fills,
+                )
+                for interval in self.intervals
+            ]
+            self.entries.append(Entry(symbol, series))
+            self.index[symbol] = i
+        return i
+
+    def _publish(self, entry: Entry, now_ms: int) -> None:
+        for series in entry.series:
+            if not series.dirty:
+                continue
+            entry.published_ms = now_ms
+            for candle in series.take_dirty():
+                if self.keeps_history and (candle.is_closed or candle.is_unsaved):
+                    self.changed.append((entry.symbol, series.interval.name, candle))
+                else:
+                    candle.is_unsaved = False
+                self.counts.messages += 1
+                self.publish(series, series.message(candle))
+
+    def _schedule(self, i: int, now_ms: int) -> None:
+        entry = self.entries[i]
+        at_ms = NEVER_MS
+        for series in entry.series:
+            if series.dirty:
+                at_ms = min(at_ms, entry.published_ms + self.every_ms)
+            end_ms = series.due_ms()
+            if end_ms:
+                at_ms = min(at_ms, entry.pace.when_ms(end_ms, now_ms))
+        if at_ms < entry.scheduled_ms:
+            entry.scheduled_ms = at_ms
+            self.due.add(at_ms, i)

@@ -1,0 +1,218 @@
+"""Public trades, fewer: those of one order at one price become one entry, and entries go out at an interval.  Pure;
+compiled.
+
+Invariant: an entry says of all trades from its `first` to its `last`, which are neighbours of one price and side;
+each trade is in one entry.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import Final
+
+from broker.market.calculator import SYMBOLS_MAX, Calculator, Due, Row
+from broker.market.numbers import BadValue, Sum
+from broker.market.stream import Publish, Stream
+from broker.market.trade import Seen, Trade, TradeNames, trade_of
+
+REMEMBERED_MAX: Final = 1000
+"""Entries of a symbol that a slow reader can still be given."""
+
+WAITING_MAX: Final = 10_000
+"""Entries of a symbol that wait for the end of the interval; then they go out before it."""
+
+
+class Fill:
+    """An entry, before it goes out."""
+
+    def __init__(self, trade: Trade, id: int, key: str) -> None:
+        self.first = id
+        self.last = id
+        self.first_text = trade.id
+        self.last_text = trade.id
+        self.price = trade.price
+        self.size = Sum()
+        self.size.add(trade.size.units, trade.size.scale)
+        self.side = trade.side
+        self.key = key
+        self.at_us = trade.at_us
+
+    def takes(self, trade: Trade, id: int, key: str) -> bool:
+        """Add a trade if it is the next one, and of the same price, side and key."""
+        price = self.price
+        if id != self.last + 1 or key != self.key or trade.side != self.side:
+            return False
+        if trade.price.units != price.units or trade.price.scale != price.scale:
+            return False
+        self.last = id
+        self.last_text = trade.id
+        self.size.add(trade.size.units, trade.size.scale)
+        if trade.at_us > self.at_us:
+            self.at_us = trade.at_us
+        return True
+
+    def text(self) -> bytes:
+        side = f'"side":"{self.side}",' if self.side else ""
+        first, last = self._shown(self.first, self.first_text), self._shown(self.last, self.last_text)
+        return (
+            f'{{"id":{last},"first":{first},"last":{last},"price":"{self.price.text}",'
+            f'"size":"{self.size.text()}",{side}"ts":{self.at_us // 1000}}}'
+        ).encode()
+
+    def _shown(self, number: int, text: str) -> str:
+        if not text or (text.isdigit() and text.isascii() and (len(text) == 1 or text[0] != "0")):
+            return text or str(number)
+        return json.dumps(text)
+
+
+class Tape(Stream):
+    """One symbol's entries.
+
+    Args:
+        recent_max: entries that a new reader gets.
+    """
+
+    def __init__(self, names: dict[str, str], seq: int, recent_max: int) -> None:
+        super().__init__(names, seq)
+        self.recent_max = recent_max
+        self.waiting: list[Fill] = []
+        self.seen = Seen()
+        self.numbered = 0
+        self.published_ms = 0
+        self.is_touched = False
+        self.waits = False
+        self.kept: deque[tuple[int, bytes]] = deque()
+
+    def take(self, trade: Trade, key: str) -> None:
+        # Without numbers of theirs, trades get ours.  Ids that are text are in the order in which they come.
+        self.numbered += 1
+        id = trade.number if trade.number >= 0 else self.numbered
+        waiting = self.waiting
+        if not waiting or not waiting[-1].takes(trade, id, key):
+            waiting.append(Fill(trade, id, key))
+
+    def message(self) -> bytes:
+        """What waited, as the next message."""
+        self.advance()
+        texts: list[bytes] = []
+        for fill in self.waiting:
+            text = fill.text()
+            texts.append(text)
+            self.kept.append((self.seq, text))
+            if len(self.kept) > REMEMBERED_MAX:
+                self.kept.popleft()
+        self.waiting = []
+        return b"[" + b",".join(texts) + b"]"
+
+    def state(self) -> list[bytes]:
+        if not self.recent_max or not self.kept:
+            return []
+        texts = [text for _, text in self.kept]
+        return [b"[" + b",".join(texts[-self.recent_max :]) + b"]"]
+
+    def since(self, seq: int) -> list[bytes]:
+        texts = [text for number, text in self.kept if number > seq]
+        return [b"[" + b",".join(texts) + b"]"] if texts else []
+
+
+class Trades(Calculator):
+    """The trades of one source.
+
+    Args:
+        every_ms: the interval; 0 is every commit.
+        merge_by: columns; neighbours with the same values in them, and the same price and side, are merged.  Empty:
+            nothing is merged.
+        recent_max: entries that a new reader gets.
+    """
+
+    def __init__(
+        self,
+        publish: Publish,
+        first_seq: int,
+        names: TradeNames,
+        every_ms: int,
+        merge_by: list[str],
+        recent_max: int,
+    ) -> None:
+        super().__init__(publish, first_seq)
+        self.names = names
+        self.every_ms = every_ms
+        self.merge_by = merge_by
+        self.recent_max = min(recent_max, REMEMBERED_MAX)
+        self.tapes: list[Tape] = []
+        self.index: dict[str, int] = {}
+        self.touched: list[int] = []
+        self.due = Due()
+
+    def row(self, row: Row, now_ms: int) -> None:
+        trade = trade_of(row, self.names, now_ms)
+        key = ""
+        for name in self.merge_by:
+            value = row.get(name)
+            key += (value if isinstance(value, str) else repr(value)) + "\0"
+        self.trade(trade, key)
+
+    def trade(self, trade: Trade, key: str) -> None:
+        i = self.index.get(trade.symbol, -1)
+        if i < 0:
+            if len(self.tapes) >= SYMBOLS_MAX:
+                raise BadValue("too_many_symbols")
+            i = len(self.tapes)
+            self.tapes.append(Tape({"symbol": trade.symbol}, self.first_seq, self.recent_max))
+            self.index[trade.symbol] = i
+        tape = self.tapes[i]
+        if tape.seen.is_repeated(trade):
+            self.counts.repeated += 1
+            return
+        self.counts.rows += 1
+        if not self.merge_by and tape.waiting:
+            tape.waiting[-1].key = "-"
+        tape.take(trade, key)
+        if not tape.is_touched:
+            tape.is_touched = True
+            self.touched.append(i)
+
+    def commit(self, now_ms: int) -> None:
+        touched, self.touched = self.touched, []
+        for i in touched:
+            tape = self.tapes[i]
+            tape.is_touched = False
+            at_ms = tape.published_ms + self.every_ms
+            if at_ms <= now_ms or len(tape.waiting) >= WAITING_MAX:
+                self._publish(tape, now_ms)
+            elif not tape.waits:
+                tape.waits = True
+                self.due.add(at_ms, i)
+
+    def tick(self, now_ms: int) -> None:
+        while True:
+            i = self.due.take(now_ms)
+            if i < 0:
+                return
+            tape = self.tapes[i]
+            tape.waits = False
+            if not tape.is_touched:  # its transaction is still open
+                self._publish(tape, now_ms)
+
+    def due_ms(self) -> int:
+        return self.due.next_ms()
+
+    def streams(self) -> list[Stream]:
+        return [tape for tape in self.tapes if tape.kept]
+
+    def restore(self, row: Row, now_ms: int) -> None:
+        """A trade that was published before: it is known again, and new readers get it.  Raises: BadValue."""
+        trade = trade_of(row, self.names, now_ms)
+        self.trade(trade, "")
+        tape = self.tapes[self.index[trade.symbol]]
+        if tape.waiting:
+            tape.message()
+        self.touched.clear()
+        tape.is_touched = False
+
+    def _publish(self, tape: Tape, now_ms: int) -> None:
+        if tape.waiting:
+            tape.published_ms = now_ms
+            self.counts.messages += 1
+            self.publish(tape, tape.message())
