@@ -17,6 +17,19 @@ from broker.core.publication import Publication
 from broker.links.listening.door import Door
 from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
 
+NEEDS_TRIO = (
+    "a Broker runs inside Trio: start your program with trio.run(), not asyncio.run();"
+    " docs/how-to/embed.md shows both beside each other, as FastAPI needs it"
+)
+
+
+def _check_for_trio() -> None:
+    """Raises: RuntimeError, where another event loop runs."""
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        raise RuntimeError(NEEDS_TRIO) from None
+
 
 @frozen
 class Message:
@@ -38,6 +51,7 @@ class Broker:
         config: what to run; the default listens nowhere and has no feed.
 
     Raises (from `async with`):
+        RuntimeError: asyncio's loop runs, not Trio's.
         broker.links.listening.accept.ListenError: a listener's address can't be had.
     """
 
@@ -46,6 +60,7 @@ class Broker:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        _check_for_trio()
         nursery = await self._stack.enter_async_context(trio.open_nursery())
         try:
             await nursery.start(self.app.run)

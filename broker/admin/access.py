@@ -26,15 +26,15 @@ class Access:
     """The rule of one port.
 
     Args:
-        token: gives the token that is wanted, as it is now; "" is none.
+        tokens: gives the tokens that are good, as they are now; none is no token at all.
         public: paths that anybody may ask for.
         anybody: without a token everybody may ask, not this machine only.
     """
 
     def __init__(
-        self, token: Callable[[], str], public: frozenset[str] = PUBLIC, *, anybody: bool = False
+        self, tokens: Callable[[], tuple[str, ...]], public: frozenset[str] = PUBLIC, *, anybody: bool = False
     ) -> None:
-        self._token = token
+        self._tokens = tokens
         self._public = public
         self._anybody = anybody
 
@@ -45,8 +45,7 @@ class Access:
         if request.path == LIVE_PATH:
             self._check_page(request, peer_host)
             return
-        token = self._token()
-        if token:
+        if self._tokens():
             scheme, _, presented = request.headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not self.is_right(presented):
                 raise HttpError(401, "the bearer token is missing or wrong", ("WWW-Authenticate", "Bearer"))
@@ -54,16 +53,17 @@ class Access:
             self._check_is_here(request, peer_host)
 
     def _check_page(self, request: Request, peer_host: str) -> None:
-        if not self._token():
+        if not self._tokens():
             self._check_is_here(request, peer_host)
         origin = request.headers.get("origin")
         if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
             raise HttpError(403, "another site's page may not connect")
 
     def is_right(self, presented: str) -> bool:
-        """Whether that is the token; anything is, if none is configured."""
-        token = self._token()
-        return not token or hmac.compare_digest(presented.encode("utf-8", "replace"), token.encode())
+        """Whether that is a token; anything is, if none is configured."""
+        tokens = self._tokens()
+        shown = presented.encode("utf-8", "replace")
+        return not tokens or any(hmac.compare_digest(shown, token.encode()) for token in tokens)
 
     def _check_is_here(self, request: Request, peer_host: str) -> None:
         if not is_loopback(peer_host):

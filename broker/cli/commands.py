@@ -7,12 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import evolve
-
+from broker.cli.check import mistakes_beyond_text
 from broker.cli.exits import EXIT_CONFIG, EXIT_OK
 from broker.config.arguments import Arguments
 from broker.config.load import load
-from broker.config.model import Config, ConfigError
+from broker.config.model import ConfigError
 
 
 def run_command(words: Sequence[str]) -> int:
@@ -64,7 +63,7 @@ def _add_check(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def check(options: argparse.Namespace) -> int:
     try:
         config = load(Arguments(config_file=options.config_file))
-        mistakes = file_mistakes(config)
+        mistakes = mistakes_beyond_text(config)
     except ConfigError as error:
         mistakes = list(error.mistakes)
     if mistakes:
@@ -77,22 +76,3 @@ def check(options: argparse.Namespace) -> int:
         f"{options.config_file} is fine: {listeners} listener{'s' * (listeners != 1)}, {feeds} feed{'s' * (feeds != 1)}"
     )
     return EXIT_OK
-
-
-def file_mistakes(config: Config) -> list[str]:
-    """What is wrong with the password, ACL and certificate files that a configuration names."""
-    from broker.gateway.authentication import RulesError, load_rules
-    from broker.links.listening.tls import TlsError, server_context
-
-    mistakes: dict[str, None] = {}
-    try:
-        load_rules(listener.security for listener in config.listeners)
-    except RulesError as error:
-        mistakes.update(dict.fromkeys(error.mistakes))
-    for listener in config.listeners:
-        if listener.tls is not None:
-            try:
-                server_context(evolve(listener.tls, keylog_file=None))  # which would be made
-            except TlsError as error:
-                mistakes[str(error)] = None
-    return list(mistakes)

@@ -139,7 +139,7 @@ def _target(options: argparse.Namespace) -> Target:
         if config.admin is None or not config.admin.port:
             raise CtlError(f"{options.config_file} has no [admin] with a port: add one, or use --url")
         host = ANYWHERE.get(config.admin.host, config.admin.host)
-        target = Target(host, config.admin.port, token or config.admin.token)
+        target = Target(host, config.admin.port, token or "".join(config.admin.token[:1]))
     else:
         parts = urlsplit(options.url if "://" in options.url else f"http://{options.url}")
         if parts.scheme != "http" or not parts.hostname:

@@ -10,3 +10,6 @@ EXIT_FAILED: Final = 1
 
 EXIT_CONFIG: Final = 3
 """A mistake on the command line or in a configuration."""
+
+EXIT_INTERRUPTED: Final = 130
+"""Ctrl-C at a prompt, as shells say it."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
-from broker.cli.exits import EXIT_CONFIG, EXIT_OK
+from broker.cli.exits import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK
 from broker.config.arguments import USAGE, Arguments, ArgumentsError, parse
 from broker.config.load import load
 from broker.config.model import ConfigError
@@ -19,7 +20,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words and words[0] in COMMANDS:
         from broker.cli.commands import run_command
 
-        return run_command(words)
+        try:
+            return run_command(words)
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+            return EXIT_INTERRUPTED
+        except BrokenPipeError:  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return EXIT_OK
     try:
         arguments = parse(words)
     except ArgumentsError as error:

@@ -98,6 +98,9 @@ def parse(words: Sequence[str]) -> Arguments:
             file = _value(left, "--tls-keylog argument given, but no file specified.")
             arguments = evolve(arguments, tls_keylog=Path(file))
         else:
+            if given.endswith((".toml", ".conf")):
+                cure = f"A configuration is named by -c: rowcast -c {given}"
+                raise ArgumentsError(f"Error: Unknown option '{given}'. {cure}")
             raise ArgumentsError(f"Error: Unknown option '{given}'.", show_usage=True)
     return arguments
 

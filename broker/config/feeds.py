@@ -7,7 +7,14 @@ that was too long for its notification.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import field, frozen
+
+
+def one_or_more(value: str | Iterable[str]) -> tuple[str, ...]:
+    """One text, or several."""
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 @frozen
@@ -136,9 +143,13 @@ class FeedConfig:
 
 @frozen
 class JwtConfig:
-    """How a dialect's tokens are verified.  `secret` is the key itself, never a reference to it."""
+    """How a dialect's tokens are verified.
 
-    secret: str = field(repr=False)
+    `secret` are the keys themselves, never references to them; a token that one of them verifies is good, so that a
+    new one can be added before the old one goes.
+    """
+
+    secret: tuple[str, ...] = field(repr=False, converter=one_or_more)
     algorithms: tuple[str, ...] = ("HS256",)
     mode_claim: str = "mode"
     channels_claims: tuple[str, ...] = ("channels", "channel")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from broker.config.feeds import FeedConfig, Gateway
+from broker.config.feeds import FeedConfig, Gateway, one_or_more
 
 
 class ConfigError(Exception):
@@ -152,7 +152,8 @@ class AdminHttp:
 
     port: int
     host: str = "127.0.0.1"
-    token: str = field(default="", repr=False)
+    token: tuple[str, ...] = field(default=(), repr=False, converter=one_or_more)
+    """Any of these; () is none."""
 
 
 @frozen

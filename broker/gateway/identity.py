@@ -71,15 +71,8 @@ class JwtVerifier:
         """
         if len(token) > TOKEN_BYTES_MAX:
             return Refusal.INVALID
-        try:
-            claims = jwt.decode(
-                token,
-                self._config.secret,
-                algorithms=list(self._config.algorithms),
-                options=_SIGNATURE_ONLY,  # type: ignore[arg-type]
-            )
-        except (jwt.PyJWTError, ValueError, TypeError):
-            # PyJWT lets some malformed headers out as ValueError or TypeError.
+        claims = self._claims(token)
+        if claims is None:
             return Refusal.INVALID
         utc_s = clock.utc_s(now)
         expires = _instant(claims, "exp")
@@ -96,6 +89,23 @@ class JwtVerifier:
             expires_at=expires - clock.utc_offset_s if expires != NEVER else NEVER,
             claims=claims,
         )
+
+    def _claims(self, token: str) -> dict[str, Any] | None:
+        """What the token says, if one of the secrets verifies it."""
+        for secret in self._config.secret:
+            try:
+                return jwt.decode(
+                    token,
+                    secret,
+                    algorithms=list(self._config.algorithms),
+                    options=_SIGNATURE_ONLY,  # type: ignore[arg-type]
+                )
+            except jwt.InvalidSignatureError:
+                continue
+            except (jwt.PyJWTError, ValueError, TypeError):
+                # PyJWT lets some malformed headers out as ValueError or TypeError.
+                return None
+        return None
 
 
 def account_text(value: object) -> str | None:

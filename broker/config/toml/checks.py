@@ -15,6 +15,9 @@ SECRET_BYTES_MIN = 32
 SHARED_SECRET_ALGORITHMS = frozenset({"HS256", "HS384", "HS512"})
 KNOWN_ALGORITHMS = SHARED_SECRET_ALGORITHMS | {"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"}
 
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+"""libpq's; it says so only when it connects."""
+
 _JSON_PATH = re.compile(r"\$(\.[^.\[\]*?@$ ]+)+")
 _NAME = re.compile(r"[a-z0-9_]{1,40}")
 
@@ -35,11 +38,19 @@ def check_dsn(reader: Reader, path: Path, dsn: str) -> None:
     """libpq says what is wrong, but it quotes the text, passwords included; so only a hint."""
     if isinstance(dsn, Unresolved):
         return
+    if not dsn.strip():
+        reader.wrong(
+            path, "dsn: it is empty, so no database is named: postgres://USER@HOST/DATABASE is wanted"
+        )
+        return
     import psycopg  # not needed by whoever has no database
     from psycopg.conninfo import conninfo_to_dict
 
     try:
-        conninfo_to_dict(dsn)
+        mode = conninfo_to_dict(dsn).get("sslmode")
+        if mode is not None and mode not in SSL_MODES:
+            wanted = " or ".join(SSL_MODES)
+            reader.wrong(path, f"dsn: sslmode: {wanted} is wanted, not {str(mode)[:20]}")
     except psycopg.ProgrammingError:
         wanted = 'postgres://USER@HOST/DATABASE or "host=HOST dbname=DATABASE" is wanted'
         reader.wrong(path, f"dsn: {wanted}, with no other parameters than libpq's")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from broker.config.toml.reader import Reader, Unresolved
+from broker.config.toml.reader import Reader, Unresolved, label
 
 Document = Mapping[str, Any]
 
 ENVIRONMENT = "env:"
+FILE = "file:"
+FILE_BYTES_MAX = 64 * 1024
+"""No secret and no key is longer; a log that was named by mistake is."""
 
 
 def tables_of(reader: Reader, document: Document, name: str) -> dict[str, Any]:
@@ -41,11 +44,13 @@ def without_routes(document: Document, name: str) -> object:
 
 
 def resolved(value: Any, environ: Mapping[str, str], reader: Reader, path: tuple[str | int, ...] = ()) -> Any:
-    """The document with each text `env:NAME` replaced by that environment variable."""
+    """The document with each text `env:NAME` replaced by that environment variable, and `file:PATH` by that file."""
     if isinstance(value, dict):
         return {key: resolved(member, environ, reader, (*path, key)) for key, member in value.items()}
     if isinstance(value, list):
         return [resolved(member, environ, reader, (*path, index)) for index, member in enumerate(value)]
+    if isinstance(value, str) and value.startswith(FILE):
+        return _from_file(value, reader, path)
     if not isinstance(value, str) or not value.startswith(ENVIRONMENT):
         return value
     name = value.removeprefix(ENVIRONMENT)
@@ -55,3 +60,22 @@ def resolved(value: Any, environ: Mapping[str, str], reader: Reader, path: tuple
         path, f"{path[-1]}: there is no environment variable {name}: set it, or write the value here"
     )
     return Unresolved(value)
+
+
+def _from_file(value: str, reader: Reader, path: tuple[str | int, ...]) -> str:
+    """What a file holds, without the line break at its end; for secrets that something else puts there."""
+    file = reader.folder / value.removeprefix(FILE)
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(FILE_BYTES_MAX + 1)
+        text = data.decode()
+    except OSError as error:
+        reader.wrong(path, f"{label(path)}: {file} can't be read: {error.strerror}")
+        return Unresolved(value)
+    except UnicodeDecodeError:
+        reader.wrong(path, f"{label(path)}: {file} is not UTF-8 text")
+        return Unresolved(value)
+    if len(data) > FILE_BYTES_MAX:
+        reader.wrong(path, f"{label(path)}: {file} is longer than {FILE_BYTES_MAX} bytes")
+        return Unresolved(value)
+    return text.removesuffix("\n").removesuffix("\r")

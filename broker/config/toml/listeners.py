@@ -140,7 +140,10 @@ class ListenerReader:
                 path = ("websocket", name, "jwt")
                 check_algorithms(self._reader, (*path, "alg"), jwt.algorithms)
                 if set(jwt.algorithms) <= SHARED_SECRET_ALGORITHMS:
-                    check_secret(self._reader, (*path, "secret"), jwt.secret)
+                    for secret in jwt.secret:
+                        check_secret(self._reader, (*path, "secret"), secret)
+                if not jwt.secret:
+                    self._reader.wrong((*path, "secret"), "secret: at least one is wanted")
         exchange = self.websocket.exchange
         if exchange is not None and exchange.hook is not None and find_spec("httpx") is None:
             wanted = "hook: needs httpx, which is not installed: pip install 'rowcast[hooks]'"

@@ -8,7 +8,7 @@ from broker.config.model import AdminHttp, Listener, Logging
 from broker.config.toml.checks import check_choice
 from broker.config.toml.document import Document
 from broker.config.toml.lines import Path
-from broker.config.toml.reader import Reader, Unresolved
+from broker.config.toml.reader import Reader
 
 LOG_TYPES: Final = (
     "error", "warning", "notice", "information", "subscribe", "unsubscribe", "websockets", "debug", "internal",
@@ -51,8 +51,7 @@ def http_of(reader: Reader, document: Document, name: str) -> AdminHttp | None:
         if not 0 <= found.port <= PORT_MAX:
             what = f"port: 0 (any free one) to {PORT_MAX} is wanted, not {found.port}"
             reader.wrong((name, "port"), what)
-        written = document[name].get("token")
-        if written is not None and not found.token and not isinstance(written, Unresolved):
+        if any(not token for token in found.token):
             reader.wrong(
                 (name, "token"), "token: it is empty, which would let everybody in: leave the line out"
             )

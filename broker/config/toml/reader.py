@@ -81,6 +81,11 @@ class Reader:
         if mistake not in self._mistakes:
             self._mistakes.append(mistake)
 
+    @property
+    def folder(self) -> Path:
+        """Where relative paths in the document start."""
+        return self._file.parent
+
     def where(self, path: KeyPath) -> str:
         """A path's place, as `FILE:LINE`."""
         return f"{self._file}:{self._lines.of(path)}"

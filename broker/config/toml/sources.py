@@ -68,6 +68,8 @@ class Origins:
                 continue
             for index, channel in enumerate(table.listen):
                 self._check_channel((*path, "listen", index), channel, taken, name)
+            for index, named in enumerate(table.tables):
+                self._check_named_table((*path, "tables", index), named)
             if self._kind == "listen":
                 self._check_listening(path, table)
             kind_path = json_path(self._reader, (*path, "kind"), table.kind)
@@ -84,6 +86,11 @@ class Origins:
                 path, f"listen: {channel} belongs to source {taken[channel]} already: listen to it once"
             )
         taken.setdefault(channel, source)
+
+    def _check_named_table(self, path: Path, named: str) -> None:
+        if "*" in named or "%" in named:
+            what = f'tables: {named} is no table: name each, as "public.orders"; patterns are not looked up'
+            self._reader.wrong(path, what)
 
     def _check_listening(self, path: Path, table: SourceTable) -> None:
         if table.tables:

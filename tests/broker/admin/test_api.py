@@ -31,7 +31,7 @@ KEPT: list[StreamClient] = []
 
 @asynccontextmanager
 async def running(token: str = "") -> AsyncIterator[tuple[Broker, httpx.AsyncClient]]:
-    config = Config(LISTENERS, admin=AdminHttp(0, token=token), metrics=AdminHttp(0))
+    config = Config(LISTENERS, admin=AdminHttp(0, token=token or ()), metrics=AdminHttp(0))
     async with Broker(config) as broker:
         url = f"http://127.0.0.1:{broker.app.admin_port}"
         headers = {"Authorization": f"Bearer {token}"} if token else {}

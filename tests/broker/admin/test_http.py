@@ -41,7 +41,7 @@ def admin_server(config: AdminHttp, broker: Running) -> AdminServer:
 
 @asynccontextmanager
 async def admin(token: str = "") -> AsyncIterator[tuple[httpx.AsyncClient, Running]]:
-    config = AdminHttp(0, token=token)
+    config = AdminHttp(0, token=token or ())
     opened = open_admin(config)
     port = opened[0].socket.getsockname()[1]
     async with listening(CONFIG, dialects=("exchange",)) as broker, trio.open_nursery() as nursery:

@@ -39,7 +39,7 @@ def test_exit_status_and_streams(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("good.conf").write_text("listener 1883\n")
+    Path("good.conf").write_text("listener 1883\nallow_anonymous true\n")
     Path("bad.conf").write_text("listener 1883\nnonsense 1\n")
     Path("files.conf").write_text(
         "listener 1883\npassword_file nowhere\nacl_file nowhere\ncertfile nowhere\nkeyfile nowhere\n"

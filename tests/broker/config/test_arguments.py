@@ -46,7 +46,7 @@ def test_arguments_are_understood(words: list[str], meant: Arguments) -> None:
         (["--tls-keylog"], "Error: --tls-keylog argument given, but no file specified."),
         (["--unknown"], "Error: Unknown option '--unknown'."),
         (["-vq"], "Error: Unknown option '-vq'."),
-        (["a.conf"], "Error: Unknown option 'a.conf'."),
+        (["a.conf"], "Error: Unknown option 'a.conf'. A configuration is named by -c: rowcast -c a.conf"),
         (
             ["-p", "1"] * (PORTS_MAX + 1),
             f"Error: Only {PORTS_MAX} ports can be specified on the command line.",
@@ -57,4 +57,4 @@ def test_mistakes_are_told_in_mosquittos_words(words: list[str], said: str) -> N
     with pytest.raises(ArgumentsError) as caught:
         parse(words)
     assert caught.value.mistake == said
-    assert caught.value.show_usage == ("Unknown option" in said)
+    assert caught.value.show_usage == ("Unknown option" in said and "-c" not in said)

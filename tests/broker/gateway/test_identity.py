@@ -187,3 +187,13 @@ async def test_a_failing_hook_never_logs_the_token(
     assert await asked(hook(answer), token="very-secret") is Refusal.UNAVAILABLE
     assert "very-secret" not in caplog.text
     assert "ConnectError" in caplog.text
+
+
+def test_any_of_several_secrets_verifies_and_no_other():
+    old, new, other = ("o" * 32, "n" * 32, "x" * 32)
+    verifier = JwtVerifier(JwtConfig([old, new]))
+    for secret in (old, new):
+        token = jwt.encode({"account_id": "ada"}, secret, algorithm="HS256")
+        assert isinstance(verifier.verify(token, CLOCK, NOW), Identity)
+    token = jwt.encode({"account_id": "ada"}, other, algorithm="HS256")
+    assert verifier.verify(token, CLOCK, NOW) is Refusal.INVALID

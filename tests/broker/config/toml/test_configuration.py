@@ -101,7 +101,7 @@ def test_a_good_document_gives_its_values(tmp_path: Path) -> None:
     )
     assert [listener.port for listener in config.listeners] == [1883, 3001]
     assert config.gateway.econia is not None
-    assert config.gateway.econia.jwt.secret == "s" * 32
+    assert config.gateway.econia.jwt.secret == ("s" * 32,)
     assert config.source == file
 
 

@@ -1,0 +1,43 @@
+"""A broker in an asyncio program: an error that says what to do, and the way that the page shows."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import trio
+
+from broker import Broker, Config
+
+
+def test_asyncio_is_told_that_a_broker_needs_trio():
+    async def main() -> None:
+        async with Broker(Config()):
+            pass
+
+    with pytest.raises(RuntimeError, match=r"trio\.run\(\), not asyncio\.run\(\)"):
+        asyncio.run(main())
+
+
+def test_trio_as_asyncios_guest():
+    heard: list[bytes] = []
+
+    async def broker_main() -> None:
+        async with Broker(Config()) as broker:
+            await broker.publish("greeting", b"hello", retain=True)
+            async for message in broker.subscribe("greeting"):
+                heard.append(message.payload)
+                break
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        trio.lowlevel.start_guest_run(
+            broker_main,
+            run_sync_soon_threadsafe=loop.call_soon_threadsafe,
+            done_callback=ended.set_result,
+        )
+        (await asyncio.wait_for(ended, 20)).unwrap()
+
+    asyncio.run(main())
+    assert heard == [b"hello"]
