@@ -23,7 +23,7 @@ from broker.config.model import Config, Listener
 from broker.core.engine import Engine, Policy
 from broker.core.session import DeliveryRules
 from broker.gateway.authentication import Verdict, load_rules, reload_rules
-from broker.links.listening.accept import ServeSocket, accept_forever, open_sockets
+from broker.links.listening.accept import Take, accept_forever, open_sockets
 from broker.links.listening.door import Door, Occupancy
 from broker.links.listening.sources import Sources
 from broker.links.server import Server
@@ -209,7 +209,7 @@ class App:
             self._start_feeds(feeds)
             async with trio.open_nursery() as accepting:
                 for sock, door in listening:
-                    accepting.start_soon(accept_forever, sock, door, self.server, self._serve(door))
+                    accepting.start_soon(accept_forever, sock, door, self.server, self._take(door))
                 self.is_listening = True
                 task_status.started()
                 await self._stop.wait()
@@ -242,19 +242,18 @@ class App:
         nursery.start_soon(gateway.run)
         return gateway
 
-    def _serve(self, door: Door) -> ServeSocket | None:
-        """What a listener's connections go through before a link has them; None for plain MQTT over TCP."""
+    def _take(self, door: Door) -> Take:
+        """What becomes of a listener's connections."""
         listener = door.listener
-        is_plain = listener.tls is None and listener.enable_proxy_protocol == 0
-        websocket = None
+        proceed: Take = self.server.add_socket
         if listener.protocol == "websockets":
             assert self.websockets is not None
-            websocket = self.websockets.serve
-        if is_plain:
-            return websocket
+            proceed = self.websockets.take
+        if listener.tls is None and listener.enable_proxy_protocol == 0:
+            return proceed
         from broker.links.listening.entrance import Entrance
 
-        return Entrance(self.server, websocket).serve
+        return Entrance(self.server, proceed).take
 
     def _open_listeners(self) -> list[tuple[socket.socket, Door]]:
         opened: list[tuple[socket.socket, Door]] = []

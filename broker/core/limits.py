@@ -44,6 +44,19 @@ CLOSE_TIMEOUT_S: Final = 2.0
 ACCEPTS_PER_WAKE_MAX: Final = 64
 """Connections taken from a listener before others have their turn."""
 
+ARRIVALS_TURN_S: Final = 0.001
+"""What the handshakes of a round may take together, before those who are connected have their turn."""
+
+ARRIVALS_PER_POLL: Final = 32
+"""Peers in a handshake looked at in a round at most."""
+
+SLOW_KEY_BYTES: Final = 320
+"""A longer public key has a private one whose signature takes a thread: RSA 2048 has 294 and takes 1 ms, RSA 4096
+550 and 7 ms."""
+
+HANDSHAKE_THREADS_MAX: Final = 1
+"""Signatures with slow keys made at a time."""
+
 SWEEP_INTERVAL_S: Final = 1.0
 """How often silent connections are looked for."""
 
