@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -21,6 +21,7 @@ from attrs import evolve
 
 from broker.config.model import Config, Listener
 from broker.core.engine import Engine, Policy
+from broker.core.outbox import nothing
 from broker.core.session import DeliveryRules
 from broker.gateway.authentication import Verdict, load_rules, reload_rules
 from broker.links.listening.accept import Take, accept_forever, open_sockets
@@ -32,6 +33,7 @@ from protocol.mqtt.outbound import Window
 
 if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
+    from broker.feed.supervise import Supervisor
     from broker.gateway.gateway import Gateway
     from broker.links.websocket.server import WebSocketServer
     from broker.storage.keeper import Keeper
@@ -87,6 +89,7 @@ class App:
         self.server: Server
         self.addresses: list[tuple[Listener, int]] = []
         self.feeds: dict[str, FeedStatus] = {}
+        self._supervisors: dict[str, Supervisor] = {}
         self.doors: list[Door] = []
         self.websockets: WebSocketServer | None = None
         self.operation: Operation
@@ -95,6 +98,8 @@ class App:
         self.keeper: Keeper | None = None
         self._sources = Sources(())
         self._stop = trio.Event()
+        self.on_run: Callable[[], None] = nothing
+        """Called when `operation` is there, for whoever has something to offer to it."""
 
     def stop(self) -> None:
         """Begin the orderly end; `run` returns when it is done."""
@@ -103,14 +108,22 @@ class App:
     def reload(self, config: Config) -> None:
         """Take over what Mosquitto takes over on SIGHUP, and what WebSocket dialects ask of their clients.
 
-        That is everything but listeners and feeds themselves.
+        That is everything but the addresses of listeners.
 
         A password or ACL file that can't be read leaves the rules of all listeners as they were, a certificate
         file its listener's TLS; the log says why.
 
         Args:
             config: what `broker.config.reload.reloaded` made: the same listeners, in the same order.
+
+        Raises:
+            ListenError: an HTTP port can't be opened; nothing has changed.
         """
+        ports = self.operation.opened_for(config)
+        self.config = config
+        self.operation.adopt(ports, self._open_gateway)
+        for feed in config.feeds:
+            self._supervisors[feed.name].adopt(feed)
         rules = reload_rules(listener.security for listener in config.listeners)
         for door, listener in zip(self.doors, config.listeners, strict=True):
             if rules is None:
@@ -160,6 +173,7 @@ class App:
             ListenError: a listener can't be opened; nothing has been served then, nor saved.
         """
         self.operation = Operation(self)
+        self.on_run()
         if self.config.persistence.persistence:
             from broker.storage.keeper import Keeper
 
@@ -221,12 +235,14 @@ class App:
         if not self.config.feeds:
             return  # and psycopg is not even imported
         from broker.feed.status import FeedStatus
-        from broker.feed.supervise import supervise
+        from broker.feed.supervise import Supervisor
         from broker.sink import EngineSink
 
         for feed in self.config.feeds:
             status = self.feeds[feed.name] = FeedStatus(feed.name)
-            nursery.start_soon(supervise, feed, EngineSink(self.engine, self.keeper), status)
+            supervisor = Supervisor(feed, EngineSink(self.engine, self.keeper), status)
+            self._supervisors[feed.name] = supervisor
+            nursery.start_soon(supervisor.run)
 
     def _open_gateway(self, nursery: trio.Nursery) -> Gateway | None:
         if self.config.admin is None and not any(
