@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 from attrs import field, frozen
 
+from broker.config.tokens import RowcastDialect
+
 
 def one_or_more(value: str | Iterable[str]) -> tuple[str, ...]:
     """One text, or several."""
@@ -223,6 +225,7 @@ class Gateway:
     econia: EconiaDialect | None = None
     exchange: ExchangeDialect | None = None
     canton: CantonDialect | None = None
+    rowcast: RowcastDialect | None = None
     outbox_bytes_max: int = 1024 * 1024
     """Bytes owed to one client of a dialect; above it the channel's policy for slow receivers acts."""
     message_bytes_max: int = 1024 * 1024

@@ -11,6 +11,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from broker.config.feeds import FeedConfig, Gateway, one_or_more
+from broker.config.tokens import HistoryRule, TokenConfig
 
 
 class ConfigError(Exception):
@@ -53,6 +54,10 @@ class Security:
     allow_zero_length_clientid: bool = True
     auto_id_prefix: str = "auto-"
     clientid_prefixes: str = ""
+    tokens: bool = False
+    """MQTT clients may show a token as their password; its claims are their rights."""
+    token_config: TokenConfig = field(factory=TokenConfig)
+    """The configuration's [tokens], if `tokens` is true."""
 
 
 @frozen
@@ -184,6 +189,7 @@ class Config:
     user: str | None = None
     feeds: tuple[FeedConfig, ...] = ()
     gateway: Gateway = field(factory=Gateway)
+    history: tuple[HistoryRule, ...] = ()
     admin: AdminHttp | None = None
     metrics: AdminHttp | None = None
     health: Health = field(factory=Health)

@@ -9,9 +9,12 @@ from attrs import frozen
 from broker.config.feeds import CantonDialect as CantonConfig
 from broker.config.feeds import ExchangeDialect as ExchangeConfig
 from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.tokens import RowcastDialect as RowcastConfig
 from protocol.dialects.base import Clock, Dialect
 from protocol.dialects.canton import CantonDialect, CantonRules
 from protocol.dialects.exchange import ExchangeDialect, ExchangeRules
+from protocol.dialects.rowcast import RowcastDialect, RowcastRules
+from protocol.grants import Grants, filled
 
 
 @frozen
@@ -35,6 +38,8 @@ def path_dialects(config: GatewayConfig) -> tuple[PathDialect, ...]:
         found.append(_exchange(config.exchange))
     if config.canton is not None:
         found.append(_canton(config.canton))
+    if config.rowcast is not None:
+        found.append(_rowcast(config.rowcast))
     return tuple(found)
 
 
@@ -57,6 +62,26 @@ def _canton(config: CantonConfig) -> PathDialect:
         config.path,
         config.limits.message_bytes_max,
         lambda clock, now: CantonDialect(clock, rules, now),
+    )
+
+
+def _rowcast(config: RowcastConfig) -> PathDialect:
+    rules = rowcast_rules(config)
+    return PathDialect(
+        RowcastDialect.name,
+        "Rowcast",
+        config.path,
+        config.limits.message_bytes_max,
+        lambda clock, now: RowcastDialect(clock, rules, now),
+    )
+
+
+def rowcast_rules(config: RowcastConfig) -> RowcastRules:
+    return RowcastRules(
+        ping_interval_s=config.ping_interval_s,
+        messages_per_s_max=config.limits.messages_per_s_max,
+        subscriptions_max=config.limits.subscriptions_max,
+        anonymous=Grants(filled(config.anonymous_subscribe, ""), filled(config.anonymous_publish, "")),
     )
 
 

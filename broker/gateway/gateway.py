@@ -18,6 +18,7 @@ from broker.core.receiver import Receiver
 from broker.gateway.aggregates import Aggregate
 from broker.gateway.channels import topic_of
 from broker.gateway.identity import HttpHook, Identifier, JwtVerifier
+from broker.gateway.tokens import TokenVerifier, UnusableKey
 from protocol.dialects.base import Clock, Identity, Refusal, Subscribe
 from protocol.dialects.conflation import Conflation
 
@@ -52,6 +53,7 @@ class Gateway:
         self._hooks: dict[str, HttpHook] = {}
         """Kept for as long as the process lives, with their connections; those of today are among the identifiers."""
         self._identifiers = identifiers_for(config, self._hooks) if identifiers is None else identifiers
+        self.tokens_changed = trio.Event()
         self._links: dict[Link, None] = {}
         self._connections_max = connections_max(config)
         self._per_account: dict[tuple[str, str], int] = {}
@@ -61,14 +63,21 @@ class Gateway:
 
     def adopt(self, config: GatewayConfig) -> None:
         """Take over new settings, for clients and logins to come."""
+        try:
+            self._identifiers = identifiers_for(config, self._hooks)
+        except UnusableKey as error:
+            logger.error("%s", error)
+            logger.error("The keys read before stay in use.")
+            return
         self.config = config
-        self._identifiers = identifiers_for(config, self._hooks)
+        self.tokens_changed.set()
         self._connections_max = connections_max(config)
 
     async def run(self) -> None:
         """Tick until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._publish_aggregates)
+            nursery.start_soon(self._keep_tokens_fresh)
             try:
                 while True:
                     await trio.sleep(TICK_S)
@@ -103,6 +112,8 @@ class Gateway:
         identifier = self._identifiers.get(dialect)
         if identifier is None:
             return Refusal.INVALID
+        if isinstance(identifier, TokenVerifier) and identifier.must_ask(token):
+            return None
         if isinstance(identifier, JwtVerifier):
             return identifier.verify(token, clock, trio.current_time())
         return None
@@ -170,6 +181,16 @@ class Gateway:
             self._aggregating.set()
         aggregate.readers += 1
 
+    async def _keep_tokens_fresh(self) -> None:
+        while True:
+            self.tokens_changed = trio.Event()
+            async with trio.open_nursery() as nursery:
+                verifier = self._identifiers.get("rowcast")
+                if isinstance(verifier, TokenVerifier):
+                    nursery.start_soon(verifier.keep_fresh)
+                await self.tokens_changed.wait()
+                nursery.cancel_scope.cancel()
+
     async def _publish_aggregates(self) -> None:
         while True:
             await self._aggregating.wait()
@@ -215,4 +236,6 @@ def identifiers_for(config: GatewayConfig, hooks: dict[str, HttpHook]) -> dict[s
             found["exchange"] = JwtVerifier(config.exchange.jwt)
     if config.canton is not None:
         found["canton"] = JwtVerifier(config.canton.jwt)
+    if config.rowcast is not None:
+        found["rowcast"] = TokenVerifier(config.rowcast.tokens)
     return found

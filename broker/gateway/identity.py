@@ -31,7 +31,7 @@ HOOK_RESPONSE_BYTES_MAX: Final = 64 * 1024
 HOOK_CONCURRENT_MAX: Final = 64
 """Questions in flight to the hook; further logins wait, within their time limit."""
 
-_SIGNATURE_ONLY: Final = {
+SIGNATURE_ONLY: Final = {
     "verify_signature": True,
     "verify_exp": False,
     "verify_nbf": False,
@@ -74,21 +74,7 @@ class JwtVerifier:
         claims = self._claims(token)
         if claims is None:
             return Refusal.INVALID
-        utc_s = clock.utc_s(now)
-        expires = _instant(claims, "exp")
-        not_before = _instant(claims, "nbf")
-        if expires is None or not_before is None:
-            return Refusal.INVALID
-        if expires <= utc_s:
-            return Refusal.EXPIRED
-        if not_before != NEVER and not_before > utc_s:
-            return Refusal.NOT_YET_VALID
-        return Identity(
-            account=account_text(claims.get(self._config.account_claim)) or "",
-            roles=_roles(claims.get(self._config.roles_claim)),
-            expires_at=expires - clock.utc_offset_s if expires != NEVER else NEVER,
-            claims=claims,
-        )
+        return identity_of(claims, self._config, clock, now)
 
     def _claims(self, token: str) -> dict[str, Any] | None:
         """What the token says, if one of the secrets verifies it."""
@@ -98,7 +84,7 @@ class JwtVerifier:
                     token,
                     secret,
                     algorithms=list(self._config.algorithms),
-                    options=_SIGNATURE_ONLY,  # type: ignore[arg-type]
+                    options=SIGNATURE_ONLY,  # type: ignore[arg-type]
                 )
             except jwt.InvalidSignatureError:
                 continue
@@ -106,6 +92,25 @@ class JwtVerifier:
                 # PyJWT lets some malformed headers out as ValueError or TypeError.
                 return None
         return None
+
+
+def identity_of(claims: Mapping[str, Any], config: JwtConfig, clock: Clock, now: float) -> Identity | Refusal:
+    """Who a token with a good signature belongs to, if it is valid at this time; see `JwtVerifier.verify`."""
+    utc_s = clock.utc_s(now)
+    expires = _instant(claims, "exp")
+    not_before = _instant(claims, "nbf")
+    if expires is None or not_before is None:
+        return Refusal.INVALID
+    if expires <= utc_s:
+        return Refusal.EXPIRED
+    if not_before != NEVER and not_before > utc_s:
+        return Refusal.NOT_YET_VALID
+    return Identity(
+        account=account_text(claims.get(config.account_claim)) or "",
+        roles=_roles(claims.get(config.roles_claim)),
+        expires_at=expires - clock.utc_offset_s if expires != NEVER else NEVER,
+        claims=claims,
+    )
 
 
 def account_text(value: object) -> str | None:

@@ -74,6 +74,27 @@ def matches(topic_filter: bytes, topic_name: bytes) -> bool:
     return len(wanted) == len(levels)
 
 
+def covers(wider: bytes, narrower: bytes) -> bool:
+    """Whether every topic name that `narrower` matches is matched by `wider`, too.
+
+    Args:
+        wider, narrower: valid topic filters; a wildcard at the beginning never covers what starts with `$`.
+    """
+    wide = wider.split(b"/")
+    narrow = narrower.split(b"/")
+    if narrow[0][:1] == b"$" and wide[0][:1] != b"$":
+        return False
+    for index, level in enumerate(wide):
+        if level == b"#":
+            return True
+        if index >= len(narrow) or narrow[index] == b"#":
+            return False
+        if level != b"+" and level != narrow[index]:
+            return False
+    # `a/+` does not cover `a`, nor `a/#`; and `a` not `a/b`.
+    return len(wide) == len(narrow)
+
+
 def check_text(text: bytes, what: str) -> None:
     """Raise MalformedPacket unless `is_valid_text`; `what` names the field for the log line."""
     if not is_valid_text(text):

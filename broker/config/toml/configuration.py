@@ -23,6 +23,7 @@ from broker.config.toml.listeners import ListenerReader
 from broker.config.toml.process import check_ports, http_of, logging_of
 from broker.config.toml.reader import Reader, unknown_key
 from broker.config.toml.tables import RENAMES, BrokerTable
+from broker.config.toml.tokens import history_rules
 
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ TABLES = (
     "database",
     "delivery",
     "fetch",
+    "history",
     "health",
     "limits",
     "listener",
@@ -42,6 +44,7 @@ TABLES = (
     "recover",
     "security",
     "source",
+    "tokens",
     "websocket",
 )
 
@@ -102,6 +105,7 @@ def _read(reader: Reader, document: Document, path: Path) -> Config:
         user=broker.user,
         feeds=() if feed is None else (feed,),
         gateway=connections.gateway(),
+        history=history_rules(reader, document),
         admin=admin,
         metrics=metrics,
         health=_table(reader, document, "health", Health),

@@ -94,8 +94,9 @@ class FeedReader:
                 self._add(path, value, mqtt_route(self._reader, path, mqtt, inherited))
         for index, value in enumerate(array_of(self._reader, self._document, "websocket", "route")):
             path = ("websocket", "route", index)
-            if "dialect" not in value and len(self._dialects) == 1:
-                value["dialect"] = self._dialects[0]
+            with_channels = [name for name in self._dialects if name != "rowcast"]
+            if "dialect" not in value and len(with_channels) == 1:
+                value["dialect"] = with_channels[0]
             websocket = self._reader.structure(value, WebsocketRouteTable, path)
             self._written_routes += 1
             if websocket is not None:

@@ -16,6 +16,7 @@ from broker.config.toml.document import Document, array_of, without_routes
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader
 from broker.config.toml.tables import DIALECTS, WebsocketTable
+from broker.config.toml.tokens import check_filters, read_tokens
 
 PROTOCOLS = ("mqtt", "websockets")
 PORT_MAX = 65535
@@ -36,6 +37,7 @@ class ListenerReader:
         self.websocket = reader.structure(written, WebsocketTable, ("websocket",)) or WebsocketTable()
         self.dialects = [name for name in DIALECTS if isinstance(written, dict) and name in written]
         """Those that are set up, be it wrongly."""
+        self._tokens = read_tokens(reader, document)
         self._security = reader.structure(document.get("security", {}), Security, ("security",)) or Security()
         self.has_own_security = False
         """Whether a listener has its own [listener.security]; known after `listeners`."""
@@ -44,7 +46,13 @@ class ListenerReader:
         self._check_proxies()
 
     def gateway(self) -> Gateway:
-        return Gateway(**{field.name: getattr(self.websocket, field.name) for field in fields(Gateway)})
+        found = Gateway(**{field.name: getattr(self.websocket, field.name) for field in fields(Gateway)})
+        if found.rowcast is None:
+            return found
+        path = ("websocket", "rowcast")
+        check_filters(self._reader, (*path, "anonymous_subscribe"), found.rowcast.anonymous_subscribe)
+        check_filters(self._reader, (*path, "anonymous_publish"), found.rowcast.anonymous_publish)
+        return evolve(found, rowcast=evolve(found.rowcast, tokens=self._tokens))
 
     def listeners(self) -> tuple[Listener, ...]:
         found: list[tuple[Path, Listener]] = []
@@ -61,6 +69,9 @@ class ListenerReader:
                 self._check_security((*path, "security"), listener.security)
             else:
                 listener = evolve(listener, security=self._security)
+            if listener.security.tokens:
+                security = evolve(listener.security, token_config=self._tokens)
+                listener = evolve(listener, security=security)
             self._check(path, value, listener, found)
             found.append((path, listener))
         return tuple(listener for _, listener in found)
@@ -68,6 +79,8 @@ class ListenerReader:
     def check_routes(self, listeners: tuple[Listener, ...], routes: list[tuple[Path, Route]]) -> None:
         """Whether somebody can receive what is published, and whether every dialect can be reached."""
         spoken = {dialect for one in listeners for dialect in spoken_by(one)}
+        if "rowcast" in spoken:
+            spoken.add("mqtt")  # its clients read the same topics
         if len(listeners) < len(array_of(self._reader, self._document, "listener")):
             return  # a broken one may be what is missing
         for path, route in routes:
@@ -126,6 +139,10 @@ class ListenerReader:
             self._reader, (*path, "anonymous_access"), security.anonymous_access, ("readwrite", "read")
         )
         self._check_files(path, security)
+        if security.tokens and not self._tokens.is_set:
+            self._reader.wrong(
+                (*path, "tokens"), "tokens: say who signs them: add [tokens] with `secrets = [...]`"
+            )
 
     def _check_files(self, path: Path, table: Any) -> None:
         for field in fields(type(table)):

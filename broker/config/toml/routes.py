@@ -46,6 +46,9 @@ def websocket_route(
     """
     _check_common(reader, path, table)
     _check_texts(reader, (*path, "channel"), table.channel, is_mqtt=False)
+    if table.dialect == "rowcast":
+        what = "dialect: rowcast's clients read MQTT topics: make this an [[mqtt.route]] with `topics`"
+        reader.wrong((*path, "dialect"), what)
     check_choice(reader, (*path, "dialect"), table.dialect, DIALECTS)
     comes_as_one = table.dialect == "econia" and source is not None and source.row_path
     fallback = "row" if table.dialect == "canton" else "raw" if comes_as_one else "envelope"

@@ -7,10 +7,11 @@ from pathlib import Path
 from attrs import field, frozen
 
 from broker.config.feeds import Gateway, JwtConfig, Replication
-from broker.config.model import Limits, Listener
+from broker.config.model import Limits, Listener, Security
+from broker.config.tokens import RowcastDialect
 from broker.config.toml.reader import Renames
 
-DIALECTS = ("econia", "exchange", "canton")
+DIALECTS = ("econia", "exchange", "canton", "rowcast")
 """What `[websocket.NAME]` may be, and `dialects` of a listener beside `mqtt`."""
 
 
@@ -132,5 +133,7 @@ RENAMES: Renames = {
     },
     Limits: {"max_inflight_bytes": "max_inflight_bytes", "max_queued_bytes": "max_queued_bytes"},
     Listener: {"local_only": None},
+    Security: {"token_config": None},
+    RowcastDialect: {"tokens": None},
 }
 """Where a key is not its attribute's name without the unit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from typing import Final
 
@@ -31,7 +32,7 @@ async def part(stream: trio.abc.Stream, owed: bytes, hears_close: Callable[[byte
                 if not data:
                     return
             await _hang_up(stream)
-    except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+    except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError):
         pass  # the peer was quicker
     finally:
         await trio.aclose_forcefully(stream)
@@ -39,7 +40,7 @@ async def part(stream: trio.abc.Stream, owed: bytes, hears_close: Callable[[byte
 
 async def _hang_up(stream: trio.abc.Stream) -> None:
     """Say that nothing more comes and read to the end: closing with bytes unread would reset what was just sent."""
-    if isinstance(stream, trio.abc.HalfCloseableStream):
+    if isinstance(stream, trio.SocketStream):
         await stream.send_eof()
         while await stream.receive_some(RECEIVE_BYTES_MAX):
             pass

@@ -45,6 +45,7 @@ class OpeningRequest:
     subprotocols: tuple[str, ...]
     origin: str | None
     forwarded_for: str
+    authorization: str = field(default="", repr=False)
 
     @property
     def path(self) -> str:
@@ -118,6 +119,7 @@ def understand(head: bytes, hint: str) -> OpeningRequest:
         ),
         origin=None if origin is None else origin.decode("latin-1"),
         forwarded_for=headers.get(b"x-forwarded-for", b"").decode("latin-1"),
+        authorization=headers.get(b"authorization", b"").decode("latin-1"),
     )
 
 
@@ -153,7 +155,7 @@ async def accept(request: OpeningRequest, subprotocol: str | None) -> bytes:
         proposal = await trio_websocket.wrap_server_stream(nursery, stream)
         await proposal.accept(subprotocol=subprotocol)
         nursery.cancel_scope.cancel()
-    return stream.answer if subprotocol is None else _as_mosquitto(stream.answer)
+    return stream.answer if subprotocol in (None, "rowcast") else _as_mosquitto(stream.answer)
 
 
 def replayed(request: OpeningRequest, subprotocol: str | None) -> bytes:

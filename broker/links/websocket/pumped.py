@@ -1,4 +1,4 @@
-"""WebSockets in the pump: an idle client has no task and no buffer."""
+"""WebSockets over plain TCP, in the pump: an idle client has no task and no buffer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable
 from broker.core.outbox import Outbox
 from broker.links.listening.door import Door
 from broker.links.pump import Connection, Pump
-from broker.links.tls_socket import Socket
 from broker.links.websocket.link import KERNEL_SEND_BYTES, LOST, WebSocketLink
 from broker.links.websocket.outbox import FramingOutbox
 
@@ -25,7 +24,7 @@ class PumpedWebSocket(Connection):
     def __init__(
         self,
         pump: Pump,
-        sock: Socket,
+        sock: socket.socket,
         door: Door,
         part: Callable[[PumpedWebSocket], None],
         over: Callable[[WebSocketLink], None],

@@ -1,11 +1,13 @@
 """WebSocket connections: the handshake, which protocol a path means, and who serves it from then on.
 
-trio-websocket accepts the handshake.  Then the connection goes to the pump.
+trio-websocket accepts the handshake.  Then plain TCP goes to the pump, anything else to a task of its own.
 """
 
 from __future__ import annotations
 
 import logging
+import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -15,6 +17,7 @@ from attrs import evolve, frozen
 
 from broker.config.feeds import EconiaDialect as EconiaConfig
 from broker.config.feeds import Gateway as GatewayConfig
+from broker.core.history import History, Positions
 from broker.core.outbox import Outbox
 from broker.gateway.dialects import path_dialects
 from broker.gateway.gateway import Gateway
@@ -22,7 +25,6 @@ from broker.gateway.identity import TOKEN_BYTES_MAX
 from broker.links.barrier import barrier
 from broker.links.listening.door import Door
 from broker.links.server import Server
-from broker.links.tls_socket import Socket
 from broker.links.websocket.dialect import DialectLink
 from broker.links.websocket.farewell import part
 from broker.links.websocket.handshake import (
@@ -38,11 +40,16 @@ from broker.links.websocket.handshake import (
 )
 from broker.links.websocket.link import WebSocketLink
 from broker.links.websocket.mqtt import MqttWebSocket
+from broker.links.websocket.open_links import OpenLinks
 from broker.links.websocket.outbox import FramingOutbox
+from broker.links.websocket.pacer import Pacer
 from broker.links.websocket.pumped import PumpedWebSocket
-from broker.links.websocket.stream import stream_of
+from broker.links.websocket.rowcast import GAP_FILTER, Readers, RowcastLink
+from broker.links.websocket.shown_token import agreed_subprotocol, shown_token
+from broker.links.websocket.stream import StreamedWebSocket
 from protocol.dialects.base import Clock, Dialect, Identity
 from protocol.dialects.econia import REFUSAL_TEXTS, EconiaDialect, admit, credentials_of
+from protocol.dialects.rowcast import RowcastDialect
 from protocol.websocket import CloseCode
 
 logger = logging.getLogger("broker.links")
@@ -63,7 +70,7 @@ class Shell(Protocol):
 class Arrival:
     """A connection that has yet to say what it wants; `identity` is its verified certificate's."""
 
-    stream: trio.abc.HalfCloseableStream
+    stream: trio.abc.Stream
     door: Door
     peer: str
     identity: bytes | None
@@ -84,15 +91,21 @@ class WebSocketServer:
     Args:
         server: the links of this broker.
         gateway: the dialects' side of it.
+        history: positions, and what is kept for whoever comes back; none is kept if not given.
     """
 
-    def __init__(self, server: Server, gateway: Gateway) -> None:
+    def __init__(self, server: Server, gateway: Gateway, history: History | None = None) -> None:
         self._server = server
         self._engine = server.engine
         self._gateway = gateway
         self._config = gateway.config
         self._dialects = path_dialects(gateway.config)
         self._open = OpenLinks()
+        if history is None:
+            history = History(Positions("-"))
+        self._readers = Readers(history, Pacer(server.engine, server.nursery).later)
+        if history.rings:
+            server.engine.subscribe(self._readers, GAP_FILTER, 0)
         self.health: Callable[[str], tuple[int, str]] | None = None
         """Answers `/healthz` and `/readyz`, for load balancers."""
 
@@ -117,14 +130,14 @@ class WebSocketServer:
         self._config = config
         self._dialects = path_dialects(config)
 
-    def take(self, sock: Socket, door: Door, peer: str, identity: bytes | None = None) -> None:
-        """A connection, from the first byte of its request; whatever goes wrong ends it and nothing else."""
-        door.open_count += 1
-        self._server.nursery.start_soon(self._serve, sock, door, peer, identity)
+    async def serve(
+        self, stream: trio.abc.Stream, door: Door, peer: str, identity: bytes | None = None
+    ) -> None:
+        """One connection, from its first byte; whatever goes wrong ends it and nothing else.
 
-    async def _serve(self, sock: Socket, door: Door, peer: str, identity: bytes | None) -> None:
-        """Returns once the pump has it, or it is closed."""
-        stream = stream_of(sock)
+        Returns once the pump has it, or, for a stream that the pump can't take, when it has ended.
+        """
+        door.open_count += 1
         agreed: Agreed | bytes = b""
         try:
             try:
@@ -133,9 +146,13 @@ class WebSocketServer:
             finally:
                 if isinstance(agreed, bytes):
                     await part(stream, agreed, _anything)
-            if not isinstance(agreed, bytes):
-                with barrier(self._engine.counters, peer):
-                    self._give_to_pump(sock, door, agreed)
+            if isinstance(agreed, bytes):
+                return
+            with barrier(self._engine.counters, peer):
+                if isinstance(stream, trio.SocketStream):
+                    self._give_to_pump(stream, door, agreed)
+                else:
+                    await self._serve_stream(stream, agreed)
         finally:
             door.open_count -= 1
 
@@ -148,11 +165,23 @@ class WebSocketServer:
 
     # --- after the handshake -------------------------------------------------------------------------------
 
-    def _give_to_pump(self, sock: Socket, door: Door, agreed: Agreed) -> None:
+    def _give_to_pump(self, stream: trio.SocketStream, door: Door, agreed: Agreed) -> None:
+        sock = socket.socket(fileno=stream.socket.detach())
+        sock.setblocking(False)
         connection = PumpedWebSocket(self._server.pump, sock, door, self._part_soon, self._over)
         link = self._make(connection, agreed)
         connection.adopt(link)
         self._begin(link, agreed)
+
+    async def _serve_stream(self, stream: trio.abc.Stream, agreed: Agreed) -> None:
+        shell = StreamedWebSocket(self._server, stream)
+        link = self._make(shell, agreed)
+        try:
+            shell.adopt(link)
+            self._begin(link, agreed)
+            await shell.run()
+        finally:
+            self._open.remove(link)
 
     def _make(self, shell: Shell, agreed: Agreed) -> WebSocketLink:
         with self._engine.turn:
@@ -173,7 +202,7 @@ class WebSocketServer:
     async def _part(self, connection: PumpedWebSocket) -> None:
         link = connection.link
         self._server.pump.release(connection)
-        stream = stream_of(connection.sock)
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection.sock))
         try:
             with self._engine.turn, barrier(self._engine.counters, link.peer):
                 link.ended()
@@ -204,7 +233,7 @@ class WebSocketServer:
         with trio.move_on_after(self._config.handshake_timeout_s):
             try:
                 return await self._agree(arrival)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+            except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError):
                 logger.debug("x %s left during the handshake", arrival.peer)
         return b""
 
@@ -229,10 +258,11 @@ class WebSocketServer:
         door = arrival.door
         self._check_origin(door, opening)
         subprotocol = self._mqtt_subprotocol(door, opening)
-        if subprotocol is None:
-            link_for = await self._dialect_link(arrival, opening)
-        else:
+        if subprotocol is not None:
             link_for = self._mqtt_link(arrival)
+        else:
+            link_for = await self._dialect_link(arrival, opening)
+            subprotocol = agreed_subprotocol(opening) if "rowcast" in door.listener.dialects else None
         return Agreed(await accept(opening, subprotocol), rest, link_for)
 
     def _mqtt_link(self, arrival: Arrival) -> Callable[[Shell], WebSocketLink]:
@@ -247,6 +277,8 @@ class WebSocketServer:
         clock = Clock(time.time() - trio.current_time())
         dialect, message_bytes_max = await self._dialect_for(arrival.door, opening, clock)
         outbox_bytes_max = self._config.outbox_bytes_max
+        if isinstance(dialect, RowcastDialect):
+            return self._rowcast_link(arrival, opening, dialect, message_bytes_max)
         return lambda shell: DialectLink(
             dialect,
             self._gateway,
@@ -254,6 +286,22 @@ class WebSocketServer:
             arrival.peer,
             message_bytes_max,
             self._ask,
+        )
+
+    def _rowcast_link(
+        self, arrival: Arrival, opening: OpeningRequest, dialect: RowcastDialect, message_bytes_max: int
+    ) -> Callable[[Shell], WebSocketLink]:
+        dialect.token = shown_token(opening)
+        dialect.node = self._readers.history.positions.epoch
+        outbox_bytes_max = self._config.outbox_bytes_max
+        return lambda shell: RowcastLink(
+            dialect,
+            self._gateway,
+            shell.dialect_outbox(outbox_bytes_max),
+            arrival.peer,
+            message_bytes_max,
+            self._ask,
+            self._readers,
         )
 
     def _check_origin(self, door: Door, opening: OpeningRequest) -> None:
@@ -316,31 +364,6 @@ class WebSocketServer:
         if "econia" in names and econia is not None:
             spoken.append(f"{econia.path} (Econia)")
         return f"This port speaks WebSocket on: {', '.join(spoken)}.\n"
-
-
-class OpenLinks:
-    """The WebSockets that are open, for the end of the process."""
-
-    def __init__(self) -> None:
-        self._links: dict[WebSocketLink, None] = {}
-        self._none_left = trio.Event()
-
-    def add(self, link: WebSocketLink) -> None:
-        self._links[link] = None
-
-    def links(self) -> list[WebSocketLink]:
-        return list(self._links)
-
-    def remove(self, link: WebSocketLink) -> None:
-        del self._links[link]
-        if not self._links:
-            self._none_left.set()
-
-    async def emptied(self) -> None:
-        """Wait until the last of them has gone."""
-        while self._links:
-            self._none_left = trio.Event()
-            await self._none_left.wait()
 
 
 def _all_owed(outbox: Outbox) -> bytes:

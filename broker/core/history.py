@@ -1,0 +1,315 @@
+"""What was published, kept for whoever comes back: positions, rings of messages, and what a reader missed.
+
+A position names a place in the one order of all publications of a process: `EPOCH/NUMBER`.  A publication gets
+its number when the first of those asks who have use for it, which is before anything else is published; so numbers
+are in the order of publishing whoever asks, and cost nothing where nobody does.
+
+The contract of `History.missed`: all that was published behind a position, in order and each once, or nothing of it
+and the reason.
+
+Invariant: a ring holds every publication that its filter matches with a number above its `lost_through`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from broker.core.publication import Publication
+from broker.core.receiver import Receiver
+from protocol.mqtt.topics import covers, matches
+
+SEGMENT_MESSAGES_MAX: Final = 256
+SEGMENT_BYTES_MAX: Final = 64 * 1024
+"""A segment is what leaves to a reader who catches up in one go, and what a slow one keeps alive."""
+
+MESSAGE_OVERHEAD_BYTES: Final = 400
+"""What a kept message costs beside its topic and payload; counted, so that a ring's limit is about memory."""
+
+EPOCHS_MAX: Final = 16
+"""Earlier processes whose positions are still understood; of an older one a reader is told that it is unknown."""
+
+NUMBER_DIGITS_MAX: Final = 18
+
+
+class Positions:
+    """Hands out the numbers of one process.
+
+    Args:
+        epoch: names this process; no `/` in it, and never the same for two.
+        number: the last one that an earlier process gave.
+        older: epochs of earlier processes, with the last number of each.
+    """
+
+    def __init__(self, epoch: str, number: int = 0, older: dict[str, int] | None = None) -> None:
+        self.epoch = epoch
+        self.number = number
+        self.older = {} if older is None else dict(list(older.items())[-EPOCHS_MAX:])
+        self._prefix = epoch.encode() + b"/"
+
+    def stamp(self, publication: Publication) -> bytes:
+        """The publication's position, given to it now if it had none."""
+        if not publication.sequence:
+            self.number += 1
+            publication.sequence = self.number
+        return self._prefix + str(publication.sequence).encode()
+
+    def here(self) -> str:
+        """The position of the last publication that has one."""
+        return f"{self.epoch}/{self.number}"
+
+    def number_of(self, position: str) -> int | None:
+        """The number in a position that was handed out by this process or one that it carries on; else None."""
+        epoch, separator, digits = position.partition("/")
+        if not separator or not digits.isascii() or not digits.isdigit() or len(digits) > NUMBER_DIGITS_MAX:
+            return None
+        number = int(digits)
+        last = self.number if epoch == self.epoch else self.older.get(epoch)
+        return number if last is not None and number <= last else None
+
+
+class Segment:
+    """Some publications in order.  Append-only: whoever holds one reads it as it was, evicted or not."""
+
+    __slots__ = ("kept", "size", "start", "texts", "times")
+
+    def __init__(self) -> None:
+        self.kept: list[Publication] = []
+        self.times: list[float] = []
+        self.size = 0
+        self.start = 0
+        """Those before it are evicted."""
+        self.texts: dict[bytes, bytes] = {}
+        """What the whole segment is to the readers of a filter; see `broker.links.websocket.catching_up`."""
+
+    def is_full(self) -> bool:
+        return len(self.kept) >= SEGMENT_MESSAGES_MAX or self.size >= SEGMENT_BYTES_MAX
+
+
+class Piece:
+    """A part of what was missed: `segment.kept[first:last]`, of which those count that the filter matches."""
+
+    __slots__ = ("first", "last", "segment")
+
+    def __init__(self, segment: Segment, first: int, last: int) -> None:
+        self.segment = segment
+        self.first = first
+        self.last = last
+
+    def is_whole(self) -> bool:
+        """Whether it will always be the same for everybody."""
+        return self.first == 0 and self.last == len(self.segment.kept) and self.segment.is_full()
+
+    def publications(self, topic_filter: bytes, narrower: bool) -> list[Publication]:
+        kept = self.segment.kept[self.first : self.last]
+        return [one for one in kept if matches(topic_filter, one.topic)] if narrower else kept
+
+
+class Ring(Receiver):
+    """The last publications of a filter.
+
+    Args:
+        topic_filter: whose publications it keeps.
+        bytes_max, count_max: how much, overhead included, and how many.
+        age_max_s: how long.
+    """
+
+    def __init__(
+        self, positions: Positions, topic_filter: bytes, bytes_max: int, count_max: int, age_max_s: float
+    ) -> None:
+        super().__init__(plain=False)
+        self.topic_filter = topic_filter
+        self.bytes_max = bytes_max
+        self.count_max = count_max
+        self.age_max_s = age_max_s
+        self.count = 0
+        self.size = 0
+        self.lost_through = positions.number
+        """The highest number that is, or may be, missing."""
+        self.lost_why = "it is older than the history"
+        self.now = 0.0
+        """Monotonic seconds; see `History.tick`."""
+        self._positions = positions
+        self._segments: deque[Segment] = deque()
+        self._last = positions.number
+
+    def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        self._positions.stamp(publication)
+        if publication.sequence > self._last:  # else it comes a second time (`allow_duplicate_messages`)
+            self._keep(publication, self.now)
+
+    def _keep(self, publication: Publication, at: float) -> None:
+        self._last = publication.sequence
+        segments = self._segments
+        if not segments or segments[-1].is_full():
+            segments.append(Segment())
+        segment = segments[-1]
+        size = cost(publication)
+        segment.kept.append(publication)
+        segment.times.append(at)
+        segment.size += size
+        self.size += size
+        self.count += 1
+        if self.size > self.bytes_max or self.count > self.count_max:
+            self._evict()
+
+    def expire(self) -> None:
+        """Forget what is too old."""
+        segments = self._segments
+        limit = self.now - self.age_max_s
+        while segments:
+            oldest = segments[0]
+            if oldest.times[oldest.start] > limit:
+                return
+            self._drop_first("it is older than the history's age")
+
+    def _evict(self) -> None:
+        while self.count and (self.size > self.bytes_max or self.count > self.count_max):
+            self._drop_first("there were more messages since than the history holds")
+
+    def _drop_first(self, why: str) -> None:
+        segment = self._segments[0]
+        publication = segment.kept[segment.start]
+        segment.start += 1
+        self.lost_through = publication.sequence
+        self.lost_why = why
+        self.size -= cost(publication)
+        self.count -= 1
+        if segment.start == len(segment.kept):
+            self._segments.popleft()
+
+    def interrupt(self, why: str) -> None:
+        """Publications may be missing just here: nobody can go on from before."""
+        self.lost_through = self._positions.number
+        self.lost_why = why
+        self._segments.clear()
+        self.count = 0
+        self.size = 0
+
+    def behind(self, number: int) -> list[Piece]:
+        """Everything kept with a higher number."""
+        pieces: list[Piece] = []
+        for segment in reversed(self._segments):
+            last = len(segment.kept)
+            if segment.kept[-1].sequence <= number:
+                break
+            first = segment.start
+            if segment.kept[first].sequence <= number:
+                first = _first_above(segment.kept, first, number)
+                pieces.append(Piece(segment, first, last))
+                break
+            pieces.append(Piece(segment, first, last))
+        pieces.reverse()
+        return pieces
+
+    def kept(self) -> list[tuple[Publication, float]]:
+        """All of it, with the times, for whoever saves it."""
+        return [
+            (segment.kept[index], segment.times[index])
+            for segment in self._segments
+            for index in range(segment.start, len(segment.kept))
+        ]
+
+    def restore(self, kept: Iterable[tuple[Publication, float]], lost_through: int, lost_why: str) -> None:
+        """Go on where an earlier process was stopped."""
+        self.lost_through = lost_through
+        self.lost_why = lost_why
+        self._last = lost_through
+        for publication, at in kept:
+            if publication.sequence > self._last:
+                self._keep(publication, at)
+        self._last = self._positions.number
+
+    def forget_texts(self) -> None:
+        for segment in self._segments:
+            segment.texts.clear()
+
+
+class Missed:
+    """What a reader missed: either all of it, as `pieces`, or `reason` says why there is nothing."""
+
+    def __init__(self, at: str, reason: str, pieces: list[Piece], narrower: bool) -> None:
+        self.at = at
+        """With `pieces` the reader is complete up to here; live messages come behind it."""
+        self.reason = reason
+        self.pieces = pieces
+        self.narrower = narrower
+        """The pieces hold more than was asked for; see `Piece.publications`."""
+
+    @property
+    def recovered(self) -> bool:
+        return not self.reason
+
+
+class History:
+    """The rings of a broker.
+
+    Args:
+        positions: shared with everybody who shows positions.
+        rings: subscribed with the engine by the caller, under their filters.
+    """
+
+    def __init__(self, positions: Positions, rings: Iterable[Ring] = ()) -> None:
+        self.positions = positions
+        self.rings = list(rings)
+
+    def tick(self, now: float) -> None:
+        """Forget what is too old by now; monotonic seconds."""
+        for ring in self.rings:
+            ring.now = now
+            ring.expire()
+
+    def interrupt(self, why: str) -> None:
+        """Rows may be missing here, says a feed."""
+        for ring in self.rings:
+            ring.interrupt(why)
+
+    def keeps(self, topic_filter: bytes) -> bool:
+        """Whether some ring keeps all that this filter matches."""
+        return any(covers(ring.topic_filter, topic_filter) for ring in self.rings)
+
+    def missed(self, topic_filter: bytes, since: str) -> Missed:
+        """What was published to a filter behind a position.
+
+        Args:
+            since: a position, `now` for nothing, `start` for all that is kept.
+        """
+        at = self.positions.here()
+        if since == "now":
+            return Missed(at, "", [], False)
+        rings = [ring for ring in self.rings if covers(ring.topic_filter, topic_filter)]
+        if not rings:
+            return Missed(at, f"no history is kept of {topic_filter.decode(errors='replace')}", [], False)
+        ring = rings[0]
+        for other in rings[1:]:
+            if other.lost_through < ring.lost_through:
+                ring = other
+        number: int | None = ring.lost_through
+        if since != "start":
+            number = self.positions.number_of(since)
+            if number is None:
+                return Missed(
+                    at, "the position is unknown: this server did not give it, or has forgotten", [], False
+                )
+            if number < ring.lost_through:
+                return Missed(at, ring.lost_why, [], False)
+        assert number is not None
+        return Missed(at, "", ring.behind(number), ring.topic_filter != topic_filter)
+
+
+def cost(publication: Publication) -> int:
+    """Bytes of memory, about: the message, and its frame, which is kept with it."""
+    return 2 * (len(publication.payload) + len(publication.topic)) + MESSAGE_OVERHEAD_BYTES
+
+
+def _first_above(kept: list[Publication], low: int, number: int) -> int:
+    """The index of the first with a higher number; `kept[low]` has none, the last has."""
+    high = len(kept)
+    while low < high:
+        middle = (low + high) // 2
+        if kept[middle].sequence <= number:
+            low = middle + 1
+        else:
+            high = middle
+    return low

@@ -1,0 +1,216 @@
+"""Tokens of whoever may have signed them: several secrets, public keys, and key sets that are read again.
+
+Fails closed: a token that nothing verifies, whatever is wrong with it, is a `Refusal`.  A key set that can't be read
+leaves the keys that were read before.  An HMAC secret never verifies a token of another kind, nor a public key an
+HMAC, whatever its header says.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import urllib.request
+from typing import Any, Final
+
+import jwt
+import trio
+from attrs import frozen
+
+from broker.config.feeds import JwtConfig
+from broker.config.tokens import TokenConfig
+from broker.gateway.identity import SIGNATURE_ONLY, TOKEN_BYTES_MAX, JwtVerifier, identity_of
+from protocol.dialects.base import Clock, Identity, Refusal
+
+log = logging.getLogger("broker.gateway")
+
+HMAC: Final = ("HS256", "HS384", "HS512")
+PUBLIC: Final = {
+    "RSA": ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    "EC": ("ES256", "ES384", "ES512"),
+    "OKP": ("EdDSA",),
+}
+"""Algorithms by the `kty` of a key (RFC 7518 §3.1, RFC 8037)."""
+
+JWKS_BYTES_MAX: Final = 256 * 1024
+JWKS_TIMEOUT_S: Final = 5.0
+UNKNOWN_KEY_PAUSE_S: Final = 10.0
+"""A token with a made-up `kid` makes us ask for the key set no more often than this."""
+
+
+class UnusableKey(Exception):
+    """A key or a key set can't be used."""
+
+
+@frozen
+class PublicKey:
+    """One key, the algorithms that it may verify, and its name; "" if it has none."""
+
+    key: Any
+    algorithms: tuple[str, ...]
+    kid: str = ""
+
+
+def keys_in(text: bytes) -> list[PublicKey]:
+    """The signing keys of a JWKS (RFC 7517); those that we have no use for are left out.
+
+    Raises:
+        UnusableKey: it is none, or holds no key that can be used.
+    """
+    try:
+        members = json.loads(text)["keys"]
+        found = [key for member in members if (key := _public_key(member)) is not None]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UnusableKey("it is no JWKS: an object with `keys` is wanted") from None
+    if not found:
+        raise UnusableKey("it holds no public key for signatures")
+    return found
+
+
+def _public_key(member: dict[str, Any]) -> PublicKey | None:
+    kind = member.get("kty")
+    if kind not in PUBLIC or member.get("use", "sig") != "sig" or "d" in member:
+        return None
+    algorithms = PUBLIC[kind]
+    named = member.get("alg")
+    if named is not None:
+        if named not in algorithms:
+            return None
+        algorithms = (named,)
+    try:
+        made = jwt.PyJWK(member, algorithms[0] if kind != "EC" else None)
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return None
+    return PublicKey(made.key, algorithms, str(member.get("kid", "")))
+
+
+def key_in_pem(text: bytes) -> PublicKey:
+    """A public key from a PEM file.  Raises: UnusableKey."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        key = load_pem_public_key(text)
+    except (ValueError, UnsupportedAlgorithm):
+        raise UnusableKey("it holds no public key in PEM") from None
+    if isinstance(key, rsa.RSAPublicKey):
+        return PublicKey(key, PUBLIC["RSA"])
+    return PublicKey(key, PUBLIC["EC"] if isinstance(key, ec.EllipticCurvePublicKey) else PUBLIC["OKP"])
+
+
+class TokenVerifier(JwtVerifier):
+    """Verifies the tokens of one `TokenConfig`.
+
+    Raises:
+        UnusableKey: a key file can't be used, when it is made.
+    """
+
+    def __init__(self, config: TokenConfig) -> None:
+        super().__init__(JwtConfig(secret="", account_claim="sub"))
+        self.config = config
+        self._fixed: list[PublicKey] = []
+        self._fetched: list[PublicKey] = []
+        self._asked_at = -float("inf")
+        self._asking = trio.Lock()
+        for path in config.keys:
+            try:
+                self._fixed.append(key_in_pem(path.read_bytes()))
+            except (OSError, UnusableKey) as error:
+                raise UnusableKey(f"Unable to use the key {path}: {error}") from None
+        if config.jwks_file is not None:
+            try:
+                self._fetched = keys_in(config.jwks_file.read_bytes())
+            except (OSError, UnusableKey) as error:
+                raise UnusableKey(f"Unable to use {config.jwks_file}: {error}") from None
+
+    def verify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
+        if len(token) > TOKEN_BYTES_MAX:
+            return Refusal.INVALID
+        header = _header(token)
+        if header is None:
+            return Refusal.INVALID
+        algorithm, kid = header
+        for key, algorithms in self._candidates(algorithm, kid):
+            try:
+                claims = jwt.decode(token, key, algorithms=algorithms, options=SIGNATURE_ONLY)  # type: ignore[arg-type]
+            except (jwt.PyJWTError, ValueError, TypeError):
+                continue
+            if not self._is_for_us(claims):
+                return Refusal.INVALID
+            return identity_of(claims, self._config, clock, now)
+        return Refusal.INVALID
+
+    async def identify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
+        if self.must_ask(token):
+            await self.refresh(if_before=now - UNKNOWN_KEY_PAUSE_S)
+            now = trio.current_time()
+        return self.verify(token, clock, now)
+
+    def must_ask(self, token: str) -> bool:
+        """Whether a token's key is unknown, and asking for the key set again may find it."""
+        if not self.config.jwks_url or len(token) > TOKEN_BYTES_MAX:
+            return False
+        header = _header(token)
+        if header is None or header[0] in HMAC:
+            return False
+        if self._candidates(*header):
+            return False
+        return trio.current_time() - self._asked_at > UNKNOWN_KEY_PAUSE_S
+
+    def _candidates(self, algorithm: str, kid: str) -> list[tuple[Any, list[str]]]:
+        if algorithm in HMAC:
+            return [(secret, list(HMAC)) for secret in self.config.secrets]
+        usable = [key for key in (*self._fixed, *self._fetched) if algorithm in key.algorithms]
+        return [(key.key, [algorithm]) for key in usable if not (kid and key.kid) or key.kid == kid]
+
+    def _is_for_us(self, claims: dict[str, Any]) -> bool:
+        config = self.config
+        if config.issuer and claims.get("iss") != config.issuer:
+            return False
+        if not config.audience:
+            return True
+        audience = claims.get("aud")
+        return config.audience in (audience if isinstance(audience, list) else [audience])
+
+    # --- key sets that are read again ----------------------------------------------------------------------
+
+    async def keep_fresh(self) -> None:
+        """Read the key sets every `jwks_refresh_s`, until cancelled."""
+        config = self.config
+        while config.jwks_url or config.jwks_file is not None:
+            await self.refresh()
+            await trio.sleep(config.jwks_refresh_s)
+
+    async def refresh(self, if_before: float = float("inf")) -> None:
+        """Read the key sets again, unless that was done after `if_before`, or is failing: then the old ones stay."""
+        async with self._asking:
+            if self._asked_at > if_before:
+                return
+            self._asked_at = trio.current_time()
+            try:
+                self._fetched = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
+            except (OSError, ValueError, UnusableKey) as error:
+                where = self.config.jwks_url or self.config.jwks_file
+                log.warning("The keys of %s stay as they were: %s", where, error)
+
+    def _read(self) -> list[PublicKey]:
+        found: list[PublicKey] = []
+        if self.config.jwks_file is not None:
+            found += keys_in(self.config.jwks_file.read_bytes())
+        if self.config.jwks_url:
+            with urllib.request.urlopen(self.config.jwks_url, timeout=JWKS_TIMEOUT_S) as response:
+                text = response.read(JWKS_BYTES_MAX + 1)
+            if len(text) > JWKS_BYTES_MAX:
+                raise UnusableKey(f"it is longer than {JWKS_BYTES_MAX} bytes")
+            found += keys_in(text)
+        return found
+
+
+def _header(token: str) -> tuple[str, str] | None:
+    """Algorithm and key name that a token claims; None if it has no header of a token."""
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return None
+    algorithm, kid = header.get("alg"), header.get("kid", "")
+    return (algorithm, kid) if isinstance(algorithm, str) and isinstance(kid, str) else None

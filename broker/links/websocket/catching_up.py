@@ -1,0 +1,180 @@
+"""One subscription of a `rowcast` client, and what it has yet to get before live messages come to it.  No I/O.
+
+Invariant: a subscription is either live, or everything that its filter matches from now on is kept for it: in its
+ring (`behind` says from where) or in `held`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from broker.core.history import History, Missed, Piece
+from broker.core.publication import Publication
+from protocol.dialects.rowcast import Read, message_text, subscribed_head
+from protocol.websocket import text_frame
+
+FRAME: Final = "rowcast"
+"""The key of a publication's frame."""
+
+RETAINED_PER_FRAME_MAX: Final = 200
+
+TEXTS_PER_SEGMENT_MAX: Final = 4
+
+
+def frame_of(publication: Publication, history: History) -> bytes:
+    """A publication's frame, the same bytes for every reader."""
+    frame = publication.frame(FRAME)
+    if frame is None:
+        at = history.positions.stamp(publication)
+        frame = text_frame(message_text(publication.topic, publication.payload, at))
+        publication.keep_frame(FRAME, frame)
+    return frame
+
+
+def text_in(frame: bytes) -> bytes:
+    """The text in a frame of ours."""
+    short = frame[1]
+    return frame[2 if short < 126 else 4 if short == 126 else 10 :]
+
+
+class Lost(Exception):
+    """What this subscription still had to get is not kept any more."""
+
+
+class Subscription:
+    """One filter of one connection.
+
+    Args:
+        read: what was asked.
+        history: where to find what was missed.
+        retained: what to send first if `missed` recovers nothing.
+        missed: behind the position that the client gave.
+        ring_backed: a ring keeps all that comes, so nothing needs to be held for a reader who catches up.
+        held_bytes_max: payload bytes that may be held otherwise.
+    """
+
+    def __init__(
+        self,
+        read: Read,
+        history: History,
+        retained: list[Publication],
+        missed: Missed,
+        ring_backed: bool,
+        held_bytes_max: int,
+    ) -> None:
+        self.read = read
+        self.topic_filter = read.topic_filter
+        self.ring_backed = ring_backed
+        self.catching_up = True
+        self._history = history
+        self._missed = missed
+        self._retained = retained
+        self._retained_at = 0
+        self._pieces: list[Piece] = list(reversed(missed.pieces))
+        self._narrower = missed.narrower
+        self._behind = missed.at
+        self._held: list[Publication] = []
+        self._held_bytes = 0
+        self._held_bytes_max = held_bytes_max
+        self._begun = False
+
+    def hold(self, publication: Publication) -> bool:
+        """Keep a live message for later; False if there is no more room for it."""
+        if self.ring_backed:
+            return True
+        self._held_bytes += len(publication.payload) + len(publication.topic)
+        if self._held_bytes > self._held_bytes_max:
+            return False
+        self._held.append(publication)
+        return True
+
+    def fall_behind(self, publication: Publication) -> bytes:
+        """Stop being live, from this message on; a frame that says so.  Only if `ring_backed`."""
+        self.catching_up = True
+        positions = self._history.positions
+        self._behind = f"{positions.epoch}/{publication.sequence - 1}"
+        return self._frame(b"", True)
+
+    def next_frame(self) -> bytes:
+        """A frame's worth of what is to be sent.  `catching_up` is False after the last.
+
+        Raises:
+            Lost: it can't go on.
+        """
+        if not self._begun:
+            self._begun = True
+            return self._first_frame()
+        if self._retained_at < len(self._retained):
+            state = self._some_retained()
+            return self._frame(b',"state":[%b]' % state, self._is_more())
+        texts = self._some_missed()
+        return self._frame(b',"missed":[%b]' % texts, self._is_more())
+
+    def _first_frame(self) -> bytes:
+        missed, read = self._missed, self.read
+        members = b""
+        if self._retained:
+            members = b',"state":[%b]' % self._some_retained()
+        elif read.state and not (missed.recovered and read.since is not None):
+            members = b',"state":[]'
+        elif missed.recovered and read.since is not None:
+            members = b',"missed":[%b]' % (self._texts(self._pieces.pop()) if self._pieces else b"")
+        more = self._is_more()
+        head = subscribed_head(read, "" if more else self._at(), missed.recovered, missed.reason).encode()
+        return text_frame(head + members + (b',"more":true}' if more else b"}"))
+
+    def _frame(self, members: bytes, more: bool) -> bytes:
+        head = b'{"subscribed":' + json.dumps(self.topic_filter.decode(), ensure_ascii=False).encode()
+        if more:
+            return text_frame(head + members + b',"more":true}')
+        return text_frame(head + b',"at":"' + self._at().encode() + b'"' + members + b"}")
+
+    def _at(self) -> str:
+        """Up to where the reader is complete, now that it is live."""
+        return self._history.positions.here()
+
+    def _is_more(self) -> bool:
+        """Whether another frame follows; the reader is live if not."""
+        if not self._pieces and self._retained_at >= len(self._retained) and self.ring_backed:
+            self._look_again()
+        self.catching_up = bool(
+            self._pieces or self._retained_at < len(self._retained) or (self._held and not self.ring_backed)
+        )
+        return self.catching_up
+
+    def _look_again(self) -> None:
+        """What has come to the ring meanwhile."""
+        if self._behind == self._history.positions.here():
+            return
+        found = self._history.missed(self.topic_filter, self._behind)
+        if not found.recovered:
+            raise Lost(found.reason)
+        self._behind = found.at
+        self._pieces = list(reversed(found.pieces))
+        self._narrower = found.narrower
+
+    def _some_missed(self) -> bytes:
+        if self._pieces:
+            return self._texts(self._pieces.pop())
+        held = self._held[:RETAINED_PER_FRAME_MAX]
+        del self._held[:RETAINED_PER_FRAME_MAX]
+        self._held_bytes -= sum(len(one.payload) + len(one.topic) for one in held)
+        return b",".join([text_in(frame_of(one, self._history)) for one in held])
+
+    def _some_retained(self) -> bytes:
+        some = self._retained[self._retained_at : self._retained_at + RETAINED_PER_FRAME_MAX]
+        self._retained_at += len(some)
+        return b",".join([message_text(one.topic, one.payload, b"", True) for one in some])
+
+    def _texts(self, piece: Piece) -> bytes:
+        texts = piece.segment.texts
+        if piece.is_whole():
+            known = texts.get(self.topic_filter)
+            if known is not None:
+                return known
+        found = piece.publications(self.topic_filter, self._narrower)
+        made = b",".join([text_in(frame_of(one, self._history)) for one in found])
+        if piece.is_whole() and len(texts) < TEXTS_PER_SEGMENT_MAX:
+            texts[self.topic_filter] = made
+        return made

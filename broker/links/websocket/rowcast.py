@@ -1,0 +1,279 @@
+"""One client of the `rowcast` dialect: topics of the one trie, what it missed, and what it is told of gaps.
+
+A reader that is too slow for its outbox is not closed while a ring keeps what it has yet to get: its subscription
+falls behind and catches up, at the pace at which it reads.
+
+Invariant: each filter in `_read` is subscribed with the engine, and no other for this receiver.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from broker.core.history import History
+from broker.core.limits import REPLAY_PENDING_BYTES_MAX
+from broker.core.outbox import Outbox
+from broker.core.publication import Publication
+from broker.core.receiver import Receiver
+from broker.gateway.gateway import Gateway
+from broker.links.barrier import barrier
+from broker.links.websocket.catching_up import FRAME, Lost, Subscription, frame_of
+from broker.links.websocket.dialect import CONFLATE_ABOVE_BYTES, DialectLink
+from protocol.dialects.base import Command
+from protocol.dialects.rowcast import Leave, Read, RowcastDialect, Say
+from protocol.mqtt.topics import matches
+from protocol.websocket import CloseCode, text_frame
+
+logger = logging.getLogger("broker.links")
+
+CONFLATED_TOPICS_MAX: Final = 10_000
+"""Topics of one connection whose newest message may wait; more are skipped."""
+
+GAP_FILTER: Final = b"$SYS/feed/+/gap"
+
+
+class Readers(Receiver):
+    """All `rowcast` connections: tells them when a feed says that rows may be missing.
+
+    Args:
+        history: of this broker.
+        later: asks to have `catch_up` of a connection called soon, in its turn.
+    """
+
+    def __init__(self, history: History, later: Callable[[RowcastLink], None]) -> None:
+        super().__init__(plain=False)
+        self.history = history
+        self.later = later
+        self.links: dict[RowcastLink, None] = {}
+
+    def add(self, link: RowcastLink) -> None:
+        if not self.links and not self.history.rings:
+            link.engine.subscribe(self, GAP_FILTER, 0)
+        self.links[link] = None
+
+    def remove(self, link: RowcastLink) -> None:
+        if link in self.links:
+            del self.links[link]
+            if not self.links and not self.history.rings:
+                link.engine.unsubscribe(self, GAP_FILTER)
+
+    def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        """A feed announces a gap."""
+        try:
+            said = json.loads(publication.payload)
+            reason = str(said["reason"])
+        except (ValueError, TypeError, KeyError):
+            return
+        before = self.history.positions.here()
+        self.history.positions.number += 1
+        self.history.interrupt(f"rows may be missing: {reason}")
+        for link in self.links:
+            link.tell_gap(before, self.history.positions.here(), reason)
+
+
+class _Skipped:
+    __slots__ = ("count", "publication")
+
+    def __init__(self, publication: Publication) -> None:
+        self.publication = publication
+        self.count = 0
+
+
+class RowcastLink(DialectLink):
+    """The broker's end of one connection.  Args: as for any dialect; `readers` is shared by all of this one."""
+
+    def __init__(
+        self,
+        dialect: RowcastDialect,
+        gateway: Gateway,
+        outbox: Outbox,
+        peer: str,
+        message_bytes_max: int,
+        ask: Callable[[DialectLink, str], None],
+        readers: Readers,
+    ) -> None:
+        super().__init__(dialect, gateway, outbox, peer, message_bytes_max, ask)
+        self._readers = readers
+        self._history = readers.history
+        self._read: dict[bytes, Subscription] = {}
+        self._behind = 0
+        """Subscriptions that are catching up."""
+        self._waiting: dict[bytes, _Skipped] = {}
+        """The newest message of each topic of which there were too many."""
+        self._in_line = False
+
+    # --- what the shell and the gateway call -----------------------------------------------------------------
+
+    def open(self) -> None:
+        self._readers.add(self)
+        super().open()
+
+    def ended(self) -> None:
+        self._readers.remove(self)
+        for topic_filter in self._read:
+            self.engine.unsubscribe(self, topic_filter)
+        self._read.clear()
+        self._waiting.clear()
+        super().ended()
+
+    # --- what the engine calls -----------------------------------------------------------------------------
+
+    def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        if self.closing:
+            return
+        frame = publication.frame(FRAME)
+        if frame is None:
+            frame = frame_of(publication, self._history)
+        outbox = self.outbox
+        if not self._behind and not self._waiting and outbox.pending_bytes + len(frame) <= outbox.limit_bytes:
+            outbox.push(frame)
+            return
+        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+            self._deliver_slowly(publication, frame)
+
+    def _deliver_slowly(self, publication: Publication, frame: bytes) -> None:
+        live: list[Subscription] = []
+        for one in self._read.values():
+            if not matches(one.topic_filter, publication.topic):
+                continue
+            if not one.catching_up:
+                live.append(one)
+            elif not one.hold(publication):
+                self._too_slow()
+                return
+        if not live:
+            return
+        if all(one.read.conflate for one in live) and (
+            self._waiting or self.outbox.pending_bytes + len(frame) > CONFLATE_ABOVE_BYTES
+        ):
+            self._conflate(publication)
+        elif self.outbox.has_room(len(frame)):
+            self.outbox.push(frame)
+        elif all(one.ring_backed for one in live):
+            for one in live:
+                self.outbox.push(one.fall_behind(publication))
+                self._behind += 1
+            self.outbox.more_waits = True
+        else:
+            self._too_slow()
+
+    def _too_slow(self) -> None:
+        self.engine.counters.dropped_outbox_full += 1
+        logger.info("%s reads too slowly: %d bytes owed", self.peer, self.outbox.pending_bytes)
+        self.close(CloseCode.TRY_AGAIN_LATER, "slow receiver")
+
+    def _conflate(self, publication: Publication) -> None:
+        waiting = self._waiting.get(publication.topic)
+        self.outbox.more_waits = True
+        if waiting is not None:
+            waiting.publication = publication
+            waiting.count += 1
+            self.engine.counters.dropped_outbox_full += 1
+        elif len(self._waiting) < CONFLATED_TOPICS_MAX:
+            self._waiting[publication.topic] = _Skipped(publication)
+        else:
+            self._too_slow()
+
+    # --- catching up -----------------------------------------------------------------------------------------
+
+    def _sent_all(self) -> None:
+        """The kernel takes more."""
+        if self.closing:
+            return
+        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+            self._send_waiting()
+            if self._behind:
+                self._get_in_line()
+
+    def _send_waiting(self) -> None:
+        while self._waiting and self.outbox.pending_bytes < CONFLATE_ABOVE_BYTES:
+            topic = next(iter(self._waiting))
+            waiting = self._waiting.pop(topic)
+            if waiting.count:
+                told = {"skipped": waiting.count, "topic": topic.decode()}
+                self.outbox.push(text_frame(json.dumps(told, ensure_ascii=False).encode()))
+            self.outbox.push(frame_of(waiting.publication, self._history))
+        if self._waiting:
+            self.outbox.more_waits = True
+
+    def _get_in_line(self) -> None:
+        if not self._in_line:
+            self._in_line = True
+            self._readers.later(self)
+
+    def catch_up(self) -> None:
+        """Send one frame's worth to each subscription that is behind; then it is the next connection's turn."""
+        self._in_line = False
+        if self.closing:
+            return
+        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        for one in list(self._read.values()):
+            if one.catching_up and self.outbox.pending_bytes <= REPLAY_PENDING_BYTES_MAX:
+                self._advance(one)
+                if self.closing:
+                    return
+        if self._behind:
+            # By way of the kernel, so that the others have their turn, too.
+            self.outbox.more_waits = True
+
+    def _advance(self, one: Subscription) -> None:
+        try:
+            self.outbox.push(one.next_frame())
+        except Lost:
+            self._too_slow()
+            return
+        if not one.catching_up:
+            self._behind -= 1
+
+    # --- commands ------------------------------------------------------------------------------------------
+
+    def _do(self, command: Command) -> None:
+        if isinstance(command, Read):
+            self._subscribe_to(command)
+        elif isinstance(command, Leave):
+            self._leave(command.topic_filter)
+        elif isinstance(command, Say):
+            self.engine.publish(Publication(command.topic, command.payload, command.qos, command.retain))
+        else:
+            super()._do(command)
+
+    def _subscribe_to(self, read: Read) -> None:
+        """From here on nothing is missed: subscribe and look at history and retained values in one step."""
+        topic_filter = read.topic_filter
+        self._leave(topic_filter)
+        missed = self._history.missed(topic_filter, "now" if read.since is None else read.since)
+        retained = []
+        if read.since is None or not missed.recovered or (read.state and read.since == "now"):
+            retained = self.engine.retained.matching(topic_filter)
+        ring_backed = self._history.keeps(topic_filter)
+        one = Subscription(read, self._history, retained, missed, ring_backed, self.outbox.limit_bytes)
+        self._read[topic_filter] = one
+        self._behind += 1
+        self.engine.subscribe(self, topic_filter, 0)
+        if self._in_line or self.outbox.pending_bytes > REPLAY_PENDING_BYTES_MAX:
+            self._get_in_line()  # the answer comes when what is owed has left
+        else:
+            self._advance(one)
+            if one.catching_up and not self.closing:
+                self._get_in_line()
+
+    def _leave(self, topic_filter: bytes) -> None:
+        one = self._read.pop(topic_filter, None)
+        if one is not None:
+            self.engine.unsubscribe(self, topic_filter)
+            if one.catching_up:
+                self._behind -= 1
+
+    def tell_gap(self, before: str, behind: str, reason: str) -> None:
+        """Rows may be missing between two positions, says a feed."""
+        if self.closing:
+            return
+        for topic_filter in self._read:
+            told = {"gap": topic_filter.decode(), "from": before, "to": behind, "reason": reason}
+            self.outbox.push(text_frame(json.dumps(told, ensure_ascii=False).encode()))

@@ -1,0 +1,50 @@
+"""The life of a broker's history: begun with the process, looked at every second, kept at an orderly end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from broker.config.model import Config
+from broker.core.engine import Engine
+from broker.core.history import History
+from broker.storage.history_file import history_for, save_history
+
+log = logging.getLogger("broker")
+
+LOOK_INTERVAL_S: Final = 1.0
+
+
+def open_history(config: Config, engine: Engine) -> History:
+    """The history that a configuration describes, its rings subscribed with the engine."""
+    path = _path(config) if config.persistence.persistence and config.history else None
+    history = history_for(config.history, path, trio.current_time(), time.time())
+    for ring in history.rings:
+        engine.subscribe(ring, ring.topic_filter, 0)
+    return history
+
+
+async def age(history: History) -> None:
+    """Forget what is too old, until cancelled."""
+    while history.rings:
+        history.tick(trio.current_time())
+        await trio.sleep(LOOK_INTERVAL_S)
+
+
+def keep_history(history: History, config: Config) -> None:
+    """Save it for the next process, whatever is being cancelled; a failure is logged."""
+    if not history.rings:
+        return
+    try:
+        save_history(history, _path(config), trio.current_time(), time.time())
+    except OSError as error:
+        log.error("The history can't be kept in %s: %s", _path(config), error.strerror)
+
+
+def _path(config: Config) -> Path:
+    settings = config.persistence
+    return settings.persistence_location / (settings.persistence_file + "-history")

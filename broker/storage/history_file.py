@@ -1,0 +1,121 @@
+"""The file in which history survives an orderly restart: written at the end, read and taken away at the start.
+
+Taken away, because after a crash it would be older than the positions that clients hold: then no file is there, and
+they are told that theirs are unknown.  A file that is damaged is as none, and the log says so.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from broker.config.tokens import HistoryRule
+from broker.core.history import History, Positions, Ring
+from broker.core.publication import Publication
+
+log = logging.getLogger("broker.storage")
+
+MAGIC: Final = b"rowcast history 1\n"
+EPOCH_BYTES: Final = 6
+
+
+def new_epoch() -> str:
+    """A name for this process that no other has."""
+    return secrets.token_hex(EPOCH_BYTES)
+
+
+def history_for(rules: Iterable[HistoryRule], path: Path | None, now: float, unix_now: float) -> History:
+    """The history that a configuration describes, with what an earlier process kept of it.
+
+    Args:
+        path: of the file; None where nothing outlives the process.
+        now, unix_now: the same moment, in monotonic and in Unix seconds.
+    """
+    saved = None if path is None else _taken(path)
+    epoch = new_epoch()
+    if saved is None:
+        positions = Positions(epoch)
+    else:
+        older = {str(name): int(last) for name, last in saved["older"].items()}
+        positions = Positions(epoch, saved["number"], {**older, saved["epoch"]: saved["number"]})
+    rings = [
+        Ring(positions, topic.encode(), rule.size_bytes, rule.count, rule.age_s)
+        for rule in rules
+        for topic in rule.topics
+    ]
+    for ring in rings:
+        ring.now = now
+        kept = {} if saved is None else saved["rings"]
+        mine = kept.get(ring.topic_filter.decode())
+        if mine is not None:
+            ring.restore(_publications(mine["kept"], now - unix_now), mine["lost_through"], mine["lost_why"])
+        elif saved is not None:
+            ring.lost_why = "no history was kept before this server started"
+        else:
+            ring.lost_why = "the server was started anew"
+    return History(positions, rings)
+
+
+def save_history(history: History, path: Path, now: float, unix_now: float) -> None:
+    """Write it all.  Blocks.  Raises: OSError."""
+    positions = history.positions
+    rings = {
+        ring.topic_filter.decode(): {
+            "lost_through": ring.lost_through,
+            "lost_why": ring.lost_why,
+            "kept": [
+                [
+                    one.sequence,
+                    at + unix_now - now,
+                    one.topic.decode(),
+                    one.payload.decode("latin-1"),
+                    one.qos,
+                    one.retain,
+                ]
+                for one, at in ring.kept()
+            ],
+        }
+        for ring in history.rings
+    }
+    whole = {"epoch": positions.epoch, "number": positions.number, "older": positions.older, "rings": rings}
+    text = zlib.compress(json.dumps(whole).encode(), 1)
+    data = MAGIC + zlib.crc32(text).to_bytes(4, "big") + text
+    fresh = path.with_name(path.name + ".new")
+    # Only for whoever runs the broker: payloads may be anybody's secrets.
+    descriptor = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+
+
+def _taken(path: Path) -> dict[str, Any] | None:
+    try:
+        data = path.read_bytes()
+        path.unlink()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        log.warning("The history in %s can't be read, and starts anew: %s", path, error.strerror)
+        return None
+    head = len(MAGIC) + 4
+    text = data[head:]
+    if not data.startswith(MAGIC) or zlib.crc32(text) != int.from_bytes(data[len(MAGIC) : head], "big"):
+        log.warning("The history in %s is damaged, and starts anew.", path)
+        return None
+    whole: dict[str, Any] = json.loads(zlib.decompress(text))
+    return whole
+
+
+def _publications(kept: list[list[Any]], offset_s: float) -> Iterator[tuple[Publication, float]]:
+    for sequence, at, topic, payload, qos, retain in kept:
+        one = Publication(str(topic).encode(), str(payload).encode("latin-1"), int(qos), bool(retain))
+        one.sequence = int(sequence)
+        yield one, float(at) + offset_s
