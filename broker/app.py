@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -22,9 +22,10 @@ from attrs import evolve
 from broker.config.model import Config, Listener
 from broker.core.engine import Engine, Policy
 from broker.core.history import History, Positions
+from broker.core.outbox import nothing
 from broker.core.session import DeliveryRules
 from broker.gateway.authentication import Verdict, load_rules, reload_rules
-from broker.links.listening.accept import ServeSocket, accept_forever, open_sockets
+from broker.links.listening.accept import Take, accept_forever, open_sockets
 from broker.links.listening.door import Door, Occupancy
 from broker.links.listening.sources import Sources
 from broker.links.server import Server
@@ -34,6 +35,7 @@ from protocol.mqtt.outbound import Window
 
 if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
+    from broker.feed.supervise import Supervisor
     from broker.gateway.gateway import Gateway
     from broker.links.websocket.server import WebSocketServer
     from broker.storage.keeper import Keeper
@@ -89,6 +91,7 @@ class App:
         self.server: Server
         self.addresses: list[tuple[Listener, int]] = []
         self.feeds: dict[str, FeedStatus] = {}
+        self._supervisors: dict[str, Supervisor] = {}
         self.doors: list[Door] = []
         self.websockets: WebSocketServer | None = None
         self.operation: Operation
@@ -98,6 +101,8 @@ class App:
         self.history = History(Positions("-"))
         self._sources = Sources(())
         self._stop = trio.Event()
+        self.on_run: Callable[[], None] = nothing
+        """Called when `operation` is there, for whoever has something to offer to it."""
 
     def stop(self) -> None:
         """Begin the orderly end; `run` returns when it is done."""
@@ -106,14 +111,22 @@ class App:
     def reload(self, config: Config) -> None:
         """Take over what Mosquitto takes over on SIGHUP, and what WebSocket dialects ask of their clients.
 
-        That is everything but listeners and feeds themselves.
+        That is everything but the addresses of listeners.
 
         A password or ACL file that can't be read leaves the rules of all listeners as they were, a certificate
         file its listener's TLS; the log says why.
 
         Args:
             config: what `broker.config.reload.reloaded` made: the same listeners, in the same order.
+
+        Raises:
+            ListenError: an HTTP port can't be opened; nothing has changed.
         """
+        ports = self.operation.opened_for(config)
+        self.config = config
+        self.operation.adopt(ports, self._open_gateway)
+        for feed in config.feeds:
+            self._supervisors[feed.name].adopt(feed)
         rules = reload_rules(listener.security for listener in config.listeners)
         for door, listener in zip(self.doors, config.listeners, strict=True):
             if rules is None:
@@ -163,6 +176,7 @@ class App:
             ListenError: a listener can't be opened; nothing has been served then, nor saved.
         """
         self.operation = Operation(self)
+        self.on_run()
         if self.config.persistence.persistence:
             from broker.storage.keeper import Keeper
 
@@ -215,7 +229,7 @@ class App:
             self._start_feeds(feeds)
             async with trio.open_nursery() as accepting:
                 for sock, door in listening:
-                    accepting.start_soon(accept_forever, sock, door, self.server, self._serve(door))
+                    accepting.start_soon(accept_forever, sock, door, self.server, self._take(door))
                 self.is_listening = True
                 task_status.started()
                 await self._stop.wait()
@@ -227,12 +241,14 @@ class App:
         if not self.config.feeds:
             return  # and psycopg is not even imported
         from broker.feed.status import FeedStatus
-        from broker.feed.supervise import supervise
+        from broker.feed.supervise import Supervisor
         from broker.sink import EngineSink
 
         for feed in self.config.feeds:
             status = self.feeds[feed.name] = FeedStatus(feed.name)
-            nursery.start_soon(supervise, feed, EngineSink(self.engine, self.keeper), status)
+            supervisor = Supervisor(feed, EngineSink(self.engine, self.keeper), status)
+            self._supervisors[feed.name] = supervisor
+            nursery.start_soon(supervisor.run)
 
     def _open_gateway(self, nursery: trio.Nursery) -> Gateway | None:
         if self.config.admin is None and not any(
@@ -248,19 +264,18 @@ class App:
         nursery.start_soon(gateway.run)
         return gateway
 
-    def _serve(self, door: Door) -> ServeSocket | None:
-        """What a listener's connections go through before a link has them; None for plain MQTT over TCP."""
+    def _take(self, door: Door) -> Take:
+        """What becomes of a listener's connections."""
         listener = door.listener
-        is_plain = listener.tls is None and listener.enable_proxy_protocol == 0
-        websocket = None
+        proceed: Take = self.server.add_socket
         if listener.protocol == "websockets":
             assert self.websockets is not None
-            websocket = self.websockets.serve
-        if is_plain:
-            return websocket
+            proceed = self.websockets.take
+        if listener.tls is None and listener.enable_proxy_protocol == 0:
+            return proceed
         from broker.links.listening.entrance import Entrance
 
-        return Entrance(self.server, websocket).serve
+        return Entrance(self.server, proceed).take
 
     def _open_listeners(self) -> list[tuple[socket.socket, Door]]:
         opened: list[tuple[socket.socket, Door]] = []

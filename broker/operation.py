@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
-from broker.config.model import AdminHttp
+from broker.config.model import AdminHttp, Config
 from broker.core.publication import Publication
 from broker.reports.facts import Facts
 from broker.reports.feed_topics import FeedTopics
@@ -52,6 +52,18 @@ class Port:
             listener.socket.close()
 
 
+Ports: TypeAlias = tuple[Port | None, Port | None]
+"""For administration, and for the metrics."""
+
+
+def _opened(port: Port | None, wanted: AdminHttp | None) -> Port | None:
+    if wanted is None:
+        return None
+    if port is not None and (port.config.host, port.config.port) == (wanted.host, wanted.port):
+        return port
+    return Port(wanted)
+
+
 class Operation:
     """Reports and administration of one broker.
 
@@ -70,6 +82,7 @@ class Operation:
         self.reload: Callable[[], list[str]] | None = None
         self._admin: Port | None = None
         self._metrics: Port | None = None
+        self._gateway: Gateway | None = None
         self._feed_topics: dict[str, FeedTopics] = {}
 
     @property
@@ -96,8 +109,41 @@ class Operation:
             if port is not None:
                 port.close()
 
+    def opened_for(self, config: Config) -> Ports:
+        """The ports for another configuration: those that are open where they stay, else new ones.
+
+        Raises: ListenError; nothing has changed then.
+        """
+        admin = _opened(self._admin, config.admin)
+        try:
+            return admin, _opened(self._metrics, config.metrics)
+        except BaseException:
+            if admin is not None and admin is not self._admin:
+                admin.close()
+            raise
+
+    def adopt(self, ports: Ports, open_gateway: Callable[[trio.Nursery], Gateway | None]) -> None:
+        """Serve those from now on; one that is not among them is closed."""
+        nursery, config = self._app.server.nursery, self._app.config
+        before = (self._admin, self._metrics)
+        self._admin, self._metrics = ports
+        for port, settings in ((self._admin, config.admin), (self._metrics, config.metrics)):
+            if port is not None and settings is not None:
+                port.config = settings
+        if self._gateway is None and self._admin is not None:
+            self._gateway = open_gateway(nursery)
+        if self._admin is not None and self._admin not in before:
+            assert self._gateway is not None
+            nursery.start_soon(self._admin.serve, self._admin_server(self._admin, self._gateway))
+        if self._metrics is not None and self._metrics not in before:
+            nursery.start_soon(self._metrics.serve, self._metrics_server(self._metrics))
+        for port in before:
+            if port is not None and port not in ports:
+                port.close()
+
     def start(self, nursery: trio.Nursery, gateway: Gateway | None) -> None:
         """Report, and answer, until the nursery is cancelled."""
+        self._gateway = gateway
         nursery.start_soon(self.facts.pulse.run)
         if self._app.config.sys_interval_s > 0:
             nursery.start_soon(self._publish_sys)

@@ -12,14 +12,14 @@ from broker.config.model import Config, Listener
 def mistakes_beyond_text(config: Config) -> list[str]:
     """Each once, in words with a cure: files, ports, folders, and doors that nobody can pass."""
     found: dict[str, None] = {}
-    found.update(dict.fromkeys(_file_mistakes(config)))
+    found.update(dict.fromkeys(file_mistakes(config)))
     found.update(dict.fromkeys(_port_mistakes(config)))
     found.update(dict.fromkeys(_folder_mistakes(config)))
     found.update(dict.fromkeys(_closed_doors(config)))
     return list(found)
 
 
-def _file_mistakes(config: Config) -> Iterator[str]:
+def file_mistakes(config: Config) -> Iterator[str]:
     """Password, ACL and certificate files."""
     from broker.gateway.authentication import RulesError, load_rules
     from broker.links.listening.tls import TlsError, server_context

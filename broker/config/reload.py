@@ -1,6 +1,7 @@
-"""What SIGHUP changes: the options that the table marks as read again, what WebSocket dialects are told, nothing else.
+"""What SIGHUP changes: the options that the table marks as read again, routes and feeds, dialects, HTTP ports.
 
-As in Mosquitto: listeners stay open where they are; what they ask of clients may change, their address may not.
+All of it or none.  As in Mosquitto: listeners stay open where they are; what they ask of clients may change, their
+address may not.  What only a restart can change is a mistake if programs rely on it, and else a warning.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, fields
 
 from broker.config.feeds import Gateway
 from broker.config.model import Config, ConfigError, Listener, Tls
@@ -26,21 +27,73 @@ def reloaded(old: Config, new: Config) -> Config:
         new: the file, read again.
 
     Raises:
-        ConfigError: the file has another listener than before; `old` is to stay in force as a whole.
+        ConfigError: with what can't be taken over; `old` is to stay in force as a whole.
     """
     listeners = _listeners(old, new)
-    gateway, staying = _gateway(old.gateway, new.gateway)
-    return evolve(
+    gateway, mistakes = _gateway(old.gateway, new.gateway)
+    mistakes += _other_dialects(old, new) + _feeds(old, new)
+    if mistakes:
+        raise ConfigError(*mistakes)
+    taken = evolve(
         old,
         listeners=listeners,
         gateway=gateway,
+        feeds=new.feeds,
+        **{name: getattr(new, name) for name in _TAKEN_WHOLE},
         limits=evolve(old.limits, **_read_again(new.limits, "limits")),
         delivery=evolve(old.delivery, **_read_again(new.delivery, "delivery")),
         persistence=evolve(old.persistence, **_read_again(new.persistence, "persistence")),
         logging=evolve(old.logging, **_read_again(new.logging, "logging")),
-        warnings=(*new.warnings, *_other_dialects(old, new), *staying),
         **_read_again(new, "config"),
     )
+    return evolve(taken, warnings=(*new.warnings, *_staying(taken, new)))
+
+
+_TAKEN_WHOLE = ("admin", "metrics", "health", "drain_s", "shutdown_grace_s")
+
+_IN_PLACE = ("routes", "check_interval_s", "check_timeout_s")
+"""What a feed that listens takes over without a new connection, during which notifications would be lost."""
+
+
+def _feeds(old: Config, new: Config) -> list[str]:
+    """What of the feeds takes a restart."""
+    if [feed.name for feed in old.feeds] != [feed.name for feed in new.feeds]:
+        names = ", ".join(feed.name for feed in new.feeds) or "none"
+        return [f"[database]: another feed than before ({names}) takes a restart."]
+    mistakes = []
+    for before, wanted in zip(old.feeds, new.feeds, strict=True):
+        if before.kind != wanted.kind:
+            mistakes.append(f"[database] kind stays '{before.kind}'; another takes a restart.")
+        elif before.kind == "listen":
+            changed = evolve(wanted, **{name: getattr(before, name) for name in _IN_PLACE})
+            mistakes += [
+                f"[database] {_FEED_WORDS.get(field.name, field.name)} takes a restart while the kind is listen:"
+                " rows notified in between would be lost."
+                for field in fields(type(before))
+                if getattr(changed, field.name) != getattr(before, field.name)
+            ]
+    return mistakes
+
+
+_FEED_WORDS = {
+    "sources": "another [source]",
+    "recoveries": "another [[recover]]",
+    "fetches": "another [[fetch]]",
+    "dsn": "another dsn",
+    "replication": "another [database.replication]",
+}
+
+
+def _staying(taken: Config, new: Config) -> list[str]:
+    """What was written anew and only a restart changes."""
+    if new.source is None or new.source.suffix != ".toml":
+        return []  # as mosquitto, which says nothing of them
+    changed = [
+        field.name
+        for field in fields(Config)
+        if field.name not in ("warnings", "source") and getattr(taken, field.name) != getattr(new, field.name)
+    ]
+    return [f"{name} was changed; that takes a restart, and stays as it was." for name in changed]
 
 
 def _read_again(values: object, owner: str) -> dict[str, Any]:

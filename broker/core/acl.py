@@ -15,8 +15,14 @@ from typing import Final, NamedTuple
 from broker.core.access import Access
 from protocol.mqtt.topics import is_valid_topic_filter
 
-DECISIONS_MAX: Final = 256
-"""Topics remembered per identity, for reading and writing each; forgotten all at once when full."""
+DECISIONS_BYTES_MAX: Final = 32 * 1024
+"""What the topics remembered per identity may take, for reading and writing; forgotten all at once when full."""
+
+DECISION_BYTES: Final = 100
+"""What one takes beside its name."""
+
+REMEMBERED_TOPIC_BYTES_MAX: Final = 1024
+"""A longer topic is decided anew each time."""
 
 IDENTITIES_MAX: Final = 1024
 """Identities remembered by `Acl.may_read` and `Acl.may_write`."""
@@ -104,7 +110,7 @@ _NO_RULES: Final = Rules(())
 class RuledAccess(Access):
     """The answers for one identity.  Never changes: a new file makes a new one."""
 
-    __slots__ = ("_acl", "_identity", "_own", "_patterns", "_readable", "_writable")
+    __slots__ = ("_acl", "_bytes", "_identity", "_own", "_patterns", "_readable", "_writable")
 
     def __init__(self, acl: Acl, own: Rules, identity: Identity) -> None:
         self._acl = acl
@@ -113,6 +119,7 @@ class RuledAccess(Access):
         self._patterns: Rules | None = None  # filled in when first asked: many clients never need them
         self._readable: dict[bytes, bool] = {}
         self._writable: dict[bytes, bool] = {}
+        self._bytes = 0
 
     def may_read(self, topic: bytes) -> bool:
         known = self._readable.get(topic)
@@ -123,14 +130,18 @@ class RuledAccess(Access):
         return self._decide(topic, _WRITE, self._writable) if known is None else known
 
     def _decide(self, topic: bytes, access: int, decisions: dict[bytes, bool]) -> bool:
-        if len(decisions) >= DECISIONS_MAX:
-            decisions.clear()
         decided = self._own.decide(topic, access)
         if decided is None:
             if self._patterns is None:
                 self._patterns = self._acl.patterns_for(self._identity)
             decided = self._patterns.decide(topic, access) or False
-        decisions[topic] = decided
+        if len(topic) <= REMEMBERED_TOPIC_BYTES_MAX:
+            self._bytes += DECISION_BYTES + len(topic)
+            if self._bytes > DECISIONS_BYTES_MAX:
+                self._readable.clear()
+                self._writable.clear()
+                self._bytes = DECISION_BYTES + len(topic)
+            decisions[topic] = decided
         return decided
 
 

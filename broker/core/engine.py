@@ -76,7 +76,7 @@ class Engine:
         self.round = Round(self.counters)
         self.trie = SubscriptionTrie(self.policy.allow_duplicate_messages)
         self.store = self.window.store
-        self.retained = RetainedStore(self.store)
+        self.retained = RetainedStore(self.store, self.counters)
         self.sessions: dict[bytes, Session] = {}
         self.connected = 0
         self.now = 0.0

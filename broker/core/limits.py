@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-MATCH_CACHE_TOPICS_MAX: Final = 32_768
-"""Topics whose receivers are remembered.  Past it the cache starts anew, so it costs at most this many misses."""
+MATCH_CACHE_BYTES_MAX: Final = 32 * 1024 * 1024
+"""What topics and their receivers may take that are remembered.  What does not fit is found anew each time."""
 
 SEND_BYTES_MAX: Final = 256 * 1024
 """What one send offers the kernel; loopback takes about this much at once, so more would only be copied twice."""
@@ -32,8 +32,9 @@ PRE_CONNECT_BYTES_MAX: Final = 64 * 1024
 CONNECT_TIMEOUT_S: Final = 30.0
 """From accept to a complete CONNECT.  Mosquitto closes such a socket after its default keep-alive, too."""
 
-INBOUND_QOS2_MAX: Final = 65_535
-"""Unreleased QoS 2 messages of one session: every packet id there is."""
+INBOUND_QOS2_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Payloads of one session that wait for their PUBREL, beside one of any length.  How many messages may wait is
+max_inflight_messages and max_queued_messages together: what the client may be owed at QoS 2, it may owe."""
 
 LOCAL_QUEUE_MESSAGES_MAX: Final = 10_000
 """Messages waiting for an in-process subscriber; above it the oldest are dropped and counted."""
@@ -43,6 +44,19 @@ CLOSE_TIMEOUT_S: Final = 2.0
 
 ACCEPTS_PER_WAKE_MAX: Final = 64
 """Connections taken from a listener before others have their turn."""
+
+ARRIVALS_TURN_S: Final = 0.001
+"""What the handshakes of a round may take together, before those who are connected have their turn."""
+
+ARRIVALS_PER_POLL: Final = 32
+"""Peers in a handshake looked at in a round at most."""
+
+SLOW_KEY_BYTES: Final = 320
+"""A longer public key has a private one whose signature takes a thread: RSA 2048 has 294 and takes 1 ms, RSA 4096
+550 and 7 ms."""
+
+HANDSHAKE_THREADS_MAX: Final = 1
+"""Signatures with slow keys made at a time."""
 
 SWEEP_INTERVAL_S: Final = 1.0
 """How often silent connections are looked for."""

@@ -1,4 +1,4 @@
-"""A tree of topic names that is searched by topic filter: the retained messages, and what the match cache knows.
+"""A tree of topic names that is searched by topic filter: the retained messages.
 
 The mirror of `SubscriptionTrie`, which holds filters and is searched by name.
 """
@@ -17,31 +17,103 @@ CONTROL_PREFIX: Final = b"$CONTROL/"
 """Topics by which Mosquitto's plugins are spoken to: nothing that is published there goes anywhere."""
 
 
+LISTED_MIN: Final = 256
+"""A level with more names than this is walked so many at a time, in a list that all who walk it share."""
+
+
 class NameNode:
     """One level of a name.  `name` is the whole topic where one ends here."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int, hidden: bool) -> None:
         self.name: bytes | None = None
         self.children: dict[bytes, NameNode] | None = None
+        self.number = number
+        """Among its siblings, in the order in which they came; never given twice."""
+        self.hidden = hidden
+        """The first level of a name that starts with `$`."""
+        self.gone = False
+        self.next_number = 0
+        self._order: list[NameNode] | None = None
+        self._order_gone = 0
+
+    def child(self, level: bytes, hidden: bool) -> NameNode:
+        """The child of that level, made if it is not there."""
+        children = self.children
+        if children is None:
+            children = self.children = {}
+        child = children.get(level)
+        if child is None:
+            child = children[level] = NameNode(self.next_number, hidden)
+            self.next_number += 1
+            if self._order is not None:
+                self._order.append(child)
+        return child
+
+    def forget_child(self, level: bytes) -> None:
+        children = self.children
+        assert children is not None
+        child = children.pop(level)
+        child.gone = True
+        if not children:
+            self.children = None
+        order = self._order
+        if order is not None:
+            self._order_gone += 1
+            if 2 * self._order_gone > len(order):
+                self._order = None
+                self._order_gone = 0
+
+    def children_after(self, number: int) -> list[NameNode]:
+        """The next children behind that number, in order; not all of them where they are many."""
+        children = self.children
+        if children is None:
+            return []
+        if len(children) <= LISTED_MIN:
+            self._order = None
+            self._order_gone = 0
+            return [child for child in children.values() if child.number > number]
+        order = self._order
+        if order is None:
+            order = self._order = list(children.values())
+        found: list[NameNode] = []
+        position = _behind(order, number)
+        while position < len(order) and len(found) < LISTED_MIN:
+            child = order[position]
+            if not child.gone:
+                found.append(child)
+            position += 1
+        return found
+
+
+def _behind(order: list[NameNode], number: int) -> int:
+    """The first position whose number is above that one."""
+    low = 0
+    high = len(order)
+    while low < high:
+        middle = (low + high) // 2
+        if order[middle].number <= number:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 class NameTree:
     """Topic names, in the order in which each level was first seen."""
 
     def __init__(self) -> None:
-        self._root = NameNode()
+        self._root = NameNode(0, False)
         self.count = 0
+
+    def root(self) -> NameNode:
+        return self._root
 
     def add(self, name: bytes) -> None:
         node = self._root
+        hidden = name[:1] == b"$"
         for level in name.split(SEPARATOR):
-            children = node.children
-            if children is None:
-                children = node.children = {}
-            child = children.get(level)
-            if child is None:
-                child = children[level] = NameNode()
-            node = child
+            node = node.child(level, hidden)
+            hidden = False
         if node.name is None:
             self.count += 1
             node.name = name
@@ -64,13 +136,7 @@ class NameTree:
             node = path[depth]
             if node.name is not None or node.children:
                 return
-            siblings = path[depth - 1].children
-            assert siblings is not None
-            del siblings[levels[depth - 1]]
-
-    def clear(self) -> None:
-        self._root = NameNode()
-        self.count = 0
+            path[depth - 1].forget_child(levels[depth - 1])
 
     def matching(self, topic_filter: bytes) -> list[bytes]:
         """The names that the filter matches, parents before children.
@@ -103,8 +169,8 @@ class NameTree:
             if child is not None:
                 self._collect(child, levels, depth + 1, found)
             return
-        for name, child in children.items():
-            if depth > 0 or not name or name[0] != DOLLAR:
+        for child in children.values():
+            if not child.hidden:
                 self._collect(child, levels, depth + 1, found)
 
     def _collect_below(self, node: NameNode, at_root: bool, found: list[bytes]) -> None:
@@ -118,9 +184,7 @@ class NameTree:
             if children is None:
                 continue
             below = [
-                child
-                for name, child in children.items()
-                if current is not node or not at_root or not name or name[0] != DOLLAR
+                child for child in children.values() if current is not node or not at_root or not child.hidden
             ]
             below.reverse()
             stack.extend(below)

@@ -33,6 +33,8 @@ class Publication(Message):
         self.user_name = user_name
         self.listener_port = listener_port
         self.frames: dict[str, bytes] | None = None
+        self.stored_as = 0
+        """Its number among all that were retained; 0 was not."""
         self.sequence = 0
         """Its place in the order of all publications, once somebody asked; see `broker.core.history`."""
 

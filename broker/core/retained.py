@@ -5,7 +5,9 @@ Invariant: `_names` holds exactly the keys of `_by_topic`.
 
 from __future__ import annotations
 
+from broker.core.counters import Counters
 from broker.core.names import SYS_PREFIX, NameTree
+from broker.core.names_walk import NameWalk
 from broker.core.publication import Publication
 from protocol.mqtt.message import MessageStore
 
@@ -15,10 +17,21 @@ class RetainedStore:
 
     Args:
         store: told about every message that is kept.
+        counters: where refused messages are counted.
+
+    `messages_max` and `bytes_max`, of topics and payloads, bound what is kept but for `$SYS`; 0 is no limit.
     """
 
-    def __init__(self, store: MessageStore) -> None:
+    def __init__(self, store: MessageStore, counters: Counters) -> None:
         self._store = store
+        self._counters = counters
+        self.messages_max = 0
+        self.bytes_max = 0
+        self.size = 0
+        self._system = 0
+        """Of the messages kept, those below `$SYS`."""
+        self.puts = 0
+        """Counts up with every message that is kept, and is its `stored_as`."""
         self.changes = 0
         """Counts up with every change but those below `$SYS`, so that a saver can tell whether to save."""
         self._by_topic: dict[bytes, Publication] = {}
@@ -28,21 +41,39 @@ class RetainedStore:
         return len(self._by_topic)
 
     def put(self, publication: Publication) -> None:
-        """Keep a message, in place of an older one; an empty payload clears its topic [MQTT-3.3.1-10]."""
+        """Keep a message, in place of an older one; an empty payload clears its topic [MQTT-3.3.1-10].
+
+        One that does not fit is counted; the older one goes all the same, since it is not true any more.
+        """
         topic = publication.topic
-        if not topic.startswith(SYS_PREFIX):
+        is_system = topic.startswith(SYS_PREFIX)
+        if not is_system:
             self.changes += 1
         older = self._by_topic.get(topic)
         if not publication.payload:
             if older is not None:
                 self._forget(older)
             return
+        if not is_system and not self._fits(publication, older):
+            self._counters.dropped_retained_full += 1
+            if older is not None:
+                self._forget(older)
+            return
         if older is None:
             self._names.add(topic)
+            self._system += 1 if is_system else 0
         else:
             self._store.release(older)
+            self.size -= 0 if is_system else _size(older)
         self._store.hold(publication)
         self._by_topic[topic] = publication
+        self.size += 0 if is_system else _size(publication)
+        self.puts += 1
+        publication.stored_as = self.puts
+
+    def walk(self, topic_filter: bytes) -> NameWalk:
+        """What a new subscription gets, a few steps at a time."""
+        return NameWalk(self._names, topic_filter)
 
     def get(self, topic: bytes) -> Publication | None:
         return self._by_topic.get(topic)
@@ -57,7 +88,25 @@ class RetainedStore:
             return [] if one is None else [one]
         return [self._by_topic[name] for name in self._names.matching(topic_filter)]
 
+    def _fits(self, publication: Publication, older: Publication | None) -> bool:
+        size = self.size + _size(publication)
+        count = len(self._by_topic) - self._system
+        if older is not None:
+            size -= _size(older)
+            count -= 1
+        if self.messages_max and count >= self.messages_max:
+            return False
+        return not self.bytes_max or size <= self.bytes_max
+
     def _forget(self, publication: Publication) -> None:
+        if publication.topic.startswith(SYS_PREFIX):
+            self._system -= 1
+        else:
+            self.size -= _size(publication)
         del self._by_topic[publication.topic]
         self._names.discard(publication.topic)
         self._store.release(publication)
+
+
+def _size(publication: Publication) -> int:
+    return len(publication.topic) + len(publication.payload)

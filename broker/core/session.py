@@ -11,6 +11,7 @@ from mypy_extensions import mypyc_attr
 
 from broker.core.access import Access
 from broker.core.counters import Counters
+from broker.core.limits import INBOUND_QOS2_BYTES_MAX
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
@@ -90,6 +91,16 @@ class Session(Receiver):
         self.disconnected_at = 0.0
         self.replays: list[Replay] | None = None
         self._dropping = False
+
+    def expect(self) -> Inbound:
+        """Where QoS 2 messages wait for their PUBREL."""
+        inbound = self.inbound
+        if inbound is None:
+            window = self.outbound.window
+            limited = window.inflight_messages > 0 and window.queued_messages > 0
+            messages_max = window.inflight_messages + window.queued_messages if limited else 0
+            inbound = self.inbound = Inbound(window.store, messages_max, INBOUND_QOS2_BYTES_MAX)
+        return inbound
 
     def attach(self, link: Link, outbox: Outbox) -> None:
         """A connection takes this session; what was in flight and queued goes out now."""

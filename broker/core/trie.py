@@ -1,20 +1,19 @@
 """Subscriptions by topic filter, and who gets a topic: the one index that all receivers share.
 
 Filters without wildcards stand in one flat dictionary, the others in a trie of levels.  What a topic matched is
-cached.  A topic that one filter matches shares that filter's own `Targets`, live, so a subscriber more or less
-costs the cache nothing; a topic that several filters match has a merged copy, which is dropped when one of them
-changes.
+cached, see `matches.py`.  A topic that one filter matches shares that filter's own `Targets`, live, so a subscriber
+more or less costs the cache nothing; a topic that several filters match has a merged copy, which is dropped when one
+of them changes.
 
-Invariant: every cached topic's entry is what `_resolve` would give now, and the topic is in `_cached_names`, or in
-`_not_indexed` until the next filter with wildcards comes or goes.
+Invariant: every cached topic's entry is what `_resolve` would give now.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from broker.core.limits import MATCH_CACHE_TOPICS_MAX
-from broker.core.names import DOLLAR, MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL, NameTree
+from broker.core.matches import MatchCache
+from broker.core.names import DOLLAR, MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL
 from broker.core.receiver import Receiver
 from broker.core.targets import Leaf, Targets
 
@@ -82,9 +81,7 @@ class SubscriptionTrie:
         self._duplicates = duplicates
         self._exact: dict[bytes, Leaf] = {}
         self._root = TrieNode()
-        self._cache: dict[bytes, Targets] = {}
-        self._cached_names = NameTree()
-        self._not_indexed: list[bytes] = []
+        self._cache = MatchCache()
 
     def restrict(self, filtered: bool) -> None:
         """Ask every receiver `may_read` per topic from now on, or stop asking; rules changed, so forget."""
@@ -94,15 +91,13 @@ class SubscriptionTrie:
     def forget(self) -> None:
         """Resolve every topic anew, for example because access rules changed."""
         self._cache.clear()
-        self._cached_names.clear()
-        self._not_indexed.clear()
 
     def cached(self, topic: bytes) -> Targets | None:
-        return self._cache.get(topic)
+        return self._cache.newest.get(topic)
 
     def cached_count(self) -> int:
         """Topics whose receivers are remembered."""
-        return len(self._cache)
+        return self._cache.count()
 
     def match(self, topic: bytes) -> Targets:
         """Who gets this topic.  The answer is live and shared: read it now, change nothing.
@@ -110,13 +105,12 @@ class SubscriptionTrie:
         Args:
             topic: a valid topic name; a topic starting with `$` needs a filter that does, too [MQTT-4.7.2-1].
         """
-        targets = self._cache.get(topic)
+        targets = self._cache.newest.get(topic)
         if targets is None:
-            targets = self._resolve(topic)
-            if len(self._not_indexed) + self._cached_names.count >= MATCH_CACHE_TOPICS_MAX:
-                self.forget()
-            self._cache[topic] = targets
-            self._not_indexed.append(topic)
+            targets = self._cache.recall(topic)
+            if targets is None:
+                targets = self._resolve(topic)
+            self._cache.keep(topic, targets)
         return targets
 
     def subscribe(self, topic_filter: bytes, receiver: Receiver, granted: int) -> bool:
@@ -237,19 +231,10 @@ class SubscriptionTrie:
     def _invalidate(self, leaf: Leaf) -> None:
         leaf.merged = False
         topic_filter = leaf.topic_filter
-        if not has_wildcard(topic_filter):
-            self._cache.pop(topic_filter, None)
-            return
-        if topic_filter == MULTI_LEVEL:
-            self.forget()
-            return
-        # Indexed only now: topics that never repeat would pay for an index that nobody asks.
-        for name in self._not_indexed:
-            self._cached_names.add(name)
-        self._not_indexed.clear()
-        for name in self._cached_names.matching(topic_filter):
-            self._cache.pop(name, None)
-            self._cached_names.discard(name)
+        if has_wildcard(topic_filter):
+            self._cache.note_change(topic_filter)
+        else:
+            self._cache.drop(topic_filter)
 
     def _resolve(self, topic: bytes) -> Targets:
         self.misses += 1

@@ -27,6 +27,9 @@ class Feed(Protocol):
     Constructed as `Kind(config, sink, status)`.
     """
 
+    def adopt(self, config: FeedConfig) -> bool:
+        """Go on with other settings, without a pause; False, and nothing has changed, where that is not possible."""
+
     async def attempt(self) -> None:
         """Connect and feed until the connection fails; `status.enter("live")` once nothing is owed any more.
 
@@ -35,15 +38,45 @@ class Feed(Protocol):
         """
 
 
-async def supervise(config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
-    """Run a feed until cancelled.
+class Supervisor:
+    """One feed for as long as the broker runs, be it with other settings after a while.
 
     Args:
         config: its `kind` decides what runs.
         sink: gets the publications.
         status: is kept up to date.
     """
-    await keep_trying(make_feed(config, sink, status), status)
+
+    def __init__(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
+        self._config = config
+        self._sink = sink
+        self._status = status
+        self._feed = make_feed(config, sink, status)
+        self._running = trio.CancelScope()
+
+    def adopt(self, config: FeedConfig) -> None:
+        """Other settings: at once where the feed can, else by a new one that begins where this one has stopped."""
+        if config == self._config:
+            return
+        self._config = config
+        if not self._feed.adopt(config):
+            self._running.cancel()
+
+    async def run(self) -> None:
+        """Feed until cancelled."""
+        while True:
+            begun_with = self._config
+            with trio.CancelScope() as self._running:
+                await keep_trying(self._feed, self._status)
+            if self._config is begun_with:
+                return
+            _LOG.info("feed %s: begins anew with the settings that were read again", self._status.name)
+            self._feed = make_feed(self._config, self._sink, self._status)
+
+
+async def supervise(config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
+    """Run a feed until cancelled; as `Supervisor`."""
+    await Supervisor(config, sink, status).run()
 
 
 async def keep_trying(feed: Feed, status: FeedStatus) -> None:

@@ -1,4 +1,4 @@
-"""All plain-TCP connections, MQTT and WebSocket, on one epoll in one task.
+"""All connections over TCP, MQTT and WebSocket, with and without TLS, on one epoll in one task.
 
 A round: poll, one receive per ready socket, all its packets, then one send per outbox that was touched.  The task
 then waits on the epoll's own descriptor, which is its checkpoint.
@@ -9,7 +9,6 @@ Invariant: `_connections` holds exactly the sockets registered with the epoll; c
 from __future__ import annotations
 
 import select
-import socket
 from collections.abc import Callable
 
 import trio
@@ -21,6 +20,7 @@ from broker.links.barrier import receive
 from broker.links.linger import Linger, linger_for
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
+from broker.links.tls_socket import Socket
 
 READY_MAX = 512
 """Sockets served per round, so that a round stays short however many are ready."""
@@ -35,7 +35,7 @@ class Connection:
 
     outbox: Outbox
 
-    def __init__(self, pump: Pump, sock: socket.socket, door: Door) -> None:
+    def __init__(self, pump: Pump, sock: Socket, door: Door) -> None:
         self.pump = pump
         self.sock = sock
         self.fd = sock.fileno()
@@ -89,7 +89,7 @@ class Connection:
 class MqttConnection(Connection):
     """A socket with an MQTT client."""
 
-    def __init__(self, pump: Pump, sock: socket.socket, door: Door, peer: str) -> None:
+    def __init__(self, pump: Pump, sock: Socket, door: Door, peer: str) -> None:
         super().__init__(pump, sock, door)
         self.outbox = Outbox(pump.engine.round, door.outbox_bytes_max, sock.send, self.blocked, self.lost)
         self.link = MqttLink(pump.engine, door, self.outbox, peer, self.end_soon)
@@ -108,7 +108,7 @@ class MqttConnection(Connection):
 
 
 class Pump:
-    """The plain-TCP side of the broker.
+    """The TCP side of the broker.
 
     Args:
         engine: the broker.
@@ -128,7 +128,7 @@ class Pump:
         engine.turn.on_settled(self._settled)
         self.on_close = on_close
 
-    def add(self, sock: socket.socket, door: Door, peer: str) -> MqttLink:
+    def add(self, sock: Socket, door: Door, peer: str) -> MqttLink:
         """Take over a connected, non-blocking socket; its link."""
         connection = MqttConnection(self, sock, door, peer)
         self.take(connection)
@@ -141,6 +141,11 @@ class Pump:
         connection.outbox.on_hold = connection.look_again
         self.epoll.register(connection.fd, connection.events())
         connection.door.open_count += 1
+
+    def watch(self, other: Connection) -> None:
+        """Tell something that is no peer's connection when its descriptor is readable, for as long as the pump runs."""
+        self._connections[other.fd] = other
+        self.epoll.register(other.fd, other.events())
 
     def release(self, connection: Connection) -> bool:
         """Let go of a connection whose socket somebody else closes; False if it was let go before."""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Callable
 
 import trio
 
 from broker.core.engine import Engine
 from broker.core.limits import (
     CONNECT_TIMEOUT_S,
+    HANDSHAKE_THREADS_MAX,
     PASSWORD_THREADS_MAX,
     SWEEP_INTERVAL_S,
     SWEEP_LINKS_MAX,
 )
-from broker.links.barrier import barrier
+from broker.links.barrier import barrier, receive
+from broker.links.listening.arrivals import Arrivals
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
 from broker.links.mqtt.stream import StreamShell
 from broker.links.pump import Pump
+from broker.links.tls_socket import Socket, TlsSocket
 from protocol.mqtt.packets import Connect
 
 
@@ -34,6 +37,8 @@ class Server:
         self.nursery = nursery
         engine.turn.clock = trio.current_time
         self.pump = Pump(engine, self.opened, self.closed)
+        self.arrivals = Arrivals(self.pump, self._in_thread)
+        self._handshake_threads = trio.CapacityLimiter(HANDSHAKE_THREADS_MAX)
         self._password_threads = trio.CapacityLimiter(PASSWORD_THREADS_MAX)
         self._links: dict[MqttLink, None] = {}
 
@@ -64,17 +69,26 @@ class Server:
         self.engine.counters.sockets_closed += 1
         self._links.pop(link, None)
 
-    def add_socket(self, sock: socket.socket, door: Door, peer: str, identity: bytes | None = None) -> None:
-        """A plain connection for MQTT; `identity` is what a proxy read from the client's certificate."""
+    def add_socket(self, sock: Socket, door: Door, peer: str, identity: bytes | None = None) -> None:
+        """A connection for MQTT; `identity` is the client's verified certificate's."""
         link = self.pump.add(sock, door, peer)
         link.certificate_identity = identity
+        if isinstance(sock, TlsSocket):
+            came_already = sock.take_rest()
+            if came_already:
+                receive(link, came_already)
 
-    async def serve_stream(
-        self, stream: trio.abc.Stream, door: Door, peer: str, identity: bytes | None = None
-    ) -> None:
-        """MQTT over any stream, until it ends; `identity` is the verified certificate's."""
+    def _in_thread(self, work: Callable[[], None], then: Callable[[], None]) -> None:
+        self.nursery.start_soon(self._run_in_thread, work, then)
+
+    async def _run_in_thread(self, work: Callable[[], None], then: Callable[[], None]) -> None:
+        await trio.to_thread.run_sync(work, limiter=self._handshake_threads)
+        with self.engine.turn:
+            then()
+
+    async def serve_stream(self, stream: trio.abc.Stream, door: Door, peer: str) -> None:
+        """MQTT over any stream, until it ends."""
         shell = StreamShell(self.engine, door, peer, stream)
-        shell.link.certificate_identity = identity
         door.open_count += 1
         self.opened(shell.link)
         try:
@@ -95,6 +109,7 @@ class Server:
                             link.close("has exceeded timeout, disconnecting.")
                 await trio.lowlevel.checkpoint()
             with self.engine.turn:
+                self.arrivals.sweep()
                 self.engine.expire()
 
     def owed(self) -> tuple[int, int]:

@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import trio
 
 from broker.app import App
+from broker.cli.check import file_mistakes
 from broker.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from broker.config.model import Config, ConfigError
 from broker.config.reload import reloaded
@@ -69,6 +71,7 @@ class Process:
 
     async def _run(self) -> None:
         app = App(self._config)
+        app.on_run = partial(self._operate, app)
         self._log.publish_with(
             lambda topic, line: app.engine.publish(Publication(topic, line, LOG_QOS)),
         )
@@ -82,6 +85,11 @@ class Process:
                     logger.info("rowcast version %s running", VERSION)
                 obeying.cancel_scope.cancel()
         self._log.publish_with(None)
+
+    def _operate(self, app: App) -> None:
+        """What `rowcast ctl` may ask of the process."""
+        app.operation.reload = partial(self._reload, app)
+        app.operation.drain = app.stop
 
     def _obey_outside(self, number: int, _: object) -> None:
         """A signal before the broker listens to them ends the process as ever; one more at its end changes nothing."""
@@ -109,20 +117,25 @@ class Process:
         for warning in self._config.warnings:
             logger.warning("Warning: %s", warning)
 
-    def _reload(self, app: App) -> None:
-        """Read the configuration again; one with a mistake changes nothing."""
+    def _reload(self, app: App) -> list[str]:
+        """Read the configuration again, and take over all of it, or with a mistake nothing; the mistakes."""
         try:
             config = reloaded(self._config, self._reread())
-        except ConfigError as error:
-            for mistake in error.mistakes:
+            if mistakes := list(file_mistakes(config)):
+                raise ConfigError(*mistakes)
+            app.reload(config)
+        except (ConfigError, ListenError) as error:
+            mistakes = list(error.mistakes) if isinstance(error, ConfigError) else [str(error)]
+            for mistake in mistakes:
                 logger.error("%s", mistake)
             logger.error("The configuration read before stays in force.")
-            return
+            self._log.reopen()  # logrotate doesn't care
+            return mistakes
         logger.info("Reloading config.")
         self._config = config
         self._warn()
         self._log.apply(config.logging)
-        app.reload(config)
+        return []
 
 
 SAME_SIGNAL_S = 0.2

@@ -20,7 +20,6 @@ from broker.core.engine import Engine
 from broker.core.names import SYS_PREFIX
 from broker.core.publication import Publication
 from broker.core.session import Session
-from protocol.mqtt.inbound import Inbound
 from protocol.mqtt.message import Message
 from protocol.mqtt.outbound import InFlight, Queued
 
@@ -182,9 +181,9 @@ def _restore_session(engine: Engine, record: SessionRecord, disconnected_at: flo
     engine.settle_plain(session)
     session.outbound.restore(record.inflight, record.queued, record.last_packet_id, record.ids_after)
     if record.inbound:
-        session.inbound = Inbound(engine.store)
+        inbound = session.expect()
         for packet_id, message in record.inbound:
-            session.inbound.accept(packet_id, message, False)
+            inbound.accept(packet_id, message, False)
     for topic_filter, qos in record.subscriptions.items():
         session.subscriptions[topic_filter] = qos
         engine.subscribe(session, topic_filter, qos)

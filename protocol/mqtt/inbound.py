@@ -27,16 +27,23 @@ class Inbound:
 
     Args:
         store: told about every message that is kept.
+        messages_max, bytes_max: what may wait at a time, payload bytes; 0 is no limit.
     """
 
-    def __init__(self, store: MessageStore) -> None:
+    def __init__(self, store: MessageStore, messages_max: int = 0, bytes_max: int = 0) -> None:
         self._store = store
+        self._messages_max = messages_max
+        self._bytes_max = bytes_max
+        self._bytes = 0
         self._pending: dict[int, Pending] = {}
 
-    def accept(self, packet_id: int, message: Message, dup: bool) -> None:
+    def accept(self, packet_id: int, message: Message, dup: bool) -> bool:
         """A QoS 2 PUBLISH came; the caller answers PUBREC.
 
         The same id with another topic or payload replaces what is pending, as Mosquitto does.
+
+        Returns:
+            False if too much waits already: as by Mosquitto, the message is dropped, and acknowledged all the same.
 
         Raises:
             ProtocolViolation: identical, without DUP, and answered twice already.
@@ -44,29 +51,33 @@ class Inbound:
         pending = self._pending.get(packet_id)
         if pending is None or not same(pending.message, message):
             if pending is not None:
-                self._store.release(pending.message)
+                self._let_go(packet_id, pending)
+            if not self._has_room(message):
+                return False
             self._store.hold(message)
+            self._bytes += message.size()
             self._pending[packet_id] = Pending(message)
-            return
+            return True
         if not dup:
             pending.repeats += 1
             if pending.repeats >= REPEATS_WITHOUT_DUP_MAX:
                 raise ProtocolViolation("QoS 2 PUBLISH repeated without DUP", "MQTT-3.3.1-1")
+        return True
 
     def forget(self, packet_id: int) -> bool:
         """A QoS 1 PUBLISH came with this id: as Mosquitto, what waited under it is given up; whether any did."""
-        pending = self._pending.pop(packet_id, None)
+        pending = self._pending.get(packet_id)
         if pending is None:
             return False
-        self._store.release(pending.message)
+        self._let_go(packet_id, pending)
         return True
 
     def release(self, packet_id: int) -> Message | None:
         """PUBREL came: the message to hand on, or None for an unknown id; the caller answers PUBCOMP."""
-        pending = self._pending.pop(packet_id, None)
+        pending = self._pending.get(packet_id)
         if pending is None:
             return None
-        self._store.release(pending.message)
+        self._let_go(packet_id, pending)
         return pending.message
 
     def pending(self) -> list[tuple[int, Message]]:
@@ -77,6 +88,18 @@ class Inbound:
         for pending in self._pending.values():
             self._store.release(pending.message)
         self._pending = {}
+        self._bytes = 0
+
+    def _has_room(self, message: Message) -> bool:
+        if self._messages_max != 0 and len(self._pending) >= self._messages_max:
+            return False
+        # One may be longer than the limit, or it could never come.
+        return self._bytes_max == 0 or self._bytes == 0 or self._bytes + message.size() <= self._bytes_max
+
+    def _let_go(self, packet_id: int, pending: Pending) -> None:
+        del self._pending[packet_id]
+        self._bytes -= pending.message.size()
+        self._store.release(pending.message)
 
     def count(self) -> int:
         return len(self._pending)

@@ -76,6 +76,13 @@ async def test_new_secret_and_limits_hold_for_who_comes_and_nobody_is_disconnect
             broker.rewrite(settings(SECOND, 5000) + 'path = "/elsewhere"\n')
             broker.signal(signal.SIGHUP)
             await logged(broker, "path stays '/exchange-stream'; another takes a restart.")
+            await logged(broker, "The configuration read before stays in force.")
+            async with trio_websocket.open_websocket_url(url) as new:
+                assert await said(new, login(SECOND)) == REFUSED
+
+            broker.rewrite(settings(SECOND, 5000))
+            broker.signal(signal.SIGHUP)
+            await logged(broker, "Reloading config.")
 
             async with trio_websocket.open_websocket_url(url) as new:
                 assert await said(new, long_message(4000)) == SUCCESS

@@ -189,6 +189,6 @@ async def listening(
         websockets = WebSocketServer(server, gateway)
         nursery.start_soon(server.pump.run)
         nursery.start_soon(gateway.run)
-        nursery.start_soon(accept_forever, sock, door, server, websockets.serve)
+        nursery.start_soon(accept_forever, sock, door, server, websockets.take)
         yield Running(engine, gateway, websockets, server, door, sock.getsockname()[1])
         nursery.cancel_scope.cancel()

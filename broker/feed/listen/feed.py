@@ -16,6 +16,7 @@ from typing import Final
 
 import psycopg
 import trio
+from attrs import evolve
 
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connect import connected
@@ -57,6 +58,16 @@ class ListenFeed:
         self._line = Line(config, self._router, status)
         self._channels = [channel for source in config.sources for channel in source.listen]
         self._was_live = False
+
+    def adopt(self, config: FeedConfig) -> bool:
+        """As `supervise.Feed.adopt`: other routes, at once; what is waiting or notified meanwhile takes them, too."""
+        if not same_but_for_routes(self._config, config):
+            return False
+        self._config = config
+        self._router.adopt(config)
+        self._usual = UsualRows(self._sink.publish, self._deliver_unusual)
+        self._learner = Learner(self._usual, config.fetches)
+        return True
 
     async def attempt(self) -> None:
         """As `supervise.Feed.attempt`."""
@@ -247,6 +258,14 @@ class ListenFeed:
                 "; ".join(lost),
             )
             tell(self._status, self._sink, reason, "", "now")
+
+
+IN_PLACE: Final = ("routes", "check_interval_s", "check_timeout_s")
+"""What can be another without a new connection, during which notifications would be lost."""
+
+
+def same_but_for_routes(old: FeedConfig, new: FeedConfig) -> bool:
+    return evolve(old, **{name: getattr(new, name) for name in IN_PLACE}) == new
 
 
 def unrecovered(config: FeedConfig) -> list[str]:

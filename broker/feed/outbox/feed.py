@@ -126,6 +126,10 @@ class OutboxFeed:
         """Whether the next process would repeat nothing."""
         return self._saved == (self._seq, self._id)
 
+    def adopt(self, config: FeedConfig) -> bool:
+        """As `supervise.Feed.adopt`: never, since a new feed begins exactly where this one has stopped."""
+        return False
+
     async def attempt(self) -> None:
         """Connect, check, publish snapshots if they are due, then everything that commits, until it fails.
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from attrs import evolve
+
 from broker.config.feeds import FeedConfig, Route, Source
 from broker.config.templates import KIND
 from broker.feed.fast.notified import Outgoing as Outgoing
@@ -43,6 +45,13 @@ class Router:
 
     def __init__(self, config: FeedConfig, status: FeedStatus) -> None:
         self._status = status
+        self._sources: dict[str, CompiledSource] = {}
+        self.adopt(config)
+
+    def adopt(self, config: FeedConfig) -> None:
+        """Use other routes from now on; one that is as before keeps its memory for `once_per`."""
+        status = self._status
+        before = [route for source in self._sources.values() for route in source.compiled]
         self._sources = {
             source.name: CompiledSource(source, [r for r in config.routes if r.source == source.name], status)
             for source in config.sources
@@ -52,6 +61,10 @@ class Router:
             for source in self._sources.values()
             for channel in source.config.listen
         }
+        for route in [route for source in self._sources.values() for route in source.compiled]:
+            for old in before:
+                if evolve(old.config, where=route.config.where) == route.config:
+                    route.once = old.once
 
     def notification(self, channel: bytes, text: bytes, now: float) -> Row | None:
         """The row in a notification; None, and counted, if there is none.
@@ -109,6 +122,7 @@ class CompiledSource:
     def __init__(self, config: Source, routes: list[Route], status: FeedStatus) -> None:
         self.config = config
         compiled = [(route.kind, CompiledRoute(route, status)) for route in routes]
+        self.compiled = [made for _, made in compiled]
         self._any_kind = tuple(made for kind, made in compiled if kind is None)
         self._by_kind = {
             named: tuple(made for kind, made in compiled if kind in (named, None))

@@ -70,6 +70,10 @@ class WalFeed:
         """Whether the next process would repeat nothing.  False while live, and after a stop without database."""
         return self._saved_place == self._delivery.progress.place
 
+    def adopt(self, config: FeedConfig) -> bool:
+        """As `supervise.Feed.adopt`: never, since a new feed begins exactly where this one has stopped."""
+        return False
+
     async def attempt(self) -> None:
         """Connect, check, publish snapshots if they are due, then everything that commits, until it fails.
 

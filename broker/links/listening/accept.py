@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TypeAlias
 
 import trio
@@ -17,6 +17,7 @@ from broker.core.limits import ACCEPTS_PER_WAKE_MAX
 from broker.links.listening.door import Door
 from broker.links.listening.interfaces import interface_address
 from broker.links.server import Server
+from broker.links.tls_socket import Socket
 from broker.links.words import NOTICE
 
 logger = logging.getLogger("broker.links")
@@ -25,8 +26,8 @@ BACKLOG = 4096
 
 _FAMILY_NAMES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 
-ServeStream: TypeAlias = Callable[[trio.abc.Stream, Door, str, bytes | None], Awaitable[None]]
-ServeSocket: TypeAlias = Callable[[trio.SocketStream, Door, str], Awaitable[None]]
+Take: TypeAlias = Callable[[Socket, Door, str, bytes | None], None]
+"""What becomes of a connection, non-blocking: socket, door, peer, and the identity that its certificate stands for."""
 
 
 class ListenError(Exception):
@@ -60,22 +61,21 @@ def open_sockets(listener: Listener) -> list[socket.socket]:
     return opened
 
 
-async def accept_forever(sock: socket.socket, door: Door, server: Server, serve: ServeSocket | None) -> None:
+async def accept_forever(sock: socket.socket, door: Door, server: Server, take: Take) -> None:
     """Take connections until cancelled; then the listening socket is closed.
 
     Args:
-        serve: what to do with a connection that the pump can't take, and to count it as open, from the first
-            step on; None for plain MQTT over TCP.
+        take: has to count the connection as open at once.
     """
     with sock:
         while True:
             await trio.lowlevel.wait_readable(sock)
             for _ in range(ACCEPTS_PER_WAKE_MAX):
-                if not await _accept_one(sock, door, server, serve):
+                if not await _accept_one(sock, door, server, take):
                     break
 
 
-async def _accept_one(sock: socket.socket, door: Door, server: Server, serve: ServeSocket | None) -> bool:
+async def _accept_one(sock: socket.socket, door: Door, server: Server, take: Take) -> bool:
     try:
         connection, address = sock.accept()
     except BlockingIOError:
@@ -99,18 +99,8 @@ async def _accept_one(sock: socket.socket, door: Door, server: Server, serve: Se
     if connection.family != socket.AF_UNIX:
         # One send per round carries everything owed, so Nagle's algorithm could only delay it.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if serve is None:
-        server.add_socket(connection, door, peer)
-    else:
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection))
-        door.open_count += 1  # its task begins only after more connections have been accepted
-        server.nursery.start_soon(_hand_over, serve, stream, door, peer)
+    take(connection, door, peer, None)
     return True
-
-
-async def _hand_over(serve: ServeSocket, stream: trio.SocketStream, door: Door, peer: str) -> None:
-    door.open_count -= 1  # from here on `serve` counts it
-    await serve(stream, door, peer)
 
 
 def peer_name(connection: socket.socket, address: object) -> str:

@@ -107,6 +107,16 @@ def subject(der: bytes) -> bytes | None:
     return printed if printed and _is_text(printed) else None
 
 
+def public_key_bytes(der: bytes) -> int:
+    """How long the public key is with its algorithm (RFC 5280 §4.1.2.7); 0 where the bytes are no certificate."""
+    try:
+        fields = _items(_items(_items(der)[0][1])[0][1])
+        first = 1 if fields[0][0] == _VERSION else 0
+        return len(fields[first + 5][1])
+    except (IndexError, ValueError):
+        return 0
+
+
 def _is_text(name: bytes) -> bool:
     try:
         text = name.decode("utf-8")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from broker.config.model import Limits, Listener, Tls
 from broker.core.access import Access
 from broker.gateway.authentication import Authenticator, Rules, Verdict
-from broker.links.listening.tls import TlsError, server_context
+from broker.links.listening.tls import TlsError, has_slow_key, server_context
 from broker.links.mqtt.admission import accept, refuse
 from protocol.mqtt.packets import Connect, ConnectReturnCode
 
@@ -61,6 +61,8 @@ class Door:
         """Runs `verdict_for` elsewhere, then `decide`; None where nothing can run elsewhere."""
         self.rules = Rules(listener.security) if rules is None else rules
         self.tls_context = None if listener.tls is None else server_context(listener.tls)
+        self.slow_key = listener.tls is not None and has_slow_key(listener.tls)
+        """Handshakes are computed in a thread."""
         self.configure(listener, limits, connection_messages)
 
     def configure(self, listener: Listener, limits: Limits, connection_messages: bool) -> None:
@@ -92,6 +94,7 @@ class Door:
         """
         try:
             self.tls_context = server_context(tls)
+            self.slow_key = has_slow_key(tls)
         except TlsError as error:
             logger.error("%s", error)
             logger.error("The certificates read before stay in use on port %d.", self.port)

@@ -23,7 +23,6 @@ from protocol.mqtt.codec import (
 )
 from protocol.mqtt.connection import check_connected
 from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
-from protocol.mqtt.inbound import Inbound
 from protocol.mqtt.packets import Subscribe, Unsubscribe
 from protocol.mqtt.topics import check_topic_name
 
@@ -86,11 +85,10 @@ def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, bod
         engine.publish_from(session, publication)
         _acknowledge(link, PUBACK, packet_id)  # [MQTT-4.3.2-2]
     else:
-        inbound = session.inbound
-        if inbound is None:
-            inbound = session.inbound = Inbound(engine.store)
-        inbound.accept(packet_id, publication, first_byte & 8 == 8)
-        engine.note_change(session)
+        if session.expect().accept(packet_id, publication, first_byte & 8 == 8):
+            engine.note_change(session)
+        else:
+            counters.dropped_inbound_full += 1
         _acknowledge(link, PUBREC, packet_id)  # [MQTT-4.3.3-2]
 
 

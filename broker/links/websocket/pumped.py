@@ -1,4 +1,4 @@
-"""WebSockets over plain TCP, in the pump: an idle client has no task and no buffer."""
+"""WebSockets in the pump: an idle client has no task and no buffer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from broker.core.outbox import Outbox
 from broker.links.listening.door import Door
 from broker.links.pump import Connection, Pump
+from broker.links.tls_socket import Socket
 from broker.links.websocket.link import KERNEL_SEND_BYTES, LOST, WebSocketLink
 from broker.links.websocket.outbox import FramingOutbox
 
@@ -24,7 +25,7 @@ class PumpedWebSocket(Connection):
     def __init__(
         self,
         pump: Pump,
-        sock: socket.socket,
+        sock: Socket,
         door: Door,
         part: Callable[[PumpedWebSocket], None],
         over: Callable[[WebSocketLink], None],

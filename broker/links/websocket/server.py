@@ -1,13 +1,11 @@
 """WebSocket connections: the handshake, which protocol a path means, and who serves it from then on.
 
-trio-websocket accepts the handshake.  Then plain TCP goes to the pump, anything else to a task of its own.
+trio-websocket accepts the handshake.  Then the connection goes to the pump.
 """
 
 from __future__ import annotations
 
 import logging
-import socket
-import ssl
 import time
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -25,6 +23,7 @@ from broker.gateway.identity import TOKEN_BYTES_MAX
 from broker.links.barrier import barrier
 from broker.links.listening.door import Door
 from broker.links.server import Server
+from broker.links.tls_socket import Socket
 from broker.links.websocket.dialect import DialectLink
 from broker.links.websocket.farewell import part
 from broker.links.websocket.handshake import (
@@ -46,7 +45,7 @@ from broker.links.websocket.pacer import Pacer
 from broker.links.websocket.pumped import PumpedWebSocket
 from broker.links.websocket.rowcast import GAP_FILTER, Readers, RowcastLink
 from broker.links.websocket.shown_token import agreed_subprotocol, shown_token
-from broker.links.websocket.stream import StreamedWebSocket
+from broker.links.websocket.stream import stream_of
 from protocol.dialects.base import Clock, Dialect, Identity
 from protocol.dialects.econia import REFUSAL_TEXTS, EconiaDialect, admit, credentials_of
 from protocol.dialects.rowcast import RowcastDialect
@@ -70,7 +69,7 @@ class Shell(Protocol):
 class Arrival:
     """A connection that has yet to say what it wants; `identity` is its verified certificate's."""
 
-    stream: trio.abc.Stream
+    stream: trio.abc.HalfCloseableStream
     door: Door
     peer: str
     identity: bytes | None
@@ -130,14 +129,14 @@ class WebSocketServer:
         self._config = config
         self._dialects = path_dialects(config)
 
-    async def serve(
-        self, stream: trio.abc.Stream, door: Door, peer: str, identity: bytes | None = None
-    ) -> None:
-        """One connection, from its first byte; whatever goes wrong ends it and nothing else.
-
-        Returns once the pump has it, or, for a stream that the pump can't take, when it has ended.
-        """
+    def take(self, sock: Socket, door: Door, peer: str, identity: bytes | None = None) -> None:
+        """A connection, from the first byte of its request; whatever goes wrong ends it and nothing else."""
         door.open_count += 1
+        self._server.nursery.start_soon(self._serve, sock, door, peer, identity)
+
+    async def _serve(self, sock: Socket, door: Door, peer: str, identity: bytes | None) -> None:
+        """Returns once the pump has it, or it is closed."""
+        stream = stream_of(sock)
         agreed: Agreed | bytes = b""
         try:
             try:
@@ -146,13 +145,9 @@ class WebSocketServer:
             finally:
                 if isinstance(agreed, bytes):
                     await part(stream, agreed, _anything)
-            if isinstance(agreed, bytes):
-                return
-            with barrier(self._engine.counters, peer):
-                if isinstance(stream, trio.SocketStream):
-                    self._give_to_pump(stream, door, agreed)
-                else:
-                    await self._serve_stream(stream, agreed)
+            if not isinstance(agreed, bytes):
+                with barrier(self._engine.counters, peer):
+                    self._give_to_pump(sock, door, agreed)
         finally:
             door.open_count -= 1
 
@@ -165,23 +160,11 @@ class WebSocketServer:
 
     # --- after the handshake -------------------------------------------------------------------------------
 
-    def _give_to_pump(self, stream: trio.SocketStream, door: Door, agreed: Agreed) -> None:
-        sock = socket.socket(fileno=stream.socket.detach())
-        sock.setblocking(False)
+    def _give_to_pump(self, sock: Socket, door: Door, agreed: Agreed) -> None:
         connection = PumpedWebSocket(self._server.pump, sock, door, self._part_soon, self._over)
         link = self._make(connection, agreed)
         connection.adopt(link)
         self._begin(link, agreed)
-
-    async def _serve_stream(self, stream: trio.abc.Stream, agreed: Agreed) -> None:
-        shell = StreamedWebSocket(self._server, stream)
-        link = self._make(shell, agreed)
-        try:
-            shell.adopt(link)
-            self._begin(link, agreed)
-            await shell.run()
-        finally:
-            self._open.remove(link)
 
     def _make(self, shell: Shell, agreed: Agreed) -> WebSocketLink:
         with self._engine.turn:
@@ -202,7 +185,7 @@ class WebSocketServer:
     async def _part(self, connection: PumpedWebSocket) -> None:
         link = connection.link
         self._server.pump.release(connection)
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection.sock))
+        stream = stream_of(connection.sock)
         try:
             with self._engine.turn, barrier(self._engine.counters, link.peer):
                 link.ended()
@@ -233,7 +216,7 @@ class WebSocketServer:
         with trio.move_on_after(self._config.handshake_timeout_s):
             try:
                 return await self._agree(arrival)
-            except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError):
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 logger.debug("x %s left during the handshake", arrival.peer)
         return b""
 

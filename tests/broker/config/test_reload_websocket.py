@@ -14,7 +14,7 @@ from broker.config.feeds import (
     HttpHookConfig,
     JwtConfig,
 )
-from broker.config.model import Config, Listener
+from broker.config.model import Config, ConfigError, Listener
 from broker.config.reload import reloaded
 
 OLD = Gateway(
@@ -42,10 +42,9 @@ def test_secrets_hooks_intervals_limits_and_roles_are_taken_over_without_a_word(
 def test_paths_and_prefixes_stay_and_the_log_says_so() -> None:
     assert NEW.exchange is not None
     moved = evolve(NEW, exchange=evolve(NEW.exchange, path="/other", publish_prefix="other:"))
-    result = reloaded(Config(gateway=OLD), Config(gateway=moved, warnings=("before",)))
-    assert result.gateway == NEW
-    assert result.warnings == (
-        "before",
+    with pytest.raises(ConfigError) as caught:
+        reloaded(Config(gateway=OLD), Config(gateway=moved, warnings=("before",)))
+    assert caught.value.mistakes == (
         "[websocket.exchange] path stays '/exchange-stream'; another takes a restart.",
         "[websocket.exchange] publish_prefix stays 'ex:'; another takes a restart.",
     )
@@ -53,15 +52,15 @@ def test_paths_and_prefixes_stay_and_the_log_says_so() -> None:
 
 @pytest.mark.parametrize(("old", "new", "word"), [(OLD, Gateway(), "removed"), (Gateway(), OLD, "added")])
 def test_a_dialect_comes_and_goes_with_a_restart_only(old: Gateway, new: Gateway, word: str) -> None:
-    result = reloaded(Config(gateway=old), Config(gateway=new))
-    assert result.gateway == old
-    assert result.warnings == tuple(
+    with pytest.raises(ConfigError) as caught:
+        reloaded(Config(gateway=old), Config(gateway=new))
+    assert caught.value.mistakes == tuple(
         f"[websocket.{name}] was {word}; that takes a restart." for name in ("econia", "exchange", "canton")
     )
 
 
 def test_a_listener_keeps_its_dialects() -> None:
     old, new = (Listener(8000, protocol="websockets", dialects=names) for names in (("mqtt",), ("econia",)))
-    result = reloaded(Config(listeners=(old,)), Config(listeners=(new,)))
-    assert result.listeners == (old,)
-    assert result.warnings == ("The dialects on port 8000 stay mqtt: others take a restart.",)
+    with pytest.raises(ConfigError) as caught:
+        reloaded(Config(listeners=(old,)), Config(listeners=(new,)))
+    assert caught.value.mistakes == ("The dialects on port 8000 stay mqtt: others take a restart.",)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.acl import Acl, AclError, Identity, parse_acl
+from broker.core.acl import DECISION_BYTES, DECISIONS_BYTES_MAX, AclError, Identity, parse_acl
 from protocol.mqtt.topics import matches
 
 FILE = b"""\
@@ -147,10 +147,12 @@ def test_the_quick_answer_is_the_obvious_one(rules: list[tuple[bytes, bytes]], t
         assert (acl.may_read(identity, topic), acl.may_write(identity, topic)) == (may_read, may_write)
 
 
-def test_memory_of_decisions_is_bounded() -> None:
-    from broker.core.acl import DECISIONS_MAX
-
-    access = Acl().access(None, b"c")
-    for number in range(DECISIONS_MAX * 2 + 1):
-        access.may_read(b"topic/%d" % number)
-    assert len(access._readable) <= DECISIONS_MAX
+def test_what_is_remembered_is_bounded_in_bytes() -> None:
+    access = parse_acl(b"topic read a/#\n", "acl").access(None, b"client")
+    for number in range(2000):
+        assert access.may_read(b"a/%d" % number)
+        assert not access.may_write(b"x" * 60_000 + b"%d" % number)
+        assert not access.may_write(b"x" * 900 + b"%d" % number)
+        kept = [*access._readable, *access._writable]
+        assert sum(len(topic) + DECISION_BYTES for topic in kept) <= DECISIONS_BYTES_MAX
+    assert access._readable

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from broker.core import trie as trie_module
+from broker.core.limits import MATCH_CACHE_BYTES_MAX
+from broker.core.matches import CHANGES_MAX, _size
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.targets import Targets
@@ -127,26 +131,74 @@ def test_unrelated_subscriptions_leave_the_cache_alone() -> None:
     misses = trie.misses
     for number in range(100):
         trie.subscribe(b"order/%d/+" % number, Named("other"), 0)
-    trie.match(b"fill/3")
+        if number % CHANGES_MAX == 0:
+            trie.match(b"fill/3")
     assert trie.misses == misses
 
 
-def test_the_cache_is_bounded() -> None:
+@pytest.mark.parametrize(
+    "topic", [b"topic/" + b"x" * 1000 + b"%06d", b"t" * 65_000 + b"%d", b"a/" * 199 + b"%d"]
+)
+def test_the_cache_is_bounded_in_bytes(topic: bytes) -> None:
     trie = SubscriptionTrie()
-    for number in range(trie_module.MATCH_CACHE_TOPICS_MAX + 10):
-        trie.match(b"topic/%d" % number)
-    assert len(trie._cache) <= trie_module.MATCH_CACHE_TOPICS_MAX
+    trie.subscribe(b"other/+", Named("one"), 0)
+    for number in range(2 * MATCH_CACHE_BYTES_MAX // (160 + len(topic))):
+        trie.match(topic % number)
+        if number % 10_000 == 0:
+            trie.subscribe(b"more/%d/#" % number, Named("one"), 0)
+    cache = trie._cache
+    assert cache.size() <= MATCH_CACHE_BYTES_MAX
+    kept = len(cache.newest) + sum(len(older.topics) for older in cache._older)
+    assert kept * (160 + len(topic)) <= MATCH_CACHE_BYTES_MAX + 20 * kept
 
 
-def test_topics_whose_filters_come_and_go_do_not_pile_up() -> None:
+def test_a_merged_copy_of_many_receivers_counts() -> None:
     trie = SubscriptionTrie()
-    receiver = Named("one")
-    for _ in range(3 * trie_module.MATCH_CACHE_TOPICS_MAX):
-        trie.subscribe(b"one/topic", receiver, 0)
-        trie.match(b"one/topic")
-        trie.unsubscribe(b"one/topic", receiver)
-        trie.match(b"one/topic")
-    assert len(trie._not_indexed) <= trie_module.MATCH_CACHE_TOPICS_MAX
+    for number in range(2000):
+        receiver = Named(str(number))
+        trie.subscribe(b"a/+", receiver, 0)
+        trie.subscribe(b"a/#", receiver, 0)
+    for number in range(500):
+        trie.match(b"a/%d" % number)
+    assert MATCH_CACHE_BYTES_MAX // 3 < trie._cache.size() <= MATCH_CACHE_BYTES_MAX
+
+
+def test_what_is_remembered_is_counted_exactly_and_stays_true() -> None:
+    """Random filters come and go between random topics; seeded."""
+    chance = random.Random(11)
+    trie = SubscriptionTrie()
+    receivers = [Named(str(number)) for number in range(4)]
+    words = [b"a", b"b", b"", b"$x", b"c"]
+    there: set[tuple[bytes, Named]] = set()
+
+    def a_name(wild: bool) -> bytes:
+        levels = [
+            chance.choice([b"+", chance.choice(words)] if wild else words)
+            for _ in range(chance.randint(1, 4))
+        ]
+        if wild and chance.random() < 0.3:
+            levels.append(b"#")
+        return b"/".join(levels) or b"a"
+
+    for _ in range(2_000):
+        if chance.random() < 0.2:
+            topic_filter, receiver = a_name(True), chance.choice(receivers)
+            if (topic_filter, receiver) in there and chance.random() < 0.7:
+                there.remove((topic_filter, receiver))
+                trie.unsubscribe(topic_filter, receiver)
+            else:
+                there.add((topic_filter, receiver))
+                trie.subscribe(topic_filter, receiver, 0)
+        topic = a_name(False)
+        wanted = {receiver for topic_filter, receiver in there if matches(topic_filter, topic)}
+        assert {receiver for receiver, _ in trie.match(topic).pairs()} == wanted, (topic, there)
+        if chance.random() < 0.01:
+            cache = trie._cache
+            for topics, size in [
+                (cache.newest, cache._newest_bytes),
+                *((o.topics, o.size) for o in cache._older),
+            ]:
+                assert sum(_size(name, targets) for name, targets in topics.items()) == size
 
 
 def test_duplicates_deliver_one_copy_per_filter() -> None:

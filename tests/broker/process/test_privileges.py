@@ -174,13 +174,13 @@ async def test_everything_works_without_roots_rights(running: Running) -> None:
 
     os.chown(passwords, 0, 0)
     passwords.chmod(0o600)
-    running.signal(signal.SIGHUP, "The rules read before stay in force.")
+    running.signal(signal.SIGHUP, "The configuration read before stays in force.")
     assert running.client("mosquitto_pub", *user, "-t", "t", "-m", "x") == 0
     assert running.client("mosquitto_pub", "-t", "t", "-m", "x") == 5
 
     os.chown(passwords, nobody, -1)
     (running.folder / "log" / "1").rename(running.folder / "log" / "0")
-    running.signal(signal.SIGHUP, "Reloading config.", times=2)
+    running.signal(signal.SIGHUP, "Reloading config.")
     assert running.client("mosquitto_sub", *user, "-c", "-i", "away", "-t", "t", "-q", "1", "-C", "1") == 0
     assert "New client connected" in (running.folder / "log" / "1").read_text()
 

@@ -14,6 +14,7 @@ from broker.links.listening.accept import ListenError, accept_forever, open_sock
 from broker.links.listening.door import Door
 from broker.links.listening.interfaces import interface_address
 from broker.links.server import Server
+from broker.links.tls_socket import Socket
 
 
 def places(listener: Listener) -> list[str]:
@@ -65,21 +66,20 @@ def test_a_path_left_behind_is_taken_over(tmp_path: Path) -> None:
 async def test_a_burst_of_connections_that_need_a_handshake_is_not_more_than_may_connect() -> None:
     door = Door(Listener(0, max_connections=2), Limits(), connection_messages=False)
     (listening,) = open_sockets(Listener(0, "127.0.0.1"))
-    handed_over: list[str] = []
+    handed_over: list[Socket] = []
 
-    async def serve(stream: trio.SocketStream, door: Door, peer: str) -> None:
+    def take(sock: Socket, door: Door, peer: str, identity: bytes | None) -> None:
         door.open_count += 1
-        handed_over.append(peer)
-        await trio.sleep_forever()
+        handed_over.append(sock)
 
     clients = [socket.create_connection(listening.getsockname()) for _ in range(5)]
     async with trio.open_nursery() as nursery:
         server = Server(Engine(), nursery)
-        nursery.start_soon(accept_forever, listening, door, server, serve)
+        nursery.start_soon(accept_forever, listening, door, server, take)
         for client in clients[2:]:
             await trio.lowlevel.wait_readable(client)
             assert client.recv(1) == b""
         nursery.cancel_scope.cancel()
-    for client in clients:
-        client.close()
+    for sock in (*clients, *handed_over):
+        sock.close()
     assert len(handed_over) == 2

@@ -1,0 +1,147 @@
+"""What topics matched, remembered: bounded in bytes, and never searched when subscriptions change.
+
+A filter with wildcards that comes or goes closes the generation of what is remembered.  A topic of an older
+generation is looked at when it is asked for again: is one of the filters that changed since for it?  So a SUBSCRIBE
+costs the same however much is remembered, and a topic that nobody publishes to any more costs nothing but its bytes
+until it has grown old.
+
+Invariant: a topic is in one generation at most, and `newest` holds nothing that a change since then could concern.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from broker.core.limits import MATCH_CACHE_BYTES_MAX
+from broker.core.names import MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL
+from broker.core.targets import Leaf, Targets
+
+GENERATIONS_MAX: Final = 8
+CHANGES_MAX: Final = 8
+"""Filters that may concern a topic of one generation; with more, finding its receivers anew is as cheap."""
+
+_TOPIC_BYTES: Final = 160
+"""A remembered topic's place in a dictionary, beside its name."""
+_RECEIVER_BYTES: Final = 100
+"""A receiver's place in a merged copy."""
+
+
+class Generation:
+    """Topics remembered between two changes, and the filters that have changed since, each as its levels."""
+
+    def __init__(self, topics: dict[bytes, Targets], size: int) -> None:
+        self.topics = topics
+        self.size = size
+        self.changes: list[list[bytes]] = []
+
+
+class MatchCache:
+    """Topic to receivers."""
+
+    def __init__(self) -> None:
+        self.newest: dict[bytes, Targets] = {}
+        """To be read by whoever is in a hurry."""
+        self._newest_bytes = 0
+        self._older: list[Generation] = []
+
+    def size(self) -> int:
+        """About what all that is remembered takes."""
+        return self._newest_bytes + sum([older.size for older in self._older])
+
+    def count(self) -> int:
+        return len(self.newest) + sum([len(older.topics) for older in self._older])
+
+    def clear(self) -> None:
+        self.newest = {}
+        self._newest_bytes = 0
+        self._older = []
+
+    def recall(self, topic: bytes) -> Targets | None:
+        """What an older generation knows of the topic and is still true; whatever it knows, it forgets."""
+        if not self._older:
+            return None
+        position = len(self._older) - 1
+        while position >= 0:
+            older = self._older[position]
+            found = older.topics.pop(topic, None)
+            if found is not None:
+                older.size -= _size(topic, found)
+                return None if self._has_changed(topic, position) else found
+            position -= 1
+        return None
+
+    def keep(self, topic: bytes, targets: Targets) -> None:
+        """Remember what a topic, which is not remembered, matches."""
+        self.newest[topic] = targets
+        self._newest_bytes += _size(topic, targets)
+        if self._newest_bytes > MATCH_CACHE_BYTES_MAX >> 1:
+            self._close_generation()
+
+    def drop(self, topic: bytes) -> None:
+        """A filter without wildcards changed: forget this topic."""
+        found = self.newest.pop(topic, None)
+        if found is not None:
+            self._newest_bytes -= _size(topic, found)
+            return
+        for older in self._older:
+            found = older.topics.pop(topic, None)
+            if found is not None:
+                older.size -= _size(topic, found)
+                return
+
+    def note_change(self, topic_filter: bytes) -> None:
+        """A filter with wildcards came, went, or has other receivers: the topics it matches are to be found anew."""
+        if topic_filter == MULTI_LEVEL:
+            self.clear()
+            return
+        if self.newest:
+            self._close_generation()
+        if not self._older:
+            return
+        changes = self._older[-1].changes
+        if len(changes) >= CHANGES_MAX:
+            self._older = []
+            return
+        changes.append(topic_filter.split(SEPARATOR))
+
+    def _close_generation(self) -> None:
+        older = self._older
+        older.append(Generation(self.newest, self._newest_bytes))
+        self.newest = {}
+        self._newest_bytes = 0
+        # A generation is at most half of what may be, so the newest one always stays.
+        while len(older) > GENERATIONS_MAX or (len(older) > 1 and self.size() > MATCH_CACHE_BYTES_MAX >> 1):
+            del older[0]
+
+    def _has_changed(self, topic: bytes, position: int) -> bool:
+        levels = topic.split(SEPARATOR)
+        for older in self._older[position:]:
+            for changed in older.changes:
+                if _concerns(changed, levels):
+                    return True
+        return False
+
+
+def _size(topic: bytes, targets: Targets) -> int:
+    size = _TOPIC_BYTES + len(topic)
+    if isinstance(targets, Leaf):
+        return size  # the filter's own, which is there in any case
+    parts = targets.parts
+    if parts is None:
+        return size + _RECEIVER_BYTES * targets.count()
+    for part in parts:
+        size += _RECEIVER_BYTES * (1 + part.count())
+    return size
+
+
+def _concerns(filter_levels: list[bytes], levels: list[bytes]) -> bool:
+    """Whether the filter may match the topic; that `$` is hidden from wildcards does not matter here."""
+    position = 0
+    count = len(levels)
+    for level in filter_levels:
+        if level == MULTI_LEVEL:
+            return True
+        if position >= count or (level != SINGLE_LEVEL and level != levels[position]):
+            return False
+        position += 1
+    return position == count

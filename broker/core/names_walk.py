@@ -1,0 +1,95 @@
+"""A walk over the names that a filter matches, a few steps at a time, while names come and go.
+
+Invariant: a name that is there from the walk's beginning to its end is given once; one that comes meanwhile may be.
+What a walk holds does not depend on how many names there are.
+"""
+
+from __future__ import annotations
+
+from broker.core.names import MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL, NameNode, NameTree
+
+BELOW = -1
+"""The depth of a place behind a `#`: everything there matches."""
+
+
+class Place:
+    """A node that the walk is at, and how far it has come among its children."""
+
+    def __init__(self, node: NameNode, depth: int) -> None:
+        self.node = node
+        self.depth = depth
+        self.begun = False
+        self.batch: list[NameNode] = []
+        self.position = 0
+        self.last_number = -1
+        self.end_number = node.next_number
+        """What comes behind it came after the walk did, which would never end if it went after that."""
+
+    def next_child(self) -> NameNode | None:
+        if self.position >= len(self.batch):
+            self.batch = self.node.children_after(self.last_number)
+            self.position = 0
+            if not self.batch:
+                return None
+        child = self.batch[self.position]
+        if child.number >= self.end_number:
+            return None
+        self.position += 1
+        self.last_number = child.number
+        return child
+
+
+class NameWalk:
+    """One walk; gives names in the order of `NameTree.matching`."""
+
+    def __init__(self, names: NameTree, topic_filter: bytes) -> None:
+        self._levels = topic_filter.split(SEPARATOR)
+        self._path = [Place(names.root(), 0)]
+        self.steps = 0
+        """What has been looked at so far: the measure of what the walk costs."""
+
+    def is_over(self) -> bool:
+        return not self._path
+
+    def next_name(self, steps_max: int) -> bytes | None:
+        """The next name; None if there is none, or `steps` has reached so many before it was found."""
+        path = self._path
+        levels = self._levels
+        while path and self.steps < steps_max:
+            self.steps += 1
+            place = path[-1]
+            node = place.node
+            depth = place.depth
+            if depth == BELOW:
+                if not place.begun:
+                    place.begun = True
+                    if node.name is not None:
+                        return node.name
+                child = place.next_child()
+                if child is None:
+                    path.pop()
+                else:
+                    path.append(Place(child, BELOW))
+                continue
+            if depth == len(levels):
+                path.pop()
+                if node.name is not None:
+                    return node.name
+                continue
+            level = levels[depth]
+            if level in (MULTI_LEVEL, SINGLE_LEVEL):
+                child = place.next_child()
+                if child is None:
+                    path.pop()
+                    # "sport/#" also matches "sport" itself, as in Mosquitto after what is below it [MQTT-4.7.1-2]
+                    if level == MULTI_LEVEL and node.name is not None:
+                        return node.name
+                elif not child.hidden:
+                    path.append(Place(child, BELOW if level == MULTI_LEVEL else depth + 1))
+                continue
+            path.pop()
+            children = node.children
+            found = None if children is None else children.get(level)
+            if found is not None:
+                path.append(Place(found, depth + 1))
+        return None

@@ -1,0 +1,208 @@
+"""Connections on their way in: accepted, and not yet what they came for.
+
+They wait on an epoll of their own, which to the pump is one more socket.  Each of the pump's rounds spends about a
+millisecond on them, so a storm of handshakes takes its time from itself and not from those who are connected.
+
+Invariant: `_waiting` holds exactly the sockets registered with `epoll`, and those whose handshake a thread computes.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from time import perf_counter
+from typing import TypeAlias
+
+from broker.core.limits import ARRIVALS_PER_POLL, ARRIVALS_TURN_S, CONNECT_TIMEOUT_S
+from broker.core.outbox import Outbox, nothing
+from broker.links.barrier import barrier
+from broker.links.listening.door import Door
+from broker.links.listening.tls import peer_identity
+from broker.links.pump import Connection, Pump
+from broker.links.tls_socket import Buffers, TlsSocket
+from broker.links.words import NOTICE
+
+logger = logging.getLogger("broker.links")
+
+Proceed: TypeAlias = Callable[[TlsSocket, Door, str, bytes | None], None]
+"""What becomes of a connection whose handshake is complete: socket, door, peer, the certificate's identity."""
+
+InThread: TypeAlias = Callable[[Callable[[], None], Callable[[], None]], None]
+"""Calls the first in a thread, then the second in the pump's."""
+
+
+class Arrivals(Connection):
+    """All that have been accepted and have no link yet.
+
+    Args:
+        pump: serves them, a few at a time.
+        in_thread: where the work with a slow private key is done.
+    """
+
+    def __init__(self, pump: Pump, in_thread: InThread) -> None:
+        self.epoll = select.epoll()
+        self.pump = pump
+        self.fd = self.epoll.fileno()
+        self.outbox = Outbox(pump.engine.round, 0, None, nothing, nothing)
+        self.in_thread = in_thread
+        self.buffers = Buffers()
+        self._waiting: dict[int, Handshake] = {}
+        pump.watch(self)
+
+    def encrypt(
+        self, sock: socket.socket, door: Door, peer: str, identity: bytes | None, proceed: Proceed
+    ) -> None:
+        """Shake hands with a peer; then `proceed`, unless it fails or takes too long.
+
+        Args:
+            sock: connected and non-blocking.
+            identity: what a proxy has read from the client's certificate.
+        """
+        arrival = Handshake(self, sock, door, peer, identity, proceed)
+        door.open_count += 1
+        self._waiting[arrival.fd] = arrival
+        self.listen_to(arrival)
+
+    def readable(self) -> None:
+        """Some of those who sent something have their turn."""
+        until = perf_counter() + ARRIVALS_TURN_S
+        for fd, _ in self.epoll.poll(0, ARRIVALS_PER_POLL):
+            self._waiting[fd].readable()
+            if perf_counter() > until:
+                break  # the others are told of again
+
+    def listen_to(self, arrival: Handshake) -> None:
+        self.epoll.register(arrival.fd, select.EPOLLIN)
+
+    def pause(self, arrival: Handshake) -> None:
+        self.epoll.unregister(arrival.fd)
+
+    def has(self, arrival: Handshake) -> bool:
+        return self._waiting.get(arrival.fd) is arrival
+
+    def leave(self, arrival: Handshake) -> bool:
+        """Let go of it; False if that was done before."""
+        if not self.has(arrival):
+            return False
+        del self._waiting[arrival.fd]
+        arrival.door.open_count -= 1
+        return True
+
+    def sweep(self) -> None:
+        """Let go of those who take too long."""
+        oldest = self.pump.engine.now - CONNECT_TIMEOUT_S
+        for arrival in list(self._waiting.values()):
+            if arrival.since > oldest:
+                return  # they stand in the order in which they came
+            arrival.drop()
+
+    def received(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """The broker is stopping."""
+        for arrival in list(self._waiting.values()):
+            arrival.drop()
+        self.epoll.close()
+
+
+class Handshake:
+    """One TLS handshake; see `Arrivals.encrypt`."""
+
+    def __init__(
+        self,
+        arrivals: Arrivals,
+        sock: socket.socket,
+        door: Door,
+        peer: str,
+        identity: bytes | None,
+        proceed: Proceed,
+    ) -> None:
+        assert door.tls_context is not None
+        self.fd = sock.fileno()
+        self.door = door
+        self.since = arrivals.pump.engine.now
+        self._arrivals = arrivals
+        self._peer = peer
+        self._identity = identity
+        self._proceed = proceed
+        self._in_thread = door.slow_key
+        self._sock = TlsSocket(sock, door.tls_context, Buffers() if door.slow_key else arrivals.buffers)
+        self._is_paused = False
+        self._error: OSError | None = None
+        self._done = False
+
+    def readable(self) -> None:
+        with barrier(self._arrivals.pump.engine.counters, self._peer, self.drop):
+            try:
+                data = self._sock.receive_handshake()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._fail(error)
+                return
+            if not data:
+                self._fail(ConnectionResetError("closed its connection"))
+            elif self._in_thread:
+                self._is_paused = True
+                self._arrivals.pause(self)
+                self._arrivals.in_thread(lambda: self._step(data), self._resume)
+            else:
+                self._step(data)
+                self._look()
+
+    def drop(self) -> None:
+        """End it, whatever has been reached."""
+        if self._arrivals.leave(self) and not self._is_paused:
+            self._arrivals.pause(self)
+            self._sock.close()
+
+    def _step(self, data: bytes) -> None:
+        try:
+            self._done = self._sock.shake_hands(data)
+        except OSError as error:
+            self._error = error
+
+    def _resume(self) -> None:
+        """The thread has done its part."""
+        self._is_paused = False
+        if not self._arrivals.has(self):
+            self._sock.close()  # it took too long
+            return
+        with barrier(self._arrivals.pump.engine.counters, self._peer, self.drop):
+            self._arrivals.listen_to(self)
+            self._look()
+
+    def _look(self) -> None:
+        error = self._error
+        if error is not None:
+            self._fail(error)
+        elif self._done and self._arrivals.leave(self):
+            self._arrivals.pause(self)
+            self._proceed(self._sock, self.door, self._peer, self._who())
+
+    def _who(self) -> bytes | None:
+        tls = self.door.listener.tls
+        if tls is not None and (tls.use_identity_as_username or tls.use_subject_as_username):
+            return peer_identity(tls, self._sock)
+        return self._identity
+
+    def _fail(self, error: OSError) -> None:
+        self._arrivals.pump.engine.counters.turn_away("tls_handshake")
+        logger.log(NOTICE, "Client connection from %s failed: %s.", self._peer, _reason(error))
+        if isinstance(error, ssl.SSLError):
+            with suppress(OSError):
+                # Closed with bytes unread, the kernel would send a reset, which may overtake the alert.
+                self._sock.hang_up()
+        self.drop()
+
+
+def _reason(error: OSError) -> str:
+    """What OpenSSL or the system said."""
+    if isinstance(error, ssl.SSLError):
+        return error.reason or str(error)
+    return error.strerror or str(error)

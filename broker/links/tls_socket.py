@@ -1,0 +1,244 @@
+"""A socket whose bytes are encrypted; to the pump it is like any socket that does not block.
+
+OpenSSL never sees the socket.  One receive brings whatever has come, any number of records, and one send takes all the
+records that a flush makes.  The two buffers between OpenSSL and the socket are empty whenever nothing is being done,
+so all connections of the pump share one pair.
+
+Invariant: a record is given to OpenSSL when all of it is here, so that OpenSSL holds no buffer for an idle connection.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import suppress
+from typing import Final, TypeAlias
+
+RECORD_HEAD_BYTES: Final = 5
+PLAIN_BYTES_MAX: Final = 16_384
+"""In one record (RFC 8446 §5.1)."""
+
+ENCRYPT_BYTES: Final = 64 * 1024
+"""Encrypted at a time: what is kept twice, as text and as records, for a peer that does not read."""
+
+
+class Buffers:
+    """What OpenSSL reads from and writes to."""
+
+    def __init__(self) -> None:
+        self.incoming = ssl.MemoryBIO()
+        self.outgoing = ssl.MemoryBIO()
+
+
+class TlsSocket:
+    """The server's end of one TLS connection.
+
+    Args:
+        sock: connected and non-blocking; from now on nobody else's.
+        context: the listener's.
+        buffers: shared with others that are served in the same thread.
+    """
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, buffers: Buffers) -> None:
+        self._sock = sock
+        self._buffers = buffers
+        self._ssl = context.wrap_bio(buffers.incoming, buffers.outgoing, server_side=True)
+        self._is_open = False
+        self._rest = b""
+        """Received, and not a whole record yet."""
+        self._records = b""
+        """Encrypted, and refused by the kernel; they go first."""
+        self._ahead = 0
+        """So many bytes, at the front of what is to be sent next, are in `_records` already."""
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        self._sock.setsockopt(level, option, value)
+
+    def getpeercert(self, binary_form: bool) -> bytes | None:
+        """The peer's certificate in DER, verified; None if it has shown none."""
+        return self._ssl.getpeercert(True) if binary_form else None
+
+    # --- handshake -----------------------------------------------------------------------------------------
+
+    def receive_handshake(self) -> bytes:
+        """What has come for `shake_hands`, b"" at the end of the connection.
+
+        Raises:
+            BlockingIOError: nothing.
+            OSError: the connection is broken.
+        """
+        return self._sock.recv(PLAIN_BYTES_MAX)
+
+    def shake_hands(self, data: bytes) -> bool:
+        """Go on with the handshake, and answer; True when it is complete, and `take_rest` has what came behind it.
+
+        Raises:
+            OSError: the peer did not keep to the protocol, or was refused, and has been told; or it has gone.
+        """
+        incoming, outgoing = self._buffers.incoming, self._buffers.outgoing
+        incoming.write(data)
+        try:
+            self._ssl.do_handshake()
+            self._is_open = True
+            self._rest = incoming.read()
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError:
+            incoming.read()
+            self._send_all(outgoing.read())
+            raise
+        self._send_all(outgoing.read())
+        return self._is_open
+
+    def take_rest(self) -> bytes:
+        """What came in one piece with the end of the handshake, decrypted; asked for once."""
+        data = self._rest
+        self._rest = b""
+        if not data:
+            return data
+        try:
+            return self._decrypt(data)
+        except BlockingIOError:
+            return b""
+
+    def _send_all(self, records: bytes) -> None:
+        """A few kilobytes into a connection that has sent nothing yet, which the kernel has room for."""
+        if records and self._sock.send(records) < len(records):
+            raise BrokenPipeError("no room for a handshake")
+
+    # --- open ----------------------------------------------------------------------------------------------
+
+    def recv(self, size: int) -> bytes:
+        """What has come, decrypted; b"" at the end.
+
+        Raises:
+            BlockingIOError: nothing that is whole.
+            OSError: the connection is broken.
+        """
+        data = self._sock.recv(size)
+        return self._decrypt(data) if data else data
+
+    def _decrypt(self, data: bytes) -> bytes:
+        if self._rest:
+            data = self._rest + data
+        end = _whole_records(data)
+        if end < len(data):
+            self._rest = data[end:]
+            if end == 0:
+                raise BlockingIOError
+            data = data[:end]
+        else:
+            self._rest = b""
+        incoming = self._buffers.incoming
+        incoming.write(data)
+        pieces: list[bytes] = []
+        try:
+            while True:
+                left = incoming.pending
+                if not left:
+                    break
+                piece = self._ssl.read(left if left < PLAIN_BYTES_MAX else PLAIN_BYTES_MAX)
+                if not piece:
+                    self._finish()  # the peer said goodbye
+                    break
+                pieces.append(piece)
+        except ssl.SSLWantReadError:
+            self._send_control()
+        except ssl.SSLError:
+            self._send_control()
+            self._finish()
+            self._is_open = False
+        if len(pieces) == 1:
+            return pieces[0]
+        if not pieces:
+            raise BlockingIOError
+        return b"".join(pieces)
+
+    def _finish(self) -> None:
+        """Nothing more is to be read: the next receive says so."""
+        self._buffers.incoming.read()
+        self._sock.shutdown(socket.SHUT_RD)
+
+    def _send_control(self) -> None:
+        """OpenSSL's own answer, to a change of keys for example."""
+        self._records += self._buffers.outgoing.read()
+        if self._records:
+            with suppress(BlockingIOError):  # then it goes with what is sent next
+                self._send_records()
+
+    def send(self, data: bytes) -> int:
+        """Encrypt and send; how many of these bytes have left.
+
+        The next call must begin with those that have not: some may be encrypted already.
+
+        Raises:
+            BlockingIOError: none.
+            OSError: the connection is broken.
+        """
+        done = 0
+        if self._records:
+            self._send_records()
+            done = self._ahead
+            self._ahead = 0
+        outgoing = self._buffers.outgoing
+        size = len(data)
+        while done < size:
+            piece = data
+            if size - done > ENCRYPT_BYTES or done:
+                piece = data[done : done + ENCRYPT_BYTES]
+            self._ssl.write(piece)
+            records = outgoing.read()
+            try:
+                sent = self._sock.send(records)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(records):
+                self._records = records[sent:]
+                self._ahead = len(piece)
+                return done
+            done += len(piece)
+        return done
+
+    def _send_records(self) -> None:
+        """Raises BlockingIOError unless all of them have left."""
+        sent = self._sock.send(self._records)
+        self._records = self._records[sent:]
+        if self._records:
+            raise BlockingIOError
+
+    def close(self) -> None:
+        """Say that nothing more comes, if that can be said at once, and close."""
+        self._say_goodbye()
+        self._sock.close()
+
+    def _say_goodbye(self) -> None:
+        if self._is_open and not self._records:
+            with suppress(OSError):
+                self._ssl.unwrap()  # and would wait for the peer's goodbye
+            with suppress(OSError):
+                self._sock.send(self._buffers.outgoing.read())
+        self._is_open = False
+
+    def hang_up(self) -> None:
+        """Say that nothing more comes, so that what was sent last is not overtaken by the end."""
+        self._say_goodbye()
+        self._sock.shutdown(socket.SHUT_WR)
+
+
+def _whole_records(data: bytes) -> int:
+    """Where the last whole record ends."""
+    end = 0
+    size = len(data)
+    while end + RECORD_HEAD_BYTES <= size:
+        after = end + RECORD_HEAD_BYTES + data[end + 3] * 256 + data[end + 4]
+        if after > size:
+            break
+        end = after
+    return end
+
+
+Socket: TypeAlias = socket.socket | TlsSocket
+"""Either, non-blocking, as the pump uses them."""

@@ -1,0 +1,226 @@
+"""Encrypted sockets that share OpenSSL's buffers: bytes in any pieces, peers that don't read, handshakes in between."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import suppress
+from random import Random
+
+import pytest
+from support.certificates import Authority
+
+from broker.config.model import Tls
+from broker.links.listening.tls import has_slow_key, server_context
+from broker.links.tls_socket import Buffers, TlsSocket
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make certificates")
+
+
+class Client:
+    """The other end, sans-IO but for its plain socket, so that its bytes can be cut anywhere."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        self.sock = sock
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._in, self._out, server_hostname="localhost")
+
+    def step(self) -> bytes:
+        """Go on with the handshake; what is to be sent."""
+        with suppress(BlockingIOError):
+            self._in.write(self.sock.recv(1 << 16))
+        with suppress(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        return self._out.read()
+
+    def encrypted(self, data: bytes) -> bytes:
+        self.tls.write(data)
+        return self._out.read()
+
+    def goodbye(self) -> bytes:
+        with suppress(ssl.SSLWantReadError):
+            self.tls.unwrap()
+        return self._out.read()
+
+    def read(self) -> bytes:
+        with suppress(BlockingIOError):
+            self._in.write(self.sock.recv(1 << 16))
+        found = b""
+        with suppress(ssl.SSLWantReadError):
+            while piece := self.tls.read(1 << 16):
+                found += piece
+        return found
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    made = Authority(tmp_path_factory.mktemp("ca"))
+    made.issue("server", "/CN=localhost", host=True)
+    return made
+
+
+class Pairs:
+    def __init__(self, authority: Authority) -> None:
+        folder = authority.folder
+        self._server = server_context(Tls(folder / "server.crt", folder / "server.key"))
+        self.client_context = ssl.create_default_context(cafile=authority.ca)
+        self._buffers = Buffers()
+        self._sockets: list[socket.socket] = []
+
+    def made(self) -> tuple[TlsSocket, Client]:
+        """Both ends, before their handshake."""
+        ours, theirs = socket.socketpair()
+        self._sockets += [ours, theirs]
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)
+        return TlsSocket(ours, self._server, self._buffers), Client(theirs, self.client_context)
+
+    def opened(self) -> tuple[TlsSocket, Client]:
+        server, client = self.made()
+        while True:
+            client.sock.send(client.step())
+            if server.shake_hands(server.receive_handshake()):
+                return server, client
+
+    def close(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+
+
+@pytest.fixture
+def pairs(authority: Authority) -> Iterator[Pairs]:
+    made = Pairs(authority)
+    yield made
+    made.close()
+
+
+def received(server: TlsSocket) -> bytes | None:
+    try:
+        return server.recv(1 << 16)
+    except BlockingIOError:
+        return None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bytes_in_any_pieces_over_many_connections_arrive_as_they_were_sent(pairs: Pairs, seed: int) -> None:
+    random = Random(seed)
+    ends = [pairs.opened() for _ in range(4)]
+    sent = [b""] * 4
+    came = [b""] * 4
+    wire = [b""] * 4
+    for _ in range(60):
+        at = random.randrange(4)
+        server, client = ends[at]
+        if random.random() < 0.6:
+            data = random.randbytes(random.choice((1, 60, 3000, 16_384, 40_000)))
+            sent[at] += data
+            wire[at] += client.encrypted(data)
+        cut = random.choice((1, 3, 5, 6, 100, 17_000, 60_000))
+        with suppress(BlockingIOError):
+            wire[at] = wire[at][client.sock.send(wire[at][:cut]) :]
+        came[at] += received(server) or b""
+    for at, (server, client) in enumerate(ends):
+        while wire[at]:
+            with suppress(BlockingIOError):
+                wire[at] = wire[at][client.sock.send(wire[at]) :]
+            came[at] += received(server) or b""
+        while more := received(server):
+            came[at] += more
+    assert came == sent
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_peer_that_reads_slowly_gets_every_byte_once(pairs: Pairs, seed: int) -> None:
+    random = Random(seed)
+    server, client = pairs.opened()
+    other, other_client = pairs.opened()
+    owed = whole = random.randbytes(400_000)
+    got = b""
+    while len(got) < len(whole):
+        offered = owed[: random.choice((len(owed), 70_000, 300_000))] if len(owed) == len(whole) else owed
+        with suppress(BlockingIOError):
+            owed = owed[server.send(offered) :]
+        assert other.send(b"meanwhile") == 9
+        assert other_client.read().endswith(b"meanwhile")
+        got += client.read()
+    assert got == whole
+    assert owed == b""
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_handshakes_in_any_order_and_pieces_share_the_buffers(pairs: Pairs, seed: int) -> None:
+    random = Random(seed)
+    open_server, open_client = pairs.opened()
+    under_way = [(*pairs.made(), [b""]) for _ in range(12)]
+    for server, client, wire in random.sample(under_way, 3):
+        client.sock.send(b"GET / HTTP/1.0\r\n\r\n")
+        with pytest.raises(ssl.SSLError):
+            server.shake_hands(server.receive_handshake())
+        server.close()
+        under_way = [one for one in under_way if one[0] is not server]
+        assert wire == [b""]
+    done = 0
+    while under_way:
+        one = random.choice(under_way)
+        server, client, wire = one
+        wire[0] += client.step()
+        if not wire[0]:
+            continue
+        cut = random.choice((1, 4, 50, len(wire[0])))
+        wire[0] = wire[0][client.sock.send(wire[0][:cut]) :]
+        if server.shake_hands(server.receive_handshake()):
+            under_way.remove(one)
+            done += 1
+            client.sock.send(client.encrypted(b"first"))
+            assert (server.take_rest() or received(server)) == b"first"
+        open_client.sock.send(open_client.encrypted(b"between"))
+        assert received(open_server) == b"between"
+    assert done == 9
+
+
+def test_what_comes_with_the_end_of_the_handshake_is_not_lost(pairs: Pairs) -> None:
+    server, client = pairs.made()
+    client.sock.send(client.step())
+    assert not server.shake_hands(server.receive_handshake())
+    client.sock.send(client.step() + client.encrypted(b"CONNECT") + client.encrypted(b"more")[:10])
+    assert server.shake_hands(server.receive_handshake())
+    assert server.take_rest() == b"CONNECT"
+
+
+def test_a_goodbye_is_answered_and_is_the_end(pairs: Pairs) -> None:
+    server, client = pairs.opened()
+    client.sock.send(client.encrypted(b"last") + client.goodbye())
+    assert received(server) == b"last"
+    assert received(server) == b""
+    server.close()
+    with pytest.raises(ssl.SSLZeroReturnError):  # the server has said goodbye, too
+        client.read()
+
+
+def test_what_is_no_record_ends_that_connection_only(pairs: Pairs) -> None:
+    server, client = pairs.opened()
+    other, other_client = pairs.opened()
+    client.sock.send(client.encrypted(b"fine") + b"\x17\x03\x03\x00\x14" + bytes(20))
+    assert received(server) == b"fine"
+    assert received(server) == b""
+    other_client.sock.send(other_client.encrypted(b"x"))
+    assert received(other) == b"x"
+
+
+def test_a_client_that_comes_back_is_resumed(pairs: Pairs, authority: Authority) -> None:
+    _, client = pairs.opened()
+    client.read()
+    assert not client.tls.session_reused
+    context = pairs.client_context
+    again, fresh = pairs.made()
+    back = Client(fresh.sock, context)
+    back.tls = context.wrap_bio(back._in, back._out, server_hostname="localhost", session=client.tls.session)
+    back.sock.send(back.step())
+    assert not again.shake_hands(again.receive_handshake())
+    back.sock.send(back.step())
+    assert again.shake_hands(again.receive_handshake())
+    assert back.tls.session_reused
+    assert not has_slow_key(Tls(authority.folder / "server.crt", authority.folder / "server.key"))
