@@ -58,6 +58,8 @@ def engine_for(config: Config) -> Engine:
             allow_duplicate_messages=delivery.allow_duplicate_messages,
             persistent_client_expiration_s=limits.persistent_client_expiration_s or 0.0,
             message_size_limit=limits.message_size_limit_bytes,
+            retained_messages_max=limits.max_retained_messages,
+            retained_bytes_max=limits.max_retained_bytes,
         ),
         Window(
             limits.max_inflight_messages,

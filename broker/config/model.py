@@ -113,6 +113,9 @@ class Limits:
     persistent_client_expiration_s: int | None = None
     outbox_bytes_max: int = 16 * 1024 * 1024
     """Bytes owed to one peer that does not read: above it QoS 0 is dropped.  Our own limit."""
+    max_retained_messages: int = 0
+    max_retained_bytes: int = 0
+    """Of topics and payloads that are retained, without `$SYS`; 0 is no limit.  Our own limits."""
 
 
 @frozen

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.core.counters import Counters
-from broker.core.limits import REPLAY_PENDING_BYTES_MAX
 from broker.core.names import CONTROL_PREFIX, SYS_PREFIX
 from broker.core.outbox import Outbox, Round
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
+from broker.core.replaying import Replaying
 from broker.core.retained import RetainedStore
-from broker.core.session import DeliveryRules, Link, Replay, Session
+from broker.core.session import DeliveryRules, Link, Session
 from broker.core.shared import SharedGroup, split_shared
 from broker.core.trie import SubscriptionTrie
 from broker.core.turn import Turn
@@ -42,6 +42,7 @@ class Policy:
         allow_duplicate_messages: one copy per matching filter rather than one per client.
         persistent_client_expiration_s: forget a persistent session so long after it left; 0 never.
         message_size_limit: largest payload in bytes that is passed on; 0 is no limit.
+        retained_messages_max, retained_bytes_max: how much is retained; 0 is no limit.
     """
 
     def __init__(
@@ -51,12 +52,16 @@ class Policy:
         allow_duplicate_messages: bool = False,
         persistent_client_expiration_s: float = 0.0,
         message_size_limit: int = 0,
+        retained_messages_max: int = 0,
+        retained_bytes_max: int = 0,
     ) -> None:
         self.retain_available = retain_available
         self.check_retain_source = check_retain_source
         self.allow_duplicate_messages = allow_duplicate_messages
         self.persistent_client_expiration_s = persistent_client_expiration_s
         self.message_size_limit = message_size_limit
+        self.retained_messages_max = retained_messages_max
+        self.retained_bytes_max = retained_bytes_max
 
 
 class Engine:
@@ -77,6 +82,9 @@ class Engine:
         self.trie = SubscriptionTrie(self.policy.allow_duplicate_messages)
         self.store = self.window.store
         self.retained = RetainedStore(self.store, self.counters)
+        self.retained.messages_max = self.policy.retained_messages_max
+        self.retained.bytes_max = self.policy.retained_bytes_max
+        self.replaying = Replaying(self)
         self.sessions: dict[bytes, Session] = {}
         self.connected = 0
         self.now = 0.0
@@ -95,6 +103,8 @@ class Engine:
     def adopt(self, policy: Policy, window: Window, rules: DeliveryRules) -> None:
         """Take over new settings; sessions share the objects that hold them, so it holds for all at once."""
         self.policy = policy
+        self.retained.messages_max = policy.retained_messages_max
+        self.retained.bytes_max = policy.retained_bytes_max
         self.window.adopt(window)
         self.rules.queue_qos0 = rules.queue_qos0
         self.rules.upgrade_qos = rules.upgrade_qos
@@ -220,6 +230,8 @@ class Engine:
         """Remove a receiver from a filter; whether it was there."""
         if isinstance(receiver, Session):
             receiver.subscriptions.pop(topic_filter, None)
+            if receiver.replays:
+                receiver.replays.pop(topic_filter, None)
             self.note_change(receiver)
         return self._unsubscribe(receiver, topic_filter)
 
@@ -242,48 +254,12 @@ class Engine:
     # --- retained messages for a new subscription ----------------------------------------------------------
 
     def replay(self, session: Session, topic_filter: bytes, granted: int) -> None:
-        """Send the retained messages that a new or repeated subscription gets [MQTT-3.3.1-6]."""
-        if topic_filter.startswith(b"$share/"):
-            return
-        publications = self.retained.matching(topic_filter)
-        if not publications:
-            return
-        if session.replays is None:
-            session.replays = []
-        session.replays.append(Replay(publications, granted))
-        self.continue_replay(session)
+        """Send the retained messages that a new or repeated subscription gets."""
+        self.replaying.begin(session, topic_filter, granted)
 
     def continue_replay(self, session: Session) -> None:
-        """Go on with what `replay` began, as far as the client takes it; called again when it took some."""
-        replays = session.replays
-        outbox = session.outbox
-        while replays and outbox is not None:
-            replay = replays[0]
-            if not self._replay_some(session, outbox, replay):
-                return
-            replays.pop(0)
-        session.replays = None
-
-    def _replay_some(self, session: Session, outbox: Outbox, replay: Replay) -> bool:
-        publications = replay.publications
-        while replay.position < len(publications):
-            if outbox.pending_bytes > REPLAY_PENDING_BYTES_MAX:
-                outbox.more_waits = True
-                return False
-            publication = publications[replay.position]
-            if replay.granted > 0 and publication.qos > 0 and not session.outbound.has_room():
-                return False
-            replay.position += 1
-            # One that was replaced meanwhile came to this subscriber live, and must not be followed by the old.
-            if self.retained.get(publication.topic) is publication and self._may_replay(session, publication):
-                session.deliver(publication, replay.granted, True)
-        return True
-
-    def _may_replay(self, session: Session, publication: Publication) -> bool:
-        if not session.may_read(publication.topic):
-            return False
-        check = self.may_still_write
-        return check is None or check(publication)
+        """Go on with what `replay` began; called when the client took some."""
+        self.replaying.go_on(session)
 
     # --- publications --------------------------------------------------------------------------------------
 
@@ -327,6 +303,7 @@ class Engine:
     def flush(self) -> None:
         """One send of everything owed to every peer that got something.  For the end of a turn."""
         self.round.flush()
+        self.replaying.renew()
 
     # --- time ----------------------------------------------------------------------------------------------
 

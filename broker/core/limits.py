@@ -26,8 +26,14 @@ FORWARD_RUN_BYTES_MAX: Final = 64 * 1024
 REPLAY_PENDING_BYTES_MAX: Final = 128 * 1024
 """Retained messages are replayed to a new subscription only while it is owed less than this."""
 
+REPLAY_STEPS_MAX: Final = 512
+"""Retained names looked at in one turn for all subscribers together; 2 ms, uncompiled."""
+
+CONNECT_BYTES_MAX: Final = 5 + 10 + 5 * (2 + 65_535)
+"""The longest CONNECT: its header and five strings.  One that says it is longer is refused by its first bytes."""
+
 PRE_CONNECT_BYTES_MAX: Final = 64 * 1024
-"""Bytes held for a peer whose CONNECT is incomplete or is being authenticated."""
+"""Bytes held for a peer that is being authenticated, beside its CONNECT."""
 
 CONNECT_TIMEOUT_S: Final = 30.0
 """From accept to a complete CONNECT.  Mosquitto closes such a socket after its default keep-alive, too."""

@@ -70,6 +70,7 @@ class Outbox(Sink):
         """Called when `holds_reading` has changed."""
         self.holds_reading = False
         """The peer owes reading what it asked for: nothing more is to be read from it."""
+        self._rests = False
         self.answer_bytes = 0
         """Of what is pending, at most so much answers the peer's own packets."""
         self.more_waits = False
@@ -197,6 +198,14 @@ class Outbox(Sink):
         self.on_push = None
         self.on_hold = nothing
 
+    def rest(self, rests: bool) -> None:
+        """Let nothing more be read from the peer for a reason of the link's own, or end that."""
+        self._rests = rests
+        held = rests or (self.holds_reading and self.answer_bytes > ANSWERS_OWED_BYTES_MAX >> 1)
+        if held != self.holds_reading:
+            self.holds_reading = held
+            self.on_hold()
+
     def _consider_hold(self) -> None:
         """Blocked, and a round is over: perhaps nothing more is to be read."""
         if self.answer_bytes > ANSWERS_OWED_BYTES_MAX and not self.holds_reading:
@@ -208,7 +217,7 @@ class Outbox(Sink):
         """The peer took something."""
         if self.answer_bytes > self.pending_bytes:
             self.answer_bytes = self.pending_bytes
-        if self.holds_reading and self.answer_bytes <= ANSWERS_OWED_BYTES_MAX >> 1:
+        if self.holds_reading and self.answer_bytes <= ANSWERS_OWED_BYTES_MAX >> 1 and not self._rests:
             self.holds_reading = False
             self.on_hold()
 

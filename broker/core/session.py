@@ -15,19 +15,11 @@ from broker.core.limits import INBOUND_QOS2_BYTES_MAX
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
+from broker.core.replaying import Replay
 from protocol.mqtt.inbound import Inbound
 from protocol.mqtt.outbound import DROPPED, Outbound, Window
 
 logger = logging.getLogger("broker.core")
-
-
-class Replay:
-    """Retained messages that a new subscription still has to get, sent as the client takes them."""
-
-    def __init__(self, publications: list[Publication], granted: int) -> None:
-        self.publications = publications
-        self.granted = granted
-        self.position = 0
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -89,7 +81,9 @@ class Session(Receiver):
         self.subscriptions: dict[bytes, int] = {}
         self.will: Publication | None = None
         self.disconnected_at = 0.0
-        self.replays: list[Replay] | None = None
+        self.replays: dict[bytes, Replay] | None = None
+        """By filter, what new subscriptions still have to get; see `Replaying`."""
+        self.replay_waits = False
         self._dropping = False
 
     def expect(self) -> Inbound:

@@ -41,6 +41,8 @@ class Server:
         self._handshake_threads = trio.CapacityLimiter(HANDSHAKE_THREADS_MAX)
         self._password_threads = trio.CapacityLimiter(PASSWORD_THREADS_MAX)
         self._links: dict[MqttLink, None] = {}
+        self._is_replaying = False
+        engine.replaying.on_waiting = self._replays_wait
 
     def opened(self, link: MqttLink) -> None:
         """A connection that speaks MQTT is here; it has some time to send CONNECT."""
@@ -96,6 +98,19 @@ class Server:
         finally:
             door.open_count -= 1
             self.closed(shell.link)
+
+    def _replays_wait(self) -> None:
+        if not self._is_replaying:
+            self._is_replaying = True
+            self.nursery.start_soon(self._replay)
+
+    async def _replay(self) -> None:
+        """Retained messages for those who subscribed, while others have their turns in between."""
+        while self.engine.replaying.waits():
+            await trio.lowlevel.checkpoint()
+            with self.engine.turn:
+                self.engine.replaying.turn()
+        self._is_replaying = False
 
     async def sweep(self) -> None:
         """Close the connections whose keep-alive time has passed [MQTT-3.1.2-24], for ever."""

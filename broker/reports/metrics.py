@@ -114,9 +114,16 @@ def _messages(facts: Facts) -> Iterator[Family]:
         "queue_full": counters.dropped_queue_full,
         "acl": counters.dropped_acl,
         "too_large": counters.dropped_too_large,
+        "inbound_full": counters.dropped_inbound_full,
+        "retained_full": counters.dropped_retained_full,
     }
     yield by_label(
         "rowcast_messages_dropped", "counter", "Messages not delivered, by reason.", "reason", dropped
+    )
+    yield counter(
+        "rowcast_reading_held",
+        "How often a peer was not read from until it read its answers.",
+        counters.reading_held,
     )
     owed = facts.owed()
     yield gauge("rowcast_owed_bytes", "Bytes that peers have yet to take.", owed.total)

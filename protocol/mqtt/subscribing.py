@@ -5,9 +5,14 @@ Each function takes or gives a body: what follows the fixed header.  MQTT 3.1.1 
 
 from __future__ import annotations
 
-from protocol.mqtt.errors import MalformedPacket
+from typing import Final
+
+from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE, Suback, Subscribe, Unsubscribe
 from protocol.mqtt.topics import check_topic_filter
+
+FILTERS_MAX: Final = 5_000
+"""In one packet, which is handled in one go; two million bytes could hold half a million."""
 
 
 def read_subscribe(body: bytes) -> Subscribe:
@@ -29,6 +34,8 @@ def read_subscribe(body: bytes) -> Subscribe:
             raise MalformedPacket("a SUBSCRIBE with QoS 3 or reserved QoS bits", "MQTT-3.8.3-4")
         position += 1
         filters.append((topic_filter, qos))
+        if len(filters) > FILTERS_MAX:
+            raise ProtocolViolation(f"a SUBSCRIBE with more than {FILTERS_MAX} filters")
     if not filters:
         raise MalformedPacket("a SUBSCRIBE without a filter", "MQTT-3.8.3-3")
     return Subscribe(packet_id, tuple(filters))
@@ -56,6 +63,8 @@ def read_unsubscribe(body: bytes) -> Unsubscribe:
         topic_filter = _filter_at(body, position, "MQTT-3.10.3-1")
         position += 2 + len(topic_filter)
         filters.append(topic_filter)
+        if len(filters) > FILTERS_MAX:
+            raise ProtocolViolation(f"an UNSUBSCRIBE with more than {FILTERS_MAX} filters")
     if not filters:
         raise MalformedPacket("an UNSUBSCRIBE without a filter", "MQTT-3.10.3-2")
     return Unsubscribe(packet_id, tuple(filters))

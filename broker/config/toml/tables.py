@@ -131,7 +131,7 @@ RENAMES: Renames = {
         "account_claim": "account",
         "roles_claim": "roles",
     },
-    Limits: {"max_inflight_bytes": "max_inflight_bytes", "max_queued_bytes": "max_queued_bytes"},
+    Limits: {key: key for key in ("max_inflight_bytes", "max_queued_bytes", "max_retained_bytes")},
     Listener: {"local_only": None},
     Security: {"token_config": None},
     RowcastDialect: {"tokens": None},

@@ -40,6 +40,7 @@ def accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes |
         )
     link.session = session
     link.state = CONNECTED
+    link.last_received = engine.now
     link.silence_max_s = silence_max_s(packet.keep_alive_s)
     link.choose_path(session)
     engine.counters.connections_accepted += 1

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.core.engine import Engine
-from broker.core.limits import PRE_CONNECT_BYTES_MAX
+from broker.core.limits import CONNECT_BYTES_MAX, PRE_CONNECT_BYTES_MAX
 from broker.core.names import CONTROL_PREFIX
 from broker.core.outbox import Outbox, nothing
 from broker.core.publication import Publication
@@ -49,6 +49,7 @@ logger = logging.getLogger("broker.links")
 
 PUBLISH_QOS_0: Final = 0x30
 DOLLAR: Final = 0x24
+PROGRESS_BYTES: Final = 1_000
 PINGRESP: Final = b"\xd0\x00"
 
 
@@ -87,6 +88,8 @@ class MqttLink(Link):
         self._parts: list[bytes] | None = None
         self._missing = 0
         self._owed_when_asked = 0
+        self._progress = 0
+        self._waiting_bytes = 0
 
     # --- what the shell calls ------------------------------------------------------------------------------
 
@@ -94,11 +97,18 @@ class MqttLink(Link):
         """Bytes came, any number of packets or pieces of them.  Never raises for what a peer sends."""
         counters = self.engine.counters
         counters.bytes_received += len(data)
-        self.last_received = self.engine.now
         if self.state == CLOSED:
+            return
+        if self.state == AUTHENTICATING:
+            self._wait_with(data)
             return
         if self._parts is not None:
             self._missing -= len(data)
+            self._progress += len(data)
+            if self._progress >= PROGRESS_BYTES:
+                # As mosquitto: a long packet keeps its sender alive while it comes, at a thousand bytes at a time.
+                self._progress = 0
+                self._alive()
             self._parts.append(data)
             if self._missing > 0:
                 return
@@ -109,8 +119,15 @@ class MqttLink(Link):
         except ProtocolError as error:
             self._fail(error)
             return
+        if position > 0:
+            self._alive()
         if position < len(data) and self.state != CLOSED:
             self._keep(data, position)
+
+    def _alive(self) -> None:
+        """A whole packet came [MQTT-3.1.2-24]; before CONNACK only the time from the beginning counts."""
+        if self.state == CONNECTED:
+            self.last_received = self.engine.now
 
     def silent_too_long(self) -> bool:
         """Whether the keep-alive time (or the time to send CONNECT) has passed; asked now and then."""
@@ -158,16 +175,14 @@ class MqttLink(Link):
 
     def _read_connect(self, data: bytes) -> int:
         """Read the CONNECT, and what came with it; the position up to which bytes were used."""
-        if self.state == AUTHENTICATING:
-            if len(data) > PRE_CONNECT_BYTES_MAX:
-                raise ProtocolViolation("too many packets before CONNACK")
-            return 0
         check_first(data[0])
         body, end = frame_at(data, 0, self._size_max)
         if end == 0:
-            if len(data) > PRE_CONNECT_BYTES_MAX and bytes_missing(data, 0) > 0:
+            if bytes_missing(data, 0) + len(data) > CONNECT_BYTES_MAX:
                 raise MalformedPacket("CONNECT is longer than any can be", "MQTT-3.1.0-1")
             return 0
+        if end > CONNECT_BYTES_MAX:
+            raise MalformedPacket("CONNECT is longer than any can be", "MQTT-3.1.0-1")
         self.engine.counters.packets_received += 1
         packet = decode(data[0], data[body:end])
         assert isinstance(packet, Connect)
@@ -198,11 +213,22 @@ class MqttLink(Link):
             and not self.engine.policy.message_size_limit
         )
 
+    def _wait_with(self, data: bytes) -> None:
+        """Keep what comes while the client is being authenticated; above a limit no more is read."""
+        if self._parts is None:
+            self._parts = []
+        self._parts.append(data)
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes > PRE_CONNECT_BYTES_MAX:
+            self.outbox.rest(True)
+
     def resume_reading(self) -> None:
         """Read what came while the client was being authenticated."""
         parts = self._parts
         if parts is None:
             return
+        self.outbox.rest(False)
+        self._waiting_bytes = 0
         self._parts = None
         self._missing = 0
         self.engine.counters.bytes_received -= sum([len(part) for part in parts])
@@ -318,8 +344,11 @@ class MqttLink(Link):
 
     def _keep(self, data: bytes, position: int) -> None:
         """Keep an incomplete packet; large ones are joined only when all of their bytes are here."""
+        if self.state == AUTHENTICATING:
+            self._wait_with(data[position:])
+            return
         self._parts = [data[position:] if position else data]
-        self._missing = 1 if self.state != CONNECTED else bytes_missing(data, position)
+        self._missing = bytes_missing(data, position)
 
     def drained(self) -> None:
         """All that was owed has left: go on with what waited for that."""
