@@ -1,6 +1,7 @@
 """Plain HTTP/1.1 for administration, by h11: requests are read, let in or not, handed on, answered.
 
-Bodies are JSON where a handler does not say otherwise, errors too: `{"error": TEXT}` with the status.
+Bodies are JSON where a handler does not say otherwise, errors too: `{"error": TEXT}` with the status.  Who may ask is
+decided by a request's head: nothing is kept of a body from somebody who may not send it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from urllib.parse import parse_qsl
 
 import h11
 import trio
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
+from broker.admin.guests import Guest, Guests
 from broker.core.counters import Counters
 from broker.links.barrier import barrier
 
@@ -26,12 +28,14 @@ REQUEST_TIMEOUT_S: Final = 30.0
 """For one request with its answer, and for an idle connection."""
 
 HEAD_BYTES_MAX: Final = 16 * 1024
-CONNECTIONS_MAX: Final = 256
+
+BODIES_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Of all bodies that are being read or answered at a time; further ones are told to come again."""
 
 
 @frozen
 class Request:
-    """One request, complete."""
+    """One request; `body` is empty until whoever asks has been let in."""
 
     method: str
     path: str
@@ -90,34 +94,48 @@ class AdminServer:
         self._authorize = authorize
         self._counters = counters
         self._upgrades = upgrades or {}
-        self._slots = trio.CapacityLimiter(CONNECTIONS_MAX)
+        self._guests = Guests()
+        self._bodies_bytes = 0
 
     async def serve(self, stream: trio.abc.Stream, peer_host: str) -> None:
-        """One connection with any number of requests; what goes wrong ends it and nothing else."""
-        async with stream, self._slots:
-            with barrier(self._counters, peer_host):
-                try:
-                    await self._serve(stream, peer_host)
-                except (trio.BrokenResourceError, trio.ClosedResourceError, h11.ProtocolError):
-                    logger.debug("x %s left in the middle of a request", peer_host)
+        """One connection with any number of requests; what goes wrong ends it and nothing else.
 
-    async def _serve(self, stream: trio.abc.Stream, peer_host: str) -> None:
+        One too many takes the place of one that asks nothing, or is closed.
+        """
+        with trio.CancelScope() as scope:
+            guest = Guest(peer_host, scope.cancel)
+            async with stream:
+                if not self._guests.enter(guest):
+                    return
+                try:
+                    with barrier(self._counters, peer_host):
+                        try:
+                            await self._serve(stream, guest)
+                        except (trio.BrokenResourceError, trio.ClosedResourceError, h11.ProtocolError):
+                            logger.debug("x %s left in the middle of a request", peer_host)
+                finally:
+                    self._guests.leave(guest)
+
+    async def _serve(self, stream: trio.abc.Stream, guest: Guest) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
         while True:
             request_method = "GET"
+            self._guests.idles(guest)
             with trio.move_on_after(REQUEST_TIMEOUT_S) as patience:
                 try:
-                    request = await _next_request(connection, stream)
+                    request = await _next_head(connection, stream)
                     if request is None:
                         return
                     request_method = request.method
+                    self._authorize(request, guest.address)
+                    self._guests.asks(guest)
                     upgrade = self._upgrades.get(request.path)
                     if upgrade is not None and _wants_websocket(request):
-                        self._authorize(request, peer_host)
+                        await _no_body(connection, stream)
                         patience.deadline = float("inf")
                         await upgrade(stream, request, connection.trailing_data[0])
                         return
-                    response = await self._answer(request, peer_host)
+                    response = await self._answer(request, connection, stream)
                 except HttpError as error:
                     response = error.response
                 except h11.RemoteProtocolError as error:
@@ -131,8 +149,9 @@ class AdminServer:
                 return  # the rest of a body that was refused unread
             connection.start_next_cycle()
 
-    async def _answer(self, request: Request, peer_host: str) -> Response:
-        self._authorize(request, peer_host)
+    async def _answer(
+        self, request: Request, connection: h11.Connection, stream: trio.abc.Stream
+    ) -> Response:
         methods = self._routes.get(request.path)
         if methods is None:
             raise HttpError(404, f"nothing is here; there is {', '.join(sorted(self._routes))}")
@@ -140,30 +159,51 @@ class AdminServer:
         if handler is None:
             allowed = ", ".join(sorted(methods))
             raise HttpError(405, f"the method must be {allowed}", ("Allow", allowed))
-        return await handler(request)
+        body = bytearray()
+        try:
+            await self._read_body(body, connection, stream)
+            return await handler(evolve(request, body=bytes(body)))
+        finally:
+            self._bodies_bytes -= len(body)
+
+    async def _read_body(self, body: bytearray, connection: h11.Connection, stream: trio.abc.Stream) -> None:
+        while isinstance(part := await _next_event(connection, stream), h11.Data):
+            if len(body) + len(part.data) > BODY_BYTES_MAX:
+                raise HttpError(413, f"the body is longer than {BODY_BYTES_MAX} bytes")
+            if self._bodies_bytes + len(part.data) > BODIES_BYTES_MAX:
+                raise HttpError(503, "too many long requests at a time", ("Retry-After", "1"))
+            body += part.data
+            self._bodies_bytes += len(part.data)
+
+
+async def _no_body(connection: h11.Connection, stream: trio.abc.Stream) -> None:
+    if isinstance(await _next_event(connection, stream), h11.Data):
+        raise HttpError(400, "a request for a WebSocket has no body")
 
 
 def _wants_websocket(request: Request) -> bool:
     return request.method == "GET" and request.headers.get("upgrade", "").lower() == "websocket"
 
 
-async def _next_request(connection: h11.Connection, stream: trio.abc.Stream) -> Request | None:
-    """The next whole request; None if the peer has no more."""
+async def _next_head(connection: h11.Connection, stream: trio.abc.Stream) -> Request | None:
+    """The next request without its body; None if the peer has no more.
+
+    Raises:
+        HttpError: its length is said twice, or is too much; its body is not read, so the connection ends.
+    """
     event = await _next_event(connection, stream)
     if not isinstance(event, h11.Request):
         return None
-    body = b""
-    while isinstance(part := await _next_event(connection, stream), h11.Data):
-        body += bytes(part.data)
-        if len(body) > BODY_BYTES_MAX:
-            raise HttpError(413, f"the body is longer than {BODY_BYTES_MAX} bytes")
+    headers = {name.decode(): value.decode("latin-1") for name, value in event.headers}
+    length = headers.get("content-length", "0")
+    if "transfer-encoding" in headers and "content-length" in headers:
+        # RFC 9112 §6.1: a proxy before us may have believed the other one.
+        raise HttpError(400, "Content-Length and Transfer-Encoding at once", ("Connection", "close"))
+    if length.isdigit() and int(length[:20]) > BODY_BYTES_MAX:
+        raise HttpError(413, f"the body is longer than {BODY_BYTES_MAX} bytes", ("Connection", "close"))
     path, _, query = event.target.decode("latin-1").partition("?")
     return Request(
-        method=event.method.decode(),
-        path=path,
-        query=dict(parse_qsl(query)),
-        headers={name.decode(): value.decode("latin-1") for name, value in event.headers},
-        body=body,
+        method=event.method.decode(), path=path, query=dict(parse_qsl(query)), headers=headers, body=b""
     )
 
 
