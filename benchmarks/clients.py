@@ -6,8 +6,11 @@ Invariant: a read that waits longer than `PATIENCE_S` raises `Lost`; nothing han
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
-from typing import Final
+from functools import cache
+from pathlib import Path
+from typing import Final, TypeAlias
 
 from attrs import frozen
 
@@ -23,29 +26,68 @@ class Lost(Exception):
 
 @frozen
 class Address:
+    """Where a broker listens, and what it asks of its clients.
+
+    Attributes:
+        cafile: the authority of its certificate, where it speaks TLS.
+        user, password: for CONNECT.
+    """
+
     host: str
     port: int
+    cafile: Path | None = None
+    user: bytes = b""
+    password: bytes = b""
 
 
-def open_socket(address: Address) -> socket.socket:
-    """A blocking TCP connection without Nagle's delay whose reads give up after `PATIENCE_S`."""
+class TlsClient:
+    """A connection under TLS that is read and written like a plain one."""
+
+    def __init__(self, connection: socket.socket, cafile: Path, session: ssl.SSLSession | None) -> None:
+        self.tls = _context(cafile).wrap_socket(connection, server_hostname="localhost", session=session)
+        self.send = self.tls.send
+        self.sendall = self.tls.sendall
+        self.close = self.tls.close
+        self.fileno = self.tls.fileno
+
+    def recv(self, count: int) -> bytes:
+        return self.tls.recv(count)
+
+    def recv_into(self, view: memoryview, count: int, flags: int = 0) -> int:
+        return self.tls.recv_into(view, count)
+
+
+Client: TypeAlias = socket.socket | TlsClient
+
+
+@cache
+def _context(cafile: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=cafile)
+
+
+def open_socket(address: Address, session: ssl.SSLSession | None = None) -> Client:
+    """A blocking connection without Nagle's delay whose reads give up after `PATIENCE_S`.
+
+    Args:
+        session: of an earlier connection under TLS, to be resumed.
+    """
     connection = socket.create_connection((address.host, address.port), timeout=PATIENCE_S)
     connection.settimeout(None)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
+    return connection if address.cafile is None else TlsClient(connection, address.cafile, session)
 
 
-def connect(address: Address, client_id: bytes) -> socket.socket:
+def connect(address: Address, client_id: bytes, session: ssl.SSLSession | None = None) -> Client:
     """A connected MQTT client."""
-    client = open_socket(address)
-    client.sendall(packets.connect(client_id))
+    client = open_socket(address, session)
+    client.sendall(packets.connect(client_id, user=address.user, password=address.password))
     if read_exactly(client, packets.CONNACK_BYTES)[:4] != b"\x20\x02\x00\x00":
         raise Lost(f"the broker refused client {client_id!r}")
     return client
 
 
-def subscribe(client: socket.socket, *topic_filters: bytes, qos: int = 0) -> None:
+def subscribe(client: Client, *topic_filters: bytes, qos: int = 0) -> None:
     """Subscribe and wait for the SUBACK."""
     client.sendall(packets.subscribe(1, *topic_filters, qos=qos))
     answer = read_exactly(client, packets.SUBACK_BYTES - 1 + len(topic_filters))
@@ -53,20 +95,20 @@ def subscribe(client: socket.socket, *topic_filters: bytes, qos: int = 0) -> Non
         raise Lost(f"the broker refused the subscription to {topic_filters[0]!r}")
 
 
-def subscriber(address: Address, client_id: bytes, *topic_filters: bytes, qos: int = 0) -> socket.socket:
+def subscriber(address: Address, client_id: bytes, *topic_filters: bytes, qos: int = 0) -> Client:
     client = connect(address, client_id)
     subscribe(client, *topic_filters, qos=qos)
     return client
 
 
-def read_exactly(client: socket.socket, count: int) -> bytearray:
+def read_exactly(client: Client, count: int) -> bytearray:
     """The next `count` bytes."""
     received = bytearray(count)
     read_into(client, memoryview(received), count)
     return received
 
 
-def read_into(client: socket.socket, view: memoryview, count: int) -> None:
+def read_into(client: Client, view: memoryview, count: int) -> None:
     """Fill the first `count` bytes of `view` from the connection, in one system call where that can be.
 
     Raises:

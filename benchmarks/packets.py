@@ -22,9 +22,11 @@ PUBCOMP: Final = b"\x70\x02"
 DISCONNECT: Final = b"\xe0\x00"
 
 
-def connect(client_id: bytes, keep_alive_s: int = 0) -> bytes:
-    """A clean-session CONNECT without credentials; keep-alive 0 is off."""
-    return _packet(0x10, _text(b"MQTT") + struct.pack("!BBH", 4, 0x02, keep_alive_s) + _text(client_id))
+def connect(client_id: bytes, keep_alive_s: int = 0, user: bytes = b"", password: bytes = b"") -> bytes:
+    """A clean-session CONNECT, with name and password if there is a name; keep-alive 0 is off."""
+    flags, credentials = (0xC2, _text(user) + _text(password)) if user else (0x02, b"")
+    head = _text(b"MQTT") + struct.pack("!BBH", 4, flags, keep_alive_s)
+    return _packet(0x10, head + _text(client_id) + credentials)
 
 
 def subscribe(packet_id: int, *topic_filters: bytes, qos: int = 0) -> bytes:

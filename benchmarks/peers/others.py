@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from attrs import evolve, frozen
+
+from benchmarks.clients import Address
 from benchmarks.machine import output_of
 from benchmarks.measurement import Target
 from benchmarks.peers.kinds import Peer, Unavailable, Word
@@ -32,10 +37,63 @@ log_type error
 """What Mosquitto and Rowcast are both started with: their defaults, without a limit that would drop."""
 
 
-def write_mosquitto_conf(directory: Path, mqtt_port: int, websocket_port: int) -> Path:
+@frozen
+class Setting:
+    """A configuration, and how clients reach what it opens."""
+
+    conf: Path
+    mqtt: Address
+    websocket: Address
+
+
+def write_mosquitto_conf(directory: Path, needs: str) -> Setting:
+    """For a workload that needs this: `tls`, `rules` (a password and an ACL file), or neither."""
+    mqtt, websocket = free_address(), free_address()
+    text = MOSQUITTO_CONF.format(mqtt=mqtt.port, websocket=websocket.port)
+    if needs.startswith("tls"):
+        certificate = made_certificate("rsa:2048" if needs == "tls-rsa" else "ec")
+        files = f"certfile {certificate.with_suffix('.crt')}\nkeyfile {certificate.with_suffix('.key')}\n"
+        lines = text.replace(" 127.0.0.1\n", f" 127.0.0.1\n{files}")
+        text = lines
+        mqtt, websocket = (
+            evolve(address, cafile=certificate.with_suffix(".crt")) for address in (mqtt, websocket)
+        )
+    elif needs == "rules":
+        (directory / "passwords").write_text(_PASSWORDS)
+        (directory / "passwords").chmod(0o600)
+        (directory / "acl").write_text(_ACL)
+        (directory / "acl").chmod(0o600)
+        text = text.replace("allow_anonymous true", "allow_anonymous false")
+        text += f"password_file {directory / 'passwords'}\nacl_file {directory / 'acl'}\n"
+        mqtt = evolve(mqtt, user=b"bench", password=b"secret")
     path = directory / "mosquitto.conf"
-    path.write_text(MOSQUITTO_CONF.format(mqtt=mqtt_port, websocket=websocket_port))
-    return path
+    path.write_text(text)
+    return Setting(path, mqtt, websocket)
+
+
+def made_certificate(key: str) -> Path:
+    """A certificate that signs itself, for localhost; the path without .crt and .key."""
+    made = CACHE / "certificates" / key.replace(":", "-")
+    if not made.with_suffix(".crt").exists():
+        made.parent.mkdir(parents=True, exist_ok=True)
+        kind = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"] if key == "ec" else [key]
+        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+        files = ["-keyout", made.with_suffix(".key"), "-out", made.with_suffix(".crt")]
+        _run("openssl", "req", "-x509", "-nodes", "-days", "365", "-newkey", *kind, *names, *files)
+        made.with_suffix(".key").chmod(0o644)
+    return made
+
+
+_SALT: Final = b"twelve bytes"
+_HASH: Final = hashlib.pbkdf2_hmac("sha512", b"secret", _SALT, 101)
+_PASSWORDS: Final = f"bench:$7$101${b64encode(_SALT).decode()}${b64encode(_HASH).decode()}\n"
+_ACL: Final = """\
+user bench
+topic read other/#
+topic deny bench/secret/#
+topic readwrite bench/#
+topic readwrite idle/#
+"""
 
 
 def _install_mosquitto() -> str:
@@ -51,10 +109,9 @@ def _mosquitto() -> str:
 
 @contextmanager
 def _start_mosquitto(directory: Path, needs: str) -> Iterator[Target]:
-    mqtt, websocket = free_address(), free_address()
-    conf = write_mosquitto_conf(directory, mqtt.port, websocket.port)
-    with running([_mosquitto(), "-c", conf], directory, mqtt) as process:
-        yield Target("Mosquitto", process.pid, process.start_ms, mqtt, websocket)
+    setting = write_mosquitto_conf(directory, needs)
+    with running([_mosquitto(), "-c", setting.conf], directory, setting.mqtt) as process:
+        yield Target("Mosquitto", process.pid, process.start_ms, setting.mqtt, setting.websocket)
 
 
 def _install_aedes() -> str:
@@ -118,19 +175,26 @@ def _run(*command: str | Path) -> None:
 
 MOSQUITTO: Final = Peer(
     "Mosquitto",
-    frozenset({"mqtt", "acknowledged", "retain", "connections", "large", "mqtt-websocket"}),
+    frozenset(
+        {
+            *("mqtt", "one-topic", "acknowledged", "retain", "connections", "large", "mqtt-websocket"),
+            *("tls", "tls-rsa", "rules"),
+        }
+    ),
     _install_mosquitto,
     _start_mosquitto,
 )
 AEDES: Final = Peer(
     "aedes",
-    frozenset({"mqtt", "acknowledged", "retain", "connections", "large"}),
+    frozenset({"mqtt", "one-topic", "acknowledged", "retain", "connections", "large"}),
     _install_aedes,
     _start_aedes,
 )
 AMQTT: Final = Peer(
     "amqtt",
-    frozenset({"mqtt", "acknowledged", "connections"}),  # 100 000 topics or 10 000 clients take it minutes
+    frozenset(
+        {"mqtt", "one-topic", "acknowledged", "connections"}
+    ),  # 100 000 topics or 10 000 clients take it minutes
     lambda: install_from_pypi("amqtt"),
     _start_amqtt,
 )

@@ -39,6 +39,10 @@ _SOURCES: Final = (
 ABILITIES: Final = frozenset(
     {
         "mqtt",
+        "one-topic",
+        "tls",
+        "tls-rsa",
+        "rules",
         "acknowledged",
         "retain",
         "connections",
@@ -259,15 +263,16 @@ def _run(command: list[Word], directory: Path, kind: str) -> None:
 
 @contextmanager
 def _start(kind: str, name: str, directory: Path, needs: str) -> Iterator[Target]:
-    mqtt, websocket = free_address(), free_address()
     facts = {"kind": kind}
     if needs in _NEEDS_POSTGRES:
+        mqtt, websocket = free_address(), free_address()
         facts |= {"dsn": postgres.dsn(), "secret": SECRET}
         conf = directory / "rowcast.toml"
         values = {"dsn": postgres.dsn(), "mqtt": mqtt.port, "websocket": websocket.port, "secret": SECRET}
         conf.write_text(_TOML.format(**values))
     else:
-        conf = write_mosquitto_conf(directory, mqtt.port, websocket.port)
+        setting = write_mosquitto_conf(directory, needs)
+        conf, mqtt, websocket = setting.conf, setting.mqtt, setting.websocket
     with running([venv_of(kind) / "bin" / "rowcast", "-c", conf], directory, mqtt) as process:
         yield Target(name, process.pid, process.start_ms, mqtt, websocket, facts)
 

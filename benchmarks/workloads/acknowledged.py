@@ -8,13 +8,12 @@ from __future__ import annotations
 import gc
 import itertools
 import select
-import socket
 import time
 from collections import deque
 from typing import Final
 
 from benchmarks import packets
-from benchmarks.clients import PATIENCE_S, Lost, connect, read_into, subscriber
+from benchmarks.clients import PATIENCE_S, Client, Lost, connect, read_into, subscriber
 from benchmarks.measurement import WARM_UP_S, Clocks, Measurement, Pipeline, Target, measure_pipeline, repeat
 from benchmarks.workloads.delivery import PAYLOAD, TOPIC
 
@@ -130,7 +129,7 @@ class _ExactlyOnce:
             self._receiver.sendall(b"".join(answers))
 
 
-def _received(client: socket.socket) -> bytes:
+def _received(client: Client) -> bytes:
     received = client.recv(65536)
     if not received:
         raise Lost("the broker closed a connection of a QoS 2 flow")

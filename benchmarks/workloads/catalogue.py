@@ -35,32 +35,122 @@ class Workload:
     quick: bool = False
 
 
+def _secured(key: str, title: str, needs: str, run: Run, unit: str = "deliveries") -> Workload:
+    return Workload(key, title, run, needs, unit)
+
+
+SECURED: Final = (
+    _secured(
+        "tls-single-1",
+        "TLS 1→1 QoS 0, one packet per write",
+        "tls",
+        partial(delivery.one_packet_per_write, publishers=1, window=8),
+    ),
+    _secured(
+        "tls-fan-in-100",
+        "TLS 100→1 QoS 0, one packet per write",
+        "tls",
+        partial(delivery.one_packet_per_write, publishers=100, window=8),
+    ),
+    _secured("tls-ping-pong", "TLS ping-pong, one in flight", "tls", delivery.ping_pong),
+    _secured(
+        "tls-qos1-100",
+        "TLS 1→100 QoS 1, window 4",
+        "tls",
+        partial(acknowledged.at_least_once, subscribers=100, window=4),
+    ),
+    _secured(
+        "tls-burst-900",
+        "TLS 1→900 QoS 0, chunks of 2",
+        "tls",
+        partial(delivery.fan_out, subscribers=900, burst=2, depth=2),
+    ),
+    _secured(
+        "tls-burst-100",
+        "TLS 1→100 QoS 0, chunks of 5",
+        "tls",
+        partial(delivery.fan_out, subscribers=100, burst=5, depth=2),
+    ),
+    _secured(
+        "tls-qos1-1",
+        "TLS 1→1 QoS 1, window 4",
+        "tls",
+        partial(acknowledged.at_least_once, subscribers=1, window=4),
+    ),
+    _secured(
+        "tls-idle",
+        "memory of 2 000 idle TLS clients with a subscription",
+        "tls",
+        partial(connections.idle_memory, count=2000),
+        "clients",
+    ),
+    _secured(
+        "tls-connect",
+        "TLS, RSA 2048: 300 clients connect and subscribe, one after the other",
+        "tls-rsa",
+        partial(connections.connect_in_turn, count=300),
+        "clients",
+    ),
+    _secured(
+        "tls-resume",
+        "the same, each resuming a session",
+        "tls-rsa",
+        partial(connections.connect_in_turn, count=300, resume=True),
+        "clients",
+    ),
+    _secured(
+        "rules-burst-1",
+        "1→1 QoS 0 batched, with password_file and acl_file",
+        "rules",
+        partial(delivery.fan_out, subscribers=1, burst=200, depth=4),
+    ),
+    _secured(
+        "rules-connect",
+        "2 000 clients with a password ($7$, 101 iterations) connect and subscribe, one after the other",
+        "rules",
+        partial(connections.connect_in_turn, count=2000),
+        "clients",
+    ),
+)
+
+
 WORKLOADS: Final = (
     Workload(
         "burst-1",
         "1→1 QoS 0, publisher batches 200",
         partial(delivery.fan_out, subscribers=1, burst=200, depth=4),
+        needs="one-topic",
         quick=True,
     ),
     Workload(
         "single-1",
         "1→1 QoS 0, one packet per write, window 64",
         partial(delivery.one_packet_per_write, publishers=1, window=64),
+        needs="one-topic",
         quick=True,
     ),
     Workload(
-        "burst-100", "1→100 QoS 0", partial(delivery.fan_out, subscribers=100, burst=50, depth=2), quick=True
+        "burst-100",
+        "1→100 QoS 0",
+        partial(delivery.fan_out, subscribers=100, burst=50, depth=2),
+        needs="one-topic",
+        quick=True,
     ),
     Workload(
-        "burst-900", "1→900 QoS 0", partial(delivery.fan_out, subscribers=900, burst=50, depth=2), quick=True
+        "burst-900",
+        "1→900 QoS 0",
+        partial(delivery.fan_out, subscribers=900, burst=50, depth=2),
+        needs="one-topic",
+        quick=True,
     ),
     Workload(
         "fan-in-100",
         "100→1 QoS 0, one packet per write, 64 in flight",
         partial(delivery.one_packet_per_write, publishers=100, window=64),
+        needs="one-topic",
         quick=True,
     ),
-    Workload("ping-pong", "ping-pong, one in flight", delivery.ping_pong, quick=True),
+    Workload("ping-pong", "ping-pong, one in flight", delivery.ping_pong, needs="one-topic", quick=True),
     Workload(
         "paced-100",
         "1→100 QoS 0 at 200 messages/s, latency to the last",
@@ -100,6 +190,7 @@ WORKLOADS: Final = (
         "acknowledged",
         quick=True,
     ),
+    *SECURED,
     Workload(
         "retained",
         "100 000 retained topics to a new # subscriber",
@@ -112,6 +203,20 @@ WORKLOADS: Final = (
         "connect storm: 5 000 clients connect and subscribe",
         partial(connections.connect_storm, count=5000),
         "connections",
+        "clients",
+    ),
+    Workload(
+        "connect-turn",
+        "2 000 clients connect and subscribe, one after the other",
+        partial(connections.connect_in_turn, count=2000),
+        "connections",
+        "clients",
+    ),
+    Workload(
+        "connect-10k",
+        "10 000 clients connect and subscribe, all at once",
+        partial(connections.connect_storm, count=10_000, batch=10_000),
+        "large",
         "clients",
     ),
     Workload(

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import socket
 import time
 from typing import Final
 
 from benchmarks import packets
-from benchmarks.clients import Lost, connect, open_socket, read_exactly, read_into, subscriber
+from benchmarks.clients import (
+    Client,
+    Lost,
+    TlsClient,
+    connect,
+    open_socket,
+    read_exactly,
+    read_into,
+    subscribe,
+    subscriber,
+)
 from benchmarks.machine import allow_open_files, cpu_seconds, resident_bytes
 from benchmarks.measurement import Clocks, Measurement, Pipeline, Target, measure_pipeline
 from benchmarks.workloads.delivery import PAYLOAD
@@ -25,15 +34,44 @@ def start_up(target: Target, seconds: float) -> Measurement:
     )
 
 
-def connect_storm(target: Target, seconds: float, count: int) -> Measurement:
-    """`count` clients connect and subscribe, 50 at once; a message is one client that is ready.
+def connect_in_turn(target: Target, seconds: float, count: int, resume: bool = False) -> Measurement:
+    """`count` clients connect and subscribe, each when the one before is ready, and stay.
+
+    Args:
+        resume: each with the session of the one before, under TLS.
+    """
+    del seconds
+    clients: list[Client] = []
+    samples_us: list[float] = []
+    session = None
+    for number in range(-20, count):  # some to warm up
+        if number == 0:
+            samples_us.clear()
+            clocks = Clocks(target)
+        began = time.perf_counter()
+        client = connect(target.mqtt, b"turn-%06d" % number, session)
+        subscribe(client, b"idle/turn-%06d" % number)
+        samples_us.append((time.perf_counter() - began) * 1e6)
+        clients.append(client)
+        if isinstance(client, TlsClient) and resume:
+            if number > -20 and not client.tls.session_reused:
+                raise Lost("the broker did not resume a session")
+            session = client.tls.session
+    measured = clocks.measure(count, samples_us)
+    for client in clients:
+        client.close()
+    return measured
+
+
+def connect_storm(target: Target, seconds: float, count: int, batch: int = 50) -> Measurement:
+    """`count` clients connect and subscribe, `batch` at once; a message is one client that is ready.
 
     `seconds` does not matter here: the count decides.
     """
     del seconds
     clients = _Crowd(target, count)
     clocks = Clocks(target)
-    clients.gather()
+    clients.gather(batch)
     measured = clocks.measure(count, clients.samples_us)
     clients.leave()
     return measured
@@ -63,13 +101,13 @@ class _Crowd:
             raise Lost(f"only {allowed} files may be open here, {count + 100} are needed")
         self._target = target
         self._names = [b"%s-%06d" % (prefix, i) for i in range(count)]
-        self._clients: list[socket.socket] = []
+        self._clients: list[Client] = []
         self.samples_us: list[float] = []
 
-    def gather(self) -> None:
-        for start in range(0, len(self._names), _BATCH):
+    def gather(self, size: int = _BATCH) -> None:
+        for start in range(0, len(self._names), size):
             began = time.perf_counter()
-            self._gather_batch(self._names[start : start + _BATCH])
+            self._gather_batch(self._names[start : start + size])
             self.samples_us.append((time.perf_counter() - began) * 1e6)
 
     def _gather_batch(self, names: list[bytes]) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import random
-import socket
 import time
 from typing import Final, TypeVar
 
 from benchmarks import packets
-from benchmarks.clients import connect, read_into, subscribe, subscriber
+from benchmarks.clients import Client, connect, read_into, subscribe, subscriber
 from benchmarks.measurement import Clocks, Measurement, Pipeline, Target, measure_pipeline, repeat
 
 PAYLOAD: Final = bytes(range(64))
@@ -18,7 +17,7 @@ _VIEW: Final = memoryview(bytearray(4 * 1024 * 1024))
 _T = TypeVar("_T")
 
 
-def receive_from_all(receivers: list[socket.socket], count: int) -> None:
+def receive_from_all(receivers: list[Client], count: int) -> None:
     """Read `count` bytes from each, in the order in which a broker is likely to serve them."""
     for receiver in receivers:
         read_into(receiver, _VIEW, count)
@@ -107,7 +106,7 @@ def many_topics(
     return measure_pipeline(target, pipeline, subscribers * burst, seconds)
 
 
-def _many_subscriber(target: Target, number: int, topics: list[bytes]) -> socket.socket:
+def _many_subscriber(target: Target, number: int, topics: list[bytes]) -> Client:
     client = connect(target.mqtt, b"sub-%d" % number)
     for start in range(0, len(topics), 100):
         subscribe(client, *topics[start : start + 100])
