@@ -50,7 +50,8 @@ logger = logging.getLogger("broker.links")
 PUBLISH_QOS_0: Final = 0x30
 DOLLAR: Final = 0x24
 PROGRESS_BYTES: Final = 1_000
-PINGRESP: Final = b"\xd0\x00"
+NOBODY: Final = Targets()
+"""Who gets what this client may not publish."""
 
 
 class MqttLink(Link):
@@ -206,8 +207,7 @@ class MqttLink(Link):
     def choose_path(self, session: Session) -> None:
         """Whether QoS 0 packets may be handed on as they came, without a look at each."""
         self._fast = (
-            session.access is None
-            and not self.tracing
+            not self.tracing
             and not session.mount_point
             and not session.bridge
             and not self.engine.policy.message_size_limit
@@ -244,6 +244,7 @@ class MqttLink(Link):
         length = len(data)
         trie = self.engine.trie
         fast = self._fast
+        access = session.access
         size_max = self._size_max
         run: Targets | None = None
         run_start = 0
@@ -275,6 +276,8 @@ class MqttLink(Link):
                     if targets is None:
                         check_topic_name(topic)
                         targets = trie.match(topic)
+                    if access is not None and not access.may_write(topic):
+                        targets = NOBODY
                     if targets is not run:
                         if run is not None:
                             self._forward(run, data, run_start, position, run_count, run_payload)
@@ -308,6 +311,9 @@ class MqttLink(Link):
         self, targets: Targets, data: bytes, start: int, end: int, count: int, payload_bytes: int
     ) -> None:
         """Hand on `data[start:end]`, whole QoS 0 packets that all have these receivers."""
+        if targets is NOBODY:
+            self.engine.counters.dropped_acl += count
+            return
         if targets.not_plain or targets.parts is not None:
             self._deliver_each(data, start, end)
             return
