@@ -25,7 +25,8 @@ from broker.core.history import History, Positions
 from broker.core.outbox import nothing
 from broker.core.session import DeliveryRules
 from broker.gateway.authentication import Verdict, load_rules, reload_rules
-from broker.links.listening.accept import Take, accept_forever, open_sockets
+from broker.links.listening.accept import accept_forever, open_sockets
+from broker.links.listening.acceptor import Take
 from broker.links.listening.door import Door, Occupancy
 from broker.links.listening.sources import Sources
 from broker.links.server import Server

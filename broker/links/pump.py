@@ -147,6 +147,12 @@ class Pump:
         self._connections[other.fd] = other
         self.epoll.register(other.fd, other.events())
 
+    def unwatch(self, other: Connection) -> None:
+        """The opposite; nothing where it is not being watched."""
+        if self._connections.get(other.fd) is other:
+            del self._connections[other.fd]
+            self.epoll.unregister(other.fd)
+
     def release(self, connection: Connection) -> bool:
         """Let go of a connection whose socket somebody else closes; False if it was let go before."""
         if self._connections.get(connection.fd) is not connection:
@@ -218,6 +224,7 @@ class Pump:
         self.engine.turn.forget(self._settled)
         if self._linger is not None:
             self._linger.close()
+        self._connections.clear()
         self.epoll.close()
 
     def _notice_drained(self) -> None:

@@ -7,18 +7,14 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable
-from typing import TypeAlias
 
 import trio
 
 from broker.config.model import Listener
-from broker.core.limits import ACCEPTS_PER_WAKE_MAX
+from broker.links.listening.acceptor import Acceptor, Take
 from broker.links.listening.door import Door
 from broker.links.listening.interfaces import interface_address
 from broker.links.server import Server
-from broker.links.tls_socket import Socket
-from broker.links.words import NOTICE
 
 logger = logging.getLogger("broker.links")
 
@@ -26,8 +22,8 @@ BACKLOG = 4096
 
 _FAMILY_NAMES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 
-Take: TypeAlias = Callable[[Socket, Door, str, bytes | None], None]
-"""What becomes of a connection, non-blocking: socket, door, peer, and the identity that its certificate stands for."""
+EXHAUSTED_PAUSE_S = 0.1
+"""Until the next try, where the system had no more sockets to give."""
 
 
 class ListenError(Exception):
@@ -62,53 +58,19 @@ def open_sockets(listener: Listener) -> list[socket.socket]:
 
 
 async def accept_forever(sock: socket.socket, door: Door, server: Server, take: Take) -> None:
-    """Take connections until cancelled; then the listening socket is closed.
-
-    Args:
-        take: has to count the connection as open at once.
-    """
+    """Have the pump take connections until cancelled; then the listening socket is closed."""
+    exhausted = trio.Event()
+    acceptor = Acceptor(server.pump, sock, door, take, lambda: exhausted.set())
     with sock:
-        while True:
-            await trio.lowlevel.wait_readable(sock)
-            for _ in range(ACCEPTS_PER_WAKE_MAX):
-                if not await _accept_one(sock, door, server, take):
-                    break
-
-
-async def _accept_one(sock: socket.socket, door: Door, server: Server, take: Take) -> bool:
-    try:
-        connection, address = sock.accept()
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-            logger.warning(
-                "Unable to accept new connection, system socket count has been exceeded: %s", error
-            )
-            await trio.sleep(0.1)
-        return False
-    connection.setblocking(False)
-    peer = peer_name(connection, address)
-    if door.is_full():
-        connection.close()  # as mosquitto: without a word to the client
-        server.engine.counters.turn_away("max_connections")
-        logger.log(NOTICE, "Client connection from %s denied: max_connections exceeded.", peer)
-        return True
-    if door.connection_messages:
-        logger.log(NOTICE, "New connection from %s on port %d.", peer, door.port)
-    if connection.family != socket.AF_UNIX:
-        # One send per round carries everything owed, so Nagle's algorithm could only delay it.
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    take(connection, door, peer, None)
-    return True
-
-
-def peer_name(connection: socket.socket, address: object) -> str:
-    """`ADDRESS:PORT` as log lines show it; the path for a unix socket."""
-    if isinstance(address, tuple):
-        host = str(address[0])
-        return f"{host.removeprefix('::ffff:')}:{address[1]}"
-    return str(connection.getsockname() or "unix socket")
+        try:
+            while True:
+                server.pump.watch(acceptor)
+                await exhausted.wait()
+                server.pump.unwatch(acceptor)
+                exhausted = trio.Event()
+                await trio.sleep(EXHAUSTED_PAUSE_S)
+        finally:
+            server.pump.unwatch(acceptor)
 
 
 _FAMILIES = {
@@ -176,6 +138,9 @@ def _open_tcp(family: socket.AddressFamily, address: str, port: int) -> socket.s
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Connections have this from their listener.  One send per round carries all that is owed, so Nagle's
+        # algorithm could only delay it.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind((address, port))
         sock.listen(BACKLOG)
         sock.setblocking(False)

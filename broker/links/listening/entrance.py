@@ -12,7 +12,7 @@ import trio
 
 from broker.core.limits import CONNECT_TIMEOUT_S
 from broker.links.barrier import barrier
-from broker.links.listening.accept import Take
+from broker.links.listening.acceptor import Take
 from broker.links.listening.door import Door
 from broker.links.listening.proxy import ProxyError, ProxyHeader, identity_in, parse_proxy, refusal
 from broker.links.server import Server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from pathlib import Path
 
@@ -75,6 +76,7 @@ async def test_a_burst_of_connections_that_need_a_handshake_is_not_more_than_may
     clients = [socket.create_connection(listening.getsockname()) for _ in range(5)]
     async with trio.open_nursery() as nursery:
         server = Server(Engine(), nursery)
+        nursery.start_soon(server.pump.run)
         nursery.start_soon(accept_forever, listening, door, server, take)
         for client in clients[2:]:
             await trio.lowlevel.wait_readable(client)
@@ -83,3 +85,37 @@ async def test_a_burst_of_connections_that_need_a_handshake_is_not_more_than_may
     for sock in (*clients, *handed_over):
         sock.close()
     assert len(handed_over) == 2
+
+
+async def test_without_sockets_to_give_it_tries_again_when_there_may_be_some() -> None:
+    door = Door(Listener(0), Limits(), connection_messages=False)
+    (listening,) = open_sockets(Listener(0, "127.0.0.1"))
+    accepted: list[Socket] = []
+    refusals = 2
+
+    class Exhausted(socket.socket):
+        def accept(self) -> tuple[socket.socket, object]:
+            nonlocal refusals
+            if refusals:
+                refusals -= 1
+                raise OSError(errno.EMFILE, "Too many open files")
+            return super().accept()
+
+    with Exhausted(fileno=listening.detach()) as short_of_sockets:
+        clients = [socket.create_connection(short_of_sockets.getsockname()) for _ in range(3)]
+        async with trio.open_nursery() as nursery:
+            server = Server(Engine(), nursery)
+            nursery.start_soon(server.pump.run)
+            nursery.start_soon(
+                accept_forever, short_of_sockets, door, server, lambda sock, *_: accepted.append(sock)
+            )
+            with trio.fail_after(10):
+                while len(accepted) < 3:  # noqa: ASYNC110 - there is no event for this
+                    await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+    assert refusals == 0
+    for sock in (*clients, *accepted):
+        assert isinstance(sock, socket.socket)
+        if sock in accepted:
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        sock.close()

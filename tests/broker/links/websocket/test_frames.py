@@ -269,6 +269,7 @@ async def test_a_closed_connection_is_freed_without_the_garbage_collector(
     connect: Open, path: str, more: str, goodbye: bytes
 ):
     async with listening() as broker:
+        await trio.testing.wait_all_tasks_blocked()
         gc.collect()
         gc.disable()
         before = left_of_links()

@@ -1,0 +1,88 @@
+"""One listening socket in the pump: takes the connections that wait, many at a time when many come."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from typing import TypeAlias
+
+from broker.core.limits import ACCEPTS_PER_WAKE_MAX
+from broker.core.outbox import Outbox, nothing
+from broker.links.listening.door import Door
+from broker.links.pump import Connection, Pump
+from broker.links.tls_socket import Socket
+from broker.links.words import NOTICE
+
+logger = logging.getLogger("broker.links")
+
+Take: TypeAlias = Callable[[Socket, Door, str, bytes | None], None]
+"""What becomes of a connection, non-blocking: socket, door, peer, and the identity that its certificate stands for.
+Counts it as open at once."""
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Acceptor(Connection):
+    """Takes a listener's connections while the pump watches it.
+
+    Args:
+        listening: non-blocking; its options are those of the connections, too.
+        on_exhausted: told when the system has no more sockets to give.
+    """
+
+    def __init__(
+        self, pump: Pump, listening: socket.socket, door: Door, take: Take, on_exhausted: Callable[[], None]
+    ) -> None:
+        super().__init__(pump, listening, door)
+        self.outbox = Outbox(pump.engine.round, 0, None, nothing, nothing)
+        self._listening = listening
+        self._take = take
+        self._on_exhausted = on_exhausted
+        self._at_once = 1
+
+    def readable(self) -> None:
+        # Where one comes at a time, looking for a second each time would cost as much as the first.
+        for _ in range(self._at_once):
+            try:
+                connection, address = self._listening.accept()
+            except BlockingIOError:
+                self._at_once = 1
+                return
+            except OSError as error:
+                self._failed(error)
+                return
+            self._accepted(connection, address)
+        self._at_once = min(self._at_once * 2, ACCEPTS_PER_WAKE_MAX)
+
+    def _accepted(self, connection: socket.socket, address: object) -> None:
+        connection.setblocking(False)
+        door = self.door
+        peer = peer_name(connection, address)
+        if door.is_full():
+            connection.close()  # as mosquitto: without a word to the client
+            self.pump.engine.counters.turn_away("max_connections")
+            logger.log(NOTICE, "Client connection from %s denied: max_connections exceeded.", peer)
+            return
+        if door.connection_messages:
+            logger.log(NOTICE, "New connection from %s on port %d.", peer, door.port)
+        self._take(connection, door, peer, None)
+
+    def _failed(self, error: OSError) -> None:
+        if error.errno in EXHAUSTED:
+            logger.warning(
+                "Unable to accept new connection, system socket count has been exceeded: %s", error
+            )
+            self._on_exhausted()
+
+    def stop(self) -> None:
+        """Whoever opened the socket closes it."""
+
+
+def peer_name(connection: socket.socket, address: object) -> str:
+    """`ADDRESS:PORT` as log lines show it; the path for a unix socket."""
+    if isinstance(address, tuple):
+        host = str(address[0])
+        return f"{host.removeprefix('::ffff:')}:{address[1]}"
+    return str(connection.getsockname() or "unix socket")
