@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import re
 import shutil
@@ -64,7 +65,8 @@ def write_mosquitto_conf(directory: Path, needs: str) -> Setting:
         (directory / "acl").write_text(_ACL)
         (directory / "acl").chmod(0o600)
         text = text.replace("allow_anonymous true", "allow_anonymous false")
-        text += f"password_file {directory / 'passwords'}\nacl_file {directory / 'acl'}\n"
+        # Started by root, Mosquitto would become a user who can't read these.
+        text += f"user {getpass.getuser()}\npassword_file {directory / 'passwords'}\nacl_file {directory / 'acl'}\n"
         mqtt = evolve(mqtt, user=b"bench", password=b"secret")
     path = directory / "mosquitto.conf"
     path.write_text(text)
