@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Final
 
 from broker.config.feeds import FeedConfig, Source
-from broker.feed.fast.learning import LESSONS_MAX, PAYS, ROWS_MAX, usual_row
+from broker.feed.fast.learning import FAST_PATH, LESSONS_MAX, ROWS_MAX, usual_row
 from broker.feed.fast.notified import UsualRow
 from broker.feed.routing.routes import Outgoing, Router, Row
 from broker.feed.status import FeedStatus
@@ -57,7 +57,9 @@ class Notices:
         self._said: set[bytes] = set()
         self._status = status
         self._usual: dict[bytes, list[UsualRow]] = {}
-        self._lessons = 0 if PAYS and not any(route.position for route in config.routes) else LESSONS_MAX
+        self._lessons = (
+            0 if FAST_PATH.is_on and not any(route.position for route in config.routes) else LESSONS_MAX
+        )
 
     def begin(self) -> None:
         """Another transaction's notifications follow."""

@@ -43,7 +43,7 @@ class Collector:
     async def durable(self) -> None:
         """What is in the list can't be lost."""
 
-    async def until(self, count: int, seconds: float = 20.0) -> list[Published]:
+    async def until(self, count: int, seconds: float = 120.0) -> list[Published]:
         """Wait for so many publications altogether."""
         with trio.move_on_after(seconds):
             while len(self.published) < count:
@@ -81,12 +81,12 @@ class Running:
         self.sink = Collector()
         self.status = FeedStatus(config.name)
 
-    async def until_live(self, reconnects: int = 0, seconds: float = 20.0) -> None:
+    async def until_live(self, reconnects: int = 0, seconds: float = 120.0) -> None:
         """Wait until the feed is live, after at least so many lost connections."""
         await until(lambda: self.status.state == "live" and self.status.reconnects >= reconnects, seconds)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     """For what no event tells."""
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110

@@ -6,6 +6,7 @@ with the same names, so a text that fills the holes with values has its columns 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -19,8 +20,22 @@ from broker.feed.routing.routes import CompiledRoute, Row
 from broker.feed.routing.rowtext import value_spans
 from broker.feed.routing.templates import DialectTopics, Unfit
 
-PAYS: Final = not str(shape.__file__).endswith(".py")
-"""Interpreted, a walk over a text takes longer than the JSON parser, which is in C."""
+
+class FastPath:
+    """Whether rows are recognised by those before them; feeds ask when they begin.
+
+    Attributes:
+        is_on: where compiled.  Interpreted, a walk over a text takes longer than the JSON parser, which is in C.
+            ROWCAST_FAST_PATH=0 or 1 in the environment says otherwise, for tests and to look for a fault.
+    """
+
+    def __init__(self, is_on: bool) -> None:
+        self.is_on = is_on
+
+
+FAST_PATH: Final = FastPath(
+    os.environ.get("ROWCAST_FAST_PATH", "0" if str(shape.__file__).endswith(".py") else "1") == "1"
+)
 
 ROWS_MAX: Final = 32
 """Shapes per channel: one per table, and one more for each time that its columns change."""

@@ -22,7 +22,7 @@ from broker.config.feeds import FeedConfig
 from broker.feed.driver.connect import connected
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import alone, is_being_stopped, last_words
-from broker.feed.fast.learning import PAYS, Learner
+from broker.feed.fast.learning import FAST_PATH, Learner
 from broker.feed.fast.notified import UsualRows
 from broker.feed.gaps import tell
 from broker.feed.listen.kept_marks import SAVE_INTERVAL_S, KeptMarks
@@ -232,7 +232,7 @@ class ListenFeed:
         if row is not None:
             if self._line.table_for(row) is not None:
                 return False
-            if PAYS:
+            if FAST_PATH.is_on:
                 self._learner.learn(channel, row, self._marks.get(row.source.config.name, row.kind))
             self._publish(row, now)
         return True

@@ -16,7 +16,7 @@ from broker.feed.fast.columns import (
     UsualTable,
     Way,
 )
-from broker.feed.fast.learning import PAYS, uses_of, usual_route
+from broker.feed.fast.learning import FAST_PATH, uses_of, usual_route
 from broker.feed.fast.shape import LEVEL, UNUSED
 from broker.feed.routing.rowtext import notification_text
 from broker.feed.routing.tables import RoutedTable, TableRoutes
@@ -36,7 +36,7 @@ _OPERATIONS: Final = {INSERT: "insert", UPDATE: "update"}
 
 def learn(changes: UsualChanges, oid: int, table: Table, routes: TableRoutes) -> None:
     """Let `changes` take what comes of a table from now on, as far as it can."""
-    if PAYS:
+    if FAST_PATH.is_on:
         inserts, updates = (
             usual_table(table.columns, routes.of_table(table.name, operation))
             for operation in _OPERATIONS.values()

@@ -13,6 +13,7 @@ from support.installed import connect, feed_config, install
 from broker.cli.main import main
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
 from broker.feed import notices
+from broker.feed.fast.learning import FAST_PATH
 from broker.feed.notices import Notices, carried_channels
 from broker.feed.outbox import feed as outbox
 from broker.feed.setup import doctor, doctor_wal
@@ -240,9 +241,9 @@ def test_notifications_recognised_by_their_looks_become_what_the_others_become(
     routes = (*ROUTES[:2], Route("events", ("plain/{id}",), kind="plain", once_per=("id",)))
     config = FeedConfig("x", "", "wal", SOURCES, routes, (RECOVERY,))
     careful, by_looks = FeedStatus("x"), FeedStatus("x")
-    monkeypatch.setattr(notices, "PAYS", False)
+    monkeypatch.setattr(FAST_PATH, "is_on", False)
     one = Notices(config, careful)
-    monkeypatch.setattr(notices, "PAYS", True)
+    monkeypatch.setattr(FAST_PATH, "is_on", True)
     other = Notices(config, by_looks)
     said = [
         (b"ws", b'{"channel" : "%b", "payload" : {"id":%b,"note":%b}}' % (kind, value, note))

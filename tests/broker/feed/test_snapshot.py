@@ -13,6 +13,8 @@ from broker.feed.driver.connection import TrioConnection
 
 WRITERS = 4
 
+pytestmark = pytest.mark.usefixtures("fast_path")
+
 
 @pytest.fixture(params=["wal", "outbox"])
 def config(database: str, request: pytest.FixtureRequest) -> FeedConfig:

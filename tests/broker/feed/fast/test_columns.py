@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
 from broker.feed.fast.columns import UsualChanges
+from broker.feed.fast.learning import FAST_PATH
 from broker.feed.routing.routes import Outgoing
 from broker.feed.status import FeedStatus
 from broker.feed.wal import tables as usual_tables
@@ -96,7 +97,7 @@ class Stream:
 @pytest.fixture(autouse=True, scope="module")
 def _also_interpreted() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(usual_tables, "PAYS", True)
+        patch.setattr(FAST_PATH, "is_on", True)
         yield
 
 

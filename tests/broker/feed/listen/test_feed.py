@@ -23,7 +23,7 @@ from broker.feed import supervise as supervise_module
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.listen import feed as listen_module
 
-pytestmark = pytest.mark.usefixtures("short_pauses")
+pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
 
 SCHEMA = """
 CREATE TABLE fill_events (

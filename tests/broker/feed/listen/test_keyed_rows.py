@@ -23,7 +23,7 @@ from broker.feed import supervise as supervise_module
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.listen import keyed_rows as fetch_module
 
-pytestmark = pytest.mark.usefixtures("short_pauses")
+pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
 
 PAGE = (Path(__file__).parents[4] / "docs/feeds.md").read_text()
 

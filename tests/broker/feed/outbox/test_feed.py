@@ -15,7 +15,7 @@ from support.tcp_proxy import tcp_proxy
 from broker.config.feeds import FeedConfig, Replication, Route
 from broker.feed.outbox import feed as outbox
 
-pytestmark = pytest.mark.usefixtures("short_pauses")
+pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
 
 
 @pytest.fixture

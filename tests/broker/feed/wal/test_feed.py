@@ -18,7 +18,7 @@ from broker.feed.wal import slots
 from broker.feed.wal.feed import WalFeed
 from broker.feed.wal.slots import NotReady
 
-pytestmark = pytest.mark.usefixtures("short_pauses")
+pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
 
 
 @pytest.fixture
