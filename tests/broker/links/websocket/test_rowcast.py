@@ -1,0 +1,280 @@
+"""`rowcast` connections and the Python client's core, against a model, through connections that break anywhere.
+
+Each run: rings that forget, publishers, a client with overlapping subscriptions behind a kernel that takes what it
+likes, cuts at any byte, a server that is stopped or killed and started anew.  At the end each subscription has every
+message of its filter in order and each once, but where it was told of a gap; and then the state makes up for it.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.tokens import RowcastDialect as RowcastConfig
+from broker.core.engine import Engine
+from broker.core.history import History, Positions, Ring
+from broker.core.outbox import Outbox
+from broker.core.publication import Publication
+from broker.gateway.dialects import path_dialects
+from broker.gateway.gateway import Gateway
+from broker.links.websocket.rowcast import Readers, RowcastLink
+from protocol.dialects.base import Clock
+from protocol.dialects.rowcast import RowcastDialect
+from tests.support.websockets import masked
+
+sys.path.insert(0, str(Path(__file__).parents[4] / "clients/python"))
+from rowcast_client.core import Client, Event, Gap, Message, State, Subscription
+
+CONFIG = GatewayConfig(rowcast=RowcastConfig(anonymous_subscribe=("#",), anonymous_publish=("#",)))
+TOPICS = ("a", "b", "a/b", "a/c", "r/1", "r/2", "r/3")
+FILTERS = ("#", "a/#", "+/b", "r/+", "r/1", "a", "+/+")
+
+
+class FrameParser:
+    """Frames of a server, which are not masked, by way of a reader that wants them masked."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def texts(self, data: bytes) -> tuple[list[str], int | None]:
+        self._data += data
+        texts: list[str] = []
+        while len(self._data) >= 2:
+            size, head = self._data[1], 2
+            if size >= 126:
+                width = 2 if size == 126 else 8
+                if len(self._data) < 2 + width:
+                    break
+                size, head = int.from_bytes(self._data[2 : 2 + width], "big"), 2 + width
+            if len(self._data) < head + size:
+                break
+            first, payload = self._data[0], self._data[head : head + size]
+            self._data = self._data[head + size :]
+            if first == 0x81:
+                texts.append(payload.decode())
+            elif first == 0x88:
+                return texts, int.from_bytes(payload[:2], "big")
+        return texts, None
+
+
+class Server:
+    """One process: what it has is lost with it, but for the rings after an orderly stop."""
+
+    def __init__(self, chance: random.Random, now: float, before: Server | None, orderly: bool) -> None:
+        self.engine = Engine()
+        self.engine.turn.clock = lambda: self.engine.now
+        self.gateway = Gateway(CONFIG, self.engine, {})
+        self.line: list[RowcastLink] = []
+        if before is None or not orderly:
+            self.positions = Positions(f"e{chance.random()}")
+        else:
+            old = before.history.positions
+            self.positions = Positions(
+                f"e{chance.random()}", old.number, {**old.older, old.epoch: old.number}
+            )
+        count = chance.choice((5, 60, 10**6))
+        self.rings = [Ring(self.positions, one, 10**9, count, 1e9) for one in (b"a/#", b"r/#")]
+        for index, ring in enumerate(self.rings):
+            if before is not None and orderly:
+                old_ring = before.rings[index]
+                ring.restore(
+                    [(copied(one), at) for one, at in old_ring.kept()], old_ring.lost_through, "gone"
+                )
+            self.engine.subscribe(ring, ring.topic_filter, 0)
+        if before is not None:
+            for one in before.engine.retained.all():
+                self.engine.retained.put(one)
+        self.history = History(self.positions, self.rings)
+        self.readers = Readers(self.history, self.line.append)
+        self.dialect = next(one for one in path_dialects(CONFIG) if one.name == "rowcast")
+
+
+def copied(publication: Publication) -> Publication:
+    made = Publication(publication.topic, publication.payload)
+    made.sequence = publication.sequence
+    return made
+
+
+class Connection:
+    """A link with a kernel that takes as many bytes as it likes, and a wire that may be cut."""
+
+    def __init__(self, server: Server, chance: random.Random) -> None:
+        self.server = server
+        self.wire = b""
+        self.takes = 0
+        self.chance = chance
+        self.parser = FrameParser()
+        engine = server.engine
+        limit = chance.choice((2_000, 20_000, 1_000_000))
+        self.outbox = Outbox(engine.round, limit, self._send, lambda: None, lambda: None)
+        dialect = server.dialect.open(Clock(0.0), engine.now)
+        assert isinstance(dialect, RowcastDialect)
+        self.link = RowcastLink(
+            dialect, server.gateway, self.outbox, "peer", 65536, lambda *_: None, server.readers
+        )
+        self.link.open()
+
+    def _send(self, data: bytes) -> int:
+        taken = min(self.takes, len(data))
+        if not taken:
+            raise BlockingIOError
+        self.takes -= taken
+        self.wire += data[:taken]
+        return taken
+
+    def receive(self, texts: list[str]) -> None:
+        for text in texts:
+            self.link.received(masked(0x81, text.encode()))
+        self.server.engine.flush()
+
+    def move(self) -> None:
+        """The kernel takes some more, and those who catch up have their turn."""
+        self.takes = self.chance.choice((0, 1, 100, 5_000, 10**9))
+        if self.outbox.blocked:
+            self.outbox.writable()
+        for link in self.server.line[:]:
+            self.server.line.remove(link)
+            link.catch_up()
+        self.server.engine.flush()
+
+    def cut(self) -> None:
+        self.outbox.close()
+        self.link.lost()
+        self.link.ended()
+
+
+class Application:
+    """What a program makes of the events: for each subscription the messages that it has."""
+
+    def __init__(self) -> None:
+        self.got: dict[str, list[tuple[str, int]]] = {}
+        self.values: dict[str, dict[str, int]] = {}
+        self.gaps = 0
+
+    def take(self, one: Subscription, event: Event) -> None:
+        got = self.got.setdefault(one.topic, [])
+        values = self.values.setdefault(one.topic, {})
+        if isinstance(event, Message):
+            got.append((event.topic, event.data))
+            values[event.topic] = event.data
+        elif isinstance(event, State):
+            values.clear()
+            values.update({each.topic: each.data for each in event.messages})
+            got.clear()
+        elif isinstance(event, Gap):
+            self.gaps += 1
+            got.clear()
+
+
+def run(seed: int) -> tuple[int, int]:
+    chance = random.Random(seed)
+    now = 0.0
+    server = Server(chance, now, None, False)
+    application = Application()
+    client = Client()
+    filters = chance.sample(FILTERS, chance.randint(1, 4))
+    for one in filters:
+        client.subscribe(one, state=True)
+    published: list[tuple[str, int]] = []
+    connection: Connection | None = None
+
+    def hear() -> None:
+        assert connection is not None
+        count = chance.choice((1, 7, 300, 10**9))
+        data, connection.wire = connection.wire[:count], connection.wire[count:]
+        texts, code = connection.parser.texts(data)
+        for text in texts:
+            for one, event in client.received(text, now):
+                application.take(one, event)
+        connection.receive(client.take())
+        if code is not None:
+            disconnect(code)
+
+    def disconnect(code: int) -> None:
+        nonlocal connection
+        assert connection is not None
+        connection.cut()
+        connection = None
+        client.closed(code)
+
+    def connect() -> None:
+        nonlocal connection
+        connection = Connection(server, chance)
+        client.opened(None, now)
+        connection.receive(client.take())
+
+    for step in range(chance.randint(20, 200)):
+        now += 0.01
+        server.engine.now = now
+        for _ in range(chance.choice((0, 1, 1, 4, 40))):
+            topic = chance.choice(TOPICS)
+            message = (topic, len(published))
+            published.append(message)
+            server.engine.publish(Publication(topic.encode(), str(message[1]).encode(), 0, topic[0] == "r"))
+        server.engine.flush()
+        if connection is None:
+            if chance.random() < 0.5:
+                connect()
+            continue
+        connection.move()
+        hear()
+        dice = chance.random()
+        if connection is not None and dice < 0.03:
+            disconnect(1006)
+        elif dice < 0.04:
+            if connection is not None:
+                disconnect(1001)
+            server = Server(chance, now, server, chance.random() < 0.7)
+        elif dice < 0.045:
+            reason = b'{"reason":"rows may be missing"}'
+            server.engine.publish(Publication(b"$SYS/feed/main/gap", reason, 1, True))
+        elif connection is not None and dice < 0.06:
+            again = chance.choice(filters)
+            client.subscribe(again, client.subscriptions[again].at, state=True)
+            connection.receive(client.take())
+    assert client.stopped is None
+    for _ in range(10_000):
+        if connection is None:
+            connect()
+        connection.move() if connection is not None else None
+        hear()
+        if connection is not None and not connection.wire and not connection.outbox.pending_bytes:
+            if not server.line and all(one.phase == "live" for one in client.subscriptions.values()):
+                break
+    else:
+        raise AssertionError("it never became live")
+    check(filters, published, application)
+    return application.gaps, sum(map(len, application.got.values()))
+
+
+def check(filters: list[str], published: list[tuple[str, int]], application: Application) -> None:
+    from rowcast_client.core import matches
+
+    for one in filters:
+        wanted = [message for message in published if matches(one, message[0])]
+        got = application.got.get(one, [])
+        # Since the last gap or state: all of it, up to the end.
+        assert got == wanted[len(wanted) - len(got) :], one
+        newest = {topic: number for topic, number in wanted if topic[0] == "r"}
+        values = application.values.get(one, {})
+        assert {topic: number for topic, number in values.items() if topic[0] == "r"} == newest, one
+
+
+def test_every_message_in_order_and_once_or_a_gap() -> None:
+    gaps = got = 0
+    for seed in range(40):
+        more_gaps, more_got = run(seed)
+        gaps += more_gaps
+        got += more_got
+    assert gaps > 50
+    assert got > 5_000
+
+
+@pytest.mark.slow
+def test_the_same_for_a_thousand_seeds() -> None:
+    for seed in range(100, 1100):
+        run(seed)
