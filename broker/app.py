@@ -32,6 +32,7 @@ from broker.links.listening.sources import Sources
 from broker.links.server import Server
 from broker.operation import Operation
 from broker.process.history import age, keep_history, open_history
+from broker.process.token_keys import keep_tokens_fresh
 from protocol.mqtt.outbound import Window
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ class App:
             links.start_soon(self.server.pump.run)
             links.start_soon(self.server.sweep)
             links.start_soon(age, self.history)
+            links.start_soon(keep_tokens_fresh, self.doors)
             self.operation.start(links, self._open_gateway(links))
             await self._run_feeds(listening, task_status)
             with trio.move_on_after(self.config.shutdown_grace_s):

@@ -63,6 +63,7 @@ WAITS = {
     "broker.process.garbage",
     "broker.process.history",
     "broker.process.run",
+    "broker.process.token_keys",
     "broker.reports.listing",
     "broker.reports.pulse",
     "broker.storage.journal",

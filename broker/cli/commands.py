@@ -15,7 +15,7 @@ from broker.config.model import ConfigError
 
 
 def run_command(words: Sequence[str]) -> int:
-    """Run `check`, `ctl`, `demo`, `feed` or `passwd`; its exit status."""
+    """Run `check`, `ctl`, `demo`, `feed`, `passwd` or `token`; its exit status."""
     parser = argparse.ArgumentParser(prog="rowcast")
     subparsers = parser.add_subparsers(dest="command", required=True)
     _add_check(subparsers)
@@ -39,6 +39,11 @@ def run_command(words: Sequence[str]) -> int:
 
         passwd_command.add_parser(subparsers)
         return passwd_command.run(parser.parse_args(words))
+    if words[0] == "token":
+        from broker.cli import token
+
+        token.add_parser(subparsers)
+        return token.run(parser.parse_args(words))
     return check(parser.parse_args(words))
 
 

@@ -11,7 +11,7 @@ from broker.config.arguments import USAGE, Arguments, ArgumentsError, parse
 from broker.config.load import load
 from broker.config.model import ConfigError
 
-COMMANDS = ("check", "ctl", "demo", "feed", "passwd")
+COMMANDS = ("check", "ctl", "demo", "feed", "passwd", "token")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,6 +54,7 @@ Commands, each with --help:
   rowcast demo             show it at work, with a Postgres and traffic of its own
   rowcast feed ...         install, show, check or remove what a feed needs in a database
   rowcast passwd ...       make and change password files
+  rowcast token ...        make a token from a configuration, or read one
 
 Example:
   rowcast -c examples/econia.toml -v

@@ -56,6 +56,9 @@ class Security:
     clientid_prefixes: str = ""
     tokens: bool = False
     """MQTT clients may show a token as their password; its claims are their rights."""
+    rowcast_token_secret_file: Path | None = None
+    rowcast_token_jwks: str = ""
+    """What mosquitto.conf says; a path or an address.  Both are in `token_config`, too."""
     token_config: TokenConfig = field(factory=TokenConfig)
     """The configuration's [tokens], if `tokens` is true."""
 

@@ -18,6 +18,8 @@ class TokenConfig:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     keys: tuple[Path, ...] = ()
     """PEM files, a public key each."""
+    secret_files: tuple[Path, ...] = ()
+    """Files with a secret in each line, as mosquitto.conf names them."""
     jwks_file: Path | None = None
     jwks_url: str = ""
     jwks_refresh_s: float = 300.0
@@ -29,7 +31,7 @@ class TokenConfig:
 
     @property
     def is_set(self) -> bool:
-        return bool(self.secrets or self.keys or self.jwks_file or self.jwks_url)
+        return bool(self.secrets or self.secret_files or self.keys or self.jwks_file or self.jwks_url)
 
 
 @frozen

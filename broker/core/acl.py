@@ -145,6 +145,29 @@ class RuledAccess(Access):
         return decided
 
 
+class GrantedAccess(Access):
+    """What a token allows: topic filters to read, and to write.  Nothing is remembered: there are few filters."""
+
+    __slots__ = ("_readable", "_writable")
+
+    def __init__(self, readable: Filters, writable: Filters) -> None:
+        self._readable = readable
+        self._writable = writable
+
+    def may_read(self, topic: bytes) -> bool:
+        return self._readable.match(topic, topic.split(b"/"))
+
+    def may_write(self, topic: bytes) -> bool:
+        return self._writable.match(topic, topic.split(b"/"))
+
+
+class TokenGone(Access):
+    """Of somebody who came with a token and is not here: gets nothing; what was written had been allowed."""
+
+    def may_read(self, topic: bytes) -> bool:
+        return False
+
+
 class Acl:
     """One acl_file."""
 

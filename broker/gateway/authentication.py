@@ -7,17 +7,27 @@ read or is broken stops the start; at a reload it leaves the old rules in force,
 from __future__ import annotations
 
 import logging
+import math
 import stat
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
 from broker.config.model import Security
 from broker.core.access import Access, ReadOnly
-from broker.core.acl import Acl, AclError, parse_acl
+from broker.core.acl import Acl, AclError, Filters, GrantedAccess, TokenGone, parse_acl
 from broker.gateway.passwords import Hash, PasswordFileError, read_passwords
+from protocol.dialects.base import Clock, Refusal
+from protocol.grants import grants_of
 from protocol.mqtt.packets import ConnectReturnCode
+
+if TYPE_CHECKING:
+    from broker.gateway.tokens import TokenVerifier
+
+UNIX_CLOCK = Clock(0.0)
 
 log = logging.getLogger("broker.gateway")
 
@@ -42,6 +52,10 @@ class Verdict:
     return_code: int = ConnectReturnCode.ACCEPTED
     reason: str = ""
     credential: str = field(default="", repr=False)
+    by_token: bool = False
+    access: Access | None = None
+    """What its token allows; None where the rules of the listener say it."""
+    expires_unix_s: float = math.inf
 
     @property
     def accepted(self) -> bool:
@@ -67,6 +81,14 @@ class Rules:
         """
         self._security = security
         self._files = _read(security)
+        self.tokens: TokenVerifier | None = None
+        if security.tokens:
+            from broker.gateway.tokens import TokenVerifier, UnusableKey
+
+            try:
+                self.tokens = TokenVerifier(security.token_config)
+            except UnusableKey as error:
+                raise RulesError(f"Error: {error}") from None
 
     @property
     def has_users(self) -> bool:
@@ -76,7 +98,7 @@ class Rules:
     @property
     def restricts_reading(self) -> bool:
         """Whether some client may be forbidden to read something: there is an acl_file."""
-        return self._files.acl is not None
+        return self._files.acl is not None or self.tokens is not None
 
     def hash_of(self, user_name: bytes) -> Hash | None:
         """The user's stored password; None where the user is unknown."""
@@ -85,6 +107,8 @@ class Rules:
 
     def access_for(self, user_name: bytes | None, client_id: bytes) -> Access | None:
         """What that client may read and write; None where nothing is forbidden.  Ask again after a reload."""
+        if self.tokens is not None and user_name is not None and self.hash_of(user_name) is None:
+            return TokenGone()
         if self._files.acl is not None:
             return self._files.acl.access(user_name, client_id)
         if user_name is None and self._security.anonymous_access == "read":
@@ -99,10 +123,16 @@ def load_rules(securities: Iterable[Security]) -> dict[Security, Rules]:
         RulesError: with the mistakes of all files.
     """
     rules: dict[Security, Rules] = {}
-    shared: dict[tuple[Path | None, Path | None, str], Rules] = {}
+    shared: dict[tuple[object, ...], Rules] = {}
     mistakes: list[str] = []
     for security in securities:
-        files = (security.password_file, security.acl_file, security.anonymous_access)
+        files = (
+            security.password_file,
+            security.acl_file,
+            security.anonymous_access,
+            security.tokens,
+            security.token_config,
+        )
         try:
             if files not in shared:
                 shared[files] = Rules(security)
@@ -154,6 +184,10 @@ class Authenticator:
             if certificate_identity is None:
                 return _refused("no identity in a certificate", ConnectReturnCode.BAD_USER_NAME_OR_PASSWORD)
             return Verdict(certificate_identity)
+        tokens = self.rules.tokens
+        is_in_file = user_name is not None and self.rules.hash_of(user_name) is not None
+        if tokens is not None and password is not None and not is_in_file:
+            return _by_token(tokens, user_name, password)
         if user_name is None or not self.rules.has_users:
             return self._without_password(user_name)
         stored = self.rules.hash_of(user_name)
@@ -175,10 +209,23 @@ class Authenticator:
         """Whether a client that was let in may stay after a reload: its entry in the file is the same."""
         if self._certificate_wanted:
             return True
+        if verdict.by_token:
+            return self.rules.tokens is not None
         if verdict.user_name is None or not self.rules.has_users:
             return self.allow_anonymous
         stored = self.rules.hash_of(verdict.user_name)
         return stored is not None and stored.encode() == verdict.credential
+
+
+def _by_token(tokens: TokenVerifier, user_name: bytes | None, password: bytes) -> Verdict:
+    """Decide about a client by the token that it shows as its password; its name may be anything."""
+    found = tokens.verify(password.decode(errors="replace"), UNIX_CLOCK, time.time())
+    if isinstance(found, Refusal):
+        return _refused(f"{found.value} token")
+    grants = grants_of(found.claims, found.account)
+    access = GrantedAccess(Filters(grants.subscribe), Filters(grants.publish))
+    name = found.account.encode(errors="replace") or user_name or b"-"
+    return Verdict(name, by_token=True, access=access, expires_unix_s=found.expires_at)
 
 
 def _refused(reason: str, code: int = ConnectReturnCode.NOT_AUTHORIZED) -> Verdict:

@@ -31,6 +31,8 @@ PUBLIC: Final = {
 }
 """Algorithms by the `kty` of a key (RFC 7518 §3.1, RFC 8037)."""
 
+SECRET_BYTES_MIN: Final = 32
+
 JWKS_BYTES_MAX: Final = 256 * 1024
 JWKS_TIMEOUT_S: Final = 5.0
 UNKNOWN_KEY_PAUSE_S: Final = 10.0
@@ -112,6 +114,16 @@ class TokenVerifier(JwtVerifier):
         self._fetched: list[PublicKey] = []
         self._asked_at = -float("inf")
         self._asking = trio.Lock()
+        self.wanted = False
+        """A token names a key that is not known."""
+        self._secrets = list(config.secrets)
+        for path in config.secret_files:
+            try:
+                self._secrets += [line for line in path.read_text().split("\n") if line]
+            except (OSError, UnicodeDecodeError) as error:
+                raise UnusableKey(f"Unable to use the secrets in {path}: {error}") from None
+            if any(len(secret.encode()) < SECRET_BYTES_MIN for secret in self._secrets):
+                raise UnusableKey(f"A secret in {path} has fewer than {SECRET_BYTES_MIN} bytes.")
         for path in config.keys:
             try:
                 self._fixed.append(key_in_pem(path.read_bytes()))
@@ -138,6 +150,7 @@ class TokenVerifier(JwtVerifier):
             if not self._is_for_us(claims):
                 return Refusal.INVALID
             return identity_of(claims, self._config, clock, now)
+        self.wanted = algorithm not in HMAC
         return Refusal.INVALID
 
     async def identify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
@@ -145,6 +158,14 @@ class TokenVerifier(JwtVerifier):
             await self.refresh(if_before=now - UNKNOWN_KEY_PAUSE_S)
             now = trio.current_time()
         return self.verify(token, clock, now)
+
+    def look(self) -> None:
+        """Read the key sets now.  Blocks.  Raises: UnusableKey."""
+        if self.config.jwks_url:
+            try:
+                self._fetched = self._read()
+            except (OSError, ValueError) as error:
+                raise UnusableKey(f"{self.config.jwks_url} can't be read: {error}") from None
 
     def must_ask(self, token: str) -> bool:
         """Whether a token's key is unknown, and asking for the key set again may find it."""
@@ -159,7 +180,7 @@ class TokenVerifier(JwtVerifier):
 
     def _candidates(self, algorithm: str, kid: str) -> list[tuple[Any, list[str]]]:
         if algorithm in HMAC:
-            return [(secret, list(HMAC)) for secret in self.config.secrets]
+            return [(secret, list(HMAC)) for secret in self._secrets]
         usable = [key for key in (*self._fixed, *self._fetched) if algorithm in key.algorithms]
         return [(key.key, [algorithm]) for key in usable if not (kid and key.kid) or key.kid == kid]
 
@@ -175,11 +196,14 @@ class TokenVerifier(JwtVerifier):
     # --- key sets that are read again ----------------------------------------------------------------------
 
     async def keep_fresh(self) -> None:
-        """Read the key sets every `jwks_refresh_s`, until cancelled."""
+        """Read the key sets every `jwks_refresh_s`, and when a key was wanted that is not known; until cancelled."""
         config = self.config
         while config.jwks_url or config.jwks_file is not None:
-            await self.refresh()
-            await trio.sleep(config.jwks_refresh_s)
+            age_s = trio.current_time() - self._asked_at
+            if age_s >= config.jwks_refresh_s or (self.wanted and age_s > UNKNOWN_KEY_PAUSE_S):
+                self.wanted = False
+                await self.refresh()
+            await trio.sleep(min(1.0, config.jwks_refresh_s))
 
     async def refresh(self, if_before: float = float("inf")) -> None:
         """Read the key sets again, unless that was done after `if_before`, or is failing: then the old ones stay."""

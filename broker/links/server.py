@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import trio
@@ -14,6 +15,7 @@ from broker.core.limits import (
     SWEEP_INTERVAL_S,
     SWEEP_LINKS_MAX,
 )
+from broker.gateway.authentication import Verdict
 from broker.links.barrier import barrier, receive
 from broker.links.listening.arrivals import Arrivals
 from broker.links.listening.door import Door
@@ -22,6 +24,12 @@ from broker.links.mqtt.stream import StreamShell
 from broker.links.pump import Pump
 from broker.links.tls_socket import Socket, TlsSocket
 from protocol.mqtt.packets import Connect
+
+
+def has_expired(link: MqttLink, unix_now: float) -> bool:
+    """Whether the token that this client came with is good no longer."""
+    verdict = link.verdict
+    return isinstance(verdict, Verdict) and verdict.expires_unix_s <= unix_now
 
 
 class Server:
@@ -117,11 +125,14 @@ class Server:
         while True:
             await trio.sleep(SWEEP_INTERVAL_S)
             links = list(self._links)
+            unix_now = time.time()
             for start in range(0, len(links), SWEEP_LINKS_MAX):
                 with self.engine.turn:
                     for link in links[start : start + SWEEP_LINKS_MAX]:
                         if link.silent_too_long():
                             link.close("has exceeded timeout, disconnecting.")
+                        elif has_expired(link, unix_now):
+                            link.close("disconnected: its token has expired.")
                 await trio.lowlevel.checkpoint()
             with self.engine.turn:
                 self.arrivals.sweep()

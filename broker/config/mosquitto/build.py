@@ -25,6 +25,7 @@ from broker.config.mosquitto.reader import Reader, Scope
 from broker.config.mosquitto.refused import check_bridges
 from broker.config.mosquitto.special import every_log_type
 from broker.config.mosquitto.values import Wrong
+from broker.config.tokens import TokenConfig
 
 PORT_DEFAULT = 1883
 
@@ -118,10 +119,24 @@ def _security(reader: Reader, scope: Scope) -> Security:
     for field in ("allow_anonymous", "auto_id_prefix"):
         if f"listener.{field}" in scope:
             values[field] = scope.values[f"listener.{field}"]
-    for field in ("password_file", "acl_file"):
+    for field in ("password_file", "acl_file", "rowcast_token_secret_file"):
         if field in values:
             values[field] = Path(values[field])
-    return Security(**values)
+    return _with_tokens(Security(**values))
+
+
+def _with_tokens(security: Security) -> Security:
+    """Clients may show tokens if an option of ours says who signs them."""
+    file, jwks = security.rowcast_token_secret_file, security.rowcast_token_jwks
+    if file is None and not jwks:
+        return security
+    is_address = jwks.startswith(("https://", "http://"))
+    config = TokenConfig(
+        secret_files=() if file is None else (file,),
+        jwks_url=jwks if is_address else "",
+        jwks_file=Path(jwks) if jwks and not is_address else None,
+    )
+    return evolve(security, tokens=True, token_config=config)
 
 
 def _tls(scope: Scope, keylog: Path | None) -> Tls | None:

@@ -50,6 +50,14 @@ _SECURITY: tuple[Option, ...] = (
         "password_file", Kind.TEXT, "",
         "File of user names and hashed passwords, as `rowcast passwd` writes it.",
     ),
+    _security(
+        "rowcast_token_secret_file", Kind.TEXT, "",
+        "Rowcast's own: clients may show a token (JWT) as password; a file with a secret for HS256 in each line.",
+    ),
+    _security(
+        "rowcast_token_jwks", Kind.TEXT, "",
+        "Rowcast's own: the same, for public keys: the path or the https address of a JWKS.",
+    ),
     Option(
         "psk_file", Level.SECURITY, Kind.TEXT, "", "File of identities and pre-shared keys.",
         role=Role.REFUSED, note=_PSK,

@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from broker.config.feeds import Gateway, JwtConfig, Replication
 from broker.config.model import Limits, Listener, Security
-from broker.config.tokens import RowcastDialect
+from broker.config.tokens import RowcastDialect, TokenConfig
 from broker.config.toml.reader import Renames
 
 DIALECTS = ("econia", "exchange", "canton", "rowcast")
@@ -133,7 +133,8 @@ RENAMES: Renames = {
     },
     Limits: {key: key for key in ("max_inflight_bytes", "max_queued_bytes", "max_retained_bytes")},
     Listener: {"local_only": None},
-    Security: {"token_config": None},
+    Security: {"token_config": None, "rowcast_token_secret_file": None, "rowcast_token_jwks": None},
+    TokenConfig: {"secret_files": None},
     RowcastDialect: {"tokens": None},
 }
 """Where a key is not its attribute's name without the unit."""

@@ -151,6 +151,13 @@ class Door:
         """What this identity may do; None where nothing is forbidden."""
         return self.rules.access_for(user_name, client_id)
 
+    def access_of(self, link: MqttLink, client_id: bytes, user_name: bytes | None) -> Access | None:
+        """What the client of this link may do: by its token if it showed one, else by the rules."""
+        verdict = link.verdict
+        if isinstance(verdict, Verdict) and verdict.by_token:
+            return verdict.access
+        return self.access_for(client_id, user_name)
+
     def _client_id(self, packet: Connect, user_name: bytes | None) -> bytes | None:
         if self.listener.use_username_as_clientid:
             return user_name

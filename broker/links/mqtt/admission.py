@@ -25,7 +25,7 @@ def accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes |
     door = link.door
     _take_over(link, client_id, packet.clean_session)
     session, present = engine.open_session(client_id, packet.clean_session)
-    access = door.access_for(client_id, user_name)
+    access = door.access_of(link, client_id, user_name)
     session.identify(user_name, access, door.mount_point, packet.bridge, door.max_qos, door.port)
     will = packet.will
     if will is not None:

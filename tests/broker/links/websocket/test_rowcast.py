@@ -207,7 +207,7 @@ def run(seed: int) -> tuple[int, int]:
         client.opened(None, now)
         connection.receive(client.take())
 
-    for step in range(chance.randint(20, 200)):
+    for _ in range(chance.randint(20, 200)):
         now += 0.01
         server.engine.now = now
         for _ in range(chance.choice((0, 1, 1, 4, 40))):
@@ -242,9 +242,9 @@ def run(seed: int) -> tuple[int, int]:
             connect()
         connection.move() if connection is not None else None
         hear()
-        if connection is not None and not connection.wire and not connection.outbox.pending_bytes:
-            if not server.line and all(one.phase == "live" for one in client.subscriptions.values()):
-                break
+        is_quiet = connection is not None and not connection.wire and not connection.outbox.pending_bytes
+        if is_quiet and not server.line and all(one.phase == "live" for one in client.subscriptions.values()):
+            break
     else:
         raise AssertionError("it never became live")
     check(filters, published, application)
