@@ -48,6 +48,7 @@ WAITS = {
     "broker.gateway.identity",
     "broker.gateway.tokens",
     "broker.links.linger",
+    "broker.links.listening.turns",
     "broker.links.listening.accept",
     "broker.links.listening.entrance",
     "broker.links.mqtt.stream",

@@ -29,7 +29,10 @@ TOKEN_BYTES_MAX: Final = 8192
 HOOK_RESPONSE_BYTES_MAX: Final = 64 * 1024
 
 HOOK_CONCURRENT_MAX: Final = 64
-"""Questions in flight to the hook; further logins wait, within their time limit."""
+"""Questions in flight to the hook; further logins wait for their turn."""
+
+HOOK_SHARE_MAX: Final = 16
+"""Of clients from one address."""
 
 SIGNATURE_ONLY: Final = {
     "verify_signature": True,

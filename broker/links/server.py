@@ -19,6 +19,7 @@ from broker.gateway.authentication import Verdict
 from broker.links.barrier import barrier, receive
 from broker.links.listening.arrivals import Arrivals
 from broker.links.listening.door import Door
+from broker.links.listening.turns import Turns
 from broker.links.mqtt.link import MqttLink
 from broker.links.mqtt.stream import StreamShell
 from broker.links.pump import Pump
@@ -47,7 +48,8 @@ class Server:
         self.pump = Pump(engine, self.opened, self.closed)
         self.arrivals = Arrivals(self.pump, self._in_thread)
         self._handshake_threads = trio.CapacityLimiter(HANDSHAKE_THREADS_MAX)
-        self._password_threads = trio.CapacityLimiter(PASSWORD_THREADS_MAX)
+        self._password_turns = Turns(PASSWORD_THREADS_MAX, PASSWORD_THREADS_MAX)
+        self._password_scopes: dict[MqttLink, trio.CancelScope] = {}
         self._links: dict[MqttLink, None] = {}
         self._is_replaying = False
         engine.replaying.on_waiting = self._replays_wait
@@ -64,12 +66,16 @@ class Server:
         self.nursery.start_soon(self._check_in_thread, link, packet)
 
     async def _check_in_thread(self, link: MqttLink, packet: Connect) -> None:
-        with barrier(self.engine.counters, link.peer):
-            verdict = await trio.to_thread.run_sync(
-                link.door.verdict_for, link, packet, limiter=self._password_threads
-            )
-            with self.engine.turn:
-                link.door.decide(link, packet, verdict)
+        address = link.peer.rpartition(":")[0]
+        with barrier(self.engine.counters, link.peer), trio.CancelScope() as scope:
+            self._password_scopes[link] = scope
+            try:
+                async with self._password_turns.one(address, packet.user_name or b""):
+                    verdict = await trio.to_thread.run_sync(link.door.verdict_for, link, packet)
+                    with self.engine.turn:
+                        link.door.decide(link, packet, verdict)
+            finally:
+                del self._password_scopes[link]
 
     def links(self) -> list[MqttLink]:
         """Every open connection that speaks MQTT."""
@@ -78,6 +84,9 @@ class Server:
     def closed(self, link: MqttLink) -> None:
         self.engine.counters.sockets_closed += 1
         self._links.pop(link, None)
+        scope = self._password_scopes.get(link)
+        if scope is not None:
+            scope.cancel()  # if it still waits for its turn; a hash that has begun goes on to its end
 
     def add_socket(self, sock: Socket, door: Door, peer: str, identity: bytes | None = None) -> None:
         """A connection for MQTT; `identity` is the client's verified certificate's."""

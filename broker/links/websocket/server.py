@@ -19,9 +19,10 @@ from broker.core.history import History, Positions
 from broker.core.outbox import Outbox
 from broker.gateway.dialects import path_dialects
 from broker.gateway.gateway import Gateway
-from broker.gateway.identity import TOKEN_BYTES_MAX
+from broker.gateway.identity import HOOK_CONCURRENT_MAX, HOOK_SHARE_MAX, TOKEN_BYTES_MAX
 from broker.links.barrier import barrier
 from broker.links.listening.door import Door
+from broker.links.listening.turns import Turns
 from broker.links.server import Server
 from broker.links.tls_socket import Socket
 from broker.links.websocket.dialect import DialectLink
@@ -100,6 +101,7 @@ class WebSocketServer:
         self._config = gateway.config
         self._dialects = path_dialects(gateway.config)
         self._open = OpenLinks()
+        self._login_turns = Turns(HOOK_CONCURRENT_MAX, HOOK_SHARE_MAX)
         if history is None:
             history = History(Positions("-"))
         self._readers = Readers(history, Pacer(server.engine, server.nursery).later)
@@ -205,7 +207,10 @@ class WebSocketServer:
     async def _identify_for(self, link: DialectLink, token: str) -> None:
         dialect = link.dialect
         with barrier(self._engine.counters, link.peer, link.close_for_a_bug):
-            outcome = await self._gateway.identify(dialect.name, token, dialect.clock)
+            async with self._login_turns.one(link.peer.rpartition(":")[0] or link.peer):
+                if link.closing:
+                    return  # it left while it waited
+                outcome = await self._gateway.identify(dialect.name, token, dialect.clock)
             with self._engine.turn:
                 link.logged_in(outcome)
 
