@@ -13,6 +13,7 @@ from broker.config.feeds import Gateway as GatewayConfig
 from broker.gateway.channels import BadChannel, topic_of
 from broker.gateway.gateway import Gateway
 from protocol.dialects.base import json_text
+from protocol.dialects.exchange import why_unreadable
 
 BATCH_MAX: Final = 1000
 
@@ -75,6 +76,9 @@ class MeshPublisher:
                     topic_of(dialect, channel)
                 except BadChannel as error:
                     raise BadPublish(f"{where}c: {error}") from None
+                wrong = why_unreadable(channel) if dialect == "exchange" else None
+                if wrong is not None:
+                    raise BadPublish(f"{where}c: nobody can read {name}: {wrong}")
                 return dialect, channel
         known = " or ".join(self._prefixes) or "(no dialect is set up)"
         raise BadPublish(f"{where}c must begin with {known}")

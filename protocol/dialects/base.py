@@ -140,6 +140,8 @@ class Dialect:
         self.ping_interval_s = ping_interval_s
         self.wake_at = NEVER
         """When `tick` has something to do; the link calls it then, at most a second late."""
+        self.rests_until = 0.0
+        """Nothing more is to be read before this time, because the peer sends too fast."""
         self.was_sent_to = False
         """Set by the link when a channel's message goes out; a dialect that measures idleness clears it."""
 
@@ -185,6 +187,12 @@ class Meter:
         self._per_s_max = per_s_max
         self._left = per_s_max
         self._at = now
+
+    def charge(self, count: float, now: float) -> float:
+        """Count so many messages, whether or not there is room; the time at which there is again."""
+        self._left = min(self._per_s_max, self._left + (now - self._at) * self._per_s_max) - count
+        self._at = now
+        return now if self._left >= 0 else now - self._left / self._per_s_max
 
     def allows(self, now: float) -> bool:
         """Count one message, or refuse it because there were too many."""

@@ -52,6 +52,8 @@ class Backlog:
         self._merges_early = merges_early
         self._waiting: dict[str, _Waiting] = {}
         self._bytes = 0
+        self.has_hole = False
+        """Of a mergeable key messages had to be left out: what is left does not stand for all of them."""
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -78,6 +80,7 @@ class Backlog:
             self._drop_all(waiting)
         if self._bytes + len(payload) > self._bytes_max:
             waiting.skipped += 1
+            self.has_hole = self.has_hole or self._conflation.is_mergeable(key)
         else:
             payloads.append(payload)
             self._bytes += len(payload)
@@ -108,6 +111,7 @@ class Backlog:
     def _make_room(self, waiting: _Waiting) -> None:
         if not self._merges_early:
             # A gap in changes makes the rest worthless: the receiver is told, and has to start anew.
+            self.has_hole = True
             self._drop_all(waiting)
             return
         merged = self._conflation.merge(waiting.payloads)

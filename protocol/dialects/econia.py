@@ -8,7 +8,7 @@ postgres-websockets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from urllib.parse import unquote
 
 from attrs import field, frozen
@@ -22,6 +22,7 @@ from protocol.dialects.base import (
     Commands,
     Dialect,
     Identity,
+    Meter,
     Publish,
     Refusal,
     Slow,
@@ -32,6 +33,10 @@ from protocol.websocket import CloseCode
 
 MODES_THAT_READ = frozenset({"r", "rw"})
 MODES_THAT_WRITE = frozenset({"w", "rw"})
+
+READER_MESSAGES_PER_S_MAX: Final = 20
+"""Its messages mean nothing; above this rate its connection is read that slowly."""
+WRITER_MESSAGES_PER_S_MAX: Final = 1_000
 
 REFUSAL_TEXTS: Mapping[Refusal, str] = {
     Refusal.EXPIRED: "Token expired",
@@ -137,6 +142,8 @@ class EconiaDialect(Dialect):
         super().__init__(clock, ping_interval_s)
         self._admission = admission
         self.wake_at = admission.expires_at
+        writes = admission.mode in MODES_THAT_WRITE
+        self._meter = Meter(WRITER_MESSAGES_PER_S_MAX if writes else READER_MESSAGES_PER_S_MAX, 0.0)
 
     def open(self, now: float) -> Commands:
         if self._admission.mode not in MODES_THAT_READ:
@@ -144,7 +151,8 @@ class EconiaDialect(Dialect):
         return [Subscribe(channel, Slow.CLOSE) for channel in self._admission.channels]
 
     def receive(self, message: str | bytes, now: float) -> Commands:
-        """A message of a writer goes to all its channels; a reader's is ignored, as there."""
+        """A message of a writer goes to all its channels; a reader's is ignored, as there, and read slowly."""
+        self.rests_until = self._meter.charge(1, now)
         if self._admission.mode not in MODES_THAT_WRITE:
             return NOTHING
         if isinstance(message, bytes):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from attrs import frozen
@@ -31,6 +32,7 @@ from protocol.dialects.base import (
     Unsubscribe,
     json_text,
 )
+from protocol.dialects.conflation import Conflation
 from protocol.websocket import CloseCode
 
 SUCCESS: Final = '{"result":true}'
@@ -44,8 +46,17 @@ SKIPPED: Final = 2
 PUBLIC_KINDS: Final = frozenset({"depth", "trades", "markprice", "ticker", "kline"})
 PRIVATE_KINDS: Final = frozenset({"balance", "order", "position", "account"})
 
+NEWEST_COUNTS: Final = frozenset({"markprice", "ticker", "kline", "trades"})
+"""Kinds of which a slow reader gets the newest.  Not `depth`, which brings changed levels: one left out, and the book
+that a client keeps is wrong for ever; nor what is private."""
+
+CHANNELS_MAX: Final = 500
+CHANNELS_PER_MESSAGE: Final = 20
+"""Of `channels`, how many count as one message."""
+
 SYMBOL_CHARACTERS_MAX: Final = 64
 _SYMBOL = re.compile(r"[A-Za-z0-9._:/+-]+")
+_INTERVAL = re.compile(rb'"(?:interval|period|resolution)"\s*:\s*"?([^",}\s]{1,16})')
 _UID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 REFUSAL_TEXTS: Final = {
@@ -81,10 +92,37 @@ def error(message: str, code: int = ERROR) -> str:
     return json_text({"code": code, "msg": message})
 
 
+def why_unreadable(channel: str) -> str | None:
+    """Why nobody can ever read this inner channel; None if somebody can."""
+    name, _, kind = channel.rpartition("@")
+    if kind in PRIVATE_KINDS:
+        return None if _UID.fullmatch(name) else "Invalid User"
+    return _wrong_public(name, kind)
+
+
+def _wrong_public(name: str, kind: str) -> str | None:
+    if kind not in PUBLIC_KINDS:
+        return "Invalid Channel"
+    if len(name) > SYMBOL_CHARACTERS_MAX or not _SYMBOL.fullmatch(name):
+        return "Invalid Symbol"
+    return None
+
+
+class ExchangeConflation(Conflation):
+    """The newest of each channel counts; of candles, the newest of each interval."""
+
+    def key(self, channel: str, payload: bytes) -> str:
+        if not channel.endswith("@kline"):
+            return channel
+        found = _INTERVAL.search(payload)
+        return channel if found is None else channel + "\x00" + found[1].decode("utf-8", "replace")
+
+
 class ExchangeDialect(Dialect):
     """One connection."""
 
     name: ClassVar[str] = "exchange"
+    conflation: ClassVar[Conflation] = ExchangeConflation()
 
     def __init__(self, clock: Clock, rules: ExchangeRules, ping_interval_s: float, now: float) -> None:
         super().__init__(clock, ping_interval_s)
@@ -98,8 +136,7 @@ class ExchangeDialect(Dialect):
     def receive(self, message: str | bytes, now: float) -> Commands:
         if isinstance(message, bytes):
             return (Close(CloseCode.UNSUPPORTED_DATA, "messages must be text"),)
-        if not self._meter.allows(now):
-            return (Send(error("Too Many Messages")), Close(CloseCode.POLICY_VIOLATION, "too many messages"))
+        self.rests_until = self._meter.charge(1, now)
         request = _parsed(message)
         op = None if request is None else request.get("op")
         if request is None or not isinstance(op, str):
@@ -108,14 +145,32 @@ class ExchangeDialect(Dialect):
             return self._log_in(request)
         if op not in ("subscribe", "unsubscribe"):
             return _malformed("op must be auth, subscribe or unsubscribe")
+        if "channels" in request:
+            return self._several(op, request, now)
         channel = request.get("channel", "")
         if not isinstance(channel, str) or channel.count("@") != 1:
             return _malformed("channel must be <symbol>@<type> or @<type>")
-        name, _, kind = channel.partition("@")
-        inner = self._inner_channel(name, kind)
+        inner = self._inner_channel(channel)
         if not isinstance(inner, str):
             return (inner,)
-        return self._subscribe(inner, kind) if op == "subscribe" else self._unsubscribe(inner)
+        return self._subscribe([inner]) if op == "subscribe" else self._unsubscribe([inner])
+
+    def _several(self, op: str, request: dict[str, Any], now: float) -> Commands:
+        """Ours: `channels`, a list, all of them or none."""
+        channels = request["channels"]
+        if not isinstance(channels, list) or not 0 < len(channels) <= CHANNELS_MAX or "channel" in request:
+            return _malformed(f"channels must be a list of 1 to {CHANNELS_MAX}, without channel")
+        self.rests_until = self._meter.charge(len(channels) / CHANNELS_PER_MESSAGE, now)
+        found: list[str] = []
+        for channel in channels:
+            if not isinstance(channel, str) or channel.count("@") != 1:
+                return _malformed("each of channels must be <symbol>@<type> or @<type>")
+            inner = self._inner_channel(channel)
+            if not isinstance(inner, str):
+                return (inner,)
+            found.append(inner)
+        found = list(dict.fromkeys(found))
+        return self._subscribe(found) if op == "subscribe" else self._unsubscribe(found)
 
     def login_ended(self, outcome: Identity | Refusal, now: float) -> Commands:
         """A login that fails closes, as the document's script does; one that succeeds may replace another."""
@@ -145,34 +200,33 @@ class ExchangeDialect(Dialect):
             return _malformed("token must be text")
         return (Login(token),)
 
-    def _inner_channel(self, name: str, kind: str) -> str | Send:
+    def _inner_channel(self, channel: str) -> str | Send:
         """The channel inside, or what to answer instead."""
+        name, _, kind = channel.partition("@")
         if kind in PRIVATE_KINDS:
             if self._uid is None:
                 return Send(error("Not Auth"))
             if name not in ("", self._uid):
                 return Send(error("Not Allowed"))
             return f"{self._uid}@{kind}"
-        if kind not in PUBLIC_KINDS:
-            return Send(error("Invalid Channel"))
-        if len(name) > SYMBOL_CHARACTERS_MAX or not _SYMBOL.fullmatch(name):
-            return Send(error("Invalid Symbol"))
-        return f"{name}@{kind}"
+        wrong = _wrong_public(name, kind)
+        return channel if wrong is None else Send(error(wrong))
 
-    def _subscribe(self, inner: str, kind: str) -> Commands:
-        if inner in self._channels:
-            return (Send(SUCCESS),)
-        if len(self._channels) >= self._rules.subscriptions_max:
+    def _subscribe(self, channels: Sequence[str]) -> Commands:
+        new = [inner for inner in channels if inner not in self._channels]
+        if len(self._channels) + len(new) > self._rules.subscriptions_max:
             return (Send(error("Too Many Subscriptions")),)
-        private = kind in PRIVATE_KINDS
-        self._channels[inner] = private
         # The answer goes first, so that it stands before what the channel retains.
-        return (Send(SUCCESS), Subscribe(inner, Slow.CLOSE if private else Slow.CONFLATE))
+        commands: list[Command] = [Send(SUCCESS)]
+        for inner in new:
+            kind = inner.rpartition("@")[2]
+            self._channels[inner] = kind in PRIVATE_KINDS
+            commands.append(Subscribe(inner, Slow.CONFLATE if kind in NEWEST_COUNTS else Slow.CLOSE))
+        return commands
 
-    def _unsubscribe(self, inner: str) -> Commands:
-        if self._channels.pop(inner, None) is None:
-            return (Send(SUCCESS),)
-        return (Unsubscribe(inner), Send(SUCCESS))
+    def _unsubscribe(self, channels: Sequence[str]) -> Commands:
+        left = [inner for inner in channels if self._channels.pop(inner, None) is not None]
+        return [*(Unsubscribe(inner) for inner in left), Send(SUCCESS)]
 
     def _leave_private(self) -> list[Command]:
         left = [channel for channel, private in self._channels.items() if private]

@@ -89,10 +89,17 @@ class DialectLink(WebSocketLink):
         self._carry_out(self.dialect.open(self.engine.now))
 
     def text(self, text: str) -> None:
-        self._carry_out(self.dialect.receive(text, self.engine.now))
+        self._receive(text)
 
     def binary(self, data: bytes) -> None:
-        self._carry_out(self.dialect.receive(data, self.engine.now))
+        self._receive(data)
+
+    def _receive(self, message: str | bytes) -> None:
+        now = self.engine.now
+        self._carry_out(self.dialect.receive(message, now))
+        if self.dialect.rests_until > now and not self.closing:
+            self.rests = True
+            self.outbox.rest(True)
 
     def last_words(self, code: int) -> list[bytes]:
         return [text_frame(text.encode()) for text in self.dialect.closing(code, self.engine.now)]
@@ -118,6 +125,10 @@ class DialectLink(WebSocketLink):
 
     def tick(self, now: float) -> None:
         """Called about four times a second."""
+        if self.rests and now >= self.dialect.rests_until:
+            self.rests = False
+            self.outbox.rest(False)
+            self.read_on()
         if (now < self.dialect.wake_at and now < self._next_ping_at) or self.closing:
             return
         with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
@@ -153,6 +164,9 @@ class DialectLink(WebSocketLink):
             if self._backlog is None:
                 self._backlog = Backlog(self.dialect.conflation, self.outbox.limit_bytes)
             counters.dropped_outbox_full += self._backlog.offer(wanted.channel, publication.payload)
+            if self._backlog.has_hole:
+                # What changes are left could not be told from all of them: the client has to start anew.
+                self.close(CloseCode.POLICY_VIOLATION, "slow receiver")
         elif self.outbox.has_room(len(frame)):
             self.outbox.push(frame)
             self.dialect.was_sent_to = True

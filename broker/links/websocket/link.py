@@ -67,6 +67,8 @@ class WebSocketLink(Receiver):
         """Nothing that matters can come any more: the peer's close frame has come, or what came was broken."""
         self.waits = False
         """An answer from elsewhere has to come before anything else is read."""
+        self.rests = False
+        """It asked too much for now: nothing more is read until it may go on."""
         self.on_close: Callable[[], None] = nothing
         self.on_pause: Callable[[], None] = nothing
         self._reader = reader
@@ -115,7 +117,6 @@ class WebSocketLink(Receiver):
 
     def received(self, data: bytes) -> None:
         """Bytes came, any number of frames or pieces of them.  Never raises for what a peer sends."""
-        self.last_received = self.engine.now
         if not self.heard_close:
             self._reader.feed(data)
             self.read_on()
@@ -155,10 +156,11 @@ class WebSocketLink(Receiver):
 
     def _read_on(self) -> None:
         try:
-            while not self.waits and not self.heard_close:
+            while not self.waits and not self.rests and not self.heard_close:
                 event = self._reader.next_event()
                 if event is None:
                     return
+                self.last_received = self.engine.now  # a frame, not a piece of one
                 if not self.closing:
                     self._handle(event)
                 elif isinstance(event, PeerClose):
@@ -201,6 +203,9 @@ class WebSocketLink(Receiver):
     def _end(self, code: int) -> None:
         self.closing = code
         self.waits = False
+        if self.rests:
+            self.rests = False
+            self.outbox.rest(False)
         on_close = self.on_close
         self.on_close = nothing
         self.on_pause = nothing

@@ -21,7 +21,14 @@ from protocol.dialects.base import (
     Subscribe,
     Unsubscribe,
 )
-from protocol.dialects.exchange import PRIVATE_KINDS, PUBLIC_KINDS, ExchangeDialect, ExchangeRules, event
+from protocol.dialects.exchange import (
+    PRIVATE_KINDS,
+    PUBLIC_KINDS,
+    ExchangeDialect,
+    ExchangeRules,
+    event,
+    why_unreadable,
+)
 
 RULES = ExchangeRules(
     messages_per_s_max=100,
@@ -71,7 +78,8 @@ def test_a_uid_that_could_be_a_channel_is_refused(uid: str):
 def test_public_channels_need_no_login(kind: str):
     peer = connected()
     channel = f"BTCUSDT@{kind}"
-    assert ask(peer, "subscribe", channel) == [SUCCESS, Subscribe(channel, Slow.CONFLATE)]
+    slow = Slow.CLOSE if kind == "depth" else Slow.CONFLATE
+    assert ask(peer, "subscribe", channel) == [SUCCESS, Subscribe(channel, slow)]
     assert ask(peer, "unsubscribe", channel) == [Unsubscribe(channel), SUCCESS]
 
 
@@ -166,8 +174,44 @@ def test_subscriptions_and_messages_have_limits():
         assert ask(peer, "subscribe", f"S{number}@depth")[0] == SUCCESS
     assert ask(peer, "subscribe", "X@depth") == [Send('{"code":1,"msg":"Too Many Subscriptions"}')]
     for _ in range(100):
-        commands = ask(peer, "unsubscribe", "X@depth")
-    assert isinstance(commands[-1], Close)
+        assert ask(peer, "unsubscribe", "X@depth") == [SUCCESS]
+    assert peer.rests_until > 0.0
+
+
+def several(peer: ExchangeDialect, op: str, *channels: object) -> list[object]:
+    return list(peer.receive(json.dumps({"op": op, "channels": channels}), 0.0))
+
+
+def test_several_channels_in_one_request_are_all_taken_or_none():
+    peer = logged_in()
+    assert several(peer, "subscribe", "A@depth", "@order", "A@depth") == [
+        SUCCESS,
+        Subscribe("A@depth", Slow.CLOSE),
+        Subscribe("1001@order", Slow.CLOSE),
+    ]
+    assert several(peer, "subscribe", "B@depth", "B@foo") == [Send('{"code":1,"msg":"Invalid Channel"}')]
+    assert several(peer, "unsubscribe", "A@depth", "B@depth") == [Unsubscribe("A@depth"), SUCCESS]
+    for bad in ((), (1,), ("A",), tuple(f"S{number}@depth" for number in range(501))):
+        assert isinstance(several(peer, "subscribe", *bad)[-1], Close)
+
+
+def test_candles_of_one_interval_do_not_stand_for_another():
+    conflation = ExchangeDialect.conflation
+    minute = conflation.key("A@kline", b'{"event":"A@kline","data":{"interval":"1m","open":"1"}}')
+    hour = conflation.key("A@kline", b'{"event":"A@kline","data":{"interval": "1h","open":"1"}}')
+    assert len({minute, hour, conflation.key("A@kline", b"{}"), conflation.key("A@ticker", b"{}")}) == 4
+
+
+@pytest.mark.parametrize(
+    "channel", ["foo", "1001@balances", "@balance", "a b@depth", "@depth", "x@y@depth", ""]
+)
+def test_a_channel_that_nobody_can_read_is_told(channel: str):
+    assert why_unreadable(channel) is not None
+
+
+@pytest.mark.parametrize("channel", ["BTCUSDT@depth", "1001@balance", "BTC/USDT@kline"])
+def test_a_channel_that_somebody_can_read_is_none_of_them(channel: str):
+    assert why_unreadable(channel) is None
 
 
 def test_an_event_names_a_private_channel_as_its_reader_does():

@@ -338,12 +338,12 @@ async def test_a_bug_while_a_message_waits_for_a_slow_client_ends_that_client(
         broker.connect("/exchange-stream") as bystander,
     ):
         frozen = await broker.raw_websocket("/exchange-stream")
-        await frozen.send(masked(0x81, b'{"op":"subscribe","channel":"BTCUSDT@depth"}'))
+        await frozen.send(masked(0x81, b'{"op":"subscribe","channel":"BTCUSDT@ticker"}'))
         await frozen.frame()
         monkeypatch.setattr(Backlog, "offer", raise_bug)
         with trio.fail_after(20):
             while broker.gateway.count() > 1:
-                broker.publish("exchange", "BTCUSDT@depth", "x" * 50_000)
+                broker.publish("exchange", "BTCUSDT@ticker", "x" * 50_000)
                 await trio.lowlevel.checkpoint()
             assert await frozen.close_code() == 1011
         assert broker.engine.counters.link_bugs == 1
