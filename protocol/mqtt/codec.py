@@ -13,6 +13,7 @@ from protocol.mqtt.connect import read_connack, read_connect, write_connack, wri
 from protocol.mqtt.errors import MalformedPacket
 from protocol.mqtt.framing import REMAINING_LENGTH_MAX
 from protocol.mqtt.packets import (
+    Connack,
     Connect,
     Disconnect,
     Packet,
@@ -136,6 +137,7 @@ def encode(packet: Packet) -> bytes:
         return _with_fixed_header(UNSUBSCRIBE, write_unsubscribe(packet))
     if isinstance(packet, Connect):
         return _with_fixed_header(CONNECT, write_connect(packet))
+    assert isinstance(packet, Connack), "AUTH is 5.0's alone"
     return _with_fixed_header(CONNACK, write_connack(packet))
 
 

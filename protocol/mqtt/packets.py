@@ -1,9 +1,11 @@
-"""The fourteen control packets of MQTT 3.1.1 as values, and the small numbers they are made of.
+"""The control packets of MQTT as values, and the small numbers they are made of.
+
+What only 5.0 has (properties, most reason codes, AUTH) is left at its default for 3.1 and 3.1.1.
 
 A packet may be logged: its `repr` leaves out payloads and passwords.
 
 Text stays `bytes` (validated UTF-8) wherever it is only compared and forwarded: topic names, topic
-filters, client ids.  MQTT 3.1.1 §2.2, §3.
+filters, client ids.  MQTT 3.1.1 and 5.0 §2.2, §3.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from enum import IntEnum
 from typing import Final, TypeAlias
 
 from attrs import field, frozen
+
+from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties
 
 
 class PacketType(IntEnum):
@@ -59,11 +63,15 @@ class Will:
     payload: bytes = field(repr=False)
     qos: int
     retain: bool
+    properties: Properties = NO_PROPERTIES
 
 
 @frozen
 class Connect:
-    """CONNECT.  `protocol_level` is 3 (MQIsdp) or 4 (MQTT); `bridge` is bit 7 of the level on the wire."""
+    """CONNECT.  `protocol_level` is 3 (MQIsdp), 4 or 5 (MQTT); `bridge` is bit 7 of the level on the wire.
+
+    `clean_session` is 5.0's clean start.
+    """
 
     client_id: bytes
     clean_session: bool
@@ -73,12 +81,14 @@ class Connect:
     user_name: bytes | None = None
     password: bytes | None = field(default=None, repr=False)
     bridge: bool = False
+    properties: Properties = NO_PROPERTIES
 
 
 @frozen
 class Connack:
     session_present: bool
     return_code: int
+    properties: Properties = NO_PROPERTIES
 
 
 @frozen
@@ -91,51 +101,65 @@ class Publish:
     retain: bool = False
     dup: bool = False
     packet_id: int = 0
+    properties: Properties = NO_PROPERTIES
 
 
 @frozen
 class Puback:
     packet_id: int
+    reason_code: int = 0
+    properties: Properties = NO_PROPERTIES
 
 
 @frozen
 class Pubrec:
     packet_id: int
+    reason_code: int = 0
+    properties: Properties = NO_PROPERTIES
 
 
 @frozen
 class Pubrel:
     packet_id: int
+    reason_code: int = 0
+    properties: Properties = NO_PROPERTIES
 
 
 @frozen
 class Pubcomp:
     packet_id: int
+    reason_code: int = 0
+    properties: Properties = NO_PROPERTIES
 
 
 @frozen
 class Subscribe:
-    """SUBSCRIBE.  Each filter with the QoS asked for, in the packet's order."""
+    """SUBSCRIBE.  Each filter with the QoS asked for (in 5.0: all of its options), in the packet's order."""
 
     packet_id: int
     filters: tuple[tuple[bytes, int], ...]
+    properties: Properties = NO_PROPERTIES
 
 
 @frozen
 class Suback:
     packet_id: int
     return_codes: tuple[int, ...]
+    properties: Properties = NO_PROPERTIES
 
 
 @frozen
 class Unsubscribe:
     packet_id: int
     filters: tuple[bytes, ...]
+    properties: Properties = NO_PROPERTIES
 
 
 @frozen
 class Unsuback:
     packet_id: int
+    return_codes: tuple[int, ...] = ()
+    properties: Properties = NO_PROPERTIES
 
 
 @frozen
@@ -150,7 +174,16 @@ class Pingresp:
 
 @frozen
 class Disconnect:
-    pass
+    reason_code: int = 0
+    properties: Properties = NO_PROPERTIES
+
+
+@frozen
+class Auth:
+    """AUTH, which only 5.0 has."""
+
+    reason_code: int = 0
+    properties: Properties = NO_PROPERTIES
 
 
 Packet: TypeAlias = (
@@ -168,4 +201,5 @@ Packet: TypeAlias = (
     | Pingreq
     | Pingresp
     | Disconnect
+    | Auth
 )

@@ -209,7 +209,6 @@ INVALID_CONNECTS = [
     connect_malformed("without_protocol_name", 0x02, CLIENT_ID, "MQTT-3.1.2-1", b"\x00\x00\x04"),
     connect_refused("level_2", b"\x00\x04MQTT\x02"),
     connect_refused("level_3_as_mqtt", b"\x00\x04MQTT\x03"),
-    connect_refused("level_5", b"\x00\x04MQTT\x05"),
     connect_refused("level_6", b"\x00\x04MQTT\x06"),
     connect_refused("level_4_as_mqisdp", b"\x00\x06MQIsdp\x04"),
     InvalidCase(

@@ -1,0 +1,293 @@
+"""MQTT 5.0 packets through `decode` and `encode`: what hypothesis thinks of, and what each statement forbids."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.packet_case import framed, string
+
+from protocol.mqtt.errors import ProtocolError
+from protocol.mqtt.framing import frame_at
+from protocol.mqtt.packets import (
+    Auth,
+    Connack,
+    Connect,
+    Disconnect,
+    Packet,
+    Pingreq,
+    Pingresp,
+    Puback,
+    Pubcomp,
+    Publish,
+    Pubrec,
+    Pubrel,
+    Suback,
+    Subscribe,
+    Unsuback,
+    Unsubscribe,
+    Will,
+)
+from protocol.mqtt.v5.codec import ack_parts, decode, encode, encode_ack, publish_parts
+from protocol.mqtt.v5.properties import Properties, forwarded_properties, publish_properties
+from protocol.mqtt.v5.property_table import (
+    NOT_ZERO,
+    PLACES,
+    RESPONSE_TOPIC,
+    SUBSCRIPTION_ID,
+    TEXT,
+    TOPIC_ALIAS,
+    TYPES,
+    USER_PROPERTY,
+    VARIABLE,
+)
+from protocol.mqtt.v5.reasons import ALLOWED, ReasonCode
+from protocol.mqtt.v5.subscribing import both, granted_to, options_of, subscription
+
+NAME = st.text("ab/$ é\U0002a6d4", min_size=1, max_size=8).map(str.encode)
+WORD = st.text("ab+# é", max_size=8).map(str.encode)
+MAXIMA = {1: 1, 2: 65_535, 4: 0xFFFF_FFFF}
+
+
+@st.composite
+def properties(draw: st.DrawFn, place: int) -> Properties:
+    found = Properties()
+    names = [name for name in TYPES if PLACES[name] >> place & 1]
+    for name in draw(st.lists(st.sampled_from(names), unique=True, max_size=6)):
+        kind = TYPES[name]
+        if name == USER_PROPERTY:
+            found.user.extend(draw(st.lists(st.tuples(WORD, WORD), min_size=1, max_size=3)))
+        elif kind == VARIABLE:
+            found.subscription_ids.extend(
+                draw(st.lists(st.integers(1, 268_435_455), min_size=1, max_size=3 if place == 3 else 1))
+            )
+        elif kind >= TEXT:
+            found.texts[name] = draw(NAME if name == RESPONSE_TOPIC else WORD)
+        else:
+            found.numbers[name] = draw(st.integers(1 if name in NOT_ZERO else 0, MAXIMA[kind]))
+    if 0x16 in found.texts:
+        found.texts.setdefault(0x15, b"m")
+    return found
+
+
+def codes(packet_type: int) -> st.SearchStrategy[int]:
+    return st.sampled_from(sorted(ALLOWED[packet_type]))
+
+
+ID = st.integers(1, 65_535)
+FILTER = NAME | st.sampled_from([b"#", b"+", b"a/+/b", b"$share/g/+/#"])
+OPTIONS = st.builds(
+    lambda qos, flags, handling: qos | flags << 3 | handling << 4,
+    st.integers(0, 2),
+    st.integers(0, 1),
+    st.integers(0, 2),
+)
+PUBLISH = st.builds(
+    lambda topic, payload, qos, retain, dup, packet_id, found: Publish(
+        topic, payload, qos, retain, dup and qos > 0, packet_id if qos else 0, found
+    ),
+    NAME,
+    st.binary(max_size=200),
+    st.integers(0, 2),
+    st.booleans(),
+    st.booleans(),
+    ID,
+    properties(3),
+)
+PACKET: st.SearchStrategy[Packet] = st.one_of(
+    PUBLISH,
+    st.builds(
+        Connect,
+        NAME,
+        st.booleans(),
+        st.integers(0, 65_535),
+        st.just(5),
+        st.none()
+        | st.builds(Will, NAME, st.binary(max_size=20), st.integers(0, 2), st.booleans(), properties(0)),
+        st.none() | WORD,
+        st.none() | st.binary(max_size=9),
+        st.booleans(),
+        properties(1),
+    ),
+    st.builds(Connack, st.just(False), codes(2), properties(2)),
+    st.builds(Puback, ID, codes(4), properties(4)),
+    st.builds(Pubrec, ID, codes(5), properties(5)),
+    st.builds(Pubrel, ID, codes(6), properties(6)),
+    st.builds(Pubcomp, ID, codes(7), properties(7)),
+    st.builds(
+        Subscribe,
+        ID,
+        st.lists(st.tuples(FILTER, OPTIONS), min_size=1, max_size=4).map(tuple),
+        properties(8),
+    ),
+    st.builds(Suback, ID, st.lists(codes(9), min_size=1, max_size=4).map(tuple), properties(9)),
+    st.builds(Unsubscribe, ID, st.lists(FILTER, min_size=1, max_size=4).map(tuple), properties(10)),
+    st.builds(Unsuback, ID, st.lists(codes(11), min_size=1, max_size=4).map(tuple), properties(11)),
+    st.just(Pingreq()),
+    st.just(Pingresp()),
+    st.builds(Disconnect, codes(14), properties(14)),
+    st.builds(Auth, codes(15), properties(15)),
+)
+
+
+def read(raw: bytes) -> Packet:
+    body, end = frame_at(raw, 0, 0)
+    assert end == len(raw)
+    return decode(raw[0], raw[body:end])
+
+
+@settings(derandomize=True, max_examples=500)
+@given(PACKET)
+def test_every_packet_is_read_as_it_was_written(packet: Packet) -> None:
+    assert read(encode(packet)) == packet
+
+
+@settings(derandomize=True, max_examples=300)
+@given(PACKET, st.data())
+def test_a_packet_that_is_cut_or_changed_is_refused_with_a_code_or_read_to_something_that_can_be_written(
+    packet: Packet, data: st.DataObject
+) -> None:
+    raw = bytearray(encode(packet))
+    body, _ = frame_at(bytes(raw), 0, 0)
+    inner = raw[body:]
+    if inner:
+        at = data.draw(st.integers(0, len(inner) - 1))
+        inner[at : at + data.draw(st.integers(0, 1))] = data.draw(st.binary(max_size=2))
+    found = outcome(raw[0], bytes(inner))
+    if isinstance(found, int):
+        assert found in (0x81, 0x82)
+    else:
+        assert read(encode(found)) == found
+
+
+def outcome(first_byte: int, body: bytes) -> Packet | int:
+    try:
+        return decode(first_byte, body)
+    except ProtocolError as error:
+        return error.reason_code
+
+
+@settings(derandomize=True, max_examples=200)
+@given(PUBLISH.filter(lambda packet: not packet.properties.subscription_ids))
+def test_the_hot_path_finds_what_the_packet_has(packet: Publish) -> None:
+    raw = encode(packet)
+    body, end = frame_at(raw, 0, 0)
+    topic, packet_id, start, payload_start = publish_parts(raw[0], raw, body, end)
+    assert (topic, packet_id, raw[payload_start:end]) == (packet.topic, packet.packet_id, packet.payload)
+    forwarded, expiry_s, alias = publish_properties(raw, start, payload_start)
+    assert expiry_s == packet.properties.numbers.get(2, -1)
+    assert alias == packet.properties.numbers.get(TOPIC_ALIAS, 0)
+    assert sorted(forwarded) == sorted(forwarded_properties(packet.properties))
+
+
+@given(ID, codes(5))
+def test_an_acknowledgement_is_written_as_short_as_mosquitto_writes_it(packet_id: int, code: int) -> None:
+    raw = encode_ack(0x50, packet_id, code)
+    assert raw == encode(Pubrec(packet_id, code))
+    assert ack_parts(0x50, raw, 2, len(raw)) == (packet_id, code)
+
+
+CONNECT = b"\x00\x04MQTT\x05\x02\x00\x3c"
+CLIENT = b"\x00\x01c"
+FORBIDDEN = [
+    ("remaining property length missing", 0x10, CONNECT, 0x81, "MQTT-1.5.5-1"),
+    ("property length in two bytes", 0x10, CONNECT + b"\x80\x00" + CLIENT, 0x81, "MQTT-1.5.5-1"),
+    ("property length in five bytes", 0x10, CONNECT + b"\x80\x80\x80\x80\x01" + CLIENT, 0x81, "MQTT-1.5.5-1"),
+    ("properties longer than the packet", 0x10, CONNECT + b"\x09" + CLIENT, 0x81, "MQTT-2.2.2-1"),
+    ("receive maximum 0", 0x10, CONNECT + b"\x03\x21\x00\x00" + CLIENT, 0x82, "MQTT-2.2.2-3"),
+    ("maximum packet size 0", 0x10, CONNECT + b"\x05\x27\x00\x00\x00\x00" + CLIENT, 0x82, "MQTT-2.2.2-3"),
+    ("request problem information 2", 0x10, CONNECT + b"\x02\x17\x02" + CLIENT, 0x82, "MQTT-2.2.2-3"),
+    (
+        "session expiry twice",
+        0x10,
+        CONNECT + b"\x0a" + b"\x11\x00\x00\x00\x01" * 2 + CLIENT,
+        0x82,
+        "MQTT-2.2.2-3",
+    ),
+    ("a property of PUBLISH", 0x10, CONNECT + b"\x02\x01\x01" + CLIENT, 0x81, "MQTT-2.2.2-2"),
+    ("a property that there is not", 0x10, CONNECT + b"\x02\x7f\x01" + CLIENT, 0x81, "MQTT-2.2.2-2"),
+    ("data without a method", 0x10, CONNECT + b"\x04\x16\x00\x01a" + CLIENT, 0x82, "MQTT-3.1.2-30"),
+    ("reserved flag", 0x10, b"\x00\x04MQTT\x05\x03\x00\x3c\x00" + CLIENT, 0x81, "MQTT-3.1.2-3"),
+    ("will QoS 3", 0x10, b"\x00\x04MQTT\x05\x1e\x00\x3c\x00" + CLIENT, 0x81, "MQTT-3.1.2-12"),
+    ("will QoS and no will", 0x10, b"\x00\x04MQTT\x05\x0a\x00\x3c\x00" + CLIENT, 0x81, "MQTT-3.1.2-11"),
+    ("will retain and no will", 0x10, b"\x00\x04MQTT\x05\x22\x00\x3c\x00" + CLIENT, 0x81, "MQTT-3.1.2-13"),
+    ("NUL in a client id", 0x10, CONNECT + b"\x00" + string(b"\x00"), 0x81, "MQTT-1.5.4-2"),
+    (
+        "surrogate in a user property",
+        0x10,
+        CONNECT + b"\x08\x26\x00\x03\xed\xa0\x80\x00\x00" + CLIENT,
+        0x81,
+        "MQTT-1.5.4-1",
+    ),
+    ("QoS 3", 0x36, b"\x00\x01t\x00\x01\x00", 0x81, "MQTT-3.3.1-4"),
+    ("DUP at QoS 0", 0x38, b"\x00\x01t\x00", 0x81, "MQTT-3.3.1-2"),
+    ("packet id 0", 0x32, b"\x00\x01t\x00\x00\x00", 0x81, "MQTT-2.2.1-3"),
+    ("wildcard in a topic", 0x30, b"\x00\x01#\x00", 0x81, "MQTT-3.3.2-2"),
+    ("wildcard in a response topic", 0x30, b"\x00\x01t\x04\x08\x00\x01#", 0x82, "MQTT-3.3.2-14"),
+    ("topic alias 0", 0x30, b"\x00\x01t\x03\x23\x00\x00", 0x82, "MQTT-2.2.2-3"),
+    ("no properties in a PUBLISH", 0x30, b"\x00\x01t", 0x81, "MQTT-2.2.2-1"),
+    ("payload format 2", 0x30, b"\x00\x01t\x02\x01\x02", 0x82, "MQTT-2.2.2-3"),
+    ("PUBACK code", 0x40, b"\x00\x01\x01", 0x81, "MQTT-3.4.2-1"),
+    ("PUBREC code", 0x50, b"\x00\x01\x01", 0x81, "MQTT-3.5.2-1"),
+    ("PUBREL code", 0x62, b"\x00\x01\x80", 0x81, "MQTT-3.6.2-1"),
+    ("PUBCOMP code", 0x70, b"\x00\x01\x80", 0x81, "MQTT-3.7.2-1"),
+    ("PUBREL flags", 0x60, b"\x00\x01", 0x81, "MQTT-3.6.1-1"),
+    ("SUBSCRIBE flags", 0x80, b"\x00\x01\x00\x00\x01t\x00", 0x81, "MQTT-3.8.1-1"),
+    ("SUBSCRIBE without filter", 0x82, b"\x00\x01\x00", 0x82, "MQTT-3.8.3-2"),
+    ("SUBSCRIBE id 0", 0x82, b"\x00\x01\x02\x0b\x00\x00\x01t\x00", 0x82, "MQTT-3.8.2-1"),
+    ("SUBSCRIBE two ids", 0x82, b"\x00\x01\x04\x0b\x01\x0b\x02\x00\x01t\x00", 0x82, "MQTT-3.8.2-1"),
+    ("reserved options", 0x82, b"\x00\x01\x00\x00\x01t\x40", 0x81, "MQTT-3.8.3-5"),
+    ("retain handling 3", 0x82, b"\x00\x01\x00\x00\x01t\x30", 0x82, "MQTT-3.8.3-5"),
+    (
+        "no local on a shared one",
+        0x82,
+        b"\x00\x01\x00" + string(b"$share/g/t") + b"\x04",
+        0x82,
+        "MQTT-3.8.3-4",
+    ),
+    ("UNSUBSCRIBE flags", 0xA0, b"\x00\x01\x00\x00\x01t", 0x81, "MQTT-3.10.1-1"),
+    ("UNSUBSCRIBE without filter", 0xA2, b"\x00\x01\x00", 0x82, "MQTT-3.10.3-2"),
+    ("DISCONNECT flags", 0xE1, b"", 0x81, "MQTT-3.14.1-1"),
+    ("DISCONNECT code", 0xE0, b"\x01", 0x81, "MQTT-3.14.2-1"),
+    ("AUTH flags", 0xF1, b"", 0x81, "MQTT-3.15.1-1"),
+    ("AUTH code", 0xF0, b"\x01", 0x81, "MQTT-3.15.2-1"),
+    ("PINGREQ flags", 0xC1, b"", 0x81, "MQTT-2.1.3-1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "body", "code", "tag"), FORBIDDEN, ids=[row[0] for row in FORBIDDEN]
+)
+def test_what_a_statement_forbids_is_refused_with_its_code(
+    name: str, first: int, body: bytes, code: int, tag: str
+) -> None:
+    with pytest.raises(ProtocolError) as refused:
+        decode(first, body)
+    assert (refused.value.reason_code, refused.value.tag) == (code, tag)
+    assert framed(first, body)
+
+
+def test_there_are_27_properties_and_43_reason_codes() -> None:
+    assert len(TYPES) == len(PLACES) == 27
+    assert len(set(ReasonCode)) == 43
+
+
+@given(st.lists(st.tuples(OPTIONS, st.integers(0, 268_435_455)), min_size=1, max_size=5), st.booleans())
+def test_one_number_says_what_several_subscriptions_ask_for(
+    wanted: list[tuple[int, int]], is_own: bool
+) -> None:
+    wanted = [(options & 15, number) for options, number in wanted]
+    all_of_them = subscription(*wanted[0])
+    assert options_of(all_of_them) == wanted[0]
+    for options, number in wanted[1:]:
+        all_of_them = both(all_of_them, subscription(options, number))
+    counting = [(o, n) for o, n in wanted if not (is_own and o & 4)]
+    if all_of_them <= 2:
+        assert all_of_them == max(o for o, _ in wanted)
+        return
+    qos, as_published, ids = granted_to(all_of_them, is_own)
+    assert qos == max((o & 3 for o, _ in counting), default=-1)
+    assert as_published == any(o & 8 for o, _ in counting)
+    expected = Properties(subscription_ids=[n for _, n in counting if n])
+    assert ids == expected.inner()
+    assert SUBSCRIPTION_ID == 11
