@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,8 @@ from broker.gateway.gateway import Gateway
 from broker.links.websocket.rowcast import Readers, RowcastLink
 from protocol.dialects.base import Clock
 from protocol.dialects.rowcast import RowcastDialect
+from tests.support import javascript_client
+from tests.support.javascript_client import NodeClient, NodeSubscription
 from tests.support.websockets import masked
 
 sys.path.insert(0, str(Path(__file__).parents[4] / "clients/python"))
@@ -93,6 +96,15 @@ class Server:
         self.dialect = next(one for one in path_dialects(CONFIG) if one.name == "rowcast")
 
 
+def as_event(kind: str, value: Any) -> Event:
+    """What the JavaScript client tells, as the Python one tells it."""
+    if kind == "message":
+        return Message(value["topic"], value["data"])
+    if kind == "state":
+        return State([Message(one["topic"], one["data"]) for one in value])
+    return Gap(value["reason"])
+
+
 def copied(publication: Publication) -> Publication:
     made = Publication(publication.topic, publication.payload)
     made.sequence = publication.sequence
@@ -155,7 +167,9 @@ class Application:
         self.values: dict[str, dict[str, int]] = {}
         self.gaps = 0
 
-    def take(self, one: Subscription, event: Event) -> None:
+    def take(self, one: Subscription | NodeSubscription, event: Event | tuple[str, Any]) -> None:
+        if isinstance(event, tuple):
+            event = as_event(*event)
         got = self.got.setdefault(one.topic, [])
         values = self.values.setdefault(one.topic, {})
         if isinstance(event, Message):
@@ -170,12 +184,11 @@ class Application:
             got.clear()
 
 
-def run(seed: int) -> tuple[int, int]:
+def run(seed: int, client: Client | NodeClient) -> tuple[int, int]:
     chance = random.Random(seed)
     now = 0.0
     server = Server(chance, now, None, False)
     application = Application()
-    client = Client()
     filters = chance.sample(FILTERS, chance.randint(1, 4))
     for one in filters:
         client.subscribe(one, state=True)
@@ -267,7 +280,7 @@ def check(filters: list[str], published: list[tuple[str, int]], application: App
 def test_every_message_in_order_and_once_or_a_gap() -> None:
     gaps = got = 0
     for seed in range(40):
-        more_gaps, more_got = run(seed)
+        more_gaps, more_got = run(seed, Client())
         gaps += more_gaps
         got += more_got
     assert gaps > 50
@@ -275,6 +288,28 @@ def test_every_message_in_order_and_once_or_a_gap() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_the_same_for_a_thousand_seeds() -> None:
     for seed in range(100, 1100):
-        run(seed)
+        run(seed, Client())
+
+
+@pytest.mark.skipif(not javascript_client.is_there(), reason="needs Node")
+def test_the_same_for_the_javascript_client() -> None:
+    javascript(range(2000, 2010))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(not javascript_client.is_there(), reason="needs Node")
+def test_the_same_for_the_javascript_client_and_a_thousand_seeds() -> None:
+    javascript(range(2010, 3010))
+
+
+def javascript(seeds: range) -> None:
+    for seed in seeds:
+        client = NodeClient()
+        try:
+            run(seed, client)
+        finally:
+            client.end()

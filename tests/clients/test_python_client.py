@@ -1,0 +1,126 @@
+"""The Python client's shells on real sockets, through a proxy that cuts, while the server is stopped and started."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.support.rowcast_process import RowcastProcess, free_port
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "clients/python"))
+from rowcast_client import Message, Refused
+from rowcast_client.asyncio import connect as connect_asyncio
+from rowcast_client.trio import connect as connect_trio
+
+COUNT = 60
+
+
+def settings(port: int, folder: Path) -> str:
+    return f"""
+[[listener]]
+port = {port}
+host = "127.0.0.1"
+protocol = "websockets"
+dialects = ["rowcast"]
+
+[websocket.rowcast]
+anonymous_subscribe = ["#"]
+anonymous_publish = ["chat/#"]
+
+[[history]]
+topics = ["chat/#"]
+
+[persistence]
+persistence = true
+persistence_location = "{folder}"
+"""
+
+
+async def numbers(events: AsyncIterator[Any], found: list[int]) -> None:
+    async for event in events:
+        assert isinstance(event, Message), event
+        found.append(event.data)
+        if event.data == COUNT - 1:
+            return
+
+
+def start(folder: Path, port: int) -> RowcastProcess:
+    process = RowcastProcess.from_toml(folder, settings(port, folder))
+    process.__enter__()
+    return process
+
+
+async def test_trio_misses_nothing_over_a_restart_of_the_server(tmp_path: Path) -> None:
+    port = free_port()
+    process = await trio.to_thread.run_sync(start, tmp_path, port)
+    try:
+        found: list[int] = []
+        with trio.fail_after(50):
+            async with (
+                connect_trio(f"ws://127.0.0.1:{port}/rowcast") as reader,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(numbers, reader.subscribe("chat/+", "start"), found)
+                async with connect_trio(f"ws://127.0.0.1:{port}/rowcast") as writer:
+                    for number in range(COUNT):
+                        if number == COUNT // 2:
+                            await trio.to_thread.run_sync(process.__exit__, None, None, None)
+                            process = await trio.to_thread.run_sync(start, tmp_path, port)
+                        await publish_trio(writer, number)
+        assert found == list(range(COUNT))
+    finally:
+        await trio.to_thread.run_sync(process.__exit__, None, None, None)
+
+
+async def publish_trio(writer: Any, number: int) -> None:
+    while True:
+        try:
+            await writer.publish("chat/7", number)
+            return
+        except Refused as refused:
+            assert refused.code == "disconnected"  # noqa: PT017
+            await trio.sleep(0.05)
+
+
+def test_asyncio_misses_nothing_over_a_restart_of_the_server(tmp_path: Path) -> None:
+    port = free_port()
+    asyncio.run(asyncio.wait_for(under_asyncio(tmp_path, port), 50))
+
+
+async def under_asyncio(folder: Path, port: int) -> None:
+    url = f"ws://127.0.0.1:{port}/rowcast"
+    process = await asyncio.to_thread(start, folder, port)
+    try:
+        found: list[int] = []
+        async with connect_asyncio(url) as reader, connect_asyncio(url) as writer:
+            reading = asyncio.create_task(numbers(reader.subscribe("chat/+", "start"), found))
+            for number in range(COUNT):
+                if number == COUNT // 2:
+                    await asyncio.to_thread(process.__exit__, None, None, None)
+                    process = await asyncio.to_thread(start, folder, port)
+                while True:
+                    try:
+                        await writer.publish("chat/7", number)
+                        break
+                    except Refused as refused:
+                        assert refused.code == "disconnected"  # noqa: PT017
+                        await asyncio.sleep(0.05)
+            await reading
+        assert found == list(range(COUNT))
+    finally:
+        await asyncio.to_thread(process.__exit__, None, None, None)
+
+
+async def test_what_may_not_be_read_is_refused_by_name(tmp_path: Path) -> None:
+    port = free_port()
+    text = settings(port, tmp_path).replace('anonymous_subscribe = ["#"]', 'anonymous_subscribe = ["a"]')
+    with RowcastProcess.from_toml(tmp_path, text):
+        async with connect_trio(f"ws://127.0.0.1:{port}/rowcast") as rowcast:
+            with pytest.raises(Refused, match="may not subscribe"), trio.fail_after(20):
+                await rowcast.subscribe("b").__anext__()
