@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from broker.feed.supervise import Supervisor
     from broker.gateway.gateway import Gateway
     from broker.links.websocket.server import WebSocketServer
+    from broker.marketdata.service import MarketService
     from broker.storage.keeper import Keeper
 
 logger = logging.getLogger("broker")
@@ -83,7 +84,8 @@ class App:
         engine: the broker itself.
         server: its links; set while `run` runs.
         addresses: (listener, port) of every open TCP listener, once started.
-        feeds: what became of each feed, by name.
+        feeds: what became of each feed, by name; of sources beside the database and of calculators, too.
+        market: what is calculated, if anything is.
         operation: reports and administration; set while `run` runs.
         is_listening: every listener is open, and new connections are taken.
         is_draining: clients are asked to go; see `drain_s`.
@@ -103,6 +105,7 @@ class App:
         self.is_draining = False
         self.keeper: Keeper | None = None
         self.history = History(Positions("-"))
+        self.market: MarketService | None = None
         self._sources = Sources(())
         self._stop = trio.Event()
         self.on_run: Callable[[], None] = nothing
@@ -243,6 +246,20 @@ class App:
             feeds.cancel_scope.cancel()
 
     def _start_feeds(self, nursery: trio.Nursery) -> None:
+        market = self.config.market
+        if market is not None:
+            from broker.marketdata.service import MarketService
+
+            self.market = MarketService(market, self.engine, self.feeds, self.keeper)
+            if self.websockets is not None and market.page:
+                from broker.marketdata.site import Site
+
+                self.websockets.site = Site(self.market, self.config.gateway).answer
+            nursery.start_soon(self.market.run, self._start_database_feeds)
+        else:
+            self._start_database_feeds(nursery)
+
+    def _start_database_feeds(self, nursery: trio.Nursery) -> None:
         if not self.config.feeds:
             return  # and psycopg is not even imported
         from broker.feed.status import FeedStatus
@@ -251,7 +268,8 @@ class App:
 
         for feed in self.config.feeds:
             status = self.feeds[feed.name] = FeedStatus(feed.name)
-            supervisor = Supervisor(feed, EngineSink(self.engine, self.keeper), status)
+            sink = EngineSink(self.engine, self.keeper) if self.market is None else self.market.sink
+            supervisor = Supervisor(feed, sink, status)
             self._supervisors[feed.name] = supervisor
             nursery.start_soon(supervisor.run)
 

@@ -115,7 +115,12 @@ class Broker:
         engine = self.app.engine
         ready = trio.Event()
         subscriber = LocalSubscriber(engine.counters, lambda: ready.set())
-        retained = engine.retained.matching(name)
+        retained = engine.retained.matching(name) + [
+            Publication(part.topic, payload, part.qos, True)
+            for part in engine.parts.matching(name)
+            if part.retain
+            for payload in part.state()
+        ]
         engine.subscribe(subscriber, name, 2)
         try:
             for publication in retained:

@@ -11,6 +11,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from broker.config.feeds import FeedConfig, Gateway, one_or_more
+from broker.config.market import MarketConfig
 from broker.config.tokens import HistoryRule, TokenConfig
 
 
@@ -196,6 +197,7 @@ class Config:
     feeds: tuple[FeedConfig, ...] = ()
     gateway: Gateway = field(factory=Gateway)
     history: tuple[HistoryRule, ...] = ()
+    market: MarketConfig | None = None
     admin: AdminHttp | None = None
     metrics: AdminHttp | None = None
     health: Health = field(factory=Health)

@@ -13,6 +13,7 @@ from typing import Final
 from broker.core.counters import Counters
 from broker.core.names import CONTROL_PREFIX, SYS_PREFIX
 from broker.core.outbox import Outbox, Round
+from broker.core.parts import PartStore
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.replaying import Replaying
@@ -85,6 +86,7 @@ class Engine:
         self.retained.messages_max = self.policy.retained_messages_max
         self.retained.bytes_max = self.policy.retained_bytes_max
         self.replaying = Replaying(self)
+        self.parts = PartStore()
         self.sessions: dict[bytes, Session] = {}
         self.connected = 0
         self.now = 0.0

@@ -5,6 +5,7 @@ MQTT encodings come from `Message`; a dialect's frame is kept in `frames` under 
 
 from __future__ import annotations
 
+from broker.core.parts import Part
 from protocol.mqtt.message import Message
 
 
@@ -37,6 +38,8 @@ class Publication(Message):
         """Its number among all that were retained; 0 was not."""
         self.sequence = 0
         """Its place in the order of all publications, once somebody asked; see `broker.core.history`."""
+        self.part: Part | None = None
+        """What it is the newest message of, on a topic with a state."""
 
     def frame(self, dialect: str) -> bytes | None:
         """The dialect's encoded WebSocket frame, if some receiver had it made already."""

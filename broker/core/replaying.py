@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.limits import REPLAY_PENDING_BYTES_MAX, REPLAY_STEPS_MAX
 from broker.core.names_walk import NameWalk
+from broker.core.parts import Part
 from broker.core.publication import Publication
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ class Replay:
         walk: over the names it matches.
         granted: the subscription's QoS.
         began: how many messages had been retained until then: a later one came to it live.
+        parts: whose states it gets, ahead of what is retained.
     """
 
-    def __init__(self, walk: NameWalk, granted: int, began: int) -> None:
+    def __init__(self, walk: NameWalk, granted: int, began: int, parts: list[Part]) -> None:
         self.walk = walk
+        self.parts = parts
         self.granted = granted
         self.began = began
         self.next: Publication | None = None
@@ -75,11 +78,12 @@ class Replaying:
         if topic_filter.startswith(b"$share/"):
             return
         retained = self._engine.retained
-        if not len(retained):
+        parts = [part for part in self._engine.parts.matching(topic_filter) if part.retain]
+        if not len(retained) and not parts:
             return
         if session.replays is None:
             session.replays = {}
-        session.replays[topic_filter] = Replay(retained.walk(topic_filter), granted, retained.puts)
+        session.replays[topic_filter] = Replay(retained.walk(topic_filter), granted, retained.puts, parts)
         self.go_on(session)
 
     def go_on(self, session: Session) -> None:
@@ -143,6 +147,12 @@ class Replaying:
             if outbox.pending_bytes > REPLAY_PENDING_BYTES_MAX:
                 outbox.more_waits = True
                 return BLOCKED
+            if replay.parts:
+                if walk.steps >= steps_max:
+                    return OUT_OF_STEPS
+                if not self._send_state(session, replay):
+                    return BLOCKED
+                continue
             publication = replay.next
             if publication is None:
                 name = walk.next_name(steps_max)
@@ -164,6 +174,18 @@ class Replaying:
                 return BLOCKED
             session.deliver(publication, replay.granted, True)
             walk.steps += MESSAGE_STEPS + (len(publication.payload) >> PAYLOAD_STEP_SHIFT)
+
+    def _send_state(self, session: Session, replay: Replay) -> bool:
+        """A part's state as it is now, so that what is published next goes on from it; False if there is no room."""
+        part = replay.parts[-1]
+        if replay.granted > 0 and part.qos > 0 and not session.outbound.has_room():
+            return False
+        replay.parts.pop()
+        if session.may_read(part.topic):
+            for payload in part.state():
+                session.deliver(Publication(part.topic, payload, part.qos, True), replay.granted, True)
+                replay.walk.steps += MESSAGE_STEPS + (len(payload) >> PAYLOAD_STEP_SHIFT)
+        return True
 
     def _may_get(self, session: Session, publication: Publication) -> bool:
         if not session.may_read(publication.topic):

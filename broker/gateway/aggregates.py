@@ -23,11 +23,20 @@ class Aggregate(Receiver):
         topic: where the result is published.
         source: the topic that is collected.
         every_s: the interval.
+        publish: the engine's.
     """
 
-    def __init__(self, topic: bytes, source: bytes, every_s: float, conflation: Conflation) -> None:
+    def __init__(
+        self,
+        topic: bytes,
+        source: bytes,
+        every_s: float,
+        conflation: Conflation,
+        publish: Callable[[Publication], None],
+    ) -> None:
         super().__init__(plain=False)
         self.source = source
+        self._publish = publish
         self.topic = topic
         self.every_s = every_s
         self.readers = 0
@@ -35,7 +44,13 @@ class Aggregate(Receiver):
         self._backlog = Backlog(conflation, AGGREGATE_BYTES_MAX, merges_early=True)
 
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
-        self._backlog.offer("", publication.payload)
+        if publication.part is None:
+            self._backlog.offer("", publication.payload)
+            return
+        # Each reader is given what it misses of that, when its interval is over: `broker.core.parts`.
+        news = Publication(self.topic, publication.payload)
+        news.part = publication.part
+        self._publish(news)
 
     def publish_due(self, now: float, publish: Callable[[Publication], None]) -> None:
         """Publish what was collected, if the interval is over; an interval without messages stays silent."""

@@ -13,6 +13,7 @@ import trio
 
 from broker.config.feeds import Gateway as GatewayConfig
 from broker.core.engine import Engine
+from broker.core.parts import Part
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.gateway.aggregates import Aggregate
@@ -34,6 +35,13 @@ class Link(Protocol):
     """What the gateway knows of a connection."""
 
     def tick(self, now: float) -> None: ...
+
+
+class Pacer(Protocol):
+    """A reader of channels with a state at an interval."""
+
+    def pace(self, now: float) -> None:
+        """Send what is due."""
 
 
 class Gateway:
@@ -60,6 +68,7 @@ class Gateway:
         self._account_of: dict[Link, tuple[str, str]] = {}
         self._aggregates: dict[bytes, Aggregate] = {}
         self._aggregating = trio.Event()
+        self._pacing: dict[Pacer, None] = {}
 
     def adopt(self, config: GatewayConfig) -> None:
         """Take over new settings, for clients and logins to come."""
@@ -169,6 +178,10 @@ class Gateway:
         """What a new reader of this channel gets at once, at whatever interval it reads.  Raises: BadChannel."""
         return self.engine.retained.matching(topic_of(dialect, channel))
 
+    def parts(self, dialect: str, channel: str) -> list[Part]:
+        """What a channel with a state is made of.  Raises: BadChannel."""
+        return self.engine.parts.of(topic_of(dialect, channel))
+
     def publish(self, dialect: str, channel: str, payload: bytes) -> None:
         """Send a text to every reader of a channel.  Raises: BadChannel."""
         self.engine.publish(Publication(topic_of(dialect, channel), payload))
@@ -176,10 +189,20 @@ class Gateway:
     def _join_aggregate(self, topic: bytes, source: bytes, every_s: float, conflation: Conflation) -> None:
         aggregate = self._aggregates.get(topic)
         if aggregate is None:
-            aggregate = self._aggregates[topic] = Aggregate(topic, source, every_s, conflation)
+            aggregate = self._aggregates[topic] = Aggregate(
+                topic, source, every_s, conflation, self.engine.publish
+            )
             self.engine.subscribe(aggregate, source, 0)
             self._aggregating.set()
         aggregate.readers += 1
+
+    def join_pacing(self, pacer: Pacer) -> None:
+        """Call its `pace` about twenty times a second."""
+        self._pacing[pacer] = None
+        self._aggregating.set()
+
+    def leave_pacing(self, pacer: Pacer) -> None:
+        self._pacing.pop(pacer, None)
 
     async def _keep_tokens_fresh(self) -> None:
         while True:
@@ -202,7 +225,9 @@ class Gateway:
         with self.engine.turn:
             for aggregate in list(self._aggregates.values()):
                 aggregate.publish_due(self.engine.now, self.engine.publish)
-        if not self._aggregates:
+            for pacer in list(self._pacing):
+                pacer.pace(self.engine.now)
+        if not self._aggregates and not self._pacing:
             self._aggregating = trio.Event()
 
     async def _close_hooks(self) -> None:

@@ -20,6 +20,7 @@ class Candle:
         self.high = price
         self.low = price
         self.close = price
+        self.last_size = "0"
         self.volume = Sum()
         self.turnover = Sum()
         self.trades = 0
@@ -44,6 +45,7 @@ class Candle:
             self.open = self.high = self.low = self.close = price
             self.open_us = self.close_us = at_us
             self.open_id = self.close_id = number
+            self.last_size = trade.size.text
         else:
             if is_less(self.high, price):
                 self.high = price
@@ -53,6 +55,7 @@ class Candle:
                 self.close = price
                 self.close_us = at_us
                 self.close_id = number
+                self.last_size = trade.size.text
             if at_us < self.open_us or (at_us == self.open_us and number < self.open_id):
                 self.open = price
                 self.open_us = at_us

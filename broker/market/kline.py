@@ -131,8 +131,9 @@ class Kline(Calculator):
                 series.restore(candle)
         if candle.last_id > entry.seen.floor:
             entry.seen.floor = entry.seen.last = candle.last_id
-        if candle.start_ms > entry.pace.newest_ms:
-            entry.pace.heard(candle.start_ms, now_ms)
+        newest_ms = candle.close_us // 1000 if candle.trades else candle.start_ms
+        if newest_ms > entry.pace.newest_ms:
+            entry.pace.heard(newest_ms, now_ms)
 
     def restored(self, now_ms: int) -> None:
         """All has been restored: what ended meanwhile is closed when `tick` comes."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from broker.market.calculator import NEVER_MS, SYMBOLS_MAX, Calculator, Due, Pace, Row
-from broker.market.numbers import BadValue, Sum, percent
+from broker.market.candle import Candle
+from broker.market.numbers import BadValue, Number, Sum, percent
 from broker.market.stream import Publish, Stream
 from broker.market.times import MINUTE_MS
 from broker.market.trade import Seen, Trade, TradeNames, trade_of
-from broker.market.window import Window
+from broker.market.window import Window, minute_of
 
 PERCENT_PLACES: Final = 2
 
@@ -135,12 +136,29 @@ class Ticker(Calculator):
     def streams(self) -> list[Stream]:
         return [quote for quote in self.quotes if quote.text]
 
+    def restore(self, symbol: str, candle: Candle, last_size: Number, now_ms: int) -> None:
+        """A minute's candle from before a restart; those of a symbol come in their order."""
+        i = self.index.get(symbol, -1)
+        if i < 0:
+            i = len(self.quotes)
+            self.quotes.append(Quote({"symbol": symbol}, self.first_seq, self.minutes))
+            self.index[symbol] = i
+            self.quotes[i].window.slide(now_ms)
+        quote = self.quotes[i]
+        quote.window.restore(minute_of(candle))
+        quote.window.last_price, quote.window.last_size = candle.close, last_size
+        quote.window.last_us, quote.window.last_id = candle.close_us, candle.close_id
+        if candle.last_id > quote.seen.floor:
+            quote.seen.floor = quote.seen.last = candle.last_id
+
     def caught_up(self, now_ms: int) -> None:
         """Trades come live from now on."""
         for i in range(len(self.quotes)):
             pace = self.quotes[i].pace
             if pace.behind_ms < 86_400_000:
                 pace.behind_ms = 0
+            if self.quotes[i].window.last_price is None:
+                continue
             self._publish(self.quotes[i], now_ms)
             self._schedule(i, now_ms)
 

@@ -81,11 +81,12 @@ def trade_of(row: Row, names: TradeNames, now_ms: int) -> Trade:
     number = -1
     if names.id:
         given = row.get(names.id)
-        if not isinstance(given, str) or not given or len(given) > 64:
-            raise BadValue("missing_id")
-        id = given
-        if given.isdigit() and given.isascii() and len(given) < 19:
-            number = int(given)
+        if given is not None:
+            if not isinstance(given, str) or not given or len(given) > 64:
+                raise BadValue("bad_id")
+            id = given
+            if given.isdigit() and given.isascii() and len(given) < 19:
+                number = int(given)
     side = ""
     if names.side:
         word = row.get(names.side)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from broker.market.candle import Candle
 from broker.market.numbers import Number, Sum, is_less
 from broker.market.times import MINUTE_MS
 from broker.market.trade import Trade
@@ -89,6 +90,16 @@ class Window:
             self._add_late(number, trade)
         return True
 
+    def restore(self, minute: Minute) -> None:
+        """A minute from before a restart; they come in their order."""
+        if minute.number < self.first or (self.kept and minute.number <= self.kept[-1].number):
+            return
+        self.volume.add(minute.volume.units, minute.volume.scale)
+        self.turnover.add(minute.turnover.units, minute.turnover.scale)
+        self.trades += minute.trades
+        self.kept.append(minute)
+        self._settle(minute)
+
     def slide(self, time_ms: int) -> None:
         """It is this time: forget what has left the window."""
         self.first = time_ms // MINUTE_MS - self.minutes + 1
@@ -131,3 +142,13 @@ class Window:
         self.lows.clear()
         for minute in kept:
             self._settle(minute)
+
+
+def minute_of(candle: Candle) -> Minute:
+    """The minute of which a candle of one minute tells."""
+    close = Trade("", "", candle.close_id, candle.close, candle.close, "", candle.close_us)
+    minute = Minute(candle.start_ms // MINUTE_MS, close)
+    minute.open, minute.high, minute.low = candle.open, candle.high, candle.low
+    minute.open_us, minute.open_id = candle.open_us, candle.open_id
+    minute.volume, minute.turnover, minute.trades = candle.volume, candle.turnover, candle.trades
+    return minute

@@ -57,6 +57,8 @@ CHANNELS_PER_MESSAGE: Final = 20
 SYMBOL_CHARACTERS_MAX: Final = 64
 _SYMBOL = re.compile(r"[A-Za-z0-9._:/+-]+")
 _INTERVAL = re.compile(rb'"(?:interval|period|resolution)"\s*:\s*"?([^",}\s]{1,16})')
+_CANDLES = re.compile(r"kline_[1-9][0-9]?[mhdwM]")
+"""Candles of one interval; `kline` alone is all of them."""
 _UID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 REFUSAL_TEXTS: Final = {
@@ -101,7 +103,7 @@ def why_unreadable(channel: str) -> str | None:
 
 
 def _wrong_public(name: str, kind: str) -> str | None:
-    if kind not in PUBLIC_KINDS:
+    if kind not in PUBLIC_KINDS and not _CANDLES.fullmatch(kind):
         return "Invalid Channel"
     if len(name) > SYMBOL_CHARACTERS_MAX or not _SYMBOL.fullmatch(name):
         return "Invalid Symbol"
@@ -221,7 +223,7 @@ class ExchangeDialect(Dialect):
         for inner in new:
             kind = inner.rpartition("@")[2]
             self._channels[inner] = kind in PRIVATE_KINDS
-            commands.append(Subscribe(inner, Slow.CONFLATE if kind in NEWEST_COUNTS else Slow.CLOSE))
+            commands.append(Subscribe(inner, Slow.CONFLATE if kind.partition("_")[0] in NEWEST_COUNTS else Slow.CLOSE))
         return commands
 
     def _unsubscribe(self, channels: Sequence[str]) -> Commands:

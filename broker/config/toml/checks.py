@@ -102,3 +102,12 @@ def json_path(reader: Reader, path: Path, text: str) -> tuple[str, ...]:
         )
         return ()
     return tuple(text.split(".")[1:])
+
+
+def address_of(reader: Reader, path: Path, text: str) -> tuple[str, int]:
+    """`HOST:PORT`, or a port alone, which is on loopback."""
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or not port.isascii() or int(port) > 65535:
+        reader.wrong(path, f'{label(path)}: "HOST:PORT" is wanted, such as "127.0.0.1:7001", or a port')
+        return "127.0.0.1", 0
+    return host.strip("[]") or "127.0.0.1", int(port)

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from broker.config.feeds import FeedConfig, Route
+from broker.config.market import MarketConfig
 from broker.config.toml.checks import check_choice, check_dsn, check_name
 from broker.config.toml.document import Document, array_of, without_routes
 from broker.config.toml.lines import Path
+from broker.config.toml.market import PREFIX, MarketReader
 from broker.config.toml.reader import Reader
 from broker.config.toml.routes import check_inherited, mqtt_route, websocket_route
-from broker.config.toml.sources import Origins
+from broker.config.toml.sources import INTAKE_KINDS, Origins
 from broker.config.toml.tables import (
     DatabaseTable,
     MqttRouteTable,
@@ -22,6 +24,14 @@ from broker.config.toml.tables import (
 )
 
 FEED_KINDS = ("listen", "wal", "outbox")
+
+
+def are_intakes(document: Document) -> bool:
+    """Whether no source needs the database's feed."""
+    sources = document.get("source")
+    return isinstance(sources, dict) and all(
+        isinstance(table, dict) and any(kind in table for kind in INTAKE_KINDS) for table in sources.values()
+    )
 
 
 class FeedReader:
@@ -44,6 +54,9 @@ class FeedReader:
         self._database = self._read_database()
         self._kind = "listen" if self._database is None else self._database.kind
         self._origins = Origins(reader, document, self._kind)
+        self._market = MarketReader(reader, document, self._origins, self._kind)
+        self.market = MarketConfig()
+        """After `read`: what is calculated."""
         self.routes: list[tuple[Path, Route]] = []
         self._written_routes = 0
 
@@ -51,15 +64,24 @@ class FeedReader:
         """The feed; None without a [database], or if that is broken."""
         self._read_routes()
         self._check_use()
+        feed = self._feed()
+        routes = [route for _, route in self.routes]
+        if len(self.routes) == self._written_routes:
+            self._market.check_use(routes, self._origins.intakes, self._database is not None)
+        self.market = self._market.config(feed, routes, self._origins.intakes)
+        return feed if feed is not None and (feed.sources or not self.market.is_used) else None
+
+    def _feed(self) -> FeedConfig | None:
         database = self._database
         if database is None:
             return None
+        own = [route for _, route in self.routes if route.source in self._origins.sources]
         return FeedConfig(
             name=database.name,
             dsn=database.dsn,
             kind=database.kind,
             sources=tuple(self._origins.sources.values()),
-            routes=tuple(route for _, route in self.routes),
+            routes=(*own, *self._market.routes()),
             recoveries=tuple(recovery for _, recovery in self._origins.recoveries),
             fetches=tuple(fetch for _, fetch in self._origins.fetches),
             replication=database.replication,
@@ -70,7 +92,7 @@ class FeedReader:
     def _read_database(self) -> DatabaseTable | None:
         if "database" not in self._document:
             for name in ("source", "recover", "fetch"):
-                if name in self._document:
+                if name in self._document and not (name == "source" and are_intakes(self._document)):
                     self._reader.wrong((name,), f"{name} without a database: add [database] with its dsn")
             return None
         database = self._reader.structure(self._document["database"], DatabaseTable, ("database",))
@@ -107,7 +129,7 @@ class FeedReader:
 
     def _add(self, path: Path, written: Document, route: Route) -> None:
         self._check_origin(path, route)
-        if self._kind == "listen":
+        if self._kind == "listen" and not self._is_query(route.source):
             for name in ("operations", "snapshot", "position"):
                 if name in written:
                     self._reader.wrong(
@@ -124,7 +146,14 @@ class FeedReader:
                 )
         self.routes.append((path, route))
 
+    def _is_query(self, source: str) -> bool:
+        return any(one.kind == "query" and one.feed.name == source for _, one in self._origins.intakes)
+
     def _check_origin(self, path: Path, route: Route) -> None:
+        if route.source.startswith(PREFIX):
+            if not self._market.is_declared(route.source):
+                self._reader.wrong((*path, "from"), f"from: {self._market.unknown(route.source)}")
+            return
         if not self._origins.is_declared(route.source):
             self._reader.wrong((*path, "from"), f"from: {self._origins.unknown(route.source)}")
             return
@@ -137,12 +166,18 @@ class FeedReader:
 
     def _check_use(self) -> None:
         """Sources and kinds that nothing takes."""
-        if self._kind == "listen" and self._database is not None and "source" not in self._document:
+        if (
+            self._kind == "listen"
+            and self._database is not None
+            and "source" not in self._document
+            and "market" not in self._document
+        ):
             self._reader.wrong(("database",), "nothing is taken from the database: add [source.NAME]")
         if len(self.routes) < self._written_routes:
             return  # a broken one may be what is missing
         for name in self._origins.sources:
-            routed = {route.kind for _, route in self.routes if route.source == name}
+            taken = [*(route for _, route in self.routes), *self._market.routes()]
+            routed = {route.kind for route in taken if route.source == name}
             path: Path = ("source", name)
             if not routed:
                 self._reader.wrong(path, f"no route takes anything from {name}: add a route, or remove it")

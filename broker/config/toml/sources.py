@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from broker.config.feeds import Fetch, Recovery, Source
-from broker.config.toml.checks import json_path
+from broker.config.feeds import FeedConfig, Fetch, Recovery, Source
+from broker.config.market import Intake
+from broker.config.toml.checks import address_of, json_path
 from broker.config.toml.document import Document, array_of, tables_of
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader
 from broker.config.toml.tables import FetchTable, RecoverTable, SourceTable
+from protocol.mqtt.topics import is_valid_topic_filter
 
 T = TypeVar("T", bound=RecoverTable)
+
+INTAKE_KINDS = ("query", "tcp", "udp", "mqtt")
+QUERY_EVERY_S_MIN = 0.05
 
 CHANNEL_BYTES_MAX = 63
 """Of a Postgres channel's name: NAMEDATALEN."""
@@ -34,6 +39,7 @@ class Origins:
         self.sources: dict[str, Source] = {}
         self.recoveries: list[tuple[Path, Recovery]] = []
         self.fetches: list[tuple[Path, Fetch]] = []
+        self.intakes: list[tuple[Path, Intake]] = []
         self._read_sources()
         self._read_recoveries(array_of(reader, document, "recover"))
         self._read_fetches(array_of(reader, document, "fetch"))
@@ -50,6 +56,9 @@ class Origins:
     def kinds_of(self, name: str) -> set[str] | None:
         """The kinds that can come from a source; None if rows name their kind themselves, or nobody can say."""
         source = self.sources.get(name)
+        for _, intake in self.intakes:
+            if intake.feed.name == name:
+                source = intake.feed.sources[0]
         if source is None or source.kind_path:
             return None
         read = {kind for _, table in self.tables() for of, kind in table.kinds if of == name}
@@ -66,6 +75,9 @@ class Origins:
             table = self._reader.structure(value, SourceTable, path)
             if table is None:
                 continue
+            if kinds := [kind for kind in INTAKE_KINDS if getattr(table, kind)]:
+                self._read_intake(path, name, table, kinds)
+                continue
             for index, channel in enumerate(table.listen):
                 self._check_channel((*path, "listen", index), channel, taken, name)
             for index, named in enumerate(table.tables):
@@ -77,6 +89,43 @@ class Origins:
             if kind_path and row_path and kind_path[: len(row_path)] == row_path[: len(kind_path)]:
                 self._reader.wrong((*path, "row"), "row: one of kind and row lies inside the other")
             self.sources[name] = Source(name, table.listen, kind_path, row_path, table.tables)
+
+    def _read_intake(self, path: Path, name: str, table: SourceTable, kinds: list[str]) -> None:
+        """A source that is no table and no channel of Postgres."""
+        reader = self._reader
+        if len(kinds) > 1 or table.listen or table.tables:
+            others = [*kinds, *(["listen"] if table.listen else []), *(["tables"] if table.tables else [])]
+            reader.wrong(
+                path, f"{name}: one of {' and '.join(others)} is wanted, not both: make them two sources"
+            )
+        kind = kinds[0]
+        host, port = "", 0
+        filters: tuple[str, ...] = ()
+        if kind in ("tcp", "udp"):
+            host, port = address_of(reader, (*path, kind), getattr(table, kind))
+        if kind == "mqtt":
+            filters = table.mqtt
+            for index, text in enumerate(table.mqtt):
+                if not is_valid_topic_filter(text.encode()) or text.startswith("$"):
+                    reader.wrong(
+                        (*path, "mqtt", index), "mqtt: a topic filter is wanted, such as engine/+/trades"
+                    )
+        if kind == "query":
+            if not table.key:
+                reader.wrong(
+                    (*path, "query"), "key is missing: name the columns that identify a row of the query"
+                )
+            if table.every_s < QUERY_EVERY_S_MIN:
+                reader.wrong(
+                    (*path, "every"), f'every: at least "{round(QUERY_EVERY_S_MIN * 1000)}ms" is wanted'
+                )
+        kind_path = json_path(reader, (*path, "kind"), table.kind)
+        row_path = json_path(reader, (*path, "row"), table.row)
+        sequence = json_path(reader, (*path, "sequence"), table.sequence)
+        source = Source(name, (name,), kind_path, row_path)
+        feed = FeedConfig(name, table.dsn, kind, (source,))
+        intake = Intake(kind, feed, host, port, filters, table.query, table.key, table.every_s, sequence)
+        self.intakes.append((path, intake))
 
     def _check_channel(self, path: Path, channel: str, taken: dict[str, str], source: str) -> None:
         if not channel or len(channel.encode(errors="replace")) > CHANNEL_BYTES_MAX:

@@ -7,9 +7,18 @@ from pathlib import Path
 from attrs import field, frozen
 
 from broker.config.feeds import Gateway, JwtConfig, Replication
+from broker.config.market import (
+    DepthConfig,
+    KlineConfig,
+    MarkPriceConfig,
+    TickerConfig,
+    TradesConfig,
+)
 from broker.config.model import Limits, Listener, Security
 from broker.config.tokens import RowcastDialect, TokenConfig
 from broker.config.toml.reader import Renames
+
+CALCULATOR_TABLES = (DepthConfig, TradesConfig, KlineConfig, TickerConfig, MarkPriceConfig)
 
 DIALECTS = ("econia", "exchange", "canton", "rowcast")
 """What `[websocket.NAME]` may be, and `dialects` of a listener beside `mqtt`."""
@@ -35,6 +44,14 @@ class SourceTable:
     kind: str = ""
     row: str = ""
     tables: tuple[str, ...] = ()
+    query: str = ""
+    key: tuple[str, ...] = ()
+    every_s: float = 1.0
+    dsn: str = field(default="", repr=False)
+    tcp: str = ""
+    udp: str = ""
+    mqtt: tuple[str, ...] = ()
+    sequence: str = ""
 
 
 @frozen
@@ -136,5 +153,6 @@ RENAMES: Renames = {
     Security: {"token_config": None, "rowcast_token_secret_file": None, "rowcast_token_jwks": None},
     TokenConfig: {"secret_files": None},
     RowcastDialect: {"tokens": None},
+    **{cls: {"from_": "from", "where": None} for cls in CALCULATOR_TABLES},
 }
 """Where a key is not its attribute's name without the unit."""

@@ -185,3 +185,35 @@ def _print(value: Any) -> bytes:
 
 def _string(text: str) -> bytes:
     return json.dumps(text, ensure_ascii=False).encode(errors="surrogatepass")
+
+
+def elements_of(text: bytes) -> list[bytes]:
+    """The texts of the elements of an array of objects.
+
+    Raises:
+        NotARow: `not_utf8`, `not_json`, or `not_an_object`.
+    """
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError:
+        raise NotARow("not_utf8") from None
+    found: list[bytes] = []
+    try:
+        position = _skip(decoded, 1).end()
+        while decoded[position] != "]":
+            value, end = _scan(decoded, position)
+            if type(value) is not dict:
+                raise NotARow("not_an_object")
+            found.append(decoded[position:end].encode())
+            position = _skip(decoded, end).end()
+            if decoded[position] == ",":
+                position = _skip(decoded, position + 1).end()
+            elif decoded[position] != "]":
+                raise NotARow("not_json")
+        if _skip(decoded, position + 1).end() != len(decoded):
+            raise NotARow("not_json")
+    except (ValueError, IndexError, StopIteration, RecursionError) as error:
+        if isinstance(error, NotARow):
+            raise
+        raise NotARow("not_json") from None
+    return found

@@ -14,9 +14,10 @@ from typing import Final
 
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
-from broker.gateway.channels import BadChannel
+from broker.gateway.channels import BadChannel, topic_of
 from broker.gateway.gateway import Gateway
 from broker.links.barrier import barrier
+from broker.links.websocket.cursors import Cursors
 from broker.links.websocket.link import LOST, WebSocketLink
 from protocol.dialects.base import (
     NEVER,
@@ -77,6 +78,7 @@ class DialectLink(WebSocketLink):
         self._ask = ask
         self._subscriptions: dict[bytes, Subscribe] = {}
         self._backlog: Backlog | None = None
+        self._cursors: Cursors | None = None
         interval = dialect.ping_interval_s
         self._next_ping_at = self.engine.now + interval if interval else NEVER
         outbox.on_drained = self._sent_all
@@ -118,6 +120,9 @@ class DialectLink(WebSocketLink):
             self.gateway.unsubscribe(self, topic)
         self._subscriptions.clear()
         self._backlog = None
+        if self._cursors is not None:
+            self._cursors.end()
+            self._cursors = None
         self.gateway.closed(self)
 
     def subscription_count(self) -> int:
@@ -143,17 +148,42 @@ class DialectLink(WebSocketLink):
         """Send a publication's payload as one text message, encoded once for all clients."""
         if self.closing:
             return
+        outbox = self.outbox
+        if self._cursors is not None and not retained and not self._takes(self._cursors, publication):
+            return
         frame = publication.frame(FRAME)
         if frame is None:
             frame = text_frame(publication.payload)
             publication.keep_frame(FRAME, frame)
-        outbox = self.outbox
-        if self._backlog is None and outbox.pending_bytes < CONFLATE_ABOVE_BYTES:
+        if publication.part is not None or (
+            self._backlog is None and outbox.pending_bytes < CONFLATE_ABOVE_BYTES
+        ):
             outbox.push(frame)
             self.dialect.was_sent_to = True
             return
         with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
             self._deliver_slowly(publication, frame)
+
+    def _takes(self, cursors: Cursors, publication: Publication) -> bool:
+        """Whether to send this as it is; what isn't sent now of a channel with a state is told later."""
+        part = publication.part
+        if part is None:
+            return True
+        is_quick = self._backlog is None and self.outbox.pending_bytes < CONFLATE_ABOVE_BYTES
+        return cursors.takes(part, is_quick)
+
+    def pace(self, now: float) -> None:
+        """Send what is due of channels that are read at an interval."""
+        cursors = self._cursors
+        if cursors is None or self.closing or self.outbox.pending_bytes >= CONFLATE_ABOVE_BYTES:
+            return
+        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+            for payload in cursors.due(now):
+                self._push_text(payload)
+
+    def _push_text(self, payload: bytes) -> None:
+        self.outbox.push(text_frame(payload))
+        self.dialect.was_sent_to = True
 
     def _deliver_slowly(self, publication: Publication, frame: bytes) -> None:
         wanted = self._subscriptions.get(publication.topic)
@@ -177,10 +207,21 @@ class DialectLink(WebSocketLink):
 
     def _sent_all(self) -> None:
         """The client, having been slow, has caught up."""
-        if self._backlog is None or self.closing:
+        cursors = self._cursors
+        is_behind = cursors is not None and cursors.is_behind()
+        if (self._backlog is None and not is_behind) or self.closing:
             return
         with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
             self._send_backlog()
+            if is_behind and cursors is not None:
+                self._catch_up(cursors)
+
+    def _catch_up(self, cursors: Cursors) -> None:
+        """Tell what was not sent of channels with a state, as long as it is taken at once."""
+        while cursors.is_behind() and self.outbox.pending_bytes < CONFLATE_ABOVE_BYTES:
+            for payload in cursors.catch_up():
+                self._push_text(payload)
+            self.outbox.flush()
 
     def _send_backlog(self) -> None:
         """Send what waited, as long as it is taken at once."""
@@ -250,6 +291,13 @@ class DialectLink(WebSocketLink):
             self.close(CloseCode.POLICY_VIOLATION, str(error))
             return
         self._subscriptions[topic] = wanted
+        source = topic_of(dialect.name, wanted.channel)
+        parts = self.gateway.parts(dialect.name, wanted.channel)
+        if wanted.slow is Slow.CONFLATE:
+            if self._cursors is None:
+                self._cursors = Cursors(self)
+            for payload in self._cursors.join(source, parts, wanted.every_s):
+                self._push_text(payload)
         for publication in self.gateway.retained(dialect.name, wanted.channel):
             self.deliver(publication, 0, True)
 
@@ -258,6 +306,8 @@ class DialectLink(WebSocketLink):
             if wanted.channel == command.channel:
                 del self._subscriptions[topic]
                 self.gateway.unsubscribe(self, topic)
+                if self._cursors is not None:
+                    self._cursors.leave(topic_of(self.dialect.name, wanted.channel))
                 break
         if self._backlog is not None:
             self._backlog.forget(command.channel)

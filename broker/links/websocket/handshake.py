@@ -22,6 +22,8 @@ from attrs import field, frozen
 REQUEST_HEAD_END: Final = b"\r\n\r\n"
 FORWARDED_HOPS_MAX: Final = 20
 
+_GET = re.compile(rb"GET (/[^ \r\n]*) HTTP/1\.[01]\r\n")
+
 _METHOD = re.compile(rb"[A-Z]{1,7}( |$)")
 """The beginning of a request line, as far as it has come."""
 
@@ -185,6 +187,14 @@ def health_asked(head: bytes) -> str:
     """The path, if that is a load balancer's question how this process is; else ""."""
     found = _HEALTH.match(head)
     return found[1].decode() if found else ""
+
+
+def page_asked(head: bytes) -> str:
+    """The path with its query, if that is a browser's plain GET; else ""."""
+    found = _GET.match(head)
+    if found is None or b"\r\nupgrade:" in head.lower():
+        return ""
+    return found[1].decode("latin-1")
 
 
 def answer(refused: Refused) -> bytes:

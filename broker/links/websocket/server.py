@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import trio
@@ -33,6 +33,7 @@ from broker.links.websocket.handshake import (
     accept,
     answer,
     health_asked,
+    page_asked,
     peer_behind,
     plain_answer,
     read_head,
@@ -109,6 +110,8 @@ class WebSocketServer:
             server.engine.subscribe(self._readers, GAP_FILTER, 0)
         self.health: Callable[[str], tuple[int, str]] | None = None
         """Answers `/healthz` and `/readyz`, for load balancers."""
+        self.site: Callable[[str], Awaitable[bytes | None]] | None = None
+        """Answers a browser's plain GET on exchange listeners, given path and query; None where nothing is."""
 
     def links(self) -> list[WebSocketLink]:
         """Those that are open."""
@@ -233,6 +236,10 @@ class WebSocketServer:
                 return b""
             if self.health is not None and (path := health_asked(head)):
                 return plain_answer(*self.health(path))
+            if self.site is not None and "exchange" in door.listener.dialects and (path := page_asked(head)):
+                page = await self.site(path)
+                if page is not None:
+                    return page
             opening = understand(head, self._hint(door))
             peer = peer_behind(arrival.peer, opening.forwarded_for, self._config.trusted_proxies)
             arrival = evolve(arrival, peer=peer)

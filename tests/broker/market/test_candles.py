@@ -220,7 +220,7 @@ def test_every_moment_is_in_one_interval(name: str, at_ms: int, day_starts_ms: i
         ({"size": "-1"}, "bad_size"),
         ({"ts": "yesterday"}, "bad_time"),
         ({"ts": "9999999999999"}, "in_the_future"),
-        ({"id": None}, "missing_id"),
+        ({"id": []}, "bad_id"),
         ({"side": "up"}, "bad_side"),
     ],
 )

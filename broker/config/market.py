@@ -1,0 +1,175 @@
+"""What a configuration says about market data: sources beside Postgres, and what is calculated from their rows."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from broker.config.feeds import FeedConfig, Route
+
+
+@frozen
+class Intake:
+    """A source that is no table: `kind` is `query`, `tcp`, `udp` or `mqtt`; `feed` has its name and its routes.
+
+    `host` and `port` are where a peer sends to, 0 for any free port.  `sequence` is a JSON path to a number that
+    rises by one with each message.
+    """
+
+    kind: str
+    feed: FeedConfig
+    host: str = ""
+    port: int = 0
+    filters: tuple[str, ...] = ()
+    query: str = ""
+    key: tuple[str, ...] = ()
+    every_s: float = 1.0
+    sequence: tuple[str, ...] = ()
+    taps: tuple[tuple[str | None, int], ...] = ()
+    """Which of the calculators' taps it feeds, each with the kind of rows that it takes, or all."""
+
+
+@frozen
+class Common:
+    """What all calculators may be told.  `from_` names a source, `kind` the rows that are meant, if not all."""
+
+    from_: str
+    name: str = ""
+    kind: str | None = None
+    symbol: str = "symbol"
+    snapshot: str = ""
+    replay: str = ""
+    """A query for rows that are counted at the start, before the first live one."""
+    where: str = ""
+
+
+@frozen
+class DepthConfig(Common):
+    """[[market.depth]]"""
+
+    shape: str = "snapshot"
+    side: str = "side"
+    price: str = "price"
+    size: str = "size"
+    bids: str = "bids"
+    asks: str = "asks"
+    time: str = ""
+    every_s: float = 0.1
+    levels: int = 1000
+    checksum: bool = True
+    crossed_for_s: float = 1.0
+
+
+@frozen
+class OfTrades(Common):
+    """What calculators of trades may be told; a column "" is not there."""
+
+    price: str = "price"
+    size: str = "size"
+    side: str = "side"
+    id: str = "id"
+    time: str = "ts"
+
+
+@frozen
+class TradesConfig(OfTrades):
+    """[[market.trades]]"""
+
+    every_s: float = 0.1
+    merge_by: tuple[str, ...] = ()
+    recent: int = 0
+    """Entries that whoever subscribes gets first."""
+
+
+@frozen
+class KlineConfig(OfTrades):
+    """[[market.kline]]"""
+
+    intervals: tuple[str, ...] = ("1m", "5m", "15m", "1h", "4h", "1d", "1w")
+    day_starts: str = "00:00"
+    every_s: float = 0.25
+    late_s: float = 5.0
+    keep_s: float = 7200.0
+    fill: str = "previous_close"
+    history: str = ""
+
+
+@frozen
+class TickerConfig(OfTrades):
+    """[[market.ticker]]"""
+
+    window_s: float = 86400.0
+    every_s: float = 1.0
+
+
+@frozen
+class IndexConfig:
+    """`index = { of = […], how = "median" }`"""
+
+    of: tuple[str, ...]
+    how: str = "median"
+    outlier: str = "0.05"
+    settle_over_s: float = 3600.0
+    """Over how long the settlement price is a mean of the index."""
+
+
+@frozen
+class FundingConfig:
+    """`funding = { every = "8h", clamp = "0.0075" }`"""
+
+    every_s: float = 28800.0
+    clamp: str = "0.0075"
+
+
+@frozen
+class MarkPriceConfig(Common):
+    """[[market.markprice]]"""
+
+    mark: str = "mark"
+    price: str = "price"
+    source: str = "source"
+    settle: str = "settle"
+    next_funding: str = "next_funding"
+    every_s: float = 1.0
+    stale_after_s: float = 10.0
+    index: IndexConfig | None = None
+    funding: FundingConfig | None = None
+
+
+@frozen
+class Tap:
+    """Rows that calculators take: of one source, and one kind of it or all.
+
+    `calculators` are pairs of a name such as `depth` and its number among the calculators of that name.
+    """
+
+    source: str
+    calculators: tuple[tuple[str, int], ...]
+    kind: str | None = None
+    is_removal: bool = False
+    part: str = ""
+    """The source is one of those that an index is made of."""
+
+
+@frozen
+class MarketConfig:
+    """All of it.  `routes` are those from `market.…`."""
+
+    depth: tuple[DepthConfig, ...] = ()
+    trades: tuple[TradesConfig, ...] = ()
+    kline: tuple[KlineConfig, ...] = ()
+    ticker: tuple[TickerConfig, ...] = ()
+    markprice: tuple[MarkPriceConfig, ...] = ()
+    taps: tuple[Tap, ...] = ()
+    routes: tuple[Route, ...] = ()
+    intakes: tuple[Intake, ...] = ()
+    page: bool = True
+    """Whether `GET /` on an exchange listener shows the market."""
+    database: FeedConfig | None = field(default=None, repr=False)
+
+    @property
+    def is_used(self) -> bool:
+        return bool(self.taps or self.intakes)
+
+
+TAP_TARGET = "market"
+"""The target of routes that lead to calculators; the channel's name is the tap's number."""

@@ -1,0 +1,96 @@
+"""Calculators as a configuration wants them.  Pure."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from broker.config.market import (
+    DepthConfig,
+    KlineConfig,
+    MarkPriceConfig,
+    OfTrades,
+    TickerConfig,
+    TradesConfig,
+)
+from broker.market.calculator import Calculator
+from broker.market.depth import Depth, DepthNames
+from broker.market.kline import Kline
+from broker.market.markprice import MarkNames, MarkPrice, MarkRules
+from broker.market.stream import Publish
+from broker.market.ticker import Ticker
+from broker.market.times import Interval
+from broker.market.trade import TradeNames
+from broker.market.trades import Trades
+
+
+def make_depth(config: DepthConfig, publish: Publish, first_seq: int) -> Calculator:
+    names = DepthNames(
+        config.symbol, config.side, config.price, config.size, config.bids, config.asks, config.time
+    )
+    return Depth(
+        publish,
+        first_seq,
+        names,
+        config.shape,
+        ms(config.every_s),
+        config.levels,
+        config.checksum,
+        ms(config.crossed_for_s),
+    )
+
+
+def make_trades(config: TradesConfig, publish: Publish, first_seq: int) -> Calculator:
+    return Trades(
+        publish, first_seq, trade_names(config), ms(config.every_s), list(config.merge_by), config.recent
+    )
+
+
+def make_kline(config: KlineConfig, publish: Publish, first_seq: int) -> Calculator:
+    hours, minutes = config.day_starts.split(":")
+    day_starts_ms = (int(hours) * 60 + int(minutes)) * 60_000
+    return Kline(
+        publish,
+        first_seq,
+        trade_names(config),
+        [Interval(name, day_starts_ms) for name in config.intervals],
+        ms(config.every_s),
+        ms(config.late_s),
+        ms(config.keep_s),
+        config.fill == "previous_close",
+        bool(config.history),
+    )
+
+
+def make_ticker(config: TickerConfig, publish: Publish, first_seq: int) -> Calculator:
+    return Ticker(publish, first_seq, trade_names(config), ms(config.every_s), round(config.window_s / 60))
+
+
+def make_markprice(config: MarkPriceConfig, publish: Publish, first_seq: int) -> Calculator:
+    index, funding = config.index, config.funding
+    names = MarkNames(
+        config.symbol,
+        config.mark,
+        config.price,
+        config.source,
+        settle=config.settle,
+        next_funding=config.next_funding,
+    )
+    rules = MarkRules(
+        ms(config.every_s),
+        ms(config.stale_after_s),
+        [] if index is None else list(index.of),
+        "median" if index is None else index.how,
+        Decimal("1") if index is None else Decimal(index.outlier),
+        0 if index is None else ms(index.settle_over_s),
+        0 if funding is None else ms(funding.every_s),
+        Decimal(1) if funding is None else Decimal(funding.clamp),
+    )
+    return MarkPrice(publish, first_seq, names, rules)
+
+
+def trade_names(config: OfTrades) -> TradeNames:
+    return TradeNames(config.symbol, config.price, config.size, config.side, config.id, config.time)
+
+
+def ms(seconds: float) -> int:
+    return round(seconds * 1000)

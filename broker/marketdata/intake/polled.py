@@ -1,0 +1,90 @@
+"""A query that is asked at an interval: what was added, what changed, and what has gone since the last time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+import trio
+from psycopg import sql
+
+from broker.feed.driver.connect import connected, within
+from broker.feed.routing.rowtext import NotARow, columns_of
+from broker.feed.status import FeedStatus
+from broker.links.barrier import barrier
+from broker.marketdata.intake.rows import IntakeRows
+from broker.marketdata.market import Market
+
+ANSWER_TIMEOUT_S: Final = 30.0
+ROWS_MAX: Final = 500_000
+"""Of one answer."""
+
+
+class Differences:
+    """What one answer says that the one before didn't.  Pure.
+
+    Invariant: `known` is the last answer, by key.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[str, str] = {}
+
+    def take(self, answer: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Operation and row's text of each difference: what has gone first, then the rest in the answer's order.
+
+        Args:
+            answer: key and row, of which a key that comes twice counts once.
+        """
+        new = dict(answer)
+        found = [("delete", row) for key, row in self.known.items() if key not in new]
+        for key, row in new.items():
+            before = self.known.get(key)
+            if before is None:
+                found.append(("insert", row))
+            elif before != row:
+                found.append(("update", row))
+        self.known = new
+        return found
+
+
+class PolledQuery:
+    """See `broker.feed.supervise.Feed`.  An answer that is missed costs nothing: the next one says all."""
+
+    def __init__(self, rows: IntakeRows, market: Market, status: FeedStatus) -> None:
+        self._rows = rows
+        self._market = market
+        self._status = status
+        self._differences = Differences()
+
+    async def attempt(self) -> None:
+        intake = self._rows.intake
+        # The configuration's own text: its braces and per cent signs are no placeholders.
+        inner = sql.SQL(intake.query.strip().rstrip(";"))
+        key = sql.SQL(", ").join(sql.SQL("q.") + sql.Identifier(name) for name in intake.key)
+        statement = (
+            sql.SQL("SELECT json_build_array(") + key + sql.SQL(")::text, row_to_json(q)::text FROM (")
+            + inner + sql.SQL("\n) q")
+        )  # fmt: skip
+        async with connected(intake.feed) as connection:
+            while True:
+                began = trio.current_time()
+                with within(ANSWER_TIMEOUT_S, "the query"):
+                    cursor = await connection.execute(statement)
+                    answer = await cursor.fetchmany(ROWS_MAX + 1)
+                if len(answer) > ROWS_MAX:
+                    raise psycopg.OperationalError(f"the query gives more than {ROWS_MAX} rows")
+                self._take(answer)
+                if self._status.state != "live":
+                    self._status.enter("live")
+                await trio.sleep_until(began + intake.every_s)
+
+    def _take(self, answer: list[tuple[str, str]]) -> None:
+        engine, rows = self._market.engine, self._rows
+        with engine.turn:
+            for operation, text in self._differences.take(answer):
+                with barrier(engine.counters, f"source {rows.intake.feed.name}"):
+                    try:
+                        rows.text_row(columns_of(text), text.encode(), operation)
+                    except NotARow as error:
+                        self._status.drop(error.reason, rows.intake.feed.name, engine.now)
+            rows.commit()

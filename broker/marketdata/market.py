@@ -1,0 +1,254 @@
+"""All calculators of one process: rows to them, their messages to channels, and the clock.  Synchronous.
+
+Rows come by taps, which number what calculators take; `commit` is where a source's transaction ends.  What a row or a
+calculator gets wrong costs that row or that message, and is counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from broker.config.feeds import Route
+from broker.config.market import MarketConfig, Tap
+from broker.config.templates import KIND
+from broker.core.engine import Engine
+from broker.core.publication import Publication
+from broker.feed.routing.rowtext import Columns, NotARow, columns_of
+from broker.feed.routing.templates import DialectTopics, MqttTopics, Unfit
+from broker.feed.status import FeedStatus
+from broker.links.barrier import barrier
+from broker.market.book import Book
+from broker.market.calculator import NEVER_MS, Calculator
+from broker.market.kline import Kline
+from broker.market.markprice import MarkPrice
+from broker.market.numbers import BadValue
+from broker.market.price import Price
+from broker.market.stream import Stream
+from broker.market.ticker import Ticker
+from broker.market.trades import Tape
+from broker.marketdata import build, parts
+from broker.marketdata.parts import StreamPart
+
+PREFIX: Final = "market."
+
+ROW_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Of one row's text; a longer one is refused unread."""
+
+
+class Running:
+    """One calculator with what belongs to it.
+
+    Attributes:
+        status: its counters, as those of a feed.
+    """
+
+    def __init__(self, kind: str, names: frozenset[str], routes: list[Route], status: FeedStatus) -> None:
+        self.kind = kind
+        self.names = names
+        self.routes = routes
+        self.status = status
+        self.calculator: Calculator
+        self.parts: dict[Stream, list[StreamPart]] = {}
+        self.is_restored = False
+        self.is_replayed = False
+
+
+class Market:
+    """Args:
+        config: what is calculated.
+        engine: where messages go.
+        statuses: the process' feeds by name; each calculator is shown among them.
+
+    Attributes:
+        on_earlier: called when something is due sooner than `due_ms` last said.
+    """
+
+    def __init__(self, config: MarketConfig, engine: Engine, statuses: dict[str, FeedStatus]) -> None:
+        self.config = config
+        self.engine = engine
+        self.on_earlier: Callable[[], None] = _nothing
+        self._now_ms = 0
+        self._first_seq = self.now_ms()
+        self._statuses = statuses
+        self.running: dict[tuple[str, int], Running] = {}
+        for kind in ("depth", "trades", "kline", "ticker", "markprice"):
+            for index, table in enumerate(getattr(config, kind)):
+                self._add(kind, index, table)
+        self._price: Running | None = None
+        if any(route.source == PREFIX + "price" for route in config.routes):
+            self._price = self._start(
+                "price", "", "market.price", lambda one: Price(self._publisher(one), self._first_seq)
+            )
+        self._taps = [(tap, [self.running[name] for name in tap.calculators]) for tap in config.taps]
+        self._touched: dict[Running, None] = {}
+        self.asleep_until_ms = 0
+
+    def _add(self, kind: str, index: int, table: Any) -> None:
+        make = getattr(build, f"make_{kind}")
+        name = PREFIX + (table.name or (kind if not index else f"{kind}{index + 1}"))
+        self.running[kind, index] = self._start(
+            kind, table.name, name, lambda one: make(table, self._publisher(one), self._first_seq)
+        )
+
+    def _start(self, kind: str, name: str, shown: str, make: Callable[[Running], Calculator]) -> Running:
+        names = frozenset({PREFIX + (name or kind), PREFIX + kind})
+        routes = [route for route in self.config.routes if route.source in names]
+        status = self._statuses[shown] = FeedStatus(shown)
+        status.enter("live")
+        one = Running(kind, names, routes, status)
+        one.calculator = make(one)
+        return one
+
+    def now_ms(self) -> int:
+        """UTC in milliseconds; never less than before."""
+        self._now_ms = max(self._now_ms, int(time.time() * 1000))
+        return self._now_ms
+
+    # --- rows ----------------------------------------------------------------------------------------------
+
+    def take_text(self, number: int, text: bytes) -> None:
+        """A row's JSON for a tap."""
+        tap, takers = self._taps[number]
+        if len(text) > ROW_BYTES_MAX:
+            self._drop(takers, "too_long", tap)
+            return
+        try:
+            columns = columns_of(text.decode())
+        except (NotARow, UnicodeDecodeError):
+            self._drop(takers, "not_json", tap)
+            return
+        self.take(number, columns)
+
+    def take(self, number: int, columns: Columns, is_removed: bool = False) -> None:
+        """A row for a tap; `is_removed` if it is there no more."""
+        tap, takers = self._taps[number]
+        now_ms = self.now_ms()
+        for one in takers:
+            self._touched[one] = None
+            one.status.received += 1
+            with barrier(self.engine.counters, one.status.name):
+                try:
+                    self._give(one, tap, columns, now_ms, is_removed or tap.is_removal)
+                except BadValue as error:
+                    one.status.drop(error.reason, f"source {tap.source}", self.engine.now)
+
+    def _give(self, one: Running, tap: Tap, columns: Columns, now_ms: int, is_removed: bool) -> None:
+        calculator = one.calculator
+        if is_removed:
+            calculator.removed(columns, now_ms)
+        elif tap.part:
+            assert isinstance(calculator, MarkPrice)
+            price = columns.get(calculator.names.price)
+            symbol = columns.get(calculator.names.symbol)
+            if not isinstance(symbol, str):
+                raise BadValue("no_symbol")
+            calculator.part(symbol, tap.part, price, now_ms)
+        else:
+            calculator.row(columns, now_ms)
+
+    def _drop(self, takers: list[Running], reason: str, tap: Tap) -> None:
+        for one in takers:
+            one.status.drop(reason, f"source {tap.source}", self.engine.now)
+
+    def commit(self) -> None:
+        """The transaction of the rows so far is complete.  Within a turn."""
+        if not self._touched:
+            return
+        touched, self._touched = self._touched, {}
+        now_ms = self.now_ms()
+        for one in touched:
+            with barrier(self.engine.counters, one.status.name):
+                one.calculator.commit(now_ms)
+            self._note(one)
+        if self.due_ms() < self.asleep_until_ms:
+            self.on_earlier()
+
+    def tick(self) -> None:
+        """Time has passed.  Within a turn."""
+        now_ms = self.now_ms()
+        for one in self.running.values():
+            if one.calculator.due_ms() <= now_ms:
+                with barrier(self.engine.counters, one.status.name):
+                    one.calculator.tick(now_ms)
+                self._note(one)
+
+    def due_ms(self) -> int:
+        """When `tick` has something to do."""
+        return min((one.calculator.due_ms() for one in self.running.values()), default=NEVER_MS)
+
+    def gap(self, feed: str) -> None:
+        """Rows of a feed may be missing: every reader of what is made of them gets the state anew."""
+        now_ms = self.now_ms()
+        own = {source.name for source in self.config.database.sources} if self.config.database else set()
+        for tap, takers in self._taps:
+            if tap.source == feed or (
+                tap.source in own and self.config.database and self.config.database.name == feed
+            ):
+                for one in takers:
+                    with barrier(self.engine.counters, one.status.name):
+                        one.calculator.reset(now_ms)
+
+    def caught_up(self) -> None:
+        """What was replayed at the start has been counted; rows come live from now on."""
+        for one in self.running.values():
+            if isinstance(one.calculator, Kline | Ticker):
+                one.calculator.caught_up(self.now_ms())
+
+    def of_kind(self, kind: str) -> list[Running]:
+        return [one for (name, _), one in self.running.items() if name == kind]
+
+    # --- messages ------------------------------------------------------------------------------------------
+
+    def _publisher(self, one: Running) -> Callable[[Stream, bytes], None]:
+        return lambda stream, text: self._publish(one, stream, text)
+
+    def _publish(self, one: Running, stream: Stream, text: bytes) -> None:
+        found = one.parts.get(stream)
+        if found is None:
+            found = one.parts[stream] = self._parts(one, stream)
+            for part in found:
+                self.engine.parts.add(part)
+        for part in found:
+            part.seq = stream.seq
+            part.prev = stream.prev
+            publication = Publication(part.topic, part.render(text), part.qos, False)
+            publication.part = part
+            self.engine.publish(publication)
+            one.status.published += 1
+        price = self._price
+        if price is not None and isinstance(price.calculator, Price):
+            if isinstance(stream, Book):
+                price.calculator.book(stream)
+            elif isinstance(stream, Tape):
+                last = columns_of('{"a":' + text.decode() + "}")["a"][-1]
+                price.calculator.traded(stream.names["symbol"], last["price"], int(last["ts"]))
+
+    def _parts(self, one: Running, stream: Stream) -> list[StreamPart]:
+        found = []
+        columns: Columns = {**stream.names, KIND: one.kind}
+        for route in one.routes:
+            topics = MqttTopics(route) if route.target == "mqtt" else DialectTopics(route)
+            try:
+                for topic, channel in topics.fill(columns):
+                    render = _render(one.kind, route, channel, stream.names["symbol"])
+                    found.append(StreamPart(topic, route.qos, route.retain, stream, render))
+            except (Unfit, KeyError) as error:
+                one.status.drop(getattr(error, "reason", "missing_column"), route.where, self.engine.now)
+        return found
+
+    def _note(self, one: Running) -> None:
+        one.status.repeated = one.calculator.counts.repeated
+
+
+def _render(kind: str, route: Route, channel: str, symbol: str) -> parts.Render:
+    if route.target == "canton" and kind in ("depth", "price"):
+        return parts.as_canton_book(symbol) if kind == "depth" else parts.as_canton_price(symbol)
+    if route.target == "exchange" and route.body == "envelope":
+        return parts.as_event(channel)
+    return parts.as_envelope(channel) if route.body == "envelope" else parts.as_it_is
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,131 @@
+"""Market data while the process runs: first what was known before, then sources, the clock and the history."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+import trio
+
+from broker.config.market import Intake, MarketConfig
+from broker.core.engine import Engine
+from broker.feed.status import FeedStatus
+from broker.feed.supervise import first_line, keep_trying
+from broker.market.calculator import NEVER_MS
+from broker.market.kline import Kline
+from broker.marketdata.history import History
+from broker.marketdata.intake.published import Published
+from broker.marketdata.intake.rows import IntakeRows
+from broker.marketdata.intake.sockets import serve_tcp, serve_udp
+from broker.marketdata.market import Market
+from broker.marketdata.restoring import restore
+from broker.marketdata.sink import MarketSink
+
+if TYPE_CHECKING:
+    from broker.storage.keeper import Keeper
+
+logger = logging.getLogger("broker.market")
+
+PAUSE_S_MAX: Final = 30.0
+SLEEP_S_MAX: Final = 3600.0
+
+
+class MarketService:
+    """Args:
+        config: what is calculated, from what.
+        engine: where messages go.
+        statuses: the process' feeds by name; intakes and calculators are shown among them.
+        keeper: see `EngineSink`.
+
+    Attributes:
+        ports: of the tcp and udp sources that are open, by name.
+    """
+
+    def __init__(
+        self, config: MarketConfig, engine: Engine, statuses: dict[str, FeedStatus], keeper: Keeper | None
+    ) -> None:
+        self.config = config
+        self.engine = engine
+        self.market = Market(config, engine, statuses)
+        self.sink = MarketSink(engine, keeper, self.market)
+        self.ports: dict[str, list[int]] = {}
+        self.histories: dict[int, History] = {}
+        self._statuses = statuses
+        self._sooner = trio.Event()
+        for index, kline in enumerate(config.kline):
+            if kline.history and config.database is not None:
+                status = self.market.running["kline", index].status
+                self.histories[index] = History(kline.history, config.database, status)
+        for intake in config.intakes:
+            statuses[intake.feed.name] = FeedStatus(intake.feed.name)
+
+    async def run(self, start_feeds: Callable[[trio.Nursery], None]) -> None:
+        """Serve until cancelled.
+
+        Args:
+            start_feeds: starts those of the database, once what was known before is known again.
+        """
+        self.market.on_earlier = self._wake
+        async with trio.open_nursery() as nursery:
+            await self._restore()
+            for history in self.histories.values():
+                nursery.start_soon(history.run)
+            self.engine.turn.on_batch_end(self._keep)
+            nursery.start_soon(self._tick)
+            start_feeds(nursery)
+            for intake in self.config.intakes:
+                self._start(nursery, intake)
+
+    def _start(self, nursery: trio.Nursery, intake: Intake) -> None:
+        status = self._statuses[intake.feed.name]
+        rows = IntakeRows(intake, self.market, self.sink, status)
+        ports = self.ports.setdefault(intake.feed.name, [])
+        if intake.kind == "tcp":
+            nursery.start_soon(serve_tcp, rows, self.market, ports)
+        elif intake.kind == "udp":
+            nursery.start_soon(serve_udp, rows, self.market, ports)
+        elif intake.kind == "mqtt":
+            Published(rows, self.market).open()
+        else:
+            from broker.marketdata.intake.polled import PolledQuery
+
+            nursery.start_soon(keep_trying, PolledQuery(rows, self.market, status), status)
+
+    async def _restore(self) -> None:
+        """Until it has succeeded: a candle that began without what came before it would be wrong."""
+        pause_s = 1.0
+        while True:
+            try:
+                await restore(self.market, self.histories, self.config.database)
+                return
+            except (psycopg.Error, OSError) as error:
+                problem = first_line(error)
+            logger.warning("market data waits for its history: %s; trying again in %g s", problem, pause_s)
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, PAUSE_S_MAX)
+
+    def _keep(self) -> None:
+        """At the end of a turn: what has changed is to be written."""
+        for index, history in self.histories.items():
+            calculator = self.market.running["kline", index].calculator
+            if isinstance(calculator, Kline) and calculator.changed:
+                history.take(calculator.unsaved())
+
+    async def _tick(self) -> None:
+        while True:
+            due_ms = self.market.due_ms()
+            self.market.asleep_until_ms = due_ms
+            now_ms = self.market.now_ms()
+            wait_s = math.inf if due_ms == NEVER_MS else (due_ms - now_ms) / 1000
+            with trio.move_on_after(max(0.0, min(wait_s, SLEEP_S_MAX))):
+                await self._sooner.wait()
+            self._sooner = trio.Event()
+            await trio.lowlevel.checkpoint()
+            with self.engine.turn:
+                self.market.tick()
+
+    def _wake(self) -> None:
+        self._sooner.set()

@@ -1,0 +1,40 @@
+"""A feed's way to the calculators, beside its way into the engine."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from broker.config.market import TAP_TARGET
+from broker.core.engine import Engine
+from broker.gateway.channels import TOPIC_ROOT
+from broker.marketdata.market import Market
+from broker.sink import EngineSink
+from broker.storage.keeper import Keeper
+
+TAP_PREFIX: Final = TOPIC_ROOT + TAP_TARGET.encode() + b"/"
+GAP_PREFIX: Final = b"$SYS/feed/"
+GAP_SUFFIX: Final = b"/gap"
+
+
+class MarketSink:
+    """See `broker.feed.status.FeedSink`.  What routes to a tap is a row, and `flush` the end of its transaction."""
+
+    def __init__(self, engine: Engine, keeper: Keeper | None, market: Market) -> None:
+        self._engine = engine
+        self._inner = EngineSink(engine, keeper)
+        self._market = market
+
+    def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
+        if topic.startswith(TAP_PREFIX):
+            self._market.take_text(int(topic[len(TAP_PREFIX) :]), payload)
+            return
+        if topic.startswith(GAP_PREFIX) and topic.endswith(GAP_SUFFIX):
+            self._market.gap(topic[len(GAP_PREFIX) : -len(GAP_SUFFIX)].decode())
+        self._inner.publish(topic, payload, qos, retain)
+
+    def flush(self) -> None:
+        with self._engine.turn:
+            self._market.commit()
+
+    async def durable(self) -> None:
+        await self._inner.durable()

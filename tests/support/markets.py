@@ -1,0 +1,84 @@
+"""A broker that calculates market data, with clients and an engine that sends rows by TCP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+import trio_websocket
+
+from broker import Broker
+from broker.config.toml.configuration import load
+from broker.marketdata.service import MarketService
+
+LISTENERS = """
+[[listener]]
+port = 0
+protocol = "websockets"
+dialects = ["exchange"]
+[security]
+allow_anonymous = true
+[websocket.exchange]
+jwt = { secret = "0123456789012345678901234567890123456789", account = "uid" }
+"""
+
+
+@attrs.frozen
+class RunningMarket:
+    broker: Broker
+    port: int
+
+    @property
+    def service(self) -> MarketService:
+        assert self.broker.app.market is not None
+        return self.broker.app.market
+
+    async def source_port(self, name: str) -> int:
+        with trio.fail_after(10):
+            while not self.service.ports.get(name):  # noqa: ASYNC110 - opened by a task without an event
+                await trio.sleep(0.005)
+        return self.service.ports[name][0]
+
+    async def engine(self, name: str) -> trio.SocketStream:
+        return await trio.open_tcp_stream("127.0.0.1", await self.source_port(name))
+
+    async def connect(self, nursery: trio.Nursery, *channels: str) -> trio_websocket.WebSocketConnection:
+        ws = await trio_websocket.connect_websocket(
+            nursery, "127.0.0.1", self.port, "/exchange-stream", use_ssl=False, message_queue_size=8
+        )
+        for channel in channels:
+            await ws.send_message(json.dumps({"op": "subscribe", "channel": channel}))
+        return ws
+
+
+async def next_event(ws: trio_websocket.WebSocketConnection, channel: str = "") -> Any:
+    """The data of the next message, of this channel if one is given."""
+    with trio.fail_after(20):
+        while True:
+            message = json.loads(await ws.get_message())
+            if "event" in message and channel in ("", message["event"]):
+                return message["data"]
+
+
+def line(**row: object) -> bytes:
+    return json.dumps(row).encode() + b"\n"
+
+
+@asynccontextmanager
+async def running_market(
+    folder: Path, settings: str, environ: Mapping[str, str] | None = None
+) -> AsyncIterator[RunningMarket]:
+    path = folder / "market.toml"
+    path.write_text(LISTENERS + settings)
+    config = load(path, environ or {})
+    config = attrs.evolve(
+        config, listeners=tuple(attrs.evolve(one, host="127.0.0.1") for one in config.listeners)
+    )
+    async with Broker(config) as broker:
+        [port] = [port for one, port in broker.app.addresses if one.protocol == "websockets"]
+        yield RunningMarket(broker, port)
