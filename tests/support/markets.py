@@ -56,6 +56,20 @@ class RunningMarket:
         return ws
 
 
+async def slow_reader(
+    nursery: trio.Nursery, market: RunningMarket, channel: str
+) -> trio_websocket.WebSocketConnection:
+    """A client whose kernel takes next to nothing ahead of it."""
+    sock = trio.socket.socket()
+    sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
+    await sock.connect(("127.0.0.1", market.port))
+    ws = await trio_websocket.wrap_client_stream(
+        nursery, trio.SocketStream(sock), f"127.0.0.1:{market.port}", "/exchange-stream", message_queue_size=1
+    )
+    await ws.send_message(json.dumps({"op": "subscribe", "channel": channel}))
+    return ws
+
+
 async def next_event(ws: trio_websocket.WebSocketConnection, channel: str = "") -> Any:
     """The data of the next message, of this channel if one is given."""
     with trio.fail_after(20):

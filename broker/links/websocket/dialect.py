@@ -214,9 +214,9 @@ class DialectLink(WebSocketLink):
         with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
             self._send_backlog()
             if is_behind and cursors is not None:
-                self._catch_up(cursors)
+                self._tell_rest(cursors)
 
-    def _catch_up(self, cursors: Cursors) -> None:
+    def _tell_rest(self, cursors: Cursors) -> None:
         """Tell what was not sent of channels with a state, as long as it is taken at once."""
         while cursors.is_behind() and self.outbox.pending_bytes < CONFLATE_ABOVE_BYTES:
             for payload in cursors.catch_up():

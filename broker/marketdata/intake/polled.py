@@ -8,6 +8,7 @@ import psycopg
 import trio
 from psycopg import sql
 
+from broker.config.feeds import FeedConfig
 from broker.feed.driver.connect import connected, within
 from broker.feed.routing.rowtext import NotARow, columns_of
 from broker.feed.status import FeedStatus
@@ -55,6 +56,10 @@ class PolledQuery:
         self._market = market
         self._status = status
         self._differences = Differences()
+
+    def adopt(self, config: FeedConfig) -> bool:
+        """A query keeps the settings it began with."""
+        return False
 
     async def attempt(self) -> None:
         intake = self._rows.intake
