@@ -223,7 +223,9 @@ class ExchangeDialect(Dialect):
         for inner in new:
             kind = inner.rpartition("@")[2]
             self._channels[inner] = kind in PRIVATE_KINDS
-            commands.append(Subscribe(inner, Slow.CONFLATE if kind.partition("_")[0] in NEWEST_COUNTS else Slow.CLOSE))
+            commands.append(
+                Subscribe(inner, Slow.CONFLATE if kind.partition("_")[0] in NEWEST_COUNTS else Slow.CLOSE)
+            )
         return commands
 
     def _unsubscribe(self, channels: Sequence[str]) -> Commands:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.core.outbox import Outbox
+from broker.core.parts import Part
 from broker.core.publication import Publication
 from broker.gateway.channels import BadChannel, topic_of
 from broker.gateway.gateway import Gateway
@@ -149,7 +150,7 @@ class DialectLink(WebSocketLink):
         if self.closing:
             return
         outbox = self.outbox
-        if self._cursors is not None and not retained and not self._takes(self._cursors, publication):
+        if publication.part is not None and not self._takes(publication.part):
             return
         frame = publication.frame(FRAME)
         if frame is None:
@@ -164,13 +165,12 @@ class DialectLink(WebSocketLink):
         with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
             self._deliver_slowly(publication, frame)
 
-    def _takes(self, cursors: Cursors, publication: Publication) -> bool:
-        """Whether to send this as it is; what isn't sent now of a channel with a state is told later."""
-        part = publication.part
-        if part is None:
-            return True
+    def _takes(self, part: Part) -> bool:
+        """Whether to send the newest message of a channel with a state as it is; else it is told later."""
+        if self._cursors is None:
+            self._cursors = Cursors(self)
         is_quick = self._backlog is None and self.outbox.pending_bytes < CONFLATE_ABOVE_BYTES
-        return cursors.takes(part, is_quick)
+        return self._cursors.takes(part, is_quick)
 
     def pace(self, now: float) -> None:
         """Send what is due of channels that are read at an interval."""
@@ -293,7 +293,7 @@ class DialectLink(WebSocketLink):
         self._subscriptions[topic] = wanted
         source = topic_of(dialect.name, wanted.channel)
         parts = self.gateway.parts(dialect.name, wanted.channel)
-        if wanted.slow is Slow.CONFLATE:
+        if parts or wanted.every_s > 0:
             if self._cursors is None:
                 self._cursors = Cursors(self)
             for payload in self._cursors.join(source, parts, wanted.every_s):
