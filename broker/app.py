@@ -24,6 +24,7 @@ from broker.core.engine import Engine, Policy
 from broker.core.history import History, Positions
 from broker.core.outbox import nothing
 from broker.core.session import DeliveryRules
+from broker.drain import drain_clients
 from broker.gateway.authentication import Verdict, load_rules, reload_rules
 from broker.links.listening.accept import accept_forever, open_sockets
 from broker.links.listening.acceptor import Take
@@ -243,6 +244,7 @@ class App:
                 await self._stop.wait()
                 self.is_draining = True
                 accepting.cancel_scope.cancel()
+            await drain_clients(self.server, self.websockets, self.config.drain_s)
             feeds.cancel_scope.cancel()
 
     def _start_feeds(self, nursery: trio.Nursery) -> None:

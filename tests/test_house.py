@@ -32,6 +32,7 @@ WAITS = {
     "broker.demo.postgres",
     "broker.demo.run",
     "broker.demo.simulator",
+    "broker.drain",
     "broker.embed",
     "broker.feed.driver.connect",
     "broker.feed.driver.connection",

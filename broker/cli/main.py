@@ -74,10 +74,11 @@ def run(arguments: Arguments) -> int:
     if arguments.test_config:
         print("Configuration file is OK.")
         return EXIT_OK
+    background = None
     if arguments.daemon:
         from broker.process.daemon import become_daemon
 
-        become_daemon()
+        background = become_daemon()
     from broker.process.run import Process
 
-    return Process(config, lambda: load(arguments)).serve()
+    return Process(config, lambda: load(arguments), background).serve()

@@ -98,6 +98,8 @@ class Listener:
     """`use_identity_as_username` there: the common name in the header is the user name."""
     websockets_origins: tuple[str, ...] = ()
     websockets_headers_size_bytes: int = 4096
+    reuse_port: bool = False
+    """Let another process of the same user listen on the same port, and the kernel share the connections out."""
     local_only: bool = False
     """Bind to loopback, IPv4 and IPv6: the default when no listener is configured."""
 

@@ -211,6 +211,15 @@ class Log(logging.Handler):
             said = f"Error: Unable to open log file {path} for writing. {error.strerror}."
             self.handle(logging.makeLogRecord({"msg": said, "levelno": logging.ERROR, "levelname": "ERROR"}))
 
+    def write_to_files(self, level: int, text: str) -> None:
+        """Log where it is kept only, for what has been printed already."""
+        places = self._places
+        self._places = [place for place in places if not isinstance(place, _Stream)]
+        try:
+            self.emit(logging.LogRecord("broker", level, "", 0, "%s", (text,), None))
+        finally:
+            self._places = places
+
     def publish_with(self, publish: Publish | None) -> None:
         """Where lines for `log_dest topic` go; called in the thread that calls this.  None ends it."""
         self._topic.publish_with(publish)

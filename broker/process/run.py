@@ -21,9 +21,10 @@ from broker.gateway.authentication import RulesError
 from broker.links.listening.accept import ListenError
 from broker.links.listening.tls import TlsError
 from broker.process import logs
-from broker.process.daemon import DaemonError, pid_file
+from broker.process.daemon import Background, DaemonError, pid_file
 from broker.process.garbage import collect_when_quiet
 from broker.process.privileges import drop_privileges
+from broker.process.service import ServiceManager
 from broker.reports.subscription_tree import tree_lines
 from broker.storage.errors import StorageError
 from broker.version import VERSION
@@ -37,13 +38,18 @@ class Process:
     Args:
         config: what to run.
         reread: reads the configuration again, for SIGHUP; raises `ConfigError`.
+        background: where this process has gone, if it has: who started it waits there.
     """
 
-    def __init__(self, config: Config, reread: Callable[[], Config]) -> None:
+    def __init__(
+        self, config: Config, reread: Callable[[], Config], background: Background | None = None
+    ) -> None:
         self._config = config
         self._reread = reread
         self._log = logs.setup(config.logging)
         self._is_ending = False
+        self._background = background
+        self._manager = ServiceManager()
 
     def serve(self) -> int:
         """Run until a signal; the exit status."""
@@ -58,16 +64,24 @@ class Process:
             with pid_file(self._config.pid_file):
                 trio.run(self._run, restrict_keyboard_interrupt_to_checkpoints=True)
         except* (ListenError, TlsError, DaemonError, StorageError, OSError) as group:
-            print(_as_error(only(group)), file=sys.stderr)
+            self._say(_as_error(only(group)))
             status = EXIT_FAILED
         except* RulesError as group:
-            print(only(group), file=sys.stderr)
+            self._say(str(only(group)))
             status = EXIT_CONFIG
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # Python keeps this one until its very end
         logger.info("rowcast version %s terminating", VERSION)
         logs.teardown(self._log)
+        if self._background is not None:
+            self._background.report(status)
         return status
+
+    def _say(self, error: str) -> None:
+        """Why it ends, to who is there to read it, and to the log, for those who come later."""
+        print(error, file=sys.stderr)
+        self._manager.tell(f"STATUS={error.splitlines()[0]}")
+        self._log.write_to_files(logging.ERROR, error)
 
     async def _run(self) -> None:
         app = App(self._config)
@@ -83,8 +97,16 @@ class Process:
                     drop_privileges(self._config)
                     obeying.start_soon(collect_when_quiet, lambda: app.engine.counters.packets_received)
                     logger.info("rowcast version %s running", VERSION)
+                    self._started(app)
                 obeying.cancel_scope.cancel()
         self._log.publish_with(None)
+
+    def _started(self, app: App) -> None:
+        facts = app.operation.facts
+        self._manager.ready()
+        facts.pulse.on_beat = lambda now: self._manager.beat(now, facts.one_line)
+        if self._background is not None:
+            self._background.report(EXIT_OK)
 
     def _operate(self, app: App) -> None:
         """What `rowcast ctl` may ask of the process."""
@@ -101,7 +123,9 @@ class Process:
         stopping_since = 0.0
         async for number in signals:
             if number == signal.SIGHUP:
+                self._manager.reloading()
                 self._reload(app)
+                self._manager.ready()
             elif number == signal.SIGUSR1:
                 nursery.start_soon(app.save)
             elif number == signal.SIGUSR2:
@@ -109,6 +133,7 @@ class Process:
             elif not app.is_stopping:
                 self._is_ending = True
                 stopping_since = trio.current_time()
+                self._manager.stopping(app.config.drain_s + app.config.shutdown_grace_s + STOP_S)
                 app.stop()
             elif trio.current_time() - stopping_since > SAME_SIGNAL_S:
                 os._exit(EXIT_FAILED)  # a second signal ends at once
@@ -137,6 +162,9 @@ class Process:
         self._log.apply(config.logging)
         return []
 
+
+STOP_S = 30.0
+"""What saving may take at the end, beside asking clients to go and sending what is owed."""
 
 SAME_SIGNAL_S = 0.2
 """Within this time a second signal is the first one again: a wrapper passes on what a terminal or systemd has sent to

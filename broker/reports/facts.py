@@ -129,6 +129,13 @@ class Facts:
             reasons += feed_reasons(status, behind, time.time())
         return reasons
 
+    def one_line(self) -> str:
+        """How it is, for `systemctl status`."""
+        reasons = self.unready()
+        how = f"not ready: {reasons[0]}" if reasons else "ready"
+        live = sum(feed.state == "live" for feed in self.feeds.values())
+        return f"{how}; {self.engine.connected} clients, {live} of {len(self.feeds)} feeds live"
+
     def health(self, path: str) -> tuple[int, str]:
         """The answer to `/healthz` or `/readyz`: an HTTP status, and lines of text."""
         if path == HEALTH_PATH:

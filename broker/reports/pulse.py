@@ -28,7 +28,7 @@ class Pulse:
     def __init__(self) -> None:
         self.lag = Histogram()
         self.last_lag_s = 0.0
-        self.on_beat: Callable[[], None] | None = None
+        self.on_beat: Callable[[float], None] | None = None
         self._beat_at: float | None = None
 
     async def run(self) -> None:
@@ -43,7 +43,7 @@ class Pulse:
         self.lag.observe(self.last_lag_s)
         self._beat_at = now
         if self.on_beat is not None:
-            self.on_beat()
+            self.on_beat(now)
 
     def stuck_s(self, now: float) -> float:
         """For how long the loop has not turned, or did not when it turned last; 0.0 if that was in time."""

@@ -46,7 +46,7 @@ def open_sockets(listener: Listener) -> list[socket.socket]:
         for family, address in _addresses(listener):
             kind = "websockets" if listener.protocol == "websockets" else _FAMILY_NAMES[family]
             logger.info("Opening %s listen socket on port %d.", kind, port)
-            sock = _open_tcp(family, address, port)
+            sock = _open_tcp(family, address, port, listener.reuse_port)
             opened.append(sock)
             # Port 0 on both families is one free port, not two.
             port = port or sock.getsockname()[1]
@@ -132,10 +132,12 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _open_tcp(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+def _open_tcp(family: socket.AddressFamily, address: str, port: int, reuse_port: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # Connections have this from their listener.  One send per round carries all that is owed, so Nagle's

@@ -1,0 +1,66 @@
+"""Asking clients to go, a few at a time, so that whoever takes them is not overrun.
+
+Each is told how soon to come back where its protocol can say so, at random, so that those of one slice don't
+come back together either.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from broker.links.mqtt.link import MqttLink
+from broker.links.websocket.outbox import FramingOutbox
+from protocol.websocket import CloseCode
+
+if TYPE_CHECKING:
+    from broker.links.server import Server
+    from broker.links.websocket.link import WebSocketLink
+    from broker.links.websocket.server import WebSocketServer
+
+SLICE_S: Final = 0.1
+"""Between two slices, give or take a half."""
+
+RETRY_MS_MAX: Final = 2000
+WHY: Final = "disconnected: the broker is draining, connect again."
+
+
+def slice_size(connections: int, left_s: float) -> int:
+    """How many to ask now, so that all have been asked when the time is over."""
+    if left_s <= SLICE_S:
+        return connections
+    return min(connections, math.ceil(connections * SLICE_S / left_s))
+
+
+def close_reason() -> str:
+    """Of a WebSocket's close frame: how soon to come back."""
+    return json.dumps({"retry_ms": random.randrange(RETRY_MS_MAX)}, separators=(",", ":"))
+
+
+async def drain_clients(server: Server, websockets: WebSocketServer | None, within_s: float) -> None:
+    """Ask all clients to go, in an order that is drawn; those who are left get what comes meanwhile.
+
+    Args:
+        within_s: all have been asked by then; 0 asks nobody.
+    """
+    end = trio.current_time() + within_s
+    while (left_s := end - trio.current_time()) > 0 and (links := clients(server, websockets)):
+        with server.engine.turn:
+            for link in random.sample(links, slice_size(len(links), left_s)):
+                if isinstance(link, MqttLink):
+                    link.close(WHY)
+                else:
+                    link.close(CloseCode.GOING_AWAY, close_reason())
+        await trio.sleep(SLICE_S * random.uniform(0.5, 1.5))
+
+
+def clients(server: Server, websockets: WebSocketServer | None) -> list[MqttLink | WebSocketLink]:
+    """All that are connected and have not been asked; MQTT over WebSocket is asked as a WebSocket."""
+    plain = [link for link in server.links() if not isinstance(link.outbox, FramingOutbox)]
+    if websockets is None:
+        return list(plain)
+    return [*plain, *(link for link in websockets.links() if not link.closing)]

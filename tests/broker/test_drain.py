@@ -1,0 +1,87 @@
+"""Clients are asked to go in slices, told when to come back, and those who are left still get everything."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+
+import httpx
+import pytest
+import trio
+import trio.lowlevel
+import trio_websocket
+from hypothesis import given
+from hypothesis import strategies as st
+from support.mqtt_stream import StreamClient
+
+from broker import Broker, Config, Listener
+from broker.config.feeds import ExchangeDialect, Gateway
+from broker.config.model import AdminHttp, Security
+from broker.drain import SLICE_S, slice_size
+
+OPEN = Security(allow_anonymous=True)
+LISTENERS = (
+    Listener(0, "127.0.0.1", security=OPEN),
+    Listener(0, "127.0.0.1", protocol="websockets", dialects=("mqtt", "exchange"), security=OPEN),
+)
+CLIENTS = 40
+
+
+@given(st.integers(1, 100_000), st.floats(0.5, 600))
+def test_all_have_been_asked_in_time_and_never_many_more_at_once(connections: int, within_s: float):
+    left, left_s, largest = connections, within_s, 0
+    while left and left_s > 0:
+        size = slice_size(left, left_s)
+        assert 0 < size <= left
+        largest = max(largest, size)
+        left -= size
+        left_s -= SLICE_S
+    assert left == 0
+    assert largest <= connections * SLICE_S / within_s + 2 + connections * SLICE_S / within_s * 0.1
+
+
+async def test_clients_leave_in_slices_and_nobody_new_comes():
+    config = Config(LISTENERS, gateway=Gateway(exchange=ExchangeDialect()), drain_s=1.0, admin=AdminHttp(0))
+    left_at: list[float] = []
+    closed: list[tuple[int | None, str | None]] = []
+
+    async def stay(client: StreamClient) -> None:
+        await client.read_to_end()
+        left_at.append(trio.current_time())
+
+    async def stay_on_websocket(path: str, subprotocols: list[str]) -> None:
+        url = f"ws://127.0.0.1:{broker.ports[1]}{path}"
+        async with trio_websocket.open_websocket_url(url, subprotocols=subprotocols) as ws:
+            joined.append(ws)
+            with contextlib.suppress(trio_websocket.ConnectionClosed):
+                while True:
+                    await ws.get_message()
+            assert ws.closed is not None
+            closed.append((ws.closed.code, ws.closed.reason))
+
+    with trio.fail_after(40):
+        async with Broker(config) as broker, trio.open_nursery() as nursery:
+            joined: list[object] = []
+            for number in range(CLIENTS):
+                client = StreamClient(await trio.open_tcp_stream("127.0.0.1", broker.ports[0]))
+                await client.connect(b"c%d" % number)
+                joined.append(client)
+                nursery.start_soon(stay, client)
+            nursery.start_soon(stay_on_websocket, "/mqtt", ["mqtt"])
+            nursery.start_soon(stay_on_websocket, "/exchange-stream", [])
+            while len(joined) < CLIENTS + 2:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            begun = trio.current_time()
+            broker.app.stop()
+            await trio.lowlevel.checkpoint()
+            async with httpx.AsyncClient(trust_env=False) as http:
+                red = await http.get(f"http://127.0.0.1:{broker.app.admin_port}/readyz")
+            assert (red.status_code, red.text) == (503, "draining: clients are asked to go elsewhere\n")
+            with pytest.raises(OSError, match="all attempts to connect"):
+                await trio.open_tcp_stream("127.0.0.1", broker.ports[0])
+    assert len(left_at) == CLIENTS
+    slices = Counter(round((at - begun) / SLICE_S) for at in left_at)
+    assert len(slices) >= 4
+    assert [code for code, _ in closed] == [1001, 1001]
+    assert all(0 <= json.loads(reason or "")["retry_ms"] < 2000 for _, reason in closed)
