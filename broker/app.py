@@ -29,6 +29,7 @@ from broker.gateway.authentication import Verdict, load_rules, reload_rules
 from broker.links.listening.accept import accept_forever, open_sockets
 from broker.links.listening.acceptor import Take
 from broker.links.listening.door import Door, Occupancy
+from broker.links.listening.inherited import Inherited
 from broker.links.listening.sources import Sources
 from broker.links.server import Server
 from broker.operation import Operation
@@ -109,12 +110,25 @@ class App:
         self.market: MarketService | None = None
         self._sources = Sources(())
         self._stop = trio.Event()
+        self._listening: list[tuple[socket.socket, Door]] = []
+        self.inherited = Inherited()
+        """Sockets that listen already; taken where a listener wants just that place."""
         self.on_run: Callable[[], None] = nothing
         """Called when `operation` is there, for whoever has something to offer to it."""
 
-    def stop(self) -> None:
-        """Begin the orderly end; `run` returns when it is done."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """Begin the orderly end; `run` returns when it is done.
+
+        Args:
+            at_once: without asking clients to go first.
+        """
+        if at_once:
+            self.config = evolve(self.config, drain_s=0.0)
         self._stop.set()
+
+    def sockets(self) -> list[socket.socket]:
+        """Everything that listens, for the next process; HTTP ports as copies."""
+        return [*(sock for sock, _ in self._listening), *self.operation.sockets()]
 
     def reload(self, config: Config) -> None:
         """Take over what Mosquitto takes over on SIGHUP, and what WebSocket dialects ask of their clients.
@@ -191,7 +205,7 @@ class App:
             self.keeper = await Keeper.open(self.engine, self.config.persistence)
         self.history = open_history(self.config, self.engine)
         try:
-            listening = self._open_listeners()
+            listening = self._listening = self._open_listeners()
             self._sources = Sources(self.doors)
             async with trio.open_nursery() as core:
                 if self.keeper is not None:
@@ -313,12 +327,14 @@ class App:
                 self.doors.append(door)
                 if listener.local_only:
                     logger.warning("%s", LOCAL_ONLY)
-                for sock in open_sockets(listener):
+                for sock in open_sockets(listener, self.inherited):
                     opened.append((sock, door))
                     if listener.unix_path is None:
                         door.port = sock.getsockname()[1]
                         self.addresses.append((listener, door.port))
             self.operation.open()
+            for place in self.inherited.close():
+                logger.warning("A socket was handed to this process that no listener wants: %s.", place)
         except BaseException:
             for sock, _ in opened:
                 sock.close()

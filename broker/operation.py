@@ -7,6 +7,8 @@ are, so that a broker that drains still says so.
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,6 +16,7 @@ import trio
 
 from broker.config.model import AdminHttp, Config
 from broker.core.publication import Publication
+from broker.links.listening.inherited import Inherited
 from broker.reports.facts import Facts
 from broker.reports.feed_topics import FeedTopics
 
@@ -31,11 +34,11 @@ SYS_QOS = 2
 class Port:
     """One HTTP port that is open, and what answers there."""
 
-    def __init__(self, config: AdminHttp) -> None:
+    def __init__(self, config: AdminHttp, inherited: Inherited | None = None) -> None:
         from broker.admin.site import open_admin
 
         self.config = config
-        self.listeners = open_admin(config)
+        self.listeners = open_admin(config, inherited)
         self.number = int(self.listeners[0].socket.getsockname()[1])
         self.scope = trio.CancelScope()
 
@@ -96,10 +99,10 @@ class Operation:
 
     def open(self) -> None:
         """Open the ports.  Raises: ListenError; nothing stays open then."""
-        config = self._app.config
-        self._admin = None if config.admin is None else Port(config.admin)
+        config, inherited = self._app.config, self._app.inherited
+        self._admin = None if config.admin is None else Port(config.admin, inherited)
         try:
-            self._metrics = None if config.metrics is None else Port(config.metrics)
+            self._metrics = None if config.metrics is None else Port(config.metrics, inherited)
         except BaseException:
             self.close()
             raise
@@ -108,6 +111,15 @@ class Operation:
         for port in (self._admin, self._metrics):
             if port is not None:
                 port.close()
+
+    def sockets(self) -> list[socket.socket]:
+        """What listens, for the next process."""
+        ports = [port for port in (self._admin, self._metrics) if port is not None]
+        return [
+            socket.socket(fileno=os.dup(listener.socket.fileno()))
+            for port in ports
+            for listener in port.listeners
+        ]
 
     def opened_for(self, config: Config) -> Ports:
         """The ports for another configuration: those that are open where they stay, else new ones.

@@ -69,6 +69,7 @@ WAITS = {
     "broker.marketdata.udf",
     "broker.process.garbage",
     "broker.process.history",
+    "broker.process.hand_over",
     "broker.process.run",
     "broker.process.token_keys",
     "broker.reports.listing",

@@ -13,6 +13,7 @@ from broker.admin.publishing import BadPublish, MeshPublisher
 from broker.config.model import AdminHttp, Listener
 from broker.gateway.gateway import Gateway
 from broker.links.listening.accept import open_sockets
+from broker.links.listening.inherited import Inherited
 from broker.reports import exposition, metrics
 from broker.reports.facts import Facts
 
@@ -76,9 +77,9 @@ def page_routes() -> dict[str, dict[str, Handler]]:
     return {"/": {"GET": page}}
 
 
-def open_admin(config: AdminHttp) -> list[trio.SocketListener]:
+def open_admin(config: AdminHttp, inherited: Inherited | None = None) -> list[trio.SocketListener]:
     """Open a port for HTTP.  Raises: ListenError."""
-    sockets = open_sockets(Listener(config.port, host=config.host))
+    sockets = open_sockets(Listener(config.port, host=config.host), inherited)
     return [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in sockets]
 
 

@@ -3,81 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import importlib
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Final
 
-from broker.cli.check import mistakes_beyond_text
-from broker.cli.exits import EXIT_CONFIG, EXIT_OK
-from broker.config.arguments import Arguments
-from broker.config.load import load
-from broker.config.model import ConfigError
+MODULES: Final = {
+    "check": "broker.cli.check_command",
+    "ctl": "broker.cli.ctl",
+    "demo": "broker.cli.demo",
+    "feed": "broker.cli.feed",
+    "passwd": "broker.cli.passwd",
+    "token": "broker.cli.token",
+}
+"""Each has `add_parser` and `run`, and is imported only if it was asked for."""
 
 
 def run_command(words: Sequence[str]) -> int:
-    """Run `check`, `ctl`, `demo`, `feed`, `passwd` or `token`; its exit status."""
+    """Run the command that the first word names; its exit status."""
+    if words[0] == COMPLETE:
+        from broker.cli.complete import next_words
+
+        print("\n".join(next_words(words[1:])))
+        return 0
     parser = argparse.ArgumentParser(prog="rowcast")
-    subparsers = parser.add_subparsers(dest="command", required=True)
-    _add_check(subparsers)
-    if words[0] == "ctl":
-        from broker.cli import ctl
-
-        ctl.add_parser(subparsers)
-        return ctl.run(parser.parse_args(words))
-    if words[0] == "demo":
-        from broker.cli import demo
-
-        demo.add_parser(subparsers)
-        return demo.run(parser.parse_args(words))
-    if words[0] == "feed":
-        from broker.cli import feed
-
-        feed.add_parser(subparsers)
-        return feed.run(parser.parse_args(words))
-    if words[0] == "passwd":
-        from broker.cli import passwd as passwd_command
-
-        passwd_command.add_parser(subparsers)
-        return passwd_command.run(parser.parse_args(words))
-    if words[0] == "token":
-        from broker.cli import token
-
-        token.add_parser(subparsers)
-        return token.run(parser.parse_args(words))
-    return check(parser.parse_args(words))
+    module = importlib.import_module(MODULES[words[0]])
+    module.add_parser(parser.add_subparsers(dest="command", required=True))
+    return int(module.run(parser.parse_args(words)))
 
 
-def _add_check(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser(
-        "check",
-        help="report every mistake of a configuration",
-        description="Read a configuration, report every mistake in it, and exit with 3 if there is one.",
-        epilog="example:\n  rowcast check -c examples/econia.toml",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "-c",
-        "--config-file",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="a .toml file, or a mosquitto.conf",
-    )
-
-
-def check(options: argparse.Namespace) -> int:
-    try:
-        config = load(Arguments(config_file=options.config_file))
-        mistakes = mistakes_beyond_text(config)
-    except ConfigError as error:
-        mistakes = list(error.mistakes)
-    if mistakes:
-        print("\n".join(mistakes), file=sys.stderr)
-        count = len(mistakes)
-        print(f"{count} mistake{'s' * (count > 1)} in {options.config_file}", file=sys.stderr)
-        return EXIT_CONFIG
-    listeners, feeds = len(config.listeners), len(config.feeds)
-    print(
-        f"{options.config_file} is fine: {listeners} listener{'s' * (listeners != 1)}, {feeds} feed{'s' * (feeds != 1)}"
-    )
-    return EXIT_OK
+COMPLETE: Final = "complete"
+"""For the shells' completion only, so no help shows it."""

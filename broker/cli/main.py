@@ -6,20 +6,19 @@ import os
 import sys
 from collections.abc import Sequence
 
+from broker.cli.commands import COMPLETE, MODULES, run_command
 from broker.cli.exits import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK
 from broker.config.arguments import USAGE, Arguments, ArgumentsError, parse
 from broker.config.load import load
 from broker.config.model import ConfigError
 
-COMMANDS = ("check", "ctl", "demo", "feed", "passwd", "token")
+COMMANDS = tuple(MODULES)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words and words[0] in COMMANDS:
-        from broker.cli.commands import run_command
-
+    if words and (words[0] in COMMANDS or words[0] == COMPLETE):
         try:
             return run_command(words)
         except KeyboardInterrupt:
@@ -74,6 +73,9 @@ def run(arguments: Arguments) -> int:
     if arguments.test_config:
         print("Configuration file is OK.")
         return EXIT_OK
+    if arguments.take_over and config.control_socket is None:
+        print("Error: --take-over needs control_socket in [broker] of a .toml file.", file=sys.stderr)
+        return EXIT_CONFIG
     background = None
     if arguments.daemon:
         from broker.process.daemon import become_daemon
@@ -81,4 +83,4 @@ def run(arguments: Arguments) -> int:
         background = become_daemon()
     from broker.process.run import Process
 
-    return Process(config, lambda: load(arguments), background).serve()
+    return Process(config, lambda: load(arguments), background, take_over=arguments.take_over).serve()

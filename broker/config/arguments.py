@@ -17,7 +17,7 @@ USAGE = """\
 rowcast is an MQTT v3.1.1/v3.1 broker that publishes rows committed in Postgres.
 
 Usage: rowcast [-c config_file] [-d] [-h] [-p port] [-q] [-v]
-               [--test-config] [--tls-keylog file] [--version]
+               [--take-over] [--test-config] [--tls-keylog file] [--version]
 
  -c, --config-file : read this configuration: a mosquitto.conf, or a .toml file.
  -d, --daemon      : put the broker into the background after starting.
@@ -28,6 +28,8 @@ Usage: rowcast [-c config_file] [-d] [-h] [-p port] [-q] [-v]
                      the config file, and -v.
  -v, --verbose     : log everything.  This overrides any logging options given
                      in the config file.
+ --take-over       : take the listening sockets from the process that runs with the
+                     same configuration, and let it end.  Needs control_socket.
  --test-config     : test the configuration and exit.
  --tls-keylog      : write the secrets of TLS connections to a file, to allow
                      debugging with e.g. wireshark.  Not for production.
@@ -56,6 +58,7 @@ class Arguments:
     help: bool = False
     version: bool = False
     test_config: bool = False
+    take_over: bool = False
     tls_keylog: Path | None = None
 
 
@@ -65,6 +68,7 @@ _SWITCHES: dict[str, Callable[[Arguments], Arguments]] = {
     "-q": lambda arguments: evolve(arguments, quiet=True),
     "-v": lambda arguments: evolve(arguments, verbose=True),
     "--test-config": lambda arguments: evolve(arguments, test_config=True),
+    "--take-over": lambda arguments: evolve(arguments, take_over=True),
     "--version": lambda arguments: evolve(arguments, version=True),
 }
 _LONG = {

@@ -111,4 +111,5 @@ def pid_file(path: Path | None) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            path.unlink()
+            if path.read_text() == str(os.getpid()):  # and not that of one that has taken over
+                path.unlink()

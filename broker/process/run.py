@@ -19,10 +19,12 @@ from broker.config.reload import reloaded
 from broker.core.publication import Publication
 from broker.gateway.authentication import RulesError
 from broker.links.listening.accept import ListenError
+from broker.links.listening.inherited import Inherited, from_service_manager
 from broker.links.listening.tls import TlsError
 from broker.process import logs
 from broker.process.daemon import Background, DaemonError, pid_file
 from broker.process.garbage import collect_when_quiet
+from broker.process.hand_over import TakeOver, offer
 from broker.process.privileges import drop_privileges
 from broker.process.service import ServiceManager
 from broker.reports.subscription_tree import tree_lines
@@ -39,10 +41,16 @@ class Process:
         config: what to run.
         reread: reads the configuration again, for SIGHUP; raises `ConfigError`.
         background: where this process has gone, if it has: who started it waits there.
+        take_over: take the sockets of the process that has `control_socket`.
     """
 
     def __init__(
-        self, config: Config, reread: Callable[[], Config], background: Background | None = None
+        self,
+        config: Config,
+        reread: Callable[[], Config],
+        background: Background | None = None,
+        *,
+        take_over: bool = False,
     ) -> None:
         self._config = config
         self._reread = reread
@@ -50,6 +58,8 @@ class Process:
         self._is_ending = False
         self._background = background
         self._manager = ServiceManager()
+        self._take_over = take_over
+        self._old: TakeOver | None = None
 
     def serve(self) -> int:
         """Run until a signal; the exit status."""
@@ -61,6 +71,8 @@ class Process:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._obey_outside)
         try:
+            if self._take_over and self._config.control_socket is not None:
+                self._old = TakeOver(self._config.control_socket)
             with pid_file(self._config.pid_file):
                 trio.run(self._run, restrict_keyboard_interrupt_to_checkpoints=True)
         except* (ListenError, TlsError, DaemonError, StorageError, OSError) as group:
@@ -86,6 +98,8 @@ class Process:
     async def _run(self) -> None:
         app = App(self._config)
         app.on_run = partial(self._operate, app)
+        handed = from_service_manager() if self._old is None else self._old.sockets
+        app.inherited = Inherited(handed)
         self._log.publish_with(
             lambda topic, line: app.engine.publish(Publication(topic, line, LOG_QOS)),
         )
@@ -94,6 +108,9 @@ class Process:
                 obeying.start_soon(self._obey, app, signals, obeying)
                 async with trio.open_nursery() as running:
                     await running.start(app.run)
+                    if self._config.control_socket is not None:
+                        obeying.start_soon(offer, self._config.control_socket, app)
+                        await trio.lowlevel.checkpoint()  # it is made before privileges are dropped
                     drop_privileges(self._config)
                     obeying.start_soon(collect_when_quiet, lambda: app.engine.counters.packets_received)
                     logger.info("rowcast version %s running", VERSION)
@@ -104,6 +121,8 @@ class Process:
     def _started(self, app: App) -> None:
         facts = app.operation.facts
         self._manager.ready()
+        if self._old is not None:
+            self._old.ready()
         facts.pulse.on_beat = lambda now: self._manager.beat(now, facts.one_line)
         if self._background is not None:
             self._background.report(EXIT_OK)

@@ -102,6 +102,7 @@ def _read(reader: Reader, document: Document, path: Path) -> Config:
         sys_interval_s=broker.sys_interval_s,
         shutdown_grace_s=broker.shutdown_grace_s,
         drain_s=broker.drain_s,
+        control_socket=broker.control_socket,
         pid_file=broker.pid_file,
         user=broker.user,
         feeds=() if feed is None else (feed,),

@@ -13,6 +13,7 @@ import trio
 from broker.config.model import Listener
 from broker.links.listening.acceptor import Acceptor, Take
 from broker.links.listening.door import Door
+from broker.links.listening.inherited import Inherited
 from broker.links.listening.interfaces import interface_address
 from broker.links.server import Server
 
@@ -30,8 +31,11 @@ class ListenError(Exception):
     """A listener can't be opened; says which, why, and what to do."""
 
 
-def open_sockets(listener: Listener) -> list[socket.socket]:
+def open_sockets(listener: Listener, inherited: Inherited | None = None) -> list[socket.socket]:
     """Bind everything that one listener stands for; non-blocking and listening.
+
+    Args:
+        inherited: what is open already, and is taken instead.
 
     Raises:
         ListenError: an address is in use, not ours, or not permitted; nothing stays open.
@@ -40,13 +44,15 @@ def open_sockets(listener: Listener) -> list[socket.socket]:
     try:
         if listener.unix_path is not None:
             logger.info("Opening unix listen socket on path %s.", listener.unix_path)
-            opened.append(_open_unix(listener.unix_path))
+            ready = inherited and inherited.take(socket.AF_UNIX, listener.unix_path, 0)
+            opened.append(ready or _open_unix(listener.unix_path))
             return opened
         port = listener.port
         for family, address in _addresses(listener):
             kind = "websockets" if listener.protocol == "websockets" else _FAMILY_NAMES[family]
             logger.info("Opening %s listen socket on port %d.", kind, port)
-            sock = _open_tcp(family, address, port, listener.reuse_port)
+            ready = inherited and inherited.take(family, address.partition("%")[0], port)
+            sock = ready or _open_tcp(family, address, port, listener.reuse_port)
             opened.append(sock)
             # Port 0 on both families is one free port, not two.
             port = port or sock.getsockname()[1]
