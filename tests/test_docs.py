@@ -25,7 +25,7 @@ from broker.config.mosquitto import configuration as mosquitto_conf
 from broker.config.toml import configuration as toml
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 OWN_TEST = {"docs/configuration.md"}
 """Their blocks make a configuration together; tests/broker/config holds that."""
 
