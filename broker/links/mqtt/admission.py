@@ -44,7 +44,7 @@ def accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes |
     link.silence_max_s = silence_max_s(packet.keep_alive_s)
     link.choose_path(session)
     engine.counters.connections_accepted += 1
-    if door.connection_messages:
+    if door.connection_messages and logger.isEnabledFor(NOTICE):
         logger.log(
             NOTICE,
             "New client connected from %s as %s (p%d, c%d, k%d%s).",

@@ -155,6 +155,7 @@ def _rare(link: MqttLink, session: Session, first_byte: int, body: bytes) -> Non
 
 def _subscribe(link: MqttLink, session: Session, packet: Subscribe) -> None:
     engine = link.engine
+    is_logged = logger.isEnabledFor(SUBSCRIBE)
     granted: list[tuple[bytes, int]] = []
     codes = bytearray()
     for topic_filter, qos in packet.filters:
@@ -165,7 +166,8 @@ def _subscribe(link: MqttLink, session: Session, packet: Subscribe) -> None:
         codes.append(code)
         if code <= 2:
             granted.append((mounted, code))
-        logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
+        if is_logged:
+            logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
     engine.counters.other_packets_sent += 1
     link.outbox.answer(suback(packet.packet_id, bytes(codes)))  # [MQTT-3.8.4-4] [MQTT-3.8.4-5]
     for mounted, code in granted:

@@ -1,18 +1,23 @@
 """The opening request on a WebSocket port: read, understood, answered.  Pure but for `read_head` and `accept`.
 
-trio-websocket accepts it.  It gets a request made anew from the few parts that matter, so it sees no header and no
-token, and nothing of it is kept once the connection is open.
+trio-websocket words the answer.  It gets a request made anew from the few parts that matter, so it sees no header and
+no token, and nothing of it is kept once the connection is open.  Only the first answer of each subprotocol comes from
+it: all others differ from that one by the digest of the client's key.
+
+h11 reads requests.  The ordinary ones, which are nearly all, are read by one pattern that admits nothing which h11
+would not read in the same way.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
-from typing import Final
+from typing import Final, TypeAlias
 
 import h11
 import trio
@@ -89,18 +94,8 @@ def understand(head: bytes, hint: str) -> OpeningRequest:
     Raises:
         Refused: it is no HTTP, or no WebSocket handshake (RFC 6455 §4.2.1).
     """
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
-    connection.receive_data(head)
-    try:
-        request = connection.next_event()
-    except h11.RemoteProtocolError as error:
-        raise Refused(400, f"not a valid HTTP request: {error}") from None
-    if not isinstance(request, h11.Request):
-        raise Refused(400, "not a valid HTTP request")
-    headers: dict[bytes, bytes] = {}
-    for name, value in request.headers:
-        headers[name] = headers[name] + b"," + value if name in headers else value
-    if request.method != b"GET":
+    method, target, headers = ordinary(head) or by_h11(head)
+    if method != b"GET":
         raise Refused(405, hint, {"Allow": "GET"})
     if b"upgrade" not in _tokens(headers, b"connection") or b"websocket" not in _tokens(headers, b"upgrade"):
         raise Refused(426, hint, {"Upgrade": "websocket", "Connection": "Upgrade"})
@@ -113,7 +108,7 @@ def understand(head: bytes, hint: str) -> OpeningRequest:
         raise Refused(400, "Sec-WebSocket-Key must be 16 bytes in base64")
     origin = headers.get(b"origin")
     return OpeningRequest(
-        target=request.target.decode("latin-1"),
+        target=target.decode("latin-1"),
         key=key,
         subprotocols=tuple(
             token.strip()
@@ -123,6 +118,48 @@ def understand(head: bytes, hint: str) -> OpeningRequest:
         forwarded_for=headers.get(b"x-forwarded-for", b"").decode("latin-1"),
         authorization=headers.get(b"authorization", b"").decode("latin-1"),
     )
+
+
+Head: TypeAlias = tuple[bytes, bytes, dict[bytes, bytes]]
+"""Method, target, and headers by their names in lower case."""
+
+_REQUEST_LINE: Final = re.compile(rb"GET ([!-~]+) HTTP/1\.1")
+_HEADER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[!-~](?:[ -~]*[!-~])?)?)[ \t]*")
+_WITH_A_BODY: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+
+
+def ordinary(head: bytes) -> Head | None:
+    """An ordinary GET without a body; None for any other, and for one that is not right."""
+    lines = head[:-4].split(b"\r\n")
+    first = _REQUEST_LINE.fullmatch(lines[0])
+    if first is None:
+        return None
+    headers: dict[bytes, bytes] = {}
+    for line in lines[1:]:
+        found = _HEADER.fullmatch(line)
+        if found is None:
+            return None
+        name = found[1].lower()
+        if name in headers or name in _WITH_A_BODY:
+            return None
+        headers[name] = found[2]
+    return (b"GET", first[1], headers) if b"host" in headers else None
+
+
+def by_h11(head: bytes) -> Head:
+    """Any request; raises `Refused` for what is none."""
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
+    connection.receive_data(head)
+    try:
+        request = connection.next_event()
+    except h11.RemoteProtocolError as error:
+        raise Refused(400, f"not a valid HTTP request: {error}") from None
+    if not isinstance(request, h11.Request):
+        raise Refused(400, "not a valid HTTP request")
+    headers: dict[bytes, bytes] = {}
+    for name, value in request.headers:
+        headers[name] = headers[name] + b"," + value if name in headers else value
+    return request.method, request.target, headers
 
 
 class _Opening(trio.abc.Stream):
@@ -150,8 +187,26 @@ class _Opening(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
 
+_ANSWERS: Final[dict[str | None, tuple[bytes, bytes]]] = {}
+"""By subprotocol, of which there are as many as we speak: an answer, up to the digest and from its end on."""
+
+
 async def accept(request: OpeningRequest, subprotocol: str | None) -> bytes:
-    """The 101 response with which trio-websocket accepts the request."""
+    """The 101 response with which trio-websocket would accept the request."""
+    digest = _digest(request.key)
+    known = _ANSWERS.get(subprotocol)
+    if known is None:
+        before, _, after = (await _accepted(request, subprotocol)).partition(digest)
+        known = _ANSWERS[subprotocol] = before, after
+    return known[0] + digest + known[1]
+
+
+def _digest(key: bytes) -> bytes:
+    """Sec-WebSocket-Accept (RFC 6455 §4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+
+
+async def _accepted(request: OpeningRequest, subprotocol: str | None) -> bytes:
     stream = _Opening(replayed(request, subprotocol))
     async with trio.open_nursery() as nursery:
         proposal = await trio_websocket.wrap_server_stream(nursery, stream)

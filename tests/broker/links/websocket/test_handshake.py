@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import memory_stream_one_way_pair
 
-from broker.links.websocket.handshake import Refused, answer, peer_behind, read_head, replayed, understand
+from broker.links.websocket.handshake import (
+    Refused,
+    accept,
+    answer,
+    by_h11,
+    ordinary,
+    peer_behind,
+    read_head,
+    replayed,
+    understand,
+)
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 HINT = "this is a WebSocket port"
@@ -155,3 +165,69 @@ def test_a_forwarded_address_is_believed_from_trusted_proxies_only(
     peer: str, forwarded_for: str, expected: str
 ):
     assert peer_behind(peer, forwarded_for, ("127.0.0.1", "::1", "10.0.0.0/8")) == expected
+
+
+_PIECES = st.sampled_from(
+    (
+        *(
+            b"GET",
+            b" ",
+            b"/x",
+            b"HTTP/1.1",
+            b"HTTP/1.0",
+            b"\r\n",
+            b"\n",
+            b":",
+            b": ",
+            b"Host",
+            b"host: y",
+            b"Upgrade",
+        ),
+        *(
+            b",",
+            b"\t",
+            b"Content-Length: 3",
+            b"Transfer-Encoding: chunked",
+            b"Connection: upgrade",
+            b"\x00",
+            b"\x7f",
+        ),
+        *(
+            b"\xff",
+            b"(",
+            b"a",
+            b"X-Y: z",
+            b" folded",
+            b"Expect: 100-continue",
+            b"GET /x HTTP/1.1\r\nHost: x\r\n",
+        ),
+        *(b"\r\nA: b \t", b"GET  /"),
+    )
+)
+
+
+@given(st.lists(_PIECES, max_size=12), st.booleans())
+def test_what_is_read_as_ordinary_is_what_h11_reads(pieces: list[bytes], begins_well: bool):
+    head = (b"GET /x HTTP/1.1\r\nHost: x\r\n" if begins_well else b"") + b"".join(pieces) + b"\r\n\r\n"
+    head = head[: head.index(b"\r\n\r\n") + 4]
+    read = ordinary(head)
+    assert read is None or read == by_h11(head)
+
+
+def test_a_browsers_request_is_ordinary():
+    read = ordinary(
+        request("User-Agent: Mozilla/5.0 (X11)", "Accept-Encoding: gzip, br", "Pragma:", "Cookie: a=b; c=d")
+    )
+    assert read is not None
+    assert read[2][b"pragma"] == b""
+
+
+@pytest.mark.parametrize("subprotocol", [None, "mqtt", "mqttv3.1"])
+async def test_later_answers_are_what_trio_websocket_would_say(subprotocol: str | None):
+    first = await accept(understand(request(), HINT), subprotocol)
+    assert b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in first
+    other = understand(request(Sec_WebSocket_Key="x3JJHMbDL1EzLkh9GBhXDw=="), HINT)
+    second = await accept(other, subprotocol)
+    assert second == first.replace(b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", b"HSmrc0sMlYUkAGmm5OPpG2HaGWk=")
+    assert first.startswith(b"HTTP/1.1 101 ")
+    assert (b"Sec-WebSocket-Protocol" in first) is (subprotocol is not None)
