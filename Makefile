@@ -6,7 +6,7 @@ INSTALLED := pyproject.toml setup.py
 SYSTEM_POSTGRES = $(shell command -v initdb || ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)
 DEMO_EXTRA = $(if $(SYSTEM_POSTGRES),,demo)
 
-.PHONY: help demo test test-all check compat bench bench-quick torture binary clean
+.PHONY: help demo test test-all check compat bench bench-quick bench-attacks torture binary clean
 
 help:
 	@echo 'make demo         see it at work: a simulated exchange in a Postgres of its own (Ctrl-C ends it)'
@@ -16,6 +16,7 @@ help:
 	@echo 'make compat       scenarios played to Mosquitto and to Rowcast, and their differences'
 	@echo 'make bench        Rowcast against other brokers, an hour; writes benchmarks/RESULTS.md'
 	@echo 'make bench-quick  the core of it, against Mosquitto, in two minutes'
+	@echo 'make bench-attacks  peers that cost as much as they can, and what the others notice, in some minutes'
 	@echo 'make torture      feeds, while Postgres and the network break'
 	@echo 'make binary       dist/rowcast, one file that needs no Python'
 	@echo 'More words for a command go into ARGS:  make demo ARGS="--rate 1000"'
@@ -42,6 +43,9 @@ bench: .venv/.test
 
 bench-quick: .venv/.test
 	$(BIN)/python -m benchmarks --quick $(ARGS)
+
+bench-attacks: .venv/.test
+	$(BIN)/python -m benchmarks.attacks $(ARGS)
 
 compat: .venv/.test
 	@$(BIN)/python mosquitto-compat/play.py $(ARGS)

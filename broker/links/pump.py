@@ -26,6 +26,10 @@ READY_MAX = 512
 """Sockets served per round, so that a round stays short however many are ready."""
 
 
+SMALL_PACKET_BYTES = 24
+RECEIVE_BYTES_MANY = 8 * 1024
+"""What a receive takes from a peer whose last packets were shorter than that on average."""
+
 TURN_S_MAX = 0.002
 """How long the pump goes on before the other tasks have their turn, however busy its sockets are."""
 
@@ -40,6 +44,7 @@ class Connection:
         self.sock = sock
         self.fd = sock.fileno()
         self.door = door
+        self.receive_bytes = RECEIVE_BYTES_MAX
 
     def received(self, data: bytes) -> None:
         """Bytes came.  Never raises for what a peer sends."""
@@ -60,13 +65,18 @@ class Connection:
     def readable(self) -> None:
         """The socket has bytes, or news."""
         try:
-            data = self.sock.recv(RECEIVE_BYTES_MAX)
+            data = self.sock.recv(self.receive_bytes)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if data:
+            counters = self.pump.engine.counters
+            before = counters.packets_received
             self.received(data)
+            # One that sends many small packets has fewer of them at a time, so that the others wait no longer for it.
+            many = (counters.packets_received - before) * SMALL_PACKET_BYTES > len(data)
+            self.receive_bytes = RECEIVE_BYTES_MANY if many else RECEIVE_BYTES_MAX
         else:
             self.lost()
 
