@@ -26,6 +26,14 @@ class EngineSink:
         with self._engine.turn:
             pass
 
+    @property
+    def is_strained(self) -> bool:
+        """As `broker.feed.slices.Breathing`."""
+        return self._engine.round.is_strained
+
+    def awaits_readers(self, now: float) -> bool:
+        return self._engine.round.awaits_readers(now)
+
     async def durable(self) -> None:
         """When the sessions that outlive connections are saved with it; at once where nothing is saved.
 

@@ -1,7 +1,7 @@
 """Column values as Postgres prints them, to the JSON that `row_to_json` would have made of them.  Pure.
 
 The rules are `json_categorize_type` and `datum_to_json` of PostgreSQL's json.c.  They assume a session with
-`SESSION_OPTIONS` and `client_encoding = UTF8`; then the text is equal byte for byte, except
+`SESSION_SQL` and `client_encoding = UTF8`; then the text is equal byte for byte, except
 for user-defined types that have a cast to json (hstore), which are rendered as strings.
 """
 
@@ -15,10 +15,12 @@ from attrs import frozen
 
 Render: TypeAlias = Callable[[bytes], bytes]
 
-SESSION_OPTIONS: Final = (
-    "-c DateStyle=ISO -c TimeZone=UTC -c IntervalStyle=postgres -c bytea_output=hex -c extra_float_digits=1"
+SESSION_SQL: Final = (
+    "SET DateStyle = ISO; SET TimeZone = 'UTC'; SET IntervalStyle = postgres; SET bytea_output = hex;"
+    " SET extra_float_digits = 1"
 )
-"""libpq's `options` for sessions that print values for us, or make JSON that shall look the same."""
+"""For sessions that print values for us, or make JSON that shall look the same.  Not libpq's `options`, which
+poolers refuse."""
 
 BOOL: Final = 16
 INT2VECTOR: Final = 22

@@ -120,6 +120,10 @@ class Fetch:
     where: str = ""
 
 
+CAPTURES: dict[str, str] = {"listen": "", "wal": "publication", "outbox": "trigger"}
+"""The kinds of feed, and what brings a table's changed rows to them."""
+
+
 @frozen
 class FeedConfig:
     """One Postgres database and everything taken from it."""
@@ -136,6 +140,11 @@ class FeedConfig:
     """How long a connection may be silent before it is asked for a sign of life."""
     check_timeout_s: float = 5.0
     """How long the answer may take before the connection counts as dead."""
+
+    @property
+    def captures_by(self) -> str:
+        """What brings changed rows: `publication`, `trigger`, or "" where only notifications do."""
+        return CAPTURES[self.kind]
 
     @property
     def keyed_tables(self) -> tuple[Recovery | Fetch, ...]:

@@ -11,10 +11,17 @@ obeys that, so the rule holds for each kind of link, and an answer never has to 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from broker.core.counters import Counters
 from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
 from protocol.mqtt.message import Sink
+
+EASED_BYTES: Final = 32 * 1024
+"""An outbox that is owed less is not waited for."""
+
+READS_WITHIN_S: Final = 0.1
+"""A reader who takes nothing for so long is not waited for, until it has caught up."""
 
 
 def nothing() -> None:
@@ -27,6 +34,36 @@ class Round:
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
         self._touched: list[Outbox] = []
+        self._strained: dict[Outbox, tuple[int, float]] = {}
+        self._frozen: dict[Outbox, bool] = {}
+
+    def strain(self, outbox: Outbox) -> None:
+        """This outbox is owed so much that whoever publishes more at once should let it drain between two slices."""
+        if outbox not in self._frozen:
+            self._strained[outbox] = (outbox.pending_bytes, 0.0)
+
+    @property
+    def is_strained(self) -> bool:
+        return len(self._strained) > 0
+
+    def awaits_readers(self, now: float) -> bool:
+        """Whether a strained outbox is still draining; one that its reader leaves as it is does not count for long.
+
+        Args:
+            now: monotonic seconds.
+        """
+        for outbox in list(self._frozen):
+            if outbox.closed or outbox.pending_bytes < EASED_BYTES:
+                del self._frozen[outbox]
+        for outbox, (pending, since) in list(self._strained.items()):
+            if outbox.closed or outbox.pending_bytes < EASED_BYTES:
+                del self._strained[outbox]
+            elif outbox.pending_bytes < pending or since == 0.0:
+                self._strained[outbox] = (outbox.pending_bytes, now)
+            elif now - since > READS_WITHIN_S:
+                del self._strained[outbox]
+                self._frozen[outbox] = True
+        return self.is_strained
 
     def add(self, outbox: Outbox) -> None:
         self._touched.append(outbox)

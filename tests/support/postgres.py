@@ -29,6 +29,7 @@ wal_level = logical
 max_wal_senders = 20
 max_replication_slots = 20
 max_connections = 60
+max_prepared_transactions = 5
 shared_buffers = 32MB
 autovacuum = off
 wal_sender_timeout = 10s

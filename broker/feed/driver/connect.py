@@ -23,24 +23,39 @@ _UNLESS_GIVEN: Final = {
 """Seconds, and milliseconds for the last.  The kernel's own defaults notice a dead peer after two hours."""
 
 
-async def open_connection(config: FeedConfig, **parameters: Any) -> TrioConnection:
+SESSION_SQL: Final = "SET row_security = off"
+"""A policy that hides rows from us is an error of Postgres then, instead of rows that are missing in silence."""
+
+
+async def open_connection(config: FeedConfig, settings: str = "", **parameters: Any) -> TrioConnection:
     """As `connected`, to be closed by the caller."""
     given = conninfo_to_dict(config.dsn)
     wanted: dict[str, Any] = {name: value for name, value in _UNLESS_GIVEN.items() if name not in given}
     wanted |= parameters
-    return await TrioConnection.connect(
+    connection = await TrioConnection.connect(
         config.dsn, autocommit=True, prepare_threshold=None, client_encoding="UTF8", **wanted
     )
+    try:
+        with within(config.check_timeout_s, "setting the session up"):
+            for statement in (SESSION_SQL, *filter(None, settings.split(";"))):
+                await connection.execute(statement.strip().encode())
+    except BaseException:
+        connection.abandon()
+        raise
+    return connection
 
 
 @asynccontextmanager
-async def connected(config: FeedConfig, **parameters: Any) -> AsyncIterator[TrioConnection]:
+async def connected(
+    config: FeedConfig, settings: str = "", **parameters: Any
+) -> AsyncIterator[TrioConnection]:
     """A connection to a feed's database, autocommitting, nothing prepared; closed at once at the end.
 
     Args:
+        settings: SET statements with semicolons between them.
         parameters: more libpq parameters, e.g. `replication="database"`.
     """
-    connection = await open_connection(config, **parameters)
+    connection = await open_connection(config, settings, **parameters)
     try:
         yield connection
     finally:

@@ -31,6 +31,7 @@ from broker.feed.listen.listener import Listener
 from broker.feed.listen.mark import Key, Mark
 from broker.feed.listen.recovery import Marks, begin_snapshot, missed_rows
 from broker.feed.routing.routes import Router, Row
+from broker.feed.slices import Slices
 from broker.feed.status import FeedSink, FeedStatus
 from protocol.notifications import Notification
 
@@ -58,6 +59,7 @@ class ListenFeed:
         self._line = Line(config, self._router, status)
         self._channels = [channel for source in config.sources for channel in source.listen]
         self._was_live = False
+        self._slices = Slices(sink)
 
     def adopt(self, config: FeedConfig) -> bool:
         """As `supervise.Feed.adopt`: other routes, at once; what is waiting or notified meanwhile takes them, too."""
@@ -96,8 +98,9 @@ class ListenFeed:
                     for some in listener.arrivals():
                         self._deliver(some)
                         unsent += len(some)
-                        if unsent >= SEND_ROWS:
+                        if unsent >= SEND_ROWS or self._slices.is_due:
                             self._sink.flush()
+                            await self._slices.breathe()
                             unsent = 0
                     self._sink.flush()
                     if self._line:

@@ -10,32 +10,37 @@ Invariant: the position in the database covers only what was handed to the sink 
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from typing import Any, Final, cast
 
 import psycopg
 import trio
-from psycopg.conninfo import conninfo_to_dict
 
 from broker.config.feeds import FeedConfig
 from broker.feed import snapshot
+from broker.feed.captured import TRIGGERED, Watch
 from broker.feed.driver.connect import connected, within
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import is_being_stopped, last_words
 from broker.feed.gaps import announce
 from broker.feed.notices import OPERATION, Notices
+from broker.feed.outbox.queries import CAPTURES, IDENTITY, NEXT, POSITION, PRUNE, REST
 from broker.feed.routing.routes import Outgoing
 from broker.feed.routing.tables import TableRoutes
+from broker.feed.slices import Slices
 from broker.feed.sql_publish import may_publish
 from broker.feed.status import FeedSink, FeedStatus
 from broker.feed.wal.slots import (
     Identity,
     NotReady,
     check_notices,
-    known_identity,
+    forget_move,
+    known_feed,
     remember_identity,
     warn_of_unheard,
 )
-from protocol.pgjson import SESSION_OPTIONS
+from protocol.pgjson import SESSION_SQL
 
 _LOG = logging.getLogger("broker.feed")
 
@@ -49,53 +54,16 @@ ROW_TIMEOUT_S: Final = 60.0
 """How long the server may take for the next row of a query before it counts as dead."""
 
 FLUSH_ROWS: Final = 100
+LOOK_INTERVAL_S: Final = 30.0
+"""How soon a table is noticed that is not captured any more, and of which nothing comes."""
+
 PRUNE_INTERVAL_S: Final = 60.0
 PRUNE_TRANSACTIONS: Final = 5000
 """Deleted in one statement; more follow at once."""
 
-OPTIONS: Final = f"{SESSION_OPTIONS} -c synchronous_commit=off -c enable_bitmapscan=off"
-"""libpq's `options`.  A bitmap has no order, so a part of a transaction would be sorted out of all of it; without
+SETTINGS: Final = f"{SESSION_SQL}; SET synchronous_commit = off; SET enable_bitmapscan = off"
+"""A bitmap has no order, so a part of a transaction would be sorted out of all of it; without
 statistics the planner finds that cheap.
-"""
-
-IDENTITY: Final = """
-SELECT system_identifier::text, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer
-FROM pg_control_system()
-"""
-
-POSITION: Final = """
-SELECT read_seq, read_id, (SELECT seq FROM rowcast.outbox_pruned) FROM rowcast.feed WHERE name = %s
-"""
-
-_ROWS: Final = """
-SELECT c.seq, o.id, c.xid::text, extract(epoch FROM clock_timestamp() - c.committed_at)::float8,
-       o.relation, o.operation, o.body, o.topic, o.payload, o.qos, o.retain
-FROM (SELECT seq, xid, committed_at FROM rowcast.outbox_commit WHERE {commits}) c
-CROSS JOIN LATERAL (SELECT * FROM rowcast.outbox WHERE xid = c.xid AND {rows} ORDER BY id LIMIT %(rows)s) o
-ORDER BY c.seq, o.id
-LIMIT %(rows)s
-"""
-# Lateral, so that of a large transaction no more is looked at than is read.
-
-NEXT: Final = _ROWS.format(commits="seq > %(seq)s ORDER BY seq LIMIT %(limit)s", rows="true")
-"""The transactions behind the last one read."""
-
-REST: Final = _ROWS.format(commits="seq = %(seq)s", rows="id > %(id)s")
-"""What is left of the last one."""
-
-PRUNE: Final = """
-WITH gone AS (
-    DELETE FROM rowcast.outbox_commit WHERE seq IN (
-        SELECT seq FROM rowcast.outbox_commit
-        WHERE committed_at < now() - make_interval(secs => %(keep_unread)s)
-           OR (seq < (SELECT min(read_seq) FROM rowcast.feed WHERE kind = 'outbox')
-               AND committed_at < now() - make_interval(secs => %(keep)s))
-        ORDER BY seq LIMIT %(limit)s)
-    RETURNING xid, seq
-), bodies AS (
-    DELETE FROM rowcast.outbox USING gone WHERE outbox.xid = gone.xid
-)
-SELECT count(*), max(seq) FROM gone
 """
 
 
@@ -117,6 +85,11 @@ class OutboxFeed:
         self._identity: Identity | None = None
         self._snapshot_seq = 0
         self._snapshot_due = bool(self._routes.snapshots)
+        self._watch = Watch(config, status, TRIGGERED)
+        self._slices = Slices(sink)
+        self._captures = 0
+        self._captures_changed = False
+        self._look_at = 0.0
         self._prune_at = 0.0
         self._woken = False
         self._was_live = False
@@ -136,9 +109,7 @@ class OutboxFeed:
         Raises:
             psycopg.Error: why it ended; `NotReady` if the database is not as this feed needs it.
         """
-        given = conninfo_to_dict(self._config.dsn).get("options") or ""
-        options = f"{given} {OPTIONS}"
-        async with connected(self._config, options=options) as connection:
+        async with connected(self._config, SETTINGS) as connection:
             await self._prepare(connection)
             connection.add_notify_handler(self._take_notify)
             await connection.execute(f"LISTEN {CHANNEL}")
@@ -155,18 +126,35 @@ class OutboxFeed:
         self._status.enter("recovering")
         while True:
             self._woken = False
-            while await self._read(connection):
+            await self._number_prepared(connection)
+            while await self._read(connection) or await self._look_at_captures(connection):
                 await self._save(connection)
             await self._save(connection)
             self._go_live()
             await self._prune(connection)
             await self._wait(connection)
 
+    async def _look_at_captures(self, connection: TrioConnection) -> bool:
+        """Whether the triggers were changed, so that there may be more to read; what that means has been said."""
+        changed, self._captures_changed = self._captures_changed, False
+        if not changed and trio.current_time() < self._look_at:
+            return False
+        await self._check_captured(connection)
+        self._look_at = trio.current_time() + LOOK_INTERVAL_S
+        if self._snapshot_due:
+            raise psycopg.OperationalError("rows may be missing, so the snapshots are due again")
+        return changed
+
+    async def _number_prepared(self, connection: TrioConnection) -> None:
+        """What was committed with COMMIT PREPARED, or without the trigger, has no number yet."""
+        with suppress(psycopg.errors.UndefinedFunction):  # installed by an earlier version
+            await connection.execute("SELECT rowcast.outbox_number_rest()")
+
     # --- before the first row -------------------------------------------------------------------
 
     async def _prepare(self, connection: TrioConnection) -> None:
         """Take up the position, or announce why it can't be kept."""
-        known = self._identity or await known_identity(connection, self._config.name)
+        known = await known_feed(connection, self._config)
         await check_notices(connection, self._config)
         await warn_of_unheard(connection, self._config, self._status, trio.current_time())
         system_identifier, timeline = await _one(connection, IDENTITY)
@@ -178,7 +166,9 @@ class OutboxFeed:
         if not row:
             raise NotReady("the outbox is not installed: run `rowcast feed install --apply`")
         saved_seq, saved_id, pruned_seq = row
-        reason = identity.difference(known)
+        reason = identity.difference(self._identity or known.identity)
+        if known.moved_from:
+            reason = f"the feed was moved from the kind {known.moved_from}"
         if not reason and self._seq >= 0:
             reason = await self._lost_commits(connection)
         if self._seq < 0:
@@ -194,6 +184,19 @@ class OutboxFeed:
             self._seq, self._id, self._xid = pruned_seq, 0, ""
         await remember_identity(connection, self._config, identity)
         self._identity = identity
+        if known.moved_from:
+            await forget_move(connection, self._config.name)
+        await self._check_captured(connection)
+
+    async def _check_captured(self, connection: TrioConnection) -> None:
+        """Announce a gap for what is not captured, or was not for a while."""
+        self._captures = await self._captures_now(connection)
+        reasons = await self._watch.check(connection)
+        if reasons:
+            self._announce("; ".join(reasons), str(max(self._seq, 0)), "now")
+
+    async def _captures_now(self, connection: TrioConnection) -> int:
+        return int((await _one(connection, f"SELECT {CAPTURES}"))[0])
 
     async def _lost_commits(self, connection: TrioConnection) -> str:
         """Why what we read last is not what the server has now; "" if it is."""
@@ -224,9 +227,9 @@ class OutboxFeed:
         """Publish some of what the next transactions wrote; whether there was any."""
         was_cut, self._is_cut = self._is_cut, True
         count = await self._publish_some(connection, REST) if was_cut else 0
-        if not count:
+        if not count and not self._captures_changed:
             count = await self._publish_some(connection, NEXT)
-        self._is_cut = count == ROWS_PER_READ
+        self._is_cut = count == ROWS_PER_READ or self._captures_changed
         self._status.position = str(self._seq)
         if not count:
             self._status.lag_s = 0.0
@@ -239,15 +242,22 @@ class OutboxFeed:
         ages_s: list[float] = []
         asked_at = trio.current_time()
         with trio.CancelScope(deadline=trio.current_time() + ROW_TIMEOUT_S) as scope:
-            async for row in connection.cursor().stream(query.encode(), parameters):
-                self._publish(row)
-                if row[0] != self._seq:
-                    ages_s.append(max(row[3], 0.0))
-                self._seq, self._id, self._xid, age_s = row[:4]
-                count += 1
-                if count % FLUSH_ROWS == 0:
-                    self._sink.flush()
-                    scope.deadline = trio.current_time() + ROW_TIMEOUT_S
+            stream = connection.cursor(binary=True).stream(query.encode(), parameters)
+            async with aclosing(cast(AsyncGenerator[tuple[Any, ...], None], stream)) as rows:
+                async for row in rows:
+                    if int(row[11]) != self._captures:
+                        # Rows that were not captured may be missing among these: say so first.
+                        self._captures_changed = True
+                        break
+                    self._publish(row)
+                    if row[0] != self._seq:
+                        ages_s.append(max(row[3], 0.0))
+                    self._seq, self._id, self._xid, age_s = row[:4]
+                    count += 1
+                    if count % FLUSH_ROWS == 0 or self._slices.is_due:
+                        self._sink.flush()
+                        await self._slices.breathe()
+                        scope.deadline = trio.current_time() + ROW_TIMEOUT_S
         if scope.cancelled_caught:
             raise psycopg.OperationalError(f"the next row did not come within {ROW_TIMEOUT_S:g} s")
         self._sink.flush()
@@ -258,13 +268,13 @@ class OutboxFeed:
         return count
 
     def _publish(self, row: tuple[Any, ...]) -> None:
-        seq, row_id, _, _, relation, operation, body, topic, payload, qos, retain = row
+        seq, row_id, _, _, relation, operation, body, topic, payload, qos, retain, _ = row
         status = self._status
         status.received += 1
         if seq != self._seq:  # that of the row before
             self._notices.begin()
         if topic is not None:
-            name = topic.encode()
+            name = bytes(topic)
             if not may_publish(name):
                 status.drop("unpublishable", "rowcast.publish()", trio.current_time())
                 return
@@ -273,12 +283,13 @@ class OutboxFeed:
             return
         in_snapshot = seq <= self._snapshot_seq
         now = trio.current_time()
-        text, position = body.encode(), f"{seq}/{row_id}".encode()
+        text, position = bytes(body), f"{seq}/{row_id}".encode()
         if operation == OPERATION:
-            publications = self._notice(relation.encode(), text, now, position)
+            publications = self._notice(bytes(relation), text, now, position)
         else:
+            table = bytes(relation).decode(errors="replace")
             publications = self._routes.publications(
-                relation, operation, text, now, in_snapshot, position=position
+                table, operation, text, now, in_snapshot, position=position
             )
         for outgoing in publications:
             self._sink.publish(*outgoing)

@@ -13,6 +13,7 @@ import psycopg
 from attrs import frozen
 
 from broker.config.feeds import FeedConfig, Fetch, Recovery
+from broker.feed.captured import quoted
 from broker.feed.routing.tables import table_operations
 from broker.feed.setup import doctor_outbox, doctor_wal
 from broker.feed.setup.doctor_notices import check_notices
@@ -141,7 +142,7 @@ def _has_columns(examination: Examination, table: str, names: tuple[str, ...]) -
         "SELECT count(*) FILTER (WHERE attname = ANY(%s)) FROM pg_attribute"
         " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
     )
-    (known,) = examination.one(query, list(names), table)
+    (known,) = examination.one(query, list(names), quoted(table))
     return bool(known == len(names))
 
 
@@ -153,7 +154,7 @@ def _check_identity(examination: Examination, table: str, key: tuple[str, ...]) 
         " AND %s @> (SELECT array_agg(a.attname::text) FROM unnest(i.indkey) WITH ORDINALITY AS k(number, place)"
         "  LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number WHERE place <= i.indnkeyatts)"
     )
-    (indexes,) = examination.one(query, table, list(key))
+    (indexes,) = examination.one(query, quoted(table), list(key))
     if indexes:
         yield fine(f"{table} can be looked up by ({listed})")
     else:
@@ -170,7 +171,7 @@ def _check_order(examination: Examination, table: str, key: tuple[str, ...]) -> 
         " (SELECT array_agg(a.attname::text ORDER BY place) FROM unnest(i.indkey) WITH ORDINALITY AS k(number, place)"
         "  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number WHERE place <= %s)"
     )
-    (indexes,) = examination.one(query, table, list(key), len(key))
+    (indexes,) = examination.one(query, quoted(table), list(key), len(key))
     if indexes:
         yield fine(f"{table} can be read again by ({listed})")
     else:
@@ -187,7 +188,7 @@ def check_tables(examination: Examination) -> Iterator[Finding]:
             yield wrong(f"there is no table {table}", "create it, or correct its name in the configuration")
         elif relation.kind not in ("r", "p"):
             yield wrong(f"{table} is no table but a view or the like", "name the table behind it")
-        elif relation.is_unlogged:
+        elif relation.is_unlogged and examination.config.captures_by == "publication":
             yield wrong(f"{table} is unlogged: its changes are in no WAL", f"ALTER TABLE {table} SET LOGGED")
         elif any(r.snapshot for r in examination.config.routes) and not relation.may_select:
             yield wrong(

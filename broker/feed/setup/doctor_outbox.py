@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from broker.feed.captured import quoted
 from broker.feed.routing.tables import table_operations
 from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, unwise, wrong
 from broker.feed.setup.install import CAPTURE_TRIGGER
@@ -42,12 +43,18 @@ def check_triggers(examination: Examination) -> Iterator[Finding]:
         query = (
             "SELECT tgenabled::text, tgtype FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgname = %s"
         )
-        row = examination.one(query, table, CAPTURE_TRIGGER)
+        row = examination.one(query, quoted(table), CAPTURE_TRIGGER)
         if not row:
             yield wrong(f"{table} has no trigger {CAPTURE_TRIGGER}: its rows are not seen", INSTALL)
+        elif row[0] == "O":
+            yield unwise(
+                f"the trigger of {table} does not fire for rows that replication or pg_restore writes",
+                INSTALL,
+            )
         elif row[0] == "D":
             yield wrong(
-                f"the trigger of {table} is disabled", f"ALTER TABLE {table} ENABLE TRIGGER {CAPTURE_TRIGGER}"
+                f"the trigger of {table} is disabled",
+                f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {CAPTURE_TRIGGER}",
             )
         elif missing := [o for o in operations if not row[1] & _BITS[o]]:
             yield wrong(f"the trigger of {table} leaves out {' and '.join(missing)}", INSTALL)

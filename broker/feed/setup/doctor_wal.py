@@ -7,7 +7,13 @@ from typing import Any
 
 from broker.feed.routing.tables import OPERATIONS, qualified, table_operations
 from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, unwise, wrong
-from broker.feed.wal.slots import PG_STREAMING, publication_name, slot_name
+from broker.feed.wal.slots import (
+    PG_STREAMING,
+    earlier_slot_name,
+    publication_name,
+    publication_names,
+    slot_name,
+)
 
 
 def check_settings(examination: Examination) -> Iterator[Finding]:
@@ -79,27 +85,41 @@ def check_installation(examination: Examination) -> Iterator[Finding]:
 
 
 def check_publication(examination: Examination) -> Iterator[Finding]:
-    name = publication_name(examination.config)
+    wanted = table_operations(examination.config)
+    for operation in OPERATIONS:
+        yield from _check_publication(
+            examination, operation, [t for t, some in wanted.items() if operation in some]
+        )
+    listed = (
+        "SELECT DISTINCT r.prrelid::regclass::text, to_jsonb(r) ->> 'prattrs', to_jsonb(r) ->> 'prqual' FROM"
+        " pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = ANY (%s)"
+    )
+    for table, columns, condition in examination.all(listed, publication_names(examination.config)):
+        if columns:
+            yield fine(f"{table} is published with a list of columns: others do not come")
+        if condition:
+            yield fine(f"{table} is published with a row filter: other rows do not come")
+
+
+def _check_publication(examination: Examination, operation: str, tables: list[str]) -> Iterator[Finding]:
+    name = publication_name(examination.config, operation)
     row = examination.one(
-        "SELECT pubinsert, pubupdate, pubdelete, pubviaroot, puballtables FROM pg_publication WHERE pubname = %s",
-        name,
+        f"SELECT pub{operation}, pubviaroot, puballtables FROM pg_publication WHERE pubname = %s", name
     )
     if not row:
         yield wrong(f"there is no publication {name}", INSTALL)
         return
-    wanted = table_operations(examination.config)
     query = "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s"
     published = {table for (table,) in examination.all(query, name)}
-    for table in wanted:
+    for table in tables:
         if qualified(table) not in published and examination.relation(table) is not None:
             yield wrong(f"the publication {name} lacks the table {table}", INSTALL)
-    for operation, is_published in zip(OPERATIONS, row, strict=False):
-        if not is_published and any(operation in some for some in wanted.values()):
-            yield wrong(f"the publication {name} leaves out {operation}s", INSTALL)
-    if not row[3]:
+    if not row[0] and tables:
+        yield wrong(f"the publication {name} leaves out {operation}s", INSTALL)
+    if not row[1]:
         yield unwise(f"the publication {name} names partitions instead of their tables", INSTALL)
-    for table in sorted(published - set(map(qualified, wanted))):
-        yield unwise(f"{table} is published, but no route wants it", INSTALL)
+    for table in sorted(published - set(map(qualified, tables))):
+        yield unwise(f"{table} is published, but no route wants its {operation}s", INSTALL)
     yield fine(f"the publication {name} has {len(published)} table{'s' * (len(published) != 1)}")
 
 
@@ -121,12 +141,12 @@ def check_replica_identity(examination: Examination) -> Iterator[Finding]:
 
 
 def check_slot(examination: Examination) -> Iterator[Finding]:
-    name = slot_name(examination.config)
     slot = _slot(examination)
+    name = slot[-1] if slot else slot_name(examination.config)
     if not slot:
         yield wrong(f"there is no slot {name}: what commits now is lost", INSTALL)
         return
-    plugin, is_here, wal_status, active, lag_bytes, kept_bytes = slot
+    plugin, is_here, wal_status, active, lag_bytes, kept_bytes, _ = slot
     alarm_bytes = examination.config.replication.lag_alarm_bytes
     if plugin != "pgoutput" or not is_here:
         yield wrong(f"the slot {name} belongs to another database or plugin", "give this feed another `slot`")
@@ -152,7 +172,11 @@ def _slot(examination: Examination) -> tuple[Any, ...]:
     return examination.one(
         "SELECT plugin, database = current_database(), wal_status, active,"
         " pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint,"
-        " pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint"
-        " FROM pg_replication_slots WHERE slot_name = %s",
+        " pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint, slot_name::text"
+        " FROM pg_replication_slots"
+        " WHERE slot_name = %s OR (slot_name = %s AND database = current_database())"
+        " ORDER BY slot_name = %s DESC",
+        slot_name(examination.config),
+        earlier_slot_name(examination.config),
         slot_name(examination.config),
     )

@@ -8,6 +8,7 @@ import psycopg
 from attrs import frozen
 
 from broker.config.feeds import FeedConfig
+from broker.feed.captured import quoted
 from broker.feed.setup.install import feed_role
 
 INSTALL = "run `rowcast feed install --apply`"
@@ -72,5 +73,5 @@ class Examination:
             " EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary)"
             " FROM pg_class c WHERE oid = to_regclass(%s)"
         )
-        row = self.one(query, table)
+        row = self.one(query, quoted(table))
         return Relation(*row) if row else None

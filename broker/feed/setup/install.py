@@ -15,9 +15,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from broker.config.feeds import FeedConfig
 from broker.feed.notices import carried_channels
-from broker.feed.routing.tables import table_operations
+from broker.feed.routing.tables import OPERATIONS, table_operations
 from broker.feed.setup.install_notices import notice_steps, remove_step
-from broker.feed.wal.slots import publication_name, slot_name
+from broker.feed.wal.slots import earlier_slot_name, publication_name, publication_names, slot_name
 
 CAPTURE_TRIGGER = "rowcast_capture"
 
@@ -36,45 +36,88 @@ def install_steps(config: FeedConfig, publishers: str = "PUBLIC") -> list[Step]:
     Args:
         publishers: the role that may call `rowcast.publish()`, or PUBLIC.
     """
-    if config.kind == "listen":
+    if not config.captures_by:
         return _listen_steps(config)
     role = feed_role(config)
     steps = [
         Step("the schema rowcast and the table of feeds", _file("base.sql")),
         Step("the feed's role", _create_role(config, role)),
     ]
-    steps += _wal_steps(config) if config.kind == "wal" else _outbox_steps(config)
+    steps += _wal_steps(config) if config.captures_by == "publication" else _outbox_steps(config)
+    steps += leftovers(config)
     steps.append(Step("rowcast.publish() for text", _file("publish_text.sql")))
     steps.append(Step("who may publish from SQL", _grant_publishers(publishers)))
     steps.append(Step("exactly what the feed's role needs", _grants(config, role)))
     steps += [Step(*step) for step in notice_steps(config)]
-    if config.kind == "wal":
-        steps.append(Step("the replication slot, from now on", _create_slot(slot_name(config))))
+    if config.captures_by == "publication":
+        steps.append(Step("the replication slot, from now on", _create_slot(config)))
     return steps
 
 
 def remove_steps(config: FeedConfig, drop_schema: bool = False) -> list[Step]:
     """What `rowcast feed remove` runs: this feed's objects; with `drop_schema` everything of every feed."""
-    steps = []
-    if config.kind == "wal":
-        slot, publication = sql.Literal(slot_name(config)), sql.Identifier(publication_name(config))
-        end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = {}"
-        steps.append(Step("end its reader", _text(sql.SQL(end).format(slot) + sql.SQL(" AND active"))))
-        drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = {}"
-        steps.append(Step("the slot", _text(sql.SQL(drop).format(slot))))
-        steps.append(
-            Step("the publication", _text(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(publication)))
-        )
-    if config.kind == "outbox":
-        steps += [Step(f"the trigger of {table}", _drop_trigger(table)) for table in table_operations(config)]
-    if config.kind != "listen":
-        forget = sql.SQL("DELETE FROM rowcast.feed WHERE name = {}").format(sql.Literal(config.name))
-        steps.append(Step("its row in the table of feeds", _guarded(_text(forget))))
+    steps = [*_drop_wal(config), Step("its triggers", _drop_triggers(config, ()))]
+    forget = sql.SQL("DELETE FROM rowcast.feed WHERE name = {}").format(sql.Literal(config.name))
+    steps.append(Step("its row in the table of feeds", _guarded(_text(forget))))
     if drop_schema or carried_channels(config):
         steps.append(Step(*remove_step()))
     if drop_schema:
         steps.append(Step("the schema with everything in it", "DROP SCHEMA IF EXISTS rowcast CASCADE"))
     return steps
+
+
+def leftovers(config: FeedConfig) -> list[Step]:
+    """What a feed of this name has left behind that was of another kind before."""
+    if config.captures_by == "publication":
+        return [Step("triggers that nobody reads", _drop_triggers(config, ()))]
+    steps = _drop_wal(config)
+    if config.captures_by == "trigger":
+        steps.append(
+            Step("triggers that nobody wants", _drop_triggers(config, tuple(table_operations(config))))
+        )
+    return steps
+
+
+def _drop_wal(config: FeedConfig) -> list[Step]:
+    names = sql.SQL(", ").join(
+        map(sql.Literal, dict.fromkeys((slot_name(config), earlier_slot_name(config))))
+    )
+    # Slots are the server's: one of the same name may be another database's.
+    ours = sql.SQL(
+        "FROM pg_replication_slots WHERE slot_name IN ({}) AND plugin = 'pgoutput' AND database = current_database()"
+    ).format(names)
+    end = sql.SQL("SELECT pg_terminate_backend(active_pid) {} AND active")
+    steps = [
+        Step("end the reader of its slot", _text(end.format(ours))),
+        Step("its slot", _text(sql.SQL("SELECT pg_drop_replication_slot(slot_name) {}").format(ours))),
+    ]
+    drop = "DROP PUBLICATION IF EXISTS {}"
+    names = sql.SQL(", ").join(map(sql.Identifier, publication_names(config)))
+    return [*steps, Step("its publications", _text(sql.SQL(drop).format(names)))]
+
+
+def _drop_triggers(config: FeedConfig, but: tuple[str, ...]) -> str:
+    """Triggers on tables that are not among `but`, unless another feed reads the outbox."""
+    return _text(
+        sql.SQL(_file("drop_triggers.sql")).format(
+            feed=sql.Literal(config.name),
+            but=sql.Literal([_text(_table(table)) for table in but]),
+            trigger=sql.Literal(CAPTURE_TRIGGER),
+        )
+    )
+
+
+def _know(config: FeedConfig, seq: str) -> str:
+    """The feed's row, from now on; if it was of another kind, its place means nothing any more."""
+    return _text(
+        sql.SQL(
+            "INSERT INTO rowcast.feed AS known (name, kind, read_seq) SELECT {name}, {kind}, "
+            + seq
+            + " ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, read_seq = excluded.read_seq, read_id = 0,"
+            " captured = NULL, moved_from = coalesce(known.moved_from, known.kind)"
+            " WHERE known.kind <> excluded.kind"
+        ).format(name=sql.Literal(config.name), kind=sql.Literal(config.kind))
+    )
 
 
 def feed_role(config: FeedConfig) -> str:
@@ -97,6 +140,8 @@ def _listen_steps(config: FeedConfig) -> list[Step]:
     steps = [Step("the feed's role", _create_role(config, role))]
     if config.recoveries:
         steps.insert(0, Step("the schema rowcast and the table of feeds", _file("base.sql")))
+        steps.append(Step("the feed", _know(config, "0")))
+        steps += leftovers(config)
         steps.append(Step("keep how far the feed has got", _grants(config, role)))
     for recovery in config.recoveries:
         steps.append(Step(f"read {recovery.table} again after a gap", _grant_select(recovery.table, role)))
@@ -111,24 +156,20 @@ def _grant_select(table: str, role: str) -> str:
 
 
 def _wal_steps(config: FeedConfig) -> list[Step]:
-    name = sql.Identifier(publication_name(config))
-    create = _guarded_create(
-        sql.SQL("SELECT FROM pg_publication WHERE pubname = {}").format(
-            sql.Literal(publication_name(config))
-        ),
-        sql.SQL("CREATE PUBLICATION {}").format(name),
-    )
-    steps = [Step("the publication", create)]
     tables = table_operations(config)
-    if tables:
-        listed = sql.SQL(", ").join(map(_table, tables))
-        steps.append(
-            Step("its tables", _text(sql.SQL("ALTER PUBLICATION {} SET TABLE {}").format(name, listed)))
+    steps = []
+    for operation in OPERATIONS:
+        name = publication_name(config, operation)
+        wanted = [_text(_table(table)) for table, some in tables.items() if operation in some]
+        text = sql.SQL(_file("publication.sql")).format(
+            name=sql.Literal(name),
+            operation=sql.Literal(operation),
+            tables=sql.Literal(wanted),
+            all=sql.Literal(publication_names(config)),
         )
-    operations = ", ".join(dict.fromkeys(o for some in tables.values() for o in some)) or "insert"
-    options = sql.SQL("ALTER PUBLICATION {} SET (publish = {}, publish_via_partition_root = true)")
-    steps.append(Step("its operations", _text(options.format(name, sql.Literal(operations)))))
+        steps.append(Step(f"the publication of {operation}s", _text(text)))
     steps.append(Step("rowcast.publish() for bytes", _file("publish_wal.sql")))
+    steps.append(Step("the feed", _know(config, "0")))
     return steps
 
 
@@ -136,27 +177,29 @@ def _outbox_steps(config: FeedConfig) -> list[Step]:
     steps = [Step("the outbox", _file("outbox.sql"))]
     steps.append(Step("rowcast.publish() for bytes", _file("publish_outbox.sql")))
     for table, operations in table_operations(config).items():
-        create = sql.SQL(
-            "CREATE TRIGGER {} AFTER {} ON {} FOR EACH ROW EXECUTE FUNCTION rowcast.outbox_capture({})"
-        ).format(
-            sql.Identifier(CAPTURE_TRIGGER),
-            sql.SQL(" OR ".join(operation.upper() for operation in operations)),
-            _table(table),
-            sql.Literal(table),
+        create = sql.SQL(_file("trigger.sql")).format(
+            table=sql.Literal(_text(_table(table))),
+            target=_table(table),
+            argument=sql.Literal(table),
+            trigger=sql.Identifier(CAPTURE_TRIGGER),
+            trigger_name=sql.Literal(CAPTURE_TRIGGER),
+            bits=sql.Literal(1 + sum(_BITS[operation] for operation in operations)),
+            operations=sql.SQL(" OR ".join(operation.upper() for operation in operations)),
         )
-        steps.append(Step(f"the trigger of {table}", f"{_drop_trigger(table)};\n{_text(create)}"))
-    seen = sql.SQL(
-        "INSERT INTO rowcast.feed (name, kind, read_seq) SELECT {}, 'outbox', "
-        "coalesce((SELECT max(seq) FROM rowcast.outbox_commit), 0) ON CONFLICT DO NOTHING"
-    )
-    steps.append(Step("the consumer, from now on", _text(seen.format(sql.Literal(config.name)))))
+        steps.append(Step(f"the trigger of {table}", _text(create)))
+    last = "coalesce((SELECT max(seq) FROM rowcast.outbox_commit), 0)"
+    steps.append(Step("the consumer, from now on", _know(config, last)))
     return steps
+
+
+_BITS = {"insert": 4, "delete": 8, "update": 16}
+"""Of pg_trigger.tgtype; 1 is FOR EACH ROW."""
 
 
 def _grants(config: FeedConfig, role: str) -> str:
     who = sql.Identifier(role)
     wanted = ["GRANT USAGE ON SCHEMA rowcast TO {}", "GRANT SELECT, INSERT, UPDATE ON rowcast.feed TO {}"]
-    if config.kind == "outbox":
+    if config.captures_by == "trigger":
         wanted += [
             "GRANT SELECT, DELETE ON rowcast.outbox, rowcast.outbox_commit TO {}",
             "GRANT SELECT, UPDATE ON rowcast.outbox_pruned TO {}",
@@ -171,7 +214,7 @@ def _grants(config: FeedConfig, role: str) -> str:
 
 
 def _create_role(config: FeedConfig, role: str) -> str:
-    replication = " REPLICATION" if config.kind == "wal" else ""
+    replication = " REPLICATION" if config.captures_by == "publication" else ""
     create = sql.SQL("CREATE ROLE {} LOGIN" + replication).format(sql.Identifier(role))
     absent = sql.SQL("SELECT FROM pg_roles WHERE rolname = {}").format(sql.Literal(role))
     text = _guarded_create(absent, create)
@@ -200,18 +243,13 @@ def _grant_publishers(publishers: str) -> str:
     return revoke + _text(grant.format(who, who))
 
 
-def _create_slot(name: str) -> str:
+def _create_slot(config: FeedConfig) -> str:
     return _text(
         sql.SQL(
-            "SELECT pg_create_logical_replication_slot({}, 'pgoutput')"
-            " WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = {})"
-        ).format(sql.Literal(name), sql.Literal(name))
+            "SELECT pg_create_logical_replication_slot({name}, 'pgoutput') WHERE NOT EXISTS (SELECT FROM"
+            " pg_replication_slots WHERE slot_name IN ({name}, {earlier}) AND database = current_database())"
+        ).format(name=sql.Literal(slot_name(config)), earlier=sql.Literal(earlier_slot_name(config)))
     )
-
-
-def _drop_trigger(table: str) -> str:
-    drop = sql.SQL("DROP TRIGGER IF EXISTS {} ON {}")
-    return _text(drop.format(sql.Identifier(CAPTURE_TRIGGER), _table(table)))
 
 
 def _guarded_create(exists: sql.Composed, create: sql.Composed) -> str:

@@ -13,10 +13,11 @@ from typing import Final
 
 import psycopg
 import trio
-from psycopg.conninfo import conninfo_to_dict
 
 from broker.config.feeds import FeedConfig
 from broker.feed import snapshot
+from broker.feed.captured import PUBLISHED, Watch
+from broker.feed.driver.blockers import waiting
 from broker.feed.driver.catalog import load_types
 from broker.feed.driver.connect import connected
 from broker.feed.driver.connection import TrioConnection
@@ -29,7 +30,7 @@ from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.progress import Progress
 from broker.feed.wal.slots import Identity
 from broker.feed.wal.stream import WalStream
-from protocol.pgjson import SESSION_OPTIONS, TypeEntry
+from protocol.pgjson import SESSION_SQL, TypeEntry
 from protocol.pgoutput import lsn_text
 
 _LOG = logging.getLogger("broker.feed")
@@ -44,6 +45,9 @@ PLACE_INTERVAL_S: Final = 10.0
 """What a crash of the server and of this process together repeats at most."""
 
 ALARM_INTERVAL_S: Final = 60.0
+LOOK_INTERVAL_S: Final = 30.0
+"""How soon a table is noticed that is not captured any more, and of which nothing comes."""
+
 UNHEARD_INTERVAL_S: Final = 60.0
 """How soon a function is noticed whose notifications do not come here any more."""
 
@@ -59,6 +63,8 @@ class WalFeed:
         self._confirmed_lsn = 0
         self._snapshot_due = bool(self._delivery.routes.snapshots)
         self._identity: Identity | None = None
+        self._slot = slots.slot_name(config)
+        self._watch = Watch(config, status, PUBLISHED, slots.publication_names(config))
         self._sender_pid: int | None = None
         self._alarmed_at = -ALARM_INTERVAL_S
         self._was_live = False
@@ -91,22 +97,28 @@ class WalFeed:
                     await self._publish_snapshots(connection)
                 version = replication.pgconn.server_version
                 self._sender_pid = replication.pgconn.backend_pid
-                await replication.execute(slots.start_replication(self._config, version))
+                await replication.execute(slots.start_replication(self._config, self._slot, version))
                 connection.abandon()
                 await self._replicate(replication)
 
     def _connect(self, **parameters: str) -> AbstractAsyncContextManager[TrioConnection]:
-        given = conninfo_to_dict(self._config.dsn).get("options") or ""
-        return connected(self._config, options=f"{given} {SESSION_OPTIONS}", **parameters)
+        return connected(self._config, SESSION_SQL, **parameters)
 
     # --- before the stream ----------------------------------------------------------------------
 
     async def _prepare(self, connection: TrioConnection, identity: Identity) -> None:
         """See that the slot is there and goes on where we stopped, or announce the gap and begin anew."""
-        known = self._identity or await slots.known_identity(connection, self._config.name)
-        reasons = [identity.difference(known)]
-        name = slots.slot_name(self._config)
-        slot = await slots.find_slot(connection, name)
+        known = await slots.known_feed(connection, self._config)
+        progress = self._delivery.progress
+        if not self._was_live:
+            # Whoever waited for the slot while another process read from it has missed nothing: as that one kept it.
+            progress.resume(*known.place)
+            self._saved_place = progress.place
+        reasons = [identity.difference(self._identity or known.identity)]
+        if known.moved_from:
+            reasons.append(f"the feed was moved from the kind {known.moved_from}")
+        self._slot, slot = await slots.find_slot(connection, self._config)
+        name = self._slot
         if slot is None:
             reasons.append(f"there was no slot {name}")
         elif slot.lost:
@@ -119,53 +131,87 @@ class WalFeed:
             slot = None
         self._slot_is_useless = False
         if slot is None:
-            start_lsn = await slots.create_slot(connection, name)
+            async with waiting(self._config, self._status, connection, f"creating the slot {name}"):
+                start_lsn = await slots.create_slot(connection, name)
         else:
             start_lsn = slot.confirmed_lsn
             await slots.end_own_sender(connection, slot, self._sender_pid)
-            if self._confirmed_lsn and start_lsn > self._confirmed_lsn:
+            if self._was_live and start_lsn > self._confirmed_lsn:
                 reasons.append(f"somebody else has read from the slot {name}")
         if any(reasons):
             self._begin_anew("; ".join(filter(None, reasons)), start_lsn)
-        elif self._identity is None:
-            progress = self._delivery.progress
-            progress.resume(*await slots.known_place(connection, self._config.name))
-            self._saved_place = progress.place
-        self._confirmed_lsn = self._confirmed_lsn or start_lsn
+        self._confirmed_lsn = self._confirmed_lsn if self._was_live and self._confirmed_lsn else start_lsn
         await slots.remember_identity(connection, self._config, identity)
         self._identity = identity
+        if known.moved_from:
+            await slots.forget_move(connection, self._config.name)
+        await self._check_captured(connection)
 
     def _begin_anew(self, reason: str, start_lsn: int) -> None:
         delivery = self._delivery
-        delivered = lsn_text(delivery.progress.safe_lsn) if delivery.progress.safe_lsn else ""
-        announce(self._status, self._sink, reason, delivered, lsn_text(start_lsn))
+        announce(self._status, self._sink, reason, self._delivered(), lsn_text(start_lsn))
         delivery.progress = Progress()
         delivery.snapshot_lsn = 0
         self._confirmed_lsn = 0
         self._snapshot_due = bool(delivery.routes.snapshots)
 
+    def _delivered(self) -> str:
+        """The last position known to be delivered, by this process or the one before; "" if unknown."""
+        progress = self._delivery.progress
+        lsn = progress.safe_lsn or progress.place[0]
+        return lsn_text(lsn) if lsn else ""
+
+    async def _check_captured(self, connection: TrioConnection) -> None:
+        """Announce a gap for what is not captured, or was not for a while."""
+        reasons = await self._watch.check(connection)
+        if reasons:
+            row = await (await connection.execute("SELECT pg_current_wal_lsn()::text")).fetchone()
+            announce(self._status, self._sink, "; ".join(reasons), self._delivered(), row[0] if row else "")
+            self._snapshot_due = bool(self._delivery.routes.snapshots)
+
+    async def _look_at_capture(self) -> None:
+        """As `_check_captured`, while live.  Raises: psycopg.OperationalError, to begin again with the snapshots."""
+        async with self._connect() as connection:
+            await self._check_captured(connection)
+        if self._snapshot_due:
+            raise psycopg.OperationalError("rows may be missing, so the snapshots are due again")
+
+    async def _look_regularly(self) -> None:
+        while True:
+            await trio.sleep(LOOK_INTERVAL_S)
+            await self._look_at_capture()
+
+    async def _described(self, oid: int, is_first: bool) -> None:
+        """The server has described a table: for the first time on this connection, or because something changed."""
+        if not is_first or not self._watch.knows(oid):
+            await self._look_at_capture()
+
     async def _publish_snapshots(self, connection: TrioConnection) -> None:
         delivery = self._delivery
         async with self._connect(replication="database") as replication:
-            delivery.snapshot_lsn, name = await snapshot.export(replication, slots.slot_name(self._config))
+            async with waiting(self._config, self._status, replication, "taking a snapshot"):
+                delivery.snapshot_lsn, name = await snapshot.export(replication, self._slot)
             await snapshot.publish(connection, name, delivery.routes.snapshots, self._status, self._sink)
         self._snapshot_due = False
 
     # --- the stream -----------------------------------------------------------------------------
 
     async def _replicate(self, connection: TrioConnection) -> None:
-        stream = WalStream(connection, self._config, self._delivery, self._sink, self._status, self._look_up)
+        stream = WalStream(
+            connection, self._config, self._delivery, self._sink, self._status, self._look_up, self._described
+        )
         if self._was_live:
             self._status.reconnects += 1
         self._was_live = True
         self._status.enter("live")
-        _LOG.info("feed %s: live on the slot %s", self._config.name, slots.slot_name(self._config))
+        _LOG.info("feed %s: live on the slot %s", self._config.name, self._slot)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._confirm, stream)
                 nursery.start_soon(self._report, stream)
                 nursery.start_soon(self._save_place_regularly)
                 nursery.start_soon(self._look_for_unheard)
+                nursery.start_soon(self._look_regularly)
                 await stream.pull()
         except BaseExceptionGroup as group:
             error = alone(group)

@@ -86,6 +86,9 @@ class Relations:
         table = self._tables[relation.oid] = Table(relation, self._catalog)
         return table
 
+    def knows(self, oid: int) -> bool:
+        return oid in self._tables
+
     def table(self, oid: int) -> Table:
         return self._tables[oid]
 

@@ -5,16 +5,20 @@ Everything runs once per connection, before START_REPLICATION.
 
 from __future__ import annotations
 
+import getpass
+import os
 import re
 from typing import Any, Final
 
 import psycopg
 from attrs import frozen
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.notices import carried_channels
+from broker.feed.routing.tables import OPERATIONS
 from broker.feed.setup.install_notices import CALL, callers
 from broker.feed.status import FeedStatus
 from protocol.pgoutput import parse_lsn
@@ -57,13 +61,41 @@ class Slot:
     active_pid: int | None
 
 
-def slot_name(config: FeedConfig) -> str:
-    """The feed's slot: lower-case letters, digits and underscores, at most 63 of them."""
-    return config.replication.slot or f"rowcast_{re.sub('[^a-z0-9_]', '_', config.name.lower())}"[:63]
+def slot_name(config: FeedConfig, database: str = "") -> str:
+    """The feed's slot: lower-case letters, digits and underscores, at most 63 of them.
+
+    Slots are the server's, not a database's; so where the configuration names none, the name has the database in it.
+
+    Args:
+        database: as the server calls it; by default as the connection string does.
+    """
+    named = config.replication.slot
+    return named or f"{earlier_slot_name(config)}_{_plain(database or database_name(config))}"[:63]
 
 
-def publication_name(config: FeedConfig) -> str:
-    return config.replication.publication or f"rowcast_{re.sub('[^a-z0-9_]', '_', config.name.lower())}"[:63]
+def earlier_slot_name(config: FeedConfig) -> str:
+    """The default until databases were part of it; a slot of this name that is in our database goes on."""
+    return config.replication.slot or f"rowcast_{_plain(config.name)}"[:63]
+
+
+def database_name(config: FeedConfig) -> str:
+    """The database that the connection string names, or libpq's default."""
+    given = conninfo_to_dict(config.dsn)
+    return str(given.get("dbname") or os.environ.get("PGDATABASE") or given.get("user") or getpass.getuser())
+
+
+def publication_name(config: FeedConfig, operation: str = "insert") -> str:
+    """One publication for each operation, so that no table's writers need a key for what no route wants."""
+    base = config.replication.publication or f"rowcast_{_plain(config.name)}"
+    return base[:63] if operation == "insert" else f"{base[: 62 - len(operation)]}_{operation}"
+
+
+def publication_names(config: FeedConfig) -> list[str]:
+    return [publication_name(config, operation) for operation in OPERATIONS]
+
+
+def _plain(name: str) -> str:
+    return re.sub("[^a-z0-9_]", "_", name.lower())
 
 
 async def identify(replication: TrioConnection) -> Identity:
@@ -72,43 +104,66 @@ async def identify(replication: TrioConnection) -> Identity:
     return Identity(str(row[0]), int(row[1]), parse_lsn(str(row[2])))
 
 
-async def known_identity(connection: TrioConnection, feed: str) -> Identity | None:
-    """The server that this feed ran on last, by whatever process; None before the first time.
+@frozen
+class Known:
+    """What `rowcast.feed` says about a feed, by whatever process it was written.
 
-    Raises:
-        NotReady: `rowcast feed install` has not been run.
+    Attributes:
+        identity: the server that it ran on last; None before the first time.
+        place: a `Progress.place`, or for the outbox what was read last; harmless when old, since positions only grow.
+        moved_from: the kind that the feed had before it was installed as another.
     """
+
+    identity: Identity | None = None
+    place: tuple[int, int] = (0, 0)
+    moved_from: str = ""
+
+
+async def known_feed(connection: TrioConnection, config: FeedConfig) -> Known:
+    """Raises: NotReady, if `rowcast feed install` has not been run, or was run for another kind."""
     try:
-        query = "SELECT system_identifier, timeline FROM rowcast.feed WHERE name = %s"
-        row = await _one(connection, query, feed)
+        row = await _one(
+            connection,
+            "SELECT kind, system_identifier, timeline, read_seq, read_id, to_jsonb(feed) ->> 'moved_from'"
+            " FROM rowcast.feed WHERE name = %s",
+            config.name,
+        )
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         raise NotReady("the table rowcast.feed is missing: run `rowcast feed install --apply`") from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise NotReady(f"{error}: run `rowcast feed install --apply` for this role") from None
-    return None if row is None or row[0] is None else Identity(row[0], row[1], 0)
+    if row is None:
+        return Known()
+    kind, system_identifier, timeline, seq, place_id, moved_from = row
+    if kind != config.kind:
+        raise NotReady(
+            f'the feed {config.name} was installed with kind = "{kind}", and is configured with "{config.kind}": '
+            "run `rowcast feed install --apply`"
+        )
+    identity = None if system_identifier is None else Identity(system_identifier, timeline, 0)
+    return Known(identity, (seq, place_id), moved_from or "")
 
 
 async def remember_identity(connection: TrioConnection, config: FeedConfig, identity: Identity) -> None:
     await connection.execute(
         "INSERT INTO rowcast.feed AS known (name, kind, system_identifier, timeline) VALUES (%s, %s, %s, %s)"
         " ON CONFLICT (name) DO UPDATE SET system_identifier = excluded.system_identifier,"
-        " timeline = excluded.timeline, kind = excluded.kind"
-        " WHERE (known.system_identifier, known.timeline, known.kind) IS DISTINCT FROM"
-        " (excluded.system_identifier, excluded.timeline, excluded.kind)",
+        " timeline = excluded.timeline"
+        " WHERE (known.system_identifier, known.timeline) IS DISTINCT FROM"
+        " (excluded.system_identifier, excluded.timeline)",
         [config.name, config.kind, identity.system_identifier, identity.timeline],
     )
+
+
+async def forget_move(connection: TrioConnection, feed: str) -> None:
+    """The gap that came with a feed's move to another kind has been announced."""
+    await connection.execute("UPDATE rowcast.feed SET moved_from = NULL WHERE name = %s", [feed])
 
 
 async def remember_place(connection: TrioConnection, feed: str, commit_lsn: int, changes: int) -> None:
     """Keep a `Progress.place` for the next process."""
     query = "UPDATE rowcast.feed SET read_seq = %s, read_id = %s WHERE name = %s"
     await connection.execute(query, [commit_lsn, changes, feed])
-
-
-async def known_place(connection: TrioConnection, feed: str) -> tuple[int, int]:
-    """What `remember_place` was told last; harmless when old, since positions only grow."""
-    row = await _one(connection, "SELECT read_seq, read_id FROM rowcast.feed WHERE name = %s", feed)
-    return (0, 0) if row is None else (row[0], row[1])
 
 
 async def check_settings(connection: TrioConnection, config: FeedConfig) -> None:
@@ -131,10 +186,10 @@ async def check_settings(connection: TrioConnection, config: FeedConfig) -> None
 
 
 async def check_publication(connection: TrioConnection, config: FeedConfig) -> None:
-    """Raises: NotReady, if the publication is missing."""
-    name = publication_name(config)
-    if await _one(connection, "SELECT 1 FROM pg_publication WHERE pubname = %s", name) is None:
-        raise NotReady(f"there is no publication {name}: run `rowcast feed install --apply`")
+    """Raises: NotReady, if a publication is missing."""
+    for name in publication_names(config):
+        if await _one(connection, "SELECT 1 FROM pg_publication WHERE pubname = %s", name) is None:
+            raise NotReady(f"there is no publication {name}: run `rowcast feed install --apply`")
 
 
 async def check_notices(connection: TrioConnection, config: FeedConfig) -> None:
@@ -156,12 +211,25 @@ async def warn_of_unheard(
             status.warn("notifications not heard, run `rowcast feed install --apply`", name, now)
 
 
-async def find_slot(connection: TrioConnection, name: str) -> Slot | None:
-    """The slot, or None if there is none of this name.
+async def find_slot(connection: TrioConnection, config: FeedConfig) -> tuple[str, Slot | None]:
+    """The name of the feed's slot, and the slot, or None if there is none in this database.
 
     Raises:
         NotReady: the name belongs to a slot that is not ours to use.
     """
+    here = await _one(connection, "SELECT current_database()")
+    assert here is not None
+    name = slot_name(config, here[0])
+    slot = await _find_slot(connection, name)
+    if slot is None and not config.replication.slot:
+        earlier = earlier_slot_name(config)
+        is_ours = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND database = current_database()"
+        if await _one(connection, is_ours, earlier):
+            return earlier, await _find_slot(connection, earlier)
+    return name, slot
+
+
+async def _find_slot(connection: TrioConnection, name: str) -> Slot | None:
     row = await _one(
         connection,
         "SELECT plugin, database = current_database(), confirmed_flush_lsn::text,"
@@ -199,14 +267,15 @@ async def end_own_sender(connection: TrioConnection, slot: Slot, own_pid: int | 
         await connection.execute("SELECT pg_terminate_backend(%s)", [own_pid])
 
 
-def start_replication(config: FeedConfig, server_version: int) -> sql.Composed:
+def start_replication(config: FeedConfig, slot: str, server_version: int) -> sql.Composed:
     """START_REPLICATION from where the slot stands, with what this server's pgoutput can do."""
-    options = {"proto_version": "1", "publication_names": f'"{publication_name(config)}"'}
+    names = ",".join(f'"{name}"' for name in publication_names(config))
+    options = {"proto_version": "1", "publication_names": names}
     if server_version >= PG_STREAMING:
         options |= {"proto_version": "2", "streaming": "on", "messages": "true"}
     written = [sql.SQL(f"{name} {{}}").format(sql.Literal(value)) for name, value in options.items()]
     return sql.SQL("START_REPLICATION SLOT {} LOGICAL 0/0 ({})").format(
-        sql.Identifier(slot_name(config)), sql.SQL(", ").join(written)
+        sql.Identifier(slot), sql.SQL(", ").join(written)
     )
 
 

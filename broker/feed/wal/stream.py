@@ -15,6 +15,7 @@ import trio
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.fast.columns import Read, UsualChanges
+from broker.feed.slices import Slices
 from broker.feed.status import FeedSink, FeedStatus
 from broker.feed.wal import tables as usual_tables
 from broker.feed.wal.delivery import Delivery
@@ -46,6 +47,9 @@ LOOK_FRAMES: Final = 32
 
 STREAM_STOP: Final = 0x45
 
+Described = Callable[[int, bool], Awaitable[None]]
+"""Told of each table that the server describes: its oid, and whether for the first time on this connection."""
+
 LookUp = Callable[[list[int]], Awaitable[dict[int, TypeEntry]]]
 
 
@@ -66,6 +70,7 @@ class WalStream:
         sink: FeedSink,
         status: FeedStatus,
         look_up: LookUp,
+        described: Described,
     ) -> None:
         self._connection = connection
         self._config = config
@@ -73,6 +78,8 @@ class WalStream:
         self._sink = sink
         self._status = status
         self._look_up = look_up
+        self._described = described
+        self._slices = Slices(sink)
         self._relations = Relations()
         self._spools = Spools()
         self._usual = UsualChanges(delivery.progress, delivery.snapshot_lsn, sink.publish)
@@ -100,7 +107,7 @@ class WalStream:
                     raise psycopg.DataError(str(error)) from error
                 if waiting is not None:
                     await self._take_waiting(waiting)
-            if trio.current_time() - self._now > BUSY_S_MAX:
+            if trio.current_time() - self._now > BUSY_S_MAX or self._slices.is_due:
                 await self._rest()
             if size < 0:
                 raise self._end()
@@ -226,6 +233,7 @@ class WalStream:
 
     async def _take_waiting(self, message: Message) -> None:
         if isinstance(message, Relation):
+            await self._described(message.oid, not self._relations.knows(message.oid))
             unknown = self._relations.unknown_types(message)
             table = self._relations.learn(message, await self._look_up(unknown) if unknown else {})
             usual_tables.learn(self._usual, message.oid, table, self._delivery.routes)
@@ -242,7 +250,8 @@ class WalStream:
                     waiting = self._take(pgoutput.decode(data, in_stream=True))
                     if waiting is not None:
                         await self._take_waiting(waiting)
-                if count % LOOK_FRAMES == 0 and trio.current_time() - self._now > BUSY_S_MAX:
+                is_late = count % LOOK_FRAMES == 0 and trio.current_time() - self._now > BUSY_S_MAX
+                if is_late or self._slices.is_due:
                     await self._rest()
             self._commit(committed.end_lsn, committed.commit_time_us)
         finally:

@@ -186,6 +186,7 @@ class DialectLink(WebSocketLink):
         self.dialect.was_sent_to = True
 
     def _deliver_slowly(self, publication: Publication, frame: bytes) -> None:
+        self.outbox.round.strain(self.outbox)
         wanted = self._subscriptions.get(publication.topic)
         if wanted is None:
             return

@@ -135,6 +135,7 @@ class RowcastLink(DialectLink):
             self._deliver_slowly(publication, frame)
 
     def _deliver_slowly(self, publication: Publication, frame: bytes) -> None:
+        self.outbox.round.strain(self.outbox)
         live: list[Subscription] = []
         for one in self._read.values():
             if not matches(one.topic_filter, publication.topic):

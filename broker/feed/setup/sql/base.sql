@@ -11,5 +11,18 @@ CREATE TABLE IF NOT EXISTS rowcast.feed (
     read_seq          bigint NOT NULL DEFAULT 0,
     read_id           bigint NOT NULL DEFAULT 0,
     -- For the kind listen: the highest key delivered of each table that is read again after a gap.
-    marks             jsonb
+    marks             jsonb,
+    -- For each table and operation what captured it when the feed looked last (wal, outbox).
+    captured          jsonb,
+    -- The kind that the feed had before it was installed anew as another, until it has said that rows may be missing.
+    moved_from        text
 );
+
+DO $do$
+BEGIN
+    -- Made by an earlier version.
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'rowcast.feed'::regclass AND attname = 'moved_from') THEN
+        ALTER TABLE rowcast.feed ADD captured jsonb, ADD moved_from text;
+    END IF;
+END
+$do$;

@@ -29,39 +29,96 @@ CREATE TABLE IF NOT EXISTS rowcast.outbox_pruned (
 );
 INSERT INTO rowcast.outbox_pruned DEFAULT VALUES ON CONFLICT DO NOTHING;
 
+DO $do$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'rowcast.outbox_commit'::regclass AND attname = 'deferred')
+    THEN
+        -- How often it was too early to number the transaction.
+        ALTER TABLE rowcast.outbox_commit ADD deferred integer NOT NULL DEFAULT 0;
+    END IF;
+END
+$do$;
+CREATE INDEX IF NOT EXISTS outbox_commit_rest ON rowcast.outbox_commit (xid) WHERE seq IS NULL;
+
 -- Numbers a transaction at its commit.  The lock is held until the commit is visible, so numbers become visible
 -- in their order and none can be skipped by a reader.  NOTIFY holds such a lock over the commit anyway.
+-- Before its commit (SET CONSTRAINTS ... IMMEDIATE) a transaction is not numbered: it would hold the lock while it
+-- waits for rows of others.  A transaction that is only prepared would hold it for hours: it is numbered by whoever
+-- comes after its COMMIT PREPARED, a writer or the reader.
 CREATE OR REPLACE FUNCTION rowcast.outbox_number() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
+    IF current_query() ~* '^\s*prepare\s+transaction\M' THEN
+        RETURN NULL;
+    END IF;
+    -- A transaction of one statement ends with it; others end with COMMIT, or unrecognised, which costs some rounds.
+    IF NEW.deferred < 4 AND now() <> statement_timestamp() AND current_query() !~* '^\s*(commit|end)\M' THEN
+        SET CONSTRAINTS rowcast.outbox_number DEFERRED;
+        UPDATE rowcast.outbox_commit SET deferred = deferred + 1 WHERE xid = NEW.xid;
+        RETURN NULL;
+    END IF;
     PERFORM pg_advisory_xact_lock(8246211195234513268);
+    IF current_setting('transaction_isolation') = 'read committed' THEN
+        UPDATE rowcast.outbox_commit SET seq = nextval('rowcast.outbox_seq'), committed_at = clock_timestamp()
+            WHERE seq IS NULL AND xid <> NEW.xid;
+    END IF;
     UPDATE rowcast.outbox_commit SET seq = nextval('rowcast.outbox_seq'), committed_at = clock_timestamp()
-        WHERE xid = NEW.xid;
+        WHERE xid = NEW.xid AND seq IS NULL;
+    PERFORM pg_notify('rowcast_outbox', '');
     RETURN NULL;
+END
+$function$;
+
+-- Numbers what has committed without a number: prepared transactions, and those of before the trigger was there.
+CREATE OR REPLACE FUNCTION rowcast.outbox_number_rest() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM rowcast.outbox_commit WHERE seq IS NULL) THEN
+        PERFORM pg_advisory_xact_lock(8246211195234513268);
+        UPDATE rowcast.outbox_commit SET seq = nextval('rowcast.outbox_seq'), committed_at = clock_timestamp()
+            WHERE seq IS NULL;
+    END IF;
 END
 $function$;
 
 DO $do$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'rowcast.outbox_commit'::regclass AND tgname = 'outbox_number')
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'rowcast.outbox_commit'::regclass
+        AND tgname = 'outbox_number' AND tgtype & 16 <> 0 AND tgenabled = 'A')
     THEN
-        CREATE CONSTRAINT TRIGGER outbox_number AFTER INSERT ON rowcast.outbox_commit
+        DROP TRIGGER IF EXISTS outbox_number ON rowcast.outbox_commit;
+        CREATE CONSTRAINT TRIGGER outbox_number AFTER INSERT OR UPDATE OF deferred ON rowcast.outbox_commit
             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION rowcast.outbox_number();
+        -- Also where session_replication_role = replica: logical replication and pg_restore write rows, too.
+        ALTER TABLE rowcast.outbox_commit ENABLE ALWAYS TRIGGER outbox_number;
     END IF;
 END
 $do$;
 
--- Once per transaction: have it numbered at its commit, and wake the readers with a bare NOTIFY.
+-- Once per transaction: have it numbered at its commit, which wakes the readers with a bare NOTIFY.
 CREATE OR REPLACE FUNCTION rowcast.outbox_mark() RETURNS void
-LANGUAGE plpgsql
+LANGUAGE sql
 AS $function$
+    INSERT INTO rowcast.outbox_commit DEFAULT VALUES ON CONFLICT DO NOTHING
+$function$;
+
+-- A row of a partition, with the columns in the order of its table, where the partition has another.
+CREATE OR REPLACE FUNCTION rowcast.outbox_row(leaf oid, root oid, changed record) RETURNS text
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    columns text;
+    body text;
 BEGIN
-    INSERT INTO rowcast.outbox_commit DEFAULT VALUES ON CONFLICT DO NOTHING;
-    IF FOUND THEN
-        PERFORM pg_notify('rowcast_outbox', '');
-    END IF;
+    SELECT string_agg(format('($1::%s).%I', leaf::regclass, attname), ', ' ORDER BY attnum) INTO columns
+        FROM pg_attribute WHERE attrelid = root AND attnum > 0 AND NOT attisdropped;
+    EXECUTE format('SELECT row_to_json(r)::text FROM (SELECT %s) r', columns) INTO body USING changed;
+    RETURN body;
 END
 $function$;
 
@@ -70,15 +127,34 @@ CREATE OR REPLACE FUNCTION rowcast.outbox_capture() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC'
+SET DateStyle = 'ISO'
 SET IntervalStyle = 'postgres'
 SET bytea_output = 'hex'
+SET extra_float_digits = 1
 AS $function$
+DECLARE
+    root oid := pg_partition_root(TG_RELID);
+    changed record;
+    body text;
 BEGIN
+    IF TG_OP = 'DELETE' THEN
+        changed := OLD;
+    ELSE
+        changed := NEW;
+    END IF;
+    IF root IS NULL OR root = TG_RELID OR NOT EXISTS (
+        SELECT FROM (SELECT attname, row_number() OVER (ORDER BY attnum) AS place FROM pg_attribute
+            WHERE attrelid = root AND attnum > 0 AND NOT attisdropped) r
+        LEFT JOIN (SELECT attname, row_number() OVER (ORDER BY attnum) AS place FROM pg_attribute
+            WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped) l USING (attname, place)
+        WHERE l.place IS NULL)
+    THEN
+        body := row_to_json(changed)::text;
+    ELSE
+        body := rowcast.outbox_row(TG_RELID, root, changed);
+    END IF;
     PERFORM rowcast.outbox_mark();
-    INSERT INTO rowcast.outbox (relation, operation, body) VALUES (
-        TG_ARGV[0],
-        lower(TG_OP),
-        CASE TG_OP WHEN 'DELETE' THEN row_to_json(OLD) ELSE row_to_json(NEW) END::text);
+    INSERT INTO rowcast.outbox (relation, operation, body) VALUES (TG_ARGV[0], lower(TG_OP), body);
     RETURN NULL;
 END
 $function$;

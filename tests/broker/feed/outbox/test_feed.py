@@ -197,7 +197,8 @@ def test_large_transaction_is_read_in_parts_without_looking_at_it_whole(config: 
     )
     parameters = {"seq": 1, "id": 10_000, "limit": 500, "rows": 100}
     for query, seq in ((outbox.NEXT, 0), (outbox.REST, 1)):
-        with psycopg.connect(config.dsn, options=outbox.OPTIONS) as connection:
+        with psycopg.connect(config.dsn) as connection:
+            connection.execute(outbox.SETTINGS.encode())
             explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {query}".encode()
             plan = connection.execute(explain, {**parameters, "seq": seq}).fetchall()
         looked_at = re.findall(r"'Actual Rows': (\d+)", str(plan))

@@ -70,7 +70,10 @@ def test_remove_takes_everything_away_and_may_be_repeated(dsn: str, kind: str) -
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
-        ("SELECT pg_drop_replication_slot('rowcast_test')", "there is no slot rowcast_test"),
+        (
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()",
+            "there is no slot rowcast_test",
+        ),
         ("DROP PUBLICATION rowcast_test", "there is no publication rowcast_test"),
         ("ALTER PUBLICATION rowcast_test DROP TABLE event", "lacks the table public.event"),
         ("ALTER PUBLICATION rowcast_test SET (publish = 'delete')", "leaves out inserts"),

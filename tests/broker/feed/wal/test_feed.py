@@ -241,7 +241,7 @@ async def test_lost_slot_is_a_gap_and_the_feed_goes_on(config: FeedConfig) -> No
         with connect(config.dsn) as connection:
             while True:
                 try:
-                    connection.execute("SELECT pg_drop_replication_slot('rowcast_test')")
+                    connection.execute("SELECT pg_drop_replication_slot(%s)", [slots.slot_name(config)])
                     break
                 except psycopg.errors.ObjectInUse:
                     await trio.sleep(0.01)
@@ -251,7 +251,7 @@ async def test_lost_slot_is_a_gap_and_the_feed_goes_on(config: FeedConfig) -> No
         sql(config, "INSERT INTO event VALUES (3, 'c')")
         await feed.sink.until(2)
     assert feed.status.gaps == 1
-    assert reason == "there was no slot rowcast_test"
+    assert reason == f"there was no slot {slots.slot_name(config)}"
     assert [topic for topic, *_ in feed.sink.announced] == [
         b"$SYS/feed/test/gap",
         b"$ws/canton/system_health",
@@ -299,7 +299,7 @@ async def test_position_is_confirmed_only_when_durable(config: FeedConfig) -> No
         await feed.sink.until(1)
         await trio.sleep(0.2)
         confirmed = (
-            "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = 'rowcast_test'"
+            "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE database = current_database()"
         )
         with connect(config.dsn) as connection:
             before = connection.execute(confirmed).fetchone()
@@ -391,7 +391,7 @@ async def test_slot_that_kept_too_much_is_a_gap_and_the_feed_goes_on(config: Fee
                 "SELECT pg_switch_wal()",
                 "CHECKPOINT",
             )
-        status = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'rowcast_test'"
+        status = "SELECT wal_status FROM pg_replication_slots WHERE database = current_database()"
         with connect(config.dsn) as connection:
             assert connection.execute(status).fetchone() == ("lost",)
             async with running(config) as feed:

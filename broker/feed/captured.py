@@ -1,0 +1,178 @@
+"""What the routes want, compared with what the database captures: by publications (`wal`) or triggers (`outbox`).
+
+A capture has a mark, which changes when somebody takes it away, even if it is put back at once.  So a mark that is
+not the one known before says that rows may be missing, whoever was away meanwhile.  `differences` is pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import psycopg
+from attrs import frozen
+from psycopg import sql
+
+from broker.config.feeds import FeedConfig
+from broker.feed.driver.connection import TrioConnection
+from broker.feed.routing.tables import OPERATIONS, table_operations
+from broker.feed.status import FeedStatus
+
+Marks = dict[str, dict[str, str]]
+"""For each table and operation its capture's mark; "" where it is not captured."""
+
+CURE: Final = "run `rowcast feed install --apply`"
+
+PUBLISHED: Final = """
+SELECT wanted.name, c.oid::bigint, c.relkind::text, c.relpersistence::text, (
+    SELECT coalesce(jsonb_agg(jsonb_build_array(
+        p.pubname, p.pubinsert, p.pubupdate, p.pubdelete, p.oid::text, p.xmin::text,
+        (SELECT r.oid::text FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid))
+        ORDER BY p.pubname), '[]')
+    FROM pg_publication p JOIN pg_publication_tables t ON t.pubname = p.pubname
+    WHERE p.pubname = ANY(%(publications)s) AND t.schemaname = n.nspname AND t.tablename = c.relname)
+FROM unnest(%(names)s::text[], %(quoted)s::text[]) AS wanted(name, quoted)
+LEFT JOIN pg_class c ON c.oid = to_regclass(wanted.quoted)
+LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+"""
+
+TRIGGERED: Final = """
+SELECT wanted.name, c.oid::bigint, c.relkind::text, c.relpersistence::text, (
+    SELECT coalesce(jsonb_agg(jsonb_build_array(
+        '', t.tgtype & 4 <> 0, t.tgtype & 16 <> 0, t.tgtype & 8 <> 0, t.oid::text, t.xmin::text,
+        (SELECT x.xmin::text FROM pg_trigger x WHERE x.tgname = 'outbox_number' AND x.tgenabled <> 'D'
+            AND x.tgrelid = to_regclass('rowcast.outbox_commit')))), '[]')
+    FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'rowcast_capture' AND t.tgenabled NOT IN ('D', 'R'))
+FROM unnest(%(names)s::text[], %(quoted)s::text[]) AS wanted(name, quoted)
+LEFT JOIN pg_class c ON c.oid = to_regclass(wanted.quoted)
+"""
+
+
+@frozen
+class Differences:
+    """What there is to say.
+
+    Attributes:
+        missing: for each table that is not captured as it should be, why, and what would cure it.
+        gaps: why rows may be missing since the marks that were known before.
+    """
+
+    missing: dict[str, str]
+    gaps: tuple[str, ...]
+
+
+def quoted(table: str) -> str:
+    """`schema.table`, as it is written in a configuration, as SQL wants it: whatever its letters are."""
+    return sql.Identifier(*table.split(".", 1)).as_string(None)
+
+
+def parameters(config: FeedConfig, publications: Iterable[str] = ()) -> dict[str, list[str]]:
+    """What PUBLISHED and TRIGGERED want."""
+    names = list(table_operations(config))
+    return {"names": names, "quoted": list(map(quoted, names)), "publications": list(publications)}
+
+
+async def look(connection: TrioConnection, query: str, wanted: dict[str, list[str]]) -> list[tuple[Any, ...]]:
+    """The rows for `marks_of`."""
+    return await (await connection.execute(query.encode(), wanted)).fetchall()
+
+
+def marks_of(config: FeedConfig, rows: Iterable[tuple[Any, ...]]) -> tuple[Marks, dict[str, str]]:
+    """The marks of what is wanted, and for each table that lacks one, why.  `rows` are those of the queries above."""
+    marks: Marks = {}
+    missing: dict[str, str] = {}
+    wanted = table_operations(config)
+    is_wal = config.captures_by == "publication"
+    for name, oid, kind, persistence, captures in rows:
+        mark_of: dict[str, list[str]] = {operation: [] for operation in wanted[name]}
+        for _, *operations, capture_oid, xmin, member in captures:
+            if not is_wal and member is None:
+                continue  # nothing numbers its transactions
+            for operation, is_captured in zip(OPERATIONS, operations, strict=True):
+                if is_captured and operation in mark_of:
+                    mark_of[operation].append(f"{oid}/{capture_oid}/{xmin}/{member}")
+        lacking = [operation for operation, found in mark_of.items() if not found]
+        unlogged = is_wal and persistence == "u"
+        marks[name] = {o: "" if unlogged else " ".join(found) for o, found in mark_of.items()}
+        if oid is None:
+            missing[name] = f"there is no table {name}: create it or correct its name, then {CURE}"
+        elif kind not in ("r", "p"):
+            missing[name] = f"{name} is a view or the like: name the table behind it"
+        elif unlogged:
+            missing[name] = (
+                f"{name} is unlogged, so its rows are in no WAL: ALTER TABLE {quoted(name)} SET LOGGED"
+            )
+        elif lacking:
+            missing[name] = f"{' and '.join(lacking)} of {name} is not captured: {CURE}"
+    return marks, missing
+
+
+def differences(
+    known: Mapping[str, Mapping[str, str]] | None, marks: Marks, missing: dict[str, str]
+) -> Differences:
+    """Compare with the marks known before; None: with nothing, as at the first start."""
+    gaps = []
+    for table, operations in marks.items():
+        before = (known or {}).get(table, {})
+        changed = [
+            o
+            for o, mark in operations.items()
+            if before.get(o, mark) != mark or (o not in before and not mark)
+        ]
+        if not changed:
+            continue
+        if any(not operations[operation] for operation in changed):
+            gaps.append(missing.get(table, f"{table} is not captured: {CURE}"))
+        else:
+            listed = " and ".join(changed)
+            gaps.append(
+                f"{listed} of {table} was not captured for a while: the table or its capture was made anew"
+            )
+    return Differences(missing, tuple(gaps))
+
+
+class Watch:
+    """Looks whether everything is captured that the routes want, and tells of it; the marks outlive connections."""
+
+    def __init__(
+        self, config: FeedConfig, status: FeedStatus, query: str, publications: Iterable[str] = ()
+    ) -> None:
+        self._config = config
+        self._status = status
+        self._query = query
+        self._wanted = parameters(config, publications)
+        self._known: Marks | None = None
+
+    async def check(self, connection: TrioConnection) -> tuple[str, ...]:
+        """Why rows may be missing since the last time, by whatever process; troubles are told to the status.
+
+        Raises:
+            psycopg.Error: the connection failed.
+        """
+        if self._known is None:
+            known = "SELECT to_jsonb(feed) -> 'captured' FROM rowcast.feed WHERE name = %s"
+            row = await (await connection.execute(known, [self._config.name])).fetchone()
+            self._known = row[0] if row is not None else None
+        marks, missing = marks_of(self._config, await look(connection, self._query, self._wanted))
+        found = differences(self._known, marks, missing)
+        for table in marks:
+            if table in missing:
+                self._status.trouble(f"table {table}", missing[table])
+            else:
+                self._status.over(f"table {table}")
+        if marks != self._known:
+            await self._remember(connection, marks)
+        self._known = marks
+        return found.gaps
+
+    def knows(self, oid: int) -> bool:
+        """Whether the table of this oid was captured when somebody looked last."""
+        marks = (mark for operations in (self._known or {}).values() for mark in operations.values())
+        return any(mark.startswith(f"{oid}/") for mark in marks)
+
+    async def _remember(self, connection: TrioConnection, marks: Marks) -> None:
+        with suppress(psycopg.errors.UndefinedColumn):  # installed by an earlier version
+            query = "UPDATE rowcast.feed SET captured = %s::jsonb WHERE name = %s"
+            await connection.execute(query, [json.dumps(marks), self._config.name])

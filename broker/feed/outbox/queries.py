@@ -1,0 +1,52 @@
+"""What the feed of kind `outbox` asks its database."""
+
+from __future__ import annotations
+
+from typing import Final
+
+IDENTITY: Final = """
+SELECT system_identifier::text, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer
+FROM pg_control_system()
+"""
+
+POSITION: Final = """
+SELECT read_seq, read_id, (SELECT seq FROM rowcast.outbox_pruned) FROM rowcast.feed WHERE name = %s
+"""
+
+CAPTURES: Final = """(
+    SELECT coalesce(sum(hashtextextended(concat_ws('/', t.oid, t.xmin, t.tgenabled, t.tgrelid), 0)), 0)::text
+    FROM pg_trigger t WHERE t.tgname IN ('rowcast_capture', 'outbox_number'))"""
+"""A number that changes with the triggers.  As part of the query for rows it is of the same moment as these."""
+
+_ROWS: Final = """
+SELECT c.seq, o.id, c.xid::text, extract(epoch FROM clock_timestamp() - c.committed_at)::float8,
+       textsend(o.relation), o.operation, textsend(o.body), textsend(o.topic), o.payload, o.qos, o.retain, {captures}
+FROM (SELECT seq, xid, committed_at FROM rowcast.outbox_commit WHERE {commits}) c
+CROSS JOIN LATERAL (SELECT * FROM rowcast.outbox WHERE xid = c.xid AND {rows} ORDER BY id LIMIT %(rows)s) o
+ORDER BY c.seq, o.id
+LIMIT %(rows)s
+"""
+# Lateral, so that of a large transaction no more is looked at than is read.
+
+NEXT: Final = _ROWS.format(
+    captures=CAPTURES, commits="seq > %(seq)s ORDER BY seq LIMIT %(limit)s", rows="true"
+)
+"""The transactions behind the last one read."""
+
+REST: Final = _ROWS.format(captures=CAPTURES, commits="seq = %(seq)s", rows="id > %(id)s")
+"""What is left of the last one."""
+
+PRUNE: Final = """
+WITH gone AS (
+    DELETE FROM rowcast.outbox_commit WHERE seq IN (
+        SELECT seq FROM rowcast.outbox_commit
+        WHERE committed_at < now() - make_interval(secs => %(keep_unread)s)
+           OR (seq < (SELECT min(read_seq) FROM rowcast.feed WHERE kind = 'outbox')
+               AND committed_at < now() - make_interval(secs => %(keep)s))
+        ORDER BY seq LIMIT %(limit)s)
+    RETURNING xid, seq
+), bodies AS (
+    DELETE FROM rowcast.outbox USING gone WHERE outbox.xid = gone.xid
+)
+SELECT count(*), max(seq) FROM gone
+"""

@@ -1,0 +1,46 @@
+"""Large transactions in slices, between which the outboxes of those who read drain.
+
+Nobody waits for a receiver: a slice waits a bounded time, and only for those who do read.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol, runtime_checkable
+
+import trio
+
+from broker.feed.status import FeedSink
+
+SLICE_WAIT_S_MAX: Final = 1.0
+LOOK_S: Final = 0.001
+
+
+@runtime_checkable
+class Breathing(Protocol):
+    """A sink that knows whether its receivers keep up."""
+
+    @property
+    def is_strained(self) -> bool:
+        """Whether somebody is owed so much that more at once may be too much."""
+
+    def awaits_readers(self, now: float) -> bool:
+        """Whether one of those is still taking what it is owed."""
+
+
+class Slices:
+    """When a feed makes a pause."""
+
+    def __init__(self, sink: FeedSink) -> None:
+        self._sink = sink if isinstance(sink, Breathing) else None
+
+    @property
+    def is_due(self) -> bool:
+        return self._sink is not None and self._sink.is_strained
+
+    async def breathe(self) -> None:
+        """Until everybody who reads has caught up, at most SLICE_WAIT_S_MAX; everything must have been flushed."""
+        if self._sink is None or not self._sink.is_strained:
+            return
+        with trio.move_on_after(SLICE_WAIT_S_MAX):
+            while self._sink.awaits_readers(trio.current_time()):  # noqa: ASYNC110 (no event tells it)
+                await trio.sleep(LOOK_S)
