@@ -160,6 +160,8 @@ class App:
             door.configure(listener, config.limits, config.logging.connection_messages)
         fresh = engine_for(config)
         self.engine.adopt(fresh.policy, fresh.window, fresh.rules)
+        for link in self.server.links():
+            link.reconsider()
         self._restrict()
         if self.keeper is not None:
             self.keeper.adopt(config.persistence)
@@ -167,7 +169,6 @@ class App:
             self.websockets.adopt(config.gateway)
         with self.engine.turn:
             for link in self.server.links():
-                link.reconsider()
                 verdict = link.verdict
                 if isinstance(verdict, Verdict) and not link.door.authenticator.is_still_valid(verdict):
                     link.will_wanted = False  # as mosquitto

@@ -193,6 +193,8 @@ class DialectLimits:
 class EconiaDialect:
     jwt: JwtConfig
     path: str = "/{channel?}/{jwt}"
+    channels_required: bool = True
+    """Refuse a token that names no channels; False opens every channel to it, as postgres-websockets does."""
     ping_interval_s: float = 30.0
 
 

@@ -52,6 +52,8 @@ class Security:
     """What a client without a user name may do where no acl_file decides: `readwrite`, or `read`."""
     password_file: Path | None = None
     acl_file: Path | None = None
+    acl_patterns_allow_slash: bool = False
+    """Whether a name that holds a `/` may be put into a `pattern`, as in Mosquitto 2.0."""
     allow_zero_length_clientid: bool = True
     auto_id_prefix: str = "auto-"
     clientid_prefixes: str = ""

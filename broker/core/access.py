@@ -17,9 +17,23 @@ class Access:
         """Whether this identity may publish to the topic."""
         return True
 
+    def decides_as(self, other: Access) -> bool:
+        """Whether both are known to give the same answer to everything; False if in doubt."""
+        return self is other
+
 
 class ReadOnly(Access):
     """May subscribe to everything and publish nothing."""
 
     def may_write(self, topic: bytes) -> bool:
         return False
+
+    def decides_as(self, other: Access) -> bool:
+        return isinstance(other, ReadOnly)
+
+
+def same_rights(one: Access | None, other: Access | None) -> bool:
+    """Whether what was decided for the one holds for the other; None is whoever nothing is forbidden."""
+    if one is None or other is None:
+        return one is other
+    return one.decides_as(other)

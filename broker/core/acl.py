@@ -129,6 +129,11 @@ class RuledAccess(Access):
         known = self._writable.get(topic)
         return self._decide(topic, _WRITE, self._writable) if known is None else known
 
+    def decides_as(self, other: Access) -> bool:
+        return (
+            isinstance(other, RuledAccess) and other._acl is self._acl and other._identity == self._identity
+        )
+
     def _decide(self, topic: bytes, access: int, decisions: dict[bytes, bool]) -> bool:
         decided = self._own.decide(topic, access)
         if decided is None:
@@ -169,9 +174,15 @@ class TokenGone(Access):
 
 
 class Acl:
-    """One acl_file."""
+    """One acl_file.
 
-    def __init__(self) -> None:
+    Args:
+        names_have_slashes: put names that hold a `/` into patterns, as Mosquitto 2.0 does; 2.1 does not, because a
+            client that chooses `victim/cmd` as its id would be let into what is the victim's.
+    """
+
+    def __init__(self, names_have_slashes: bool = False) -> None:
+        self._not_in_names = (b"+", b"#") if names_have_slashes else (b"+", b"#", b"/")
         self.anonymous: list[Rule] = []
         self.users: dict[bytes, list[Rule]] = {}
         self.patterns: list[Rule] = []
@@ -194,8 +205,8 @@ class Acl:
         user_name, client_id = identity
         if not self.patterns:
             return _NO_RULES
-        # As mosquitto: a + or # in the name would make a wildcard of the pattern it is put into.
-        if any(wildcard in (user_name or b"") + client_id for wildcard in (b"+", b"#")):
+        # As mosquitto: a + or # in the name would make a wildcard of the pattern it is put into, a / another path.
+        if any(special in (user_name or b"") + client_id for special in self._not_in_names):
             return _NO_RULES
         return Rules(
             Rule(_filled(rule.topic_filter, user_name, client_id), rule.access)
@@ -226,13 +237,13 @@ def _filled(pattern: bytes, user_name: bytes | None, client_id: bytes) -> bytes:
     return b"/".join(names.get(level, level) for level in pattern.split(b"/"))
 
 
-def parse_acl(text: bytes, file: str) -> Acl:
-    """Read the text of an acl_file; `file` is its name, for messages.
+def parse_acl(text: bytes, file: str, names_have_slashes: bool = False) -> Acl:
+    """Read the text of an acl_file; `file` is its name, for messages, `names_have_slashes` as for `Acl`.
 
     Raises:
         AclError: with every mistake.
     """
-    acl = Acl()
+    acl = Acl(names_have_slashes)
     mistakes: list[str] = []
     rules = acl.anonymous
     for number, line in enumerate(text.split(b"\n"), 1):

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from broker.core.access import Access, same_rights
 from broker.core.counters import Counters
 from broker.core.names import CONTROL_PREFIX, SYS_PREFIX
 from broker.core.outbox import Outbox, Round
@@ -19,9 +20,10 @@ from broker.core.receiver import Receiver
 from broker.core.replaying import Replaying
 from broker.core.retained import RetainedStore
 from broker.core.session import DeliveryRules, Link, Session
-from broker.core.shared import SharedGroup, split_shared
+from broker.core.shared import SHARE_PREFIX, SharedGroup, split_shared
 from broker.core.trie import SubscriptionTrie
 from broker.core.turn import Turn
+from protocol.mqtt.framing import REMAINING_LENGTH_MAX
 from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE
 
@@ -125,13 +127,14 @@ class Engine:
 
     # --- connections ---------------------------------------------------------------------------------------
 
-    def open_session(self, client_id: bytes, clean: bool) -> tuple[Session, bool]:
+    def open_session(self, client_id: bytes, clean: bool, mount_point: bytes = b"") -> tuple[Session, bool]:
         """The session for a client that connects, and whether it resumes stored state [MQTT-3.2.2-2].
 
-        An older connection of the same id must have been ended by the caller.
+        A session of another mount point ends: its topics have no name below this one.  An older connection of the
+        same id must have been ended by the caller; `identify` must follow.
         """
         session = self.sessions.get(client_id)
-        if session is not None and (clean or session.clean):
+        if session is not None and (clean or session.clean or session.mount_point != mount_point):
             self._end_session(session)  # [MQTT-3.1.2-6]
             session = None
         present = session is not None
@@ -140,6 +143,44 @@ class Engine:
             self.sessions[client_id] = session
         self.note_change(session)
         return session, present
+
+    def identify(
+        self,
+        session: Session,
+        user_name: bytes | None,
+        access: Access | None,
+        mount_point: bytes = b"",
+        bridge: bool = False,
+        max_qos: int = 2,
+        listener_port: int = 0,
+    ) -> None:
+        """Who has this session from now on; what was decided or kept for somebody else is decided again.
+
+        Subscriptions stay, and bring what the new identity may read.  What is queued or in flight is looked at by
+        `attach`, what waits for a PUBREL here, with the rights of whoever sent it, and again when it is released.
+        """
+        before = session.access
+        qos_before = session.max_qos
+        inbound = session.inbound
+        if inbound is not None and before is not None and user_name != session.user_name:
+            for packet_id, message in inbound.pending():
+                if not before.may_write(message.topic):
+                    inbound.forget(packet_id)
+                    self.counters.dropped_acl += 1
+        session.identify(user_name, access, mount_point, bridge, max_qos, listener_port)
+        if self.trie.filtered and not same_rights(before, access):
+            for topic_filter in session.subscriptions:
+                if not topic_filter.startswith(SHARE_PREFIX):  # a group asks its members each time
+                    self.trie.recheck(topic_filter)
+        if max_qos != qos_before:
+            for topic_filter, granted in session.subscriptions.items():
+                self.subscribe(session, topic_filter, min(granted, max_qos))
+
+    def reconsider(self, session: Session, access: Access | None) -> None:
+        """The rules of a connected client were read again; `SubscriptionTrie.forget` must follow."""
+        session.access = access
+        if access is not None:
+            self._forget_forbidden(session)
 
     def attach(self, session: Session, link: Link, outbox: Outbox) -> None:
         """The connection is accepted: everything that waits for this client goes out."""
@@ -180,10 +221,20 @@ class Engine:
         self.note_change(session)
 
     def _forget_forbidden(self, session: Session) -> None:
-        topics = {waiting.message.topic for waiting in session.outbound.queued()}
-        for topic in topics:
-            if not session.may_read(topic):
-                self.counters.dropped_acl += session.outbound.forget_queued(topic)
+        """Drop what this client is owed and may not read any more.
+
+        What is in flight to a client that is here has been sent; it is looked at when it would be sent again.
+        """
+        outbound = session.outbound
+        topics = {waiting.message.topic for waiting in outbound.queued()}
+        if session.link is None:
+            topics.update([entry.message.topic for entry in outbound.inflight()])
+        forbidden = {topic for topic in topics if not session.may_read(session.mount_point + topic)}
+        if forbidden:
+            self.counters.dropped_acl += outbound.forget_queued(forbidden)
+            if session.link is None:
+                self.counters.dropped_acl += outbound.forget_inflight(forbidden)
+            self.note_change(session)
 
     def settle_plain(self, session: Session) -> None:
         """Hand raw QoS 0 packets to this session from now on, or no more, after what it depends on changed."""
@@ -195,7 +246,7 @@ class Engine:
             self._unsubscribe(session, topic_filter)
         session.plain = plain
         for topic_filter, granted in subscriptions:
-            self.subscribe(session, topic_filter, granted)
+            self.subscribe(session, topic_filter, min(granted, session.max_qos))
 
     # --- subscriptions -------------------------------------------------------------------------------------
 
@@ -270,20 +321,31 @@ class Engine:
 
         A message it may not publish is dropped and still acknowledged, as by Mosquitto.
         """
+        if self.may_publish(session, publication):
+            self.publish(publication)
+
+    def may_publish(self, session: Session, publication: Publication) -> bool:
+        """Whether a client's message may go on; if not, it is counted.  A QoS 2 message is asked about twice."""
         topic = publication.topic
         if topic[0] == 0x24 and topic.startswith((SYS_PREFIX, GATEWAY_PREFIX, CONTROL_PREFIX)):
-            return
+            return False
         if not session.may_write(topic):
             self.counters.dropped_acl += 1
-            return
+            return False
         limit = self.policy.message_size_limit
         if limit and len(publication.payload) > limit:
             self.counters.dropped_too_large += 1
-            return
-        self.publish(publication)
+            return False
+        return True
 
     def publish(self, publication: Publication) -> None:
-        """Hand a message to everybody who subscribed to its topic.  Nobody is waited for."""
+        """Hand a message to everybody who subscribed to its topic.  Nobody is waited for.
+
+        One that is too long for any MQTT packet is dropped and counted, wherever it comes from.
+        """
+        if len(publication.payload) + len(publication.topic) + 4 > REMAINING_LENGTH_MAX:
+            self.counters.dropped_too_large += 1
+            return
         if publication.retain and self.policy.retain_available:
             self.retained.put(publication)
         targets = self.trie.match(publication.topic)

@@ -92,6 +92,12 @@ class SubscriptionTrie:
         """Resolve every topic anew, for example because access rules changed."""
         self._cache.clear()
 
+    def recheck(self, topic_filter: bytes) -> None:
+        """Some receiver of this filter may read other topics from now on: resolve those that it matches anew."""
+        leaf = self._leaf(topic_filter)
+        if leaf is not None and leaf.merged:
+            self._invalidate(leaf)
+
     def cached(self, topic: bytes) -> Targets | None:
         return self._cache.newest.get(topic)
 

@@ -132,6 +132,7 @@ def load_rules(securities: Iterable[Security]) -> dict[Security, Rules]:
             security.anonymous_access,
             security.tokens,
             security.token_config,
+            security.acl_patterns_allow_slash,
         )
         try:
             if files not in shared:
@@ -193,7 +194,8 @@ class Authenticator:
         stored = self.rules.hash_of(user_name)
         if stored is None:
             return _refused("unknown user")
-        if password is None:
+        if not password:
+            # As mosquitto: an empty one opens nothing, even where the file has its hash.
             return _refused("no password")
         if not stored.verify(password):
             return _refused("wrong password")
@@ -244,7 +246,7 @@ def _read(security: Security) -> _Files:
             mistakes.extend(error.mistakes)
     if security.acl_file is not None:
         try:
-            acl = _read_acl(security.acl_file)
+            acl = _read_acl(security.acl_file, security.acl_patterns_allow_slash)
         except AclError as error:
             mistakes.extend(error.mistakes)
     if mistakes:
@@ -252,12 +254,12 @@ def _read(security: Security) -> _Files:
     return _Files(users, acl)
 
 
-def _read_acl(path: Path) -> Acl:
+def _read_acl(path: Path, names_have_slashes: bool) -> Acl:
     try:
         text = path.read_bytes()
     except OSError as error:
         raise AclError(f'Error: Unable to open acl_file "{path}". {error.strerror}.') from None
-    acl = parse_acl(text, str(path))
+    acl = parse_acl(text, str(path), names_have_slashes)
     for warning in acl.warnings:
         log.warning("Warning: %s", warning)
     return acl

@@ -128,9 +128,13 @@ def _instant(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return NEVER
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        instant = float(value)
+    except OverflowError:  # an integer beyond any float
+        return None
+    return instant if math.isfinite(instant) else None
 
 
 def _roles(value: object) -> frozenset[str]:

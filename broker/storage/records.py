@@ -175,9 +175,11 @@ def restore(engine: Engine, saved: Snapshot, unix_now: float) -> None:
 
 
 def _restore_session(engine: Engine, record: SessionRecord, disconnected_at: float) -> None:
-    session, _ = engine.open_session(record.client_id, False)
+    session, _ = engine.open_session(record.client_id, False, record.mount_point)
     session.disconnected_at = disconnected_at
-    session.identify(record.user_name, None, record.mount_point, record.bridge, 2, record.listener_port)
+    engine.identify(
+        session, record.user_name, None, record.mount_point, record.bridge, 2, record.listener_port
+    )
     engine.settle_plain(session)
     session.outbound.restore(record.inflight, record.queued, record.last_packet_id, record.ids_after)
     if record.inbound:

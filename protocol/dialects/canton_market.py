@@ -60,7 +60,7 @@ class MarketConflation(Conflation):
 def _update(payload: bytes) -> dict[str, Any] | None:
     try:
         update = json.loads(payload, parse_float=Decimal)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, ArithmeticError):  # 1e9999999999999999999 is no Decimal
         return None
     if not isinstance(update, dict) or not isinstance(update.get("changes"), dict):
         return None

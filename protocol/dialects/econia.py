@@ -88,15 +88,20 @@ def credentials_of(template: str, target: str) -> Credentials | None:
 
 
 def admit(
-    identity: Identity, requested: str | None, mode_claim: str, channels_claims: Sequence[str]
+    identity: Identity,
+    requested: str | None,
+    mode_claim: str,
+    channels_claims: Sequence[str],
+    channels_required: bool = True,
 ) -> Admission | str:
-    """Decide what a verified token opens, as postgres-websockets does.
+    """Decide what a verified token opens, as postgres-websockets does but for tokens without channels.
 
     Args:
         identity: its claims.
         requested: the channel in the path, if there is one.
         mode_claim: the claim that holds `r`, `w` or `rw`.
         channels_claims: claims with one channel (text) or several (a list); the single one is put first.
+        channels_required: refuse a token without any; False lets it have whatever channel is requested, as there.
 
     Returns:
         The admission, or the reason of the refusal.
@@ -108,6 +113,12 @@ def admit(
     if mode not in MODES_THAT_READ | MODES_THAT_WRITE:
         return "Unknown mode: it must be r, w or rw"
     claimed = _claimed_channels(claims, channels_claims)
+    if claimed is None:
+        return "Claims of channels must be text or lists of text"
+    if not claimed and channels_required:
+        return "No allowed channels"
+    if any(_has_wildcard(channel) for channel in [*claimed, requested or ""]):
+        return "Wildcards are not supported in channels"
     if requested is None:
         channels = claimed
     elif claimed:
@@ -121,7 +132,13 @@ def admit(
     return Admission(tuple(channels), mode, kept, identity.expires_at)
 
 
-def _claimed_channels(claims: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+def _has_wildcard(channel: str) -> bool:
+    """Whether somebody may have meant more than one channel by it, who would wait in vain for the others."""
+    return "*" in channel or "#" in channel or "+" in channel.split("/")
+
+
+def _claimed_channels(claims: Mapping[str, Any], names: Sequence[str]) -> list[str] | None:
+    """The channels of all these claims; None if one of them is neither text nor a list of text."""
     single: list[str] = []
     several: list[str] = []
     for name in names:
@@ -130,6 +147,8 @@ def _claimed_channels(claims: Mapping[str, Any], names: Sequence[str]) -> list[s
             single.append(value)
         elif isinstance(value, list) and all(isinstance(item, str) for item in value):
             several.extend(value)
+        elif value is not None:
+            return None
     return list(dict.fromkeys(single + several))
 
 

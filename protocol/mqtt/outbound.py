@@ -246,8 +246,22 @@ class Outbound:
         self._inflight = {}
         self._queue = None
 
-    def forget_queued(self, topic: bytes) -> int:
-        """Drop what is queued for one topic, because the client may not read it any more.
+    def forget_inflight(self, topics: set[bytes]) -> int:
+        """Drop what would be sent again for these topics, because the client may not read them; it is away.
+
+        What waits for PUBCOMP has been received: PUBREL ends it, and shows nothing.
+        """
+        gone = [
+            entry
+            for entry in self._inflight.values()
+            if entry.state != AWAIT_PUBCOMP and entry.message.topic in topics
+        ]
+        for entry in gone:
+            self._finish(entry)
+        return len(gone)
+
+    def forget_queued(self, topics: set[bytes]) -> int:
+        """Drop what is queued for these topics, because the client may not read them any more.
 
         Each dropped message consumes a packet id, as in Mosquitto, which numbers messages when it queues them.
         """
@@ -257,7 +271,7 @@ class Outbound:
         kept: deque[Queued] = deque()
         ids = 0
         for waiting in queue:
-            if waiting.message.topic == topic:
+            if waiting.message.topic in topics:
                 self.queued_bytes -= waiting.message.size()
                 self.window.store.release(waiting.message)
                 ids += waiting.ids_before + (1 if waiting.qos > 0 else 0)

@@ -33,6 +33,10 @@ _SECURITY: tuple[Option, ...] = (
         "File that says who may read or write which topic; without it, everybody everything."
     ),
     _security(
+        "acl_patterns_allow_slash", Kind.BOOLEAN, "false",
+        "Rowcast's own: whether `pattern` lines hold for names with a `/` in them, as in Mosquitto 2.0; not in 2.1.",
+    ),
+    _security(
         "allow_anonymous", Kind.BOOLEAN, "false; true in local only mode",
         "Whether a client without a user name may connect.",
     ),

@@ -28,6 +28,19 @@ class Nothing(Access):
         return False
 
 
+class All(Access):
+    """May do what all of these allow."""
+
+    def __init__(self, accesses: list[Access]) -> None:
+        self._accesses = accesses
+
+    def may_read(self, topic: bytes) -> bool:
+        return all(access.may_read(topic) for access in self._accesses)
+
+    def may_write(self, topic: bytes) -> bool:
+        return all(access.may_write(topic) for access in self._accesses)
+
+
 class Sources:
     """The rules of all listeners.
 
@@ -37,15 +50,17 @@ class Sources:
 
     def __init__(self, doors: Iterable[Door]) -> None:
         self._doors = tuple(doors)
-        self._rules: dict[int, Rules] = {}
+        self._rules: dict[int, set[Rules]] = {}
         self._common: Rules | None = None
         self._known: dict[tuple[int, bytes | None, bytes], Access | None] = {}
         self.forget()
 
     def forget(self) -> None:
         """The rules were read again: ask the doors for theirs."""
-        self._rules = {door.port: door.rules for door in reversed(self._doors)}
-        every = set(self._rules.values())
+        self._rules = {}
+        for door in self._doors:
+            self._rules.setdefault(door.port, set()).add(door.rules)
+        every = {door.rules for door in self._doors}
         self._common = every.pop() if len(every) == 1 else None
         self._known.clear()
 
@@ -78,6 +93,15 @@ class Sources:
     def _ask(self, listener_port: int, user_name: bytes | None, client_id: bytes) -> Access | None:
         if not self._rules:
             return None
-        rules = self._rules.get(listener_port) or self._common
+        rules = self._rules.get(listener_port)
+        if rules is None and self._common is not None:
+            rules = {self._common}
         # As mosquitto: where listeners have rules of their own, one that is gone allows nothing.
-        return Nothing() if rules is None else rules.access_for(user_name, client_id)
+        if rules is None:
+            return Nothing()
+        # Two addresses may share a port, and all unix sockets have port 0: which one it was is not known.
+        found = [one.access_for(user_name, client_id) for one in rules]
+        forbidding = [access for access in found if access is not None]
+        if len(forbidding) < 2:
+            return forbidding[0] if forbidding else None
+        return All(forbidding)

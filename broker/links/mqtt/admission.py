@@ -24,9 +24,9 @@ def accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes |
     engine = link.engine
     door = link.door
     _take_over(link, client_id, packet.clean_session)
-    session, present = engine.open_session(client_id, packet.clean_session)
+    session, present = engine.open_session(client_id, packet.clean_session, door.mount_point)
     access = door.access_of(link, client_id, user_name)
-    session.identify(user_name, access, door.mount_point, packet.bridge, door.max_qos, door.port)
+    engine.identify(session, user_name, access, door.mount_point, packet.bridge, door.max_qos, door.port)
     will = packet.will
     if will is not None:
         session.will = Publication(
@@ -99,7 +99,7 @@ def _take_over(link: MqttLink, client_id: bytes, clean: bool) -> None:
         if link.door.connection_messages:
             logger.log(NOTICE, "Client %s already connected, closing old connection.", printable(client_id))
         # As mosquitto: no will when a persistent session just moves to another connection.
-        older.will_wanted = clean or session.clean
+        older.will_wanted = clean or session.clean or session.mount_point != link.door.mount_point
         older.close("disconnected: taken over by another connection.")
 
 

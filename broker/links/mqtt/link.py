@@ -169,7 +169,7 @@ class MqttLink(Link):
         session = self.session
         if session is None:
             return
-        session.access = self.door.access_of(self, session.client_id, session.user_name)
+        self.engine.reconsider(session, self.door.access_of(self, session.client_id, session.user_name))
         self.choose_path(session)
 
     # --- connecting ----------------------------------------------------------------------------------------

@@ -85,7 +85,10 @@ def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, bod
         engine.publish_from(session, publication)
         _acknowledge(link, PUBACK, packet_id)  # [MQTT-4.3.2-2]
     else:
-        if session.expect().accept(packet_id, publication, first_byte & 8 == 8):
+        if not engine.may_publish(session, publication):
+            if session.inbound is not None and session.inbound.forget(packet_id):
+                engine.note_change(session)
+        elif session.expect().accept(packet_id, publication, first_byte & 8 == 8):
             engine.note_change(session)
         else:
             counters.dropped_inbound_full += 1

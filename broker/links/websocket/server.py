@@ -340,7 +340,13 @@ class WebSocketServer:
             if not isinstance(found, Identity):
                 raise Refused(400, REFUSAL_TEXTS[found])
             identity = found
-        admission = admit(identity, credentials.channel, config.jwt.mode_claim, config.jwt.channels_claims)
+        admission = admit(
+            identity,
+            credentials.channel,
+            config.jwt.mode_claim,
+            config.jwt.channels_claims,
+            config.channels_required,
+        )
         if isinstance(admission, str):
             raise Refused(400, admission)
         return EconiaDialect(clock, admission, config.ping_interval_s)

@@ -31,14 +31,15 @@ def test_queueing_qos_0_from_a_reload_on_holds_for_sessions_that_are_there() -> 
     assert back.read() == [Publish(b"t", b"x"), Publish(b"t", b"x")]
 
 
-def test_a_session_that_moves_to_a_mount_point_gets_what_stands_below_it_by_its_short_name() -> None:
+def test_a_session_that_moves_to_another_mount_point_ends() -> None:
     engine = Engine()
     away(engine, b"m/t")
     listener = Listener(port=1884, security=Security(allow_anonymous=True), mount_point="m/")
     peer = Peer(engine, Door(listener, Limits(), connection_messages=False))
     peer.send(Connect(b"client", False, 60))
-    publish(engine, b"m/t", b"m/t")
-    assert peer.read() == [Connack(True, 0), Publish(b"t", b"x"), Publish(b"t", b"x")]
+    publish(engine, b"m/t", b"t")
+    assert peer.read() == [Connack(False, 0)]
+    assert engine.sessions[b"client"].subscriptions == {}
 
 
 def test_a_session_that_comes_back_as_a_bridge_hears_no_echo_and_then_does_again() -> None:

@@ -33,7 +33,7 @@ def with_file(security: Security) -> Authenticator:
     [
         (b"roger", b"secret", 0, ""),
         (b"roger", b"Secret", 5, "wrong password"),
-        (b"roger", b"", 5, "wrong password"),
+        (b"roger", b"", 5, "no password"),
         (b"roger", None, 5, "no password"),
         (b"nobody", b"secret", 5, "unknown user"),
         (b"", b"", 5, "unknown user"),
@@ -181,3 +181,11 @@ def test_no_password_is_shown(security: Security) -> None:
     verdict = with_file(security).check(b"roger", b"secret")
     assert "secret" not in repr(verdict)
     assert "$7$" not in repr(verdict)
+
+
+def test_an_empty_password_opens_nothing_even_where_the_file_has_its_hash(tmp_path: Path) -> None:
+    passwords = tmp_path / "passwords"
+    passwords.write_text(f"roger:{Pbkdf2.make(b'', 2).encode()}\n")
+    door = Authenticator(Rules(Security(password_file=passwords)), allow_anonymous=False)
+    assert door.check(b"roger", b"").return_code == 5
+    assert door.check(b"roger", None).return_code == 5

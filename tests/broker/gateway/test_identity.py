@@ -58,6 +58,8 @@ def test_expiry_is_told_in_monotonic_seconds():
         ({"exp": UTC_S - 1}, Refusal.EXPIRED),
         ({"nbf": UTC_S + 1}, Refusal.NOT_YET_VALID),
         ({"exp": "tomorrow"}, Refusal.INVALID),
+        ({"exp": 10**400}, Refusal.INVALID),
+        ({"nbf": -(10**400)}, Refusal.INVALID),
         ({"exp": True}, Refusal.INVALID),
         ({"nbf": [1]}, Refusal.INVALID),
     ],

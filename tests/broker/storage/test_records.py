@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from support.clients import Client, Deed
 from support.peer import connected, subscribed
 
+from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine, Policy
 from broker.core.publication import Publication
 from broker.core.session import DeliveryRules
+from broker.links.listening.door import Door
 from broker.storage.reading import read
 from broker.storage.records import (
     MESSAGES_PER_SESSION,
@@ -182,7 +184,7 @@ class TestWhatIsKept:
         away_with(Subscribe(1, ((b"#", 1),)), engine=engine)
         for topic in (b"forbidden", b"t", b"t", b"forbidden"):
             engine.publish(Publication(topic, b"x", 1))
-        engine.sessions[b"away"].outbound.forget_queued(b"forbidden")
+        engine.sessions[b"away"].outbound.forget_queued({b"forbidden"})
         engine = restarted(engine)
         engine.publish(Publication(b"t", b"later", 1))
         assert back(engine) == [
@@ -216,14 +218,17 @@ class TestWhatIsKept:
 
     def test_a_mount_point_is_still_taken_off_what_waits(self) -> None:
         engine = engine_at()
-        session, _ = engine.open_session(b"away", False)
+        session, _ = engine.open_session(b"away", False, b"mounted/")
         session.identify(None, None, b"mounted/", False, 2, 1883)
         engine.settle_plain(session)
         engine.subscribe_session(session, b"mounted/t", 1)
         session.detach(engine.now)
         engine = restarted(engine)
         engine.publish(Publication(b"mounted/t", b"x", 1))
-        assert back(engine) == [Publish(b"t", b"x", 1, packet_id=1)]
+        listener = Listener(port=1883, security=Security(allow_anonymous=True), mount_point="mounted/")
+        mounted = Door(listener, Limits(), connection_messages=False)
+        peer = connected(engine, b"away", clean=False, present=True, door=mounted)
+        assert peer.read() == [Publish(b"t", b"x", 1, packet_id=1)]
 
     def test_a_bridge_still_gets_the_retain_flag_of_what_waits(self) -> None:
         engine = engine_at()

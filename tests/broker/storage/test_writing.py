@@ -137,7 +137,7 @@ class Broker:
         elif deed.word == "forbid":
             session = self.engine.sessions.get(client.client_id)
             if session is not None:
-                session.outbound.forget_queued(deed.topic)
+                session.outbound.forget_queued({deed.topic})
         elif deed.word == "save":
             self.save()
         elif deed.word == "fail":
@@ -215,7 +215,7 @@ def test_a_message_for_many_stands_once_and_goes_with_the_last_who_is_owed_it() 
             writer.write(collected(engine), pause_s=0)
             assert contents(connection)["messages"] == min(left, 1)
             if left:
-                engine.sessions[b"%d" % (left - 1)].outbound.forget_queued(b"t")
+                engine.sessions[b"%d" % (left - 1)].outbound.forget_queued({b"t"})
 
 
 def test_a_message_given_up_before_its_pubrel_leaves_the_file() -> None:

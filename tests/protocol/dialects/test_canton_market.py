@@ -136,3 +136,9 @@ def test_nothing_in_a_message_makes_merging_fail(messages: list[dict[str, object
 def test_a_message_too_deep_to_write_is_not_merged():
     deep = b'{"type":"orderbook_update","changes":{},"x":' + b"[" * 700 + b"]" * 700 + b"}"
     assert MarketConflation().merge([BOOK, deep]) == deep
+
+
+def test_a_number_that_no_decimal_can_hold_ends_nothing():
+    huge = b'{"type":"orderbook_update","changes":{"bids":[{"price":1e9999999999999999999,"size":1}]}}'
+    assert MarketConflation().merge([BOOK, huge]) == huge
+    assert MarketConflation().merge([huge, BOOK]) == BOOK
