@@ -6,7 +6,7 @@ INSTALLED := pyproject.toml setup.py
 SYSTEM_POSTGRES = $(shell command -v initdb || ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)
 DEMO_EXTRA = $(if $(SYSTEM_POSTGRES),,demo)
 
-.PHONY: help demo test test-all check compat bench bench-quick bench-attacks torture binary clean
+.PHONY: help demo test test-all check compat bench bench-quick bench-attacks torture binary dist deb clean
 
 help:
 	@echo 'make demo         see it at work: a simulated exchange in a Postgres of its own (Ctrl-C ends it)'
@@ -19,6 +19,8 @@ help:
 	@echo 'make bench-attacks  peers that cost as much as they can, and what the others notice, in some minutes'
 	@echo 'make torture      feeds, while Postgres and the network break'
 	@echo 'make binary       dist/rowcast, one file that needs no Python'
+	@echo 'make dist         wheel, source distribution, dist/rowcast, checked in clean environments; checksums, SBOM'
+	@echo 'make deb          a Debian package of dist/rowcast'
 	@echo 'More words for a command go into ARGS:  make demo ARGS="--rate 1000"'
 
 demo: .venv/.demo
@@ -55,6 +57,13 @@ torture: .venv/.test
 
 binary: .venv/.demo
 	@scripts/build-binary
+
+dist: .venv/.demo
+	@scripts/build-dist $(ARGS)
+
+deb: .venv/.demo
+	@[ -x dist/rowcast ] || scripts/build-binary
+	@scripts/build-deb
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist rowcast.egg-info

@@ -5,6 +5,11 @@
 
 import os
 import pathlib
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - for those who run it by hand
+    sys.exit(f"Rowcast needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
+
 import tomllib
 
 from setuptools import setup
@@ -18,6 +23,10 @@ def compiled_extensions() -> list[object]:
         return []
     from mypyc.build import mypycify
 
+    print(
+        "rowcast: compiling the busiest modules, a minute or two; ROWCAST_COMPILE=0 leaves them out",
+        flush=True,
+    )
     present = [path for path in HOT_MODULES if (HERE / path).exists()]
     # The project's own mypy settings name whole packages; only the hot modules are wanted here.
     flags = [f"--config-file={os.devnull}", "--ignore-missing-imports", "--follow-imports=silent"]

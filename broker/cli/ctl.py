@@ -86,6 +86,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="holds the token; else ROWCAST_TOKEN")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("health", help="/healthz, for a container: status 0 if the process does its work")
     actions.add_parser("status", help="how it is; status 1 if it is not ready")
     clients = actions.add_parser("clients", help="who is connected")
     clients.add_argument("--search", default="", help="part of a client's name, user or address")
@@ -150,6 +151,21 @@ def _target(options: argparse.Namespace) -> Target:
     return target
 
 
+def _health(target: Target, _: argparse.Namespace) -> Any:
+    connection = http.client.HTTPConnection(target.host, target.port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/healthz")
+        response = connection.getresponse()
+        text = response.read().decode(errors="replace").strip()
+    except (OSError, http.client.HTTPException) as error:
+        raise CtlError(f"no answer from {target.host}, port {target.port}: {error}") from None
+    finally:
+        connection.close()
+    if response.status != http.HTTPStatus.OK:
+        raise CtlError(text)
+    return {"health": text}
+
+
 def _query(options: argparse.Namespace, **more: str) -> str:
     return urlencode({"search": options.search, "limit": options.limit, "offset": options.offset, **more})
 
@@ -180,6 +196,7 @@ def _feeds(target: Target, options: argparse.Namespace) -> Any:
 
 
 _ASKED: Final[dict[str, Callable[[Target, argparse.Namespace], Any]]] = {
+    "health": _health,
     "status": lambda target, _: target.ask("overview"),
     "clients": _clients,
     "kick": _kick,

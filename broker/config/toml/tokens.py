@@ -33,7 +33,7 @@ def read_tokens(reader: Reader, document: Document) -> TokenConfig:
     if not found.is_set:
         reader.wrong(path, "tokens: name what verifies them: secrets, keys, jwks_file or jwks_url")
     elif not found.secrets and find_spec("cryptography") is None:
-        wanted = "public keys need the package cryptography: pip install 'rowcast[tokens]'"
+        wanted = "public keys need the package cryptography: pip install cryptography"
         reader.wrong(path, f"tokens: {wanted}")
     if found.jwks_refresh_s < 1:
         reader.wrong((*path, "jwks_refresh"), "jwks_refresh: at least 1s is wanted")

@@ -53,6 +53,11 @@ def test_status_says_how_it_is(running: RowcastProcess, capsys: pytest.CaptureFi
     assert f"listener 127.0.0.1:{running.port} (mqtt): 0 connections" in said
 
 
+def test_health_needs_no_token(running: RowcastProcess) -> None:
+    assert main(["ctl", "--url", f"http://127.0.0.1:{running.admin_port}", "health"]) == 0
+    assert main(["ctl", "--url", "http://127.0.0.1:1", "health"]) == 1
+
+
 def test_a_client_is_listed_and_kicked(running: RowcastProcess, capsys: pytest.CaptureFixture[str]) -> None:
     ada = client(running, "ada")
     assert ctl(running, "clients", "--search", "ada") == 0
