@@ -2,54 +2,58 @@
 --
 --     psql "$DATABASE_URL" -f examples/exchange.sql
 --
--- Each trigger names a Postgres channel.  Rows of public tables carry `symbol`, those of private ones `uid`.
+-- Each trigger names a Postgres channel, and the rows of private tables carry `uid`.
 
 create schema exchange;
 
--- Public: what anybody may see.
+-- Public: what the matching engine keeps.  Rowcast makes the public channels of it.
 
-create table exchange.depth (
-    symbol text primary key,
-    bids   jsonb not null,               -- changed levels: [[price, size], ...], size 0 removes one
-    asks   jsonb not null
+create table exchange.levels (           -- the order book as it is; Rowcast looks at it at an interval
+    symbol text,
+    side   text,
+    price  numeric,
+    size   numeric not null,
+    primary key (symbol, side, price)
 );
 
-create table exchange.trades (
-    trade_id bigint primary key,
-    symbol   text not null,
-    side     text not null,
-    price    numeric not null,
-    size     numeric not null
+create table exchange.trades (           -- the engine sends them by TCP, too; these are for the record
+    id             bigint primary key,
+    symbol         text not null,
+    side           text not null,
+    price          numeric not null,
+    size           numeric not null,
+    taker_order_id bigint not null,
+    ts             timestamptz not null default clock_timestamp()
+);
+create index on exchange.trades (ts);
+
+create table exchange.products (
+    symbol      text primary key,
+    index_price numeric not null,
+    funding     numeric not null
 );
 
-create table exchange.markprice (
-    symbol               text primary key,
-    mark_price           numeric not null,
-    index_price          numeric not null,
-    estimated_settlement numeric not null,
-    funding_rate         numeric not null
-);
+-- The product's formula: the mark price lies in the middle of the book, the settlement price is the index.
 
-create table exchange.ticker (
-    symbol text primary key,
-    open   numeric not null,
-    high   numeric not null,
-    low    numeric not null,
-    last   numeric not null,
-    volume numeric not null,
-    quota  numeric not null
-);
+create view exchange.prices as
+select p.symbol,
+       round(((select max(price) from exchange.levels where symbol = p.symbol and side = 'bid')
+            + (select min(price) from exchange.levels where symbol = p.symbol and side = 'ask')) / 2, 2) as mark,
+       p.index_price as index,
+       p.index_price as settle,
+       p.funding,
+       date_bin('8 hours', now(), 'epoch') + interval '8 hours' as next_funding
+from exchange.products p;
+
+-- Candles: written by Rowcast, and read by it when it starts.
 
 create table exchange.kline (
-    symbol    text,
-    interval  text,
-    opened_at bigint,                    -- seconds since 1970
-    open      numeric not null,
-    high      numeric not null,
-    low       numeric not null,
-    close     numeric not null,
-    volume    numeric not null,
-    primary key (symbol, interval, opened_at)
+    symbol text, "interval" text, start timestamptz,
+    open numeric not null, high numeric not null, low numeric not null, close numeric not null,
+    volume numeric not null, turnover numeric not null, trades bigint not null,
+    closed boolean not null, rev integer not null,
+    last_size numeric not null, last_id bigint not null, first_at timestamptz, last_at timestamptz,
+    primary key (symbol, "interval", start)
 );
 
 -- Private: what only the user `uid` may see.
@@ -115,16 +119,6 @@ begin
 end
 $$;
 
-create trigger announce after insert or update on exchange.depth
-    for each row execute function exchange.announce('depth');
-create trigger announce after insert on exchange.trades
-    for each row execute function exchange.announce('trades');
-create trigger announce after insert or update on exchange.markprice
-    for each row execute function exchange.announce('markprice');
-create trigger announce after insert or update on exchange.ticker
-    for each row execute function exchange.announce('ticker');
-create trigger announce after insert or update on exchange.kline
-    for each row execute function exchange.announce('kline');
 create trigger announce after insert or update on exchange.balances
     for each row execute function exchange.announce_balance();
 create trigger announce after insert or update on exchange.orders

@@ -28,6 +28,7 @@ WAITS = {
     "broker.app",
     "broker.cli.demo",
     "broker.demo.clients",
+    "broker.demo.dialects.market",
     "broker.demo.dialects.run",
     "broker.demo.postgres",
     "broker.demo.run",

@@ -150,5 +150,7 @@ def minute_of(candle: Candle) -> Minute:
     minute = Minute(candle.start_ms // MINUTE_MS, close)
     minute.open, minute.high, minute.low = candle.open, candle.high, candle.low
     minute.open_us, minute.open_id = candle.open_us, candle.open_id
-    minute.volume, minute.turnover, minute.trades = candle.volume, candle.turnover, candle.trades
+    minute.volume.add(candle.volume.units, candle.volume.scale)  # its own: the candle's goes on
+    minute.turnover.add(candle.turnover.units, candle.turnover.scale)
+    minute.trades = candle.trades
     return minute

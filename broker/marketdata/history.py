@@ -101,10 +101,10 @@ class History:
         if changed:
             self._news.set()
 
-    async def read(self, since_ms: dict[str, int]) -> list[tuple[str, str, Candle, int]]:
-        """Symbol, interval, candle, and `end` to be filled in, of those since a moment for each interval.
+    async def read(self, since_ms: dict[str, int], keep_ms: int) -> list[tuple[str, str, Candle, int]]:
+        """Symbol, interval, candle, and its start, of those since a moment for each interval.
 
-        The last one of each series is always among them.
+        The last one of each series is always among them, with those of the `keep_ms` before it.
 
         Raises:
             psycopg.Error, OSError: the table can't be read.
@@ -114,7 +114,7 @@ class History:
             for interval, moment_ms in since_ms.items():
                 with within(ANSWER_TIMEOUT_S, f"reading {self.name}"):
                     cursor = await connection.execute(
-                        _select(self.name), [interval, moment_ms / 1000, interval]
+                        _select(self.name), [interval, interval, moment_ms / 1000, keep_ms / 1000]
                     )
                     rows = await cursor.fetchall()
                 found += [_candle_of(interval, row) for row in rows]
@@ -249,9 +249,9 @@ def _select(name: str) -> sql.Composed:
         f" {us.format('last_at')}"
     )
     return sql.SQL(
-        'SELECT * FROM (SELECT {columns} FROM {table} WHERE "interval" = %s AND start >= to_timestamp(%s)'
-        ' UNION SELECT * FROM (SELECT DISTINCT ON (symbol) {columns} FROM {table} WHERE "interval" = %s'
-        " ORDER BY symbol, start DESC) newest) found ORDER BY 1, 2"
+        "SELECT {columns} FROM {table} t JOIN (SELECT symbol AS name, max(start) AS newest FROM {table}"
+        ' WHERE "interval" = %s GROUP BY 1) n ON t.symbol = n.name WHERE "interval" = %s'
+        " AND start >= least(to_timestamp(%s), n.newest - %s * interval '1 second') ORDER BY 1, 2"
     ).format(columns=shown, table=table_of(name))
 
 

@@ -191,10 +191,16 @@ class Market:
                         one.calculator.reset(now_ms)
 
     def caught_up(self) -> None:
-        """What was replayed at the start has been counted; rows come live from now on."""
+        """What is known from before is known; rows come live from now on.
+
+        Candles that weren't brought up to now by a replay wait for a minute's silence before the clock closes them,
+        since the engine may have kept for us what happened meanwhile.
+        """
         for one in self.running.values():
-            if isinstance(one.calculator, Kline | Ticker):
+            if isinstance(one.calculator, Ticker) or (isinstance(one.calculator, Kline) and one.is_replayed):
                 one.calculator.caught_up(self.now_ms())
+            for stream in one.calculator.streams():
+                self._parts_of(one, stream)  # so that whoever subscribes is given it
 
     def of_kind(self, kind: str) -> list[Running]:
         return [one for (name, _), one in self.running.items() if name == kind]
@@ -205,12 +211,7 @@ class Market:
         return lambda stream, text: self._publish(one, stream, text)
 
     def _publish(self, one: Running, stream: Stream, text: bytes) -> None:
-        found = one.parts.get(stream)
-        if found is None:
-            found = one.parts[stream] = self._parts(one, stream)
-            for part in found:
-                self.engine.parts.add(part)
-        for part in found:
+        for part in self._parts_of(one, stream):
             part.seq = stream.seq
             part.prev = stream.prev
             publication = Publication(part.topic, part.render(text), part.qos, False)
@@ -224,6 +225,14 @@ class Market:
             elif isinstance(stream, Tape):
                 last = columns_of('{"a":' + text.decode() + "}")["a"][-1]
                 price.calculator.traded(stream.names["symbol"], last["price"], int(last["ts"]))
+
+    def _parts_of(self, one: Running, stream: Stream) -> list[StreamPart]:
+        found = one.parts.get(stream)
+        if found is None:
+            found = one.parts[stream] = self._parts(one, stream)
+            for part in found:
+                self.engine.parts.add(part)
+        return found
 
     def _parts(self, one: Running, stream: Stream) -> list[StreamPart]:
         found = []

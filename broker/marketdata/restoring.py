@@ -61,7 +61,7 @@ async def _restore_kline(market: Market, kline: Kline, history: History, source:
     intervals = {interval.name: interval for interval in kline.intervals}
     series: dict[tuple[str, str], list[Candle]] = {}
     count = 0
-    for symbol, name, candle, _ in await history.read(since_ms):
+    for symbol, name, candle, _ in await history.read(since_ms, kline.keep_ms):
         candle.end_ms = intervals[name].end_ms(candle.start_ms)
         series.setdefault((symbol, name), []).append(candle)
         count += 1
@@ -70,7 +70,11 @@ async def _restore_kline(market: Market, kline: Kline, history: History, source:
                 if isinstance(ticker, Ticker):
                     ticker.restore(symbol, candle, parse(candle.last_size), now_ms)
     for (symbol, name), candles in series.items():
-        since = now_ms - kline.keep_ms - 2 * (candles[-1].end_ms - candles[-1].start_ms)
+        since = (
+            min(now_ms, candles[-1].start_ms)
+            - kline.keep_ms
+            - 2 * (candles[-1].end_ms - candles[-1].start_ms)
+        )
         for candle in [one for one in candles if one.end_ms > since] or candles[-1:]:
             kline.restore(symbol, name, candle, now_ms)
     kline.restored(now_ms)

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from typing import Any
 
 import jwt
 import trio
 import trio_websocket
 from support.examples import SECRET, Example, running_example
 
-STATEMENTS = [
-    "insert into exchange.depth values ('BTCUSDT', '[[\"42000.5\", 2]]', '[]')",
-    "insert into exchange.trades values (1, 'BTCUSDT', 'buy', 42000.50, 0.001)",
-    "insert into exchange.kline values ('BTCUSDT', '1m', 1700000040, 1, 2, 0.5, 1.50, 10)",
-]
-EVENTS = [
-    '{"event":"BTCUSDT@depth","data":{"symbol":"BTCUSDT","bids":[["42000.5", 2]],"asks":[]}}',
-    '{"event":"BTCUSDT@trades","data":{"trade_id":1,"symbol":"BTCUSDT","side":"buy","price":42000.50,"size":0.001}}',
-    '{"event":"BTCUSDT@kline","data":{"symbol":"BTCUSDT","interval":"1m","opened_at":1700000040,'
-    '"open":1,"high":2,"low":0.5,"close":1.50,"volume":10}}',
-]
+KINDS = ("depth", "trades", "kline", "ticker", "markprice")
 BALANCE = '{"event":"@balance","data":{"uid":1001,"balance":[{"currency":" BTC","available":100,"unavailable":100}]}}'
 PRIVATE = ("balance", "order", "position", "account")
 
@@ -37,23 +28,52 @@ async def user(nursery: trio.Nursery, example: Example, uid: int) -> trio_websoc
     return ws
 
 
-async def test_public_rows_reach_everybody_and_the_last_ticker_a_newcomer(database: str):
+async def test_every_public_channel_is_calculated_and_greets_a_newcomer(database: str):
     async with running_example("exchange", "exchange", database) as example, trio.open_nursery() as nursery:
-        example.database.execute("insert into exchange.ticker values ('BTCUSDT', 1, 3, 1, 2.50, 100, 200)")
+        example.database.execute(
+            "insert into exchange.levels values ('BTCUSDT', 'bid', 42000.50, 2), ('BTCUSDT', 'ask', 42001.00, 1)"
+        )
+        example.database.execute("insert into exchange.products values ('BTCUSDT', 42000.7, 0.0001)")
+        market = example.broker.app.market
+        assert market is not None
+        engine = await trio.open_tcp_stream("127.0.0.1", market.ports["trades"][0])
+        row = {
+            "id": 1,
+            "symbol": "BTCUSDT",
+            "side": "buy",
+            "price": "42000.50",
+            "size": "0.010",
+            "taker_order_id": 7,
+        }
+        await engine.send_all(json.dumps(row | {"ts": "2024-05-05T00:00:00+00:00"}).encode() + b"\n")
         ws = await example.connect(nursery)
-        for kind in ("depth", "trades", "kline"):
+        for kind in KINDS:
             await ws.send_message(json.dumps({"op": "subscribe", "channel": f"BTCUSDT@{kind}"}))
-            assert await ws.get_message() == '{"result":true}'
-        for statement in STATEMENTS:
-            example.database.execute(statement.encode())
-        with trio.fail_after(10):
-            assert [await ws.get_message() for _ in EVENTS] == EVENTS
-            await ws.send_message('{"op":"subscribe","channel":"BTCUSDT@ticker"}')
-            assert await ws.get_message() == '{"result":true}'
-            ticker = json.loads(await ws.get_message())
-        assert ticker["event"] == "BTCUSDT@ticker"
-        assert ticker["data"]["last"] == 2.5
+        found = await events(ws, {f"BTCUSDT@{kind}" for kind in KINDS})
+        assert found["BTCUSDT@depth"]["bids"] == [["42000.50", "2"]]
+        assert found["BTCUSDT@trades"][0]["size"] == "0.010"
+        assert found["BTCUSDT@kline"]["turnover"] == "420.00500"
+        assert found["BTCUSDT@ticker"]["last"] == "42000.50"
+        assert (found["BTCUSDT@markprice"]["mark"], found["BTCUSDT@markprice"]["stale"]) == (
+            "42000.75",
+            False,
+        )
+        newcomer = await example.connect(nursery)
+        await newcomer.send_message('{"op":"subscribe","channel":"BTCUSDT@trades"}')
+        assert (await events(newcomer, {"BTCUSDT@trades"}))["BTCUSDT@trades"][0]["id"] == 1
         await ws.aclose()
+        await newcomer.aclose()
+
+
+async def events(ws: trio_websocket.WebSocketConnection, channels: set[str]) -> dict[str, Any]:
+    """The first message of each of these channels."""
+    found: dict[str, Any] = {}
+    with trio.fail_after(20):
+        while found.keys() != channels:
+            message = json.loads(await ws.get_message())
+            if "event" in message:
+                found.setdefault(message["event"], message["data"])
+    return found
 
 
 async def test_private_rows_reach_their_user_alone(database: str):

@@ -39,6 +39,11 @@ async def running_example(name: str, dialect: str, dsn: str) -> AsyncIterator[Ex
     config = attrs.evolve(
         config,
         listeners=tuple(attrs.evolve(one, port=0, host="127.0.0.1") for one in config.listeners),
+        market=None
+        if config.market is None
+        else attrs.evolve(
+            config.market, intakes=tuple(attrs.evolve(one, port=0) for one in config.market.intakes)
+        ),
         admin=None if config.admin is None else attrs.evolve(config.admin, port=0),
     )
     with psycopg.connect(dsn, autocommit=True) as database:

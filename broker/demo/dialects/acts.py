@@ -7,6 +7,9 @@ from typing import Protocol
 
 from attrs import frozen
 
+ENGINE = "engine"
+"""The channel of what the matching engine does: public channels are calculated from it, not caused by one row."""
+
 
 @frozen
 class Statement:

@@ -11,31 +11,23 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final
 
-from broker.demo.dialects.acts import Act, Statement, Watcher
-from protocol.dialects.exchange import PRIVATE_KINDS, PUBLIC_KINDS, event
+from broker.demo.dialects.acts import ENGINE, Act, Statement, Watcher
+from protocol.dialects.exchange import PRIVATE_KINDS, event
 
 SYMBOLS: Final = {"BTCUSDT": Decimal("42000.00"), "ETHUSDT": Decimal("2300.00")}
 UIDS: Final = (1001, 1002, 1003)
 
-DEPTH: Final = """insert into exchange.depth as t values (%(symbol)s, %(bids)s, %(asks)s)
-    on conflict (symbol) do update set bids = excluded.bids, asks = excluded.asks
+LEVEL: Final = """insert into exchange.levels as t values (%(symbol)s, %(side)s, %(price)s, %(size)s)
+    on conflict (symbol, side, price) do update set size = excluded.size returning row_to_json(t)::text"""
+CROSSED: Final = """delete from exchange.levels as t where symbol = %(symbol)s
+    and (side = 'bid' and price >= %(ask)s or side = 'ask' and price <= %(bid)s) returning row_to_json(t)::text"""
+FAR: Final = """delete from exchange.levels as t where symbol = %(symbol)s and abs(price - %(price)s) > %(far)s
     returning row_to_json(t)::text"""
-TRADE: Final = """insert into exchange.trades as t values (%(id)s, %(symbol)s, %(side)s, %(price)s, %(size)s)
+TRADE: Final = """insert into exchange.trades as t
+    values (%(id)s, %(symbol)s, %(side)s, %(price)s, %(size)s, %(taker)s)
     returning row_to_json(t)::text"""
-MARKPRICE: Final = """insert into exchange.markprice as t
-    values (%(symbol)s, %(price)s, %(index)s, %(price)s, 0.0001)
-    on conflict (symbol) do update set mark_price = excluded.mark_price, index_price = excluded.index_price
-    returning row_to_json(t)::text"""
-TICKER: Final = """insert into exchange.ticker as t
-    values (%(symbol)s, %(price)s, %(price)s, %(price)s, %(price)s, %(size)s, 0)
-    on conflict (symbol) do update set high = greatest(t.high, excluded.last), last = excluded.last,
-        low = least(t.low, excluded.last), volume = t.volume + excluded.volume
-    returning row_to_json(t)::text"""
-KLINE: Final = """insert into exchange.kline as t
-    values (%(symbol)s, '1m', %(opened_at)s, %(price)s, %(price)s, %(price)s, %(price)s, %(size)s)
-    on conflict (symbol, interval, opened_at) do update set high = greatest(t.high, excluded.close),
-        low = least(t.low, excluded.close), close = excluded.close, volume = t.volume + excluded.volume
-    returning row_to_json(t)::text"""
+PRODUCT: Final = """insert into exchange.products as t values (%(symbol)s, %(price)s, 0.0001)
+    on conflict (symbol) do update set index_price = excluded.index_price returning row_to_json(t)::text"""
 ORDER: Final = """insert into exchange.orders as t (order_id, uid, symbol, side, price, size)
     values (%(id)s, %(uid)s, %(symbol)s, %(side)s, %(price)s, %(size)s) returning row_to_json(t)::text"""
 FILL: Final = """update exchange.orders as t set filled = size, status = 'filled' where order_id = %(id)s
@@ -49,15 +41,14 @@ POSITION: Final = """insert into exchange.positions as t values (%(uid)s, %(symb
 ACCOUNT: Final = """insert into exchange.accounts as t values (%(uid)s, %(level)s, 0.0002, 0.0005)
     on conflict (uid) do update set level = excluded.level returning row_to_json(t)::text"""
 
-ACTS_PER_MINUTE: Final = 600
-"""How fast the candles' clock runs: by acts, not by the wall."""
+FAR_SHARE: Final = Decimal("0.002")
+"""Levels farther from the price than this share of it are taken away."""
 
 
 class ExchangeScenario:
-    """Three users who trade two symbols, and somebody who only watches."""
+    """Three users who trade two symbols; what is public is watched by `broker.demo.dialects.market`."""
 
     watchers: tuple[Watcher, ...] = (
-        Watcher("public", {}, frozenset(f"{symbol}@{kind}" for symbol in SYMBOLS for kind in PUBLIC_KINDS)),
         *(
             Watcher(str(uid), {"uid": uid}, frozenset(f"{uid}@{kind}" for kind in PRIVATE_KINDS))
             for uid in UIDS
@@ -81,42 +72,50 @@ class ExchangeScenario:
         while True:
             number += 1
             symbol = chance.choice(list(SYMBOLS))
-            # Every price has its own last digits, so that no two messages are alike.
             step = Decimal(chance.randint(-50, 50)) / 100
-            prices[symbol] = max(Decimal(1), round(prices[symbol] + step, 2))
-            price = prices[symbol] + Decimal(number) / 10**9
-            if chance.random() < 0.3:
-                yield _quote(symbol, price, number)
+            prices[symbol] = max(Decimal(1), prices[symbol] + step)
+            if chance.random() < 0.4:
+                yield _quote(symbol, prices[symbol], chance)
             elif chance.random() < 0.05:
                 uid = chance.choice(UIDS)
                 yield (Statement(ACCOUNT, {"uid": uid, "level": number}, f"{uid}@account"),)
             else:
-                yield _trade(symbol, price, number, chance)
+                yield _trade(symbol, prices[symbol], number, chance)
 
 
-def _quote(symbol: str, price: Decimal, number: int) -> Act:
-    levels = {"bids": json.dumps([[str(price - 1), number]]), "asks": json.dumps([[str(price + 1), number]])}
-    return (
-        Statement(DEPTH, {"symbol": symbol, **levels}, f"{symbol}@depth"),
-        Statement(MARKPRICE, {"symbol": symbol, "price": price, "index": price - 1}, f"{symbol}@markprice"),
-    )
+def _quote(symbol: str, price: Decimal, chance: random.Random) -> Act:
+    """Some levels around the price; those that it has passed, or left far behind, go."""
+    act = [
+        Statement(CROSSED, {"symbol": symbol, "bid": price, "ask": price}, ENGINE),
+        Statement(FAR, {"symbol": symbol, "price": price, "far": price * FAR_SHARE}, ENGINE),
+    ]
+    for side, sign in (("bid", -1), ("ask", 1)):
+        for _ in range(chance.randint(1, 6)):
+            level = price + sign * Decimal(min(chance.randint(1, 400), chance.randint(1, 400))) / 100
+            size = Decimal(chance.randint(1, 5000)).scaleb(-3)
+            act.append(
+                Statement(LEVEL, {"symbol": symbol, "side": side, "price": level, "size": size}, ENGINE)
+            )
+    index = price + Decimal(chance.randint(-30, 30)) / 100
+    return (*act, Statement(PRODUCT, {"symbol": symbol, "price": index}, ENGINE))
 
 
 def _trade(symbol: str, price: Decimal, number: int, chance: random.Random) -> Act:
     uid = chance.choice(UIDS)
     size = Decimal(chance.randint(1, 100)) / 1000
-    order = {"id": number, "uid": uid, "symbol": symbol, "price": price, "size": size, "currency": symbol[:3]}
-    order |= {
-        "side": chance.choice(["buy", "sell"]),
-        "amount": size,
-        "opened_at": number // ACTS_PER_MINUTE * 60,
-    }
+    # Each position's price has digits of its own, so that no two messages are alike.
+    order = {"id": number, "uid": uid, "symbol": symbol, "size": size, "currency": symbol[:3], "amount": size}
+    order |= {"price": price + Decimal(number) / 10**9, "side": chance.choice(["buy", "sell"])}
+    fills = chance.randint(1, 3)
+    trades = []
+    for fill in range(fills):
+        share = size / fills if fill else size - size / fills * (fills - 1)
+        values = order | {"id": 4 * number + fill, "price": price, "size": round(share, 6), "taker": number}
+        trades.append(Statement(TRADE, values, ENGINE))
     return (
         Statement(ORDER, order, f"{uid}@order"),
-        Statement(TRADE, order, f"{symbol}@trades"),
+        *trades,
         Statement(FILL, order, f"{uid}@order"),
         Statement(BALANCE, order, f"{uid}@balance"),
         Statement(POSITION, order, f"{uid}@position"),
-        Statement(TICKER, order, f"{symbol}@ticker"),
-        Statement(KLINE, order, f"{symbol}@kline"),
     )

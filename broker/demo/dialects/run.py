@@ -17,12 +17,14 @@ import trio
 import trio_websocket
 
 from broker import Broker
+from broker.config.market import MarketConfig
 from broker.config.model import Config
 from broker.config.toml.configuration import load
 from broker.demo.clients import HOST, ClientError, sign
-from broker.demo.dialects.acts import Act, Scenario, Watcher
+from broker.demo.dialects.acts import ENGINE, Act, Scenario, Watcher
 from broker.demo.dialects.canton import CantonScenario
-from broker.demo.dialects.exchange import ExchangeScenario
+from broker.demo.dialects.exchange import SYMBOLS, TRADE, ExchangeScenario
+from broker.demo.dialects.market import Engine, MarketWatcher
 from broker.demo.gateway import install_feeds, is_free, local, new_secret, with_feeds
 from broker.demo.measure import Ledger
 from broker.demo.postgres import running_postgres
@@ -40,6 +42,9 @@ class Audience:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.ledgers = {watcher.name: Ledger() for watcher in scenario.watchers}
+        self.market: MarketWatcher | None = None
+        self.found: dict[str, Any] = {}
+        """What the market's audit says."""
 
     def expect(self, channel: str, returned: str) -> None:
         """Part of the transaction that is open."""
@@ -60,6 +65,8 @@ class Audience:
         return {name: ledger.summary(now).as_json() for name, ledger in self.ledgers.items()}
 
     def is_exact(self, now: float) -> bool:
+        if self.market is not None and not self.market.is_exact(self.found):
+            return False
         return all(ledger.summary(now).is_exact for ledger in self.ledgers.values())
 
 
@@ -83,6 +90,8 @@ async def demonstrate(name: str, options: Options, out: TextIO) -> int:
     now = trio.current_time()
     exact = audience.is_exact(now)
     summary = {"example": name, "events": events, "kind": options.kind, "ok": exact, "seed": options.seed}
+    if audience.market is not None:
+        summary["market"] = audience.found
     print(json.dumps({**summary, "clients": audience.summary(now)}), file=out, flush=True)
     return 0 if options.events is None or (exact and events >= options.events) else 1
 
@@ -99,28 +108,45 @@ async def _run(name: str, options: Options, out: TextIO, stop: Stop, audience: A
         async with Broker(config) as broker:
             await feeds_live(broker)
             url = _url(name, broker)
-            async with _watching(audience, url, secret), _shown(audience, options, out):
+            async with (
+                _watching(audience, url, secret),
+                _shown(audience, options, out),
+                trio.open_nursery() as watching,
+            ):
                 port = broker.app.admin_port
                 invitations = _invitations(audience.scenario, url, secret, postgres.psql, port)
                 print("\n".join(invitations), file=out, flush=True)
-                simulator = _Simulator(connection, audience, options.rate)
+                market = MarketWatcher(list(SYMBOLS)) if config.market is not None else None
+                if market is not None:
+                    audience.market = market
+                    await watching.start(market.run, url)
+                    print(f"See it:\n  http://{url.split('/')[2]}/\n", file=out, flush=True)
+                engine = None if market is None else Engine(broker)
+                simulator = _Simulator(connection, audience, options.rate, engine)
                 with trio.CancelScope() as stop.scope:
                     await simulator.run(audience.scenario, options)
                 with trio.move_on_after(LAST_MESSAGES_TIMEOUT_S):
                     while audience.awaited:  # noqa: ASYNC110 - arrivals have no event
                         await trio.sleep(0.02)
                     await trio.sleep(SETTLE_S)
+                if market is not None:
+                    audience.found = await market.audit(connection)
+                watching.cancel_scope.cancel()
                 return simulator.events
+        return simulator.events
 
 
 class _Simulator:
     """Commits acts, `rate` messages a second, and tells the audience what they must cause."""
 
-    def __init__(self, connection: TrioConnection, audience: Audience, rate: float) -> None:
+    def __init__(
+        self, connection: TrioConnection, audience: Audience, rate: float, engine: Engine | None
+    ) -> None:
         self.events = 0
         self._connection = connection
         self._audience = audience
         self._rate = rate
+        self._engine = engine
 
     async def run(self, scenario: Scenario, options: Options) -> None:
         started = trio.current_time()
@@ -132,13 +158,19 @@ class _Simulator:
                 await self._commit(next(acts))
 
     async def _commit(self, act: Act) -> None:
+        trades: list[str] = []
         async with self._connection.transaction():
             for statement in act:
                 cursor = await self._connection.execute(statement.sql.encode(), statement.values)
                 found = await cursor.fetchone()
-                assert found is not None
-                self._audience.expect(statement.channel, found[0])
+                if statement.channel != ENGINE:
+                    assert found is not None
+                    self._audience.expect(statement.channel, found[0])
+                elif statement.sql == TRADE and found is not None:
+                    trades.append(found[0])
         self._audience.committed(trio.current_time())
+        if self._engine is not None and trades:
+            await self._engine.tell(trades)
         self.events += len(act)
 
 
@@ -220,7 +252,17 @@ def _configuration(name: str, dsn: str, secret: str, kind: str) -> Config:
     admin = config.admin
     if admin is not None and not is_free(admin.port):
         admin = attrs.evolve(admin, port=0)
-    return attrs.evolve(config, listeners=listeners, admin=admin)
+    return attrs.evolve(config, listeners=listeners, admin=admin, market=_local_market(config.market))
+
+
+def _local_market(market: MarketConfig | None) -> MarketConfig | None:
+    """With sources on ports that are free."""
+    if market is None:
+        return None
+    intakes = tuple(
+        one if not one.port or is_free(one.port) else attrs.evolve(one, port=0) for one in market.intakes
+    )
+    return attrs.evolve(market, intakes=intakes)
 
 
 def _url(name: str, broker: Broker) -> str:
