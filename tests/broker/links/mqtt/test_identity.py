@@ -187,7 +187,7 @@ STEP = st.tuples(
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(STEP, max_size=40))
+@given(st.lists(STEP, min_size=10, max_size=40))
 def test_nobody_ever_gets_or_says_what_their_rules_forbid(
     doors: dict[str, Door], steps: list[tuple[str, bytes, str, bytes, bytes, int, bool]]
 ) -> None:
@@ -197,6 +197,10 @@ def test_nobody_ever_gets_or_says_what_their_rules_forbid(
     everything = client(engine, doors["first"], b"alice", b"everything")
     everything.send(Subscribe(1, ((b"#", 0),)))
     said = 0
+    begin = ("first", b"alice", b"secret", 1, True)
+    steps = [
+        (kind, one, *begin) for one in (b"x", b"y") for kind in ("connect", "subscribe", "publish")
+    ] + steps
     for kind, client_id, listener, user, topic, qos, flag in steps:
         peer = peers.get(client_id)
         if kind == "connect":
