@@ -52,6 +52,19 @@ def members_of(text: str) -> dict[str, tuple[Any, str]] | None:
         return None
 
 
+def elements_of(text: str) -> list[str]:
+    """The text of each element of a JSON array that is known to be one."""
+    found: list[str] = []
+    position = _end(_BLANK(text, 1))
+    while text[position] != "]":
+        _, end = _scan(text, position)
+        found.append(text[position:end])
+        position = _end(_BLANK(text, end))
+        if text[position] == ",":
+            position = _end(_BLANK(text, position + 1))
+    return found
+
+
 def _members(text: str) -> dict[str, tuple[Any, str]] | None:
     position = _end(_BLANK(text, 0))
     if text[position] != "{":

@@ -281,6 +281,33 @@ class RowcastDialect(Dialect):
         return [Say(topic, _payload(members), int(qos), retain), Send(_answer(request, '"published":true'))]
 
 
+class EventStreamDialect(RowcastDialect):
+    """One stream of server-sent events: a subscription that the request asked for, and nothing from the client.
+
+    Args:
+        grants, expires_at: of its token, or of nobody's.
+    """
+
+    def __init__(
+        self, clock: Clock, rules: RowcastRules, now: float, read: Read, grants: Grants, expires_at: float
+    ) -> None:
+        super().__init__(clock, rules, now)
+        self.read = read
+        self._grants = grants
+        self._expires_at = expires_at
+        self._set_alarm()
+
+    def may_be(self) -> bool:
+        return self._grants.may_subscribe(self.read.topic_filter)
+
+    def open(self, now: float) -> Commands:
+        return (self.read,)  # type: ignore[return-value]
+
+    def tick(self, now: float) -> Commands:
+        self._heard_at = now
+        return super().tick(now)
+
+
 def message_text(topic: bytes, payload: bytes, at: bytes, retained: bool = False) -> bytes:
     """One publication as a client gets it; JSON payloads stand in it unchanged."""
     head = b'{"topic":' + json.dumps(topic.decode(), ensure_ascii=False).encode()

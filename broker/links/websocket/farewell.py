@@ -8,6 +8,7 @@ from typing import Final
 import trio
 
 from broker.core.limits import RECEIVE_BYTES_MAX
+from broker.core.outbox import Outbox
 
 CLOSE_GRACE_S: Final = 2.0
 """How long a closing connection may take to get what it is owed, and to say goodbye."""
@@ -43,3 +44,12 @@ async def _hang_up(stream: trio.abc.Stream) -> None:
         await stream.send_eof()
         while await stream.receive_some(RECEIVE_BYTES_MAX):
             pass
+
+
+def all_owed(outbox: Outbox) -> bytes:
+    """Take all that an outbox owes; it takes nothing more."""
+    pieces = []
+    while piece := outbox.take():
+        pieces.append(piece)
+    outbox.close()
+    return b"".join(pieces)

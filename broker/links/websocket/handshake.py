@@ -252,6 +252,12 @@ def page_asked(head: bytes) -> str:
     return found[1].decode("latin-1")
 
 
+def check_origin(origins: tuple[str, ...], origin: str | None) -> None:
+    """Raises: Refused: pages from there may not connect.  No origins are all, no origin is no page."""
+    if origins and origin is not None and origin not in origins:
+        raise Refused(403, "this origin may not connect")
+
+
 def answer(refused: Refused) -> bytes:
     """The HTTP response that a refusal is."""
     return plain_answer(refused.status, refused.reason, refused.headers)

@@ -129,7 +129,7 @@ class RowcastLink(DialectLink):
             frame = frame_of(publication, self._history)
         outbox = self.outbox
         if not self._behind and not self._waiting and outbox.pending_bytes + len(frame) <= outbox.limit_bytes:
-            outbox.push(frame)
+            self.push(frame)
             return
         with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
             self._deliver_slowly(publication, frame)
@@ -152,10 +152,10 @@ class RowcastLink(DialectLink):
         ):
             self._conflate(publication)
         elif self.outbox.has_room(len(frame)):
-            self.outbox.push(frame)
+            self.push(frame)
         elif all(one.ring_backed for one in live):
             for one in live:
-                self.outbox.push(one.fall_behind(publication))
+                self.push(one.fall_behind(publication))
                 self._behind += 1
             self.outbox.more_waits = True
         else:
@@ -195,8 +195,8 @@ class RowcastLink(DialectLink):
             waiting = self._waiting.pop(topic)
             if waiting.count:
                 told = {"skipped": waiting.count, "topic": topic.decode()}
-                self.outbox.push(text_frame(json.dumps(told, ensure_ascii=False).encode()))
-            self.outbox.push(frame_of(waiting.publication, self._history))
+                self.push(text_frame(json.dumps(told, ensure_ascii=False).encode()))
+            self.push(frame_of(waiting.publication, self._history))
         if self._waiting:
             self.outbox.more_waits = True
 
@@ -225,7 +225,7 @@ class RowcastLink(DialectLink):
 
     def _advance(self, one: Subscription) -> None:
         try:
-            self.outbox.push(one.next_frame())
+            self.push(one.next_frame())
         except Lost:
             self._too_slow()
             return
@@ -233,6 +233,13 @@ class RowcastLink(DialectLink):
             self._behind -= 1
 
     # --- commands ------------------------------------------------------------------------------------------
+
+    def _send(self, text: str) -> None:
+        frame = text_frame(text.encode())
+        if self.outbox.has_room(len(frame)):
+            self.push(frame)
+        else:
+            self._too_slow()
 
     def _do(self, command: Command) -> None:
         if isinstance(command, Read):
@@ -277,4 +284,4 @@ class RowcastLink(DialectLink):
             return
         for topic_filter in self._read:
             told = {"gap": topic_filter.decode(), "from": before, "to": behind, "reason": reason}
-            self.outbox.push(text_frame(json.dumps(told, ensure_ascii=False).encode()))
+            self.push(text_frame(json.dumps(told, ensure_ascii=False).encode()))

@@ -17,7 +17,7 @@ from broker.config.feeds import EconiaDialect as EconiaConfig
 from broker.config.feeds import Gateway as GatewayConfig
 from broker.core.history import History, Positions
 from broker.core.outbox import Outbox
-from broker.gateway.dialects import path_dialects
+from broker.gateway.dialects import path_dialects, rowcast_rules
 from broker.gateway.gateway import Gateway
 from broker.gateway.identity import HOOK_CONCURRENT_MAX, HOOK_SHARE_MAX, TOKEN_BYTES_MAX
 from broker.links.barrier import barrier
@@ -26,12 +26,20 @@ from broker.links.listening.turns import Turns
 from broker.links.server import Server
 from broker.links.tls_socket import Socket
 from broker.links.websocket.dialect import DialectLink
-from broker.links.websocket.farewell import part
+from broker.links.websocket.event_stream import (
+    EventStreamLink,
+    StreamRequest,
+    admit_stream,
+    response_to,
+    stream_request,
+)
+from broker.links.websocket.farewell import all_owed, part
 from broker.links.websocket.handshake import (
     OpeningRequest,
     Refused,
     accept,
     answer,
+    check_origin,
     health_asked,
     page_asked,
     peer_behind,
@@ -194,7 +202,7 @@ class WebSocketServer:
         try:
             with self._engine.turn, barrier(self._engine.counters, link.peer):
                 link.ended()
-            await part(stream, _all_owed(connection.outbox), link.hears_close)
+            await part(stream, all_owed(connection.outbox), link.hears_close)
         finally:
             # Only now, so that whoever waits for the last link lets it say goodbye.
             self._open.remove(link)
@@ -240,6 +248,9 @@ class WebSocketServer:
                 page = await self.site(path)
                 if page is not None:
                     return page
+            asked = self._stream_asked(door, head)
+            if asked is not None:
+                return await self._event_stream(arrival, asked)
             opening = understand(head, self._hint(door))
             peer = peer_behind(arrival.peer, opening.forwarded_for, self._config.trusted_proxies)
             arrival = evolve(arrival, peer=peer)
@@ -249,9 +260,23 @@ class WebSocketServer:
             self._engine.counters.refuse("handshake")
             return answer(refused)
 
+    def _stream_asked(self, door: Door, head: bytes) -> StreamRequest | None:
+        rowcast = self._config.rowcast
+        if rowcast is None or "rowcast" not in door.listener.dialects:
+            return None
+        return stream_request(head, rowcast.path)
+
+    async def _event_stream(self, arrival: Arrival, asked: StreamRequest) -> Agreed:
+        rowcast = self._config.rowcast
+        assert rowcast is not None
+        check_origin(arrival.door.listener.websockets_origins, asked.origin or None)
+        clock = Clock(time.time() - trio.current_time())
+        dialect = await admit_stream(asked, rowcast_rules(rowcast), self._gateway, clock, trio.current_time())
+        return Agreed(response_to(asked), b"", self._rowcast_link(EventStreamLink, arrival, dialect, 0))
+
     async def _accept(self, arrival: Arrival, opening: OpeningRequest, rest: bytes) -> Agreed:
         door = arrival.door
-        self._check_origin(door, opening)
+        check_origin(door.listener.websockets_origins, opening.origin)
         subprotocol = self._mqtt_subprotocol(door, opening)
         if subprotocol is not None:
             link_for = self._mqtt_link(arrival)
@@ -273,7 +298,9 @@ class WebSocketServer:
         dialect, message_bytes_max = await self._dialect_for(arrival.door, opening, clock)
         outbox_bytes_max = self._config.outbox_bytes_max
         if isinstance(dialect, RowcastDialect):
-            return self._rowcast_link(arrival, opening, dialect, message_bytes_max)
+            dialect.token = shown_token(opening)
+            dialect.node = self._readers.history.positions.epoch
+            return self._rowcast_link(RowcastLink, arrival, dialect, message_bytes_max)
         return lambda shell: DialectLink(
             dialect,
             self._gateway,
@@ -284,25 +311,13 @@ class WebSocketServer:
         )
 
     def _rowcast_link(
-        self, arrival: Arrival, opening: OpeningRequest, dialect: RowcastDialect, message_bytes_max: int
+        self, made: type[RowcastLink], arrival: Arrival, dialect: RowcastDialect, message_bytes_max: int
     ) -> Callable[[Shell], WebSocketLink]:
-        dialect.token = shown_token(opening)
-        dialect.node = self._readers.history.positions.epoch
-        outbox_bytes_max = self._config.outbox_bytes_max
-        return lambda shell: RowcastLink(
-            dialect,
-            self._gateway,
-            shell.dialect_outbox(outbox_bytes_max),
-            arrival.peer,
-            message_bytes_max,
-            self._ask,
-            self._readers,
+        gateway, peer, ask, readers = self._gateway, arrival.peer, self._ask, self._readers
+        owed_max = self._config.outbox_bytes_max
+        return lambda shell: made(
+            dialect, gateway, shell.dialect_outbox(owed_max), peer, message_bytes_max, ask, readers
         )
-
-    def _check_origin(self, door: Door, opening: OpeningRequest) -> None:
-        origins = door.listener.websockets_origins
-        if origins and opening.origin is not None and opening.origin not in origins:
-            raise Refused(403, "this origin may not connect")
 
     def _mqtt_subprotocol(self, door: Door, opening: OpeningRequest) -> str | None:
         """The MQTT subprotocol that was agreed on, or None if this is no MQTT client."""
@@ -365,15 +380,6 @@ class WebSocketServer:
         if "econia" in names and econia is not None:
             spoken.append(f"{econia.path} (Econia)")
         return f"This port speaks WebSocket on: {', '.join(spoken)}.\n"
-
-
-def _all_owed(outbox: Outbox) -> bytes:
-    """Take all that an outbox owes; it takes nothing more."""
-    pieces = []
-    while piece := outbox.take():
-        pieces.append(piece)
-    outbox.close()
-    return b"".join(pieces)
 
 
 def _anything(_: bytes) -> bool:

@@ -1,0 +1,65 @@
+"""Server-sent events of the dialect `rowcast`."""
+
+from __future__ import annotations
+
+import trio
+
+from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.tokens import RowcastDialect as RowcastConfig
+from broker.core.publication import Publication
+from broker.links.websocket.event_stream import events_of
+from tests.support.websockets import Running, listening
+
+CONFIG = GatewayConfig(rowcast=RowcastConfig(anonymous_subscribe=("a/#",)))
+
+
+async def ask(broker: Running, target: str, headers: str = "") -> trio.SocketStream:
+    stream = await broker.raw()
+    await stream.send_all(f"GET {target} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
+    return stream
+
+
+async def read_until(stream: trio.SocketStream, wanted: bytes) -> bytes:
+    data = b""
+    with trio.fail_after(5):
+        while wanted not in data:
+            more = bytes(await stream.receive_some())
+            assert more, data
+            data += more
+    return data
+
+
+async def test_a_retained_value_then_what_is_published() -> None:
+    async with listening(CONFIG, ("rowcast",)) as broker:
+        broker.engine.publish(Publication(b"a/1", b'{"n":\n1}', 0, True))
+        stream = await ask(broker, "/rowcast/sse?topic=a/%23")
+        head = await read_until(stream, b"id: -/0\n\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
+        assert b'data: {"topic":"a/1","retained":true,"data":{"n":\ndata: 1}}\n\n' in head
+        with broker.engine.turn:
+            broker.engine.publish(Publication(b"a/2", b"2"))
+        assert await read_until(stream, b"\n\n") == b'id: -/1\ndata: {"topic":"a/2","at":"-/1","data":2}\n\n'
+
+
+async def test_a_stream_that_may_not_be_is_refused_by_its_status() -> None:
+    async with listening(CONFIG, ("rowcast",)) as broker:
+        for target, status in (
+            ("/rowcast/sse?topic=b", b"401"),
+            ("/rowcast/sse?topic=a/1&token=x.y.z", b"401"),
+            ("/rowcast/sse", b"400"),
+            ("/rowcast/sse?topic=a/%23/b", b"400"),
+        ):
+            stream = await ask(broker, target)
+            assert (await read_until(stream, b"\r\n")).startswith(b"HTTP/1.1 " + status)
+
+
+async def test_a_position_nobody_gave_is_a_gap() -> None:
+    async with listening(CONFIG, ("rowcast",)) as broker:
+        stream = await ask(broker, "/rowcast/sse?topic=a/1", "Last-Event-ID: other/7\r\n")
+        assert b"event: gap\ndata: {" in await read_until(stream, b"id: -/0\n\n")
+
+
+def test_what_was_missed_is_an_event_each() -> None:
+    one, two = b'{"topic":"a","at":"e/1","data":[1,"]"]}', b'{"topic":"a","at":"e/2","data":2}'
+    text = b'{"subscribed":"a","recovered":true,"missed":[%b,%b],"more":true}' % (one, two)
+    assert events_of(text) == b"id: e/1\ndata: %b\n\nid: e/2\ndata: %b\n\n" % (one, two)
