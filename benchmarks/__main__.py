@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from benchmarks import plots, report
 from benchmarks.goals import verdicts
 from benchmarks.machine import describe, output_of
-from benchmarks.peers import bare, others, rowcast
+from benchmarks.peers import bare, flashmq, floor, others, rowcast
 from benchmarks.peers.kinds import Peer
 from benchmarks.results import Results, load, save
 from benchmarks.runner import install, run, say
@@ -30,6 +30,7 @@ PEERS: Final = (
     others.AMQTT,
     others.WEBSOCKETS,
     bare.BARE_LISTEN,
+    floor.FLOOR,
 )
 _T = TypeVar("_T")
 EXAMPLES: Final = """
@@ -37,6 +38,7 @@ examples:
   python -m benchmarks                          everything, three rounds (about an hour)
   python -m benchmarks --quick                  the core against Mosquitto in two minutes
   python -m benchmarks --workloads burst-1,qos2-1 --peers Rowcast,Mosquitto --rounds 5
+  python -m benchmarks --peer flashmq=/usr/bin/flashmq --rounds 5
   python -m benchmarks --list                   names of workloads and peers
   python -m benchmarks --report                 write the tables again from the last run
   python -m benchmarks.soak --minutes 60        does memory grow?
@@ -63,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = _chosen(
         options.workloads, {w.name: w for w in WORKLOADS}, _quick() if options.quick else WORKLOADS
     )
-    peers = _chosen(options.peers, {p.name: p for p in PEERS}, _quick_peers() if options.quick else PEERS)
+    known = (*PEERS, *(flashmq.given(words) for words in options.peer or ()))
+    peers = _chosen(options.peers, {p.name: p for p in known}, _quick_peers() if options.quick else known)
     versions = install(peers)
     seconds = options.seconds or (1.0 if options.quick else 3.0)
     results = Results(
@@ -111,6 +114,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="the core: Rowcast and Mosquitto, one round")
     parser.add_argument("--workloads", metavar="NAMES", help="only these, comma-separated")
     parser.add_argument("--peers", metavar="NAMES", help="only these, comma-separated")
+    parser.add_argument(
+        "--peer",
+        action="append",
+        metavar="NAME=PATH",
+        help="a broker that is built already, beside the others: flashmq=PATH or nanomq=PATH",
+    )
     parser.add_argument("--rounds", type=int, metavar="N", help="how often each is measured (3; quick: 1)")
     parser.add_argument("--seconds", type=float, metavar="S", help="how long each is measured (3; quick: 1)")
     parser.add_argument(

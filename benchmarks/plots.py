@@ -13,24 +13,24 @@ from benchmarks.results import Results
 from benchmarks.workloads.catalogue import BY_NAME
 
 _COLOURS: Final = ("#1a7f5a", "#8fc9b0", "#3b6ea8", "#c98a1b", "#b0524a", "#7a5ea8", "#666666")
-_LEFT: Final = 290
+_LEFT: Final = 340
 _WIDTH: Final = 900
 _BAR: Final = 13
 _HEAD: Final = 64
 
 
 def draw(results: Results, directory: Path) -> None:
-    """Write cpu.svg and latency.svg."""
+    """Write cpu.svg and latency.svg, and cpu.md, which says the same as the first."""
     directory.mkdir(parents=True, exist_ok=True)
-    cpu = _bars(
-        results, lambda workload, peer: results.cpu_us(workload, peer), skip={"start-up", "idle", "ws-idle"}
-    )
+    shown = [name for name in _SHOWN if name in results.workloads()]
+    peers = [peer for peer in results.peers() if any(results.measured(name, peer) for name in shown)]
+    cpu = [(_SHOWN[name], [results.cpu_us(name, peer) for peer in peers]) for name in shown]
     latency = _bars(
         results, lambda workload, peer: _p99(results, workload, peer), only={"ping-pong", "paced-100"}
     )
-    (directory / "cpu.svg").write_text(
-        svg("Broker CPU per message, µs (shorter is better)", results.peers(), cpu)
-    )
+    title = "Broker CPU per message, µs (shorter is better)"
+    (directory / "cpu.svg").write_text(svg(title, peers, cpu))
+    (directory / "cpu.md").write_text(as_text(title, peers, cpu))
     (directory / "latency.svg").write_text(
         svg("p99 latency, µs (shorter is better)", results.peers(), latency)
     )
@@ -40,14 +40,37 @@ Bars = list[tuple[str, list[float | None]]]
 """Per group its title and a value for each series, None where there is none."""
 
 
+_SHOWN: Final = {
+    "burst-1": "1 → 1, publisher batches 200",
+    "single-1": "1 → 1, one packet per write",
+    "burst-100": "1 → 100",
+    "burst-900": "1 → 900",
+    "fan-in-100": "100 → 1, one packet per write",
+    "qos1-100": "1 → 100, QoS 1",
+    "qos2-1": "1 → 1, QoS 2",
+    "tls-burst-100": "1 → 100 over TLS, 5 at a time",
+}
+"""What of all the workloads a reader cares about, in few words."""
+
+
+def as_text(title: str, series: Sequence[str], groups: Bars) -> str:
+    """The picture's figures as a table, for who can't see it."""
+    lines = [["", *series], ["---", *("---:" for _ in series)]]
+    lines += [[name, *("–" if value is None else _number(value) for value in row)] for name, row in groups]
+    return f"{title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _number(value: float) -> str:
+    """Three digits that matter, and never an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _bars(
     results: Results,
     value_of: Callable[[str, str], float | None],
-    skip: set[str] | None = None,
-    only: set[str] | None = None,
+    only: set[str],
 ) -> Bars:
-    names = [name for name in BY_NAME if name in results.workloads()]
-    names = [name for name in names if name not in (skip or set()) and (only is None or name in only)]
+    names = [name for name in BY_NAME if name in results.workloads() and name in only]
     return [(BY_NAME[name].title, [value_of(name, peer) for peer in results.peers()]) for name in names]
 
 
@@ -61,6 +84,7 @@ def svg(title: str, series: Sequence[str], groups: Bars) -> str:
     values = [value for _, row in groups for value in row if value]
     low, high = _decades(values)
     lines, top = [], float(_HEAD)
+    groups = [group for group in groups if any(group[1])]
     for name, row in groups:
         shown = [(i, value) for i, value in enumerate(row) if value]
         middle = top + len(shown) * _BAR / 2 + 4
@@ -69,7 +93,7 @@ def svg(title: str, series: Sequence[str], groups: Bars) -> str:
             length = max(_position(value, low, high) - _LEFT, 1)
             lines.append(
                 f'<rect x="{_LEFT}" y="{top:.0f}" width="{length:.1f}" height="{_BAR - 2}" fill="{_colour(i)}"/>'
-                f'<text x="{_LEFT + length + 4:.1f}" y="{top + 10:.0f}" class="value">{value:.3g}</text>'
+                f'<text x="{_LEFT + length + 4:.1f}" y="{top + 10:.0f}" class="value">{_number(value)}</text>'
             )
             top += _BAR
         top += 9
@@ -111,7 +135,8 @@ def _picture(title: str, series: Sequence[str], bars: list[str], scale: list[str
         x += 34 + 7 * len(name)
     style = "text{font:12px sans-serif;fill:#222} .value{font-size:10px;fill:#555} .title{font-size:15px}"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {bottom + 24:.0f}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {_WIDTH} {bottom + 24:.0f}">',
+        f"<title>{escape(title)}</title>",
         f"<style>{style}</style>",
         '<rect width="100%" height="100%" fill="#ffffff"/>',
         f'<text x="12" y="22" class="title">{escape(title)}</text>',

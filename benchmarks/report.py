@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.arithmetic import Latency, Spread, median
-from benchmarks.goals import INTERPRETED, OURS, Verdict, verdicts
+from benchmarks.goals import INTERPRETED, OURS, THEIRS, Verdict, verdicts
 from benchmarks.measurement import Measurement
 from benchmarks.results import Results
 from benchmarks.workloads.catalogue import BY_NAME
@@ -24,6 +24,7 @@ def render(results: Results) -> str:
     judged = verdicts(results)
     parts = [
         "# Results",
+        _first_table(results),
         _summary(judged),
         _disturbance(results),
         _circumstances(results),
@@ -54,6 +55,29 @@ def render(results: Results) -> str:
 
 def _rows(results: Results) -> list[str]:
     return [name for name in BY_NAME if name in results.workloads()]
+
+
+def _first_table(results: Results) -> str:
+    """CPU per message beside Mosquitto's, what is behind it first; and what the others take."""
+    others = [peer for peer in results.peers() if peer not in {OURS, THEIRS, INTERPRETED}]
+    rows: list[tuple[float, list[str]]] = []
+    for workload in _rows(results):
+        ratio = results.cpu_ratio(workload, OURS, THEIRS)
+        if ratio is None:
+            continue
+        share = 1 / ratio.median
+        figures = [_number(results.cpu_us(workload, peer)) for peer in (OURS, THEIRS, *others)]
+        shown = f"**{_number(share)}**" if share > 1 else _number(share)
+        rows.append((share, [BY_NAME[workload].title, shown, *figures]))
+    if not rows:
+        return ""
+    rows.sort(key=lambda row: -row[0])
+    said = (
+        f"The broker's CPU per message in µs, and {OURS}'s as a share of {THEIRS}'s in the same rounds: "
+        "what is behind comes first, in bold."
+    )
+    table = _table(["workload", f"share of {THEIRS}'s", OURS, THEIRS, *others], [row for _, row in rows])
+    return f"{said}\n\n{table}"
 
 
 def _summary(judged: Sequence[Verdict]) -> str:
