@@ -1,11 +1,14 @@
 import os
+from pathlib import Path
 
 import pytest
 
+from benchmarks import plots
 from benchmarks.clients import Address
 from benchmarks.goals import verdicts
 from benchmarks.machine import cpu_seconds, resident_bytes
 from benchmarks.measurement import Clocks, Measurement, Pipeline, Target
+from benchmarks.peers import flashmq
 from benchmarks.plots import svg
 from benchmarks.report import render
 from benchmarks.results import Record, Results, load, save
@@ -104,14 +107,40 @@ def test_what_was_not_measured_is_not_judged() -> None:
     assert {verdict.word for verdict in verdicts(results())} == {"not measured"}
 
 
-def test_report_says_first_what_was_not_reached() -> None:
+def test_report_begins_with_what_is_behind_and_then_says_what_was_not_reached() -> None:
     found = results(
         Record("burst-1", "Rowcast", 1, measured(300, 1)),
         Record("burst-1", "Mosquitto", 1, measured(100, 10)),
+        Record("ping-pong", "Rowcast", 1, measured(100, 20)),
+        Record("ping-pong", "Mosquitto", 1, measured(100, 10)),
     )
-    first = render(found).split("\n\n")[1]
-    assert first.startswith("Not reached, 1 of the 1 goals")
-    assert "at least 10× Mosquitto (measured 3)" in first
+    _, _, table, missed, *_ = render(found).split("\n\n")
+    rows = table.split("\n")[2:]
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| ping-pong, one in flight",
+        "| 1→1 QoS 0, publisher batches 200",
+    ]
+    assert " | **2** | " in rows[0]
+    assert missed.startswith("Not reached, 1 of the ")
+    assert "at least 10× Mosquitto (measured 3)" in missed
+
+
+def test_the_picture_has_no_exponents_and_says_the_same_as_text() -> None:
+    groups: plots.Bars = [("connect", [4916.0, 0.0772, None]), ("nobody", [None, None, None])]
+    picture = plots.svg("CPU", ["a", "b", "c"], groups)
+    assert ">4,916<" in picture
+    assert ">0.0772<" in picture
+    assert "e+" not in picture
+    assert "nobody" not in picture
+    assert "| connect | 4,916 | 0.0772 | – |" in plots.as_text("CPU", ["a", "b", "c"], groups)
+
+
+def test_a_broker_that_is_no_program_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="write flashmq=PATH or nanomq=PATH"):
+        flashmq.given("emqx=/bin/sh")
+    with pytest.raises(SystemExit, match="is no program"):
+        flashmq.given(f"flashmq={tmp_path}/none")
+    assert flashmq.given("flashmq=/bin/sh").name == "FlashMQ"
 
 
 def test_results_survive_being_saved(tmp_path: object) -> None:
