@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,13 @@ from broker.config.arguments import Arguments
 from broker.config.feeds import FeedConfig
 from broker.config.load import load
 from broker.config.model import ConfigError
+from broker.feed.driver.blockers import BLOCKERS, blocker_words
 from broker.feed.setup import doctor
+from broker.feed.setup.dangers import dangers
 from broker.feed.setup.install import Step, install_steps, remove_steps
+
+BLOCKED_FIRST_S = 1.0
+BLOCKED_AGAIN_S = 10.0
 
 _EXAMPLES = """examples:
   rowcast feed install -c rowcast.toml                  show the SQL that the feeds need
@@ -106,17 +113,56 @@ def _show_or_apply(config: FeedConfig, args: argparse.Namespace, steps: list[Ste
         for step in steps:
             print(f"\n-- {step.purpose}\n{step.statement};")
         return EXIT_OK
+    done: list[str] = []
     try:
         with _connect(config, args) as connection:
             connection.add_notice_handler(lambda said: _tell(config, said))
+            refused = dangers(connection, config) if args.verb == "install" else []
+            for finding in refused:
+                print(f"feed {config.name}: {finding.text}\n  cure: {finding.cure}", file=sys.stderr)
+            if refused:
+                print(f"feed {config.name}: nothing was changed", file=sys.stderr)
+                return EXIT_FAILED
             for step in steps:
-                _apply(connection, step)
+                with _naming_whom_we_wait_for(config, args, connection.info.backend_pid, step):
+                    _apply(connection, step)
+                done.append(step.purpose)
     except psycopg.Error as error:
         print(f"feed {config.name}: {str(error).strip()}", file=sys.stderr)
+        print(f"feed {config.name}: done before: {', '.join(done) or 'nothing'}", file=sys.stderr)
+        print(f"feed {config.name}: run it again; what is done is left as it is", file=sys.stderr)
         return EXIT_FAILED
-    done = "installed" if args.verb == "install" else "removed"
-    print(f"feed {config.name}: {done}, {len(steps)} steps")
+    word = "installed" if args.verb == "install" else "removed"
+    print(f"feed {config.name}: {word}, {len(steps)} steps")
     return EXIT_OK
+
+
+@contextmanager
+def _naming_whom_we_wait_for(
+    config: FeedConfig, args: argparse.Namespace, pid: int, step: Step
+) -> Iterator[None]:
+    """A slot waits for open transactions, a trigger for whoever uses its table: say for whom, while it does."""
+    over = threading.Event()
+
+    def watch() -> None:
+        pause_s = BLOCKED_FIRST_S
+        while not over.wait(pause_s):
+            pause_s = BLOCKED_AGAIN_S
+            try:
+                with _connect(config, args) as other:
+                    rows = other.execute(BLOCKERS, [pid]).fetchall()
+            except psycopg.Error:
+                continue
+            for row in rows:
+                print(f"feed {config.name}: {step.purpose}: waits for {blocker_words(row)}", file=sys.stderr)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def _tell(config: FeedConfig, said: psycopg.errors.Diagnostic) -> None:

@@ -66,6 +66,9 @@ class Route:
     position: bool = False
     """For `wal` and `outbox`, where the body is an envelope: add a last member `"position"`, which orders all
     publications of the feed and is the same when one is repeated."""
+    delete_clears: bool = False
+    """For `wal` and `outbox`, with `retain` and the operation `delete`: a deleted row publishes an empty body, which
+    clears the topic."""
     where: str = ""
     """The place in the configuration, as `FILE:LINE`, for messages."""
 

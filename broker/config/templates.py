@@ -9,7 +9,10 @@ from attrs import frozen
 from protocol.mqtt.topics import SEPARATORS_MAX, is_valid_topic_name
 
 KIND = "$kind"
-"""The one name in a template that is not a column: what the row is."""
+"""A name in a template that is not a column: what the row is."""
+
+OPERATION = "$operation"
+"""What was done to the row: `insert`, `update`, `delete`, or `snapshot`."""
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
 
@@ -69,6 +72,8 @@ def check_topic(template: Template) -> None:
 def _checked_name(name: str) -> str:
     if not name:
         raise ValueError("{} without a name: write the column's name in the braces")
-    if name.startswith("$") and name != KIND:
-        raise ValueError(f"{{{name}}} is not known: the only name with a $ is {{{KIND}}}")
+    if name.startswith("$") and name not in (KIND, OPERATION):
+        raise ValueError(
+            f"{{{name}}} is not known: the only names with a $ are {{{KIND}}} and {{{OPERATION}}}"
+        )
     return name

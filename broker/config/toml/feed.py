@@ -8,6 +8,7 @@ from attrs import evolve
 
 from broker.config.feeds import FeedConfig, Route
 from broker.config.market import MarketConfig
+from broker.config.templates import OPERATION, parse_template
 from broker.config.toml.checks import check_choice, check_dsn, check_name
 from broker.config.toml.document import Document, array_of, without_routes
 from broker.config.toml.lines import Path
@@ -130,11 +131,17 @@ class FeedReader:
     def _add(self, path: Path, written: Document, route: Route) -> None:
         self._check_origin(path, route)
         if self._kind == "listen" and not self._is_query(route.source):
-            for name in ("operations", "snapshot", "position"):
+            for name in ("operations", "snapshot", "position", "delete_clears"):
                 if name in written:
                     self._reader.wrong(
                         (*path, name), f'{name}: only for the database kinds "wal" and "outbox"'
                     )
+        if self._kind == "listen" and any(OPERATION in parse_template(topic).names for topic in route.topics):
+            what = f'topics: {{{OPERATION}}} is known only with the database kinds "wal" and "outbox"'
+            self._reader.wrong(path, what)
+        if route.delete_clears and not (route.retain and "delete" in route.operations):
+            what = 'delete_clears: only with `retain = true` and "delete" among the operations'
+            self._reader.wrong((*path, "delete_clears"), what)
         if route.position and route.body == "row":
             what = 'position: a row\'s own text has no room for it: use body "envelope"'
             self._reader.wrong((*path, "position"), what)

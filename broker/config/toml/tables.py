@@ -82,6 +82,7 @@ class MqttRouteTable:
     operations: tuple[str, ...] | None = None
     snapshot: str = ""
     position: bool = False
+    delete_clears: bool = False
 
 
 @frozen
@@ -110,6 +111,7 @@ class WebsocketRouteTable:
     operations: tuple[str, ...] | None = None
     snapshot: str = ""
     position: bool = False
+    delete_clears: bool = False
 
 
 @frozen

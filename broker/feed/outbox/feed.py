@@ -31,6 +31,7 @@ from broker.feed.routing.tables import TableRoutes
 from broker.feed.slices import Slices
 from broker.feed.sql_publish import may_publish
 from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.wal.delivery import is_utf8
 from broker.feed.wal.slots import (
     Identity,
     NotReady,
@@ -284,6 +285,9 @@ class OutboxFeed:
         in_snapshot = seq <= self._snapshot_seq
         now = trio.current_time()
         text, position = bytes(body), f"{seq}/{row_id}".encode()
+        if not is_utf8(text):  # a server of SQL_ASCII takes whatever it is given
+            status.drop("not_utf8", f"table {bytes(relation).decode(errors='replace')}", now)
+            return
         if operation == OPERATION:
             publications = self._notice(bytes(relation), text, now, position)
         else:

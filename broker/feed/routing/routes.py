@@ -11,11 +11,11 @@ from typing import Final
 from attrs import evolve
 
 from broker.config.feeds import FeedConfig, Route, Source
-from broker.config.templates import KIND
+from broker.config.templates import KIND, OPERATION
 from broker.feed.fast.notified import Outgoing as Outgoing
 from broker.feed.routing.once import Key, Once, key_of
 from broker.feed.routing.rowtext import Columns, NotARow, columns_of, envelope, locate, notification_text
-from broker.feed.routing.templates import DialectTopics, MqttTopics, Unfit, tuple_getter
+from broker.feed.routing.templates import DialectTopics, MqttTopics, Unfit, columns_getter
 from broker.feed.status import FeedStatus
 from protocol.dialects.exchange import event
 
@@ -26,7 +26,7 @@ REMEMBERED_MAX: Final = 100_000
 class Row:
     """One row on its way: what it is, its columns, and the texts of which bodies are made."""
 
-    __slots__ = ("columns", "kind", "position", "raw", "source", "text")
+    __slots__ = ("columns", "kind", "operation", "position", "raw", "source", "text")
 
     def __init__(self, source: CompiledSource, kind: str, columns: Columns, text: bytes, raw: bytes) -> None:
         self.source = source
@@ -36,6 +36,8 @@ class Row:
         """The row's JSON text."""
         self.raw = raw
         """The notification's whole text."""
+        self.operation = ""
+        """What was done to it, where that is known."""
         self.position = b""
         """Where it is in its feed's order, where somebody said so."""
 
@@ -160,12 +162,14 @@ class CompiledRoute:
         self._status = status
         self.topics = MqttTopics(config) if config.target == "mqtt" else DialectTopics(config)
         self.once = Once(config.once_for_s, REMEMBERED_MAX) if config.once_per else None
-        self._key_of = tuple_getter(config.once_per)
+        self._key_of = columns_getter(config.once_per)
 
     def publications(self, row: Row, now: float) -> list[Outgoing]:
         """What this route makes of a row; nothing, and counted, where it doesn't fit."""
         config, once = self.config, self.once
         row.columns[KIND] = row.kind
+        if row.operation:
+            row.columns[OPERATION] = row.operation
         try:
             key = key_of(self._key_of(row.columns))
             if once is not None and self._is_repeated(once, key, now):
@@ -184,6 +188,8 @@ class CompiledRoute:
 
     def _body(self, row: Row, channel: str) -> bytes:
         body = self.config.body
+        if self.config.delete_clears and row.operation == "delete":
+            return b""
         if body == "row":
             return row.text
         text = row.raw if body == "raw" else self.framed(channel, row.text)

@@ -39,7 +39,7 @@ class _Way:
     snapshot: bool
 
     def publications(
-        self, text: bytes, columns: Columns | None, now: float, position: bytes = b""
+        self, text: bytes, columns: Columns | None, now: float, operation: str, position: bytes = b""
     ) -> list[Outgoing]:
         if columns is None:
             row = self.router.row(self.source, self.kind, text, now)
@@ -47,6 +47,7 @@ class _Way:
             row = self.router.changed_row(self.source, self.kind, columns, text)
         if row is None:
             return []
+        row.operation = operation
         row.position = position
         return self.router.publications(row, now)
 
@@ -60,7 +61,7 @@ class Snapshot:
     way: _Way
 
     def publications(self, text: bytes, now: float) -> list[Outgoing]:
-        return self.way.publications(text, None, now)
+        return self.way.publications(text, None, now, "snapshot")
 
 
 @frozen
@@ -145,7 +146,7 @@ class TableRoutes:
         outgoing: list[Outgoing] = []
         for way in self._ways.get((table, operation), ()):
             if not (in_snapshot and way.snapshot):
-                outgoing += way.publications(text, columns, now, position)
+                outgoing += way.publications(text, columns, now, operation, position)
         return outgoing
 
     def _add_ways(self, config: FeedConfig, status: FeedStatus, operation: str, snapshot: bool) -> None:

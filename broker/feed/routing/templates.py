@@ -124,12 +124,35 @@ def tuple_getter(keys: Sequence[Any]) -> Getter:
     return getter
 
 
+def columns_getter(names: Sequence[str]) -> Getter:
+    """As `tuple_getter` for a row's columns, with members of objects: `payload.temp` is `temp` of `payload`."""
+    if not any("." in name for name in names):
+        return tuple_getter(names)
+    return lambda columns: tuple(_member(columns, name) for name in names)
+
+
+def _member(columns: Columns, name: str) -> Any:
+    """Raises: KeyError, with the whole name."""
+    try:
+        return columns[name]  # a column may have such a name
+    except KeyError:
+        first, *rest = name.split(".")
+        if not rest:
+            raise
+    value = columns[first]
+    for key in rest:
+        if type(value) is not dict or key not in value:
+            raise KeyError(name)
+        value = value[key]
+    return value
+
+
 def _compile(route: Route) -> tuple[tuple[str, ...], Getter, list[tuple[str, Getter]]]:
     """The names that all templates need, what gets them, each template's pattern and what fills it."""
     templates = [parse_template(topic) for topic in route.topics]
     names = tuple(dict.fromkeys(name for template in templates for name in template.names))
     fillings = [(t.pattern, tuple_getter([names.index(name) for name in t.names])) for t in templates]
-    return names, tuple_getter(names), fillings
+    return names, columns_getter(names), fillings
 
 
 def _text(name: str, value: Any, on_null: str) -> str:

@@ -16,12 +16,22 @@ from broker.feed.wal.relations import OPERATIONS, Table
 from protocol.pgoutput import EPOCH_UNIX_S, LogicalMessage, RowChange
 
 
+def is_utf8(text: bytes) -> bool:
+    """Whether it can be handed on as JSON."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class Delivery:
     """From one slot to one sink.
 
     Attributes:
         progress: where it stands; outlives connections.
         snapshot_lsn: changes that committed before it are in the snapshots that were published.
+        checks_text: the server does not see that texts are UTF-8 (SQL_ASCII), so that we have to.
         committed_unix_s: when the last delivered transaction committed, by the server's clock; 0 before the first.
     """
 
@@ -29,6 +39,7 @@ class Delivery:
         self.routes = TableRoutes(config, status)
         self.progress = Progress()
         self.snapshot_lsn = 0
+        self.checks_text = False
         self.committed_unix_s = 0.0
         self._unsent: list[float] = []
         self._notices = Notices(config, status)
@@ -47,6 +58,9 @@ class Delivery:
         status = self._status
         status.received += 1
         text, columns = table.render(change)
+        if self.checks_text and not is_utf8(text):
+            status.drop("not_utf8", f"table {table.name}", now)
+            return
         in_snapshot = self.progress.open_lsn < self.snapshot_lsn
         operation = OPERATIONS[change.operation]
         position = self.progress.here if self.routes.shows_positions else b""

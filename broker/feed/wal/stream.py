@@ -88,6 +88,7 @@ class WalStream:
         self.news = trio.Event()
         self.reply_now = False
         self.wal_end = 0
+        delivery.checks_text = connection.pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII"
         delivery.progress.connected()
 
     async def pull(self) -> None:
@@ -236,7 +237,8 @@ class WalStream:
             await self._described(message.oid, not self._relations.knows(message.oid))
             unknown = self._relations.unknown_types(message)
             table = self._relations.learn(message, await self._look_up(unknown) if unknown else {})
-            usual_tables.learn(self._usual, message.oid, table, self._delivery.routes)
+            if not self._delivery.checks_text:
+                usual_tables.learn(self._usual, message.oid, table, self._delivery.routes)
         elif isinstance(message, StreamCommit):
             await self._replay(message)
 

@@ -428,3 +428,122 @@ async def test_names_that_want_quotes_work_everywhere(database: str) -> None:
         async with running(config) as feed:
             sql(config, f'INSERT INTO "My ""Event""" VALUES ({len(kind)})')
             await feed.sink.until(1)
+
+
+@pytest.mark.parametrize("kind", ["wal", "outbox"])
+async def test_text_that_is_not_utf8_costs_its_row_and_no_other(cluster: Any, kind: str) -> None:
+    name = f"ascii_{kind}"
+    with connect(cluster.dsn()) as connection:
+        connection.execute(
+            f"CREATE DATABASE {name} ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0"  # type: ignore[arg-type]
+        )
+    try:
+        config = feed_config(cluster.dsn(name), kind)
+        sql(config, "CREATE TABLE event (id bigint PRIMARY KEY, note text)")
+        install(config)
+        async with running(config) as feed:
+            with connect(config.dsn) as writer:
+                writer.execute("SET client_encoding = SQL_ASCII")
+                writer.execute("INSERT INTO event VALUES (1, 'a')")
+                writer.execute(b"INSERT INTO event VALUES (2, '\xe4\xff')")
+                writer.execute(b"INSERT INTO event VALUES (3, '\xc3\xa4')")
+            published = await feed.sink.until(2)
+        assert [row[:2] for row in published] == [
+            (b"event/1", b'{"id":1,"note":"a"}'),
+            (b"event/3", '{"id":3,"note":"ä"}'.encode()),
+        ]
+        assert feed.status.dropped == {"not_utf8": 1}
+    finally:
+        cluster.drop_database(name)
+
+
+def written(config: FeedConfig, path: Any, operations: str) -> str:
+    file = path / "rowcast.toml"
+    file.write_text(
+        f"""
+[[listener]]
+port = 1883
+[database]
+dsn = "{config.dsn}"
+kind = "wal"
+name = "test"
+[source.tables]
+tables = ["public.event"]
+[[mqtt.route]]
+from = "tables"
+kind = "public.event"
+operations = {operations}
+topics = ["event/{{id}}"]
+"""
+    )
+    return str(file)
+
+
+def test_installation_that_would_break_writers_is_refused_before_it_changes_anything(
+    database: str, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from broker.cli.main import main
+
+    config = feed_config(database)
+    sql(config, "CREATE TABLE event (id bigint)")
+    file = written(config, tmp_path, '["insert", "update"]')
+    assert main(["feed", "install", "-c", file, "--apply"]) == 1
+    said = capsys.readouterr().err
+    assert "public.event has no replica identity" in said
+    assert "nothing was changed" in said
+    with connect(database) as connection:
+        assert connection.execute("SELECT to_regnamespace('rowcast')").fetchone() == (None,)
+    sql(config, "INSERT INTO event VALUES (1)", "UPDATE event SET id = 2")
+
+
+def test_installation_names_the_session_that_it_waits_for(
+    database: str, tmp_path: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    from broker.cli.main import main
+
+    monkeypatch.setattr("broker.cli.feed.BLOCKED_FIRST_S", 0.2)
+    config = feed_config(database)
+    sql(config, "CREATE TABLE event (id bigint PRIMARY KEY)")
+    file = written(config, tmp_path, '["insert"]')
+    with connect(database) as writer:
+        writer.execute("BEGIN; INSERT INTO event VALUES (1)")
+        timer = threading.Timer(1.5, lambda: writer.execute("COMMIT"))
+        timer.start()
+        assert main(["feed", "install", "-c", file, "--apply"]) == 0
+        timer.join()
+        assert f"waits for session {writer.info.backend_pid} of postgres" in capsys.readouterr().err
+
+
+async def test_operation_and_members_of_json_make_topics_and_a_delete_clears_what_was_retained(
+    config: FeedConfig,
+) -> None:
+    sql(config, "ALTER TABLE event ADD payload jsonb", "ALTER TABLE event REPLICA IDENTITY FULL")
+    route = Route(
+        "tables",
+        ("event/{id}/{payload.at.temp}/{$operation}",),
+        operations=("insert", "update", "delete"),
+        retain=True,
+        delete_clears=True,
+    )
+    config = evolve(config, routes=(route,))
+    install(config)
+    async with running(config) as feed:
+        sql(
+            config,
+            """INSERT INTO event VALUES (1, 'a', '{"at": {"temp": 21.50}}')""",
+            "UPDATE event SET note = 'b'",
+            "DELETE FROM event",
+            "INSERT INTO event VALUES (2, 'a', '{}')",
+            """INSERT INTO event VALUES (3, 'a', '{"at": {"temp": 3}}')""",
+        )
+        published = await feed.sink.until(4)
+    assert feed.sink.topics() == [
+        b"event/1/21.50/insert",
+        b"event/1/21.50/update",
+        b"event/1/21.50/delete",
+        b"event/3/3/insert",
+    ]
+    assert [bool(body) for _, body, *_ in published] == [True, True, False, True]
+    assert feed.status.dropped == {"missing_column": 1}

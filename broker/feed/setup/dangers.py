@@ -1,0 +1,33 @@
+"""What an installation would break for the application's writers, found before anything is changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from broker.config.feeds import FeedConfig
+from broker.feed.captured import quoted
+from broker.feed.routing.tables import table_operations
+from broker.feed.setup.doctor_wal import check_replica_identity
+from broker.feed.setup.findings import Examination, Finding, wrong
+
+
+def dangers(connection: psycopg.Connection[Any], config: FeedConfig) -> list[Finding]:
+    """Why it must not be installed as it is; [] if nothing speaks against it."""
+    examination = Examination(connection, config)
+    found = []
+    for table in table_operations(config):
+        relation = examination.relation(table)
+        if relation is None:
+            found.append(
+                wrong(f"there is no table {table}", "create it, or correct its name in the configuration")
+            )
+        elif relation.kind not in ("r", "p"):
+            found.append(wrong(f"{table} is no table but a view or the like", "name the table behind it"))
+        elif relation.is_unlogged and config.captures_by == "publication":
+            cure = f'ALTER TABLE {quoted(table)} SET LOGGED, or use kind = "outbox"'
+            found.append(wrong(f"{table} is unlogged: its changes are in no WAL", cure))
+    if config.captures_by == "publication":
+        found += [finding for finding in check_replica_identity(examination) if finding.level == "wrong"]
+    return found
