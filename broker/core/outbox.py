@@ -20,8 +20,9 @@ from protocol.mqtt.message import Sink
 EASED_BYTES: Final = 32 * 1024
 """An outbox that is owed less is not waited for."""
 
-READS_WITHIN_S: Final = 0.1
-"""A reader who takes nothing for so long is not waited for, until it has caught up."""
+READS_WITHIN_S: Final = 1.0
+"""A reader who takes nothing for so long is not waited for, until it has caught up.  What the kernel holds takes a
+busy one some tenths of it."""
 
 
 def nothing() -> None:

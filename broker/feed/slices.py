@@ -11,7 +11,7 @@ import trio
 
 from broker.feed.status import FeedSink
 
-SLICE_WAIT_S_MAX: Final = 1.0
+SLICE_WAIT_S_MAX: Final = 2.0
 LOOK_S: Final = 0.001
 
 

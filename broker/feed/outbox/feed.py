@@ -25,7 +25,7 @@ from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import is_being_stopped, last_words
 from broker.feed.gaps import announce
 from broker.feed.notices import OPERATION, Notices
-from broker.feed.outbox.queries import CAPTURES, IDENTITY, NEXT, POSITION, PRUNE, REST
+from broker.feed.outbox.queries import CAPTURES, IDENTITY, NEXT, POSITION, PRUNE, REST, TEXTSEND
 from broker.feed.routing.routes import Outgoing
 from broker.feed.routing.tables import TableRoutes
 from broker.feed.slices import Slices
@@ -243,6 +243,8 @@ class OutboxFeed:
         ages_s: list[float] = []
         asked_at = trio.current_time()
         with trio.CancelScope(deadline=trio.current_time() + ROW_TIMEOUT_S) as scope:
+            if connection.pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII":
+                query = TEXTSEND.sub(r"convert_to(\1, 'SQL_ASCII')", query)
             stream = connection.cursor(binary=True).stream(query.encode(), parameters)
             async with aclosing(cast(AsyncGenerator[tuple[Any, ...], None], stream)) as rows:
                 async for row in rows:

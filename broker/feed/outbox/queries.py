@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 IDENTITY: Final = """
@@ -50,3 +51,6 @@ WITH gone AS (
 )
 SELECT count(*), max(seq) FROM gone
 """
+
+TEXTSEND: Final = re.compile(r"textsend\(([a-z.]+)\)")
+"""What hands texts on in UTF-8, which a server of SQL_ASCII can't; it gives the bytes that it has."""

@@ -97,6 +97,9 @@ class WalFeed:
                     await self._publish_snapshots(connection)
                 version = replication.pgconn.server_version
                 self._sender_pid = replication.pgconn.backend_pid
+                if replication.pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII":
+                    # Otherwise the server refuses to send a text that is not UTF-8, for ever.
+                    await replication.execute("SET client_encoding = SQL_ASCII")
                 await replication.execute(slots.start_replication(self._config, self._slot, version))
                 connection.abandon()
                 await self._replicate(replication)

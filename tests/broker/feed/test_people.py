@@ -499,21 +499,27 @@ def test_installation_that_would_break_writers_is_refused_before_it_changes_anyt
 def test_installation_names_the_session_that_it_waits_for(
     database: str, tmp_path: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import threading
-
     from broker.cli.main import main
+    from broker.feed.driver.blockers import blocker_words
 
-    monkeypatch.setattr("broker.cli.feed.BLOCKED_FIRST_S", 0.2)
+    monkeypatch.setattr("broker.cli.feed.BLOCKED_FIRST_S", 0.1)
+    monkeypatch.setattr("broker.cli.feed.BLOCKED_AGAIN_S", 0.1)
     config = feed_config(database)
     sql(config, "CREATE TABLE event (id bigint PRIMARY KEY)")
     file = written(config, tmp_path, '["insert"]')
     with connect(database) as writer:
+        named = []
+
+        def name(row: Any) -> str:
+            named.append(blocker_words(row))
+            writer.execute("COMMIT")
+            return named[-1]
+
+        monkeypatch.setattr("broker.cli.feed.blocker_words", name)
         writer.execute("BEGIN; INSERT INTO event VALUES (1)")
-        timer = threading.Timer(1.5, lambda: writer.execute("COMMIT"))
-        timer.start()
         assert main(["feed", "install", "-c", file, "--apply"]) == 0
-        timer.join()
-        assert f"waits for session {writer.info.backend_pid} of postgres" in capsys.readouterr().err
+        assert f"session {writer.info.backend_pid} of postgres" in named[0]
+    assert f"waits for {named[0]}" in capsys.readouterr().err
 
 
 async def test_operation_and_members_of_json_make_topics_and_a_delete_clears_what_was_retained(

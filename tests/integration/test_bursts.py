@@ -1,0 +1,84 @@
+"""A transaction that is larger than a WebSocket client's outbox, to clients that read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+import trio_websocket
+from support.installed import connect, install
+from support.postgres import cluster, database
+from support.websockets import SECRET, reader
+
+from broker import Broker
+from broker.config.toml.configuration import load
+
+__all__ = ["cluster", "database"]
+
+ROWS = 8000
+READERS = 4
+
+CONFIG = f"""
+[[listener]]
+port = 1883
+protocol = "websockets"
+dialects = ["econia"]
+
+[database]
+dsn = "env:DATABASE_URL"
+kind = "%s"
+[database.replication]
+allow_unbounded_wal = true
+
+[source.tables]
+tables = ["public.event"]
+
+[websocket.econia]
+jwt = {{ secret = "{SECRET}" }}
+
+[[websocket.route]]
+from = "tables"
+kind = "public.event"
+channel = "events"
+"""
+
+
+@pytest.mark.parametrize("kind", ["wal"])
+async def test_readers_get_every_row_of_a_large_transaction(database: str, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "rowcast.toml"
+    file.write_text(CONFIG % kind)
+    config = load(file, {"DATABASE_URL": database})
+    config = attrs.evolve(
+        config, listeners=tuple(attrs.evolve(one, port=0, host="127.0.0.1") for one in config.listeners)
+    )
+    received = [0] * READERS
+    with connect(database) as writer:
+        writer.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
+        install(config.feeds[0])
+        async with Broker(config) as broker, trio.open_nursery() as nursery:
+            with trio.fail_after(10):
+                while any(feed.state != "live" for feed in broker.app.feeds.values()):  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            [(_, port)] = broker.app.addresses
+
+            async def read(number: int, task_status: trio.TaskStatus[None]) -> None:
+                path = f"/{reader('events')}"
+                async with trio_websocket.open_websocket(
+                    "127.0.0.1", port, path, use_ssl=False, message_queue_size=100
+                ) as websocket:
+                    task_status.started()
+                    while received[number] < ROWS:
+                        await websocket.get_message()
+                        received[number] += 1
+
+            async with trio.open_nursery() as readers:
+                for number in range(READERS):
+                    await readers.start(read, number)
+                await trio.to_thread.run_sync(
+                    writer.execute,
+                    f"INSERT INTO event SELECT n, repeat('x', 1000) FROM generate_series(1, {ROWS}) n",
+                )
+            nursery.cancel_scope.cancel()
+    assert received == [ROWS] * READERS
