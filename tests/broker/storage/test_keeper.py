@@ -146,14 +146,16 @@ async def test_a_change_while_saving_is_saved_next_time(autojump_clock: MockCloc
 
 async def test_a_failed_save_is_tried_again_after_a_while(autojump_clock: MockClock) -> None:
     engine = Engine()
-    async with keeping(engine, settings(interval_s=1, on_changes=True)) as (_, journal):
-        journal.works = False
+    async with keeping(engine, settings(interval_s=1, on_changes=True)) as (keeper, journal):
+        journal.works, journal.problem = False, "the disk is full"
         change(engine)
         await trio.sleep(9)
         assert len(journal.saves) == 1
+        assert (keeper.problem, keeper.failures) == ("the disk is full", 1)
         journal.works = True
         await trio.sleep(2)
         assert len(journal.saves) == 2
+        assert (keeper.problem, keeper.failures, keeper.saves.count()) == ("", 1, 1)
         await trio.sleep(100)
         assert len(journal.saves) == 2
 
