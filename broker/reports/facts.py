@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from broker.app import App
     from broker.feed.status import FeedStatus
     from broker.links.websocket.dialect import DialectLink
+    from broker.marketdata.market import Running
     from broker.storage.keeper import Keeper
 
 
@@ -128,6 +129,11 @@ class Facts:
         for status in app.feeds.values():
             reasons += feed_reasons(status, behind, time.time())
         return reasons
+
+    def calculators(self) -> list[Running]:
+        """The market's, if there is one."""
+        market = self._app.market
+        return [] if market is None else list(market.market.running.values())
 
     def one_line(self) -> str:
         """How it is, for `systemctl status`."""

@@ -49,6 +49,7 @@ def families(facts: Facts) -> Iterator[Family]:
     yield from _loop(facts)
     yield from _persistence(facts)
     yield from _feeds(facts)
+    yield from _market(facts)
     yield from _ready(facts)
 
 
@@ -198,6 +199,23 @@ def _rows(feeds: dict[str, FeedStatus]) -> Iterator[tuple[tuple[tuple[str, str],
         for outcome in ("received", "repeated", "recovered", "fetched"):
             yield (("feed", name), ("outcome", outcome)), getattr(status, outcome)
         yield (("feed", name), ("outcome", "dropped")), sum(status.dropped.values())
+
+
+MARKET_EVENTS: Final = ("rows", "messages", "repeated", "crossed", "late", "resets")
+
+
+def _market(facts: Facts) -> Iterator[Family]:
+    """What calculators have done; their states are shown among the feeds."""
+    running = {one.status.name: one.calculator.counts for one in facts.calculators()}
+    if running:
+        samples = tuple(
+            ((("calculator", name), ("event", event)), getattr(counts, event))
+            for name, counts in sorted(running.items())
+            for event in MARKET_EVENTS
+        )
+        yield Family(
+            "rowcast_market_events", "counter", "What the market's calculators met and did.", samples
+        )
 
 
 def _ready(facts: Facts) -> Iterator[Family]:
