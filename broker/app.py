@@ -36,6 +36,7 @@ from broker.operation import Operation
 from broker.process.history import age, keep_history, open_history
 from broker.process.token_keys import keep_tokens_fresh
 from protocol.mqtt.outbound import Window
+from protocol.mqtt.v5.reasons import ReasonCode
 
 if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
@@ -172,6 +173,7 @@ class App:
                 verdict = link.verdict
                 if isinstance(verdict, Verdict) and not link.door.authenticator.is_still_valid(verdict):
                     link.will_wanted = False  # as mosquitto
+                    link.code = ReasonCode.NOT_AUTHORIZED
                     link.close("disconnected, not authorised.")
 
     def _restrict(self) -> None:

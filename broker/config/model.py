@@ -90,7 +90,9 @@ class Listener:
     max_qos: int = 2
     max_keepalive_s: int = 65535
     use_username_as_clientid: bool = False
-    accept_protocol_versions: tuple[int, ...] = (3, 4)
+    accept_protocol_versions: tuple[int, ...] = (3, 4, 5)
+    max_topic_alias: int = 10
+    """Highest topic alias that a client of MQTT 5.0 may use."""
     enable_proxy_protocol: int = 0
     """0 none, 1 or 2: a PROXY header of that version must come first."""
     proxy_protocol_v2_require_tls: bool = False

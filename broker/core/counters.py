@@ -23,6 +23,8 @@ class Counters:
         self.dropped_queue_full = 0
         self.dropped_acl = 0
         self.dropped_too_large = 0
+        self.messages_expired = 0
+        """Of MQTT 5.0: their expiry interval was over before they could be sent on."""
         self.dropped_inbound_full = 0
         """QoS 2 messages of clients that keep too many without PUBREL."""
         self.dropped_retained_full = 0

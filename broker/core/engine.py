@@ -12,9 +12,11 @@ from typing import Final
 
 from broker.core.access import Access, same_rights
 from broker.core.counters import Counters
+from broker.core.ending import NOTICE, Endings
 from broker.core.names import CONTROL_PREFIX, SYS_PREFIX
 from broker.core.outbox import Outbox, Round
 from broker.core.parts import PartStore
+from broker.core.policy import Policy as Policy
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.replaying import Replaying
@@ -24,47 +26,20 @@ from broker.core.shared import SHARE_PREFIX, SharedGroup, split_shared
 from broker.core.trie import SubscriptionTrie
 from broker.core.turn import Turn
 from protocol.mqtt.framing import REMAINING_LENGTH_MAX
-from protocol.mqtt.outbound import Window
+from protocol.mqtt.outbound import TOO_LARGE, Window
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE
+from protocol.mqtt.v5.subscribing import capped
 
 logger = logging.getLogger("broker.core")
 
-NOTICE: Final = 25
-"""Mosquitto's level between information and warning."""
+NOT_AUTHORIZED: Final = 0x87
+QUOTA_EXCEEDED: Final = 0x97
+NO_MATCHING_SUBSCRIBERS: Final = 0x10
+DROPPED_SILENTLY: Final = 1
+"""Not a reason code: as by Mosquitto, the client is told that all is well."""
 
 GATEWAY_PREFIX = b"$ws/"
 """Topics of the WebSocket dialects' channels; MQTT clients can name neither them nor a filter for them."""
-
-
-class Policy:
-    """What the configuration says about the broker as a whole.
-
-    Args:
-        retain_available: store retained messages at all.
-        check_retain_source: withhold a retained message whose publisher may not write its topic any more.
-        allow_duplicate_messages: one copy per matching filter rather than one per client.
-        persistent_client_expiration_s: forget a persistent session so long after it left; 0 never.
-        message_size_limit: largest payload in bytes that is passed on; 0 is no limit.
-        retained_messages_max, retained_bytes_max: how much is retained; 0 is no limit.
-    """
-
-    def __init__(
-        self,
-        retain_available: bool = True,
-        check_retain_source: bool = True,
-        allow_duplicate_messages: bool = False,
-        persistent_client_expiration_s: float = 0.0,
-        message_size_limit: int = 0,
-        retained_messages_max: int = 0,
-        retained_bytes_max: int = 0,
-    ) -> None:
-        self.retain_available = retain_available
-        self.check_retain_source = check_retain_source
-        self.allow_duplicate_messages = allow_duplicate_messages
-        self.persistent_client_expiration_s = persistent_client_expiration_s
-        self.message_size_limit = message_size_limit
-        self.retained_messages_max = retained_messages_max
-        self.retained_bytes_max = retained_bytes_max
 
 
 class Engine:
@@ -92,6 +67,9 @@ class Engine:
         self.sessions: dict[bytes, Session] = {}
         self.connected = 0
         self.now = 0.0
+        self.window.clock = self._clock
+        self.window.on_discarded = self._count_discarded
+        self.endings = Endings(self)
         """Monotonic seconds, set at the beginning of each turn."""
         self.turn = Turn(self)
         """The way to work on the engine from outside: `with engine.turn:`."""
@@ -114,6 +92,15 @@ class Engine:
         self.rules.upgrade_qos = rules.upgrade_qos
         for session in self.sessions.values():
             self.settle_plain(session)
+
+    def _clock(self) -> float:
+        return self.now
+
+    def _count_discarded(self, why: int) -> None:
+        if why == TOO_LARGE:
+            self.counters.dropped_too_large += 1
+        else:
+            self.counters.messages_expired += 1
 
     def kept_changes(self) -> int:
         """Changes, since the start, of anything that a snapshot holds."""
@@ -174,7 +161,7 @@ class Engine:
                     self.trie.recheck(topic_filter)
         if max_qos != qos_before:
             for topic_filter, granted in session.subscriptions.items():
-                self.subscribe(session, topic_filter, min(granted, max_qos))
+                self.subscribe(session, topic_filter, capped(granted, max_qos))
 
     def reconsider(self, session: Session, access: Access | None) -> None:
         """The rules of a connected client were read again; `SubscriptionTrie.forget` must follow."""
@@ -202,17 +189,21 @@ class Engine:
         if session.clean:
             self._end_session(session)
         self.note_change(session)
-        if will is not None and send_will:
-            self.publish_from(session, will)  # [MQTT-3.1.2-8]
+        if will is not None and send_will and not self.endings.delay_will(session, will):
+            session.will = will
+            self.send_will(session)  # [MQTT-3.1.2-8]
 
     def send_will(self, session: Session) -> None:
         """The will of a connected client, now: the broker is about to close its connection."""
         will = session.will
         session.will = None
         if will is not None:
+            if session.will_expiry_s >= 0:
+                will.expires_at = self.now + session.will_expiry_s
             self.publish_from(session, will)
 
     def _end_session(self, session: Session) -> None:
+        self.endings.publish_will(session)
         for topic_filter in list(session.subscriptions):
             self.unsubscribe(session, topic_filter)
         session.discard()
@@ -246,26 +237,27 @@ class Engine:
             self._unsubscribe(session, topic_filter)
         session.plain = plain
         for topic_filter, granted in subscriptions:
-            self.subscribe(session, topic_filter, min(granted, session.max_qos))
+            self.subscribe(session, topic_filter, capped(granted, session.max_qos))
 
     # --- subscriptions -------------------------------------------------------------------------------------
 
-    def subscribe_session(self, session: Session, topic_filter: bytes, qos: int) -> int:
+    def subscribe_session(self, session: Session, topic_filter: bytes, wanted: int) -> int:
         """One filter of a SUBSCRIBE; the SUBACK code.  Retained messages follow by `replay`.
 
         Args:
             topic_filter: valid, with the session's mount point.
+            wanted: QoS, or more, as `protocol.mqtt.v5.subscribing` says it.
         """
         if topic_filter.startswith(GATEWAY_PREFIX):
             return SUBSCRIBE_FAILURE
         group, plain_filter = split_shared(topic_filter)
         if not plain_filter or (group and plain_filter.startswith(GATEWAY_PREFIX)):
             return SUBSCRIBE_FAILURE
-        qos = min(qos, session.max_qos)
-        session.subscriptions[topic_filter] = qos
-        self.subscribe(session, topic_filter, qos)
+        granted = capped(wanted, session.max_qos)
+        session.subscriptions[topic_filter] = granted
+        self.subscribe(session, topic_filter, granted)
         self.note_change(session)
-        return qos
+        return granted if granted <= 2 else granted & 3
 
     def subscribe(self, receiver: Receiver, topic_filter: bytes, granted: int) -> bool:
         """Add any receiver to a filter; whether the subscription is new."""
@@ -316,53 +308,70 @@ class Engine:
 
     # --- publications --------------------------------------------------------------------------------------
 
-    def publish_from(self, session: Session, publication: Publication) -> None:
+    def publish_from(self, session: Session, publication: Publication) -> int:
         """A client's message: checked against what it may do, then as any other.
 
         A message it may not publish is dropped and still acknowledged, as by Mosquitto.
-        """
-        if self.may_publish(session, publication):
-            self.publish(publication)
 
-    def may_publish(self, session: Session, publication: Publication) -> bool:
-        """Whether a client's message may go on; if not, it is counted.  A QoS 2 message is asked about twice."""
+        Returns:
+            The reason code that a client of 5.0 is told.
+        """
+        refusal = self.refusal(session, publication)
+        if refusal:
+            return 0 if refusal == DROPPED_SILENTLY else refusal
+        return 0 if self.publish(publication) else NO_MATCHING_SUBSCRIBERS
+
+    def refusal(self, session: Session, publication: Publication) -> int:
+        """Why a client's message may not go on, as a reason code; 0 if it may.  What is refused is counted."""
         topic = publication.topic
         if topic[0] == 0x24 and topic.startswith((SYS_PREFIX, GATEWAY_PREFIX, CONTROL_PREFIX)):
-            return False
+            return DROPPED_SILENTLY
         if not session.may_write(topic):
             self.counters.dropped_acl += 1
-            return False
+            return NOT_AUTHORIZED
         limit = self.policy.message_size_limit
         if limit and len(publication.payload) > limit:
             self.counters.dropped_too_large += 1
-            return False
-        return True
+            return QUOTA_EXCEEDED
+        return 0
 
-    def publish(self, publication: Publication) -> None:
+    def may_publish(self, session: Session, publication: Publication) -> bool:
+        """Whether a client's message may go on; if not, it is counted.  A QoS 2 message is asked about twice."""
+        return self.refusal(session, publication) == 0
+
+    def publish(self, publication: Publication) -> bool:
         """Hand a message to everybody who subscribed to its topic.  Nobody is waited for.
 
         One that is too long for any MQTT packet is dropped and counted, wherever it comes from.
+
+        Returns:
+            Whether there was anybody, or anything expired before there could be.
         """
+        if publication.expires_at != 0.0 and publication.has_expired(self.now):
+            self.counters.messages_expired += 1
+            return True
         if len(publication.payload) + len(publication.topic) + 4 > REMAINING_LENGTH_MAX:
             self.counters.dropped_too_large += 1
-            return
+            return True
         if publication.retain and self.policy.retain_available:
             self.retained.put(publication)
         targets = self.trie.match(publication.topic)
         sole = targets.sole
         if sole is not None:
             sole.deliver(publication, targets.sole_granted, False)
-            return
+            return True
         many = targets.many
         if many is not None:
             for receiver, granted in many.items():
                 receiver.deliver(publication, granted, False)
-            return
+            return True
         parts = targets.parts
         if parts is not None:
             for part in parts:
                 for receiver, granted in part.pairs():
                     receiver.deliver(publication, granted, False)
+            return True
+        return False
 
     def flush(self) -> None:
         """One send of everything owed to every peer that got something.  For the end of a turn."""
@@ -372,7 +381,11 @@ class Engine:
     # --- time ----------------------------------------------------------------------------------------------
 
     def expire(self) -> None:
-        """Forget persistent sessions that nobody came back for in time."""
+        """Forget persistent sessions that nobody came back for in time, and what has expired."""
+        self.retained.expire(self.now)
+        for session in self.endings.expire():
+            self._end_session(session)
+            self.counters.sessions_expired += 1
         limit = self.policy.persistent_client_expiration_s
         if limit <= 0:
             return

@@ -143,7 +143,7 @@ class Outbox(Sink):
         chunks.append(head)
         chunks.append(packet_id)
         chunks.append(payload)
-        self.pending_bytes += len(head) + 2 + len(payload)
+        self.pending_bytes += len(head) + len(packet_id) + len(payload)
         counters = self.round.counters
         counters.publishes_sent += 1
         counters.publish_bytes_sent += len(payload)

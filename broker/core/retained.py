@@ -5,6 +5,8 @@ Invariant: `_names` holds exactly the keys of `_by_topic`.
 
 from __future__ import annotations
 
+import heapq
+
 from broker.core.counters import Counters
 from broker.core.names import SYS_PREFIX, NameTree
 from broker.core.names_walk import NameWalk
@@ -36,6 +38,8 @@ class RetainedStore:
         """Counts up with every change but those below `$SYS`, so that a saver can tell whether to save."""
         self._by_topic: dict[bytes, Publication] = {}
         self._names = NameTree()
+        self._expiring: list[tuple[float, bytes]] = []
+        """A heap of when, and of which topic; one that was replaced meanwhile stays until its time."""
 
     def __len__(self) -> int:
         return len(self._by_topic)
@@ -70,6 +74,8 @@ class RetainedStore:
         self.size += 0 if is_system else _size(publication)
         self.puts += 1
         publication.stored_as = self.puts
+        if publication.expires_at != 0.0:
+            heapq.heappush(self._expiring, (publication.expires_at, topic))
 
     def walk(self, topic_filter: bytes) -> NameWalk:
         """What a new subscription gets, a few steps at a time."""
@@ -77,6 +83,16 @@ class RetainedStore:
 
     def get(self, topic: bytes) -> Publication | None:
         return self._by_topic.get(topic)
+
+    def expire(self, now: float) -> None:
+        """Forget what has expired [MQTT-3.3.2-5]."""
+        expiring = self._expiring
+        while expiring and expiring[0][0] <= now:
+            due, topic = heapq.heappop(expiring)
+            kept = self._by_topic.get(topic)
+            if kept is not None and kept.expires_at == due:
+                self.changes += 1
+                self._forget(kept)
 
     def all(self) -> list[Publication]:
         return list(self._by_topic.values())

@@ -6,6 +6,7 @@ Invariant: `outbox` is set exactly while `link` is, and `outbound` is attached t
 from __future__ import annotations
 
 import logging
+import math
 
 from mypy_extensions import mypyc_attr
 
@@ -18,6 +19,7 @@ from broker.core.receiver import Receiver
 from broker.core.replaying import Replay
 from protocol.mqtt.inbound import Inbound
 from protocol.mqtt.outbound import DROPPED, Outbound, Window
+from protocol.mqtt.v5.subscribing import granted_to
 
 logger = logging.getLogger("broker.core")
 
@@ -26,11 +28,13 @@ logger = logging.getLogger("broker.core")
 class Link:
     """What a session knows of the connection that has it.
 
-    `will_wanted` says whether the will goes out when the connection ends.
+    `will_wanted` says whether the will goes out when the connection ends, `code` what a client of 5.0 is told then;
+    0 is nothing.
     """
 
     def __init__(self) -> None:
         self.will_wanted = True
+        self.code = 0
 
     def close(self, why: str) -> None:
         """End the connection; `why` completes a log line after the client's name."""
@@ -80,6 +84,14 @@ class Session(Receiver):
         self.inbound: Inbound | None = None
         self.subscriptions: dict[bytes, int] = {}
         self.will: Publication | None = None
+        self.level = 4
+        self.expiry_s = 0.0 if clean else math.inf
+        """The state outlives the connection so long, in seconds [MQTT-3.1.2-23]."""
+        self.will_delay_s = 0
+        self.will_expiry_s = -1
+        """Message expiry interval of the will, from when it is published; -1 for none."""
+        self.will_due = 0.0
+        """When the will of a client that has gone is published; 0.0 if none waits."""
         self.disconnected_at = 0.0
         self.replays: dict[bytes, Replay] | None = None
         """By filter, what new subscriptions still have to get; see `Replaying`."""
@@ -135,7 +147,9 @@ class Session(Receiver):
     def takes_raw_packets(self) -> bool:
         """What `plain` should be by now; the engine sets it, because the trie counts who is not."""
         rules = self.rules
-        return not (rules.queue_qos0 or rules.upgrade_qos or self.mount_point or self.bridge)
+        return not (
+            rules.queue_qos0 or rules.upgrade_qos or self.mount_point or self.bridge or self.level == 5
+        )
 
     def may_read(self, topic: bytes) -> bool:
         access = self.access
@@ -161,6 +175,15 @@ class Session(Receiver):
         outbox.push(packets)
 
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        ids = b""
+        as_published = False
+        if granted > 2:
+            is_own = publication.client_id == self.client_id
+            granted, as_published, ids = granted_to(granted, is_own)
+            if granted < 0:
+                return
+        if publication.expires_at != 0.0 and publication.has_expired(self.outbound.window.now()):
+            return  # [MQTT-3.3.2-5]
         qos = publication.qos
         if granted < qos or self.rules.upgrade_qos:
             qos = granted  # [MQTT-3.8.4-6]
@@ -168,27 +191,34 @@ class Session(Receiver):
             return  # as mosquitto: a bridge gets no echo of its own messages
         if self.mount_point:
             publication = self._unmounted(publication)
-        retain = retained or (self.bridge and publication.retain)
+        retain = retained or (publication.retain and (self.bridge or as_published))
         if qos == 0:
-            self._deliver_qos_0(publication, retain)
-        elif self.outbound.offer(publication, qos, retain) == DROPPED:
+            self._deliver_qos_0(publication, retain, ids)
+        elif self.outbound.offer(publication, qos, retain, ids) == DROPPED:
             self.counters.dropped_queue_full += 1
             self._warn_dropping()
         else:
             self._dropping = False
 
-    def _deliver_qos_0(self, publication: Publication, retain: bool) -> None:
+    def _deliver_qos_0(self, publication: Publication, retain: bool, ids: bytes) -> None:
         outbox = self.outbox
         if outbox is None:
             if (
                 self.rules.queue_qos0
                 and not self.clean
-                and self.outbound.offer(publication, 0, retain) == DROPPED
+                and self.outbound.offer(publication, 0, retain, ids) == DROPPED
             ):
                 self.counters.dropped_queue_full += 1
             return
-        packet = publication.retained_packet() if retain else publication.packet()
         counters = self.counters
+        if self.level == 5:
+            outbound = self.outbound
+            packet = publication.packet_5(retain, outbound.window.now(), ids)
+            if outbound.packet_max != 0 and len(packet) > outbound.packet_max:
+                counters.dropped_too_large += 1
+                return  # [MQTT-3.1.2-25]
+        else:
+            packet = publication.retained_packet() if retain else publication.packet()
         if not outbox.has_room(len(packet)):
             counters.dropped_outbox_full += 1
             self._warn_dropping()
@@ -200,9 +230,12 @@ class Session(Receiver):
     def _unmounted(self, publication: Publication) -> Publication:
         """The publication under the name that this client knows: without its listener's mount point."""
         topic = publication.topic[len(self.mount_point) :]
-        return Publication(
+        renamed = Publication(
             topic, publication.payload, publication.qos, publication.retain, publication.client_id
         )
+        renamed.properties = publication.properties
+        renamed.expires_at = publication.expires_at
+        return renamed
 
     def _warn_dropping(self) -> None:
         """Once per spell of dropping, in Mosquitto's words."""

@@ -1,8 +1,9 @@
-"""Who gets a topic: receivers, each with the QoS it was granted."""
+"""Who gets a topic: receivers, each with the QoS it was granted, or with more (`protocol.mqtt.v5.subscribing`)."""
 
 from __future__ import annotations
 
 from broker.core.receiver import Receiver
+from protocol.mqtt.v5.subscribing import both
 
 
 class Targets:
@@ -28,7 +29,9 @@ class Targets:
 
     def add(self, receiver: Receiver, granted: int) -> None:
         """Add a receiver, or change what it was granted."""
+        weight = 0 if receiver.plain and granted <= 2 else 1
         if self.sole is receiver:
+            self.not_plain += weight - (0 if receiver.plain and self.sole_granted <= 2 else 1)
             self.sole_granted = granted
             return
         many = self.many
@@ -36,30 +39,37 @@ class Targets:
             if self.sole is None:
                 self.sole = receiver
                 self.sole_granted = granted
-                self.not_plain += 0 if receiver.plain else 1
+                self.not_plain += weight
                 return
             many = self.many = {self.sole: self.sole_granted}
             self.sole = None
-        if receiver not in many and not receiver.plain:
-            self.not_plain += 1
+        older = many.get(receiver, -1)
+        if older >= 0:
+            self.not_plain -= 0 if receiver.plain and older <= 2 else 1
+        self.not_plain += weight
         many[receiver] = granted
 
     def add_highest(self, receiver: Receiver, granted: int) -> None:
-        """Add a receiver that may be here already; the highest QoS counts [MQTT-3.3.5-1]."""
-        if granted > self.get(receiver):
+        """Add a receiver that may be here already; the highest QoS counts [MQTT-3.3.5-1], and all that 5.0 adds."""
+        older = self.get(receiver)
+        if granted > 2 or older > 2:
+            self.add(receiver, granted if older < 0 else both(older, granted))
+        elif granted > older:
             self.add(receiver, granted)
 
     def remove(self, receiver: Receiver) -> bool:
         if self.sole is receiver:
             self.sole = None
+            granted = self.sole_granted
         else:
             many = self.many
             if many is None or receiver not in many:
                 return False
+            granted = many[receiver]
             del many[receiver]
             if not many:
                 self.many = None
-        if not receiver.plain:
+        if not receiver.plain or granted > 2:
             self.not_plain -= 1
         return True
 

@@ -52,7 +52,7 @@ class Aggregate(Receiver):
         news.part = publication.part
         self._publish(news)
 
-    def publish_due(self, now: float, publish: Callable[[Publication], None]) -> None:
+    def publish_due(self, now: float, publish: Callable[[Publication], object]) -> None:
         """Publish what was collected, if the interval is over; an interval without messages stays silent."""
         if now < self.due_at:
             return

@@ -21,6 +21,7 @@ from broker.links.linger import Linger, linger_for
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
 from broker.links.tls_socket import Socket
+from protocol.mqtt.v5.reasons import ReasonCode
 
 READY_MAX = 512
 """Sockets served per round, so that a round stays short however many are ready."""
@@ -111,6 +112,7 @@ class MqttConnection(Connection):
         self.link.close("closed its connection.")
 
     def stop(self) -> None:
+        self.link.code = ReasonCode.SERVER_SHUTTING_DOWN
         self.link.close("disconnected: the broker is stopping.")
 
     def gone(self) -> None:

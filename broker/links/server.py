@@ -25,6 +25,7 @@ from broker.links.mqtt.stream import StreamShell
 from broker.links.pump import Pump
 from broker.links.tls_socket import Socket, TlsSocket
 from protocol.mqtt.packets import Connect
+from protocol.mqtt.v5.reasons import ReasonCode
 
 
 def has_expired(link: MqttLink, unix_now: float) -> bool:
@@ -139,8 +140,10 @@ class Server:
                 with self.engine.turn:
                     for link in links[start : start + SWEEP_LINKS_MAX]:
                         if link.silent_too_long():
+                            link.code = ReasonCode.KEEP_ALIVE_TIMEOUT
                             link.close("has exceeded timeout, disconnecting.")
                         elif has_expired(link, unix_now):
+                            link.code = ReasonCode.NOT_AUTHORIZED
                             link.close("disconnected: its token has expired.")
                 await trio.lowlevel.checkpoint()
             with self.engine.turn:

@@ -53,7 +53,7 @@ _OFF: Final = logging.CRITICAL + 1
 _WAITING_LINES_MAX: Final = 100
 """Lines for `log_dest topic` that were logged in another thread, or before anybody published."""
 
-Publish = Callable[[bytes, bytes], None]
+Publish = Callable[[bytes, bytes], object]
 """Called with topic and line; Mosquitto publishes them with QoS 2, not retained."""
 
 

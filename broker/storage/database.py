@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from broker.storage import schema_2
 from broker.storage.errors import StorageError
 from broker.storage.reading import Damaged, read
 from broker.storage.records import Snapshot
-from broker.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLES
+from broker.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLE_NAMES, TABLES
 
+OLDER_VERSION: Final = 2
+"""The format before this one, whose files are taken over."""
 _HEADER_BYTES: Final = 100
 _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 _MOSQUITTO_MAGIC: Final = b"\x00\xb5\x00mosquitto db"
@@ -36,7 +39,8 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, Snapshot]:
         if not path.exists():
             _refuse_orphan(path)
             _create(path)
-        _check_header(path)
+        if _check_header(path) == OLDER_VERSION:
+            _migrate(path)
         saved = _read_untouched(path)
         return _connect(path), saved
     except sqlite3.OperationalError as error:
@@ -104,7 +108,8 @@ def _create(path: Path) -> None:
         os.close(folder)
 
 
-def _check_header(path: Path) -> None:
+def _check_header(path: Path) -> int:
+    """The number of its format, which is one that we know."""
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
     if header.startswith(_MOSQUITTO_MAGIC):
@@ -123,12 +128,36 @@ def _check_header(path: Path) -> None:
             "it is an SQLite database of some other program",
             "Choose another name with `persistence_file`.",
         )
-    if version != FORMAT_VERSION:
+    if version not in (OLDER_VERSION, FORMAT_VERSION):
         raise _refused(
             path,
             f"its format is number {version}, and this version of Rowcast knows number {FORMAT_VERSION}",
             "Use the version that wrote it, or move it away.",
         )
+    return version
+
+
+def _migrate(path: Path) -> None:
+    """Bring a file of the format before to this one: in one transaction, or not at all."""
+    with closing(_sqlite(path, "ro")) as connection:
+        wrong = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if wrong != "ok":
+            raise Damaged(wrong.replace("\n", " "))
+        if _tables(connection) != _expected_tables(schema_2.TABLES):
+            raise Damaged(f"its tables are not those of format {OLDER_VERSION}")
+    renamed = "".join(f"ALTER TABLE {name} RENAME TO old_{name};" for name in TABLE_NAMES)
+    dropped = "".join(f"DROP TABLE old_{name};" for name in TABLE_NAMES)
+    with closing(_connect(path)) as connection:
+        try:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {renamed} {TABLES} {schema_2.MIGRATION} {dropped}"
+                f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT"
+            )
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
 
 
 def _read_untouched(path: Path) -> Snapshot:
@@ -153,9 +182,9 @@ def _tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
 
 
-def _expected_tables() -> list[tuple[str, str]]:
+def _expected_tables(tables: str = TABLES) -> list[tuple[str, str]]:
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(TABLES)
+        connection.executescript(tables)
         return _tables(connection)
 
 

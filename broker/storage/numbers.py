@@ -14,7 +14,7 @@ from broker.storage.records import Snapshot
 from broker.storage.schema import checksum
 from protocol.mqtt.message import Message
 
-_INSERT = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Numbers:
@@ -31,6 +31,7 @@ class Numbers:
         self._met: dict[int, Message] = {}
         """Those of this save that are known to be in the file by their number."""
         self._last = 0
+        self._clock_offset_s = 0.0
         seen: set[int] = set()
         for message in _named(saved):
             if message.number in seen:
@@ -42,7 +43,8 @@ class Numbers:
         """The file has no message any more."""
         self._more = {}
 
-    def begin(self) -> None:
+    def begin(self, clock_offset_s: float = 0.0) -> None:
+        self._clock_offset_s = clock_offset_s
         self._released = []
         self._met = {}
 
@@ -55,7 +57,7 @@ class Numbers:
         self._last += 1
         number = message.number = self._last
         self._met[number] = message
-        batches.later(_INSERT, (number, *_row(message)))
+        batches.later(_INSERT, (number, *_row(message, self._clock_offset_s)))
         return number
 
     def release(self, numbers: Iterable[int]) -> None:
@@ -92,9 +94,11 @@ def _named(saved: Snapshot) -> Iterator[Message]:
             yield waiting.message
         for _, message in record.inbound:
             yield message
+        if record.will is not None:
+            yield record.will
 
 
-def _row(message: Message) -> Row:
+def _row(message: Message, clock_offset_s: float) -> Row:
     client_id, user_name, listener_port = b"", None, 0
     if isinstance(message, Publication):
         client_id, user_name, listener_port = message.client_id, message.user_name, message.listener_port
@@ -107,4 +111,6 @@ def _row(message: Message) -> Row:
         user_name,
         listener_port,
         checksum(message.topic, message.payload),
+        message.properties,
+        0.0 if message.expires_at == 0.0 else message.expires_at + clock_offset_s,
     )

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 from broker.core.publication import Publication
 from broker.storage.records import SessionRecord, Snapshot
 from broker.storage.schema import checksum
+from protocol.mqtt.errors import ProtocolError
 from protocol.mqtt.outbound import AWAIT_PUBACK, InFlight, Queued
 from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
+from protocol.mqtt.v5.properties import publish_properties
 
 Item = TypeVar("Item")
 
@@ -30,8 +32,11 @@ def read(connection: sqlite3.Connection) -> Snapshot:
     row = connection.execute("SELECT saved_at FROM state").fetchone()
     saved = Snapshot(saved_at=0.0 if row is None else row[0], clock_offset_s=0.0)
     sessions: dict[int, SessionRecord] = {}
-    for number, *columns in connection.execute("SELECT * FROM session ORDER BY number"):
-        sessions[number] = _session(*columns)
+    for number, *columns, will, will_due in connection.execute("SELECT * FROM session ORDER BY number"):
+        record = sessions[number] = _session(*columns)
+        if will is not None:
+            record.will = _at(messages, will)
+            record.will_due = will_due
     _read_subscriptions(connection, sessions)
     _read_outbound(connection, sessions, messages)
     for session, packet_id, message in connection.execute("SELECT * FROM inbound"):
@@ -45,14 +50,17 @@ def read(connection: sqlite3.Connection) -> Snapshot:
 def _messages(connection: sqlite3.Connection) -> dict[int, Publication]:
     messages: dict[int, Publication] = {}
     for row in connection.execute("SELECT * FROM message"):
-        number, topic, payload, qos, retain, client_id, user_name, listener_port, expected = row
-        _expect_bytes(topic, payload, client_id)
+        number, topic, payload, qos, retain, client_id, user_name, listener_port, expected = row[:9]
+        properties, expires_at = row[9:]
+        _expect_bytes(topic, payload, client_id, properties)
         if checksum(topic, payload) != expected:
             raise Damaged(f"message {number} is not what was saved: its checksum differs")
         if not is_valid_topic_name(topic):
             raise Damaged(f"message {number} has a topic that is none")
         message = Publication(topic, payload, qos, bool(retain), client_id, user_name, listener_port)
         message.number = number
+        message.properties = _checked(properties)
+        message.expires_at = expires_at
         messages[number] = message
     return messages
 
@@ -66,6 +74,7 @@ def _session(
     last_packet_id: int,
     ids_after: int,
     disconnected_at: float,
+    expiry_s: float,
 ) -> SessionRecord:
     _expect_bytes(client_id, mount_point)
     return SessionRecord(
@@ -82,34 +91,50 @@ def _session(
         states=b"",
         queued=[],
         inbound=[],
+        expiry_s=expiry_s,
     )
 
 
 def _read_subscriptions(connection: sqlite3.Connection, sessions: dict[int, SessionRecord]) -> None:
-    for session, topic_filter, qos in connection.execute("SELECT * FROM subscription"):
+    for session, topic_filter, granted in connection.execute("SELECT * FROM subscription"):
         _expect_bytes(topic_filter)
         if not is_valid_topic_filter(topic_filter):
             raise Damaged("a subscription has a topic filter that is none")
-        _at(sessions, session).subscriptions[topic_filter] = qos
+        _at(sessions, session).subscriptions[topic_filter] = granted
 
 
 def _read_outbound(
     connection: sqlite3.Connection, sessions: dict[int, SessionRecord], messages: dict[int, Publication]
 ) -> None:
     # Both tables are stored in the order of their keys, session and position.
-    for session, _, packet_id, message, qos, retain, state in connection.execute("SELECT * FROM inflight"):
+    for session, _, packet_id, message, qos, retain, state, ids in connection.execute(
+        "SELECT * FROM inflight"
+    ):
         if (qos == 1) != (state == AWAIT_PUBACK):
             raise Damaged("a message in flight has a state that its QoS does not know")
         record = _at(sessions, session)
-        record.inflight.append(InFlight(packet_id, _at(messages, message), qos, bool(retain), state))
+        record.inflight.append(InFlight(packet_id, _at(messages, message), qos, bool(retain), state, ids))
     for record in sessions.values():
         if len({entry.packet_id for entry in record.inflight}) < len(record.inflight):
             raise Damaged("two messages in flight have the same packet id")
         record.states = bytes(entry.state for entry in record.inflight)
-    for session, position, message, qos, retain, ids_before in connection.execute("SELECT * FROM queued"):
-        waiting = Queued(_at(messages, message), qos, bool(retain), ids_before)
+    for session, position, message, qos, retain, ids_before, ids in connection.execute(
+        "SELECT * FROM queued"
+    ):
+        waiting = Queued(_at(messages, message), qos, bool(retain), ids_before, ids)
         waiting.row = position
         _at(sessions, session).queued.append(waiting)
+
+
+def _checked(properties: bytes) -> bytes:
+    """Properties that the broker could have handed on."""
+    try:
+        forwarded, expiry_s, alias = publish_properties(properties, 0, len(properties))
+    except ProtocolError as error:
+        raise Damaged(f"a message has properties that are none: {error}") from None
+    if expiry_s >= 0 or alias:
+        raise Damaged("a message has properties that are not handed on")
+    return forwarded
 
 
 def _at(items: Mapping[int, Item], number: int) -> Item:

@@ -45,6 +45,10 @@ class SessionRecord:
     states: bytes
     queued: list[Queued]
     inbound: list[tuple[int, Message]]
+    expiry_s: float = math.inf
+    will: Publication | None = None
+    """It waits for its delay, until `will_due`."""
+    will_due: float = 0.0
 
 
 @define
@@ -153,6 +157,9 @@ def _record(session: Session) -> SessionRecord:
         bytes([entry.state for entry in inflight]) if inflight else b"",
         outbound.queued() if outbound.queued_count() else _NOTHING,
         inbound.pending() if inbound is not None and inbound.count() else _NOTHING,
+        session.expiry_s,
+        session.will if session.will_due else None,
+        session.will_due,
     )
 
 
@@ -164,14 +171,30 @@ def restore(engine: Engine, saved: Snapshot, unix_now: float) -> None:
         unix_now: the wall clock, in seconds.
     """
     to_monotonic = saved.clock_offset_s - unix_now + engine.now
+    _set_clocks(saved, to_monotonic)
     for publication in saved.retained:
-        engine.retained.put(publication)
+        if not publication.has_expired(engine.now):
+            engine.retained.put(publication)
     for record in saved.sessions:
         # A client that was here left when the broker did, or crashed: nothing after the last save is known.
         disconnected_at = min(record.disconnected_at, saved.saved_at - saved.clock_offset_s)
         # Not later than now: the wall clock may have been set back.
         _restore_session(engine, record, min(disconnected_at + to_monotonic, engine.now))
     engine.expire()
+
+
+def _set_clocks(saved: Snapshot, to_monotonic: float) -> None:
+    """Turn the times of messages and wills into those of this process; a message may stand in several places."""
+    messages: dict[int, Message] = {id(publication): publication for publication in saved.retained}
+    for record in saved.sessions:
+        record.will_due += to_monotonic
+        kept: list[Message] = [entry.message for entry in record.inflight]
+        kept += [waiting.message for waiting in record.queued]
+        kept += [message for _, message in record.inbound]
+        messages.update({id(message): message for message in kept})
+    for message in messages.values():
+        if message.expires_at != 0.0:
+            message.expires_at += to_monotonic
 
 
 def _restore_session(engine: Engine, record: SessionRecord, disconnected_at: float) -> None:
@@ -189,5 +212,8 @@ def _restore_session(engine: Engine, record: SessionRecord, disconnected_at: flo
     for topic_filter, qos in record.subscriptions.items():
         session.subscriptions[topic_filter] = qos
         engine.subscribe(session, topic_filter, qos)
+    engine.endings.keep_for(session, record.expiry_s)
+    if record.will is not None:
+        engine.endings.restore_will(session, record.will, record.will_due)
     # The file has it as it is, unless it says that the client is here.
     session.outbound.unsaved = math.isinf(record.disconnected_at)

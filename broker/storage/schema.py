@@ -11,7 +11,7 @@ import zlib
 from typing import Final
 
 APPLICATION_ID: Final = 0x526F7763  # "Rowc"; the number at offset 68 of an SQLite file
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 """At offset 60 of the file.  Counts up when the tables change."""
 
 TABLES: Final = """
@@ -28,7 +28,9 @@ CREATE TABLE message (
     client_id BLOB NOT NULL,  -- of its publisher, as the next two
     user_name BLOB,
     listener_port INTEGER NOT NULL,
-    checksum INTEGER NOT NULL  -- CRC-32 of topic and payload
+    checksum INTEGER NOT NULL,  -- CRC-32 of topic and payload
+    properties BLOB NOT NULL,  -- of MQTT 5.0, those that are handed on
+    expires_at REAL NOT NULL  -- 0: never
 );
 CREATE TABLE session (
     number INTEGER PRIMARY KEY,
@@ -39,12 +41,15 @@ CREATE TABLE session (
     bridge INTEGER NOT NULL CHECK (bridge IN (0, 1)),
     last_packet_id INTEGER NOT NULL CHECK (last_packet_id BETWEEN 0 AND 65535),
     ids_after INTEGER NOT NULL CHECK (ids_after >= 0),  -- packet ids to pass over after what is queued
-    disconnected_at REAL NOT NULL  -- infinity: it was here when it was saved
+    disconnected_at REAL NOT NULL,  -- infinity: it was here when it was saved
+    expiry_s REAL NOT NULL,  -- session expiry interval; infinity: it never does
+    will INTEGER,  -- the message that waits for its delay
+    will_due REAL NOT NULL
 );
 CREATE TABLE subscription (
     session INTEGER NOT NULL,
     topic_filter BLOB NOT NULL,
-    qos INTEGER NOT NULL CHECK (qos BETWEEN 0 AND 2),
+    granted INTEGER NOT NULL CHECK (granted >= 0),  -- QoS, or all that MQTT 5.0 adds, in one number
     PRIMARY KEY (session, topic_filter)
 ) WITHOUT ROWID;
 CREATE TABLE inflight (
@@ -55,6 +60,7 @@ CREATE TABLE inflight (
     qos INTEGER NOT NULL CHECK (qos IN (1, 2)),
     retain INTEGER NOT NULL CHECK (retain IN (0, 1)),
     state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 3),  -- awaits PUBACK, PUBREC, PUBCOMP
+    subscription_ids BLOB NOT NULL,  -- as properties of MQTT 5.0
     PRIMARY KEY (session, position)
 ) WITHOUT ROWID;
 CREATE TABLE queued (
@@ -64,6 +70,7 @@ CREATE TABLE queued (
     qos INTEGER NOT NULL CHECK (qos BETWEEN 0 AND 2),
     retain INTEGER NOT NULL CHECK (retain IN (0, 1)),
     ids_before INTEGER NOT NULL CHECK (ids_before >= 0),  -- packet ids to pass over before it is sent
+    subscription_ids BLOB NOT NULL,
     PRIMARY KEY (session, position)
 ) WITHOUT ROWID;
 CREATE TABLE inbound (

@@ -13,10 +13,10 @@ from broker.storage.batches import Batches, Value
 from broker.storage.numbers import Numbers
 from broker.storage.records import SessionRecord
 
-_SESSION: Final = "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SESSION: Final = "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SUBSCRIPTION: Final = "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?)"
-_INFLIGHT: Final = "INSERT INTO inflight VALUES (?, ?, ?, ?, ?, ?, ?)"
-_QUEUED: Final = "INSERT INTO queued VALUES (?, ?, ?, ?, ?, ?)"
+_INFLIGHT: Final = "INSERT INTO inflight VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_QUEUED: Final = "INSERT INTO queued VALUES (?, ?, ?, ?, ?, ?, ?)"
 _INBOUND: Final = "INSERT INTO inbound VALUES (?, ?, ?)"
 
 
@@ -35,6 +35,7 @@ class SessionRows:
         self._batches = batches
 
     def write(self, record: SessionRecord, clock_offset_s: float) -> None:
+        will = self._will(record)
         self._batches.later(
             _SESSION,
             (
@@ -47,6 +48,9 @@ class SessionRows:
                 record.last_packet_id,
                 record.ids_after,
                 record.disconnected_at + clock_offset_s,
+                record.expiry_s,
+                will,
+                0.0 if will is None else record.will_due + clock_offset_s,
             ),
         )
         self._write_subscriptions(record)
@@ -54,8 +58,23 @@ class SessionRows:
         self._write_queued(record)
         self._write_inbound(record)
 
+    def _will(self, record: SessionRecord) -> int | None:
+        """The number of the will that waits for its delay, which is written if it is not there yet."""
+        found = None
+        if not self._is_new:
+            row = self._batches.one("SELECT will FROM session WHERE number = ?", (self._number,))
+            found = None if row is None else row[0]
+        will = record.will
+        if will is not None and found is not None and found == will.number:
+            return will.number
+        if found is not None:
+            assert isinstance(found, int)
+            self._numbers.release((found,))
+        return None if will is None else self._numbers.name(will, self._batches)
+
     def remove(self) -> None:
         """The session has ended."""
+        self._release("SELECT will FROM session WHERE number = ? AND will IS NOT NULL", self._number)
         for table in ("inflight", "queued", "inbound"):
             self._release(f"SELECT message FROM {table} WHERE session = ?", self._number)
         for table in ("subscription", "inflight", "queued", "inbound"):
@@ -64,7 +83,7 @@ class SessionRows:
 
     def _write_subscriptions(self, record: SessionRecord) -> None:
         wanted = record.subscriptions
-        kept = self._kept("SELECT topic_filter, qos FROM subscription WHERE session = ?")
+        kept = self._kept("SELECT topic_filter, granted FROM subscription WHERE session = ?")
         for gone in kept.keys() - wanted.keys():
             self._batches.execute(
                 "DELETE FROM subscription WHERE session = ? AND topic_filter = ?", (self._number, gone)
@@ -104,7 +123,7 @@ class SessionRows:
             number = self._numbers.name(entry.message, self._batches)
             self._batches.later(
                 _INFLIGHT,
-                (self._number, position, entry.packet_id, number, entry.qos, entry.retain, state),
+                (self._number, position, entry.packet_id, number, entry.qos, entry.retain, state, entry.ids),
             )
 
     def _write_queued(self, record: SessionRecord) -> None:
@@ -122,7 +141,16 @@ class SessionRows:
         for position, waiting in enumerate(islice(queue, stay, None), last + 1):
             number = self._numbers.name(waiting.message, self._batches)
             self._batches.later(
-                _QUEUED, (self._number, position, number, waiting.qos, waiting.retain, waiting.ids_before)
+                _QUEUED,
+                (
+                    self._number,
+                    position,
+                    number,
+                    waiting.qos,
+                    waiting.retain,
+                    waiting.ids_before,
+                    waiting.ids,
+                ),
             )
             waiting.row = position
 

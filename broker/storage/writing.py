@@ -45,7 +45,7 @@ class Writer:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             batches = Batches(self._connection, pause_s)
-            self._numbers.begin()
+            self._numbers.begin(snapshot.clock_offset_s)
             if snapshot.is_whole:
                 self._clear()
             self._write(snapshot, batches)

@@ -11,6 +11,7 @@ from typing import Final
 
 from protocol.mqtt.packets import Connack, Connect, Will
 from protocol.mqtt.topics import is_valid_text, is_valid_topic_name
+from protocol.mqtt.v5 import connect as v5
 
 FLAWLESS_START: Final = b"\x00\x04MQTT\x04"
 """Protocol name and level of MQTT 3.1.1, of a client that is no bridge."""
@@ -20,11 +21,13 @@ def read_connect(body: bytes) -> Connect:
     """Read what follows the fixed header of a CONNECT.
 
     Raises:
-        MalformedPacket, ConnectRefused: as `connect_layout.read_connect`.
+        ProtocolError: as `v5.connect.read_connect`, or as `connect_layout.read_connect`.
     """
     packet = read_flawless(body)
     if packet is not None:
         return packet
+    if body.startswith(v5.STARTS):
+        return v5.read_connect(body)
     from protocol.mqtt import connect_layout
 
     return connect_layout.read_connect(body)

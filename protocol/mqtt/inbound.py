@@ -101,6 +101,9 @@ class Inbound:
         self._bytes -= pending.message.size()
         self._store.release(pending.message)
 
+    def has(self, packet_id: int) -> bool:
+        return packet_id in self._pending
+
     def count(self) -> int:
         return len(self._pending)
 

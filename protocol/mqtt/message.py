@@ -5,7 +5,9 @@ Invariant: topic, payload, QoS and retain never change after construction, so ev
 
 from __future__ import annotations
 
-from protocol.mqtt.codec import publish_head
+import math
+
+from protocol.mqtt.codec import encode_remaining_length, publish_head
 
 PUBLISH_FIRST_BYTE = 0x30
 DUP_FLAG = 0x08
@@ -23,7 +25,7 @@ class Sink:
         self.push(data)
 
     def push_publish(self, head: bytes, packet_id: bytes, payload: bytes) -> None:
-        """A PUBLISH at QoS 1 or 2: the shared head, this receiver's packet id, the shared payload."""
+        """A PUBLISH at QoS 1 or 2: the head, this receiver's packet id (and 5.0's properties), the shared payload."""
         raise NotImplementedError
 
     def takes_more(self) -> bool:
@@ -46,11 +48,16 @@ class Message:
         self.payload = payload
         self.qos = qos
         self.retain = retain
+        self.properties = b""
+        """Of MQTT 5.0, those that every receiver of it gets, as bytes in their order [MQTT-3.3.2-18]."""
+        self.expires_at = 0.0
+        """When its message expiry interval is over, by the broker's clock; 0.0 is never."""
         self.holders = 0
         """How many queues, windows and retained slots keep this message; see `MessageStore`."""
         self.number = 0
         """Where a file has this message; 0 is not yet.  For whoever writes that file alone."""
         self._packet: bytes | None = None
+        self._packet_5: bytes | None = None
         self._head_qos_1: bytes | None = None
         self._head_qos_2: bytes | None = None
 
@@ -82,6 +89,30 @@ class Message:
         if head is None:
             head = self._head_qos_2 = publish_head(0x34, self.topic, len(self.payload) + 2)
         return head
+
+    def block(self, now: float, subscription_ids: bytes) -> bytes:
+        """The properties of 5.0 with their length: what is left of the expiry [MQTT-3.3.2-6], and a receiver's ids."""
+        inner = self.properties + subscription_ids
+        if self.expires_at != 0.0:
+            left = max(0, math.ceil(self.expires_at - now - 0.001))
+            inner = b"\x02" + min(left, 0xFFFF_FFFF).to_bytes(4, "big") + inner
+        return encode_remaining_length(len(inner)) + inner
+
+    def packet_5(self, retain: bool, now: float, subscription_ids: bytes) -> bytes:
+        """The whole PUBLISH at QoS 0 for a client of 5.0."""
+        is_common = not retain and not subscription_ids and self.expires_at == 0.0
+        if is_common and self._packet_5 is not None:
+            return self._packet_5
+        rest = self.block(now, subscription_ids) + self.payload
+        packet = (
+            publish_head(PUBLISH_FIRST_BYTE | (RETAIN_FLAG if retain else 0), self.topic, len(rest)) + rest
+        )
+        if is_common:
+            self._packet_5 = packet
+        return packet
+
+    def has_expired(self, now: float) -> bool:
+        return self.expires_at != 0.0 and self.expires_at <= now
 
     def size(self) -> int:
         """Bytes that a queue is charged for this message: its payload, as by Mosquitto."""

@@ -15,17 +15,27 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from protocol.mqtt.codec import encode_ack
+from protocol.mqtt.codec import encode_ack, publish_head
 from protocol.mqtt.errors import ProtocolViolation
-from protocol.mqtt.message import Message, MessageStore, Sink
+from protocol.mqtt.message import Message, Sink
+from protocol.mqtt.window import (
+    DROPPED,
+    EXPIRED,
+    QUEUED,
+    SENT,
+    TOO_LARGE,
+    InFlight,
+    Queued,
+    Window,
+    publish_size,
+)
+
+__all__ = ["DROPPED", "QUEUED", "SENT", "TOO_LARGE", "InFlight", "Outbound", "Queued", "Window"]
+
 
 AWAIT_PUBACK: Final = 1
 AWAIT_PUBREC: Final = 2
 AWAIT_PUBCOMP: Final = 3
-
-SENT: Final = 0
-QUEUED: Final = 1
-DROPPED: Final = 2
 
 PUBREL_FIRST_BYTE: Final = 0x62
 PACKET_ID_MAX: Final = 65_535
@@ -40,67 +50,6 @@ def packet_id_bytes(packet_id: int) -> bytes:
     return packet_id.to_bytes(2, "big")
 
 
-class Window:
-    """What mosquitto.conf allows one client; shared by all sessions.
-
-    Args:
-        inflight_messages: `max_inflight_messages`; 0 is no limit.
-        inflight_bytes: `max_inflight_bytes`, of payload; 0 is no limit.
-        queued_messages: `max_queued_messages`; 0 is no limit.
-        queued_bytes: `max_queued_bytes`, of payload; 0 is no limit.
-        store: told about every message that is kept.
-    """
-
-    def __init__(
-        self,
-        inflight_messages: int = 20,
-        inflight_bytes: int = 0,
-        queued_messages: int = 1000,
-        queued_bytes: int = 0,
-        store: MessageStore | None = None,
-    ) -> None:
-        self.inflight_messages = inflight_messages
-        self.inflight_bytes = inflight_bytes
-        self.queued_messages = queued_messages
-        self.queued_bytes = queued_bytes
-        self.store = MessageStore() if store is None else store
-        self.changes = 0
-        """Counts up with every change of what a durable client is owed, so that a saver can tell."""
-
-    def adopt(self, other: Window) -> None:
-        """Take over other limits; what is kept is still kept in the same store."""
-        self.inflight_messages = other.inflight_messages
-        self.inflight_bytes = other.inflight_bytes
-        self.queued_messages = other.queued_messages
-        self.queued_bytes = other.queued_bytes
-
-
-class InFlight:
-    """One message between its first PUBLISH and its last acknowledgement."""
-
-    def __init__(self, packet_id: int, message: Message, qos: int, retain: bool, state: int) -> None:
-        self.packet_id = packet_id
-        self.message = message
-        self.qos = qos
-        self.retain = retain
-        self.state = state
-
-
-class Queued:
-    """One message that waits for the window, or for the client to come back.  It never changes but for `row`.
-
-    `ids_before`: packet ids that messages before it took with them when they were dropped from the queue.
-    `row`: where a file has it; 0 is not yet.  For whoever writes that file alone.
-    """
-
-    def __init__(self, message: Message, qos: int, retain: bool, ids_before: int = 0) -> None:
-        self.message = message
-        self.qos = qos
-        self.retain = retain
-        self.ids_before = ids_before
-        self.row = 0
-
-
 class Outbound:
     """The sending side of QoS 1 and 2 for one session (MQTT 3.1.1 §4.3, §4.4, §4.6).
 
@@ -112,6 +61,12 @@ class Outbound:
         self.inflight_bytes = 0
         self.queued_bytes = 0
         self.last_packet_id = 0
+        self.level = 4
+        """Of the connection: what a PUBLISH looks like."""
+        self.receive_maximum = 0
+        """What the client of 5.0 takes unacknowledged at a time; 0 says nothing [MQTT-3.3.4-9]."""
+        self.packet_max = 0
+        """Bytes of the largest packet that the client of 5.0 takes; 0 is any [MQTT-3.1.2-24]."""
         self.durable = False
         """What is owed outlives the connection, and a snapshot holds it."""
         self.unsaved = True
@@ -158,13 +113,14 @@ class Outbound:
         """Whether a message offered now would be sent at once."""
         return self._sink is not None and not self._queue and self._window_open()
 
-    def offer(self, message: Message, qos: int, retain: bool) -> int:
+    def offer(self, message: Message, qos: int, retain: bool, ids: bytes = b"") -> int:
         """Take a message for this client: send it, queue it, or refuse it.
 
         Args:
             message: as published; shared by all receivers, never modified.
             qos: 1 or 2, what it leaves with; 0 only for a client that is away and wants those queued, too.
             retain: leaves with the retain flag set.
+            ids: subscription identifiers, as properties of 5.0.
 
         Returns:
             SENT, QUEUED, or DROPPED (counted by the caller).
@@ -173,14 +129,14 @@ class Outbound:
         """
         sink = self._sink
         if sink is not None and not self._queue and self._window_open():
-            self._send(sink, message, qos, retain)
+            self._send(sink, message, qos, retain, ids)
             return SENT
-        if not self._queue_open():
+        if not self._queue_open() and not (self._forget_expired() and self._queue_open()):
             return DROPPED
         queue = self._queue
         if queue is None:
             queue = self._queue = deque()
-        queue.append(Queued(message, qos, retain, self.ids_after))
+        queue.append(Queued(message, qos, retain, self.ids_after, ids))
         self.ids_after = 0
         self.window.store.hold(message)
         self.queued_bytes += message.size()
@@ -197,9 +153,18 @@ class Outbound:
         self._finish(entry)
         return True
 
-    def pubrec(self, packet_id: int) -> None:
-        """PUBREC came: PUBREL goes, also for an unknown id, so that the client can forget it."""
+    def pubrec(self, packet_id: int, failed: bool = False) -> None:
+        """PUBREC came: PUBREL goes, also for an unknown id, so that the client can forget it.
+
+        Args:
+            failed: it has a reason code of 0x80 or more: the client does not want the message, and its packet id is
+                free again [MQTT-4.3.3-4].
+        """
         entry = self._inflight.get(packet_id)
+        if failed and (entry is None or entry.state != AWAIT_PUBACK):
+            if entry is not None:
+                self._finish(entry)
+            return
         if entry is not None:
             if entry.state == AWAIT_PUBACK:
                 raise ProtocolViolation("PUBREC for a QoS 1 message", "MQTT-4.3.2-1")
@@ -276,7 +241,11 @@ class Outbound:
                 self.window.store.release(waiting.message)
                 ids += waiting.ids_before + (1 if waiting.qos > 0 else 0)
             else:
-                kept.append(Queued(waiting.message, waiting.qos, waiting.retain, waiting.ids_before + ids))
+                kept.append(
+                    Queued(
+                        waiting.message, waiting.qos, waiting.retain, waiting.ids_before + ids, waiting.ids
+                    )
+                )
                 ids = 0
         self.ids_after += ids
         if not kept:
@@ -302,6 +271,8 @@ class Outbound:
         if window.inflight_messages != 0 and len(self._inflight) >= window.inflight_messages:
             return False
         if len(self._inflight) >= PACKET_ID_MAX:
+            return False
+        if self.receive_maximum != 0 and len(self._inflight) >= self.receive_maximum:
             return False
         # As Mosquitto: one message may overstep the bytes, or a single big one could never be sent.
         if window.inflight_bytes != 0 and self.inflight_bytes >= window.inflight_bytes:
@@ -336,21 +307,58 @@ class Outbound:
                 self.last_packet_id = packet_id
                 return packet_id
 
-    def _send(self, sink: Sink, message: Message, qos: int, retain: bool) -> None:
+    def _forget_expired(self) -> bool:
+        """The queue is full: make room by what nobody wants any more; whether there was any."""
+        queue = self._queue
+        now = self.window.now()
+        if queue is None or not any(waiting.message.has_expired(now) for waiting in queue):
+            return False
+        kept: deque[Queued] = deque()
+        for waiting in queue:
+            if not waiting.message.has_expired(now):
+                kept.append(waiting)
+                continue
+            self.queued_bytes -= waiting.message.size()
+            self.window.store.release(waiting.message)
+            self.window.discarded(EXPIRED)
+        self._queue = kept if kept else None
+        self._note_change()
+        return True
+
+    def _send(self, sink: Sink, message: Message, qos: int, retain: bool, ids: bytes) -> None:
+        if self.level == 5 and not self._fits(message, ids):
+            self._note_change()
+            self.window.discarded(TOO_LARGE)
+            return  # [MQTT-3.1.2-25]
         if qos == 0:
             self._note_change()
-            sink.push(message.retained_packet() if retain else message.packet())
+            if self.level == 5:
+                sink.push(message.packet_5(retain, self.window.now(), ids))
+            else:
+                sink.push(message.retained_packet() if retain else message.packet())
             return
         packet_id = self._next_packet_id()
-        entry = InFlight(packet_id, message, qos, retain, AWAIT_PUBACK if qos == 1 else AWAIT_PUBREC)
+        entry = InFlight(packet_id, message, qos, retain, AWAIT_PUBACK if qos == 1 else AWAIT_PUBREC, ids)
         self._inflight[packet_id] = entry
         self.inflight_bytes += message.size()
         self.window.store.hold(message)
         self._note_change()
         self._push(sink, entry, False)
 
+    def _fits(self, message: Message, ids: bytes) -> bool:
+        if self.packet_max == 0:
+            return True
+        block = len(message.properties) + len(ids) + (5 if message.expires_at != 0.0 else 0)
+        return publish_size(len(message.topic), block, len(message.payload), 2) <= self.packet_max
+
     def _push(self, sink: Sink, entry: InFlight, dup: bool) -> None:
         message = entry.message
+        if self.level == 5:
+            block = message.block(self.window.now(), entry.ids)
+            first_byte = 0x30 | entry.qos << 1 | (1 if entry.retain else 0) | (8 if dup else 0)
+            head = publish_head(first_byte, message.topic, 2 + len(block) + len(message.payload))
+            sink.push_publish(head, packet_id_bytes(entry.packet_id) + block, message.payload)
+            return
         sink.push_publish(
             message.head(entry.qos, entry.retain, dup), packet_id_bytes(entry.packet_id), message.payload
         )
@@ -374,8 +382,13 @@ class Outbound:
             self.queued_bytes -= waiting.message.size()
             for _ in range(waiting.ids_before):
                 self._next_packet_id()
-            self._send(sink, waiting.message, waiting.qos, waiting.retain)
-            self.window.store.release(waiting.message)
+            message = waiting.message
+            if message.expires_at != 0.0 and message.has_expired(self.window.now()):
+                self._note_change()
+                self.window.discarded(EXPIRED)  # [MQTT-3.3.2-5]
+            else:
+                self._send(sink, message, waiting.qos, waiting.retain, waiting.ids)
+            self.window.store.release(message)
         if not queue:
             self._queue = None
             self._pass_ids_after()

@@ -8,7 +8,7 @@ _PSK = (
     "TLS with pre-shared keys is not supported.  Give the listener certfile and keyfile, clients a password."
 )
 _ENGINE = "OpenSSL engines cannot be reached from here.  Give keyfile a PEM file."
-_MQTT5 = "Topic aliases belong to MQTT 5; Rowcast speaks 3.1 and 3.1.1."
+_MQTT5 = "The broker itself uses none."
 
 
 def _security(name: str, kind: Kind, default: str, meaning: str) -> Option:
@@ -110,10 +110,9 @@ _LISTENER: tuple[Option, ...] = (
         note="`http_api` is refused: Rowcast has an HTTP endpoint of its own, which a .toml configuration opens.",
     ),
     Option(
-        "accept_protocol_versions", Level.NAMED_LISTENER, Kind.SPECIAL, "3, 4",
-        "Protocol levels that may connect, with commas: 3 is MQTT 3.1, 4 is 3.1.1.",
+        "accept_protocol_versions", Level.NAMED_LISTENER, Kind.SPECIAL, "3, 4, 5",
+        "Protocol levels that may connect, with commas: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0.",
         field="listener.accept_protocol_versions", reload=True,
-        note="5 is accepted, without effect; 5 alone is refused.",
     ),
     Option(
         "max_connections", Level.LISTENER_OR_DEFAULT, Kind.INTEGER, "-1",
@@ -168,7 +167,7 @@ _LISTENER: tuple[Option, ...] = (
     ),
     Option(
         "max_topic_alias", Level.LISTENER, Kind.INTEGER, "10", "Topic aliases that a client may use.",
-        role=Role.WITHOUT_EFFECT, note=_MQTT5, low=0, high=65535,
+        field="listener.max_topic_alias", low=0, high=65535,
         range_error="Invalid 'max_topic_alias' value in configuration.",
     ),
     Option(

@@ -80,11 +80,11 @@ def _accept_protocol_versions(reader: Reader, option: Option, rest: str) -> None
     words = re.split(r"[, \t]+", rest.strip(", \t"))
     if words == [""]:
         raise empty(option)
-    levels = tuple(level for level in (3, 4) if str(level) in words)
+    levels = tuple(level for level in (3, 4, 5) if str(level) in words)
     if not levels:
         raise Wrong(
             f"Invalid '{option.name}' value ({rest.strip()}).",
-            "Name 3 (MQTT 3.1) or 4 (MQTT 3.1.1), as `accept_protocol_versions 3, 4`: Rowcast speaks no other.",
+            "Name 3 (MQTT 3.1), 4 (MQTT 3.1.1) or 5 (MQTT 5.0), as `accept_protocol_versions 4, 5`.",
         )
     scope.values[option.field] = levels
 

@@ -104,8 +104,8 @@ class ListenerReader:
             reader.wrong((*path, "max_qos"), f"max_qos: 0, 1 or 2 is wanted, not {listener.max_qos}")
         if not 0 <= listener.enable_proxy_protocol <= 2:
             reader.wrong((*path, "enable_proxy_protocol"), "enable_proxy_protocol: 0 (off), 1 or 2 is wanted")
-        if not set(listener.accept_protocol_versions) <= {3, 4}:
-            reader.wrong((*path, "accept_protocol_versions"), "accept_protocol_versions: of 3 and 4 only")
+        if not set(listener.accept_protocol_versions) <= {3, 4, 5}:
+            reader.wrong((*path, "accept_protocol_versions"), "accept_protocol_versions: of 3, 4 and 5 only")
         for other_path, other in others:
             same_place = (other.host, other.port, other.unix_path) == (
                 listener.host,

@@ -17,6 +17,8 @@ from broker.gateway.authentication import Authenticator, Rules, Verdict
 from broker.links.listening.tls import TlsError, has_slow_key, server_context
 from broker.links.mqtt.admission import accept, refuse
 from protocol.mqtt.packets import Connect, ConnectReturnCode
+from protocol.mqtt.v5.property_table import AUTHENTICATION_METHOD
+from protocol.mqtt.v5.reasons import ReasonCode
 
 if TYPE_CHECKING:
     from broker.links.mqtt.link import MqttLink
@@ -169,10 +171,14 @@ class Door:
         listener = self.listener
         if packet.protocol_level not in listener.accept_protocol_versions:
             return ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION, "unacceptable protocol version"
+        if AUTHENTICATION_METHOD in packet.properties.texts:
+            # As mosquitto without a plugin.
+            return ReasonCode.BAD_AUTHENTICATION_METHOD, "bad authentication method"  # [MQTT-4.12.0-1]
         if not packet.client_id and not self._may_be_nameless(packet):
             return ConnectReturnCode.IDENTIFIER_REJECTED, "identifier rejected"  # [MQTT-3.1.3-8]
-        if packet.keep_alive_s > listener.max_keepalive_s or (
-            packet.keep_alive_s == 0 and listener.max_keepalive_s != 65535
+        if packet.protocol_level < 5 and (
+            packet.keep_alive_s > listener.max_keepalive_s
+            or (packet.keep_alive_s == 0 and listener.max_keepalive_s != 65535)
         ):
             return ConnectReturnCode.IDENTIFIER_REJECTED, "keep-alive longer than max_keepalive"
         prefixes = listener.security.clientid_prefixes
@@ -193,4 +199,6 @@ class Door:
         security = self.listener.security
         if self.listener.use_username_as_clientid and packet.user_name:
             return True
+        if packet.protocol_level == 5:
+            return security.allow_zero_length_clientid
         return packet.clean_session and packet.protocol_level >= 4 and security.allow_zero_length_clientid

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.publication import Publication
 from broker.links.mqtt import trace
+from broker.links.mqtt.admission5 import connack, keep_alive_s, refusal_code, settle
 from broker.links.words import NOTICE, printable
 from protocol.mqtt.connection import AUTHENTICATING, CONNECTED, silence_max_s
 from protocol.mqtt.packets import UNSUPPORTED_PROTOCOL_VERSION_5_0, Connect, ConnectReturnCode
+from protocol.mqtt.v5.reasons import ReasonCode
 
 if TYPE_CHECKING:
     from broker.links.mqtt.link import MqttLink
@@ -25,6 +27,8 @@ def accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes |
     door = link.door
     _take_over(link, client_id, packet.clean_session)
     session, present = engine.open_session(client_id, packet.clean_session, door.mount_point)
+    if present:
+        engine.endings.cancel_will(session)
     access = door.access_of(link, client_id, user_name)
     engine.identify(session, user_name, access, door.mount_point, packet.bridge, door.max_qos, door.port)
     will = packet.will
@@ -41,7 +45,10 @@ def accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes |
     link.session = session
     link.state = CONNECTED
     link.last_received = engine.now
-    link.silence_max_s = silence_max_s(packet.keep_alive_s)
+    settle(link, session, packet, session.will)
+    link.silence_max_s = silence_max_s(
+        keep_alive_s(link, packet) if packet.protocol_level == 5 else packet.keep_alive_s
+    )
     link.choose_path(session)
     engine.counters.connections_accepted += 1
     if door.connection_messages and logger.isEnabledFor(NOTICE):
@@ -56,8 +63,13 @@ def accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes |
             "" if user_name is None else f", u'{printable(user_name)}'",
         )
     if link.tracing:
-        link.outbox.on_push = lambda data: _trace_sent(client_id, data)
-    link.outbox.push(b"\x20\x02\x01\x00" if present and packet.protocol_level >= 4 else b"\x20\x02\x00\x00")
+        link.outbox.on_push = lambda data: _trace_sent(client_id, data, link.level)
+    if packet.protocol_level == 5:
+        link.outbox.push(connack(link, session, packet, present))
+    else:
+        link.outbox.push(
+            b"\x20\x02\x01\x00" if present and packet.protocol_level >= 4 else b"\x20\x02\x00\x00"
+        )
     engine.counters.other_packets_sent += 1
     engine.attach(session, link, link.outbox)
     link.outbox.on_drained = link.drained
@@ -81,7 +93,8 @@ def refuse(link: MqttLink, code: int, why: str) -> None:
         return
     link.engine.counters.refuse(REASONS.get(code, "other"))
     link.engine.counters.other_packets_sent += 1
-    if code == UNSUPPORTED_PROTOCOL_VERSION_5_0:
+    if link.level == 5 or code == UNSUPPORTED_PROTOCOL_VERSION_5_0:
+        code = refusal_code(code)
         link.outbox.push(bytes((0x20, 3, 0, code, 0)))
     else:
         link.outbox.push(bytes((0x20, 2, 0, code)))
@@ -100,9 +113,10 @@ def _take_over(link: MqttLink, client_id: bytes, clean: bool) -> None:
             logger.log(NOTICE, "Client %s already connected, closing old connection.", printable(client_id))
         # As mosquitto: no will when a persistent session just moves to another connection.
         older.will_wanted = clean or session.clean or session.mount_point != link.door.mount_point
+        older.code = ReasonCode.SESSION_TAKEN_OVER  # [MQTT-3.1.4-3]
         older.close("disconnected: taken over by another connection.")
 
 
-def _trace_sent(client_id: bytes, data: bytes) -> None:
-    for line in trace.sent(printable(client_id), data):
+def _trace_sent(client_id: bytes, data: bytes, level: int) -> None:
+    for line in trace.sent(printable(client_id), data, level):
         logger.debug("%s", line)

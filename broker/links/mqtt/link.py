@@ -20,6 +20,7 @@ from broker.core.publication import Publication
 from broker.core.session import Link, Session
 from broker.core.targets import Targets
 from broker.links.listening.door import Door
+from broker.links.mqtt import v5
 from broker.links.mqtt.admission import refuse
 from broker.links.mqtt.packets import handle
 from broker.links.words import NOTICE, printable
@@ -44,6 +45,7 @@ from protocol.mqtt.errors import (
 from protocol.mqtt.framing import bytes_missing, frame_at
 from protocol.mqtt.packets import Connect, Will
 from protocol.mqtt.topics import check_topic_name
+from protocol.mqtt.v5.connect import STARTS as V5_STARTS
 
 logger = logging.getLogger("broker.links")
 
@@ -83,6 +85,9 @@ class MqttLink(Link):
         self.last_received = engine.now
         self.silence_max_s = 0.0
         self.closed_why = ""
+        self.level = 4
+        self.terms: v5.Terms | None = None
+        """Of a client of 5.0."""
         self._fast = False
         self.tracing = logger.isEnabledFor(logging.DEBUG)
         self._size_max = door.max_packet_size
@@ -156,6 +161,7 @@ class MqttLink(Link):
         session = self.session
         if was_connected and session is not None:
             self.session = None
+            v5.say_why(self)
             if self.door.connection_messages and logger.isEnabledFor(NOTICE):
                 logger.log(NOTICE, "Client %s [%s] %s", printable(session.client_id), self.peer, why)
             if session.link is self:
@@ -185,6 +191,8 @@ class MqttLink(Link):
         if end > CONNECT_BYTES_MAX:
             raise MalformedPacket("CONNECT is longer than any can be", "MQTT-3.1.0-1")
         self.engine.counters.packets_received += 1
+        if data.startswith(V5_STARTS, body):
+            self.level = 5
         packet = decode(data[0], data[body:end])
         assert isinstance(packet, Connect)
         if packet.will is not None:
@@ -200,9 +208,10 @@ class MqttLink(Link):
         if will.topic.startswith(CONTROL_PREFIX):
             raise ProtocolViolation("a will for a topic of $CONTROL")
         if will.qos > self.door.max_qos:
-            raise ProtocolViolation(f"a will with QoS {will.qos}; this listener takes {self.door.max_qos}")
+            reason = f"a will with QoS {will.qos}; this listener takes {self.door.max_qos}"
+            raise ProtocolViolation(reason, reason_code=0x9B)
         if will.retain and not self.engine.policy.retain_available:
-            raise ProtocolViolation("a retained will, and retain_available is false")
+            raise ProtocolViolation("a retained will, and retain_available is false", reason_code=0x9A)
 
     def choose_path(self, session: Session) -> None:
         """Whether QoS 0 packets may be handed on as they came, without a look at each."""
@@ -240,6 +249,8 @@ class MqttLink(Link):
         """Handle every whole packet in `data`; the position of the first that is not whole."""
         session = self.session
         assert session is not None
+        if session.level == 5:
+            return v5.read(self, session, data, self._size_max)
         position = 0
         length = len(data)
         trie = self.engine.trie
@@ -375,8 +386,10 @@ class MqttLink(Link):
             refuse(self, error.code, error.reason)
             return
         logger.debug("! %s %s", self.peer, error)
+        self.code = error.reason_code
         if self.session is None:
             logger.log(NOTICE, "Connection from %s closed: %s.", self.peer, error)
+            v5.refuse_malformed(self)
         if isinstance(error, PacketTooLarge):
             self.close("disconnected due to oversize packet.")
         elif isinstance(error, MalformedPacket):

@@ -38,7 +38,7 @@ PINGRESP: Final = b"\xd0\x00"
 def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int) -> None:
     """One packet that is not on the fast path."""
     if link.tracing:
-        _trace_received(session, first_byte, data[body:end])
+        trace_received(session, first_byte, data[body:end])
     packet_type = first_byte >> 4
     if packet_type == 3:
         _publish(link, session, first_byte, data, body, end)
@@ -50,8 +50,8 @@ def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body:
         _rare(link, session, first_byte, data[body:end])
 
 
-def _trace_received(session: Session, first_byte: int, body: bytes) -> None:
-    for line in trace.received(printable(session.client_id), first_byte, body):
+def trace_received(session: Session, first_byte: int, body: bytes) -> None:
+    for line in trace.received(printable(session.client_id), first_byte, body, session.level):
         logger.debug("%s", line)
 
 

@@ -21,23 +21,25 @@ from protocol.mqtt.packets import (
     Subscribe,
     Unsubscribe,
 )
+from protocol.mqtt.v5.codec import decode as decode_5
 
 
-def received(client: str, first_byte: int, body: bytes) -> list[str]:
+def received(client: str, first_byte: int, body: bytes, level: int = 4) -> list[str]:
     """The lines for one packet from a client; none for a packet that is not right."""
     try:
-        packet = decode(first_byte, body)
+        packet = decode_5(first_byte, body) if level == 5 else decode(first_byte, body)
     except ProtocolError:
         return []
     return _received(client, packet)
 
 
-def sent(client: str, data: bytes) -> Iterator[str]:
+def sent(client: str, data: bytes, level: int = 4) -> Iterator[str]:
     """A line for each packet in `data`, which holds whole ones."""
     position = 0
     while position < len(data):
         body, end = frame_at(data, position, 0)
-        yield _sent(client, decode(data[position], data[body:end]))
+        read = decode_5 if level == 5 else decode
+        yield _sent(client, read(data[position], data[body:end]))
         position = end
 
 

@@ -36,6 +36,12 @@ def subscription(options: int, subscription_id: int) -> int:
     return ELEMENT | subscription_id << 4 | options
 
 
+def capped(subscriptions: int, max_qos: int) -> int:
+    """A single subscription with no higher QoS than this."""
+    qos = subscriptions & 3
+    return subscriptions if qos <= max_qos else subscriptions - qos + max_qos
+
+
 def both(one: int, other: int) -> int:
     """What a client gets by two sets of subscriptions that match the same topic."""
     if one <= _SIMPLE_MAX and other <= _SIMPLE_MAX:

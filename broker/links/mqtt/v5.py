@@ -1,0 +1,311 @@
+"""What the packets of a connected client of MQTT 5.0 do; the mirror of `packets.py`.
+
+Hot: `read` is called for every receive of such a client.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Final
+
+from broker.core.publication import Publication
+from broker.core.session import Session
+from broker.core.shared import lacks_filter
+from broker.links.mqtt.packets import PINGRESP, mount, trace_received
+from broker.links.words import SUBSCRIBE, UNSUBSCRIBE, printable
+from protocol.mqtt.codec import PUBACK, PUBCOMP, PUBREC, encode_remaining_length
+from protocol.mqtt.connection import AWAITING_CONNECT, check_connected
+from protocol.mqtt.errors import MalformedPacket, ProtocolError, ProtocolViolation
+from protocol.mqtt.framing import frame_at
+from protocol.mqtt.packets import Auth, Disconnect, Subscribe, Unsubscribe
+from protocol.mqtt.topics import check_topic_name
+from protocol.mqtt.v5.codec import ack_parts, decode, encode_ack, encode_disconnect, publish_parts, retagged
+from protocol.mqtt.v5.properties import publish_properties
+from protocol.mqtt.v5.property_table import NEVER, SESSION_EXPIRY
+from protocol.mqtt.v5.reasons import FAILURE, ReasonCode
+from protocol.mqtt.v5.subscribing import subscription
+
+if TYPE_CHECKING:
+    from broker.links.mqtt.link import MqttLink
+
+logger = logging.getLogger("broker.links")
+
+RETAIN_HANDLING_SHIFT: Final = 4
+
+
+class Terms:
+    """What one connection of a client of 5.0 agreed to.
+
+    Args:
+        aliases_max: highest topic alias that the client may use; 0 is none.
+        receive_maximum: QoS 2 messages that may wait for their PUBREL; 0 is no limit.
+        expiry_s: session expiry interval of CONNECT.
+    """
+
+    def __init__(self, aliases_max: int, receive_maximum: int, expiry_s: float) -> None:
+        self.aliases_max = aliases_max
+        self.receive_maximum = receive_maximum
+        self.expiry_s = expiry_s
+        self.aliases: dict[int, bytes] = {}
+        """Those that the client has set on this connection [MQTT-3.3.2-7]."""
+
+
+def read(link: MqttLink, session: Session, data: bytes, size_max: int) -> int:
+    """Handle every whole packet in `data`; the position of the first that is not whole."""
+    position = 0
+    length = len(data)
+    while position < length:
+        body, end = frame_at(data, position, size_max)
+        if end == 0:
+            break
+        if data[body - 1] == 0 and body - position > 2:
+            raise MalformedPacket("a remaining length longer than it need be", "MQTT-1.5.5-1")
+        link.engine.counters.packets_received += 1
+        try:
+            handle(link, session, data[position], data, body, end)
+        except ProtocolError as error:
+            raise retagged(error) from None
+        position = end
+        if link.session is not session:
+            break
+    return position
+
+
+def say_why(link: MqttLink) -> None:
+    """The connection of a client of 5.0 is being closed: DISCONNECT with the reason, if there is one to tell."""
+    if link.terms is not None and link.code:
+        link.outbox.push(encode_disconnect(link.code))  # [MQTT-3.14.0-1] [MQTT-4.13.1-1]
+        link.engine.counters.other_packets_sent += 1
+
+
+def refuse_malformed(link: MqttLink) -> None:
+    """A CONNECT of 5.0 that is none: CONNACK with the reason before the close."""
+    if link.level == 5 and link.state == AWAITING_CONNECT:
+        link.outbox.push(bytes((0x20, 3, 0, link.code, 0)))
+        link.engine.counters.other_packets_sent += 1
+
+
+def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int) -> None:
+    if link.tracing:
+        trace_received(session, first_byte, data[body:end])
+    packet_type = first_byte >> 4
+    if packet_type == 3:
+        _publish(link, session, first_byte, data, body, end)
+    elif packet_type in (4, 5, 6, 7):
+        if first_byte & 0x0F != (2 if packet_type == 6 else 0):
+            tag = "MQTT-3.6.1-1" if packet_type == 6 else "MQTT-2.1.3-1"
+            raise MalformedPacket("an acknowledgement with wrong flags", tag)
+        packet_id, code = ack_parts(first_byte, data, body, end)
+        _acknowledged(link, session, packet_type, packet_id, code)
+    else:
+        _rare(link, session, first_byte, data[body:end])
+
+
+def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int) -> None:
+    engine = link.engine
+    topic, packet_id, start, payload_start = publish_parts(first_byte, data, body, end)
+    properties = b""
+    expiry_s = -1
+    alias = 0
+    if start != payload_start:
+        properties, expiry_s, alias = publish_properties(data, start, payload_start)
+    if alias or not topic:
+        topic = _aliased(link, topic, alias)
+    if engine.trie.cached(topic) is None or session.mount_point:
+        check_topic_name(topic)
+    qos = first_byte >> 1 & 3
+    if qos > session.max_qos:
+        raise ProtocolViolation(
+            f"a PUBLISH with QoS {qos}; this listener takes {session.max_qos}",
+            "MQTT-3.2.2-11",
+            ReasonCode.QOS_NOT_SUPPORTED,
+        )
+    retain = first_byte & 1 == 1
+    if retain and not engine.policy.retain_available:
+        raise ProtocolViolation(
+            "a retained PUBLISH, and retain_available is false",
+            "MQTT-3.2.2-14",
+            ReasonCode.RETAIN_NOT_SUPPORTED,
+        )
+    counters = engine.counters
+    counters.publishes_received += 1
+    counters.publish_bytes_received += end - payload_start
+    publication = Publication(
+        session.mount_point + topic if session.mount_point else topic,
+        data[payload_start:end],
+        qos,
+        retain,
+        session.client_id,
+        session.user_name,
+        session.listener_port,
+    )
+    publication.properties = properties
+    if expiry_s >= 0:
+        publication.expires_at = engine.now + expiry_s
+    if qos == 0:
+        engine.publish_from(session, publication)
+    elif qos == 1:
+        if session.inbound is not None and session.inbound.forget(packet_id):
+            engine.note_change(session)
+        _answer(link, PUBACK, packet_id, engine.publish_from(session, publication))  # [MQTT-4.3.2-4]
+    else:
+        _exactly_once(link, session, publication, packet_id, first_byte & 8 == 8)
+
+
+def _aliased(link: MqttLink, topic: bytes, alias: int) -> bytes:
+    """The topic that a topic alias stands for, or that it is to stand for from now on."""
+    terms = link.terms
+    assert terms is not None
+    if alias == 0:
+        raise ProtocolViolation("a PUBLISH without topic and alias", "MQTT-3.3.2-8")
+    if alias > terms.aliases_max:
+        raise ProtocolViolation(
+            f"topic alias {alias}; {terms.aliases_max} is the highest",
+            "MQTT-3.3.2-9",
+            ReasonCode.TOPIC_ALIAS_INVALID,
+        )
+    if topic:
+        check_topic_name(topic)
+        terms.aliases[alias] = topic
+        return topic
+    known = terms.aliases.get(alias)
+    if known is None:
+        raise ProtocolViolation(f"topic alias {alias} before it was set", "MQTT-3.3.2-12")
+    return known
+
+
+def _exactly_once(
+    link: MqttLink, session: Session, publication: Publication, packet_id: int, dup: bool
+) -> None:
+    engine = link.engine
+    refusal = engine.refusal(session, publication)
+    if refusal >= FAILURE:
+        _answer(link, PUBREC, packet_id, refusal)
+        return
+    inbound = session.expect()
+    terms = link.terms
+    assert terms is not None
+    is_new = not inbound.has(packet_id)
+    if is_new and terms.receive_maximum and inbound.count() >= terms.receive_maximum:
+        raise ProtocolViolation(
+            "more QoS 2 messages than the receive maximum",
+            "MQTT-3.3.4-7",
+            ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
+        )
+    code = 0
+    if inbound.accept(packet_id, publication, dup):
+        engine.note_change(session)
+    else:
+        engine.counters.dropped_inbound_full += 1
+        code = ReasonCode.QUOTA_EXCEEDED
+    _answer(link, PUBREC, packet_id, code)  # [MQTT-4.3.3-8]
+
+
+def _answer(link: MqttLink, first_byte: int, packet_id: int, code: int) -> None:
+    link.engine.counters.other_packets_sent += 1
+    link.outbox.answer(encode_ack(first_byte, packet_id, code))
+
+
+def _acknowledged(link: MqttLink, session: Session, packet_type: int, packet_id: int, code: int) -> None:
+    """PUBACK, PUBREC, PUBREL, PUBCOMP."""
+    outbound = session.outbound
+    if packet_type == 6:
+        inbound = session.inbound
+        message = None if inbound is None else inbound.release(packet_id)
+        if message is not None:
+            assert isinstance(message, Publication)
+            link.engine.note_change(session)
+            link.engine.publish_from(session, message)
+        # As mosquitto: an id that is not known is answered with success.
+        _answer(link, PUBCOMP, packet_id, 0)
+        return
+    if packet_type == 4:
+        outbound.puback(packet_id)
+    elif packet_type == 5:
+        outbound.pubrec(packet_id, code >= FAILURE)
+        link.engine.counters.other_packets_sent += 0 if code >= FAILURE else 1
+    else:
+        outbound.pubcomp(packet_id)
+    if session.replays is not None:
+        link.engine.continue_replay(session)
+
+
+def _rare(link: MqttLink, session: Session, first_byte: int, body: bytes) -> None:
+    if first_byte >> 4 != 15:
+        check_connected(first_byte)
+    packet = decode(first_byte, body)
+    if isinstance(packet, Subscribe):
+        _subscribe(link, session, packet)
+    elif isinstance(packet, Unsubscribe):
+        _unsubscribe(link, session, packet)
+    elif isinstance(packet, Auth):
+        raise ProtocolViolation("AUTH without an authentication method", "MQTT-4.12.0-6")
+    elif isinstance(packet, Disconnect):
+        _disconnect(link, session, packet)
+    else:
+        link.engine.counters.other_packets_sent += 1
+        link.outbox.answer(PINGRESP)  # [MQTT-3.12.4-1]
+
+
+def _disconnect(link: MqttLink, session: Session, packet: Disconnect) -> None:
+    wanted = packet.properties.numbers.get(SESSION_EXPIRY)
+    terms = link.terms
+    assert terms is not None
+    if wanted is not None:
+        if wanted and not terms.expiry_s:
+            raise ProtocolViolation("a session that was to end with its connection", "MQTT-3.1.2-23")
+        link.engine.endings.keep_for(session, expiry_of(wanted))
+    if packet.reason_code != ReasonCode.DISCONNECT_WITH_WILL:
+        link.will_wanted = False  # [MQTT-3.14.4-3]
+    link.code = 0
+    link.close("disconnected.")
+
+
+def expiry_of(interval: int) -> float:
+    """Seconds of a session expiry interval."""
+    return math.inf if interval == NEVER else float(interval)
+
+
+def _subscribe(link: MqttLink, session: Session, packet: Subscribe) -> None:
+    engine = link.engine
+    ids = packet.properties.subscription_ids
+    subscription_id = ids[0] if ids else 0
+    replays: list[tuple[bytes, int]] = []
+    codes = bytearray()
+    for topic_filter, options in packet.filters:
+        if lacks_filter(topic_filter):
+            raise ProtocolViolation("a shared subscription without a filter", "MQTT-4.8.2-1")
+        mounted = mount(session.mount_point, topic_filter)
+        is_known = mounted in session.subscriptions
+        code = engine.subscribe_session(session, mounted, subscription(options & 15, subscription_id))
+        handling = options >> RETAIN_HANDLING_SHIFT
+        if code <= 2:
+            # [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
+            if handling == 0 or (handling == 1 and not is_known):
+                replays.append((mounted, session.subscriptions[mounted]))
+        else:
+            code = ReasonCode.NOT_AUTHORIZED
+        codes.append(code)
+        logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
+    _answer_each(link, 0x90, packet.packet_id, bytes(codes))  # [MQTT-3.8.4-5] [MQTT-3.8.4-6]
+    for mounted, granted in replays:
+        engine.replay(session, mounted, granted)
+
+
+def _unsubscribe(link: MqttLink, session: Session, packet: Unsubscribe) -> None:
+    codes = bytearray()
+    for topic_filter in packet.filters:
+        mounted = mount(session.mount_point, topic_filter)
+        is_known = mounted in session.subscriptions
+        link.engine.unsubscribe(session, mounted)
+        codes.append(0 if is_known else ReasonCode.NO_SUBSCRIPTION_EXISTED)
+        logger.log(UNSUBSCRIBE, "%s %s", printable(session.client_id), printable(topic_filter))
+    _answer_each(link, 0xB0, packet.packet_id, bytes(codes))  # [MQTT-3.10.4-5] [MQTT-3.11.3-1]
+
+
+def _answer_each(link: MqttLink, first_byte: int, packet_id: int, codes: bytes) -> None:
+    """SUBACK or UNSUBACK, with one code for each filter and no properties."""
+    link.engine.counters.other_packets_sent += 1
+    body = packet_id.to_bytes(2, "big") + b"\x00" + codes
+    link.outbox.answer(bytes((first_byte,)) + encode_remaining_length(len(body)) + body)
