@@ -32,7 +32,7 @@ class Aggregate(Receiver):
         source: bytes,
         every_s: float,
         conflation: Conflation,
-        publish: Callable[[Publication], None],
+        publish: Callable[[Publication], object],
     ) -> None:
         super().__init__(plain=False)
         self.source = source
