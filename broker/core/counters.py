@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from protocol.mqtt.window import TOO_LARGE
+
 
 class Counters:
     """Totals since start, in messages or bytes as the name says.
@@ -41,6 +43,13 @@ class Counters:
         self.link_bugs = 0
         self.sessions_expired = 0
         self.clients_maximum = 0
+
+    def discarded(self, why: int) -> None:
+        """Count a message that a client's queue lost, for a reason of `protocol.mqtt.window`."""
+        if why == TOO_LARGE:
+            self.dropped_too_large += 1
+        else:
+            self.messages_expired += 1
 
     def refuse(self, reason: str) -> None:
         """Count a CONNECT or a WebSocket handshake that is refused."""

@@ -26,7 +26,7 @@ from broker.core.shared import SHARE_PREFIX, SharedGroup, split_shared
 from broker.core.trie import SubscriptionTrie
 from broker.core.turn import Turn
 from protocol.mqtt.framing import REMAINING_LENGTH_MAX
-from protocol.mqtt.outbound import TOO_LARGE, Window
+from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE
 from protocol.mqtt.v5.subscribing import capped
 
@@ -67,8 +67,8 @@ class Engine:
         self.sessions: dict[bytes, Session] = {}
         self.connected = 0
         self.now = 0.0
-        self.window.clock = self._clock
-        self.window.on_discarded = self._count_discarded
+        self.window.clock = lambda: self.now
+        self.window.on_discarded = self.counters.discarded
         self.endings = Endings(self)
         """Monotonic seconds, set at the beginning of each turn."""
         self.turn = Turn(self)
@@ -92,15 +92,6 @@ class Engine:
         self.rules.upgrade_qos = rules.upgrade_qos
         for session in self.sessions.values():
             self.settle_plain(session)
-
-    def _clock(self) -> float:
-        return self.now
-
-    def _count_discarded(self, why: int) -> None:
-        if why == TOO_LARGE:
-            self.counters.dropped_too_large += 1
-        else:
-            self.counters.messages_expired += 1
 
     def kept_changes(self) -> int:
         """Changes, since the start, of anything that a snapshot holds."""

@@ -82,7 +82,7 @@ def test_a_listener_is_closed_to_anonymous_clients_and_p_is_ignored(read: Read) 
         ("listener 1\nmount_point a/b/\n", [Listener(1, mount_point="a/b/")]),
         ("listener 1\nmax_connections -5\n", [Listener(1, max_connections=-1)]),
         ("listener 1\naccept_protocol_versions 4\n", [Listener(1, accept_protocol_versions=(4,))]),
-        ("listener 1\naccept_protocol_versions 3 ,4, 5\n", [Listener(1, accept_protocol_versions=(3, 4))]),
+        ("listener 1\naccept_protocol_versions 3 ,4, 5\n", [Listener(1, accept_protocol_versions=(3, 4, 5))]),
         ("listener 1\naccept_protocol_versions ,4,\n", [Listener(1, accept_protocol_versions=(4,))]),
         (
             "listener 1\nsocket_domain ipv6\nbind_interface lo\n",

@@ -286,7 +286,7 @@ MISTAKES = [
     ('["econia", "mqtt"]', "[]", 8, "dialects: name at least one, or leave it out for MQTT"),
     ("port = 1883", 'port = 1883\ndialects = ["mqtt"]', 5, 'dialects: only with `protocol = "websockets"`'),
     ("port = 1883", "port = 1883\nmax_qos = 4", 5, "max_qos: 0, 1 or 2 is wanted, not 4"),
-    ("port = 1883", "port = 1883\naccept_protocol_versions = [5]", 5, "accept_protocol_versions: of 3 and 4 only"),
+    ("port = 1883", "port = 1883\naccept_protocol_versions = [6]", 5, "accept_protocol_versions: of 3, 4 and 5 only"),
     ("port = 1883", 'port = 1883\nmax_keepalive = "1.5s"', 5, 'max_keepalive: whole seconds are wanted, such as "30s"'),
     ("port = 1883", 'port = 1\ntls = { certfile = "no.pem", keyfile = "/dev/null" }', 5, "certfile: there is no .*"),
     ("port = 1883", 'port = 1883\ntls = { certfile = "/dev/null" }', 5, "keyfile is missing: add `keyfile = ...`"),
