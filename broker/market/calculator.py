@@ -73,6 +73,7 @@ class Pace:
         self.newest_ms = 0
         self.behind_ms = 0
         self.heard_ms = 0
+        self.told_ms = 0
 
     def heard(self, at_ms: int, now_ms: int) -> None:
         """A trade of this time came."""
@@ -84,7 +85,8 @@ class Pace:
     def time_ms(self, now_ms: int) -> int:
         if self.behind_ms and self.behind_ms < DAY_MS and now_ms >= self.heard_ms + SILENCE_MS:
             self.behind_ms = 0
-        return now_ms - self.behind_ms
+        self.told_ms = max(self.told_ms, now_ms - self.behind_ms)  # it never goes back
+        return self.told_ms
 
     def when_ms(self, time_ms: int, now_ms: int) -> int:
         """Our clock when it will be that time there, at the latest."""

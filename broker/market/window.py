@@ -102,7 +102,7 @@ class Window:
 
     def slide(self, time_ms: int) -> None:
         """It is this time: forget what has left the window."""
-        self.first = time_ms // MINUTE_MS - self.minutes + 1
+        self.first = max(self.first, time_ms // MINUTE_MS - self.minutes + 1)
         kept = self.kept
         while kept and kept[0].number < self.first:
             gone = kept.popleft()

@@ -6,7 +6,7 @@ import json
 import random
 from decimal import Decimal
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.market import Log
 
@@ -18,6 +18,7 @@ START_MS = 1_700_000_000_000
 
 @settings(max_examples=80)
 @given(st.integers(0, 2**32), st.sampled_from((3, 60)), st.sampled_from((0, 100_000)))
+@example(269297, 3, 100_000)  # the market's time went back, behind what had left the window
 def test_the_window_is_exact_to_its_minute(seed: int, minutes: int, lateness_ms: int) -> None:
     rng = random.Random(seed)
     log = Log()

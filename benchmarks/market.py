@@ -1,0 +1,203 @@
+"""How fast market data is calculated, and how much memory books take: python -m benchmarks.market [--quick]
+
+One process, one core; each figure is the best of five runs of CPU time.  Beside it stands the least that could be done
+with a dict of floats, which keeps no order, no texts, no depth and no history.  With --memory only that is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+from broker.market.depth import Depth, DepthNames
+from broker.market.kline import Kline
+from broker.market.stream import Stream
+from broker.market.ticker import Ticker
+from broker.market.times import Interval
+from broker.market.trade import TradeNames
+from broker.market.trades import Trades
+
+RUNS = 5
+START_MS = 1_700_000_000_000
+GOALS = {"levels": 200_000, "trades": 300_000, "diff_us": 100, "memory_mb": 300}
+INTERVALS = ("1m", "5m", "15m", "1h", "4h", "1d", "1w")
+
+
+def ignore(stream: Stream, text: bytes) -> None:
+    pass
+
+
+def new_depth(shape: str, every_ms: int) -> Depth:
+    return Depth(ignore, 0, DepthNames(), shape, every_ms, 1000, True, 1000)
+
+
+def best(work: Callable[[], int]) -> float:
+    """Operations per second of CPU, the best of some runs."""
+    found = 0.0
+    for _ in range(RUNS):
+        began = time.process_time()
+        count = work()
+        found = max(found, count / (time.process_time() - began))
+    return found
+
+
+def level_rows(count: int) -> list[tuple[str, str, str]]:
+    rng = random.Random(1)
+    rows = []
+    for _ in range(count):
+        is_bid = rng.random() < 0.5
+        steps = rng.randint(1, 2000)
+        cents = 4_200_000 - steps if is_bid else 4_200_000 + steps
+        rows.append(
+            ("bid" if is_bid else "ask", f"{cents // 100}.{cents % 100:02d}", f"{rng.randint(0, 9)}.5")
+        )
+    return rows
+
+
+def levels(count: int) -> float:
+    """Level changes, published 100 times a second of the data's time."""
+    rows = level_rows(count)
+
+    def work() -> int:
+        depth = new_depth("levels", 100)
+        now_ms = START_MS
+        for number, (side, price, size) in enumerate(rows):
+            depth.set_level("X", side, price, size, now_ms)
+            if number % 20 == 19:
+                now_ms += 1
+                depth.commit(now_ms)
+                depth.tick(now_ms)
+        return count
+
+    return best(work)
+
+
+def plain_levels(count: int) -> float:
+    rows = level_rows(count)
+
+    def work() -> int:
+        sides: dict[str, dict[float, float]] = {"bid": {}, "ask": {}}
+        for side, price, size in rows:
+            if float(size) == 0:
+                sides[side].pop(float(price), None)
+            else:
+                sides[side][float(price)] = float(size)
+        return count
+
+    return best(work)
+
+
+def trade_rows(count: int) -> list[dict[str, object]]:
+    rng = random.Random(2)
+    return [
+        {
+            "symbol": f"S{number % 100}",
+            "id": str(number),
+            "price": f"{42_000 + rng.randint(-500, 500)}.{rng.randint(10, 99)}",
+            "size": f"0.{rng.randint(100, 999)}",
+            "side": rng.choice(("buy", "sell")),
+            "ts": str(START_MS + number),
+            "taker": str(number // 3),
+        }
+        for number in range(count)
+    ]
+
+
+def trades(kind: str, count: int) -> float:
+    """Trades of 100 symbols, 20 a transaction."""
+    rows = trade_rows(count)
+
+    def work() -> int:
+        names = TradeNames()
+        if kind == "kline":
+            intervals = [Interval(name, 0) for name in INTERVALS]
+            calculator: Kline | Trades | Ticker = Kline(
+                ignore, 0, names, intervals, 250, 5000, 7_200_000, True, False
+            )
+        elif kind == "trades":
+            calculator = Trades(ignore, 0, names, 100, ["taker"], 0)
+        else:
+            calculator = Ticker(ignore, 0, names, 1000, 1440)
+        for number, row in enumerate(rows):
+            now_ms = START_MS + number
+            calculator.row(row, now_ms)
+            if number % 20 == 19:
+                calculator.commit(now_ms)
+                calculator.tick(now_ms)
+        return count
+
+    return best(work)
+
+
+def snapshots() -> list[list[list[list[str]]]]:
+    """Books of 500 levels a side, of which each next one has twenty changed."""
+    rng = random.Random(3)
+    sides = [
+        {f"{42_000 + sign * step}.50": f"{rng.randint(1, 9)}.5" for step in range(1, 501)} for sign in (-1, 1)
+    ]
+    found = []
+    for _ in range(200):
+        for side in sides:
+            for price in rng.sample(list(side), 10):
+                side[price] = f"{rng.randint(1, 9)}.5"
+        found.append([[[price, size] for price, size in side.items()] for side in sides])
+    return found
+
+
+def diff_us() -> float:
+    """Microseconds from one book of 1000 levels to the next."""
+    books = snapshots()
+
+    def work() -> int:
+        depth = new_depth("snapshot", 1_000_000)
+        for bids, asks in books:
+            depth.set_book("X", bids, asks, START_MS)  # type: ignore[arg-type]
+        return len(books)
+
+    return 1e6 / best(work)
+
+
+def memory_mb(symbols: int) -> float:
+    """Megabytes that so many books of 1000 levels take."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    depth = new_depth("levels", 0)
+    for symbol in range(symbols):
+        for step in range(500):
+            depth.set_level(f"S{symbol}", "bid", f"{4000 - step}.{symbol % 90 + 10}", f"{step}.25", START_MS)
+            depth.set_level(
+                f"S{symbol}", "ask", f"{4001 + step}.{symbol % 90 + 10}", f"{step + 1}.25", START_MS
+            )
+        depth.commit(START_MS)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work")
+    parser.add_argument(
+        "--memory", action="store_true", help="only memory, of a process that has done nothing else"
+    )
+    options = parser.parse_args()
+    count = 20_000 if options.quick else 200_000
+    found: dict[str, object] = {
+        "python": sys.version.split()[0],
+        "compiled": sys.modules["broker.market.book"].__file__[-3:] == ".so",
+    }  # type: ignore[index]
+    if options.memory:
+        found["memory_mb_1000_symbols_of_1000_levels"] = round(memory_mb(100 if options.quick else 1000))
+    else:
+        found["level_changes_per_s"] = round(levels(count))
+        found["level_changes_per_s_plain_dict"] = round(plain_levels(count))
+        for kind in ("trades", "kline", "ticker"):
+            found[f"{kind}_trades_per_s"] = round(trades(kind, count))
+        found["diff_of_1000_levels_us"] = round(diff_us(), 1)
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
