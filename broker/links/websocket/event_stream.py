@@ -92,6 +92,10 @@ def response_to(asked: StreamRequest) -> bytes:
 class EventStreamLink(RowcastLink):
     """The broker's end of one stream."""
 
+    def open(self) -> None:
+        self._sends_frames = False
+        super().open()
+
     def received(self, data: bytes) -> None:
         """Nothing that matters can come."""
         self.last_received = self.engine.now
