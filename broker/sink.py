@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from broker.core import barrier
 from broker.core.engine import Engine
 from broker.core.publication import Publication
 
@@ -19,7 +20,13 @@ class EngineSink:
         self._keeper = keeper
 
     def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
-        self._engine.publish(Publication(topic, payload, qos, retain))
+        """Whatever goes wrong with this one is counted, and the next one is published."""
+        try:
+            self._engine.publish(Publication(topic, payload, qos, retain))
+        except Exception as error:
+            barrier.report(self._engine.counters, "a feed", error)
+            if barrier.RERAISE:
+                raise
 
     def flush(self) -> None:
         """The batch is complete: one send to everybody it was for."""

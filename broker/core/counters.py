@@ -41,6 +41,8 @@ class Counters:
         """By reason: a short name from the code, never from a peer."""
         self.protocol_errors = 0
         self.link_bugs = 0
+        self.unexpected: dict[str, int] = {}
+        """What `broker.core.barrier` caught, by reason: a kind of exception and a line of code."""
         self.sessions_expired = 0
         self.clients_maximum = 0
 

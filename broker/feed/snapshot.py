@@ -15,6 +15,7 @@ from psycopg import sql
 
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.routing.tables import Snapshot
+from broker.feed.row_barrier import RowBarrier
 from broker.feed.status import FeedSink, FeedStatus
 from protocol.pgoutput import parse_lsn
 
@@ -54,12 +55,15 @@ async def publish_rows(
     connection: TrioConnection, snapshots: Sequence[Snapshot], status: FeedStatus, sink: FeedSink
 ) -> None:
     """The same in whatever transaction is open."""
+    rows = RowBarrier(status)
     for wanted in snapshots:
         count = 0
         async for (text,) in connection.cursor().stream(row_query(wanted)):
-            for outgoing in wanted.publications(text.encode(), trio.current_time()):
-                sink.publish(*outgoing)
-                status.published += 1
+            now = trio.current_time()
+            with rows.of("table", wanted.table, now):
+                for outgoing in wanted.publications(text.encode(), now):
+                    sink.publish(*outgoing)
+                    status.published += 1
             count += 1
             if count % FLUSH_ROWS == 0:
                 sink.flush()

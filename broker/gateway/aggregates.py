@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from broker.core.barrier import barrier
+from broker.core.counters import Counters
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from protocol.dialects.conflation import Backlog, Conflation
@@ -24,6 +26,7 @@ class Aggregate(Receiver):
         source: the topic that is collected.
         every_s: the interval.
         publish: the engine's.
+        counters: what can't be collected is counted there, and nobody else misses the message.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class Aggregate(Receiver):
         every_s: float,
         conflation: Conflation,
         publish: Callable[[Publication], object],
+        counters: Counters,
     ) -> None:
         super().__init__(plain=False)
         self.source = source
@@ -41,11 +45,17 @@ class Aggregate(Receiver):
         self.every_s = every_s
         self.readers = 0
         self.due_at = 0.0
-        self._backlog = Backlog(conflation, AGGREGATE_BYTES_MAX, merges_early=True)
+        self._conflation = conflation
+        self._counters = counters
+        self._begin()
+
+    def _begin(self) -> None:
+        self._backlog = Backlog(self._conflation, AGGREGATE_BYTES_MAX, merges_early=True)
 
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
         if publication.part is None:
-            self._backlog.offer("", publication.payload)
+            with barrier(self._counters, f"the channel {self.source!r}", self._begin):
+                self._backlog.offer("", publication.payload)
             return
         # Each reader is given what it misses of that, when its interval is over: `broker.core.parts`.
         news = Publication(self.topic, publication.payload)
@@ -60,7 +70,8 @@ class Aggregate(Receiver):
             return
         # The first message after a pause goes out at once, and the interval begins with it.
         self.due_at = now + self.every_s
-        while (entry := self._backlog.take()) is not None:
-            payload = entry[1]
-            if payload is not None:
-                publish(Publication(self.topic, payload))
+        with barrier(self._counters, f"the channel {self.source!r}", self._begin):
+            while (entry := self._backlog.take()) is not None:
+                payload = entry[1]
+                if payload is not None:
+                    publish(Publication(self.topic, payload))

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import trio
 
 from broker.config.feeds import Gateway as GatewayConfig
+from broker.core.barrier import barrier
 from broker.core.engine import Engine
 from broker.core.parts import Part
 from broker.core.publication import Publication
@@ -97,7 +98,8 @@ class Gateway:
     def tick(self) -> None:
         with self.engine.turn:
             for link in list(self._links):
-                link.tick(self.engine.now)
+                with barrier(self.engine.counters, "a WebSocket client's clock"):
+                    link.tick(self.engine.now)
 
     # --- connections ---------------------------------------------------------------------------------------
 
@@ -124,7 +126,9 @@ class Gateway:
         if isinstance(identifier, TokenVerifier) and identifier.must_ask(token):
             return None
         if isinstance(identifier, JwtVerifier):
-            return identifier.verify(token, clock, trio.current_time())
+            with barrier(self.engine.counters, f"a token of {dialect}"):
+                return identifier.verify(token, clock, trio.current_time())
+            return Refusal.INVALID
         return None
 
     async def identify(self, dialect: str, token: str, clock: Clock) -> Identity | Refusal:
@@ -132,7 +136,9 @@ class Gateway:
         identifier = self._identifiers.get(dialect)
         if identifier is None:
             return Refusal.INVALID
-        return await identifier.identify(token, clock, trio.current_time())
+        with barrier(self.engine.counters, f"a token of {dialect}"):
+            return await identifier.identify(token, clock, trio.current_time())
+        return Refusal.INVALID
 
     def occupy(self, link: Link, dialect: str, account: str) -> bool:
         """Count a connection to its account, once; False if the account has its fill already."""
@@ -190,7 +196,7 @@ class Gateway:
         aggregate = self._aggregates.get(topic)
         if aggregate is None:
             aggregate = self._aggregates[topic] = Aggregate(
-                topic, source, every_s, conflation, self.engine.publish
+                topic, source, every_s, conflation, self.engine.publish, self.engine.counters
             )
             self.engine.subscribe(aggregate, source, 0)
             self._aggregating.set()
@@ -226,7 +232,8 @@ class Gateway:
             for aggregate in list(self._aggregates.values()):
                 aggregate.publish_due(self.engine.now, self.engine.publish)
             for pacer in list(self._pacing):
-                pacer.pace(self.engine.now)
+                with barrier(self.engine.counters, "a WebSocket client's interval"):
+                    pacer.pace(self.engine.now)
         if not self._aggregates and not self._pacing:
             self._aggregating = trio.Event()
 

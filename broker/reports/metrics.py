@@ -106,6 +106,13 @@ def _connections(facts: Facts) -> Iterator[Family]:
         "rowcast_protocol_errors", "Connections ended for a peer's mistake.", counters.protocol_errors
     )
     yield counter("rowcast_link_bugs", "Connections ended by a bug of Rowcast.", counters.link_bugs)
+    yield by_label(
+        "rowcast_unexpected",
+        "counter",
+        "Packets, messages and requests dropped for what nobody expected of them, by place in the code.",
+        "reason",
+        counters.unexpected,
+    )
 
 
 def _messages(facts: Facts) -> Iterator[Family]:

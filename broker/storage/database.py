@@ -18,6 +18,8 @@ from broker.storage.errors import StorageError
 from broker.storage.reading import Damaged, read
 from broker.storage.records import Snapshot
 from broker.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLE_NAMES, TABLES
+from broker.storage.unfit import TABLE as SET_ASIDE
+from broker.storage.unfit import Unfit
 
 OLDER_VERSION: Final = 2
 """The format before this one, whose files are taken over."""
@@ -41,8 +43,12 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, Snapshot]:
             _create(path)
         if _check_header(path) == OLDER_VERSION:
             _migrate(path)
-        saved = _read_untouched(path)
-        return _connect(path), saved
+        unfit = Unfit()
+        saved = _read_untouched(path, unfit)
+        connection = _connect(path)
+        if unfit:
+            _set_aside(unfit, connection, path)
+        return connection, saved
     except sqlite3.OperationalError as error:
         raise _refused(path, *_explain(error)) from None
     except (sqlite3.DatabaseError, Damaged) as error:
@@ -160,7 +166,15 @@ def _migrate(path: Path) -> None:
             raise
 
 
-def _read_untouched(path: Path) -> Snapshot:
+def _set_aside(unfit: Unfit, connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        unfit.set_aside(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _read_untouched(path: Path, unfit: Unfit) -> Snapshot:
     """What the file holds, read by a connection that can't change it."""
     beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
     made_by_reading = [companion for companion in beside if not companion.exists()]
@@ -171,7 +185,7 @@ def _read_untouched(path: Path) -> Snapshot:
                 raise Damaged(wrong.replace("\n", " "))
             if _tables(connection) != _expected_tables():
                 raise Damaged(f"its tables are not those of format {FORMAT_VERSION}")
-            return read(connection)
+            return read(connection, unfit)
     except BaseException:
         for companion in made_by_reading:
             companion.unlink(missing_ok=True)
@@ -179,7 +193,9 @@ def _read_untouched(path: Path) -> Snapshot:
 
 
 def _tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+    """All but the one for what was set aside."""
+    query = "SELECT name, sql FROM sqlite_master WHERE name != ? ORDER BY name"
+    return connection.execute(query, (SET_ASIDE,)).fetchall()
 
 
 def _expected_tables(tables: str = TABLES) -> list[tuple[str, str]]:

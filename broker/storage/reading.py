@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from broker.core.publication import Publication
 from broker.storage.records import SessionRecord, Snapshot
 from broker.storage.schema import checksum
+from broker.storage.unfit import Unfit
 from protocol.mqtt.errors import ProtocolError
 from protocol.mqtt.outbound import AWAIT_PUBACK, InFlight, Queued
 from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
@@ -16,38 +17,46 @@ from protocol.mqtt.v5.properties import publish_properties
 
 Item = TypeVar("Item")
 
+TOPIC_SHOWN = 100
+"""Bytes of a topic in a message about it."""
+
 
 class Damaged(Exception):
     """What the file holds can't have been written by us, in words for its owner."""
 
 
-def read(connection: sqlite3.Connection) -> Snapshot:
+def read(connection: sqlite3.Connection, unfit: Unfit) -> Snapshot:
     """Everything that was saved last; empty for a file that nothing was saved to yet.
+
+    Args:
+        unfit: is told what is left out.
 
     Raises:
         Damaged: rows contradict each other, or are not what their checksum says.
         sqlite3.DatabaseError: SQLite itself can't make sense of the file.
     """
-    messages = _messages(connection)
+    messages = _messages(connection, unfit)
     row = connection.execute("SELECT saved_at FROM state").fetchone()
     saved = Snapshot(saved_at=0.0 if row is None else row[0], clock_offset_s=0.0)
     sessions: dict[int, SessionRecord] = {}
     for number, *columns, will, will_due in connection.execute("SELECT * FROM session ORDER BY number"):
         record = sessions[number] = _session(*columns)
-        if will is not None:
+        if will is not None and will not in unfit.messages:
             record.will = _at(messages, will)
             record.will_due = will_due
-    _read_subscriptions(connection, sessions)
-    _read_outbound(connection, sessions, messages)
+    _read_subscriptions(connection, sessions, unfit)
+    _read_outbound(connection, sessions, messages, unfit)
     for session, packet_id, message in connection.execute("SELECT * FROM inbound"):
-        _at(sessions, session).inbound.append((packet_id, _at(messages, message)))
+        if message not in unfit.messages:
+            _at(sessions, session).inbound.append((packet_id, _at(messages, message)))
     saved.sessions = list(sessions.values())
     for (message,) in connection.execute("SELECT message FROM retained ORDER BY position"):
-        saved.retained.append(_at(messages, message))
+        if message not in unfit.messages:
+            saved.retained.append(_at(messages, message))
     return saved
 
 
-def _messages(connection: sqlite3.Connection) -> dict[int, Publication]:
+def _messages(connection: sqlite3.Connection, unfit: Unfit) -> dict[int, Publication]:
     messages: dict[int, Publication] = {}
     for row in connection.execute("SELECT * FROM message"):
         number, topic, payload, qos, retain, client_id, user_name, listener_port, expected = row[:9]
@@ -56,7 +65,8 @@ def _messages(connection: sqlite3.Connection) -> dict[int, Publication]:
         if checksum(topic, payload) != expected:
             raise Damaged(f"message {number} is not what was saved: its checksum differs")
         if not is_valid_topic_name(topic):
-            raise Damaged(f"message {number} has a topic that is none")
+            unfit.messages[number] = f"message {number} has a topic that is none: {_start(topic)}"
+            continue
         message = Publication(topic, payload, qos, bool(retain), client_id, user_name, listener_port)
         message.number = number
         message.properties = _checked(properties)
@@ -95,16 +105,30 @@ def _session(
     )
 
 
-def _read_subscriptions(connection: sqlite3.Connection, sessions: dict[int, SessionRecord]) -> None:
+def _start(topic: bytes) -> str:
+    """Enough of a topic to know it by."""
+    return repr(topic[:TOPIC_SHOWN])[1:] + ("..." if len(topic) > TOPIC_SHOWN else "")
+
+
+def _read_subscriptions(
+    connection: sqlite3.Connection, sessions: dict[int, SessionRecord], unfit: Unfit
+) -> None:
     for session, topic_filter, granted in connection.execute("SELECT * FROM subscription"):
         _expect_bytes(topic_filter)
         if not is_valid_topic_filter(topic_filter):
-            raise Damaged("a subscription has a topic filter that is none")
+            client_id = _at(sessions, session).client_id
+            unfit.subscriptions[session, topic_filter] = (
+                f"a subscription of {_start(client_id)} has a topic filter that is none: {_start(topic_filter)}"
+            )
+            continue
         _at(sessions, session).subscriptions[topic_filter] = granted
 
 
 def _read_outbound(
-    connection: sqlite3.Connection, sessions: dict[int, SessionRecord], messages: dict[int, Publication]
+    connection: sqlite3.Connection,
+    sessions: dict[int, SessionRecord],
+    messages: dict[int, Publication],
+    unfit: Unfit,
 ) -> None:
     # Both tables are stored in the order of their keys, session and position.
     for session, _, packet_id, message, qos, retain, state, ids in connection.execute(
@@ -112,6 +136,8 @@ def _read_outbound(
     ):
         if (qos == 1) != (state == AWAIT_PUBACK):
             raise Damaged("a message in flight has a state that its QoS does not know")
+        if message in unfit.messages:
+            continue
         record = _at(sessions, session)
         record.inflight.append(InFlight(packet_id, _at(messages, message), qos, bool(retain), state, ids))
     for record in sessions.values():
@@ -121,6 +147,8 @@ def _read_outbound(
     for session, position, message, qos, retain, ids_before, ids in connection.execute(
         "SELECT * FROM queued"
     ):
+        if message in unfit.messages:
+            continue
         waiting = Queued(_at(messages, message), qos, bool(retain), ids_before, ids)
         waiting.row = position
         _at(sessions, session).queued.append(waiting)

@@ -263,6 +263,8 @@ class UsualRows:
         self._publish = publish
         self._unusual = unusual
         self._rows: dict[bytes, list[UsualRow]] = {}
+        self.at = 0
+        """Where `deliver` is, for those who have to go on behind one that it failed at."""
 
     def add(self, channel: bytes, row: UsualRow) -> None:
         self._rows.setdefault(channel, []).append(row)
@@ -280,21 +282,25 @@ class UsualRows:
         taken = 0
         published = 0
         touched: list[UsualRow] = []
-        for channel, text in notifications:
-            made = -1
-            for row in self._rows.get(channel, _NONE):
-                made = self._published(row, text, now)
+        try:
+            for channel, text in notifications:
+                self.at = taken
+                made = -1
+                for row in self._rows.get(channel, _NONE):
+                    made = self._published(row, text, now)
+                    if made >= 0:
+                        if not row.is_touched:
+                            row.is_touched = True
+                            touched.append(row)
+                        break
                 if made >= 0:
-                    if not row.is_touched:
-                        row.is_touched = True
-                        touched.append(row)
+                    published += made
+                elif not self._unusual(channel, text, now):
                     break
-            if made >= 0:
-                published += made
-            elif not self._unusual(channel, text, now):
-                break
-            taken += 1
-        return taken, published, _settled(touched)
+                taken += 1
+        finally:
+            repeated = _settled(touched)
+        return taken, published, repeated
 
     def _published(self, row: UsualRow, text: bytes, now: float) -> int:
         """How many publications a notification became; -1, and nothing has been done, if it isn't such a row."""

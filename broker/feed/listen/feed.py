@@ -31,6 +31,7 @@ from broker.feed.listen.listener import Listener
 from broker.feed.listen.mark import Key, Mark
 from broker.feed.listen.recovery import Marks, begin_snapshot, missed_rows
 from broker.feed.routing.routes import Router, Row
+from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices
 from broker.feed.status import FeedSink, FeedStatus
 from protocol.notifications import Notification
@@ -60,6 +61,7 @@ class ListenFeed:
         self._channels = [channel for source in config.sources for channel in source.listen]
         self._was_live = False
         self._slices = Slices(sink)
+        self._rows = RowBarrier(status)
 
     def adopt(self, config: FeedConfig) -> bool:
         """As `supervise.Feed.adopt`: other routes, at once; what is waiting or notified meanwhile takes them, too."""
@@ -171,7 +173,8 @@ class ListenFeed:
             await self._line.fetch()
             now = trio.current_time()
             for row in self._line.leave():
-                self._publish(row, now)
+                with self._rows.of("kind", row.kind, now):
+                    self._publish(row, now)
             self._sink.flush()
             await trio.lowlevel.checkpoint()
 
@@ -181,14 +184,15 @@ class ListenFeed:
         now = trio.current_time()
         for channel, text in notifications:
             self._status.received += 1
-            row = self._router.notification(channel, text, now)
-            if row is None:
-                continue
-            mark = self._marks.get(row.source.config.name, row.kind)
-            if mark is None:
-                self._line.join(row)
-            else:
-                held.append((row, mark))
+            with self._rows.of("channel", channel, now):
+                row = self._router.notification(channel, text, now)
+                if row is None:
+                    continue
+                mark = self._marks.get(row.source.config.name, row.kind)
+                if mark is None:
+                    self._line.join(row)
+                else:
+                    held.append((row, mark))
         return held
 
     async def _publish_missed(self, reader: TrioConnection, held: list[Held]) -> set[tuple[Mark, Key | None]]:
@@ -207,11 +211,12 @@ class ListenFeed:
         now = trio.current_time()
         keys = set()
         for text in page:
-            row = self._router.row(source, kind, text, now)
-            if row is not None:
-                self._status.recovered += 1
-                self._publish(row, now)
-                keys.add((mark, mark.key_of(row.columns)))
+            with self._rows.of("kind", kind, now):
+                row = self._router.row(source, kind, text, now)
+                if row is not None:
+                    self._status.recovered += 1
+                    self._publish(row, now)
+                    keys.add((mark, mark.key_of(row.columns)))
         self._sink.flush()
         return keys
 
@@ -221,13 +226,25 @@ class ListenFeed:
         now = trio.current_time()
         taken = 0
         if not self._line:
-            taken, published, repeated = self._usual.deliver(notifications, now)
-            status.published += published
-            status.repeated += repeated
+            taken = self._deliver_usual(notifications, now)
         for channel, text in notifications[taken:]:
-            row = self._router.notification(channel, text, now)
-            if row is not None:
-                self._line.join(row)
+            with self._rows.of("channel", channel, now):
+                row = self._router.notification(channel, text, now)
+                if row is not None:
+                    self._line.join(row)
+
+    def _deliver_usual(self, notifications: list[Notification], now: float) -> int:
+        """How many were published or dropped; the one behind them can't be published now."""
+        taken = 0
+        while taken < len(notifications):
+            rest = notifications[taken:] if taken else notifications
+            with self._rows.of("channels of", self._status.name, now):
+                count, published, repeated = self._usual.deliver(rest, now)
+                self._status.published += published
+                self._status.repeated += repeated
+                return taken + count
+            taken += self._usual.at + 1  # that one is dropped
+        return taken
 
     def _deliver_unusual(self, channel: bytes, text: bytes, now: float) -> bool:
         """As `UsualRows` wants it: False, and nothing has been done, for a row that has to be read first."""

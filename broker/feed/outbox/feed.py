@@ -28,6 +28,7 @@ from broker.feed.notices import OPERATION, Notices
 from broker.feed.outbox.queries import CAPTURES, IDENTITY, NEXT, POSITION, PRUNE, REST, TEXTSEND
 from broker.feed.routing.routes import Outgoing
 from broker.feed.routing.tables import TableRoutes
+from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices
 from broker.feed.sql_publish import may_publish
 from broker.feed.status import FeedSink, FeedStatus
@@ -88,6 +89,7 @@ class OutboxFeed:
         self._snapshot_due = bool(self._routes.snapshots)
         self._watch = Watch(config, status, TRIGGERED)
         self._slices = Slices(sink)
+        self._rows = RowBarrier(status)
         self._captures = 0
         self._captures_changed = False
         self._look_at = 0.0
@@ -252,7 +254,8 @@ class OutboxFeed:
                         # Rows that were not captured may be missing among these: say so first.
                         self._captures_changed = True
                         break
-                    self._publish(row)
+                    with self._rows.of("table", row[4], trio.current_time()):
+                        self._publish(row)
                     if row[0] != self._seq:
                         ages_s.append(max(row[3], 0.0))
                     self._seq, self._id, self._xid, age_s = row[:4]

@@ -9,6 +9,7 @@ from broker.config.feeds import FeedConfig
 from broker.feed import notices
 from broker.feed.notices import Notices
 from broker.feed.routing.tables import TableRoutes
+from broker.feed.row_barrier import RowBarrier
 from broker.feed.sql_publish import PREFIX, Unpublishable, parse_publish
 from broker.feed.status import FeedSink, FeedStatus
 from broker.feed.wal.progress import Progress
@@ -45,6 +46,7 @@ class Delivery:
         self._notices = Notices(config, status)
         self._sink = sink
         self._status = status
+        self._rows = RowBarrier(status)
 
     def begin(self, commit_lsn: int) -> None:
         """The changes of the transaction follow that committed at `commit_lsn`."""
@@ -57,6 +59,11 @@ class Delivery:
             return
         status = self._status
         status.received += 1
+        with self._rows.of("table", table.name, now):
+            self._deliver(table, change, now)
+
+    def _deliver(self, table: Table, change: RowChange, now: float) -> None:
+        status = self._status
         text, columns = table.render(change)
         if self.checks_text and not is_utf8(text):
             status.drop("not_utf8", f"table {table.name}", now)
@@ -86,17 +93,19 @@ class Delivery:
             return
         self._status.received += 1
         position = self.progress.here if self.routes.shows_positions else b""
-        for outgoing in self._notices.publications(channel, text, now, position):
-            self._sink.publish(*outgoing)
-            self._status.published += 1
+        with self._rows.of("channel", channel, now):
+            for outgoing in self._notices.publications(channel, text, now, position):
+                self._sink.publish(*outgoing)
+                self._status.published += 1
 
     def _publish(self, message: LogicalMessage, now: float) -> None:
         self._status.received += 1
-        try:
-            self._sink.publish(*parse_publish(message.content))
-            self._status.published += 1
-        except Unpublishable as error:
-            self._status.drop("unpublishable", f"rowcast.publish(): {error}", now)
+        with self._rows.of("a call of", "rowcast.publish()", now):
+            try:
+                self._sink.publish(*parse_publish(message.content))
+                self._status.published += 1
+            except Unpublishable as error:
+                self._status.drop("unpublishable", f"rowcast.publish(): {error}", now)
 
     def commit(self, end_lsn: int, commit_time_us: int) -> None:
         """The open transaction is complete."""

@@ -207,6 +207,7 @@ class MqttLink(Link):
         """As mosquitto: a will that could not be published closes, without CONNACK."""
         if will.topic.startswith(CONTROL_PREFIX):
             raise ProtocolViolation("a will for a topic of $CONTROL")
+        check_topic_name(self.door.mount_point + will.topic)
         if will.qos > self.door.max_qos:
             reason = f"a will with QoS {will.qos}; this listener takes {self.door.max_qos}"
             raise ProtocolViolation(reason, reason_code=0x9B)

@@ -24,7 +24,7 @@ from protocol.mqtt.codec import (
 from protocol.mqtt.connection import check_connected
 from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
 from protocol.mqtt.packets import Subscribe, Unsubscribe
-from protocol.mqtt.topics import check_topic_name
+from protocol.mqtt.topics import check_topic_filter, check_topic_name
 
 if TYPE_CHECKING:
     from broker.links.mqtt.link import MqttLink
@@ -59,7 +59,7 @@ def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, bod
     engine = link.engine
     topic, packet_id, payload_start = publish_parts(first_byte, data, body, end)
     if engine.trie.cached(topic) is None or session.mount_point:
-        check_topic_name(topic)
+        check_topic_name(session.mount_point + topic if topic else topic)  # what is kept has to fit
     qos = first_byte >> 1 & 3
     if qos > session.max_qos:
         raise ProtocolViolation(f"a PUBLISH with QoS {qos}; this listener takes {session.max_qos}")
@@ -185,14 +185,23 @@ def _unsubscribe(link: MqttLink, session: Session, packet: Unsubscribe) -> None:
 
 
 def mount(mount_point: bytes, topic_filter: bytes) -> bytes:
-    """The filter inside a listener's mount point; a shared subscription keeps its `$share/GROUP` in front."""
+    """The filter inside a listener's mount point; a shared subscription keeps its `$share/GROUP` in front.
+
+    Raises:
+        MalformedPacket: it is too long, or has too many levels, with the mount point.
+    """
     if not mount_point or topic_filter.startswith(GATEWAY_PREFIX):
         return topic_filter
     if topic_filter.startswith(b"$share/"):
         parts = topic_filter.split(b"/", 2)
         if len(parts) == 3:
-            return b"$share/" + parts[1] + b"/" + mount_point + parts[2]
-    return mount_point + topic_filter
+            return _fitting(b"$share/" + parts[1] + b"/" + mount_point + parts[2])
+    return _fitting(mount_point + topic_filter)
+
+
+def _fitting(topic_filter: bytes) -> bytes:
+    check_topic_filter(topic_filter)
+    return topic_filter
 
 
 def suback(packet_id: int, codes: bytes) -> bytes:

@@ -113,7 +113,7 @@ def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, bod
     if alias or not topic:
         topic = _aliased(link, topic, alias)
     if engine.trie.cached(topic) is None or session.mount_point:
-        check_topic_name(topic)
+        check_topic_name(session.mount_point + topic)  # what is kept has to fit
     qos = first_byte >> 1 & 3
     if qos > session.max_qos:
         raise ProtocolViolation(

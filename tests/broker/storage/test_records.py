@@ -25,6 +25,7 @@ from broker.storage.records import (
     snapshot,
 )
 from broker.storage.schema import TABLES
+from broker.storage.unfit import Unfit
 from broker.storage.writing import Writer
 from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import (
@@ -53,7 +54,7 @@ def through_a_file(saved: Snapshot) -> Snapshot:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.executescript(TABLES)
         Writer(connection).write(saved, pause_s=0)
-        return read(connection)
+        return read(connection, Unfit())
 
 
 def restarted(engine: Engine, down_s: float = 0.0, fresh: Engine | None = None) -> Engine:

@@ -20,6 +20,7 @@ from broker.core.session import DeliveryRules
 from broker.storage.reading import read
 from broker.storage.records import Snapshot, collect, restore, snapshot
 from broker.storage.schema import TABLES
+from broker.storage.unfit import Unfit
 from broker.storage.writing import Writer
 from protocol.mqtt.message import Message
 from protocol.mqtt.outbound import Window
@@ -50,7 +51,7 @@ def told(message: Message) -> tuple[Any, ...]:
 
 def contents(connection: sqlite3.Connection) -> dict[str, Any]:
     """What the file says, without the numbers under which it says it."""
-    saved = read(connection)
+    saved = read(connection, Unfit())
     sessions = {
         record.client_id: (
             record.last_packet_id,
@@ -158,7 +159,7 @@ class Broker:
         for client in self.everybody:
             client.drop()
         self.save()
-        saved = read(self.connection)
+        saved = read(self.connection, Unfit())
         self.engine = self._fresh()
         restore(self.engine, saved, UNIX_NOW)
         self._writer = Writer(self.connection, saved)
@@ -238,7 +239,7 @@ def test_who_was_here_when_the_broker_crashed_has_been_away_since_then_however_o
     with database() as connection:
         Writer(connection).write(collected(engine), pause_s=0)
         for crash in range(3):
-            saved = read(connection)
+            saved = read(connection, Unfit())
             engine = Engine()
             engine.now = NOW
             restore(engine, saved, UNIX_NOW + 1000.0 * crash)

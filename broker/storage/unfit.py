@@ -1,0 +1,82 @@
+"""What a file holds and can't be served: it is set aside in the file, named in the log, and the rest is served.
+
+A message or subscription whose topic is none is not damage, for its checksum is right: some earlier version took it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from typing import Final
+
+logger = logging.getLogger("broker.storage")
+
+TABLE: Final = "set_aside"
+"""Made when it is first needed; nothing reads it but its owner."""
+
+NAMED_MAX: Final = 20
+"""Entries that the log names one by one."""
+
+_CREATE: Final = f"""
+CREATE TABLE IF NOT EXISTS {TABLE} (
+    set_aside_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,  -- UTC
+    why TEXT NOT NULL,
+    client_id BLOB,  -- whose subscription, or who published
+    topic BLOB NOT NULL,
+    payload BLOB
+)"""
+
+_NAMES_MESSAGES: Final = ("inflight", "queued", "inbound", "retained")
+
+
+class Unfit:
+    """Entries of one file: why, by number of message, and by session and topic filter."""
+
+    def __init__(self) -> None:
+        self.messages: dict[int, str] = {}
+        self.subscriptions: dict[tuple[int, bytes], str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.messages or self.subscriptions)
+
+    def set_aside(self, connection: sqlite3.Connection, path: object) -> None:
+        """Move them, with all that names them, in one transaction."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute(_CREATE)
+            for number, why in self.messages.items():
+                _move_message(connection, number, why)
+            for (session, topic_filter), why in self.subscriptions.items():
+                _move_subscription(connection, session, topic_filter, why)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        whys = [*self.messages.values(), *self.subscriptions.values()]
+        for why in whys[:NAMED_MAX]:
+            logger.error("%s: %s; it is set aside in the table %s, and not served.", path, why, TABLE)
+        if len(whys) > NAMED_MAX:
+            logger.error("%s: %d more are set aside there.", path, len(whys) - NAMED_MAX)
+
+
+def _move_message(connection: sqlite3.Connection, number: int, why: str) -> None:
+    connection.execute(
+        f"INSERT INTO {TABLE} (why, client_id, topic, payload)"
+        " SELECT ?, client_id, topic, payload FROM message WHERE number = ?",
+        (why, number),
+    )
+    connection.execute("UPDATE session SET will = NULL WHERE will = ?", (number,))
+    for table in _NAMES_MESSAGES:
+        connection.execute(f"DELETE FROM {table} WHERE message = ?", (number,))
+    connection.execute("DELETE FROM message WHERE number = ?", (number,))
+
+
+def _move_subscription(connection: sqlite3.Connection, session: int, topic_filter: bytes, why: str) -> None:
+    connection.execute(
+        f"INSERT INTO {TABLE} (why, client_id, topic)"
+        " SELECT ?, (SELECT client_id FROM session WHERE number = ?), ?",
+        (why, session, topic_filter),
+    )
+    connection.execute(
+        "DELETE FROM subscription WHERE session = ? AND topic_filter = ?", (session, topic_filter)
+    )
