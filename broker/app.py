@@ -146,6 +146,8 @@ class App:
             ListenError: an HTTP port can't be opened; nothing has changed.
         """
         ports = self.operation.opened_for(config)
+        if config.sys_interval_s != self.config.sys_interval_s:
+            self.operation.sys_interval_changed()
         self.config = config
         self.operation.adopt(ports, self._open_gateway)
         for feed in config.feeds:

@@ -87,6 +87,7 @@ class Operation:
         self._metrics: Port | None = None
         self._gateway: Gateway | None = None
         self._feed_topics: dict[str, FeedTopics] = {}
+        self._sys_interval_changed = trio.Event()
 
     @property
     def admin_port(self) -> int:
@@ -157,8 +158,7 @@ class Operation:
         """Report, and answer, until the nursery is cancelled."""
         self._gateway = gateway
         nursery.start_soon(self.facts.pulse.run)
-        if self._app.config.sys_interval_s > 0:
-            nursery.start_soon(self._publish_sys)
+        nursery.start_soon(self._publish_sys)
         if self._admin is not None:
             assert gateway is not None
             nursery.start_soon(self._admin.serve, self._admin_server(self._admin, gateway))
@@ -195,9 +195,14 @@ class Operation:
         return AdminServer(watch_routes(self.facts), access.check, self._app.engine.counters)
 
     async def _publish_sys(self) -> None:
-        """Say what has changed, every `sys_interval`."""
+        """Say what has changed, every `sys_interval`, which SIGHUP may change; nothing while it is 0."""
         app = self._app
         while True:
+            interval_s = app.config.sys_interval_s
+            if interval_s <= 0:
+                await self._sys_interval_changed.wait()
+                self._sys_interval_changed = trio.Event()
+                continue
             with app.engine.turn:
                 news = self.facts.sys_changes()
                 for name, status in app.feeds.items():
@@ -205,4 +210,10 @@ class Operation:
                     news += topics.changed()
                 for topic, text in news:
                     app.engine.publish(Publication(topic.encode(), text.encode(), SYS_QOS, retain=True))
-            await trio.sleep(app.config.sys_interval_s)
+            with trio.move_on_after(interval_s):
+                await self._sys_interval_changed.wait()
+                self._sys_interval_changed = trio.Event()
+
+    def sys_interval_changed(self) -> None:
+        """`sys_interval` is another from now on."""
+        self._sys_interval_changed.set()

@@ -13,7 +13,7 @@ from typing import Final
 from broker.core.access import Access, same_rights
 from broker.core.counters import Counters
 from broker.core.ending import NOTICE, Endings
-from broker.core.names import CONTROL_PREFIX, SYS_PREFIX
+from broker.core.names import is_brokers
 from broker.core.outbox import Outbox, Round
 from broker.core.parts import PartStore
 from broker.core.policy import Policy as Policy
@@ -85,6 +85,7 @@ class Engine:
     def adopt(self, policy: Policy, window: Window, rules: DeliveryRules) -> None:
         """Take over new settings; sessions share the objects that hold them, so it holds for all at once."""
         self.policy = policy
+        self.trie.copy_per_filter(policy.allow_duplicate_messages)
         self.retained.messages_max = policy.retained_messages_max
         self.retained.bytes_max = policy.retained_bytes_max
         self.window.adopt(window)
@@ -315,7 +316,7 @@ class Engine:
     def refusal(self, session: Session, publication: Publication) -> int:
         """Why a client's message may not go on, as a reason code; 0 if it may.  What is refused is counted."""
         topic = publication.topic
-        if topic[0] == 0x24 and topic.startswith((SYS_PREFIX, GATEWAY_PREFIX, CONTROL_PREFIX)):
+        if topic[0] == 0x24 and (is_brokers(topic) or topic.startswith(GATEWAY_PREFIX)):
             return DROPPED_SILENTLY
         if not session.may_write(topic):
             self.counters.dropped_acl += 1

@@ -15,6 +15,20 @@ SYS_PREFIX: Final = b"$SYS/"
 """Topics of what the broker says about itself."""
 CONTROL_PREFIX: Final = b"$CONTROL/"
 """Topics by which Mosquitto's plugins are spoken to: nothing that is published there goes anywhere."""
+_BRIDGE_STATE_HEAD: Final = b"$SYS/broker/connection/"
+_BRIDGE_STATE_TAIL: Final = b"/state"
+
+
+def is_brokers(topic: bytes) -> bool:
+    """Whether clients may not publish there: whatever begins with `$SYS`, but what a bridge says of itself.
+
+    As in Mosquitto, that is `$SYS/broker/connection/ID/state`, retained and as a will.
+    """
+    if not topic.startswith(b"$SYS"):
+        return topic.startswith(CONTROL_PREFIX)
+    if not (topic.startswith(_BRIDGE_STATE_HEAD) and topic.endswith(_BRIDGE_STATE_TAIL)):
+        return True
+    return topic.count(SEPARATOR) != 4
 
 
 LISTED_MIN: Final = 256

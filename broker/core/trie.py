@@ -88,6 +88,12 @@ class SubscriptionTrie:
         self.filtered = filtered
         self.forget()
 
+    def copy_per_filter(self, duplicates: bool) -> None:
+        """Deliver one copy per matching filter from now on, or one per receiver."""
+        if duplicates != self._duplicates:
+            self._duplicates = duplicates
+            self.forget()
+
     def forget(self) -> None:
         """Resolve every topic anew, for example because access rules changed."""
         self._cache.clear()

@@ -56,6 +56,7 @@ class Process:
         self._reread = reread
         self._log = logs.setup(config.logging)
         self._is_ending = False
+        self._is_lost = False
         self._background = background
         self._manager = ServiceManager()
         self._take_over = take_over
@@ -81,6 +82,8 @@ class Process:
         except* RulesError as group:
             self._say(str(only(group)))
             status = EXIT_CONFIG
+        if self._is_lost:
+            status = EXIT_FAILED  # the log has said why
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # Python keeps this one until its very end
         logger.info("rowcast version %s terminating", VERSION)
@@ -117,6 +120,7 @@ class Process:
                     self._started(app)
                 obeying.cancel_scope.cancel()
         self._log.publish_with(None)
+        self._is_lost = app.keeper is not None and app.keeper.is_lost
 
     def _started(self, app: App) -> None:
         facts = app.operation.facts

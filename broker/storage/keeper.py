@@ -52,6 +52,8 @@ class Keeper:
         self.saves = Histogram()
         """What saves took, in seconds, fsync included."""
         self.failures = 0
+        self.is_lost = False
+        """The last save of all failed: what changed since the one before is gone with the process."""
         self.problem = ""
         """Why the last save failed; "" if it did not."""
 
@@ -138,7 +140,7 @@ class Keeper:
         """Save what is not saved yet, and let go of the file, whatever is being cancelled."""
         with trio.CancelScope(shield=True):
             if self._engine.kept_changes() != self._saved_changes:
-                await self.save(hurry=True)
+                self.is_lost = not await self.save(hurry=True)
             await self._journal.close()
 
     def _is_due(self, now: float) -> bool:

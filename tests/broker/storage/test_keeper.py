@@ -247,3 +247,12 @@ async def test_the_log_tells_of_saves_but_not_of_those_that_feeds_wait_for(
     await getattr(keeper, asked)()
     assert ("Saving in-memory database" in caplog.text) == told
     await keeper.close()
+
+
+async def test_a_last_save_that_fails_is_known_to_whoever_ends_the_process(autojump_clock: MockClock) -> None:
+    for works in (True, False):
+        engine = Engine()
+        async with keeping(engine, settings(interval_s=0)) as (keeper, journal):
+            change(engine)
+            journal.works = works
+        assert keeper.is_lost is not works
