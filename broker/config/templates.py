@@ -52,6 +52,14 @@ def parse_template(text: str) -> Template:
     return Template(text, pattern, tuple(names), tuple(pieces))
 
 
+def names_in(text: str) -> tuple[str, ...]:
+    """What a template fills in; nothing for one that is malformed, which is told elsewhere."""
+    try:
+        return parse_template(text).names
+    except ValueError:
+        return ()
+
+
 def check_topic(template: Template) -> None:
     """Whether every row that fits can make it a topic name that MQTT allows.
 

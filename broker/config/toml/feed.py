@@ -8,7 +8,7 @@ from attrs import evolve
 
 from broker.config.feeds import FeedConfig, Route
 from broker.config.market import MarketConfig
-from broker.config.templates import OPERATION, parse_template
+from broker.config.templates import OPERATION, names_in
 from broker.config.toml.checks import check_choice, check_dsn, check_name
 from broker.config.toml.document import Document, array_of, without_routes
 from broker.config.toml.lines import Path
@@ -136,7 +136,7 @@ class FeedReader:
                     self._reader.wrong(
                         (*path, name), f'{name}: only for the database kinds "wal" and "outbox"'
                     )
-        if self._kind == "listen" and any(OPERATION in parse_template(topic).names for topic in route.topics):
+        if self._kind == "listen" and any(OPERATION in names_in(topic) for topic in route.topics):
             what = f'topics: {{{OPERATION}}} is known only with the database kinds "wal" and "outbox"'
             self._reader.wrong(path, what)
         if route.delete_clears and not (route.retain and "delete" in route.operations):

@@ -1,7 +1,6 @@
 """Server-sent events: one topic filter of the dialect `rowcast`, to read only, for whoever's proxy knows no WebSocket.
 
-A link as any other of the dialect; what it is owed leaves as events instead of frames.  The event's id is the message's
-position, so that a browser's own reconnect gives it back as `Last-Event-ID`.
+What is asked for, and the answer's head; `event_stream_link` is the connection from then on.
 """
 
 from __future__ import annotations
@@ -14,18 +13,15 @@ from attrs import frozen
 
 from broker.gateway.gateway import Gateway
 from broker.links.websocket.handshake import Refused
-from broker.links.websocket.rowcast import RowcastLink
 from protocol.dialects.base import NEVER, Clock, Identity
 from protocol.dialects.rowcast import EventStreamDialect, Read, RowcastRules
 from protocol.grants import grants_of
-from protocol.json_members import elements_of, members_of
 from protocol.mqtt.topics import is_valid_topic_filter
 
 RESPONSE: Final = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nConnection: close\r\n"
     b"X-Accel-Buffering: no\r\n"
 )
-TEXT_FRAME: Final = 0x81
 
 
 @frozen
@@ -87,64 +83,3 @@ def response_to(asked: StreamRequest) -> bytes:
     if not asked.origin:
         return RESPONSE + b"\r\n"
     return RESPONSE + b"Access-Control-Allow-Origin: " + asked.origin.encode("latin-1") + b"\r\n\r\n"
-
-
-class EventStreamLink(RowcastLink):
-    """The broker's end of one stream."""
-
-    def open(self) -> None:
-        self._sends_frames = False
-        super().open()
-
-    def received(self, data: bytes) -> None:
-        """Nothing that matters can come."""
-        self.last_received = self.engine.now
-
-    def hears_close(self, data: bytes) -> bool:
-        return True
-
-    def push(self, frames: bytes) -> None:
-        if frames[:1] == b"H":
-            self.outbox.push(frames)  # the response
-        elif frames[0] == TEXT_FRAME:
-            short = frames[1]
-            self.outbox.push(events_of(frames[2 if short < 126 else 4 if short == 126 else 10 :]))
-
-
-def events_of(text: bytes) -> bytes:
-    """A text of the dialect as events."""
-    if text.startswith(b'{"topic":'):
-        return _event(text)
-    members = members_of(text.decode()) or {}
-    if "subscribed" not in members:
-        return _other(text, members)
-    events = []
-    if members.get("recovered", (True, ""))[0] is False:
-        events.append(
-            b"event: gap\ndata: " + text + b"\n\n" if b"\n" not in text else b"event: gap\ndata: {}\n\n"
-        )
-    for name in ("state", "missed"):
-        if name in members:
-            events += [_event(one.encode()) for one in elements_of(members[name][1])]
-    if "at" in members:
-        events.append(b"id: " + str(members["at"][0]).encode() + b"\n\n")
-    return b"".join(events)
-
-
-def _event(text: bytes) -> bytes:
-    members = members_of(text.decode())
-    position = b""
-    if members is not None and "at" in members:
-        position = b"id: " + str(members["at"][0]).encode() + b"\n"
-    # A payload may be JSON over several lines: each is a line of data, which the browser joins again.
-    lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-    return position + b"".join([b"data: " + line + b"\n" for line in lines]) + b"\n"
-
-
-def _other(text: bytes, members: dict[str, tuple[object, str]]) -> bytes:
-    if "gap" in members or "skipped" in members:
-        return (b"event: gap\ndata: " if "gap" in members else b"event: skipped\ndata: ") + text + b"\n\n"
-    if "closing" in members:
-        retry = members.get("retry_ms")
-        return b"" if retry is None else b"retry: " + retry[1].encode() + b"\n\n"
-    return b": still here\n\n"

@@ -27,12 +27,12 @@ from broker.links.server import Server
 from broker.links.tls_socket import Socket
 from broker.links.websocket.dialect import DialectLink
 from broker.links.websocket.event_stream import (
-    EventStreamLink,
     StreamRequest,
     admit_stream,
     response_to,
     stream_request,
 )
+from broker.links.websocket.event_stream_link import EventStreamLink
 from broker.links.websocket.farewell import all_owed, part
 from broker.links.websocket.handshake import (
     OpeningRequest,

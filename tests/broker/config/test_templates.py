@@ -23,7 +23,7 @@ def test_doubled_braces_and_percent_signs_stand_for_themselves() -> None:
         ("a/}b", "unpaired '}'"),
         ("a/{b", "unpaired '{'"),
         ("a/{}", "without a name"),
-        ("a/{$table}", r"the only name with a \$ is \{\$kind\}"),
+        ("a/{$table}", r"the only names with a \$ are \{\$kind\} and \{\$operation\}"),
     ],
 )
 def test_a_malformed_template_is_refused(text: str, message: str) -> None:

@@ -7,7 +7,7 @@ import trio
 from broker.config.feeds import Gateway as GatewayConfig
 from broker.config.tokens import RowcastDialect as RowcastConfig
 from broker.core.publication import Publication
-from broker.links.websocket.event_stream import events_of
+from broker.links.websocket.event_stream_link import events_of
 from tests.support.websockets import Running, listening
 
 CONFIG = GatewayConfig(rowcast=RowcastConfig(anonymous_subscribe=("a/#",)))

@@ -49,7 +49,8 @@ async def test_a_reader_gets_the_unchanged_text_of_its_channels_and_no_other():
 
 
 async def test_the_channel_may_stand_in_the_path():
-    async with listening() as broker, broker.connect(f"/fill_event/{token(mode='r')}") as ws:
+    allowed = token(mode="r", channels=["fill_event", "cancel_order_event"])
+    async with listening() as broker, broker.connect("/fill_event/" + allowed) as ws:
         broker.publish("econia", "cancel_order_event", "not asked for")
         broker.publish("econia", "fill_event", FILL)
         assert await ws.get_message() == FILL
