@@ -36,5 +36,13 @@ class MarketSink:
         with self._engine.turn:
             self._market.commit()
 
+    @property
+    def is_strained(self) -> bool:
+        """As `broker.feed.slices.Breathing`."""
+        return self._inner.is_strained
+
+    def awaits_readers(self, now: float) -> bool:
+        return self._inner.awaits_readers(now)
+
     async def durable(self) -> None:
         await self._inner.durable()

@@ -45,7 +45,7 @@ channel = "events"
 """
 
 
-@pytest.mark.parametrize("kind", ["wal"])
+@pytest.mark.parametrize("kind", ["wal", "outbox"])
 async def test_readers_get_every_row_of_a_large_transaction(database: str, tmp_path: Path, kind: str) -> None:
     file = tmp_path / "rowcast.toml"
     file.write_text(CONFIG % kind)
