@@ -170,6 +170,7 @@ class App:
             self.keeper.adopt(config.persistence)
         if self.websockets is not None:
             self.websockets.adopt(config.gateway)
+            self.websockets.adopt_feeds(config.feeds)
         with self.engine.turn:
             for link in self.server.links():
                 verdict = link.verdict
@@ -303,6 +304,7 @@ class App:
         from broker.links.websocket.server import WebSocketServer
 
         gateway = Gateway(self.config.gateway, self.engine)
+        gateway.adopt_feeds(self.config.feeds)
         self.websockets = WebSocketServer(self.server, gateway, self.history)
         self.websockets.health = self.operation.facts.health
         nursery.start_soon(gateway.run)

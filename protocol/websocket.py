@@ -24,7 +24,7 @@ _PONG: Final = 0xA
 
 
 class CloseCode(IntEnum):
-    """Why a server closes: RFC 6455 §7.4.1, and one of postgres-websockets' own."""
+    """Why a server closes: RFC 6455 §7.4.1, and one of postgres-websockets' own, and one of ours."""
 
     NORMAL = 1000
     GOING_AWAY = 1001
@@ -36,6 +36,7 @@ class CloseCode(IntEnum):
     INTERNAL_ERROR = 1011
     TRY_AGAIN_LATER = 1013
     TOKEN_EXPIRED = 3001
+    ROWS_MISSING = 4000
 
 
 def text_frame(payload: bytes) -> bytes:

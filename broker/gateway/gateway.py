@@ -6,11 +6,12 @@ Invariant: `_links` holds exactly the open dialect connections, and `_per_accoun
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 import trio
 
+from broker.config.feeds import FeedConfig
 from broker.config.feeds import Gateway as GatewayConfig
 from broker.core.barrier import barrier
 from broker.core.engine import Engine
@@ -19,6 +20,7 @@ from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.gateway.aggregates import Aggregate
 from broker.gateway.channels import topic_of
+from broker.gateway.gaps import GAP_FILTER, Channels, GapWatch
 from broker.gateway.identity import HttpHook, Identifier, JwtVerifier
 from broker.gateway.tokens import TokenVerifier, UnusableKey
 from protocol.dialects.base import Clock, Identity, Refusal, Subscribe
@@ -36,6 +38,9 @@ class Link(Protocol):
     """What the gateway knows of a connection."""
 
     def tick(self, now: float) -> None: ...
+
+    def rows_missing(self, channels: Channels) -> None:
+        """A feed says that rows may be missing that would have come to these."""
 
 
 class Pacer(Protocol):
@@ -70,6 +75,7 @@ class Gateway:
         self._aggregates: dict[bytes, Aggregate] = {}
         self._aggregating = trio.Event()
         self._pacing: dict[Pacer, None] = {}
+        self._gaps = GapWatch(self._links)
 
     def adopt(self, config: GatewayConfig) -> None:
         """Take over new settings, for clients and logins to come."""
@@ -82,6 +88,12 @@ class Gateway:
         self.config = config
         self.tokens_changed.set()
         self._connections_max = connections_max(config)
+
+    def adopt_feeds(self, feeds: Iterable[FeedConfig]) -> None:
+        """Whose gaps mean what to which channels."""
+        self.engine.unsubscribe(self._gaps, GAP_FILTER)
+        if self._gaps.adopt(feeds):
+            self.engine.subscribe(self._gaps, GAP_FILTER, 0)
 
     async def run(self) -> None:
         """Tick until cancelled."""

@@ -134,6 +134,8 @@ class Dialect:
 
     name: ClassVar[str]
     conflation: ClassVar[Conflation] = Conflation()
+    tells_of_gaps_on: ClassVar[str] = ""
+    """The channel that says in words when messages may be missing; "" where the dialect has none."""
 
     def __init__(self, clock: Clock, ping_interval_s: float = 0.0) -> None:
         self.clock = clock

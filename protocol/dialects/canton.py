@@ -107,6 +107,7 @@ class CantonDialect(Dialect):
 
     name: ClassVar[str] = "canton"
     conflation: ClassVar[Conflation] = MarketConflation()
+    tells_of_gaps_on: ClassVar[str] = "system_health"
 
     def __init__(self, clock: Clock, rules: CantonRules, now: float) -> None:
         super().__init__(clock)

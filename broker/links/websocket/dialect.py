@@ -16,6 +16,7 @@ from broker.core.outbox import Outbox
 from broker.core.parts import Part
 from broker.core.publication import Publication
 from broker.gateway.channels import BadChannel, topic_of
+from broker.gateway.gaps import Channels
 from broker.gateway.gateway import Gateway
 from broker.links.barrier import barrier
 from broker.links.websocket.cursors import Cursors
@@ -142,6 +143,19 @@ class DialectLink(WebSocketLink):
                 self._carry_out(self.dialect.tick(now))
             if now >= self._next_ping_at:
                 self._ping(now)
+
+    def rows_missing(self, channels: Channels) -> None:
+        """A feed says that rows may be missing: who needs every one and was not told in words loads again."""
+        pattern = channels.get(self.dialect.name)
+        if pattern is None or self.closing:
+            return
+        names = {one.channel for one in self._subscriptions.values() if one.slow is Slow.CLOSE}
+        if self.dialect.tells_of_gaps_on in names:
+            return
+        for name in names:
+            if pattern.fullmatch(name):
+                self.close(CloseCode.ROWS_MISSING, "rows may be missing: load again")
+                return
 
     # --- what the engine calls -----------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from broker.core.limits import REPLAY_PENDING_BYTES_MAX
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
+from broker.gateway.gaps import GAP_FILTER, Channels
 from broker.gateway.gateway import Gateway
 from broker.links.barrier import barrier
 from broker.links.websocket.catching_up import FRAME, Lost, Subscription, frame_of
@@ -31,8 +32,6 @@ logger = logging.getLogger("broker.links")
 
 CONFLATED_TOPICS_MAX: Final = 10_000
 """Topics of one connection whose newest message may wait; more are skipped."""
-
-GAP_FILTER: Final = b"$SYS/feed/+/gap"
 
 
 class Readers(Receiver):
@@ -282,6 +281,9 @@ class RowcastLink(DialectLink):
             self.engine.unsubscribe(self, topic_filter)
             if one.catching_up:
                 self._behind -= 1
+
+    def rows_missing(self, channels: Channels) -> None:
+        """`Readers` tells it, with its place."""
 
     def tell_gap(self, before: str, behind: str, reason: str) -> None:
         """Rows may be missing between two positions, says a feed."""

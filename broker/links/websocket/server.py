@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Protocol
 
 import trio
 from attrs import evolve, frozen
 
 from broker.config.feeds import EconiaDialect as EconiaConfig
+from broker.config.feeds import FeedConfig
 from broker.config.feeds import Gateway as GatewayConfig
 from broker.core.history import History, Positions
 from broker.core.outbox import Outbox
 from broker.gateway.dialects import path_dialects, rowcast_rules
+from broker.gateway.gaps import GAP_FILTER
 from broker.gateway.gateway import Gateway
 from broker.gateway.identity import HOOK_CONCURRENT_MAX, HOOK_SHARE_MAX, TOKEN_BYTES_MAX
 from broker.links.barrier import barrier
@@ -53,7 +55,7 @@ from broker.links.websocket.open_links import OpenLinks
 from broker.links.websocket.outbox import FramingOutbox
 from broker.links.websocket.pacer import Pacer
 from broker.links.websocket.pumped import PumpedWebSocket
-from broker.links.websocket.rowcast import GAP_FILTER, Readers, RowcastLink
+from broker.links.websocket.rowcast import Readers, RowcastLink
 from broker.links.websocket.shown_token import agreed_subprotocol, shown_token
 from broker.links.websocket.stream import stream_of
 from protocol.dialects.base import Clock, Dialect, Identity
@@ -135,6 +137,10 @@ class WebSocketServer:
             name = link.dialect.name if isinstance(link, DialectLink) else "mqtt"
             found[name] = found.get(name, 0) + 1
         return found
+
+    def adopt_feeds(self, feeds: Iterable[FeedConfig]) -> None:
+        """As `Gateway.adopt_feeds`."""
+        self._gateway.adopt_feeds(feeds)
 
     def adopt(self, config: GatewayConfig) -> None:
         """Take over new settings, for handshakes and logins to come; clients that are connected keep theirs."""

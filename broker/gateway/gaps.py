@@ -1,0 +1,64 @@
+"""What a feed's gap means for readers of the dialects: whose channels may miss rows has to load again.
+
+A client whose newest message is all that counts goes on; so does one that its dialect has told in words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final, Protocol
+
+from broker.config.feeds import FeedConfig
+from broker.core.publication import Publication
+from broker.core.receiver import Receiver
+
+GAP_FILTER: Final = b"$SYS/feed/+/gap"
+
+PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")
+
+Channels = Mapping[str, re.Pattern[str]]
+"""By dialect: the names of channels that a feed's rows may come to."""
+
+
+class HearsGaps(Protocol):
+    """A connection that may have been waiting for a missing row."""
+
+    def rows_missing(self, channels: Channels) -> None: ...
+
+
+class GapWatch(Receiver):
+    """Tells all connections of the dialects when a feed says that rows may be missing.
+
+    Args:
+        links: the open connections; it is asked for them at each gap.
+    """
+
+    def __init__(self, links: Iterable[HearsGaps]) -> None:
+        super().__init__(plain=False)
+        self._links = links
+        self._channels: dict[bytes, Channels] = {}
+
+    def adopt(self, feeds: Iterable[FeedConfig]) -> bool:
+        """What the feeds publish from now on; whether any of it is a dialect's."""
+        self._channels = {f"$SYS/feed/{feed.name}/gap".encode(): channels_of(feed) for feed in feeds}
+        return any(self._channels.values())
+
+    def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        channels = self._channels.get(publication.topic)
+        if channels:
+            for link in list(self._links):
+                link.rows_missing(channels)
+
+
+def channels_of(feed: FeedConfig) -> Channels:
+    """The channels that a feed's routes may publish to, by dialect."""
+    found: dict[str, list[str]] = {}
+    for route in feed.routes:
+        if route.target != "mqtt":
+            found.setdefault(route.target, []).extend(map(_pattern, route.topics))
+    return {target: re.compile("|".join(patterns), re.DOTALL) for target, patterns in found.items()}
+
+
+def _pattern(template: str) -> str:
+    return ".*".join(re.escape(text) for text in PLACEHOLDER.split(template))

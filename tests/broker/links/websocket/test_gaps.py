@@ -1,0 +1,89 @@
+"""A feed's gap: who needs every message loads again; who was told, or needs the newest alone, stays."""
+
+from __future__ import annotations
+
+import json
+
+import jwt
+import pytest
+from support.canton_examples import EXAMPLES
+from support.websockets import closed_with, listening, reader
+
+from broker.config.feeds import CantonDialect, FeedConfig, JwtConfig, Route
+from broker.config.feeds import Gateway as GatewayConfig
+from broker.core.engine import Engine
+from broker.feed.gaps import announce
+from broker.feed.status import FeedStatus
+from broker.sink import EngineSink
+
+SECRET = "canton_secret_of_32_characters__"
+ACCOUNT = "acc_1234567890abcdef"
+CANTON = GatewayConfig(canton=CantonDialect(JwtConfig(SECRET)))
+CHANNEL_OF = {
+    "Order Updates": f"orders/{ACCOUNT}",
+    "Settlement": f"settlements/{ACCOUNT}",
+    "Market Data": "market_data/AAPL/USDC",
+}
+FEEDS = (
+    FeedConfig(
+        "shop",
+        "dbname=none",
+        routes=(
+            Route("s", ("fills", "fills_{market}"), target="econia"),
+            Route("s", ("orders/{account}", "market_data/{symbol}"), target="canton"),
+            Route("s", ("everything/{id}",)),
+        ),
+    ),
+    FeedConfig("other", "dbname=none", routes=(Route("s", ("prices",), target="econia"),)),
+)
+
+
+def gap(engine: Engine) -> None:
+    announce(FeedStatus("shop"), EngineSink(engine, None), "the slot is gone", "0/1", "0/2")
+
+
+@pytest.mark.parametrize("channel", ["fills", "fills_a", "fills_", "fills_\n"])
+async def test_a_reader_of_the_feeds_channels_is_closed_with_4000(channel: str) -> None:
+    async with listening() as broker, broker.connect("/" + reader("prices", channel)) as ws:
+        broker.gateway.adopt_feeds(FEEDS)
+        gap(broker.engine)
+        assert await closed_with(ws) == 4000
+
+
+@pytest.mark.parametrize("channel", ["prices", "my_fills", "fill", "everything/1"])
+async def test_a_reader_of_other_channels_stays(channel: str) -> None:
+    async with listening() as broker, broker.connect("/" + reader(channel)) as ws:
+        broker.gateway.adopt_feeds(FEEDS)
+        gap(broker.engine)
+        broker.publish("econia", channel, "next")
+        assert await ws.get_message() == "next"
+
+
+@pytest.mark.parametrize(
+    ("streams", "stays"),
+    [
+        (["Order Updates"], False),
+        (["Settlement"], True),
+        (["Market Data"], True),
+        (["Order Updates", "System Health"], True),
+    ],
+)
+async def test_a_canton_client_is_told_in_words_or_closed(streams: list[str], stays: bool) -> None:
+    async with listening(CANTON, ("canton",)) as broker, broker.connect("/v1/ws") as ws:
+        broker.gateway.adopt_feeds(FEEDS)
+        token = jwt.encode({"account_id": ACCOUNT, "roles": []}, SECRET, algorithm="HS256")
+        await ws.send_message(json.dumps({"type": "auth", "token": token}))
+        await ws.get_message()
+        for stream in streams:
+            request = json.loads(EXAMPLES[f"{stream} Stream: Subscribe Request"])
+            request.pop("aggregation", None)
+            await ws.send_message(json.dumps(request))
+            assert json.loads(await ws.get_message())["status"] == "subscribed"
+        gap(broker.engine)
+        if not stays:
+            assert await closed_with(ws) == 4000
+            return
+        if "System Health" in streams:
+            assert json.loads(await ws.get_message())["type"] == "service_degraded"
+        broker.publish("canton", CHANNEL_OF[streams[0]], '{"type":"next"}')
+        assert json.loads(await ws.get_message())["type"] == "next"
