@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path as FilePath
 from typing import Any
@@ -161,10 +160,6 @@ class ListenerReader:
                         check_secret(self._reader, (*path, "secret"), secret)
                 if not jwt.secret:
                     self._reader.wrong((*path, "secret"), "secret: at least one is wanted")
-        exchange = self.websocket.exchange
-        if exchange is not None and exchange.hook is not None and find_spec("httpx") is None:
-            wanted = "hook: needs httpx, which is not installed: pip install 'rowcast[hooks]'"
-            self._reader.wrong(("websocket", "exchange", "hook"), wanted)
 
     def _check_proxies(self) -> None:
         for index, network in enumerate(self.websocket.trusted_proxies):
