@@ -38,7 +38,7 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
     "%s client connected from %s": ("client_connected", "dialect", "peer"),
     "%s client of %s disconnected: %s": ("client_disconnected", "dialect", "peer", "reason"),
     "WebSocket handshake of %s refused: %s": ("handshake_refused", "peer", "reason"),
-    "a bug in Rowcast ended the connection of %s": ("bug", "peer"),
+    "a bug in Rowcast, met by what came from %s: %s%s": ("bug", "peer", "reason", ""),
     "Saving in-memory database to %s.": ("saving", "file"),
     "Error saving to %s: %s. What was saved before is kept.": ("save_failed", "file", "reason"),
     "Restored %d sessions and %d retained messages from %s.": ("restored", "sessions", "retained", "file"),
