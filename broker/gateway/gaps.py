@@ -16,6 +16,7 @@ from broker.core.receiver import Receiver
 GAP_FILTER: Final = b"$SYS/feed/+/gap"
 
 PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")
+KIND: Final = "{$kind}"
 
 Channels = Mapping[str, re.Pattern[str]]
 """By dialect: the names of channels that a feed's rows may come to."""
@@ -52,12 +53,29 @@ class GapWatch(Receiver):
 
 
 def channels_of(feed: FeedConfig) -> Channels:
-    """The channels that a feed's routes may publish to, by dialect."""
+    """The channels that may lack rows after a gap, by dialect: all that the routes may publish to.
+
+    A connection that only listens lacks nothing of the kinds that a `recover` reads again.
+    """
+    read_again: set[tuple[str, str]] = set()
+    if feed.kind == "listen":
+        read_again = {pair for recovery in feed.recoveries for pair in recovery.kinds}
     found: dict[str, list[str]] = {}
     for route in feed.routes:
-        if route.target != "mqtt":
-            found.setdefault(route.target, []).extend(map(_pattern, route.topics))
+        if route.target == "mqtt" or (route.source, route.kind) in read_again:
+            continue
+        kinds = [kind for source, kind in read_again if source == route.source]
+        patterns = found.setdefault(route.target, [])
+        patterns.extend(_pattern_but(template, kinds) for template in route.topics)
     return {target: re.compile("|".join(patterns), re.DOTALL) for target, patterns in found.items()}
+
+
+def _pattern_but(template: str, kinds: list[str]) -> str:
+    """What a template of all kinds gives, but for the channels that only these kinds give."""
+    if not kinds or KIND not in template:
+        return _pattern(template)
+    whole = "|".join(_pattern(template.replace(KIND, kind)) for kind in kinds)
+    return f"(?!(?:{whole})\\Z){_pattern(template)}"
 
 
 def _pattern(template: str) -> str:

@@ -136,8 +136,10 @@ class Kline(Calculator):
             entry.pace.heard(newest_ms, now_ms)
 
     def restored(self, now_ms: int) -> None:
-        """All has been restored: what ended meanwhile is closed when `tick` comes."""
+        """All has been restored: `tick` tells the newest of it to who is here already, and closes what ended."""
         for i in range(len(self.entries)):
+            for series in self.entries[i].series:
+                series.tell_newest()
             self._schedule(i, now_ms)
 
     def caught_up(self, now_ms: int) -> None:

@@ -75,6 +75,12 @@ class Series(Stream):
             self.floor_ms = candle.start_ms
         self.candles.append(candle)
 
+    def tell_newest(self) -> None:
+        """The newest candle is to be told, though nothing about it has changed."""
+        if self.candles and not self.candles[-1].is_dirty:
+            self.candles[-1].is_dirty = True
+            self.dirty.append(self.candles[-1])
+
     def close_until(self, start_ms: int) -> None:
         """Close what ends by `start_ms`, where an interval begins, and fill what lies between."""
         candles = self.candles

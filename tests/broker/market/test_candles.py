@@ -229,3 +229,20 @@ def test_a_bad_trade_costs_only_itself(change: dict[str, object], reason: str) -
     with pytest.raises(BadValue, match=reason):
         calculator.row(row((1, START_MS, Decimal(1), Decimal(1))) | change, START_MS)
     assert calculator.streams() == []
+
+
+def test_what_is_restored_is_told_at_once_and_not_saved_again() -> None:
+    before = kline(Log(), every_ms=0)
+    for id, at_ms in ((1, START_MS), (2, START_MS + 60_000)):
+        before.row(row((id, at_ms, Decimal(100 + id), Decimal(1))), at_ms)
+        before.commit(at_ms)
+    kept = before.unsaved()
+    log = Log()
+    after = kline(log)
+    for symbol, interval, candle in kept:
+        candle.is_unsaved = False
+        after.restore(symbol, interval, candle, START_MS + 61_000)
+    after.restored(START_MS + 61_000)
+    after.tick(START_MS + 61_000)
+    assert sorted((one["interval"], one["close"]) for one in log.take()) == [("1h", "102"), ("1m", "102")]
+    assert not [one for one in after.unsaved() if not one[2].is_closed]

@@ -6,14 +6,16 @@ import json
 
 import jwt
 import pytest
+from attrs import evolve
 from support.canton_examples import EXAMPLES
 from support.websockets import closed_with, listening, reader
 
-from broker.config.feeds import CantonDialect, FeedConfig, JwtConfig, Route
+from broker.config.feeds import CantonDialect, FeedConfig, JwtConfig, Recovery, Route
 from broker.config.feeds import Gateway as GatewayConfig
 from broker.core.engine import Engine
 from broker.feed.gaps import announce
 from broker.feed.status import FeedStatus
+from broker.gateway.gaps import channels_of
 from broker.sink import EngineSink
 
 SECRET = "canton_secret_of_32_characters__"
@@ -87,3 +89,37 @@ async def test_a_canton_client_is_told_in_words_or_closed(streams: list[str], st
             assert json.loads(await ws.get_message())["type"] == "service_degraded"
         broker.publish("canton", CHANNEL_OF[streams[0]], '{"type":"next"}')
         assert json.loads(await ws.get_message())["type"] == "next"
+
+
+RECOVERED = FeedConfig(
+    "shop",
+    "dbname=none",
+    recoveries=(Recovery("public.fills", ("id",), (("s", "fill"), ("s", "a.b"))),),
+    routes=(
+        Route("s", ("{$kind}", "{$kind}_{market}"), target="econia"),
+        Route("s", ("all",), target="econia"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("channel", "is_whole"),
+    [
+        ("fill", True),
+        ("fill_7", False),  # a kind of that name comes there, too
+        ("a.b", True),
+        ("a_b", False),
+        ("fill\n", False),
+        ("place", False),
+        ("all", False),
+    ],
+)
+def test_what_a_recover_reads_again_lacks_nothing_after_a_gap_of_a_listening_feed(
+    channel: str, is_whole: bool
+) -> None:
+    assert bool(channels_of(RECOVERED)["econia"].fullmatch(channel)) is not is_whole
+    assert channels_of(evolve(RECOVERED, kind="wal"))["econia"].fullmatch(channel)
+
+
+def test_a_route_of_a_kind_that_is_read_again_has_no_gap() -> None:
+    assert not channels_of(evolve(RECOVERED, routes=(Route("s", ("all",), kind="fill", target="econia"),)))
