@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.dialects.gateway import DIALECT_KINDS, GatewayConfig
 from broker.gateway.channels import BadChannel, topic_of
 from broker.gateway.gateway import Gateway
 from protocol.dialects.base import json_text
-from protocol.dialects.exchange import why_unreadable
 
 BATCH_MAX: Final = 1000
 
@@ -24,14 +23,7 @@ class BadPublish(ValueError):
 
 def prefixes_of(config: GatewayConfig) -> dict[str, str]:
     """What may stand before a channel's name, and which dialect it means."""
-    found = {}
-    if config.exchange is not None:
-        found[config.exchange.publish_prefix] = "exchange"
-    if config.canton is not None:
-        found["canton:"] = "canton"
-    if config.econia is not None:
-        found["econia:"] = "econia"
-    return found
+    return {kind.mesh_prefix: kind.name for kind in config.dialects if kind.mesh_prefix}
 
 
 class MeshPublisher:
@@ -76,7 +68,7 @@ class MeshPublisher:
                     topic_of(dialect, channel)
                 except BadChannel as error:
                     raise BadPublish(f"{where}c: {error}") from None
-                wrong = why_unreadable(channel) if dialect == "exchange" else None
+                wrong = DIALECT_KINDS[dialect].machine.why_unreadable(channel)
                 if wrong is not None:
                     raise BadPublish(f"{where}c: nobody can read {name}: {wrong}")
                 return dialect, channel

@@ -17,6 +17,7 @@ import jwt
 
 from broker.cli.exits import EXIT_CONFIG, EXIT_OK
 from broker.config.arguments import Arguments
+from broker.config.dialects.gateway import DIALECT_KINDS
 from broker.config.feeds import JwtConfig
 from broker.config.load import load
 from broker.config.model import Config, ConfigError
@@ -25,7 +26,7 @@ from broker.gateway.identity import JwtVerifier
 from broker.gateway.tokens import TokenVerifier, UnusableKey
 from protocol.dialects.base import Clock, Identity
 
-DIALECTS = ("rowcast", "mqtt", "econia", "exchange", "canton")
+DIALECTS = ("rowcast", "mqtt", *(name for name in DIALECT_KINDS if name != "rowcast"))
 _DURATION = re.compile(r"(\d+)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _EPILOG = """examples:

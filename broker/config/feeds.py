@@ -11,8 +11,6 @@ from collections.abc import Iterable
 
 from attrs import field, frozen
 
-from broker.config.tokens import RowcastDialect
-
 
 def one_or_more(value: str | Iterable[str]) -> tuple[str, ...]:
     """One text, or several."""
@@ -181,69 +179,3 @@ class HttpHookConfig:
     timeout_s: float = 5.0
     """For one login with all its attempts."""
     attempts: int = 3
-
-
-@frozen
-class DialectLimits:
-    """What one connection may ask for.  CantonDEX's document states the first; the others are ours."""
-
-    messages_per_s_max: int = 100
-    message_bytes_max: int = 64 * 1024
-    subscriptions_max: int = 1000
-
-
-@frozen
-class EconiaDialect:
-    jwt: JwtConfig
-    path: str = "/{channel?}/{jwt}"
-    channels_required: bool = True
-    """Refuse a token that names no channels; False opens every channel to it, as postgres-websockets does."""
-    ping_interval_s: float = 30.0
-
-
-@frozen
-class ExchangeDialect:
-    """CONNMIX exchange.  `hook` or `jwt` says whose a token is; without both nobody can log in."""
-
-    hook: HttpHookConfig | None = None
-    jwt: JwtConfig | None = None
-    path: str = "/exchange-stream"
-    publish_prefix: str = "ex:"
-    """What stands before a channel's name in `POST /v1/mesh/publish`."""
-    ping_interval_s: float = 30.0
-    limits: DialectLimits = field(factory=DialectLimits)
-
-
-@frozen
-class CantonDialect:
-    """CantonDEX.  The intervals and the number of connections are its document's."""
-
-    jwt: JwtConfig
-    path: str = "/v1/ws"
-    heartbeat_interval_s: float = 15.0
-    heartbeat_timeout_s: float = 30.0
-    idle_timeout_s: float = 300.0
-    login_timeout_s: float = 10.0
-    connections_per_account_max: int = 10
-    compliance_roles: tuple[str, ...] = ("compliance_officer",)
-    """Who may read `compliance_events`."""
-    any_account_roles: tuple[str, ...] = ("admin",)
-    """Who may read the channels of every account."""
-    limits: DialectLimits = field(factory=DialectLimits)
-
-
-@frozen
-class Gateway:
-    """The WebSocket dialects that are switched on; None where a listener may not name it."""
-
-    econia: EconiaDialect | None = None
-    exchange: ExchangeDialect | None = None
-    canton: CantonDialect | None = None
-    rowcast: RowcastDialect | None = None
-    outbox_bytes_max: int = 1024 * 1024
-    """Bytes owed to one client of a dialect; above it the channel's policy for slow receivers acts."""
-    message_bytes_max: int = 1024 * 1024
-    """The largest message that an MQTT or an Econia client may send in one piece."""
-    handshake_timeout_s: float = 10.0
-    trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks whose X-Forwarded-For is believed."""

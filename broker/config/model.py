@@ -10,7 +10,8 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from broker.config.feeds import FeedConfig, Gateway, one_or_more
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.feeds import FeedConfig, one_or_more
 from broker.config.market import MarketConfig
 from broker.config.tokens import HistoryRule, TokenConfig
 
@@ -203,7 +204,7 @@ class Config:
     pid_file: Path | None = None
     user: str | None = None
     feeds: tuple[FeedConfig, ...] = ()
-    gateway: Gateway = field(factory=Gateway)
+    gateway: GatewayConfig = field(factory=GatewayConfig)
     history: tuple[HistoryRule, ...] = ()
     market: MarketConfig | None = None
     admin: AdminHttp | None = None

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import evolve, fields
 
-from broker.config.feeds import Gateway
+from broker.config.dialects.gateway import DIALECT_KINDS, GatewayConfig
 from broker.config.model import Config, ConfigError, Listener, Tls
 from broker.config.mosquitto.options import OPTIONS
 
@@ -122,10 +122,10 @@ _STAYING = ("path", "publish_prefix")
 """Addresses of dialects: clients know them, and other programs do."""
 
 
-def _gateway(old: Gateway, new: Gateway) -> tuple[Gateway, list[str]]:
+def _gateway(old: GatewayConfig, new: GatewayConfig) -> tuple[GatewayConfig, list[str]]:
     """The settings to go on with, and warnings about those that only a restart changes."""
     staying: list[str] = []
-    for name in ("econia", "exchange", "canton", "rowcast"):
+    for name in DIALECT_KINDS:
         before, wanted = getattr(old, name), getattr(new, name)
         if before is None or wanted is None:
             if before is not wanted:

@@ -1,4 +1,4 @@
-"""What a configuration says about tokens and about the `rowcast` dialect with its history, as values."""
+"""What a configuration says about tokens and about the history of topics, as values."""
 
 from __future__ import annotations
 
@@ -32,29 +32,6 @@ class TokenConfig:
     @property
     def is_set(self) -> bool:
         return bool(self.secrets or self.secret_files or self.keys or self.jwks_file or self.jwks_url)
-
-
-@frozen
-class RowcastLimits:
-    """What one connection of the dialect `rowcast` may ask for.  A reconnect may bring hundreds of requests."""
-
-    messages_per_s_max: int = 1000
-    message_bytes_max: int = 64 * 1024
-    subscriptions_max: int = 1000
-
-
-@frozen
-class RowcastDialect:
-    """[websocket.rowcast]"""
-
-    path: str = "/rowcast"
-    ping_interval_s: float = 25.0
-    anonymous_subscribe: tuple[str, ...] = ()
-    """Topic filters for those who show no token."""
-    anonymous_publish: tuple[str, ...] = ()
-    limits: RowcastLimits = field(factory=RowcastLimits)
-    tokens: TokenConfig = field(factory=TokenConfig)
-    """The configuration's [tokens]."""
 
 
 @frozen

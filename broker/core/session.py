@@ -145,7 +145,7 @@ class Session(Receiver):
         self.listener_port = listener_port
 
     def takes_raw_packets(self) -> bool:
-        """What `plain` should be by now; the engine sets it, because the trie counts who is not."""
+        """What `plain` should be by now; the engine sets it, since the trie counts the receivers that are not plain."""
         rules = self.rules
         return not (
             rules.queue_qos0 or rules.upgrade_qos or self.mount_point or self.bridge or self.level == 5

@@ -6,12 +6,11 @@ import json
 import logging
 import time
 
+from broker.config.dialects.gateway import DIALECT_KINDS
 from broker.feed.status import FeedSink, FeedStatus
 from broker.gateway.channels import topic_of
 
 _LOG = logging.getLogger("broker.feed")
-
-SYSTEM_HEALTH = topic_of("canton", "system_health")
 
 
 def announce(status: FeedStatus, sink: FeedSink, reason: str, start: str, end: str) -> None:
@@ -37,12 +36,9 @@ def tell(status: FeedStatus, sink: FeedSink, reason: str, start: str, end: str) 
     """Publish a gap that has been counted and logged; as `announce`."""
     body = {"feed": status.name, "reason": reason, "from": start or None, "to": end, "number": status.gaps}
     sink.publish(f"$SYS/feed/{status.name}/gap".encode(), json.dumps(body).encode(), 1, True)
-    degraded = {
-        "type": "service_degraded",
-        "service": f"feed {status.name}",
-        "status": "degraded",
-        "message": f"Events may be missing: {reason}",
-        "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    sink.publish(SYSTEM_HEALTH, json.dumps(degraded).encode(), 0, False)
+    for kind in DIALECT_KINDS.values():
+        notice = kind.machine.gap_notice(status.name, reason, time.time())
+        if notice is not None:
+            channel, text = notice
+            sink.publish(topic_of(kind.name, channel), text.encode(), 0, False)
     sink.flush()

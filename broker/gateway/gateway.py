@@ -11,8 +11,8 @@ from typing import Final, Protocol
 
 import trio
 
-from broker.config.feeds import FeedConfig
-from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.feeds import FeedConfig, HttpHookConfig, JwtConfig
 from broker.core.barrier import barrier
 from broker.core.engine import Engine
 from broker.core.parts import Part
@@ -69,7 +69,7 @@ class Gateway:
         self._identifiers = identifiers_for(config, self._hooks) if identifiers is None else identifiers
         self.tokens_changed = trio.Event()
         self._links: dict[Link, None] = {}
-        self._connections_max = connections_max(config)
+        self._connections_max = {kind.name: kind.account_connections_max for kind in config.dialects}
         self._per_account: dict[tuple[str, str], int] = {}
         self._account_of: dict[Link, tuple[str, str]] = {}
         self._aggregates: dict[bytes, Aggregate] = {}
@@ -87,7 +87,7 @@ class Gateway:
             return
         self.config = config
         self.tokens_changed.set()
-        self._connections_max = connections_max(config)
+        self._connections_max = {kind.name: kind.account_connections_max for kind in config.dialects}
 
     def adopt_feeds(self, feeds: Iterable[FeedConfig]) -> None:
         """Whose gaps mean what to which channels."""
@@ -226,9 +226,9 @@ class Gateway:
         while True:
             self.tokens_changed = trio.Event()
             async with trio.open_nursery() as nursery:
-                verifier = self._identifiers.get("rowcast")
-                if isinstance(verifier, TokenVerifier):
-                    nursery.start_soon(verifier.keep_fresh)
+                for verifier in self._identifiers.values():
+                    if isinstance(verifier, TokenVerifier):
+                        nursery.start_soon(verifier.keep_fresh)
                 await self.tokens_changed.wait()
                 nursery.cancel_scope.cancel()
 
@@ -255,11 +255,6 @@ class Gateway:
                 await hook.aclose()
 
 
-def connections_max(config: GatewayConfig) -> dict[str, int]:
-    """Connections of one account, by dialect, where that has a limit."""
-    return {"canton": config.canton.connections_per_account_max} if config.canton else {}
-
-
 def identifiers_for(config: GatewayConfig, hooks: dict[str, HttpHook]) -> dict[str, Identifier]:
     """Who answers the logins of each dialect that has any.
 
@@ -267,19 +262,16 @@ def identifiers_for(config: GatewayConfig, hooks: dict[str, HttpHook]) -> dict[s
         hooks: those that there are, by dialect; they are told what is asked of them now.  A missing one is added.
     """
     found: dict[str, Identifier] = {}
-    if config.econia is not None:
-        found["econia"] = JwtVerifier(config.econia.jwt)
-    if config.exchange is not None:
-        if config.exchange.hook is not None:
-            hook = hooks.get("exchange")
+    for kind in config.dialects:
+        login = kind.login
+        if isinstance(login, HttpHookConfig):
+            hook = hooks.get(kind.name)
             if hook is None:
-                hook = hooks["exchange"] = HttpHook(config.exchange.hook)
-            hook.adopt(config.exchange.hook)
-            found["exchange"] = hook
-        elif config.exchange.jwt is not None:
-            found["exchange"] = JwtVerifier(config.exchange.jwt)
-    if config.canton is not None:
-        found["canton"] = JwtVerifier(config.canton.jwt)
-    if config.rowcast is not None:
-        found["rowcast"] = TokenVerifier(config.rowcast.tokens)
+                hook = hooks[kind.name] = HttpHook(login)
+            hook.adopt(login)
+            found[kind.name] = hook
+        elif isinstance(login, JwtConfig):
+            found[kind.name] = JwtVerifier(login)
+        elif login is not None:
+            found[kind.name] = TokenVerifier(login)
     return found

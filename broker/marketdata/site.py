@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Final
 from urllib.parse import parse_qsl
 
-from broker.config.feeds import Gateway
+from broker.config.dialects.gateway import GatewayConfig
 from broker.marketdata.service import MarketService
 from broker.marketdata.udf import Udf
 
@@ -34,7 +34,7 @@ class Site:
     gateway: says where the exchange's stream is.
     """
 
-    def __init__(self, service: MarketService, gateway: Gateway) -> None:
+    def __init__(self, service: MarketService, gateway: GatewayConfig) -> None:
         self._udf = Udf(service)
         self._stream_path = gateway.exchange.path if gateway.exchange is not None else "/"
         self._bodies: dict[str, bytes] = {}

@@ -137,6 +137,21 @@ class Dialect:
     tells_of_gaps_on: ClassVar[str] = ""
     """The channel that says in words when messages may be missing; "" where the dialect has none."""
 
+    @staticmethod
+    def envelope(channel: str, data: bytes) -> bytes:
+        """A channel's message around JSON text, which is put in as it is; a brace ends it."""
+        return envelope(channel, data)
+
+    @staticmethod
+    def why_unreadable(channel: str) -> str | None:
+        """Why nobody can ever read this channel; None if somebody can."""
+        return None
+
+    @staticmethod
+    def gap_notice(feed: str, reason: str, utc_s: float) -> tuple[str, str] | None:
+        """Channel and text that tell of rows that may be missing; None where the dialect has no words for it."""
+        return None
+
     def __init__(self, clock: Clock, ping_interval_s: float = 0.0) -> None:
         self.clock = clock
         self.ping_interval_s = ping_interval_s
@@ -170,6 +185,12 @@ class Dialect:
     def skipped(self, channel: str, count: int, now: float) -> str | None:
         """A text that says that messages were left out, or None where the dialect has no room for it."""
         return None
+
+
+def envelope(channel: str, data: bytes) -> bytes:
+    """`{"channel" : ..., "payload" : ...}`, spaced as Postgres's `json_build_object` prints it."""
+    name = json.dumps(channel, ensure_ascii=False).encode(errors="surrogatepass")
+    return b'{"channel" : ' + name + b', "payload" : ' + data + b"}"
 
 
 def json_text(value: object) -> str:

@@ -37,6 +37,7 @@ from protocol.dialects.canton_market import MarketConflation
 from protocol.dialects.canton_messages import (
     CHANNEL_WORDS,
     NAME_CHARACTERS_MAX,
+    SYSTEM_HEALTH,
     ErrorCode,
     authenticated,
     error,
@@ -45,6 +46,7 @@ from protocol.dialects.canton_messages import (
     not_authenticated,
     parsed,
     ping,
+    service_degraded,
     skipped,
     subscribed,
     unsubscribed,
@@ -107,7 +109,11 @@ class CantonDialect(Dialect):
 
     name: ClassVar[str] = "canton"
     conflation: ClassVar[Conflation] = MarketConflation()
-    tells_of_gaps_on: ClassVar[str] = "system_health"
+    tells_of_gaps_on: ClassVar[str] = SYSTEM_HEALTH
+
+    @staticmethod
+    def gap_notice(feed: str, reason: str, utc_s: float) -> tuple[str, str]:
+        return SYSTEM_HEALTH, service_degraded(f"feed {feed}", f"Events may be missing: {reason}", utc_s)
 
     def __init__(self, clock: Clock, rules: CantonRules, now: float) -> None:
         super().__init__(clock)

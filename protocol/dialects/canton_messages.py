@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
-from protocol.dialects.base import json_text
+from protocol.dialects.base import Clock, json_text
 
 NAME_CHARACTERS_MAX: Final = 128
 """An account's or a symbol's name."""
@@ -41,6 +41,20 @@ CHANNEL_WORDS: Final[Mapping[str, str]] = {
     "system_health": "system health updates",
 }
 """Every channel there is, in the words of a confirmation."""
+
+
+SYSTEM_HEALTH: Final = "system_health"
+
+
+def service_degraded(service: str, message: str, utc_s: float) -> str:
+    """For readers of `system_health`."""
+    return _text(
+        type="service_degraded",
+        service=service,
+        status="degraded",
+        message=message,
+        timestamp=Clock(0.0).iso(round(utc_s)),
+    )
 
 
 def authenticated(account_id: str) -> str:

@@ -42,6 +42,8 @@ REFUSAL_TEXTS: Mapping[Refusal, str] = {
     Refusal.EXPIRED: "Token expired",
     Refusal.NOT_YET_VALID: "Error: JWTNotYetValid",
     Refusal.INVALID: "Error: JWSError JWSInvalidSignature",
+    Refusal.UNAVAILABLE: "The token can't be checked now",
+    Refusal.TOO_MANY_CONNECTIONS: "Too many connections",
 }
 
 

@@ -125,6 +125,8 @@ class ExchangeDialect(Dialect):
 
     name: ClassVar[str] = "exchange"
     conflation: ClassVar[Conflation] = ExchangeConflation()
+    envelope = staticmethod(event)
+    why_unreadable = staticmethod(why_unreadable)
 
     def __init__(self, clock: Clock, rules: ExchangeRules, ping_interval_s: float, now: float) -> None:
         super().__init__(clock, ping_interval_s)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from support.mqtt_stream import StreamClient
 
 from broker import Broker, Config, Listener
-from broker.config.feeds import ExchangeDialect, Gateway
+from broker.config.dialects.exchange import Exchange
+from broker.config.dialects.gateway import GatewayConfig
 from broker.config.model import AdminHttp, Security
 from broker.drain import SLICE_S, slice_size
 
@@ -42,7 +43,7 @@ def test_all_have_been_asked_in_time_and_never_many_more_at_once(connections: in
 
 
 async def test_clients_leave_in_slices_and_nobody_new_comes():
-    config = Config(LISTENERS, gateway=Gateway(exchange=ExchangeDialect()), drain_s=1.0, admin=AdminHttp(0))
+    config = Config(LISTENERS, gateway=GatewayConfig(exchange=Exchange()), drain_s=1.0, admin=AdminHttp(0))
     left_at: list[float] = []
     closed: list[tuple[int | None, str | None]] = []
 

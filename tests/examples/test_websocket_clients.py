@@ -17,15 +17,17 @@ import trio
 from support.canton_examples import EXAMPLES
 from support.websockets import Running, listening
 
-from broker.config.feeds import CantonDialect, ExchangeDialect, JwtConfig
-from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.dialects.canton import Canton
+from broker.config.dialects.exchange import Exchange
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.feeds import JwtConfig
 
 CLIENTS = Path(__file__).parents[2] / "examples" / "clients"
 ACCOUNT = "acc_1234567890abcdef"
 SECRET = "clients_secret_of_32_characters_"
 CONFIG = GatewayConfig(
-    exchange=ExchangeDialect(jwt=JwtConfig(SECRET, account_claim="uid")),
-    canton=CantonDialect(JwtConfig(SECRET)),
+    exchange=Exchange(jwt=JwtConfig(SECRET, account_claim="uid")),
+    canton=Canton(JwtConfig(SECRET)),
 )
 
 # What TypeScript adds to JavaScript in these two files, and nothing else; newer Nodes do it themselves.

@@ -12,8 +12,9 @@ import trio
 import trio_websocket
 from attrs import frozen
 
-from broker.config.feeds import EconiaDialect, JwtConfig
-from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.dialects.econia import Econia
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.feeds import JwtConfig
 from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
 from broker.core.publication import Publication
@@ -26,7 +27,7 @@ from broker.links.server import Server
 from broker.links.websocket.server import WebSocketServer
 
 SECRET = "econia_0000000000000000000000000"
-ECONIA = EconiaDialect(JwtConfig(SECRET))
+ECONIA = Econia(JwtConfig(SECRET))
 
 
 def token(**claims: object) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
+from broker.config.dialects.gateway import DIALECT_KINDS
 from broker.config.feeds import FeedConfig, Route
 from broker.config.market import MarketConfig
 from broker.config.templates import OPERATION, names_in
@@ -117,7 +118,7 @@ class FeedReader:
                 self._add(path, value, mqtt_route(self._reader, path, mqtt, inherited))
         for index, value in enumerate(array_of(self._reader, self._document, "websocket", "route")):
             path = ("websocket", "route", index)
-            with_channels = [name for name in self._dialects if name != "rowcast"]
+            with_channels = [name for name in self._dialects if DIALECT_KINDS[name].has_channels]
             if "dialect" not in value and len(with_channels) == 1:
                 value["dialect"] = with_channels[0]
             websocket = self._reader.structure(value, WebsocketRouteTable, path)

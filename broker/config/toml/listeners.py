@@ -8,13 +8,14 @@ from typing import Any
 
 from attrs import evolve, fields
 
-from broker.config.feeds import Gateway, JwtConfig, Route
+from broker.config.dialects.gateway import DIALECT_KINDS, GatewayConfig
+from broker.config.feeds import JwtConfig, Route
 from broker.config.model import Listener, Security
 from broker.config.toml.checks import SHARED_SECRET_ALGORITHMS, check_algorithms, check_choice, check_secret
 from broker.config.toml.document import Document, array_of, without_routes
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader
-from broker.config.toml.tables import DIALECTS, WebsocketTable
+from broker.config.toml.tables import WebsocketTable
 from broker.config.toml.tokens import check_filters, read_tokens
 
 PROTOCOLS = ("mqtt", "websockets")
@@ -34,8 +35,8 @@ class ListenerReader:
         self._document = document
         written = without_routes(document, "websocket")
         self.websocket = reader.structure(written, WebsocketTable, ("websocket",)) or WebsocketTable()
-        self.dialects = [name for name in DIALECTS if isinstance(written, dict) and name in written]
-        """Those that are set up, be it wrongly."""
+        self.dialects = [name for name in DIALECT_KINDS if isinstance(written, dict) and name in written]
+        """The names of those that have a table, whether or not its values are right."""
         self._tokens = read_tokens(reader, document)
         self._security = reader.structure(document.get("security", {}), Security, ("security",)) or Security()
         self.has_own_security = False
@@ -44,8 +45,10 @@ class ListenerReader:
         self._check_secrets()
         self._check_proxies()
 
-    def gateway(self) -> Gateway:
-        found = Gateway(**{field.name: getattr(self.websocket, field.name) for field in fields(Gateway)})
+    def gateway(self) -> GatewayConfig:
+        found = GatewayConfig(
+            **{field.name: getattr(self.websocket, field.name) for field in fields(GatewayConfig)}
+        )
         if found.rowcast is None:
             return found
         path = ("websocket", "rowcast")
@@ -78,8 +81,8 @@ class ListenerReader:
     def check_routes(self, listeners: tuple[Listener, ...], routes: list[tuple[Path, Route]]) -> None:
         """Whether somebody can receive what is published, and whether every dialect can be reached."""
         spoken = {dialect for one in listeners for dialect in spoken_by(one)}
-        if "rowcast" in spoken:
-            spoken.add("mqtt")  # its clients read the same topics
+        if any(not DIALECT_KINDS[name].has_channels for name in spoken & DIALECT_KINDS.keys()):
+            spoken.add("mqtt")  # their clients read the same topics
         if len(listeners) < len(array_of(self._reader, self._document, "listener")):
             return  # a broken one may be what is missing
         for path, route in routes:
@@ -127,8 +130,8 @@ class ListenerReader:
             return
         for index, dialect in enumerate(listener.dialects):
             where: Path = (*path, "dialects", index)
-            check_choice(self._reader, where, dialect, ("mqtt", *DIALECTS))
-            if dialect in DIALECTS and dialect not in self.dialects:
+            check_choice(self._reader, where, dialect, ("mqtt", *DIALECT_KINDS))
+            if dialect in DIALECT_KINDS and dialect not in self.dialects:
                 self._reader.wrong(where, f"dialects: {dialect} is not set up: add [websocket.{dialect}]")
         if not listener.dialects:
             self._reader.wrong((*path, "dialects"), "dialects: name at least one, or leave it out for MQTT")
@@ -150,7 +153,7 @@ class ListenerReader:
                 self._reader.wrong((*path, field.name), f"{field.name}: there is no {value}")
 
     def _check_secrets(self) -> None:
-        for name in DIALECTS:
+        for name in DIALECT_KINDS:
             jwt: JwtConfig | None = getattr(getattr(self.websocket, name), "jwt", None)
             if jwt is not None:
                 path = ("websocket", name, "jwt")

@@ -6,12 +6,14 @@ from typing import Any
 
 from attrs import asdict
 
+from broker.config.dialects.gateway import DIALECT_KINDS
+from broker.config.dialects.kind import DialectKind
 from broker.config.feeds import Route, Source
 from broker.config.templates import check_topic, parse_template
 from broker.config.toml.checks import check_choice, check_replacement
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader, label
-from broker.config.toml.tables import DIALECTS, MqttRouteTable, MqttTable, WebsocketRouteTable, WebsocketTable
+from broker.config.toml.tables import MqttRouteTable, MqttTable, WebsocketRouteTable, WebsocketTable
 
 BODIES = ("row", "raw", "envelope")
 OPERATIONS = ("insert", "update", "delete")
@@ -41,17 +43,17 @@ def websocket_route(
 ) -> Route:
     """A route to channels of its dialect.
 
-    Econia's clients want an envelope: by default what comes as one is relayed as it is, and one is made for
-    the rest.  So do the exchange's; a row for CantonDEX is a whole message, with its own `type`.
+    The body is by default what the dialect's clients want.
     """
     _check_common(reader, path, table)
     _check_texts(reader, (*path, "channel"), table.channel, is_mqtt=False)
-    if table.dialect == "rowcast":
-        what = "dialect: rowcast's clients read MQTT topics: make this an [[mqtt.route]] with `topics`"
+    check_choice(reader, (*path, "dialect"), table.dialect, tuple(DIALECT_KINDS))
+    kind = DIALECT_KINDS.get(table.dialect, DialectKind)
+    if not kind.has_channels:
+        what = f"dialect: {kind.name}'s clients read MQTT topics: make this an [[mqtt.route]] with `topics`"
         reader.wrong((*path, "dialect"), what)
-    check_choice(reader, (*path, "dialect"), table.dialect, DIALECTS)
-    comes_as_one = table.dialect == "econia" and source is not None and source.row_path
-    fallback = "row" if table.dialect == "canton" else "raw" if comes_as_one else "envelope"
+    comes_as_one = kind.relays_envelopes and source is not None and source.row_path
+    fallback = "raw" if comes_as_one else kind.default_body
     defaults = {"on_null": inherited.on_null, "retain": inherited.retain, "body": inherited.body or fallback}
     written = _written(table)
     targets = {"topics": written.pop("channel"), "target": written.pop("dialect")}

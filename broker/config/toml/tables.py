@@ -6,7 +6,9 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from broker.config.feeds import Gateway, JwtConfig, Replication
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.dialects.rowcast import Rowcast
+from broker.config.feeds import JwtConfig, Replication
 from broker.config.market import (
     DepthConfig,
     KlineConfig,
@@ -15,12 +17,11 @@ from broker.config.market import (
     TradesConfig,
 )
 from broker.config.model import Limits, Listener, Security
-from broker.config.tokens import RowcastDialect, TokenConfig
+from broker.config.tokens import TokenConfig
 from broker.config.toml.reader import Renames
 
 CALCULATOR_TABLES = (DepthConfig, TradesConfig, KlineConfig, TickerConfig, MarkPriceConfig)
 
-DIALECTS = ("econia", "exchange", "canton", "rowcast")
 """What `[websocket.NAME]` may be, and `dialects` of a listener beside `mqtt`."""
 
 
@@ -86,7 +87,7 @@ class MqttRouteTable:
 
 
 @frozen
-class WebsocketTable(Gateway):
+class WebsocketTable(GatewayConfig):
     """[websocket]: the dialects and their limits, and what its routes inherit."""
 
     body: str | None = None
@@ -155,7 +156,7 @@ RENAMES: Renames = {
     Listener: {"local_only": None},
     Security: {"token_config": None, "rowcast_token_secret_file": None, "rowcast_token_jwks": None},
     TokenConfig: {"secret_files": None},
-    RowcastDialect: {"tokens": None},
+    Rowcast: {"tokens": None},
     **{cls: {"from_": "from", "where": None} for cls in CALCULATOR_TABLES},
 }
 """Where a key is not its attribute's name without the unit."""

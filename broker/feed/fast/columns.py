@@ -1,7 +1,7 @@
 """Rows of the replication stream, from the server's bytes to publications in one walk.  Pure; compiled where possible.
 
 While a table's description holds, its rows differ only in their values: what stands between these in the row's JSON
-is known, and which of them make up topics and keys.  What would need a thought (an old row, an unchanged TOAST
+is known, and which of them make up topics and keys.  What takes the careful path (an old row, an unchanged TOAST
 value, NULL in a topic) is left to `pgoutput` and `routes`; `wal.tables` makes what stands here.
 
 Invariant: for every change that is taken here the publications are those that `Delivery.change` would make.
@@ -94,7 +94,7 @@ class UsualTable:
         """Rows times routes left out because of `once_per`; whoever counts them sets it to 0."""
 
     def publications(self, data: bytes, start: int, now: float, position: bytes) -> list[Outgoing] | None:
-        """What a row becomes; None, and nothing has been done, if it needs a thought.
+        """What a row becomes; None, and nothing has been done, if it has to take the careful path.
 
         Args:
             data: holds the row's columns from `start` on, as pgoutput writes them, up to its end.
@@ -245,7 +245,7 @@ class UsualChanges:
 
     Args:
         progress: where the stream stands.
-        snapshot_lsn: what committed before it may be in a snapshot, and needs a thought.
+        snapshot_lsn: what committed before it may be in a snapshot, and takes the careful path.
         publish: as `FeedSink.publish`.
 
     Attributes:
@@ -265,7 +265,7 @@ class UsualChanges:
         self.wal_end = 0
 
     def learn(self, oid: int, inserts: UsualTable | None, updates: UsualTable | None) -> None:
-        """From now on the table's rows look like this; None: only with a thought."""
+        """From now on the table's rows look like this; None: all take the careful path."""
         for tables, table in ((self._inserts, inserts), (self._updates, updates)):
             if table is not None:
                 tables[oid] = table

@@ -10,14 +10,15 @@ from typing import Final
 
 from attrs import evolve
 
+from broker.config.dialects.gateway import DIALECT_KINDS
 from broker.config.feeds import FeedConfig, Route, Source
 from broker.config.templates import KIND, OPERATION
 from broker.feed.fast.notified import Outgoing as Outgoing
 from broker.feed.routing.once import Key, Once, key_of
-from broker.feed.routing.rowtext import Columns, NotARow, columns_of, envelope, locate, notification_text
+from broker.feed.routing.rowtext import Columns, NotARow, columns_of, locate, notification_text
 from broker.feed.routing.templates import DialectTopics, MqttTopics, Unfit, columns_getter
 from broker.feed.status import FeedStatus
-from protocol.dialects.exchange import event
+from protocol.dialects.base import Dialect
 
 REMEMBERED_MAX: Final = 100_000
 """Keys kept per route for `once_per`, some 300 bytes each; beyond it the oldest go before their time."""
@@ -160,6 +161,8 @@ class CompiledRoute:
     def __init__(self, config: Route, status: FeedStatus) -> None:
         self.config = config
         self._status = status
+        kind = DIALECT_KINDS.get(config.target)
+        self._machine = Dialect if kind is None else kind.machine
         self.topics = MqttTopics(config) if config.target == "mqtt" else DialectTopics(config)
         self.once = Once(config.once_for_s, REMEMBERED_MAX) if config.once_per else None
         self._key_of = columns_getter(config.once_per)
@@ -199,7 +202,7 @@ class CompiledRoute:
 
     def framed(self, channel: str, row: bytes) -> bytes:
         """The body `envelope`, which ends with the row and a brace."""
-        return event(channel, row) if self.config.target == "exchange" else envelope(channel, row)
+        return self._machine.envelope(channel, row)
 
     def _is_repeated(self, once: Once, key: Key, now: float) -> bool:
         try:

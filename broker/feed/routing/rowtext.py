@@ -152,11 +152,6 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def envelope(channel: str, row: bytes) -> bytes:
-    """`{"channel" : ..., "payload" : ...}`, spaced as Postgres's `json_build_object` prints it."""
-    return b'{"channel" : ' + _string(channel) + b', "payload" : ' + row + b"}"
-
-
 def notification_text(source: Source, kind: str, row: bytes) -> bytes:
     """The text that a trigger would have sent for a row, spaced as `json_build_object` prints it.
 

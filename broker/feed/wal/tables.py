@@ -45,7 +45,7 @@ def learn(changes: UsualChanges, oid: int, table: Table, routes: TableRoutes) ->
 
 
 def usual_table(columns: Sequence[tuple[str, Render]], routed: Sequence[RoutedTable]) -> UsualTable | None:
-    """How rows of these columns become publications; None if they always need a thought.
+    """How rows of these columns become publications; None if their rows always take the careful path.
 
     Args:
         routed: every kind of every source under which the rows come, and the routes that want them.

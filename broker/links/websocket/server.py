@@ -13,12 +13,11 @@ from typing import Final, Protocol
 import trio
 from attrs import evolve, frozen
 
-from broker.config.feeds import EconiaDialect as EconiaConfig
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.dialects.kind import NotAdmitted
 from broker.config.feeds import FeedConfig
-from broker.config.feeds import Gateway as GatewayConfig
 from broker.core.history import History, Positions
 from broker.core.outbox import Outbox
-from broker.gateway.dialects import path_dialects, rowcast_rules
 from broker.gateway.gaps import GAP_FILTER
 from broker.gateway.gateway import Gateway
 from broker.gateway.identity import HOOK_CONCURRENT_MAX, HOOK_SHARE_MAX, TOKEN_BYTES_MAX
@@ -58,8 +57,7 @@ from broker.links.websocket.pumped import PumpedWebSocket
 from broker.links.websocket.rowcast import Readers, RowcastLink
 from broker.links.websocket.shown_token import agreed_subprotocol, shown_token
 from broker.links.websocket.stream import stream_of
-from protocol.dialects.base import Clock, Dialect, Identity
-from protocol.dialects.econia import REFUSAL_TEXTS, EconiaDialect, admit, credentials_of
+from protocol.dialects.base import Clock, Dialect
 from protocol.dialects.rowcast import RowcastDialect
 from protocol.websocket import CloseCode
 
@@ -110,7 +108,6 @@ class WebSocketServer:
         self._engine = server.engine
         self._gateway = gateway
         self._config = gateway.config
-        self._dialects = path_dialects(gateway.config)
         self._open = OpenLinks()
         self._login_turns = Turns(HOOK_CONCURRENT_MAX, HOOK_SHARE_MAX)
         if history is None:
@@ -132,7 +129,7 @@ class WebSocketServer:
 
     def counts(self) -> dict[str, float]:
         """Open connections by what they speak; all that is set up is there."""
-        found: dict[str, float] = {"mqtt": 0, **{dialect.name: 0 for dialect in self._dialects}}
+        found: dict[str, float] = {"mqtt": 0, **{kind.name: 0 for kind in self._config.dialects}}
         for link in self.links():
             name = link.dialect.name if isinstance(link, DialectLink) else "mqtt"
             found[name] = found.get(name, 0) + 1
@@ -146,7 +143,6 @@ class WebSocketServer:
         """Take over new settings, for handshakes and logins to come; clients that are connected keep theirs."""
         self._gateway.adopt(config)
         self._config = config
-        self._dialects = path_dialects(config)
 
     def take(self, sock: Socket, door: Door, peer: str, identity: bytes | None = None) -> None:
         """A connection, from the first byte of its request; whatever goes wrong ends it and nothing else."""
@@ -277,7 +273,7 @@ class WebSocketServer:
         assert rowcast is not None
         check_origin(arrival.door.listener.websockets_origins, asked.origin or None)
         clock = Clock(time.time() - trio.current_time())
-        dialect = await admit_stream(asked, rowcast_rules(rowcast), self._gateway, clock, trio.current_time())
+        dialect = await admit_stream(asked, rowcast.rules, self._gateway, clock, trio.current_time())
         return Agreed(response_to(asked), b"", self._rowcast_link(EventStreamLink, arrival, dialect, 0))
 
     async def _accept(self, arrival: Arrival, opening: OpeningRequest, rest: bytes) -> Agreed:
@@ -339,38 +335,17 @@ class WebSocketServer:
     async def _dialect_for(self, door: Door, opening: OpeningRequest, clock: Clock) -> tuple[Dialect, int]:
         """What the path means on this listener, and the largest message that may come."""
         names = door.listener.dialects
-        for dialect in self._dialects:
-            if dialect.path == opening.path and dialect.name in names:
-                return dialect.open(clock, trio.current_time()), dialect.message_bytes_max
-        econia = self._config.econia
-        if "econia" in names and econia is not None:
-            found = await self._admit_econia(econia, opening, clock)
-            if found is not None:
-                return found, self._config.message_bytes_max
+        for kind in self._config.dialects:
+            asked = kind.asked(opening.target) if kind.name in names else None
+            if asked is None:
+                continue
+            found = await self._gateway.identify(kind.name, asked.token, clock) if asked.token else None
+            try:
+                dialect = kind.open(asked, found, clock, trio.current_time())
+            except NotAdmitted as refusal:
+                raise Refused(400, str(refusal)) from None
+            return dialect, kind.message_bytes_max or self._config.message_bytes_max
         raise Refused(404, self._hint(door))
-
-    async def _admit_econia(
-        self, config: EconiaConfig, opening: OpeningRequest, clock: Clock
-    ) -> EconiaDialect | None:
-        credentials = credentials_of(config.path, opening.target)
-        if credentials is None:
-            return None
-        identity = Identity("")  # as there: no token is a token without claims
-        if credentials.token:
-            found = await self._gateway.identify("econia", credentials.token, clock)
-            if not isinstance(found, Identity):
-                raise Refused(400, REFUSAL_TEXTS[found])
-            identity = found
-        admission = admit(
-            identity,
-            credentials.channel,
-            config.jwt.mode_claim,
-            config.jwt.channels_claims,
-            config.channels_required,
-        )
-        if isinstance(admission, str):
-            raise Refused(400, admission)
-        return EconiaDialect(clock, admission, config.ping_interval_s)
 
     def _head_bytes_max(self, door: Door) -> int:
         """Room for mosquitto.conf's headers, and for a token in the path where a dialect has one there."""
@@ -380,11 +355,8 @@ class WebSocketServer:
 
     def _hint(self, door: Door) -> str:
         names = door.listener.dialects
-        econia = self._config.econia
         spoken = [f"{MQTT_PATH} (MQTT, subprotocol mqtt)"] if "mqtt" in names else []
-        spoken += [f"{one.path} ({one.title})" for one in self._dialects if one.name in names]
-        if "econia" in names and econia is not None:
-            spoken.append(f"{econia.path} (Econia)")
+        spoken += [f"{kind.path} ({kind.title})" for kind in self._config.dialects if kind.name in names]
         return f"This port speaks WebSocket on: {', '.join(spoken)}.\n"
 
 

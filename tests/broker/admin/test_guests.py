@@ -11,11 +11,11 @@ from broker.admin.access import Access
 from broker.admin.guests import CONNECTIONS_MAX, Guest, Guests
 from broker.admin.http import BODIES_BYTES_MAX, BODY_BYTES_MAX, AdminServer
 from broker.admin.site import open_admin, publish_routes, serve_http
-from broker.config.feeds import ExchangeDialect
-from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.dialects.exchange import Exchange
+from broker.config.dialects.gateway import GatewayConfig
 from broker.config.model import AdminHttp
 
-CONFIG = GatewayConfig(exchange=ExchangeDialect())
+CONFIG = GatewayConfig(exchange=Exchange())
 
 
 def test_the_longest_idle_of_the_address_with_most_makes_room() -> None:

@@ -14,14 +14,16 @@ from support.websockets import Running, listening
 from broker.admin.access import Access
 from broker.admin.http import AdminServer
 from broker.admin.site import open_admin, publish_routes, serve_http
-from broker.config.feeds import CantonDialect, ExchangeDialect, JwtConfig
-from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.dialects.canton import Canton
+from broker.config.dialects.exchange import Exchange
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.feeds import JwtConfig
 from broker.config.model import AdminHttp
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.gateway.channels import topic_of
 
-CONFIG = GatewayConfig(exchange=ExchangeDialect(), canton=CantonDialect(JwtConfig("x" * 32)))
+CONFIG = GatewayConfig(exchange=Exchange(), canton=Canton(JwtConfig("x" * 32)))
 PUBLISH = "/v1/mesh/publish"
 
 

@@ -5,27 +5,24 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from broker.config.feeds import (
-    CantonDialect,
-    DialectLimits,
-    EconiaDialect,
-    ExchangeDialect,
-    Gateway,
-    HttpHookConfig,
-    JwtConfig,
-)
+from broker.config.dialects.canton import Canton
+from broker.config.dialects.econia import Econia
+from broker.config.dialects.exchange import Exchange
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.dialects.limits import DialectLimits
+from broker.config.feeds import HttpHookConfig, JwtConfig
 from broker.config.model import Config, ConfigError, Listener
 from broker.config.reload import reloaded
 
-OLD = Gateway(
-    econia=EconiaDialect(JwtConfig("old secret")),
-    exchange=ExchangeDialect(hook=HttpHookConfig("http://old/")),
-    canton=CantonDialect(JwtConfig("old secret")),
+OLD = GatewayConfig(
+    econia=Econia(JwtConfig("old secret")),
+    exchange=Exchange(hook=HttpHookConfig("http://old/")),
+    canton=Canton(JwtConfig("old secret")),
 )
-NEW = Gateway(
-    econia=EconiaDialect(JwtConfig("new secret"), ping_interval_s=1.0),
-    exchange=ExchangeDialect(jwt=JwtConfig("new secret"), limits=DialectLimits(messages_per_s_max=5)),
-    canton=CantonDialect(JwtConfig("new secret"), idle_timeout_s=7.0, compliance_roles=("auditor",)),
+NEW = GatewayConfig(
+    econia=Econia(JwtConfig("new secret"), ping_interval_s=1.0),
+    exchange=Exchange(jwt=JwtConfig("new secret"), limits=DialectLimits(messages_per_s_max=5)),
+    canton=Canton(JwtConfig("new secret"), idle_timeout_s=7.0, compliance_roles=("auditor",)),
     outbox_bytes_max=1000,
     message_bytes_max=2000,
     handshake_timeout_s=3.0,
@@ -50,8 +47,12 @@ def test_paths_and_prefixes_stay_and_the_log_says_so() -> None:
     )
 
 
-@pytest.mark.parametrize(("old", "new", "word"), [(OLD, Gateway(), "removed"), (Gateway(), OLD, "added")])
-def test_a_dialect_comes_and_goes_with_a_restart_only(old: Gateway, new: Gateway, word: str) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "word"), [(OLD, GatewayConfig(), "removed"), (GatewayConfig(), OLD, "added")]
+)
+def test_a_dialect_comes_and_goes_with_a_restart_only(
+    old: GatewayConfig, new: GatewayConfig, word: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         reloaded(Config(gateway=old), Config(gateway=new))
     assert caught.value.mistakes == tuple(

@@ -9,8 +9,9 @@ import pytest
 from support.peer import connected, subscribed
 
 from broker.admin.publishing import BadPublish, MeshPublisher
-from broker.config.feeds import CantonDialect, JwtConfig
-from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.dialects.canton import Canton
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.feeds import JwtConfig
 from broker.core import barrier as barriers
 from broker.core.barrier import barrier
 from broker.core.counters import Counters
@@ -52,7 +53,7 @@ def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def canton(engine: Engine) -> Gateway:
-    config = GatewayConfig(canton=CantonDialect(jwt=JwtConfig("secret" * 8)))
+    config = GatewayConfig(canton=Canton(jwt=JwtConfig("secret" * 8)))
     return Gateway(config, engine, {})
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from broker.config import feeds, model
+from broker.config.dialects.gateway import DIALECT_KINDS
+from broker.config.dialects.limits import DialectLimits
 from broker.config.toml import tables
 from broker.config.toml.configuration import TABLES, load
 from broker.config.toml.reader import keys_of
@@ -25,12 +27,10 @@ CLASSES = [
     tables.FetchTable,
     tables.BrokerTable,
     feeds.Replication,
-    feeds.EconiaDialect,
-    feeds.ExchangeDialect,
-    feeds.CantonDialect,
+    *DIALECT_KINDS.values(),
     feeds.JwtConfig,
     feeds.HttpHookConfig,
-    feeds.DialectLimits,
+    DialectLimits,
     model.Listener,
     model.Security,
     model.Tls,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.config.feeds import Source
-from broker.feed.routing.rowtext import NotARow, columns_of, envelope, locate, notification_text
+from broker.feed.routing.rowtext import NotARow, columns_of, locate, notification_text
+from protocol.dialects.base import envelope
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

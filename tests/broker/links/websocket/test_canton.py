@@ -13,14 +13,16 @@ from support.canton_examples import EXAMPLES
 from support.dialects import exact
 from support.websockets import Running, closed_with, listening, masked
 
-from broker.config.feeds import CantonDialect, DialectLimits, JwtConfig
-from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.dialects.canton import Canton
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.dialects.limits import DialectLimits
+from broker.config.feeds import JwtConfig
 from broker.core.publication import Publication
 from broker.gateway.channels import topic_of
 
 SECRET = "canton_secret_of_32_characters__"
 ACCOUNT = "acc_1234567890abcdef"
-CONFIG = GatewayConfig(canton=CantonDialect(JwtConfig(SECRET), limits=DialectLimits(message_bytes_max=4096)))
+CONFIG = GatewayConfig(canton=Canton(JwtConfig(SECRET), limits=DialectLimits(message_bytes_max=4096)))
 PATH = "/v1/ws"
 
 EVENTS = [name for name in EXAMPLES if name.endswith("Event")]
@@ -163,9 +165,7 @@ async def test_a_refreshed_token_keeps_the_connection():
 
 
 async def test_heartbeats_come_and_silence_is_closed_with_its_code():
-    quick = GatewayConfig(
-        canton=CantonDialect(JwtConfig(SECRET), heartbeat_interval_s=0.3, heartbeat_timeout_s=1.0)
-    )
+    quick = GatewayConfig(canton=Canton(JwtConfig(SECRET), heartbeat_interval_s=0.3, heartbeat_timeout_s=1.0))
     async with listening(quick, ("canton",)) as broker, broker.connect(PATH) as ws:
         await log_in(ws)
         ping = await heard(ws)
@@ -181,7 +181,7 @@ async def test_heartbeats_come_and_silence_is_closed_with_its_code():
 
 
 async def test_inactivity_is_closed_with_its_code():
-    quick = GatewayConfig(canton=CantonDialect(JwtConfig(SECRET), idle_timeout_s=0.4))
+    quick = GatewayConfig(canton=Canton(JwtConfig(SECRET), idle_timeout_s=0.4))
     async with listening(quick, ("canton",)) as broker, broker.connect(PATH) as ws:
         await log_in(ws)
         error = await heard(ws)
@@ -263,7 +263,7 @@ async def test_an_aggregate_ends_with_its_last_reader():
 
 
 async def test_a_frozen_reader_of_market_data_gets_merged_books_and_nobody_is_delayed():
-    config = GatewayConfig(canton=CantonDialect(JwtConfig(SECRET)), outbox_bytes_max=2_000_000)
+    config = GatewayConfig(canton=Canton(JwtConfig(SECRET)), outbox_bytes_max=2_000_000)
     async with listening(config, ("canton",)) as broker:
         slow = await broker.raw_websocket(PATH)
         await slow.send(masked(0x81, json.dumps({"type": "auth", "token": token()}).encode()))

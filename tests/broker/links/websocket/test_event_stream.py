@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import trio
 
-from broker.config.feeds import Gateway as GatewayConfig
-from broker.config.tokens import RowcastDialect as RowcastConfig
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.dialects.rowcast import Rowcast
 from broker.core.publication import Publication
 from broker.links.websocket.event_stream_link import events_of
 from tests.support.websockets import Running, listening
 
-CONFIG = GatewayConfig(rowcast=RowcastConfig(anonymous_subscribe=("a/#",)))
+CONFIG = GatewayConfig(rowcast=Rowcast(anonymous_subscribe=("a/#",)))
 
 
 async def ask(broker: Running, target: str, headers: str = "") -> trio.SocketStream:

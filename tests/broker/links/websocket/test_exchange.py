@@ -16,8 +16,10 @@ from support.websockets import Running, closed_with, listening, masked
 
 from broker.admin.http import AdminServer, HttpError, Request, Response, json_response
 from broker.admin.publishing import MeshPublisher
-from broker.config.feeds import DialectLimits, ExchangeDialect, HttpHookConfig, JwtConfig
-from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.dialects.exchange import Exchange
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.dialects.limits import DialectLimits
+from broker.config.feeds import HttpHookConfig, JwtConfig
 from broker.core.counters import Counters
 from broker.gateway.identity import Identifier
 from protocol.dialects.base import Clock, Identity, Refusal
@@ -25,7 +27,7 @@ from protocol.websocket import CloseCode
 
 SECRET = "exchange_secret_of_32_characters"
 CONFIG = GatewayConfig(
-    exchange=ExchangeDialect(jwt=JwtConfig(SECRET, account_claim="uid")), outbox_bytes_max=300_000
+    exchange=Exchange(jwt=JwtConfig(SECRET, account_claim="uid")), outbox_bytes_max=300_000
 )
 PATH = "/exchange-stream"
 
@@ -105,7 +107,7 @@ async def answer_logins(listener: trio.SocketListener, seen: list[bytes]) -> Non
 async def test_the_http_hook_logs_in_and_refuses():
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/websocket_auth"
-    config = GatewayConfig(exchange=ExchangeDialect(hook=HttpHookConfig(url)))
+    config = GatewayConfig(exchange=Exchange(hook=HttpHookConfig(url)))
     seen: list[bytes] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer_logins, listener, seen)
@@ -123,7 +125,7 @@ async def test_the_http_hook_logs_in_and_refuses():
 
 
 async def test_a_login_service_that_is_not_there_refuses():
-    config = GatewayConfig(exchange=ExchangeDialect(hook=HttpHookConfig("http://127.0.0.1:1/", attempts=2)))
+    config = GatewayConfig(exchange=Exchange(hook=HttpHookConfig("http://127.0.0.1:1/", attempts=2)))
     async with listening(config, ("exchange",)) as broker, broker.connect(PATH) as ws:
         assert await say(ws, '{"op":"auth","token":"***"}') == '{"code":1,"msg":"Auth Unavailable"}'
         assert await closed_with(ws) == CloseCode.POLICY_VIOLATION
@@ -283,7 +285,7 @@ async def test_a_frozen_client_of_a_private_channel_is_closed_and_others_are_not
 
 
 async def test_who_sends_too_fast_is_read_more_slowly_and_loses_nothing():
-    limited = GatewayConfig(exchange=ExchangeDialect(limits=DialectLimits(messages_per_s_max=10)))
+    limited = GatewayConfig(exchange=Exchange(limits=DialectLimits(messages_per_s_max=10)))
     async with listening(limited, ("exchange",), IDENTIFIERS) as broker, broker.connect(PATH) as ws:
         started = trio.current_time()
         for _ in range(25):

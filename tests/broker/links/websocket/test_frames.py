@@ -15,8 +15,8 @@ import trio.testing
 from support.certificates import Authority
 from support.websockets import ECONIA, RawClient, Running, listening, masked, reader, token
 
-from broker.config.feeds import ExchangeDialect
-from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.dialects.exchange import Exchange
+from broker.config.dialects.gateway import GatewayConfig
 from broker.config.model import Tls
 from broker.core.publication import Publication
 from broker.links.listening.tls import server_context
@@ -220,9 +220,7 @@ SUCCESS = (0x81, b'{"result":true}')
 
 async def test_what_comes_during_a_login_waits_for_its_end(connect: Open):
     slowly = Slowly()
-    async with listening(
-        GatewayConfig(exchange=ExchangeDialect()), ("exchange",), {"exchange": slowly}
-    ) as broker:
+    async with listening(GatewayConfig(exchange=Exchange()), ("exchange",), {"exchange": slowly}) as broker:
         client = await opened(await connect(broker), "/exchange-stream")
         await client.send(LOGIN + SUBSCRIBE + masked(0x89, b"")[:3])
         await slowly.asked.wait()
@@ -237,9 +235,7 @@ async def test_what_comes_during_a_login_waits_for_its_end(connect: Open):
 
 async def test_a_client_that_leaves_during_its_login_is_forgotten_at_once():
     slowly = Slowly()
-    async with listening(
-        GatewayConfig(exchange=ExchangeDialect()), ("exchange",), {"exchange": slowly}
-    ) as broker:
+    async with listening(GatewayConfig(exchange=Exchange()), ("exchange",), {"exchange": slowly}) as broker:
         client = await opened(await broker.raw(), "/exchange-stream")
         await client.send(LOGIN)
         await slowly.asked.wait()

@@ -10,8 +10,9 @@ from attrs import evolve
 from support.canton_examples import EXAMPLES
 from support.websockets import closed_with, listening, reader
 
-from broker.config.feeds import CantonDialect, FeedConfig, JwtConfig, Recovery, Route
-from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.dialects.canton import Canton
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.feeds import FeedConfig, JwtConfig, Recovery, Route
 from broker.core.engine import Engine
 from broker.feed.gaps import announce
 from broker.feed.status import FeedStatus
@@ -20,7 +21,7 @@ from broker.sink import EngineSink
 
 SECRET = "canton_secret_of_32_characters__"
 ACCOUNT = "acc_1234567890abcdef"
-CANTON = GatewayConfig(canton=CantonDialect(JwtConfig(SECRET)))
+CANTON = GatewayConfig(canton=Canton(JwtConfig(SECRET)))
 CHANNEL_OF = {
     "Order Updates": f"orders/{ACCOUNT}",
     "Settlement": f"settlements/{ACCOUNT}",

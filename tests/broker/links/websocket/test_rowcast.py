@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from broker.config.feeds import Gateway as GatewayConfig
-from broker.config.tokens import RowcastDialect as RowcastConfig
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.dialects.kind import Asked
+from broker.config.dialects.rowcast import Rowcast
 from broker.core.engine import Engine
 from broker.core.history import History, Positions, Ring
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
-from broker.gateway.dialects import path_dialects
 from broker.gateway.gateway import Gateway
 from broker.links.websocket.rowcast import Readers, RowcastLink
 from protocol.dialects.base import Clock
@@ -32,7 +32,7 @@ from tests.support.websockets import masked
 sys.path.insert(0, str(Path(__file__).parents[4] / "clients/python"))
 from rowcast_client.core import Client, Event, Gap, Message, State, Subscription
 
-CONFIG = GatewayConfig(rowcast=RowcastConfig(anonymous_subscribe=("#",), anonymous_publish=("#",)))
+CONFIG = GatewayConfig(rowcast=Rowcast(anonymous_subscribe=("#",), anonymous_publish=("#",)))
 TOPICS = ("a", "b", "a/b", "a/c", "r/1", "r/2", "r/3")
 FILTERS = ("#", "a/#", "+/b", "r/+", "r/1", "a", "+/+")
 
@@ -93,7 +93,8 @@ class Server:
                 self.engine.retained.put(one)
         self.history = History(self.positions, self.rings)
         self.readers = Readers(self.history, self.line.append)
-        self.dialect = next(one for one in path_dialects(CONFIG) if one.name == "rowcast")
+        assert CONFIG.rowcast is not None
+        self.dialect = CONFIG.rowcast
 
 
 def as_event(kind: str, value: Any) -> Event:
@@ -123,7 +124,7 @@ class Connection:
         engine = server.engine
         limit = chance.choice((2_000, 20_000, 1_000_000))
         self.outbox = Outbox(engine.round, limit, self._send, lambda: None, lambda: None)
-        dialect = server.dialect.open(Clock(0.0), engine.now)
+        dialect = server.dialect.open(Asked(), None, Clock(0.0), engine.now)
         assert isinstance(dialect, RowcastDialect)
         self.link = RowcastLink(
             dialect, server.gateway, self.outbox, "peer", 65536, lambda *_: None, server.readers

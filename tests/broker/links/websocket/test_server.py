@@ -13,8 +13,8 @@ import trio
 import trio_websocket
 from support.websockets import ECONIA, Running, listening, masked, reader, token
 
-from broker.config.feeds import ExchangeDialect
-from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.dialects.exchange import Exchange
+from broker.config.dialects.gateway import GatewayConfig
 from broker.core.publication import Publication
 from broker.gateway.channels import topic_of
 from protocol.dialects.conflation import Backlog
@@ -333,7 +333,7 @@ async def test_a_bug_in_one_link_ends_that_link(place: type, name: str, monkeypa
 async def test_a_bug_while_a_message_waits_for_a_slow_client_ends_that_client(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    config = GatewayConfig(exchange=ExchangeDialect())
+    config = GatewayConfig(exchange=Exchange())
     async with (
         listening(config, ("exchange",)) as broker,
         broker.connect("/exchange-stream") as bystander,

@@ -15,7 +15,7 @@ from support.certificates import Authority
 from support.websockets import ECONIA, closed_with, masked, reader
 
 from broker import Broker
-from broker.config.feeds import Gateway as GatewayConfig
+from broker.config.dialects.gateway import GatewayConfig
 from broker.config.model import Config, Listener, Security, Tls
 from broker.core.publication import Publication
 from broker.gateway.channels import topic_of
