@@ -33,7 +33,7 @@ FENCE = re.compile(r"^```(\w*)( fragment)?\n(.*?)^```$", re.DOTALL | re.MULTILIN
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 NAME = re.compile(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+)(?:[ =`(])")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
-POSTGRES = {"max_slot_wal_keep_size", "max_replication_slots", "wal_level", "wal_writer_delay"}
+POSTGRES = {"pg_upgrade", "max_slot_wal_keep_size", "max_replication_slots", "wal_level", "wal_writer_delay"}
 """Settings of the server's, not ours."""
 
 CTL_ACTIONS = ("clients", "kick", "subscriptions", "retained", "feeds")
@@ -204,3 +204,23 @@ async def test_the_tests_of_the_embedding_page_pass() -> None:
     for test in tests:
         assert callable(test)
         await test()
+
+
+LOG_LINE = re.compile(r"^\| `([^`]*(?:…|\.)[^`]*)` \|", re.MULTILINE)
+
+
+@cache
+def literals() -> str:
+    """Every text in the code, formatted parts cut out, one after the other."""
+    found = []
+    for path in (ROOT / "broker").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(re.sub(r"%[-.0-9]*[a-z]", "\0", node.value))
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("line", LOG_LINE.findall((ROOT / "docs/troubleshooting.md").read_text()))
+def test_the_log_lines_that_are_explained_are_written(line: str) -> None:
+    parts = [part.strip(" :;.") for part in line.split("…")]
+    assert [part for part in parts if part and part not in literals()] == []

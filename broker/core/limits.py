@@ -20,9 +20,6 @@ above it nothing more is read from the peer.  8 000 acknowledgements: no client 
 RECEIVE_BYTES_MAX: Final = 64 * 1024
 """What one receive takes: one publisher's share of a poll round."""
 
-FORWARD_RUN_BYTES_MAX: Final = 64 * 1024
-"""Longest run of QoS 0 packets handed on as one slice."""
-
 REPLAY_PENDING_BYTES_MAX: Final = 128 * 1024
 """Retained messages are replayed to a new subscription only while it is owed less than this."""
 
