@@ -25,7 +25,7 @@ from broker.core.history import History, Positions
 from broker.core.outbox import nothing
 from broker.core.session import DeliveryRules
 from broker.drain import drain_clients
-from broker.gateway.authentication import Verdict, load_rules, reload_rules
+from broker.gateway.authentication import load_rules, reload_rules
 from broker.links.listening.accept import accept_forever, open_sockets
 from broker.links.listening.acceptor import Take
 from broker.links.listening.door import Door, Occupancy
@@ -174,7 +174,7 @@ class App:
         with self.engine.turn:
             for link in self.server.links():
                 verdict = link.verdict
-                if isinstance(verdict, Verdict) and not link.door.authenticator.is_still_valid(verdict):
+                if verdict is not None and not link.door.authenticator.is_still_valid(verdict):
                     link.will_wanted = False  # as mosquitto
                     link.code = ReasonCode.NOT_AUTHORIZED
                     link.close("disconnected, not authorised.")
@@ -235,8 +235,6 @@ class App:
     ) -> None:
         async with trio.open_nursery() as links:
             self.server = Server(self.engine, links)
-            for door in self.doors:
-                door.check_slowly = self.server.check_slowly
             self._restrict()
             links.start_soon(self.server.pump.run)
             links.start_soon(self.server.sweep)

@@ -15,11 +15,11 @@ from broker.core.limits import (
     SWEEP_INTERVAL_S,
     SWEEP_LINKS_MAX,
 )
-from broker.gateway.authentication import Verdict
 from broker.links.barrier import barrier, receive
 from broker.links.listening.arrivals import Arrivals
 from broker.links.listening.door import Door
 from broker.links.listening.turns import Turns
+from broker.links.mqtt.admission import admit
 from broker.links.mqtt.link import MqttLink
 from broker.links.mqtt.stream import StreamShell
 from broker.links.pump import Pump
@@ -31,7 +31,7 @@ from protocol.mqtt.v5.reasons import ReasonCode
 def has_expired(link: MqttLink, unix_now: float) -> bool:
     """Whether the token that this client came with is good no longer."""
     verdict = link.verdict
-    return isinstance(verdict, Verdict) and verdict.expires_unix_s <= unix_now
+    return verdict is not None and verdict.expires_unix_s <= unix_now
 
 
 class Server:
@@ -58,6 +58,7 @@ class Server:
     def opened(self, link: MqttLink) -> None:
         """A connection that speaks MQTT is here; it has some time to send CONNECT."""
         self.engine.counters.sockets_opened += 1
+        link.check_slowly = self.check_slowly
         link.last_received = trio.current_time()
         link.silence_max_s = CONNECT_TIMEOUT_S
         self._links[link] = None
@@ -72,9 +73,11 @@ class Server:
             self._password_scopes[link] = scope
             try:
                 async with self._password_turns.one(address, packet.user_name or b""):
-                    verdict = await trio.to_thread.run_sync(link.door.verdict_for, link, packet)
+                    verdict = await trio.to_thread.run_sync(
+                        link.door.verdict_for, packet, link.certificate_identity
+                    )
                     with self.engine.turn:
-                        link.door.decide(link, packet, verdict)
+                        admit(link, packet, verdict)
             finally:
                 del self._password_scopes[link]
 

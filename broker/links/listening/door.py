@@ -1,27 +1,22 @@
 """A listener's door: who may come in, under which id, and what applies to them inside.
 
-`admit` decides at once, or hands a slow check to `check_slowly` and is called back; either way it ends in exactly
-one `accept` or `refuse` on the link.
+`Door.judge` answers with a value; what becomes of the connection, the link decides by it.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from broker.config.model import Limits, Listener, Tls
 from broker.core.access import Access
 from broker.gateway.authentication import Authenticator, Rules, Verdict
+from broker.links.listening.judgement import Accepted, Judgement, Refused, Slow, TurnedAway
 from broker.links.listening.tls import TlsError, has_slow_key, server_context
-from broker.links.mqtt.admission import accept, refuse
 from protocol.mqtt.packets import Connect, ConnectReturnCode
 from protocol.mqtt.v5.property_table import AUTHENTICATION_METHOD
 from protocol.mqtt.v5.reasons import ReasonCode
-
-if TYPE_CHECKING:
-    from broker.links.mqtt.link import MqttLink
 
 logger = logging.getLogger("broker.links")
 
@@ -59,8 +54,6 @@ class Door:
         self.port = listener.port
         self._open_count = 0
         self._occupancy = Occupancy() if occupancy is None else occupancy
-        self.check_slowly: Callable[[MqttLink, Connect], None] | None = None
-        """Runs `verdict_for` elsewhere, then `decide`; None where nothing can run elsewhere."""
         self.rules = Rules(listener.security) if rules is None else rules
         self.tls_context = None if listener.tls is None else server_context(listener.tls)
         self.slow_key = listener.tls is not None and has_slow_key(listener.tls)
@@ -119,46 +112,47 @@ class Door:
             return True
         return 0 < self.connections_max <= self._occupancy.open_count
 
-    def admit(self, link: MqttLink, packet: Connect) -> None:
-        """Decide about a CONNECT (MQTT 3.1.1 §3.1.4)."""
+    def judge(
+        self,
+        packet: Connect,
+        certificate_identity: bytes | None,
+        sessions: Mapping[bytes, object],
+        verdict: Verdict | None = None,
+    ) -> Judgement:
+        """Decide about a CONNECT (MQTT 3.1.1 §3.1.4).
+
+        Args:
+            certificate_identity: what the listener takes as user name from the client's verified certificate.
+            sessions: those that there are, by client id.
+            verdict: what `verdict_for` said, if it was asked because the judgement was `Slow`.
+        """
         refusal = self._refusal(packet)
         if refusal is not None:
-            refuse(link, *refusal)
-        elif self.check_slowly is not None and self.authenticator.needs_thread(packet.user_name):
-            self.check_slowly(link, packet)
-        else:
-            self.decide(link, packet, self.verdict_for(link, packet))
-
-    def verdict_for(self, link: MqttLink, packet: Connect) -> Verdict:
-        """Check name and password or certificate.  Safe in a thread."""
-        return self.authenticator.check(packet.user_name, packet.password, link.certificate_identity)
-
-    def decide(self, link: MqttLink, packet: Connect, verdict: Verdict) -> None:
-        """Act on a verdict."""
+            return refusal
+        if verdict is None:
+            if self.authenticator.needs_thread(packet.user_name):
+                return Slow()
+            verdict = self.verdict_for(packet, certificate_identity)
         if not verdict.accepted:
-            refuse(link, verdict.return_code, verdict.reason)
-            return
+            return Refused(verdict.return_code, verdict.reason)
         client_id = self._client_id(packet, verdict.user_name)
         if client_id is None:
-            refuse(link, ConnectReturnCode.NOT_AUTHORIZED, "no user name to use as client id")
-            return
-        sessions = link.engine.sessions
+            return Refused(ConnectReturnCode.NOT_AUTHORIZED, "no user name to use as client id")
         if 0 < self.clients_max <= len(sessions) and client_id not in sessions:
-            link.close("global_max_clients exceeded")  # as mosquitto: without a CONNACK
-            return
-        link.verdict = verdict
-        accept(link, packet, client_id, verdict.user_name)
+            return TurnedAway("global_max_clients exceeded")
+        return Accepted(client_id, verdict)
 
-    def access_for(self, client_id: bytes, user_name: bytes | None) -> Access | None:
-        """What this identity may do; None where nothing is forbidden."""
-        return self.rules.access_for(user_name, client_id)
+    def verdict_for(self, packet: Connect, certificate_identity: bytes | None) -> Verdict:
+        """Check name and password or certificate.  Safe in a thread."""
+        return self.authenticator.check(packet.user_name, packet.password, certificate_identity)
 
-    def access_of(self, link: MqttLink, client_id: bytes, user_name: bytes | None) -> Access | None:
-        """What the client of this link may do: by its token if it showed one, else by the rules."""
-        verdict = link.verdict
-        if isinstance(verdict, Verdict) and verdict.by_token:
+    def access_for(
+        self, client_id: bytes, user_name: bytes | None, verdict: Verdict | None = None
+    ) -> Access | None:
+        """What this identity may do, by its token if that is what it came with; None where nothing is forbidden."""
+        if verdict is not None and verdict.by_token:
             return verdict.access
-        return self.access_for(client_id, user_name)
+        return self.rules.access_for(user_name, client_id)
 
     def _client_id(self, packet: Connect, user_name: bytes | None) -> bytes | None:
         if self.listener.use_username_as_clientid:
@@ -167,32 +161,34 @@ class Door:
             return packet.client_id
         return f"{self.listener.security.auto_id_prefix}{str(uuid.uuid4()).upper()}".encode()
 
-    def _refusal(self, packet: Connect) -> tuple[int, str] | None:
+    def _refusal(self, packet: Connect) -> Refused | None:
         listener = self.listener
         if packet.protocol_level not in listener.accept_protocol_versions:
-            return ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION, "unacceptable protocol version"
+            return Refused(ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION, "unacceptable protocol version")
         if AUTHENTICATION_METHOD in packet.properties.texts:
             # As mosquitto without a plugin.
-            return ReasonCode.BAD_AUTHENTICATION_METHOD, "bad authentication method"  # [MQTT-4.12.0-1]
+            return Refused(
+                ReasonCode.BAD_AUTHENTICATION_METHOD, "bad authentication method"
+            )  # [MQTT-4.12.0-1]
         if not packet.client_id and not self._may_be_nameless(packet):
-            return ConnectReturnCode.IDENTIFIER_REJECTED, "identifier rejected"  # [MQTT-3.1.3-8]
+            return Refused(ConnectReturnCode.IDENTIFIER_REJECTED, "identifier rejected")  # [MQTT-3.1.3-8]
         if packet.protocol_level < 5 and (
             packet.keep_alive_s > listener.max_keepalive_s
             or (packet.keep_alive_s == 0 and listener.max_keepalive_s != 65535)
         ):
-            return ConnectReturnCode.IDENTIFIER_REJECTED, "keep-alive longer than max_keepalive"
+            return Refused(ConnectReturnCode.IDENTIFIER_REJECTED, "keep-alive longer than max_keepalive")
         prefixes = listener.security.clientid_prefixes
         client_id = (
             packet.client_id or listener.security.auto_id_prefix.encode()
         )  # as mosquitto: made-up ids, too
         if prefixes and not client_id.startswith(prefixes.encode()):
-            return (
+            return Refused(
                 ConnectReturnCode.NOT_AUTHORIZED,
                 "client id without the prefix that clientid_prefixes asks for",
             )
         will = packet.will
         if will is not None and self.message_size_limit and len(will.payload) > self.message_size_limit:
-            return ConnectReturnCode.NOT_AUTHORIZED, "will longer than message_size_limit"
+            return Refused(ConnectReturnCode.NOT_AUTHORIZED, "will longer than message_size_limit")
         return None
 
     def _may_be_nameless(self, packet: Connect) -> bool:

@@ -5,31 +5,71 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from broker.core.names import CONTROL_PREFIX
 from broker.core.publication import Publication
+from broker.links.listening.judgement import Accepted, Refused, Slow, TurnedAway
 from broker.links.mqtt import trace
 from broker.links.mqtt.admission5 import connack, keep_alive_s, refusal_code, settle
 from broker.links.words import NOTICE, printable
-from protocol.mqtt.connection import AUTHENTICATING, CONNECTED, silence_max_s
-from protocol.mqtt.packets import UNSUPPORTED_PROTOCOL_VERSION_5_0, Connect, ConnectReturnCode
+from protocol.mqtt.connection import AUTHENTICATING, silence_max_s
+from protocol.mqtt.errors import ProtocolViolation
+from protocol.mqtt.packets import UNSUPPORTED_PROTOCOL_VERSION_5_0, Connect, ConnectReturnCode, Will
+from protocol.mqtt.topics import check_topic_name
 from protocol.mqtt.v5.reasons import ReasonCode
 
 if TYPE_CHECKING:
+    from broker.gateway.authentication import Verdict
     from broker.links.mqtt.link import MqttLink
 
 logger = logging.getLogger("broker.links")
 
 
-def accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes | None) -> None:
-    """The door let this client in: take over, open the session, answer, resume; one synchronous step."""
+def check_will(link: MqttLink, will: Will) -> None:
+    """As mosquitto: a will that could not be published closes, without CONNACK.  Raises: ProtocolViolation."""
+    if will.topic.startswith(CONTROL_PREFIX):
+        raise ProtocolViolation("a will for a topic of $CONTROL")
+    check_topic_name(link.door.mount_point + will.topic)
+    if will.qos > link.door.max_qos:
+        reason = f"a will with QoS {will.qos}; this listener takes {link.door.max_qos}"
+        raise ProtocolViolation(reason, reason_code=0x9B)
+    if will.retain and not link.engine.policy.retain_available:
+        raise ProtocolViolation("a retained will, and retain_available is false", reason_code=0x9A)
+
+
+def admit(link: MqttLink, packet: Connect, verdict: Verdict | None = None) -> None:
+    """Ask the door about a CONNECT, and do what it says.
+
+    Args:
+        verdict: what was found out elsewhere, because it took long.
+    """
     if link.state != AUTHENTICATING:
         return  # it left while it was being authenticated
+    door = link.door
+    judgement = door.judge(packet, link.certificate_identity, link.engine.sessions, verdict)
+    if isinstance(judgement, Slow):
+        if link.check_slowly is not None:
+            link.check_slowly(link, packet)
+            return
+        verdict = door.verdict_for(packet, link.certificate_identity)
+        judgement = door.judge(packet, link.certificate_identity, link.engine.sessions, verdict)
+    if isinstance(judgement, Accepted):
+        link.verdict = judgement.verdict
+        _accept(link, packet, judgement.client_id, judgement.verdict.user_name)
+    elif isinstance(judgement, Refused):
+        refuse(link, judgement.code, judgement.reason)
+    elif isinstance(judgement, TurnedAway):
+        link.close(judgement.reason)
+
+
+def _accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes | None) -> None:
+    """Take over, open the session, answer, resume; one synchronous step."""
     engine = link.engine
     door = link.door
     _take_over(link, client_id, packet.clean_session)
     session, present = engine.open_session(client_id, packet.clean_session, door.mount_point)
     if present:
         engine.endings.cancel_will(session)
-    access = door.access_of(link, client_id, user_name)
+    access = door.access_for(client_id, user_name, link.verdict)
     engine.identify(session, user_name, access, door.mount_point, packet.bridge, door.max_qos, door.port)
     will = packet.will
     if will is not None:
@@ -42,9 +82,7 @@ def accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes |
             user_name,
             door.port,
         )
-    link.session = session
-    link.state = CONNECTED
-    link.last_received = engine.now
+    link.connected(session)
     settle(link, session, packet, session.will)
     link.silence_max_s = silence_max_s(
         keep_alive_s(link, packet) if packet.protocol_level == 5 else packet.keep_alive_s
@@ -88,9 +126,7 @@ REASONS: Final = {
 
 
 def refuse(link: MqttLink, code: int, why: str) -> None:
-    """The door keeps this client out: CONNACK with the return code, then close [MQTT-3.2.2-5]."""
-    if link.state != AUTHENTICATING:
-        return
+    """CONNACK with the return code, then close [MQTT-3.2.2-5]."""
     link.engine.counters.refuse(REASONS.get(code, "other"))
     link.engine.counters.other_packets_sent += 1
     if link.level == 5 or code == UNSUPPORTED_PROTOCOL_VERSION_5_0:

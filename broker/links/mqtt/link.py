@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from broker.core.engine import Engine
 from broker.core.limits import CONNECT_BYTES_MAX, PRE_CONNECT_BYTES_MAX
-from broker.core.names import CONTROL_PREFIX
 from broker.core.outbox import Outbox, nothing
 from broker.core.publication import Publication
 from broker.core.session import Link, Session
 from broker.core.targets import Targets
 from broker.links.listening.door import Door
 from broker.links.mqtt import v5
-from broker.links.mqtt.admission import refuse
+from broker.links.mqtt.admission import admit, check_will, refuse
 from broker.links.mqtt.packets import handle
 from broker.links.words import NOTICE, printable
 from protocol.mqtt.codec import (
@@ -40,12 +39,14 @@ from protocol.mqtt.errors import (
     MalformedPacket,
     PacketTooLarge,
     ProtocolError,
-    ProtocolViolation,
 )
 from protocol.mqtt.framing import bytes_missing, frame_at
-from protocol.mqtt.packets import Connect, Will
+from protocol.mqtt.packets import Connect
 from protocol.mqtt.topics import check_topic_name
 from protocol.mqtt.v5.connect import STARTS as V5_STARTS
+
+if TYPE_CHECKING:
+    from broker.gateway.authentication import Verdict
 
 logger = logging.getLogger("broker.links")
 
@@ -80,11 +81,12 @@ class MqttLink(Link):
         self.session: Session | None = None
         self.certificate_identity: bytes | None = None
         """From the peer's verified certificate, where the listener takes it as user name."""
-        self.verdict: object = None
+        self.verdict: Verdict | None = None
         """What the door decided, for when its rules are read again."""
         self.last_received = engine.now
         self.silence_max_s = 0.0
-        self.closed_why = ""
+        self.check_slowly: Callable[[MqttLink, Connect], None] | None = None
+        """Finds out elsewhere what takes long, then calls `admit` again; None where there is no elsewhere."""
         self.level = 4
         self.terms: v5.Terms | None = None
         """Of a client of 5.0."""
@@ -156,7 +158,6 @@ class MqttLink(Link):
             return
         was_connected = self.state == CONNECTED
         self.state = CLOSED
-        self.closed_why = why
         self._parts = None
         session = self.session
         if was_connected and session is not None:
@@ -175,8 +176,15 @@ class MqttLink(Link):
         session = self.session
         if session is None:
             return
-        self.engine.reconsider(session, self.door.access_of(self, session.client_id, session.user_name))
+        access = self.door.access_for(session.client_id, session.user_name, self.verdict)
+        self.engine.reconsider(session, access)
         self.choose_path(session)
+
+    def connected(self, session: Session) -> None:
+        """The client was let in, and this is its session."""
+        self.session = session
+        self.state = CONNECTED
+        self.last_received = self.engine.now
 
     # --- connecting ----------------------------------------------------------------------------------------
 
@@ -196,23 +204,12 @@ class MqttLink(Link):
         packet = decode(data[0], data[body:end])
         assert isinstance(packet, Connect)
         if packet.will is not None:
-            self._check_will(packet.will)
+            check_will(self, packet.will)
         self.state = AUTHENTICATING
-        self.door.admit(self, packet)
+        admit(self, packet)
         if self.state == CONNECTED and end < len(data):
             return end + self._read(data[end:])
         return end
-
-    def _check_will(self, will: Will) -> None:
-        """As mosquitto: a will that could not be published closes, without CONNACK."""
-        if will.topic.startswith(CONTROL_PREFIX):
-            raise ProtocolViolation("a will for a topic of $CONTROL")
-        check_topic_name(self.door.mount_point + will.topic)
-        if will.qos > self.door.max_qos:
-            reason = f"a will with QoS {will.qos}; this listener takes {self.door.max_qos}"
-            raise ProtocolViolation(reason, reason_code=0x9B)
-        if will.retain and not self.engine.policy.retain_available:
-            raise ProtocolViolation("a retained will, and retain_available is false", reason_code=0x9A)
 
     def choose_path(self, session: Session) -> None:
         """Whether QoS 0 packets may be handed on as they came, without a look at each."""

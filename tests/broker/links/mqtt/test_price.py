@@ -9,6 +9,7 @@ from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
 from broker.core.limits import CONNECT_BYTES_MAX, PRE_CONNECT_BYTES_MAX
 from broker.links.listening.door import Door
+from broker.links.mqtt.admission import admit
 from broker.links.mqtt.link import PROGRESS_BYTES, MqttLink
 from protocol.mqtt.codec import encode
 from protocol.mqtt.packets import Connack, Connect, Pingreq, Publish, Will
@@ -83,16 +84,16 @@ def test_bytes_do_not_prolong_the_time_for_connect() -> None:
 def test_while_a_client_is_authenticated_little_is_read_and_nothing_lost() -> None:
     door = Door(Listener(0, security=Security(allow_anonymous=True)), Limits(), connection_messages=False)
     waiting: list[tuple[MqttLink, Connect]] = []
-    door.check_slowly = lambda link, packet: waiting.append((link, packet))
     door.authenticator.needs_thread = lambda name: True  # type: ignore[method-assign]
     peer = Peer(engine_at(), door)
+    peer.link.check_slowly = lambda link, packet: waiting.append((link, packet))
     pings = 2 * PRE_CONNECT_BYTES_MAX
     peer.write(encode(Connect(b"a", True, 60)) + encode(Pingreq()) * (pings // 2))
     assert not peer.closed
     assert peer.link.outbox.holds_reading
     peer.write(encode(Pingreq()) * (pings // 2))
     [(link, packet)] = waiting
-    link.door.decide(link, packet, link.door.verdict_for(link, packet))
+    admit(link, packet, link.door.verdict_for(packet, None))
     peer.engine.flush()
     assert peer.read_bytes() == b"\x20\x02\x00\x00" + b"\xd0\x00" * pings
     assert not peer.link.outbox.holds_reading
