@@ -6,13 +6,17 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
 import trio
 
 from broker.config.feeds import FeedConfig
-from broker.feed.gaps import SYSTEM_HEALTH
 from broker.feed.status import FeedStatus
 from broker.feed.supervise import supervise
+from broker.gateway.channels import topic_of
+
+SYSTEM_HEALTH: Final = topic_of("canton", "system_health")
+"""Where a dialect tells of gaps."""
 
 Published = tuple[bytes, bytes, int, bool]
 
