@@ -70,7 +70,7 @@ class Endings:
         else:
             self._ending.pop(session.client_id, None)
         self._engine.changes += 1
-        session.outbound.unsaved = True
+        session.outbound.mark_unsaved()
 
     def expire(self) -> list[Session]:
         """Publish wills whose time has come; the sessions that are over, for the engine to end."""

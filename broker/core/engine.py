@@ -102,7 +102,7 @@ class Engine:
         """Something of this session changed that a snapshot would hold, if the session is durable."""
         if not session.clean:
             self.changes += 1
-            session.outbound.unsaved = True
+            session.outbound.mark_unsaved()
 
     # --- connections ---------------------------------------------------------------------------------------
 

@@ -69,3 +69,7 @@ SWEEP_LINKS_MAX: Final = 1_000
 
 PASSWORD_THREADS_MAX: Final = 2
 """Passwords with slow hashes checked at a time; the others wait, so a flood of logins can't take every core."""
+
+RETAINED_CHANGES_MAX: Final = 1024
+"""Topics remembered as changed since the last save; where there are more of them, and more than have a retained
+message, the next save looks at all."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 
 from broker.core.counters import Counters
+from broker.core.limits import RETAINED_CHANGES_MAX
 from broker.core.names import SYS_PREFIX, NameTree
 from broker.core.names_walk import NameWalk
 from broker.core.publication import Publication
@@ -36,6 +37,9 @@ class RetainedStore:
         """Counts up with every message that is kept, and is its `stored_as`."""
         self.changes = 0
         """Counts up with every change but those below `$SYS`, so that a saver can tell whether to save."""
+        self._changed: set[bytes] = set()
+        """Topics that changed since `note_changed` or `take_changed`; those below `$SYS` are left out."""
+        self._notes_changed = False
         self._by_topic: dict[bytes, Publication] = {}
         self._names = NameTree()
         self._expiring: list[tuple[float, bytes]] = []
@@ -53,6 +57,8 @@ class RetainedStore:
         is_system = topic.startswith(SYS_PREFIX)
         if not is_system:
             self.changes += 1
+            if self._notes_changed:
+                self._note(topic)
         older = self._by_topic.get(topic)
         if not publication.payload:
             if older is not None:
@@ -92,7 +98,33 @@ class RetainedStore:
             kept = self._by_topic.get(topic)
             if kept is not None and kept.expires_at == due:
                 self.changes += 1
+                if self._notes_changed:
+                    self._note(topic)
                 self._forget(kept)
+
+    def note_changed(self) -> None:
+        """Remember from now on which topics change, for `take_changed`."""
+        self._notes_changed = True
+        self._changed = set()
+
+    def take_changed(self) -> dict[bytes, Publication | None] | None:
+        """Topics that changed since the last call, with what they have now; None if they were not remembered."""
+        if not self._notes_changed:
+            return None
+        changed = self._changed
+        self._changed = set()
+        return {topic: self._by_topic.get(topic) for topic in changed}
+
+    def forget_changed(self) -> None:
+        """Remember no more: whoever saves next looks at all."""
+        self._notes_changed = False
+        self._changed = set()
+
+    def _note(self, topic: bytes) -> None:
+        changed = self._changed
+        changed.add(topic)
+        if len(changed) > RETAINED_CHANGES_MAX and len(changed) > len(self._by_topic):
+            self.forget_changed()
 
     def all(self) -> list[Publication]:
         return list(self._by_topic.values())

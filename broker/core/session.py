@@ -79,7 +79,7 @@ class Session(Receiver):
         self.max_qos = 2
         self.link: Link | None = None
         self.outbox: Outbox | None = None
-        self.outbound = Outbound(window)
+        self.outbound = Outbound(window, client_id)
         self.outbound.durable = not clean
         self.inbound: Inbound | None = None
         self.subscriptions: dict[bytes, int] = {}

@@ -1,22 +1,15 @@
-"""Statements to SQLite in small batches, with a pause after each.
-
-A thread that never sleeps would make the loop wait for the interpreter's lock at each of its own system calls.
-"""
+"""Statements to SQLite in small batches, with a moment after each in which something else can be done."""
 
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from typing import Final
 
+from broker.storage.schema import Row
+
 BATCH_ROWS: Final = 50
 """A batch takes the interpreter for about 0.2 ms."""
-
-PAUSE_S: Final = 0.0005
-
-Value = int | float | bytes | None
-Row = tuple[Value, ...]
 
 
 class Batches:
@@ -24,16 +17,14 @@ class Batches:
 
     Args:
         connection: within a transaction.
-        pause_s: after each batch; 0 where no loop runs beside this.
 
     Attributes:
         written: rows that were put in, changed or taken out.
     """
 
-    def __init__(self, connection: sqlite3.Connection, pause_s: float) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self.written = 0
         self._connection = connection
-        self._pause_s = pause_s
         self._waiting: dict[str, list[Row]] = {}
         self._count = 0
 
@@ -44,16 +35,16 @@ class Batches:
             rows = self._waiting[statement] = []
         rows.append(row)
         self.written += 1
-        self.worked(1)
+        self._count += 1
 
     def execute(self, statement: str, row: Row = ()) -> None:
         self.written += max(0, self._connection.execute(statement, row).rowcount)
-        self.worked(1)
+        self._count += 1
 
     def rows(self, query: str, row: Row = ()) -> Iterator[Row]:
         """What a query finds; nothing may be written to its table before the last row was taken."""
         for found in self._connection.execute(query, row):
-            self.worked(1)
+            self._count += 1
             yield found
 
     def one(self, query: str, row: Row = ()) -> Row | None:
@@ -68,10 +59,14 @@ class Batches:
         return found[0]
 
     def worked(self, rows: int) -> None:
-        """So many rows were looked at: have a pause when it is time."""
+        """So many rows were looked at."""
         self._count += rows
+
+    def pause(self) -> Iterator[None]:
+        """`yield from` this often: it yields once, with everything flushed, when it is time for a pause."""
         if self._count >= BATCH_ROWS:
             self.flush()
+            yield
 
     def flush(self) -> None:
         for statement, rows in self._waiting.items():
@@ -79,5 +74,3 @@ class Batches:
                 self._connection.executemany(statement, rows)
                 rows.clear()
         self._count = 0
-        if self._pause_s > 0:
-            time.sleep(self._pause_s)

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from broker.storage import schema_2
+from broker.storage import schema_2, schema_3
 from broker.storage.errors import StorageError
 from broker.storage.reading import Damaged, read
 from broker.storage.records import Snapshot
-from broker.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLE_NAMES, TABLES
+from broker.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLE_NAMES, TABLES, register
 from broker.storage.unfit import TABLE as SET_ASIDE
 from broker.storage.unfit import Unfit
 
-OLDER_VERSION: Final = 2
-"""The format before this one, whose files are taken over."""
+OLDER_TABLES: Final = {2: schema_2.TABLES, 3: schema_3.TABLES}
+"""The formats before this one, whose files are taken over."""
 _HEADER_BYTES: Final = 100
 _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 _MOSQUITTO_MAGIC: Final = b"\x00\xb5\x00mosquitto db"
@@ -41,8 +41,9 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, Snapshot]:
         if not path.exists():
             _refuse_orphan(path)
             _create(path)
-        if _check_header(path) == OLDER_VERSION:
-            _migrate(path)
+        version = _check_header(path)
+        if version != FORMAT_VERSION:
+            _migrate(path, version)
         unfit = Unfit()
         saved = _read_untouched(path, unfit)
         connection = _connect(path)
@@ -134,7 +135,7 @@ def _check_header(path: Path) -> int:
             "it is an SQLite database of some other program",
             "Choose another name with `persistence_file`.",
         )
-    if version not in (OLDER_VERSION, FORMAT_VERSION):
+    if version != FORMAT_VERSION and version not in OLDER_TABLES:
         raise _refused(
             path,
             f"its format is number {version}, and this version of Rowcast knows number {FORMAT_VERSION}",
@@ -143,27 +144,37 @@ def _check_header(path: Path) -> int:
     return version
 
 
-def _migrate(path: Path) -> None:
-    """Bring a file of the format before to this one: in one transaction, or not at all."""
+def _migrate(path: Path, version: int) -> None:
+    """Bring a file of a format before to this one: in one transaction, or not at all."""
     with closing(_sqlite(path, "ro")) as connection:
         wrong = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if wrong != "ok":
             raise Damaged(wrong.replace("\n", " "))
-        if _tables(connection) != _expected_tables(schema_2.TABLES):
-            raise Damaged(f"its tables are not those of format {OLDER_VERSION}")
-    renamed = "".join(f"ALTER TABLE {name} RENAME TO old_{name};" for name in TABLE_NAMES)
-    dropped = "".join(f"DROP TABLE old_{name};" for name in TABLE_NAMES)
+        if _tables(connection) != _expected_tables(OLDER_TABLES[version]):
+            raise Damaged(f"its tables are not those of format {version}")
+        changed = schema_3.changed_message(connection)
+        if changed is not None:
+            raise Damaged(f"message {changed} is not what was saved: its checksum differs")
+    steps = _step(schema_3.TABLES, schema_2.MIGRATION) if version == 2 else ""
+    steps += _step(TABLES, schema_3.MIGRATION)
     with closing(_connect(path)) as connection:
+        register(connection)
         try:
             connection.executescript(
-                f"BEGIN IMMEDIATE; {renamed} {TABLES} {schema_2.MIGRATION} {dropped}"
-                f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT"
+                f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {FORMAT_VERSION}; COMMIT"
             )
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def _step(tables: str, migration: str) -> str:
+    """Statements that bring the tables of one format to those of the next."""
+    renamed = "".join(f"ALTER TABLE {name} RENAME TO old_{name};" for name in TABLE_NAMES)
+    dropped = "".join(f"DROP TABLE old_{name};" for name in TABLE_NAMES)
+    return f"{renamed} {tables} {migration} {dropped}"
 
 
 def _set_aside(unfit: Unfit, connection: sqlite3.Connection, path: Path) -> None:

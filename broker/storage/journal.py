@@ -1,6 +1,10 @@
-"""The one writer of the persistence file: saves in a thread, one after the other, none of them torn.
+"""The one writer of the persistence file: saves one after the other, none of them torn.
 
 Whoever asks for a save while one is being written shares the next one with everybody else who asked meanwhile.
+
+A save that is large is written by a thread.  One of the many small ones that keep the file close behind the broker is
+written by the loop, a millisecond at a time, and only its commit waits for the disk in a thread: beside a busy loop a
+thread gets the interpreter for a statement once in 5 ms, and 1000 rows would take it seconds.
 """
 
 from __future__ import annotations
@@ -15,15 +19,19 @@ from typing import Final, Self
 
 import trio
 
-from broker.storage.batches import PAUSE_S
 from broker.storage.database import open_database
 from broker.storage.records import Snapshot
-from broker.storage.writing import Writer
+from broker.storage.writing import PAUSE_S, Writer
 
 logger = logging.getLogger("broker.storage")
 
 SPARE_PAGES_MAX: Final = 4096
 """Unused pages (4 KiB each) that the file may keep for the next save."""
+
+SLICE_S: Final = 0.001
+SLICE_S_MAX: Final = 0.01
+"""The loop writes for this long in one go, or for as long as all else took since the last time: where there is more to
+do than time for it, saving gets half, and what it has to save no longer grows."""
 
 
 class Journal:
@@ -59,7 +67,12 @@ class Journal:
         return cls(path, connection, saved), saved
 
     async def save(
-        self, take: Callable[[], Awaitable[Snapshot]], *, hurry: bool = False, announce: bool = True
+        self,
+        take: Callable[[], Awaitable[Snapshot]],
+        *,
+        hurry: bool = False,
+        announce: bool = True,
+        close_behind: bool = False,
     ) -> bool:
         """Bring the file to what a snapshot says.
 
@@ -67,6 +80,7 @@ class Journal:
             take: takes the snapshot, at the moment when the writer is free; whole if `needs_whole`.
             hurry: without pauses for the loop, because nothing else runs any more.
             announce: say so in the log, as mosquitto does.
+            close_behind: one of many, which nothing that others do may hold up.
 
         Returns:
             False if it failed, which is logged; the file holds what it held before.
@@ -78,8 +92,12 @@ class Journal:
                 return self._succeeded
             answering = self._asked
             try:
-                write_it = partial(self._write, await take(), 0.0 if hurry else PAUSE_S, announce)
-                self._succeeded = await trio.to_thread.run_sync(write_it)
+                snapshot = await take()
+                if close_behind and not snapshot.is_whole:
+                    self._succeeded = await self._write_here(snapshot, announce)
+                else:
+                    write_it = partial(self._write, snapshot, 0.0 if hurry else PAUSE_S, announce)
+                    self._succeeded = await trio.to_thread.run_sync(write_it)
                 self.needs_whole = not self._succeeded
             except BaseException:
                 self.needs_whole = True
@@ -91,30 +109,65 @@ class Journal:
         """Let go of the file.  No save may be under way."""
         await trio.to_thread.run_sync(self._connection.close)
 
+    async def _write_here(self, snapshot: Snapshot, announce: bool) -> bool:
+        """Write in the loop's own turns, and let a thread wait for the disk."""
+        started = time.monotonic()
+        self._tell(announce)
+        with trio.CancelScope(shield=True):
+            try:
+                until = started + SLICE_S
+                for _ in self._writer.steps(snapshot):
+                    now = time.monotonic()
+                    if now >= until:
+                        await trio.lowlevel.checkpoint()
+                        again = time.monotonic()
+                        until = again + min(max(again - now, SLICE_S), SLICE_S_MAX)
+                # The commit itself moves the log into the file when it has grown to 4 MB, SQLite's measure for that.
+                rows = await trio.to_thread.run_sync(self._writer.commit)
+                if self._spare_pages() > 0:
+                    await trio.to_thread.run_sync(self._tidy_up)
+            except sqlite3.Error as error:
+                return self._failed(error)
+        self._succeed(rows, started)
+        return True
+
     def _write(self, snapshot: Snapshot, pause_s: float, announce: bool) -> bool:
         started = time.monotonic()
-        if announce:
-            logger.info("Saving in-memory database to %s.", self.path)  # as mosquitto words it
+        self._tell(announce)
         try:
             rows = self._writer.write(snapshot, pause_s)
         except sqlite3.Error as error:
-            self.problem = f"nothing can be saved to {self.path}: {error}"
-            logger.error("Error saving to %s: %s. What was saved before is kept.", self.path, error)
-            return False
-        try:
-            self._tidy()
-        except sqlite3.Error as error:
-            logger.warning("Saved to %s-wal, and not yet to %s itself: %s.", self.path, self.path, error)
-        self.saved_s = time.monotonic() - started
-        logger.debug("Saved %d rows in %.3f s.", rows, self.saved_s)
+            return self._failed(error)
+        self._tidy_up()
+        self._succeed(rows, started)
         return True
 
-    def _tidy(self) -> None:
+    def _tell(self, announce: bool) -> None:
+        if announce:
+            logger.info("Saving in-memory database to %s.", self.path)  # as mosquitto words it
+
+    def _failed(self, error: sqlite3.Error) -> bool:
+        self.problem = f"nothing can be saved to {self.path}: {error}"
+        logger.error("Error saving to %s: %s. What was saved before is kept.", self.path, error)
+        return False
+
+    def _succeed(self, rows: int, started: float) -> None:
+        self.saved_s = time.monotonic() - started
+        logger.debug("Saved %d rows in %.3f s.", rows, self.saved_s)
+
+    def _spare_pages(self) -> int:
+        """How many pages the file should give back."""
+        spare: int = self._connection.execute("PRAGMA freelist_count").fetchone()[0]
+        used: int = self._connection.execute("PRAGMA page_count").fetchone()[0] - spare
+        return spare - used if spare > max(SPARE_PAGES_MAX, used) else 0
+
+    def _tidy_up(self) -> None:
         """Move the write-ahead log into the file, and give back what the file does not need any more."""
-        connection = self._connection
-        spare = connection.execute("PRAGMA freelist_count").fetchone()[0]
-        used = connection.execute("PRAGMA page_count").fetchone()[0] - spare
-        if spare > max(SPARE_PAGES_MAX, used):
-            # As a script, because that goes on until it is done; `execute` would stop after one page.
-            connection.executescript(f"PRAGMA incremental_vacuum({spare - used})")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        try:
+            spare = self._spare_pages()
+            if spare > 0:
+                # As a script, because that goes on until it is done; `execute` would stop after one page.
+                self._connection.executescript(f"PRAGMA incremental_vacuum({spare})")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            logger.warning("Saved to %s-wal, and not yet to %s itself: %s.", self.path, self.path, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Final, Self
@@ -18,10 +19,20 @@ from broker.storage.records import Snapshot, collect, restore
 logger = logging.getLogger("broker.storage")
 
 LOOK_INTERVAL_S: Final = 0.1
-"""How soon a change is noticed where changes are counted."""
+"""How soon it is noticed that a save is due by the clock."""
+
+CHANGES_LOOK_INTERVAL_S: Final = 0.02
+"""And where changes are counted."""
 
 REST: Final = 3.0
-"""The next save waits so many times as long as the last one took: saving takes a quarter of the time at most."""
+"""The next save waits so many times as long as the last one took, so that saving takes a quarter of the time at most,
+as long as that is not too long a wait."""
+
+REST_S_MAX: Final = 0.02
+"""A longer rest would let more changes gather, which take the next save longer, and so on without end."""
+
+ANNOUNCE_INTERVAL_S: Final = 1.0
+"""Of saves that follow on changes, the log tells of so many."""
 
 RETRY_INTERVAL_S: Final = 10.0
 """After a save that failed."""
@@ -49,6 +60,7 @@ class Keeper:
         self._collected_retained = -1
         """`RetainedStore.changes` at the snapshot before."""
         self._not_before = 0.0
+        self._announced_at = -math.inf
         self.saves = Histogram()
         """What saves took, in seconds, fsync included."""
         self.failures = 0
@@ -79,21 +91,31 @@ class Keeper:
 
     def adopt(self, settings: Persistence) -> None:
         """Take over new settings, after SIGHUP.  Another file, or none, takes a restart."""
+        if settings.retained_persistence != self._settings.retained_persistence:
+            self._collected_retained = -1
+            self._engine.retained.forget_changed()
+            self._saved_changes = -1
         self._settings = settings
 
     async def run(self) -> None:
         """Save when it is due, for ever."""
         while True:
-            await trio.sleep(LOOK_INTERVAL_S)
-            if self._is_due(trio.current_time()):
-                await self.save()
+            counts = self._settings.autosave_on_changes
+            await trio.sleep(CHANGES_LOOK_INTERVAL_S if counts else LOOK_INTERVAL_S)
+            now = trio.current_time()
+            if self._is_due(now):
+                announce = not counts or now - self._announced_at >= ANNOUNCE_INTERVAL_S
+                if announce:
+                    self._announced_at = now
+                await self.save(announce=announce, close_behind=counts)
 
-    async def save(self, *, hurry: bool = False, announce: bool = True) -> bool:
+    async def save(self, *, hurry: bool = False, announce: bool = True, close_behind: bool = False) -> bool:
         """Save now; False if that failed, which is logged.
 
         Args:
             hurry: nothing else runs any more that would want its turns.
             announce: say so in the log.
+            close_behind: the next one follows soon; see `Journal.save`.
         """
         taken = self._saved_changes
 
@@ -111,12 +133,13 @@ class Keeper:
                 await trio.lowlevel.checkpoint()
             return saved
 
-        succeeded = await self._journal.save(take, hurry=hurry, announce=announce)
+        began = trio.current_time()
+        succeeded = await self._journal.save(take, hurry=hurry, announce=announce, close_behind=close_behind)
         now = trio.current_time()
         if succeeded:
             self._saved_changes = max(self._saved_changes, taken)
             self._saved_at = now
-            self._not_before = now + REST * self._journal.saved_s
+            self._not_before = now + min(REST * max(self._journal.saved_s, now - began), REST_S_MAX)
             self.saves.observe(self._journal.saved_s)
             self.problem = ""
         else:
@@ -128,13 +151,12 @@ class Keeper:
     async def settle(self) -> None:
         """Return when everything that changed before this call is saved, however many saves have to fail first.
 
-        Saves are paced, so that many calls cost no more than a quarter of the time.  There may be several in a second,
-        so the log does not tell.
+        Saves are paced, as those that follow on changes.  There may be several in a second, so the log does not tell.
         """
         wanted = self._engine.kept_changes()
         while self._saved_changes < wanted:
             await trio.sleep_until(self._not_before)
-            await self.save(announce=False)
+            await self.save(announce=False, close_behind=True)
 
     async def close(self) -> None:
         """Save what is not saved yet, and let go of the file, whatever is being cancelled."""

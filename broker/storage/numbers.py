@@ -6,12 +6,12 @@ once.  A number is never given twice while the broker runs, so one that is not i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 from broker.core.publication import Publication
-from broker.storage.batches import Batches, Row
+from broker.storage.batches import Batches
 from broker.storage.records import Snapshot
-from broker.storage.schema import checksum
+from broker.storage.schema import Row, checked
 from protocol.mqtt.message import Message
 
 _INSERT = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -57,14 +57,14 @@ class Numbers:
         self._last += 1
         number = message.number = self._last
         self._met[number] = message
-        batches.later(_INSERT, (number, *_row(message, self._clock_offset_s)))
+        batches.later(_INSERT, _row(message, self._clock_offset_s))
         return number
 
     def release(self, numbers: Iterable[int]) -> None:
         """A row less names each of these."""
         self._released.extend(numbers)
 
-    def end(self, batches: Batches) -> None:
+    def end(self, batches: Batches) -> Generator[None]:
         """Take out what nothing names any more: only now, since it may have been named anew."""
         for number in self._released:
             more = self._more.get(number, 0)
@@ -74,12 +74,13 @@ class Numbers:
                 del self._more[number]
             else:
                 self._more[number] = more - 1
+            yield from batches.pause()
         self.begin()
 
     def _is_kept(self, message: Message, batches: Batches) -> bool:
         """Whether the file still has it: it may have gone from every queue there, and then come into another."""
-        found = batches.one("SELECT checksum FROM message WHERE number = ?", (message.number,))
-        if found is None or found[0] != checksum(message.topic, message.payload):
+        found = batches.one("SELECT topic = ? FROM message WHERE number = ?", (message.topic, message.number))
+        if found is None or not found[0]:
             return False
         self._met[message.number] = message
         return True
@@ -102,7 +103,8 @@ def _row(message: Message, clock_offset_s: float) -> Row:
     client_id, user_name, listener_port = b"", None, 0
     if isinstance(message, Publication):
         client_id, user_name, listener_port = message.client_id, message.user_name, message.listener_port
-    return (
+    return checked(
+        message.number,
         message.topic,
         message.payload,
         message.qos,
@@ -110,7 +112,6 @@ def _row(message: Message, clock_offset_s: float) -> Row:
         client_id,
         user_name,
         listener_port,
-        checksum(message.topic, message.payload),
         message.properties,
         0.0 if message.expires_at == 0.0 else message.expires_at + clock_offset_s,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from broker.core.publication import Publication
 from broker.storage.records import SessionRecord, Snapshot
-from broker.storage.schema import checksum
+from broker.storage.schema import row_checksum
 from broker.storage.unfit import Unfit
 from protocol.mqtt.errors import ProtocolError
 from protocol.mqtt.outbound import AWAIT_PUBACK, InFlight, Queued
@@ -36,34 +37,53 @@ def read(connection: sqlite3.Connection, unfit: Unfit) -> Snapshot:
         sqlite3.DatabaseError: SQLite itself can't make sense of the file.
     """
     messages = _messages(connection, unfit)
-    row = connection.execute("SELECT saved_at FROM state").fetchone()
-    saved = Snapshot(saved_at=0.0 if row is None else row[0], clock_offset_s=0.0)
+    saved = Snapshot(saved_at=0.0, clock_offset_s=0.0)
+    for _, saved_at in _rows(connection, "state"):
+        saved.saved_at = saved_at
     sessions: dict[int, SessionRecord] = {}
-    for number, *columns, will, will_due in connection.execute("SELECT * FROM session ORDER BY number"):
+    for number, *columns, will, will_due in _rows(connection, "session"):
         record = sessions[number] = _session(*columns)
         if will is not None and will not in unfit.messages:
             record.will = _at(messages, will)
             record.will_due = will_due
     _read_subscriptions(connection, sessions, unfit)
     _read_outbound(connection, sessions, messages, unfit)
-    for session, packet_id, message in connection.execute("SELECT * FROM inbound"):
+    for session, packet_id, message in _rows(connection, "inbound"):
         if message not in unfit.messages:
             _at(sessions, session).inbound.append((packet_id, _at(messages, message)))
     saved.sessions = list(sessions.values())
-    for (message,) in connection.execute("SELECT message FROM retained ORDER BY position"):
+    for position, message in _rows(connection, "retained"):
         if message not in unfit.messages:
             saved.retained.append(_at(messages, message))
+            saved.retained_positions.append(position)
     return saved
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:
+    """All rows in the order of their key, each without its checksum, after it was found to be right."""
+    # A table is stored in the order of its key.
+    for row in connection.execute(f"SELECT * FROM {table}"):
+        *columns, expected = row
+        try:
+            found = row_checksum(*columns)
+        except (TypeError, struct.error):
+            found = -1  # a text stands where bytes or a number should
+        if found != expected:
+            raise Damaged(
+                f"a row of the table {table} is not what was saved: its checksum differs{_key(columns)}"
+            )
+        yield tuple(columns)
+
+
+def _key(columns: list[Any]) -> str:
+    return f" (it begins with {columns[0]})" if isinstance(columns[0], int) else ""
 
 
 def _messages(connection: sqlite3.Connection, unfit: Unfit) -> dict[int, Publication]:
     messages: dict[int, Publication] = {}
-    for row in connection.execute("SELECT * FROM message"):
-        number, topic, payload, qos, retain, client_id, user_name, listener_port, expected = row[:9]
-        properties, expires_at = row[9:]
+    for row in _rows(connection, "message"):
+        number, topic, payload, qos, retain, client_id, user_name, listener_port, properties, expires_at = row
         _expect_bytes(topic, payload, client_id, properties)
-        if checksum(topic, payload) != expected:
-            raise Damaged(f"message {number} is not what was saved: its checksum differs")
         if not is_valid_topic_name(topic):
             unfit.messages[number] = f"message {number} has a topic that is none: {_start(topic)}"
             continue
@@ -113,7 +133,7 @@ def _start(topic: bytes) -> str:
 def _read_subscriptions(
     connection: sqlite3.Connection, sessions: dict[int, SessionRecord], unfit: Unfit
 ) -> None:
-    for session, topic_filter, granted in connection.execute("SELECT * FROM subscription"):
+    for session, topic_filter, granted in _rows(connection, "subscription"):
         _expect_bytes(topic_filter)
         if not is_valid_topic_filter(topic_filter):
             client_id = _at(sessions, session).client_id
@@ -130,10 +150,7 @@ def _read_outbound(
     messages: dict[int, Publication],
     unfit: Unfit,
 ) -> None:
-    # Both tables are stored in the order of their keys, session and position.
-    for session, _, packet_id, message, qos, retain, state, ids in connection.execute(
-        "SELECT * FROM inflight"
-    ):
+    for session, _, packet_id, message, qos, retain, state, ids in _rows(connection, "inflight"):
         if (qos == 1) != (state == AWAIT_PUBACK):
             raise Damaged("a message in flight has a state that its QoS does not know")
         if message in unfit.messages:
@@ -144,9 +161,7 @@ def _read_outbound(
         if len({entry.packet_id for entry in record.inflight}) < len(record.inflight):
             raise Damaged("two messages in flight have the same packet id")
         record.states = bytes(entry.state for entry in record.inflight)
-    for session, position, message, qos, retain, ids_before, ids in connection.execute(
-        "SELECT * FROM queued"
-    ):
+    for session, position, message, qos, retain, ids_before, ids in _rows(connection, "queued"):
         if message in unfit.messages:
             continue
         waiting = Queued(_at(messages, message), qos, bool(retain), ids_before, ids)

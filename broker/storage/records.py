@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
 
 from attrs import define, field
 
@@ -22,6 +22,8 @@ from broker.core.publication import Publication
 from broker.core.session import Session
 from protocol.mqtt.message import Message
 from protocol.mqtt.outbound import InFlight, Queued
+
+Item = TypeVar("Item")
 
 
 @define
@@ -64,8 +66,14 @@ class Snapshot:
     """False: `sessions` are those that changed."""
     unchanged: set[bytes] = field(factory=set)
     """Client ids of the other sessions there are."""
+    ended: set[bytes] | None = None
+    """In place of `unchanged`: client ids that have no durable session any more."""
     retained_changed: bool = True
     """False: `retained` is left empty, because it is what it was."""
+    retained_changes: dict[bytes, Publication | None] | None = None
+    """In place of `retained`: the topics that changed, each with what it has now."""
+    retained_positions: list[int] = field(factory=list)
+    """Where the file has each of `retained`; only of a snapshot that was read from one."""
 
     def retained_to_keep(self) -> Iterator[Publication]:
         """Retained messages but what the broker said about itself: it would be wrong after a restart."""
@@ -97,36 +105,62 @@ def collect(engine: Engine, into: Snapshot, *, retained: bool = True) -> Iterato
     From here on a session counts as saved: if this snapshot does not reach the file, the next one must be whole.
     """
     if retained and into.retained_changed:
-        into.retained = engine.retained.all()
-    sessions = list(engine.sessions.values())
+        into.retained_changes = None if into.is_whole else engine.retained.take_changed()
+        if into.retained_changes is None:
+            engine.retained.note_changed()
+            into.retained = engine.retained.all()
+    window = engine.window
+    changed = None if into.is_whole else window.unsaved
+    window.unsaved = set()
+    if changed is not None:
+        into.ended = set()
+        yield from _in_slices(list(changed), lambda client_id: _collect_changed(engine, client_id, into))
+    else:
+        sessions = list(engine.sessions.values())
+        yield from _in_slices(sessions, lambda session: _collect_one(engine, session, into))
+
+
+def _in_slices(items: list[Item], collect_one: Callable[[Item], int]) -> Iterator[None]:
     start = 0
-    while start < len(sessions):
-        start = _collect_slice(engine, sessions, start, into)
+    while start < len(items):
+        # Nothing becomes garbage here, and to look for it among all the messages that wait would take longer than
+        # this.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            work = 0
+            while start < len(items) and work < SLICE_SESSIONS * SESSION_WORK:
+                work += collect_one(items[start])
+                start += 1
+        finally:
+            if collecting:
+                gc.enable()
         yield
 
 
-def _collect_slice(engine: Engine, sessions: list[Session], start: int, into: Snapshot) -> int:
-    # Nothing becomes garbage here, and to look for it among all the messages that wait would take longer than this.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        work = 0
-        while start < len(sessions) and work < SLICE_SESSIONS * SESSION_WORK:
-            session = sessions[start]
-            start += 1
-            if session.clean or engine.sessions.get(session.client_id) is not session:
-                continue
-            if into.is_whole or session.outbound.unsaved:
-                session.outbound.unsaved = False
-                into.sessions.append(_record(session))
-                work += SESSION_WORK * (1 + session.outbound.queued_count() // MESSAGES_PER_SESSION)
-            else:
-                into.unchanged.add(session.client_id)
-                work += 1
-    finally:
-        if collecting:
-            gc.enable()
-    return start
+def _collect_changed(engine: Engine, client_id: bytes, into: Snapshot) -> int:
+    session = engine.sessions.get(client_id)
+    if session is not None and not session.clean:
+        return _take(session, into)
+    assert into.ended is not None
+    into.ended.add(client_id)
+    return 1
+
+
+def _collect_one(engine: Engine, session: Session, into: Snapshot) -> int:
+    if session.clean or engine.sessions.get(session.client_id) is not session:
+        return 1
+    if into.is_whole or session.outbound.unsaved:
+        return _take(session, into)
+    into.unchanged.add(session.client_id)
+    return 1
+
+
+def _take(session: Session, into: Snapshot) -> int:
+    """Add a session to the snapshot: how much work it was."""
+    session.outbound.unsaved = False
+    into.sessions.append(_record(session))
+    return SESSION_WORK * (1 + session.outbound.queued_count() // MESSAGES_PER_SESSION)
 
 
 SLICE_SESSIONS: Final = 400
@@ -216,4 +250,6 @@ def _restore_session(engine: Engine, record: SessionRecord, disconnected_at: flo
     if record.will is not None:
         engine.endings.restore_will(session, record.will, record.will_due)
     # The file has it as it is, unless it says that the client is here.
-    session.outbound.unsaved = math.isinf(record.disconnected_at)
+    session.outbound.unsaved = False
+    if math.isinf(record.disconnected_at):
+        session.outbound.mark_unsaved()

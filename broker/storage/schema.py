@@ -3,21 +3,26 @@
 A message stands once in `message`, whoever is owed it; the other tables name it by number.  Every row of `queued`,
 `inflight` and `inbound` has a key of its own, so one delivery or one acknowledgement is one row more or less.  A
 message that no row names any more is deleted in the same transaction.
+
+Every row ends with a checksum of its other columns, so that a bit which the disk changed is found wherever it is.
 """
 
 from __future__ import annotations
 
+import sqlite3
+import struct
 import zlib
 from typing import Final
 
 APPLICATION_ID: Final = 0x526F7763  # "Rowc"; the number at offset 68 of an SQLite file
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 """At offset 60 of the file.  Counts up when the tables change."""
 
 TABLES: Final = """
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1),
-    saved_at REAL NOT NULL  -- Unix time, as all times here
+    saved_at REAL NOT NULL,  -- Unix time, as all times here
+    checksum INTEGER NOT NULL  -- see `row_checksum`, as in all tables
 );
 CREATE TABLE message (
     number INTEGER PRIMARY KEY,
@@ -28,9 +33,9 @@ CREATE TABLE message (
     client_id BLOB NOT NULL,  -- of its publisher, as the next two
     user_name BLOB,
     listener_port INTEGER NOT NULL,
-    checksum INTEGER NOT NULL,  -- CRC-32 of topic and payload
     properties BLOB NOT NULL,  -- of MQTT 5.0, those that are handed on
-    expires_at REAL NOT NULL  -- 0: never
+    expires_at REAL NOT NULL,  -- 0: never
+    checksum INTEGER NOT NULL
 );
 CREATE TABLE session (
     number INTEGER PRIMARY KEY,
@@ -44,12 +49,14 @@ CREATE TABLE session (
     disconnected_at REAL NOT NULL,  -- infinity: it was here when it was saved
     expiry_s REAL NOT NULL,  -- session expiry interval; infinity: it never does
     will INTEGER,  -- the message that waits for its delay
-    will_due REAL NOT NULL
+    will_due REAL NOT NULL,
+    checksum INTEGER NOT NULL
 );
 CREATE TABLE subscription (
     session INTEGER NOT NULL,
     topic_filter BLOB NOT NULL,
     granted INTEGER NOT NULL CHECK (granted >= 0),  -- QoS, or all that MQTT 5.0 adds, in one number
+    checksum INTEGER NOT NULL,
     PRIMARY KEY (session, topic_filter)
 ) WITHOUT ROWID;
 CREATE TABLE inflight (
@@ -61,6 +68,7 @@ CREATE TABLE inflight (
     retain INTEGER NOT NULL CHECK (retain IN (0, 1)),
     state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 3),  -- awaits PUBACK, PUBREC, PUBCOMP
     subscription_ids BLOB NOT NULL,  -- as properties of MQTT 5.0
+    checksum INTEGER NOT NULL,
     PRIMARY KEY (session, position)
 ) WITHOUT ROWID;
 CREATE TABLE queued (
@@ -71,17 +79,20 @@ CREATE TABLE queued (
     retain INTEGER NOT NULL CHECK (retain IN (0, 1)),
     ids_before INTEGER NOT NULL CHECK (ids_before >= 0),  -- packet ids to pass over before it is sent
     subscription_ids BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
     PRIMARY KEY (session, position)
 ) WITHOUT ROWID;
 CREATE TABLE inbound (
     session INTEGER NOT NULL,
     packet_id INTEGER NOT NULL CHECK (packet_id BETWEEN 1 AND 65535),
     message INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
     PRIMARY KEY (session, packet_id)
 ) WITHOUT ROWID;
 CREATE TABLE retained (
     position INTEGER PRIMARY KEY,
-    message INTEGER NOT NULL UNIQUE
+    message INTEGER NOT NULL UNIQUE,
+    checksum INTEGER NOT NULL
 );
 """
 
@@ -97,6 +108,36 @@ TABLE_NAMES: Final = (
 )
 
 
-def checksum(topic: bytes, payload: bytes) -> int:
-    """What tells a message that was kept from one that the disk changed."""
-    return zlib.crc32(payload, zlib.crc32(topic))
+Value = int | float | bytes | None
+Row = tuple[Value, ...]
+
+
+def row_checksum(*values: Value) -> int:
+    """What tells a row that was kept from one that the disk changed: CRC-32 of its columns but the checksum.
+
+    Of all bytes, one after the other, and then of all columns as doubles: a number as itself, since SQLite keeps 1 and
+    1.0 alike, bytes as their length, NULL as -1.
+    """
+    crc = 0
+    numbers: list[float] = []
+    for value in values:
+        if type(value) is bytes:
+            crc = zlib.crc32(value, crc)
+            numbers.append(len(value))
+        else:
+            numbers.append(-1.0 if value is None else value)  # type: ignore[arg-type]
+    return zlib.crc32(_PACK[len(numbers)](*numbers), crc)
+
+
+_COLUMNS_MAX: Final = 16
+_PACK: Final = [struct.Struct(f"<{count}d").pack for count in range(_COLUMNS_MAX + 1)]
+
+
+def checked(*values: Value) -> Row:
+    """A whole row: these columns, and their checksum."""
+    return (*values, row_checksum(*values))
+
+
+def register(connection: sqlite3.Connection) -> None:
+    """Let statements on this connection compute `row_checksum`."""
+    connection.create_function("row_checksum", -1, row_checksum, deterministic=True)

@@ -6,18 +6,21 @@ What the file holds of it is read from the file itself, and only what differs is
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from itertools import islice
 from typing import Final
 
-from broker.storage.batches import Batches, Value
+from broker.storage.batches import Batches
 from broker.storage.numbers import Numbers
 from broker.storage.records import SessionRecord
+from broker.storage.schema import Row, Value, checked
+from protocol.mqtt.outbound import InFlight
 
-_SESSION: Final = "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_SUBSCRIPTION: Final = "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?)"
-_INFLIGHT: Final = "INSERT INTO inflight VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_QUEUED: Final = "INSERT INTO queued VALUES (?, ?, ?, ?, ?, ?, ?)"
-_INBOUND: Final = "INSERT INTO inbound VALUES (?, ?, ?)"
+_SESSION: Final = "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SUBSCRIPTION: Final = "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?, ?)"
+_INFLIGHT: Final = "INSERT OR REPLACE INTO inflight VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_QUEUED: Final = "INSERT INTO queued VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_INBOUND: Final = "INSERT INTO inbound VALUES (?, ?, ?, ?)"
 
 
 class SessionRows:
@@ -34,11 +37,11 @@ class SessionRows:
         self._numbers = numbers
         self._batches = batches
 
-    def write(self, record: SessionRecord, clock_offset_s: float) -> None:
+    def write(self, record: SessionRecord, clock_offset_s: float) -> Generator[None]:
         will = self._will(record)
         self._batches.later(
             _SESSION,
-            (
+            checked(
                 self._number,
                 record.client_id,
                 record.user_name,
@@ -53,10 +56,11 @@ class SessionRows:
                 0.0 if will is None else record.will_due + clock_offset_s,
             ),
         )
-        self._write_subscriptions(record)
-        self._write_inflight(record)
-        self._write_queued(record)
-        self._write_inbound(record)
+        yield from self._write_subscriptions(record)
+        yield from self._write_inflight(record)
+        yield from self._write_queued(record)
+        yield from self._write_inbound(record)
+        yield from self._batches.pause()
 
     def _will(self, record: SessionRecord) -> int | None:
         """The number of the will that waits for its delay, which is written if it is not there yet."""
@@ -72,32 +76,35 @@ class SessionRows:
             self._numbers.release((found,))
         return None if will is None else self._numbers.name(will, self._batches)
 
-    def remove(self) -> None:
+    def remove(self) -> Generator[None]:
         """The session has ended."""
-        self._release("SELECT will FROM session WHERE number = ? AND will IS NOT NULL", self._number)
+        yield from self._release(
+            "SELECT will FROM session WHERE number = ? AND will IS NOT NULL", self._number
+        )
         for table in ("inflight", "queued", "inbound"):
-            self._release(f"SELECT message FROM {table} WHERE session = ?", self._number)
+            yield from self._release(f"SELECT message FROM {table} WHERE session = ?", self._number)
         for table in ("subscription", "inflight", "queued", "inbound"):
             self._batches.execute(f"DELETE FROM {table} WHERE session = ?", (self._number,))
         self._batches.execute("DELETE FROM session WHERE number = ?", (self._number,))
 
-    def _write_subscriptions(self, record: SessionRecord) -> None:
+    def _write_subscriptions(self, record: SessionRecord) -> Generator[None]:
         wanted = record.subscriptions
-        kept = self._kept("SELECT topic_filter, granted FROM subscription WHERE session = ?")
+        kept = yield from self._kept("SELECT topic_filter, granted FROM subscription WHERE session = ?")
         for gone in kept.keys() - wanted.keys():
             self._batches.execute(
                 "DELETE FROM subscription WHERE session = ? AND topic_filter = ?", (self._number, gone)
             )
         for topic_filter, qos in wanted.items():
             if kept.get(topic_filter) != (qos,):
-                self._batches.later(_SUBSCRIPTION, (self._number, topic_filter, qos))
+                self._batches.later(_SUBSCRIPTION, checked(self._number, topic_filter, qos))
+                yield from self._batches.pause()
 
-    def _write_inflight(self, record: SessionRecord) -> None:
+    def _write_inflight(self, record: SessionRecord) -> Generator[None]:
         """Entries leave anywhere and come at the end, so those that stay are the first ones, in the same order."""
         wanted = list(zip(record.inflight, record.states, strict=True))
         stay = 0
         last = 0
-        kept = self._kept(
+        kept = yield from self._kept(
             "SELECT position, packet_id, message, qos, retain, state FROM inflight WHERE session = ?"
         )
         for position, (packet_id, message, qos, retain, state) in kept.items():
@@ -109,9 +116,8 @@ class SessionRows:
                 if is_same and message == entry.message.number:
                     stay += 1
                     if state != now:
-                        self._batches.execute(
-                            "UPDATE inflight SET state = ? WHERE session = ? AND position = ?",
-                            (now, self._number, position),
+                        self._batches.later(
+                            _INFLIGHT, self._inflight_row(position, entry, entry.message.number, now)
                         )
                     continue
             self._batches.execute(
@@ -121,12 +127,15 @@ class SessionRows:
             self._numbers.release((message,))
         for position, (entry, state) in enumerate(wanted[stay:], last + 1):
             number = self._numbers.name(entry.message, self._batches)
-            self._batches.later(
-                _INFLIGHT,
-                (self._number, position, entry.packet_id, number, entry.qos, entry.retain, state, entry.ids),
-            )
+            self._batches.later(_INFLIGHT, self._inflight_row(position, entry, number, state))
+            yield from self._batches.pause()
 
-    def _write_queued(self, record: SessionRecord) -> None:
+    def _inflight_row(self, position: int, entry: InFlight, number: int, state: int) -> Row:
+        return checked(
+            self._number, position, entry.packet_id, number, entry.qos, entry.retain, state, entry.ids
+        )
+
+    def _write_queued(self, record: SessionRecord) -> Generator[None]:
         queue = record.queued
         stay = 0
         if not self._is_new:
@@ -135,14 +144,14 @@ class SessionRows:
                 stay -= 1
             oldest = queue[0].row if stay > 0 else _NEVER
             gone = "FROM queued WHERE session = ? AND position < ?"
-            if self._release(f"SELECT message {gone}", self._number, oldest):
+            if (yield from self._release(f"SELECT message {gone}", self._number, oldest)):
                 self._batches.execute(f"DELETE {gone}", (self._number, oldest))
         last = queue[stay - 1].row if stay > 0 else 0
         for position, waiting in enumerate(islice(queue, stay, None), last + 1):
             number = self._numbers.name(waiting.message, self._batches)
             self._batches.later(
                 _QUEUED,
-                (
+                checked(
                     self._number,
                     position,
                     number,
@@ -153,9 +162,10 @@ class SessionRows:
                 ),
             )
             waiting.row = position
+            yield from self._batches.pause()
 
-    def _write_inbound(self, record: SessionRecord) -> None:
-        kept = self._kept("SELECT packet_id, message FROM inbound WHERE session = ?")
+    def _write_inbound(self, record: SessionRecord) -> Generator[None]:
+        kept = yield from self._kept("SELECT packet_id, message FROM inbound WHERE session = ?")
         stay = {packet_id: (message.number,) for packet_id, message in record.inbound}
         for gone, found in kept.items() - stay.items():
             self._batches.execute(
@@ -165,18 +175,26 @@ class SessionRows:
         for packet_id, message in record.inbound:
             if kept.get(packet_id) != (message.number,):
                 number = self._numbers.name(message, self._batches)
-                self._batches.later(_INBOUND, (self._number, packet_id, number))
+                self._batches.later(_INBOUND, checked(self._number, packet_id, number))
+                yield from self._batches.pause()
 
-    def _kept(self, query: str) -> dict[Value, tuple[Value, ...]]:
+    def _kept(self, query: str) -> Generator[None, None, dict[Value, tuple[Value, ...]]]:
         """What the file has of this session: the first column to the others, in order of the key."""
-        if self._is_new:
-            return {}
-        return {row[0]: row[1:] for row in self._batches.rows(query, (self._number,))}
+        kept: dict[Value, tuple[Value, ...]] = {}
+        if not self._is_new:
+            for row in self._batches.rows(query, (self._number,)):
+                kept[row[0]] = row[1:]
+                yield from self._batches.pause()
+        return kept
 
-    def _release(self, query: str, *values: Value) -> bool:
+    def _release(self, query: str, *values: Value) -> Generator[None, None, bool]:
         """The messages that these rows name are named by a row less; whether there are any."""
-        numbers = [row[0] for row in self._batches.rows(query, values)]
-        self._numbers.release(numbers)  # type: ignore[arg-type]
+        numbers: list[int] = []
+        for row in self._batches.rows(query, values):
+            assert isinstance(row[0], int)
+            numbers.append(row[0])
+            yield from self._batches.pause()
+        self._numbers.release(numbers)
         return bool(numbers)
 
 

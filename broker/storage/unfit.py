@@ -9,6 +9,8 @@ import logging
 import sqlite3
 from typing import Final
 
+from broker.storage.schema import register
+
 logger = logging.getLogger("broker.storage")
 
 TABLE: Final = "set_aside"
@@ -41,6 +43,7 @@ class Unfit:
 
     def set_aside(self, connection: sqlite3.Connection, path: object) -> None:
         """Move them, with all that names them, in one transaction."""
+        register(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.execute(_CREATE)
@@ -65,7 +68,12 @@ def _move_message(connection: sqlite3.Connection, number: int, why: str) -> None
         " SELECT ?, client_id, topic, payload FROM message WHERE number = ?",
         (why, number),
     )
-    connection.execute("UPDATE session SET will = NULL WHERE will = ?", (number,))
+    connection.execute(
+        "UPDATE session SET will = NULL, checksum = row_checksum(number, client_id, user_name, listener_port,"
+        " mount_point, bridge, last_packet_id, ids_after, disconnected_at, expiry_s, NULL, will_due)"
+        " WHERE will = ?",
+        (number,),
+    )
     for table in _NAMES_MESSAGES:
         connection.execute(f"DELETE FROM {table} WHERE message = ?", (number,))
     connection.execute("DELETE FROM message WHERE number = ?", (number,))

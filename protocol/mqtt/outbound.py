@@ -24,9 +24,11 @@ from protocol.mqtt.window import (
     QUEUED,
     SENT,
     TOO_LARGE,
+    UNSAVED_MAX,
     InFlight,
     Queued,
     Window,
+    packet_id_bytes,
     publish_size,
 )
 
@@ -40,15 +42,6 @@ AWAIT_PUBCOMP: Final = 3
 PUBREL_FIRST_BYTE: Final = 0x62
 PACKET_ID_MAX: Final = 65_535
 
-_PACKET_ID_BYTES: Final[list[bytes]] = [n.to_bytes(2, "big") for n in range(4096)]
-
-
-def packet_id_bytes(packet_id: int) -> bytes:
-    """Two bytes, big-endian; the ids that windows really use come from a table."""
-    if packet_id < 4096:
-        return _PACKET_ID_BYTES[packet_id]
-    return packet_id.to_bytes(2, "big")
-
 
 class Outbound:
     """The sending side of QoS 1 and 2 for one session (MQTT 3.1.1 §4.3, §4.4, §4.6).
@@ -56,8 +49,9 @@ class Outbound:
     Bytes go to the `Sink` that `attach` gave; with none the client is away and everything waits.
     """
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Window, client_id: bytes = b"") -> None:
         self.window = window
+        self.client_id = client_id
         self.inflight_bytes = 0
         self.queued_bytes = 0
         self.last_packet_id = 0
@@ -69,7 +63,7 @@ class Outbound:
         """Bytes of the largest packet that the client of 5.0 takes; 0 is any [MQTT-3.1.2-24]."""
         self.durable = False
         """What is owed outlives the connection, and a snapshot holds it."""
-        self.unsaved = True
+        self.unsaved = False
         """Something that a snapshot holds of this session changed since the last one was taken."""
         self._inflight: dict[int, InFlight] = {}
         self.ids_after = 0
@@ -264,7 +258,17 @@ class Outbound:
     def _note_change(self) -> None:
         if self.durable:
             self.window.changes += 1
-            self.unsaved = True
+            if not self.unsaved:
+                self.mark_unsaved()
+
+    def mark_unsaved(self) -> None:
+        """The next snapshot must look at this session."""
+        self.unsaved = True
+        unsaved = self.window.unsaved
+        if unsaved is not None:
+            unsaved.add(self.client_id)
+            if len(unsaved) > UNSAVED_MAX:
+                self.window.unsaved = None
 
     def _window_open(self) -> bool:
         window = self.window

@@ -14,6 +14,18 @@ DROPPED: Final = 2
 TOO_LARGE: Final = 3
 EXPIRED: Final = 4
 
+UNSAVED_MAX: Final = 100_000
+"""Client ids remembered as changed between two saves; where there are more, the next one looks at all."""
+
+_PACKET_ID_BYTES: Final[list[bytes]] = [n.to_bytes(2, "big") for n in range(4096)]
+
+
+def packet_id_bytes(packet_id: int) -> bytes:
+    """Two bytes, big-endian; the ids that windows really use come from a table."""
+    if packet_id < 4096:
+        return _PACKET_ID_BYTES[packet_id]
+    return packet_id.to_bytes(2, "big")
+
 
 def publish_size(topic: int, properties: int, payload: int, packet_id: int) -> int:
     """Bytes of a whole PUBLISH of 5.0 with so many of each."""
@@ -51,6 +63,8 @@ class Window:
         """Told of what a queue lost: `TOO_LARGE` for its client, or `EXPIRED`."""
         self.changes = 0
         """Counts up with every change of what a durable client is owed, so that a saver can tell."""
+        self.unsaved: set[bytes] | None = None
+        """Client ids of the durable sessions that changed since a snapshot began; None where nobody remembers."""
 
     def now(self) -> float:
         clock = self.clock

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import sqlite3
 import stat
@@ -13,14 +15,19 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.peer5 import connected5
 
 from broker.core.engine import Engine
 from broker.core.publication import Publication
 from broker.storage.database import open_database
 from broker.storage.errors import StorageError
 from broker.storage.records import snapshot
-from broker.storage.schema import FORMAT_VERSION
+from broker.storage.schema import FORMAT_VERSION, TABLE_NAMES, register
 from broker.storage.writing import Writer
+from protocol.mqtt.outbound import Window
+from protocol.mqtt.packets import Publish, Subscribe, Will
+from protocol.mqtt.v5.properties import Properties
+from protocol.mqtt.v5.property_table import SESSION_EXPIRY, WILL_DELAY
 
 MOSQUITTO_FILE = b"\x00\xb5\x00mosquitto db" + bytes(4) + b"\x00\x00\x00\x06" + bytes(64)
 
@@ -55,6 +62,7 @@ def refusal(path: Path) -> str:
 
 def execute(path: Path, *statements: str) -> None:
     with closing(sqlite3.connect(path)) as connection:
+        register(connection)
         for statement in statements:
             connection.execute(statement)
         connection.commit()
@@ -123,14 +131,23 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage: Callable[[Path], None
     assert f"{path}: it is damaged: " in refusal(path)
 
 
+IN_FLIGHT = "1, 1, 1, 1, 1, 0, 2, x''"
+
+
 @pytest.mark.parametrize(
     ("statement", "what"),
     [
         ("DELETE FROM message WHERE number = 7", "names a session or message that is not there"),
         ("DELETE FROM session", "names a session or message that is not there"),
-        ("UPDATE message SET topic = 'a/#' WHERE number = 7", "a text stands where bytes should"),
-        ("UPDATE message SET payload = x'00' WHERE number = 7", "message 7 is not what was saved"),
-        ("INSERT INTO inflight VALUES (1, 1, 1, 1, 1, 0, 2, x'')", "a state that its QoS does not know"),
+        (
+            "UPDATE message SET topic = 'a/#' WHERE number = 7",
+            "a row of the table message is not what was saved",
+        ),
+        ("UPDATE message SET payload = x'00' WHERE number = 7", "its checksum differs (it begins with 7)"),
+        (
+            f"INSERT INTO inflight VALUES ({IN_FLIGHT}, row_checksum({IN_FLIGHT}))",
+            "a state that its QoS does not know",
+        ),
         ("DROP TABLE inbound", f"its tables are not those of format {FORMAT_VERSION}"),
         ("ALTER TABLE queued ADD COLUMN more", f"its tables are not those of format {FORMAT_VERSION}"),
     ],
@@ -139,6 +156,81 @@ def test_rows_that_contradict_each_other_are_refused(tmp_path: Path, statement: 
     path = saved_file(tmp_path)
     execute(path, statement)
     assert what in refusal(path)
+
+
+def rows(connection: sqlite3.Connection) -> list[list[tuple[object, ...]]]:
+    return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLE_NAMES]
+
+
+def every_kind(folder: Path) -> tuple[Path, list[list[tuple[object, ...]]]]:
+    """A file with rows in every table, and these."""
+    path = folder / "rowcast.db"
+    engine = Engine(window=Window(inflight_messages=2))
+    will = Will(b"w", b"gone", 1, False, Properties({WILL_DELAY: 1000}))
+    away = connected5(engine, b"away", will=will, properties=Properties({SESSION_EXPIRY: 5000}))
+    away.send(Subscribe(1, ((b"t/#", 2), (b"u", 0)), Properties(subscription_ids=[9])))
+    away.send(Publish(b"t/mine", b"mine", 2, packet_id=7))
+    for number in range(4):
+        engine.publish(
+            Publication(b"t/%d" % number, b"payload %d" % number, 1, True, b"writer", b"user", 1883)
+        )
+    away.drop()
+    connection, _ = open_database(path)
+    with closing(connection):
+        Writer(connection).write(snapshot(engine, 100.0), pause_s=0)
+        saved = rows(connection)
+    assert all(saved)
+    return path, saved
+
+
+def test_a_value_that_is_another_is_found_in_every_column_of_every_table(tmp_path: Path) -> None:
+    path, _ = every_kind(tmp_path)
+    before = path.read_bytes()
+    with closing(sqlite3.connect(path)) as connection:
+        columns = [
+            (table, column[1])
+            for table in TABLE_NAMES
+            for column in connection.execute(f"PRAGMA table_info({table})")
+        ]
+    assert len(columns) > 50
+    unnoticed = []
+    for table, column in columns:
+        path.write_bytes(before)
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA ignore_check_constraints = ON")
+            connection.execute(
+                f"UPDATE {table} SET {column} = CASE typeof({column}) WHEN 'blob' THEN {column} || x'01'"
+                f" WHEN 'null' THEN 1 ELSE {column} + 1 END"
+                f" WHERE {column} IS (SELECT {column} FROM {table} ORDER BY {column} DESC LIMIT 1)"
+            )
+        with contextlib.suppress(StorageError):
+            connection, _ = open_database(path)
+            connection.close()
+            unnoticed.append((table, column))
+    assert unnoticed == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_bit_that_the_disk_changed_is_found_or_does_not_matter(tmp_path: Path, seed: int) -> None:
+    path, saved = every_kind(tmp_path)
+    before = path.read_bytes()
+    chance = random.Random(seed)
+    refused = 0
+    for _ in range(60):
+        bit = chance.randrange(len(before) * 8)
+        data = bytearray(before)
+        data[bit >> 3] ^= 1 << (bit & 7)
+        for companion in tmp_path.iterdir():
+            companion.unlink()
+        path.write_bytes(data)
+        try:
+            connection, _ = open_database(path)
+        except StorageError:
+            refused += 1
+            continue
+        with closing(connection):
+            assert rows(connection) == saved, f"bit {bit} of byte {bit >> 3}"
+    assert refused
 
 
 def test_a_log_that_lost_its_file_is_refused_and_an_empty_one_is_not(tmp_path: Path) -> None:

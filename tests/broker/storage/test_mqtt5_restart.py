@@ -6,14 +6,17 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from support.peer import connected
 from support.peer5 import connected5
 
 from broker.core.engine import Engine
-from broker.storage import schema_2
+from broker.storage import schema_2, schema_3
 from broker.storage.database import open_database
+from broker.storage.errors import StorageError
 from broker.storage.records import restore, snapshot
-from broker.storage.schema import APPLICATION_ID, checksum
+from broker.storage.schema import APPLICATION_ID
+from broker.storage.schema_3 import checksum
 from broker.storage.writing import Writer
 from protocol.mqtt.packets import Publish, Subscribe, Will
 from protocol.mqtt.v5.properties import Properties
@@ -82,22 +85,34 @@ def test_a_delayed_will_survives_and_is_published_once(tmp_path: Path) -> None:
     assert not engine.sessions[b"s"].will
 
 
-def test_a_file_of_the_format_before_is_taken_over(tmp_path: Path) -> None:
-    path = tmp_path / "rowcast.db"
+def older_file(path: Path, version: int) -> None:
+    """A session that is owed a message of each kind, and a retained message, in a format before this one."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.executescript(schema_2.TABLES)
+        connection.executescript(schema_2.TABLES if version == 2 else schema_3.TABLES)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {version}")
         connection.execute("PRAGMA journal_mode = WAL")
+        more = {"message": "", "session": "", "ids": ""}
+        if version == 3:
+            more = {"message": ", x'', 0.0", "session": ", 9e999, NULL, 0.0", "ids": ", x''"}
         connection.execute("INSERT INTO state VALUES (1, ?)", (STARTED,))
         row = (3, b"t", b"p", 1, 1, b"w", None, 1883, checksum(b"t", b"p"))
-        connection.execute("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-        connection.execute("INSERT INTO session VALUES (1, ?, NULL, 1883, x'', 0, 4, 0, ?)", (b"s", STARTED))
+        connection.execute(f"INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?{more['message']})", row)
+        connection.execute(
+            f"INSERT INTO session VALUES (1, ?, NULL, 1883, x'', 0, 4, 0, ?{more['session']})",
+            (b"s", STARTED),
+        )
         connection.execute("INSERT INTO subscription VALUES (1, ?, 1)", (b"t",))
-        connection.execute("INSERT INTO inflight VALUES (1, 1, 4, 3, 1, 0, 1)")
-        connection.execute("INSERT INTO queued VALUES (1, 1, 3, 1, 0, 0)")
+        connection.execute(f"INSERT INTO inflight VALUES (1, 1, 4, 3, 1, 0, 1{more['ids']})")
+        connection.execute(f"INSERT INTO queued VALUES (1, 1, 3, 1, 0, 0{more['ids']})")
         connection.execute("INSERT INTO retained VALUES (1, 3)")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_file_of_a_format_before_is_taken_over(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "rowcast.db"
+    older_file(path, version)
     for _ in range(2):
         connection, saved = open_database(path)
         connection.close()
@@ -109,3 +124,14 @@ def test_a_file_of_the_format_before_is_taken_over(tmp_path: Path) -> None:
     engine.now += 1e9
     engine.expire()
     assert engine.sessions
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_message_that_the_disk_changed_is_not_taken_over(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "rowcast.db"
+    older_file(path, version)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE message SET payload = x'71'")
+    for _ in range(2):
+        with pytest.raises(StorageError, match="message 3 is not what was saved"):
+            open_database(path)

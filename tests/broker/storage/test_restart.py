@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import socket
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -124,6 +126,76 @@ def test_with_autosave_on_changes_one_change_is_on_disk_soon(tmp_path: Path) -> 
         broker.stop(signal.SIGKILL)
     with rowcast(tmp_path, conf, port):
         assert receive(port, "other", "t", 1) == ["1 1 t kept"]
+
+
+class Flood(threading.Thread):
+    """A client that publishes with QoS 1 as fast as it is acknowledged, until its broker is gone.
+
+    Args:
+        retained_topics: so many, one after the other, with retain; 0 is the topic `t` without.
+
+    Attributes:
+        acknowledged_at: when, by the monotonic clock, each message was, in order; its payload is its number.
+    """
+
+    def __init__(self, port: int, retained_topics: int) -> None:
+        super().__init__(daemon=True)
+        self.acknowledged_at: list[float] = []
+        self._retained_topics = retained_topics
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._socket.sendall(encode(Connect(b"flood", True, 60)))
+        assert self._socket.recv(4, socket.MSG_WAITALL) == b"\x20\x02\x00\x00"
+        for start in range(0, retained_topics, 50):
+            self._exchange(start)
+
+    def _exchange(self, start: int) -> int:
+        count = self._retained_topics
+        packets = [
+            Publish(
+                b"t/%d" % (n % count) if count else b"t", b"%d" % n, 1, count > 0, packet_id=n - start + 1
+            )
+            for n in range(start, start + 50)
+        ]
+        self._socket.sendall(b"".join(encode(packet) for packet in packets))
+        answers = len(self._socket.recv(200, socket.MSG_WAITALL)) // 4
+        self.acknowledged_at += [time.monotonic()] * answers
+        return answers
+
+    def run(self) -> None:
+        with self._socket, contextlib.suppress(OSError):
+            while self._exchange(len(self.acknowledged_at)) == 50:
+                pass
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("retained_topics", [0, 10_000], ids=["queued", "retained"])
+def test_with_autosave_on_changes_a_flood_is_on_disk_close_behind(
+    tmp_path: Path, retained_topics: int
+) -> None:
+    """Kill -9 in the midst of it: what was acknowledged well before is there, as to Mosquitto."""
+    port = free_port()
+    conf = CONF.replace("autosave_interval 0", "autosave_interval 1\nautosave_on_changes true")
+    with rowcast(tmp_path, conf + "max_queued_messages 0\n", port) as broker:
+        if not retained_topics:
+            subscribe_and_leave(port, "away", "t", 1)
+        flood = Flood(port, retained_topics)
+        flood.start()
+        time.sleep(5)
+        killed_at = time.monotonic()
+        broker.stop(signal.SIGKILL)
+        flood.join()
+    connection, saved = open_database(tmp_path / "rowcast.db")
+    connection.close()
+    queued = [waiting.message for record in saved.sessions for waiting in record.queued]
+    kept = max(int(message.payload) for message in queued + saved.retained) + 1
+    assert len(queued) == (0 if retained_topics else kept)
+    newest = range(kept - retained_topics, kept)
+    assert sorted(int(message.payload) for message in saved.retained) == list(newest)
+    lost = flood.acknowledged_at[kept:]
+    lost_s = killed_at - min(lost, default=killed_at)
+    print(f"{len(flood.acknowledged_at)} acknowledged, {kept} kept, {lost_s:.3f} s lost")
+    assert lost_s < 1.5
 
 
 def test_sigusr2_logs_who_subscribed_to_what(tmp_path: Path) -> None:

@@ -70,12 +70,14 @@ def contents(connection: sqlite3.Connection) -> dict[str, Any]:
 
 def written_whole(engine: Engine) -> dict[str, Any]:
     """What a file says to which all of it is saved at once.  Leaves the engine as it found it."""
+    names = engine.window.unsaved
     unsaved = {session: session.outbound.unsaved for session in engine.sessions.values()}
     rows = [(waiting, waiting.row) for session in unsaved for waiting in session.outbound.queued()]
     numbers = [(message, message.number) for message in every_message(engine)]
     with database() as connection:
         Writer(connection).write(snapshot(engine, UNIX_NOW), pause_s=0)
         found = contents(connection)
+    engine.window.unsaved = names
     for session, flag in unsaved.items():
         session.outbound.unsaved = flag
     for waiting, row in rows:
