@@ -152,7 +152,7 @@ class Pump:
         self._connections[connection.fd] = connection
         connection.outbox.on_hold = connection.look_again
         self.epoll.register(connection.fd, connection.events())
-        connection.door.open_count += 1
+        connection.door.enter()
 
     def watch(self, other: Connection) -> None:
         """Tell something that is no peer's connection when its descriptor is readable, for as long as the pump runs."""
@@ -171,7 +171,7 @@ class Pump:
             return False
         del self._connections[connection.fd]
         self.epoll.unregister(connection.fd)
-        connection.door.open_count -= 1
+        connection.door.leave()
         return True
 
     async def drained(self) -> None:

@@ -112,13 +112,12 @@ class Server:
     async def serve_stream(self, stream: trio.abc.Stream, door: Door, peer: str) -> None:
         """MQTT over any stream, until it ends."""
         shell = StreamShell(self.engine, door, peer, stream)
-        door.open_count += 1
-        self.opened(shell.link)
-        try:
-            await shell.run()
-        finally:
-            door.open_count -= 1
-            self.closed(shell.link)
+        with door.occupied():
+            self.opened(shell.link)
+            try:
+                await shell.run()
+            finally:
+                self.closed(shell.link)
 
     def _replays_wait(self) -> None:
         if not self._is_replaying:

@@ -56,6 +56,19 @@ PINGREQ: Final = 0xC0
 PINGRESP: Final = 0xD0
 DISCONNECT: Final = 0xE0
 
+# The packet type alone: the upper half of the first byte.
+PUBLISH_TYPE: Final = 3
+PUBACK_TYPE: Final = 4
+PUBREC_TYPE: Final = 5
+PUBREL_TYPE: Final = 6
+PUBCOMP_TYPE: Final = 7
+SUBSCRIBE_TYPE: Final = 8
+UNSUBSCRIBE_TYPE: Final = 10
+PINGREQ_TYPE: Final = 12
+DISCONNECT_TYPE: Final = 14
+
+PINGRESP_PACKET: Final = b"\xd0\x00"
+
 DUP: Final = 0x08
 QOS: Final = 0x06
 QOS_SHIFT: Final = 1
@@ -189,6 +202,16 @@ def packet_id_of(data: bytes, body: int, end: int) -> int:
     if packet_id == 0:
         raise MalformedPacket("an acknowledgement of packet id 0", "MQTT-2.3.1-6")
     return packet_id
+
+
+def encode_connack(code: int, session_present: bool = False) -> bytes:
+    """CONNACK of MQTT 3.1 and 3.1.1."""
+    return bytes((CONNACK, 2, session_present, code))
+
+
+def encode_suback(packet_id: int, codes: bytes) -> bytes:
+    """SUBACK with one code per filter; its remaining length is one or more bytes long."""
+    return b"\x90" + encode_remaining_length(2 + len(codes)) + packet_id.to_bytes(2, "big") + codes
 
 
 def encode_ack(kind_first_byte: int, packet_id: int) -> bytes:

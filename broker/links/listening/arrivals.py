@@ -63,7 +63,7 @@ class Arrivals(Connection):
             identity: what a proxy has read from the client's certificate.
         """
         arrival = Handshake(self, sock, door, peer, identity, proceed)
-        door.open_count += 1
+        door.enter()
         self._waiting[arrival.fd] = arrival
         self.listen_to(arrival)
 
@@ -89,7 +89,7 @@ class Arrivals(Connection):
         if not self.has(arrival):
             return False
         del self._waiting[arrival.fd]
-        arrival.door.open_count -= 1
+        arrival.door.leave()
         return True
 
     def sweep(self) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from broker.config.model import Limits, Listener, Tls
 from broker.core.access import Access
@@ -101,10 +102,23 @@ class Door:
         """Connections through this door that are open."""
         return self._open_count
 
-    @open_count.setter
-    def open_count(self, count: int) -> None:
-        self._occupancy.open_count += count - self._open_count
-        self._open_count = count
+    def enter(self) -> None:
+        """A connection is open; `leave` is called when it is so no more."""
+        self._open_count += 1
+        self._occupancy.open_count += 1
+
+    def leave(self) -> None:
+        self._open_count -= 1
+        self._occupancy.open_count -= 1
+
+    @contextmanager
+    def occupied(self) -> Iterator[None]:
+        """A connection that is open as long as this."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
 
     def is_full(self) -> bool:
         """Whether as many connections are open as may be; the next is closed without a word, as by Mosquitto."""

@@ -14,10 +14,11 @@ from broker.core.limits import CONNECT_TIMEOUT_S
 from broker.links.barrier import barrier
 from broker.links.listening.acceptor import Take
 from broker.links.listening.door import Door
-from broker.links.listening.proxy import ProxyError, ProxyHeader, identity_in, parse_proxy, refusal
+from broker.links.listening.proxied import identity_in, refusal
 from broker.links.server import Server
 from broker.links.tls_socket import Socket
 from broker.links.words import NOTICE
+from protocol.proxy import ProxyError, ProxyHeader, parse_proxy
 
 logger = logging.getLogger("broker.links")
 
@@ -43,7 +44,7 @@ class Entrance:
             self._encrypt(sock, door, peer, identity)
         else:
             assert isinstance(sock, socket.socket)
-            door.open_count += 1
+            door.enter()
             self._server.nursery.start_soon(self._look_for_proxy, sock, door, peer)
 
     def _encrypt(self, sock: Socket, door: Door, peer: str, identity: bytes | None) -> None:
@@ -67,7 +68,7 @@ class Entrance:
                 counters.turn_away("proxy_header")
                 logger.log(NOTICE, "Client connection from %s failed: %s.", peer, error.strerror or error)
             finally:
-                door.open_count -= 1
+                door.leave()
                 if header is None:
                     sock.close()
             if header is not None:

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from broker.config.model import Tls
 from broker.core.limits import SLOW_KEY_BYTES
-from broker.links.listening.certificate import common_name, public_key_bytes, subject
+from protocol.certificate import common_name, public_key_bytes, subject
 
 CIPHERS_DEFAULT: Final = "DEFAULT:!aNULL:!eNULL:!LOW:!EXPORT:!SSLv2:@STRENGTH"
 

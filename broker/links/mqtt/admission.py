@@ -11,10 +11,12 @@ from broker.links.listening.judgement import Accepted, Refused, Slow, TurnedAway
 from broker.links.mqtt import trace
 from broker.links.mqtt.admission5 import connack, keep_alive_s, refusal_code, settle
 from broker.links.words import NOTICE, printable
+from protocol.mqtt.codec import encode_connack
 from protocol.mqtt.connection import AUTHENTICATING, silence_max_s
 from protocol.mqtt.errors import ProtocolViolation
 from protocol.mqtt.packets import UNSUPPORTED_PROTOCOL_VERSION_5_0, Connect, ConnectReturnCode, Will
 from protocol.mqtt.topics import check_topic_name
+from protocol.mqtt.v5.codec import encode_refusal
 from protocol.mqtt.v5.reasons import ReasonCode
 
 if TYPE_CHECKING:
@@ -105,9 +107,8 @@ def _accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes 
     if packet.protocol_level == 5:
         link.outbox.push(connack(link, session, packet, present))
     else:
-        link.outbox.push(
-            b"\x20\x02\x01\x00" if present and packet.protocol_level >= 4 else b"\x20\x02\x00\x00"
-        )
+        is_told = present and packet.protocol_level >= 4  # [MQTT-3.2.2-2]; 3.1 has no room for it
+        link.outbox.push(encode_connack(0, is_told))
     engine.counters.other_packets_sent += 1
     engine.attach(session, link, link.outbox)
     link.outbox.on_drained = link.drained
@@ -131,9 +132,9 @@ def refuse(link: MqttLink, code: int, why: str) -> None:
     link.engine.counters.other_packets_sent += 1
     if link.level == 5 or code == UNSUPPORTED_PROTOCOL_VERSION_5_0:
         code = refusal_code(code)
-        link.outbox.push(bytes((0x20, 3, 0, code, 0)))
+        link.outbox.push(encode_refusal(code))
     else:
-        link.outbox.push(bytes((0x20, 2, 0, code)))
+        link.outbox.push(encode_connack(code))
     logger.log(NOTICE, "Client connection from %s refused: %s.", link.peer, why)
     link.close(why)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from broker.core.engine import GATEWAY_PREFIX
 from broker.core.publication import Publication
@@ -12,12 +12,21 @@ from broker.core.shared import lacks_filter
 from broker.links.mqtt import trace
 from broker.links.words import SUBSCRIBE, UNSUBSCRIBE, printable
 from protocol.mqtt.codec import (
+    DUP,
+    PINGREQ_TYPE,
+    PINGRESP_PACKET,
     PUBACK,
+    PUBACK_TYPE,
     PUBCOMP,
+    PUBCOMP_TYPE,
+    PUBLISH_TYPE,
     PUBREC,
+    PUBREC_TYPE,
+    PUBREL_TYPE,
+    UNSUBACK,
     decode,
     encode_ack,
-    encode_remaining_length,
+    encode_suback,
     packet_id_of,
     publish_parts,
 )
@@ -31,20 +40,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("broker.links")
 
-UNSUBACK: Final = 0xB0
-PINGRESP: Final = b"\xd0\x00"
-
 
 def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int) -> None:
     """One packet that is not on the fast path."""
     if link.tracing:
         trace_received(session, first_byte, data[body:end])
     packet_type = first_byte >> 4
-    if packet_type == 3:
+    if packet_type == PUBLISH_TYPE:
         _publish(link, session, first_byte, data, body, end)
-    elif packet_type == 4:
+    elif packet_type == PUBACK_TYPE:
         _acknowledged(link, session, first_byte, data, body, end)
-    elif packet_type in (5, 6, 7):
+    elif packet_type in (PUBREC_TYPE, PUBREL_TYPE, PUBCOMP_TYPE):
         _exactly_once(link, session, first_byte, data, body, end)
     else:
         _rare(link, session, first_byte, data[body:end])
@@ -88,7 +94,7 @@ def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, bod
         if not engine.may_publish(session, publication):
             if session.inbound is not None and session.inbound.forget(packet_id):
                 engine.note_change(session)
-        elif session.expect().accept(packet_id, publication, first_byte & 8 == 8):
+        elif session.expect().accept(packet_id, publication, first_byte & DUP != 0):
             engine.note_change(session)
         else:
             counters.dropped_inbound_full += 1
@@ -115,14 +121,14 @@ def _exactly_once(
     link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int
 ) -> None:
     """PUBREC, PUBREL, PUBCOMP."""
-    if first_byte & 0x0F != (2 if first_byte >> 4 == 6 else 0):
+    if first_byte & 0x0F != (2 if first_byte >> 4 == PUBREL_TYPE else 0):
         raise MalformedPacket("an acknowledgement with wrong flags", "MQTT-2.2.2-2")
     packet_id = packet_id_of(data, body, end)
     packet_type = first_byte >> 4
-    if packet_type == 5:
+    if packet_type == PUBREC_TYPE:
         session.outbound.pubrec(packet_id)
         link.engine.counters.other_packets_sent += 1
-    elif packet_type == 7:
+    elif packet_type == PUBCOMP_TYPE:
         session.outbound.pubcomp(packet_id)
         if session.replays is not None:
             link.engine.continue_replay(session)
@@ -148,9 +154,9 @@ def _rare(link: MqttLink, session: Session, first_byte: int, body: bytes) -> Non
         _subscribe(link, session, packet)
     elif isinstance(packet, Unsubscribe):
         _unsubscribe(link, session, packet)
-    elif first_byte >> 4 == 12:
+    elif first_byte >> 4 == PINGREQ_TYPE:
         link.engine.counters.other_packets_sent += 1
-        link.outbox.answer(PINGRESP)  # [MQTT-3.12.4-1]
+        link.outbox.answer(PINGRESP_PACKET)  # [MQTT-3.12.4-1]
     else:
         link.will_wanted = False  # [MQTT-3.14.4-3]
         link.close("disconnected.")
@@ -172,7 +178,7 @@ def _subscribe(link: MqttLink, session: Session, packet: Subscribe) -> None:
         if is_logged:
             logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
     engine.counters.other_packets_sent += 1
-    link.outbox.answer(suback(packet.packet_id, bytes(codes)))  # [MQTT-3.8.4-4] [MQTT-3.8.4-5]
+    link.outbox.answer(encode_suback(packet.packet_id, bytes(codes)))  # [MQTT-3.8.4-4] [MQTT-3.8.4-5]
     for mounted, code in granted:
         engine.replay(session, mounted, code)
 
@@ -202,8 +208,3 @@ def mount(mount_point: bytes, topic_filter: bytes) -> bytes:
 def _fitting(topic_filter: bytes) -> bytes:
     check_topic_filter(topic_filter)
     return topic_filter
-
-
-def suback(packet_id: int, codes: bytes) -> bytes:
-    """SUBACK with one code per filter; its remaining length is one or more bytes long."""
-    return b"\x90" + encode_remaining_length(2 + len(codes)) + packet_id.to_bytes(2, "big") + codes

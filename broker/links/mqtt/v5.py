@@ -12,15 +12,37 @@ from typing import TYPE_CHECKING, Final
 from broker.core.publication import Publication
 from broker.core.session import Session
 from broker.core.shared import lacks_filter
-from broker.links.mqtt.packets import PINGRESP, mount, trace_received
+from broker.links.mqtt.packets import mount, trace_received
 from broker.links.words import SUBSCRIBE, UNSUBSCRIBE, printable
-from protocol.mqtt.codec import PUBACK, PUBCOMP, PUBREC, encode_remaining_length
+from protocol.mqtt.codec import (
+    DUP,
+    PINGRESP_PACKET,
+    PUBACK,
+    PUBACK_TYPE,
+    PUBCOMP,
+    PUBCOMP_TYPE,
+    PUBLISH_TYPE,
+    PUBREC,
+    PUBREC_TYPE,
+    PUBREL_TYPE,
+    SUBACK,
+    UNSUBACK,
+)
 from protocol.mqtt.connection import AWAITING_CONNECT, check_connected
 from protocol.mqtt.errors import MalformedPacket, ProtocolError, ProtocolViolation
 from protocol.mqtt.framing import frame_at
 from protocol.mqtt.packets import Auth, Disconnect, Subscribe, Unsubscribe
 from protocol.mqtt.topics import check_topic_name
-from protocol.mqtt.v5.codec import ack_parts, decode, encode_ack, encode_disconnect, publish_parts, retagged
+from protocol.mqtt.v5.codec import (
+    ack_parts,
+    decode,
+    encode_ack,
+    encode_disconnect,
+    encode_refusal,
+    encode_suback,
+    publish_parts,
+    retagged,
+)
 from protocol.mqtt.v5.properties import publish_properties
 from protocol.mqtt.v5.property_table import NEVER, SESSION_EXPIRY
 from protocol.mqtt.v5.reasons import FAILURE, ReasonCode
@@ -82,7 +104,7 @@ def say_why(link: MqttLink) -> None:
 def refuse_malformed(link: MqttLink) -> None:
     """A CONNECT of 5.0 that is none: CONNACK with the reason before the close."""
     if link.level == 5 and link.state == AWAITING_CONNECT:
-        link.outbox.push(bytes((0x20, 3, 0, link.code, 0)))
+        link.outbox.push(encode_refusal(link.code))
         link.engine.counters.other_packets_sent += 1
 
 
@@ -90,11 +112,11 @@ def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body:
     if link.tracing:
         trace_received(session, first_byte, data[body:end])
     packet_type = first_byte >> 4
-    if packet_type == 3:
+    if packet_type == PUBLISH_TYPE:
         _publish(link, session, first_byte, data, body, end)
-    elif packet_type in (4, 5, 6, 7):
-        if first_byte & 0x0F != (2 if packet_type == 6 else 0):
-            tag = "MQTT-3.6.1-1" if packet_type == 6 else "MQTT-2.1.3-1"
+    elif packet_type in (PUBACK_TYPE, PUBREC_TYPE, PUBREL_TYPE, PUBCOMP_TYPE):
+        if first_byte & 0x0F != (2 if packet_type == PUBREL_TYPE else 0):
+            tag = "MQTT-3.6.1-1" if packet_type == PUBREL_TYPE else "MQTT-2.1.3-1"
             raise MalformedPacket("an acknowledgement with wrong flags", tag)
         packet_id, code = ack_parts(first_byte, data, body, end)
         _acknowledged(link, session, packet_type, packet_id, code)
@@ -150,7 +172,7 @@ def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, bod
             engine.note_change(session)
         _answer(link, PUBACK, packet_id, engine.publish_from(session, publication))  # [MQTT-4.3.2-4]
     else:
-        _exactly_once(link, session, publication, packet_id, first_byte & 8 == 8)
+        _exactly_once(link, session, publication, packet_id, first_byte & DUP != 0)
 
 
 def _aliased(link: MqttLink, topic: bytes, alias: int) -> bytes:
@@ -210,7 +232,7 @@ def _answer(link: MqttLink, first_byte: int, packet_id: int, code: int) -> None:
 def _acknowledged(link: MqttLink, session: Session, packet_type: int, packet_id: int, code: int) -> None:
     """PUBACK, PUBREC, PUBREL, PUBCOMP."""
     outbound = session.outbound
-    if packet_type == 6:
+    if packet_type == PUBREL_TYPE:
         inbound = session.inbound
         message = None if inbound is None else inbound.release(packet_id)
         if message is not None:
@@ -220,9 +242,9 @@ def _acknowledged(link: MqttLink, session: Session, packet_type: int, packet_id:
         # As mosquitto: an id that is not known is answered with success.
         _answer(link, PUBCOMP, packet_id, 0)
         return
-    if packet_type == 4:
+    if packet_type == PUBACK_TYPE:
         outbound.puback(packet_id)
-    elif packet_type == 5:
+    elif packet_type == PUBREC_TYPE:
         outbound.pubrec(packet_id, code >= FAILURE)
         link.engine.counters.other_packets_sent += 0 if code >= FAILURE else 1
     else:
@@ -245,7 +267,7 @@ def _rare(link: MqttLink, session: Session, first_byte: int, body: bytes) -> Non
         _disconnect(link, session, packet)
     else:
         link.engine.counters.other_packets_sent += 1
-        link.outbox.answer(PINGRESP)  # [MQTT-3.12.4-1]
+        link.outbox.answer(PINGRESP_PACKET)  # [MQTT-3.12.4-1]
 
 
 def _disconnect(link: MqttLink, session: Session, packet: Disconnect) -> None:
@@ -288,7 +310,7 @@ def _subscribe(link: MqttLink, session: Session, packet: Subscribe) -> None:
             code = ReasonCode.NOT_AUTHORIZED
         codes.append(code)
         logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
-    _answer_each(link, 0x90, packet.packet_id, bytes(codes))  # [MQTT-3.8.4-5] [MQTT-3.8.4-6]
+    _answer_each(link, SUBACK, packet.packet_id, bytes(codes))  # [MQTT-3.8.4-5] [MQTT-3.8.4-6]
     for mounted, granted in replays:
         engine.replay(session, mounted, granted)
 
@@ -301,11 +323,9 @@ def _unsubscribe(link: MqttLink, session: Session, packet: Unsubscribe) -> None:
         link.engine.unsubscribe(session, mounted)
         codes.append(0 if is_known else ReasonCode.NO_SUBSCRIPTION_EXISTED)
         logger.log(UNSUBSCRIBE, "%s %s", printable(session.client_id), printable(topic_filter))
-    _answer_each(link, 0xB0, packet.packet_id, bytes(codes))  # [MQTT-3.10.4-5] [MQTT-3.11.3-1]
+    _answer_each(link, UNSUBACK, packet.packet_id, bytes(codes))  # [MQTT-3.10.4-5] [MQTT-3.11.3-1]
 
 
 def _answer_each(link: MqttLink, first_byte: int, packet_id: int, codes: bytes) -> None:
-    """SUBACK or UNSUBACK, with one code for each filter and no properties."""
     link.engine.counters.other_packets_sent += 1
-    body = packet_id.to_bytes(2, "big") + b"\x00" + codes
-    link.outbox.answer(bytes((first_byte,)) + encode_remaining_length(len(body)) + body)
+    link.outbox.answer(encode_suback(first_byte, packet_id, codes))

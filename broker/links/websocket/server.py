@@ -146,7 +146,7 @@ class WebSocketServer:
 
     def take(self, sock: Socket, door: Door, peer: str, identity: bytes | None = None) -> None:
         """A connection, from the first byte of its request; whatever goes wrong ends it and nothing else."""
-        door.open_count += 1
+        door.enter()
         self._server.nursery.start_soon(self._serve, sock, door, peer, identity)
 
     async def _serve(self, sock: Socket, door: Door, peer: str, identity: bytes | None) -> None:
@@ -164,7 +164,7 @@ class WebSocketServer:
                 with barrier(self._engine.counters, peer):
                     self._give_to_pump(sock, door, agreed)
         finally:
-            door.open_count -= 1
+            door.leave()
 
     async def close_all(self) -> None:
         """Say goodbye to all clients, and wait until they have gone."""

@@ -270,6 +270,17 @@ def encode_ack(first_byte: int, packet_id: int, code: int) -> bytes:
     )
 
 
+def encode_refusal(code: int) -> bytes:
+    """CONNACK that keeps a client out; `code` is a reason code."""
+    return bytes((CONNACK, 3, 0, code, 0))
+
+
+def encode_suback(first_byte: int, packet_id: int, codes: bytes) -> bytes:
+    """SUBACK or UNSUBACK, with one code for each filter and no properties."""
+    body = packet_id.to_bytes(2, "big") + b"\x00" + codes
+    return bytes((first_byte,)) + encode_remaining_length(len(body)) + body
+
+
 def encode_disconnect(code: int) -> bytes:
     """A server's DISCONNECT, as mosquitto writes it."""
     return bytes((DISCONNECT, 1, code))

@@ -70,7 +70,7 @@ async def test_a_burst_of_connections_that_need_a_handshake_is_not_more_than_may
     handed_over: list[Socket] = []
 
     def take(sock: Socket, door: Door, peer: str, identity: bytes | None) -> None:
-        door.open_count += 1
+        door.enter()
         handed_over.append(sock)
 
     clients = [socket.create_connection(listening.getsockname()) for _ in range(5)]

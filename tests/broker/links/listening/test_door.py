@@ -62,18 +62,20 @@ def test_a_door_is_full_at_its_own_limit_and_at_everybodys() -> None:
     limits = Limits(global_max_connections=3)
     first = Door(Listener(0, max_connections=2), limits, occupancy=occupancy)
     second = Door(Listener(0), limits, occupancy=occupancy)
-    first.open_count += 2
+    first.enter()
+    first.enter()
     assert (first.is_full(), second.is_full()) == (True, False)
-    second.open_count += 1
+    second.enter()
     assert (first.is_full(), second.is_full()) == (True, True)
-    first.open_count -= 1
+    first.leave()
     assert (first.is_full(), second.is_full()) == (False, False)
 
 
 @pytest.mark.parametrize("limit", [0, -1])
 def test_no_limit_is_no_limit(limit: int) -> None:
     door = Door(Listener(0, max_connections=limit), Limits(global_max_connections=limit))
-    door.open_count += 1000
+    for _ in range(1000):
+        door.enter()
     assert not door.is_full()
 
 

@@ -12,8 +12,8 @@ from attrs import evolve
 from support.certificates import Authority
 
 from broker.config.model import Tls
-from broker.links.listening.certificate import common_name, subject
 from broker.links.listening.tls import TlsError, peer_identity, server_context
+from protocol.certificate import common_name, subject
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make certificates")
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.config.model import Listener
-from broker.links.listening.proxy import ProxyError, ProxyHeader, identity_in, parse_proxy, refusal
+from protocol.proxy import ProxyError, ProxyHeader, parse_proxy
 
 V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 IPV4 = (
@@ -115,26 +114,13 @@ def test_no_bytes_are_a_bug(data: bytes, version: int) -> None:
         assert (used == 0) == (header is None)
 
 
-def test_a_listener_may_want_tls_and_a_certificate() -> None:
-    plain, tls_only, whole = (
-        ProxyHeader("h", 1),
-        ProxyHeader("h", 1, tls=True),
-        ProxyHeader("h", 1, False, True, True),
-    )
-    wants_tls = Listener(0, proxy_protocol_v2_require_tls=True)
-    wants_certificate = Listener(0, proxy_v2_require_certificate=True)
-    assert refusal(plain, Listener(0)) is None
-    assert refusal(plain, wants_tls) == "client did not connect using TLS."
-    assert refusal(tls_only, wants_tls) is None
-    assert refusal(tls_only, wants_certificate) == "client did not provide a certificate."
-    assert refusal(whole, wants_certificate) is None
-
-
-def test_the_common_name_counts_only_where_it_was_verified_and_is_wanted() -> None:
-    wanted = Listener(0, proxy_v2_use_identity_as_username=True)
-    named = ProxyHeader("h", 1, False, True, True, b"device 7")
-    assert identity_in(named, wanted) == b"device 7"
-    assert identity_in(named, Listener(0)) is None
-    assert identity_in(ProxyHeader("h", 1, False, True, False, b"device 7"), wanted) is None
-    assert identity_in(ProxyHeader("h", 1, False, True, True, b"device\0 7"), wanted) is None
-    assert identity_in(ProxyHeader("h", 1, False, True, True), wanted) is None
+@given(
+    st.binary(min_size=16, max_size=16) | st.integers(0, 2**34).map(lambda number: number.to_bytes(16, "big"))
+)
+def test_addresses_are_printed_as_the_system_prints_them(address: bytes) -> None:
+    body = address + bytes(16) + b"\x12\x34\x00\x50"
+    data = b"\r\n\r\n\x00\r\nQUIT\n\x21\x21" + len(body).to_bytes(2, "big") + body
+    shown = socket.inet_ntop(socket.AF_INET6, address)
+    assert parse_proxy(data, 2) == (len(data), ProxyHeader(shown, 0x1234))
+    line = f"PROXY TCP6 {shown} ::1 1 2\r\n".encode()
+    assert parse_proxy(line, 1) == (len(line), ProxyHeader(shown, 1))

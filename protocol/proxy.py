@@ -1,19 +1,16 @@
 """The PROXY header that a load balancer sends first: versions 1 (a line of text) and 2 (binary).  Sans-IO.
 
-`parse_proxy` says how much of what has come is the header, or that more is needed, and who the client is; `refusal` is
-what the listener has against it.
+`parse_proxy` says how much of what has come is the header, or that more is needed, and who the client is.
 
 Source: the PROXY protocol, haproxy.org/download/3.0/doc/proxy-protocol.txt; limits and log lines as Mosquitto 2.1.
 """
 
 from __future__ import annotations
 
-import socket
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from attrs import evolve, frozen
-
-from broker.config.model import Listener
 
 V1_BYTES_MAX: Final = 108
 """Of a header of version 1 with its line end; the standard's longest has 107."""
@@ -60,11 +57,6 @@ class ProxyHeader:
     tls_version: str = ""
     cipher: str = ""
 
-    @property
-    def negotiated(self) -> str:
-        """`TLSv1.3 cipher NAME` for the log; empty where the proxy does not say."""
-        return f"{self.tls_version} cipher {self.cipher}" if self.tls_version and self.cipher else ""
-
 
 def parse_proxy(data: bytes, version: int) -> tuple[int, ProxyHeader | None]:
     """Look for the header at the start of what has come.
@@ -94,7 +86,8 @@ def _parse_v1(data: bytes) -> tuple[int, ProxyHeader | None]:
     words = data[6:end].split(b" ")
     if words[0] == b"UNKNOWN":
         return end + 2, ProxyHeader()
-    family = {b"TCP4": socket.AF_INET, b"TCP6": socket.AF_INET6}.get(words[0])
+    families: dict[bytes, type[IPv4Address] | type[IPv6Address]] = {b"TCP4": IPv4Address, b"TCP6": IPv6Address}
+    family = families.get(words[0])
     if family is None or len(words) != 5:
         raise ProxyError("the PROXY line is not whole")
     _, source, destination, source_port, destination_port = words
@@ -104,11 +97,23 @@ def _parse_v1(data: bytes) -> tuple[int, ProxyHeader | None]:
     return end + 2, ProxyHeader(host, _port(source_port))
 
 
-def _address(family: socket.AddressFamily, text: bytes) -> str:
+def _address(family: type[IPv4Address] | type[IPv6Address], text: bytes) -> str:
     try:
-        return socket.inet_ntop(family, socket.inet_pton(family, text.decode("ascii")))
-    except (OSError, ValueError):
+        if b"%" in text:
+            raise ValueError("a zone is this machine's own")
+        return _printed(family(text.decode("ascii")))
+    except ValueError:
         raise ProxyError("the PROXY line has a wrong address") from None
+
+
+def _printed(address: IPv4Address | IPv6Address) -> str:
+    """As inet_ntop prints it, so that an address looks the same however it came."""
+    number = int(address)
+    if isinstance(address, IPv6Address) and (
+        number >> 32 == 0xFFFF or (number >> 32 == 0 and number > 0xFFFF)
+    ):
+        return f"{'::ffff:' if number >> 32 else '::'}{IPv4Address(number & 0xFFFFFFFF)}"
+    return str(address)
 
 
 def _port(text: bytes) -> int:
@@ -141,9 +146,9 @@ def _parse_v2(data: bytes) -> tuple[int, ProxyHeader | None]:
 
 def _from(family: int, body: bytes) -> ProxyHeader:
     if family == _TCP4:
-        return ProxyHeader(socket.inet_ntop(socket.AF_INET, body[:4]), int.from_bytes(body[8:10], "big"))
+        return ProxyHeader(_printed(IPv4Address(body[:4])), int.from_bytes(body[8:10], "big"))
     if family == _TCP6:
-        return ProxyHeader(socket.inet_ntop(socket.AF_INET6, body[:16]), int.from_bytes(body[32:34], "big"))
+        return ProxyHeader(_printed(IPv6Address(body[:16])), int.from_bytes(body[32:34], "big"))
     return ProxyHeader(body[:108].partition(b"\0")[0].decode("utf-8", "replace"))
 
 
@@ -180,20 +185,3 @@ def _with_tls(header: ProxyHeader, value: bytes) -> ProxyHeader:
         tls_version=parts.get(_SUBTYPE_SSL_VERSION, b"").decode("ascii", "replace"),
         cipher=parts.get(_SUBTYPE_SSL_CIPHER, b"").decode("ascii", "replace"),
     )
-
-
-def refusal(header: ProxyHeader, listener: Listener) -> str | None:
-    """Why this listener does not take that client, in Mosquitto's words after `rejected, `; None if it does."""
-    if listener.proxy_protocol_v2_require_tls and not header.tls:
-        return "client did not connect using TLS."
-    if listener.proxy_v2_require_certificate and not header.certificate:
-        return "client did not provide a certificate."
-    return None
-
-
-def identity_in(header: ProxyHeader, listener: Listener) -> bytes | None:
-    """The user name that the proxy read from a verified certificate, where the listener goes by it."""
-    if not listener.proxy_v2_use_identity_as_username or not header.certificate:
-        return None
-    name = header.common_name
-    return name if name and b"\0" not in name else None
