@@ -86,7 +86,10 @@ def _parse_v1(data: bytes) -> tuple[int, ProxyHeader | None]:
     words = data[6:end].split(b" ")
     if words[0] == b"UNKNOWN":
         return end + 2, ProxyHeader()
-    families: dict[bytes, type[IPv4Address] | type[IPv6Address]] = {b"TCP4": IPv4Address, b"TCP6": IPv6Address}
+    families: dict[bytes, type[IPv4Address] | type[IPv6Address]] = {
+        b"TCP4": IPv4Address,
+        b"TCP6": IPv6Address,
+    }
     family = families.get(words[0])
     if family is None or len(words) != 5:
         raise ProxyError("the PROXY line is not whole")
