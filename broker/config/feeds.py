@@ -121,8 +121,26 @@ class Fetch:
     where: str = ""
 
 
-CAPTURES: dict[str, str] = {"listen": "", "wal": "publication", "outbox": "trigger"}
-"""The kinds of feed, and what brings a table's changed rows to them."""
+@frozen
+class FeedKind:
+    """What a kind of feed can do."""
+
+    name: str
+    captures_by: str
+    """What brings changed rows: `publication`, `trigger`, or "" where only notifications do."""
+    keeps_place: bool
+    """It goes on where it was, so that one process at a time may run it, and a reload may connect anew; its rows have a
+    position, an operation, and a snapshot before them."""
+
+
+FEED_KINDS: dict[str, FeedKind] = {
+    kind.name: kind
+    for kind in (
+        FeedKind("listen", "", keeps_place=False),
+        FeedKind("wal", "publication", keeps_place=True),
+        FeedKind("outbox", "trigger", keeps_place=True),
+    )
+}
 
 
 @frozen
@@ -144,8 +162,13 @@ class FeedConfig:
 
     @property
     def captures_by(self) -> str:
-        """What brings changed rows: `publication`, `trigger`, or "" where only notifications do."""
-        return CAPTURES[self.kind]
+        """As its kind."""
+        return FEED_KINDS[self.kind].captures_by
+
+    @property
+    def keeps_place(self) -> bool:
+        """As its kind."""
+        return FEED_KINDS[self.kind].keeps_place
 
     @property
     def keyed_tables(self) -> tuple[Recovery | Fetch, ...]:

@@ -64,7 +64,7 @@ def _feeds(old: Config, new: Config) -> list[str]:
     for before, wanted in zip(old.feeds, new.feeds, strict=True):
         if before.kind != wanted.kind:
             mistakes.append(f"[database] kind stays '{before.kind}'; another takes a restart.")
-        elif before.kind == "listen":
+        elif not before.keeps_place:
             changed = evolve(wanted, **{name: getattr(before, name) for name in _IN_PLACE})
             mistakes += [
                 f"[database] {_FEED_WORDS.get(field.name, field.name)} takes a restart while the kind is listen:"

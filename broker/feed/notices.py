@@ -29,7 +29,7 @@ SAID_MAX: Final = 100_000
 
 def carried_channels(config: FeedConfig) -> tuple[str, ...]:
     """The Postgres channels on which something may come for a route that is no row of a recovered table."""
-    if config.kind == "listen":
+    if not config.keeps_place:
         return ()
     channels = [channel for source in config.sources for channel in _channels_of(source, config)]
     return tuple(dict.fromkeys(channels))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import Protocol
+from typing import Final, Protocol
 
 import psycopg
 import trio
@@ -98,18 +98,28 @@ async def keep_trying(feed: Feed, status: FeedStatus) -> None:
 
 def make_feed(config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
     """The feed of a configuration's kind.  Imported here, so that only what is used is loaded."""
-    if config.kind == "wal":
-        from broker.feed.wal.feed import WalFeed
+    return _MAKERS[config.kind](config, sink, status)
 
-        return WalFeed(config, sink, status)
-    if config.kind == "outbox":
-        from broker.feed.outbox.feed import OutboxFeed
 
-        return OutboxFeed(config, sink, status)
-    assert config.kind == "listen", config.kind
+def _listen(config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
     from broker.feed.listen.feed import ListenFeed
 
     return ListenFeed(config, sink, status)
+
+
+def _outbox(config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
+    from broker.feed.outbox.feed import OutboxFeed
+
+    return OutboxFeed(config, sink, status)
+
+
+def _wal(config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
+    from broker.feed.wal.feed import WalFeed
+
+    return WalFeed(config, sink, status)
+
+
+_MAKERS: Final = {"listen": _listen, "outbox": _outbox, "wal": _wal}
 
 
 def first_line(error: BaseException) -> str:

@@ -38,7 +38,7 @@ END_S: Final = 300.0
 
 def must_end_first(config: Config) -> bool:
     """Whether two processes with this configuration can't run at the same time."""
-    return config.persistence.persistence or any(feed.kind != "listen" for feed in config.feeds)
+    return config.persistence.persistence or any(feed.keeps_place for feed in config.feeds)
 
 
 class TakeOver:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from broker.config.dialects.gateway import DIALECT_KINDS
-from broker.config.feeds import FeedConfig, Route
+from broker.config.feeds import FEED_KINDS, FeedConfig, Route
 from broker.config.market import MarketConfig
 from broker.config.templates import OPERATION, names_in
 from broker.config.toml.checks import check_choice, check_dsn, check_name
@@ -24,8 +24,6 @@ from broker.config.toml.tables import (
     WebsocketRouteTable,
     WebsocketTable,
 )
-
-FEED_KINDS = ("listen", "wal", "outbox")
 
 
 def are_intakes(document: Document) -> bool:
@@ -54,9 +52,10 @@ class FeedReader:
         self._websocket = websocket
         self._dialects = dialects
         self._database = self._read_database()
-        self._kind = "listen" if self._database is None else self._database.kind
-        self._origins = Origins(reader, document, self._kind)
-        self._market = MarketReader(reader, document, self._origins, self._kind)
+        kind = FEED_KINDS.get(self._database.kind) if self._database is not None else None
+        self._keeps_place = kind is not None and kind.keeps_place
+        self._origins = Origins(reader, document, self._keeps_place)
+        self._market = MarketReader(reader, document, self._origins, self._keeps_place)
         self.market = MarketConfig()
         """After `read`: what is calculated."""
         self.routes: list[tuple[Path, Route]] = []
@@ -99,7 +98,7 @@ class FeedReader:
             return None
         database = self._reader.structure(self._document["database"], DatabaseTable, ("database",))
         if database is not None:
-            check_choice(self._reader, ("database", "kind"), database.kind, FEED_KINDS)
+            check_choice(self._reader, ("database", "kind"), database.kind, tuple(FEED_KINDS))
             check_name(self._reader, ("database", "name"), database.name)
             check_dsn(self._reader, ("database", "dsn"), database.dsn)
         return database
@@ -131,13 +130,13 @@ class FeedReader:
 
     def _add(self, path: Path, written: Document, route: Route) -> None:
         self._check_origin(path, route)
-        if self._kind == "listen" and not self._is_query(route.source):
+        if not self._keeps_place and not self._is_query(route.source):
             for name in ("operations", "snapshot", "position", "delete_clears"):
                 if name in written:
                     self._reader.wrong(
                         (*path, name), f'{name}: only for the database kinds "wal" and "outbox"'
                     )
-        if self._kind == "listen" and any(OPERATION in names_in(topic) for topic in route.topics):
+        if not self._keeps_place and any(OPERATION in names_in(topic) for topic in route.topics):
             what = f'topics: {{{OPERATION}}} is known only with the database kinds "wal" and "outbox"'
             self._reader.wrong(path, what)
         if route.delete_clears and not (route.retain and "delete" in route.operations):
@@ -175,7 +174,7 @@ class FeedReader:
     def _check_use(self) -> None:
         """Sources and kinds that nothing takes."""
         if (
-            self._kind == "listen"
+            not self._keeps_place
             and self._database is not None
             and "source" not in self._document
             and "market" not in self._document

@@ -54,13 +54,13 @@ class MarketReader:
         reader: structures tables and takes mistakes.
         document: as tomllib gave it.
         origins: its sources.
-        feed_kind: the database's kind.
+        keeps_place: as of the database's kind.
     """
 
-    def __init__(self, reader: Reader, document: Document, origins: Origins, feed_kind: str) -> None:
+    def __init__(self, reader: Reader, document: Document, origins: Origins, keeps_place: bool) -> None:
         self._reader = reader
         self._origins = origins
-        self._feed_kind = feed_kind
+        self._keeps_place = keeps_place
         self._found: dict[str, list[tuple[Path, Any]]] = {name: [] for name in CALCULATORS}
         self._taps: list[Tap] = []
         self._tap_routes: list[Route] = []
@@ -169,7 +169,7 @@ class MarketReader:
             reader.wrong(
                 (*path, "name"), "name: small letters, digits and _ are wanted, and no calculator's own name"
             )
-        if table.snapshot and self._feed_kind == "listen":
+        if table.snapshot and not self._keeps_place:
             reader.wrong((*path, "snapshot"), 'snapshot: only for the database kinds "wal" and "outbox"')
         if isinstance(table, DepthConfig):
             check_choice(reader, (*path, "shape"), table.shape, ("snapshot", "levels", "diffs"))
@@ -214,7 +214,7 @@ class MarketReader:
                 wanted.setdefault((table.from_, table.kind, False, "", table.snapshot), []).append(
                     (name, index)
                 )
-                if name == "depth" and table.shape == "levels" and self._feed_kind != "listen":
+                if name == "depth" and table.shape == "levels" and self._keeps_place:
                     wanted.setdefault((table.from_, table.kind, True, "", ""), []).append((name, index))
                 if isinstance(table, MarkPriceConfig) and table.index is not None:
                     for part in table.index.of:

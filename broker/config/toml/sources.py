@@ -29,13 +29,13 @@ class Origins:
     Args:
         reader: structures tables and takes mistakes.
         document: as tomllib gave it.
-        feed_kind: the database's kind: `listen`, `wal` or `outbox`.
+        keeps_place: as of the database's kind.
     """
 
-    def __init__(self, reader: Reader, document: Document, feed_kind: str) -> None:
+    def __init__(self, reader: Reader, document: Document, keeps_place: bool) -> None:
         self._reader = reader
         self._declared = tables_of(reader, document, "source")
-        self._kind = feed_kind
+        self._keeps_place = keeps_place
         self.sources: dict[str, Source] = {}
         self.recoveries: list[tuple[Path, Recovery]] = []
         self.fetches: list[tuple[Path, Fetch]] = []
@@ -82,7 +82,7 @@ class Origins:
                 self._check_channel((*path, "listen", index), channel, taken, name)
             for index, named in enumerate(table.tables):
                 self._check_named_table((*path, "tables", index), named)
-            if self._kind == "listen":
+            if not self._keeps_place:
                 self._check_listening(path, table)
             kind_path = json_path(self._reader, (*path, "kind"), table.kind)
             row_path = json_path(self._reader, (*path, "row"), table.row)
@@ -198,7 +198,7 @@ class Origins:
     def _check_carried(self, path: Path, name: str, kind: str) -> None:
         source = self.sources.get(name)
         if (
-            self._kind == "listen"
+            not self._keeps_place
             and source is not None
             and not source.kind_path
             and kind not in source.listen
@@ -229,7 +229,7 @@ class Origins:
             name for name, source in self.sources.items() if kind in source.listen and not source.kind_path
         ]
         open_ended = [name for name, source in self.sources.items() if source.kind_path]
-        if self._kind != "listen":
+        if self._keeps_place:
             open_ended = list(self.sources)
         found = named or (open_ended if len(open_ended) == 1 else [])
         if not found and len(self.sources) == len(self._declared):
