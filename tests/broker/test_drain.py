@@ -30,7 +30,7 @@ CLIENTS = 40
 
 
 @given(st.integers(1, 100_000), st.floats(0.5, 600))
-def test_all_have_been_asked_in_time_and_never_many_more_at_once(connections: int, within_s: float):
+def test_all_have_been_asked_in_time_and_never_many_more_at_once(connections: int, within_s: float) -> None:
     left, left_s, largest = connections, within_s, 0
     while left and left_s > 0:
         size = slice_size(left, left_s)
@@ -42,7 +42,7 @@ def test_all_have_been_asked_in_time_and_never_many_more_at_once(connections: in
     assert largest <= connections * SLICE_S / within_s + 2 + connections * SLICE_S / within_s * 0.1
 
 
-async def test_clients_leave_in_slices_and_nobody_new_comes():
+async def test_clients_leave_in_slices_and_nobody_new_comes() -> None:
     config = Config(LISTENERS, gateway=GatewayConfig(exchange=Exchange()), drain_s=1.0, admin=AdminHttp(0))
     left_at: list[float] = []
     closed: list[tuple[int | None, str | None]] = []

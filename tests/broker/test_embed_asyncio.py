@@ -10,7 +10,7 @@ import trio
 from broker import Broker, Config
 
 
-def test_asyncio_is_told_that_a_broker_needs_trio():
+def test_asyncio_is_told_that_a_broker_needs_trio() -> None:
     async def main() -> None:
         async with Broker(Config()):
             pass
@@ -19,7 +19,7 @@ def test_asyncio_is_told_that_a_broker_needs_trio():
         asyncio.run(main())
 
 
-def test_trio_as_asyncios_guest():
+def test_trio_as_asyncios_guest() -> None:
     heard: list[bytes] = []
 
     async def broker_main() -> None:

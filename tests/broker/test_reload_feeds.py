@@ -66,7 +66,7 @@ async def write_rows(dsn: str, kind: str, first: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["listen", "wal"])
-async def test_a_route_is_added_under_load(kind: str, database: str, tmp_path: Path):
+async def test_a_route_is_added_under_load(kind: str, database: str, tmp_path: Path) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("CREATE TABLE event (id int PRIMARY KEY)")
     config = configuration(tmp_path, database, kind)
@@ -104,7 +104,7 @@ async def test_a_route_is_added_under_load(kind: str, database: str, tmp_path: P
     assert new == list(range(new[0], ROWS + 1))
 
 
-def test_what_would_lose_rows_is_refused_by_name(tmp_path: Path):
+def test_what_would_lose_rows_is_refused_by_name(tmp_path: Path) -> None:
     old = configuration(tmp_path, "host=a", "listen")
     other = configuration(tmp_path, "host=b", "listen")
     with pytest.raises(
@@ -114,13 +114,13 @@ def test_what_would_lose_rows_is_refused_by_name(tmp_path: Path):
     assert reloaded(configuration(tmp_path, "host=a", "wal"), configuration(tmp_path, "host=b", "wal")).feeds
 
 
-def test_what_only_a_restart_changes_is_named(tmp_path: Path):
+def test_what_only_a_restart_changes_is_named(tmp_path: Path) -> None:
     old = configuration(tmp_path, "host=a", "listen")
     new = configuration(tmp_path, "host=a", "listen", '[broker]\nuser = "other"\n')
     assert reloaded(old, new).warnings == ("user was changed; that takes a restart, and stays as it was.",)
 
 
-async def test_the_admin_port_moves_and_one_that_is_taken_changes_nothing(tmp_path: Path):
+async def test_the_admin_port_moves_and_one_that_is_taken_changes_nothing(tmp_path: Path) -> None:
     def settings(text: str) -> Config:
         path = tmp_path / "rowcast.toml"
         path.write_text(

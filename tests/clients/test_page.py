@@ -12,9 +12,8 @@ from pathlib import Path
 import jwt
 import pytest
 import trio
-
-from tests.support import chromium
-from tests.support.rowcast_process import RowcastProcess, free_port
+from support import chromium
+from support.rowcast_process import RowcastProcess, free_port
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "clients/python"))

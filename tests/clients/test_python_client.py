@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import trio
-
-from tests.support.rowcast_process import RowcastProcess, free_port
+from support.rowcast_process import RowcastProcess, free_port
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "clients/python"))
 from rowcast_client import Message, Refused

@@ -71,7 +71,7 @@ async def subscribed(
     return ws
 
 
-async def test_every_event_of_the_document_comes_from_its_row(database: str):
+async def test_every_event_of_the_document_comes_from_its_row(database: str) -> None:
     channels: list[object] = [
         "orders",
         "trades",

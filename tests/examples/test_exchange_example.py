@@ -28,7 +28,7 @@ async def user(nursery: trio.Nursery, example: Example, uid: int) -> trio_websoc
     return ws
 
 
-async def test_every_public_channel_is_calculated_and_greets_a_newcomer(database: str):
+async def test_every_public_channel_is_calculated_and_greets_a_newcomer(database: str) -> None:
     async with running_example("exchange", "exchange", database) as example, trio.open_nursery() as nursery:
         example.database.execute(
             "insert into exchange.levels values ('BTCUSDT', 'bid', 42000.50, 2), ('BTCUSDT', 'ask', 42001.00, 1)"
@@ -76,7 +76,7 @@ async def events(ws: trio_websocket.WebSocketConnection, channels: set[str]) -> 
     return found
 
 
-async def test_private_rows_reach_their_user_alone(database: str):
+async def test_private_rows_reach_their_user_alone(database: str) -> None:
     async with running_example("exchange", "exchange", database) as example, trio.open_nursery() as nursery:
         ann, bob = await user(nursery, example, 1001), await user(nursery, example, 1002)
         for uid in (1002, 1001):
@@ -99,7 +99,7 @@ async def test_private_rows_reach_their_user_alone(database: str):
         await bob.aclose()
 
 
-async def test_the_documents_curl_line_works_unchanged_but_for_the_port(database: str):
+async def test_the_documents_curl_line_works_unchanged_but_for_the_port(database: str) -> None:
     async with running_example("exchange", "exchange", database) as example, trio.open_nursery() as nursery:
         ws = await user(nursery, example, 1001)
         escaped = BALANCE.replace('"', '\\"')

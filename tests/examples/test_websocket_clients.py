@@ -75,7 +75,7 @@ def publish(broker: Running, channel: str, name: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
-async def test_the_documents_typescript_class_works_unchanged(tmp_path: Path):
+async def test_the_documents_typescript_class_works_unchanged(tmp_path: Path) -> None:
     for name in ("canton_document", "canton_orders"):
         (tmp_path / f"{name}.mjs").write_text(without_types((CLIENTS / f"{name}.ts").read_text()))
     async with listening(CONFIG, ("canton",)) as broker:
@@ -104,13 +104,13 @@ async def test_the_documents_typescript_class_works_unchanged(tmp_path: Path):
             ]
 
 
-def test_the_class_in_the_examples_is_the_documents():
+def test_the_class_in_the_examples_is_the_documents() -> None:
     source = (CLIENTS / "canton_document.ts").read_text()
     assert "new WebSocket('wss://api.cantondex.io/v1/ws')" in source
     assert "this.ws!.onmessage = originalOnMessage;" in source
 
 
-async def test_the_python_client_of_cantondex_prints_its_events():
+async def test_the_python_client_of_cantondex_prints_its_events() -> None:
     async with listening(CONFIG, ("canton",)) as broker:
         url = f"ws://127.0.0.1:{broker.port}/v1/ws"
         command = [sys.executable, "canton_feed.py", url, token(account_id=ACCOUNT), "AAPL/USDC"]
@@ -122,7 +122,7 @@ async def test_the_python_client_of_cantondex_prints_its_events():
             assert await anext(lines) == first
 
 
-async def test_the_python_client_of_the_exchange_prints_its_balance_and_public_trades():
+async def test_the_python_client_of_the_exchange_prints_its_balance_and_public_trades() -> None:
     async with listening(CONFIG, ("exchange",)) as broker:
         url = f"ws://127.0.0.1:{broker.port}/exchange-stream"
         command = [sys.executable, "exchange_feed.py", url, "BTCUSDT", token(uid=1001)]

@@ -58,7 +58,7 @@ async def shown(
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_every_view_fits_and_has_something_to_say(size: str, tmp_path: Path):
+async def test_every_view_fits_and_has_something_to_say(size: str, tmp_path: Path) -> None:
     async with shown(tmp_path, size) as (page, _):
         width = SIZES[size][0]
         for view in VIEWS:
@@ -72,7 +72,7 @@ async def test_every_view_fits_and_has_something_to_say(size: str, tmp_path: Pat
         await page.until("document.getElementById('feeds').textContent.includes('live since')")
 
 
-async def test_a_client_is_kicked_by_keyboard_alone(tmp_path: Path):
+async def test_a_client_is_kicked_by_keyboard_alone(tmp_path: Path) -> None:
     async with shown(tmp_path, "desk", "clients") as (page, broker):
         await page.until("document.querySelector('#list-clients button.danger') !== null")
         await page.run("document.querySelector('#list-clients button.danger').focus()")
@@ -85,7 +85,7 @@ async def test_a_client_is_kicked_by_keyboard_alone(tmp_path: Path):
         assert b"ada-laptop" not in broker.app.engine.sessions
 
 
-async def test_what_is_wrong_is_said_at_once_and_a_gap_can_be_acknowledged(tmp_path: Path):
+async def test_what_is_wrong_is_said_at_once_and_a_gap_can_be_acknowledged(tmp_path: Path) -> None:
     async with shown(tmp_path, "telephone", "feeds") as (page, broker):
         status = broker.app.feeds["main"]
         status.gap("there was no slot rowcast_main")
@@ -96,7 +96,9 @@ async def test_what_is_wrong_is_said_at_once_and_a_gap_can_be_acknowledged(tmp_p
         assert status.last_gap is None
 
 
-async def test_everything_that_can_be_pressed_has_a_name_and_nothing_comes_from_elsewhere(tmp_path: Path):
+async def test_everything_that_can_be_pressed_has_a_name_and_nothing_comes_from_elsewhere(
+    tmp_path: Path,
+) -> None:
     async with shown(tmp_path, "desk", "retained") as (page, _):
         await page.until("document.querySelector('#list-retained button') !== null")
         nameless = """[...document.querySelectorAll('button, input, select')].filter((one) =>
@@ -110,7 +112,7 @@ async def test_everything_that_can_be_pressed_has_a_name_and_nothing_comes_from_
 
 
 @pytest.mark.skipif(PICTURES is None, reason="only to make the documentation's pictures")
-async def test_make_the_pictures(tmp_path: Path):
+async def test_make_the_pictures(tmp_path: Path) -> None:
     assert PICTURES is not None
     for name, size, dark in (("page", "desk", False), ("page-dark", "telephone", True)):
         async with shown(tmp_path / name, size, dark=dark) as (page, broker):

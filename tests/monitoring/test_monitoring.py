@@ -59,14 +59,14 @@ def asked_for(expression: str) -> set[str]:
     return set(re.findall(r"[a-z_][a-z_0-9]*", without_labels)) - WORDS - {"e9", "m"}
 
 
-async def test_dashboard_and_alerts_ask_only_for_what_is_exported(families: list[exposition.Family]):
+async def test_dashboard_and_alerts_ask_only_for_what_is_exported(families: list[exposition.Family]) -> None:
     names = exported(families)
     wanted = {name for expression in expressions() for name in asked_for(expression)}
     assert len(wanted) > 20
     assert wanted - names == set()
 
 
-async def test_labels_that_are_asked_for_exist(families: list[exposition.Family]):
+async def test_labels_that_are_asked_for_exist(families: list[exposition.Family]) -> None:
     text = exposition.prometheus_text(families)
     for expression in expressions():
         for name, labels in re.findall(r"([a-z_]+)\{([^}]*)\}", expression):
@@ -75,14 +75,14 @@ async def test_labels_that_are_asked_for_exist(families: list[exposition.Family]
                     assert re.search(rf"^{name}\{{[^}}]*\b{label}=", text, re.MULTILINE), (name, label)
 
 
-async def test_every_metric_has_its_type_and_its_help_once(families: list[exposition.Family]):
+async def test_every_metric_has_its_type_and_its_help_once(families: list[exposition.Family]) -> None:
     names = [family.name for family in families]
     assert len(names) == len(set(names))
     assert [family.name for family in families if not family.help] == []
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs Debian's package prometheus")
-async def test_the_scraper_takes_the_text_and_the_rules(families: list[exposition.Family]):
+async def test_the_scraper_takes_the_text_and_the_rules(families: list[exposition.Family]) -> None:
     text = exposition.prometheus_text(families)
     checked = promtool("metrics", text=text)
     # Status 3 is its taste in names, which are those of the Mosquitto exporters; 1 is text that it can't read.

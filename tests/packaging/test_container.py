@@ -155,7 +155,7 @@ def built(debian: Path, folder: Path) -> Stage:
     return stage
 
 
-def test_the_image_is_built_runs_as_mosquittos_user_and_is_healthy(debian: Path, tmp_path: Path):
+def test_the_image_is_built_runs_as_mosquittos_user_and_is_healthy(debian: Path, tmp_path: Path) -> None:
     image = built(debian, tmp_path)
     start = shlex.join([*image.entrypoint, *image.command])
     health = shlex.join(image.health)

@@ -20,14 +20,14 @@ ENVIRONMENT = {"DATABASE_URL": "postgres://postgres@postgres/postgres"}
 @pytest.mark.parametrize(
     "path", sorted(PACKAGING.rglob("*.toml")), ids=lambda path: str(path.relative_to(ROOT))
 )
-def test_every_configuration_is_one(path: Path, tmp_path: Path):
+def test_every_configuration_is_one(path: Path, tmp_path: Path) -> None:
     text = path.read_text().replace("file:/etc/rowcast-secrets/admin-token", "file:token")
     (tmp_path / "token").write_text("a token\n")
     (tmp_path / path.name).write_text(text)
     assert toml.load(tmp_path / path.name, ENVIRONMENT).listeners
 
 
-def test_the_unit_is_hardened():
+def test_the_unit_is_hardened() -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("needs systemd-analyze")
     unit = PACKAGING / "systemd" / "rowcast.service"
@@ -38,7 +38,7 @@ def test_the_unit_is_hardened():
     assert said.returncode == 0, said.stdout[-200:] + said.stderr
 
 
-def test_stopping_takes_no_longer_than_is_waited_for():
+def test_stopping_takes_no_longer_than_is_waited_for() -> None:
     """`drain` and `shutdown_grace` end before systemd, Kubernetes and Docker lose patience."""
     manifest = (PACKAGING / "kubernetes" / "statefulset.yaml").read_text()
     config = toml_table(PACKAGING / "kubernetes" / "rowcast.toml", "broker")
@@ -53,7 +53,7 @@ def toml_table(path: Path, name: str) -> dict[str, object]:
     return dict(tomllib.loads(path.read_text())[name])
 
 
-def test_the_manifests_are_ones_that_kustomize_takes():
+def test_the_manifests_are_ones_that_kustomize_takes() -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("needs kubectl")
     command = ["kubectl", "kustomize", str(PACKAGING / "kubernetes")]
@@ -65,14 +65,14 @@ def test_the_manifests_are_ones_that_kustomize_takes():
     assert sorted(kinds) == ["ConfigMap", "PodDisruptionBudget", "Service", "Service", "StatefulSet"]
 
 
-def test_what_the_container_copies_is_there():
+def test_what_the_container_copies_is_there() -> None:
     text = (ROOT / "Dockerfile").read_text()
     for source in re.findall(r"^COPY (?!--from)(\S+)", text, re.MULTILINE):
         assert (ROOT / source).exists()
     assert "USER 1883:1883" in text
 
 
-def test_the_maintainer_scripts_are_valid():
+def test_the_maintainer_scripts_are_valid() -> None:
     for script in (PACKAGING / "debian").iterdir():
         checked = subprocess.run(["sh", "-n", script], capture_output=True, check=False)
         assert (checked.returncode, checked.stderr) == (0, b"")

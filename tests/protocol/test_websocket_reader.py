@@ -147,7 +147,7 @@ CASES: dict[str, tuple[bytes, list[Seen]]] = {
 
 
 @pytest.mark.parametrize(("data", "expected"), CASES.values(), ids=CASES)
-def test_the_rules_of_frames_however_the_bytes_are_cut(data: bytes, expected: list[Seen]):
+def test_the_rules_of_frames_however_the_bytes_are_cut(data: bytes, expected: list[Seen]) -> None:
     assert read([data]) == expected
     assert read(one_by_one(data)) == expected
     if len(data) < 2000:
@@ -155,14 +155,14 @@ def test_the_rules_of_frames_however_the_bytes_are_cut(data: bytes, expected: li
             assert read([data[:cut], data[cut:]]) == expected
 
 
-def test_nothing_is_read_after_a_frame_that_is_not_whole():
+def test_nothing_is_read_after_a_frame_that_is_not_whole() -> None:
     whole = masked(0x81, b"Hello")
     for cut in range(len(whole)):
         assert read([whole[:cut]]) == []
 
 
 @pytest.mark.parametrize("in_pieces", [False, True])
-def test_between_messages_no_byte_is_held(in_pieces: bool):
+def test_between_messages_no_byte_is_held(in_pieces: bool) -> None:
     reader = FrameReader(LIMIT, in_pieces)
     for piece in (masked(0x02, b"a" * 500)[:100], masked(0x02, b"a" * 500)[100:] + masked(0x80, b"b")):
         reader.feed(piece)
@@ -171,7 +171,7 @@ def test_between_messages_no_byte_is_held(in_pieces: bool):
     assert (reader._data, reader._held, reader._message) == (b"", None, None)
 
 
-def test_a_frame_that_drips_in_is_not_copied_at_each_drop():
+def test_a_frame_that_drips_in_is_not_copied_at_each_drop() -> None:
     reader = FrameReader(1_000_000)
     for drop in one_by_one(masked(0x82, bytes(20_000))[:-1]):
         reader.feed(drop)
@@ -184,14 +184,14 @@ def test_a_frame_that_drips_in_is_not_copied_at_each_drop():
 
 @given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))
 @example(b"x" * 5000, b"\x01\x02\x03\x04")
-def test_unmasking_is_exclusive_or_with_the_mask_repeated(payload: bytes, mask: bytes):
+def test_unmasking_is_exclusive_or_with_the_mask_repeated(payload: bytes, mask: bytes) -> None:
     assert unmask(payload, mask) == bytes(a ^ b for a, b in zip(payload, itertools.cycle(mask), strict=False))
 
 
 # --- in pieces ---------------------------------------------------------------------------------------------
 
 
-def test_in_pieces_what_is_here_of_a_message_is_handed_on_at_once():
+def test_in_pieces_what_is_here_of_a_message_is_handed_on_at_once() -> None:
     reader = FrameReader(0, in_pieces=True)
     frame = masked(0x82, b"x" * 70_000)
     reader.feed(frame[:1014])
@@ -201,11 +201,11 @@ def test_in_pieces_what_is_here_of_a_message_is_handed_on_at_once():
     assert reader.next_event() is None
 
 
-def test_in_pieces_text_is_refused():
+def test_in_pieces_text_is_refused() -> None:
     assert read([masked(0x81, b"a")], in_pieces=True) == [("error", 1003)]
 
 
-def test_in_pieces_fragments_and_control_frames_are_told_apart():
+def test_in_pieces_fragments_and_control_frames_are_told_apart() -> None:
     data = (
         masked(0x02, b"ab") + masked(0x89, b"p") + masked(0x00, b"") + masked(0x80, b"c") + masked(0x83, b"")
     )
@@ -231,7 +231,7 @@ def streams(draw: st.DrawFn) -> bytes:
 
 
 @given(streams(), st.lists(st.integers(0, 600), max_size=10), st.booleans())
-def test_any_cut_of_any_bytes_gives_the_same(data: bytes, cuts: list[int], in_pieces: bool):
+def test_any_cut_of_any_bytes_gives_the_same(data: bytes, cuts: list[int], in_pieces: bool) -> None:
     places = sorted({min(cut, len(data)) for cut in cuts})
     pieces = [data[a:b] for a, b in itertools.pairwise([0, *places, len(data)])]
     whole = read([data], in_pieces=in_pieces)
@@ -247,7 +247,7 @@ messages = st.one_of(
 
 
 @given(st.lists(messages, max_size=6), st.text(max_size=30))
-def test_what_wsproto_writes_is_read(sent: list[Message | SentPing], reason: str):
+def test_what_wsproto_writes_is_read(sent: list[Message | SentPing], reason: str) -> None:
     client = Connection(ConnectionType.CLIENT)
     data = b"".join(client.send(event) for event in [*sent, CloseConnection(code=1000, reason=reason)])
     names = {TextMessage: "text", BytesMessage: "binary", SentPing: "ping"}

@@ -49,7 +49,7 @@ async def connected(broker: Broker, client_id: bytes, *filters: bytes) -> Stream
     return client
 
 
-async def test_clients_are_listed_searched_and_kicked():
+async def test_clients_are_listed_searched_and_kicked() -> None:
     async with running() as (broker, http):
         ada = await connected(broker, b"ada", b"a/#", b"b")
         await connected(broker, b"grace")
@@ -65,7 +65,7 @@ async def test_clients_are_listed_searched_and_kicked():
         assert (gone.status_code, gone.json()) == (404, {"error": "no client ada is connected"})
 
 
-async def test_lists_come_in_pages():
+async def test_lists_come_in_pages() -> None:
     async with running() as (broker, http):
         for number in range(5):
             await connected(broker, b"c%d" % number)
@@ -75,7 +75,7 @@ async def test_lists_come_in_pages():
             assert (await http.get("/api/v1/clients", params=wrong)).status_code == 400
 
 
-async def test_retained_messages_are_shown_and_cleared_for_those_who_listen_too():
+async def test_retained_messages_are_shown_and_cleared_for_those_who_listen_too() -> None:
     async with running() as (broker, http):
         await broker.publish("prices/BTC", b'{"bid":1}', retain=True)
         await broker.publish("blob", b"\xff\x00", retain=True)
@@ -93,7 +93,7 @@ async def test_retained_messages_are_shown_and_cleared_for_those_who_listen_too(
         assert (await http.post("/api/v1/retained/clear", json={"topic": "prices/BTC"})).status_code == 404
 
 
-async def test_subscriptions_are_counted_by_filter():
+async def test_subscriptions_are_counted_by_filter() -> None:
     async with running() as (broker, http):
         await connected(broker, b"ada", b"a/#")
         await connected(broker, b"grace", b"a/#", b"b")
@@ -101,7 +101,7 @@ async def test_subscriptions_are_counted_by_filter():
         assert [(one["filter"], one["subscribers"]) for one in found] == [("a/#", 2), ("b", 1)]
 
 
-async def test_a_gap_makes_it_unready_until_somebody_acknowledges_it_or_time_has_passed():
+async def test_a_gap_makes_it_unready_until_somebody_acknowledges_it_or_time_has_passed() -> None:
     async with running() as (broker, http):
         status = broker.app.feeds["main"] = FeedStatus("main")
         assert (await http.get("/readyz")).text == "feed main: connecting\n"
@@ -121,7 +121,7 @@ async def test_a_gap_makes_it_unready_until_somebody_acknowledges_it_or_time_has
         assert (await http.get("/healthz")).text == "ok\n"
 
 
-async def test_health_needs_no_token_and_is_answered_on_a_websocket_port_too():
+async def test_health_needs_no_token_and_is_answered_on_a_websocket_port_too() -> None:
     async with running("secret" * 6) as (broker, http):
         http.headers.pop("Authorization")
         for url in (
@@ -137,7 +137,7 @@ async def test_health_needs_no_token_and_is_answered_on_a_websocket_port_too():
             assert (await http.get(path)).status_code == 401
 
 
-async def test_a_foreign_name_for_this_machine_is_refused_where_no_token_is():
+async def test_a_foreign_name_for_this_machine_is_refused_where_no_token_is() -> None:
     async with running() as (_, http):
         for host, status in {
             "localhost": 200, "127.0.0.1:1": 200, "[::1]:80": 200, "evil.example": 403, "evil.example:80": 403,
@@ -147,7 +147,7 @@ async def test_a_foreign_name_for_this_machine_is_refused_where_no_token_is():
             assert (host, answer.status_code) == (host, status)
 
 
-async def test_what_acts_takes_json_only_and_says_what_is_missing():
+async def test_what_acts_takes_json_only_and_says_what_is_missing() -> None:
     async with running() as (_, http):
         for path in ("clients/kick", "retained/clear", "feeds/acknowledge", "drain", "reload"):
             plain = await http.post(f"/api/v1/{path}", content=b"{}", headers={"Content-Type": "text/plain"})
@@ -159,7 +159,7 @@ async def test_what_acts_takes_json_only_and_says_what_is_missing():
         assert (await http.post("/api/v1/drain", json={})).status_code == 501
 
 
-async def test_metrics_come_in_the_form_that_is_asked_for():
+async def test_metrics_come_in_the_form_that_is_asked_for() -> None:
     async with running() as (broker, http):
         plain = await http.get("/metrics")
         assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -178,7 +178,7 @@ async def live(broker: Broker, **more: str) -> trio_websocket.WebSocketConnectio
     return await trio_websocket.connect_websocket_url(broker.app.server.nursery, url, extra_headers=headers)
 
 
-async def test_the_live_page_gets_the_overview_and_the_log():
+async def test_the_live_page_gets_the_overview_and_the_log() -> None:
     async with running("secret" * 6) as (broker, _):
         TAIL.add("warning", "a line of the log")
         ws = await live(broker)
@@ -193,7 +193,7 @@ async def test_the_live_page_gets_the_overview_and_the_log():
 
 
 @pytest.mark.parametrize("said", ['{"token": "wrong"}', "no json", "[]", '{"token": 1}'])
-async def test_the_live_page_without_the_token_is_closed(said: str):
+async def test_the_live_page_without_the_token_is_closed(said: str) -> None:
     async with running("secret" * 6) as (broker, _):
         ws = await live(broker)
         await ws.send_message(said)
@@ -203,7 +203,7 @@ async def test_the_live_page_without_the_token_is_closed(said: str):
         assert ws.closed.code == 4401
 
 
-async def test_another_sites_page_gets_no_live_connection():
+async def test_another_sites_page_gets_no_live_connection() -> None:
     handshake = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",

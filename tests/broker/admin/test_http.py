@@ -59,7 +59,7 @@ def heard(broker: Running, dialect: str, channel: str) -> list[str]:
     return receiver.payloads
 
 
-async def test_one_message_is_published_word_for_word():
+async def test_one_message_is_published_word_for_word() -> None:
     async with admin() as (client, broker):
         payloads = heard(broker, "exchange", "1001@balance")
         text = '{"event":"@balance","data":{"uid":1001}}'
@@ -68,7 +68,7 @@ async def test_one_message_is_published_word_for_word():
         assert payloads == [text]
 
 
-async def test_a_batch_is_published_in_order_and_an_object_as_its_json():
+async def test_a_batch_is_published_in_order_and_an_object_as_its_json() -> None:
     async with admin() as (client, broker):
         orders = heard(broker, "canton", "orders/acc_1")
         depth = heard(broker, "exchange", "BTCUSDT@depth")
@@ -100,7 +100,7 @@ async def test_a_batch_is_published_in_order_and_an_object_as_its_json():
         (b'[{"c":"ex:BTCUSDT@depth","d":"x"},{"c":1}]', "[1] c must be a channel's name"),
     ],
 )
-async def test_a_bad_request_publishes_nothing_and_says_why(body: bytes, message: str):
+async def test_a_bad_request_publishes_nothing_and_says_why(body: bytes, message: str) -> None:
     async with admin() as (client, broker):
         payloads = heard(broker, "exchange", "BTCUSDT@depth")
         response = await client.post(PUBLISH, content=body, headers={"Content-Type": "application/json"})
@@ -108,14 +108,14 @@ async def test_a_bad_request_publishes_nothing_and_says_why(body: bytes, message
         assert payloads == []
 
 
-async def test_what_a_web_page_could_send_unasked_is_refused():
+async def test_what_a_web_page_could_send_unasked_is_refused() -> None:
     async with admin() as (client, _):
         for content_type in ("text/plain", "application/x-www-form-urlencoded", ""):
             response = await client.post(PUBLISH, content=b"{}", headers={"Content-Type": content_type})
             assert response.status_code == 415
 
 
-async def test_another_path_or_method_is_told_what_there_is():
+async def test_another_path_or_method_is_told_what_there_is() -> None:
     async with admin() as (client, _):
         missing = await client.get("/")
         assert (missing.status_code, PUBLISH in missing.json()["error"]) == (404, True)
@@ -123,7 +123,7 @@ async def test_another_path_or_method_is_told_what_there_is():
         assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
 
 
-async def test_a_configured_token_is_wanted_of_everybody():
+async def test_a_configured_token_is_wanted_of_everybody() -> None:
     body = {"c": "ex:BTCUSDT@depth", "d": "x"}
     async with admin(token="secret") as (client, _):
         assert (await client.post(PUBLISH, json=body)).status_code == 401
@@ -134,7 +134,7 @@ async def test_a_configured_token_is_wanted_of_everybody():
         assert right.status_code == 200
 
 
-async def test_a_body_that_is_too_long_is_refused():
+async def test_a_body_that_is_too_long_is_refused() -> None:
     async with admin() as (client, _):
         try:
             response = await client.post(PUBLISH, content=b"x" * (5 * 1024 * 1024))
@@ -143,13 +143,13 @@ async def test_a_body_that_is_too_long_is_refused():
         assert response.status_code == 413
 
 
-async def test_a_connection_takes_one_request_after_the_other():
+async def test_a_connection_takes_one_request_after_the_other() -> None:
     async with admin() as (client, _):
         for _ in range(3):
             assert (await client.get("/")).status_code == 404
 
 
-async def test_rubbish_is_answered_and_cut_off():
+async def test_rubbish_is_answered_and_cut_off() -> None:
     config = AdminHttp(0)
     opened = open_admin(config)
     port = opened[0].socket.getsockname()[1]

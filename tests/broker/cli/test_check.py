@@ -62,7 +62,7 @@ def check(
 )
 def test_what_is_wrong_is_found_once_with_its_line(
     more: str, found: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     said = [line for line in check(tmp_path, GOOD + more, capsys) if "no route" not in line]
     assert len(said) == len(found), said
     for line, begin in zip(said, found, strict=True):
@@ -70,7 +70,9 @@ def test_what_is_wrong_is_found_once_with_its_line(
 
 
 @pytest.mark.parametrize("name", ["rowcast.toml", "mosquitto.conf"])
-def test_a_door_that_nobody_can_pass_is_found(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_door_that_nobody_can_pass_is_found(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     closed = {"rowcast.toml": "[[listener]]\nport = 1883\n", "mosquitto.conf": "listener 1883\n"}[name]
     (line,) = check(tmp_path, closed, capsys, name)
     assert line.startswith("Error: nobody can ever connect: ")
@@ -78,7 +80,7 @@ def test_a_door_that_nobody_can_pass_is_found(name: str, tmp_path: Path, capsys:
 
 def test_two_listeners_of_a_mosquitto_conf_on_one_port_are_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     conf = "allow_anonymous true\nlistener 1883\nlistener 1883 127.0.0.1\n"
     (line,) = check(tmp_path, conf, capsys, "mosquitto.conf")
     assert line == (
@@ -86,7 +88,7 @@ def test_two_listeners_of_a_mosquitto_conf_on_one_port_are_found(
     )
 
 
-def test_tables_by_pattern_are_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_tables_by_pattern_are_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (
         GOOD + '[database]\ndsn = "host=a"\nkind = "wal"\n[source.x]\ntables = ["public.*"]\n'
         '[[mqtt.route]]\nfrom = "x"\ntopics = "x"\n'
@@ -97,7 +99,7 @@ def test_tables_by_pattern_are_refused_in_words(tmp_path: Path, capsys: pytest.C
 
 def test_a_secret_comes_from_a_file_and_there_may_be_several(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     (tmp_path / "new").write_text("n" * 32 + "\n")
     (tmp_path / "short").write_text("short\n")
     text = GOOD.replace("1883\n", '1883\nprotocol = "websockets"\ndialects = ["econia"]\n')
@@ -107,7 +109,7 @@ def test_a_secret_comes_from_a_file_and_there_may_be_several(
     assert "secret: at least 32 bytes are wanted" in line
 
 
-def test_a_configuration_without_its_option_is_told_what_to_type(capsys: pytest.CaptureFixture[str]):
+def test_a_configuration_without_its_option_is_told_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["shop.toml"]) == 3
     said = capsys.readouterr()
     assert (
@@ -119,7 +121,7 @@ def test_a_configuration_without_its_option_is_told_what_to_type(capsys: pytest.
 
 def test_ctrl_c_at_a_prompt_is_no_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     def interrupted(_: str) -> str:
         raise KeyboardInterrupt
 

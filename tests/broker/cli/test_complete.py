@@ -24,23 +24,23 @@ SCRIPTS = Path(__file__).parents[3] / "packaging" / "completion"
         (["check"], {"-c", "--config-file", "--help"}),
     ],
 )
-def test_commands_and_options_are_offered(words: list[str], some: set[str]):
+def test_commands_and_options_are_offered(words: list[str], some: set[str]) -> None:
     assert some - set(next_words(words)) == set()
 
 
-def test_commands_are_not_offered_behind_options():
+def test_commands_are_not_offered_behind_options() -> None:
     assert "ctl" not in next_words(["-c", "a.toml"])
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_scripts_are_valid(shell: str):
+def test_the_scripts_are_valid(shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"needs {shell}")
     checked = subprocess.run([shell, "-n", SCRIPTS / f"rowcast.{shell}"], capture_output=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, b"")
 
 
-def test_bash_completes(tmp_path: Path):
+def test_bash_completes(tmp_path: Path) -> None:
     (tmp_path / "rowcast").write_text("#!/bin/sh\nprintf 'clients\\nkick\\n'\n")
     (tmp_path / "rowcast").chmod(0o755)
     script = (

@@ -9,7 +9,7 @@ from broker.core.histogram import LATENCY_S, Histogram
 
 
 @given(st.lists(st.floats(0, 100)))
-def test_every_value_is_counted_once_and_cumulatively_below_its_bounds(values: list[float]):
+def test_every_value_is_counted_once_and_cumulatively_below_its_bounds(values: list[float]) -> None:
     histogram = Histogram()
     for value in values:
         histogram.observe(value)
@@ -21,7 +21,7 @@ def test_every_value_is_counted_once_and_cumulatively_below_its_bounds(values: l
 
 
 @given(st.lists(st.floats(0, 50), min_size=1), st.floats(0.01, 1))
-def test_a_quantile_is_no_smaller_than_that_part_of_the_values(values: list[float], part: float):
+def test_a_quantile_is_no_smaller_than_that_part_of_the_values(values: list[float], part: float) -> None:
     histogram = Histogram()
     for value in values:
         histogram.observe(value)
@@ -29,7 +29,7 @@ def test_a_quantile_is_no_smaller_than_that_part_of_the_values(values: list[floa
     assert sum(value <= bound for value in values) >= part * len(values) - 1e-9
 
 
-def test_many_alike_are_counted_in_one_go():
+def test_many_alike_are_counted_in_one_go() -> None:
     histogram = Histogram((1.0, 2.0))
     histogram.observe(1.5, 10)
     assert (histogram.counts, histogram.sum, histogram.quantile(0.5)) == ([0, 10, 0], 15.0, 2.0)

@@ -14,14 +14,14 @@ from broker.demo.dialects.run import SCENARIOS, Audience
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_the_same_seed_gives_the_same_acts(name: str):
+def test_the_same_seed_gives_the_same_acts(name: str) -> None:
     first, again = (list(islice(SCENARIOS[name].acts(7), 200)) for _ in range(2))
     assert first == again
     assert first != list(islice(SCENARIOS[name].acts(8), 200))
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_every_channel_that_is_written_to_is_watched(name: str):
+def test_every_channel_that_is_written_to_is_watched(name: str) -> None:
     written = {statement.channel for act in islice(SCENARIOS[name].acts(0), 2000) for statement in act} - {
         ENGINE
     }
@@ -29,7 +29,7 @@ def test_every_channel_that_is_written_to_is_watched(name: str):
     assert written == watched
 
 
-def test_a_message_is_due_to_those_who_watch_its_channel_only():
+def test_a_message_is_due_to_those_who_watch_its_channel_only() -> None:
     audience = Audience(SCENARIOS["exchange"])
     audience.expect("1001@balance", '{"uid" : 1001}')
     audience.committed(1.0)
@@ -43,7 +43,7 @@ def test_a_message_is_due_to_those_who_watch_its_channel_only():
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_an_example_runs_from_one_command(name: str):
+def test_an_example_runs_from_one_command(name: str) -> None:
     command = [sys.executable, "-m", "broker", "demo", "--example", name, "--events", "150", "--rate", "400"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     if "no PostgreSQL" in done.stderr:

@@ -11,7 +11,7 @@ from broker.feed.status import FeedStatus
 
 def test_a_trouble_is_logged_when_it_begins_when_its_text_changes_and_when_it_is_over(
     caplog: pytest.LogCaptureFixture,
-):
+) -> None:
     status = FeedStatus("main")
     with caplog.at_level(logging.WARNING):
         for text in ("no such table", "no such table", "no permission"):
@@ -27,7 +27,7 @@ def test_a_trouble_is_logged_when_it_begins_when_its_text_changes_and_when_it_is
     ]
 
 
-def test_a_gap_is_counted_and_remembered():
+def test_a_gap_is_counted_and_remembered() -> None:
     status = FeedStatus("main")
     assert status.last_gap is None
     status.gap("the slot was lost")

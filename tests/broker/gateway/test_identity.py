@@ -31,7 +31,7 @@ def signed(claims: dict[str, object], secret: str = SECRET, algorithm: str = "HS
     return jwt.encode(claims, secret, algorithm=algorithm)
 
 
-def test_a_signed_token_gives_its_claims_account_and_roles():
+def test_a_signed_token_gives_its_claims_account_and_roles() -> None:
     identity = verify(signed({"account_id": "acc_1", "roles": ["trader"], "mode": "r"}))
     assert isinstance(identity, Identity)
     assert (identity.account, identity.roles) == ("acc_1", {"trader"})
@@ -39,13 +39,13 @@ def test_a_signed_token_gives_its_claims_account_and_roles():
     assert identity.expires_at == NEVER
 
 
-def test_claims_may_have_other_names_and_an_account_may_be_an_integer():
+def test_claims_may_have_other_names_and_an_account_may_be_an_integer() -> None:
     identity = verify(signed({"uid": 1001, "scope": "a b"}), account_claim="uid", roles_claim="scope")
     assert isinstance(identity, Identity)
     assert (identity.account, identity.roles) == ("1001", {"a", "b"})
 
 
-def test_expiry_is_told_in_monotonic_seconds():
+def test_expiry_is_told_in_monotonic_seconds() -> None:
     identity = verify(signed({"exp": UTC_S + 30}))
     assert isinstance(identity, Identity)
     assert identity.expires_at == NOW + 30
@@ -64,13 +64,13 @@ def test_expiry_is_told_in_monotonic_seconds():
         ({"nbf": [1]}, Refusal.INVALID),
     ],
 )
-def test_time_claims_are_checked(claims: dict[str, object], refusal: Refusal):
+def test_time_claims_are_checked(claims: dict[str, object], refusal: Refusal) -> None:
     payload = json.dumps(claims).encode()
     token = jwt.api_jws.PyJWS().encode(payload, SECRET, algorithm="HS256")
     assert verify(token) is refusal
 
 
-def test_an_audience_that_nobody_configured_does_not_matter():
+def test_an_audience_that_nobody_configured_does_not_matter() -> None:
     assert isinstance(verify(signed({"aud": "somebody", "iat": UTC_S + 5, "sub": "x"})), Identity)
 
 
@@ -89,12 +89,12 @@ def test_an_audience_that_nobody_configured_does_not_matter():
         "x" * (TOKEN_BYTES_MAX + 1),
     ],
 )
-def test_a_token_that_is_not_ours_is_invalid(token: str):
+def test_a_token_that_is_not_ours_is_invalid(token: str) -> None:
     assert verify(token) is Refusal.INVALID
 
 
 @given(st.text() | st.builds(".".join, st.lists(st.text(alphabet="abcAB01-_=", max_size=40), max_size=4)))
-def test_no_text_raises_or_is_believed(token: str):
+def test_no_text_raises_or_is_believed(token: str) -> None:
     assert verify(token) is Refusal.INVALID
 
 
@@ -113,7 +113,7 @@ async def asked(hook: HttpHook, token: str = "***") -> Identity | Refusal:
         await hook.aclose()
 
 
-async def test_the_hook_is_posted_the_token_and_answers_with_a_uid():
+async def test_the_hook_is_posted_the_token_and_answers_with_a_uid() -> None:
     seen: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -144,11 +144,11 @@ async def test_the_hook_is_posted_the_token_and_answers_with_a_uid():
     ],
     ids=lambda response: f"{response.status_code} {response.text[:20]}",
 )
-async def test_any_other_answer_of_the_hook_refuses(response: httpx.Response):
+async def test_any_other_answer_of_the_hook_refuses(response: httpx.Response) -> None:
     assert await asked(hook(lambda request: response)) is Refusal.INVALID
 
 
-async def test_a_server_error_and_a_failed_connection_are_tried_again(autojump_clock: MockClock):
+async def test_a_server_error_and_a_failed_connection_are_tried_again(autojump_clock: MockClock) -> None:
     attempts = 0
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -164,11 +164,11 @@ async def test_a_server_error_and_a_failed_connection_are_tried_again(autojump_c
     assert attempts == 3
 
 
-async def test_a_hook_that_keeps_failing_is_unavailable(autojump_clock: MockClock):
+async def test_a_hook_that_keeps_failing_is_unavailable(autojump_clock: MockClock) -> None:
     assert await asked(hook(lambda request: httpx.Response(500))) is Refusal.UNAVAILABLE
 
 
-async def test_a_hook_that_hangs_is_unavailable_when_the_time_is_up(autojump_clock: MockClock):
+async def test_a_hook_that_hangs_is_unavailable_when_the_time_is_up(autojump_clock: MockClock) -> None:
     class Silent(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             await trio.sleep_forever()
@@ -182,7 +182,7 @@ async def test_a_hook_that_hangs_is_unavailable_when_the_time_is_up(autojump_clo
 
 async def test_a_failing_hook_never_logs_the_token(
     caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
-):
+) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError(f"could not send {request.content!r}")
 
@@ -191,7 +191,7 @@ async def test_a_failing_hook_never_logs_the_token(
     assert "ConnectError" in caplog.text
 
 
-def test_any_of_several_secrets_verifies_and_no_other():
+def test_any_of_several_secrets_verifies_and_no_other() -> None:
     old, new, other = ("o" * 32, "n" * 32, "x" * 32)
     verifier = JwtVerifier(JwtConfig([old, new]))
     for secret in (old, new):

@@ -79,7 +79,7 @@ def attacked(mount_point: bytes) -> tuple[Engine, Peer, Session]:
 @example([b"$ws/exchange/1001@balance"], b"", False)
 @example([b"$ws/#", b"$share/g/$ws/#", b"#", b"+/+/+"], b"", True)
 @example([b"exchange/1001@balance", b"1001@balance", b"#"], b"$ws/exchange/", True)
-def test_no_filter_hears_a_channel(filters: list[bytes], mount_point: bytes, retained: bool):
+def test_no_filter_hears_a_channel(filters: list[bytes], mount_point: bytes, retained: bool) -> None:
     engine, peer, session = attacked(mount_point)
     if retained:
         for dialect, channel in CHANNELS:
@@ -100,7 +100,9 @@ def test_no_filter_hears_a_channel(filters: list[bytes], mount_point: bytes, ret
 @given(st.lists(names, min_size=1, max_size=5), mount_points, st.booleans())
 @example([b"$ws/exchange/1001@balance", b"$ws/econia/fill_event"], b"", True)
 @example([b"1001@balance"], b"$ws/exchange/", True)
-def test_no_publish_or_will_speaks_in_a_channel(topics: list[bytes], mount_point: bytes, retain: bool):
+def test_no_publish_or_will_speaks_in_a_channel(
+    topics: list[bytes], mount_point: bytes, retain: bool
+) -> None:
     engine, _, session = attacked(mount_point)
     reader = Reader()
     for dialect, channel in CHANNELS:

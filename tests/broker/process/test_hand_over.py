@@ -59,7 +59,7 @@ class Knocking(threading.Thread):
 
 
 @pytest.mark.parametrize("saving", [False, True])
-def test_the_next_process_takes_over_and_no_port_is_closed(saving: bool, tmp_path: Path):
+def test_the_next_process_takes_over_and_no_port_is_closed(saving: bool, tmp_path: Path) -> None:
     settings = SETTINGS + (SAVING if saving else "")
     with RowcastProcess.from_toml(tmp_path, settings) as old:
         resident = paho.Client(paho.CallbackAPIVersion.VERSION2, "resident", clean_session=False)
@@ -94,7 +94,7 @@ def test_the_next_process_takes_over_and_no_port_is_closed(saving: bool, tmp_pat
             assert any("Restored 1 sessions" in line for line in lines)
 
 
-def test_nothing_to_take_over_is_no_mistake_and_without_a_socket_it_is(tmp_path: Path):
+def test_nothing_to_take_over_is_no_mistake_and_without_a_socket_it_is(tmp_path: Path) -> None:
     config = tmp_path / "rowcast.toml"
     text = SETTINGS.replace("{port}", str(free_port())).replace("{admin_port}", str(free_port()))
     config.write_text(text)
@@ -118,7 +118,7 @@ def test_nothing_to_take_over_is_no_mistake_and_without_a_socket_it_is(tmp_path:
     )
 
 
-def test_sockets_that_systemd_opened_are_taken(tmp_path: Path):
+def test_sockets_that_systemd_opened_are_taken(tmp_path: Path) -> None:
     program = (
         "import os, sys\n"
         "os.environ['LISTEN_PID'] = str(os.getpid())\n"

@@ -40,7 +40,7 @@ def told(manager: socket.socket, wanted: str) -> list[str]:
 
 def test_a_service_says_when_it_is_ready_reloads_lives_and_stops(
     manager: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     monkeypatch.setenv("WATCHDOG_USEC", "600000")
     with RowcastProcess.from_toml(tmp_path, SETTINGS) as process:
@@ -56,7 +56,7 @@ def test_a_service_says_when_it_is_ready_reloads_lives_and_stops(
         assert process.wait(20) == 0
 
 
-def test_the_environment_is_not_handed_on_and_nobody_there_is_no_matter(tmp_path: Path):
+def test_the_environment_is_not_handed_on_and_nobody_there_is_no_matter(tmp_path: Path) -> None:
     environment = {"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}
     manager = ServiceManager(environment)
     assert environment == {}
@@ -65,7 +65,7 @@ def test_the_environment_is_not_handed_on_and_nobody_there_is_no_matter(tmp_path
     ServiceManager({}).stopping(1.0)
 
 
-def test_an_abstract_socket_is_reached():
+def test_an_abstract_socket_is_reached() -> None:
     name = f"@rowcast-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind("\0" + name[1:])

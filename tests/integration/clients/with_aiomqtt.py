@@ -21,7 +21,7 @@ async def hear(client, count):
     return lines
 
 
-async def main(port):
+async def main(port) -> None:
     seen = {}
     async with aiomqtt.Client("127.0.0.1", port) as client:
         await client.subscribe("echo/#", qos=2)

@@ -18,7 +18,7 @@ async def hear(client, count):
     return lines
 
 
-async def main(port):
+async def main(port) -> None:
     seen, address = {}, f"mqtt://127.0.0.1:{port}/"
     client = MQTTClient(client_id="watcher", config=QUIET)
     await client.connect(address)

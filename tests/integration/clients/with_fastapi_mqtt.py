@@ -15,7 +15,7 @@ from gmqtt.mqtt.constants import MQTTv311
 class Application:
     """A FastAPI application that keeps what it hears."""
 
-    def __init__(self, port, client_id, topics, **more):
+    def __init__(self, port, client_id, topics, **more) -> None:
         self.inbox = asyncio.Queue()
         self._granted = asyncio.Queue()
         config = MQTTConfig(host="127.0.0.1", port=port, version=MQTTv311, **more)
@@ -25,24 +25,24 @@ class Application:
         self.app = FastAPI(lifespan=self._lifespan)
 
         @self.mqtt.on_connect()
-        def connected(client, flags, code, properties):
+        def connected(client, flags, code, properties) -> None:
             for topic in topics:
                 client.subscribe(topic, qos=2)
 
         @self.mqtt.on_message()
-        async def message(client, topic, payload, qos, properties):
+        async def message(client, topic, payload, qos, properties) -> None:
             self.inbox.put_nowait([topic, payload.decode(), qos, bool(properties["retain"])])
 
         @self.mqtt.on_subscribe()
-        def subscribed(client, mid, qos, properties):
+        def subscribed(client, mid, qos, properties) -> None:
             self._granted.put_nowait(qos)
 
         self._topics = topics
 
-    def _lifespan(self, app):
+    def _lifespan(self, app) -> None:
         raise AssertionError("not served over HTTP here")
 
-    async def start(self):
+    async def start(self) -> None:
         await self.mqtt.mqtt_startup()
         for _ in self._topics:
             await self._granted.get()
@@ -51,7 +51,7 @@ class Application:
         return [await self.inbox.get() for _ in range(count)]
 
 
-async def main(port):
+async def main(port) -> None:
     seen = {}
     watcher = Application(port, "watcher", ["echo/#", "will", "kept"])
     await watcher.start()

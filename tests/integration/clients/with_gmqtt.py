@@ -10,7 +10,7 @@ import gmqtt
 class Listening:
     """A client whose messages wait in `inbox`."""
 
-    def __init__(self, name, **more):
+    def __init__(self, name, **more) -> None:
         self.inbox = asyncio.Queue()
         self._granted = asyncio.Queue()
         self.client = gmqtt.Client(name, **more)
@@ -21,13 +21,13 @@ class Listening:
         self.inbox.put_nowait([topic, payload.decode(), qos, bool(properties["retain"])])
         return 0
 
-    def _subscribed(self, client, mid, qos, properties):
+    def _subscribed(self, client, mid, qos, properties) -> None:
         self._granted.put_nowait(qos)
 
-    async def connect(self, port):
+    async def connect(self, port) -> None:
         await self.client.connect("127.0.0.1", port, version=gmqtt.constants.MQTTv311)
 
-    async def subscribe(self, topic_filter, qos):
+    async def subscribe(self, topic_filter, qos) -> None:
         self.client.subscribe(topic_filter, qos=qos)
         await self._granted.get()
 
@@ -35,7 +35,7 @@ class Listening:
         return [await self.inbox.get() for _ in range(count)]
 
 
-async def main(port):
+async def main(port) -> None:
     seen = {}
     client = Listening("watcher")
     await client.connect(port)

@@ -77,20 +77,20 @@ def refusal(commands: Commands) -> tuple[str, dict[str, object]]:
 # --- login -------------------------------------------------------------------------------------------------
 
 
-def test_the_documents_login_asks_for_its_token():
+def test_the_documents_login_asks_for_its_token() -> None:
     assert list(connected().receive(EXAMPLES["Authentication: Request"], 0.0)) == [
         Login("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9...")
     ]
 
 
-def test_a_login_is_confirmed_in_the_documents_words():
+def test_a_login_is_confirmed_in_the_documents_words() -> None:
     [answer] = connected().login_ended(Identity(ACCOUNT), 0.0)
     assert isinstance(answer, Send)
     assert exact(answer.text) == exact(EXAMPLES["Authentication: Response (Success)"])
 
 
 @pytest.mark.parametrize("reason", [Refusal.INVALID, Refusal.EXPIRED])
-def test_a_failed_login_is_answered_in_the_documents_words(reason: Refusal):
+def test_a_failed_login_is_answered_in_the_documents_words(reason: Refusal) -> None:
     [answer] = connected().login_ended(reason, 0.0)
     assert isinstance(answer, Send)
     assert exact(answer.text) == exact(EXAMPLES["Authentication: Response (Error)"])
@@ -105,12 +105,12 @@ def test_a_failed_login_is_answered_in_the_documents_words(reason: Refusal):
         (Refusal.TOO_MANY_CONNECTIONS, "RATE_LIMITED"),
     ],
 )
-def test_every_other_failure_has_its_code(outcome: Identity | Refusal, code: str):
+def test_every_other_failure_has_its_code(outcome: Identity | Refusal, code: str) -> None:
     [message] = sent(connected().login_ended(outcome, 0.0))
     assert (message["status"], message["error_code"]) == ("failed", code)
 
 
-def test_the_third_failed_login_closes():
+def test_the_third_failed_login_closes() -> None:
     peer = connected()
     assert done(peer.login_ended(Refusal.INVALID, 0.0)) == []
     assert done(peer.login_ended(Refusal.INVALID, 0.0)) == []
@@ -118,12 +118,12 @@ def test_the_third_failed_login_closes():
     assert isinstance(close, Close)
 
 
-def test_a_connection_too_many_closes_at_once():
+def test_a_connection_too_many_closes_at_once() -> None:
     [close] = done(connected().login_ended(Refusal.TOO_MANY_CONNECTIONS, 0.0))
     assert isinstance(close, Close)
 
 
-def test_a_refreshed_token_extends_the_connection():
+def test_a_refreshed_token_extends_the_connection() -> None:
     peer = logged_in(expires_at=20.0)
     assert sent(peer.login_ended(Identity(ACCOUNT, expires_at=100.0), 10.0))[0]["status"] == "authenticated"
     peer.receive('{"type":"pong"}', 20.0)
@@ -132,7 +132,7 @@ def test_a_refreshed_token_extends_the_connection():
     assert isinstance(close, Close)
 
 
-def test_another_accounts_token_is_refused_and_changes_nothing():
+def test_another_accounts_token_is_refused_and_changes_nothing() -> None:
     peer = logged_in()
     [message] = sent(peer.login_ended(Identity("acc_other"), 0.0))
     assert message["error_code"] == "INVALID_TOKEN"
@@ -143,7 +143,7 @@ def test_another_accounts_token_is_refused_and_changes_nothing():
     assert done(request(peer, type="subscribe", channel="orders")) == [Subscribe(f"orders/{ACCOUNT}")]
 
 
-def test_a_refreshed_token_with_fewer_roles_ends_what_they_allowed():
+def test_a_refreshed_token_with_fewer_roles_ends_what_they_allowed() -> None:
     peer = logged_in(ACCOUNT, "compliance_officer", "admin")
     request(
         peer, type="subscribe", channels=["compliance_events", "orders", "system_health"], account_id="acc_9"
@@ -161,7 +161,7 @@ SUBSCRIBE_REQUESTS = [
 
 
 @pytest.mark.parametrize("name", SUBSCRIBE_REQUESTS)
-def test_every_subscribe_request_of_the_document_is_confirmed(name: str):
+def test_every_subscribe_request_of_the_document_is_confirmed(name: str) -> None:
     peer = logged_in(ACCOUNT, "compliance_officer")
     commands = peer.receive(EXAMPLES[name], 0.0)
     asked = json.loads(EXAMPLES[name])
@@ -174,14 +174,14 @@ def test_every_subscribe_request_of_the_document_is_confirmed(name: str):
     assert all(isinstance(command, Subscribe) for command in done(commands))
 
 
-def test_the_confirmation_is_the_documents():
+def test_the_confirmation_is_the_documents() -> None:
     [answer, subscribe] = logged_in().receive(EXAMPLES["Order Updates Stream: Subscribe Request"], 0.0)
     assert isinstance(answer, Send)
     assert exact(answer.text) == exact(EXAMPLES["Order Updates Stream: Subscription Confirmation"])
     assert subscribe == Subscribe(f"orders/{ACCOUNT}", Slow.CLOSE)
 
 
-def test_market_data_is_conflated_per_symbol_at_the_interval_asked_for():
+def test_market_data_is_conflated_per_symbol_at_the_interval_asked_for() -> None:
     peer = logged_in()
     commands = peer.receive(EXAMPLES["Market Data Stream: Subscribe Request"], 0.0)
     assert done(commands) == [
@@ -190,7 +190,7 @@ def test_market_data_is_conflated_per_symbol_at_the_interval_asked_for():
     ]
 
 
-def test_another_interval_replaces_the_subscription():
+def test_another_interval_replaces_the_subscription() -> None:
     peer = logged_in()
     request(peer, type="subscribe", channel="market_data", symbols=["A", "B"])
     commands = request(peer, type="subscribe", channel="market_data", symbols=["A", "C"], aggregation="250ms")
@@ -201,7 +201,7 @@ def test_another_interval_replaces_the_subscription():
     ]
 
 
-def test_unsubscribing_is_confirmed_in_the_documents_words():
+def test_unsubscribing_is_confirmed_in_the_documents_words() -> None:
     peer = logged_in()
     peer.receive(EXAMPLES["Order Updates Stream: Subscribe Request"], 0.0)
     commands = peer.receive(EXAMPLES["Unsubscribe: Unsubscribe Request"], 0.0)
@@ -210,7 +210,7 @@ def test_unsubscribing_is_confirmed_in_the_documents_words():
     assert done(commands) == [Unsubscribe(f"orders/{ACCOUNT}")]
 
 
-def test_market_data_can_be_left_by_symbol_or_altogether():
+def test_market_data_can_be_left_by_symbol_or_altogether() -> None:
     peer = logged_in()
     request(peer, type="subscribe", channel="market_data", symbols=["A", "B", "C"])
     assert done(request(peer, type="unsubscribe", channel="market_data", symbols=["B", "X"])) == [
@@ -222,7 +222,7 @@ def test_market_data_can_be_left_by_symbol_or_altogether():
     ]
 
 
-def test_several_channels_in_one_request_are_answered_one_by_one():
+def test_several_channels_in_one_request_are_answered_one_by_one() -> None:
     peer = logged_in()
     commands = request(
         peer,
@@ -240,7 +240,7 @@ def test_several_channels_in_one_request_are_answered_one_by_one():
     ]
 
 
-def test_an_administrator_reads_every_account_and_an_officer_compliance_events():
+def test_an_administrator_reads_every_account_and_an_officer_compliance_events() -> None:
     assert done(
         request(logged_in("acc_1", "admin"), type="subscribe", channel="orders", account_id="acc_2")
     ) == [Subscribe("orders/acc_2", Slow.CLOSE)]
@@ -253,7 +253,7 @@ def test_an_administrator_reads_every_account_and_an_officer_compliance_events()
 # --- errors ------------------------------------------------------------------------------------------------
 
 
-def test_the_error_message_is_the_documents():
+def test_the_error_message_is_the_documents() -> None:
     peer = CantonDialect(Clock(1731863400.0), RULES, 0.0)
     peer.login_ended(Identity("acc_1"), 0.0)
     [answer] = request(peer, type="subscribe", channel="orders", account_id="acc_2")
@@ -299,17 +299,17 @@ def test_the_error_message_is_the_documents():
         '{"type":"subscribe","channel":"market_data","symbols":["A"],"aggregation":"99999s"}',
     ],
 )
-def test_a_malformed_request_is_answered_and_nothing_else_happens(message: str | bytes):
+def test_a_malformed_request_is_answered_and_nothing_else_happens(message: str | bytes) -> None:
     commands = logged_in().receive(message, 0.0)
     assert refusal(commands)[0] == "INVALID_REQUEST"
     assert done(commands) == []
 
 
-def test_nothing_but_a_login_is_heard_before_it():
+def test_nothing_but_a_login_is_heard_before_it() -> None:
     assert refusal(request(connected(), type="subscribe", channel="system_health"))[0] == "AUTH_FAILED"
 
 
-def test_a_foreign_account_is_a_subscription_error():
+def test_a_foreign_account_is_a_subscription_error() -> None:
     commands = request(logged_in(), type="subscribe", channel="trades", account_id="acc_other")
     assert refusal(commands) == (
         "SUBSCRIPTION_ERROR",
@@ -317,12 +317,12 @@ def test_a_foreign_account_is_a_subscription_error():
     )
 
 
-def test_compliance_events_need_their_role():
+def test_compliance_events_need_their_role() -> None:
     commands = request(logged_in(ACCOUNT, "admin"), type="subscribe", channel="compliance_events")
     assert refusal(commands)[0] == "INSUFFICIENT_PERMISSIONS"
 
 
-def test_subscribing_twice_and_leaving_what_was_never_joined_have_their_codes():
+def test_subscribing_twice_and_leaving_what_was_never_joined_have_their_codes() -> None:
     peer = logged_in()
     request(peer, type="subscribe", channel="orders")
     assert refusal(request(peer, type="subscribe", channel="orders"))[0] == "ALREADY_SUBSCRIBED"
@@ -330,12 +330,12 @@ def test_subscribing_twice_and_leaving_what_was_never_joined_have_their_codes():
     assert refusal(request(peer, type="unsubscribe", channel="market_data"))[0] == "NOT_SUBSCRIBED"
 
 
-def test_a_channel_that_does_not_exist_has_its_code():
+def test_a_channel_that_does_not_exist_has_its_code() -> None:
     for channel in ("order", "orders/acc_1", "market_data/A", "#", "+", "$ws/canton/orders"):
         assert refusal(request(logged_in(), type="subscribe", channel=channel))[0] == "INVALID_CHANNEL"
 
 
-def test_subscriptions_have_a_limit():
+def test_subscriptions_have_a_limit() -> None:
     peer = logged_in()
     symbols = [f"S{number}" for number in range(RULES.subscriptions_max)]
     assert len(done(request(peer, type="subscribe", channel="market_data", symbols=symbols))) == len(symbols)
@@ -343,7 +343,7 @@ def test_subscriptions_have_a_limit():
     assert (code, details["reason"]) == ("SUBSCRIPTION_ERROR", "too_many_subscriptions")
 
 
-def test_the_hundred_and_first_message_in_a_second_is_rate_limited():
+def test_the_hundred_and_first_message_in_a_second_is_rate_limited() -> None:
     peer = logged_in()
     for _ in range(100):
         assert sent(request(peer, type="pong")) == []
@@ -351,7 +351,7 @@ def test_the_hundred_and_first_message_in_a_second_is_rate_limited():
     assert sent(request(peer, now=1.0, type="subscribe", channel="orders"))[0]["status"] == "subscribed"
 
 
-def test_who_goes_on_over_the_rate_is_closed():
+def test_who_goes_on_over_the_rate_is_closed() -> None:
     peer = logged_in()
     commands: list[object] = []
     for _ in range(100 + MESSAGES_REFUSED_MAX):
@@ -365,7 +365,7 @@ def test_who_goes_on_over_the_rate_is_closed():
     ("close_code", "code"),
     [(1009, "MESSAGE_SIZE_EXCEEDED"), (1001, "CONNECTION_CLOSED"), (1008, "CONNECTION_CLOSED")],
 )
-def test_a_close_says_why_first(close_code: int, code: str):
+def test_a_close_says_why_first(close_code: int, code: str) -> None:
     [text] = logged_in().closing(close_code, 0.0)
     assert json.loads(text)["code"] == code
 
@@ -373,7 +373,7 @@ def test_a_close_says_why_first(close_code: int, code: str):
 # --- time --------------------------------------------------------------------------------------------------
 
 
-def test_the_heartbeat_is_the_documents_and_comes_every_15_seconds():
+def test_the_heartbeat_is_the_documents_and_comes_every_15_seconds() -> None:
     peer = connected(utc_s=DOCUMENT_UTC_S - 15)
     peer.login_ended(Identity(ACCOUNT), 0.0)
     assert peer.wake_at == 15.0
@@ -384,7 +384,7 @@ def test_the_heartbeat_is_the_documents_and_comes_every_15_seconds():
     assert peer.wake_at == 30.0
 
 
-def test_thirty_seconds_of_silence_close():
+def test_thirty_seconds_of_silence_close() -> None:
     peer = logged_in()
     peer.tick(15.0)
     assert done(peer.tick(29.9)) == []
@@ -407,16 +407,16 @@ def minutes_of_pongs(peer: CantonDialect, until: float, events: bool = False) ->
     return ()
 
 
-def test_five_minutes_of_inactivity_close_although_heartbeats_are_answered():
+def test_five_minutes_of_inactivity_close_although_heartbeats_are_answered() -> None:
     commands = minutes_of_pongs(logged_in(), until=1000)
     assert refusal(commands) == ("CONNECTION_CLOSED", {"reason": "inactivity"})
 
 
-def test_a_connection_that_gets_events_is_not_inactive():
+def test_a_connection_that_gets_events_is_not_inactive() -> None:
     assert minutes_of_pongs(logged_in(), until=1000, events=True) == ()
 
 
-def test_a_connection_that_does_not_log_in_in_time_is_closed():
+def test_a_connection_that_does_not_log_in_in_time_is_closed() -> None:
     peer = connected()
     assert peer.wake_at == 10.0
     commands = peer.tick(10.0)
@@ -424,7 +424,7 @@ def test_a_connection_that_does_not_log_in_in_time_is_closed():
     assert isinstance(done(commands)[0], Close)
 
 
-def test_an_expired_token_closes_with_its_code():
+def test_an_expired_token_closes_with_its_code() -> None:
     peer = logged_in(expires_at=12.0)
     assert peer.wake_at == 12.0
     commands = peer.tick(12.0)
@@ -432,7 +432,7 @@ def test_an_expired_token_closes_with_its_code():
     assert done(commands) == [Close(3001, "token_expired")]
 
 
-def test_a_slow_receiver_is_told_how_much_it_missed():
+def test_a_slow_receiver_is_told_how_much_it_missed() -> None:
     text = logged_in().skipped("market_data/AAPL/USDC", 7, 0.0)
     assert text is not None
     message = json.loads(text)
@@ -459,7 +459,7 @@ fields = st.fixed_dictionaries(
 
 
 @given(st.lists(fields, max_size=12))
-def test_no_sequence_of_requests_reaches_another_account(requests: list[dict[str, object]]):
+def test_no_sequence_of_requests_reaches_another_account(requests: list[dict[str, object]]) -> None:
     peer = logged_in(ACCOUNT)
     for number, message in enumerate(requests):
         for command in request(peer, now=float(number), **message):

@@ -21,7 +21,7 @@ def book(timestamp: str, **sides: list[dict[str, object]]) -> bytes:
     return json.dumps(update).encode()
 
 
-def test_prices_and_books_of_one_symbol_wait_side_by_side():
+def test_prices_and_books_of_one_symbol_wait_side_by_side() -> None:
     backlog = Backlog(MarketConflation(), 10_000)
     for payload in (PRICE, BOOK, PRICE.replace(b"150.48", b"150.49")):
         backlog.offer("market_data/AAPL/USDC", payload)
@@ -33,7 +33,7 @@ def test_prices_and_books_of_one_symbol_wait_side_by_side():
     assert (second[1], second[2]) == (BOOK, 0)
 
 
-def test_later_changes_of_a_level_replace_earlier_ones_and_others_stay():
+def test_later_changes_of_a_level_replace_earlier_ones_and_others_stay() -> None:
     merged = MarketConflation().merge(
         [
             book("1", bids=[{"price": 1.50, "quantity": 5, "action": "update"}, {"price": 2, "quantity": 1}]),
@@ -49,7 +49,7 @@ def test_later_changes_of_a_level_replace_earlier_ones_and_others_stay():
     }
 
 
-def test_numbers_keep_their_digits():
+def test_numbers_keep_their_digits() -> None:
     big = b"340282366920938463463374607431768211455"
     first = b'{"type":"orderbook_update","changes":{"bids":[{"price":150.450,"quantity":%d}]}}' % int(big)
     second = b'{"type":"orderbook_update","changes":{"asks":[{"price":0.10,"quantity":1.0}]}}'
@@ -58,11 +58,11 @@ def test_numbers_keep_their_digits():
     assert b'"price":0.10,"quantity":1.0' in merged
 
 
-def test_the_documents_book_merged_with_itself_is_itself():
+def test_the_documents_book_merged_with_itself_is_itself() -> None:
     assert exact(MarketConflation().merge([BOOK, BOOK]).decode()) == exact(BOOK.decode())
 
 
-def test_what_is_not_in_the_documents_form_is_not_merged_but_replaced():
+def test_what_is_not_in_the_documents_form_is_not_merged_but_replaced() -> None:
     for strange in (
         b'"orderbook_update"',
         b'{"type":"orderbook_update","changes":[]}',
@@ -79,7 +79,9 @@ changes = st.lists(
 
 
 @given(st.lists(changes, min_size=1, max_size=8))
-def test_a_merged_update_leads_to_the_same_book_as_all_updates(updates: list[list[tuple[str, int, int]]]):
+def test_a_merged_update_leads_to_the_same_book_as_all_updates(
+    updates: list[list[tuple[str, int, int]]],
+) -> None:
     payloads = []
     for update in updates:
         sides: dict[str, list[dict[str, object]]] = {}
@@ -104,7 +106,7 @@ def applied(payloads: list[bytes]) -> dict[tuple[str, int], int]:
         lambda v: st.lists(v) | st.dictionaries(st.text(), v),
     )
 )
-def test_exact_json_says_what_it_was_given(value: object):
+def test_exact_json_says_what_it_was_given(value: object) -> None:
     assert json.loads(exact_json(value)) == value
 
 
@@ -128,17 +130,17 @@ updates = st.fixed_dictionaries(
 
 
 @given(st.lists(updates, min_size=1, max_size=4))
-def test_nothing_in_a_message_makes_merging_fail(messages: list[dict[str, object]]):
+def test_nothing_in_a_message_makes_merging_fail(messages: list[dict[str, object]]) -> None:
     merged = MarketConflation().merge([json.dumps(message).encode() for message in messages])
     assert isinstance(json.loads(merged), dict)
 
 
-def test_a_message_too_deep_to_write_is_not_merged():
+def test_a_message_too_deep_to_write_is_not_merged() -> None:
     deep = b'{"type":"orderbook_update","changes":{},"x":' + b"[" * 700 + b"]" * 700 + b"}"
     assert MarketConflation().merge([BOOK, deep]) == deep
 
 
-def test_a_number_that_no_decimal_can_hold_ends_nothing():
+def test_a_number_that_no_decimal_can_hold_ends_nothing() -> None:
     huge = b'{"type":"orderbook_update","changes":{"bids":[{"price":1e9999999999999999999,"size":1}]}}'
     assert MarketConflation().merge([BOOK, huge]) == huge
     assert MarketConflation().merge([huge, BOOK]) == BOOK

@@ -31,7 +31,7 @@ def taken(backlog: Backlog) -> list[tuple[str, bytes | None, int]]:
     return found
 
 
-def test_the_newest_of_each_channel_wins_and_the_others_are_counted():
+def test_the_newest_of_each_channel_wins_and_the_others_are_counted() -> None:
     backlog = Backlog(Conflation(), 1000)
     for channel, payload in [("a", b"1"), ("b", b"2"), ("a", b"3"), ("a", b"4")]:
         backlog.offer(channel, payload)
@@ -40,28 +40,28 @@ def test_the_newest_of_each_channel_wins_and_the_others_are_counted():
     assert not backlog
 
 
-def test_what_can_be_merged_is_merged_and_nothing_is_missing():
+def test_what_can_be_merged_is_merged_and_nothing_is_missing() -> None:
     backlog = Backlog(Joining(), 1000)
     for payload in [b"+1", b"x", b"+2", b"y", b"+3"]:
         backlog.offer("a", payload)
     assert taken(backlog) == [("a", b"+1+2+3", 0), ("a", b"y", 1)]
 
 
-def test_too_much_to_merge_is_skipped_as_a_whole():
+def test_too_much_to_merge_is_skipped_as_a_whole() -> None:
     backlog = Backlog(Joining(), 10_000)
     for _ in range(WAITING_PER_KEY_MAX + 1):
         backlog.offer("a", b"+")
     assert taken(backlog) == [("a", b"+", WAITING_PER_KEY_MAX)]
 
 
-def test_too_much_to_merge_is_merged_early_where_that_is_wanted():
+def test_too_much_to_merge_is_merged_early_where_that_is_wanted() -> None:
     backlog = Backlog(Joining(), 10_000, merges_early=True)
     for _ in range(WAITING_PER_KEY_MAX * 3):
         backlog.offer("a", b"+")
     assert taken(backlog) == [("a", b"+" * WAITING_PER_KEY_MAX * 3, 0)]
 
 
-def test_a_backlog_never_holds_more_bytes_than_it_may():
+def test_a_backlog_never_holds_more_bytes_than_it_may() -> None:
     backlog = Backlog(Conflation(), 10)
     backlog.offer("a", b"12345678")
     backlog.offer("b", b"12345678")
@@ -70,7 +70,7 @@ def test_a_backlog_never_holds_more_bytes_than_it_may():
     assert taken(backlog) == [("c", b"1234567890", 0)]
 
 
-def test_a_channel_that_was_left_is_forgotten():
+def test_a_channel_that_was_left_is_forgotten() -> None:
     backlog = Backlog(Joining(), 4)
     backlog.offer("a", b"x")
     backlog.offer("a", b"+")
@@ -84,7 +84,9 @@ def test_a_channel_that_was_left_is_forgotten():
     st.lists(st.tuples(st.sampled_from("abc"), st.binary(min_size=1, max_size=9)), max_size=80),
     st.integers(0, 60),
 )
-def test_every_message_is_delivered_merged_or_counted(messages: list[tuple[str, bytes]], bytes_max: int):
+def test_every_message_is_delivered_merged_or_counted(
+    messages: list[tuple[str, bytes]], bytes_max: int
+) -> None:
     backlog = Backlog(Conflation(), bytes_max)
     for channel, payload in messages:
         backlog.offer(channel, payload)
@@ -94,7 +96,7 @@ def test_every_message_is_delivered_merged_or_counted(messages: list[tuple[str, 
     assert sum(len(payload) for _, payload, _ in entries if payload is not None) <= bytes_max
 
 
-def test_a_meter_allows_a_second_worth_at_once_and_then_its_rate():
+def test_a_meter_allows_a_second_worth_at_once_and_then_its_rate() -> None:
     meter = Meter(100, now=0.0)
     assert [meter.allows(0.0) for _ in range(101)] == [True] * 100 + [False]
     assert not meter.allows(0.005)

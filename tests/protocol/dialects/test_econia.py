@@ -35,22 +35,22 @@ def dialect(mode: str, *channels: str, expires_at: float = NEVER) -> EconiaDiale
         ("/a/b/c", None),
     ],
 )
-def test_a_path_is_a_token_or_a_channel_and_a_token(target: str, expected: Credentials | None):
+def test_a_path_is_a_token_or_a_channel_and_a_token(target: str, expected: Credentials | None) -> None:
     assert credentials_of(BOTH_FORMS, target) == expected
 
 
-def test_literal_segments_of_the_template_must_be_there():
+def test_literal_segments_of_the_template_must_be_there() -> None:
     assert credentials_of("/ws/{channel?}/{jwt}", "/ws/abc") == Credentials("abc")
     assert credentials_of("/ws/{channel?}/{jwt}", "/ws/fill_event/abc") == Credentials("abc", "fill_event")
     assert credentials_of("/ws/{channel?}/{jwt}", "/other/abc") is None
 
 
-def test_a_template_without_a_channel_takes_the_token_alone():
+def test_a_template_without_a_channel_takes_the_token_alone() -> None:
     assert credentials_of("/{jwt}", "/abc") == Credentials("abc")
     assert credentials_of("/{jwt}", "/fill_event/abc") is None
 
 
-def test_a_token_never_shows_in_a_repr():
+def test_a_token_never_shows_in_a_repr() -> None:
     assert "secret" not in repr(credentials_of(BOTH_FORMS, "/fill_event/secret"))
 
 
@@ -66,7 +66,7 @@ def test_a_token_never_shows_in_a_repr():
 )
 def test_a_token_opens_its_channels_or_the_one_asked_for(
     claims: dict[str, object], requested: str | None, channels: tuple[str, ...]
-):
+) -> None:
     admission = admitted(claims, requested)
     assert isinstance(admission, Admission)
     assert admission.channels == channels
@@ -86,24 +86,24 @@ def test_a_token_opens_its_channels_or_the_one_asked_for(
 )
 def test_a_token_that_opens_nothing_is_refused_in_their_words(
     claims: dict[str, object], requested: str | None, reason: str
-):
+) -> None:
     assert admitted(claims, requested) == reason
 
 
-def test_a_reader_is_subscribed_to_its_channels_when_the_connection_opens():
+def test_a_reader_is_subscribed_to_its_channels_when_the_connection_opens() -> None:
     assert dialect("r", "a", "b").open(0.0) == [Subscribe("a", Slow.CLOSE), Subscribe("b", Slow.CLOSE)]
 
 
-def test_a_writer_receives_nothing():
+def test_a_writer_receives_nothing() -> None:
     assert list(dialect("w", "a").open(0.0)) == []
 
 
-def test_what_a_reader_sends_is_ignored():
+def test_what_a_reader_sends_is_ignored() -> None:
     assert list(dialect("r", "a").receive("hello", 0.0)) == []
 
 
 @pytest.mark.parametrize("message", ['he said "😀"', 'he said "😀"'.encode()])
-def test_what_a_writer_sends_goes_to_all_its_channels_with_its_claims(message: str | bytes):
+def test_what_a_writer_sends_goes_to_all_its_channels_with_its_claims(message: str | bytes) -> None:
     commands = dialect("rw", "a", "b").receive(message, 12.5)
     assert [command.channel for command in commands if isinstance(command, Publish)] == ["a", "b"]
     assert isinstance(commands[0], Publish)
@@ -114,13 +114,13 @@ def test_what_a_writer_sends_goes_to_all_its_channels_with_its_claims(message: s
     assert json.loads(commands[0].text)["payload"] == 'he said "😀"'
 
 
-def test_bytes_that_are_no_text_close_as_invalid_data():
+def test_bytes_that_are_no_text_close_as_invalid_data() -> None:
     [command] = dialect("rw", "a").receive(b"\xff", 0.0)
     assert isinstance(command, Close)
     assert command.code == CloseCode.INVALID_DATA
 
 
-def test_the_connection_is_closed_when_the_token_expires_and_not_before():
+def test_the_connection_is_closed_when_the_token_expires_and_not_before() -> None:
     peer = dialect("r", "a", expires_at=100.0)
     assert peer.wake_at == 100.0
     assert list(peer.tick(99.9)) == []
@@ -133,11 +133,11 @@ def test_the_connection_is_closed_when_the_token_expires_and_not_before():
     ("now", "text"),
     [(0.0, "2023-11-14T22:13:20Z"), (0.5, "2023-11-14T22:13:20.500Z"), (0.9999, "2023-11-14T22:13:21Z")],
 )
-def test_timestamps_are_utc_with_z(now: float, text: str):
+def test_timestamps_are_utc_with_z(now: float, text: str) -> None:
     assert CLOCK.iso(now) == text
 
 
-def test_a_token_without_channels_opens_any_only_where_that_is_wanted():
+def test_a_token_without_channels_opens_any_only_where_that_is_wanted() -> None:
     reader = Identity("", claims={"mode": "r"})
     assert admit(reader, "anything", "mode", ("channels",)) == "No allowed channels"
     assert admit(reader, None, "mode", ("channels",)) == "No allowed channels"
@@ -147,14 +147,14 @@ def test_a_token_without_channels_opens_any_only_where_that_is_wanted():
 
 
 @pytest.mark.parametrize("channels", [[1, 2], {"a": 1}, 7, True, ["a", None]])
-def test_channels_that_are_no_text_open_nothing(channels: object):
+def test_channels_that_are_no_text_open_nothing(channels: object) -> None:
     reader = Identity("", claims={"mode": "r", "channels": channels})
     for required in (True, False):
         assert isinstance(admit(reader, "a", "mode", ("channels",), required), str)
 
 
 @pytest.mark.parametrize("channel", ["*", "orders.*", "orders/#", "+", "orders/+/x", "#"])
-def test_wildcards_are_refused_rather_than_read_as_a_name(channel: str):
+def test_wildcards_are_refused_rather_than_read_as_a_name(channel: str) -> None:
     wanted = "Wildcards are not supported in channels"
     claimed = Identity("", claims={"mode": "r", "channels": ["a", channel]})
     assert admit(claimed, None, "mode", ("channels",)) == wanted

@@ -52,30 +52,30 @@ def ask(peer: ExchangeDialect, op: str, channel: str) -> list[object]:
     return list(peer.receive(json.dumps({"op": op, "channel": channel}), 0.0))
 
 
-def test_a_login_hands_on_the_token_and_is_answered_with_success():
+def test_a_login_hands_on_the_token_and_is_answered_with_success() -> None:
     peer = connected()
     assert list(peer.receive('{"op":"auth","token":"***"}', 0.0)) == [Login("***")]
     assert list(peer.login_ended(Identity("1001"), 0.0)) == [SUCCESS]
 
 
-def test_a_login_without_a_token_asks_with_an_empty_one():
+def test_a_login_without_a_token_asks_with_an_empty_one() -> None:
     assert list(connected().receive('{"op":"auth"}', 0.0)) == [Login("")]
 
 
 @pytest.mark.parametrize("refusal", list(Refusal))
-def test_a_failed_login_is_told_and_closes(refusal: Refusal):
+def test_a_failed_login_is_told_and_closes(refusal: Refusal) -> None:
     commands = connected().login_ended(refusal, 0.0)
     assert sent(commands)[0]["code"] == 1
     assert isinstance(done(commands)[0], Close)
 
 
 @pytest.mark.parametrize("uid", ["", "a@b", "1001@balance", "a/b", "+", "x" * 65, "１００１"])
-def test_a_uid_that_could_be_a_channel_is_refused(uid: str):
+def test_a_uid_that_could_be_a_channel_is_refused(uid: str) -> None:
     assert isinstance(done(connected().login_ended(Identity(uid), 0.0))[0], Close)
 
 
 @pytest.mark.parametrize("kind", sorted(PUBLIC_KINDS))
-def test_public_channels_need_no_login(kind: str):
+def test_public_channels_need_no_login(kind: str) -> None:
     peer = connected()
     channel = f"BTCUSDT@{kind}"
     slow = Slow.CLOSE if kind == "depth" else Slow.CONFLATE
@@ -84,7 +84,7 @@ def test_public_channels_need_no_login(kind: str):
 
 
 @pytest.mark.parametrize("kind", sorted(PRIVATE_KINDS))
-def test_private_channels_are_those_of_the_user_who_logged_in(kind: str):
+def test_private_channels_are_those_of_the_user_who_logged_in(kind: str) -> None:
     assert ask(connected(), "subscribe", f"@{kind}") == [NOT_AUTH]
     assert ask(connected(), "unsubscribe", f"@{kind}") == [NOT_AUTH]
     peer = logged_in()
@@ -92,14 +92,14 @@ def test_private_channels_are_those_of_the_user_who_logged_in(kind: str):
     assert ask(peer, "unsubscribe", f"@{kind}") == [Unsubscribe(f"1001@{kind}"), SUCCESS]
 
 
-def test_ones_own_uid_may_be_spelled_out_and_nobody_elses():
+def test_ones_own_uid_may_be_spelled_out_and_nobody_elses() -> None:
     peer = logged_in()
     assert ask(peer, "subscribe", "1001@balance")[0] == SUCCESS
     for name in ("1002", "01001", " 1001", "1001 ", "+", "#", "%31001"):
         assert ask(peer, "subscribe", f"{name}@balance") == [Send('{"code":1,"msg":"Not Allowed"}')]
 
 
-def test_subscribing_twice_and_leaving_twice_succeed_and_change_nothing():
+def test_subscribing_twice_and_leaving_twice_succeed_and_change_nothing() -> None:
     peer = connected()
     ask(peer, "subscribe", "BTCUSDT@depth")
     assert ask(peer, "subscribe", "BTCUSDT@depth") == [SUCCESS]
@@ -119,7 +119,7 @@ def test_subscribing_twice_and_leaving_twice_succeed_and_change_nothing():
         ("x" * 65 + "@depth", "Invalid Symbol"),
     ],
 )
-def test_a_channel_that_does_not_exist_is_an_error_and_no_end(channel: str, message: str):
+def test_a_channel_that_does_not_exist_is_an_error_and_no_end(channel: str, message: str) -> None:
     assert ask(logged_in(), "subscribe", channel) == [
         Send(json.dumps({"code": 1, "msg": message}, separators=(",", ":")))
     ]
@@ -145,12 +145,12 @@ def test_a_channel_that_does_not_exist_is_an_error_and_no_end(channel: str, mess
         b'{"op":"auth","token":"x"}',
     ],
 )
-def test_malformed_input_and_binary_messages_close_as_the_documents_script_does(message: str | bytes):
+def test_malformed_input_and_binary_messages_close_as_the_documents_script_does(message: str | bytes) -> None:
     [command] = logged_in().receive(message, 0.0)
     assert isinstance(command, Close)
 
 
-def test_another_login_takes_the_private_channels_of_the_first_away():
+def test_another_login_takes_the_private_channels_of_the_first_away() -> None:
     peer = logged_in("1001")
     ask(peer, "subscribe", "@balance")
     ask(peer, "subscribe", "BTCUSDT@depth")
@@ -158,7 +158,7 @@ def test_another_login_takes_the_private_channels_of_the_first_away():
     assert ask(peer, "subscribe", "@balance")[1] == Subscribe("1002@balance", Slow.CLOSE)
 
 
-def test_the_same_login_again_only_extends_the_connection():
+def test_the_same_login_again_only_extends_the_connection() -> None:
     peer = connected()
     peer.login_ended(Identity("1001", expires_at=10.0), 0.0)
     ask(peer, "subscribe", "@balance")
@@ -168,7 +168,7 @@ def test_the_same_login_again_only_extends_the_connection():
     assert done(peer.tick(50.0)) == [Close(3001, "token expired")]
 
 
-def test_subscriptions_and_messages_have_limits():
+def test_subscriptions_and_messages_have_limits() -> None:
     peer = connected()
     for number in range(RULES.subscriptions_max):
         assert ask(peer, "subscribe", f"S{number}@depth")[0] == SUCCESS
@@ -182,7 +182,7 @@ def several(peer: ExchangeDialect, op: str, *channels: object) -> list[object]:
     return list(peer.receive(json.dumps({"op": op, "channels": channels}), 0.0))
 
 
-def test_several_channels_in_one_request_are_all_taken_or_none():
+def test_several_channels_in_one_request_are_all_taken_or_none() -> None:
     peer = logged_in()
     assert several(peer, "subscribe", "A@depth", "@order", "A@depth") == [
         SUCCESS,
@@ -195,7 +195,7 @@ def test_several_channels_in_one_request_are_all_taken_or_none():
         assert isinstance(several(peer, "subscribe", *bad)[-1], Close)
 
 
-def test_candles_of_one_interval_do_not_stand_for_another():
+def test_candles_of_one_interval_do_not_stand_for_another() -> None:
     conflation = ExchangeDialect.conflation
     minute = conflation.key("A@kline", b'{"event":"A@kline","data":{"interval":"1m","open":"1"}}')
     hour = conflation.key("A@kline", b'{"event":"A@kline","data":{"interval": "1h","open":"1"}}')
@@ -205,23 +205,23 @@ def test_candles_of_one_interval_do_not_stand_for_another():
 @pytest.mark.parametrize(
     "channel", ["foo", "1001@balances", "@balance", "a b@depth", "@depth", "x@y@depth", ""]
 )
-def test_a_channel_that_nobody_can_read_is_told(channel: str):
+def test_a_channel_that_nobody_can_read_is_told(channel: str) -> None:
     assert why_unreadable(channel) is not None
 
 
 @pytest.mark.parametrize("channel", ["BTCUSDT@depth", "1001@balance", "BTC/USDT@kline"])
-def test_a_channel_that_somebody_can_read_is_none_of_them(channel: str):
+def test_a_channel_that_somebody_can_read_is_none_of_them(channel: str) -> None:
     assert why_unreadable(channel) is None
 
 
-def test_an_event_names_a_private_channel_as_its_reader_does():
+def test_an_event_names_a_private_channel_as_its_reader_does() -> None:
     data = b'{"bids":[],"asks":[]}'
     assert event("BTCUSDT@depth", data) == b'{"event":"BTCUSDT@depth","data":{"bids":[],"asks":[]}}'
     assert event("1001@balance", b"{}") == b'{"event":"@balance","data":{}}'
     assert event('a"b@depth', b"1") == b'{"event":"a\\"b@depth","data":1}'
 
 
-def test_a_slow_receiver_is_told_how_much_it_missed():
+def test_a_slow_receiver_is_told_how_much_it_missed() -> None:
     assert connected().skipped("BTCUSDT@depth", 7, 0.0) == (
         '{"code":2,"msg":"Slow Receiver: 7 messages of BTCUSDT@depth skipped"}'
     )
@@ -235,7 +235,7 @@ steps = st.tuples(st.sampled_from(["subscribe", "unsubscribe", "login 1001", "lo
 
 
 @given(st.lists(steps, max_size=20))
-def test_no_spelling_reaches_a_private_channel_of_another_user(steps: list[tuple[str, str]]):
+def test_no_spelling_reaches_a_private_channel_of_another_user(steps: list[tuple[str, str]]) -> None:
     """Whatever a client says, it is subscribed to private channels of the last uid it logged in as only."""
     peer = connected()
     uid = ""

@@ -56,7 +56,7 @@ async def log_in(ws: trio_websocket.WebSocketConnection, *roles: str, account: s
     assert (await say(ws, type="auth", token=token(account, *roles)))["status"] == "authenticated"
 
 
-async def test_every_event_of_the_document_arrives_word_for_word():
+async def test_every_event_of_the_document_arrives_word_for_word() -> None:
     async with listening(CONFIG, ("canton",)) as broker, broker.connect(PATH) as ws:
         await log_in(ws, "compliance_officer")
         for name in EXAMPLES:
@@ -71,7 +71,7 @@ async def test_every_event_of_the_document_arrives_word_for_word():
             assert await ws.get_message() == EXAMPLES[name]
 
 
-async def test_the_replies_of_the_document_are_produced_over_the_wire():
+async def test_the_replies_of_the_document_are_produced_over_the_wire() -> None:
     async with listening(CONFIG, ("canton",)) as broker, broker.connect(PATH) as ws:
         await ws.send_message(EXAMPLES["Authentication: Request"])
         assert exact(str(await ws.get_message())) == exact(EXAMPLES["Authentication: Response (Error)"])
@@ -90,7 +90,7 @@ async def test_the_replies_of_the_document_are_produced_over_the_wire():
         assert list(error) == list(json.loads(EXAMPLES["Error Handling: Error Message"]))
 
 
-async def test_another_accounts_events_never_come():
+async def test_another_accounts_events_never_come() -> None:
     async with listening(CONFIG, ("canton",)) as broker, broker.connect(PATH) as ws:
         await log_in(ws)
         for account in ("acc_2", f"{ACCOUNT}/../acc_2", "#", "+", "acc_2%", "ACC_1234567890ABCDEF"):
@@ -101,7 +101,7 @@ async def test_another_accounts_events_never_come():
         assert await ws.get_message() == "yours"
 
 
-async def test_ten_connections_per_account_and_no_more():
+async def test_ten_connections_per_account_and_no_more() -> None:
     async with listening(CONFIG, ("canton",)) as broker, trio.open_nursery() as nursery:
         in_use: list[trio_websocket.WebSocketConnection] = []
         for _ in range(10):
@@ -126,7 +126,7 @@ async def test_ten_connections_per_account_and_no_more():
             await ws.aclose()
 
 
-async def test_a_message_that_is_too_large_is_told_and_closed():
+async def test_a_message_that_is_too_large_is_told_and_closed() -> None:
     async with listening(CONFIG, ("canton",)) as broker:
         client = await broker.raw_websocket(PATH)
         await client.send(masked(0x81, b"x" * 5000))
@@ -136,7 +136,7 @@ async def test_a_message_that_is_too_large_is_told_and_closed():
             assert await client.close_code() == 1009
 
 
-async def test_a_hundred_messages_a_second_are_answered_and_the_next_is_rate_limited():
+async def test_a_hundred_messages_a_second_are_answered_and_the_next_is_rate_limited() -> None:
     async with listening(CONFIG, ("canton",)) as broker:
         client = await broker.raw_websocket(PATH)
         await client.send(masked(0x81, b"{}") * 120)  # at once, however busy the machine is
@@ -146,7 +146,7 @@ async def test_a_hundred_messages_a_second_are_answered_and_the_next_is_rate_lim
         assert "RATE_LIMITED" in codes[100:]
 
 
-async def test_a_token_that_expires_closes_the_live_connection_within_a_second():
+async def test_a_token_that_expires_closes_the_live_connection_within_a_second() -> None:
     async with listening(CONFIG, ("canton",)) as broker, broker.connect(PATH) as ws:
         expires = time.time() + 0.5
         await say(ws, type="auth", token=token(exp=expires))
@@ -156,7 +156,7 @@ async def test_a_token_that_expires_closes_the_live_connection_within_a_second()
         assert 0 <= time.time() - expires < 1
 
 
-async def test_a_refreshed_token_keeps_the_connection():
+async def test_a_refreshed_token_keeps_the_connection() -> None:
     async with listening(CONFIG, ("canton",)) as broker, broker.connect(PATH) as ws:
         await say(ws, type="auth", token=token(exp=time.time() + 0.4))
         await say(ws, type="auth", token=token(exp=time.time() + 60))
@@ -164,7 +164,7 @@ async def test_a_refreshed_token_keeps_the_connection():
         assert (await say(ws, type="subscribe", channel="orders"))["status"] == "subscribed"
 
 
-async def test_heartbeats_come_and_silence_is_closed_with_its_code():
+async def test_heartbeats_come_and_silence_is_closed_with_its_code() -> None:
     quick = GatewayConfig(canton=Canton(JwtConfig(SECRET), heartbeat_interval_s=0.3, heartbeat_timeout_s=1.0))
     async with listening(quick, ("canton",)) as broker, broker.connect(PATH) as ws:
         await log_in(ws)
@@ -180,7 +180,7 @@ async def test_heartbeats_come_and_silence_is_closed_with_its_code():
         )
 
 
-async def test_inactivity_is_closed_with_its_code():
+async def test_inactivity_is_closed_with_its_code() -> None:
     quick = GatewayConfig(canton=Canton(JwtConfig(SECRET), idle_timeout_s=0.4))
     async with listening(quick, ("canton",)) as broker, broker.connect(PATH) as ws:
         await log_in(ws)
@@ -188,7 +188,7 @@ async def test_inactivity_is_closed_with_its_code():
         assert (error["code"], error["details"]) == ("CONNECTION_CLOSED", {"reason": "inactivity"})
 
 
-async def test_at_shutdown_every_client_is_told():
+async def test_at_shutdown_every_client_is_told() -> None:
     async with listening(CONFIG, ("canton",)) as broker, broker.connect(PATH) as ws:
         await log_in(ws)
         async with trio.open_nursery() as nursery:
@@ -206,7 +206,7 @@ def book(number: int) -> str:
     return json.dumps({"type": "orderbook_update", "symbol": "AAPL/USDC", "changes": changes})
 
 
-async def test_aggregated_market_data_is_the_newest_price_and_the_merged_book_per_interval():
+async def test_aggregated_market_data_is_the_newest_price_and_the_merged_book_per_interval() -> None:
     async with (
         listening(CONFIG, ("canton",)) as broker,
         broker.connect(PATH) as ws,
@@ -239,7 +239,7 @@ def publish_market(broker: Running, start: int, end: int) -> list[str]:
 
 
 @pytest.mark.parametrize("aggregation", [None, "1s"])
-async def test_the_last_price_that_is_retained_greets_a_new_reader(aggregation: str | None):
+async def test_the_last_price_that_is_retained_greets_a_new_reader(aggregation: str | None) -> None:
     async with listening(CONFIG, ("canton",)) as broker, broker.connect(PATH) as ws:
         broker.engine.publish(Publication(topic_of("canton", "market_data/A"), b"last", 0, True))
         await log_in(ws)
@@ -248,7 +248,7 @@ async def test_the_last_price_that_is_retained_greets_a_new_reader(aggregation: 
         assert await ws.get_message() == "last"
 
 
-async def test_an_aggregate_ends_with_its_last_reader():
+async def test_an_aggregate_ends_with_its_last_reader() -> None:
     async with listening(CONFIG, ("canton",)) as broker, broker.connect(PATH) as ws:
         await log_in(ws)
         request = {"channel": "market_data", "symbols": ["A", "B"]}
@@ -262,7 +262,7 @@ async def test_an_aggregate_ends_with_its_last_reader():
         assert broker.engine.trie.count == 0
 
 
-async def test_a_frozen_reader_of_market_data_gets_merged_books_and_nobody_is_delayed():
+async def test_a_frozen_reader_of_market_data_gets_merged_books_and_nobody_is_delayed() -> None:
     config = GatewayConfig(canton=Canton(JwtConfig(SECRET)), outbox_bytes_max=2_000_000)
     async with listening(config, ("canton",)) as broker:
         slow = await broker.raw_websocket(PATH)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import trio
+from support.websockets import Running, listening
 
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.rowcast import Rowcast
 from broker.core.publication import Publication
 from broker.links.websocket.event_stream_link import events_of
-from tests.support.websockets import Running, listening
 
 CONFIG = GatewayConfig(rowcast=Rowcast(anonymous_subscribe=("a/#",)))
 

@@ -59,7 +59,7 @@ async def say(ws: trio_websocket.WebSocketConnection, text: str) -> str:
     return answer
 
 
-async def test_the_documents_test_session_step_by_step():
+async def test_the_documents_test_session_step_by_step() -> None:
     async with listening(CONFIG, ("exchange",), IDENTIFIERS) as broker, broker.connect(PATH) as ws:
         assert await say(ws, '{"op":"auth","token":"***"}') == '{"result":true}'
         assert await say(ws, '{"op":"subscribe","channel":"@balance"}') == '{"result":true}'
@@ -68,7 +68,7 @@ async def test_the_documents_test_session_step_by_step():
         assert await ws.get_message() == BALANCE
 
 
-async def test_the_documents_table_of_messages():
+async def test_the_documents_table_of_messages() -> None:
     async with listening(CONFIG, ("exchange",), IDENTIFIERS) as broker, broker.connect(PATH) as ws:
         assert await say(ws, '{"op":"subscribe","channel":"BTCUSDT@depth"}') == '{"result":true}'
         message = '{"event":"BTCUSDT@depth","data":{"bids":[],"asks":[]}}'
@@ -79,7 +79,7 @@ async def test_the_documents_table_of_messages():
         assert await say(ws, '{"op":"subscribe","channel":"@order"}') == '{"code":1,"msg":"Not Auth"}'
 
 
-async def test_a_jwt_logs_in_and_expires_on_the_live_connection():
+async def test_a_jwt_logs_in_and_expires_on_the_live_connection() -> None:
     async with listening(CONFIG, ("exchange",)) as broker, broker.connect(PATH) as ws:
         expires = time.time() + 0.5
         token = jwt.encode({"uid": 1001, "exp": expires}, SECRET, algorithm="HS256")
@@ -104,7 +104,7 @@ async def answer_logins(listener: trio.SocketListener, seen: list[bytes]) -> Non
     await trio.serve_listeners(partial(service.serve, peer_host="127.0.0.1"), [listener])
 
 
-async def test_the_http_hook_logs_in_and_refuses():
+async def test_the_http_hook_logs_in_and_refuses() -> None:
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/websocket_auth"
     config = GatewayConfig(exchange=Exchange(hook=HttpHookConfig(url)))
@@ -124,20 +124,20 @@ async def test_the_http_hook_logs_in_and_refuses():
     assert [json.loads(body) for body in seen] == [{"token": "***"}, {"token": "***"}, {"token": "stolen"}]
 
 
-async def test_a_login_service_that_is_not_there_refuses():
+async def test_a_login_service_that_is_not_there_refuses() -> None:
     config = GatewayConfig(exchange=Exchange(hook=HttpHookConfig("http://127.0.0.1:1/", attempts=2)))
     async with listening(config, ("exchange",)) as broker, broker.connect(PATH) as ws:
         assert await say(ws, '{"op":"auth","token":"***"}') == '{"code":1,"msg":"Auth Unavailable"}'
         assert await closed_with(ws) == CloseCode.POLICY_VIOLATION
 
 
-async def test_a_refused_login_is_told_and_closed():
+async def test_a_refused_login_is_told_and_closed() -> None:
     async with listening(CONFIG, ("exchange",), IDENTIFIERS) as broker, broker.connect(PATH) as ws:
         assert await say(ws, '{"op":"auth","token":"bad"}') == '{"code":1,"msg":"Auth Failed"}'
         assert await closed_with(ws) == CloseCode.POLICY_VIOLATION
 
 
-async def test_a_client_that_leaves_during_its_login_is_forgotten():
+async def test_a_client_that_leaves_during_its_login_is_forgotten() -> None:
     async with listening(CONFIG, ("exchange",), IDENTIFIERS) as broker:
         client = await broker.raw_websocket(PATH)
         await client.send(masked(0x81, b'{"op":"auth","token":"hang"}'))
@@ -156,7 +156,7 @@ async def test_a_client_that_leaves_during_its_login_is_forgotten():
     ],
     ids=["binary", "no JSON", "no @"],
 )
-async def test_malformed_input_closes(first_byte: int, payload: bytes, code: int):
+async def test_malformed_input_closes(first_byte: int, payload: bytes, code: int) -> None:
     async with listening(CONFIG, ("exchange",), IDENTIFIERS) as broker:
         client = await broker.raw_websocket(PATH)
         await client.send(masked(first_byte, payload))
@@ -164,7 +164,7 @@ async def test_malformed_input_closes(first_byte: int, payload: bytes, code: int
             assert await client.close_code() == code
 
 
-async def test_a_retained_message_greets_a_new_subscriber_after_the_answer():
+async def test_a_retained_message_greets_a_new_subscriber_after_the_answer() -> None:
     from broker.core.publication import Publication
     from broker.gateway.channels import topic_of
 
@@ -200,7 +200,7 @@ SPELLINGS = [
 ]
 
 
-async def test_no_spelling_reaches_another_users_channel_over_the_wire():
+async def test_no_spelling_reaches_another_users_channel_over_the_wire() -> None:
     """Each spelling is tried by its own logged-in connection, then user 1002's event is published."""
 
     async def attack(broker: Running, channel: str) -> None:
@@ -222,7 +222,7 @@ async def test_no_spelling_reaches_another_users_channel_over_the_wire():
                     nursery.start_soon(attack, broker, channel)
 
 
-async def test_a_frozen_client_of_a_market_channel_gets_the_newest_and_is_told_what_is_missing():
+async def test_a_frozen_client_of_a_market_channel_gets_the_newest_and_is_told_what_is_missing() -> None:
     async with listening(CONFIG, ("exchange",), IDENTIFIERS) as broker:
         slow = await broker.raw_websocket(PATH)
         await slow.send(masked(0x81, b'{"op":"subscribe","channel":"BTCUSDT@ticker"}'))
@@ -247,7 +247,7 @@ async def test_a_frozen_client_of_a_market_channel_gets_the_newest_and_is_told_w
         assert broker.gateway.count() == 1
 
 
-async def test_a_frozen_client_of_a_book_is_closed_since_changes_do_not_stand_for_each_other():
+async def test_a_frozen_client_of_a_book_is_closed_since_changes_do_not_stand_for_each_other() -> None:
     async with listening(CONFIG, ("exchange",), IDENTIFIERS) as broker:
         slow = await broker.raw_websocket(PATH)
         await slow.send(masked(0x81, b'{"op":"subscribe","channel":"BTCUSDT@depth"}'))
@@ -268,7 +268,7 @@ async def test_a_frozen_client_of_a_book_is_closed_since_changes_do_not_stand_fo
         assert payload[2:] == b"slow receiver"
 
 
-async def test_a_frozen_client_of_a_private_channel_is_closed_and_others_are_not_delayed():
+async def test_a_frozen_client_of_a_private_channel_is_closed_and_others_are_not_delayed() -> None:
     async with listening(CONFIG, ("exchange",), IDENTIFIERS) as broker, broker.connect(PATH) as good:
         await say(good, '{"op":"auth","token":"1001"}')
         await say(good, '{"op":"subscribe","channel":"@order"}')
@@ -284,7 +284,7 @@ async def test_a_frozen_client_of_a_private_channel_is_closed_and_others_are_not
         await frozen.stream.aclose()
 
 
-async def test_who_sends_too_fast_is_read_more_slowly_and_loses_nothing():
+async def test_who_sends_too_fast_is_read_more_slowly_and_loses_nothing() -> None:
     limited = GatewayConfig(exchange=Exchange(limits=DialectLimits(messages_per_s_max=10)))
     async with listening(limited, ("exchange",), IDENTIFIERS) as broker, broker.connect(PATH) as ws:
         started = trio.current_time()
@@ -296,7 +296,7 @@ async def test_who_sends_too_fast_is_read_more_slowly_and_loses_nothing():
         assert trio.current_time() - started > 1.4
 
 
-async def test_a_page_subscribes_to_all_its_channels_in_one_request():
+async def test_a_page_subscribes_to_all_its_channels_in_one_request() -> None:
     async with listening(CONFIG, ("exchange",), IDENTIFIERS) as broker, broker.connect(PATH) as ws:
         channels = [f"S{number}@{kind}" for number in range(21) for kind in ("depth", "trades", "kline")]
         await say(ws, json.dumps({"op": "subscribe", "channels": channels}))

@@ -82,7 +82,7 @@ def said(payload: bytes) -> str:
     return found[1].decode()
 
 
-async def test_frames_in_the_segment_of_the_handshake_are_read(connect: Open):
+async def test_frames_in_the_segment_of_the_handshake_are_read(connect: Open) -> None:
     async with listening() as broker:
         client = await opened(
             await connect(broker), WRITER, masked(0x81, b"early") + masked(0x81, b"later")[:3]
@@ -92,7 +92,7 @@ async def test_frames_in_the_segment_of_the_handshake_are_read(connect: Open):
         assert said((await client.frame())[1]) == "later"
 
 
-async def test_a_message_may_come_byte_by_byte_with_pings_between_its_fragments(connect: Open):
+async def test_a_message_may_come_byte_by_byte_with_pings_between_its_fragments(connect: Open) -> None:
     async with listening() as broker:
         client = await opened(await connect(broker), WRITER)
         for byte in masked(0x01, b"one ") + masked(0x89, b"?") + masked(0x00, b"") + masked(0x80, b"message"):
@@ -101,7 +101,7 @@ async def test_a_message_may_come_byte_by_byte_with_pings_between_its_fragments(
         assert said((await client.frame())[1]) == "one message"
 
 
-async def test_a_compressed_frame_is_refused_because_no_extension_is_agreed_on(connect: Open):
+async def test_a_compressed_frame_is_refused_because_no_extension_is_agreed_on(connect: Open) -> None:
     async with listening() as broker:
         stream = await connect(broker)
         client = await opened(stream, WRITER, more="Sec-WebSocket-Extensions: permessage-deflate\r\n")
@@ -122,7 +122,9 @@ async def test_a_compressed_frame_is_refused_because_no_extension_is_agreed_on(c
     ],
     ids=["unmasked", "no UTF-8", "unknown opcode", "oversize", "pings", "pongs", "empty fragments"],
 )
-async def test_what_breaks_the_rules_is_told_its_code_and_cut_off(connect: Open, data: bytes, code: int):
+async def test_what_breaks_the_rules_is_told_its_code_and_cut_off(
+    connect: Open, data: bytes, code: int
+) -> None:
     config = GatewayConfig(econia=ECONIA, message_bytes_max=65536)
     async with listening(config) as broker:
         client = await opened(await connect(broker), WRITER)
@@ -134,7 +136,7 @@ async def test_what_breaks_the_rules_is_told_its_code_and_cut_off(connect: Open,
         assert broker.engine.counters.link_bugs == 0
 
 
-async def test_a_close_is_answered_with_its_code_and_nothing_after_it_is_read(connect: Open):
+async def test_a_close_is_answered_with_its_code_and_nothing_after_it_is_read(connect: Open) -> None:
     async with listening() as broker:
         client = await opened(await connect(broker), WRITER)
         await client.send(masked(0x88, b"\x0f\xa0done") + masked(0x81, b"too late"))
@@ -143,7 +145,7 @@ async def test_a_close_is_answered_with_its_code_and_nothing_after_it_is_read(co
         await broker.links_left(0)
 
 
-async def test_after_our_close_the_clients_is_awaited_before_hanging_up(connect: Open):
+async def test_after_our_close_the_clients_is_awaited_before_hanging_up(connect: Open) -> None:
     async with listening() as broker:
         client = await opened(await connect(broker), WRITER)
         async with trio.open_nursery() as nursery:
@@ -157,7 +159,7 @@ async def test_after_our_close_the_clients_is_awaited_before_hanging_up(connect:
                 assert await client.at_end()
 
 
-async def test_nothing_is_sent_after_the_close_frame(connect: Open):
+async def test_nothing_is_sent_after_the_close_frame(connect: Open) -> None:
     async with listening() as broker:
         mqtt = await opened(await connect(broker), "/mqtt", more="Sec-WebSocket-Protocol: mqtt\r\n")
         await mqtt.send(
@@ -179,7 +181,7 @@ async def test_nothing_is_sent_after_the_close_frame(connect: Open):
                 await client.frame()
 
 
-async def test_a_client_that_never_says_goodbye_is_cut_off_after_the_grace_time(connect: Open):
+async def test_a_client_that_never_says_goodbye_is_cut_off_after_the_grace_time(connect: Open) -> None:
     async with listening() as broker:
         client = await opened(await connect(broker), WRITER)
         with trio.fail_after(5):
@@ -189,7 +191,7 @@ async def test_a_client_that_never_says_goodbye_is_cut_off_after_the_grace_time(
         assert broker.door.open_count == 0
 
 
-async def test_a_client_that_only_shuts_its_sending_side_is_gone():
+async def test_a_client_that_only_shuts_its_sending_side_is_gone() -> None:
     async with listening() as broker:
         stream = await broker.raw()
         client = await opened(stream, WRITER)
@@ -218,7 +220,7 @@ SUBSCRIBE = masked(0x81, b'{"op":"subscribe","channel":"@order"}')
 SUCCESS = (0x81, b'{"result":true}')
 
 
-async def test_what_comes_during_a_login_waits_for_its_end(connect: Open):
+async def test_what_comes_during_a_login_waits_for_its_end(connect: Open) -> None:
     slowly = Slowly()
     async with listening(GatewayConfig(exchange=Exchange()), ("exchange",), {"exchange": slowly}) as broker:
         client = await opened(await connect(broker), "/exchange-stream")
@@ -233,7 +235,7 @@ async def test_what_comes_during_a_login_waits_for_its_end(connect: Open):
             assert [await client.frame() for _ in range(4)] == [SUCCESS, SUCCESS, (0x8A, b""), SUCCESS]
 
 
-async def test_a_client_that_leaves_during_its_login_is_forgotten_at_once():
+async def test_a_client_that_leaves_during_its_login_is_forgotten_at_once() -> None:
     slowly = Slowly()
     async with listening(GatewayConfig(exchange=Exchange()), ("exchange",), {"exchange": slowly}) as broker:
         client = await opened(await broker.raw(), "/exchange-stream")
@@ -246,7 +248,7 @@ async def test_a_client_that_leaves_during_its_login_is_forgotten_at_once():
         assert broker.engine.counters.link_bugs == 0
 
 
-async def test_an_idle_client_over_tcp_has_no_task():
+async def test_an_idle_client_over_tcp_has_no_task() -> None:
     async with listening() as broker:
         tasks = len(broker.server.nursery.child_tasks)
         clients = [await opened(await broker.raw(), "/" + reader("chat")) for _ in range(20)]
@@ -263,7 +265,7 @@ async def test_an_idle_client_over_tcp_has_no_task():
 @pytest.mark.parametrize("goodbye", [masked(0x88, b""), b"\xff\xff", b""], ids=["close", "broken", "lost"])
 async def test_a_closed_connection_is_freed_without_the_garbage_collector(
     connect: Open, path: str, more: str, goodbye: bytes
-):
+) -> None:
     async with listening() as broker:
         await trio.testing.wait_all_tasks_blocked()
         gc.collect()

@@ -40,7 +40,7 @@ def request(*extra: str, **replaced: str | None) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
-def test_a_proper_request_is_understood():
+def test_a_proper_request_is_understood() -> None:
     opening = understand(
         request(
             "Origin: https://example.org",
@@ -56,7 +56,7 @@ def test_a_proper_request_is_understood():
     assert opening.key == KEY.encode()
 
 
-def test_neither_target_nor_key_shows_in_a_repr():
+def test_neither_target_nor_key_shows_in_a_repr() -> None:
     shown = repr(understand(request(), HINT))
     assert "abc" not in shown
     assert KEY not in shown
@@ -80,7 +80,7 @@ def test_neither_target_nor_key_shows_in_a_repr():
         (request(Sec_WebSocket_Key="AAAA"), 400),
     ],
 )
-def test_any_other_request_is_refused_with_a_status(head: bytes, status: int):
+def test_any_other_request_is_refused_with_a_status(head: bytes, status: int) -> None:
     with pytest.raises(Refused) as refused:
         understand(head, HINT)
     assert refused.value.status == status
@@ -90,12 +90,12 @@ def test_any_other_request_is_refused_with_a_status(head: bytes, status: int):
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_raise_anything_but_a_refusal(data: bytes):
+def test_no_bytes_raise_anything_but_a_refusal(data: bytes) -> None:
     with pytest.raises(Refused):
         understand(data + b"\r\n\r\n", HINT)
 
 
-def test_a_plain_browser_is_told_what_this_port_is():
+def test_a_plain_browser_is_told_what_this_port_is() -> None:
     with pytest.raises(Refused) as refused:
         understand(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", HINT)
     response = answer(refused.value)
@@ -103,7 +103,7 @@ def test_a_plain_browser_is_told_what_this_port_is():
     assert response.endswith(HINT.encode())
 
 
-async def test_a_head_is_read_in_any_pieces_and_what_follows_is_kept():
+async def test_a_head_is_read_in_any_pieces_and_what_follows_is_kept() -> None:
     for size in (1, 7, 10_000):
         send, receive = memory_stream_one_way_pair()
         data = request() + b"\x81\x80abcd"
@@ -114,7 +114,7 @@ async def test_a_head_is_read_in_any_pieces_and_what_follows_is_kept():
         assert head == request()
 
 
-async def test_a_head_that_is_too_long_is_refused():
+async def test_a_head_that_is_too_long_is_refused() -> None:
     send, receive = memory_stream_one_way_pair()
     await send.send_all(b"GET / HTTP/1.1\r\nX: " + b"x" * 5000)
     with pytest.raises(Refused) as refused:
@@ -125,7 +125,7 @@ async def test_a_head_that_is_too_long_is_refused():
 @pytest.mark.parametrize(
     "data", [b"\x10\x10\x00\x04MQTT", b"get / HTTP/1.1", b"\x16\x03\x01", b"VERYLONGMETHOD /"]
 )
-async def test_what_is_no_http_is_refused_without_waiting_for_more(data: bytes):
+async def test_what_is_no_http_is_refused_without_waiting_for_more(data: bytes) -> None:
     send, receive = memory_stream_one_way_pair()
     await send.send_all(data)
     with pytest.raises(Refused) as refused:
@@ -133,14 +133,14 @@ async def test_what_is_no_http_is_refused_without_waiting_for_more(data: bytes):
     assert refused.value.status == 400
 
 
-async def test_a_peer_that_leaves_before_its_request_is_complete_gets_no_answer():
+async def test_a_peer_that_leaves_before_its_request_is_complete_gets_no_answer() -> None:
     send, receive = memory_stream_one_way_pair()
     await send.send_all(b"GET / HT")
     await send.aclose()
     assert await read_head(receive, 4096) == (b"", b"")
 
 
-def test_the_replayed_request_holds_the_key_and_no_token():
+def test_the_replayed_request_holds_the_key_and_no_token() -> None:
     head = replayed(understand(request(), HINT), "mqtt")
     assert b"abc" not in head
     again = understand(head, HINT)
@@ -163,7 +163,7 @@ def test_the_replayed_request_holds_the_key_and_no_token():
 )
 def test_a_forwarded_address_is_believed_from_trusted_proxies_only(
     peer: str, forwarded_for: str, expected: str
-):
+) -> None:
     assert peer_behind(peer, forwarded_for, ("127.0.0.1", "::1", "10.0.0.0/8")) == expected
 
 
@@ -207,14 +207,14 @@ _PIECES = st.sampled_from(
 
 
 @given(st.lists(_PIECES, max_size=12), st.booleans())
-def test_what_is_read_as_ordinary_is_what_h11_reads(pieces: list[bytes], begins_well: bool):
+def test_what_is_read_as_ordinary_is_what_h11_reads(pieces: list[bytes], begins_well: bool) -> None:
     head = (b"GET /x HTTP/1.1\r\nHost: x\r\n" if begins_well else b"") + b"".join(pieces) + b"\r\n\r\n"
     head = head[: head.index(b"\r\n\r\n") + 4]
     read = ordinary(head)
     assert read is None or read == by_h11(head)
 
 
-def test_a_browsers_request_is_ordinary():
+def test_a_browsers_request_is_ordinary() -> None:
     read = ordinary(
         request("User-Agent: Mozilla/5.0 (X11)", "Accept-Encoding: gzip, br", "Pragma:", "Cookie: a=b; c=d")
     )
@@ -223,7 +223,7 @@ def test_a_browsers_request_is_ordinary():
 
 
 @pytest.mark.parametrize("subprotocol", [None, "mqtt", "mqttv3.1"])
-async def test_later_answers_are_what_trio_websocket_would_say(subprotocol: str | None):
+async def test_later_answers_are_what_trio_websocket_would_say(subprotocol: str | None) -> None:
     first = await accept(understand(request(), HINT), subprotocol)
     assert b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in first
     other = understand(request(Sec_WebSocket_Key="x3JJHMbDL1EzLkh9GBhXDw=="), HINT)

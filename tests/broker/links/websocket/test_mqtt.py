@@ -36,13 +36,13 @@ async def connected(ws: trio_websocket.WebSocketConnection) -> None:
 
 @pytest.mark.parametrize("subprotocol", ["mqtt", "mqttv3.1"])
 @pytest.mark.parametrize("path", ["/mqtt", "/", "/anything/else"])
-async def test_the_subprotocol_decides_whatever_the_path(path: str, subprotocol: str):
+async def test_the_subprotocol_decides_whatever_the_path(path: str, subprotocol: str) -> None:
     async with listening() as broker, broker.connect(path, subprotocol) as ws:
         assert ws.subprotocol == subprotocol
         await connected(ws)
 
 
-async def test_a_packet_may_span_messages_and_a_message_hold_several_packets():
+async def test_a_packet_may_span_messages_and_a_message_hold_several_packets() -> None:
     async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
         for byte in CONNECT:
             await ws.send_message(bytes([byte]))
@@ -51,7 +51,7 @@ async def test_a_packet_may_span_messages_and_a_message_hold_several_packets():
         assert await read(ws, 9) == SUBACK + PINGRESP * 2
 
 
-async def test_each_packet_to_a_client_is_a_message_of_its_own():
+async def test_each_packet_to_a_client_is_a_message_of_its_own() -> None:
     """As mosquitto does: paho C reads one packet per message and no more."""
     async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
         await connected(ws)
@@ -59,13 +59,13 @@ async def test_each_packet_to_a_client_is_a_message_of_its_own():
         assert [await ws.get_message() for _ in range(3)] == [SUBACK, PINGRESP, PINGRESP]
 
 
-async def test_an_empty_message_is_no_end_of_the_connection():
+async def test_an_empty_message_is_no_end_of_the_connection() -> None:
     async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
         await ws.send_message(b"")
         await connected(ws)
 
 
-async def test_the_path_without_the_subprotocol_is_refused_with_the_reason():
+async def test_the_path_without_the_subprotocol_is_refused_with_the_reason() -> None:
     async with listening() as broker:
         with pytest.raises(trio_websocket.ConnectionRejected) as rejected:
             async with broker.connect("/mqtt"):
@@ -74,7 +74,7 @@ async def test_the_path_without_the_subprotocol_is_refused_with_the_reason():
         assert b"subprotocol mqtt" in (rejected.value.body or b"")
 
 
-async def test_a_text_message_closes_as_unsupported_data():
+async def test_a_text_message_closes_as_unsupported_data() -> None:
     async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
         await connected(ws)
         await ws.send_message("text")
@@ -84,7 +84,7 @@ async def test_a_text_message_closes_as_unsupported_data():
         assert closed.value.reason.code == 1003
 
 
-async def test_after_disconnect_the_websocket_is_closed_normally():
+async def test_after_disconnect_the_websocket_is_closed_normally() -> None:
     async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
         await connected(ws)
         await ws.send_message(DISCONNECT)
@@ -94,7 +94,7 @@ async def test_after_disconnect_the_websocket_is_closed_normally():
         assert closed.value.reason.code == 1000
 
 
-async def test_when_the_server_shuts_down_a_client_gets_what_it_is_owed_and_is_told():
+async def test_when_the_server_shuts_down_a_client_gets_what_it_is_owed_and_is_told() -> None:
     async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
         await connected(ws)
         await ws.send_message(SUBSCRIBE)
@@ -108,7 +108,7 @@ async def test_when_the_server_shuts_down_a_client_gets_what_it_is_owed_and_is_t
         assert broker.engine.connected == 0
 
 
-async def test_a_packet_longer_than_the_listener_takes_closes_before_it_is_held():
+async def test_a_packet_longer_than_the_listener_takes_closes_before_it_is_held() -> None:
     async with listening() as broker:
         broker.door.max_packet_size = 1000
         client = await broker.raw_websocket("/mqtt", "mqtt")
@@ -120,7 +120,7 @@ async def test_a_packet_longer_than_the_listener_takes_closes_before_it_is_held(
             assert await client.close_code() == 1000
 
 
-async def test_a_packet_may_come_in_a_message_of_any_length():
+async def test_a_packet_may_come_in_a_message_of_any_length() -> None:
     async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
         await connected(ws)
         await ws.send_message(SUBSCRIBE)
@@ -130,7 +130,7 @@ async def test_a_packet_may_come_in_a_message_of_any_length():
         assert await read(ws, len(packet)) == packet
 
 
-async def test_no_filter_of_an_mqtt_client_reaches_a_channel_of_a_dialect():
+async def test_no_filter_of_an_mqtt_client_reaches_a_channel_of_a_dialect() -> None:
     async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
         await connected(ws)
         filters = [
@@ -150,7 +150,7 @@ async def test_no_filter_of_an_mqtt_client_reaches_a_channel_of_a_dialect():
         assert await read(ws, 2) == PINGRESP
 
 
-async def test_a_publish_of_an_mqtt_client_reaches_no_channel_of_a_dialect():
+async def test_a_publish_of_an_mqtt_client_reaches_no_channel_of_a_dialect() -> None:
     from support.websockets import reader
 
     async with (
@@ -169,7 +169,7 @@ async def test_a_publish_of_an_mqtt_client_reaches_no_channel_of_a_dialect():
         assert await victim.get_message() == "genuine"
 
 
-async def test_a_stock_client_subscribes_and_publishes():
+async def test_a_stock_client_subscribes_and_publishes() -> None:
     async with listening() as broker:
         received = await trio.to_thread.run_sync(converse, broker.port)
         assert received == [("fill/3/0xmaker/0", b"x" * 100_000)]
@@ -198,7 +198,7 @@ def converse(port: int) -> list[tuple[str, bytes]]:
     return received
 
 
-async def test_what_a_slow_client_is_owed_waits_for_it_in_order():
+async def test_what_a_slow_client_is_owed_waits_for_it_in_order() -> None:
     count = 400
     async with listening() as broker, broker.connect("/mqtt", "mqtt") as ws:
         await connected(ws)

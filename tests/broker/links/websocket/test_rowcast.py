@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import javascript_client
+from support.javascript_client import NodeClient, NodeSubscription
+from support.websockets import masked
 
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.kind import Asked
@@ -25,9 +28,6 @@ from broker.gateway.gateway import Gateway
 from broker.links.websocket.rowcast import Readers, RowcastLink
 from protocol.dialects.base import Clock
 from protocol.dialects.rowcast import RowcastDialect
-from tests.support import javascript_client
-from tests.support.javascript_client import NodeClient, NodeSubscription
-from tests.support.websockets import masked
 
 sys.path.insert(0, str(Path(__file__).parents[4] / "clients/python"))
 from rowcast_client.core import Client, Event, Gap, Message, State, Subscription

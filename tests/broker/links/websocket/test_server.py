@@ -39,7 +39,7 @@ async def refused(
 # --- Econia ------------------------------------------------------------------------------------------------
 
 
-async def test_a_reader_gets_the_unchanged_text_of_its_channels_and_no_other():
+async def test_a_reader_gets_the_unchanged_text_of_its_channels_and_no_other() -> None:
     async with listening() as broker, broker.connect("/" + reader("fill_event", "cancel_order_event")) as ws:
         broker.publish("econia", "place_limit_order_event", "not for this one")
         broker.publish("econia", "fill_event", FILL)
@@ -48,7 +48,7 @@ async def test_a_reader_gets_the_unchanged_text_of_its_channels_and_no_other():
         assert await ws.get_message() == "second"
 
 
-async def test_the_channel_may_stand_in_the_path():
+async def test_the_channel_may_stand_in_the_path() -> None:
     allowed = token(mode="r", channels=["fill_event", "cancel_order_event"])
     async with listening() as broker, broker.connect("/fill_event/" + allowed) as ws:
         broker.publish("econia", "cancel_order_event", "not asked for")
@@ -56,7 +56,7 @@ async def test_the_channel_may_stand_in_the_path():
         assert await ws.get_message() == FILL
 
 
-async def test_every_reader_gets_every_message_in_order():
+async def test_every_reader_gets_every_message_in_order() -> None:
     async with listening() as broker:
         path = "/" + reader("fill_event")
         async with broker.connect(path) as one, broker.connect(path) as other:
@@ -79,12 +79,12 @@ async def test_every_reader_gets_every_message_in_order():
     ],
     ids=["no mode", "no channels", "other channel", "expired", "not yet", "forged", "no token"],
 )
-async def test_a_bad_token_is_refused_in_the_handshake_with_the_reason(path: str, reason: str):
+async def test_a_bad_token_is_refused_in_the_handshake_with_the_reason(path: str, reason: str) -> None:
     async with listening() as broker:
         assert await refused(broker, path) == (400, reason)
 
 
-async def test_a_writer_reaches_all_readers_of_its_channel():
+async def test_a_writer_reaches_all_readers_of_its_channel() -> None:
     async with listening() as broker:
         writer = token(mode="rw", channels=["chat"], user="ann")
         async with broker.connect("/" + writer) as ann, broker.connect("/" + reader("chat")) as bob:
@@ -99,7 +99,7 @@ async def test_a_writer_reaches_all_readers_of_its_channel():
                 assert before - 1 <= event["claims"]["message_delivered_at"] <= time.time() + 1
 
 
-async def test_a_live_connection_is_closed_with_3001_when_its_token_expires():
+async def test_a_live_connection_is_closed_with_3001_when_its_token_expires() -> None:
     async with listening() as broker:
         expires = time.time() + 0.4
         async with broker.connect("/" + reader("fill_event", exp=expires)) as ws:
@@ -110,7 +110,7 @@ async def test_a_live_connection_is_closed_with_3001_when_its_token_expires():
             assert 0 <= time.time() - expires < 1
 
 
-async def test_a_connection_that_ended_leaves_no_subscription():
+async def test_a_connection_that_ended_leaves_no_subscription() -> None:
     async with listening() as broker:
         async with broker.connect("/" + reader("fill_event")):
             assert broker.engine.trie.count == 1
@@ -119,7 +119,7 @@ async def test_a_connection_that_ended_leaves_no_subscription():
         assert broker.door.open_count == 0
 
 
-async def test_the_token_is_never_logged(caplog: pytest.LogCaptureFixture):
+async def test_the_token_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     secret = reader("fill_event", user="very-secret")
     async with listening() as broker:
@@ -132,7 +132,7 @@ async def test_the_token_is_never_logged(caplog: pytest.LogCaptureFixture):
     assert not any(secret in record.getMessage() for record in server_side)
 
 
-async def test_all_clients_are_told_when_the_server_shuts_down():
+async def test_all_clients_are_told_when_the_server_shuts_down() -> None:
     async with listening() as broker, broker.connect("/" + reader("a")) as ws:
         await broker.websockets.close_all()
         with pytest.raises(trio_websocket.ConnectionClosed) as closed:
@@ -144,7 +144,7 @@ async def test_all_clients_are_told_when_the_server_shuts_down():
 # --- the port ----------------------------------------------------------------------------------------------
 
 
-async def test_plain_http_is_told_what_this_port_speaks():
+async def test_plain_http_is_told_what_this_port_speaks() -> None:
     async with listening() as broker:
         stream = await broker.raw()
         await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -155,7 +155,7 @@ async def test_plain_http_is_told_what_this_port_speaks():
         assert b"/mqtt (MQTT, subprotocol mqtt), /{channel?}/{jwt} (Econia)" in response
 
 
-async def test_bytes_that_are_no_http_get_an_answer_and_are_cut_off():
+async def test_bytes_that_are_no_http_get_an_answer_and_are_cut_off() -> None:
     async with listening() as broker:
         stream = await broker.raw()
         await stream.send_all(b"\x10\x10\x00\x04MQTT\r\n\r\n")
@@ -165,20 +165,20 @@ async def test_bytes_that_are_no_http_get_an_answer_and_are_cut_off():
         assert response.startswith(b"HTTP/1.1 400 ")
 
 
-async def test_a_path_that_means_nothing_is_not_found():
+async def test_a_path_that_means_nothing_is_not_found() -> None:
     async with listening() as broker:
         status, text = await refused(broker, "/a/b/c")
         assert status == 404
         assert "/mqtt" in text
 
 
-async def test_a_dialect_that_the_listener_does_not_name_is_not_spoken():
+async def test_a_dialect_that_the_listener_does_not_name_is_not_spoken() -> None:
     async with listening(dialects=("mqtt",)) as broker:
         status, _ = await refused(broker, "/" + reader("fill_event"))
         assert status == 404
 
 
-async def test_origins_are_checked_where_some_are_configured():
+async def test_origins_are_checked_where_some_are_configured() -> None:
     async with listening(origins=("https://good.example",)) as broker:
         path = "/" + reader("fill_event")
         assert (await refused(broker, path, origin="https://evil.example"))[0] == 403
@@ -186,7 +186,7 @@ async def test_origins_are_checked_where_some_are_configured():
             pass
 
 
-async def test_a_handshake_that_is_not_finished_in_time_is_cut_off():
+async def test_a_handshake_that_is_not_finished_in_time_is_cut_off() -> None:
     config = GatewayConfig(econia=ECONIA, handshake_timeout_s=0.1)
     async with listening(config) as broker:
         stream = await broker.raw()
@@ -235,7 +235,9 @@ async def test_a_handshake_that_is_not_finished_in_time_is_cut_off():
         "close with half a code",
     ],
 )
-async def test_a_peer_that_breaks_the_rules_loses_its_own_connection_only(data: bytes, code: int | None):
+async def test_a_peer_that_breaks_the_rules_loses_its_own_connection_only(
+    data: bytes, code: int | None
+) -> None:
     config = GatewayConfig(econia=ECONIA, message_bytes_max=65536)
     path = "/" + token(mode="rw", channels=["fill_event"])
     async with listening(config) as broker, broker.connect(path) as bystander:
@@ -255,7 +257,7 @@ async def test_a_peer_that_breaks_the_rules_loses_its_own_connection_only(data: 
         assert broker.engine.counters.link_bugs == 0
 
 
-async def test_a_flood_of_pings_ends_the_connection():
+async def test_a_flood_of_pings_ends_the_connection() -> None:
     async with listening() as broker:
         bad = await broker.raw_websocket("/" + reader("fill_event"))
         await bad.send(masked(0x89, b"") * 300)
@@ -263,7 +265,7 @@ async def test_a_flood_of_pings_ends_the_connection():
             assert await bad.close_code() == CloseCode.POLICY_VIOLATION
 
 
-async def test_pings_now_and_then_are_answered():
+async def test_pings_now_and_then_are_answered() -> None:
     async with listening() as broker:
         client = await broker.raw_websocket("/" + reader("fill_event"))
         await client.send(masked(0x89, b"abc"))
@@ -271,7 +273,7 @@ async def test_pings_now_and_then_are_answered():
         await client.stream.aclose()
 
 
-async def test_a_client_that_does_not_read_is_closed_as_slow_and_nobody_else_notices():
+async def test_a_client_that_does_not_read_is_closed_as_slow_and_nobody_else_notices() -> None:
     config = GatewayConfig(econia=ECONIA, outbox_bytes_max=200_000)
     path = "/" + reader("fill_event")
     async with listening(config) as broker, broker.connect(path) as good:
@@ -285,7 +287,7 @@ async def test_a_client_that_does_not_read_is_closed_as_slow_and_nobody_else_not
         await frozen.stream.aclose()
 
 
-async def test_a_frame_is_encoded_once_for_all_clients():
+async def test_a_frame_is_encoded_once_for_all_clients() -> None:
     async with listening() as broker:
         path = "/" + reader("fill_event")
         async with broker.connect(path) as one, broker.connect(path) as two, broker.connect(path) as three:
@@ -313,7 +315,9 @@ def raise_bug(*anything: object) -> None:
 @pytest.mark.parametrize(
     ("place", "name"), [(EconiaDialect, "receive"), (EconiaDialect, "tick"), (EconiaDialect, "closing")]
 )
-async def test_a_bug_in_one_link_ends_that_link(place: type, name: str, monkeypatch: pytest.MonkeyPatch):
+async def test_a_bug_in_one_link_ends_that_link(
+    place: type, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lasts_s = 60.0 if name == "receive" else 1.0  # its tick is when it expires
     path = "/" + token(mode="rw", channels=["chat"], exp=time.time() + lasts_s)
     async with listening() as broker, broker.connect("/" + reader("chat")) as bystander:
@@ -332,7 +336,7 @@ async def test_a_bug_in_one_link_ends_that_link(place: type, name: str, monkeypa
 
 async def test_a_bug_while_a_message_waits_for_a_slow_client_ends_that_client(
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     config = GatewayConfig(exchange=Exchange())
     async with (
         listening(config, ("exchange",)) as broker,
@@ -405,7 +409,9 @@ async def be_refused(broker: Running) -> None:
     ],
     ids=lambda leave: leave.__name__,
 )
-async def test_connections_that_come_and_go_leave_nothing(leave: Callable[[Running], Awaitable[None]]):
+async def test_connections_that_come_and_go_leave_nothing(
+    leave: Callable[[Running], Awaitable[None]],
+) -> None:
     async with listening() as broker:
         tasks = broker.server.nursery.child_tasks
         before = len(tasks)

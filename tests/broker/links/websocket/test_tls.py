@@ -66,7 +66,7 @@ def connect(  # type: ignore[no-untyped-def]
     )
 
 
-async def test_a_dialect_is_spoken_over_tls(authority: Authority):
+async def test_a_dialect_is_spoken_over_tls(authority: Authority) -> None:
     async with secured(authority) as broker, connect(authority, broker, "/" + reader("fill_event")) as ws:
         texts = [f"{number} " + "x" * 3000 for number in range(100)]
         for text in texts:
@@ -76,7 +76,7 @@ async def test_a_dialect_is_spoken_over_tls(authority: Authority):
             assert [await ws.get_message() for _ in texts] == texts
 
 
-async def test_mqtt_is_spoken_over_tls(authority: Authority):
+async def test_mqtt_is_spoken_over_tls(authority: Authority) -> None:
     async with secured(authority) as broker, connect(authority, broker, "/mqtt", "mqtt") as ws:
         await ws.send_message(CONNECT + b"\x82\x06\x00\x01\x00\x01t\x00")
         with trio.fail_after(10):
@@ -91,7 +91,7 @@ async def test_mqtt_is_spoken_over_tls(authority: Authority):
         assert received.endswith(b"x" * 100_000)
 
 
-async def test_the_certificates_name_is_the_mqtt_user(authority: Authority):
+async def test_the_certificates_name_is_the_mqtt_user(authority: Authority) -> None:
     async with (
         secured(authority, with_identity=True) as broker,
         connect(authority, broker, "/mqtt", "mqtt", certificate=True) as ws,
@@ -101,7 +101,7 @@ async def test_the_certificates_name_is_the_mqtt_user(authority: Authority):
         assert broker.app.engine.sessions[b"ws-1"].user_name == b"device 7"
 
 
-async def test_plain_websocket_on_a_tls_port_is_cut_off(authority: Authority):
+async def test_plain_websocket_on_a_tls_port_is_cut_off(authority: Authority) -> None:
     async with secured(authority) as broker:
         stream = await trio.open_tcp_stream("127.0.0.1", broker.ports[0])
         await stream.send_all(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -113,7 +113,7 @@ async def test_plain_websocket_on_a_tls_port_is_cut_off(authority: Authority):
 @pytest.mark.parametrize(("path", "subprotocols"), [("/" + reader("a"), ()), ("/mqtt", ("mqtt",))])
 async def test_at_the_end_of_the_broker_tls_clients_are_told(
     authority: Authority, path: str, subprotocols: tuple[str, ...]
-):
+) -> None:
     async with trio.open_nursery() as nursery:
         async with secured(authority) as broker:
             context = ssl.create_default_context(cafile=authority.ca)
@@ -123,7 +123,7 @@ async def test_at_the_end_of_the_broker_tls_clients_are_told(
         assert await closed_with(ws) == 1001
 
 
-async def test_a_peer_that_breaks_the_rules_over_tls_is_told_its_code(authority: Authority):
+async def test_a_peer_that_breaks_the_rules_over_tls_is_told_its_code(authority: Authority) -> None:
     async with secured(authority) as broker, connect(authority, broker, "/" + reader("a")) as ws:
         await ws._stream.send_all(masked(0x89, b"?") + masked(0x83, b""))
         assert await closed_with(ws) == 1002
