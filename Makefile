@@ -73,6 +73,6 @@ clean:
 	@touch $@
 
 .venv/.test: $(INSTALLED)
-	@scripts/install-missing initdb:postgresql mosquitto:mosquitto mosquitto_sub:mosquitto-clients
+	@scripts/install-missing initdb:postgresql mosquitto:mosquitto mosquitto_sub:mosquitto-clients pgbouncer:pgbouncer
 	@scripts/setup-venv test
 	@touch $@

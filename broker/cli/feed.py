@@ -18,6 +18,7 @@ from broker.config.feeds import FeedConfig
 from broker.config.load import load
 from broker.config.model import ConfigError
 from broker.feed.driver.blockers import BLOCKERS, blocker_words
+from broker.feed.driver.pooler import refusal_words
 from broker.feed.setup import doctor
 from broker.feed.setup.dangers import dangers
 from broker.feed.setup.install import Step, install_steps, remove_steps
@@ -188,6 +189,8 @@ def _check(config: FeedConfig, args: argparse.Namespace) -> int:
             report = doctor.examine(connection, config)
     except psycopg.Error as error:
         print(f"  wrong   can't connect: {str(error).strip().splitlines()[0]}")
+        if cure := refusal_words(str(error), args.admin_dsn or config.dsn):
+            print(f"          cure: {cure}")
         return EXIT_FAILED
     for finding in report.findings:
         print(f"  {finding.level:7} {finding.text}")

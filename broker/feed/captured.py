@@ -17,6 +17,7 @@ from psycopg import sql
 
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.routing.columns_wanted import columns_wanted, missing_text
 from broker.feed.routing.tables import OPERATIONS, table_operations
 from broker.feed.status import FeedStatus
 
@@ -47,6 +48,13 @@ SELECT wanted.name, c.oid::bigint, c.relkind::text, c.relpersistence::text, (
     FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'rowcast_capture' AND t.tgenabled NOT IN ('D', 'R'))
 FROM unnest(%(names)s::text[], %(quoted)s::text[]) AS wanted(name, quoted)
 LEFT JOIN pg_class c ON c.oid = to_regclass(wanted.quoted)
+"""
+
+COLUMNS: Final = """
+SELECT wanted.name, array_agg(a.attname::text ORDER BY a.attnum)
+FROM unnest(%(names)s::text[], %(quoted)s::text[]) AS wanted(name, quoted)
+JOIN pg_attribute a ON a.attrelid = to_regclass(wanted.quoted) AND a.attnum > 0 AND NOT a.attisdropped
+GROUP BY 1
 """
 
 
@@ -162,10 +170,20 @@ class Watch:
                 self._status.trouble(f"table {table}", missing[table])
             else:
                 self._status.over(f"table {table}")
+        self._tell_of_columns(dict(await look(connection, COLUMNS, self._wanted)))
         if marks != self._known:
             await self._remember(connection, marks)
         self._known = marks
         return found.gaps
+
+    def _tell_of_columns(self, columns: dict[str, list[str]]) -> None:
+        """A name that no column has drops every row, and is more than a row's fault."""
+        for wanted in columns_wanted(self._config):
+            trouble = f"column {wanted.name} of {wanted.table}"
+            if wanted.table not in columns or wanted.is_in(columns[wanted.table]):
+                self._status.over(trouble)
+            else:
+                self._status.trouble(trouble, missing_text(wanted, columns[wanted.table]))
 
     def knows(self, oid: int) -> bool:
         """Whether the table of this oid was captured when somebody looked last."""

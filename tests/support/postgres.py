@@ -39,7 +39,9 @@ TimeZone = 'UTC'
 
 
 def binaries() -> Path:
-    """Where initdb and pg_ctl are: Debian's folder of the newest version, else wherever PATH has them."""
+    """Where initdb and pg_ctl are: as POSTGRES_BIN says, else Debian's folder of the newest version, else in PATH."""
+    if chosen := os.environ.get("POSTGRES_BIN"):
+        return Path(chosen)
     versions = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if versions:
         return max(versions, key=lambda path: int(path.parent.name))
@@ -74,7 +76,7 @@ class Cluster:
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="rowcast-pg-", dir="/tmp"))
         self.data = self.directory / "data"
-        self.port = _free_port()
+        self.port = free_port()
         self._as_owner = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         self._bin = binaries()
         self._databases = 0
@@ -204,7 +206,7 @@ def _end_slot(connection: psycopg.Connection[tuple[object, ...]], slot: object) 
             time.sleep(0.02)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.driver.pooler import refusal_words, refuse_shared_sessions
 
 _UNLESS_GIVEN: Final = {
     "application_name": "rowcast",
@@ -32,11 +33,21 @@ async def open_connection(config: FeedConfig, settings: str = "", **parameters: 
     given = conninfo_to_dict(config.dsn)
     wanted: dict[str, Any] = {name: value for name, value in _UNLESS_GIVEN.items() if name not in given}
     wanted |= parameters
-    connection = await TrioConnection.connect(
-        config.dsn, autocommit=True, prepare_threshold=None, client_encoding="UTF8", **wanted
-    )
+
+    async def connect() -> TrioConnection:
+        try:
+            return await TrioConnection.connect(
+                config.dsn, autocommit=True, prepare_threshold=None, client_encoding="UTF8", **wanted
+            )
+        except psycopg.OperationalError as error:
+            if cure := refusal_words(str(error), config.dsn):
+                raise psycopg.OperationalError(f"{str(error).strip()}: {cure}") from error
+            raise
+
+    connection = await connect()
     try:
         with within(config.check_timeout_s, "setting the session up"):
+            await refuse_shared_sessions(connection, connect)
             for statement in (SESSION_SQL, *filter(None, settings.split(";"))):
                 await connection.execute(statement.strip().encode())
     except BaseException:

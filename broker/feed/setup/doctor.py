@@ -14,9 +14,13 @@ from attrs import frozen
 
 from broker.config.feeds import FeedConfig, Fetch, Recovery
 from broker.feed.captured import quoted
+from broker.feed.driver.pooler import REFUSED, shares_sessions
 from broker.feed.routing.tables import table_operations
 from broker.feed.setup import doctor_outbox, doctor_wal
+from broker.feed.setup.doctor_columns import check_columns
+from broker.feed.setup.doctor_leftovers import check_leftovers
 from broker.feed.setup.doctor_notices import check_notices
+from broker.feed.setup.doctor_sessions import check_open_writers, check_row_security
 from broker.feed.setup.findings import Examination, Finding, fine, unwise, wrong
 
 SERVER_VERSION_MIN: Final = 130000
@@ -63,6 +67,9 @@ def check_server(examination: Examination) -> Iterator[Finding]:
         yield fine(f"connected to Postgres {version // 10000}, database {database}, as {role}")
     if examination.one("SELECT pg_is_in_recovery()")[0]:
         yield wrong("the server is a standby", "let the feed's dsn name the primary")
+    if shares_sessions(examination.connection, examination.connection.info.dsn):
+        what, _, cure = REFUSED.rpartition(": ")
+        yield wrong(what, cure)
 
 
 def check_idle_transactions(examination: Examination) -> Iterator[Finding]:
@@ -196,12 +203,15 @@ def check_tables(examination: Examination) -> Iterator[Finding]:
             )
 
 
+ALWAYS: Final[tuple[Check, ...]] = (check_columns, check_row_security, check_leftovers)
+
 CHECKS: Final[dict[str, tuple[Check, ...]]] = {
     "listen": (
         check_server,
         check_channels,
         check_recoveries,
         check_fetches,
+        *ALWAYS,
         check_notification_queue,
         check_idle_transactions,
     ),
@@ -215,6 +225,8 @@ CHECKS: Final[dict[str, tuple[Check, ...]]] = {
         doctor_wal.check_replica_identity,
         check_notices,
         doctor_wal.check_slot,
+        *ALWAYS,
+        check_open_writers,
         check_idle_transactions,
     ),
     "outbox": (
@@ -224,6 +236,8 @@ CHECKS: Final[dict[str, tuple[Check, ...]]] = {
         doctor_outbox.check_triggers,
         check_notices,
         doctor_outbox.check_backlog,
+        *ALWAYS,
+        check_open_writers,
         check_notification_queue,
         check_idle_transactions,
     ),

@@ -70,12 +70,8 @@ def leftovers(config: FeedConfig) -> list[Step]:
     """What a feed of this name has left behind that was of another kind before."""
     if config.captures_by == "publication":
         return [Step("triggers that nobody reads", _drop_triggers(config, ()))]
-    steps = _drop_wal(config)
-    if config.captures_by == "trigger":
-        steps.append(
-            Step("triggers that nobody wants", _drop_triggers(config, tuple(table_operations(config))))
-        )
-    return steps
+    wanted = tuple(table_operations(config)) if config.captures_by == "trigger" else ()
+    return [*_drop_wal(config), Step("triggers that nobody wants", _drop_triggers(config, wanted))]
 
 
 def _drop_wal(config: FeedConfig) -> list[Step]:
@@ -135,20 +131,19 @@ def _login_name() -> str:
 def _listen_steps(config: FeedConfig) -> list[Step]:
     """LISTEN needs no object and no privilege; what is read by key must be readable; recovery keeps how far it got."""
     if not config.keyed_tables:
-        return []
+        return leftovers(config)
     role = feed_role(config)
     steps = [Step("the feed's role", _create_role(config, role))]
     if config.recoveries:
         steps.insert(0, Step("the schema rowcast and the table of feeds", _file("base.sql")))
         steps.append(Step("the feed", _know(config, "0")))
-        steps += leftovers(config)
         steps.append(Step("keep how far the feed has got", _grants(config, role)))
     for recovery in config.recoveries:
         steps.append(Step(f"read {recovery.table} again after a gap", _grant_select(recovery.table, role)))
     for fetch in config.fetches:
         purpose = f"read the rows of {fetch.table} that are too long for a notification"
         steps.append(Step(purpose, _grant_select(fetch.table, role)))
-    return steps
+    return [*steps, *leftovers(config)]
 
 
 def _grant_select(table: str, role: str) -> str:

@@ -135,6 +135,19 @@ async def test_table_whose_route_was_added_without_an_installation_is_a_gap(conf
     assert reason.startswith("update of public.event is not captured")
 
 
+async def test_misspelt_column_is_a_trouble_until_there_is_one(
+    config: FeedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"broker.feed.{config.kind}.feed.LOOK_INTERVAL_S", 0.1)
+    route = Route("tables", ("event/{nte}",), kind="public.event", where="rowcast.toml:9")
+    async with running(evolve(config, routes=(route,))) as feed:
+        said = "rowcast.toml:9: public.event has no column nte; did you mean note?"
+        assert feed.status.troubles == {"column nte of public.event": said}
+        sql(config, "ALTER TABLE event RENAME note TO nte")
+        await until(lambda: not feed.status.troubles)
+    assert feed.status.gaps == 0
+
+
 async def test_untouched_database_has_no_gap_however_often_it_is_installed(config: FeedConfig) -> None:
     async with running(config) as feed:
         for number in range(3):
@@ -339,6 +352,16 @@ def test_column_list_and_row_filter_given_by_hand_survive_an_installation(databa
             ("rowcast_test", "{id,note}", "(id > 5)"),
             ("rowcast_test_update", "{id,note}", "(id > 5)"),
         ]
+
+
+def test_installing_again_waits_for_no_writer_and_lets_none_wait(config: FeedConfig) -> None:
+    with connect(config.dsn) as writer, connect(config.dsn) as pruner:
+        writer.execute("BEGIN; INSERT INTO event VALUES (1, 'open')")
+        if config.kind == "outbox":
+            pruner.execute("BEGIN; DELETE FROM rowcast.outbox; UPDATE rowcast.outbox_pruned SET seq = seq")
+        in_time = evolve(config, dsn=f"{config.dsn} options='-c statement_timeout=2s'")
+        install(in_time)
+        sql(in_time, "INSERT INTO event VALUES (2, 'other')")
 
 
 @pytest.fixture

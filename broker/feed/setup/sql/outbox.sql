@@ -20,25 +20,37 @@ CREATE TABLE IF NOT EXISTS rowcast.outbox_commit (
     seq          bigint,
     committed_at timestamptz
 );
-CREATE UNIQUE INDEX IF NOT EXISTS outbox_commit_seq ON rowcast.outbox_commit (seq);
+DO $do$
+BEGIN
+    -- Not IF NOT EXISTS, which takes the table's lock first: whoever waits for it lets all writers behind it wait.
+    PERFORM set_config('lock_timeout', '3s', true);
+    IF to_regclass('rowcast.outbox_commit_seq') IS NULL THEN
+        CREATE UNIQUE INDEX outbox_commit_seq ON rowcast.outbox_commit (seq);
+    END IF;
+END
+$do$;
 
 -- One row: rows with a seq up to this one have been pruned.
 CREATE TABLE IF NOT EXISTS rowcast.outbox_pruned (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     seq bigint NOT NULL DEFAULT 0
 );
-INSERT INTO rowcast.outbox_pruned DEFAULT VALUES ON CONFLICT DO NOTHING;
+INSERT INTO rowcast.outbox_pruned SELECT WHERE NOT EXISTS (SELECT FROM rowcast.outbox_pruned) ON CONFLICT DO NOTHING;
 
 DO $do$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'rowcast.outbox_commit'::regclass AND attname = 'deferred')
     THEN
         -- How often it was too early to number the transaction.
+        PERFORM set_config('lock_timeout', '3s', true);
         ALTER TABLE rowcast.outbox_commit ADD deferred integer NOT NULL DEFAULT 0;
+    END IF;
+    IF to_regclass('rowcast.outbox_commit_rest') IS NULL THEN
+        PERFORM set_config('lock_timeout', '3s', true);
+        CREATE INDEX outbox_commit_rest ON rowcast.outbox_commit (xid) WHERE seq IS NULL;
     END IF;
 END
 $do$;
-CREATE INDEX IF NOT EXISTS outbox_commit_rest ON rowcast.outbox_commit (xid) WHERE seq IS NULL;
 
 -- Numbers a transaction at its commit.  The lock is held until the commit is visible, so numbers become visible
 -- in their order and none can be skipped by a reader.  NOTIFY holds such a lock over the commit anyway.
@@ -90,6 +102,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'rowcast.outbox_commit'::regclass
         AND tgname = 'outbox_number' AND tgtype & 16 <> 0 AND tgenabled = 'A')
     THEN
+        PERFORM set_config('lock_timeout', '3s', true);
         DROP TRIGGER IF EXISTS outbox_number ON rowcast.outbox_commit;
         CREATE CONSTRAINT TRIGGER outbox_number AFTER INSERT OR UPDATE OF deferred ON rowcast.outbox_commit
             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION rowcast.outbox_number();

@@ -1,0 +1,64 @@
+"""What the doctor says about columns that routes name: misspelt ones, and those that a row doesn't bring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from broker.feed.captured import quoted
+from broker.feed.routing.columns_wanted import columns_wanted, missing_text
+from broker.feed.setup.findings import Examination, Finding, unwise, wrong
+
+
+def check_columns(examination: Examination) -> Iterator[Finding]:
+    """Each column that a topic, `once_per`, `columns` or `where` names is one of the table's."""
+    for wanted in columns_wanted(examination.config):
+        columns = _columns(examination, wanted.table)
+        if not columns:
+            continue  # no such table, which is said elsewhere
+        if not wanted.is_in(columns):
+            yield wrong(missing_text(wanted, columns), f"correct it in {wanted.where}")
+            continue
+        is_generated, has_members, kind = columns[wanted.column_in(columns)]
+        if wanted.name not in columns and not has_members:
+            what = f"{wanted.where}: {wanted.column_in(columns)} of {wanted.table} is {kind}, which has no members"
+            yield wrong(what, f"leave out what follows the dot in {wanted.name}, or make it jsonb")
+        elif examination.config.captures_by == "publication" and is_generated:
+            what = f"{wanted.where}: {wanted.name} of {wanted.table} is a generated column, which is not in the WAL"
+            yield wrong(what, 'name the columns it is made of, or use kind = "outbox"')
+    yield from _deleted(examination)
+
+
+_COLUMNS: Final = (
+    "SELECT a.attname::text, a.attgenerated <> '', t.typcategory = 'C' OR t.typcategory = 'U'"
+    " AND t.typname NOT IN ('bytea', 'uuid', 'xml'), format_type(a.atttypid, a.atttypmod)"
+    " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
+    " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+)
+"""Name, whether it is generated, whether its values may have members, its type."""
+
+
+def _columns(examination: Examination, table: str) -> dict[str, tuple[bool, bool, str]]:
+    return {name: tuple(rest) for name, *rest in examination.all(_COLUMNS, quoted(table))}
+
+
+def _deleted(examination: Examination) -> Iterator[Finding]:
+    """Of a deleted row `wal` knows the key; of one that moves to another partition nobody says that it was updated."""
+    is_wal = examination.config.captures_by == "publication"
+    for wanted in columns_wanted(examination.config):
+        if not is_wal or "delete" not in wanted.operations or wanted.use != "topic":
+            continue
+        relation = examination.relation(wanted.table)
+        if relation is None or relation.identity == "f":
+            continue
+        query = (
+            "SELECT count(*) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
+            " AND a.attnum = ANY (i.indkey::int2[]) WHERE i.indrelid = to_regclass(%s) AND a.attname = %s"
+            " AND CASE WHEN %s = 'i' THEN i.indisreplident ELSE i.indisprimary END"
+        )
+        name = wanted.name.split(".")[0]
+        if not examination.one(query, quoted(wanted.table), name, relation.identity)[0]:
+            yield unwise(
+                f"{wanted.where}: deletes of {wanted.table} come without {name}, so its topic can't be made",
+                f'ALTER TABLE {quoted(wanted.table)} REPLICA IDENTITY FULL, or leave out "delete"',
+            )

@@ -1,0 +1,196 @@
+"""What the doctor sees of former configurations, of policies, of writers that an installation waits for, of columns."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+from support.installed import connect, feed_config, install
+
+from broker.config.feeds import FeedConfig, Fetch, Recovery, Route, Source
+from broker.feed.setup import doctor, doctor_sessions
+
+
+@pytest.fixture
+def dsn(database: str) -> str:
+    sql(database, "CREATE TABLE event (id bigint PRIMARY KEY, note text)")
+    return database
+
+
+def sql(dsn: str, *statements: str) -> None:
+    with connect(dsn) as connection:
+        for statement in statements:
+            connection.execute(statement)  # type: ignore[call-overload]
+
+
+def texts(config: FeedConfig, level: str = "wrong") -> str:
+    with connect(config.dsn) as connection:
+        found = doctor.examine(connection, config).findings
+    return "\n".join(f"{one.text} -> {one.cure}" for one in found if one.level == level)
+
+
+def as_kind(dsn: str, kind: str) -> FeedConfig:
+    if kind != "listen":
+        return feed_config(dsn, kind)
+    source = Source("tables", ("event",))
+    recovery = Recovery("public.event", ("id",), (("tables", "event"),))
+    return FeedConfig(
+        "test", dsn, sources=(source,), routes=(Route("tables", ("event/{id}",)),), recoveries=(recovery,)
+    )
+
+
+LEFT_BY = {
+    "wal": ["the slot rowcast_test_", "the publications rowcast_test, "],
+    "outbox": ["fills the outbox"],
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("wal", "outbox"), ("wal", "listen"), ("outbox", "wal"), ("outbox", "listen")],
+)
+def test_leftovers_of_another_kind_are_seen_and_an_installation_takes_them(
+    dsn: str, before: str, after: str
+) -> None:
+    install(as_kind(dsn, before))
+    config = as_kind(dsn, after)
+    said = texts(config)
+    assert all(what in said for what in LEFT_BY[before]), said
+    install(config)
+    assert texts(config) == ""
+
+
+def test_leftovers_of_a_former_name_are_seen(dsn: str) -> None:
+    install(feed_config(dsn, name="shop"))
+    config = feed_config(dsn, name="main")
+    install(config)
+    said = texts(config, "unwise")
+    assert "the slot rowcast_shop_" in said
+    assert "pg_drop_replication_slot('rowcast_shop_" in said
+    assert texts(config) == ""
+    sql(
+        dsn,
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name LIKE 'rowcast_shop%'",
+    )
+    assert 'DROP PUBLICATION "rowcast_shop_update"' in texts(config, "unwise")
+
+
+def test_feed_that_reads_the_outbox_no_more_is_seen(dsn: str) -> None:
+    for name in ("shop", "main"):
+        install(feed_config(dsn, "outbox", name=name))
+    sql(dsn, "INSERT INTO event VALUES (1, 'a')")
+    assert "1 transactions for the feed shop" in texts(feed_config(dsn, "outbox", name="main"), "unwise")
+
+
+def test_trigger_of_a_table_that_no_route_names_any_more_is_seen(dsn: str) -> None:
+    sql(dsn, "CREATE TABLE other (id bigint PRIMARY KEY)")
+    config = feed_config(dsn, "outbox")
+    both = evolve(
+        config,
+        sources=(Source("tables", (), tables=("public.event", "public.other")),),
+        routes=(*config.routes, Route("tables", ("other/{id}",), kind="public.other")),
+    )
+    install(both)
+    assert "the trigger of public.other fills the outbox" in texts(config)
+    install(config)
+    assert texts(config) == ""
+
+
+@pytest.mark.parametrize("what", ["snapshot", "recover", "fetch"])
+def test_policies_that_hide_rows_are_seen(dsn: str, what: str) -> None:
+    as_reader = dsn.replace("user=postgres", "user=rowcast_reader")
+    if what == "snapshot":
+        config = feed_config(as_reader, routes=(Route("tables", ("event/{id}",), snapshot="table"),))
+    else:
+        config = as_kind(as_reader, "listen")
+        if what == "fetch":
+            config = evolve(
+                config, recoveries=(), fetches=(Fetch("public.event", ("id",), (("tables", "event"),)),)
+            )
+    try:
+        with connect(dsn) as connection:
+            from broker.feed.setup.install import install_steps
+
+            for step in install_steps(config):
+                connection.execute(step.statement)  # type: ignore[call-overload]
+        assert "row security" not in texts(config)
+        sql(dsn, "ALTER TABLE event ENABLE ROW LEVEL SECURITY")
+        assert "ALTER ROLE rowcast_reader BYPASSRLS" in texts(config)
+        sql(dsn, "ALTER ROLE rowcast_reader BYPASSRLS")
+        assert "row security" not in texts(config)
+    finally:
+        sql(dsn, "DROP OWNED BY rowcast_reader", "DROP ROLE rowcast_reader")
+
+
+@pytest.mark.parametrize("may_see", [True, False])
+def test_writers_for_whom_an_installation_waits_are_seen(
+    dsn: str, may_see: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_sessions, "OPEN_S_MAX", 0.0)
+    monkeypatch.setattr(doctor_sessions, "UNKNOWN_S", 0.05)
+    config = feed_config(dsn)
+    install(config)
+    sql(dsn, "CREATE ROLE rowcast_blind LOGIN REPLICATION")
+    asked = config if may_see else evolve(config, dsn=dsn.replace("user=postgres", "user=rowcast_blind"))
+    try:
+        with connect(dsn) as writer:
+            writer.execute("BEGIN; SELECT 1")
+            assert "snapshots wait" not in texts(asked, "unwise")
+            writer.execute("INSERT INTO event VALUES (1, 'open')")
+            assert f"session {writer.info.backend_pid} of " in texts(asked, "unwise")
+            writer.execute("PREPARE TRANSACTION 'half'")
+            assert "the prepared transaction 'half' is open" in texts(asked, "unwise")
+            writer.execute("ROLLBACK PREPARED 'half'")
+            assert "snapshots wait" not in texts(asked, "unwise")
+    finally:
+        sql(dsn, "DROP ROLE rowcast_blind")
+
+
+ROUTE = Route("tables", ("event/{id}",), where="rowcast.toml:12")
+
+
+@pytest.mark.parametrize("kind", ["wal", "outbox", "listen"])
+@pytest.mark.parametrize(
+    ("route", "says"),
+    [
+        (
+            evolve(ROUTE, topics=("event/{nte}",)),
+            "rowcast.toml:12: public.event has no column nte; did you mean note?",
+        ),
+        (evolve(ROUTE, once_per=("ID",)), "rowcast.toml:12: public.event has no column ID; did you mean"),
+        (
+            evolve(ROUTE, topics=("a/{payload.temp}",)),
+            "public.event has no column payload; it has id, note, tags",
+        ),
+        (evolve(ROUTE, topics=("a/{note.temp}",)), "note of public.event is text, which has no members"),
+        (evolve(ROUTE, topics=("a/{tags.temp}/{$kind}",)), ""),
+    ],
+)
+def test_column_that_the_table_lacks_is_named_with_the_right_one(
+    dsn: str, kind: str, route: Route, says: str
+) -> None:
+    sql(dsn, "ALTER TABLE event ADD tags jsonb")
+    config = evolve(as_kind(dsn, kind), routes=(route,))
+    install(config)
+    said = texts(config)
+    assert says in said
+    assert bool(says) == bool(said), said
+
+
+def test_generated_column_is_in_no_wal(dsn: str) -> None:
+    sql(dsn, "ALTER TABLE event ADD size int GENERATED ALWAYS AS (length(note)) STORED")
+    route = evolve(ROUTE, topics=("event/{size}",))
+    for kind, says in (("wal", "size of public.event is a generated column"), ("outbox", "")):
+        config = feed_config(dsn, kind, routes=(route,))
+        install(config)
+        assert says in texts(config)
+        assert bool(says) == bool(texts(config))
+
+
+def test_topics_of_deletes_need_what_deletes_bring(dsn: str) -> None:
+    route = evolve(ROUTE, topics=("event/{id}/{note}",), operations=("insert", "delete"))
+    config = feed_config(dsn, routes=(route,))
+    install(config)
+    assert "deletes of public.event come without note" in texts(config, "unwise")
+    assert "without id" not in texts(config, "unwise")
+    sql(dsn, "ALTER TABLE event REPLICA IDENTITY FULL")
+    assert "come without" not in texts(config, "unwise")

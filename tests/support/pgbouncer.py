@@ -1,0 +1,55 @@
+"""A PgBouncer in front of a cluster, on a free port of 127.0.0.1; ends with the block."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.postgres import Cluster, free_port
+
+
+@contextmanager
+def pgbouncer(cluster: Cluster, mode: str) -> Iterator[int]:
+    """The port of a pool of this `pool_mode`."""
+    program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+    if not Path(program).exists():
+        pytest.skip("no pgbouncer here: `apt-get install pgbouncer`")
+    with tempfile.TemporaryDirectory(prefix="rowcast-pgbouncer-", dir="/tmp") as folder:
+        port = free_port()
+        file = Path(folder) / "pgbouncer.ini"
+        file.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={cluster.port} user=postgres\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\n"
+            f"pool_mode = {mode}\nunix_socket_dir =\nlogfile = {folder}/log\npidfile = {folder}/pid\n"
+        )
+        as_owner = []
+        if os.geteuid() == 0:  # which PgBouncer refuses to run as
+            as_owner = ["runuser", "-u", "postgres", "--"]
+            shutil.chown(folder, "postgres")
+        process = subprocess.Popen(
+            [*as_owner, program, "-q", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            _wait_for(port)
+            yield port
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(500):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise AssertionError("pgbouncer does not listen")
