@@ -49,6 +49,7 @@ class TlsClient:
         self.sendall = self.tls.sendall
         self.close = self.tls.close
         self.fileno = self.tls.fileno
+        self.settimeout = self.tls.settimeout
 
     def recv(self, count: int) -> bytes:
         return self.tls.recv(count)

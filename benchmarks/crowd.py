@@ -20,7 +20,7 @@ import jwt
 from attrs import frozen
 
 from benchmarks.arithmetic import Latency, latency
-from benchmarks.clients import PATIENCE_S, Lost, open_socket
+from benchmarks.clients import PATIENCE_S, Client, Lost, open_socket
 from benchmarks.machine import resident_bytes
 from benchmarks.measurement import Clocks, Target
 from benchmarks.workloads.websocket import say, shake_hands
@@ -54,7 +54,7 @@ class Outcome:
 class Reader:
     """One connection, and how many messages have come on it."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: Client) -> None:
         self.connection = connection
         self.count = 0
         self._tail = b""
@@ -181,12 +181,12 @@ class _Memory:
         return self._highest - self._first
 
 
-def _open(count: int, open_one: Callable[[], socket.socket]) -> list[Reader]:
+def _open(count: int, open_one: Callable[[], Client]) -> list[Reader]:
     with ThreadPoolExecutor(20) as pool:
         return [Reader(made.result()) for made in [pool.submit(open_one) for _ in range(count)]]
 
 
-def _small_socket(target: Target) -> socket.socket:
+def _small_socket(target: Target) -> Client:
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, FREEZING_RECEIVE_BYTES)
     connection.settimeout(PATIENCE_S)
@@ -194,13 +194,13 @@ def _small_socket(target: Target) -> socket.socket:
     return connection
 
 
-def _market(target: Target, connection: socket.socket) -> socket.socket:
+def _market(target: Target, connection: Client) -> Client:
     shake_hands(connection, "/exchange-stream")
     say(connection, {"op": "subscribe", "channel": MARKET}, b'"result"')
     return connection
 
 
-def _private(target: Target, connection: socket.socket) -> socket.socket:
+def _private(target: Target, connection: Client) -> Client:
     shake_hands(connection, "/exchange-stream")
     token = jwt.encode({"uid": UID}, target.facts["secret"], "HS256")
     say(connection, {"op": "auth", "token": token}, b'"result"')
@@ -208,7 +208,7 @@ def _private(target: Target, connection: socket.socket) -> socket.socket:
     return connection
 
 
-def _rest_of(connection: socket.socket, last: bytes) -> tuple[bytes, bool]:
+def _rest_of(connection: Client, last: bytes) -> tuple[bytes, bool]:
     """What has come since it stopped reading, up to `last`; and whether the connection had ended before."""
     connection.settimeout(_REST_S)
     received = bytearray()
@@ -225,12 +225,12 @@ def _rest_of(connection: socket.socket, last: bytes) -> tuple[bytes, bool]:
     return bytes(received), False
 
 
-def _was_closed(connection: socket.socket, total: int) -> bool:
+def _was_closed(connection: Client, total: int) -> bool:
     received, ended = _rest_of(connection, _last(total))
     return ended and received.count(MARKER) < total
 
 
-def _was_conflated(connection: socket.socket, total: int) -> bool:
+def _was_conflated(connection: Client, total: int) -> bool:
     """Whether it gets the newest message, and the broker told it of every one that it did not get."""
     received, ended = _rest_of(connection, _last(total))
     skipped = sum(int(count) for count in _SKIPPED.findall(received))

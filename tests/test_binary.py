@@ -33,7 +33,7 @@ def test_it_says_its_version_without_any_environment() -> None:
 
 
 def test_it_checks_the_example() -> None:
-    command = [BINARY, "check", "-c", ROOT / "examples/econia.toml"]
+    command = [str(BINARY), "check", "-c", str(ROOT / "examples/econia.toml")]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
     assert "is fine: 3 listeners, 1 feed" in done.stdout
 

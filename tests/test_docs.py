@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-def blocks(kind: str) -> list[object]:
+def blocks(kind: str) -> list[Any]:
     """(page, fragment?, text) of every block of a kind, as parameters."""
     found = []
     for page in PAGES:

@@ -80,7 +80,7 @@ def made_certificate(key: str) -> Path:
         made.parent.mkdir(parents=True, exist_ok=True)
         kind = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"] if key == "ec" else [key]
         names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-        files = ["-keyout", made.with_suffix(".key"), "-out", made.with_suffix(".crt")]
+        files = ["-keyout", str(made.with_suffix(".key")), "-out", str(made.with_suffix(".crt"))]
         _run("openssl", "req", "-x509", "-nodes", "-days", "365", "-newkey", *kind, *names, *files)
         made.with_suffix(".key").chmod(0o644)
     return made

@@ -7,7 +7,6 @@ becomes one byte.
 from __future__ import annotations
 
 import itertools
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from typing import Final
 
 import psycopg
 
-from benchmarks.clients import Lost, open_socket, read_exactly, read_into, subscriber
+from benchmarks.clients import Client, Lost, open_socket, read_exactly, read_into, subscriber
 from benchmarks.measurement import WARM_UP_S, Clocks, Measurement, Target, repeat
 
 SCHEMA: Final = """
@@ -44,11 +43,11 @@ class _Rows:
         self._view = memoryview(bytearray(16 * 1024 * 1024))
         self._row_bytes = [self._measure(receiver) for receiver in self._first_row()]
 
-    def _first_row(self) -> list[socket.socket]:
+    def _first_row(self) -> list[Client]:
         self.insert(1)
         return self._receivers
 
-    def _measure(self, receiver: socket.socket) -> int:
+    def _measure(self, receiver: Client) -> int:
         """The size of what one row becomes: all rows are equally long."""
         head = read_exactly(receiver, 1)
         if head == b".":
@@ -84,7 +83,7 @@ class _Rows:
             read_into(receiver, self._view, row_bytes * count)
 
 
-def _receiver(target: Target, number: int) -> socket.socket:
+def _receiver(target: Target, number: int) -> Client:
     if "bare" in target.facts:
         return open_socket(target.mqtt)
     return subscriber(target.mqtt, b"sub-%d" % number, b"rows/#")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import socket
 import struct
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ import jwt
 import psycopg
 
 from benchmarks import packets
-from benchmarks.clients import Lost, connect, open_socket
+from benchmarks.clients import Client, Lost, connect, open_socket
 from benchmarks.machine import resident_bytes
 from benchmarks.measurement import Clocks, Measurement, Pipeline, Target, measure_pipeline
 
@@ -61,7 +60,7 @@ def idle_memory(target: Target, seconds: float, dialect: str, count: int) -> Mea
     return measured
 
 
-def _open_all(target: Target, speaking: str, numbers: range) -> list[socket.socket]:
+def _open_all(target: Target, speaking: str, numbers: range) -> list[Client]:
     """Many at once: Mosquitto's WebSocket side looks after each new client only ten times a second."""
     with ThreadPoolExecutor(50) as pool:
         return list(pool.map(partial(_OPEN[speaking], target), numbers))
@@ -70,7 +69,7 @@ def _open_all(target: Target, speaking: str, numbers: range) -> list[socket.sock
 class Reader:
     """Counts the markers that arrive on one connection."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: Client) -> None:
         self._receive = connection.recv
         self._tail = b""
         self._counted = 0
@@ -97,13 +96,13 @@ def frame(data: bytes, kind: int = _TEXT) -> bytes:
     return struct.pack("!BBH4x", kind, 0x80 | 126, len(data)) + data
 
 
-def _handshake(target: Target, path: str, subprotocol: str = "") -> socket.socket:
+def _handshake(target: Target, path: str, subprotocol: str = "") -> Client:
     connection = open_socket(target.websocket)
     shake_hands(connection, path, subprotocol)
     return connection
 
 
-def shake_hands(connection: socket.socket, path: str, subprotocol: str = "") -> None:
+def shake_hands(connection: Client, path: str, subprotocol: str = "") -> None:
     """Make a connected socket a WebSocket."""
     wanted = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
     connection.sendall(
@@ -114,7 +113,7 @@ def shake_hands(connection: socket.socket, path: str, subprotocol: str = "") -> 
     _until(connection, b"\r\n\r\n", b" 101 ")
 
 
-def _until(connection: socket.socket, end: bytes, holding: bytes) -> None:
+def _until(connection: Client, end: bytes, holding: bytes) -> None:
     """Read until `end` has come; what came must hold `holding`."""
     received = b""
     while end not in received:
@@ -129,7 +128,7 @@ def _until(connection: socket.socket, end: bytes, holding: bytes) -> None:
         raise Lost(f"the server answered {received!r}")
 
 
-def say(connection: socket.socket, request: dict[str, object], answered_by: bytes) -> None:
+def say(connection: Client, request: dict[str, object], answered_by: bytes) -> None:
     """Send a request as text, and read until what must be in its answer has come."""
     connection.sendall(frame(json.dumps(request).encode()))
     _until(connection, answered_by, answered_by)
@@ -139,7 +138,7 @@ def _token(target: Target, **claims: object) -> str:
     return jwt.encode(claims, target.facts["secret"], "HS256")
 
 
-def _open_mqtt(target: Target, number: int) -> socket.socket:
+def _open_mqtt(target: Target, number: int) -> Client:
     connection = _handshake(target, "/mqtt", "mqtt")
     connection.sendall(frame(packets.connect(b"ws-%d" % number), _BINARY))
     _until(connection, b"\x20\x02\x00\x00", b"")
@@ -148,17 +147,17 @@ def _open_mqtt(target: Target, number: int) -> socket.socket:
     return connection
 
 
-def _open_econia(target: Target, number: int) -> socket.socket:
+def _open_econia(target: Target, number: int) -> Client:
     return _handshake(target, "/" + _token(target, mode="r", channels=["fill_event"]))
 
 
-def _open_exchange(target: Target, number: int) -> socket.socket:
+def _open_exchange(target: Target, number: int) -> Client:
     connection = _handshake(target, "/exchange-stream")
     say(connection, {"op": "subscribe", "channel": "BTCUSDT@trades"}, b'"result"')
     return connection
 
 
-def _open_canton(target: Target, number: int) -> socket.socket:
+def _open_canton(target: Target, number: int) -> Client:
     connection = _handshake(target, "/v1/ws")
     token = _token(
         target, account_id=f"acc_{number // 8}", roles=["trader"]
@@ -168,11 +167,11 @@ def _open_canton(target: Target, number: int) -> socket.socket:
     return connection
 
 
-def _open_broadcast(target: Target, number: int) -> socket.socket:
+def _open_broadcast(target: Target, number: int) -> Client:
     return _handshake(target, "/")
 
 
-_OPEN: Final[dict[str, Callable[[Target, int], socket.socket]]] = {
+_OPEN: Final[dict[str, Callable[[Target, int], Client]]] = {
     "mqtt": _open_mqtt,
     "econia": _open_econia,
     "exchange": _open_exchange,

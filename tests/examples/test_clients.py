@@ -52,7 +52,13 @@ async def aiter_lines(stream: trio.abc.ReceiveStream):  # type: ignore[no-untype
 
 async def test_paho_client_prints_the_fill() -> None:
     async with Broker(CONFIG) as broker:
-        command = [sys.executable, CLIENTS / "paho_fills.py", "127.0.0.1", str(broker.ports[0]), "0xc0deface"]
+        command = [
+            sys.executable,
+            str(CLIENTS / "paho_fills.py"),
+            "127.0.0.1",
+            str(broker.ports[0]),
+            "0xc0deface",
+        ]
         line = await line_printed_for_a_fill(broker, command, CLIENTS)
     assert line == f"{TOPIC} price 9994 size 53 maker order {ORDER_ID}"
 
@@ -63,7 +69,13 @@ async def test_aiomqtt_client_prints_the_fill() -> None:
     if not python.exists():
         pytest.skip("aiomqtt is not installed: scripts/setup-clients")
     async with Broker(CONFIG) as broker:
-        command = [python, CLIENTS / "aiomqtt_fills.py", "127.0.0.1", str(broker.ports[0]), "0xc0deface"]
+        command = [
+            str(python),
+            str(CLIENTS / "aiomqtt_fills.py"),
+            "127.0.0.1",
+            str(broker.ports[0]),
+            "0xc0deface",
+        ]
         line = await line_printed_for_a_fill(broker, command, CLIENTS)
     assert line == f"{TOPIC} price 9994 size 53"
 

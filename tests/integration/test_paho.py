@@ -30,7 +30,7 @@ class PahoClient:
         self.client.on_subscribe = self._granted
 
     def _message(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
-        self.inbox.put((message.topic, message.payload, message.qos, message.retain))
+        self.inbox.put((message.topic, bytes(message.payload), message.qos, message.retain))
 
     def _connected(self, client: paho.Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         self.connections.put((reason.value, flags.session_present))
@@ -56,8 +56,7 @@ class PahoClient:
 
     def cut(self) -> None:
         """End the connection as a crash would."""
-        raw = self.client.socket()
-        assert raw is not None
+        raw: Any = self.client.socket()
         self.client.loop_stop()
         getattr(raw, "_socket", raw).shutdown(socket.SHUT_RDWR)
 

@@ -68,4 +68,4 @@ def test_a_close_reason_is_cut_at_a_character_and_always_readable(code: int, rea
 
 def test_the_ping_frame_is_an_empty_ping() -> None:
     assert PING_FRAME == b"\x89\x00"
-    assert read(PING_FRAME) == [Ping(payload=bytearray())]
+    assert read(PING_FRAME) == [Ping(payload=b"")]

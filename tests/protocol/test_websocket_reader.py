@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -247,7 +248,7 @@ messages = st.one_of(
 
 
 @given(st.lists(messages, max_size=6), st.text(max_size=30))
-def test_what_wsproto_writes_is_read(sent: list[Message | SentPing], reason: str) -> None:
+def test_what_wsproto_writes_is_read(sent: list[Message[Any] | SentPing], reason: str) -> None:
     client = Connection(ConnectionType.CLIENT)
     data = b"".join(client.send(event) for event in [*sent, CloseConnection(code=1000, reason=reason)])
     names = {TextMessage: "text", BytesMessage: "binary", SentPing: "ping"}

@@ -6,6 +6,7 @@ Hypothesis chooses what they do and shrinks what goes wrong; a failure prints th
 from __future__ import annotations
 
 from itertools import groupby
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -195,7 +196,7 @@ def in_some_order(packets: list[Packet]) -> list[Packet]:
     return ordered
 
 
-COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
 @pytest.mark.timeout(180)

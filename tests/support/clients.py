@@ -28,7 +28,7 @@ class Deed(NamedTuple):
     topic: bytes = b""
     qos: int = 0
     retain: bool = False
-    count: int = 1
+    times: int = 1
 
 
 class Client:
@@ -80,10 +80,10 @@ class Client:
                 self.sent_qos_2.append(packet_id)
             self.peer.send(Publish(deed.topic, payload, deed.qos, deed.retain, packet_id=packet_id))
         elif deed.word == "release" and self.sent_qos_2:
-            self.peer.send(Pubrel(self.sent_qos_2.pop(deed.count % len(self.sent_qos_2))))
+            self.peer.send(Pubrel(self.sent_qos_2.pop(deed.times % len(self.sent_qos_2))))
         elif deed.word == "acknowledge":
             self.listen()
-            answers, self.owed = self.owed[: deed.count], self.owed[deed.count :]
+            answers, self.owed = self.owed[: deed.times], self.owed[deed.times :]
             self.peer.send(*answers)
 
     def listen(self) -> None:

@@ -83,9 +83,11 @@ def _packet(random: Random) -> bytes:
     if kind == 5:
         return encode(Unsubscribe(packet_id, (random.choice(FILTERS),)))
     if kind < 10:
-        return encode(random.choice([Puback, Pubrec, Pubrel, Pubcomp])(packet_id))
+        answers: list[type[Puback | Pubrec | Pubrel | Pubcomp]] = [Puback, Pubrec, Pubrel, Pubcomp]
+        return encode(random.choice(answers)(packet_id))
     if kind == 10:
-        return encode(random.choice([Pingreq(), Pingreq(), Disconnect()]))
+        bare: list[Pingreq | Disconnect] = [Pingreq(), Pingreq(), Disconnect()]
+        return encode(random.choice(bare))
     return random.choice(
         [_connect(random), random.randbytes(random.randrange(1, 60)), b"\x20\x02\x00\x00", b"\xf0\x00"]
     )

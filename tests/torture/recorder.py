@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+from functools import partial
 
 import trio
 from attrs import evolve
@@ -121,4 +122,4 @@ async def main(kind: str, dsn: str, log: str, after: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, *sys.argv[1:])
+    trio.run(partial(main, *sys.argv[1:]))

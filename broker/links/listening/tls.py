@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from broker.config.model import Tls
 from broker.core.limits import SLOW_KEY_BYTES
@@ -40,7 +40,7 @@ class TlsError(Exception):
 class PeerSocket(Protocol):
     """What `ssl.SSLSocket`, `ssl.SSLObject` and `trio.SSLStream` have in common here."""
 
-    def getpeercert(self, binary_form: bool) -> bytes | None: ...
+    def getpeercert(self, binary_form: Literal[True]) -> bytes | None: ...
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:

@@ -188,12 +188,12 @@ class Client:
         elif "ping" in said:
             self._send({"pong": 1}, numbered=False)
         elif "gap" in said:
-            one = self.subscriptions.get(said["gap"])
-            if one is not None:
-                yield one, Gap(said["reason"])
-                if one.state:
-                    one.at = None
-                    self._join([one])
+            behind = self.subscriptions.get(said["gap"])
+            if behind is not None:
+                yield behind, Gap(said["reason"])
+                if behind.state:
+                    behind.at = None
+                    self._join([behind])
         elif "skipped" in said:
             for one in list(self.subscriptions.values()):
                 if one.conflate and matches(one.topic, said["topic"]):

@@ -128,7 +128,7 @@ async def test_a_configured_token_is_wanted_of_everybody() -> None:
     async with admin(token="secret") as (client, _):
         assert (await client.post(PUBLISH, json=body)).status_code == 401
         for authorization in ("Bearer wrong", "Basic secret", "Bearer", "Bearer sécret"):
-            headers = {"Authorization": authorization.encode()}
+            headers = [(b"Authorization", authorization.encode())]
             assert (await client.post(PUBLISH, json=body, headers=headers)).status_code == 401
         right = await client.post(PUBLISH, json=body, headers={"Authorization": "Bearer secret"})
         assert right.status_code == 200

@@ -64,9 +64,9 @@ def test_what_stays_is_given_exactly_once_whatever_comes_and_goes(seed: int) -> 
     walk = NameWalk(tree, b"#")
     found = []
     while not walk.is_over():
-        name = walk.next_name(walk.steps + chance.randint(1, 40))
-        if name in stay:
-            found.append(name)
+        met = walk.next_name(walk.steps + chance.randint(1, 40))
+        if met in stay:
+            found.append(met)
         for _ in range(20):
             other = b"s/%d/x%d" % (chance.randrange(4), chance.randrange(500))
             (tree.discard if chance.random() < 0.5 else tree.add)(other)

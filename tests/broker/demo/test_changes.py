@@ -1,6 +1,8 @@
+from typing import Any
+
 from broker.demo.changes import ALL_CHANNELS, MQTT_TOPICS, Change, Key, mqtt_topics, websocket_message
 
-FILL = {
+FILL: dict[str, Any] = {
     "market_id": 3,
     "maker_address": "0xa",
     "maker_custodian_id": 0,

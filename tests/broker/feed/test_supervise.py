@@ -7,6 +7,7 @@ import pytest
 import trio
 import trio.testing
 
+from broker.config.feeds import FeedConfig
 from broker.feed.status import FeedStatus
 from broker.feed.supervise import PAUSE_S_MAX, keep_trying
 
@@ -18,6 +19,9 @@ class Failing:
         self.status = status
         self.started_at: list[float] = []
         self._errors = list(errors)
+
+    def adopt(self, config: FeedConfig) -> bool:
+        raise AssertionError("nobody asked for it")
 
     async def attempt(self) -> None:
         self.started_at.append(trio.current_time())

@@ -84,7 +84,7 @@ def test_an_audience_that_nobody_configured_does_not_matter() -> None:
         "\ud800",
         signed({"mode": "r"}, secret="another_secret_of_32_characters__"),
         signed({"mode": "r"}, secret=SECRET * 2, algorithm="HS512"),
-        jwt.encode({"mode": "r"}, None, algorithm="none"),
+        jwt.encode({"mode": "r"}, "", algorithm="none"),
         signed({"mode": "r"})[:-2],
         "x" * (TOKEN_BYTES_MAX + 1),
     ],

@@ -37,7 +37,7 @@ def test_a_hash_takes_its_password_and_no_other(stored: str) -> None:
 @pytest.mark.parametrize("kind", ["sha512", "sha512-pbkdf2"])
 def test_what_mosquitto_passwd_writes_is_read(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "passwords"
-    run = [MOSQUITTO_PASSWD, "-H", kind, "-c", "-b", path, "roger", "secret"]
+    run = [str(MOSQUITTO_PASSWD), "-H", kind, "-c", "-b", str(path), "roger", "secret"]
     subprocess.run(run, check=True, capture_output=True)
     users = read_passwords(path)
     assert list(users) == [b"roger"]

@@ -111,6 +111,7 @@ def test_every_reader_at_every_speed_has_the_sources_book(seed: int, levels: int
                 reader.is_slow = True
             elif reader.is_slow and rng.random() < 0.3:
                 reader.catch_up(book)
+    assert isinstance(book, Book)
     for reader in readers:
         reader.catch_up(book)
         assert model_of(reader.client) == top(model, levels)

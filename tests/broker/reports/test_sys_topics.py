@@ -16,7 +16,7 @@ from broker.links.listening.door import Door
 from broker.reports.sys_topics import PREFIX, LoadAverage, SysTopics, resident_bytes
 from protocol.mqtt.codec import encode
 from protocol.mqtt.outbound import Window
-from protocol.mqtt.packets import Connect, Pingreq, Puback, Publish, Subscribe
+from protocol.mqtt.packets import Connect, Packet, Pingreq, Puback, Publish, Subscribe
 
 LOADS = (
     "bytes/received", "bytes/sent", "messages/received", "messages/sent", "publish/received", "publish/sent",
@@ -124,7 +124,7 @@ class TestValues:
 
     def test_bytes_are_those_on_the_wire(self, engine: Engine, observer: Observer) -> None:
         peer = Peer(engine)
-        packets = [Connect(b"id", True, 60), Pingreq()]
+        packets: list[Packet] = [Connect(b"id", True, 60), Pingreq()]
         peer.send(*packets)
         received = sum(len(encode(packet)) for packet in packets)
         assert observer.numbers("bytes/received", "bytes/sent") == [received, len(peer.read_bytes())]

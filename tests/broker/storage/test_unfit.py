@@ -17,7 +17,7 @@ from broker.links.listening.door import Door
 from broker.storage.database import open_database
 from broker.storage.records import restore, snapshot
 from broker.storage.writing import Writer
-from protocol.mqtt.packets import Connect, Publish, Subscribe, Will
+from protocol.mqtt.packets import Connect, Packet, Publish, Subscribe, Will
 
 MOUNTED = Door(evolve(OPEN_DOOR.listener, mount_point="tenant/"), Limits(), connection_messages=False)
 LONG = [b"/" * 200, b"x" * 65_530]
@@ -36,15 +36,16 @@ def test_limits_hold_with_the_mount_point(kind: str, topic: bytes) -> None:
     engine = Engine()
     if kind == "will":
         peer = Peer(engine, MOUNTED)
-        packet = Connect(b"c", False, 60, will=Will(topic, b"", 0, True))
+        packet: Packet = Connect(b"c", False, 60, will=Will(topic, b"", 0, True))
     else:
         peer = mounted(engine)
         shared = b"$share/g/" + topic[: 65_535 - 9]
-        packet = {
+        packets: dict[str, Packet] = {
             "publish": Publish(topic, b"kept", retain=True),
             "subscribe": Subscribe(1, ((topic, 1),)),
             "shared": Subscribe(1, ((shared, 1),)),
-        }[kind]
+        }
+        packet = packets[kind]
     peer.send(packet)
     assert peer.closed
     assert engine.counters.protocol_errors == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 import pytest
 import trio
@@ -131,7 +133,7 @@ async def test_a_transaction_cancelled_in_the_midst_of_a_command_leaves_the_conn
 async def test_a_cancelled_stream_leaves_the_connection_usable(database: str) -> None:
     async with await TrioConnection.connect(database, autocommit=True) as connection:
         with trio.CancelScope() as scope:
-            rows = connection.cursor().stream("SELECT g FROM generate_series(1, 1000000) g")
+            rows: Any = connection.cursor().stream("SELECT g FROM generate_series(1, 1000000) g")
             async for _ in rows:
                 scope.cancel()
                 await trio.lowlevel.checkpoint()

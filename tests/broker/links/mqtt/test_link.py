@@ -13,6 +13,7 @@ from protocol.mqtt.packets import (
     Connack,
     Connect,
     Disconnect,
+    Packet,
     Pingreq,
     Pingresp,
     Puback,
@@ -502,7 +503,7 @@ class TestAcknowledgements:
         assert not peer.closed
 
     def test_the_wrong_kind_closes(self) -> None:
-        wrong = {
+        wrong: dict[int, list[Packet]] = {
             1: [Pubrec(1), Pubcomp(1)],
             2: [Puback(1), Pubcomp(1)],
         }

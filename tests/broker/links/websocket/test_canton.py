@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import jwt
 import pytest
@@ -283,7 +284,9 @@ async def test_a_frozen_reader_of_market_data_gets_merged_books_and_nobody_is_de
         for number in range(100):
             broker.publish("canton", "market_data/AAPL/USDC", book(number))
         broker.publish("canton", "market_data/AAPL/USDC", price(7))
-        books, prices, skipped = [], [], 0
+        books: list[Any] = []
+        prices: list[Any] = []
+        skipped = 0
         with trio.fail_after(20):
             while not books or not prices:
                 message = json.loads((await slow.frame())[1])

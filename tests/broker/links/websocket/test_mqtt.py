@@ -187,7 +187,7 @@ def converse(port: int) -> list[tuple[str, bytes]]:
         client.publish("fill/3/0xmaker/0", b"x" * 100_000, qos=1)
 
     def on_message(client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
-        received.append((message.topic, message.payload))
+        received.append((message.topic, bytes(message.payload)))
         client.disconnect()
 
     client.on_connect = on_connect

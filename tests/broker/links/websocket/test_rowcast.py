@@ -72,6 +72,7 @@ class Server:
         self.engine.turn.clock = lambda: self.engine.now
         self.gateway = Gateway(CONFIG, self.engine, {})
         self.line: list[RowcastLink] = []
+        self.history: History
         if before is None or not orderly:
             self.positions = Positions(f"e{chance.random()}")
         else:

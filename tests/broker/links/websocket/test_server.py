@@ -372,6 +372,7 @@ async def leave_within_the_request(broker: Running) -> None:
 
 async def reset(broker: Running) -> None:
     client = await broker.raw_websocket("/" + reader("a"))
+    assert isinstance(client.stream, trio.SocketStream)
     client.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     await client.stream.aclose()
 
