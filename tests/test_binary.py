@@ -7,11 +7,11 @@ import os
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.polling import until_blocking
 
 ROOT = Path(__file__).parent.parent
 BINARY = ROOT / "dist/rowcast"
@@ -59,7 +59,7 @@ def test_it_goes_on_in_the_background(tmp_path: Path) -> None:
     wait_for(port)
     pid = int(pid_file.read_text())
     os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not pid_file.exists())
+    until_blocking(lambda: not pid_file.exists())
 
 
 @contextlib.contextmanager
@@ -83,7 +83,7 @@ def free_port() -> int:
 
 
 def wait_for(port: int) -> None:
-    wait_until(lambda: is_open(port))
+    until_blocking(lambda: is_open(port), START_S)
 
 
 def is_open(port: int) -> bool:
@@ -92,10 +92,3 @@ def is_open(port: int) -> bool:
     except ConnectionRefusedError:
         return False
     return True
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + START_S
-    while not condition():
-        assert time.monotonic() < end, "it takes too long"
-        time.sleep(0.05)

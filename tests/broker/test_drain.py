@@ -14,6 +14,7 @@ import trio_websocket
 from hypothesis import given
 from hypothesis import strategies as st
 from support.mqtt_stream import StreamClient
+from support.polling import until
 
 from broker import Broker, Config, Listener
 from broker.config.dialects.exchange import Exchange
@@ -71,8 +72,7 @@ async def test_clients_leave_in_slices_and_nobody_new_comes() -> None:
                 nursery.start_soon(stay, client)
             nursery.start_soon(stay_on_websocket, "/mqtt", ["mqtt"])
             nursery.start_soon(stay_on_websocket, "/exchange-stream", [])
-            while len(joined) < CLIENTS + 2:  # noqa: ASYNC110
-                await trio.sleep(0.01)
+            await until(lambda: len(joined) >= CLIENTS + 2)
             begun = trio.current_time()
             broker.app.stop()
             await trio.lowlevel.checkpoint()

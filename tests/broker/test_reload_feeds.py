@@ -9,6 +9,7 @@ import psycopg
 import pytest
 import trio
 from support.installed import install
+from support.polling import until
 from support.postgres import cluster, database
 
 from broker import Broker
@@ -84,8 +85,7 @@ async def test_a_route_is_added_under_load(kind: str, database: str, tmp_path: P
         subscriber = LocalSubscriber(broker.app.engine.counters, lambda: take())
         broker.app.engine.subscribe(subscriber, b"+/+", 2)
         with trio.fail_after(50):
-            while broker.app.feeds["main"].state != "live":  # noqa: ASYNC110
-                await trio.sleep(0.01)
+            await until(lambda: broker.app.feeds["main"].state == "live")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(write_rows, database, kind, 0, ROWS)
                 while len(heard) < ROWS // 3:

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import jwt
 import pytest
-import trio
 import trio_websocket
+from support.polling import until
 from support.rowcast_process import RowcastProcess
 from support.websockets import closed_with
 
@@ -61,9 +61,7 @@ async def said(ws: trio_websocket.WebSocketConnection, message: str) -> str:
 
 
 async def logged(broker: RowcastProcess, text: str) -> None:
-    with trio.fail_after(20):
-        while not any(text in line for line in broker.lines):  # noqa: ASYNC110 - another process wrote it
-            await trio.sleep(0.02)
+    await until(lambda: any(text in line for line in broker.lines))
 
 
 async def test_new_secret_and_limits_hold_for_who_comes_and_nobody_is_disconnected(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import jwt
 import pytest
 import trio
 from support.canton_examples import EXAMPLES
+from support.polling import until
 from support.websockets import Running, listening
 
 from broker.config.dialects.canton import Canton
@@ -90,8 +91,7 @@ async def test_the_documents_typescript_class_works_unchanged(tmp_path: Path) ->
         ]
         async with printing(command, tmp_path) as lines:
             assert await anext(lines) == "connected"
-            while broker.engine.trie.count < 4:  # noqa: ASYNC110 - its subscriptions are on their way
-                await trio.sleep(0.01)
+            await until(lambda: broker.engine.trie.count >= 4)
             publish(broker, f"orders/{ACCOUNT}", "Order Updates Stream: Order Created Event")
             publish(broker, f"orders/{ACCOUNT}", "Order Updates Stream: Order Updated Event")
             publish(broker, f"trades/{ACCOUNT}", "Trade Updates Stream: Trade Executed Event")

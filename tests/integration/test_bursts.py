@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio_websocket
 from support.installed import connect, install
+from support.polling import until
 from support.postgres import cluster, database
 from support.websockets import SECRET, reader
 
@@ -58,9 +59,7 @@ async def test_readers_get_every_row_of_a_large_transaction(database: str, tmp_p
         writer.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
         install(config.feeds[0])
         async with Broker(config) as broker, trio.open_nursery() as nursery:
-            with trio.fail_after(10):
-                while any(feed.state != "live" for feed in broker.app.feeds.values()):  # noqa: ASYNC110
-                    await trio.sleep(0.01)
+            await until(lambda: all(feed.state == "live" for feed in broker.app.feeds.values()))
             [(_, port)] = broker.app.addresses
 
             async def read(number: int, task_status: trio.TaskStatus[None]) -> None:

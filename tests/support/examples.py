@@ -10,6 +10,7 @@ import attrs
 import psycopg
 import trio
 import trio_websocket
+from support.polling import until
 
 from broker import Broker
 from broker.config.toml.configuration import load
@@ -49,9 +50,7 @@ async def running_example(name: str, dialect: str, dsn: str) -> AsyncIterator[Ex
     with psycopg.connect(dsn, autocommit=True) as database:
         database.execute((EXAMPLES / f"{name}.sql").read_bytes())
         async with Broker(config) as broker:
-            with trio.fail_after(10):
-                while any(feed.state != "live" for feed in broker.app.feeds.values()):  # noqa: ASYNC110
-                    await trio.sleep(0.01)
+            await until(lambda: all(feed.state == "live" for feed in broker.app.feeds.values()))
             [port] = [port for one, port in broker.app.addresses if dialect in one.dialects]
             path = getattr(config.gateway, dialect).path
             yield Example(broker, database, port, path)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import trio
+from support.polling import until
 
 from broker.config.feeds import FeedConfig
 from broker.feed.status import FeedStatus
@@ -88,13 +89,6 @@ class Running:
     async def until_live(self, reconnects: int = 0, seconds: float = 120.0) -> None:
         """Wait until the feed is live, after at least so many lost connections."""
         await until(lambda: self.status.state == "live" and self.status.reconnects >= reconnects, seconds)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    """For what no event tells."""
-    with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110
-            await trio.sleep(0.005)
 
 
 @asynccontextmanager

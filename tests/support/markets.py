@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import trio
 import trio_websocket
+from support.polling import until
 
 from broker import Broker
 from broker.config.toml.configuration import load
@@ -39,9 +40,7 @@ class RunningMarket:
         return self.broker.app.market
 
     async def source_port(self, name: str) -> int:
-        with trio.fail_after(10):
-            while not self.service.ports.get(name):  # noqa: ASYNC110 - opened by a task without an event
-                await trio.sleep(0.005)
+        await until(lambda: bool(self.service.ports.get(name)))
         return self.service.ports[name][0]
 
     async def engine(self, name: str) -> trio.SocketStream:

@@ -11,6 +11,7 @@ import jwt
 import trio
 import trio_websocket
 from attrs import frozen
+from support.polling import until
 
 from broker.config.dialects.econia import Econia
 from broker.config.dialects.gateway import GatewayConfig
@@ -69,9 +70,7 @@ class Running:
 
     async def links_left(self, count: int) -> None:
         """Wait until no more than `count` dialect connections are open."""
-        with trio.fail_after(10):
-            while self.gateway.count() > count:  # noqa: ASYNC110 - the server has no event for this
-                await trio.sleep(0.005)
+        await until(lambda: self.gateway.count() <= count)
 
     async def raw(self) -> trio.SocketStream:
         return await trio.open_tcp_stream("127.0.0.1", self.port)

@@ -22,6 +22,7 @@ from pathlib import Path
 import psycopg
 import trio
 from attrs import define
+from support.polling import until
 from support.postgres import Cluster
 from support.tcp_proxy import TcpProxy, tcp_proxy
 from torture.chaos import Chaos, Victim
@@ -167,9 +168,7 @@ def prepare(kind: str, dsn: str) -> None:
 
 async def until_live(log: Path) -> None:
     """A feed of kind `listen` owes nothing from before it listens."""
-    with trio.fail_after(30):
-        while "= live\n" not in lines_of(log):  # noqa: ASYNC110
-            await trio.sleep(0.05)
+    await until(lambda: "= live\n" in lines_of(log))
 
 
 async def work(dsn: str, kind: str, book: Book, chaos: Chaos, seconds: float, chance: random.Random) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import trio.testing
 from attrs import evolve
-from support.feeds import Collector, running, until
+from support.feeds import Collector, running
 from support.installed import connect, feed_config, install
+from support.polling import until
 
 from broker.cli.main import main
 from broker.config.feeds import FeedConfig, Recovery, Route, Source

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import trio
 from attrs import evolve
-from support.feeds import Published, Running, running, until
+from support.feeds import Published, Running, running
 from support.installed import connect, feed_config, install
+from support.polling import until
 
 from broker.config.feeds import FeedConfig, Route
 from broker.feed.setup.install import remove_steps

@@ -7,6 +7,7 @@ import trio
 from attrs import evolve
 from support.feeds import running
 from support.installed import connect, feed_config, install
+from support.polling import until
 
 from broker.config.feeds import FeedConfig, Route
 from broker.feed.driver.connection import TrioConnection
@@ -53,8 +54,7 @@ async def test_every_row_comes_once_from_the_snapshot_or_live(config: FeedConfig
             await trio.sleep(0.5)
             stopped.set()
             with connect(config.dsn) as connection:
-                while nursery.child_tasks:  # noqa: ASYNC110
-                    await trio.sleep(0.01)
+                await until(lambda: not nursery.child_tasks)
                 (committed,) = connection.execute("SELECT count(*) FROM event").fetchone() or (0,)
             await feed.sink.until(committed)
     ids = sorted(number for some in written for number in some if number)

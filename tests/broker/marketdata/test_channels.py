@@ -10,6 +10,7 @@ from pathlib import Path
 import trio
 from support.market import BookClient
 from support.markets import line, next_event, running_market, slow_reader
+from support.polling import until
 
 DEPTH = """
 [source.book]
@@ -230,9 +231,7 @@ async def test_the_page_and_udf_are_served_beside_the_stream(tmp_path: Path) -> 
     async with running_market(tmp_path, MQTT + TRADES) as market:
         engine = await market.engine("trades")
         await engine.send_all(trade(1, "5.10"))
-        with trio.fail_after(10):
-            while not market.broker.app.feeds["market.kline"].published:  # noqa: ASYNC110
-                await trio.sleep(0.01)
+        await until(lambda: bool(market.broker.app.feeds["market.kline"].published))
         assert b"stream-path" in await get(market.port, "/")
         assert b"createChart" in await get(market.port, "/lightweight-charts.js")
         config = json.loads(await get(market.port, "/udf/config"))

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import trio
 from support.markets import RunningMarket, line, next_event, running_market
+from support.polling import until
 
 from broker.marketdata.history import CREATE
 
@@ -67,9 +68,7 @@ def some_trades(seed: int, count: int, span_s: int) -> list[dict[str, Any]]:
 
 async def counted(market: RunningMarket, count: int) -> None:
     status = market.broker.app.feeds["market.kline"]
-    with trio.fail_after(30):
-        while status.received < count:  # noqa: ASYNC110
-            await trio.sleep(0.01)
+    await until(lambda: status.received >= count)
 
 
 async def state(market: RunningMarket, newest: dict[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import trio
 from attrs import evolve
-from support.feeds import Running, running, until
+from support.feeds import Running, running
 from support.installed import connect, feed_config, install
 from support.pgbouncer import pgbouncer
+from support.polling import until
 from support.postgres import Cluster
 
 from broker.cli.main import main

@@ -14,7 +14,8 @@ import psycopg
 import pytest
 import trio
 from attrs import evolve
-from support.feeds import Running, running, until
+from support.feeds import Running, running
+from support.polling import until
 from support.postgres import Cluster
 from support.tcp_proxy import tcp_proxy
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import trio
 from attrs import evolve
-from support.feeds import until
+from support.polling import until
 
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connect import connected

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support.feeds import running, until
+from support.feeds import running
 from support.installed import connect, install
+from support.polling import until
 
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
 

@@ -8,8 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 from attrs import evolve
-from support.feeds import check_positions, running, until
+from support.feeds import check_positions, running
 from support.installed import connect, feed_config, install
+from support.polling import until
 from support.tcp_proxy import tcp_proxy
 
 from broker.config.feeds import FeedConfig, Replication, Route

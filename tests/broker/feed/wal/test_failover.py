@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 import trio
-from support.feeds import running, until
+from support.feeds import running
 from support.installed import connect, feed_config, install
+from support.polling import until
 from support.postgres import Cluster
 
 

@@ -8,8 +8,9 @@ import psycopg
 import pytest
 import trio
 from attrs import evolve
-from support.feeds import Collector, check_positions, running, until
+from support.feeds import Collector, check_positions, running
 from support.installed import connect, feed_config, install
+from support.polling import until
 from support.tcp_proxy import tcp_proxy
 
 from broker.config.feeds import FeedConfig, Recovery, Replication, Route, Source

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from support.polling import until
 
 from broker.config.model import Limits, Listener
 from broker.core.engine import Engine
@@ -109,9 +110,7 @@ async def test_without_sockets_to_give_it_tries_again_when_there_may_be_some() -
             nursery.start_soon(
                 accept_forever, short_of_sockets, door, server, lambda sock, *_: accepted.append(sock)
             )
-            with trio.fail_after(10):
-                while len(accepted) < 3:  # noqa: ASYNC110 - there is no event for this
-                    await trio.sleep(0.01)
+            await until(lambda: len(accepted) >= 3)
             nursery.cancel_scope.cancel()
     assert refusals == 0
     for sock in (*clients, *accepted):

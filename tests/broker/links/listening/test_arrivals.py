@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 from support.certificates import Authority
+from support.polling import until
 
 from broker import Broker
 from broker.config.model import Config, Listener, Security, Tls
@@ -85,9 +86,7 @@ async def test_a_peer_that_leaves_while_a_thread_signs_is_forgotten(slow: Path) 
         await stream.send_all(outgoing.read())
         await stream.aclose()
         door = broker.app.doors[0]
-        with trio.fail_after(10):
-            while not broker.app.engine.counters.refused:  # noqa: ASYNC110 - there is no event for this
-                await trio.sleep(0.005)
+        await until(lambda: bool(broker.app.engine.counters.refused))
         assert broker.app.engine.counters.refused == {"tls_handshake": 1}
         assert door.open_count == 0
 

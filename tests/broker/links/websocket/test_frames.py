@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 from support.certificates import Authority
+from support.polling import until
 from support.websockets import ECONIA, RawClient, Running, listening, masked, reader, token
 
 from broker.config.dialects.exchange import Exchange
@@ -278,9 +279,7 @@ async def test_a_closed_connection_is_freed_without_the_garbage_collector(
                 await client.send(goodbye)
                 assert await client.at_end()
             await client.stream.aclose()
-            with trio.fail_after(5):
-                while broker.websockets._open.links():  # noqa: ASYNC110 - there is no event for this
-                    await trio.sleep(0.005)
+            await until(lambda: not broker.websockets._open.links())
             del client
             await trio.testing.wait_all_tasks_blocked()
             assert left_of_links() == before
