@@ -28,6 +28,9 @@ class Endings:
         self._engine = engine
         self._wills: dict[bytes, Session] = {}
         self._ending: dict[bytes, Session] = {}
+        self._look_at = -math.inf
+        """No session expires sooner, with `_looked_with_s` for `persistent_client_expiration_s`."""
+        self._looked_with_s = 0.0
 
     def delay_will(self, session: Session, will: Publication) -> bool:
         """Keep the will of a client that asked for that, until its delay or its session is over; whether it did."""
@@ -87,4 +90,27 @@ class Endings:
                 del self._ending[client_id]
                 logger.log(NOTICE, "Expiring client %s due to timeout.", client_id.decode(errors="replace"))
                 over.append(session)
+        self._expire_persistent(over)
         return over
+
+    def _expire_persistent(self, over: list[Session]) -> None:
+        """Nobody came back for them within `persistent_client_expiration`."""
+        engine = self._engine
+        now = engine.now
+        limit = engine.policy.persistent_client_expiration_s
+        if limit <= 0 or (limit == self._looked_with_s and now < self._look_at):
+            return
+        oldest = now
+        known = set(over)
+        for session in engine.sessions.values():
+            if session.link is not None or session in known:
+                continue
+            if now - session.disconnected_at >= limit:
+                logger.log(
+                    NOTICE, "Expiring client %s due to timeout.", session.client_id.decode(errors="replace")
+                )
+                over.append(session)
+            elif session.disconnected_at < oldest:
+                oldest = session.disconnected_at
+        self._looked_with_s = limit
+        self._look_at = oldest + limit

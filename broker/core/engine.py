@@ -5,14 +5,12 @@ Every method is synchronous and therefore atomic.  Bytes end in outboxes; `flush
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Callable
 from typing import Final
 
 from broker.core.access import Access, same_rights
 from broker.core.counters import Counters
-from broker.core.ending import NOTICE, Endings
+from broker.core.ending import Endings
 from broker.core.names import is_brokers
 from broker.core.outbox import Outbox, Round
 from broker.core.parts import PartStore
@@ -29,8 +27,6 @@ from protocol.mqtt.framing import REMAINING_LENGTH_MAX
 from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE
 from protocol.mqtt.v5.subscribing import capped
-
-logger = logging.getLogger("broker.core")
 
 NOT_AUTHORIZED: Final = 0x87
 QUOTA_EXCEEDED: Final = 0x97
@@ -78,9 +74,6 @@ class Engine:
         self.may_still_write: Callable[[Publication], bool] | None = None
         """Asked before a retained message is sent, where `check_retain_source` and access rules are on."""
         self._shared: dict[tuple[bytes, bytes], SharedGroup] = {}
-        self._look_at = -math.inf
-        """No session expires sooner, with `_looked_with_s` for `persistent_client_expiration_s`."""
-        self._looked_with_s = 0.0
 
     def adopt(self, policy: Policy, window: Window, rules: DeliveryRules) -> None:
         """Take over new settings; sessions share the objects that hold them, so it holds for all at once."""
@@ -154,6 +147,7 @@ class Engine:
         if max_qos != qos_before:
             for topic_filter, granted in session.subscriptions.items():
                 self.subscribe(session, topic_filter, capped(granted, max_qos))
+            self.replaying.cap(session, max_qos)
 
     def reconsider(self, session: Session, access: Access | None) -> None:
         """The rules of a connected client were read again; `SubscriptionTrie.forget` must follow."""
@@ -171,6 +165,8 @@ class Engine:
         self.settle_plain(session)
         session.attach(link, outbox)
         outbox.on_drained = None
+        if session.replays is not None:
+            self.replaying.go_on(session)
 
     def detach(self, session: Session, send_will: bool) -> None:
         """The connection of this session ended; its will goes out unless it said goodbye [MQTT-3.14.4-3]."""
@@ -196,6 +192,7 @@ class Engine:
 
     def _end_session(self, session: Session) -> None:
         self.endings.publish_will(session)
+        self.replaying.drop(session)
         for topic_filter in list(session.subscriptions):
             self.unsubscribe(session, topic_filter)
         session.discard()
@@ -267,8 +264,7 @@ class Engine:
         """Remove a receiver from a filter; whether it was there."""
         if isinstance(receiver, Session):
             receiver.subscriptions.pop(topic_filter, None)
-            if receiver.replays:
-                receiver.replays.pop(topic_filter, None)
+            self.replaying.forget(receiver, topic_filter)
             self.note_change(receiver)
         return self._unsubscribe(receiver, topic_filter)
 
@@ -293,10 +289,6 @@ class Engine:
     def replay(self, session: Session, topic_filter: bytes, granted: int) -> None:
         """Send the retained messages that a new or repeated subscription gets."""
         self.replaying.begin(session, topic_filter, granted)
-
-    def continue_replay(self, session: Session) -> None:
-        """Go on with what `replay` began; called when the client took some."""
-        self.replaying.go_on(session)
 
     # --- publications --------------------------------------------------------------------------------------
 
@@ -345,8 +337,20 @@ class Engine:
         if len(publication.payload) + len(publication.topic) + 4 > REMAINING_LENGTH_MAX:
             self.counters.dropped_too_large += 1
             return True
-        if publication.retain and self.policy.retain_available:
+        keeps = publication.retain and self.policy.retain_available
+        if self.replaying.active:
+            self.replaying.publishes(publication)
+            if keeps and not publication.payload:
+                # What it clears goes out first where it is still to come.
+                found = self._hand_on(publication)
+                self.retained.put(publication)
+                return found
+        if keeps:
             self.retained.put(publication)
+        return self._hand_on(publication)
+
+    def _hand_on(self, publication: Publication) -> bool:
+        """Deliver to everybody who subscribed; whether there was anybody."""
         targets = self.trie.match(publication.topic)
         sole = targets.sole
         if sole is not None:
@@ -378,22 +382,3 @@ class Engine:
         for session in self.endings.expire():
             self._end_session(session)
             self.counters.sessions_expired += 1
-        limit = self.policy.persistent_client_expiration_s
-        if limit <= 0:
-            return
-        if limit == self._looked_with_s and self.now < self._look_at:
-            return
-        oldest = self.now
-        for session in list(self.sessions.values()):
-            if session.link is not None:
-                continue
-            if self.now - session.disconnected_at >= limit:
-                logger.log(
-                    NOTICE, "Expiring client %s due to timeout.", session.client_id.decode(errors="replace")
-                )
-                self._end_session(session)
-                self.counters.sessions_expired += 1
-            elif session.disconnected_at < oldest:
-                oldest = session.disconnected_at
-        self._looked_with_s = limit
-        self._look_at = oldest + limit

@@ -23,6 +23,14 @@ RECEIVE_BYTES_MAX: Final = 64 * 1024
 REPLAY_PENDING_BYTES_MAX: Final = 128 * 1024
 """Retained messages are replayed to a new subscription only while it is owed less than this."""
 
+REPLAY_EARLY_TOPICS_MAX: Final = 10_000
+"""Topics of one subscription whose retained message went out ahead of its turn, because a live one came; further live
+messages on topics still to come are dropped and counted, as from a full queue."""
+
+REPLAY_STRICT_FILTERS_MAX: Final = 64
+"""Subscriptions of one session that get every retained message however many live ones come meanwhile.  Those above it,
+while they wait, get none that a live message has followed, so that their cost does not grow with their number."""
+
 REPLAY_STEPS_MAX: Final = 512
 """Retained names looked at in one turn for all subscribers together; 2 ms, uncompiled."""
 

@@ -15,9 +15,12 @@ BELOW = -1
 class Place:
     """A node that the walk is at, and how far it has come among its children."""
 
-    def __init__(self, node: NameNode, depth: int) -> None:
+    def __init__(self, node: NameNode, depth: int, level: int) -> None:
         self.node = node
         self.depth = depth
+        """In the filter's levels."""
+        self.level = level
+        """In the tree: how many levels lead to the node."""
         self.begun = False
         self.batch: list[NameNode] = []
         self.position = 0
@@ -44,7 +47,8 @@ class NameWalk:
 
     def __init__(self, names: NameTree, topic_filter: bytes) -> None:
         self._levels = topic_filter.split(SEPARATOR)
-        self._path = [Place(names.root(), 0)]
+        self._root = names.root()
+        self._path = [Place(names.root(), 0, 0)]
         self.steps = 0
         """What has been looked at so far: the measure of what the walk costs."""
 
@@ -69,7 +73,7 @@ class NameWalk:
                 if child is None:
                     path.pop()
                 else:
-                    path.append(Place(child, BELOW))
+                    path.append(Place(child, BELOW, place.level + 1))
                 continue
             if depth == len(levels):
                 path.pop()
@@ -85,11 +89,44 @@ class NameWalk:
                     if level == MULTI_LEVEL and node.name is not None:
                         return node.name
                 elif not child.hidden:
-                    path.append(Place(child, BELOW if level == MULTI_LEVEL else depth + 1))
+                    below = BELOW if level == MULTI_LEVEL else depth + 1
+                    path.append(Place(child, below, place.level + 1))
                 continue
             path.pop()
             children = node.children
             found = None if children is None else children.get(level)
             if found is not None:
-                path.append(Place(found, depth + 1))
+                path.append(Place(found, depth + 1, place.level + 1))
         return None
+
+    def will_give(self, name_levels: list[bytes]) -> bool:
+        """Whether a name is still to come.
+
+        Args:
+            name_levels: of a name that the filter matches; it may be there or not.
+        """
+        node = self._root
+        level = 0
+        for place in self._path:
+            while level < place.level:
+                found = _child(node, name_levels, level)
+                if found is None:
+                    return False
+                node = found
+                level += 1
+            if level == len(name_levels):
+                return place.depth != BELOW or not place.begun
+            child = _child(node, name_levels, level)
+            if child is None:
+                return False
+            depth = place.depth
+            if depth >= 0 and self._levels[depth] not in (MULTI_LEVEL, SINGLE_LEVEL):
+                return True  # not looked at yet
+            if child.number != place.last_number:
+                return place.last_number < child.number < place.end_number
+        return False
+
+
+def _child(node: NameNode, levels: list[bytes], level: int) -> NameNode | None:
+    children = node.children
+    return None if children is None or level >= len(levels) else children.get(levels[level])

@@ -36,6 +36,8 @@ class Publication(Message):
         self.frames: dict[str, bytes] | None = None
         self.stored_as = 0
         """Its number among all that were retained; 0 was not."""
+        self.live = 0
+        """If retained: `Replaying.live` when it, or a message after it on its topic, was handed on."""
         self.sequence = 0
         """Its place in the order of all publications, once somebody asked; see `broker.core.history`."""
         self.part: Part | None = None

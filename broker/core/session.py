@@ -16,7 +16,8 @@ from broker.core.limits import INBOUND_QOS2_BYTES_MAX
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
-from broker.core.replaying import Replay
+from broker.core.replay import Replay
+from broker.core.replaying import Replaying
 from protocol.mqtt.inbound import Inbound
 from protocol.mqtt.outbound import DROPPED, Outbound, Window
 from protocol.mqtt.v5.subscribing import granted_to
@@ -95,7 +96,10 @@ class Session(Receiver):
         self.disconnected_at = 0.0
         self.replays: dict[bytes, Replay] | None = None
         """By filter, what new subscriptions still have to get; see `Replaying`."""
+        self.replaying: Replaying | None = None
+        """Set where `replays` is."""
         self.replay_waits = False
+        self.replay_turn = False
         self._dropping = False
 
     def expect(self) -> Inbound:
@@ -117,7 +121,6 @@ class Session(Receiver):
     def detach(self, now: float) -> None:
         self.link = None
         self.outbox = None
-        self.replays = None
         self.disconnected_at = now
         self.outbound.detach()
 
@@ -148,7 +151,12 @@ class Session(Receiver):
         """What `plain` should be by now; the engine sets it, since the trie counts the receivers that are not plain."""
         rules = self.rules
         return not (
-            rules.queue_qos0 or rules.upgrade_qos or self.mount_point or self.bridge or self.level == 5
+            rules.queue_qos0
+            or rules.upgrade_qos
+            or self.mount_point
+            or self.bridge
+            or self.level == 5
+            or self.replays is not None
         )
 
     def may_read(self, topic: bytes) -> bool:
@@ -174,58 +182,76 @@ class Session(Receiver):
         counters.publish_bytes_sent += payload_bytes
         outbox.push(packets)
 
+    def quality(self, publication: Publication, granted: int) -> int:
+        """The QoS with which a message leaves [MQTT-3.8.4-6].
+
+        Args:
+            granted: by a single subscription.
+        """
+        granted &= 3
+        return granted if self.rules.upgrade_qos or granted < publication.qos else publication.qos
+
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        replaying = self.replaying
+        if self.replays is not None and replaying is not None and not retained:
+            replaying.deliver(self, publication, granted)
+        else:
+            self.hand_on(publication, granted, retained)
+
+    def hand_on(self, publication: Publication, granted: int, retained: bool) -> bool:
+        """`deliver`, without a look at retained messages that wait; whether the client has it, or will get it."""
         ids = b""
         as_published = False
         if granted > 2:
             is_own = publication.client_id == self.client_id
             granted, as_published, ids = granted_to(granted, is_own)
             if granted < 0:
-                return
+                return False
         if publication.expires_at != 0.0 and publication.has_expired(self.outbound.window.now()):
-            return  # [MQTT-3.3.2-5]
+            return False  # [MQTT-3.3.2-5]
         qos = publication.qos
         if granted < qos or self.rules.upgrade_qos:
             qos = granted  # [MQTT-3.8.4-6]
         if self.bridge and not retained and publication.client_id == self.client_id:
-            return  # as mosquitto: a bridge gets no echo of its own messages
+            return False  # as mosquitto: a bridge gets no echo of its own messages
         if self.mount_point:
             publication = self._unmounted(publication)
         retain = retained or (publication.retain and (self.bridge or as_published))
         if qos == 0:
-            self._deliver_qos_0(publication, retain, ids)
-        elif self.outbound.offer(publication, qos, retain, ids) == DROPPED:
+            return self._deliver_qos_0(publication, retain, ids)
+        if self.outbound.offer(publication, qos, retain, ids) == DROPPED:
             self.counters.dropped_queue_full += 1
             self._warn_dropping()
-        else:
-            self._dropping = False
+            return False
+        self._dropping = False
+        return True
 
-    def _deliver_qos_0(self, publication: Publication, retain: bool, ids: bytes) -> None:
+    def _deliver_qos_0(self, publication: Publication, retain: bool, ids: bytes) -> bool:
         outbox = self.outbox
         if outbox is None:
-            if (
-                self.rules.queue_qos0
-                and not self.clean
-                and self.outbound.offer(publication, 0, retain, ids) == DROPPED
-            ):
+            if not self.rules.queue_qos0 or self.clean:
+                return False
+            if self.outbound.offer(publication, 0, retain, ids) == DROPPED:
                 self.counters.dropped_queue_full += 1
-            return
+                return False
+            return True
         counters = self.counters
         if self.level == 5:
             outbound = self.outbound
             packet = publication.packet_5(retain, outbound.window.now(), ids)
             if outbound.packet_max != 0 and len(packet) > outbound.packet_max:
                 counters.dropped_too_large += 1
-                return  # [MQTT-3.1.2-25]
+                return False  # [MQTT-3.1.2-25]
         else:
             packet = publication.retained_packet() if retain else publication.packet()
         if not outbox.has_room(len(packet)):
             counters.dropped_outbox_full += 1
             self._warn_dropping()
-            return
+            return False
         counters.publishes_sent += 1
         counters.publish_bytes_sent += len(publication.payload)
         outbox.push(packet)
+        return True
 
     def _unmounted(self, publication: Publication) -> Publication:
         """The publication under the name that this client knows: without its listener's mount point."""

@@ -52,7 +52,7 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, Snapshot]:
         return connection, saved
     except sqlite3.OperationalError as error:
         raise _refused(path, *_explain(error)) from None
-    except (sqlite3.DatabaseError, Damaged) as error:
+    except (sqlite3.DatabaseError, Damaged, UnicodeDecodeError) as error:
         raise _refused(
             path,
             f"it is damaged: {error}",

@@ -161,6 +161,8 @@ class Keeper:
     async def close(self) -> None:
         """Save what is not saved yet, and let go of the file, whatever is being cancelled."""
         with trio.CancelScope(shield=True):
+            with self._engine.turn:
+                self._engine.replaying.leave_all(self._engine.sessions.values())
             if self._engine.kept_changes() != self._saved_changes:
                 self.is_lost = not await self.save(hurry=True)
             await self._journal.close()

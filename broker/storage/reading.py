@@ -133,7 +133,7 @@ def _start(topic: bytes) -> str:
 def _read_subscriptions(
     connection: sqlite3.Connection, sessions: dict[int, SessionRecord], unfit: Unfit
 ) -> None:
-    for session, topic_filter, granted in _rows(connection, "subscription"):
+    for session, topic_filter, granted, replay in _rows(connection, "subscription"):
         _expect_bytes(topic_filter)
         if not is_valid_topic_filter(topic_filter):
             client_id = _at(sessions, session).client_id
@@ -141,7 +141,10 @@ def _read_subscriptions(
                 f"a subscription of {_start(client_id)} has a topic filter that is none: {_start(topic_filter)}"
             )
             continue
-        _at(sessions, session).subscriptions[topic_filter] = granted
+        record = _at(sessions, session)
+        record.subscriptions[topic_filter] = granted
+        if replay:
+            record.replays.add(topic_filter)
 
 
 def _read_outbound(

@@ -51,6 +51,8 @@ class SessionRecord:
     will: Publication | None = None
     """It waits for its delay, until `will_due`."""
     will_due: float = 0.0
+    replays: set[bytes] = field(factory=set)
+    """Filters that have not got all retained messages yet."""
 
 
 @define
@@ -169,6 +171,7 @@ SESSION_WORK: Final = 10
 MESSAGES_PER_SESSION: Final = 200
 """So many more messages that wait take as long as one session more."""
 
+_NO_FILTERS: set[bytes] = set()
 _NOTHING: list[Any] = []
 """Shared by all records, which nobody changes: most sessions wait for nothing."""
 
@@ -194,6 +197,7 @@ def _record(session: Session) -> SessionRecord:
         session.expiry_s,
         session.will if session.will_due else None,
         session.will_due,
+        _NO_FILTERS if session.replays is None else set(session.replays),
     )
 
 
@@ -246,6 +250,8 @@ def _restore_session(engine: Engine, record: SessionRecord, disconnected_at: flo
     for topic_filter, qos in record.subscriptions.items():
         session.subscriptions[topic_filter] = qos
         engine.subscribe(session, topic_filter, qos)
+    for topic_filter in record.replays & record.subscriptions.keys():
+        engine.replaying.restore(session, topic_filter)
     engine.endings.keep_for(session, record.expiry_s)
     if record.will is not None:
         engine.endings.restore_will(session, record.will, record.will_due)

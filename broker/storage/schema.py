@@ -56,6 +56,7 @@ CREATE TABLE subscription (
     session INTEGER NOT NULL,
     topic_filter BLOB NOT NULL,
     granted INTEGER NOT NULL CHECK (granted >= 0),  -- QoS, or all that MQTT 5.0 adds, in one number
+    replay INTEGER NOT NULL CHECK (replay IN (0, 1)),  -- it has not got all retained messages yet
     checksum INTEGER NOT NULL,
     PRIMARY KEY (session, topic_filter)
 ) WITHOUT ROWID;

@@ -85,7 +85,7 @@ INSERT INTO message SELECT number, topic, payload, qos, retain, client_id, user_
     FROM old_message;
 INSERT INTO session SELECT *, row_checksum(number, client_id, user_name, listener_port, mount_point, bridge,
     last_packet_id, ids_after, disconnected_at, expiry_s, will, will_due) FROM old_session;
-INSERT INTO subscription SELECT *, row_checksum(session, topic_filter, granted) FROM old_subscription;
+INSERT INTO subscription SELECT *, 0, row_checksum(session, topic_filter, granted, 0) FROM old_subscription;
 INSERT INTO inflight SELECT *, row_checksum(session, position, packet_id, message, qos, retain, state,
     subscription_ids) FROM old_inflight;
 INSERT INTO queued SELECT *, row_checksum(session, position, message, qos, retain, ids_before, subscription_ids)

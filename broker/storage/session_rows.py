@@ -17,7 +17,7 @@ from broker.storage.schema import Row, Value, checked
 from protocol.mqtt.outbound import InFlight
 
 _SESSION: Final = "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_SUBSCRIPTION: Final = "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?, ?)"
+_SUBSCRIPTION: Final = "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?, ?, ?)"
 _INFLIGHT: Final = "INSERT OR REPLACE INTO inflight VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _QUEUED: Final = "INSERT INTO queued VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _INBOUND: Final = "INSERT INTO inbound VALUES (?, ?, ?, ?)"
@@ -89,14 +89,17 @@ class SessionRows:
 
     def _write_subscriptions(self, record: SessionRecord) -> Generator[None]:
         wanted = record.subscriptions
-        kept = yield from self._kept("SELECT topic_filter, granted FROM subscription WHERE session = ?")
+        kept = yield from self._kept(
+            "SELECT topic_filter, granted, replay FROM subscription WHERE session = ?"
+        )
         for gone in kept.keys() - wanted.keys():
             self._batches.execute(
                 "DELETE FROM subscription WHERE session = ? AND topic_filter = ?", (self._number, gone)
             )
         for topic_filter, qos in wanted.items():
-            if kept.get(topic_filter) != (qos,):
-                self._batches.later(_SUBSCRIPTION, checked(self._number, topic_filter, qos))
+            replay = 1 if topic_filter in record.replays else 0
+            if kept.get(topic_filter) != (qos, replay):
+                self._batches.later(_SUBSCRIPTION, checked(self._number, topic_filter, qos, replay))
                 yield from self._batches.pause()
 
     def _write_inflight(self, record: SessionRecord) -> Generator[None]:

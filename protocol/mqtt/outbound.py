@@ -125,7 +125,7 @@ class Outbound:
         if sink is not None and not self._queue and self._window_open():
             self._send(sink, message, qos, retain, ids)
             return SENT
-        if not self._queue_open() and not (self._forget_expired() and self._queue_open()):
+        if not self.queue_open() and not (self._forget_expired() and self.queue_open()):
             return DROPPED
         queue = self._queue
         if queue is None:
@@ -284,7 +284,7 @@ class Outbound:
         sink = self._sink
         return sink is None or sink.takes_more()
 
-    def _queue_open(self) -> bool:
+    def queue_open(self) -> bool:
         """Whether one message more may wait.
 
         As mosquitto: what is in flight counts as well, but while the client is here a window's worth is free; and

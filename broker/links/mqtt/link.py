@@ -372,7 +372,7 @@ class MqttLink(Link):
             return
         session.outbound.resume()
         if session.replays is not None:
-            self.engine.continue_replay(session)
+            self.engine.replaying.go_on(session)
 
     # --- trouble -------------------------------------------------------------------------------------------
 

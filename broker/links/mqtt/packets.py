@@ -114,7 +114,7 @@ def _acknowledged(
         raise MalformedPacket("PUBACK with flags", "MQTT-2.2.2-2")
     session.outbound.puback(packet_id_of(data, body, end))
     if session.replays is not None:
-        link.engine.continue_replay(session)
+        link.engine.replaying.acknowledged(session)
 
 
 def _exactly_once(
@@ -131,7 +131,7 @@ def _exactly_once(
     elif packet_type == PUBCOMP_TYPE:
         session.outbound.pubcomp(packet_id)
         if session.replays is not None:
-            link.engine.continue_replay(session)
+            link.engine.replaying.acknowledged(session)
     else:
         _release(link, session, packet_id)
 

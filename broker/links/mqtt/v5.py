@@ -250,7 +250,7 @@ def _acknowledged(link: MqttLink, session: Session, packet_type: int, packet_id:
     else:
         outbound.pubcomp(packet_id)
     if session.replays is not None:
-        link.engine.continue_replay(session)
+        link.engine.replaying.acknowledged(session)
 
 
 def _rare(link: MqttLink, session: Session, first_byte: int, body: bytes) -> None:
