@@ -92,6 +92,11 @@ def _add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], verb: 
             metavar="ROLE",
             help="who may call rowcast.publish(); by default everybody who may connect",
         )
+        parser.add_argument(
+            "--widen",
+            action="store_true",
+            help="publish also columns and rows that a publication's list or filter has kept out until now",
+        )
     if verb == "remove":
         parser.add_argument(
             "--schema", action="store_true", help="also drop the schema rowcast, of all feeds, with its rows"
@@ -99,7 +104,7 @@ def _add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], verb: 
 
 
 def _install(config: FeedConfig, args: argparse.Namespace) -> int:
-    return _show_or_apply(config, args, install_steps(config, args.publishers))
+    return _show_or_apply(config, args, install_steps(config, args.publishers, args.widen))
 
 
 def _remove(config: FeedConfig, args: argparse.Namespace) -> int:

@@ -67,6 +67,10 @@ class Route:
     delete_clears: bool = False
     """For `wal` and `outbox`, with `retain` and the operation `delete`: a deleted row publishes an empty body, which
     clears the topic."""
+    columns: tuple[str, ...] = ()
+    """The only columns of a row that are in its body; () is all of them."""
+    condition: str = ""
+    """`where` of the configuration: rows that don't fulfil it are not published; see `broker.config.conditions`."""
     where: str = ""
     """The place in the configuration, as `FILE:LINE`, for messages."""
 

@@ -142,6 +142,9 @@ class FeedReader:
         if route.delete_clears and not (route.retain and "delete" in route.operations):
             what = 'delete_clears: only with `retain = true` and "delete" among the operations'
             self._reader.wrong((*path, "delete_clears"), what)
+        if route.columns and route.body == "raw":
+            what = 'columns: body "raw" is the whole text, in which no column is left out: use "row" or "envelope"'
+            self._reader.wrong((*path, "columns"), what)
         if route.position and route.body == "row":
             what = 'position: a row\'s own text has no room for it: use body "envelope"'
             self._reader.wrong((*path, "position"), what)

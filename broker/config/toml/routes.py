@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import asdict
 
+from broker.config.conditions import parse_condition
 from broker.config.dialects.gateway import DIALECT_KINDS
 from broker.config.dialects.kind import DialectKind
 from broker.config.feeds import Route, Source
@@ -74,6 +75,14 @@ def _check_common(reader: Reader, path: Path, table: MqttRouteTable | WebsocketR
             check_choice(reader, (*path, "operations", index), operation, OPERATIONS)
         if not table.operations:
             reader.wrong((*path, "operations"), "operations: name at least one, or leave it out")
+    for index, name in enumerate(table.columns):
+        if not name or name.startswith("$"):
+            reader.wrong((*path, "columns", index), f"columns: {name or 'an empty text'} is no column's name")
+    if table.condition:
+        try:
+            parse_condition(table.condition)
+        except ValueError as error:
+            reader.wrong((*path, "where"), f"where: {error}")
 
 
 def _check_qos(reader: Reader, path: Path, qos: int | None) -> None:

@@ -84,6 +84,8 @@ class MqttRouteTable:
     snapshot: str = ""
     position: bool = False
     delete_clears: bool = False
+    columns: tuple[str, ...] = ()
+    condition: str = ""
 
 
 @frozen
@@ -113,6 +115,8 @@ class WebsocketRouteTable:
     snapshot: str = ""
     position: bool = False
     delete_clears: bool = False
+    columns: tuple[str, ...] = ()
+    condition: str = ""
 
 
 @frozen
@@ -143,8 +147,8 @@ class BrokerTable:
 
 
 RENAMES: Renames = {
-    MqttRouteTable: {"source": "from"},
-    WebsocketRouteTable: {"source": "from"},
+    MqttRouteTable: {"source": "from", "condition": "where"},
+    WebsocketRouteTable: {"source": "from", "condition": "where"},
     JwtConfig: {
         "algorithms": "alg",
         "mode_claim": "mode",

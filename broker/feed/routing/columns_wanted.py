@@ -8,6 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
+from broker.config.conditions import parse_condition
 from broker.config.feeds import FeedConfig, Route
 from broker.config.templates import names_in
 from broker.feed.routing.tables import appearances
@@ -18,7 +19,7 @@ class ColumnWanted:
     """A name in a route that has to be a column of the table, or a member of one (`payload.temp`).
 
     Attributes:
-        use: `topic`, `once_per`.
+        use: `topic`, `once_per`, `columns` or `where`; only the first two may name members.
         where: the route's place in the configuration.
     """
 
@@ -29,7 +30,9 @@ class ColumnWanted:
     where: str
 
     def is_in(self, columns: Container[str]) -> bool:
-        return self.name in columns or self.name.split(".")[0] in columns
+        return self.name in columns or (
+            self.use in ("topic", "once_per") and self.name.split(".")[0] in columns
+        )
 
     def column_in(self, columns: Container[str]) -> str:
         """Which column it is, of those in which it is."""
@@ -66,4 +69,7 @@ def names_of(route: Route) -> Iterator[tuple[str, str]]:
     """The columns that a route names, and for what."""
     for topic in route.topics:
         yield from ((name, "topic") for name in names_in(topic) if not name.startswith("$"))
+    yield from ((name, "columns") for name in route.columns)
+    if route.condition:
+        yield from ((name, "where") for name in parse_condition(route.condition).columns)
     yield from ((name, "once_per") for name in route.once_per if not name.startswith("$"))

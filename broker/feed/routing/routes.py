@@ -10,12 +10,13 @@ from typing import Final
 
 from attrs import evolve
 
+from broker.config.conditions import parse_condition
 from broker.config.dialects.gateway import DIALECT_KINDS
 from broker.config.feeds import FeedConfig, Route, Source
 from broker.config.templates import KIND, OPERATION
 from broker.feed.fast.notified import Outgoing as Outgoing
 from broker.feed.routing.once import Key, Once, key_of
-from broker.feed.routing.rowtext import Columns, NotARow, columns_of, locate, notification_text
+from broker.feed.routing.rowtext import Columns, NotARow, columns_of, locate, notification_text, only
 from broker.feed.routing.templates import DialectTopics, MqttTopics, Unfit, columns_getter
 from broker.feed.status import FeedStatus
 from protocol.dialects.base import Dialect
@@ -166,6 +167,8 @@ class CompiledRoute:
         self.topics = MqttTopics(config) if config.target == "mqtt" else DialectTopics(config)
         self.once = Once(config.once_for_s, REMEMBERED_MAX) if config.once_per else None
         self._key_of = columns_getter(config.once_per)
+        self._only = frozenset(config.columns)
+        self._decide = parse_condition(config.condition).decide if config.condition else None
 
     def publications(self, row: Row, now: float) -> list[Outgoing]:
         """What this route makes of a row; nothing, and counted, where it doesn't fit."""
@@ -174,6 +177,8 @@ class CompiledRoute:
         if row.operation:
             row.columns[OPERATION] = row.operation
         try:
+            if self._decide is not None and not self._decide(row.columns):
+                return []
             key = key_of(self._key_of(row.columns))
             if once is not None and self._is_repeated(once, key, now):
                 self._status.repeated += 1
@@ -187,16 +192,26 @@ class CompiledRoute:
             return []
         if once is not None:
             once.remember(key, now)
-        return [(topic, self._body(row, text), config.qos, config.retain) for topic, text in topics]
+        try:
+            row_text = only(row.text, self._only) if self._only else row.text
+        except NotARow as error:
+            self._status.drop(error.reason, config.where, now)
+            return []
+        return [(topic, self._body(row, row_text, text), config.qos, config.retain) for topic, text in topics]
 
-    def _body(self, row: Row, channel: str) -> bytes:
+    @property
+    def wants_whole_rows(self) -> bool:
+        """Whether neither `columns` nor `where` looks at them."""
+        return not self._only and self._decide is None
+
+    def _body(self, row: Row, row_text: bytes, channel: str) -> bytes:
         body = self.config.body
         if self.config.delete_clears and row.operation == "delete":
             return b""
         if body == "row":
-            return row.text
-        text = row.raw if body == "raw" else self.framed(channel, row.text)
-        if self.config.position and row.position and text is not row.text:
+            return row_text
+        text = row.raw if body == "raw" else self.framed(channel, row_text)
+        if self.config.position and row.position and text is not row_text:
             return b'%b,"position":"%b"}' % (text[:-1], row.position)
         return text
 

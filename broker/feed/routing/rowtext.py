@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from json import decoder
 from typing import Any
 
@@ -99,6 +99,34 @@ def value_spans(text: bytes, row_path: tuple[str, ...]) -> tuple[dict[str, tuple
         row, _ = _members(characters, start)
     spans = {name.encode("latin-1").decode(): span for name, (_, *span) in row.items()}
     return {name: (first, last) for name, (first, last) in spans.items()}, start, end
+
+
+def only(text: bytes, names: frozenset[str]) -> bytes:
+    """A row's text without its other columns; what is left stays as it was written.
+
+    Raises:
+        NotARow: `not_json`.
+    """
+    try:
+        characters = text.decode()
+        return f"{{{','.join(_members_named(characters, names))}}}".encode()
+    except (ValueError, IndexError, StopIteration, RecursionError):
+        raise NotARow("not_json") from None
+
+
+def _members_named(text: str, names: frozenset[str]) -> Iterator[str]:
+    position = _skip(text, _skip(text, 0).end() + 1).end()
+    while text[position] != "}":
+        start = position
+        name, position = _scan_string(text, position + 1, True)
+        colon = _COLON(text, position)
+        assert colon is not None, "it is JSON, since its columns were read"
+        position = _scan(text, colon.end())[1]
+        if name in names:
+            yield text[start:position]
+        separator = _COMMA_OR_BRACE(text, position)
+        assert separator is not None, "as above"
+        position = separator.end() - (separator[1] == "}")
 
 
 _Member = tuple[Any, int, int]

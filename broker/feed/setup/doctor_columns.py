@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from broker.config.conditions import parse_condition
 from broker.feed.captured import quoted
 from broker.feed.routing.columns_wanted import columns_wanted, missing_text
+from broker.feed.routing.tables import appearances
 from broker.feed.setup.findings import Examination, Finding, unwise, wrong
 
 
@@ -26,7 +28,52 @@ def check_columns(examination: Examination) -> Iterator[Finding]:
         elif examination.config.captures_by == "publication" and is_generated:
             what = f"{wanted.where}: {wanted.name} of {wanted.table} is a generated column, which is not in the WAL"
             yield wrong(what, 'name the columns it is made of, or use kind = "outbox"')
+    yield from check_conditions(examination)
     yield from _deleted(examination)
+
+
+COMPARED_AS: Final = {
+    "number": "typcategory = 'N' AND typname NOT IN ('float4', 'money') AND typname NOT LIKE 'reg%%'",
+    "text": "(typcategory = 'S' AND typname <> 'bpchar') OR typcategory = 'E'",
+    "boolean": "typcategory = 'B'",
+    "": "true",
+}
+"""Types whose text decides as Postgres does."""
+
+
+def check_conditions(examination: Examination) -> Iterator[Finding]:
+    """What a route's `where` compares a column with has to be what the column is."""
+    config = examination.config
+    for appearance in appearances(config):
+        for route in filter(appearance.wanted_by, config.routes):
+            types = parse_condition(route.condition).types if route.condition else ()
+            for name, kind in types:
+                query = (
+                    f"SELECT {COMPARED_AS[kind]}, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a"
+                    " JOIN pg_type t ON t.oid = a.atttypid"
+                    " WHERE a.attrelid = to_regclass(%s) AND a.attname = %s AND NOT a.attisdropped"
+                )
+                row = examination.one(query, quoted(appearance.table), name)
+                if row and not row[0]:
+                    what = f"{route.where}: where compares {name} of {appearance.table} as {kind}, and it is {row[1]}"
+                    yield wrong(what, _CURES[kind])
+
+
+_CURES: Final = {
+    "number": "write text in single quotes; real and money can't be compared here",
+    "text": "write numbers without quotes; types beside text, varchar and enums can't be compared here",
+    "boolean": "only a boolean stands alone or beside TRUE or FALSE",
+}
+
+
+def misplaced(examination: Examination) -> list[Finding]:
+    """What is wrong with `columns` and `where`, which go into the database."""
+    found = list(check_conditions(examination))
+    for wanted in columns_wanted(examination.config):
+        columns = _columns(examination, wanted.table)
+        if wanted.use in ("columns", "where") and columns and not wanted.is_in(columns):
+            found.append(wrong(missing_text(wanted, columns), f"correct it in {wanted.where}"))
+    return found
 
 
 _COLUMNS: Final = (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
+from broker.feed.routing.columns_wanted import columns_wanted
 from broker.feed.routing.tables import OPERATIONS, qualified, table_operations
 from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, unwise, wrong
 from broker.feed.wal.slots import (
@@ -14,6 +15,9 @@ from broker.feed.wal.slots import (
     publication_names,
     slot_name,
 )
+
+PG_LISTS: Final = 150000
+"""server_version from which publications have lists of columns and row filters."""
 
 
 def check_settings(examination: Examination) -> Iterator[Finding]:
@@ -90,15 +94,33 @@ def check_publication(examination: Examination) -> Iterator[Finding]:
         yield from _check_publication(
             examination, operation, [t for t, some in wanted.items() if operation in some]
         )
-    listed = (
-        "SELECT DISTINCT r.prrelid::regclass::text, to_jsonb(r) ->> 'prattrs', to_jsonb(r) ->> 'prqual' FROM"
-        " pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = ANY (%s)"
+    if examination.connection.info.server_version >= PG_LISTS:
+        yield from _check_kept_out(examination)
+
+
+def _check_kept_out(examination: Examination) -> Iterator[Finding]:
+    """Lists of columns and row filters: what doesn't come, and whether a route misses it."""
+    config = examination.config
+    query = (
+        "SELECT schemaname || '.' || tablename, string_agg(DISTINCT pubname, ', '), attnames::text[], rowfilter, ("
+        " SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute"
+        "  WHERE attrelid = format('%%I.%%I', schemaname, tablename)::regclass"
+        "  AND attnum > 0 AND NOT attisdropped AND attgenerated = '')"
+        " FROM pg_publication_tables WHERE pubname = ANY (%s) GROUP BY schemaname, tablename, 3, 4 ORDER BY 1, 2"
     )
-    for table, columns, condition in examination.all(listed, publication_names(examination.config)):
-        if columns:
-            yield fine(f"{table} is published with a list of columns: others do not come")
+    for table, names, published, condition, columns in examination.all(query, publication_names(config)):
+        left_out = [column for column in columns if column not in published]
+        if left_out:
+            yield fine(
+                f"{names}: of {table} {', '.join(published)} are published, and not {', '.join(left_out)}"
+            )
         if condition:
-            yield fine(f"{table} is published with a row filter: other rows do not come")
+            yield fine(f"{names}: of {table} only rows are published where {condition}")
+        for wanted in columns_wanted(config):
+            column = wanted.column_in(columns)
+            if qualified(wanted.table) == table and column in left_out:
+                what = f"{wanted.where} names {column} of {table}, which the publication leaves out"
+                yield wrong(what, "run `rowcast feed install --apply --widen` if it may be published")
 
 
 def _check_publication(examination: Examination, operation: str, tables: list[str]) -> Iterator[Finding]:

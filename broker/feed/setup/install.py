@@ -15,9 +15,11 @@ from psycopg.conninfo import conninfo_to_dict
 
 from broker.config.feeds import FeedConfig
 from broker.feed.notices import carried_channels
-from broker.feed.routing.tables import OPERATIONS, table_operations
+from broker.feed.routing.tables import table_operations
+from broker.feed.setup.install_marks import remember_statement
 from broker.feed.setup.install_notices import notice_steps, remove_step
-from broker.feed.wal.slots import earlier_slot_name, publication_name, publication_names, slot_name
+from broker.feed.setup.install_publications import publications_statement
+from broker.feed.wal.slots import earlier_slot_name, publication_names, slot_name
 
 CAPTURE_TRIGGER = "rowcast_capture"
 
@@ -30,11 +32,12 @@ class Step:
     statement: str
 
 
-def install_steps(config: FeedConfig, publishers: str = "PUBLIC") -> list[Step]:
+def install_steps(config: FeedConfig, publishers: str = "PUBLIC", widen: bool = False) -> list[Step]:
     """What `rowcast feed install` runs, in order.
 
     Args:
         publishers: the role that may call `rowcast.publish()`, or PUBLIC.
+        widen: publish also columns and rows that somebody has kept out of a publication.
     """
     if not config.captures_by:
         return _listen_steps(config)
@@ -43,7 +46,7 @@ def install_steps(config: FeedConfig, publishers: str = "PUBLIC") -> list[Step]:
         Step("the schema rowcast and the table of feeds", _file("base.sql")),
         Step("the feed's role", _create_role(config, role)),
     ]
-    steps += _wal_steps(config) if config.captures_by == "publication" else _outbox_steps(config)
+    steps += _wal_steps(config, widen) if config.captures_by == "publication" else _outbox_steps(config)
     steps += leftovers(config)
     steps.append(Step("rowcast.publish() for text", _file("publish_text.sql")))
     steps.append(Step("who may publish from SQL", _grant_publishers(publishers)))
@@ -51,6 +54,7 @@ def install_steps(config: FeedConfig, publishers: str = "PUBLIC") -> list[Step]:
     steps += [Step(*step) for step in notice_steps(config)]
     if config.captures_by == "publication":
         steps.append(Step("the replication slot, from now on", _create_slot(config)))
+    steps.append(Step("what is captured from now on", remember_statement(config)))
     return steps
 
 
@@ -150,22 +154,12 @@ def _grant_select(table: str, role: str) -> str:
     return _text(sql.SQL("GRANT SELECT ON {} TO {}").format(_table(table), sql.Identifier(role)))
 
 
-def _wal_steps(config: FeedConfig) -> list[Step]:
-    tables = table_operations(config)
-    steps = []
-    for operation in OPERATIONS:
-        name = publication_name(config, operation)
-        wanted = [_text(_table(table)) for table, some in tables.items() if operation in some]
-        text = sql.SQL(_file("publication.sql")).format(
-            name=sql.Literal(name),
-            operation=sql.Literal(operation),
-            tables=sql.Literal(wanted),
-            all=sql.Literal(publication_names(config)),
-        )
-        steps.append(Step(f"the publication of {operation}s", _text(text)))
-    steps.append(Step("rowcast.publish() for bytes", _file("publish_wal.sql")))
-    steps.append(Step("the feed", _know(config, "0")))
-    return steps
+def _wal_steps(config: FeedConfig, widen: bool) -> list[Step]:
+    return [
+        Step("the publications", publications_statement(config, widen)),
+        Step("rowcast.publish() for bytes", _file("publish_wal.sql")),
+        Step("the feed", _know(config, "0")),
+    ]
 
 
 def _outbox_steps(config: FeedConfig) -> list[Step]:
