@@ -36,7 +36,6 @@ from broker.operation import Operation
 from broker.process.history import age, keep_history, open_history
 from broker.process.token_keys import keep_tokens_fresh
 from protocol.mqtt.outbound import Window
-from protocol.mqtt.v5.reasons import ReasonCode
 
 if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
@@ -163,29 +162,12 @@ class App:
             door.configure(listener, config.limits, config.logging.connection_messages)
         fresh = engine_for(config)
         self.engine.adopt(fresh.policy, fresh.window, fresh.rules)
-        for link in self.server.links():
-            link.reconsider()
-        self._restrict()
+        self._sources.renew(self.engine, self.server.links())
         if self.keeper is not None:
             self.keeper.adopt(config.persistence)
         if self.websockets is not None:
             self.websockets.adopt(config.gateway)
             self.websockets.adopt_feeds(config.feeds)
-        with self.engine.turn:
-            for link in self.server.links():
-                verdict = link.verdict
-                if verdict is not None and not link.door.authenticator.is_still_valid(verdict):
-                    link.will_wanted = False  # as mosquitto
-                    link.code = ReasonCode.NOT_AUTHORIZED
-                    link.close("disconnected, not authorised.")
-
-    def _restrict(self) -> None:
-        """Ask every receiver what it may read only where some rule could forbid it."""
-        self._sources.forget()
-        self._sources.admit_absent(self.engine)
-        check = self.engine.policy.check_retain_source
-        self.engine.may_still_write = self._sources.may_still_write if check else None
-        self.engine.trie.restrict(any(door.rules.restricts_reading for door in self.doors))
 
     @property
     def admin_port(self) -> int:
@@ -235,7 +217,7 @@ class App:
     ) -> None:
         async with trio.open_nursery() as links:
             self.server = Server(self.engine, links)
-            self._restrict()
+            self._sources.restrict(self.engine)
             links.start_soon(self.server.pump.run)
             links.start_soon(self.server.sweep)
             links.start_soon(age, self.history)

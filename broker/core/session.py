@@ -160,6 +160,10 @@ class Session(Receiver):
         )
 
     def may_read(self, topic: bytes) -> bool:
+        """Whether this client may get messages of the topic, and the topic has a name below its mount point."""
+        mount_point = self.mount_point
+        if mount_point and len(topic) <= len(mount_point):
+            return False
         access = self.access
         return access is None or access.may_read(topic)
 
@@ -215,6 +219,8 @@ class Session(Receiver):
         if self.bridge and not retained and publication.client_id == self.client_id:
             return False  # as mosquitto: a bridge gets no echo of its own messages
         if self.mount_point:
+            if len(publication.topic) <= len(self.mount_point):
+                return False  # as mosquitto: `#` below `a/` is `a/#`, which matches `a`, too
             publication = self._unmounted(publication)
         retain = retained or (publication.retain and (self.bridge or as_published))
         if qos == 0:

@@ -18,7 +18,7 @@ from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
 from broker.links.listening.door import Door
 from protocol.mqtt.outbound import Window
-from protocol.mqtt.packets import Connack, Connect, Puback, Publish, Pubrel, Subscribe
+from protocol.mqtt.packets import Connack, Connect, Puback, Publish, Pubrel, Subscribe, Will
 
 ACL = """user alice
 topic readwrite #
@@ -140,11 +140,14 @@ def test_a_session_of_another_mount_point_ends_and_its_will_is_published(tmp_pat
     engine = broker()
     one = door(tmp_path / "one", 1, "topic readwrite #\nuser alice\ntopic readwrite #\n", "one/")
     other = door(tmp_path / "other", 2, "user alice\ntopic readwrite #\n", "o/")
-    alice = client(engine, one, b"alice")
+    alice = Peer(engine, one)
+    alice.send(Connect(b"x", False, 60, will=Will(b"will", b"gone", 1, False), user_name=b"alice"))
     alice.send(Subscribe(1, ((b"#", 1),)))
-    alice.drop()
+    reader = client(engine, one, b"alice", b"reader")
+    reader.send(Subscribe(1, ((b"#", 1),)))
     client(engine, one, b"alice", b"publisher").send(Publish(b"t", b"1", 1, packet_id=1))
     moved = client(engine, other, b"alice")
+    assert topics(reader) == [b"t", b"will"]
     assert moved.read() == [Connack(False, 0)]
     client(engine, one, b"alice", b"publisher").send(Publish(b"t", b"2", 1, packet_id=1))
     assert moved.read() == []
@@ -158,6 +161,21 @@ def test_what_waits_below_a_mount_point_is_judged_by_its_whole_topic(tmp_path: P
     alice.drop()
     client(engine, mounted, b"alice", b"publisher").send(Publish(b"t", b"1", 1, packet_id=1))
     assert topics(client(engine, mounted, b"alice")) == [b"t"]
+
+
+@pytest.mark.parametrize("topic", [b"one", b"one/"])
+@pytest.mark.parametrize("topic_filter", [b"#", b"$share/g/#"])
+def test_a_topic_without_a_name_below_the_mount_point_reaches_nobody_there(
+    doors: dict[str, Door], tmp_path: Path, topic: bytes, topic_filter: bytes
+) -> None:
+    """`#` below `one/` is `one/#`, which matches `one`, too; an empty topic name would have been sent."""
+    engine = broker()
+    publisher = client(engine, doors["first"], b"alice", b"publisher")
+    publisher.send(Publish(topic, b"retained", 1, True, packet_id=1))
+    mounted = client(engine, door(tmp_path / "acl", 3, "user alice\ntopic readwrite #\n", "one/"), b"alice")
+    mounted.send(Subscribe(1, ((topic_filter, 1),)))
+    publisher.send(Publish(topic, b"live", 1, packet_id=1), Publish(b"one/t", b"live", 1, packet_id=1))
+    assert topics(mounted) == [b"t"]
 
 
 def test_a_name_with_a_slash_is_not_put_into_a_pattern(tmp_path: Path) -> None:
