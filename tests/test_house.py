@@ -57,6 +57,7 @@ WAITS = {
     "broker.links.listening.entrance",
     "broker.links.mqtt.stream",
     "broker.links.pump",
+    "broker.links.readiness",
     "broker.links.server",
     "broker.links.websocket.farewell",
     "broker.links.websocket.handshake",

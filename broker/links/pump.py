@@ -1,14 +1,13 @@
 """All connections over TCP, MQTT and WebSocket, with and without TLS, on one epoll in one task.
 
 A round: poll, one receive per ready socket, all its packets, then one send per outbox that was touched.  The task
-then waits on the epoll's own descriptor, which is its checkpoint.
+then waits on the epoll's own descriptor, which is its checkpoint.  Where there is no epoll, `readiness` has another.
 
-Invariant: `_connections` holds exactly the sockets registered with the epoll; closing the pump closes them all.
+Invariant: `_connections` holds exactly the sockets registered with `ready`; closing the pump closes them all.
 """
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable
 
 import trio
@@ -17,9 +16,10 @@ from broker.core.engine import Engine
 from broker.core.limits import RECEIVE_BYTES_MAX
 from broker.core.outbox import Outbox
 from broker.links.barrier import receive
-from broker.links.linger import Linger, linger_for
+from broker.links.linger import Linger
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
+from broker.links.readiness import READABLE, WRITABLE, Readiness, readiness
 from broker.links.tls_socket import Socket
 from protocol.mqtt.v5.reasons import ReasonCode
 
@@ -82,15 +82,15 @@ class Connection:
             self.lost()
 
     def events(self) -> int:
-        """What the epoll is to tell of, beside room for what is owed; an error it tells of in any case."""
-        return 0 if self.outbox.holds_reading else select.EPOLLIN
+        """What is to be told of, beside room for what is owed; an error is told of in any case."""
+        return 0 if self.outbox.holds_reading else READABLE
 
     def blocked(self) -> None:
-        self.pump.epoll.modify(self.fd, self.events() | select.EPOLLOUT)
+        self.pump.ready.modify(self.fd, self.events() | WRITABLE)
 
     def look_again(self) -> None:
         """What `events` says may have changed."""
-        self.pump.epoll.modify(self.fd, self.events() | (select.EPOLLOUT if self.outbox.blocked else 0))
+        self.pump.ready.modify(self.fd, self.events() | (WRITABLE if self.outbox.blocked else 0))
 
     def end_soon(self) -> None:
         """Send once more what is owed, and close, at the end of the round."""
@@ -131,7 +131,7 @@ class Pump:
         self, engine: Engine, on_open: Callable[[MqttLink], None], on_close: Callable[[MqttLink], None]
     ) -> None:
         self.engine = engine
-        self.epoll = select.epoll()
+        self.ready: Readiness = readiness()
         self.closing: list[Connection] = []
         self._connections: dict[int, Connection] = {}
         self._drained: trio.Event | None = None
@@ -151,26 +151,26 @@ class Pump:
         """Serve this connection from now on."""
         self._connections[connection.fd] = connection
         connection.outbox.on_hold = connection.look_again
-        self.epoll.register(connection.fd, connection.events())
+        self.ready.register(connection.fd, connection.events())
         connection.door.enter()
 
     def watch(self, other: Connection) -> None:
         """Tell something that is no peer's connection when its descriptor is readable, for as long as the pump runs."""
         self._connections[other.fd] = other
-        self.epoll.register(other.fd, other.events())
+        self.ready.register(other.fd, other.events())
 
     def unwatch(self, other: Connection) -> None:
         """The opposite; nothing where it is not being watched."""
         if self._connections.get(other.fd) is other:
             del self._connections[other.fd]
-            self.epoll.unregister(other.fd)
+            self.ready.unregister(other.fd)
 
     def release(self, connection: Connection) -> bool:
         """Let go of a connection whose socket somebody else closes; False if it was let go before."""
         if self._connections.get(connection.fd) is not connection:
             return False
         del self._connections[connection.fd]
-        self.epoll.unregister(connection.fd)
+        self.ready.unregister(connection.fd)
         connection.door.leave()
         return True
 
@@ -182,10 +182,10 @@ class Pump:
 
     async def run(self) -> None:
         """Serve until cancelled; then every connection is closed."""
-        self._linger = linger_for(self.epoll)
+        self._linger = self.ready.linger()
         try:
             while True:
-                await trio.lowlevel.wait_readable(self.epoll.fileno())
+                await self.ready.wait()
                 self.serve_turn()
         finally:
             self.close_all()
@@ -206,15 +206,15 @@ class Pump:
         """Everything that can be done now, without waiting; how many sockets were ready."""
         with self.engine.turn:
             connections = self._connections
-            ready = self.epoll.poll(0, READY_MAX)
+            ready = self.ready.poll(0, READY_MAX)
             for fd, events in ready:
                 connection = connections.get(fd)
                 if connection is None:
                     continue
-                if events & select.EPOLLOUT:
-                    self.epoll.modify(fd, connection.events())
+                if events & WRITABLE:
+                    self.ready.modify(fd, connection.events())
                     connection.outbox.writable()
-                if events & ~select.EPOLLOUT:
+                if events & ~WRITABLE:
                     connection.readable()
         return len(ready)
 
@@ -237,7 +237,7 @@ class Pump:
         if self._linger is not None:
             self._linger.close()
         self._connections.clear()
-        self.epoll.close()
+        self.ready.close()
 
     def _notice_drained(self) -> None:
         if self._drained is not None and not any(c.outbox.pending_bytes for c in self._connections.values()):

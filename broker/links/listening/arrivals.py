@@ -3,13 +3,12 @@
 They wait on an epoll of their own, which to the pump is one more socket.  Each of the pump's rounds spends about a
 millisecond on them, so a storm of handshakes takes its time from itself and not from those who are connected.
 
-Invariant: `_waiting` holds exactly the sockets registered with `epoll`, and those whose handshake a thread computes.
+Invariant: `_waiting` holds exactly the sockets registered with `waiters`, and those whose handshake a thread computes.
 """
 
 from __future__ import annotations
 
 import logging
-import select
 import socket
 import ssl
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from broker.links.barrier import barrier
 from broker.links.listening.door import Door
 from broker.links.listening.tls import peer_identity
 from broker.links.pump import Connection, Pump
+from broker.links.readiness import READABLE
 from broker.links.tls_socket import Buffers, TlsSocket
 from broker.links.words import NOTICE
 
@@ -44,9 +44,9 @@ class Arrivals(Connection):
     """
 
     def __init__(self, pump: Pump, in_thread: InThread) -> None:
-        self.epoll = select.epoll()
+        self.waiters = pump.ready.nested()
         self.pump = pump
-        self.fd = self.epoll.fileno()
+        self.fd = self.waiters.fileno()
         self.outbox = Outbox(pump.engine.round, 0, None, nothing, nothing)
         self.in_thread = in_thread
         self.buffers = Buffers()
@@ -70,16 +70,16 @@ class Arrivals(Connection):
     def readable(self) -> None:
         """Some of those who sent something have their turn."""
         until = perf_counter() + ARRIVALS_TURN_S
-        for fd, _ in self.epoll.poll(0, ARRIVALS_PER_POLL):
+        for fd, _ in self.waiters.poll(0, ARRIVALS_PER_POLL):
             self._waiting[fd].readable()
             if perf_counter() > until:
                 break  # the others are told of again
 
     def listen_to(self, arrival: Handshake) -> None:
-        self.epoll.register(arrival.fd, select.EPOLLIN)
+        self.waiters.register(arrival.fd, READABLE)
 
     def pause(self, arrival: Handshake) -> None:
-        self.epoll.unregister(arrival.fd)
+        self.waiters.unregister(arrival.fd)
 
     def has(self, arrival: Handshake) -> bool:
         return self._waiting.get(arrival.fd) is arrival
@@ -107,7 +107,7 @@ class Arrivals(Connection):
         """The broker is stopping."""
         for arrival in list(self._waiting.values()):
             arrival.drop()
-        self.epoll.close()
+        self.waiters.close()
 
 
 class Handshake:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import select
 import socket
 from collections.abc import Callable
 
 from broker.core.outbox import Outbox
 from broker.links.listening.door import Door
 from broker.links.pump import Connection, Pump
+from broker.links.readiness import GONE
 from broker.links.tls_socket import Socket
 from broker.links.websocket.link import KERNEL_SEND_BYTES, LOST, WebSocketLink
 from broker.links.websocket.outbox import FramingOutbox
@@ -71,7 +71,7 @@ class PumpedWebSocket(Connection):
             super().readable()
 
     def events(self) -> int:
-        return select.EPOLLRDHUP if self.link.waits else super().events()
+        return GONE if self.link.waits else super().events()
 
     def _closed(self) -> None:
         if self.link.closing == LOST:

@@ -420,10 +420,9 @@ async def test_connections_that_come_and_go_leave_nothing(
             for _ in range(20):
                 nursery.start_soon(leave, broker)
         with trio.fail_after(10):
-            while len(broker.server.nursery.child_tasks) > before:
+            while len(broker.server.nursery.child_tasks) > before or broker.gateway.count():
                 broker.publish("econia", "a", "somebody there?")
                 await trio.sleep(0.01)
-        assert broker.gateway.count() == 0
         assert broker.door.open_count == 0
         assert broker.engine.trie.count == 0
         assert broker.engine.counters.link_bugs == 0
