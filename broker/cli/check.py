@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from attrs import evolve
 
 from broker.config.model import Config, Listener
+from broker.process.system import refusals
 
 
 def mistakes_beyond_text(config: Config) -> list[str]:
     """Each once, in words with a cure: files, ports, folders, and doors that nobody can pass."""
     found: dict[str, None] = {}
+    found.update(dict.fromkeys(refusals(config)))
     found.update(dict.fromkeys(file_mistakes(config)))
     found.update(dict.fromkeys(_port_mistakes(config)))
     found.update(dict.fromkeys(_folder_mistakes(config)))

@@ -11,6 +11,7 @@ from broker.cli.exits import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK
 from broker.config.arguments import USAGE, Arguments, ArgumentsError, parse
 from broker.config.load import load
 from broker.config.model import ConfigError
+from broker.process.system import refusals
 
 COMMANDS = tuple(MODULES)
 
@@ -69,6 +70,9 @@ def run(arguments: Arguments) -> int:
         config = load(arguments)
     except ConfigError as error:
         print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    if refused := list(refusals(config, daemon=arguments.daemon)):
+        print("\n".join(refused), file=sys.stderr)
         return EXIT_CONFIG
     if arguments.test_config:
         print("Configuration file is OK.")

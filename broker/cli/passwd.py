@@ -213,6 +213,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _take_rights_of(path: Path, descriptor: int) -> None:
+    if not hasattr(os, "fchown"):
+        return  # Windows: rights come from the folder
     known = path.stat()
     os.fchmod(descriptor, known.st_mode & 0o7777)
     if (known.st_uid, known.st_gid) != (os.geteuid(), os.getegid()):

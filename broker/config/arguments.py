@@ -14,7 +14,7 @@ PORTS_MAX = 100
 """Mosquitto's limit for -p."""
 
 USAGE = """\
-rowcast is an MQTT v3.1.1/v3.1 broker that publishes rows committed in Postgres.
+rowcast is an MQTT v5.0/v3.1.1/v3.1 broker that publishes rows committed in Postgres.
 
 Usage: rowcast [-c config_file] [-d] [-h] [-p port] [-q] [-v]
                [--take-over] [--test-config] [--tls-keylog file] [--version]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import pwd
 import re
 import shutil
 import signal
@@ -17,11 +16,17 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 import trio
 from attrs import frozen
+
+from broker.demo.postgres_place import Place
+from broker.process.system import is_root
+
+if TYPE_CHECKING:
+    import pwd
 
 DATABASE: Final = "exchange"
 USER: Final = "demo"
@@ -45,19 +50,7 @@ SETTINGS: Final = (
     "timezone=UTC",
     "max_connections=50",
     "shared_buffers=32MB",
-    "listen_addresses=",
 )
-
-# $1 directory of the binaries, $2 directory of the server; the rest are its arguments.  SIGINT is a fast
-# shutdown: it doesn't wait for clients.
-SUPERVISOR: Final = """
-binaries=$1; directory=$2; shift 2
-"$binaries/postgres" "$@" </dev/null >>"$directory/postgres.log" 2>&1 &
-read -r until_closed
-kill -INT $! 2>/dev/null
-wait $!
-rm -rf "$directory"
-"""
 
 
 class PostgresError(Exception):
@@ -97,7 +90,7 @@ def find_binaries() -> Binaries:
         PostgresError: there is none.
     """
     for directory in _system_directories():
-        if (directory / "initdb").exists() and (directory / "postgres").exists():
+        if _has(directory, "initdb") and _has(directory, "postgres"):
             return Binaries(directory, bundled=False)
     bundled = _bundled_directory()
     if bundled is not None:
@@ -107,6 +100,10 @@ def find_binaries() -> Binaries:
         + ", ".join(SYSTEM_DIRECTORIES)
         + "): install one, on Debian `apt install postgresql`, or `pip install 'rowcast[demo]'`"
     )
+
+
+def _has(directory: Path, program: str) -> bool:
+    return (directory / program).exists() or (directory / f"{program}.exe").exists()
 
 
 def _system_directories() -> Iterator[Path]:
@@ -133,13 +130,15 @@ def _bundled_directory() -> Path | None:
     if found is None or found.origin is None:
         return None
     candidates = sorted(Path(found.origin).parent.glob("pginstall*/bin"), key=_numbers_in, reverse=True)
-    return next((path for path in candidates if (path / "initdb").exists()), None)
+    return next((path for path in candidates if _has(path, "initdb")), None)
 
 
 def unprivileged_account() -> pwd.struct_passwd | None:
     """Whom the server runs as: None for ourselves.  Postgres refuses to run as root."""
-    if os.getuid() != 0:
+    if not is_root():
         return None
+    import pwd
+
     for name in ("postgres", "nobody"):
         try:
             return pwd.getpwnam(name)
@@ -164,14 +163,15 @@ async def running_postgres() -> AsyncIterator[Postgres]:
             _hand_over(directory, account)
         identity = _identity(account)
         await _initialise(binaries, directory, identity)
-        process = await _start(binaries, directory, identity)
+        place = Place.choose(directory)
+        process = await _start(binaries, place, identity)
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
         raise
     try:
-        version = (await _ready(directory)).split()[0]
-        psql = f"{binaries.psql} -h {directory} -U {USER} {DATABASE}"
-        dsn = f"host={directory} user={USER} dbname={DATABASE}"
+        version = (await _ready(place)).split()[0]
+        psql = f"{binaries.psql} {place.psql_options} -U {USER} {DATABASE}"
+        dsn = f"{place.address} user={USER} dbname={DATABASE}"
         yield Postgres(dsn=dsn, directory=directory, version=version, psql=psql)
     finally:
         await _stop(process, directory)
@@ -225,28 +225,23 @@ async def _initialise(binaries: Binaries, directory: Path, identity: dict[str, A
         raise PostgresError(f"initdb failed: {done.stderr.decode(errors='replace').strip()}")
 
 
-async def _start(binaries: Binaries, directory: Path, identity: dict[str, Any]) -> trio.Process:
-    arguments = ["-D", str(directory / "data"), "-k", str(directory)]
-    for setting in SETTINGS:
-        arguments += ["-c", setting]
-    command = ["/bin/sh", "-c", SUPERVISOR, "rowcast-postgres", str(binaries.directory), str(directory)]
+async def _start(binaries: Binaries, place: Place, identity: dict[str, Any]) -> trio.Process:
     return await trio.lowlevel.open_process(
-        command + arguments,
+        place.command(binaries.directory, identity, SETTINGS),
         stdin=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # a terminal's Ctrl-C is for us: we stop the server when we are done with it
-        cwd="/",
-        **identity,
+        **place.options(identity),
     )
 
 
-async def _ready(directory: Path) -> str:
+async def _ready(place: Place) -> str:
+    directory = place.directory
     status, log = directory / "data" / "postmaster.pid", directory / "postgres.log"
     deadline = trio.current_time() + START_TIMEOUT_S
     while trio.current_time() < deadline and "FATAL" not in _text(log):
         # The eighth line of postmaster.pid is what pg_ctl waits for, too.
         if [line.strip() for line in _text(status).splitlines()[7:8]] == ["ready"]:
-            return _create_database(directory)
+            return _create_database(place)
         await trio.sleep(0.01)
     raise PostgresError(f"Postgres does not start:\n{_text(log)[-2000:]}")
 
@@ -255,8 +250,8 @@ def _text(path: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
 
 
-def _create_database(directory: Path) -> str:
-    with psycopg.connect(f"host={directory} user={USER} dbname=postgres", autocommit=True) as connection:
+def _create_database(place: Place) -> str:
+    with psycopg.connect(f"{place.address} user={USER} dbname=postgres", autocommit=True) as connection:
         connection.execute(f"create database {DATABASE}")
         return connection.info.parameter_status("server_version") or ""
 
@@ -269,6 +264,9 @@ async def _stop(process: trio.Process, directory: Path) -> None:
             await process.wait()
         if process.returncode is None:
             # The group holds the shell and the server, whose own children end when it has gone.
-            os.killpg(process.pid, signal.SIGKILL)
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
             await process.wait()
         shutil.rmtree(directory, ignore_errors=True)

@@ -154,10 +154,16 @@ async def _arrivals(audit: Audit) -> None:
         await trio.sleep(SETTLE_S)
 
 
+ENDING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+]
+"""Signals that end the demo, of those that this system has."""
+
+
 async def cancel_on_signal(stop: Stop) -> None:
     """End what `stop` holds at the first signal."""
     # A second signal finds the usual handlers again and ends at once.
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+    with trio.open_signal_receiver(*ENDING) as signals:
         async for _ in signals:
             break
     stop.scope.cancel()

@@ -1,6 +1,6 @@
 """Which sockets are ready: Linux' epoll, or Trio's own waiting where there is none.
 
-Both are asked in the same way.  Trio's way has a task for each socket and each wait, which costs several times as much,
+Both are asked in the same way.  Trio's way has a task for each socket and each wait, which costs more,
 and runs wherever Trio does.  The environment variable ROWCAST_PORTABLE=1 takes it on Linux, too, for tests.
 
 Trio does not tell that a peer has gone which has left bytes that are not read meanwhile.  It is noticed when they are

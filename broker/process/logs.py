@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import syslog
 import threading
 import time
 from collections import deque
@@ -27,20 +26,28 @@ from broker.links.words import NOTICE, SUBSCRIBE, UNSUBSCRIBE
 from broker.process.log_events import json_line
 from broker.reports.log_tail import TAIL
 
+try:
+    import syslog
+except ImportError:  # Windows has none; `log_dest syslog` is refused there
+    syslog = None  # type: ignore[assignment]
+
 WEBSOCKETS: Final = 12
 INTERNAL: Final = 5
 
+ERR, WARNING, NOTED, INFO, DEBUG = 3, 4, 5, 6, 7
+"""Severities of syslog(3), which are journald's, too."""
+
 _TYPES: Final = (
-    (logging.ERROR, "error", syslog.LOG_ERR, b"$SYS/broker/log/E"),
-    (logging.WARNING, "warning", syslog.LOG_WARNING, b"$SYS/broker/log/W"),
-    (NOTICE, "notice", syslog.LOG_NOTICE, b"$SYS/broker/log/N"),
-    (logging.INFO, "information", syslog.LOG_INFO, b"$SYS/broker/log/I"),
-    (UNSUBSCRIBE, "unsubscribe", syslog.LOG_NOTICE, b"$SYS/broker/log/M/unsubscribe"),
-    (SUBSCRIBE, "subscribe", syslog.LOG_NOTICE, b"$SYS/broker/log/M/subscribe"),
-    (WEBSOCKETS, "websockets", syslog.LOG_DEBUG, b"$SYS/broker/log/WS"),
+    (logging.ERROR, "error", ERR, b"$SYS/broker/log/E"),
+    (logging.WARNING, "warning", WARNING, b"$SYS/broker/log/W"),
+    (NOTICE, "notice", NOTED, b"$SYS/broker/log/N"),
+    (logging.INFO, "information", INFO, b"$SYS/broker/log/I"),
+    (UNSUBSCRIBE, "unsubscribe", NOTED, b"$SYS/broker/log/M/unsubscribe"),
+    (SUBSCRIBE, "subscribe", NOTED, b"$SYS/broker/log/M/subscribe"),
+    (WEBSOCKETS, "websockets", DEBUG, b"$SYS/broker/log/WS"),
     # As mosquitto: debug and internal lines are never published, each would cause the next.
-    (logging.DEBUG, "debug", syslog.LOG_DEBUG, b""),
-    (INTERNAL, "internal", syslog.LOG_DEBUG, b""),
+    (logging.DEBUG, "debug", DEBUG, b""),
+    (INTERNAL, "internal", DEBUG, b""),
 )
 """Level, its name in log_type, in syslog, and its topic; a level in between counts as the one below it."""
 
@@ -106,7 +113,9 @@ class _File:
         self._descriptor = self._open()
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return os.open(
+            self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o600
+        )
 
     def write(self, line: str, kind: tuple[int, str, int, bytes], stamp: str) -> None:
         os.write(self._descriptor, line.encode("utf-8", "backslashreplace") + b"\n")

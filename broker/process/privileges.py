@@ -10,15 +10,18 @@ import contextlib
 import importlib
 import logging
 import os
-import pwd
 import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from broker.config.model import Config
 from broker.process.daemon import DaemonError
+from broker.process.system import is_root
+
+if TYPE_CHECKING:
+    import pwd
 
 logger = logging.getLogger("broker")
 
@@ -32,7 +35,7 @@ def drop_privileges(config: Config) -> None:
     Raises:
         DaemonError: there is no such account, or the kernel refuses.
     """
-    if os.geteuid() != 0:
+    if not is_root():
         return
     if config.user is None or config.user == "root":
         logger.warning("Warning: Rowcast should not be run as root. Name an account: `user rowcast`.")
@@ -47,12 +50,14 @@ def drop_privileges(config: Config) -> None:
         os.setuid(account.pw_uid)
     except OSError as error:
         raise DaemonError(f"Error setting ids whilst dropping privileges: {error.strerror}.") from None
-    if os.geteuid() == 0:
+    if is_root():
         logger.warning("Warning: Rowcast should not be run as root, and `%s` is root.", config.user)
     _warn_if_python_is_hidden(config.user)
 
 
 def _account(user: str) -> pwd.struct_passwd:
+    import pwd
+
     try:
         return pwd.getpwnam(user)
     except KeyError:

@@ -21,7 +21,7 @@ from broker.gateway.authentication import RulesError
 from broker.links.listening.accept import ListenError
 from broker.links.listening.inherited import Inherited, from_service_manager
 from broker.links.listening.tls import TlsError
-from broker.process import logs
+from broker.process import logs, system
 from broker.process.daemon import Background, DaemonError, pid_file
 from broker.process.garbage import collect_when_quiet
 from broker.process.hand_over import TakeOver, offer
@@ -106,7 +106,7 @@ class Process:
         self._log.publish_with(
             lambda topic, line: app.engine.publish(Publication(topic, line, LOG_QOS)),
         )
-        with trio.open_signal_receiver(*_SIGNALS) as signals:
+        with trio.open_signal_receiver(*system.SIGNALS) as signals:
             async with trio.open_nursery() as obeying:
                 obeying.start_soon(self._obey, app, signals, obeying)
                 async with trio.open_nursery() as running:
@@ -145,13 +145,13 @@ class Process:
     async def _obey(self, app: App, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
         stopping_since = 0.0
         async for number in signals:
-            if number == signal.SIGHUP:
+            if number == system.RELOAD:
                 self._manager.reloading()
                 self._reload(app)
                 self._manager.ready()
-            elif number == signal.SIGUSR1:
+            elif number == system.SAVE:
                 nursery.start_soon(app.save)
-            elif number == signal.SIGUSR2:
+            elif number == system.TELL:
                 nursery.start_soon(log_subscriptions, app)
             elif not app.is_stopping:
                 self._is_ending = True
@@ -195,8 +195,6 @@ the whole group of processes."""
 
 LOG_QOS = 2
 """As Mosquitto publishes its log lines."""
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 async def log_subscriptions(app: App) -> None:

@@ -7,15 +7,13 @@ configuration or from lists in the code, never from clients or rows.
 
 from __future__ import annotations
 
-import os
-import resource
+import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from broker.core.histogram import Histogram
 from broker.reports.exposition import Family, by_label, counter, gauge
-from broker.reports.sys_topics import resident_bytes
+from broker.reports.usage import open_files, open_files_max, resident_bytes
 
 if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
@@ -69,13 +67,11 @@ def _process(facts: Facts) -> Iterator[Family]:
         "Version, and whether the busiest modules are compiled.",
         (((("version", facts.version), ("build", facts.build)), 1),),
     )
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    yield counter("process_cpu_seconds", "CPU time, user and system.", usage.ru_utime + usage.ru_stime)
+    yield counter("process_cpu_seconds", "CPU time, user and system.", time.process_time())
     yield gauge("process_resident_memory_bytes", "Resident memory.", resident_bytes())
     yield gauge("process_start_time_seconds", "When the process started, Unix time.", facts.started_unix_s)
     yield gauge("process_open_fds", "Open file descriptors.", open_files())
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    yield gauge("process_max_fds", "How many there may be.", limit)
+    yield gauge("process_max_fds", "How many there may be.", open_files_max())
 
 
 def _connections(facts: Facts) -> Iterator[Family]:
@@ -232,11 +228,3 @@ def _ready(facts: Facts) -> Iterator[Family]:
 
 def _histogram(name: str, help: str, labels: tuple[tuple[str, str], ...], values: Histogram) -> Family:
     return Family(name, "histogram", help, histograms=((labels, values),))
-
-
-def open_files() -> int:
-    """File descriptors of this process, or 0 where the system does not say."""
-    try:
-        return len(os.listdir(Path("/proc/self/fd")))
-    except OSError:
-        return 0

@@ -6,15 +6,13 @@ Everything is computed here, from integers that the core counts anyway.  No I/O,
 from __future__ import annotations
 
 import math
-import resource
 from collections.abc import Iterator
-from pathlib import Path
 
 from broker.core.engine import Engine
+from broker.reports.usage import resident_bytes, resident_bytes_max
 
 PREFIX = "$SYS/broker/"
 MINUTES = (1, 5, 15)
-PAGE_BYTES = resource.getpagesize()
 
 
 class LoadAverage:
@@ -148,12 +146,4 @@ class SysTopics:
         yield "store/messages/bytes", engine.store.payload_bytes
         yield "messages/stored", engine.store.count
         yield "heap/current", resident_bytes()
-        yield "heap/maximum", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def resident_bytes() -> int:
-    """This process's resident memory, or 0 where the system does not say."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
-    except (OSError, IndexError, ValueError):
-        return 0
+        yield "heap/maximum", resident_bytes_max()

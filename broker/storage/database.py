@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from broker.process.system import is_root
 from broker.storage import schema_2, schema_3
 from broker.storage.errors import StorageError
 from broker.storage.reading import Damaged, read
@@ -97,7 +98,7 @@ def _create(path: Path) -> None:
     fresh.unlink(missing_ok=True)
     # Only for whoever runs the broker: payloads may be anybody's secrets.
     os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    if os.geteuid() == 0:
+    if is_root():
         # Started by root to become `user` later: the file is for whom its folder belongs to.
         owner = path.parent.stat()
         os.chown(fresh, owner.st_uid, owner.st_gid)
@@ -108,6 +109,8 @@ def _create(path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
         connection.execute("PRAGMA journal_mode = WAL")
     fresh.rename(path)
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # Windows: a folder can't be opened, and a new name is on disk with the file
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -32,6 +32,8 @@ class RowcastProcess:
         self.port, self.websocket_port, self.admin_port = free_port(), free_port(), free_port()
         self.lines: list[str] = []
         self.status_wanted = 0
+        self.program = ["-m", "broker"]
+        """What Python runs."""
         self._conf = folder / "rowcast.conf"
         self._conf.write_text(
             f"listener {self.port} 127.0.0.1\nlistener {self.websocket_port} 127.0.0.1\nprotocol websockets\n"
@@ -79,7 +81,7 @@ class RowcastProcess:
 
     def __enter__(self) -> RowcastProcess:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "broker", "-c", str(self._conf)], stderr=subprocess.PIPE, text=True
+            [sys.executable, *self.program, "-c", str(self._conf)], stderr=subprocess.PIPE, text=True
         )
         threading.Thread(target=self._collect, args=(self._process,), daemon=True).start()
         if not self._running.wait(START_S) or self._process.poll() is not None:

@@ -168,7 +168,9 @@ def _load_revoked(context: ssl.SSLContext, tls: Tls) -> None:
 def _log_keys(context: ssl.SSLContext, path: Path) -> None:
     """Secrets go to this file; as in Mosquitto nobody else may read it, and it may not be a link."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o600
+        )
         public = os.fstat(descriptor).st_mode & 0o077
         os.close(descriptor)
     except OSError as error:
