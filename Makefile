@@ -32,6 +32,7 @@ test: .venv/.test
 test-all: .venv/.test
 	@scripts/setup-clients
 	@$(BIN)/pytest -m 'slow or not slow' $(ARGS)
+	@ROWCAST_PORTABLE=1 $(BIN)/pytest -m 'slow or not slow' tests/broker/links tests/integration
 
 check: .venv/.test
 	$(BIN)/ruff check .

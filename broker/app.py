@@ -250,7 +250,9 @@ class App:
                 await self._stop.wait()
                 self.is_draining = True
                 accepting.cancel_scope.cancel()
-            await drain_clients(self.server, self.websockets, self.config.drain_s)
+            await drain_clients(
+                self.server, self.websockets, self.config.drain_s, self.config.drain_to.encode()
+            )
             feeds.cancel_scope.cancel()
 
     def _start_feeds(self, nursery: trio.Nursery) -> None:

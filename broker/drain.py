@@ -1,7 +1,7 @@
 """Asking clients to go, a few at a time, so that whoever takes them is not overrun.
 
-Each is told how soon to come back where its protocol can say so, at random, so that those of one slice don't
-come back together either.
+Each is told where its protocol can say so: a WebSocket client how soon to come back, at random, so that those of one
+slice don't come back together either; an MQTT 5.0 client that the server stops, or which other one to use.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import trio
 
 from broker.links.mqtt.link import MqttLink
 from broker.links.websocket.outbox import FramingOutbox
+from protocol.mqtt.v5.reasons import ReasonCode
 from protocol.websocket import CloseCode
 
 if TYPE_CHECKING:
@@ -41,17 +42,24 @@ def close_reason() -> str:
     return json.dumps({"retry_ms": random.randrange(RETRY_MS_MAX)}, separators=(",", ":"))
 
 
-async def drain_clients(server: Server, websockets: WebSocketServer | None, within_s: float) -> None:
+async def drain_clients(
+    server: Server, websockets: WebSocketServer | None, within_s: float, elsewhere: bytes = b""
+) -> None:
     """Ask all clients to go, in an order that is drawn; those who are left get what comes meanwhile.
 
     Args:
         within_s: all have been asked by then; 0 asks nobody.
+        elsewhere: the server that clients of MQTT 5.0 are to use; b"" names none.
     """
     end = trio.current_time() + within_s
     while (left_s := end - trio.current_time()) > 0 and (links := clients(server, websockets)):
         with server.engine.turn:
             for link in random.sample(links, slice_size(len(links), left_s)):
                 if isinstance(link, MqttLink):
+                    link.code = (
+                        ReasonCode.USE_ANOTHER_SERVER if elsewhere else ReasonCode.SERVER_SHUTTING_DOWN
+                    )
+                    link.server_reference = elsewhere
                     link.close(WHY)
                 else:
                     link.close(CloseCode.GOING_AWAY, close_reason())

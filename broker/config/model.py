@@ -199,6 +199,8 @@ class Config:
     shutdown_grace_s: float = 5.0
     drain_s: float = 0.0
     """For how long clients are asked to go, one after the other, before `shutdown_grace_s` begins."""
+    drain_to: str = ""
+    """The server that clients of MQTT 5.0 are told to use then, `HOST:PORT`; "" tells them that this one stops."""
     control_socket: Path | None = None
     """Where the next process asks for the listening sockets: `rowcast --take-over`."""
     pid_file: Path | None = None

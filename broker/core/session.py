@@ -30,12 +30,13 @@ class Link:
     """What a session knows of the connection that has it.
 
     `will_wanted` says whether the will goes out when the connection ends, `code` what a client of 5.0 is told then;
-    0 is nothing.
+    0 is nothing.  `server_reference` is told with it.
     """
 
     def __init__(self) -> None:
         self.will_wanted = True
         self.code = 0
+        self.server_reference = b""
 
     def close(self, why: str) -> None:
         """End the connection; `why` completes a log line after the client's name."""

@@ -21,6 +21,10 @@ from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.model import AdminHttp, Security
 from broker.drain import SLICE_S, slice_size
+from protocol.mqtt.packets import Connect, Disconnect
+from protocol.mqtt.v5.codec import decode, encode
+from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties
+from protocol.mqtt.v5.property_table import MAXIMUM_PACKET_SIZE, SERVER_REFERENCE
 
 OPEN = Security(allow_anonymous=True)
 LISTENERS = (
@@ -41,6 +45,32 @@ def test_all_have_been_asked_in_time_and_never_many_more_at_once(connections: in
         left_s -= SLICE_S
     assert left == 0
     assert largest <= connections * SLICE_S / within_s + 2 + connections * SLICE_S / within_s * 0.1
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "size_max", "told"),
+    [
+        ("", 0, Disconnect(0x8B)),
+        ("b.example:1883", 0, Disconnect(0x9C, Properties(texts={SERVER_REFERENCE: b"b.example:1883"}))),
+        ("b.example:1883", 20, Disconnect(0x9C)),
+        ("x" * 100, 0, Disconnect(0x9C, Properties(texts={SERVER_REFERENCE: b"x" * 100}))),
+    ],
+)
+async def test_a_client_of_5_0_is_told_why_and_where_to_go(
+    elsewhere: str, size_max: int, told: Disconnect
+) -> None:
+    config = Config(LISTENERS[:1], drain_s=0.2, drain_to=elsewhere)
+    limit = Properties({MAXIMUM_PACKET_SIZE: size_max}) if size_max else NO_PROPERTIES
+    with trio.fail_after(20):
+        async with Broker(config) as broker:
+            stream = await trio.open_tcp_stream("127.0.0.1", broker.ports[0])
+            await stream.send_all(encode(Connect(b"c", True, 60, 5, properties=limit)))
+            connack = await stream.receive_some(1000)
+            assert connack[0] == 0x20
+            broker.app.stop()
+            data = await stream.receive_some(1000)
+    assert decode(data[0], data[2:]) == told
+    assert data[1] == len(data) - 2
 
 
 async def test_clients_leave_in_slices_and_nobody_new_comes() -> None:

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from broker.config.model import (
     Config,
@@ -92,6 +92,11 @@ def _read(reader: Reader, document: Document, path: Path) -> Config:
     admin, metrics = http_of(reader, document, "admin"), http_of(reader, document, "metrics")
     check_ports(reader, listeners, admin, metrics)
     broker = _table(reader, document, "broker", BrokerTable)
+    if len(broker.drain_to.encode()) > SERVER_REFERENCE_BYTES_MAX:
+        reader.wrong(
+            ("broker", "drain_to"),
+            f"drain_to: HOST:PORT of at most {SERVER_REFERENCE_BYTES_MAX} bytes is wanted",
+        )
     return Config(
         listeners=listeners,
         limits=_limits(reader, document),
@@ -102,6 +107,7 @@ def _read(reader: Reader, document: Document, path: Path) -> Config:
         sys_interval_s=broker.sys_interval_s,
         shutdown_grace_s=broker.shutdown_grace_s,
         drain_s=broker.drain_s,
+        drain_to=broker.drain_to,
         control_socket=broker.control_socket,
         pid_file=broker.pid_file,
         user=broker.user,
@@ -114,6 +120,10 @@ def _read(reader: Reader, document: Document, path: Path) -> Config:
         health=_table(reader, document, "health", Health),
         source=path,
     )
+
+
+SERVER_REFERENCE_BYTES_MAX: Final = 100
+"""Of `drain_to`: its packet has one byte for the length."""
 
 
 def _limits(reader: Reader, document: Document) -> Limits:

@@ -141,6 +141,7 @@ class BrokerTable:
     sys_interval_s: int = 10
     shutdown_grace_s: float = 5.0
     drain_s: float = 0.0
+    drain_to: str = ""
     control_socket: Path | None = None
     pid_file: Path | None = None
     user: str | None = None

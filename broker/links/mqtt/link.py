@@ -162,7 +162,7 @@ class MqttLink(Link):
         session = self.session
         if was_connected and session is not None:
             self.session = None
-            v5.say_why(self)
+            v5.say_why(self, session)
             if self.door.connection_messages and logger.isEnabledFor(NOTICE):
                 logger.log(NOTICE, "Client %s [%s] %s", printable(session.client_id), self.peer, why)
             if session.link is self:

@@ -94,10 +94,13 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int) -> int:
     return position
 
 
-def say_why(link: MqttLink) -> None:
+def say_why(link: MqttLink, session: Session) -> None:
     """The connection of a client of 5.0 is being closed: DISCONNECT with the reason, if there is one to tell."""
     if link.terms is not None and link.code:
-        link.outbox.push(encode_disconnect(link.code))  # [MQTT-3.14.0-1] [MQTT-4.13.1-1]
+        packet = encode_disconnect(link.code, link.server_reference)  # [MQTT-3.14.0-1] [MQTT-4.13.1-1]
+        if 0 < session.outbound.packet_max < len(packet):
+            packet = encode_disconnect(link.code)  # [MQTT-3.1.2-24]
+        link.outbox.push(packet)
         link.engine.counters.other_packets_sent += 1
 
 

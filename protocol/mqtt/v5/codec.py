@@ -51,7 +51,7 @@ from protocol.mqtt.packets import (
 from protocol.mqtt.topics import check_topic_name
 from protocol.mqtt.v5.connect import read_connack, read_connect, write_connack, write_connect
 from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties, bounds, encode_variable, read_properties
-from protocol.mqtt.v5.property_table import TOPIC_ALIAS
+from protocol.mqtt.v5.property_table import SERVER_REFERENCE, TOPIC_ALIAS
 from protocol.mqtt.v5.reasons import ALLOWED
 from protocol.mqtt.v5.subscribing import (
     read_answers,
@@ -281,9 +281,13 @@ def encode_suback(first_byte: int, packet_id: int, codes: bytes) -> bytes:
     return bytes((first_byte,)) + encode_remaining_length(len(body)) + body
 
 
-def encode_disconnect(code: int) -> bytes:
-    """A server's DISCONNECT, as mosquitto writes it."""
-    return bytes((DISCONNECT, 1, code))
+def encode_disconnect(code: int, server_reference: bytes = b"") -> bytes:
+    """A server's DISCONNECT, as mosquitto writes it; with another server to use, at most 100 bytes, if there is one."""
+    if not server_reference:
+        return bytes((DISCONNECT, 1, code))
+    size = len(server_reference)
+    head = bytes((DISCONNECT, 5 + size, code, 3 + size, SERVER_REFERENCE, 0, size))
+    return head + server_reference
 
 
 def with_fixed_header(first_byte: int, body: bytes) -> bytes:
