@@ -32,15 +32,15 @@ NAMES: dict[types.ModuleType, tuple[str, ...]] = {
 def take_away() -> None:
     tempfile.gettempdir()
     uuid.uuid4()
-    trio._core._io_epoll.select = types.SimpleNamespace(**vars(select))  # type: ignore[attr-defined]
+    trio._core._io_epoll.select = types.SimpleNamespace(**vars(select))  # type: ignore[assignment]
     pair = socket.socketpair
     unix = socket.AF_UNIX
     socket.socketpair = lambda *args: pair(*(args or (unix,)))  # type: ignore[assignment]
     for module in MODULES:
         sys.modules[module] = None  # type: ignore[assignment]
-    for module, names in NAMES.items():
+    for owner, names in NAMES.items():
         for name in names:
-            delattr(module, name)
+            delattr(owner, name)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,9 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(TESTS.parent), str(TESTS))))
 
 
-async def test_clients_are_served_without_anything_of_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_clients_are_served_without_anything_of_linux(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     process = RowcastProcess.from_toml(tmp_path, SETTINGS)
     process.program = [SCRIPT]
@@ -78,7 +80,7 @@ bind_interface lo
 
 
 @pytest.mark.parametrize("command", [["check"], ["--test-config"], ["-d"]])
-def test_what_a_system_cannot_do_is_refused_at_once_and_in_words(command: list[str], tmp_path: Path):
+def test_what_a_system_cannot_do_is_refused_at_once_and_in_words(command: list[str], tmp_path: Path) -> None:
     conf = tmp_path / "mosquitto.conf"
     conf.write_text(ASKED_FOR.format(folder=tmp_path))
     done = subprocess.run(
@@ -91,5 +93,5 @@ def test_what_a_system_cannot_do_is_refused_at_once_and_in_words(command: list[s
     assert "Traceback" not in done.stderr
 
 
-def test_linux_refuses_nothing():
+def test_linux_refuses_nothing() -> None:
     assert list(refusals(Config(user="somebody"), daemon=True)) == []
