@@ -11,7 +11,7 @@ DEMO_EXTRA = $(if $(SYSTEM_POSTGRES),,demo)
 help:
 	@echo 'make demo         see it at work: a simulated exchange in a Postgres of its own (Ctrl-C ends it)'
 	@echo 'make test         everything that takes seconds; installs what the tests need'
-	@echo 'make test-all     that, and what takes longer or needs other client libraries'
+	@echo 'make test-all     that, and what takes longer, or needs other client libraries or PostgreSQLs'
 	@echo 'make check        ruff, mypy, and which package may import which'
 	@echo 'make compat       scenarios played to Mosquitto and to Rowcast, and their differences'
 	@echo 'make bench        Rowcast against other brokers, an hour; writes benchmarks/RESULTS.md'
@@ -33,6 +33,7 @@ test-all: .venv/.test
 	@scripts/setup-clients
 	@$(BIN)/pytest -m 'slow or not slow' $(ARGS)
 	@ROWCAST_PORTABLE=1 $(BIN)/pytest -m 'slow or not slow' tests/broker/links tests/integration
+	@scripts/test-postgres-versions
 
 check: .venv/.test
 	$(BIN)/ruff check .

@@ -2,12 +2,22 @@
 --
 --     psql "$DATABASE_URL" -f examples/canton.sql
 --
--- `canton.publish` says which channel a message is for, so a row need not carry its account in the message.
+-- `canton.publish` says which channel a message is for, so a row need not carry its account in the message.  It tells
+-- the feed alone, in its place among what is committed, and of any size; `rowcast feed install` brings what it calls, and
+-- until then nothing is told.  The number makes two messages of one transaction differ that say the same: as with
+-- NOTIFY, equal ones come once.
 
 create schema canton;
 
-create function canton.publish(channel text, message json) returns void language sql as $$
-    select pg_notify('canton', json_build_object('channel', channel, 'message', message)::text)
+create sequence canton.message_number;
+
+create function canton.publish(channel text, message json) returns void language plpgsql as $$
+begin
+    if to_regprocedure('rowcast.notify(text, text)') is not null then
+        perform rowcast.notify('canton', json_build_object(
+            'channel', channel, 'message', message, 'number', nextval('canton.message_number'))::text);
+    end if;
+end
 $$;
 
 -- Times on the wire: UTC, ISO 8601, with Z.

@@ -1,8 +1,8 @@
--- The tables of an exchange, and triggers that announce what changes in them; see exchange.toml.
+-- The tables of an exchange; see exchange.toml.
 --
 --     psql "$DATABASE_URL" -f examples/exchange.sql
 --
--- Each trigger names a Postgres channel, and the rows of private tables carry `uid`.
+-- Rows of private tables carry `uid`, which says whose they are.
 
 create schema exchange;
 
@@ -63,6 +63,7 @@ create table exchange.balances (
     currency    text,
     available   numeric not null,
     unavailable numeric not null,
+    balance     json,
     primary key (uid, currency)
 );
 
@@ -92,38 +93,15 @@ create table exchange.accounts (
     taker_fee numeric not null
 );
 
--- A balance is announced in the form that the protocol's document shows.
+-- A balance in the form that the protocol's document shows, kept beside it.
 
-create function exchange.balance_event(b exchange.balances) returns text language sql immutable as $$
-    select json_build_object(
-        'uid', b.uid,
-        'balance', json_build_array(
-            json_build_object('currency', b.currency, 'available', b.available, 'unavailable', b.unavailable)
-        )
-    )::text
-$$;
-
-create function exchange.announce_balance() returns trigger language plpgsql as $$
+create function exchange.balance_event() returns trigger language plpgsql as $$
 begin
-    perform pg_notify('balance', exchange.balance_event(new));
-    return null;
+    new.balance := json_build_array(json_build_object(
+        'currency', new.currency, 'available', new.available, 'unavailable', new.unavailable));
+    return new;
 end
 $$;
 
--- Every other row is announced as it is.
-
-create function exchange.announce() returns trigger language plpgsql as $$
-begin
-    perform pg_notify(tg_argv[0], row_to_json(new)::text);
-    return null;
-end
-$$;
-
-create trigger announce after insert or update on exchange.balances
-    for each row execute function exchange.announce_balance();
-create trigger announce after insert or update on exchange.orders
-    for each row execute function exchange.announce('order');
-create trigger announce after insert or update on exchange.positions
-    for each row execute function exchange.announce('position');
-create trigger announce after insert or update on exchange.accounts
-    for each row execute function exchange.announce('account');
+create trigger balance_event before insert or update on exchange.balances
+    for each row execute function exchange.balance_event();

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import jwt
+import psycopg
 import trio
 import trio_websocket
 from support.canton_examples import EXAMPLES
 from support.dialects import exact
+from support.examples import EXAMPLES as EXAMPLES_FOLDER
 from support.examples import SECRET, Example, running_example
 
 ACCOUNT = "acc_1234567890abcdef"
@@ -100,3 +102,30 @@ async def test_every_event_of_the_document_comes_from_its_row(database: str) -> 
                     assert exact(str(await other.get_message())) == exact(EXAMPLES[name]), name
         await mine.aclose()
         await other.aclose()
+
+
+async def test_equal_prices_and_long_books_of_one_transaction_all_come(database: str) -> None:
+    """NOTIFY would fold the former, and refuse the latter with the exchange's own transaction."""
+    async with running_example("canton", "canton", database) as example, trio.open_nursery() as nursery:
+        channels: list[object] = [{"channel": "market_data", "symbols": ["AAPL/USDC"]}]
+        ws = await subscribed(nursery, example, ACCOUNT, channels)
+        levels = [{"price": 100 + number, "quantity": 1, "action": "update"} for number in range(500)]
+        with example.database.transaction():
+            example.database.execute("insert into canton.prices values ('AAPL/USDC', 100, 101, 100, now())")
+            for price in (90, 100, 90):
+                example.database.execute(f"update canton.prices set last_price = {price}".encode())
+            example.database.execute(
+                "insert into canton.book_changes values (1, 'AAPL/USDC', %s)", [json.dumps(levels)]
+            )
+        with trio.fail_after(10):
+            told = [json.loads(str(await ws.get_message())) for _ in range(5)]
+        assert [event["last_price"] for event in told[:4]] == [100, 90, 100, 90]
+        assert len(told[4]["changes"]["bids"]) == 500
+        await ws.aclose()
+
+
+def test_rows_can_be_written_before_anything_is_installed(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute((EXAMPLES_FOLDER / "canton.sql").read_bytes())
+        for statement in STATEMENTS:
+            connection.execute(statement.encode())

@@ -113,3 +113,22 @@ async def test_the_documents_curl_line_works_unchanged_but_for_the_port(database
         with trio.fail_after(10):
             assert await ws.get_message() == BALANCE
         await ws.aclose()
+
+
+async def test_a_balance_that_returns_to_what_it_was_is_told_each_time(database: str) -> None:
+    """NOTIFY would fold 100, 90, 100 of one transaction, and show 90 for ever; and a long row would abort it."""
+    async with running_example("exchange", "exchange", database) as example, trio.open_nursery() as nursery:
+        ann = await user(nursery, example, 1001)
+        with example.database.transaction():
+            example.database.execute("insert into exchange.balances values (1001, 'BTC', 100, 0)")
+            for amount in (90, 100, 90, 100):
+                example.database.execute(f"update exchange.balances set available = {amount}".encode())
+            status = "x" * 20_000
+            example.database.execute(
+                f"insert into exchange.orders values (1, 1001, 'BTCUSDT', 'buy', 1, 1, 0, '{status}')".encode()
+            )
+        with trio.fail_after(10):
+            told = [json.loads(await ann.get_message())["data"] for _ in range(6)]
+        assert [event["balance"][0]["available"] for event in told[:5]] == [100, 90, 100, 90, 100]
+        assert told[5]["status"] == status
+        await ann.aclose()

@@ -13,7 +13,9 @@ import trio_websocket
 from support.polling import until
 
 from broker import Broker
+from broker.config.feeds import Replication
 from broker.config.toml.configuration import load
+from broker.feed.setup.install import install_steps
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SECRET = "example_secret_of_32_characters_"
@@ -47,8 +49,14 @@ async def running_example(name: str, dialect: str, dsn: str) -> AsyncIterator[Ex
         ),
         admin=None if config.admin is None else attrs.evolve(config.admin, port=0),
     )
+    replication = Replication(allow_unbounded_wal=True)
+    feeds = tuple(attrs.evolve(feed, replication=replication) for feed in config.feeds)
+    config = attrs.evolve(config, feeds=feeds)
     with psycopg.connect(dsn, autocommit=True) as database:
         database.execute((EXAMPLES / f"{name}.sql").read_bytes())
+        for feed in feeds:
+            for step in install_steps(feed):
+                database.execute(step.statement)  # type: ignore[call-overload]
         async with Broker(config) as broker:
             await until(lambda: all(feed.state == "live" for feed in broker.app.feeds.values()))
             [port] = [port for one, port in broker.app.addresses if dialect in one.dialects]

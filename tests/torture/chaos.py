@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import psycopg
@@ -23,15 +24,17 @@ class Victim:
     """The process under torture, restarted as often as it is killed.
 
     Args:
-        command: its arguments for Python.  The recorder is told how the run before it ended; the broker is not.
+        command: its arguments for Python, which hold from the next start.
+            The recorder is told how the run before it ended; the broker is not.
         log: what it prints goes beside this file.
 
     Attributes:
+        command: as above.
         ended: how the last run ended, "" in the first.
     """
 
     def __init__(self, command: list[str], log: Path, tell: bool) -> None:
-        self._command = command
+        self.command = command
         self._tell = tell
         self._errors = log.with_suffix(".stderr")
         self._process: subprocess.Popen[bytes] | None = None
@@ -42,7 +45,7 @@ class Victim:
         self.ended = after
         with self._errors.open("ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, *self._command, *([after] if self._tell else [])],
+                [sys.executable, *self.command, *([after] if self._tell else [])],
                 env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PATH": "/usr/bin:/bin"},
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -75,9 +78,14 @@ class Victim:
 
 
 class Chaos:
-    """Does one bad thing after another.  `done` counts them by name."""
+    """Does one bad thing after another.  `done` counts them by name.
+
+    Attributes:
+        act: what people do in between.
+    """
 
     def __init__(self, seed: int, cluster: Cluster, proxy: TcpProxy, victim: Victim) -> None:
+        self.act: Callable[[], Awaitable[None]] | None = None
         self._random = random.Random(seed)
         self._cluster = cluster
         self._proxy = proxy
@@ -95,6 +103,9 @@ class Chaos:
             name = self._round.pop() if self._round else self._any()
             self.done[name] += 1
             await getattr(self, f"_{name}")()
+            if self.act is not None:
+                await trio.sleep(self._random.uniform(0.3, 1.7) * pause_s)
+                await self.act()
 
     def _any(self) -> str:
         names, weights = zip(*self._deeds, strict=True)

@@ -57,6 +57,8 @@ class Run:
     after: str
     received: list[Received] = field(factory=list)
     gaps: list[str] = field(factory=list)
+    gaps_at: list[tuple[int, float]] = field(factory=list)
+    """Behind how many publications each was announced, and at which monotonic second."""
 
 
 @define
@@ -68,6 +70,8 @@ class Verdict:
     publications: int = 0
     repeated: int = 0
     runs: int = 0
+    gaps: int = 0
+    lost: int = 0
 
     def fault(self, text: str) -> None:
         if len(self.faults) < 20:
@@ -75,7 +79,7 @@ class Verdict:
 
 
 def read_log(lines: Iterable[str]) -> list[Run]:
-    """Lines `# run AFTER`, `= live`, `= saved`, `! GAP`, `TRANSACTION NUMBER ok|bad`, without a torn last one."""
+    """Lines `# run AFTER`, `= live`, `= saved`, `! SECONDS GAP`, `TRANSACTION NUMBER ok|bad`; not a torn last one."""
     runs: list[Run] = []
     saved = False
     for line in lines:
@@ -88,7 +92,8 @@ def read_log(lines: Iterable[str]) -> list[Run]:
             runs.append(Run(KILLED if after == STOPPED and not saved else after))
             saved = False
         elif words[0] == "!":
-            runs[-1].gaps.append(line[2:].strip())
+            runs[-1].gaps.append(line.split(maxsplit=2)[2].strip())
+            runs[-1].gaps_at.append((len(runs[-1].received), float(words[1])))
         elif words[0] == "=":
             saved = words[1] == "saved"
         else:
@@ -96,20 +101,26 @@ def read_log(lines: Iterable[str]) -> list[Run]:
     return runs
 
 
-def judge(transactions: Iterable[Transaction], runs: list[Run], bystander: bool = False) -> Verdict:
+def judge(
+    transactions: Iterable[Transaction], runs: list[Run], bystander: bool = False, may_lose: bool = False
+) -> Verdict:
     """Every committed row once, in commit order, none of the others; repetition only after a kill, of the end.
 
     Args:
         bystander: the runs are connections of a client to a broker that was stopped and killed.  Then a new
             connection may repeat anything: what was in flight, what was queued, what the feed repeats.
+        may_lose: people have done what costs rows.  Then a gap has to be announced after a row that is missing was
+            committed, or after what was committed before it; and before what was committed after it.
     """
     verdict = Verdict(runs=len(runs))
     by_ident = {transaction.ident: transaction for transaction in transactions}
     for run in runs:
-        for gap in run.gaps:
+        verdict.gaps += len(run.gaps)
+        for gap in () if may_lose else run.gaps:
             verdict.fault(f"a gap was announced: {gap}")
     sequence = _first_times(runs, verdict) if bystander else _without_repetition(runs, verdict)
-    _check_contents(by_ident, sequence, verdict)
+    announced = Announced(by_ident, runs, sequence) if may_lose else None
+    _check_contents(by_ident, sequence, verdict, announced)
     _check_order(by_ident, sequence, verdict)
     return verdict
 
@@ -171,7 +182,38 @@ def _repeated_at_start(run: Run, sequence: list[Received], places: dict[tuple[in
     return count
 
 
-def _check_contents(by_ident: dict[int, Transaction], sequence: list[Received], verdict: Verdict) -> None:
+class Announced:
+    """Where in what was received gaps were announced, and when what stands there was committed."""
+
+    def __init__(self, by_ident: dict[int, Transaction], runs: list[Run], sequence: list[Received]) -> None:
+        places = {(one.transaction, one.number): place for place, one in enumerate(sequence)}
+        self._gaps = [(_next_place(run, at, places, runs), at_s) for run in runs for at, at_s in run.gaps_at]
+        self._began = [
+            by_ident[one.transaction].commit_began for one in sequence if one.transaction in by_ident
+        ]
+        self._ended = [
+            by_ident[one.transaction].commit_ended for one in sequence if one.transaction in by_ident
+        ]
+
+    def covers(self, lost: Transaction) -> bool:
+        """Whether whoever loads again at a gap has it, and is told before what was committed after it comes."""
+        before = [at for at, ended in enumerate(self._ended) if ended < lost.commit_began]
+        after = [at for at, began in enumerate(self._began) if began > lost.commit_ended]
+        first, last = (before[-1] + 1 if before else 0), (after[0] if after else len(self._began))
+        return any(gap <= last and (first <= gap or at_s > lost.commit_began) for gap, at_s in self._gaps)
+
+
+def _next_place(run: Run, at: int, places: dict[tuple[int, int], int], runs: list[Run]) -> int:
+    """The place of the first publication behind the gap that had not come before it."""
+    highest = -1
+    for other in runs[: runs.index(run)]:
+        highest = max([highest, *(places[one.transaction, one.number] for one in other.received)])
+    return max([highest, *(places[one.transaction, one.number] for one in run.received[:at])]) + 1
+
+
+def _check_contents(
+    by_ident: dict[int, Transaction], sequence: list[Received], verdict: Verdict, announced: Announced | None
+) -> None:
     got: dict[int, list[int]] = {}
     for received in sequence:
         got.setdefault(received.transaction, []).append(received.number)
@@ -187,8 +229,16 @@ def _check_contents(by_ident: dict[int, Transaction], sequence: list[Received], 
             continue
         verdict.transactions += 1
         verdict.publications += transaction.count()
-        if numbers != list(transaction.all_numbers()):
-            _describe_difference(transaction, numbers, verdict)
+        wanted = list(transaction.all_numbers())
+        if numbers == wanted:
+            continue
+        came = set(numbers)
+        missing = len(wanted) - len(came & set(wanted))
+        if announced is not None and missing and numbers == [one for one in wanted if one in came]:
+            verdict.lost += missing
+            if announced.covers(transaction):
+                continue
+        _describe_difference(transaction, numbers, verdict)
     for ident in got:
         verdict.fault(f"transaction {ident} was never written")
 

@@ -12,12 +12,13 @@ import os
 import re
 import signal
 import sys
+import time
 from functools import partial
 
 import trio
 from attrs import evolve
 
-from broker.config.feeds import FeedConfig, Recovery, Replication, Route, Source
+from broker.config.feeds import FeedConfig, Fetch, Recovery, Replication, Route, Source
 from broker.feed import supervise
 from broker.feed.status import FeedStatus
 
@@ -37,8 +38,10 @@ def torture_config(kind: str, dsn: str) -> FeedConfig:
         check_timeout_s=2.0,
     )
     if kind == "listen":
-        recovery = Recovery("public.torture", ("number",), (("rows", "torture"),))
-        return evolve(config, sources=(Source("rows", ("torture",)),), recoveries=(recovery,))
+        kinds = (("rows", "torture"),)
+        recovery, fetch = (cls("public.torture", ("number",), kinds) for cls in (Recovery, Fetch))
+        sources = (Source("rows", ("torture",)),)
+        return evolve(config, sources=sources, recoveries=(recovery,), fetches=(fetch,))
     return config
 
 
@@ -57,7 +60,7 @@ class LogSink:
         if topic.startswith(b"$ws"):
             return
         if topic.startswith(b"$SYS"):
-            self._lines.append(b"! " + json.loads(payload)["reason"].encode() + b"\n")
+            self._lines.append(f"! {time.monotonic()} {json.loads(payload)['reason']}\n".encode())
             return
         _, txn, number = topic.split(b"/")
         self._lines.append(b"%b %b %b\n" % (txn, number, b"ok" if is_whole(payload, txn, number) else b"bad"))

@@ -17,6 +17,7 @@ import socket
 import sys
 import tempfile
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -27,6 +28,7 @@ from support.postgres import Cluster
 from support.tcp_proxy import TcpProxy, tcp_proxy
 from torture.chaos import Chaos, Victim
 from torture.ledger import Verdict, judge, read_log
+from torture.people import KEPT, NOTIFY, People, as_role
 from torture.recorder import torture_config
 from torture.subscriber import subscribe_for_ever
 from torture.writers import TABLE, Book, Writer
@@ -35,16 +37,11 @@ from broker.feed.setup.install import install_steps
 
 HERE = Path(__file__).parent
 KINDS = ("wal", "outbox", "listen")
-VICTIMS = ("feed", "broker")
+VICTIMS = ("feed", "people", "broker")
+"""The feed alone, without and with what people do; the broker with a subscriber."""
 WRITERS = 5
 SETTLE_S = 40.0
 """How long the feed may be silent, once left in peace, while it owes something."""
-
-NOTIFY = """
-CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN PERFORM pg_notify('torture', row_to_json(NEW)::text); RETURN NULL; END $$;
-CREATE TRIGGER tell AFTER INSERT ON torture FOR EACH ROW EXECUTE FUNCTION tell();
-"""
 
 
 @define
@@ -62,22 +59,26 @@ class Outcome:
         deeds = ", ".join(f"{name} {count}" for name, count in sorted(self.deeds.items()))
         head = (
             f"{self.kind:7} seed {self.seed}: {v.transactions} transactions, {v.publications} rows and messages, "
-            f"{v.repeated} repeated over {v.runs} runs; {deeds}: {'FAILED' if v.faults else 'nothing lost'}"
+            f"{v.repeated} repeated over {v.runs} runs; {v.lost} lost with {v.gaps} gaps; {deeds}: "
+            f"{'FAILED' if v.faults else 'nothing lost in silence'}"
         )
         return "\n  ".join([head, *v.faults])
 
 
-async def torture(cluster: Cluster, kind: str, seconds: float, seed: int, broker: bool = False) -> Outcome:
+async def torture(
+    cluster: Cluster, kind: str, seconds: float, seed: int, victim_name: str = "feed"
+) -> Outcome:
     """Torture a feed of one kind on a server of its own, and judge it.
 
     Args:
-        broker: the victim is the whole broker with persistence, and an MQTT client receives; otherwise the
-            victim is the feed alone, and what it publishes is received.
+        victim_name: `broker`, the whole broker with persistence, and an MQTT client receives; otherwise it is
+            the feed alone, and what it publishes is received.  `people` do to the database what costs rows, too.
     """
+    broker, people = victim_name == "broker", victim_name == "people"
     chance = random.Random(seed)
     name = cluster.create_database()
     dsn = cluster.dsn(name)
-    prepare(kind, dsn)
+    prepare(kind, dsn, as_role(dsn) if people else dsn)
     book = Book()
     with tempfile.TemporaryDirectory(prefix="rowcast-torture-") as directory:
         log = Path(directory) / "log"
@@ -90,21 +91,33 @@ async def torture(cluster: Cluster, kind: str, seconds: float, seed: int, broker
                 )
                 nursery.start_soon(subscribe_for_ever, port, str(log), lambda: victim.ended)
             else:
-                victim = Victim([str(HERE / "recorder.py"), kind, through, str(log)], log, True)
+                through = as_role(through) if people else through
+
+                def command(kind: str) -> list[str]:
+                    return [str(HERE / "recorder.py"), kind, through, str(log)]
+
+                victim = Victim(command(kind), log, True)
             chaos = Chaos(chance.getrandbits(32), cluster, proxy, victim)
+            acts = None
+            if people:
+                acts = People(chance.getrandbits(32), cluster, name, kind, victim, command, chaos.done)
+                chaos.act = acts.act
             try:
                 victim.start("")
                 await until_live(log)
                 await trio.sleep(1.0 if broker else 0.0)  # the subscription is saved
                 await work(dsn, kind, book, chaos, seconds, chance)
+                if acts is not None:
+                    await acts.put_right()
+                    await until_heard(log, Writer(dsn, book, 1, False, 1), proxy)
                 settle(book, dsn)
-                if not await caught_up(log, book, proxy):
+                if acts is None and not await caught_up(log, book, proxy):
                     await victim.ask_where_it_waits()
                     print(sessions(dsn), file=sys.stderr)
             finally:
                 victim.kill_now()
             nursery.cancel_scope.cancel()
-        verdict = judge(book.transactions, read_log(lines_of(log)), bystander=broker)
+        verdict = judge(book.transactions, read_log(lines_of(log)), bystander=broker, may_lose=people)
         if verdict.faults:
             kept = Path(tempfile.gettempdir()) / f"rowcast-torture-{kind}-{seed}.log"
             verdict.faults.append(f"the log is kept in {shutil.copy(log, kept)}")
@@ -117,7 +130,10 @@ def write_config(directory: Path, kind: str, dsn: str, port: int) -> Path:
     said = (
         '[source.said]\nlisten = "said"\n[[mqtt.route]]\nfrom = "said"\ntopics = ["torture/{txn}/{number}"]\n'
     )
-    recover = '[[recover]]\ntable = "public.torture"\nkey = ["number"]\nkind = "torture"\n'
+    recover = "".join(
+        f'[[{what}]]\ntable = "public.torture"\nkey = ["number"]\nkind = "torture"\n'
+        for what in ("recover", "fetch")
+    )
     path = directory / "rowcast.toml"
     path.write_text(f"""
 [database]
@@ -157,12 +173,13 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def prepare(kind: str, dsn: str) -> None:
+def prepare(kind: str, dsn: str, feed_dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(KEPT)
         connection.execute(TABLE)  # type: ignore[call-overload]
         if kind == "listen":
             connection.execute(NOTIFY)
-        for step in install_steps(torture_config(kind, dsn)):
+        for step in install_steps(torture_config(kind, feed_dsn)):
             connection.execute(step.statement)  # type: ignore[call-overload]
 
 
@@ -174,8 +191,8 @@ async def until_live(log: Path) -> None:
 async def work(dsn: str, kind: str, book: Book, chaos: Chaos, seconds: float, chance: random.Random) -> None:
     """Writers and chaos side by side; then the writers finish what they began, in peace."""
     ends_at = trio.current_time() + seconds
-    # Recovery by key is right for a single writer, and a notification has room for 7999 bytes.
-    count, notes_max = (1, 7000) if kind == "listen" else (WRITERS, 10_000_000)
+    # Recovery by key is right for a single writer.  Rows too long for a notification are fetched.
+    count, notes_max = (1, 100_000) if kind == "listen" else (WRITERS, 10_000_000)
     async with trio.open_nursery() as nursery:
         for _ in range(count):
             writer = Writer(dsn, book, chance.getrandbits(32), kind != "listen", notes_max)
@@ -184,9 +201,24 @@ async def work(dsn: str, kind: str, book: Book, chaos: Chaos, seconds: float, ch
             await chaos.rage(pause_s=max(0.4, min(3.0, seconds / 12)))
 
 
+COMMITTED = "SELECT txn FROM torture UNION SELECT txn FROM kept"
+
+
+async def until_heard(log: Path, writer: Writer, proxy: TcpProxy) -> None:
+    """Commit a row every second until one has come: then everything before it has, or never will."""
+    proxy.thaw()
+    idents: set[str] = set()
+    with trio.move_on_after(SETTLE_S * 2):
+        while not any(line.split(" ")[0] in idents for line in lines_of(log)[-50:]):
+            with suppress(psycopg.Error, OSError):
+                idents.add(str((await writer.write_one()).ident))
+            await trio.sleep(1.0)
+    await trio.sleep(0.5)
+
+
 def settle(book: Book, dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
-        book.settle({txn for (txn,) in connection.execute("SELECT DISTINCT txn FROM torture").fetchall()})
+        book.settle({txn for (txn,) in connection.execute(COMMITTED).fetchall()})
 
 
 async def caught_up(log: Path, book: Book, proxy: TcpProxy) -> bool:
@@ -235,7 +267,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600.0, help="for all trials together")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--kind", choices=KINDS, action="append", help="may be repeated; all by default")
-    parser.add_argument("--victim", choices=VICTIMS, help="the feed alone, or the broker with a subscriber")
+    parser.add_argument("--victim", choices=VICTIMS, help="the feed alone, people beside it, or the broker")
     args = parser.parse_args()
     seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
     trials = [
@@ -246,7 +278,7 @@ def main() -> int:
     failed = False
     for kind, victim in trials:
         cluster = configured(Cluster())
-        outcome = trio.run(torture, cluster, kind, seconds, seed, victim == "broker")
+        outcome = trio.run(torture, cluster, kind, seconds, seed, victim)
         cluster.close()
         print(f"{victim:6} {outcome}", flush=True)
         if outcome.verdict.faults:

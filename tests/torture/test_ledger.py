@@ -57,6 +57,41 @@ def test_each_fault_is_found(runs: list[Run], fault: str) -> None:
     assert fault in "\n".join(judge(transactions(), runs).faults)
 
 
+def test_what_people_lose_has_a_gap_in_its_place() -> None:
+    third = Transaction(4, [range(7, 8)], commit_began=5.0, commit_ended=6.0, committed=True)
+    all_of_them = [*transactions(), third]
+    later = [Received(4, 7)]
+
+    def faults(*parts: list[Received] | str) -> list[str]:
+        made = Run("")
+        for part in parts:
+            if isinstance(part, str):
+                made.gaps.append(part)
+                made.gaps_at.append((len(made.received), float(part)))
+            else:
+                made.received += part
+        return judge(all_of_them, [made], may_lose=True).faults
+
+    first, second = run(1, 2).received, run(3, 5).received
+    assert faults(first, "0", later) == []
+    assert faults(first, second, "0") == []
+    assert faults(first, second[:1], "0", later) == []
+    assert faults(first, "0", second, later) == []
+    assert faults("4.5", first, later) == []  # whoever loads again then has it
+    assert "missing, as [3, 5]" in faults(first, later)[0]
+    assert "missing, as [3, 5]" in faults("0", first, later)[0]
+    assert "missing, as [3, 5]" in faults(first, later, "0")[0]
+    assert (
+        judge(
+            all_of_them, [Run("", first), Run(KILLED, [*first, *later], ["gap"], [(2, 0.0)])], may_lose=True
+        ).faults
+        == []
+    )
+    assert judge(
+        all_of_them, [Run("", first), Run(KILLED, [*first, *later], ["gap"], [(3, 0.0)])], may_lose=True
+    ).faults
+
+
 def test_client_of_a_broker_may_be_told_again_but_only_after_its_end() -> None:
     again = [run(1, 2), run(2, 1, 2, 3, 5, after=STOPPED)]
     assert judge(transactions(), again, bystander=True).faults == []
@@ -70,8 +105,8 @@ def test_stop_that_could_save_nothing_counts_as_a_kill() -> None:
 
 
 def test_log_is_read_with_its_torn_line_left_out() -> None:
-    lines = ["# run\n", "= live\n", "1 2 ok\n", "! some gap\n", "# run killed\n", "1 3 bad\n", "1 4"]
+    lines = ["# run\n", "= live\n", "1 2 ok\n", "! 7.5 some gap\n", "# run killed\n", "1 3 bad\n", "1 4"]
     assert read_log(lines) == [
-        Run("", [Received(1, 2)], ["some gap"]),
+        Run("", [Received(1, 2)], ["some gap"], [(1, 7.5)]),
         Run("killed", [Received(1, 3, False)]),
     ]

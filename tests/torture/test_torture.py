@@ -19,19 +19,25 @@ SECONDS = 5.0
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_torture_costs_delay_and_nothing_else(kind: str) -> None:
-    await endure(kind, broker=False)
+    await endure(kind, "feed")
 
 
 @pytest.mark.timeout(180)
 async def test_subscriber_with_a_session_gets_every_row_though_the_broker_is_killed() -> None:
-    await endure("wal", broker=True)
+    await endure("wal", "broker")
 
 
-async def endure(kind: str, broker: bool) -> None:
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_people_do_loses_nothing_in_silence(kind: str) -> None:
+    await endure(kind, "people")
+
+
+async def endure(kind: str, victim: str) -> None:
     seed = int(os.environ.get("TORTURE_SEED") or random.SystemRandom().getrandbits(32))
     cluster = configured(Cluster())
     try:
-        outcome = await torture(cluster, kind, SECONDS, seed, broker)
+        outcome = await torture(cluster, kind, SECONDS, seed, victim)
     finally:
         cluster.close()
     assert not outcome.verdict.faults, f"{outcome}\n{outcome.errors[-3000:]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 
 import psycopg
@@ -66,6 +67,17 @@ class Writer:
             except (psycopg.Error, OSError):
                 await trio.sleep(0.1)
 
+    async def write_one(self) -> Transaction:
+        """One row in a transaction of its own; which, whether it succeeded or not."""
+        transaction = self._book.begin()
+        async with await TrioConnection.connect(self._dsn, autocommit=True, connect_timeout=5) as connection:
+            await connection.execute("BEGIN")
+            await self._rows(connection, transaction, 1)
+            transaction.commit_began = time.monotonic()
+            await connection.execute("COMMIT")
+            transaction.commit_ended = time.monotonic()
+        return transaction
+
     async def _transaction(self, connection: TrioConnection) -> None:
         transaction = self._book.begin()
         await connection.execute("BEGIN")
@@ -93,9 +105,9 @@ class Writer:
         if kind == "undone":
             await connection.execute("ROLLBACK")
             return
-        transaction.commit_began = trio.current_time()
+        transaction.commit_began = time.monotonic()
         await connection.execute("COMMIT")
-        transaction.commit_ended = trio.current_time()
+        transaction.commit_ended = time.monotonic()
 
     async def _rows(
         self, connection: TrioConnection, transaction: Transaction, count: int, size: int = 0

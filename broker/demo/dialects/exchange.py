@@ -34,7 +34,7 @@ FILL: Final = """update exchange.orders as t set filled = size, status = 'filled
     returning row_to_json(t)::text"""
 BALANCE: Final = """insert into exchange.balances as t values (%(uid)s, %(currency)s, %(amount)s, 0)
     on conflict (uid, currency) do update set available = t.available + excluded.available
-    returning exchange.balance_event(t)"""
+    returning (select row_to_json(b)::text from (select t.uid, t.balance) as b)"""
 POSITION: Final = """insert into exchange.positions as t values (%(uid)s, %(symbol)s, %(size)s, %(price)s)
     on conflict (uid, symbol) do update set size = t.size + excluded.size, entry_price = excluded.entry_price
     returning row_to_json(t)::text"""

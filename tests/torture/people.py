@@ -1,0 +1,235 @@
+"""What people do to a database while a feed runs: DDL, installations, another kind, policies, other databases.
+
+Each act ends with an installation, as its author would do it once told of what is wrong.  Meanwhile rows may be lost;
+then a gap has to be announced before the next row (`ledger.judge` with `may_lose`).
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections import Counter
+from collections.abc import Callable
+
+import psycopg
+import trio
+from support.postgres import Cluster
+from torture.chaos import Victim
+from torture.ledger import KILLED, STOPPED
+from torture.recorder import torture_config
+from torture.writers import TABLE
+
+from broker.feed.setup.install import install_steps, remove_steps
+
+ROLE = "rowcast_torture"
+"""The feed's own, with the privileges that an installation gives it, so that row security holds for it."""
+
+KEPT = "CREATE TABLE kept (txn bigint)"
+"""Which transactions have committed, of tables that were dropped."""
+
+NOTIFY = """
+CREATE OR REPLACE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    message text := row_to_json(NEW);
+BEGIN
+    IF octet_length(message) >= 8000 THEN
+        message := json_build_object('number', NEW.number);
+    END IF;
+    PERFORM pg_notify('torture', message);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tell AFTER INSERT ON torture FOR EACH ROW EXECUTE FUNCTION tell();
+"""
+"""Long rows are told by their key, and read by a [[fetch]]."""
+
+
+class People:
+    """One act after another, seeded.  `done` counts them by name.
+
+    Args:
+        kind: of the feed, at first.
+        command: the victim's, for a kind.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        cluster: Cluster,
+        database: str,
+        kind: str,
+        victim: Victim,
+        command: Callable[[str], list[str]],
+        done: Counter[str],
+    ) -> None:
+        self._random = random.Random(seed)
+        self._cluster = cluster
+        self._dsn = cluster.dsn(database)
+        self._kind_now = kind
+        self._victim = victim
+        self._command = command
+        self._done = done
+        self._renamed = 0
+        self._acts = ["again", "type", "policy", "other_database", "other_database"]
+        if kind != "listen":
+            self._acts += [
+                "left_out",
+                "left_out",
+                "capture",
+                "rename",
+                "recreate",
+                "slot",
+                "kind",
+                "update_route",
+            ]
+        self._round = list(self._acts)
+
+    async def act(self) -> None:
+        """The next act, to its end."""
+        if not self._round:
+            self._round = list(self._acts)
+        name = self._round.pop(self._random.randrange(len(self._round)))
+        self._done[name] += 1
+        with trio.CancelScope(shield=True):
+            await getattr(self, f"_{name}")()
+            await self.put_right()
+
+    async def put_right(self) -> None:
+        """Install until it succeeds: a busy table's lock may not be had at once."""
+        while not await trio.to_thread.run_sync(self._install, self._dsn):  # noqa: ASYNC110
+            await trio.sleep(0.2)
+
+    def _install(self, dsn: str) -> bool:
+        try:
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                for step in install_steps(torture_config(self._kind_now, as_role(dsn))):
+                    connection.execute(step.statement)  # type: ignore[call-overload]
+        except psycopg.Error:
+            return False
+        return True
+
+    async def _run(self, *statements: str) -> None:
+        """In one transaction, tried again while something stands in the way."""
+
+        def run() -> bool:
+            try:
+                with psycopg.connect(self._dsn) as connection:
+                    connection.execute("SET LOCAL lock_timeout = '5s'")
+                    for statement in statements:
+                        connection.execute(statement)  # type: ignore[call-overload]
+            except psycopg.Error:
+                return False
+            return True
+
+        while not await trio.to_thread.run_sync(run):  # noqa: ASYNC110
+            await trio.sleep(0.2)
+
+    async def _meanwhile(self) -> None:
+        """Rows are written; perhaps the feed is stopped or killed, and comes back before all is put right."""
+        await trio.sleep(self._random.choice([0.0, 0.2, 1.0]))
+        ending = self._random.choice(["", "", STOPPED, KILLED])
+        if ending:
+            await self._victim.end(signal.SIGTERM if ending == STOPPED else signal.SIGKILL)
+            await trio.sleep(self._random.choice([0.0, 0.3]))
+            self._victim.start(ending)
+            await trio.sleep(self._random.choice([0.0, 1.0]))
+
+    async def _again(self) -> None:
+        """Nothing but an installation."""
+
+    async def _type(self) -> None:
+        kind = self._random.choice(["bigint", "integer"])
+        await self._run(f"ALTER TABLE torture ALTER COLUMN size TYPE {kind}")
+
+    async def _policy(self) -> None:
+        """For those who read the table: the feed has to wait, and to lose nothing."""
+        await self._run("ALTER TABLE torture ENABLE ROW LEVEL SECURITY")
+        await self._meanwhile()
+        await self._run("ALTER TABLE torture DISABLE ROW LEVEL SECURITY")
+
+    async def _other_database(self) -> None:
+        def another() -> None:
+            name = self._cluster.create_database()
+            dsn = self._cluster.dsn(name)
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                connection.execute(TABLE)  # type: ignore[call-overload]
+                if self._install(dsn):
+                    connection.execute("INSERT INTO torture VALUES (-1, -1, 1, 'x')")
+                for step in remove_steps(torture_config(self._kind_now, as_role(dsn))):
+                    connection.execute(step.statement)  # type: ignore[call-overload]
+            self._cluster.drop_database(name)
+
+        try:
+            await trio.to_thread.run_sync(another)
+        except psycopg.Error:
+            self._done["other_database failed"] += 1
+
+    async def _left_out(self) -> None:
+        if self._kind_now == "wal":
+            await self._run("ALTER PUBLICATION rowcast_torture DROP TABLE torture")
+        else:
+            await self._run("ALTER TABLE torture DISABLE TRIGGER rowcast_capture")
+        await self._meanwhile()
+
+    async def _capture(self) -> None:
+        if self._kind_now == "wal":
+            await self._run("DROP PUBLICATION rowcast_torture")
+        else:
+            await self._run("DROP TRIGGER rowcast_capture ON torture")
+        await self._meanwhile()
+
+    async def _rename(self) -> None:
+        self._renamed += 1
+        await self._run(
+            "LOCK TABLE torture",
+            "INSERT INTO kept SELECT DISTINCT txn FROM torture",
+            f"ALTER TABLE torture RENAME TO torture_{self._renamed}",
+            f"ALTER INDEX torture_pkey RENAME TO torture_{self._renamed}_pkey",
+            TABLE,
+        )
+        await self._meanwhile()
+
+    async def _recreate(self) -> None:
+        await self._run(
+            "LOCK TABLE torture",
+            "INSERT INTO kept SELECT DISTINCT txn FROM torture",
+            "DROP TABLE torture",
+            TABLE,
+        )
+        await self._meanwhile()
+
+    async def _slot(self) -> None:
+        await self._run(
+            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = current_database()"
+            " AND active",
+        )
+        await self._run(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+            " WHERE database = current_database() AND NOT active"
+        )
+        await self._meanwhile()
+
+    async def _update_route(self) -> None:
+        """Somebody adds to the publication, or to the trigger, what no route wants, and it is taken back."""
+        if self._kind_now == "wal":
+            await self._run("ALTER PUBLICATION rowcast_torture_update ADD TABLE torture")
+        else:
+            await self._run("ALTER TABLE torture ENABLE TRIGGER rowcast_capture")
+        await self._meanwhile()
+
+    async def _kind(self) -> None:
+        ending = self._random.choice([STOPPED, KILLED])
+        await self._victim.end(signal.SIGTERM if ending == STOPPED else signal.SIGKILL)
+        self._kind_now = "outbox" if self._kind_now == "wal" else "wal"
+        await trio.sleep(self._random.choice([0.0, 0.5]))
+        early = self._random.random() < 0.5
+        if early:  # then it waits, and says so
+            self._victim.command = self._command(self._kind_now)
+            self._victim.start(ending)
+        await self.put_right()
+        if not early:
+            self._victim.command = self._command(self._kind_now)
+            self._victim.start(ending)
+
+
+def as_role(dsn: str) -> str:
+    return dsn.replace("user=postgres", f"user={ROLE}")
