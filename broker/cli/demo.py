@@ -77,7 +77,10 @@ def _run(args: argparse.Namespace) -> int:
     from broker.links.listening.accept import ListenError
 
     if args.kind == "listen" and args.example != "econia":
-        print("rowcast demo: only Econia's example has triggers that notify: --kind wal or outbox", file=sys.stderr)
+        print(
+            "rowcast demo: only Econia's example has triggers that notify: --kind wal or outbox",
+            file=sys.stderr,
+        )
         return EXIT_FAILED
     options = Options(events=args.events, rate=args.rate, seed=args.seed, kind=args.kind, json=args.json)
     status, problems = EXIT_FAILED, []
