@@ -39,7 +39,8 @@ def torture_config(kind: str, dsn: str) -> FeedConfig:
     )
     if kind == "listen":
         kinds = (("rows", "torture"),)
-        recovery, fetch = (cls("public.torture", ("number",), kinds) for cls in (Recovery, Fetch))
+        recovery = Recovery("public.torture", ("number",), kinds)
+        fetch = Fetch("public.torture", ("number",), kinds)
         sources = (Source("rows", ("torture",)),)
         return evolve(config, sources=sources, recoveries=(recovery,), fetches=(fetch,))
     return config
