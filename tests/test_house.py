@@ -52,6 +52,7 @@ WAITS = {
     "broker.gateway.identity",
     "broker.gateway.tokens",
     "broker.links.linger",
+    "broker.links.listening.deciding",
     "broker.links.listening.turns",
     "broker.links.listening.accept",
     "broker.links.listening.entrance",

@@ -75,6 +75,11 @@ SWEEP_INTERVAL_S: Final = 1.0
 SWEEP_LINKS_MAX: Final = 1_000
 """Connections looked at in one go."""
 
+DEPARTED_MAX: Final = 256
+DEPARTED_SHARE_MAX: Final = 32
+"""Clients, of all addresses and of one, that left while their passwords waited to be checked, and whose packets or will
+count all the same, if they are let in; each holds `PRE_CONNECT_BYTES_MAX` at most.  Others are forgotten."""
+
 PASSWORD_THREADS_MAX: Final = 2
 """Passwords with slow hashes checked at a time; the others wait, so a flood of logins can't take every core."""
 

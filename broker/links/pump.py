@@ -81,6 +81,9 @@ class Connection:
         else:
             self.lost()
 
+    def broken(self) -> None:
+        """Nothing can be sent any more.  What came before is still read; behind it is the end, of which epoll tells."""
+
     def events(self) -> int:
         """What is to be told of, beside room for what is owed; an error is told of in any case."""
         return 0 if self.outbox.holds_reading else READABLE
@@ -102,14 +105,14 @@ class MqttConnection(Connection):
 
     def __init__(self, pump: Pump, sock: Socket, door: Door, peer: str) -> None:
         super().__init__(pump, sock, door)
-        self.outbox = Outbox(pump.engine.round, door.outbox_bytes_max, sock.send, self.blocked, self.lost)
+        self.outbox = Outbox(pump.engine.round, door.outbox_bytes_max, sock.send, self.blocked, self.broken)
         self.link = MqttLink(pump.engine, door, self.outbox, peer, self.end_soon)
 
     def received(self, data: bytes) -> None:
         receive(self.link, data)
 
     def lost(self) -> None:
-        self.link.close("closed its connection.")
+        self.link.lost()
 
     def stop(self) -> None:
         self.link.code = ReasonCode.SERVER_SHUTTING_DOWN

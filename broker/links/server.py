@@ -11,20 +11,17 @@ from broker.core.engine import Engine
 from broker.core.limits import (
     CONNECT_TIMEOUT_S,
     HANDSHAKE_THREADS_MAX,
-    PASSWORD_THREADS_MAX,
     SWEEP_INTERVAL_S,
     SWEEP_LINKS_MAX,
 )
-from broker.links.barrier import barrier, receive
+from broker.links.barrier import receive
 from broker.links.listening.arrivals import Arrivals
+from broker.links.listening.deciding import Deciding
 from broker.links.listening.door import Door
-from broker.links.listening.turns import Turns
-from broker.links.mqtt.admission import admit
 from broker.links.mqtt.link import MqttLink
 from broker.links.mqtt.stream import StreamShell
 from broker.links.pump import Pump
 from broker.links.tls_socket import Socket, TlsSocket
-from protocol.mqtt.packets import Connect
 from protocol.mqtt.v5.reasons import ReasonCode
 
 
@@ -49,8 +46,7 @@ class Server:
         self.pump = Pump(engine, self.opened, self.closed)
         self.arrivals = Arrivals(self.pump, self._in_thread)
         self._handshake_threads = trio.CapacityLimiter(HANDSHAKE_THREADS_MAX)
-        self._password_turns = Turns(PASSWORD_THREADS_MAX, PASSWORD_THREADS_MAX)
-        self._password_scopes: dict[MqttLink, trio.CancelScope] = {}
+        self._deciding = Deciding(engine, nursery)
         self._links: dict[MqttLink, None] = {}
         self._is_replaying = False
         engine.replaying.on_waiting = self._replays_wait
@@ -58,28 +54,10 @@ class Server:
     def opened(self, link: MqttLink) -> None:
         """A connection that speaks MQTT is here; it has some time to send CONNECT."""
         self.engine.counters.sockets_opened += 1
-        link.check_slowly = self.check_slowly
+        link.check_slowly = self._deciding.decide
         link.last_received = trio.current_time()
         link.silence_max_s = CONNECT_TIMEOUT_S
         self._links[link] = None
-
-    def check_slowly(self, link: MqttLink, packet: Connect) -> None:
-        """Check a password in a thread, because its hash is meant to be slow."""
-        self.nursery.start_soon(self._check_in_thread, link, packet)
-
-    async def _check_in_thread(self, link: MqttLink, packet: Connect) -> None:
-        address = link.peer.rpartition(":")[0]
-        with barrier(self.engine.counters, link.peer), trio.CancelScope() as scope:
-            self._password_scopes[link] = scope
-            try:
-                async with self._password_turns.one(address, packet.user_name or b""):
-                    verdict = await trio.to_thread.run_sync(
-                        link.door.verdict_for, packet, link.certificate_identity
-                    )
-                    with self.engine.turn:
-                        admit(link, packet, verdict)
-            finally:
-                del self._password_scopes[link]
 
     def links(self) -> list[MqttLink]:
         """Every open connection that speaks MQTT."""
@@ -88,9 +66,7 @@ class Server:
     def closed(self, link: MqttLink) -> None:
         self.engine.counters.sockets_closed += 1
         self._links.pop(link, None)
-        scope = self._password_scopes.get(link)
-        if scope is not None:
-            scope.cancel()  # if it still waits for its turn; a hash that has begun goes on to its end
+        self._deciding.closed(link)
 
     def add_socket(self, sock: Socket, door: Door, peer: str, identity: bytes | None = None) -> None:
         """A connection for MQTT; `identity` is the client's verified certificate's."""

@@ -156,6 +156,12 @@ class Door:
             return TurnedAway("global_max_clients exceeded")
         return Accepted(client_id, verdict)
 
+    def claimed_id(self, packet: Connect) -> bytes:
+        """The client id that a CONNECT is about; b"" for one that is still to be made up."""
+        if self.listener.use_username_as_clientid:
+            return packet.user_name or b""
+        return packet.client_id
+
     def verdict_for(self, packet: Connect, certificate_identity: bytes | None) -> Verdict:
         """Check name and password or certificate.  Safe in a thread."""
         return self.authenticator.check(packet.user_name, packet.password, certificate_identity)

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Final
 from broker.core.names import CONTROL_PREFIX
 from broker.core.publication import Publication
 from broker.links.listening.judgement import Accepted, Refused, Slow, TurnedAway
-from broker.links.mqtt import trace
+from broker.links.mqtt import trace, v5
 from broker.links.mqtt.admission5 import connack, keep_alive_s, refusal_code, settle
 from broker.links.words import NOTICE, printable
 from protocol.mqtt.codec import encode_connack
 from protocol.mqtt.connection import AUTHENTICATING, silence_max_s
-from protocol.mqtt.errors import ProtocolViolation
+from protocol.mqtt.errors import (
+    ConnectRefused,
+    MalformedPacket,
+    PacketTooLarge,
+    ProtocolError,
+    ProtocolViolation,
+)
 from protocol.mqtt.packets import UNSUPPORTED_PROTOCOL_VERSION_5_0, Connect, ConnectReturnCode, Will
 from protocol.mqtt.topics import check_topic_name
 from protocol.mqtt.v5.codec import encode_refusal
@@ -38,20 +44,23 @@ def check_will(link: MqttLink, will: Will) -> None:
         raise ProtocolViolation("a retained will, and retain_available is false", reason_code=0x9A)
 
 
-def admit(link: MqttLink, packet: Connect, verdict: Verdict | None = None) -> None:
+def admit(link: MqttLink, packet: Connect, verdict: Verdict | None = None, *, in_turn: bool = False) -> None:
     """Ask the door about a CONNECT, and do what it says.
 
     Args:
         verdict: what was found out elsewhere, because it took long.
+        in_turn: no earlier CONNECT with this client id is still to be decided about.
     """
     if link.state != AUTHENTICATING:
         return  # it left while it was being authenticated
     door = link.door
     judgement = door.judge(packet, link.certificate_identity, link.engine.sessions, verdict)
-    if isinstance(judgement, Slow):
-        if link.check_slowly is not None:
-            link.check_slowly(link, packet)
+    check_slowly = link.check_slowly
+    if check_slowly is not None and not in_turn and verdict is None:
+        is_slow = isinstance(judgement, Slow)
+        if (is_slow or isinstance(judgement, Accepted)) and check_slowly(link, packet, is_slow):
             return
+    if isinstance(judgement, Slow):
         verdict = door.verdict_for(packet, link.certificate_identity)
         judgement = door.judge(packet, link.certificate_identity, link.engine.sessions, verdict)
     if isinstance(judgement, Accepted):
@@ -61,6 +70,28 @@ def admit(link: MqttLink, packet: Connect, verdict: Verdict | None = None) -> No
         refuse(link, judgement.code, judgement.reason)
     elif isinstance(judgement, TurnedAway):
         link.close(judgement.reason)
+    if link.departed:
+        link.close("closed its connection.")
+
+
+def fail(link: MqttLink, error: ProtocolError) -> None:
+    """What the peer sent ends its connection, and nothing else."""
+    link.engine.counters.protocol_errors += 1
+    if isinstance(error, ConnectRefused):
+        link.state = AUTHENTICATING
+        refuse(link, error.code, error.reason)
+        return
+    logger.debug("! %s %s", link.peer, error)
+    link.code = error.reason_code
+    if link.session is None:
+        logger.log(NOTICE, "Connection from %s closed: %s.", link.peer, error)
+        v5.refuse_malformed(link)
+    if isinstance(error, PacketTooLarge):
+        link.close("disconnected due to oversize packet.")
+    elif isinstance(error, MalformedPacket):
+        link.close("disconnected due to malformed packet.")
+    else:
+        link.close("disconnected due to protocol error.")
 
 
 def _accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes | None) -> None:

@@ -20,7 +20,7 @@ from broker.core.session import Link, Session
 from broker.core.targets import Targets
 from broker.links.listening.door import Door
 from broker.links.mqtt import v5
-from broker.links.mqtt.admission import admit, check_will, refuse
+from broker.links.mqtt.admission import admit, check_will, fail
 from broker.links.mqtt.packets import handle
 from broker.links.words import NOTICE, printable
 from protocol.mqtt.codec import (
@@ -34,12 +34,7 @@ from protocol.mqtt.connection import (
     CONNECTED,
     check_first,
 )
-from protocol.mqtt.errors import (
-    ConnectRefused,
-    MalformedPacket,
-    PacketTooLarge,
-    ProtocolError,
-)
+from protocol.mqtt.errors import MalformedPacket, ProtocolError
 from protocol.mqtt.framing import bytes_missing, frame_at
 from protocol.mqtt.packets import Connect
 from protocol.mqtt.topics import check_topic_name
@@ -85,8 +80,9 @@ class MqttLink(Link):
         """What the door decided, for when its rules are read again."""
         self.last_received = engine.now
         self.silence_max_s = 0.0
-        self.check_slowly: Callable[[MqttLink, Connect], None] | None = None
-        """Finds out elsewhere what takes long, then calls `admit` again; None where there is no elsewhere."""
+        self.check_slowly: Callable[[MqttLink, Connect, bool], bool] | None = None
+        """Finds out elsewhere what takes long, if the last argument says that it does, and calls `admit` when this
+        CONNECT's turn has come; False where there is nothing to wait for.  None where there is no elsewhere."""
         self.level = 4
         self.terms: v5.Terms | None = None
         """Of a client of 5.0."""
@@ -95,6 +91,9 @@ class MqttLink(Link):
         self._size_max = door.max_packet_size
         self._parts: list[bytes] | None = None
         self._missing = 0
+        self.departed = False
+        """The peer left while it was being authenticated, and what came before that is still to be looked at."""
+        self._has_will = False
         self._owed_when_asked = 0
         self._progress = 0
         self._waiting_bytes = 0
@@ -125,7 +124,7 @@ class MqttLink(Link):
         try:
             position = self._read(data) if self.state == CONNECTED else self._read_connect(data)
         except ProtocolError as error:
-            self._fail(error)
+            fail(self, error)
             return
         if position > 0:
             self._alive()
@@ -171,6 +170,16 @@ class MqttLink(Link):
         self.on_close = nothing
         on_close()
 
+    def lost(self) -> None:
+        """The peer has gone.  What came before counts, whoever else has yet to decide whether it may."""
+        if self.state == AUTHENTICATING and (self._has_will or self._parts is not None):
+            self.departed = True
+            on_close = self.on_close
+            self.on_close = nothing
+            on_close()
+        else:
+            self.close("closed its connection.")
+
     def reconsider(self) -> None:
         """The access rules were read again: ask them anew, for this client."""
         session = self.session
@@ -205,6 +214,7 @@ class MqttLink(Link):
         assert isinstance(packet, Connect)
         if packet.will is not None:
             check_will(self, packet.will)
+            self._has_will = True
         self.state = AUTHENTICATING
         admit(self, packet)
         if self.state == CONNECTED and end < len(data):
@@ -373,24 +383,3 @@ class MqttLink(Link):
         session.outbound.resume()
         if session.replays is not None:
             self.engine.replaying.go_on(session)
-
-    # --- trouble -------------------------------------------------------------------------------------------
-
-    def _fail(self, error: ProtocolError) -> None:
-        """What the peer sent ends its connection, and nothing else."""
-        self.engine.counters.protocol_errors += 1
-        if isinstance(error, ConnectRefused):
-            self.state = AUTHENTICATING
-            refuse(self, error.code, error.reason)
-            return
-        logger.debug("! %s %s", self.peer, error)
-        self.code = error.reason_code
-        if self.session is None:
-            logger.log(NOTICE, "Connection from %s closed: %s.", self.peer, error)
-            v5.refuse_malformed(self)
-        if isinstance(error, PacketTooLarge):
-            self.close("disconnected due to oversize packet.")
-        elif isinstance(error, MalformedPacket):
-            self.close("disconnected due to malformed packet.")
-        else:
-            self.close("disconnected due to protocol error.")

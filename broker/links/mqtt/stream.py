@@ -44,7 +44,8 @@ class StreamShell:
                     await self._read()
             finally:
                 with self.engine.turn:
-                    self.link.close("closed its connection.")
+                    if not self.link.departed:
+                        self.link.close("closed its connection.")
                     self.outbox.close()
         await trio.aclose_forcefully(self.stream)
 
@@ -58,7 +59,7 @@ class StreamShell:
                 data = b""
             with self.engine.turn:
                 if not data:
-                    self.link.close("closed its connection.")
+                    self.link.lost()
                     return
                 self.link.received(bytes(data))
 
@@ -71,9 +72,9 @@ class StreamShell:
                 while data := self.outbox.take():
                     await self.stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                with self.engine.turn:
-                    self.link.close("closed its connection.")
-                self._closing = True
+                # What came before is still read; behind it is the end.
+                self.outbox.close()
+                self._scope.deadline = trio.current_time() + CLOSE_TIMEOUT_S
             if self._closing:
                 self._scope.cancel()
                 return

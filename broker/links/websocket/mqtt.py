@@ -47,7 +47,7 @@ class MqttWebSocket(WebSocketLink):
         if code == CloseCode.GOING_AWAY:
             self._mqtt.close("disconnected: the broker is stopping.")
         else:
-            self._mqtt.close("closed its connection.")
+            self._mqtt.lost()
 
     def _closed_by_mqtt(self) -> None:
         self.close(CloseCode.NORMAL, "")

@@ -41,7 +41,7 @@ class PumpedWebSocket(Connection):
         return self.outbox
 
     def mqtt_outbox(self, bytes_max: int) -> FramingOutbox:
-        outbox = FramingOutbox(self.pump.engine.round, bytes_max, self.sock.send, self.blocked, self.lost)
+        outbox = FramingOutbox(self.pump.engine.round, bytes_max, self.sock.send, self.blocked, self.broken)
         self.outbox = outbox
         return outbox
 

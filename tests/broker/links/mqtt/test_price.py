@@ -86,14 +86,14 @@ def test_while_a_client_is_authenticated_little_is_read_and_nothing_lost() -> No
     waiting: list[tuple[MqttLink, Connect]] = []
     door.authenticator.needs_thread = lambda user_name: True  # type: ignore[method-assign]
     peer = Peer(engine_at(), door)
-    peer.link.check_slowly = lambda link, packet: waiting.append((link, packet))
+    peer.link.check_slowly = lambda link, packet, _: waiting.append((link, packet)) or True
     pings = 2 * PRE_CONNECT_BYTES_MAX
     peer.write(encode(Connect(b"a", True, 60)) + encode(Pingreq()) * (pings // 2))
     assert not peer.closed
     assert peer.link.outbox.holds_reading
     peer.write(encode(Pingreq()) * (pings // 2))
     [(link, packet)] = waiting
-    admit(link, packet, link.door.verdict_for(packet, None))
+    admit(link, packet, link.door.verdict_for(packet, None), in_turn=True)
     peer.engine.flush()
     assert peer.read_bytes() == b"\x20\x02\x00\x00" + b"\xd0\x00" * pings
     assert not peer.link.outbox.holds_reading

@@ -1,0 +1,144 @@
+"""Clients about which somebody else decides (a slow password hash): each in its turn, also after it has left.
+
+Two CONNECTs of one client id from one address are decided in the order in which they came, so that the later one takes
+over.  One from another address overtakes, or whoever knows a client id could keep its owner out: what it overtook is
+closed when it is decided, as taken over.
+
+Invariant: a link is in `_cases` from its CONNECT until it has been decided about or given up.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from broker.core.engine import Engine
+from broker.core.limits import DEPARTED_MAX, DEPARTED_SHARE_MAX, PASSWORD_THREADS_MAX
+from broker.links.barrier import barrier
+from broker.links.listening.turns import Turns
+from broker.links.mqtt.admission import admit
+from broker.links.mqtt.link import MqttLink
+from protocol.mqtt.packets import Connect
+
+
+class Case:
+    """One CONNECT that waits.
+
+    Args:
+        number: counts CONNECTs.
+    """
+
+    def __init__(self, link: MqttLink, packet: Connect, number: int) -> None:
+        self.link = link
+        self.packet = packet
+        self.number = number
+        self.client_id = link.door.claimed_id(packet)
+        self.address = link.peer.rpartition(":")[0]
+        self.is_first = trio.Event()
+        """No earlier one of this client id and address is left."""
+        self.scope = trio.CancelScope()
+
+
+class Deciding:
+    """All cases of one server.
+
+    Args:
+        engine: where clients are admitted.
+        nursery: outlives them.
+    """
+
+    def __init__(self, engine: Engine, nursery: trio.Nursery) -> None:
+        self._engine = engine
+        self._nursery = nursery
+        self._turns = Turns(PASSWORD_THREADS_MAX, PASSWORD_THREADS_MAX)
+        self._cases: dict[MqttLink, Case] = {}
+        self._lines: dict[tuple[bytes, str], list[Case]] = {}
+        """By client id and address; one who brings no client id stands in none."""
+        self._waiting: dict[bytes, int] = {}
+        """By client id."""
+        self._overtaken: dict[bytes, int] = {}
+        """Client ids with cases that a later CONNECT has overtaken: its number."""
+        self._numbers = 0
+        self._departed: dict[str, int] = {}
+        """By address."""
+
+    def decide(self, link: MqttLink, packet: Connect, is_slow: bool) -> bool:
+        """Have this CONNECT wait, if it is slow or must not overtake; False if it need not."""
+        self._numbers += 1
+        case = Case(link, packet, self._numbers)
+        if not is_slow and (case.client_id, case.address) not in self._lines:
+            self._overtake(case)
+            return False
+        self._cases[link] = case
+        self._line_up(case)
+        self._nursery.start_soon(self._decide, case, is_slow)
+        return True
+
+    def closed(self, link: MqttLink) -> None:
+        """The connection is over.  What it left counts, where there is not too much of that already."""
+        case = self._cases.get(link)
+        if case is None:
+            return
+        departed = self._departed
+        of_address = departed.get(case.address, 0)
+        if link.departed and of_address < DEPARTED_SHARE_MAX and sum(departed.values()) < DEPARTED_MAX:
+            departed[case.address] = of_address + 1
+        else:
+            link.departed = False
+            link.close("closed its connection.")
+            case.scope.cancel()  # if it still waits for its turn; a hash that has begun goes on to its end
+
+    async def _decide(self, case: Case, is_slow: bool) -> None:
+        link = case.link
+        with barrier(self._engine.counters, link.peer), case.scope:
+            try:
+                verdict = None
+                if is_slow:
+                    async with self._turns.one(case.address, case.packet.user_name or b""):
+                        verdict = await trio.to_thread.run_sync(
+                            link.door.verdict_for, case.packet, link.certificate_identity
+                        )
+                await case.is_first.wait()
+                with self._engine.turn:
+                    if self._overtaken.get(case.client_id, 0) > case.number:
+                        link.close("disconnected: taken over by another connection.")
+                    else:
+                        admit(link, case.packet, verdict, in_turn=True)
+                        if link.verdict is not None:
+                            self._overtake(case)
+            finally:
+                self._leave(case)
+
+    def _overtake(self, case: Case) -> None:
+        """A client is let in: earlier ones of its id, from elsewhere, may not take over from it any more."""
+        if self._waiting.get(case.client_id, 0):
+            self._overtaken[case.client_id] = case.number
+
+    def _line_up(self, case: Case) -> None:
+        if not case.client_id:
+            case.is_first.set()
+            return
+        self._waiting[case.client_id] = self._waiting.get(case.client_id, 0) + 1
+        line = self._lines.setdefault((case.client_id, case.address), [])
+        line.append(case)
+        if line[0] is case:
+            case.is_first.set()
+
+    def _leave(self, case: Case) -> None:
+        del self._cases[case.link]
+        address = case.address
+        if case.link.departed:
+            self._departed[address] -= 1
+            if not self._departed[address]:
+                del self._departed[address]
+        if not case.client_id:
+            return
+        line = self._lines[case.client_id, address]
+        line.remove(case)
+        if line:
+            line[0].is_first.set()
+        else:
+            del self._lines[case.client_id, address]
+        self._waiting[case.client_id] -= 1
+        if not self._waiting[case.client_id]:
+            del self._waiting[case.client_id]
+            self._overtaken.pop(case.client_id, None)

@@ -1,0 +1,214 @@
+"""What a client sent before its connection ended counts, on every kind of link, also while its password is checked."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from support.certificates import Authority
+from support.polling import until
+from support.websockets import masked
+
+from broker import Broker
+from broker.config.model import Config, Listener, Security, Tls
+from broker.core.limits import DEPARTED_SHARE_MAX
+from broker.core.publication import Publication
+from broker.core.receiver import Receiver
+from broker.gateway.passwords import Pbkdf2
+from protocol.mqtt.codec import encode
+from protocol.mqtt.packets import Connect, Disconnect, Publish, Subscribe, Will
+
+UPGRADE = (
+    b"GET /mqtt HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
+)
+KINDS = ["tcp", "tls", "ws", "wss", "unix", "in process"]
+SLOW_ITERATIONS = 150_000
+"""Some 50 ms."""
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make certificates")
+    made = Authority(tmp_path_factory.mktemp("ca"))
+    made.issue("server", "/CN=localhost", host=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def passwords(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("passwords") / "passwords"
+    slow = Pbkdf2.make(b"secret", SLOW_ITERATIONS).encode()
+    path.write_text(f"slow:{slow}\nother:{slow}\nfast:{Pbkdf2.make(b'secret', 10).encode()}\n")
+    path.chmod(0o600)
+    return path
+
+
+class Collector(Receiver):
+    """Subscribes to everything, and has room for it."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(plain=False)
+        self._send, self._receive = trio.open_memory_channel[tuple[bytes, bytes]](math.inf)
+        broker.app.engine.subscribe(self, b"#", 2)
+
+    def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        self._send.send_nowait((publication.topic, publication.payload))
+
+    async def next(self) -> tuple[bytes, bytes]:
+        return await self._receive.receive()
+
+
+class Place:
+    """A running broker with one listener, and ways in."""
+
+    def __init__(self, broker: Broker, kind: str, listener: Listener, ca: Path) -> None:
+        self.broker = broker
+        self.kind = kind
+        self.listener = listener
+        self.ca = ca
+
+    async def send_and_close(self, packets: bytes, *, reset: bool = False) -> None:
+        """A client that sends all of it in one piece, and hangs up."""
+        stream = await self.open()
+        await stream.send_all(masked(0x82, packets) if "ws" in self.kind else packets)
+        if reset:
+            assert isinstance(stream, trio.SocketStream)
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await trio.aclose_forcefully(stream)
+
+    async def open(self) -> trio.abc.Stream:
+        if self.kind == "in process":
+            return self.broker.connect(self.listener)
+        if self.kind == "unix":
+            assert self.listener.unix_path is not None
+            return await trio.open_unix_socket(str(self.listener.unix_path))
+        stream: trio.abc.Stream = await trio.open_tcp_stream("127.0.0.1", self.broker.ports[0])
+        if self.listener.tls is not None:
+            context = ssl.create_default_context(cafile=self.ca)
+            stream = trio.SSLStream(stream, context, server_hostname="localhost")
+        if "ws" in self.kind:
+            await stream.send_all(UPGRADE)
+            assert b"\r\n\r\n" in bytes(await stream.receive_some())
+        return stream
+
+
+@asynccontextmanager
+async def place(kind: str, passwords: Path, authority: Authority, folder: Path) -> AsyncIterator[Place]:
+    listener = Listener(
+        0,
+        host="127.0.0.1",
+        unix_path=str(folder / "mqtt.sock") if kind == "unix" else None,
+        protocol="websockets" if "ws" in kind else "mqtt",
+        tls=Tls(authority.folder / "server.crt", authority.folder / "server.key")
+        if kind in ("tls", "wss")
+        else None,
+        security=Security(password_file=passwords),
+    )
+    listeners = () if kind == "in process" else (listener,)
+    async with Broker(Config(listeners, shutdown_grace_s=0.2)) as broker:
+        yield Place(broker, kind, listener, authority.ca)
+
+
+def connect(
+    client_id: bytes = b"c", user: bytes = b"slow", will: Will | None = None, clean: bool = True
+) -> bytes:
+    return encode(Connect(client_id, clean, 60, user_name=user, password=b"secret", will=will))
+
+
+def messages(count: int, qos: int = 0) -> bytes:
+    return b"".join(
+        encode(Publish(b"t", b"%d" % number, qos, packet_id=number + 1 if qos else None))
+        for number in range(count)
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_who_leaves_while_its_password_is_checked_has_published_all_the_same(
+    kind: str, passwords: Path, authority: Authority, tmp_path: Path
+) -> None:
+    """As to Mosquitto, which checks while everybody waits.  With a goodbye, and without one but with a will."""
+    async with place(kind, passwords, authority, tmp_path) as here:
+        received = Collector(here.broker).next
+        with trio.fail_after(20):
+            await here.send_and_close(connect() + messages(6) + encode(Disconnect()))
+            assert [await received() for _ in range(6)] == [(b"t", b"%d" % number) for number in range(6)]
+            await here.send_and_close(connect(will=Will(b"will", b"gone", 0, False)) + messages(1))
+            assert [await received() for _ in range(2)] == [(b"t", b"0"), (b"will", b"gone")]
+            await here.send_and_close(connect(will=Will(b"will", b"at once", 0, False)))
+            assert await received() == (b"will", b"at once")
+            await here.send_and_close(
+                connect(will=Will(b"will", b"not this", 0, False)) + encode(Disconnect())
+            )
+            await here.send_and_close(connect() + messages(1))
+            assert await received() == (b"t", b"0")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("users", [(b"slow", b"fast"), (b"slow", b"other"), (b"fast", b"slow")])
+async def test_two_clients_of_one_id_are_let_in_in_the_order_in_which_they_came(
+    kind: str, users: tuple[bytes, bytes], passwords: Path, authority: Authority, tmp_path: Path
+) -> None:
+    async with place(kind, passwords, authority, tmp_path) as here:
+        with trio.fail_after(20):
+            older, newer = await here.open(), await here.open()
+            for stream, user in zip((older, newer), users, strict=True):
+                packets = connect(user=user)
+                await stream.send_all(masked(0x82, packets) if "ws" in kind else packets)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            received = bytes(await older.receive_some())
+            assert b"\x20\x02\x00\x00" in received
+            while await more(older):
+                pass
+            assert b"\x20\x02\x00\x00" in bytes(await newer.receive_some())
+            ping = b"\xc0\x00"
+            await newer.send_all(masked(0x82, ping) if "ws" in kind else ping)
+            assert b"\xd0\x00" in bytes(await newer.receive_some())
+            await trio.aclose_forcefully(older)
+            await trio.aclose_forcefully(newer)
+
+
+async def more(stream: trio.abc.Stream) -> bytes:
+    try:
+        return bytes(await stream.receive_some())
+    except trio.BrokenResourceError:
+        return b""
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls", "ws", "unix", "in process"])
+async def test_what_came_before_a_reset_is_read(
+    kind: str, passwords: Path, authority: Authority, tmp_path: Path
+) -> None:
+    """The broker notices by a send that fails, while much of what came is still to be read."""
+    count = 3000
+    async with place(kind, passwords, authority, tmp_path) as here:
+        received = Collector(here.broker).next
+        with trio.fail_after(60):
+            packets = connect(user=b"fast") + encode(Subscribe(1, ((b"#", 0),))) + messages(count, 1)
+            await here.send_and_close(packets)
+            assert [(await received())[1] for _ in range(count)] == [
+                b"%d" % number for number in range(count)
+            ]
+
+
+async def test_what_leaves_is_bounded(passwords: Path, authority: Authority, tmp_path: Path) -> None:
+    async with place("tcp", passwords, authority, tmp_path) as here:
+        received = Collector(here.broker).next
+        with trio.fail_after(60):
+            for number in range(DEPARTED_SHARE_MAX + 20):
+                await here.send_and_close(connect(b"c%d" % number) + messages(1))
+            deciding = here.broker.app.server._deciding
+            for _ in range(DEPARTED_SHARE_MAX):
+                assert sum(deciding._departed.values()) <= DEPARTED_SHARE_MAX
+                await received()
+            await until(lambda: not deciding._cases)
+            assert (deciding._departed, deciding._lines, deciding._waiting) == ({}, {}, {})
