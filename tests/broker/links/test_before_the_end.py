@@ -127,7 +127,7 @@ def connect(
 
 def messages(count: int, qos: int = 0) -> bytes:
     return b"".join(
-        encode(Publish(b"t", b"%d" % number, qos, packet_id=number + 1 if qos else None))
+        encode(Publish(b"t", b"%d" % number, qos, packet_id=number + 1 if qos else 0))
         for number in range(count)
     )
 

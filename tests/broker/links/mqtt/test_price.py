@@ -86,7 +86,12 @@ def test_while_a_client_is_authenticated_little_is_read_and_nothing_lost() -> No
     waiting: list[tuple[MqttLink, Connect]] = []
     door.authenticator.needs_thread = lambda user_name: True  # type: ignore[method-assign]
     peer = Peer(engine_at(), door)
-    peer.link.check_slowly = lambda link, packet, _: waiting.append((link, packet)) or True
+
+    def check_slowly(link: MqttLink, packet: Connect, _: bool) -> bool:
+        waiting.append((link, packet))
+        return True
+
+    peer.link.check_slowly = check_slowly
     pings = 2 * PRE_CONNECT_BYTES_MAX
     peer.write(encode(Connect(b"a", True, 60)) + encode(Pingreq()) * (pings // 2))
     assert not peer.closed
