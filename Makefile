@@ -6,12 +6,13 @@ INSTALLED := pyproject.toml setup.py
 SYSTEM_POSTGRES = $(shell command -v initdb || ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)
 DEMO_EXTRA = $(if $(SYSTEM_POSTGRES),,demo)
 
-.PHONY: help demo test test-all check compat bench bench-quick bench-attacks torture binary dist deb clean
+.PHONY: help demo test test-all test-versions check compat bench bench-quick bench-attacks torture binary dist deb clean
 
 help:
 	@echo 'make demo         see it at work: a simulated exchange in a Postgres of its own (Ctrl-C ends it)'
 	@echo 'make test         everything that takes seconds; installs what the tests need'
 	@echo 'make test-all     that, and what takes longer, or needs other client libraries or PostgreSQLs'
+	@echo 'make test-versions  the oldest and the newest packages, on every Python from 3.11 that is found'
 	@echo 'make check        ruff, mypy, and which package may import which'
 	@echo 'make compat       scenarios played to Mosquitto and to Rowcast, and their differences'
 	@echo 'make bench        Rowcast against other brokers, an hour; writes benchmarks/RESULTS.md'
@@ -34,6 +35,10 @@ test-all: .venv/.test
 	@$(BIN)/pytest -m 'slow or not slow' $(ARGS)
 	@ROWCAST_PORTABLE=1 $(BIN)/pytest -m 'slow or not slow' tests/broker/links tests/integration
 	@scripts/test-postgres-versions
+	@scripts/test-versions
+
+test-versions: .venv/.test
+	@scripts/test-versions $(ARGS)
 
 check: .venv/.test
 	$(BIN)/ruff check .
