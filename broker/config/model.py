@@ -94,6 +94,8 @@ class Listener:
     accept_protocol_versions: tuple[int, ...] = (3, 4, 5)
     max_topic_alias: int = 10
     """Highest topic alias that a client of MQTT 5.0 may use."""
+    max_topic_alias_broker: int = 10
+    """Highest topic alias that a client of MQTT 5.0 is sent, if it takes any."""
     enable_proxy_protocol: int = 0
     """0 none, 1 or 2: a PROXY header of that version must come first."""
     proxy_protocol_v2_require_tls: bool = False

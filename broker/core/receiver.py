@@ -16,6 +16,8 @@ class Receiver:
 
     def __init__(self, plain: bool) -> None:
         self.plain = plain
+        self.level = 4
+        """5 takes the packets of `forward` as 5.0 writes them."""
 
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
         """Take one publication; never blocks, never raises for a slow peer, never changes a subscription.

@@ -342,7 +342,7 @@ class Replaying:
     def _send_state(self, session: Session, replay: Replay) -> bool:
         """A part's state as it is now, so that what is published next goes on from it; False if there is no room."""
         part = replay.parts[-1]
-        if replay.granted > 0 and part.qos > 0 and not session.outbound.has_room():
+        if replay.granted & 3 and part.qos > 0 and not session.outbound.has_room():
             return False
         replay.parts.pop()
         if session.may_read(part.topic):

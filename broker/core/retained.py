@@ -93,7 +93,7 @@ class RetainedStore:
     def expire(self, now: float) -> None:
         """Forget what has expired [MQTT-3.3.2-5]."""
         expiring = self._expiring
-        while expiring and expiring[0][0] <= now:
+        while expiring and expiring[0][0] < now:
             due, topic = heapq.heappop(expiring)
             kept = self._by_topic.get(topic)
             if kept is not None and kept.expires_at == due:

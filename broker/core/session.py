@@ -86,7 +86,6 @@ class Session(Receiver):
         self.inbound: Inbound | None = None
         self.subscriptions: dict[bytes, int] = {}
         self.will: Publication | None = None
-        self.level = 4
         self.expiry_s = 0.0 if clean else math.inf
         """The state outlives the connection so long, in seconds [MQTT-3.1.2-23]."""
         self.will_delay_s = 0
@@ -151,13 +150,14 @@ class Session(Receiver):
     def takes_raw_packets(self) -> bool:
         """What `plain` should be by now; the engine sets it, since the trie counts the receivers that are not plain."""
         rules = self.rules
+        sending = self.outbound.sending
         return not (
             rules.queue_qos0
             or rules.upgrade_qos
             or self.mount_point
             or self.bridge
-            or self.level == 5
             or self.replays is not None
+            or (sending is not None and not sending.takes_any())
         )
 
     def may_read(self, topic: bytes) -> bool:
@@ -243,10 +243,10 @@ class Session(Receiver):
                 return False
             return True
         counters = self.counters
-        if self.level == 5:
-            outbound = self.outbound
-            packet = publication.packet_5(retain, outbound.window.now(), ids)
-            if outbound.packet_max != 0 and len(packet) > outbound.packet_max:
+        sending = self.outbound.sending
+        if sending is not None:
+            packet = sending.packet(publication, retain, self.outbound.window.now(), ids)
+            if not packet:
                 counters.dropped_too_large += 1
                 return False  # [MQTT-3.1.2-25]
         else:
@@ -258,6 +258,8 @@ class Session(Receiver):
         counters.publishes_sent += 1
         counters.publish_bytes_sent += len(publication.payload)
         outbox.push(packet)
+        if sending is not None:
+            sending.sent()
         return True
 
     def _unmounted(self, publication: Publication) -> Publication:

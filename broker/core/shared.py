@@ -31,6 +31,11 @@ def lacks_filter(topic_filter: bytes) -> bool:
     return parts[0] == b"$share" and (len(parts) < 3 or (len(parts) == 3 and not parts[2]))
 
 
+def is_misnamed(topic_filter: bytes) -> bool:
+    """Whether it begins as a shared subscription and has no group that may be one."""
+    return topic_filter.startswith(SHARE_PREFIX) and not split_shared(topic_filter)[1]
+
+
 class SharedGroup(Receiver):
     """The members of one group on one filter, in turn order."""
 

@@ -103,16 +103,18 @@ class Message:
         is_common = not retain and not subscription_ids and self.expires_at == 0.0
         if is_common and self._packet_5 is not None:
             return self._packet_5
-        rest = self.block(now, subscription_ids) + self.payload
-        packet = (
-            publish_head(PUBLISH_FIRST_BYTE | (RETAIN_FLAG if retain else 0), self.topic, len(rest)) + rest
-        )
+        packet = self.packet_5_as(self.topic, retain, now, subscription_ids)
         if is_common:
             self._packet_5 = packet
         return packet
 
+    def packet_5_as(self, topic: bytes, retain: bool, now: float, more_properties: bytes) -> bytes:
+        """As `packet_5`, with another topic name: none, where a topic alias among the properties stands for it."""
+        rest = self.block(now, more_properties) + self.payload
+        return publish_head(PUBLISH_FIRST_BYTE | (RETAIN_FLAG if retain else 0), topic, len(rest)) + rest
+
     def has_expired(self, now: float) -> bool:
-        return self.expires_at != 0.0 and self.expires_at <= now
+        return self.expires_at != 0.0 and self.expires_at < now
 
     def size(self) -> int:
         """Bytes that a queue is charged for this message: its payload, as by Mosquitto."""

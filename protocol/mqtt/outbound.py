@@ -15,21 +15,21 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from protocol.mqtt.codec import encode_ack, publish_head
+from protocol.mqtt.codec import encode_ack
 from protocol.mqtt.errors import ProtocolViolation
 from protocol.mqtt.message import Message, Sink
+from protocol.mqtt.owed import PACKET_ID_MAX, Owed
+from protocol.mqtt.v5.sending import Sending
 from protocol.mqtt.window import (
     DROPPED,
     EXPIRED,
     QUEUED,
     SENT,
     TOO_LARGE,
-    UNSAVED_MAX,
     InFlight,
     Queued,
     Window,
     packet_id_bytes,
-    publish_size,
 )
 
 __all__ = ["DROPPED", "QUEUED", "SENT", "TOO_LARGE", "InFlight", "Outbound", "Queued", "Window"]
@@ -40,68 +40,37 @@ AWAIT_PUBREC: Final = 2
 AWAIT_PUBCOMP: Final = 3
 
 PUBREL_FIRST_BYTE: Final = 0x62
-PACKET_ID_MAX: Final = 65_535
 
 
-class Outbound:
+class Outbound(Owed):
     """The sending side of QoS 1 and 2 for one session (MQTT 3.1.1 §4.3, §4.4, §4.6).
 
     Bytes go to the `Sink` that `attach` gave; with none the client is away and everything waits.
     """
 
     def __init__(self, window: Window, client_id: bytes = b"") -> None:
-        self.window = window
-        self.client_id = client_id
-        self.inflight_bytes = 0
-        self.queued_bytes = 0
-        self.last_packet_id = 0
-        self.level = 4
-        """Of the connection: what a PUBLISH looks like."""
-        self.receive_maximum = 0
-        """What the client of 5.0 takes unacknowledged at a time; 0 says nothing [MQTT-3.3.4-9]."""
-        self.packet_max = 0
-        """Bytes of the largest packet that the client of 5.0 takes; 0 is any [MQTT-3.1.2-24]."""
-        self.durable = False
-        """What is owed outlives the connection, and a snapshot holds it."""
-        self.unsaved = False
-        """Something that a snapshot holds of this session changed since the last one was taken."""
-        self._inflight: dict[int, InFlight] = {}
-        self.ids_after = 0
-        """As `Queued.ids_before`, of those dropped from the end of the queue."""
-        self._queue: deque[Queued] | None = None
+        super().__init__(window, client_id)
+        self.sending: Sending | None = None
+        """How a client of 5.0 is written to; None for one of an older version."""
+        self._resend: deque[InFlight] | None = None
+        """In flight when the last connection ended, and not sent again yet."""
         self._sink: Sink | None = None
 
     def attach(self, sink: Sink) -> None:
         """The client is here: resume what was in flight, in original order, then what was queued."""
         self._sink = sink
-        for entry in self._inflight.values():  # [MQTT-4.4.0-1] [MQTT-4.6.0-1]
-            if entry.state == AWAIT_PUBCOMP:
-                sink.push(encode_ack(PUBREL_FIRST_BYTE, entry.packet_id))
-            else:
-                self._push(sink, entry, True)  # [MQTT-3.3.1-1]
+        self._resend = deque(self._inflight.values()) if self._inflight else None
+        self._send_again(sink)
         self._drain()
 
     def detach(self) -> None:
         self._sink = None
+        self._resend = None
 
     def resume(self) -> None:
         """The sink takes more again."""
         if self._queue:
             self._drain()
-
-    def inflight_count(self) -> int:
-        return len(self._inflight)
-
-    def queued_count(self) -> int:
-        queue = self._queue
-        return 0 if queue is None else len(queue)
-
-    def inflight(self) -> list[InFlight]:
-        return list(self._inflight.values())
-
-    def queued(self) -> list[Queued]:
-        queue = self._queue
-        return [] if queue is None else list(queue)
 
     def has_room(self) -> bool:
         """Whether a message offered now would be sent at once."""
@@ -178,33 +147,6 @@ class Outbound:
         self._finish(entry)
         return True
 
-    def restore(
-        self, inflight: list[InFlight], queued: list[Queued], last_packet_id: int, ids_after: int
-    ) -> None:
-        """Take back what a snapshot kept; the client is away."""
-        for entry in inflight:
-            self._inflight[entry.packet_id] = entry
-            self.inflight_bytes += entry.message.size()
-            self.window.store.hold(entry.message)
-        if queued:
-            self._queue = deque(queued)
-            for waiting in queued:
-                self.queued_bytes += waiting.message.size()
-                self.window.store.hold(waiting.message)
-        self.last_packet_id = last_packet_id
-        self.ids_after = ids_after
-
-    def discard(self) -> None:
-        """The session ends: keep nothing."""
-        store = self.window.store
-        for entry in self._inflight.values():
-            store.release(entry.message)
-        if self._queue is not None:
-            for waiting in self._queue:
-                store.release(waiting.message)
-        self._inflight = {}
-        self._queue = None
-
     def forget_inflight(self, topics: set[bytes]) -> int:
         """Drop what would be sent again for these topics, because the client may not read them; it is away.
 
@@ -249,34 +191,16 @@ class Outbound:
         self._note_change()
         return dropped
 
-    def _pass_ids_after(self) -> None:
-        """The queue is empty: the ids of what was dropped from its end are gone."""
-        for _ in range(self.ids_after):
-            self._next_packet_id()
-        self.ids_after = 0
-
-    def _note_change(self) -> None:
-        if self.durable:
-            self.window.changes += 1
-            if not self.unsaved:
-                self.mark_unsaved()
-
-    def mark_unsaved(self) -> None:
-        """The next snapshot must look at this session."""
-        self.unsaved = True
-        unsaved = self.window.unsaved
-        if unsaved is not None:
-            unsaved.add(self.client_id)
-            if len(unsaved) > UNSAVED_MAX:
-                self.window.unsaved = None
-
     def _window_open(self) -> bool:
         window = self.window
+        if self._resend is not None:
+            return False
         if window.inflight_messages != 0 and len(self._inflight) >= window.inflight_messages:
             return False
         if len(self._inflight) >= PACKET_ID_MAX:
             return False
-        if self.receive_maximum != 0 and len(self._inflight) >= self.receive_maximum:
+        sending = self.sending
+        if sending is not None and 0 < sending.receive_maximum <= len(self._inflight):
             return False
         # As Mosquitto: one message may overstep the bytes, or a single big one could never be sent.
         if window.inflight_bytes != 0 and self.inflight_bytes >= window.inflight_bytes:
@@ -302,15 +226,6 @@ class Outbound:
             return False
         return window.queued_bytes == 0 or size < window.queued_bytes
 
-    def _next_packet_id(self) -> int:
-        """The next id that is not in flight [MQTT-2.3.1-2]; the window guarantees that there is one."""
-        packet_id = self.last_packet_id
-        while True:
-            packet_id = 1 if packet_id >= PACKET_ID_MAX else packet_id + 1
-            if packet_id not in self._inflight:
-                self.last_packet_id = packet_id
-                return packet_id
-
     def _forget_expired(self) -> bool:
         """The queue is full: make room by what nobody wants any more; whether there was any."""
         queue = self._queue
@@ -329,15 +244,37 @@ class Outbound:
         self._note_change()
         return True
 
+    def _send_again(self, sink: Sink) -> None:
+        """What was in flight, in its order, as much at a time as the client takes."""
+        resend = self._resend
+        sending = self.sending
+        at_a_time = 0 if sending is None else sending.receive_maximum
+        while resend:
+            if at_a_time and len(self._inflight) - len(resend) >= at_a_time:
+                return
+            entry = resend.popleft()
+            if self._inflight.get(entry.packet_id) is not entry:
+                continue
+            if entry.state == AWAIT_PUBCOMP:
+                sink.push(encode_ack(PUBREL_FIRST_BYTE, entry.packet_id))
+            elif sending is not None and not sending.fits(entry.message, entry.ids):
+                self._forget(entry)
+                self.window.discarded(TOO_LARGE)
+            else:  # also what has expired since it was first sent [MQTT-4.3.3-7]
+                self._push(sink, entry, True)  # [MQTT-3.3.1-1]
+        self._resend = None
+
     def _send(self, sink: Sink, message: Message, qos: int, retain: bool, ids: bytes) -> None:
-        if self.level == 5 and not self._fits(message, ids):
+        sending = self.sending
+        if sending is not None and not sending.fits(message, ids):
             self._note_change()
             self.window.discarded(TOO_LARGE)
             return  # [MQTT-3.1.2-25]
         if qos == 0:
             self._note_change()
-            if self.level == 5:
-                sink.push(message.packet_5(retain, self.window.now(), ids))
+            if sending is not None:
+                sink.push(sending.packet(message, retain, self.window.now(), ids))
+                sending.sent()
             else:
                 sink.push(message.retained_packet() if retain else message.packet())
             return
@@ -349,29 +286,20 @@ class Outbound:
         self._note_change()
         self._push(sink, entry, False)
 
-    def _fits(self, message: Message, ids: bytes) -> bool:
-        if self.packet_max == 0:
-            return True
-        block = len(message.properties) + len(ids) + (5 if message.expires_at != 0.0 else 0)
-        return publish_size(len(message.topic), block, len(message.payload), 2) <= self.packet_max
-
     def _push(self, sink: Sink, entry: InFlight, dup: bool) -> None:
-        message = entry.message
-        if self.level == 5:
-            block = message.block(self.window.now(), entry.ids)
-            first_byte = 0x30 | entry.qos << 1 | (1 if entry.retain else 0) | (8 if dup else 0)
-            head = publish_head(first_byte, message.topic, 2 + len(block) + len(message.payload))
-            sink.push_publish(head, packet_id_bytes(entry.packet_id) + block, message.payload)
+        if self.sending is not None:
+            self.sending.push(sink, entry, dup, self.window.now())
             return
+        message = entry.message
         sink.push_publish(
             message.head(entry.qos, entry.retain, dup), packet_id_bytes(entry.packet_id), message.payload
         )
 
     def _finish(self, entry: InFlight) -> None:
-        del self._inflight[entry.packet_id]
-        self.inflight_bytes -= entry.message.size()
-        self.window.store.release(entry.message)
-        self._note_change()
+        self._forget(entry)
+        sink = self._sink
+        if self._resend is not None and sink is not None:
+            self._send_again(sink)
         if self._queue:
             self._drain()
 

@@ -120,6 +120,8 @@ class World:
         self.peers: dict[bytes, Peer] = {}
         self.lasting: dict[bytes, bool] = {}
         self.wills: dict[bytes, bytes] = {}
+        self.wills_at_once: dict[bytes, bool] = {}
+        """Clients of 5.0 without a will delay: their will goes out when another connection takes their session."""
         self.write_rules()
         self.doors = {place: self.door(place) for place in (*PLACES, OPEN)}
         self.sources = Sources(self.doors.values())
@@ -254,12 +256,14 @@ class World:
             if ends:
                 self.end_session(client_id)
             else:
-                self.take_back_will(client_id)
+                if older is None or not self.wills_at_once.get(client_id):
+                    self.take_back_will(client_id)
                 self.hand_over(client_id, user)
             self.wills.pop(client_id, None)
             if will is not None and said is not None:
                 self.said[will.payload] = said
                 self.wills[client_id] = will.payload
+                self.wills_at_once[client_id] = level == 5 and will.properties.is_empty()
             self.to_answer[client_id] = []
             self.identities[client_id] = identity
             self.peers[client_id] = peer
@@ -421,6 +425,8 @@ class World:
                 if not granted or not self.may(identity, b"read", said.topic):
                     continue
                 qos = {min(said.qos, one) for one in granted}
+                if qos == {0} and said.is_will and said.writer.client_id == client_id:
+                    continue  # it went out while its own client was between two connections
                 if qos == {0}:
                     assert payload in live, (client_id, identity, said)
                 elif payload not in live:

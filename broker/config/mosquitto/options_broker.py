@@ -86,8 +86,8 @@ _DELIVERY: tuple[Option, ...] = (
         "retain_expiry_interval", Level.BROKER, Kind.INTEGER, "never",
         "Minutes between two searches for retained messages that have outlived their MQTT 5 expiry.", low=1,
         range_error="retain_expiry_interval must be >= 1.", role=Role.WITHOUT_EFFECT,
-        note="Messages of MQTT 3.1 and 3.1.1 have no expiry: in Mosquitto too they are kept until they are replaced"
-        " or cleared.",
+        note="Rowcast looks every second. Messages of MQTT 3.1 and 3.1.1 have no expiry: in Mosquitto too they are"
+        " kept until they are replaced or cleared.",
     ),
     _idle(
         "set_tcp_nodelay", Kind.BOOLEAN, "false",

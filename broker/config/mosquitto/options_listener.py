@@ -8,7 +8,6 @@ _PSK = (
     "TLS with pre-shared keys is not supported.  Give the listener certfile and keyfile, clients a password."
 )
 _ENGINE = "OpenSSL engines cannot be reached from here.  Give keyfile a PEM file."
-_MQTT5 = "The broker itself uses none."
 
 
 def _security(name: str, kind: Kind, default: str, meaning: str) -> Option:
@@ -172,8 +171,8 @@ _LISTENER: tuple[Option, ...] = (
     ),
     Option(
         "max_topic_alias_broker", Level.LISTENER, Kind.INTEGER, "10",
-        "Topic aliases that the broker may use.",
-        role=Role.WITHOUT_EFFECT, note=_MQTT5, low=0, high=65535,
+        "Topic aliases that the broker uses towards a client that takes some.",
+        field="listener.max_topic_alias_broker", low=0, high=65535,
         range_error="Invalid 'max_topic_alias_broker' value in configuration.",
     ),
 )  # fmt: skip

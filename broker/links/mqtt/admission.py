@@ -135,14 +135,23 @@ def _accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes 
         )
     if link.tracing:
         link.outbox.on_push = lambda data: _trace_sent(client_id, data, link.level)
+    too_long = False
     if packet.protocol_level == 5:
-        link.outbox.push(connack(link, session, packet, present))
+        answer = connack(link, session, packet, present)
+        sending = session.outbound.sending
+        too_long = sending is not None and 0 < sending.packet_max < len(answer)
+        if too_long:
+            link.outbox.close()  # nothing may be sent [MQTT-3.1.2-24]
+        link.outbox.push(answer)
     else:
         is_told = present and packet.protocol_level >= 4  # [MQTT-3.2.2-2]; 3.1 has no room for it
         link.outbox.push(encode_connack(0, is_told))
     engine.counters.other_packets_sent += 1
     engine.attach(session, link, link.outbox)
     link.outbox.on_drained = link.drained
+    if too_long:
+        link.close("disconnected: it takes no packet as long as its CONNACK.")
+        return
     link.resume_reading()
 
 
@@ -179,8 +188,10 @@ def _take_over(link: MqttLink, client_id: bytes, clean: bool) -> None:
     if older is not None:
         if link.door.connection_messages:
             logger.log(NOTICE, "Client %s already connected, closing old connection.", printable(client_id))
-        # As mosquitto: no will when a persistent session just moves to another connection.
-        older.will_wanted = clean or session.clean or session.mount_point != link.door.mount_point
+        # As mosquitto: no will when a persistent session just moves to another connection; of 5.0, only when it has
+        # a delay, which is not over [MQTT-3.1.2-8].
+        moves = not (clean or session.clean or session.mount_point != link.door.mount_point)
+        older.will_wanted = not moves or (session.level == 5 and session.will_delay_s == 0)
         older.code = ReasonCode.SESSION_TAKEN_OVER  # [MQTT-3.1.4-3]
         older.close("disconnected: taken over by another connection.")
 

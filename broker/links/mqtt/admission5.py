@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from broker.core.publication import Publication
@@ -17,6 +18,7 @@ from protocol.mqtt.v5.property_table import (
     MAXIMUM_PACKET_SIZE,
     MAXIMUM_QOS,
     MESSAGE_EXPIRY,
+    NEVER,
     RECEIVE_MAXIMUM,
     RETAIN_AVAILABLE,
     SERVER_KEEP_ALIVE,
@@ -25,6 +27,7 @@ from protocol.mqtt.v5.property_table import (
     WILL_DELAY,
 )
 from protocol.mqtt.v5.reasons import OF_RETURN_CODE
+from protocol.mqtt.v5.sending import Sending
 
 if TYPE_CHECKING:
     from broker.links.mqtt.link import MqttLink
@@ -46,15 +49,23 @@ def settle(link: MqttLink, session: Session, packet: Connect, has_will: Publicat
     """Take over what a CONNECT says of its session and connection."""
     engine = link.engine
     outbound = session.outbound
-    session.level = outbound.level = packet.protocol_level if packet.protocol_level == 5 else 4
-    outbound.receive_maximum = outbound.packet_max = session.will_delay_s = 0
+    session.level = packet.protocol_level if packet.protocol_level == 5 else 4
+    outbound.sending = None
+    session.will_delay_s = 0
+    session.will_expiry_s = -1
     if packet.protocol_level != 5:
+        for_ever = 0.0 if packet.clean_session else math.inf
+        if session.expiry_s != for_ever:
+            engine.endings.keep_for(session, for_ever)  # what an earlier connection of 5.0 said holds no more
         return
     numbers = packet.properties.numbers
     expiry_s = expiry_of(numbers.get(SESSION_EXPIRY, 0))
     engine.endings.keep_for(session, expiry_s)
-    outbound.receive_maximum = numbers.get(RECEIVE_MAXIMUM, 0)
-    outbound.packet_max = numbers.get(MAXIMUM_PACKET_SIZE, 0)
+    outbound.sending = Sending(
+        numbers.get(RECEIVE_MAXIMUM, 0),
+        numbers.get(MAXIMUM_PACKET_SIZE, 0),
+        min(numbers.get(TOPIC_ALIAS_MAXIMUM, 0), link.door.listener.max_topic_alias_broker),
+    )
     waiting = 0 if session.inbound is None else session.inbound.count()
     receive_maximum = engine.window.inflight_messages
     # What waits from before is not in this connection's quota.
@@ -82,6 +93,9 @@ def connack(link: MqttLink, session: Session, packet: Connect, present: bool) ->
         numbers[RETAIN_AVAILABLE] = 0  # [MQTT-3.2.2-13]
     if door.max_qos < 2:
         numbers[MAXIMUM_QOS] = door.max_qos  # [MQTT-3.2.2-9]
+    longest = link.engine.policy.persistent_client_expiration_s
+    if 0 < longest < session.expiry_s:
+        numbers[SESSION_EXPIRY] = min(int(longest), NEVER - 1)
     keep_alive = keep_alive_s(link, packet)
     if keep_alive != packet.keep_alive_s:
         numbers[SERVER_KEEP_ALIVE] = keep_alive  # [MQTT-3.2.2-21]

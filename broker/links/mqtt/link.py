@@ -15,18 +15,15 @@ from typing import TYPE_CHECKING, Final
 from broker.core.engine import Engine
 from broker.core.limits import CONNECT_BYTES_MAX, PRE_CONNECT_BYTES_MAX
 from broker.core.outbox import Outbox, nothing
-from broker.core.publication import Publication
 from broker.core.session import Link, Session
 from broker.core.targets import Targets
 from broker.links.listening.door import Door
-from broker.links.mqtt import v5
+from broker.links.mqtt import runs5, v5
 from broker.links.mqtt.admission import admit, check_will, fail
+from broker.links.mqtt.forwarding import NOBODY, PUBLISH_QOS_0, forward
 from broker.links.mqtt.packets import handle
 from broker.links.words import NOTICE, printable
-from protocol.mqtt.codec import (
-    decode,
-    publish_parts,
-)
+from protocol.mqtt.codec import decode
 from protocol.mqtt.connection import (
     AUTHENTICATING,
     AWAITING_CONNECT,
@@ -45,11 +42,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("broker.links")
 
-PUBLISH_QOS_0: Final = 0x30
 DOLLAR: Final = 0x24
 PROGRESS_BYTES: Final = 1_000
-NOBODY: Final = Targets()
-"""Who gets what this client may not publish."""
 
 
 class MqttLink(Link):
@@ -258,10 +252,11 @@ class MqttLink(Link):
         session = self.session
         assert session is not None
         if session.level == 5:
-            return v5.read(self, session, data, self._size_max)
+            return runs5.read(self, session, data, self._size_max, self._fast)
         position = 0
         length = len(data)
-        trie = self.engine.trie
+        engine = self.engine
+        trie = engine.trie
         fast = self._fast
         access = session.access
         size_max = self._size_max
@@ -299,7 +294,7 @@ class MqttLink(Link):
                         targets = NOBODY
                     if targets is not run:
                         if run is not None:
-                            self._forward(run, data, run_start, position, run_count, run_payload)
+                            forward(engine, session, run, data, run_start, position, run_count, run_payload)
                         run = targets
                         run_start = position
                         run_count = 0
@@ -310,7 +305,7 @@ class MqttLink(Link):
                     position = end
                     continue
                 if run is not None:
-                    self._forward(run, data, run_start, position, run_count, run_payload)
+                    forward(engine, session, run, data, run_start, position, run_count, run_payload)
                     run = None
                     run_topic = b""
                 handle(self, session, data[position], data, body, end)
@@ -323,49 +318,8 @@ class MqttLink(Link):
             counters.publishes_received += publishes
             counters.publish_bytes_received += payload_bytes
             if run is not None:
-                self._forward(run, data, run_start, position, run_count, run_payload)
+                forward(engine, session, run, data, run_start, position, run_count, run_payload)
         return position
-
-    def _forward(
-        self, targets: Targets, data: bytes, start: int, end: int, count: int, payload_bytes: int
-    ) -> None:
-        """Hand on `data[start:end]`, whole QoS 0 packets that all have these receivers."""
-        if targets is NOBODY:
-            self.engine.counters.dropped_acl += count
-            return
-        if targets.not_plain or targets.parts is not None:
-            self._deliver_each(data, start, end)
-            return
-        sole = targets.sole
-        if sole is not None:
-            sole.forward(data[start:end], count, payload_bytes)
-            return
-        many = targets.many
-        if many is None:
-            return
-        packets = data[start:end]
-        for receiver in many:
-            receiver.forward(packets, count, payload_bytes)
-
-    def _deliver_each(self, data: bytes, position: int, end_of_run: int) -> None:
-        """As `_forward`, one by one, because some receiver can't take raw packets."""
-        session = self.session
-        assert session is not None
-        while position < end_of_run:
-            body, end = frame_at(data, position, 0)
-            topic, _, payload_start = publish_parts(PUBLISH_QOS_0, data, body, end)
-            self.engine.publish(
-                Publication(
-                    topic,
-                    data[payload_start:end],
-                    0,
-                    False,
-                    session.client_id,
-                    session.user_name,
-                    session.listener_port,
-                )
-            )
-            position = end
 
     def _keep(self, data: bytes, position: int) -> None:
         """Keep an incomplete packet; large ones are joined only when all of their bytes are here."""

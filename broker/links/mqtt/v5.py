@@ -1,7 +1,4 @@
-"""What the packets of a connected client of MQTT 5.0 do; the mirror of `packets.py`.
-
-Hot: `read` is called for every receive of such a client.
-"""
+"""What the packets of a connected client of MQTT 5.0 do; the mirror of `packets.py`.  `runs5.py` calls it."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.publication import Publication
 from broker.core.session import Session
-from broker.core.shared import lacks_filter
+from broker.core.shared import is_misnamed, lacks_filter
 from broker.links.mqtt.packets import mount, trace_received
 from broker.links.words import SUBSCRIBE, UNSUBSCRIBE, printable
 from protocol.mqtt.codec import (
@@ -29,8 +26,7 @@ from protocol.mqtt.codec import (
     UNSUBACK,
 )
 from protocol.mqtt.connection import AWAITING_CONNECT, check_connected
-from protocol.mqtt.errors import MalformedPacket, ProtocolError, ProtocolViolation
-from protocol.mqtt.framing import frame_at
+from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
 from protocol.mqtt.packets import Auth, Disconnect, Subscribe, Unsubscribe
 from protocol.mqtt.topics import check_topic_name
 from protocol.mqtt.v5.codec import (
@@ -41,7 +37,6 @@ from protocol.mqtt.v5.codec import (
     encode_refusal,
     encode_suback,
     publish_parts,
-    retagged,
 )
 from protocol.mqtt.v5.properties import publish_properties
 from protocol.mqtt.v5.property_table import NEVER, SESSION_EXPIRY
@@ -73,32 +68,12 @@ class Terms:
         """Those that the client has set on this connection [MQTT-3.3.2-7]."""
 
 
-def read(link: MqttLink, session: Session, data: bytes, size_max: int) -> int:
-    """Handle every whole packet in `data`; the position of the first that is not whole."""
-    position = 0
-    length = len(data)
-    while position < length:
-        body, end = frame_at(data, position, size_max)
-        if end == 0:
-            break
-        if data[body - 1] == 0 and body - position > 2:
-            raise MalformedPacket("a remaining length longer than it need be", "MQTT-1.5.5-1")
-        link.engine.counters.packets_received += 1
-        try:
-            handle(link, session, data[position], data, body, end)
-        except ProtocolError as error:
-            raise retagged(error) from None
-        position = end
-        if link.session is not session:
-            break
-    return position
-
-
 def say_why(link: MqttLink, session: Session) -> None:
     """The connection of a client of 5.0 is being closed: DISCONNECT with the reason, if there is one to tell."""
     if link.terms is not None and link.code:
         packet = encode_disconnect(link.code, link.server_reference)  # [MQTT-3.14.0-1] [MQTT-4.13.1-1]
-        if 0 < session.outbound.packet_max < len(packet):
+        sending = session.outbound.sending
+        if sending is not None and 0 < sending.packet_max < len(packet):
             packet = encode_disconnect(link.code)  # [MQTT-3.1.2-24]
         link.outbox.push(packet)
         link.engine.counters.other_packets_sent += 1
@@ -206,7 +181,9 @@ def _exactly_once(
     engine = link.engine
     refusal = engine.refusal(session, publication)
     if refusal >= FAILURE:
-        _answer(link, PUBREC, packet_id, refusal)
+        if session.inbound is not None and session.inbound.forget(packet_id):
+            engine.note_change(session)
+        _answer(link, PUBREC, packet_id, refusal)  # [MQTT-4.3.3-9]
         return
     inbound = session.expect()
     terms = link.terms
@@ -281,8 +258,8 @@ def _disconnect(link: MqttLink, session: Session, packet: Disconnect) -> None:
         if wanted and not terms.expiry_s:
             raise ProtocolViolation("a session that was to end with its connection", "MQTT-3.1.2-23")
         link.engine.endings.keep_for(session, expiry_of(wanted))
-    if packet.reason_code != ReasonCode.DISCONNECT_WITH_WILL:
-        link.will_wanted = False  # [MQTT-3.14.4-3]
+    if packet.reason_code == ReasonCode.NORMAL_DISCONNECTION:
+        link.will_wanted = False  # [MQTT-3.14.4-3]; with any other code the will goes out [MQTT-3.1.2-8]
     link.code = 0
     link.close("disconnected.")
 
@@ -309,11 +286,13 @@ def _subscribe(link: MqttLink, session: Session, packet: Subscribe) -> None:
             # [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
             if handling == 0 or (handling == 1 and not is_known):
                 replays.append((mounted, session.subscriptions[mounted]))
+        elif is_misnamed(topic_filter):
+            code = ReasonCode.TOPIC_FILTER_INVALID  # [MQTT-4.8.2-1] [MQTT-4.8.2-2]
         else:
             code = ReasonCode.NOT_AUTHORIZED
         codes.append(code)
         logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
-    _answer_each(link, SUBACK, packet.packet_id, bytes(codes))  # [MQTT-3.8.4-5] [MQTT-3.8.4-6]
+    _answer_each(link, session, SUBACK, packet.packet_id, bytes(codes))  # [MQTT-3.8.4-5] [MQTT-3.8.4-6]
     for mounted, granted in replays:
         engine.replay(session, mounted, granted)
 
@@ -326,9 +305,14 @@ def _unsubscribe(link: MqttLink, session: Session, packet: Unsubscribe) -> None:
         link.engine.unsubscribe(session, mounted)
         codes.append(0 if is_known else ReasonCode.NO_SUBSCRIPTION_EXISTED)
         logger.log(UNSUBSCRIBE, "%s %s", printable(session.client_id), printable(topic_filter))
-    _answer_each(link, UNSUBACK, packet.packet_id, bytes(codes))  # [MQTT-3.10.4-5] [MQTT-3.11.3-1]
+    _answer_each(link, session, UNSUBACK, packet.packet_id, bytes(codes))  # [MQTT-3.10.4-5] [MQTT-3.11.3-1]
 
 
-def _answer_each(link: MqttLink, first_byte: int, packet_id: int, codes: bytes) -> None:
+def _answer_each(link: MqttLink, session: Session, first_byte: int, packet_id: int, codes: bytes) -> None:
+    answer = encode_suback(first_byte, packet_id, codes)
+    sending = session.outbound.sending
+    if sending is not None and 0 < sending.packet_max < len(answer):
+        reason = f"an answer of {len(answer)} bytes; the client takes {sending.packet_max}"
+        raise ProtocolViolation(reason, "MQTT-3.1.2-24", ReasonCode.PACKET_TOO_LARGE)
     link.engine.counters.other_packets_sent += 1
-    link.outbox.answer(encode_suback(first_byte, packet_id, codes))
+    link.outbox.answer(answer)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
+from protocol.mqtt.errors import MalformedPacket, ProtocolError, ProtocolViolation
 from protocol.mqtt.topics import check_text, is_valid_topic_name
 from protocol.mqtt.v5.property_table import (
     BINARY,
@@ -29,6 +29,7 @@ from protocol.mqtt.v5.property_table import (
     VARIABLE,
     VARIABLE_MAX,
 )
+from protocol.mqtt.v5.reasons import ReasonCode
 
 
 class Properties:
@@ -216,13 +217,13 @@ def _keep(found: Properties, data: bytes, name: int, start: int, after: int, pla
     if kind == VARIABLE:
         number, _ = variable_at(data, start, after)
         if number == 0:
-            raise ProtocolViolation("subscription identifier 0", "MQTT-3.8.2-1")
+            raise ProtocolViolation("subscription identifier 0")
         if found.subscription_ids and place != 3:
-            raise ProtocolViolation("two subscription identifiers", "MQTT-3.8.2-1")
+            raise ProtocolViolation("two subscription identifiers")
         found.subscription_ids.append(number)
         return
     if name in found.numbers or name in found.texts:
-        raise ProtocolViolation(f"property {name:#04x} twice", "MQTT-2.2.2-3")
+        raise ProtocolViolation(f"property {name:#04x} twice")
     if kind >= TEXT:
         text = data[start + 2 : after]
         if name == RESPONSE_TOPIC:
@@ -236,9 +237,11 @@ def _keep(found: Properties, data: bytes, name: int, start: int, after: int, pla
 
 def _check_number(name: int, kind: int, number: int) -> None:
     if kind == BYTE and number > 1:
-        raise ProtocolViolation(f"property {name:#04x} with value {number}; it has 0 or 1", "MQTT-2.2.2-3")
+        raise ProtocolViolation(f"property {name:#04x} with value {number}; it has 0 or 1")
+    if number == 0 and name == TOPIC_ALIAS:
+        raise ProtocolViolation("topic alias 0", "MQTT-3.3.2-8", ReasonCode.TOPIC_ALIAS_INVALID)
     if number == 0 and name in NOT_ZERO:
-        raise ProtocolViolation(f"property {name:#04x} with value 0", "MQTT-2.2.2-3")
+        raise ProtocolViolation(f"property {name:#04x} with value 0")
 
 
 def _check_response_topic(topic: bytes) -> None:
@@ -271,13 +274,15 @@ def publish_properties(data: bytes, start: int, stop: int) -> tuple[bytes, int, 
             if name == SUBSCRIPTION_ID:
                 raise ProtocolViolation("a client's PUBLISH with a subscription identifier", "MQTT-3.3.4-6")
             if seen >> name & 1:
-                raise ProtocolViolation(f"property {name:#04x} twice", "MQTT-2.2.2-3")
+                raise ProtocolViolation(f"property {name:#04x} twice")
             seen |= 1 << name
             if name in (MESSAGE_EXPIRY, TOPIC_ALIAS):
                 number = int.from_bytes(data[value:after], "big")
                 if name == TOPIC_ALIAS:
                     if number == 0:
-                        raise ProtocolViolation("topic alias 0", "MQTT-3.3.2-8")
+                        raise ProtocolViolation(
+                            "topic alias 0", "MQTT-3.3.2-8", ReasonCode.TOPIC_ALIAS_INVALID
+                        )
                     alias = number
                 else:
                     expiry_s = number
@@ -294,6 +299,19 @@ def publish_properties(data: bytes, start: int, stop: int) -> tuple[bytes, int, 
         return data[start:stop], -1, 0
     pieces.append(data[from_here:stop])
     return b"".join(pieces), expiry_s, alias
+
+
+def are_forwarded(properties: bytes) -> bool:
+    """Whether a client's PUBLISH with these properties, without their length, goes on as it came.
+
+    Nothing but properties that every receiver gets unaltered, and right.  What is not is refused by
+    `publish_properties`, not here.
+    """
+    try:
+        _, expiry_s, alias = publish_properties(properties, 0, len(properties))
+    except ProtocolError:
+        return False
+    return expiry_s < 0 and alias == 0
 
 
 def forwarded_properties(properties: Properties) -> bytes:

@@ -253,7 +253,7 @@ def test_retain_handling(handling: int, first: int, again: int) -> None:
     peer = connected5(engine)
     for wanted in (first, again):
         peer.send(Subscribe(1, ((b"t", handling << 4),)))
-        assert len(peer.read()) == 1 + wanted  # [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
+        assert len(peer.read()) == 1 + wanted  # [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
 
 
 def test_a_topic_alias_stands_for_its_topic_on_its_connection() -> None:
@@ -352,7 +352,7 @@ def test_what_a_client_may_not_write_is_refused_with_its_code() -> None:
     ("sent", "code"),
     [
         (Publish(b"t", b"", 2, packet_id=1), ReasonCode.QOS_NOT_SUPPORTED),
-        (Publish(b"t", b"", 0, True), ReasonCode.RETAIN_NOT_SUPPORTED),
+        (Publish(b"t", b"", 0, True), ReasonCode.RETAIN_NOT_SUPPORTED),  # [MQTT-3.2.2-14]
         (Auth(), ReasonCode.PROTOCOL_ERROR),
         (Connect(b"c", True, 60, 5), ReasonCode.PROTOCOL_ERROR),
         (Publish(b"t", b"", properties=ids(1)), ReasonCode.PROTOCOL_ERROR),

@@ -1,0 +1,110 @@
+"""What one client is owed at QoS 1 and 2, in flight or waiting: the state that `outbound.py` moves.  Sans-IO, no clock.
+
+Invariant: `inflight_bytes` and `queued_bytes` are the payloads of what is in flight and queued, and the store holds
+each of these messages once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from protocol.mqtt.window import UNSAVED_MAX, InFlight, Queued, Window
+
+PACKET_ID_MAX: Final = 65_535
+
+
+class Owed:
+    """Messages for one session, their packet ids, and what a snapshot of them needs."""
+
+    def __init__(self, window: Window, client_id: bytes = b"") -> None:
+        self.window = window
+        self.client_id = client_id
+        self.inflight_bytes = 0
+        self.queued_bytes = 0
+        self.last_packet_id = 0
+        self.durable = False
+        """What is owed outlives the connection, and a snapshot holds it."""
+        self.unsaved = False
+        """Something that a snapshot holds of this session changed since the last one was taken."""
+        self._inflight: dict[int, InFlight] = {}
+        self.ids_after = 0
+        """As `Queued.ids_before`, of those dropped from the end of the queue."""
+        self._queue: deque[Queued] | None = None
+
+    def inflight_count(self) -> int:
+        return len(self._inflight)
+
+    def queued_count(self) -> int:
+        queue = self._queue
+        return 0 if queue is None else len(queue)
+
+    def inflight(self) -> list[InFlight]:
+        return list(self._inflight.values())
+
+    def queued(self) -> list[Queued]:
+        queue = self._queue
+        return [] if queue is None else list(queue)
+
+    def restore(
+        self, inflight: list[InFlight], queued: list[Queued], last_packet_id: int, ids_after: int
+    ) -> None:
+        """Take back what a snapshot kept; the client is away."""
+        for entry in inflight:
+            self._inflight[entry.packet_id] = entry
+            self.inflight_bytes += entry.message.size()
+            self.window.store.hold(entry.message)
+        if queued:
+            self._queue = deque(queued)
+            for waiting in queued:
+                self.queued_bytes += waiting.message.size()
+                self.window.store.hold(waiting.message)
+        self.last_packet_id = last_packet_id
+        self.ids_after = ids_after
+
+    def discard(self) -> None:
+        """The session ends: keep nothing."""
+        store = self.window.store
+        for entry in self._inflight.values():
+            store.release(entry.message)
+        if self._queue is not None:
+            for waiting in self._queue:
+                store.release(waiting.message)
+        self._inflight = {}
+        self._queue = None
+
+    def _pass_ids_after(self) -> None:
+        """The queue is empty: the ids of what was dropped from its end are gone."""
+        for _ in range(self.ids_after):
+            self._next_packet_id()
+        self.ids_after = 0
+
+    def _note_change(self) -> None:
+        if self.durable:
+            self.window.changes += 1
+            if not self.unsaved:
+                self.mark_unsaved()
+
+    def mark_unsaved(self) -> None:
+        """The next snapshot must look at this session."""
+        self.unsaved = True
+        unsaved = self.window.unsaved
+        if unsaved is not None:
+            unsaved.add(self.client_id)
+            if len(unsaved) > UNSAVED_MAX:
+                self.window.unsaved = None
+
+    def _next_packet_id(self) -> int:
+        """The next id that is not in flight [MQTT-2.3.1-2]; the window guarantees that there is one."""
+        packet_id = self.last_packet_id
+        while True:
+            packet_id = 1 if packet_id >= PACKET_ID_MAX else packet_id + 1
+            if packet_id not in self._inflight:
+                self.last_packet_id = packet_id
+                return packet_id
+
+    def _forget(self, entry: InFlight) -> None:
+        del self._inflight[entry.packet_id]
+        self.inflight_bytes -= entry.message.size()
+        self.window.store.release(entry.message)
+        self._note_change()
