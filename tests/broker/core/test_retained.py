@@ -1,0 +1,88 @@
+"""Retained messages against a dict: what is kept, refused, expired, and told to a saver."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from broker.core.counters import Counters
+from broker.core.publication import Publication
+from broker.core.retained import RetainedStore
+from protocol.mqtt.message import MessageStore
+from protocol.mqtt.topics import matches
+
+TOPICS = [b"a", b"a/b", b"a/b/c", b"b", b"b//c", b"$SYS/x"]
+FILTERS = [b"#", b"+", b"a/#", b"+/b", b"a/b/c", b"b/+/c", b"$SYS/#"]
+
+
+def kept(topic: bytes, payload: bytes, expires_at: float = 0.0) -> Publication:
+    one = Publication(topic, payload, 1, True)
+    one.expires_at = expires_at
+    return one
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_keeps_the_last_of_each_topic_that_fits_until_it_expires(seed: int) -> None:
+    chance = random.Random(seed)
+    messages, counters = MessageStore(), Counters()
+    store = RetainedStore(messages, counters)
+    store.messages_max = chance.choice((0, 2, 4))
+    store.bytes_max = chance.choice((0, 30, 60))
+    store.note_changed()
+    model: dict[bytes, Publication] = {}
+    changed: set[bytes] = set()
+    refused = 0
+    now = 1.0
+    for _ in range(200):
+        topic = chance.choice(TOPICS)
+        is_system = topic.startswith(b"$SYS")
+        if chance.random() < 0.15:
+            now += chance.random() * 5
+            store.expire(now)
+            gone = {name for name, one in model.items() if one.expires_at and one.expires_at <= now}
+            changed |= gone
+            model = {name: one for name, one in model.items() if name not in gone}
+            continue
+        one = kept(
+            topic,
+            chance.randbytes(chance.choice((0, 1, 9, 20))),
+            chance.choice((0.0, now + chance.random() * 5)),
+        )
+        store.put(one)
+        if not is_system:
+            changed.add(topic)
+        model.pop(topic, None)
+        others = {name: other for name, other in model.items() if not name.startswith(b"$SYS")}
+        size = sum(len(name) + len(other.payload) for name, other in others.items())
+        fits = is_system or (
+            (not store.messages_max or len(others) < store.messages_max)
+            and (not store.bytes_max or size + len(topic) + len(one.payload) <= store.bytes_max)
+        )
+        if one.payload and fits:
+            model[topic] = one
+        elif one.payload:
+            refused += 1
+        for topic_filter in FILTERS:
+            found = {one.topic for one in store.matching(topic_filter)}
+            assert found == {name for name in model if matches(topic_filter, name)}
+        if chance.random() < 0.2:
+            taken = store.take_changed()
+            assert taken is not None
+            assert {name: one for name, one in taken.items() if not name.startswith(b"$SYS")} == {
+                name: model.get(name) for name in changed if not name.startswith(b"$SYS")
+            }
+            changed.clear()
+    assert {one.topic: one for one in store.all()} == model
+    assert (len(store), counters.dropped_retained_full, messages.count) == (len(model), refused, len(model))
+    assert store.size == sum(
+        len(name) + len(one.payload) for name, one in model.items() if not name.startswith(b"$SYS")
+    )
+
+
+def test_an_empty_payload_clears() -> None:  # [MQTT-3.3.1-10] [MQTT-3.3.1-11]
+    store = RetainedStore(MessageStore(), Counters())
+    store.put(kept(b"t", b"value"))
+    store.put(kept(b"t", b""))
+    assert store.get(b"t") is None
+    assert store.matching(b"#") == []
