@@ -61,7 +61,7 @@ async def publish_rows(
         async for (text,) in connection.cursor().stream(row_query(wanted)):
             now = trio.current_time()
             with rows.of("table", wanted.table, now):
-                for outgoing in wanted.publications(text.encode(), now):
+                for outgoing in wanted.publications(text.encode(errors="surrogateescape"), now):
                     sink.publish(*outgoing)
                     status.published += 1
             count += 1

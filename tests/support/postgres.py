@@ -97,7 +97,7 @@ class Cluster:
 
     def stop(self, mode: str = "fast") -> None:
         """`fast` ends every session and saves; `immediate` is a crash, with recovery at the next start."""
-        self._run("pg_ctl", "stop", "-w", "-m", mode, "-D", self.data)
+        self._run("pg_ctl", "stop", "-w", "-t", "300", "-m", mode, "-D", self.data)
 
     def restart(self, mode: str = "fast", closed_s: float = 0.0) -> None:
         """Stop, stay away for `closed_s` seconds, start: blocking, so from a Trio test in a thread."""

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import psycopg
 import trio
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
 
 from broker.config.feeds import FeedConfig
@@ -22,6 +24,13 @@ _UNLESS_GIVEN: Final = {
     "tcp_user_timeout": "15000",
 }
 """Seconds, and milliseconds for the last.  The kernel's own defaults notice a dead peer after two hours."""
+
+
+class AnyText(Loader):
+    """Text of a server that takes whatever it is given; what is not UTF-8 comes as lone surrogates."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode(errors="surrogateescape")
 
 
 SESSION_SQL: Final = "SET row_security = off"
@@ -48,6 +57,11 @@ async def open_connection(config: FeedConfig, settings: str = "", **parameters: 
     try:
         with within(config.check_timeout_s, "setting the session up"):
             await refuse_shared_sessions(connection, connect)
+            if connection.pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII":
+                # Otherwise the server refuses to send what is not UTF-8, and the connection with it.
+                await connection.execute(b"SET client_encoding = SQL_ASCII")
+                for name in ("text", "name", "varchar", "bpchar"):
+                    connection.adapters.register_loader(name, AnyText)
             for statement in (SESSION_SQL, *filter(None, settings.split(";"))):
                 await connection.execute(statement.strip().encode())
     except BaseException:

@@ -208,7 +208,9 @@ class Line:
         now = trio.current_time()
         if texts is not None and len(texts) == 1:
             self._status.fetched += 1
-            return self._router.row(keyed.source.config.name, keyed.kind, texts[0].encode(), now)
+            return self._router.row(
+                keyed.source.config.name, keyed.kind, texts[0].encode(errors="surrogateescape"), now
+            )
         reason = "no_key" if texts is None else "ambiguous_key" if texts else "deleted"
         self._status.drop(reason, f"kind {keyed.kind[:100]}, to be read by its key", now)
         return None

@@ -88,7 +88,7 @@ async def missed_rows(reader: TrioConnection, mark: Mark) -> AsyncGenerator[list
     while True:
         with within(READ_TIMEOUT_S, f"reading {mark.recovery.table}"):
             cursor = await reader.execute(sql.SQL(f"FETCH {PAGE_ROWS} FROM missed"))
-            page = [text.encode() for (text,) in await cursor.fetchall()]
+            page = [text.encode(errors="surrogateescape") for (text,) in await cursor.fetchall()]
         if not page:
             break
         yield page

@@ -93,8 +93,9 @@ class Router:
         compiled = self._sources[source]
         try:
             columns = columns_of(text.decode())
-        except NotARow as error:
-            self._status.drop(error.reason, f"kind {kind}", now)
+        except (UnicodeDecodeError, NotARow) as error:
+            reason = error.reason if isinstance(error, NotARow) else "not_utf8"
+            self._status.drop(reason, f"kind {kind}", now)
             return None
         return Row(compiled, kind, columns, text, notification_text(compiled.config, kind, text))
 

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from json import decoder
-from typing import Any
+from typing import Any, Final
 
 from broker.config.feeds import Source
 
@@ -46,12 +46,58 @@ def columns_of(text: str) -> Columns:
         NotARow: `not_json`, or `not_an_object`.
     """
     try:
-        value = _DECODER.decode(text)
-    except (ValueError, RecursionError):
+        value = value_of(text)
+    except (ValueError, IndexError, StopIteration):
         raise NotARow("not_json") from None
     if type(value) is not dict:
         raise NotARow("not_an_object")
     return value
+
+
+def value_of(text: str) -> Any:
+    """JSON as columns have it.  What is nested deeper than Python goes has only its first levels.
+
+    Raises:
+        ValueError, IndexError, StopIteration: it is not JSON.
+    """
+    try:
+        return _DECODER.decode(text)
+    except RecursionError:
+        start = _skip(text, 0).end()
+        value, end = _scan_any(text, start)
+        if _skip(text, end).end() != len(text):
+            raise ValueError("more than one value") from None
+        return value
+
+
+LEVELS: Final = 4
+"""In JSON that is nested too deeply, objects within objects whose members are known."""
+
+_BRACKETS = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*"')
+
+
+def _end_of(text: str, start: int) -> int:
+    """Where the array or object ends that starts there, however deep it is.  Raises: ValueError."""
+    depth = 0
+    for match in _BRACKETS.finditer(text, start):
+        if match[0] in "[{":
+            depth += 1
+        elif match[0] in "]}":
+            depth -= 1
+            if not depth:
+                return match.end()
+    raise ValueError("no end")
+
+
+def _scan_any(text: str, start: int, levels: int = LEVELS) -> tuple[Any, int]:
+    """A value; of one that is nested too deeply the members of so many levels of objects, of an array nothing."""
+    try:
+        return _scan(text, start)
+    except RecursionError:
+        if text[start] != "{" or not levels:
+            return [], _end_of(text, start)
+        members, end = _members(text, start, levels - 1)
+        return {name: member[0] for name, member in members.items()}, end
 
 
 def locate(text: str, kind_path: tuple[str, ...], row_path: tuple[str, ...]) -> tuple[Any, Columns, int, int]:
@@ -75,7 +121,7 @@ def locate(text: str, kind_path: tuple[str, ...], row_path: tuple[str, ...]) -> 
         columns, start, end = _follow(text, top, row_path, "no_row")
     except NotARow:
         raise
-    except (ValueError, IndexError, StopIteration, RecursionError):
+    except (ValueError, IndexError, StopIteration):
         raise NotARow("not_json") from None
     if type(columns) is not dict:
         raise NotARow("not_an_object")
@@ -110,7 +156,7 @@ def only(text: bytes, names: frozenset[str]) -> bytes:
     try:
         characters = text.decode()
         return f"{{{','.join(_members_named(characters, names))}}}".encode()
-    except (ValueError, IndexError, StopIteration, RecursionError):
+    except (ValueError, IndexError, StopIteration):
         raise NotARow("not_json") from None
 
 
@@ -121,7 +167,7 @@ def _members_named(text: str, names: frozenset[str]) -> Iterator[str]:
         name, position = _scan_string(text, position + 1, True)
         colon = _COLON(text, position)
         assert colon is not None, "it is JSON, since its columns were read"
-        position = _scan(text, colon.end())[1]
+        position = _scan_any(text, colon.end())[1]
         if name in names:
             yield text[start:position]
         separator = _COMMA_OR_BRACE(text, position)
@@ -144,7 +190,7 @@ def _follow(text: str, members: dict[str, _Member], path: tuple[str, ...], missi
     return member
 
 
-def _members(text: str, start: int) -> tuple[dict[str, _Member], int]:
+def _members(text: str, start: int, levels: int = LEVELS) -> tuple[dict[str, _Member], int]:
     """The members of the object whose brace is at `start`, and where it ends; the last of a name wins.
 
     Raises:
@@ -162,7 +208,7 @@ def _members(text: str, start: int) -> tuple[dict[str, _Member], int]:
         if colon is None:
             raise ValueError("no colon")
         value_start = colon.end()
-        value, value_end = _scan(text, value_start)
+        value, value_end = _scan_any(text, value_start, levels)
         members[name] = (value, value_start, value_end)
         separator = _COMMA_OR_BRACE(text, value_end)
         if separator is None:
@@ -174,8 +220,8 @@ def _members(text: str, start: int) -> tuple[dict[str, _Member], int]:
 
 def _is_json(text: str) -> bool:
     try:
-        _DECODER.decode(text)
-    except (ValueError, RecursionError):
+        value_of(text)
+    except (ValueError, IndexError, StopIteration):
         return False
     return True
 
@@ -224,8 +270,8 @@ def elements_of(text: bytes) -> list[bytes]:
     try:
         position = _skip(decoded, 1).end()
         while decoded[position] != "]":
-            value, end = _scan(decoded, position)
-            if type(value) is not dict:
+            _, end = _scan_any(decoded, position)
+            if decoded[position] != "{":
                 raise NotARow("not_an_object")
             found.append(decoded[position:end].encode())
             position = _skip(decoded, end).end()
@@ -235,7 +281,7 @@ def elements_of(text: bytes) -> list[bytes]:
                 raise NotARow("not_json")
         if _skip(decoded, position + 1).end() != len(decoded):
             raise NotARow("not_json")
-    except (ValueError, IndexError, StopIteration, RecursionError) as error:
+    except (ValueError, IndexError, StopIteration) as error:
         if isinstance(error, NotARow):
             raise
         raise NotARow("not_json") from None

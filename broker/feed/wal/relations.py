@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
+from broker.feed.routing.rowtext import value_of
 from protocol import pgjson
 from protocol.pgjson import Catalog, Render, RowRenderer, TypeEntry
 from protocol.pgoutput import DELETE, INSERT, KEY, UNCHANGED, UPDATE, WHOLE, Columns, Relation, RowChange
@@ -34,7 +34,7 @@ class RowColumns(dict[str, Any]):
         elif render is pgjson.boolean:
             column = value == b"t"
         else:
-            column = json.loads(render(value), parse_int=str, parse_float=str)
+            column = value_of(render(value).decode(errors="surrogateescape"))
         self[name] = column
         return column
 
