@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from broker.core.history import History, Missed, Piece
+from broker.core.history import SEGMENT_BYTES_MAX, History, Missed, Piece
 from broker.core.publication import Publication
+from broker.core.retained import RetainedStore
 from protocol.dialects.rowcast import Read, message_text, subscribed_head
 from protocol.websocket import text_frame
 
@@ -18,6 +19,8 @@ FRAME: Final = "rowcast"
 """The key of a publication's frame."""
 
 RETAINED_PER_FRAME_MAX: Final = 200
+STATE_STEPS_MAX: Final = 2000
+"""Names looked at for one frame of a state, however few of them the filter matches."""
 
 TEXTS_PER_SEGMENT_MAX: Final = 4
 
@@ -42,13 +45,43 @@ class Lost(Exception):
     """What this subscription still had to get is not kept any more."""
 
 
+class StateWalk:
+    """The retained messages of a filter as they were at a position, a frame's worth at a time.
+
+    What is published behind it comes as a live message, so it is left out here, and its topic with it.
+    """
+
+    def __init__(self, retained: RetainedStore, topic_filter: bytes, number: int) -> None:
+        self._retained = retained
+        self._walk = retained.walk(topic_filter)
+        self._number = number
+
+    def is_over(self) -> bool:
+        return self._walk.is_over()
+
+    def some(self) -> bytes:
+        texts: list[bytes] = []
+        size = 0
+        steps_max = self._walk.steps + STATE_STEPS_MAX
+        while len(texts) < RETAINED_PER_FRAME_MAX and size < SEGMENT_BYTES_MAX:
+            name = self._walk.next_name(steps_max)
+            if name is None:
+                break
+            one = self._retained.get(name)
+            if one is not None and one.sequence <= self._number:
+                text = message_text(one.topic, one.payload, b"", True)
+                size += len(text)
+                texts.append(text)
+        return b",".join(texts)
+
+
 class Subscription:
     """One filter of one connection.
 
     Args:
         read: what was asked.
         history: where to find what was missed.
-        retained: what to send first if `missed` recovers nothing.
+        state: what to send first, if `missed` recovers nothing.
         missed: behind the position that the client gave.
         ring_backed: a ring keeps all that comes, so nothing needs to be held for a reader who catches up.
         held_bytes_max: payload bytes that may be held otherwise.
@@ -58,7 +91,7 @@ class Subscription:
         self,
         read: Read,
         history: History,
-        retained: list[Publication],
+        state: StateWalk | None,
         missed: Missed,
         ring_backed: bool,
         held_bytes_max: int,
@@ -69,8 +102,7 @@ class Subscription:
         self.catching_up = True
         self._history = history
         self._missed = missed
-        self._retained = retained
-        self._retained_at = 0
+        self._state = state
         self._pieces: list[Piece] = list(reversed(missed.pieces))
         self._narrower = missed.narrower
         self._behind = missed.at
@@ -105,17 +137,19 @@ class Subscription:
         if not self._begun:
             self._begun = True
             return self._first_frame()
-        if self._retained_at < len(self._retained):
-            state = self._some_retained()
-            return self._frame(b',"state":[%b]' % state, self._is_more())
+        state = self._state
+        if state is not None:
+            return self._frame(b',"state":[%b]' % self._some_of(state), self._is_more())
         texts = self._some_missed()
         return self._frame(b',"missed":[%b]' % texts, self._is_more())
 
     def _first_frame(self) -> bytes:
         missed, read = self._missed, self.read
         members = b""
-        if self._retained:
-            members = b',"state":[%b]' % self._some_retained()
+        state = self._state
+        texts = b"" if state is None else self._some_of(state)
+        if texts or self._state is not None:
+            members = b',"state":[%b]' % texts
         elif read.state and not (missed.recovered and read.since is not None):
             members = b',"state":[]'
         elif missed.recovered and read.since is not None:
@@ -136,10 +170,10 @@ class Subscription:
 
     def _is_more(self) -> bool:
         """Whether another frame follows; the reader is live if not."""
-        if not self._pieces and self._retained_at >= len(self._retained) and self.ring_backed:
+        if not self._pieces and self._state is None and self.ring_backed:
             self._look_again()
         self.catching_up = bool(
-            self._pieces or self._retained_at < len(self._retained) or (self._held and not self.ring_backed)
+            self._pieces or self._state is not None or (self._held and not self.ring_backed)
         )
         return self.catching_up
 
@@ -162,10 +196,11 @@ class Subscription:
         self._held_bytes -= sum(len(one.payload) + len(one.topic) for one in held)
         return b",".join([text_in(frame_of(one, self._history)) for one in held])
 
-    def _some_retained(self) -> bytes:
-        some = self._retained[self._retained_at : self._retained_at + RETAINED_PER_FRAME_MAX]
-        self._retained_at += len(some)
-        return b",".join([message_text(one.topic, one.payload, b"", True) for one in some])
+    def _some_of(self, state: StateWalk) -> bytes:
+        texts = state.some()
+        if state.is_over():
+            self._state = None
+        return texts
 
     def _texts(self, piece: Piece) -> bytes:
         texts = piece.segment.texts

@@ -21,7 +21,7 @@ from broker.core.receiver import Receiver
 from broker.gateway.gaps import GAP_FILTER, Channels
 from broker.gateway.gateway import Gateway
 from broker.links.barrier import barrier
-from broker.links.websocket.catching_up import FRAME, Lost, Subscription, frame_of
+from broker.links.websocket.catching_up import FRAME, Lost, StateWalk, Subscription, frame_of
 from broker.links.websocket.dialect import CONFLATE_ABOVE_BYTES, DialectLink
 from protocol.dialects.base import Command
 from protocol.dialects.rowcast import Leave, Read, RowcastDialect, Say
@@ -260,11 +260,11 @@ class RowcastLink(DialectLink):
         topic_filter = read.topic_filter
         self._leave(topic_filter)
         missed = self._history.missed(topic_filter, "now" if read.since is None else read.since)
-        retained = []
+        state = None
         if read.since is None or not missed.recovered or (read.state and read.since == "now"):
-            retained = self.engine.retained.matching(topic_filter)
+            state = StateWalk(self.engine.retained, topic_filter, self._history.positions.number)
         ring_backed = self._history.keeps(topic_filter)
-        one = Subscription(read, self._history, retained, missed, ring_backed, self.outbox.limit_bytes)
+        one = Subscription(read, self._history, state, missed, ring_backed, self.outbox.limit_bytes)
         self._read[topic_filter] = one
         self._behind += 1
         self.engine.subscribe(self, topic_filter, 0)

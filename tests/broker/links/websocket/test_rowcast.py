@@ -25,6 +25,7 @@ from broker.core.history import History, Positions, Ring
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
 from broker.gateway.gateway import Gateway
+from broker.links.websocket.catching_up import StateWalk
 from broker.links.websocket.rowcast import Readers, RowcastLink
 from protocol.dialects.base import Clock
 from protocol.dialects.rowcast import RowcastDialect
@@ -91,7 +92,7 @@ class Server:
             self.engine.subscribe(ring, ring.topic_filter, 0)
         if before is not None:
             for one in before.engine.retained.all():
-                self.engine.retained.put(one)
+                self.engine.retained.put(Publication(one.topic, one.payload, 0, True))  # as from the file
         self.history = History(self.positions, self.rings)
         self.readers = Readers(self.history, self.line.append)
         assert CONFIG.rowcast is not None
@@ -315,3 +316,51 @@ def javascript(seeds: range) -> None:
             run(seed, client)
         finally:
             client.end()
+
+
+def test_a_large_state_is_sent_in_turns_and_as_it_was_when_it_was_asked_for() -> None:
+    chance = random.Random(5)
+    server = Server(chance, 0.0, None, orderly=False)
+    topics = [f"r/{number}" for number in range(5_000)]
+    for topic in topics:
+        server.engine.retained.put(Publication(topic.encode(), b"0", 0, True))
+    connection = Connection(server, chance)
+    connection.outbox.limit_bytes = 10**6
+    connection.takes = 10**9
+    client, application = Client(), Application()
+    client.subscribe("r/#", state=True)
+    client.opened(None, 0.0)
+
+    def tell(data: bytes) -> None:
+        for text in connection.parser.texts(data)[0]:
+            for one, event in client.received(text, 0.0):
+                application.take(one, event)
+
+    for _ in range(2):
+        before = len(connection.wire)
+        connection.receive(client.take())
+        tell(connection.wire[before:])
+    with server.engine.turn:  # some of those that were sent, and some that were not
+        for topic in topics[::250]:
+            server.engine.publish(Publication(topic.encode(), b"1", 0, True))
+    for _ in range(100):
+        before = len(connection.wire)
+        connection.move()
+        assert len(connection.wire) - before < 100_000, "one turn's worth"
+        tell(connection.wire[before:])
+        connection.receive(client.take())
+    assert application.got["r/#"] == [(topic, 1) for topic in topics[::250]]
+    assert application.values["r/#"] == {topic: int(index % 250 == 0) for index, topic in enumerate(topics)}
+
+
+def test_looking_for_a_state_takes_turns_however_little_there_is() -> None:
+    store = Engine().retained
+    for number in range(20_000):
+        store.put(Publication(b"r/%d/x" % number, b"0", 0, True))
+    store.put(Publication(b"r/last/y", b"1", 0, True))
+    state, turns, found = StateWalk(store, b"r/+/y", 0), 0, b""
+    while not state.is_over():
+        found += state.some()
+        turns += 1
+    assert turns > 10
+    assert found == b'{"topic":"r/last/y","retained":true,"data":1}'
