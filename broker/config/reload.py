@@ -31,7 +31,7 @@ def reloaded(old: Config, new: Config) -> Config:
     """
     listeners = _listeners(old, new)
     gateway, mistakes = _gateway(old.gateway, new.gateway)
-    mistakes += _other_dialects(old, new) + _feeds(old, new)
+    mistakes += _other_dialects(old, new) + _feeds(old, new) + _market(old, new)
     if mistakes:
         raise ConfigError(*mistakes)
     taken = evolve(
@@ -75,6 +75,16 @@ def _feeds(old: Config, new: Config) -> list[str]:
     return mistakes
 
 
+def _market(old: Config, new: Config) -> list[str]:
+    """Calculators have states, and rows are led to them by their places in the file."""
+    before, wanted = (
+        None if config.market is None else evolve(config.market, database=None) for config in (old, new)
+    )
+    if before == wanted:
+        return []
+    return ["[market]: what is calculated, from which source and where it goes takes a restart."]
+
+
 _FEED_WORDS = {
     "sources": "another [source]",
     "recoveries": "another [[recover]]",
@@ -93,7 +103,19 @@ def _staying(taken: Config, new: Config) -> list[str]:
         for field in fields(Config)
         if field.name not in ("warnings", "source") and getattr(taken, field.name) != getattr(new, field.name)
     ]
-    return [f"{name} was changed; that takes a restart, and stays as it was." for name in changed]
+    return [
+        f"{_WORDS.get(name, name)} was changed; that takes a restart, and stays as it was."
+        for name in changed
+    ]
+
+
+_WORDS = {
+    "history": "[[history]]",
+    "market": "another [database] for [market]",
+    "persistence": "[persistence]",
+    "limits": "[limits]",
+}
+"""How a file says it."""
 
 
 def _read_again(values: object, owner: str) -> dict[str, Any]:

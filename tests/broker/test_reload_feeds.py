@@ -43,6 +43,18 @@ MORE = """
 from = "events"
 topics = "new/{id}"
 """
+CALCULATED = """
+[[market.trades]]
+from = "events"
+symbol = "symbol"
+id = "id"
+price = "price"
+size = "size"
+time = "time"
+[[mqtt.route]]
+from = "market.trades"
+topics = "trades/{symbol}"
+"""
 SOURCES = {"listen": 'listen = "event"', "wal": 'tables = "public.event"'}
 
 
@@ -118,6 +130,33 @@ def test_what_only_a_restart_changes_is_named(tmp_path: Path) -> None:
     old = configuration(tmp_path, "host=a", "listen")
     new = configuration(tmp_path, "host=a", "listen", '[broker]\nuser = "other"\n')
     assert reloaded(old, new).warnings == ("user was changed; that takes a restart, and stays as it was.",)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ('[[history]]\ntopics = ["old/#"]\n', "[[history]]"),
+        ('[persistence]\npersistence = true\npersistence_location = "."\n', "[persistence]"),
+    ],
+)
+def test_a_table_that_only_a_restart_changes_is_named_as_the_file_does(
+    tmp_path: Path, changed: str, named: str
+) -> None:
+    old = configuration(tmp_path, "host=a", "wal")
+    new = configuration(tmp_path, "host=a", "wal", changed)
+    assert f"{named} was changed; that takes a restart, and stays as it was." in reloaded(old, new).warnings
+
+
+def test_what_is_calculated_takes_a_restart_and_other_routes_beside_it_do_not(tmp_path: Path) -> None:
+    plain = configuration(tmp_path, "host=a", "wal")
+    old = configuration(tmp_path, "host=a", "wal", CALCULATED)
+    more = configuration(tmp_path, "host=a", "wal", CALCULATED + MORE)
+    other = configuration(tmp_path, "host=a", "wal", CALCULATED.replace("trades/", "fills/"))
+    taken = reloaded(old, more)
+    assert taken.feeds == more.feeds
+    for new in (plain, other):
+        with pytest.raises(ConfigError, match=r"^\[market\]: what is calculated, .* takes a restart\.$"):
+            reloaded(old, new)
 
 
 async def test_the_admin_port_moves_and_one_that_is_taken_changes_nothing(tmp_path: Path) -> None:
