@@ -64,6 +64,8 @@ class Route:
     position: bool = False
     """For `wal` and `outbox`, where the body is an envelope: add a last member `"position"`, which orders all
     publications of the feed and is the same when one is repeated."""
+    operation: bool = False
+    """As `position`: add a member `"operation"`, which says what was done to the row."""
     delete_clears: bool = False
     """For `wal` and `outbox`, with `retain` and the operation `delete`: a deleted row publishes an empty body, which
     clears the topic."""

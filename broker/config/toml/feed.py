@@ -131,7 +131,7 @@ class FeedReader:
     def _add(self, path: Path, written: Document, route: Route) -> None:
         self._check_origin(path, route)
         if not self._keeps_place and not self._is_query(route.source):
-            for name in ("operations", "snapshot", "position", "delete_clears"):
+            for name in ("operations", "snapshot", "position", "operation", "delete_clears"):
                 if name in written:
                     self._reader.wrong(
                         (*path, name), f'{name}: only for the database kinds "wal" and "outbox"'
@@ -145,9 +145,10 @@ class FeedReader:
         if route.columns and route.body == "raw":
             what = 'columns: body "raw" is the whole text, in which no column is left out: use "row" or "envelope"'
             self._reader.wrong((*path, "columns"), what)
-        if route.position and route.body == "row":
-            what = 'position: a row\'s own text has no room for it: use body "envelope"'
-            self._reader.wrong((*path, "position"), what)
+        for name in ("position", "operation"):
+            if getattr(route, name) and route.body == "row":
+                what = f'{name}: a row\'s own text has no room for it: use body "envelope"'
+                self._reader.wrong((*path, name), what)
         for other_path, other in self.routes:
             if evolve(other, where=route.where) == route:
                 line = self._reader.line_of(other_path)

@@ -83,6 +83,7 @@ class MqttRouteTable:
     operations: tuple[str, ...] | None = None
     snapshot: str = ""
     position: bool = False
+    operation: bool = False
     delete_clears: bool = False
     columns: tuple[str, ...] = ()
     condition: str = ""
@@ -114,6 +115,7 @@ class WebsocketRouteTable:
     operations: tuple[str, ...] | None = None
     snapshot: str = ""
     position: bool = False
+    operation: bool = False
     delete_clears: bool = False
     columns: tuple[str, ...] = ()
     condition: str = ""

@@ -128,7 +128,7 @@ def uses_of(routes: Iterable[CompiledRoute], mark: Mark | None) -> dict[str, int
 
 def usual_route(route: CompiledRoute, kind: str, places: dict[str, int]) -> UsualRoute | None:
     config = route.config
-    if not route.wants_whole_rows:
+    if not route.is_usual:
         return None
     if config.target == "mqtt" and any(KIND in parse_template(topic).names for topic in config.topics):
         quoted = b'"' + kind.encode() + b'"'

@@ -201,9 +201,9 @@ class CompiledRoute:
         return [(topic, self._body(row, row_text, text), config.qos, config.retain) for topic, text in topics]
 
     @property
-    def wants_whole_rows(self) -> bool:
-        """Whether neither `columns` nor `where` looks at them."""
-        return not self._only and self._decide is None
+    def is_usual(self) -> bool:
+        """Whether rows go as they are, whatever is in them and was done to them."""
+        return not self._only and self._decide is None and not self.config.operation
 
     def _body(self, row: Row, row_text: bytes, channel: str) -> bytes:
         body = self.config.body
@@ -212,6 +212,8 @@ class CompiledRoute:
         if body == "row":
             return row_text
         text = row.raw if body == "raw" else self.framed(channel, row_text)
+        if self.config.operation and row.operation and text is not row_text:
+            text = b'%b,"operation":"%b"}' % (text[:-1], row.operation.encode())
         if self.config.position and row.position and text is not row_text:
             return b'%b,"position":"%b"}' % (text[:-1], row.position)
         return text

@@ -481,6 +481,37 @@ async def test_text_that_is_not_utf8_costs_its_row_and_no_other(cluster: Any, ki
         cluster.drop_database(name)
 
 
+async def test_envelopes_say_what_was_done_where_a_route_asks(config: FeedConfig, fast_path: bool) -> None:
+    wanted = Route(
+        "tables",
+        ("e",),
+        body="envelope",
+        target="econia",
+        operations=("insert", "update", "delete"),
+        operation=True,
+    )
+    config = evolve(config, routes=(wanted, evolve(wanted, position=True)))
+    install(config)
+    async with running(config) as feed:
+        sql(
+            config,
+            "INSERT INTO event VALUES (1, 'a')",
+            "UPDATE event SET note = 'b'",
+            "DELETE FROM event",
+        )
+        published = await feed.sink.until(6)
+    bodies = [json.loads(body) for _, body, *_ in published]
+    assert [body["operation"] for body in bodies] == [
+        "insert",
+        "insert",
+        "update",
+        "update",
+        "delete",
+        "delete",
+    ]
+    assert [list(body)[-1] for body in bodies[:2]] == ["operation", "position"]
+
+
 def written(config: FeedConfig, path: Any, operations: str) -> str:
     file = path / "rowcast.toml"
     file.write_text(
