@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
     from broker.feed.supervise import Supervisor
     from broker.gateway.gateway import Gateway
+    from broker.ingest.hub import Hub
     from broker.links.websocket.server import WebSocketServer
     from broker.marketdata.service import MarketService
     from broker.storage.keeper import Keeper
@@ -112,6 +113,8 @@ class App:
         self.keeper: Keeper | None = None
         self.history = History(Positions("-"))
         self.market: MarketService | None = None
+        self.ingest: Hub | None = None
+        """Tables that messages are written to, if there are any."""
         self._sources = Sources(())
         self._stop = trio.Event()
         self._listening: list[tuple[socket.socket, Door]] = []
@@ -167,6 +170,7 @@ class App:
         fresh = engine_for(config)
         self.engine.adopt(fresh.policy, fresh.window, fresh.rules)
         self._sources.renew(self.engine, self.server.links())
+        self._adopt_ingest()
         if self.keeper is not None:
             self.keeper.adopt(config.persistence)
         if self.websockets is not None:
@@ -229,11 +233,14 @@ class App:
             links.start_soon(age, self.history)
             links.start_soon(keep_tokens_fresh, self.doors)
             self.operation.start(links, self._open_gateway(links))
+            self._start_ingest(links)
             await self._run_feeds(listening, task_status)
             with trio.move_on_after(self.config.shutdown_grace_s):
                 self.server.send_wills()
                 if self.websockets is not None:
                     await self.websockets.close_all()
+                if self.ingest is not None:
+                    await self.ingest.drained()
                 await self.server.drained()
             links.cancel_scope.cancel()
 
@@ -254,6 +261,20 @@ class App:
                 self.server, self.websockets, self.config.drain_s, self.config.drain_to.encode()
             )
             feeds.cancel_scope.cancel()
+
+    def _start_ingest(self, nursery: trio.Nursery) -> None:
+        self._ingest_nursery = nursery
+        self._adopt_ingest()
+
+    def _adopt_ingest(self) -> None:
+        wanted = self.config.ingest
+        if self.ingest is None:
+            if wanted is None:
+                return  # and psycopg is not even imported
+            from broker.ingest.hub import Hub
+
+            self.ingest = Hub(self.engine, self._ingest_nursery)
+        self.ingest.adopt(wanted)
 
     def _start_feeds(self, nursery: trio.Nursery) -> None:
         market = self.config.market

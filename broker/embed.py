@@ -95,8 +95,10 @@ class Broker:
             )
         if qos not in (0, 1, 2):
             raise ValueError(f"qos is 0, 1 or 2, not {qos!r}")
+        publication = Publication(name, payload, qos, retain)
+        publication.is_requested = True
         with self.app.engine.turn:
-            self.app.engine.publish(Publication(name, payload, qos, retain))
+            self.app.engine.publish(publication)
         await trio.lowlevel.checkpoint()
 
     async def subscribe(self, topic_filter: str) -> AsyncGenerator[Message, None]:

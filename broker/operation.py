@@ -19,6 +19,7 @@ from broker.core.publication import Publication
 from broker.links.listening.inherited import Inherited
 from broker.reports.facts import Facts
 from broker.reports.feed_topics import FeedTopics
+from broker.reports.sink_topics import SinkTopics
 
 if TYPE_CHECKING:
     from broker.admin.http import AdminServer
@@ -87,6 +88,7 @@ class Operation:
         self._metrics: Port | None = None
         self._gateway: Gateway | None = None
         self._feed_topics: dict[str, FeedTopics] = {}
+        self._sink_topics: dict[str, SinkTopics] = {}
         self._sys_interval_changed = trio.Event()
 
     @property
@@ -208,6 +210,9 @@ class Operation:
                 for name, status in app.feeds.items():
                     topics = self._feed_topics.setdefault(name, FeedTopics(status))
                     news += topics.changed()
+                for sink in self.facts.sinks():
+                    sinks = self._sink_topics.setdefault(sink.config.name, SinkTopics())
+                    news += sinks.changed(sink)
                 for topic, text in news:
                     app.engine.publish(Publication(topic.encode(), text.encode(), SYS_QOS, retain=True))
             with trio.move_on_after(interval_s):

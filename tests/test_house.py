@@ -51,6 +51,8 @@ WAITS = {
     "broker.gateway.gateway",
     "broker.gateway.identity",
     "broker.gateway.tokens",
+    "broker.ingest.hub",
+    "broker.ingest.writer",
     "broker.links.linger",
     "broker.links.listening.deciding",
     "broker.links.listening.turns",
@@ -90,6 +92,7 @@ MAY_IMPORT = {
     "broker.links": {"broker.links", "broker.core", "broker.config", "broker.gateway", "protocol"},
     "broker.feed": {"broker.feed", "broker.core", "broker.config", "broker.gateway", "protocol"},
     "broker.gateway": {"broker.gateway", "broker.core", "broker.config", "protocol"},
+    "broker.ingest": {"broker.ingest", "broker.feed.driver", "broker.core", "broker.config", "protocol"},
     "broker.market": {"broker.market", "protocol"},
 }
 """Of our own packages; whoever is not named here may import any but `broker.demo`."""

@@ -12,9 +12,11 @@ from typing import Any
 
 import psycopg
 
+from broker.cli import sinks
 from broker.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from broker.config.arguments import Arguments
 from broker.config.feeds import FeedConfig
+from broker.config.ingest import IngestConfig
 from broker.config.load import load
 from broker.config.model import ConfigError
 from broker.feed.driver.blockers import BLOCKERS, blocker_words
@@ -57,17 +59,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run the verb for each feed of the configuration; the exit status: 0, 1 if something is wrong, 3 config."""
     try:
-        feeds = load(Arguments(config_file=args.config_file)).feeds
+        config = load(Arguments(config_file=args.config_file))
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
+    feeds = config.feeds
     wanted = [feed for feed in feeds if args.feed in (None, feed.name)]
-    if not wanted:
+    ingest = config.ingest
+    if ingest is not None and (args.feed not in (None, ingest.database.name) or args.verb == "remove"):
+        ingest = None  # tables that messages were written to stay
+    if not wanted and ingest is None:
         names = ", ".join(feed.name for feed in feeds) or "none"
         print(f"{args.config_file} has no feed {args.feed or 'at all'}; its feeds: {names}", file=sys.stderr)
         return EXIT_CONFIG
     verb: Callable[[FeedConfig, argparse.Namespace], int] = _VERBS[args.verb]
-    return max(verb(feed, args) for feed in wanted)
+    codes = [verb(feed, args) for feed in wanted]
+    return max([*codes, *([] if ingest is None else [_sinks(ingest, args)])])
 
 
 def _add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], verb: str, text: str) -> None:
@@ -101,6 +108,25 @@ def _add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], verb: 
         parser.add_argument(
             "--schema", action="store_true", help="also drop the schema rowcast, of all feeds, with its rows"
         )
+
+
+def _sinks(config: IngestConfig, args: argparse.Namespace) -> int:
+    """The same verb for what messages are written to."""
+    if args.verb == "install":
+        return _show_or_apply(config.database, args, sinks.install_steps(config))
+    print(f"sinks of {config.database.name}")
+    try:
+        with _connect(config.database, args) as connection:
+            findings = list(sinks.examine(connection, config))
+    except psycopg.Error as error:
+        print(f"  wrong   can't connect: {str(error).strip().splitlines()[0]}")
+        return EXIT_FAILED
+    for finding in findings:
+        print(
+            f"  {finding.level:7} {finding.text}"
+            + (f"\n          cure: {finding.cure}" if finding.cure else "")
+        )
+    return EXIT_FAILED if any(finding.level == "wrong" for finding in findings) else EXIT_OK
 
 
 def _install(config: FeedConfig, args: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.feeds import FeedConfig, one_or_more
+from broker.config.ingest import IngestConfig
 from broker.config.market import MarketConfig
 from broker.config.tokens import HistoryRule, TokenConfig
 
@@ -211,6 +212,8 @@ class Config:
     gateway: GatewayConfig = field(factory=GatewayConfig)
     history: tuple[HistoryRule, ...] = ()
     market: MarketConfig | None = None
+    ingest: IngestConfig | None = None
+    """[[mqtt.sink]]: messages that become rows."""
     admin: AdminHttp | None = None
     metrics: AdminHttp | None = None
     health: Health = field(factory=Health)

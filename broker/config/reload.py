@@ -49,7 +49,7 @@ def reloaded(old: Config, new: Config) -> Config:
     return evolve(taken, warnings=(*new.warnings, *_staying(taken, new)))
 
 
-_TAKEN_WHOLE = ("admin", "metrics", "health", "drain_s", "drain_to", "shutdown_grace_s")
+_TAKEN_WHOLE = ("admin", "metrics", "ingest", "health", "drain_s", "drain_to", "shutdown_grace_s")
 
 _IN_PLACE = ("routes", "check_interval_s", "check_timeout_s")
 """What a feed that listens takes over without a new connection, during which notifications would be lost."""

@@ -74,6 +74,8 @@ class Engine:
         self.may_still_write: Callable[[Publication], bool] | None = None
         """Asked before a retained message is sent, where `check_retain_source` and access rules are on."""
         self._shared: dict[tuple[bytes, bytes], SharedGroup] = {}
+        self.ingest: Callable[[Publication], None] | None = None
+        """Offers a message to tables only, where there are any; see `broker.ingest`."""
 
     def adopt(self, policy: Policy, window: Window, rules: DeliveryRules) -> None:
         """Take over new settings; sessions share the objects that hold them, so it holds for all at once."""

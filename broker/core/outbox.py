@@ -109,6 +109,8 @@ class Outbox(Sink):
         self.holds_reading = False
         """The peer owes reading what it asked for: nothing more is to be read from it."""
         self._rests = False
+        self.is_paused = False
+        """Nothing is read from the peer because what it sends has nowhere to go; that is no silence of its own."""
         self.answer_bytes = 0
         """Of what is pending, at most so much answers the peer's own packets."""
         self.more_waits = False
@@ -243,6 +245,11 @@ class Outbox(Sink):
         if held != self.holds_reading:
             self.holds_reading = held
             self.on_hold()
+
+    def pause(self, is_paused: bool) -> None:
+        """Let nothing more be read from the peer until there is room for what it sends."""
+        self.is_paused = is_paused
+        self.rest(is_paused)
 
     def _consider_hold(self) -> None:
         """Blocked, and a round is over: perhaps nothing more is to be read."""

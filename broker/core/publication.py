@@ -6,6 +6,7 @@ MQTT encodings come from `Message`; a dialect's frame is kept in `frames` under 
 from __future__ import annotations
 
 from broker.core.parts import Part
+from broker.core.promise import Promise
 from protocol.mqtt.message import Message
 
 
@@ -42,6 +43,16 @@ class Publication(Message):
         """Its place in the order of all publications, once somebody asked; see `broker.core.history`."""
         self.part: Part | None = None
         """What it is the newest message of, on a topic with a state."""
+        self.promise: Promise | None = None
+        """What its acknowledgement waits for, if anything."""
+        self.packet_id = 0
+        """Under which its publisher sent it, at QoS 1 and 2."""
+        self.dup = False
+        """Its publisher may have sent it before."""
+        self.is_requested = client_id != b""
+        """Somebody published it, rather than a feed or the broker itself: tables take it."""
+        self.is_ingested = False
+        """Tables have been offered it already: at QoS 2 that is before its PUBREC."""
 
     def frame(self, dialect: str) -> bytes | None:
         """The dialect's encoded WebSocket frame, if some receiver had it made already."""

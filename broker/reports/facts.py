@@ -13,7 +13,7 @@ from attrs import frozen
 
 from broker.core.engine import Engine
 from broker.core.outbox import Outbox
-from broker.reports.health import Behind, feed_reasons
+from broker.reports.health import Behind, feed_reasons, sink_reasons
 from broker.reports.pulse import Pulse
 from broker.reports.sys_topics import SysTopics
 from broker.version import VERSION, is_compiled
@@ -21,6 +21,7 @@ from broker.version import VERSION, is_compiled
 if TYPE_CHECKING:
     from broker.app import App
     from broker.feed.status import FeedStatus
+    from broker.ingest.sink import Sink
     from broker.links.websocket.dialect import DialectLink
     from broker.marketdata.market import Running
     from broker.storage.keeper import Keeper
@@ -128,7 +129,13 @@ class Facts:
         behind = Behind.of(app.config)
         for status in app.feeds.values():
             reasons += feed_reasons(status, behind, time.time())
+        for sink in self.sinks():
+            reasons += sink_reasons(sink)
         return reasons
+
+    def sinks(self) -> list[Sink]:
+        """Tables that messages are written to."""
+        return [] if self._app.ingest is None else list(self._app.ingest.sinks.values())
 
     def calculators(self) -> list[Running]:
         """The market's, if there is one."""

@@ -9,6 +9,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from broker.config.model import Config
     from broker.feed.status import FeedStatus
+    from broker.ingest.sink import Sink
 
 
 @frozen
@@ -23,6 +24,19 @@ class Behind:
     def of(cls, config: Config) -> Behind:
         lag_bytes = min((feed.replication.lag_alarm_bytes for feed in config.feeds), default=cls().lag_bytes)
         return cls(config.health.lag_s, lag_bytes, config.health.gap_s)
+
+
+def sink_reasons(sink: Sink) -> list[str]:
+    """Why messages may not become rows."""
+    name = f"sink {sink.config.name}"
+    reasons = (
+        []
+        if sink.state == "live"
+        else [f"{name}: {sink.state}" + (f": {sink.problem}" if sink.problem else "")]
+    )
+    if sink.is_full():
+        reasons.append(f"{name}: full: {len(sink.waiting) + sink.unsettled} messages wait")
+    return reasons
 
 
 def feed_reasons(status: FeedStatus, behind: Behind, unix_now: float) -> list[str]:

@@ -47,6 +47,7 @@ def families(facts: Facts) -> Iterator[Family]:
     yield from _loop(facts)
     yield from _persistence(facts)
     yield from _feeds(facts)
+    yield from _sinks(facts)
     yield from _market(facts)
     yield from _ready(facts)
 
@@ -203,6 +204,37 @@ def _rows(feeds: dict[str, FeedStatus]) -> Iterator[tuple[tuple[tuple[str, str],
             yield (("feed", name), ("outcome", outcome)), getattr(status, outcome)
         yield (("feed", name), ("outcome", "dropped")), sum(status.dropped.values())
 
+
+def _sinks(facts: Facts) -> Iterator[Family]:
+    """Messages that become rows, by sink: a name of the configuration."""
+    sinks = {sink.config.name: sink for sink in facts.sinks()}
+    if not sinks:
+        return
+    live = {name: int(sink.state == "live") for name, sink in sinks.items()}
+    yield by_label("rowcast_sink_live", "gauge", "1 while it writes to its table.", "sink", live)
+    for name, kind, help in _SINK_NUMBERS:
+        values = {label: getattr(sink, name) for label, sink in sinks.items()}
+        yield by_label(f"rowcast_sink_{name}", kind, help, "sink", values)
+    waiting = {name: len(sink.waiting) + sink.unsettled for name, sink in sinks.items()}
+    yield by_label("rowcast_sink_waiting", "gauge", "Messages that are not committed yet.", "sink", waiting)
+    yield Family(
+        "rowcast_sink_commit_seconds",
+        "histogram",
+        "From the arrival of a message until its row was committed.",
+        histograms=tuple(((("sink", name),), sink.latency) for name, sink in sorted(sinks.items())),
+    )
+
+
+_SINK_NUMBERS: Final = (
+    ("written", "counter", "Messages that were written."),
+    ("batches", "counter", "Transactions in which they were."),
+    ("refused", "counter", "Messages that the table did not take."),
+    ("dead_letters", "counter", "Of those, how many were kept as dead letters."),
+    ("dropped", "counter", "Messages at QoS 0 for which there was no room."),
+    ("retried", "counter", "Batches that were tried again."),
+    ("paused_count", "counter", "How often a client was not read from until there was room."),
+    ("waiting_bytes", "gauge", "Bytes of the messages that wait."),
+)
 
 MARKET_EVENTS: Final = ("rows", "messages", "repeated", "crossed", "late", "resets")
 

@@ -101,6 +101,11 @@ class Inbound:
         self._bytes -= pending.message.size()
         self._store.release(pending.message)
 
+    def get(self, packet_id: int) -> Message | None:
+        """What waits for the PUBREL of this id."""
+        pending = self._pending.get(packet_id)
+        return None if pending is None else pending.message
+
     def has(self, packet_id: int) -> bool:
         return packet_id in self._pending
 

@@ -112,6 +112,7 @@ def _read(reader: Reader, document: Document, path: Path) -> Config:
         pid_file=broker.pid_file,
         user=broker.user,
         feeds=() if feed is None else (feed,),
+        ingest=feed_reader.ingest,
         gateway=connections.gateway(),
         history=history_rules(reader, document),
         market=feed_reader.market if feed_reader.market.is_used else None,

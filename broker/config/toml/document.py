@@ -36,11 +36,11 @@ def array_of(reader: Reader, document: Document, *names: str) -> list[dict[str, 
 
 
 def without_routes(document: Document, name: str) -> object:
-    """A table with its own keys only."""
+    """A table with its own keys only: without routes and sinks."""
     table = document.get(name, {})
-    return (
-        {key: value for key, value in table.items() if key != "route"} if isinstance(table, dict) else table
-    )
+    if not isinstance(table, dict):
+        return table
+    return {key: value for key, value in table.items() if key not in ("route", "sink")}
 
 
 def resolved(value: Any, environ: Mapping[str, str], reader: Reader, path: tuple[str | int, ...] = ()) -> Any:

@@ -8,10 +8,12 @@ from attrs import evolve
 
 from broker.config.dialects.gateway import DIALECT_KINDS
 from broker.config.feeds import FEED_KINDS, FeedConfig, Route
+from broker.config.ingest import IngestConfig
 from broker.config.market import MarketConfig
 from broker.config.templates import OPERATION, names_in
 from broker.config.toml.checks import check_choice, check_dsn, check_name
 from broker.config.toml.document import Document, array_of, without_routes
+from broker.config.toml.ingest import sinks_of
 from broker.config.toml.lines import Path
 from broker.config.toml.market import PREFIX, MarketReader
 from broker.config.toml.reader import Reader
@@ -58,6 +60,8 @@ class FeedReader:
         self._market = MarketReader(reader, document, self._origins, self._keeps_place)
         self.market = MarketConfig()
         """After `read`: what is calculated."""
+        self.ingest: IngestConfig | None = None
+        """After `read`: what is written to the database."""
         self.routes: list[tuple[Path, Route]] = []
         self._written_routes = 0
 
@@ -66,11 +70,14 @@ class FeedReader:
         self._read_routes()
         self._check_use()
         feed = self._feed()
+        self.ingest = sinks_of(self._reader, self._document, feed)
         routes = [route for _, route in self.routes]
         if len(self.routes) == self._written_routes:
             self._market.check_use(routes, self._origins.intakes, self._database is not None)
         self.market = self._market.config(feed, routes, self._origins.intakes)
-        return feed if feed is not None and (feed.sources or not self.market.is_used) else None
+        is_only_written_to = self.ingest is not None and not self._keeps_place
+        is_idle = feed is not None and not feed.sources and (self.market.is_used or is_only_written_to)
+        return None if is_idle else feed
 
     def _feed(self) -> FeedConfig | None:
         database = self._database
@@ -182,8 +189,12 @@ class FeedReader:
             and self._database is not None
             and "source" not in self._document
             and "market" not in self._document
+            and not array_of(self._reader, self._document, "mqtt", "sink")
         ):
-            self._reader.wrong(("database",), "nothing is taken from the database: add [source.NAME]")
+            self._reader.wrong(
+                ("database",),
+                "nothing is taken from the database: add [source.NAME], or [[mqtt.sink]] to write to it",
+            )
         if len(self.routes) < self._written_routes:
             return  # a broken one may be what is missing
         for name in self._origins.sources:

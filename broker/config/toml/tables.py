@@ -18,6 +18,7 @@ from broker.config.market import (
 )
 from broker.config.model import Limits, Listener, Security
 from broker.config.tokens import TokenConfig
+from broker.config.toml.ingest import SinkTable
 from broker.config.toml.reader import Renames
 
 CALCULATOR_TABLES = (DepthConfig, TradesConfig, KlineConfig, TickerConfig, MarkPriceConfig)
@@ -159,6 +160,7 @@ RENAMES: Renames = {
         "account_claim": "account",
         "roles_claim": "roles",
     },
+    SinkTable: {"max_bytes": "max_bytes"},
     Limits: {key: key for key in ("max_inflight_bytes", "max_queued_bytes", "max_retained_bytes")},
     Listener: {"local_only": None},
     Security: {"token_config": None, "rowcast_token_secret_file": None, "rowcast_token_jwks": None},

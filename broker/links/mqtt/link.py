@@ -20,6 +20,7 @@ from broker.core.targets import Targets
 from broker.links.listening.door import Door
 from broker.links.mqtt import runs5, v5
 from broker.links.mqtt.admission import admit, check_will, fail
+from broker.links.mqtt.answers import HeldAnswers
 from broker.links.mqtt.forwarding import NOBODY, PUBLISH_QOS_0, forward
 from broker.links.mqtt.packets import handle
 from broker.links.words import NOTICE, printable
@@ -78,6 +79,7 @@ class MqttLink(Link):
         """Finds out elsewhere what takes long, if the last argument says that it does, and calls `admit` when this
         CONNECT's turn has come; False where there is nothing to wait for.  None where there is no elsewhere."""
         self.level = 4
+        self.held: HeldAnswers | None = None
         self.terms: v5.Terms | None = None
         """Of a client of 5.0."""
         self._fast = False
@@ -133,7 +135,7 @@ class MqttLink(Link):
     def silent_too_long(self) -> bool:
         """Whether the keep-alive time (or the time to send CONNECT) has passed; asked now and then."""
         limit = self.silence_max_s
-        if limit <= 0 or self.engine.now - self.last_received <= limit:
+        if limit <= 0 or self.outbox.is_paused or self.engine.now - self.last_received <= limit:
             return False
         if self.outbox.holds_reading and self.outbox.pending_bytes != self._owed_when_asked:
             # It takes its answers, however slowly: that it is not read from meanwhile is our doing.

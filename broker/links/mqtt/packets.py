@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from broker.core.engine import GATEWAY_PREFIX
+from broker.core.engine import GATEWAY_PREFIX, Engine
 from broker.core.publication import Publication
 from broker.core.session import Session
 from broker.core.shared import lacks_filter
 from broker.links.mqtt import trace
+from broker.links.mqtt.answers import answer
 from broker.links.words import SUBSCRIBE, UNSUBSCRIBE, printable
 from protocol.mqtt.codec import (
     DUP,
@@ -88,17 +89,43 @@ def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, bod
     elif qos == 1:
         if session.inbound is not None and session.inbound.forget(packet_id):
             engine.note_change(session)
+        publication.packet_id = packet_id
+        publication.dup = first_byte & DUP != 0
         engine.publish_from(session, publication)
-        _acknowledge(link, PUBACK, packet_id)  # [MQTT-4.3.2-2]
+        answer(link, PUBACK, packet_id, 0, publication)  # [MQTT-4.3.2-2]
     else:
+        publication.packet_id = packet_id
+        publication.dup = first_byte & DUP != 0
         if not engine.may_publish(session, publication):
             if session.inbound is not None and session.inbound.forget(packet_id):
                 engine.note_change(session)
         elif session.expect().accept(packet_id, publication, first_byte & DUP != 0):
             engine.note_change(session)
+            publication = offer_once(engine, session, packet_id, publication)
         else:
             counters.dropped_inbound_full += 1
-        _acknowledge(link, PUBREC, packet_id)  # [MQTT-4.3.3-2]
+        answer(link, PUBREC, packet_id, 0, publication)  # [MQTT-4.3.3-2]
+
+
+def offer_once(engine: Engine, session: Session, packet_id: int, publication: Publication) -> Publication:
+    """Let tables have a QoS 2 message before its PUBREC, unless they had it; the message that waits for its PUBREL.
+
+    Whoever had a PUBREC forgets the message, so what is promised of it has to be kept before that.
+    """
+    ingest = engine.ingest
+    if ingest is None or session.inbound is None:
+        return publication
+    waiting = session.inbound.get(packet_id)
+    if isinstance(waiting, Publication):
+        publication.is_ingested = waiting.is_ingested
+        if waiting is not publication and not waiting.is_ingested:
+            waiting.packet_id = packet_id  # it was read from the file
+            waiting.dup = True
+        if not waiting.is_ingested:
+            ingest(waiting)
+            waiting.is_ingested = True
+        return waiting
+    return publication
 
 
 def _acknowledge(link: MqttLink, kind_first_byte: int, packet_id: int) -> None:
@@ -143,6 +170,7 @@ def _release(link: MqttLink, session: Session, packet_id: int) -> None:
     if message is not None:
         assert isinstance(message, Publication)
         link.engine.note_change(session)
+        message.is_ingested = True  # before its PUBREC
         link.engine.publish_from(session, message)
     _acknowledge(link, PUBCOMP, packet_id)
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from broker.core.publication import Publication
 from broker.core.session import Session
 from broker.core.shared import is_misnamed, lacks_filter
-from broker.links.mqtt.packets import mount, trace_received
+from broker.links.mqtt.answers import answer
+from broker.links.mqtt.packets import mount, offer_once, trace_received
 from broker.links.words import SUBSCRIBE, UNSUBSCRIBE, printable
 from protocol.mqtt.codec import (
     DUP,
@@ -148,7 +149,10 @@ def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, bod
     elif qos == 1:
         if session.inbound is not None and session.inbound.forget(packet_id):
             engine.note_change(session)
-        _answer(link, PUBACK, packet_id, engine.publish_from(session, publication))  # [MQTT-4.3.2-4]
+        publication.packet_id = packet_id
+        publication.dup = first_byte & DUP != 0
+        code = engine.publish_from(session, publication)
+        answer(link, PUBACK, packet_id, code, publication)  # [MQTT-4.3.2-4]
     else:
         _exactly_once(link, session, publication, packet_id, first_byte & DUP != 0)
 
@@ -185,6 +189,8 @@ def _exactly_once(
             engine.note_change(session)
         _answer(link, PUBREC, packet_id, refusal)  # [MQTT-4.3.3-9]
         return
+    publication.packet_id = packet_id
+    publication.dup = dup
     inbound = session.expect()
     terms = link.terms
     assert terms is not None
@@ -198,10 +204,11 @@ def _exactly_once(
     code = 0
     if inbound.accept(packet_id, publication, dup):
         engine.note_change(session)
+        publication = offer_once(engine, session, packet_id, publication)
     else:
         engine.counters.dropped_inbound_full += 1
         code = ReasonCode.QUOTA_EXCEEDED
-    _answer(link, PUBREC, packet_id, code)  # [MQTT-4.3.3-8]
+    answer(link, PUBREC, packet_id, code, publication)  # [MQTT-4.3.3-8]
 
 
 def _answer(link: MqttLink, first_byte: int, packet_id: int, code: int) -> None:
@@ -218,6 +225,7 @@ def _acknowledged(link: MqttLink, session: Session, packet_type: int, packet_id:
         if message is not None:
             assert isinstance(message, Publication)
             link.engine.note_change(session)
+            message.is_ingested = True  # before its PUBREC
             link.engine.publish_from(session, message)
         # As mosquitto: an id that is not known is answered with success.
         _answer(link, PUBCOMP, packet_id, 0)

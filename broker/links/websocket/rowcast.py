@@ -251,7 +251,9 @@ class RowcastLink(DialectLink):
         elif isinstance(command, Leave):
             self._leave(command.topic_filter)
         elif isinstance(command, Say):
-            self.engine.publish(Publication(command.topic, command.payload, command.qos, command.retain))
+            said = Publication(command.topic, command.payload, command.qos, command.retain)
+            said.is_requested = True
+            self.engine.publish(said)
         else:
             super()._do(command)
 

@@ -386,7 +386,7 @@ def test_sources_and_kinds_that_nothing_takes_are_mistakes(tmp_path: Path) -> No
 def test_a_database_that_nothing_is_taken_from_is_a_mistake(tmp_path: Path) -> None:
     text = GOOD[: GOOD.index("[websocket.econia]")].replace('"econia", ', "")
     assert mistakes(tmp_path, text) == [
-        "rowcast.toml:1: nothing is taken from the database: add [source.NAME]"
+        "rowcast.toml:1: nothing is taken from the database: add [source.NAME], or [[mqtt.sink]] to write to it"
     ]
     by_sql = text.replace("[database]", '[database]\nkind = "wal"')  # `rowcast.publish()` needs no source
     assert load_text(tmp_path, by_sql).feeds[0].sources == ()

@@ -1,0 +1,211 @@
+"""One sink: what waits for its table, within limits, and what became of it.  Sans-IO.
+
+Invariant: messages leave in the order in which they came; `waiting_bytes` is the size of what is in `waiting`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from broker.config.ingest import SinkConfig
+from broker.core.engine import Engine
+from broker.core.histogram import Histogram
+from broker.core.outbox import Outbox, nothing
+from broker.core.promise import Promise
+from broker.core.publication import Publication
+from broker.core.receiver import Receiver
+from broker.ingest.message_ids import MessageIds
+
+logger = logging.getLogger("broker.ingest")
+
+CAPTURES_MAX: Final = 100_000
+"""Topics whose levels are remembered."""
+MESSAGE_OVERHEAD_BYTES: Final = 600
+"""What a waiting message takes beside its topic and payload."""
+SAY_AGAIN_S: Final = 60.0
+
+Levels = tuple[str, ...]
+
+
+class Waiting:
+    """A message on its way into the table."""
+
+    __slots__ = ("is_settled", "levels", "message_id", "payload", "promise", "publication", "received_ns")
+
+    def __init__(self, publication: Publication, levels: Levels, received_ns: int, message_id: str) -> None:
+        self.publication = publication
+        self.payload = publication.payload
+        self.levels = levels
+        self.received_ns = received_ns
+        self.message_id = message_id
+        self.promise: Promise | None = None
+        self.is_settled = False
+
+    def size(self) -> int:
+        return len(self.payload) + len(self.publication.topic) + MESSAGE_OVERHEAD_BYTES
+
+
+class Sink(Receiver):
+    """Takes messages for one table.
+
+    Args:
+        config: what becomes of them.
+        engine: whose messages they are.
+        ids: makes their ids, where a column wants one.
+
+    Attributes:
+        state: `connecting`, `live`, `waiting` (to try again); problem: why.
+        written, refused, dropped, retried: rows committed, rows that the table did not take, messages at QoS 0
+            without room, batches that were tried again; they only grow.
+    """
+
+    def __init__(self, config: SinkConfig, engine: Engine, ids: MessageIds) -> None:
+        super().__init__(plain=False)
+        self.config = config
+        self.engine = engine
+        self.ids = ids
+        self.state = "connecting"
+        self.problem = ""
+        self.waiting: deque[Waiting] = deque()
+        self.waiting_bytes = 0
+        self.unsettled = 0
+        """Of those that were taken off, how many are not settled yet."""
+        self.written = 0
+        self.refused = 0
+        self.dead_letters = 0
+        self.dropped = 0
+        self.paused_count = 0
+        self.retried = 0
+        self.batches = 0
+        self.latency = Histogram()
+        self.clock_ns: Callable[[], int] = time.time_ns
+        self.on_waiting: Callable[[], None] = nothing
+        """Called when there is something to write, or enough for a whole batch."""
+        self._levels: dict[bytes, Levels | None] = {}
+        self._paused: dict[Outbox, None] = {}
+        self._wants_ids = any("$message_id" in one.names for _, one in config.columns)
+        self._promises = config.acknowledge == "committed"
+        self._last: Publication | None = None
+        self._said: dict[str, float] = {}
+
+    # --- messages come -------------------------------------------------------------------------------------
+
+    def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        """Take a message that somebody published; what a feed brings never becomes a row again."""
+        if publication.is_requested and not publication.is_ingested:
+            self.take(publication)
+
+    def take(self, publication: Publication) -> None:
+        levels = self._levels_of(publication.topic)
+        if levels is None or publication is self._last:
+            return
+        if self.is_full():
+            if publication.qos == 0:
+                self.dropped += 1
+                self.say(
+                    "full", "messages at QoS 0 are dropped: what waits for the table has reached its limit"
+                )
+                return
+            self._pause(publication)
+        now_ns = self.clock_ns()
+        message_id = self.ids.of(publication, now_ns) if self._wants_ids else ""
+        one = Waiting(publication, levels, now_ns, message_id)
+        if publication.qos > 0 and self._promises:
+            promise = publication.promise
+            if promise is None:
+                promise = publication.promise = Promise()
+            promise.join()
+            one.promise = promise
+        self._last = publication
+        self.waiting.append(one)
+        self.waiting_bytes += one.size()
+        count = len(self.waiting)
+        if count == 1 or count == self.config.batch.rows:
+            self.on_waiting()
+
+    def is_full(self) -> bool:
+        config = self.config
+        held = len(self.waiting) + self.unsettled
+        return held >= config.max_messages or self.waiting_bytes >= config.max_bytes
+
+    def _pause(self, publication: Publication) -> None:
+        """Read no more from its client until there is room: it may send what it has, and gets no acknowledgement."""
+        session = self.engine.sessions.get(publication.client_id)
+        outbox = None if session is None else session.outbox
+        if outbox is not None and outbox not in self._paused:
+            self.paused_count += 1
+            self._paused[outbox] = None
+            outbox.pause(True)
+
+    def _levels_of(self, topic: bytes) -> Levels | None:
+        """The values of the named levels, in the order of the first pattern's names; None if no pattern matches."""
+        cached = self._levels.get(topic, ())
+        if cached != ():
+            return cached
+        text = topic.decode()
+        found: Levels | None = None
+        for pattern in self.config.topics:
+            match = pattern.regex.fullmatch(text)
+            if match is not None:
+                groups = dict(zip(pattern.names, match.groups(""), strict=True))
+                # Never empty, so that a cached one can be told from none.
+                found = (*(groups[name] for name in self.config.topics[0].names), text)
+                break
+        if len(self._levels) >= CAPTURES_MAX:
+            self._levels.clear()
+        self._levels[topic] = found
+        return found
+
+    # --- messages go ---------------------------------------------------------------------------------------
+
+    def next_batch(self) -> list[Waiting]:
+        """Take off what is to be written next; each has to be settled."""
+        waiting = self.waiting
+        count = min(len(waiting), self.config.batch.rows)
+        batch = [waiting.popleft() for _ in range(count)]
+        self.waiting_bytes -= sum([one.size() for one in batch])
+        self.unsettled += count
+        return batch
+
+    def settle(self, batch: list[Waiting], code: int = 0) -> None:
+        """These are committed, or refused for good: their publishers are told at the end of the turn.
+
+        Args:
+            code: what clients of 5.0 are told.
+        """
+        self.unsettled -= len(batch)
+        for one in batch:
+            one.is_settled = True
+            promise = one.promise
+            if promise is not None:
+                promise.keep(code)
+        if self._paused and not self.is_half_full():
+            paused = list(self._paused)
+            self._paused.clear()
+            for outbox in paused:
+                outbox.pause(False)
+
+    def is_half_full(self) -> bool:
+        config = self.config
+        return len(self.waiting) * 2 >= config.max_messages or self.waiting_bytes * 2 >= config.max_bytes
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.waiting and not self.unsettled
+
+    # --- how it is -----------------------------------------------------------------------------------------
+
+    def enter(self, state: str, problem: str = "") -> None:
+        self.state = state
+        self.problem = problem
+
+    def say(self, reason: str, text: str) -> None:
+        """A warning, each reason at most once a minute."""
+        now = self.engine.now
+        if now - self._said.get(reason, -SAY_AGAIN_S) >= SAY_AGAIN_S:
+            self._said[reason] = now
+            logger.warning("sink %s: %s", self.config.name, text)

@@ -1,0 +1,327 @@
+"""The task of one sink: batch after batch over one connection, in order, for as long as it takes.
+
+What the database can't do now (a deadlock, a failover, a server that is away) is done again; what it will never do (a
+value that is none, a constraint) is refused, found by halving the batch.  The rest of the batch is written.
+
+Invariant: a message is settled once: after the COMMIT of its row, or of its dead letter, or after it was counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import Any, Final, cast
+
+import psycopg
+import trio
+from psycopg import pq
+from psycopg.raw_cursor import AsyncRawCursor
+
+from broker.config.feeds import FeedConfig
+from broker.core.engine import Engine
+from broker.feed.driver.connect import connected
+from broker.feed.driver.connection import TrioConnection
+from broker.ingest.message_ids import is_unknown, prefix_of
+from broker.ingest.plan import (
+    COLUMNS_SQL,
+    FUNCTION_SQL,
+    TARGET_SQL,
+    Plan,
+    function_plan,
+    quoted_name,
+    split_name,
+    table_plan,
+)
+from broker.ingest.sink import Sink, Waiting
+from broker.ingest.values import Refused, Rows, Value, column_text, time_text
+from protocol.mqtt.v5.reasons import ReasonCode
+
+logger = logging.getLogger("broker.ingest")
+
+PAUSE_S_MIN: Final = 0.2
+PAUSE_S_MAX: Final = 10.0
+RETRY_S_MIN: Final = 0.01
+RETRY_S_MAX: Final = 1.0
+REASON_CHARACTERS_MAX: Final = 1000
+
+RETRIED: Final = ("40", "55")
+"""Classes of SQLSTATE: the transaction was rolled back for others' sake, or a lock was not to be had."""
+RETRIED_CODES: Final = frozenset({"57014"})
+"""Cancelled, such as by statement_timeout."""
+OURS: Final = ("42", "0A", "26", "3D", "3F", "28")
+"""The statement itself does not fit the database (any more), whatever the rows are."""
+REFUSED: Final = ("22", "23", "21", "44", "P0", "38", "39", "2F", "27", "09", "XX", "54")
+"""The row is what it does not want."""
+
+Row = tuple[Waiting, list[Value]]
+
+
+class Again(Exception):
+    """Try the same rows again over the same connection."""
+
+
+class Writer:
+    """Writes what waits in one sink.
+
+    Args:
+        database: where to; sink: what; engine: whose turns settle messages.
+    """
+
+    def __init__(self, database: FeedConfig, sink: Sink, engine: Engine) -> None:
+        self._database = database
+        self._sink = sink
+        self._engine = engine
+        self._batch: list[Waiting] = []
+        self._refused: list[tuple[Waiting, str]] = []
+        self._wake = trio.Event()
+        self._is_ending = False
+        self.finished = trio.Event()
+        """Everything is written, after `end`."""
+        sink.on_waiting = self._woken
+
+    def _woken(self) -> None:
+        self._wake.set()
+
+    def end(self) -> None:
+        """Nothing more comes: write what waits, and return from `run`."""
+        self._is_ending = True
+        self._wake.set()
+
+    async def run(self, after: trio.Event | None = None) -> None:
+        """Write until cancelled, or until everything is written after `end`.
+
+        Args:
+            after: whose rows stand before ours.
+        """
+        if after is not None:
+            await after.wait()
+        pause_s = PAUSE_S_MIN
+        sink = self._sink
+        try:
+            while not (self._is_ending and self._is_done):
+                try:
+                    await self._attempt()
+                except (psycopg.Error, OSError) as error:
+                    if sink.state == "live":
+                        pause_s = PAUSE_S_MIN
+                    sink.enter("waiting", first_line(error))
+                    sink.say("away", f"{sink.problem}; trying again")
+                if not (self._is_ending and self._is_done):
+                    await trio.sleep(pause_s * random.uniform(0.5, 1.0))
+                    pause_s = min(pause_s * 2, PAUSE_S_MAX)
+        finally:
+            self.finished.set()
+
+    @property
+    def _is_done(self) -> bool:
+        return not self._batch and not self._sink.waiting
+
+    async def _attempt(self) -> None:
+        sink = self._sink
+        name = f"rowcast sink {sink.config.name}"
+        async with connected(
+            self._database, "SET row_security = on", application_name=name[:63]
+        ) as connection:
+            plan = await load_plan(connection, sink)
+            if plan.problems:
+                problem = "; ".join(f"{one.text}: {one.cure}" for one in plan.problems)
+                sink.enter("waiting", problem)
+                sink.say("plan", problem)
+                return
+            for one in plan.advice:
+                sink.say(one.text, f"{one.text}: {one.cure}")
+            connection.prepare_threshold = 0
+            sink.enter("live")
+            logger.info("sink %s: writes to %s", sink.config.name, sink.config.target)
+            rows = Rows(sink.config, plan.types)
+            while True:
+                if not self._batch and not await self._next():
+                    return
+                await self._write(connection, plan, rows)
+
+    async def _next(self) -> bool:
+        """The next batch: when it is full, or its first message has waited long enough; False at the end."""
+        sink = self._sink
+        while not sink.waiting:
+            if self._is_ending:
+                return False
+            self._wake = trio.Event()
+            await self._wake.wait()
+        batch = sink.config.batch
+        if len(sink.waiting) < batch.rows and not self._is_ending:
+            waited_s = (sink.clock_ns() - sink.waiting[0].received_ns) / 1e9
+            with trio.move_on_after(max(0.0, min(batch.every_s, batch.every_s - waited_s))):
+                while len(sink.waiting) < batch.rows and not self._is_ending:
+                    self._wake = trio.Event()
+                    await self._wake.wait()
+        self._batch = sink.next_batch()
+        return True
+
+    async def _write(self, connection: TrioConnection, plan: Plan, maker: Rows) -> None:
+        """Write the whole batch, however often it takes."""
+        pause_s = RETRY_S_MIN
+        while self._batch:
+            self._refused = []
+            try:
+                if plan.newest_id:
+                    await self._ask_for_ids(connection, plan)
+                await self._insert(connection, plan, self._rows_of(maker))
+                await self._bury(connection, plan)
+            except Again as again:
+                self._sink.retried += 1
+                self._sink.say("again", f"tried again: {again}")
+                await trio.sleep(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(pause_s * 2, RETRY_S_MAX)
+            finally:
+                self._batch = [one for one in self._batch if not one.is_settled]
+
+    def _rows_of(self, maker: Rows) -> list[Row]:
+        rows: list[Row] = []
+        for one in self._batch:
+            try:
+                rows.append((one, maker.of(one)))
+            except Refused as error:
+                self._refused.append((one, str(error)))
+        return rows
+
+    async def _insert(self, connection: TrioConnection, plan: Plan, rows: list[Row]) -> None:
+        """Write these rows in one transaction, or else each half of them."""
+        if not rows:
+            return
+        try:
+            await self._execute(connection, plan.statement, list(zip(*[row for _, row in rows], strict=True)))
+        except (psycopg.Error, UnicodeEncodeError) as error:
+            if not await self._is_refusal(connection, error):
+                raise
+            if len(rows) == 1:
+                self._refused.append((rows[0][0], reason_of(error)))
+                return
+            middle = len(rows) // 2
+            await self._insert(connection, plan, rows[:middle])
+            await self._insert(connection, plan, rows[middle:])
+        else:
+            self._sink.written += len(rows)
+            self._sink.batches += 1
+            self._settle([one for one, _ in rows])
+
+    async def _execute(self, connection: TrioConnection, statement: str, columns: list[Any]) -> None:
+        cursor: AsyncRawCursor[Any] = AsyncRawCursor(connection)
+        texts = [column_text(cast("list[Value]", column)) for column in columns]
+        await cursor.execute(statement, texts, prepare=True)
+
+    async def _is_refusal(
+        self, connection: TrioConnection, error: psycopg.Error | UnicodeEncodeError
+    ) -> bool:
+        """Whether a row is to blame.
+
+        Raises:
+            Again: the same rows may be written if they are tried again.
+        """
+        if isinstance(error, UnicodeEncodeError):
+            return True
+        if connection.closed or connection.pgconn.status != pq.ConnStatus.OK:
+            return False
+        state = error.sqlstate
+        if state is None:
+            return isinstance(error, psycopg.DataError)  # NUL in a text, which psycopg does not even send
+        if state.startswith(RETRIED) or state in RETRIED_CODES:
+            raise Again(first_line(error)) from error
+        if state == "42501" and self._sink.config.table:
+            # A policy of the table refuses this row, if inserting as such is allowed.
+            target = quoted_name(self._sink.config.table)
+            row = await (await connection.execute(TARGET_SQL, [target, target])).fetchone()
+            return row is not None and bool(row[1])
+        return state.startswith(REFUSED)
+
+    async def _bury(self, connection: TrioConnection, plan: Plan) -> None:
+        """What was refused goes to the dead letters, where there are any; then nobody waits for it any more."""
+        refused = self._refused
+        if not refused:
+            return
+        sink = self._sink
+        kept = 0
+        if plan.dead_letter:
+            kept = await self._keep_letters(connection, plan, refused)
+        sink.refused += len(refused)
+        sink.dead_letters += kept
+        where = f"in {sink.config.dead_letters}" if kept == len(refused) else "dropped"
+        topic = refused[0][0].levels[-1]
+        sink.say("refused", f"{len(refused)} refused, {where}; the first, of {topic}: {refused[0][1]}")
+        self._settle([one for one, _ in refused], ReasonCode.PAYLOAD_FORMAT_INVALID)
+
+    async def _keep_letters(
+        self, connection: TrioConnection, plan: Plan, refused: list[tuple[Waiting, str]]
+    ) -> int:
+        rows = [_letter(self._sink.config.name, one, reason) for one, reason in refused]
+        try:
+            await self._execute(connection, plan.dead_letter, list(zip(*rows, strict=True)))
+        except psycopg.Error as error:
+            if not await self._is_refusal(connection, error):
+                raise
+            self._sink.say("buried", f"{self._sink.config.dead_letters}: {first_line(error)}")
+            return 0
+        return len(rows)
+
+    async def _ask_for_ids(self, connection: TrioConnection, plan: Plan) -> None:
+        """Messages that were perhaps sent before this process began get the ids they had then."""
+        for one in self._batch:
+            if is_unknown(one.message_id):
+                prefix = prefix_of(one.publication)
+                cursor: AsyncRawCursor[Any] = AsyncRawCursor(connection)
+                await cursor.execute(plan.newest_id, [prefix, prefix[:-1] + ";"])
+                row = await cursor.fetchone()
+                newest = None if row is None else row[0]
+                one.message_id = self._sink.ids.found(one.publication, one.message_id, newest)
+
+    def _settle(self, batch: list[Waiting], code: int = 0) -> None:
+        with self._engine.turn:
+            now_ns = self._sink.clock_ns()
+            latency = self._sink.latency
+            for one in batch:
+                latency.observe((now_ns - one.received_ns) / 1e9)
+            self._sink.settle(batch, code)
+
+
+async def load_plan(connection: TrioConnection, sink: Sink) -> Plan:
+    """What the catalogue says of this sink's table or function."""
+    config = sink.config
+    dead: Any = (None, False)
+    if config.dead_letters:
+        name = quoted_name(config.dead_letters)
+        dead = await (await connection.execute(TARGET_SQL, [name, name])).fetchone()
+    if config.function:
+        schema, last = split_name(config.function)
+        parameters = [last, schema, schema, len(config.columns)]
+        found = await (await connection.execute(FUNCTION_SQL, parameters)).fetchall()
+        return function_plan(config, found, dead)
+    name = quoted_name(config.table)
+    target: Any = await (await connection.execute(TARGET_SQL, [name, name])).fetchone()
+    columns = await (await connection.execute(COLUMNS_SQL, [name])).fetchall()
+    return table_plan(config, target, columns, dead)
+
+
+def _letter(name: str, one: Waiting, reason: str) -> list[Value]:
+    publication = one.publication
+    return [
+        time_text(one.received_ns // 1000),
+        name,
+        one.levels[-1],
+        "\\x" + one.payload.hex(),
+        publication.client_id.decode(errors="replace"),
+        str(publication.qos),
+        reason.replace("\0", "")[:REASON_CHARACTERS_MAX].encode(errors="replace").decode(),
+    ]
+
+
+def reason_of(error: psycopg.Error | UnicodeEncodeError) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return "the payload has half of a character (a lone surrogate)"
+    diagnosis = error.diag
+    if diagnosis.message_primary is None:
+        return first_line(error)
+    detail = f": {diagnosis.message_detail}" if diagnosis.message_detail else ""
+    return f"{error.sqlstate}: {diagnosis.message_primary}{detail}"
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,3 @@
+from support.postgres import cluster, database
+
+__all__ = ["cluster", "database"]
