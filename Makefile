@@ -62,6 +62,7 @@ compat: .venv/.test
 
 torture: .venv/.test
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/run.py $(ARGS)
+	@PYTHONPATH=.:tests $(BIN)/python tests/torture/sinks.py
 
 binary: .venv/.demo
 	@scripts/build-binary

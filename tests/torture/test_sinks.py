@@ -1,0 +1,25 @@
+"""The torture of sinks.py, short.  `TORTURE_SEED` repeats a run as far as its timing allows."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from support.postgres import Cluster
+from torture.sinks import torture
+
+SECONDS = 6.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_what_was_acknowledged_is_in_the_table_once_and_in_order() -> None:
+    seed = int(os.environ.get("TORTURE_SEED") or random.SystemRandom().getrandbits(32))
+    cluster = Cluster()
+    try:
+        outcome = torture(cluster, SECONDS, seed)
+    finally:
+        cluster.close()
+    assert not outcome.faults, f"{outcome}\n{outcome.log[-3000:]}"
+    assert outcome.published > 0
