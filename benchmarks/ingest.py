@@ -4,7 +4,7 @@
 
 Starts a Postgres of its own (fsync off, so that the disk is not what is measured) and a `rowcast` of its own.  The
 publishers send QoS 1 with 1000 messages in flight each; the clock runs from their first message to their last PUBACK,
-so to the last COMMIT.  The bare writer sends the same rows, ready made, by the same statement and in batches of the same size.
+so to the last COMMIT.  The bare writer sends the same rows, ready made, by the same statement and in as large batches.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import psycopg
+import trio
 
 from broker.demo.postgres import running_postgres
 from broker.ingest.values import column_text
@@ -41,13 +42,17 @@ def main() -> None:
     parser.add_argument("--publishers", type=int, default=4)
     parser.add_argument("--rows", type=int, default=1000, help="of one batch")
     args = parser.parse_args()
-    with running_postgres() as dsn:
+    trio.run(measure, args.messages, args.publishers, args.rows)
+
+
+async def measure(messages: int, publishers: int, rows: int) -> None:
+    async with running_postgres() as dsn:
         with psycopg.connect(dsn, autocommit=True) as connection:
             for name in ("telemetry", "bare"):
                 connection.execute(TABLE.format(name).encode())
-        bare = bare_writer(dsn, args.messages, args.rows)
-        rate, cpu_us = through_the_broker(dsn, args.messages, args.publishers, args.rows)
-        again = bare_writer(dsn, args.messages, args.rows)
+        bare = bare_writer(dsn, messages, rows)
+        rate, cpu_us = through_the_broker(dsn, messages, publishers, rows)
+        again = bare_writer(dsn, messages, rows)
     best = max(bare, again)
     print(f"bare writer     {bare:10.0f} rows/s, again {again:.0f}")
     print(f"through MQTT    {rate:10.0f} rows/s, {rate / best:.2f} of the bare writer")
