@@ -46,7 +46,8 @@ def main() -> None:
 
 
 async def measure(messages: int, publishers: int, rows: int) -> None:
-    async with running_postgres() as dsn:
+    async with running_postgres() as postgres:
+        dsn = postgres.dsn
         with psycopg.connect(dsn, autocommit=True) as connection:
             for name in ("telemetry", "bare"):
                 connection.execute(TABLE.format(name).encode())
