@@ -19,6 +19,8 @@ from protocol.json_members import Number
 
 Value = str | None
 Maker = Callable[[Waiting, Any], Value]
+Bulk = Callable[[list[Waiting], list[Any]], list[Value]]
+_QOS: Final = ("0", "1", "2")
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
@@ -26,6 +28,10 @@ SECONDS_BELOW: Final = 100_000_000_000
 """A number without a unit is seconds below it (the year 5138), milliseconds below a thousand times it, else µs."""
 EXPONENT_MAX: Final = 20
 TIMES: Final = frozenset({"timestamptz", "timestamp", "date"})
+
+
+_second_texts: dict[int, str] = {}
+SECONDS_REMEMBERED_MAX: Final = 10_000
 
 
 class Refused(ValueError):
@@ -37,6 +43,7 @@ def _no_constant(name: str) -> None:
 
 
 _JSON: Final = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=_no_constant)
+_scan: Callable[[str, int], tuple[Any, int]] = _JSON.scan_once  # type: ignore[attr-defined]
 
 
 class Rows:
@@ -54,7 +61,34 @@ class Rows:
             (name, _maker(one, levels, kind), one)
             for (name, one), kind in zip(config.columns, types, strict=True)
         ]
+        self._bulks = [
+            _bulk(one, levels, kind, make) for (_, make, one), kind in zip(self._columns, types, strict=True)
+        ]
         self._reads_json = any(one.path is not None for _, one in config.columns)
+
+    def columns(
+        self, batch: list[Waiting]
+    ) -> tuple[list[Waiting], list[list[Value]], list[tuple[Waiting, str]]]:
+        """All columns of a batch: the messages that make rows, a list for each column, and the others with reasons."""
+        refused: list[tuple[Waiting, str]] = []
+        documents: list[Any] = [None] * len(batch)
+        if self._reads_json:
+            batch, documents = _documents(batch, refused)
+        try:
+            columns = [bulk(batch, documents) for bulk in self._bulks]
+            if not self._refuses_null or not any(None in column for column in columns):
+                return batch, columns, refused
+        except (Refused, AttributeError):
+            pass  # an AttributeError: a payload that is no object
+        taken: list[Waiting] = []
+        rows: list[list[Value]] = []
+        for one in batch:
+            try:
+                rows.append(self.of(one))
+                taken.append(one)
+            except Refused as error:
+                refused.append((one, str(error)))
+        return taken, [list(column) for column in zip(*rows, strict=True)], refused
 
     def of(self, message: Waiting) -> list[Value]:
         """A row.
@@ -70,6 +104,53 @@ class Rows:
             name, _, one = self._columns[row.index(None)]
             raise Refused(f"column {name}: {one.text} is missing or null")
         return row
+
+
+def _documents(batch: list[Waiting], refused: list[tuple[Waiting, str]]) -> tuple[list[Waiting], list[Any]]:
+    """The messages whose payloads are JSON, and those values."""
+    taken: list[Waiting] = []
+    documents: list[Any] = []
+    for one in batch:
+        try:
+            text = one.payload.decode()
+            document, end = _scan(text, 0)
+            if end != len(text):
+                document = parsed(one.payload)
+        except (ValueError, StopIteration, RecursionError):
+            try:
+                document = parsed(one.payload)  # blanks around it, or the reason in words
+            except Refused as error:
+                refused.append((one, str(error)))
+                continue
+        taken.append(one)
+        documents.append(document)
+    return taken, documents
+
+
+def _bulk(one: Expression, levels: tuple[str, ...], kind: str, make: Maker) -> Bulk:
+    """What makes a column of many messages; the same as `make` for each."""
+    name = one.sole
+    if name in levels:
+        index = levels.index(name)
+        return lambda batch, documents: [message.levels[index] for message in batch]
+    if name == "$qos":
+        return lambda batch, documents: [_QOS[message.publication.qos] for message in batch]
+    path = one.path
+    if (
+        path is not None
+        and len(path) == 1
+        and isinstance(path[0], str)
+        and _converter("", kind) is plain_text
+    ):
+        member = path[0]
+        # A payload that is no object has no `get`; then each message is looked at.
+        return lambda batch, documents: [
+            value if value is None or type(value) is Number or type(value) is str else json_text(value)
+            for value in [document.get(member) for document in documents]
+        ]
+    return lambda batch, documents: [
+        make(message, document) for message, document in zip(batch, documents, strict=True)
+    ]
 
 
 def parsed(payload: bytes) -> Any:
@@ -237,7 +318,7 @@ def microseconds(text: str, unit: str) -> int:
     except (InvalidOperation, ValueError):
         raise Refused(f"no time: {text[:100]}") from None
     if not unit:
-        size = abs(Decimal(whole))
+        size = abs(Decimal(whole)) if isinstance(whole, Decimal) else whole
         unit = "s" if size < SECONDS_BELOW else "ms" if size < SECONDS_BELOW * 1000 else "us"
     try:
         return int(whole * MICROSECONDS[unit] // 1)
@@ -247,8 +328,15 @@ def microseconds(text: str, unit: str) -> int:
 
 def time_text(since_epoch_us: int) -> str:
     """ISO 8601 in UTC.  Raises: Refused, outside of the years 1 to 9999."""
+    second, fraction = divmod(since_epoch_us, 1_000_000)
     try:
-        return (EPOCH + timedelta(microseconds=since_epoch_us)).isoformat()
+        text = _second_texts.get(second)
+        if text is None:
+            if len(_second_texts) >= SECONDS_REMEMBERED_MAX:
+                _second_texts.clear()
+            moment = EPOCH + timedelta(seconds=second)
+            text = _second_texts[second] = moment.isoformat().removesuffix("+00:00")
+        return f"{text}.{fraction:06d}+00:00"
     except OverflowError:
         raise Refused(f"no time: {since_epoch_us} µs since 1970") from None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import psycopg
 import trio
@@ -33,7 +33,7 @@ from broker.ingest.plan import (
     table_plan,
 )
 from broker.ingest.sink import Sink, Waiting
-from broker.ingest.values import Refused, Rows, Value, column_text, time_text
+from broker.ingest.values import Rows, Value, column_text, time_text
 from protocol.mqtt.v5.reasons import ReasonCode
 
 logger = logging.getLogger("broker.ingest")
@@ -52,8 +52,6 @@ OURS: Final = ("42", "0A", "26", "3D", "3F", "28")
 """The statement itself does not fit the database (any more), whatever the rows are."""
 REFUSED: Final = ("22", "23", "21", "44", "P0", "38", "39", "2F", "27", "09", "XX", "54")
 """The row is what it does not want."""
-
-Row = tuple[Waiting, list[Value]]
 
 
 class Again(Exception):
@@ -161,11 +159,11 @@ class Writer:
         """Write the whole batch, however often it takes."""
         pause_s = RETRY_S_MIN
         while self._batch:
-            self._refused = []
             try:
                 if plan.newest_id:
                     await self._ask_for_ids(connection, plan)
-                await self._insert(connection, plan, self._rows_of(maker))
+                messages, columns, self._refused = maker.columns(self._batch)
+                await self._insert(connection, plan, messages, columns)
                 await self._bury(connection, plan)
             except Again as again:
                 self._sink.retried += 1
@@ -175,38 +173,31 @@ class Writer:
             finally:
                 self._batch = [one for one in self._batch if not one.is_settled]
 
-    def _rows_of(self, maker: Rows) -> list[Row]:
-        rows: list[Row] = []
-        for one in self._batch:
-            try:
-                rows.append((one, maker.of(one)))
-            except Refused as error:
-                self._refused.append((one, str(error)))
-        return rows
-
-    async def _insert(self, connection: TrioConnection, plan: Plan, rows: list[Row]) -> None:
+    async def _insert(
+        self, connection: TrioConnection, plan: Plan, messages: list[Waiting], columns: list[list[Value]]
+    ) -> None:
         """Write these rows in one transaction, or else each half of them."""
-        if not rows:
+        if not messages:
             return
         try:
-            await self._execute(connection, plan.statement, list(zip(*[row for _, row in rows], strict=True)))
+            await self._execute(connection, plan.statement, columns)
         except (psycopg.Error, UnicodeEncodeError) as error:
             if not await self._is_refusal(connection, error):
                 raise
-            if len(rows) == 1:
-                self._refused.append((rows[0][0], reason_of(error)))
+            if len(messages) == 1:
+                self._refused.append((messages[0], reason_of(error)))
                 return
-            middle = len(rows) // 2
-            await self._insert(connection, plan, rows[:middle])
-            await self._insert(connection, plan, rows[middle:])
+            middle = len(messages) // 2
+            await self._insert(connection, plan, messages[:middle], [one[:middle] for one in columns])
+            await self._insert(connection, plan, messages[middle:], [one[middle:] for one in columns])
         else:
-            self._sink.written += len(rows)
+            self._sink.written += len(messages)
             self._sink.batches += 1
-            self._settle([one for one, _ in rows])
+            self._settle(messages)
 
-    async def _execute(self, connection: TrioConnection, statement: str, columns: list[Any]) -> None:
+    async def _execute(self, connection: TrioConnection, statement: str, columns: list[list[Value]]) -> None:
         cursor: AsyncRawCursor[Any] = AsyncRawCursor(connection)
-        texts = [column_text(cast("list[Value]", column)) for column in columns]
+        texts = [column_text(column) for column in columns]
         await cursor.execute(statement, texts, prepare=True)
 
     async def _is_refusal(
@@ -254,7 +245,7 @@ class Writer:
     ) -> int:
         rows = [_letter(self._sink.config.name, one, reason) for one, reason in refused]
         try:
-            await self._execute(connection, plan.dead_letter, list(zip(*rows, strict=True)))
+            await self._execute(connection, plan.dead_letter, [list(one) for one in zip(*rows, strict=True)])
         except psycopg.Error as error:
             if not await self._is_refusal(connection, error):
                 raise
