@@ -38,7 +38,7 @@ class Hub:
         database = None if config is None else evolve(config.database, sources=(), routes=())
         is_same_database = database == self._database
         self._database = database
-        ended: dict[str, trio.Event] = {}
+        ended: dict[str, Writer] = {}
         for name, sink in list(self.sinks.items()):
             if not is_same_database or wanted.get(name) != sink.config:
                 ended[name] = self._end(name)
@@ -64,17 +64,20 @@ class Hub:
         for writer in writers:
             await writer.finished.wait()
 
-    def _begin(self, config: IngestConfig, one: SinkConfig, after: trio.Event | None) -> None:
+    def _begin(self, config: IngestConfig, one: SinkConfig, former: Writer | None) -> None:
         sink = self.sinks[one.name] = Sink(one, self._engine, self._ids)
         writer = self._writers[one.name] = Writer(config.database, sink, self._engine)
         for pattern in one.topics:
             self._engine.subscribe(sink, pattern.topic_filter, 2)
-        self._nursery.start_soon(writer.run, after)
+        if former is None:
+            self._nursery.start_soon(writer.run)
+        else:
+            self._nursery.start_soon(writer.succeed, former)
 
-    def _end(self, name: str) -> trio.Event:
+    def _end(self, name: str) -> Writer:
         sink = self.sinks.pop(name)
         for pattern in sink.config.topics:
             self._engine.unsubscribe(sink, pattern.topic_filter)
         writer = self._writers.pop(name)
         writer.end()
-        return writer.finished
+        return writer

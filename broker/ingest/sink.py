@@ -19,6 +19,7 @@ from broker.core.promise import Promise
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.ingest.message_ids import MessageIds
+from protocol.mqtt.v5.reasons import ReasonCode
 
 logger = logging.getLogger("broker.ingest")
 
@@ -126,6 +127,29 @@ class Sink(Receiver):
         count = len(self.waiting)
         if count == 1 or count == self.config.batch.rows:
             self.on_waiting()
+
+    def inherit(self, older: list[Waiting]) -> None:
+        """Put what another sink took, and did not write, before what came since; topics that are no longer ours end."""
+        kept: list[Waiting] = []
+        gone: list[Waiting] = []
+        for one in older:
+            levels = self._levels_of(one.publication.topic)
+            if levels is None:
+                gone.append(one)
+                continue
+            one.levels = levels
+            if self._wants_ids and not one.message_id:
+                one.message_id = self.ids.of(one.publication, one.received_ns)
+            kept.append(one)
+            self.waiting_bytes += one.size()
+        self.waiting.extendleft(reversed(kept))
+        if gone:
+            self.refused += len(gone)
+            self.say(
+                "gone", f"{len(gone)} messages were never written: no topic of this sink matches any more"
+            )
+            self.unsettled += len(gone)
+            self.settle(gone, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
 
     def is_full(self) -> bool:
         config = self.config

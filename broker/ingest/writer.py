@@ -38,6 +38,8 @@ from protocol.mqtt.v5.reasons import ReasonCode
 
 logger = logging.getLogger("broker.ingest")
 
+HAND_OVER_S: Final = 2.0
+"""So long may a sink whose settings have changed go on with the ones it had."""
 PAUSE_S_MIN: Final = 0.2
 PAUSE_S_MAX: Final = 10.0
 RETRY_S_MIN: Final = 0.01
@@ -73,6 +75,7 @@ class Writer:
         self._refused: list[tuple[Waiting, str]] = []
         self._wake = trio.Event()
         self._is_ending = False
+        self._running = trio.CancelScope()
         self.finished = trio.Event()
         """Everything is written, after `end`."""
         sink.on_waiting = self._woken
@@ -85,30 +88,38 @@ class Writer:
         self._is_ending = True
         self._wake.set()
 
-    async def run(self, after: trio.Event | None = None) -> None:
-        """Write until cancelled, or until everything is written after `end`.
+    async def succeed(self, former: Writer) -> None:
+        """As `run`, after another whose rows stand before ours; what it can't write in time is ours, too."""
+        with trio.move_on_after(HAND_OVER_S):
+            await former.finished.wait()
+        former._running.cancel()
+        await former.finished.wait()
+        with self._engine.turn:
+            self._sink.inherit([*former._batch, *former._sink.waiting])
+        await self.run()
 
-        Args:
-            after: whose rows stand before ours.
-        """
-        if after is not None:
-            await after.wait()
-        pause_s = PAUSE_S_MIN
-        sink = self._sink
+    async def run(self) -> None:
+        """Write until cancelled, or until everything is written after `end`."""
         try:
-            while not (self._is_ending and self._is_done):
-                try:
-                    await self._attempt()
-                except (psycopg.Error, OSError) as error:
-                    if sink.state == "live":
-                        pause_s = PAUSE_S_MIN
-                    sink.enter("waiting", first_line(error))
-                    sink.say("away", f"{sink.problem}; trying again")
-                if not (self._is_ending and self._is_done):
-                    await trio.sleep(pause_s * random.uniform(0.5, 1.0))
-                    pause_s = min(pause_s * 2, PAUSE_S_MAX)
+            with self._running:
+                await self._keep_writing()
         finally:
             self.finished.set()
+
+    async def _keep_writing(self) -> None:
+        pause_s = PAUSE_S_MIN
+        sink = self._sink
+        while not (self._is_ending and self._is_done):
+            try:
+                await self._attempt()
+            except (psycopg.Error, OSError) as error:
+                if sink.state == "live":
+                    pause_s = PAUSE_S_MIN
+                sink.enter("waiting", first_line(error))
+                sink.say("away", f"{sink.problem}; trying again")
+            if not (self._is_ending and self._is_done):
+                await trio.sleep(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(pause_s * 2, PAUSE_S_MAX)
 
     @property
     def _is_done(self) -> bool:

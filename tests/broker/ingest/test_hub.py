@@ -264,6 +264,20 @@ async def test_a_sink_is_changed_while_it_runs(tmp_path: Path, database: str) ->
     assert rows_of(database, "SELECT metric, value FROM telemetry ORDER BY 2") == [("m", 1), ("n", 2)]
 
 
+async def test_a_corrected_sink_writes_what_the_mistaken_one_could_not(tmp_path: Path, database: str) -> None:
+    run_sql(database, TABLE)
+    name = 'name = "one"\n'
+    wrong = SINK.replace("public.telemetry", "public.telemetri") + name
+    async with ingesting(config_of(tmp_path, database, wrong)) as (engine, hub):
+        await until(lambda: "there is no table" in hub.sinks["one"].problem)
+        peer = connected(engine, b"c")
+        peer.send(publish("telemetry/d/m", '{"v": 1}', 1, 1))
+        hub.adopt(config_of(tmp_path, database, SINK + name).ingest)
+        peer.send(publish("telemetry/d/m", '{"v": 2}', 1, 2))
+        assert await read(peer, 2) == [Puback(1), Puback(2)]
+    assert rows_of(database, "SELECT value FROM telemetry") == [(1,), (2,)]
+
+
 async def test_a_deadlock_is_tried_again(tmp_path: Path, database: str) -> None:
     run_sql(
         database,
