@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import socket
+import struct
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from support.polling import until
 from support.rowcast_process import RowcastProcess, free_port
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "clients/python"))
@@ -123,3 +129,34 @@ async def test_what_may_not_be_read_is_refused_by_name(tmp_path: Path) -> None:
         async with connect_trio(f"ws://127.0.0.1:{port}/rowcast") as rowcast:
             with pytest.raises(Refused, match="may not subscribe"), trio.fail_after(20):
                 await rowcast.subscribe("b").__anext__()
+
+
+async def test_a_server_that_asks_says_goodbye_and_is_gone_is_no_error() -> None:
+    """A ping and the close in one piece, then a reset: what the client answers can't be sent."""
+    sent = 0
+    ping = b'\x81\x0a{"ping":1}'
+    goodbye = b"\x88\x02\x03\xe9"
+
+    async def serve(stream: trio.SocketStream) -> None:
+        nonlocal sent
+        request = b""
+        while b"\r\n\r\n" not in request:
+            request += await stream.receive_some(4096)
+        key = next(
+            line[19:] for line in request.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key: ")
+        )
+        accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        head = b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await stream.send_all(head + accept + b"\r\n\r\n" + (ping + goodbye if sent % 2 else ping * 50))
+        sent += 1
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        with trio.fail_after(60):
+            async with connect_trio(f"ws://127.0.0.1:{port}/rowcast") as reader:
+                reader.subscribe("a")
+                await until(lambda: sent >= 3)
+        nursery.cancel_scope.cancel()

@@ -66,6 +66,10 @@ class Events:
         await self._rowcast.send_what_is_due()
 
 
+BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError)
+"""How a connection ends that nobody has said goodbye on."""
+
+
 class Rowcast:
     """One client over all its connections; see `connect`."""
 
@@ -108,7 +112,7 @@ class Rowcast:
             code, reason = LOST, ""
             try:
                 code, reason = await self._one_connection()
-            except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError) as error:
+            except BROKEN as error:
                 reason = str(error)
             self._wire = None
             self.client.closed(code, reason)
@@ -143,6 +147,8 @@ class Rowcast:
                 nursery.start_soon(self._send_when_due)
                 await self._read(wire, stream, token)
                 nursery.cancel_scope.cancel()
+        except* BROKEN as group:
+            wire.closed, wire.reason = wire.closed or LOST, wire.reason or str(group.exceptions[0])
         finally:
             self._wire = self._stream = None
             await trio.aclose_forcefully(stream)

@@ -60,7 +60,11 @@ class Wire:
         self.outgoing = self._connection.send(Request(host=host, target=address.target))
 
     def send(self, text: str) -> None:
-        self.outgoing += self._connection.send(TextMessage(text))
+        """Nothing where the server has said goodbye, perhaps with what this is the answer to."""
+        try:
+            self.outgoing += self._connection.send(TextMessage(text))
+        except LocalProtocolError:
+            self.closed = self.closed or LOST
 
     def goodbye(self) -> None:
         if self.closed is None and self.is_open:
