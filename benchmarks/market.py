@@ -7,6 +7,7 @@ with a dict of floats, which keeps no order, no texts, no depth and no history. 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import random
 import resource
@@ -25,6 +26,7 @@ from broker.market.trades import Trades
 RUNS = 5
 START_MS = 1_700_000_000_000
 GOALS = {"levels": 200_000, "trades": 300_000, "diff_us": 100, "memory_mb": 300}
+TRADES_PER_MS = 300
 INTERVALS = ("1m", "5m", "15m", "1h", "4h", "1d", "1w")
 
 
@@ -93,15 +95,22 @@ def plain_levels(count: int) -> float:
 
 
 def trade_rows(count: int) -> list[dict[str, object]]:
+    """Each symbol's price goes up and down by its ticks, as prices do."""
     rng = random.Random(2)
+    ticks = [rng.randint(4_000_000, 4_400_000) for _ in range(100)]
+
+    def price(symbol: int) -> str:
+        ticks[symbol] += rng.randint(-5, 5)
+        return f"{ticks[symbol] // 100}.{ticks[symbol] % 100:02d}"
+
     return [
         {
             "symbol": f"S{number % 100}",
             "id": str(number),
-            "price": f"{42_000 + rng.randint(-500, 500)}.{rng.randint(10, 99)}",
+            "price": price(number % 100),
             "size": f"0.{rng.randint(100, 999)}",
             "side": rng.choice(("buy", "sell")),
-            "ts": str(START_MS + number),
+            "ts": str(START_MS + number // TRADES_PER_MS),
             "taker": str(number // 3),
         }
         for number in range(count)
@@ -109,8 +118,13 @@ def trade_rows(count: int) -> list[dict[str, object]]:
 
 
 def trades(kind: str, count: int) -> float:
-    """Trades of 100 symbols, 20 a transaction."""
+    """Trades of 100 symbols, 20 a transaction, as many in a second of their time as is wanted in one of ours.
+
+    What goes out at intervals goes out as often, then, as it would at that load.
+    """
     rows = trade_rows(count)
+    gc.collect()
+    gc.freeze()  # a process wouldn't have them all at once
 
     def work() -> int:
         names = TradeNames()
@@ -124,7 +138,7 @@ def trades(kind: str, count: int) -> float:
         else:
             calculator = Ticker(ignore, 0, names, 1000, 1440)
         for number, row in enumerate(rows):
-            now_ms = START_MS + number
+            now_ms = START_MS + number // TRADES_PER_MS
             calculator.row(row, now_ms)
             if number % 20 == 19:
                 calculator.commit(now_ms)
@@ -146,12 +160,14 @@ def snapshots() -> list[list[list[list[str]]]]:
             for price in rng.sample(list(side), 10):
                 side[price] = f"{rng.randint(1, 9)}.5"
         found.append([[[price, size] for price, size in side.items()] for side in sides])
-    return found
+    return json.loads(json.dumps(found))  # type: ignore[no-any-return] # no text is another's object
 
 
 def diff_us() -> float:
     """Microseconds from one book of 1000 levels to the next."""
     books = snapshots()
+    gc.collect()
+    gc.freeze()
 
     def work() -> int:
         depth = new_depth("snapshot", 1_000_000)

@@ -12,6 +12,7 @@ from typing import Any
 from attrs import evolve, fields
 
 from broker.config.dialects.gateway import DIALECT_KINDS, GatewayConfig
+from broker.config.market import Intake, MarketConfig
 from broker.config.model import Config, ConfigError, Listener, Tls
 from broker.config.mosquitto.options import OPTIONS
 
@@ -77,10 +78,7 @@ def _feeds(old: Config, new: Config) -> list[str]:
 
 def _market(old: Config, new: Config) -> list[str]:
     """Calculators have states, and rows are led to them by their places in the file."""
-    before, wanted = (
-        None if config.market is None else evolve(config.market, database=None) for config in (old, new)
-    )
-    if before == wanted:
+    if not _changed_market(old.market or MarketConfig(), new.market or MarketConfig()):
         return []
     return ["[market]: what is calculated, from which source and where it goes takes a restart."]
 
@@ -116,6 +114,35 @@ _WORDS = {
     "limits": "[limits]",
 }
 """How a file says it."""
+
+
+def _changed_market(old: MarketConfig, new: MarketConfig) -> list[str]:
+    """What of the market data was written anew, as the configuration calls it."""
+    names = [
+        f"[[market.{name}]]" if name not in ("routes", "page") else f"market.{name}"
+        for name in ("depth", "trades", "kline", "ticker", "markprice", "routes", "page")
+        if _without_places(getattr(old, name)) != _without_places(getattr(new, name))
+    ]
+    before = {intake.feed.name: intake for intake in old.intakes}
+    after = {intake.feed.name: intake for intake in new.intakes}
+    names += [
+        f"[source.{name}]"
+        for name in sorted({*before, *after})
+        if name not in before or name not in after or _asked(before[name]) != _asked(after[name])
+    ]
+    return names
+
+
+def _without_places(value: Any) -> Any:
+    """Lines move when something is written above them."""
+    return tuple(evolve(one, where="") for one in value) if isinstance(value, tuple) else value
+
+
+def _asked(intake: Intake) -> object:
+    """An intake without the numbers of what it feeds, which are those of other tables."""
+    return evolve(
+        intake, taps=(), feed=evolve(intake.feed, dsn="", routes=_without_places(intake.feed.routes))
+    )
 
 
 def _read_again(values: object, owner: str) -> dict[str, Any]:

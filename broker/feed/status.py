@@ -69,6 +69,7 @@ class FeedStatus:
         acknowledged: up to where the database need not keep anything for this feed any more.
         lag_bytes: WAL that the database keeps for this feed, for the kind `wal`.
         lag_s: how long ago the newest delivered row was committed, while more is waiting; else 0.
+        more: counters that only this feed has, by name; those of a market's calculator, for instance.
         spooled_bytes: parts of transactions that have not committed yet, in temporary files.
     """
 
@@ -93,6 +94,7 @@ class FeedStatus:
         self.lag_bytes = 0
         self.lag_s = 0.0
         self.spooled_bytes = 0
+        self.more: dict[str, int] = {}
         self._said: dict[tuple[str, str], tuple[float, int]] = {}
 
     def enter(self, state: str, problem: str = "") -> None:

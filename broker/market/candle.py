@@ -62,10 +62,28 @@ class Candle:
                 self.open_id = number
         size = trade.size
         self.volume.add(size.units, size.scale)
-        self.turnover.add(price.units * size.units, price.scale + size.scale)
+        self.turnover.add(trade.worth_units, trade.worth_scale)
         self.trades += 1
         if number > self.last_id:
             self.last_id = number
+
+    def merge(self, later: Candle) -> None:
+        """Add what is in another, none of whose trades was before any of ours."""
+        if not self.trades:
+            self.open, self.high, self.low = later.open, later.high, later.low
+            self.open_us, self.open_id = later.open_us, later.open_id
+        else:
+            if is_less(self.high, later.high):
+                self.high = later.high
+            if is_less(later.low, self.low):
+                self.low = later.low
+        self.close, self.close_us, self.close_id = later.close, later.close_us, later.close_id
+        self.last_size = later.last_size
+        self.volume.add(later.volume.units, later.volume.scale)
+        self.turnover.add(later.turnover.units, later.turnover.scale)
+        self.trades += later.trades
+        if later.last_id > self.last_id:
+            self.last_id = later.last_id
 
     def text(self, interval: str) -> bytes:
         return (

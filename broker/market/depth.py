@@ -53,6 +53,9 @@ class Entry:
         self.bids_seen: dict[str, str] = {}
         self.asks_seen: dict[str, str] = {}
         """For snapshots: the last one's texts, so that what is the same need not be read again."""
+        self.bids_list: list[object] | None = None
+        self.asks_list: list[object] | None = None
+        """The same in the order in which it came, unless levels of size 0 were in it."""
         self.published_ms = 0
         self.crossed_since_ms = 0
         self.is_touched = False
@@ -146,16 +149,32 @@ class Depth(Calculator):
         """The book is this from now on.  Raises: BadValue."""
         i = self._index_of(symbol)
         entry = self.entries[i]
-        new_bids = self._texts(bids)
-        new_asks = self._texts(asks)
-        bid_changes = self._differences(entry.bids_seen, new_bids)
-        ask_changes = self._differences(entry.asks_seen, new_asks)
+        bid_places = changed_places(entry.bids_list, bids)
+        ask_places = changed_places(entry.asks_list, asks)
+        bids_list, asks_list = entry.bids_list, entry.asks_list
+        if (
+            bid_places is not None
+            and ask_places is not None
+            and bids_list is not None
+            and asks_list is not None
+        ):
+            bid_changes = [self._pair(bids[place]) for place in bid_places]
+            ask_changes = [self._pair(asks[place]) for place in ask_places]
+            take_places(entry.bids_seen, bids_list, bids, bid_places)
+            take_places(entry.asks_seen, asks_list, asks, ask_places)
+        else:
+            new_bids = self._texts(bids)
+            new_asks = self._texts(asks)
+            bid_changes = self._differences(entry.bids_seen, new_bids)
+            ask_changes = self._differences(entry.asks_seen, new_asks)
+            entry.bids_seen = new_bids
+            entry.asks_seen = new_asks
+            entry.bids_list = list(bids) if len(new_bids) == len(bids) else None
+            entry.asks_list = list(asks) if len(new_asks) == len(asks) else None
         for level in bid_changes:
             entry.book.stage(True, level[0], level[1])
         for level in ask_changes:
             entry.book.stage(False, level[0], level[1])
-        entry.bids_seen = new_bids
-        entry.asks_seen = new_asks
         self._touch(i, at_ms)
 
     def _texts(self, levels: list[object]) -> dict[str, str]:
@@ -312,6 +331,43 @@ class Depth(Calculator):
             entry.published_ms = now_ms
             self.counts.messages += 1
             self.publish(book, message)
+
+
+COMPARED: Final = 16
+"""Levels that are compared at once."""
+
+
+def changed_places(old: list[object] | None, new: list[object]) -> list[int] | None:
+    """Where sizes have changed, if nothing else has: the same prices in the same order.  None if something else has."""
+    count = len(new)
+    if old is None or len(old) != count:
+        return None
+    found: list[int] = []
+    for begin in range(0, count, COMPARED):
+        end = min(begin + COMPARED, count)
+        if old[begin:end] == new[begin:end]:
+            continue
+        for place in range(begin, end):
+            before, now = old[place], new[place]
+            if before == now:
+                continue
+            if not isinstance(before, list) or not isinstance(now, list) or len(before) < 2 or len(now) < 2:
+                return None
+            size = now[1]
+            if before[0] != now[0] or not isinstance(size, str) or size == "0":
+                return None
+            if before[1] != size:
+                found.append(place)
+    return found
+
+
+def take_places(seen: dict[str, str], old: list[object], new: list[object], places: list[int]) -> None:
+    """Take over what `changed_places` found."""
+    for place in places:
+        old[place] = new[place]
+        pair = new[place]
+        if isinstance(pair, list):
+            seen[pair[0]] = pair[1]
 
 
 def _value(number: Number) -> tuple[int, int]:

@@ -22,6 +22,62 @@ class Entry:
         self.published_ms = 0
         self.is_touched = False
         self.scheduled_ms = NEVER_MS
+        self.is_dirty = False
+        """There is something to tell."""
+        self.has_news = False
+        """See `Series`."""
+        self.newest_us = -1
+        self.newest_id = -1
+        self.gathered: Candle | None = None
+        """Trades that no candle has yet.  They lie in the open candle of every series, behind all others."""
+        self.open_from_ms = NEVER_MS
+        self.open_until_ms = 0
+        """Where a trade lies within the open candle of every series."""
+        self.closes_ms = NEVER_MS
+        """When the first of the open candles closes."""
+
+    def add(self, trade: Trade, at_ms: int) -> int:
+        """Count a trade; for how many series it comes too late."""
+        at_us, number = trade.at_us, trade.number
+        is_newest = at_us > self.newest_us or (at_us == self.newest_us and number >= self.newest_id)
+        if is_newest:
+            self.newest_us, self.newest_id = at_us, number
+        self.is_dirty = True
+        if is_newest and self.open_from_ms <= at_ms < self.open_until_ms:
+            gathered = self.gathered
+            if gathered is None:
+                gathered = self.gathered = Candle(0, 0, trade.price)
+            gathered.add(trade)
+            return 0
+        self.settle()
+        late = 0
+        for series in self.series:
+            if not series.add(trade, at_ms):
+                late += 1
+        self.look()
+        return late
+
+    def settle(self) -> None:
+        """Give the candles what was gathered for them."""
+        gathered = self.gathered
+        if gathered is not None:
+            self.gathered = None
+            for series in self.series:
+                series.merge(gathered)
+
+    def look(self) -> None:
+        """Candles have been opened or closed."""
+        self.open_from_ms, self.open_until_ms, self.closes_ms = 0, NEVER_MS, NEVER_MS
+        self.has_news = False
+        for series in self.series:
+            self.has_news = self.has_news or series.has_news
+            last = series.open_candle()
+            if last is None:
+                self.open_from_ms = NEVER_MS
+            else:
+                self.open_from_ms = max(self.open_from_ms, last.start_ms)
+                self.open_until_ms = min(self.open_until_ms, last.end_ms)
+                self.closes_ms = min(self.closes_ms, last.end_ms + series.late_ms)
 
 
 class Kline(Calculator):
@@ -73,9 +129,7 @@ class Kline(Calculator):
         self.counts.rows += 1
         at_ms = trade.at_us // 1000
         entry.pace.heard(at_ms, now_ms)
-        for series in entry.series:
-            if not series.add(trade, at_ms):
-                self.counts.late += 1
+        self.counts.late += entry.add(trade, at_ms)
         if not entry.is_touched:
             entry.is_touched = True
             self.touched.append(i)
@@ -85,10 +139,7 @@ class Kline(Calculator):
         for i in touched:
             entry = self.entries[i]
             entry.is_touched = False
-            has_news = entry.published_ms + self.every_ms <= now_ms
-            for series in entry.series:
-                has_news = has_news or series.has_news
-            if has_news:
+            if entry.has_news or entry.published_ms + self.every_ms <= now_ms:
                 self._publish(entry, now_ms)
             self._schedule(i, now_ms)
 
@@ -102,11 +153,11 @@ class Kline(Calculator):
             if entry.is_touched:
                 continue  # its transaction is still open, and its commit will schedule it
             time_ms = entry.pace.time_ms(now_ms)
-            is_due = entry.published_ms + self.every_ms <= now_ms
+            entry.settle()
             for series in entry.series:
                 series.tick(time_ms)
-                is_due = is_due or series.has_news
-            if is_due:
+            entry.look()
+            if entry.has_news or entry.published_ms + self.every_ms <= now_ms:
                 self._publish(entry, now_ms)
             self._schedule(i, now_ms)
 
@@ -129,6 +180,8 @@ class Kline(Calculator):
         for series in entry.series:
             if series.interval.name == interval:
                 series.restore(candle)
+        if candle.trades and (candle.close_us, candle.close_id) > (entry.newest_us, entry.newest_id):
+            entry.newest_us, entry.newest_id = candle.close_us, candle.close_id
         if candle.last_id > entry.seen.floor:
             entry.seen.floor = entry.seen.last = candle.last_id
         newest_ms = candle.close_us // 1000 if candle.trades else candle.start_ms
@@ -138,8 +191,11 @@ class Kline(Calculator):
     def restored(self, now_ms: int) -> None:
         """All has been restored: `tick` tells the newest of it to who is here already, and closes what ended."""
         for i in range(len(self.entries)):
-            for series in self.entries[i].series:
+            entry = self.entries[i]
+            for series in entry.series:
                 series.tell_newest()
+            entry.is_dirty = True
+            entry.look()
             self._schedule(i, now_ms)
 
     def caught_up(self, now_ms: int) -> None:
@@ -172,6 +228,8 @@ class Kline(Calculator):
         return i
 
     def _publish(self, entry: Entry, now_ms: int) -> None:
+        entry.settle()
+        entry.is_dirty = entry.has_news = False
         for series in entry.series:
             if not series.dirty:
                 continue
@@ -186,13 +244,9 @@ class Kline(Calculator):
 
     def _schedule(self, i: int, now_ms: int) -> None:
         entry = self.entries[i]
-        at_ms = NEVER_MS
-        for series in entry.series:
-            if series.dirty:
-                at_ms = min(at_ms, entry.published_ms + self.every_ms)
-            end_ms = series.due_ms()
-            if end_ms:
-                at_ms = min(at_ms, entry.pace.when_ms(end_ms, now_ms))
+        at_ms = entry.published_ms + self.every_ms if entry.is_dirty else NEVER_MS
+        if entry.closes_ms != NEVER_MS:
+            at_ms = min(at_ms, entry.pace.when_ms(entry.closes_ms, now_ms))
         if at_ms < entry.scheduled_ms:
             entry.scheduled_ms = at_ms
             self.due.add(at_ms, i)

@@ -24,12 +24,17 @@ class BadValue(ValueError):
 
 
 class Number:
-    """`units` / 10**`scale`; `text` says it."""
+    """`units` / 10**`scale`; `text` says it.  Never changed: many share one."""
 
     def __init__(self, units: int, scale: int, text: str) -> None:
         self.units = units
         self.scale = scale
         self.text = text
+
+
+KNOWN_MAX: Final = 20_000
+_KNOWN: Final[dict[str, Number]] = {}
+"""Prices and sizes come again and again."""
 
 
 def parse(value: object) -> Number:
@@ -41,6 +46,17 @@ def parse(value: object) -> Number:
     if not isinstance(value, str):
         raise BadValue("not_a_number")
     text: str = value
+    known = _KNOWN.get(text)
+    if known is not None:
+        return known
+    found = _parse(text)
+    if len(_KNOWN) >= KNOWN_MAX:
+        _KNOWN.clear()
+    _KNOWN[text] = found
+    return found
+
+
+def _parse(text: str) -> Number:
     length = len(text)
     if length > TEXT_MAX:
         raise BadValue("number_too_long" if _is_written_as_number(text) else "not_a_number")
@@ -51,7 +67,7 @@ def parse(value: object) -> Number:
                 raise BadValue("number_too_long")
             return Number(int(text), 0, text)
     elif 0 < point < length - 1 and length <= DIGITS_MAX + 1:
-        digits = text[:point] + text[point + 1 :]
+        digits = text.replace(".", "", 1)
         if digits.isdigit() and digits.isascii() and (point == 1 or not text.startswith("0")):
             return Number(int(digits), length - point - 1, text)
     return _parse_carefully(text)

@@ -65,6 +65,18 @@ class Series(Stream):
         self._open(self.interval.start_ms(at_ms), trade.price).add(trade)
         return True
 
+    def merge(self, later: Candle) -> None:
+        """Count trades of the open candle's interval, none of which was before any that is in it."""
+        last = self.candles[-1]
+        last.merge(later)
+        self._mark(last)
+
+    def open_candle(self) -> Candle | None:
+        """The newest, unless it is closed."""
+        if not self.candles or self.candles[-1].is_closed:
+            return None
+        return self.candles[-1]
+
     def restore(self, candle: Candle) -> None:
         """A candle that was told before a restart, newer than all others."""
         self.advance()
@@ -115,12 +127,6 @@ class Series(Stream):
         self.close_until(start_ms)
         if self.fills:
             self._open(start_ms, price)
-
-    def due_ms(self) -> int:
-        """When `tick` has something to close; 0 if never."""
-        if not self.candles or self.candles[-1].is_closed:
-            return 0
-        return self.candles[-1].end_ms + self.late_ms
 
     def _open(self, start_ms: int, price: Number) -> Candle:
         candle = Candle(start_ms, self.interval.end_ms(start_ms), price)

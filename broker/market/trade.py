@@ -44,6 +44,7 @@ class Trade:
         number: the id as a number, -1 if it is none.
         at_us: microseconds since 1970.
         side: `buy`, `sell` or "".
+        worth_units, worth_scale: price × size.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class Trade:
         self.size = size
         self.side = side
         self.at_us = at_us
+        self.worth_units = price.units * size.units
+        self.worth_scale = price.scale + size.scale
 
 
 def trade_of(row: Row, names: TradeNames, now_ms: int) -> Trade:
@@ -97,6 +100,8 @@ def trade_of(row: Row, names: TradeNames, now_ms: int) -> Trade:
 
 
 def _side(word: str) -> str:
+    if word == "buy" or word == "sell":
+        return word
     lower = word.lower()
     if lower in ("buy", "b", "bid"):
         return "buy"
@@ -113,26 +118,35 @@ class Seen:
     def __init__(self, floor: int = -1) -> None:
         self.floor = floor
         self.last = floor
+        self._numbers: set[int] = set()
+        self._order: deque[int] = deque()
         self._ids: set[str] = set()
-        self._order: deque[str] = deque()
-        self._numbers: deque[int] = deque()
+        """Those that are no numbers."""
+        self._ids_order: deque[str] = deque()
 
     def is_repeated(self, trade: Trade) -> bool:
         """Whether the trade has been counted; takes note of it if not."""
-        id = trade.id
-        if not id:
-            return False
         number = trade.number
-        if 0 <= number <= self.floor or id in self._ids:
-            return True
-        self._ids.add(id)
-        self._order.append(id)
-        self._numbers.append(number)
+        if number < 0:
+            return bool(trade.id) and self._is_repeated_id(trade.id)
         if number > self.last:
             self.last = number
+        elif number <= self.floor or number in self._numbers:
+            return True
+        self._numbers.add(number)
+        self._order.append(number)
         if len(self._order) > REMEMBERED_MAX:
-            self._ids.discard(self._order.popleft())
-            number = self._numbers.popleft()
+            number = self._order.popleft()
+            self._numbers.discard(number)
             if number > self.floor:
                 self.floor = number
+        return False
+
+    def _is_repeated_id(self, id: str) -> bool:
+        if id in self._ids:
+            return True
+        self._ids.add(id)
+        self._ids_order.append(id)
+        if len(self._ids_order) > REMEMBERED_MAX:
+            self._ids.discard(self._ids_order.popleft())
         return False

@@ -32,8 +32,9 @@ class Fill:
         self.first_text = trade.id
         self.last_text = trade.id
         self.price = trade.price
-        self.size = Sum()
-        self.size.add(trade.size.units, trade.size.scale)
+        self.size = trade.size
+        self.sum: Sum | None = None
+        """Of the sizes, once there are several."""
         self.side = trade.side
         self.key = key
         self.at_us = trade.at_us
@@ -47,23 +48,38 @@ class Fill:
             return False
         self.last = id
         self.last_text = trade.id
-        self.size.add(trade.size.units, trade.size.scale)
+        total = self.sum
+        if total is None:
+            total = self.sum = Sum()
+            total.add(self.size.units, self.size.scale)
+        total.add(trade.size.units, trade.size.scale)
         if trade.at_us > self.at_us:
             self.at_us = trade.at_us
         return True
 
     def text(self) -> bytes:
         side = f'"side":"{self.side}",' if self.side else ""
-        first, last = self._shown(self.first, self.first_text), self._shown(self.last, self.last_text)
+        first = _shown(self.first, self.first_text)
+        last = first if self.first == self.last else _shown(self.last, self.last_text)
+        size = self.size.text if self.sum is None else self.sum.text()
         return (
             f'{{"id":{last},"first":{first},"last":{last},"price":"{self.price.text}",'
-            f'"size":"{self.size.text()}",{side}"ts":{self.at_us // 1000}}}'
+            f'"size":"{size}",{side}"ts":{self.at_us // 1000}}}'
         ).encode()
 
-    def _shown(self, number: int, text: str) -> str:
-        if not text or (text.isdigit() and text.isascii() and (len(text) == 1 or text[0] != "0")):
-            return text or str(number)
-        return json.dumps(text)
+
+def _shown(number: int, text: str) -> str:
+    if not text or (text.isdigit() and text.isascii() and (len(text) == 1 or text[0] != "0")):
+        return text or str(number)
+    return json.dumps(text)
+
+
+class Told:
+    """A message's entries."""
+
+    def __init__(self, seq: int, texts: list[bytes]) -> None:
+        self.seq = seq
+        self.texts = texts
 
 
 class Tape(Stream):
@@ -76,43 +92,59 @@ class Tape(Stream):
     def __init__(self, names: dict[str, str], seq: int, recent_max: int) -> None:
         super().__init__(names, seq)
         self.recent_max = recent_max
-        self.waiting: list[Fill] = []
+        self.last: Fill | None = None
+        """What the next trade may still be merged into."""
+        self.waiting: list[bytes] = []
+        """Texts of those before it."""
         self.seen = Seen()
         self.numbered = 0
         self.published_ms = 0
         self.is_touched = False
         self.waits = False
-        self.kept: deque[tuple[int, bytes]] = deque()
+        self.kept: deque[Told] = deque()
+        self.kept_count = 0
 
     def take(self, trade: Trade, key: str) -> None:
         # Without numbers of theirs, trades get ours.  Ids that are text are in the order in which they come.
         self.numbered += 1
         id = trade.number if trade.number >= 0 else self.numbered
-        waiting = self.waiting
-        if not waiting or not waiting[-1].takes(trade, id, key):
-            waiting.append(Fill(trade, id, key))
+        last = self.last
+        if last is not None:
+            if last.takes(trade, id, key):
+                return
+            self.waiting.append(last.text())
+        self.last = Fill(trade, id, key)
+
+    def count(self) -> int:
+        """Entries that wait."""
+        return len(self.waiting) if self.last is None else len(self.waiting) + 1
 
     def message(self) -> bytes:
         """What waited, as the next message."""
         self.advance()
-        texts: list[bytes] = []
-        for fill in self.waiting:
-            text = fill.text()
-            texts.append(text)
-            self.kept.append((self.seq, text))
-            if len(self.kept) > REMEMBERED_MAX:
-                self.kept.popleft()
-        self.waiting = []
+        texts, self.waiting = self.waiting, []
+        if self.last is not None:
+            texts.append(self.last.text())
+            self.last = None
+        self.kept.append(Told(self.seq, texts))
+        self.kept_count += len(texts)
+        while self.kept_count - len(self.kept[0].texts) >= REMEMBERED_MAX:
+            self.kept_count -= len(self.kept.popleft().texts)
         return b"[" + b",".join(texts) + b"]"
 
     def state(self) -> list[bytes]:
         if not self.recent_max or not self.kept:
             return []
-        texts = [text for _, text in self.kept]
+        texts: list[bytes] = []
+        for told in self.kept:
+            texts += told.texts
         return [b"[" + b",".join(texts[-self.recent_max :]) + b"]"]
 
     def since(self, seq: int) -> list[bytes]:
-        texts = [text for number, text in self.kept if number > seq]
+        texts: list[bytes] = []
+        for told in self.kept:
+            if told.seq > seq:
+                texts += told.texts
         return [b"[" + b",".join(texts) + b"]"] if texts else []
 
 
@@ -166,8 +198,8 @@ class Trades(Calculator):
             self.counts.repeated += 1
             return
         self.counts.rows += 1
-        if not self.merge_by and tape.waiting:
-            tape.waiting[-1].key = "-"
+        if not self.merge_by and tape.last is not None:
+            tape.last.key = "-"
         tape.take(trade, key)
         if not tape.is_touched:
             tape.is_touched = True
@@ -179,7 +211,7 @@ class Trades(Calculator):
             tape = self.tapes[i]
             tape.is_touched = False
             at_ms = tape.published_ms + self.every_ms
-            if at_ms <= now_ms or len(tape.waiting) >= WAITING_MAX:
+            if at_ms <= now_ms or tape.count() >= WAITING_MAX:
                 self._publish(tape, now_ms)
             elif not tape.waits:
                 tape.waits = True
@@ -206,13 +238,13 @@ class Trades(Calculator):
         trade = trade_of(row, self.names, now_ms)
         self.trade(trade, "")
         tape = self.tapes[self.index[trade.symbol]]
-        if tape.waiting:
+        if tape.last is not None:
             tape.message()
         self.touched.clear()
         tape.is_touched = False
 
     def _publish(self, tape: Tape, now_ms: int) -> None:
-        if tape.waiting:
+        if tape.last is not None:
             tape.published_ms = now_ms
             self.counts.messages += 1
             self.publish(tape, tape.message())

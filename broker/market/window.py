@@ -29,12 +29,16 @@ class Minute:
         self.turnover = Sum()
         self.trades = 0
 
-    def add(self, trade: Trade) -> None:
+    def add(self, trade: Trade) -> bool:
+        """Count a trade; whether the highest or the lowest price is another one now."""
         price = trade.price
+        has_moved = False
         if is_less(self.high, price):
             self.high = price
+            has_moved = True
         if is_less(price, self.low):
             self.low = price
+            has_moved = True
         at_us, number = trade.at_us, trade.number
         if at_us > self.close_us or (at_us == self.close_us and number >= self.close_id):
             self.close, self.close_us, self.close_id = price, at_us, number
@@ -42,8 +46,9 @@ class Minute:
             self.open, self.open_us, self.open_id = price, at_us, number
         size = trade.size
         self.volume.add(size.units, size.scale)
-        self.turnover.add(price.units * size.units, price.scale + size.scale)
+        self.turnover.add(trade.worth_units, trade.worth_scale)
         self.trades += 1
+        return has_moved
 
 
 class Window:
@@ -75,12 +80,12 @@ class Window:
         kept = self.kept
         size = trade.size
         self.volume.add(size.units, size.scale)
-        self.turnover.add(trade.price.units * size.units, trade.price.scale + size.scale)
+        self.turnover.add(trade.worth_units, trade.worth_scale)
         self.trades += 1
         if kept and kept[-1].number == number:
             minute = kept[-1]
-            minute.add(trade)
-            self._settle(minute)
+            if minute.add(trade):
+                self._settle(minute)
         elif not kept or kept[-1].number < number:
             minute = Minute(number, trade)
             minute.add(trade)

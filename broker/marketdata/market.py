@@ -189,6 +189,7 @@ class Market:
                 for one in takers:
                     with barrier(self.engine.counters, one.status.name):
                         one.calculator.reset(now_ms)
+                    self._note(one)
 
     def caught_up(self) -> None:
         """What is known from before is known; rows come live from now on.
@@ -248,7 +249,10 @@ class Market:
         return found
 
     def _note(self, one: Running) -> None:
-        one.status.repeated = one.calculator.counts.repeated
+        status, counts = one.status, one.calculator.counts
+        status.repeated = counts.repeated
+        more = status.more
+        more["crossed"], more["late"], more["resets"] = counts.crossed, counts.late, counts.resets
 
 
 def _render(kind: str, route: Route, channel: str, symbol: str) -> parts.Render:

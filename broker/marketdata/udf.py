@@ -90,7 +90,9 @@ class Udf:
         for _, kline in self._klines():
             index = kline.index.get(symbol, -1)
             if index >= 0:
-                return kline.entries[index]
+                entry = kline.entries[index]
+                entry.settle()
+                return entry
         return None
 
     def _symbol(self, text: str) -> dict[str, Any]:

@@ -34,4 +34,6 @@ class FeedTopics:
         yield "spooled/bytes", str(status.spooled_bytes)
         for name in ("received", "published", "repeated", "recovered", "fetched", "reconnects", "gaps"):
             yield name, str(getattr(status, name))
+        for name, count in status.more.items():
+            yield name, str(count)
         yield "dropped", str(sum(status.dropped.values()))

@@ -191,6 +191,7 @@ def _feed(status: FeedStatus) -> Json:
         "gaps": status.gaps,
         "gap": None if gap is None else {"reason": gap.reason, "at": _utc(gap.unix_s)},
         "dropped": status.dropped,
+        "more": status.more,
         "p50_s": status.latency.quantile(0.5),
         "p99_s": status.latency.quantile(0.99),
     }

@@ -153,8 +153,32 @@ class MarketReader:
                 self._reader.wrong(
                     path, f"nothing takes anything from {intake.feed.name}: add a route, or remove it"
                 )
+            if intake.kind == "mqtt":
+                self._check_loops(path, intake, routes)
             if intake.kind == "query" and not intake.feed.dsn and not has_database:
                 self._reader.wrong((*path, "query"), "query without a database: add [database], or dsn here")
+
+    def _check_loops(self, path: Path, intake: Intake, routes: Sequence[Route]) -> None:
+        """What is made of an MQTT source's messages must not be one of them."""
+        name = intake.feed.name
+        made = {name}
+        for kind, found in self._found.items():
+            for _, table in found:
+                parts = table.index.of if isinstance(table, MarkPriceConfig) and table.index else ()
+                if name in (table.from_, *parts):
+                    made |= {PREFIX + kind, PREFIX + (table.name or kind)}
+                    made |= {PREFIX + PRICE} if kind in ("depth", "trades") else set()
+        for route in routes:
+            if route.source not in made or route.target != "mqtt":
+                continue
+            for topic in route.topics:
+                for topic_filter in intake.filters:
+                    if can_match(topic, topic_filter):
+                        self._reader.wrong(
+                            (*path, "mqtt"),
+                            f"mqtt: {topic_filter} takes what the route to {topic} ({route.where}) makes of it,"
+                            " without end: publish elsewhere, or narrow the filter",
+                        )
 
     def _check(self, path: Path, name: str, table: Any) -> None:
         reader = self._reader
@@ -241,6 +265,23 @@ class MarketReader:
                         where=self._found[calculators[0][0]][calculators[0][1]][1].where,
                     )
                 )
+
+
+_COLUMN = re.compile(r"\\\{[^{}]*\\\}")
+
+
+def can_match(template: str, topic_filter: str) -> bool:
+    """Whether a topic made of this template can match the filter.  A column's value has no `/` in it."""
+    levels = template.split("/")
+    pattern = topic_filter.split("/")
+    for i, wanted in enumerate(pattern):
+        if wanted == "#":
+            return True
+        if i >= len(levels):
+            return False
+        if wanted != "+" and not re.fullmatch(_COLUMN.sub(".*", re.escape(levels[i])), wanted):
+            return False
+    return len(levels) == len(pattern)
 
 
 def _check_share(reader: Reader, path: Path, text: str) -> None:

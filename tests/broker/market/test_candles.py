@@ -246,3 +246,46 @@ def test_what_is_restored_is_told_at_once_and_not_saved_again() -> None:
     after.tick(START_MS + 61_000)
     assert sorted((one["interval"], one["close"]) for one in log.take()) == [("1h", "102"), ("1m", "102")]
     assert not [one for one in after.unsaved() if not one[2].is_closed]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32))
+def test_when_candles_are_told_changes_nothing_of_what_they_say(seed: int) -> None:
+    """Between messages, trades are gathered once for all intervals; with a message a trade, nothing is."""
+    rng = random.Random(seed)
+    rows = []
+    at_ms = START_MS
+    for number in range(80):
+        at_ms += rng.choice((0, 0, 5, 900, 20_000, 150_000))
+        rows.append(
+            {
+                "symbol": rng.choice("XY"), "id": str(number - rng.randint(0, 3) * rng.randint(0, 1)),
+                "price": f"{rng.randint(95, 105)}.{rng.choice(('5', '50', '25'))}", "size": rng.choice(("1", "0.50")),
+                "side": "buy", "ts": str(at_ms - rng.choice((0, 0, 0, 3, 70_000))),
+            }
+        )  # fmt: skip
+
+    def told(every_ms: int, per_commit: int) -> dict[tuple[str, str, int], Any]:
+        log = Log()
+        kline = Kline(
+            log, 0, TradeNames(), [Interval(name, 0) for name in ("1m", "5m", "1h")], every_ms, 5000,
+            7_200_000, True, False,
+        )  # fmt: skip
+        found: dict[tuple[str, str, int], Any] = {}
+        now_ms = 0
+        for number, row in enumerate(rows):
+            now_ms = max(now_ms, int(row["ts"]))
+            kline.row(dict(row), now_ms)
+            if number % per_commit == per_commit - 1:
+                kline.commit(now_ms)
+        kline.commit(now_ms)
+        kline.tick(now_ms + 3000)
+        for stream, text in log.messages:
+            bar = json.loads(text)
+            found[stream.names["symbol"], bar["interval"], bar["start"]] = bar
+        return {
+            key: {name: value for name, value in bar.items() if name not in ("rev", "closed")}
+            for key, bar in found.items()
+        }
+
+    assert told(0, 1) == told(3000, 80) == told(250, 7)
