@@ -84,10 +84,10 @@ def line(**row: object) -> bytes:
 
 @asynccontextmanager
 async def running_market(
-    folder: Path, settings: str, environ: Mapping[str, str] | None = None
+    folder: Path, settings: str, environ: Mapping[str, str] | None = None, listeners: str = LISTENERS
 ) -> AsyncIterator[RunningMarket]:
     path = folder / "market.toml"
-    path.write_text(LISTENERS + settings)
+    path.write_text(listeners + settings)
     config = load(path, environ or {})
     config = attrs.evolve(
         config, listeners=tuple(attrs.evolve(one, host="127.0.0.1") for one in config.listeners)
