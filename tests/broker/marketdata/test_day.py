@@ -122,5 +122,6 @@ def test_a_thin_day_equals_sql(database: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(500)
 def test_a_day_equals_sql(database: str) -> None:
-    check(database, 200_000)
+    check(database, 60_000)
