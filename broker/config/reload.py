@@ -78,9 +78,11 @@ def _feeds(old: Config, new: Config) -> list[str]:
 
 def _market(old: Config, new: Config) -> list[str]:
     """Calculators have states, and rows are led to them by their places in the file."""
-    if not _changed_market(old.market or MarketConfig(), new.market or MarketConfig()):
+    names = _changed_market(old.market or MarketConfig(), new.market or MarketConfig())
+    if not names:
         return []
-    return ["[market]: what is calculated, from which source and where it goes takes a restart."]
+    what = "what is calculated, from which source and where it goes"
+    return [f"[market]: {what} ({', '.join(names)}) takes a restart."]
 
 
 _FEED_WORDS = {
@@ -96,11 +98,14 @@ def _staying(taken: Config, new: Config) -> list[str]:
     """What was written anew and only a restart changes."""
     if new.source is None or new.source.suffix != ".toml":
         return []  # as mosquitto, which says nothing of them
+    compared = {field.name for field in fields(Config)} - {"warnings", "source", "market"}
     changed = [
         field.name
         for field in fields(Config)
-        if field.name not in ("warnings", "source") and getattr(taken, field.name) != getattr(new, field.name)
+        if field.name in compared and getattr(taken, field.name) != getattr(new, field.name)
     ]
+    if _dsn_of(taken.market) != _dsn_of(new.market):
+        changed.append("market")
     return [
         f"{_WORDS.get(name, name)} was changed; that takes a restart, and stays as it was."
         for name in changed
@@ -114,6 +119,10 @@ _WORDS = {
     "limits": "[limits]",
 }
 """How a file says it."""
+
+
+def _dsn_of(market: MarketConfig | None) -> str:
+    return "" if market is None or market.database is None else market.database.dsn
 
 
 def _changed_market(old: MarketConfig, new: MarketConfig) -> list[str]:
