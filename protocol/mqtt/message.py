@@ -58,6 +58,8 @@ class Message:
         """Where a file has this message; 0 is not yet.  For whoever writes that file alone."""
         self._packet: bytes | None = None
         self._packet_5: bytes | None = None
+        self._packet_5_with_ids: bytes | None = None
+        self._ids = b""
         self._head_qos_1: bytes | None = None
         self._head_qos_2: bytes | None = None
 
@@ -99,13 +101,21 @@ class Message:
         return encode_remaining_length(len(inner)) + inner
 
     def packet_5(self, retain: bool, now: float, subscription_ids: bytes) -> bytes:
-        """The whole PUBLISH at QoS 0 for a client of 5.0."""
-        is_common = not retain and not subscription_ids and self.expires_at == 0.0
-        if is_common and self._packet_5 is not None:
-            return self._packet_5
-        packet = self.packet_5_as(self.topic, retain, now, subscription_ids)
-        if is_common:
-            self._packet_5 = packet
+        """The whole PUBLISH at QoS 0 for a client of 5.0.
+
+        Kept for the next receiver: without identifiers, and with those of the last one that had some.
+        """
+        if retain or self.expires_at != 0.0:
+            return self.packet_5_as(self.topic, retain, now, subscription_ids)
+        if subscription_ids:
+            packet = self._packet_5_with_ids
+            if packet is None or subscription_ids != self._ids:
+                packet = self._packet_5_with_ids = self.packet_5_as(self.topic, False, now, subscription_ids)
+                self._ids = subscription_ids
+            return packet
+        packet = self._packet_5
+        if packet is None:
+            packet = self._packet_5 = self.packet_5_as(self.topic, False, now, b"")
         return packet
 
     def packet_5_as(self, topic: bytes, retain: bool, now: float, more_properties: bytes) -> bytes:

@@ -39,7 +39,8 @@ def rowcast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RowcastProcess
 
 @contextmanager
 def device(rowcast: RowcastProcess, version: str, name: str) -> Iterator[None]:
-    command = [sys.executable, FILES / "device.py", version, name, "secret", "127.0.0.1", str(rowcast.port)]
+    program = str(FILES / "device.py")
+    command = [sys.executable, program, version, name, "secret", "127.0.0.1", str(rowcast.port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -52,7 +53,8 @@ def device(rowcast: RowcastProcess, version: str, name: str) -> Iterator[None]:
 def ask(
     rowcast: RowcastProcess, version: str, name: str, request: str, payload: str
 ) -> tuple[int, dict[str, object]]:
-    command = [sys.executable, FILES / "controller.py", version, name, request, payload, "secret"]
+    program = str(FILES / "controller.py")
+    command = [sys.executable, program, version, name, request, payload, "secret"]
     done = subprocess.run(
         [*command, "127.0.0.1", str(rowcast.port)],
         capture_output=True,

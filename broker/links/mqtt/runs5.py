@@ -40,7 +40,9 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
     run_count = 0
     run_payload = 0
     run_topic = b""
-    known = b""
+    terms = link.terms
+    assert terms is not None
+    known = terms.forwarded
     packets = 0
     publishes = 0
     payload_bytes = 0
@@ -65,7 +67,7 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                                 goes_on = True
                             elif are_forwarded(properties):
                                 goes_on = True
-                                known = properties
+                                known = terms.forwarded = properties
                         if goes_on:
                             topic = data[body + 2 : topic_end]
                             publishes += 1

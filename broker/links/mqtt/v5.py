@@ -67,6 +67,8 @@ class Terms:
         self.expiry_s = expiry_s
         self.aliases: dict[int, bytes] = {}
         """Those that the client has set on this connection [MQTT-3.3.2-7]."""
+        self.forwarded = b""
+        """The properties of the last PUBLISH that went on as it came: they are right."""
 
 
 def say_why(link: MqttLink, session: Session) -> None:

@@ -269,31 +269,30 @@ def publish_properties(data: bytes, start: int, stop: int) -> tuple[bytes, int, 
     pieces: list[bytes] | None = None
     position = start
     while position < stop:
+        if data[position] == USER_PROPERTY:  # there are many of these, and nothing else to look at
+            position = _after_text(data, _after_text(data, position + 1, stop, True), stop, True)
+            continue
         name, value, after = property_at(data, position, stop, 3)
-        if name != USER_PROPERTY:
-            if name == SUBSCRIPTION_ID:
-                raise ProtocolViolation("a client's PUBLISH with a subscription identifier", "MQTT-3.3.4-6")
-            if seen >> name & 1:
-                raise ProtocolViolation(f"property {name:#04x} twice")
-            seen |= 1 << name
-            if name in (MESSAGE_EXPIRY, TOPIC_ALIAS):
-                number = int.from_bytes(data[value:after], "big")
-                if name == TOPIC_ALIAS:
-                    if number == 0:
-                        raise ProtocolViolation(
-                            "topic alias 0", "MQTT-3.3.2-8", ReasonCode.TOPIC_ALIAS_INVALID
-                        )
-                    alias = number
-                else:
-                    expiry_s = number
-                if pieces is None:
-                    pieces = []
-                pieces.append(data[from_here:position])
-                from_here = after
-            elif name == PAYLOAD_FORMAT:
-                _check_number(name, BYTE, data[value])
-            elif name == RESPONSE_TOPIC:
-                _check_response_topic(data[value + 2 : after])
+        if name == SUBSCRIPTION_ID:
+            raise ProtocolViolation("a client's PUBLISH with a subscription identifier", "MQTT-3.3.4-6")
+        if seen >> name & 1:
+            raise ProtocolViolation(f"property {name:#04x} twice")
+        seen |= 1 << name
+        if name in (MESSAGE_EXPIRY, TOPIC_ALIAS):
+            number = int.from_bytes(data[value:after], "big")
+            if name == TOPIC_ALIAS:
+                _check_number(name, 0, number)
+                alias = number
+            else:
+                expiry_s = number
+            if pieces is None:
+                pieces = []
+            pieces.append(data[from_here:position])
+            from_here = after
+        elif name == PAYLOAD_FORMAT:
+            _check_number(name, BYTE, data[value])
+        elif name == RESPONSE_TOPIC:
+            _check_response_topic(data[value + 2 : after])
         position = after
     if pieces is None:
         return data[start:stop], -1, 0
