@@ -25,12 +25,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from broker.config.model import Config, ConfigError, Listener
     from broker.embed import Broker, Message
+    from broker.message_properties import MessageProperties
 
-__all__ = ["Broker", "Config", "ConfigError", "Listener", "Message"]
+__all__ = ["Broker", "Config", "ConfigError", "Listener", "Message", "MessageProperties"]
 
 _HOMES = {
     "Broker": "broker.embed",
     "Message": "broker.embed",
+    "MessageProperties": "broker.message_properties",
     "Config": "broker.config.model",
     "ConfigError": "broker.config.model",
     "Listener": "broker.config.model",

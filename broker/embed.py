@@ -15,6 +15,7 @@ from broker.config.model import Config, Listener, Security
 from broker.core.local import LocalSubscriber
 from broker.core.publication import Publication
 from broker.links.listening.door import Door
+from broker.message_properties import NONE, MessageProperties, properties_of
 from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
 
 NEEDS_TRIO = (
@@ -42,6 +43,7 @@ class Message:
     payload: bytes
     qos: int
     retain: bool
+    properties: MessageProperties = NONE
 
 
 class Broker:
@@ -82,11 +84,23 @@ class Broker:
         """The TCP ports that are open, in the order of the configuration's listeners."""
         return [port for _, port in self.app.addresses]
 
-    async def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        properties: MessageProperties = NONE,
+    ) -> None:
         """Hand a message to everybody subscribed; returns when it is on its way, waiting for nobody.
 
+        Args:
+            properties: for receivers that speak MQTT 5.0, but for the expiry, which holds for all.
+
         Raises:
-            ValueError: not a topic name, a QoS other than 0, 1, 2, or a topic that the broker keeps for itself.
+            ValueError: not a topic name, a QoS other than 0, 1, 2, a topic that the broker keeps for itself, or
+                properties that no packet can carry.
         """
         name = topic.encode()
         if not is_valid_topic_name(name):
@@ -98,6 +112,7 @@ class Broker:
         publication = Publication(name, payload, qos, retain)
         publication.is_requested = True
         with self.app.engine.turn:
+            properties.put_on(publication, self.app.engine.now)
             self.app.engine.publish(publication)
         await trio.lowlevel.checkpoint()
 
@@ -126,14 +141,14 @@ class Broker:
         engine.subscribe(subscriber, name, 2)
         try:
             for publication in retained:
-                yield message_of(publication, retain=True)
+                yield message_of(publication, True, engine.now)
             while True:
                 waiting = subscriber.take()
                 if waiting is None:
                     ready = trio.Event()
                     await ready.wait()
                 else:
-                    yield message_of(waiting, retain=False)
+                    yield message_of(waiting, False, engine.now)
         finally:
             engine.unsubscribe(subscriber, name)
 
@@ -157,5 +172,6 @@ class Broker:
         return theirs
 
 
-def message_of(publication: Publication, retain: bool) -> Message:
-    return Message(publication.topic.decode(), publication.payload, publication.qos, retain)
+def message_of(publication: Publication, retain: bool, now: float) -> Message:
+    properties = properties_of(publication, now)
+    return Message(publication.topic.decode(), publication.payload, publication.qos, retain, properties)
