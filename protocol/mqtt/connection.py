@@ -18,6 +18,9 @@ CONNECTED: Final = 2
 CLOSED: Final = 3
 
 CONNECT_FIRST_BYTE: Final = 0x10
+STARTS_3_1: Final = b"\x00\x06MQIsdp"
+WITH_QOS_1: Final = (0x60, 0x80, 0xA0)
+"""PUBREL, SUBSCRIBE, UNSUBSCRIBE."""
 
 FROM_CLIENT: Final = frozenset((1, 3, 4, 5, 6, 7, 8, 10, 12, 14))
 """Packet types that a client sends; the rest a server sends, or nobody does."""
@@ -27,13 +30,33 @@ def check_first(first_byte: int) -> None:
     """The first byte of a connection: nothing is buffered for a packet that is not CONNECT.
 
     Raises:
-        ProtocolViolation: not CONNECT; MalformedPacket: CONNECT with flags.
+        ProtocolViolation: it is another packet's.
     """
-    if first_byte == CONNECT_FIRST_BYTE:
-        return
-    if first_byte >> 4 == 1:
+    if first_byte >> 4 != 1:
+        raise ProtocolViolation("the first packet is not CONNECT", "MQTT-3.1.0-1")
+
+
+def check_connect_flags(first_byte: int, body_start: bytes) -> None:
+    """A CONNECT's first byte: MQTT 3.1 gives its flags no meaning, and forbids none (§3.1).
+
+    Args:
+        body_start: what follows the fixed header, or its beginning.
+
+    Raises:
+        MalformedPacket: flags, and another version.
+    """
+    if first_byte != CONNECT_FIRST_BYTE and not body_start.startswith(STARTS_3_1):
         raise MalformedPacket("CONNECT with flags in its first byte", "MQTT-2.2.2-2")
-    raise ProtocolViolation("the first packet is not CONNECT", "MQTT-3.1.0-1")
+
+
+def without_flags(first_byte: int) -> int:
+    """The first byte as MQTT 3.1.1 wants it, of a packet of 3.1 that is no PUBLISH.
+
+    3.1 leaves the flags of most packets unused, and lets PUBREL, SUBSCRIBE and UNSUBSCRIBE come with DUP; as
+    mosquitto, which looks at none of them.
+    """
+    packet_type = first_byte & 0xF0
+    return packet_type | 2 if packet_type in WITH_QOS_1 else packet_type
 
 
 def check_connected(first_byte: int) -> None:

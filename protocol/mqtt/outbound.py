@@ -211,19 +211,15 @@ class Outbound(Owed):
     def queue_open(self) -> bool:
         """Whether one message more may wait.
 
-        As mosquitto: what is in flight counts as well, but while the client is here a window's worth is free; and
-        the last message may overstep the bytes.
+        As mosquitto: messages in flight do not count, their bytes do, but while the client is here a window's worth
+        of them is free; and the last message may overstep the bytes.
         """
         window = self.window
-        if window.queued_messages == 0 and window.queued_bytes == 0:
-            return True
-        count = self.queued_count() + len(self._inflight)
+        if window.queued_messages != 0 and self.queued_count() >= window.queued_messages:
+            return False
         size = self.queued_bytes + self.inflight_bytes
         if self._sink is not None:
-            count -= window.inflight_messages
             size -= window.inflight_bytes
-        if window.queued_messages != 0 and count >= window.queued_messages:
-            return False
         return window.queued_bytes == 0 or size < window.queued_bytes
 
     def _forget_expired(self) -> bool:

@@ -29,7 +29,9 @@ from protocol.mqtt.connection import (
     AUTHENTICATING,
     AWAITING_CONNECT,
     CLOSED,
+    CONNECT_FIRST_BYTE,
     CONNECTED,
+    check_connect_flags,
     check_first,
 )
 from protocol.mqtt.errors import MalformedPacket, ProtocolError
@@ -203,10 +205,11 @@ class MqttLink(Link):
             return 0
         if end > CONNECT_BYTES_MAX:
             raise MalformedPacket("CONNECT is longer than any can be", "MQTT-3.1.0-1")
+        check_connect_flags(data[0], data[body : body + 8])
         self.engine.counters.packets_received += 1
         if data.startswith(V5_STARTS, body):
             self.level = 5
-        packet = decode(data[0], data[body:end])
+        packet = decode(CONNECT_FIRST_BYTE, data[body:end])
         assert isinstance(packet, Connect)
         if packet.will is not None:
             check_will(self, packet.will)

@@ -31,7 +31,7 @@ from protocol.mqtt.codec import (
     packet_id_of,
     publish_parts,
 )
-from protocol.mqtt.connection import check_connected
+from protocol.mqtt.connection import check_connected, without_flags
 from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
 from protocol.mqtt.packets import Subscribe, Unsubscribe
 from protocol.mqtt.topics import check_topic_filter, check_topic_name
@@ -44,6 +44,8 @@ logger = logging.getLogger("broker.links")
 
 def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int) -> None:
     """One packet that is not on the fast path."""
+    if session.level == 3 and first_byte >> 4 != 3:
+        first_byte = without_flags(first_byte)
     if link.tracing:
         trace_received(session, first_byte, data[body:end])
     packet_type = first_byte >> 4

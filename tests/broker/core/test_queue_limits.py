@@ -1,4 +1,5 @@
-"""How much one client is owed at most.  Each number of messages is what mosquitto 2.0.11 kept in the same place.
+"""How much one client is owed at most.  Each number of messages is what mosquitto 2.0.11 kept in the same place, but
+that what is in flight does not count as queued, by the manual and as in 2.1.
 
 Forty messages of 10 bytes are published at QoS 1 to a client that acknowledges nothing; then it takes all it gets.
 """
@@ -52,7 +53,7 @@ def take_all(peer: Peer) -> int:
     ("name", "kept"),
     [
         ("messages", 8),
-        ("inflight bytes, queued messages", 6),
+        ("inflight bytes, queued messages", 11),
         ("queued bytes", 6),
         ("queued messages and bytes", 6),
         ("inflight and queued bytes", 8),
@@ -82,14 +83,14 @@ def test_a_client_that_is_away(name: str, kept: int) -> None:
     assert take_all(connected(engine, b"client", clean=False, present=True)) == kept
 
 
-@pytest.mark.parametrize(("first", "kept"), [(3, 5), (6, 6)])
-def test_what_is_in_flight_counts_once_the_client_is_away(first: int, kept: int) -> None:
+@pytest.mark.parametrize("first", [3, 6])
+def test_what_is_in_flight_does_not_count_when_the_client_goes_away(first: int) -> None:
     engine = Engine(window=Window(*WINDOWS["messages"]))
     peer = subscriber(engine)
     publish(engine, first)
     peer.drop()
     publish(engine, 40)
-    assert take_all(connected(engine, b"client", clean=False, present=True)) == kept
+    assert take_all(connected(engine, b"client", clean=False, present=True)) == 3 + 5
 
 
 def test_one_message_may_be_larger_than_all_bytes_allowed() -> None:

@@ -48,7 +48,8 @@ class TestConnecting:
         assert peer.read() == [Connack(False, 0), Suback(7, (0,)), Publish(b"t", b"x")]
 
     def test_anything_but_connect_first_closes_without_an_answer(self) -> None:
-        for first in (b"\x30", b"\x11", b"\xc0\x00", b"\x00"):
+        flags = b"\x11" + encode(Connect(b"a", True, 60))[1:]
+        for first in (b"\x30", flags, b"\xc0\x00", b"\x00"):
             peer = Peer(engine_at())
             peer.write(first)
             assert (peer.closed, peer.read_bytes()) == (True, b"")
