@@ -19,11 +19,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TextIO
 
 from broker.config.model import Logging
 from broker.links.words import NOTICE, SUBSCRIBE, UNSUBSCRIBE
 from broker.process.log_events import json_line
+from broker.process.spill import Spill, may_wait
 from broker.reports.log_tail import TAIL
 
 try:
@@ -90,19 +91,51 @@ class _Stream:
     def __init__(self, name: str) -> None:
         self._name = name
         self._is_journal = leads_to_journal(1 if name == "stdout" else 2)
+        self._spill: Spill | None = None
+        self._descriptor = -1
+        self._stamp = ""
+        self._is_json = False
 
     def write(self, line: str, kind: tuple[int, str, int, bytes], stamp: str) -> None:
         stream = getattr(sys, self._name)
         if self._is_journal:
             line = f"<{kind[2]}>{line.removeprefix(stamp)}"
-        stream.write(line + "\n")
-        stream.flush()
+        spill = self._spill_for(stream)
+        if spill is None:
+            stream.write(line + "\n")
+            stream.flush()
+        else:
+            self._stamp = "<4>" if self._is_journal else stamp
+            self._is_json = line.startswith("{")
+            spill.write(line.encode("utf-8", "backslashreplace") + b"\n")
+
+    def _spill_for(self, stream: TextIO) -> Spill | None:
+        """Where the stream's other end may leave unread what is written, the way to write that does not wait."""
+        try:
+            descriptor = stream.fileno()
+        except (OSError, ValueError):
+            return None
+        if descriptor != self._descriptor:
+            self._descriptor = descriptor
+            self._spill = Spill(descriptor, self._dropped, self._notice) if may_wait(descriptor) else None
+        return self._spill
+
+    def _dropped(self) -> None:
+        TAIL.dropped += 1
+
+    def _notice(self, count: int) -> bytes:
+        said = f"Warning: {count} lines of the log are missing here, because nobody read it."
+        if self._is_json:
+            record = logging.makeLogRecord({"msg": said, "levelno": logging.WARNING})
+            said = json_line(record, "warning", "")
+        return f"{self._stamp}{said}\n".encode()
 
     def reopen(self) -> None:
         pass
 
     def close(self) -> None:
-        pass
+        if self._spill is not None:
+            self._spill.close()
 
 
 class _File:

@@ -14,6 +14,8 @@ class LogTail:
     def __init__(self) -> None:
         self._lines: deque[tuple[int, str, str]] = deque(maxlen=LINES_MAX)
         self._written = 0
+        self.dropped = 0
+        """Lines that never reached stdout or stderr, because nobody read them there."""
 
     def add(self, severity: str, text: str) -> None:
         self._written += 1

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.histogram import Histogram
 from broker.reports.exposition import Family, by_label, counter, gauge
+from broker.reports.log_tail import TAIL
 from broker.reports.usage import open_files, open_files_max, resident_bytes
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ def families(facts: Facts) -> Iterator[Family]:
     yield from _messages(facts)
     yield from _loop(facts)
     yield from _persistence(facts)
+    yield counter(
+        "rowcast_log_lines_dropped", "Lines of the log that nobody read from stdout or stderr.", TAIL.dropped
+    )
     yield from _feeds(facts)
     yield from _sinks(facts)
     yield from _market(facts)

@@ -136,6 +136,16 @@ _LIMITS: tuple[Option, ...] = (
         "max_queued_messages", "1000", "limits.max_queued_messages",
         "Messages queued for one client; 0 is no limit.", low=0, clamp=0,
     ),
+    _number(
+        "max_retained_bytes", "0", "limits.max_retained_bytes",
+        "Rowcast's own: bytes of topics and payloads that are retained together, `$SYS` apart; a message above it is "
+        "handed on, counted and not retained.  0 is no limit.", low=0, range_error=_INVALID, reload=True,
+    ),
+    _number(
+        "max_retained_messages", "0", "limits.max_retained_messages",
+        "Rowcast's own: retained messages, `$SYS` apart; one above it is handed on, counted and not retained.  "
+        "0 is no limit.", low=0, range_error=_INVALID, reload=True,
+    ),
     Option(
         "memory_limit", Level.BROKER, Kind.INTEGER, "0", "Bytes of memory for the whole broker.", low=0,
         range_error=_INVALID, role=Role.WITHOUT_EFFECT,

@@ -26,7 +26,13 @@ CLASSES = {
     "tls": model.Tls,
 }
 
-OUR_OWN = ("acl_patterns_allow_slash", "rowcast_token_jwks", "rowcast_token_secret_file")
+OUR_OWN = (
+    "acl_patterns_allow_slash",
+    "max_retained_bytes",
+    "max_retained_messages",
+    "rowcast_token_jwks",
+    "rowcast_token_secret_file",
+)
 
 # Mosquitto 2.1.2 knows these words, and a few of them only under a prefix.
 KNOWN = re.findall(
