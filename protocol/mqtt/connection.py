@@ -36,16 +36,13 @@ def check_first(first_byte: int) -> None:
         raise ProtocolViolation("the first packet is not CONNECT", "MQTT-3.1.0-1")
 
 
-def check_connect_flags(first_byte: int, body_start: bytes) -> None:
+def check_connect_flags(first_byte: int, is_3_1: bool) -> None:
     """A CONNECT's first byte: MQTT 3.1 gives its flags no meaning, and forbids none (§3.1).
-
-    Args:
-        body_start: what follows the fixed header, or its beginning.
 
     Raises:
         MalformedPacket: flags, and another version.
     """
-    if first_byte != CONNECT_FIRST_BYTE and not body_start.startswith(STARTS_3_1):
+    if first_byte != CONNECT_FIRST_BYTE and not is_3_1:
         raise MalformedPacket("CONNECT with flags in its first byte", "MQTT-2.2.2-2")
 
 

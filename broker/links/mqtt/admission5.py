@@ -49,7 +49,7 @@ def settle(link: MqttLink, session: Session, packet: Connect, has_will: Publicat
     """Take over what a CONNECT says of its session and connection."""
     engine = link.engine
     outbound = session.outbound
-    session.level = packet.protocol_level
+    session.level = packet.protocol_level if packet.protocol_level == 5 else 4
     outbound.sending = None
     session.will_delay_s = 0
     session.will_expiry_s = -1

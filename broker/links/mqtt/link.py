@@ -31,6 +31,7 @@ from protocol.mqtt.connection import (
     CLOSED,
     CONNECT_FIRST_BYTE,
     CONNECTED,
+    STARTS_3_1,
     check_connect_flags,
     check_first,
 )
@@ -82,6 +83,7 @@ class MqttLink(Link):
         CONNECT's turn has come; False where there is nothing to wait for.  None where there is no elsewhere."""
         self.level = 4
         self.held: HeldAnswers | None = None
+        self.is_3_1 = False
         self.terms: v5.Terms | None = None
         """Of a client of 5.0."""
         self._fast = False
@@ -205,7 +207,8 @@ class MqttLink(Link):
             return 0
         if end > CONNECT_BYTES_MAX:
             raise MalformedPacket("CONNECT is longer than any can be", "MQTT-3.1.0-1")
-        check_connect_flags(data[0], data[body : body + 8])
+        self.is_3_1 = data.startswith(STARTS_3_1, body)
+        check_connect_flags(data[0], self.is_3_1)
         self.engine.counters.packets_received += 1
         if data.startswith(V5_STARTS, body):
             self.level = 5

@@ -44,7 +44,7 @@ logger = logging.getLogger("broker.links")
 
 def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int) -> None:
     """One packet that is not on the fast path."""
-    if session.level == 3 and first_byte >> 4 != 3:
+    if link.is_3_1 and first_byte >> 4 != 3:
         first_byte = without_flags(first_byte)
     if link.tracing:
         trace_received(session, first_byte, data[body:end])
