@@ -172,7 +172,8 @@ class Operation:
         from broker.admin.api import Api
         from broker.admin.http import AdminServer
         from broker.admin.live import Live
-        from broker.admin.site import page_routes, publish_routes, watch_routes
+        from broker.admin.publish_socket import PublishSocket
+        from broker.admin.site import PUBLISH_PATH, page_routes, publish_routes, watch_routes
         from broker.reports.log_tail import TAIL
 
         app = self._app
@@ -186,7 +187,9 @@ class Operation:
             **api.routes(),
             **publish_routes(gateway),
         }
-        return AdminServer(routes, access.check, app.engine.counters, {LIVE_PATH: live.serve})
+        publisher = PublishSocket(gateway, access.shows_right_token)
+        upgrades = {LIVE_PATH: live.serve, PUBLISH_PATH: publisher.serve}
+        return AdminServer(routes, access.check, app.engine.counters, upgrades)
 
     def _metrics_server(self, port: Port) -> AdminServer:
         from broker.admin.access import Access

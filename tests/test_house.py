@@ -24,6 +24,8 @@ IMPURE = {
 WAITS = {
     "broker.admin.http",
     "broker.admin.live",
+    "broker.admin.publish_socket",
+    "broker.admin.sockets",
     "broker.admin.site",
     "broker.app",
     "broker.cli.demo",

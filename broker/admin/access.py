@@ -42,22 +42,22 @@ class Access:
         """Raises: HttpError, for those who may not ask."""
         if request.path in self._public:
             return
+        if "upgrade" in request.headers:
+            _check_origin(request)
         if request.path == LIVE_PATH:
-            self._check_page(request, peer_host)
+            if not self._tokens():
+                self._check_is_here(request, peer_host)
             return
         if self._tokens():
-            scheme, _, presented = request.headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not self.is_right(presented):
+            if not self.shows_right_token(request):
                 raise HttpError(401, "the bearer token is missing or wrong", ("WWW-Authenticate", "Bearer"))
         elif not self._anybody:
             self._check_is_here(request, peer_host)
 
-    def _check_page(self, request: Request, peer_host: str) -> None:
-        if not self._tokens():
-            self._check_is_here(request, peer_host)
-        origin = request.headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
-            raise HttpError(403, "another site's page may not connect")
+    def shows_right_token(self, request: Request) -> bool:
+        """Whether its token is one of today's; anything is, if none is configured."""
+        scheme, _, presented = request.headers.get("authorization", "").partition(" ")
+        return not self._tokens() or (scheme.lower() == "bearer" and self.is_right(presented))
 
     def is_right(self, presented: str) -> bool:
         """Whether that is a token; anything is, if none is configured."""
@@ -70,6 +70,13 @@ class Access:
             raise HttpError(403, ONLY_HERE)
         if not names_this_machine(request.headers.get("host", "")):
             raise HttpError(403, "as long as no token is configured, ask for 127.0.0.1 or localhost")
+
+
+def _check_origin(request: Request) -> None:
+    """A browser lets any page open a WebSocket to anywhere; it says whose page it is."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
+        raise HttpError(403, "another site's page may not connect")
 
 
 def names_this_machine(host: str) -> bool:

@@ -135,7 +135,7 @@ class AdminServer:
                         patience.deadline = float("inf")
                         await upgrade(stream, request, connection.trailing_data[0])
                         return
-                    response = await self._answer(request, connection, stream)
+                    response = await self._answer(request, guest, connection, stream)
                 except HttpError as error:
                     response = error.response
                 except h11.RemoteProtocolError as error:
@@ -150,7 +150,7 @@ class AdminServer:
             connection.start_next_cycle()
 
     async def _answer(
-        self, request: Request, connection: h11.Connection, stream: trio.abc.Stream
+        self, request: Request, guest: Guest, connection: h11.Connection, stream: trio.abc.Stream
     ) -> Response:
         methods = self._routes.get(request.path)
         if methods is None:
@@ -162,7 +162,12 @@ class AdminServer:
         body = bytearray()
         try:
             await self._read_body(body, connection, stream)
-            return await handler(evolve(request, body=bytes(body)))
+            with barrier(self._counters, guest.address):
+                try:
+                    return await handler(evolve(request, body=bytes(body)))
+                except HttpError as error:
+                    return error.response
+            raise HttpError(500, "a bug in Rowcast; the log says where")
         finally:
             self._bodies_bytes -= len(body)
 

@@ -198,6 +198,12 @@ class JwtConfig:
     """Whose token it is: text or an integer."""
     roles_claim: str = "roles"
     """What its bearer may do beyond that: text separated by spaces, or a list."""
+    require: tuple[str, ...] = field(default=(), converter=one_or_more)
+    """Claims that a token must have, of those that RFC 7519 §4.1 registers."""
+    audience: str = ""
+    """What `aud` must be or hold; "" does not look at it."""
+    issuer: str = ""
+    """What `iss` must be; "" does not look at it."""
 
 
 @frozen

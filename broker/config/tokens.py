@@ -24,6 +24,8 @@ class TokenConfig:
     jwks_url: str = ""
     jwks_refresh_s: float = 300.0
     """How often keys are read again; one that a token names and that is not known, at once."""
+    require: tuple[str, ...] = ()
+    """Claims that a token must have, of those that RFC 7519 §4.1 registers."""
     audience: str = ""
     """What `aud` must be or hold; "" does not look at it."""
     issuer: str = ""

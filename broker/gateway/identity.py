@@ -44,7 +44,7 @@ SIGNATURE_ONLY: Final = {
     "verify_sub": False,
     "verify_jti": False,
 }
-"""`exp` and `nbf` are checked here, against the connection's own clock."""
+"""`exp` and `nbf` are checked here, against the connection's own clock; `aud` and `iss`, too."""
 
 
 class Identifier(Protocol):
@@ -99,6 +99,8 @@ class JwtVerifier:
 
 def identity_of(claims: Mapping[str, Any], config: JwtConfig, clock: Clock, now: float) -> Identity | Refusal:
     """Who a token with a good signature belongs to, if it is valid at this time; see `JwtVerifier.verify`."""
+    if not _is_for_us(claims, config):
+        return Refusal.INVALID
     utc_s = clock.utc_s(now)
     expires = _instant(claims, "exp")
     not_before = _instant(claims, "nbf")
@@ -114,6 +116,18 @@ def identity_of(claims: Mapping[str, Any], config: JwtConfig, clock: Clock, now:
         expires_at=expires - clock.utc_offset_s if expires != NEVER else NEVER,
         claims=claims,
     )
+
+
+def _is_for_us(claims: Mapping[str, Any], config: JwtConfig) -> bool:
+    """Whether it has what is required, and is from whom and for whom it should be."""
+    if any(claims.get(name) is None for name in config.require):
+        return False
+    if config.issuer and claims.get("iss") != config.issuer:
+        return False
+    if not config.audience:
+        return True
+    audience = claims.get("aud")
+    return config.audience in (audience if isinstance(audience, list) else [audience])
 
 
 def account_text(value: object) -> str | None:
@@ -147,7 +161,7 @@ def _roles(value: object) -> frozenset[str]:
 
 
 class HttpHook:
-    """Asks an HTTP endpoint: `POST {"token": …}`, answered by 200 and `{"uid": …}`.
+    """Asks an HTTP endpoint: `POST {"token": …}`, answered by 200 and `{"uid": …}`, and until when that is so.
 
     A 5xx, a failed connection and a silent server are asked again until the attempts or the time are used up.
     Any other answer is a refusal at once.
@@ -169,7 +183,8 @@ class HttpHook:
         config = self._config
         with trio.move_on_after(config.timeout_s):
             async with self._slots:
-                return await self._ask_until_answered(config, token)
+                found = await self._ask_until_answered(config, token)
+            return found if isinstance(found, Refusal) else identity_in(found, clock, trio.current_time())
         log.warning("login hook %s did not answer within %g s", config.url, config.timeout_s)
         return Refusal.UNAVAILABLE
 
@@ -177,7 +192,7 @@ class HttpHook:
         if self._client is not None:
             await self._client.aclose()
 
-    async def _ask_until_answered(self, config: HttpHookConfig, token: str) -> Identity | Refusal:
+    async def _ask_until_answered(self, config: HttpHookConfig, token: str) -> bytes | Refusal:
         import httpx
 
         problem = ""
@@ -197,8 +212,8 @@ class HttpHook:
         log.warning("login hook %s failed %d times: %s", config.url, config.attempts, problem)
         return Refusal.UNAVAILABLE
 
-    async def _ask(self, config: HttpHookConfig, token: str) -> Identity | Refusal | int:
-        """One request.  An integer is a status that is worth another attempt."""
+    async def _ask(self, config: HttpHookConfig, token: str) -> bytes | Refusal | int:
+        """One request: the body of an answer.  An integer is a status that is worth another attempt."""
         if self._client is None:
             self._client = self._open_client()
         request = self._client.stream("POST", config.url, json={"token": token}, timeout=config.timeout_s)
@@ -212,7 +227,7 @@ class HttpHook:
                 body += chunk
                 if len(body) > HOOK_RESPONSE_BYTES_MAX:
                     return Refusal.INVALID
-        return identity_in(body)
+        return body
 
     def _open_client(self) -> httpx.AsyncClient:
         import httpx
@@ -225,8 +240,11 @@ class HttpHook:
         )
 
 
-def identity_in(body: bytes) -> Identity | Refusal:
-    """What a hook's answer says: `{"uid": 1001}`, the uid an integer or text."""
+def identity_in(body: bytes, clock: Clock, now: float) -> Identity | Refusal:
+    """What a hook's answer says: `{"uid": 1001}`, the uid an integer or text.
+
+    `exp` says until when, in Unix seconds, `expires_in` for how many seconds from now; the earlier one holds.
+    """
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
@@ -234,4 +252,8 @@ def identity_in(body: bytes) -> Identity | Refusal:
     if not isinstance(answer, dict):
         return Refusal.INVALID
     account = account_text(answer.get("uid"))
-    return Refusal.INVALID if account is None else Identity(account)
+    instant, seconds = _instant(answer, "exp"), _instant(answer, "expires_in")
+    if account is None or instant is None or seconds is None:
+        return Refusal.INVALID
+    expires_at = min(instant - clock.utc_offset_s, now + seconds)
+    return Refusal.EXPIRED if expires_at <= now else Identity(account, expires_at=expires_at)

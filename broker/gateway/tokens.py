@@ -108,7 +108,15 @@ class TokenVerifier(JwtVerifier):
     """
 
     def __init__(self, config: TokenConfig) -> None:
-        super().__init__(JwtConfig(secret="", account_claim="sub"))
+        super().__init__(
+            JwtConfig(
+                secret="",
+                account_claim="sub",
+                require=config.require,
+                audience=config.audience,
+                issuer=config.issuer,
+            )
+        )
         self.config = config
         self._fixed: list[PublicKey] = []
         self._fetched: list[PublicKey] = []
@@ -147,8 +155,6 @@ class TokenVerifier(JwtVerifier):
                 claims = jwt.decode(token, key, algorithms=algorithms, options=SIGNATURE_ONLY)  # type: ignore[arg-type]
             except (jwt.PyJWTError, ValueError, TypeError):
                 continue
-            if not self._is_for_us(claims):
-                return Refusal.INVALID
             return identity_of(claims, self._config, clock, now)
         self.wanted = algorithm not in HMAC
         return Refusal.INVALID
@@ -183,15 +189,6 @@ class TokenVerifier(JwtVerifier):
             return [(secret, list(HMAC)) for secret in self._secrets]
         usable = [key for key in (*self._fixed, *self._fetched) if algorithm in key.algorithms]
         return [(key.key, [algorithm]) for key in usable if not (kid and key.kid) or key.kid == kid]
-
-    def _is_for_us(self, claims: dict[str, Any]) -> bool:
-        config = self.config
-        if config.issuer and claims.get("iss") != config.issuer:
-            return False
-        if not config.audience:
-            return True
-        audience = claims.get("aud")
-        return config.audience in (audience if isinstance(audience, list) else [audience])
 
     # --- key sets that are read again ----------------------------------------------------------------------
 

@@ -104,11 +104,23 @@ class _Refused(Exception):
         self.details = details
 
 
+def why_unreadable(channel: str) -> str | None:
+    """Why nobody can ever read this inner channel; None if somebody can."""
+    kind, slash, name = channel.partition("/")
+    if kind not in CHANNEL_WORDS:
+        return "there is no such channel"
+    if kind in ACCOUNT_CHANNELS or kind == "market_data":
+        whose = "a symbol" if kind == "market_data" else "an account"
+        return None if is_name(name) else f"{kind}/ and the name of {whose} is wanted"
+    return f"{kind} is the whole name" if slash else None
+
+
 class CantonDialect(Dialect):
     """One connection."""
 
     name: ClassVar[str] = "canton"
     conflation: ClassVar[Conflation] = MarketConflation()
+    why_unreadable = staticmethod(why_unreadable)
     tells_of_gaps_on: ClassVar[str] = SYSTEM_HEALTH
 
     @staticmethod

@@ -15,6 +15,9 @@ SECRET_BYTES_MIN = 32
 SHARED_SECRET_ALGORITHMS = frozenset({"HS256", "HS384", "HS512"})
 KNOWN_ALGORITHMS = SHARED_SECRET_ALGORITHMS | {"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"}
 
+REGISTERED_CLAIMS = ("iss", "sub", "aud", "exp", "nbf", "iat", "jti")
+"""RFC 7519 §4.1."""
+
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 """libpq's; it says so only when it connects."""
 
@@ -62,6 +65,14 @@ def check_secret(reader: Reader, path: Path, secret: str) -> None:
             path,
             f"secret: at least {SECRET_BYTES_MIN} bytes are wanted, such as `openssl rand -hex 32` prints",
         )
+
+
+def check_required_claims(reader: Reader, path: Path, claims: Collection[str]) -> None:
+    """A claim that is misspelled would keep everybody out."""
+    for claim in claims:
+        if claim not in REGISTERED_CLAIMS:
+            wanted = " or ".join(f'"{name}"' for name in REGISTERED_CLAIMS)
+            reader.wrong(path, f'require: {wanted} is wanted, not "{claim}"')
 
 
 def check_algorithms(reader: Reader, path: Path, algorithms: Collection[str]) -> None:

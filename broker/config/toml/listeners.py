@@ -11,7 +11,13 @@ from attrs import evolve, fields
 from broker.config.dialects.gateway import DIALECT_KINDS, GatewayConfig
 from broker.config.feeds import JwtConfig, Route
 from broker.config.model import Listener, Security
-from broker.config.toml.checks import SHARED_SECRET_ALGORITHMS, check_algorithms, check_choice, check_secret
+from broker.config.toml.checks import (
+    SHARED_SECRET_ALGORITHMS,
+    check_algorithms,
+    check_choice,
+    check_required_claims,
+    check_secret,
+)
 from broker.config.toml.document import Document, array_of, without_routes
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader
@@ -157,6 +163,7 @@ class ListenerReader:
             jwt: JwtConfig | None = getattr(getattr(self.websocket, name), "jwt", None)
             if jwt is not None:
                 path = ("websocket", name, "jwt")
+                check_required_claims(self._reader, (*path, "require"), jwt.require)
                 check_algorithms(self._reader, (*path, "alg"), jwt.algorithms)
                 if set(jwt.algorithms) <= SHARED_SECRET_ALGORITHMS:
                     for secret in jwt.secret:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from broker.config.tokens import HistoryRule, TokenConfig
-from broker.config.toml.checks import check_secret
+from broker.config.toml.checks import check_required_claims, check_secret
 from broker.config.toml.document import Document, array_of
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader, Unresolved, label
@@ -20,6 +20,7 @@ def read_tokens(reader: Reader, document: Document) -> TokenConfig:
     found = reader.structure(document["tokens"], TokenConfig, path)
     if found is None:
         return TokenConfig()
+    check_required_claims(reader, (*path, "require"), found.require)
     for index, secret in enumerate(found.secrets):
         check_secret(reader, (*path, "secrets", index), secret)
     for name, files in (("keys", found.keys), ("jwks_file", (found.jwks_file,))):

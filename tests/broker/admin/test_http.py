@@ -12,13 +12,15 @@ import trio
 from support.websockets import Running, listening
 
 from broker.admin.access import Access
-from broker.admin.http import AdminServer
+from broker.admin.http import AdminServer, Request, Response
 from broker.admin.site import open_admin, publish_routes, serve_http
 from broker.config.dialects.canton import Canton
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.feeds import JwtConfig
 from broker.config.model import AdminHttp
+from broker.core import barrier as barriers
+from broker.core.counters import Counters
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.gateway.channels import topic_of
@@ -164,3 +166,55 @@ async def test_rubbish_is_answered_and_cut_off() -> None:
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert "error" in json.loads(answer.partition(b"\r\n\r\n")[2])
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("channel", "why"),
+    [
+        ("canton:orders", "orders/ and the name of an account is wanted"),
+        ("canton:orders/", "orders/ and the name of an account is wanted"),
+        ("canton:order/acc_1", "there is no such channel"),
+        ("canton:market_data", "market_data/ and the name of a symbol is wanted"),
+        ("canton:market_data/" + "x" * 300, "market_data/ and the name of a symbol is wanted"),
+        ("canton:system_health/x", "system_health is the whole name"),
+    ],
+)
+async def test_a_canton_channel_that_nobody_can_read_is_an_error(channel: str, why: str) -> None:
+    async with admin() as (client, _):
+        answer = await client.post(PUBLISH, json={"c": channel, "d": "1"})
+        assert answer.status_code == 400
+        assert answer.json() == {"error": f"c: nobody can read {channel}: {why}"}
+
+
+@pytest.mark.parametrize("name", ["market_data/BTC", "orders/a/b", "compliance_events", "system_health"])
+async def test_every_canton_channel_that_somebody_can_read_is_published_to(name: str) -> None:
+    async with admin() as (client, broker):
+        payloads = heard(broker, "canton", name)
+        answer = await client.post(PUBLISH, json={"c": f"canton:{name}", "d": "1"})
+        assert (answer.status_code, payloads) == (200, ["1"])
+
+
+async def test_a_bug_in_a_handler_is_answered_with_500_and_the_connection_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(barriers, "RERAISE", False)
+
+    async def fails(_: Request) -> Response:
+        raise ZeroDivisionError
+
+    async def works(_: Request) -> Response:
+        return Response(200, b"{}")
+
+    counters = Counters()
+    opened = open_admin(AdminHttp(0))
+    port = opened[0].socket.getsockname()[1]
+    routes = {"/fails": {"POST": fails}, "/works": {"GET": works}}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_http, AdminServer(routes, lambda *_: None, counters), opened)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            answer = await client.post("/fails", content=b"x" * 1000)
+            assert answer.status_code == 500
+            assert answer.json() == {"error": "a bug in Rowcast; the log says where"}
+            assert (await client.get("/works")).status_code == 200
+        nursery.cancel_scope.cancel()
+    assert counters.link_bugs == 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from broker.config.feeds import HttpHookConfig, JwtConfig
-from broker.gateway.identity import TOKEN_BYTES_MAX, HttpHook, JwtVerifier
+from broker.gateway.identity import TOKEN_BYTES_MAX, HttpHook, JwtVerifier, identity_in
 from protocol.dialects.base import NEVER, Clock, Identity, Refusal
 
 SECRET = "econia_0000000000000000000000000"
@@ -72,6 +72,56 @@ def test_time_claims_are_checked(claims: dict[str, object], refusal: Refusal) ->
 
 def test_an_audience_that_nobody_configured_does_not_matter() -> None:
     assert isinstance(verify(signed({"aud": "somebody", "iat": UTC_S + 5, "sub": "x"})), Identity)
+
+
+@pytest.mark.parametrize(
+    ("claims", "config", "good"),
+    [
+        ({}, {"require": "exp"}, False),
+        ({"exp": None}, {"require": ("exp",)}, False),
+        ({"exp": UTC_S + 1}, {"require": ("exp",)}, True),
+        ({"exp": UTC_S + 1}, {"require": ("exp", "aud")}, False),
+        ({"aud": "x", "exp": UTC_S + 1}, {"require": ("exp", "aud")}, True),
+        ({}, {"issuer": "us"}, False),
+        ({"iss": "them"}, {"issuer": "us"}, False),
+        ({"iss": ["us"]}, {"issuer": "us"}, False),
+        ({"iss": "us"}, {"issuer": "us"}, True),
+        ({}, {"audience": "here"}, False),
+        ({"aud": "there"}, {"audience": "here"}, False),
+        ({"aud": {"here": 1}}, {"audience": "here"}, False),
+        ({"aud": ["there", "here", {}]}, {"audience": "here"}, True),
+        ({"aud": "here"}, {"audience": "here"}, True),
+    ],
+)
+def test_claims_may_be_required(claims: dict[str, object], config: dict[str, object], good: bool) -> None:
+    payload = json.dumps(claims).encode()
+    token = jwt.api_jws.PyJWS().encode(payload, SECRET, algorithm="HS256")
+    assert (verify(token, **config) is not Refusal.INVALID) == good
+
+
+@pytest.mark.parametrize(
+    ("body", "expires_at"),
+    [
+        ({"uid": 1}, NEVER),
+        ({"uid": 1, "exp": UTC_S + 30}, NOW + 30),
+        ({"uid": 1, "expires_in": 60}, NOW + 60),
+        ({"uid": 1, "exp": UTC_S + 30, "expires_in": 60.5}, NOW + 30),
+        ({"uid": 1, "exp": UTC_S + 90, "expires_in": 60.5}, NOW + 60.5),
+        ({"uid": 1, "exp": None}, NEVER),
+        ({"uid": 1, "exp": UTC_S}, Refusal.EXPIRED),
+        ({"uid": 1, "expires_in": 0}, Refusal.EXPIRED),
+        ({"uid": 1, "expires_in": -1}, Refusal.EXPIRED),
+        ({"uid": 1, "exp": "soon"}, Refusal.INVALID),
+        ({"uid": 1, "exp": 10**400}, Refusal.INVALID),
+        ({"uid": 1, "expires_in": True}, Refusal.INVALID),
+        ({"exp": UTC_S + 30}, Refusal.INVALID),
+    ],
+)
+def test_a_hook_may_say_until_when_its_answer_holds(
+    body: dict[str, object], expires_at: float | Refusal
+) -> None:
+    found = identity_in(json.dumps(body).encode(), CLOCK, NOW)
+    assert (found.expires_at if isinstance(found, Identity) else found) == expires_at
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,7 @@ MISTAKES = [
     ('"env:SECRET"', '"short"', 10, "secret: at least 32 bytes are wanted.*"),
     ('secret = "env:SECRET"', 'alg = "HS256"', 10, "secret is missing: add `secret = ...`"),
     ('secret = "env:SECRET"', 'secret = "env:SECRET", alg = "none"', 10, 'alg: "ES256" or .* is wanted, not "none"'),
+    ('secret = "env:SECRET"', 'secret = "env:SECRET", require = ["ext"]', 10, 'require: .*"exp".*, not "ext"'),
     ('secret = "env:SECRET"', 'secret = "env:SECRET", alg = []', 10, 'alg: at least one is wanted, such as "HS256"'),
     ('secret = "env:SECRET"', 'secret = "env:SECRET", alg = ["HS256", "RS256"]', 10, "alg: .* can't be mixed .*"),
     ("[websocket.econia]", '[websocket]\ntrusted_proxies = ["10/8"]\n[websocket.econia]', 10, '.* "10/8"'),
