@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
+from broker.core import barrier as barriers
 from broker.feed.fast.columns import UsualChanges
 from broker.feed.fast.learning import FAST_PATH
 from broker.feed.routing.routes import Outgoing
@@ -206,6 +207,17 @@ def test_what_is_not_usual_is_left_alone(message: bytes) -> None:
         (0, 0, 0),
         (0, 0),
     )
+
+
+@pytest.mark.parametrize("tags", [b""])
+def test_a_value_that_cannot_be_rendered_costs_its_row(tags: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the walk fails at, the careful path drops and counts it, and the next row comes."""
+    monkeypatch.setattr(barriers, "RERAISE", False)
+    stream = Stream(CONFIG, True)
+    broken = [*USUAL[:6], tags, USUAL[7]]
+    stream.transaction(100, [change(broken), change(USUAL)])
+    assert stream.status.dropped == {"unexpected": 1}
+    assert len(stream.published) == 9
 
 
 def test_changes_that_come_again_or_are_in_a_snapshot_are_left_alone() -> None:
