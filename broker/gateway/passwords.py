@@ -134,9 +134,12 @@ def decode_hash(encoded: str) -> Hash:
     if encoded.startswith("$6$") and len(parts) == 4:
         return Sha512(_decoded(parts[2]), _decoded(parts[3], HASH_BYTES))
     if encoded.startswith("$7$") and len(parts) == 5:
-        if not (parts[2].isascii() and parts[2].isdigit()) or int(parts[2]) < 1:
-            raise ValueError("The number of iterations is not a number above 0; hash the password again.")
-        return Pbkdf2(int(parts[2]), _decoded(parts[3]), _decoded(parts[4], HASH_BYTES))
+        digits = parts[2]
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 10 and 0 < int(digits) < 1 << 31):
+            raise ValueError(
+                "The number of iterations is not a number above 0, or too high; hash the password again."
+            )
+        return Pbkdf2(int(digits), _decoded(parts[3]), _decoded(parts[4], HASH_BYTES))
     if not encoded.startswith("$"):
         raise ValueError("The password is not hashed; hash all of the file with `rowcast passwd -U FILE`.")
     raise ValueError("Only $6$, $7$ and $argon2id$ hashes are known; hash the password again.")

@@ -37,6 +37,7 @@ RESOLUTIONS: Final = {
 }
 BARS_MAX: Final = 5000
 SEARCH_MAX: Final = 1000
+SEARCH_DEFAULT: Final = 30
 QUERIES_MAX: Final = 4
 """At the same time."""
 
@@ -127,7 +128,8 @@ class Udf:
 
     def _search(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
         wanted = query.get("query", "").upper()
-        limit = min(int(number) if (number := query.get("limit", "")).isdigit() else 30, SEARCH_MAX)
+        number = query.get("limit", "")
+        limit = min(int(number), SEARCH_MAX) if number.isdecimal() and len(number) < 10 else SEARCH_DEFAULT
         names = sorted(
             {entry.symbol for _, kline in self._klines() for entry in kline.entries if entry.series}
         )

@@ -21,6 +21,9 @@ from broker.links.mqtt.link import MqttLink
 from broker.links.websocket.dialect import DialectLink
 from broker.reports.facts import Facts
 
+DIGITS_MAX: Final = 20
+"""Of a number in a query: Python refuses to read one of some thousands."""
+
 LIST_MAX: Final = 1000
 LIST_DEFAULT: Final = 100
 STEP: Final = 500
@@ -46,7 +49,7 @@ def _number(query: Mapping[str, str], name: str, default: int, highest: int) -> 
     text = query.get(name, "")
     if not text:
         return default
-    if not text.isascii() or not text.isdigit() or int(text) > highest:
+    if not text.isascii() or not text.isdigit() or len(text) > DIGITS_MAX or int(text) > highest:
         raise BadQuery(f"{name}: a whole number up to {highest} is wanted")
     return int(text)
 

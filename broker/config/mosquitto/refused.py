@@ -32,7 +32,7 @@ def _address(reader: Reader, option: Option, rest: str) -> None:
     scope.values["address"] = addresses
     for address in addresses:
         port = address.rpartition(":")[2] if ":" in address else "1883"
-        if not port.isdigit() or not 1 <= int(port) <= 65535:
+        if not port.isdecimal() or len(port) > 5 or not 1 <= int(port) <= 65535:
             raise Wrong(f"Invalid bridge port value ({port}).", _NOTHING_TO_CURE)
 
 
@@ -59,14 +59,14 @@ def _bridge_tcp_keepalive(reader: Reader, option: Option, rest: str) -> None:
     for position, part in enumerate(("idle", "interval", "counter")):
         if position >= len(words):
             raise Wrong(f"Empty 'bridge_tcp_keepalive_{part}' value in configuration.", _NOTHING_TO_CURE)
-        if not words[position].isdigit() or int(words[position]) == 0:
+        if not words[position].isdecimal() or not words[position].strip("0"):
             raise Wrong(f"invalid TCP keepalive {part} value.", _NOTHING_TO_CURE)
 
 
 def _restart_timeout(reader: Reader, option: Option, rest: str) -> None:
     reader.scope(option)
     read_word(option, rest)
-    numbers = [int(word) for word in rest.split() if word.isdigit()]
+    numbers = [int(word) for word in rest.split() if word.isdecimal() and len(word) < 20]
     if len(numbers) > 1 and numbers[1] < numbers[0]:
         raise Wrong("backoff cap is lower than the base in restart_timeout.", _NOTHING_TO_CURE)
 

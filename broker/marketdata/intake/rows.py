@@ -129,7 +129,7 @@ class IntakeRows:
         value: Any = row.columns
         for name in self.intake.sequence:
             value = value.get(name) if isinstance(value, dict) else None
-        if not isinstance(value, str) or not value.isdigit() or len(value) > 19:
+        if not isinstance(value, str) or not value.isdecimal() or len(value) > 19:
             self.status.drop("no_sequence", self.intake.feed.name, self._market.engine.now)
             return False
         number = int(value)

@@ -121,3 +121,14 @@ def test_argon2_without_its_package_says_what_to_install(monkeypatch: pytest.Mon
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(PasswordFileError, match=r'Unable to open pwfile ".*nowhere"'):
         read_passwords(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("iterations", ["9" * 5000, str(1 << 31), "0", "\u00b2", "-1", "1e3", ""])
+def test_iterations_that_nothing_can_compute_are_refused_when_the_file_is_read(
+    tmp_path: Path, iterations: str
+) -> None:
+    """Not at a login, where OpenSSL would refuse them."""
+    path = tmp_path / "passwords"
+    path.write_text(f"user:$7${iterations}$c2FsdA==${base64.b64encode(bytes(64)).decode()}\n")
+    with pytest.raises(PasswordFileError, match="number of iterations"):
+        read_passwords(path)
