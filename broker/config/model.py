@@ -151,6 +151,8 @@ class Persistence:
     autosave_interval_s: int = 1800
     autosave_on_changes: bool = False
     retained_persistence: bool = True
+    acknowledge: str = "received"
+    """What a PUBACK, PUBREC, PUBCOMP and SUBACK says: `received`, or that what it promises is `saved`, on disk."""
 
 
 @frozen

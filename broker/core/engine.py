@@ -19,6 +19,7 @@ from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.replaying import Replaying
 from broker.core.retained import RetainedStore
+from broker.core.saving import Saving
 from broker.core.session import DeliveryRules, Link, Session
 from broker.core.shared import SHARE_PREFIX, SharedGroup, split_shared
 from broker.core.trie import SubscriptionTrie
@@ -74,6 +75,8 @@ class Engine:
         self.may_still_write: Callable[[Publication], bool] | None = None
         """Asked before a retained message is sent, where `check_retain_source` and access rules are on."""
         self._shared: dict[tuple[bytes, bytes], SharedGroup] = {}
+        self.saving: Saving | None = None
+        """Where acknowledgements wait for the disk."""
         self.ingest: Callable[[Publication], None] | None = None
         """Offers a message to tables only, where there are any; see `broker.ingest`."""
 

@@ -111,6 +111,7 @@ class Outbox(Sink):
         self._rests = False
         self.is_paused = False
         """Nothing is read from the peer because what it sends has nowhere to go; that is no silence of its own."""
+        self._pauses = 0
         self.answer_bytes = 0
         """Of what is pending, at most so much answers the peer's own packets."""
         self.more_waits = False
@@ -247,9 +248,10 @@ class Outbox(Sink):
             self.on_hold()
 
     def pause(self, is_paused: bool) -> None:
-        """Let nothing more be read from the peer until there is room for what it sends."""
-        self.is_paused = is_paused
-        self.rest(is_paused)
+        """Let nothing more be read from the peer until there is room for what it sends; each who asks also ends it."""
+        self._pauses += 1 if is_paused else -1
+        self.is_paused = self._pauses > 0
+        self.rest(self.is_paused)
 
     def _consider_hold(self) -> None:
         """Blocked, and a round is over: perhaps nothing more is to be read."""

@@ -13,6 +13,7 @@ import trio
 from broker.config.model import Persistence
 from broker.core.engine import Engine
 from broker.core.histogram import Histogram
+from broker.core.saving import Saving
 from broker.storage.journal import Journal
 from broker.storage.records import Snapshot, collect, restore
 
@@ -37,6 +38,9 @@ ANNOUNCE_INTERVAL_S: Final = 1.0
 RETRY_INTERVAL_S: Final = 10.0
 """After a save that failed."""
 
+PROMISED_RETRY_INTERVAL_S: Final = 1.0
+"""And where clients wait for it."""
+
 
 def persistence_path(settings: Persistence) -> Path:
     return settings.persistence_location / settings.persistence_file
@@ -55,6 +59,7 @@ class Keeper:
         self._engine = engine
         self._journal = journal
         self._settings = settings
+        self._wanted = trio.Event()
         self._saved_changes = engine.kept_changes()
         self._saved_at = trio.current_time()
         self._collected_retained = -1
@@ -66,6 +71,7 @@ class Keeper:
         self.failures = 0
         self.is_lost = False
         """The last save of all failed: what changed since the one before is gone with the process."""
+        self._promise()
         self.problem = ""
         """Why the last save failed; "" if it did not."""
 
@@ -96,12 +102,15 @@ class Keeper:
             self._engine.retained.forget_changed()
             self._saved_changes = -1
         self._settings = settings
+        self._promise()
 
     async def run(self) -> None:
         """Save when it is due, for ever."""
         while True:
-            counts = self._settings.autosave_on_changes
-            await trio.sleep(CHANGES_LOOK_INTERVAL_S if counts else LOOK_INTERVAL_S)
+            counts = self._settings.autosave_on_changes or self._engine.saving is not None
+            with trio.move_on_after(CHANGES_LOOK_INTERVAL_S if counts else LOOK_INTERVAL_S):
+                await self._wanted.wait()
+            self._wanted = trio.Event()
             now = trio.current_time()
             if self._is_due(now):
                 announce = not counts or now - self._announced_at >= ANNOUNCE_INTERVAL_S
@@ -142,8 +151,12 @@ class Keeper:
             self._not_before = now + min(REST * max(self._journal.saved_s, now - began), REST_S_MAX)
             self.saves.observe(self._journal.saved_s)
             self.problem = ""
+            if self._engine.saving is not None:
+                with self._engine.turn:
+                    self._engine.saving.reached(self._saved_changes)
         else:
-            self._not_before = now + RETRY_INTERVAL_S
+            promised = self._engine.saving is not None
+            self._not_before = now + (PROMISED_RETRY_INTERVAL_S if promised else RETRY_INTERVAL_S)
             self.failures += 1
             self.problem = self._journal.problem
         return succeeded
@@ -167,8 +180,23 @@ class Keeper:
                 self.is_lost = not await self.save(hurry=True)
             await self._journal.close()
 
+    def _promise(self) -> None:
+        """Let acknowledgements wait for saves, or no longer."""
+        engine = self._engine
+        if self._settings.acknowledge == "saved":
+            if engine.saving is None:
+                engine.saving = Saving(engine, self._saved_changes)
+            engine.saving.on_wanted = lambda: self._wanted.set()
+        elif engine.saving is not None:
+            saving, engine.saving = engine.saving, None
+            with engine.turn:
+                saving.give_up()
+
     def _is_due(self, now: float) -> bool:
-        """As mosquitto counts, but not when there is nothing new."""
+        """As mosquitto counts, but not when there is nothing new; and at once where somebody waits for it."""
+        saving = self._engine.saving
+        if saving is not None and saving.waiting():
+            return not self.problem or now >= self._not_before
         changes = self._engine.kept_changes() - self._saved_changes
         interval = self._settings.autosave_interval_s
         if interval <= 0 or changes == 0 or now < self._not_before:

@@ -66,7 +66,13 @@ def _persistence(reader: Reader, location: str | None) -> Persistence:
     values = _fields(reader.broker, "persistence")
     folder = location or values.pop("persistence_location", None) or "."
     values["persistence_location"] = Path(folder)
-    return Persistence(**values)
+    persistence = Persistence(**values)
+    if persistence.acknowledge == "saved" and not persistence.persistence:
+        reader.mistake(
+            Wrong("rowcast_acknowledge saved without persistence.", "Add `persistence true`, or delete it."),
+            "rowcast_acknowledge saved",
+        )
+    return persistence
 
 
 def _logging(reader: Reader, arguments: Arguments) -> Logging:

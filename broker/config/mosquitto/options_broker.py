@@ -187,6 +187,12 @@ _PERSISTENCE: tuple[Option, ...] = (
         once=True, note="It must exist.",
     ),
     Option(
+        "rowcast_acknowledge", Level.BROKER, Kind.WORD, "received",
+        "What PUBACK, PUBREC, PUBCOMP and SUBACK say: received, or saved, which is on disk.",
+        field="persistence.acknowledge", words=("received", "saved"), reload=True,
+        note="An option of Rowcast's own. `saved` takes `persistence true`; see docs/persistence.md.",
+    ),
+    Option(
         "retained_persistence", Level.BROKER, Kind.BOOLEAN, "false", "The old name of persistence.",
         field="persistence.persistence", alias_of="persistence",
     ),

@@ -16,6 +16,7 @@ from broker.config.model import (
     Limits,
     Persistence,
 )
+from broker.config.toml.checks import check_choice
 from broker.config.toml.document import Document, resolved
 from broker.config.toml.feed import FeedReader
 from broker.config.toml.lines import Lines
@@ -101,7 +102,7 @@ def _read(reader: Reader, document: Document, path: Path) -> Config:
         listeners=listeners,
         limits=_limits(reader, document),
         delivery=_table(reader, document, "delivery", Delivery),
-        persistence=_table(reader, document, "persistence", Persistence),
+        persistence=_persistence(reader, document),
         logging=logging_of(reader, document),
         per_listener_settings=connections.has_own_security,
         sys_interval_s=broker.sys_interval_s,
@@ -125,6 +126,15 @@ def _read(reader: Reader, document: Document, path: Path) -> Config:
 
 SERVER_REFERENCE_BYTES_MAX: Final = 100
 """Of `drain_to`: its packet has one byte for the length."""
+
+
+def _persistence(reader: Reader, document: Document) -> Persistence:
+    persistence = _table(reader, document, "persistence", Persistence)
+    place = ("persistence", "acknowledge")
+    check_choice(reader, place, persistence.acknowledge, ("received", "saved"))
+    if persistence.acknowledge == "saved" and not persistence.persistence:
+        reader.wrong(place, 'acknowledge: "saved" needs `persistence = true`, or nothing is ever saved')
+    return persistence
 
 
 def _limits(reader: Reader, document: Document) -> Limits:

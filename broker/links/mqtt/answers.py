@@ -6,17 +6,22 @@ Invariant: PUBACKs and PUBRECs leave in the order in which their PUBLISHes came 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from broker.core.outbox import nothing
 from broker.core.promise import Promise
 from protocol.mqtt import codec
-from protocol.mqtt.codec import PUBREC
+from protocol.mqtt.codec import PUBACK, PUBCOMP, PUBREC
 from protocol.mqtt.v5 import codec as codec_5
 from protocol.mqtt.v5.reasons import FAILURE
 
 if TYPE_CHECKING:
     from broker.core.publication import Publication
+    from broker.core.session import Session
     from broker.links.mqtt.link import MqttLink
+
+HELD_MAX: Final = 1000
+"""Acknowledgements that a connection may be owed; beyond them nothing more is read from it."""
 
 
 class HeldAnswers:
@@ -24,12 +29,26 @@ class HeldAnswers:
 
     def __init__(self, link: MqttLink) -> None:
         self._link = link
-        self._waiting: deque[tuple[Promise | None, int, int, int]] = deque()
+        self._is_paused = False
+        self._waiting: deque[tuple[Promise | None, int, int, int, bytes]] = deque()
 
-    def add(self, promise: Promise | None, first_byte: int, packet_id: int, code: int) -> None:
-        self._waiting.append((promise, first_byte, packet_id, code))
+    def add(
+        self, promise: Promise | None, first_byte: int, packet_id: int, code: int, packet: bytes = b""
+    ) -> None:
+        """`packet` is one that is sent as it is."""
+        self._waiting.append((promise, first_byte, packet_id, code, packet))
         if promise is not None:
             promise.on_kept = self._release
+        if len(self._waiting) >= HELD_MAX and not self._is_paused:
+            self._is_paused = True
+            self._link.outbox.pause(True)
+
+    def abandon(self) -> None:
+        """The connection has ended."""
+        for promise, *_ in self._waiting:
+            if promise is not None:
+                promise.on_kept = nothing
+        self._waiting.clear()
 
     def is_empty(self) -> bool:
         return not self._waiting
@@ -37,26 +56,58 @@ class HeldAnswers:
     def _release(self) -> None:
         link = self._link
         while self._waiting:
-            promise, first_byte, packet_id, code = self._waiting[0]
+            promise, first_byte, packet_id, code, packet = self._waiting[0]
             if promise is not None and not promise.is_kept:
                 return
             self._waiting.popleft()
-            send(link, first_byte, packet_id, code if promise is None else max(code, promise.code))
+            if packet:
+                send_packet(link, packet)
+            else:
+                send(link, first_byte, packet_id, code if promise is None else max(code, promise.code))
+            if self._is_paused and len(self._waiting) <= HELD_MAX >> 1:
+                self._is_paused = False
+                link.outbox.pause(False)
 
 
-def answer(link: MqttLink, first_byte: int, packet_id: int, code: int, publication: Publication) -> None:
+def answer(
+    link: MqttLink, first_byte: int, packet_id: int, code: int, publication: Publication | None
+) -> None:
     """Acknowledge a message: at once, or when what was promised of it, and of those before it, is kept."""
-    promise = publication.promise
+    promise = None if publication is None else publication.promise
     held = link.held
     if promise is not None and promise.is_kept:
         code = max(code, promise.code)
         promise = None
+    saving = link.engine.saving
+    session = link.session
+    if saving is not None and session is not None:
+        promise = saving.promise(session, first_byte != PUBACK, promise)
+    elif first_byte == PUBCOMP:
+        send(link, first_byte, packet_id, code)
+        return
     if promise is None and (held is None or held.is_empty()):
         send(link, first_byte, packet_id, code)
         return
     if held is None:
         held = link.held = HeldAnswers(link)
     held.add(promise, first_byte, packet_id, code)
+
+
+def answer_packet(link: MqttLink, session: Session, packet: bytes) -> None:
+    """A SUBACK or UNSUBACK: at once, or when the session's subscriptions are saved, where that was promised."""
+    saving = link.engine.saving
+    promise = None if saving is None else saving.promise(session, True, None)
+    if promise is None:
+        send_packet(link, packet)
+        return
+    if link.held is None:
+        link.held = HeldAnswers(link)
+    link.held.add(promise, packet[0], 0, 0, packet)
+
+
+def send_packet(link: MqttLink, packet: bytes) -> None:
+    link.engine.counters.other_packets_sent += 1
+    link.outbox.answer(packet)
 
 
 def send(link: MqttLink, first_byte: int, packet_id: int, code: int) -> None:

@@ -158,6 +158,8 @@ class MqttLink(Link):
         was_connected = self.state == CONNECTED
         self.state = CLOSED
         self._parts = None
+        if self.held is not None:
+            self.held.abandon()
         session = self.session
         if was_connected and session is not None:
             self.session = None

@@ -10,7 +10,7 @@ from broker.core.publication import Publication
 from broker.core.session import Session
 from broker.core.shared import lacks_filter
 from broker.links.mqtt import trace
-from broker.links.mqtt.answers import answer
+from broker.links.mqtt.answers import answer, answer_packet
 from broker.links.words import SUBSCRIBE, UNSUBSCRIBE, printable
 from protocol.mqtt.codec import (
     DUP,
@@ -48,6 +48,9 @@ def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body:
         first_byte = without_flags(first_byte)
     if link.tracing:
         trace_received(session, first_byte, data[body:end])
+    saving = link.engine.saving
+    if saving is not None:
+        saving.mark()
     packet_type = first_byte >> 4
     if packet_type == PUBLISH_TYPE:
         _publish(link, session, first_byte, data, body, end)
@@ -130,11 +133,6 @@ def offer_once(engine: Engine, session: Session, packet_id: int, publication: Pu
     return publication
 
 
-def _acknowledge(link: MqttLink, kind_first_byte: int, packet_id: int) -> None:
-    link.engine.counters.other_packets_sent += 1
-    link.outbox.answer(encode_ack(kind_first_byte, packet_id))
-
-
 def _acknowledged(
     link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int
 ) -> None:
@@ -174,7 +172,7 @@ def _release(link: MqttLink, session: Session, packet_id: int) -> None:
         link.engine.note_change(session)
         message.is_ingested = True  # before its PUBREC
         link.engine.publish_from(session, message)
-    _acknowledge(link, PUBCOMP, packet_id)
+    answer(link, PUBCOMP, packet_id, 0, None)
 
 
 def _rare(link: MqttLink, session: Session, first_byte: int, body: bytes) -> None:
@@ -207,8 +205,8 @@ def _subscribe(link: MqttLink, session: Session, packet: Subscribe) -> None:
             granted.append((mounted, code))
         if is_logged:
             logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
-    engine.counters.other_packets_sent += 1
-    link.outbox.answer(encode_suback(packet.packet_id, bytes(codes)))  # [MQTT-3.8.4-4] [MQTT-3.8.4-5]
+    # [MQTT-3.8.4-4] [MQTT-3.8.4-5]
+    answer_packet(link, session, encode_suback(packet.packet_id, bytes(codes)))
     for mounted, code in granted:
         engine.replay(session, mounted, code)
 
@@ -217,7 +215,7 @@ def _unsubscribe(link: MqttLink, session: Session, packet: Unsubscribe) -> None:
     for topic_filter in packet.filters:
         link.engine.unsubscribe(session, mount(session.mount_point, topic_filter))
         logger.log(UNSUBSCRIBE, "%s %s", printable(session.client_id), printable(topic_filter))
-    _acknowledge(link, UNSUBACK, packet.packet_id)  # [MQTT-3.10.4-5]
+    answer_packet(link, session, encode_ack(UNSUBACK, packet.packet_id))  # [MQTT-3.10.4-5]
 
 
 def mount(mount_point: bytes, topic_filter: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from broker.core.publication import Publication
 from broker.core.session import Session
 from broker.core.shared import is_misnamed, lacks_filter
-from broker.links.mqtt.answers import answer
+from broker.links.mqtt.answers import answer, answer_packet
 from broker.links.mqtt.packets import mount, offer_once, trace_received
 from broker.links.words import SUBSCRIBE, UNSUBSCRIBE, printable
 from protocol.mqtt.codec import (
@@ -92,6 +92,9 @@ def refuse_malformed(link: MqttLink) -> None:
 def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int) -> None:
     if link.tracing:
         trace_received(session, first_byte, data[body:end])
+    saving = link.engine.saving
+    if saving is not None:
+        saving.mark()
     packet_type = first_byte >> 4
     if packet_type == PUBLISH_TYPE:
         _publish(link, session, first_byte, data, body, end)
@@ -230,7 +233,7 @@ def _acknowledged(link: MqttLink, session: Session, packet_type: int, packet_id:
             message.is_ingested = True  # before its PUBREC
             link.engine.publish_from(session, message)
         # As mosquitto: an id that is not known is answered with success.
-        _answer(link, PUBCOMP, packet_id, 0)
+        answer(link, PUBCOMP, packet_id, 0, None)
         return
     if packet_type == PUBACK_TYPE:
         outbound.puback(packet_id)
@@ -319,10 +322,9 @@ def _unsubscribe(link: MqttLink, session: Session, packet: Unsubscribe) -> None:
 
 
 def _answer_each(link: MqttLink, session: Session, first_byte: int, packet_id: int, codes: bytes) -> None:
-    answer = encode_suback(first_byte, packet_id, codes)
+    packet = encode_suback(first_byte, packet_id, codes)
     sending = session.outbound.sending
-    if sending is not None and 0 < sending.packet_max < len(answer):
-        reason = f"an answer of {len(answer)} bytes; the client takes {sending.packet_max}"
+    if sending is not None and 0 < sending.packet_max < len(packet):
+        reason = f"an answer of {len(packet)} bytes; the client takes {sending.packet_max}"
         raise ProtocolViolation(reason, "MQTT-3.1.2-24", ReasonCode.PACKET_TOO_LARGE)
-    link.engine.counters.other_packets_sent += 1
-    link.outbox.answer(answer)
+    answer_packet(link, session, packet)

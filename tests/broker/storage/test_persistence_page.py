@@ -10,8 +10,15 @@ from pathlib import Path
 from support.storage import engine_with
 
 from broker.config.mosquitto.configuration import load
+from broker.links.mqtt.answers import HELD_MAX
 from broker.storage.database import open_database
-from broker.storage.keeper import REST, REST_S_MAX, RETRY_INTERVAL_S, persistence_path
+from broker.storage.keeper import (
+    PROMISED_RETRY_INTERVAL_S,
+    REST,
+    REST_S_MAX,
+    RETRY_INTERVAL_S,
+    persistence_path,
+)
 from broker.storage.records import snapshot
 from broker.storage.writing import Writer
 
@@ -32,7 +39,7 @@ def test_the_query_shows_each_client_and_how_much_waits_for_it(tmp_path: Path) -
     connection, _ = open_database(tmp_path / "rowcast.db")
     with closing(connection):
         Writer(connection).write(snapshot(engine_with(3), 0.0), pause_s=0)
-    query = re.search(r'"(.*)"', BLOCKS[1], re.DOTALL)
+    query = re.search(r'"(.*)"', BLOCKS[2], re.DOTALL)
     assert query is not None
     with closing(sqlite3.connect(tmp_path / "rowcast.db")) as reader:
         assert reader.execute(query[1]).fetchall() == [("away", 3)]
@@ -41,5 +48,7 @@ def test_the_query_shows_each_client_and_how_much_waits_for_it(tmp_path: Path) -
 def test_the_times_are_the_ones_of_the_code() -> None:
     prose = " ".join(PAGE.split())
     assert f"tried again after {RETRY_INTERVAL_S:.0f} seconds" in prose
+    assert PROMISED_RETRY_INTERVAL_S == 1.0
+    assert f"is owed {HELD_MAX} of them" in prose
     assert REST == 3
     assert f"waits three times as long as the last one took, and {REST_S_MAX} s at most" in prose

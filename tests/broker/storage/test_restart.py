@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.killable import KillableBroker, mosquitto_client, rowcast
+from support.polling import until_blocking
 from support.rowcast_process import free_port
 from support.storage import engine_with, saved_messages
 
@@ -196,6 +197,38 @@ def test_with_autosave_on_changes_a_flood_is_on_disk_close_behind(
     lost_s = killed_at - min(lost, default=killed_at)
     print(f"{len(flood.acknowledged_at)} acknowledged, {kept} kept, {lost_s:.3f} s lost")
     assert lost_s < 1.5
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("retained_topics", [0, 1000], ids=["queued", "retained"])
+def test_with_acknowledge_saved_nothing_acknowledged_is_lost(tmp_path: Path, retained_topics: int) -> None:
+    """Kill -9 in the midst of a flood, three times, each time somewhere else."""
+    seed = time.time_ns()
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    conf = CONF + "rowcast_acknowledge saved\nmax_queued_messages 0\n"
+    for number in range(3):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        port = free_port()
+        with rowcast(folder, conf, port) as broker:
+            if not retained_topics:
+                subscribe_and_leave(port, "away", "t", 1)
+            flood = Flood(port, retained_topics)
+            flood.start()
+            wanted = len(flood.acknowledged_at) + chance.randrange(50, 2000)
+            until_blocking(lambda flood=flood, wanted=wanted: len(flood.acknowledged_at) >= wanted)  # type: ignore[misc]
+            broker.stop(signal.SIGKILL)
+            flood.join()
+        connection, saved = open_database(folder / "rowcast.db")
+        connection.close()
+        queued = [waiting.message for record in saved.sessions for waiting in record.queued]
+        kept = {int(message.payload) for message in queued + saved.retained}
+        acknowledged = len(flood.acknowledged_at)
+        assert max(kept) + 1 >= acknowledged
+        assert kept >= set(range(acknowledged - retained_topics if retained_topics else 0, acknowledged)) - (
+            set(range(max(kept) + 1 - retained_topics)) if retained_topics else set()
+        )
 
 
 def test_sigusr2_logs_who_subscribed_to_what(tmp_path: Path) -> None:
