@@ -79,8 +79,8 @@ deeds = st.one_of(
     st.builds(Deed, st.just("unsubscribe"), clients, filters),
     st.builds(Deed, st.just("publish"), clients, topics, qos, st.booleans()),
     st.builds(Deed, st.just("publish"), clients, topics, st.integers(1, 2)),
-    st.builds(Deed, st.just("acknowledge"), clients, count=st.integers(1, 3)),
-    st.builds(Deed, st.just("release"), clients, count=st.integers(0, 5)),
+    st.builds(Deed, st.just("acknowledge"), clients, times=st.integers(1, 3)),
+    st.builds(Deed, st.just("release"), clients, times=st.integers(0, 5)),
 )
 scripts = st.lists(deeds, min_size=10, max_size=50)
 

@@ -104,8 +104,8 @@ deeds = st.one_of(
     st.builds(Deed, st.just("subscribe"), clients, filters, st.integers(0, 2)),
     st.builds(Deed, st.just("unsubscribe"), clients, filters),
     st.builds(Deed, st.just("publish"), clients, topics, st.integers(0, 2), st.booleans()),
-    st.builds(Deed, st.just("acknowledge"), clients, count=st.integers(1, 5)),
-    st.builds(Deed, st.just("release"), clients, count=st.integers(0, 5)),
+    st.builds(Deed, st.just("acknowledge"), clients, times=st.integers(1, 5)),
+    st.builds(Deed, st.just("release"), clients, times=st.integers(0, 5)),
     st.builds(Deed, st.sampled_from(["save", "save", "save", "fail", "restart"]), clients),
 )
 
