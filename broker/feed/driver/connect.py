@@ -33,6 +33,12 @@ class AnyText(Loader):
         return bytes(data).decode(errors="surrogateescape")
 
 
+class AnyTextBinary(AnyText):
+    """The same where values come in Postgres's binary format."""
+
+    format = psycopg.pq.Format.BINARY
+
+
 SESSION_SQL: Final = "SET row_security = off"
 """A policy that hides rows from us is an error of Postgres then, instead of rows that are missing in silence."""
 
@@ -62,6 +68,7 @@ async def open_connection(config: FeedConfig, settings: str = "", **parameters: 
                 await connection.execute(b"SET client_encoding = SQL_ASCII")
                 for name in ("text", "name", "varchar", "bpchar"):
                     connection.adapters.register_loader(name, AnyText)
+                    connection.adapters.register_loader(name, AnyTextBinary)
             for statement in (SESSION_SQL, *filter(None, settings.split(";"))):
                 await connection.execute(statement.strip().encode())
     except BaseException:
