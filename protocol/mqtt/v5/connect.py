@@ -25,6 +25,8 @@ def read_connect(body: bytes) -> Connect:
     Raises:
         MalformedPacket, ProtocolViolation: with the statement that was broken and the code for the CONNACK.
     """
+    if not body.startswith(STARTS):
+        raise MalformedPacket("a CONNECT with another protocol name or level", "MQTT-3.1.2-1")
     if len(body) < _FIXED_BYTES:
         raise MalformedPacket("a CONNECT that ends before its properties", "MQTT-3.1.4-1")
     flags = body[7]
