@@ -168,10 +168,21 @@ class Kline(Calculator):
         return [series for entry in self.entries for series in entry.series if series.seq != self.first_seq]
 
     def unsaved(self) -> list[tuple[str, str, Candle]]:
-        """Symbol, interval and candle of all that has changed since this was last asked."""
+        """Symbol, interval and candle of all that was told anew since this was last asked."""
         changed, self.changed = self.changed, []
         for _, _, candle in changed:
             candle.is_unsaved = False
+        return changed
+
+    def untold(self) -> list[tuple[str, str, Candle]]:
+        """The same of what has changed and could not be told yet; for the last time."""
+        changed: list[tuple[str, str, Candle]] = []
+        for entry in self.entries:
+            entry.settle()
+            for series in entry.series:
+                for candle in series.dirty:
+                    if candle.is_unsaved:
+                        changed.append((entry.symbol, series.interval.name, candle))
         return changed
 
     def restore(self, symbol: str, interval: str, candle: Candle, now_ms: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -139,8 +139,12 @@ class History:
                 rows = await cursor.fetchall()
         return rows[::-1]
 
-    async def run(self) -> None:
-        """Write until cancelled; then what is left, if the database takes it within a moment."""
+    async def run(self, untold: Callable[[], Sequence[tuple[str, str, Candle]]]) -> None:
+        """Write until cancelled; then what is left, if the database takes it within a moment.
+
+        Args:
+            untold: asked at the end for what changed and was not taken yet.
+        """
         try:
             while True:
                 try:
@@ -158,6 +162,7 @@ class History:
                 self._news.set()
                 await trio.sleep(PAUSE_S)
         finally:
+            self.take(untold())
             with trio.move_on_after(LAST_WRITE_S, shield=True):
                 await self._write_the_rest()
 

@@ -71,8 +71,10 @@ class MarketService:
         self.market.on_earlier = self._wake
         async with trio.open_nursery() as nursery:
             await self._restore()
-            for history in self.histories.values():
-                nursery.start_soon(history.run)
+            for index, history in self.histories.items():
+                calculator = self.market.running["kline", index].calculator
+                assert isinstance(calculator, Kline)
+                nursery.start_soon(history.run, calculator.untold)
             self.engine.turn.on_batch_end(self._keep)
             nursery.start_soon(self._tick)
             start_feeds(nursery)

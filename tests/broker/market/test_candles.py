@@ -289,3 +289,15 @@ def test_when_candles_are_told_changes_nothing_of_what_they_say(seed: int) -> No
         }
 
     assert told(0, 1) == told(3000, 80) == told(250, 7)
+
+
+def test_what_could_not_be_told_yet_is_saved_at_the_end() -> None:
+    calculator = kline(Log(), every_ms=60_000)
+    for id in (1, 2):
+        calculator.row(row((id, START_MS + id, Decimal(100 + id), Decimal(1))), START_MS + id)
+        calculator.commit(START_MS + id)
+    calculator.unsaved()
+    assert sorted((name, candle.close.text) for _, name, candle in calculator.untold()) == [
+        ("1h", "102"),
+        ("1m", "102"),
+    ]
