@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.polling import until_blocking
+from support.polling import until_blocking, until_listening
 
 ROOT = Path(__file__).parent.parent
 BINARY = ROOT / "dist/rowcast"
@@ -56,7 +56,7 @@ def test_it_goes_on_in_the_background(tmp_path: Path) -> None:
     config = tmp_path / "rowcast.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npid_file {pid_file}\n")
     subprocess.run([BINARY, "-c", config, "-d"], check=True, timeout=START_S)
-    wait_for(port)
+    until_listening(port, START_S)
     pid = int(pid_file.read_text())
     os.kill(pid, signal.SIGTERM)
     until_blocking(lambda: not pid_file.exists())
@@ -68,7 +68,7 @@ def broker() -> Iterator[int]:
     port = free_port()
     process = subprocess.Popen([BINARY, "-q", "-p", str(port)], env={})
     try:
-        wait_for(port)
+        until_listening(port, START_S)
         yield port
     finally:
         process.terminate()
@@ -80,15 +80,3 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     return port
-
-
-def wait_for(port: int) -> None:
-    until_blocking(lambda: is_open(port), START_S)
-
-
-def is_open(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except ConnectionRefusedError:
-        return False
-    return True

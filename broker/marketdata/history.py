@@ -88,7 +88,6 @@ class History:
         self._waiting: dict[Key, tuple[Any, ...]] = {}
         self._upsert = _upsert(name)
         self._news = trio.Event()
-        self._last: dict[Key, tuple[Any, ...]] = {}
 
     def take(self, changed: Sequence[tuple[str, str, Candle]]) -> None:
         """Candles to be written, as they are now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from typing import Final
@@ -25,3 +26,16 @@ def until_blocking(condition: Callable[[], bool], seconds: float = PATIENCE_S, p
     while not condition():
         assert time.monotonic() < end, "it takes too long"
         time.sleep(pause_s)
+
+
+def until_listening(port: int, seconds: float = PATIENCE_S) -> None:
+    """Wait until a process takes connections.  Raises: AssertionError."""
+    until_blocking(lambda: is_listening(port), seconds)
+
+
+def is_listening(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True

@@ -41,10 +41,6 @@ class Canton(DialectKind):
         return self.jwt
 
     @property
-    def message_bytes_max(self) -> int:
-        return self.limits.message_bytes_max
-
-    @property
     def account_connections_max(self) -> int:
         return self.connections_per_account_max
 

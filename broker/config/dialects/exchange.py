@@ -37,10 +37,6 @@ class Exchange(DialectKind):
     def mesh_prefix(self) -> str:
         return self.publish_prefix
 
-    @property
-    def message_bytes_max(self) -> int:
-        return self.limits.message_bytes_max
-
     def open(
         self, asked: Asked, found: Identity | Refusal | None, clock: Clock, now: float
     ) -> ExchangeDialect:

@@ -6,6 +6,7 @@ from typing import ClassVar, TypeAlias
 
 from attrs import frozen
 
+from broker.config.dialects.limits import DialectLimits
 from broker.config.feeds import HttpHookConfig, JwtConfig
 from broker.config.tokens import TokenConfig
 from protocol.dialects.base import Clock, Dialect, Identity, Refusal
@@ -44,6 +45,7 @@ class DialectKind:
     """What comes in an envelope goes out as it came, where a route doesn't say otherwise."""
 
     path: str
+    limits: DialectLimits | None = None
 
     @property
     def login(self) -> Login | None:
@@ -58,7 +60,7 @@ class DialectKind:
     @property
     def message_bytes_max(self) -> int:
         """The largest message that a client may send; 0 for that of [websocket]."""
-        return 0
+        return 0 if self.limits is None else self.limits.message_bytes_max
 
     @property
     def account_connections_max(self) -> int:

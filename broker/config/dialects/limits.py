@@ -15,9 +15,7 @@ class DialectLimits:
 
 
 @frozen
-class RowcastLimits:
+class RowcastLimits(DialectLimits):
     """Of the dialect `rowcast`.  A reconnect may bring hundreds of requests."""
 
     messages_per_s_max: int = 1000
-    message_bytes_max: int = 64 * 1024
-    subscriptions_max: int = 1000

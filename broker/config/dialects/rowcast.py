@@ -39,10 +39,6 @@ class Rowcast(DialectKind):
         return ""
 
     @property
-    def message_bytes_max(self) -> int:
-        return self.limits.message_bytes_max
-
-    @property
     def rules(self) -> RowcastRules:
         return RowcastRules(
             ping_interval_s=self.ping_interval_s,

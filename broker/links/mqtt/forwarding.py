@@ -14,12 +14,27 @@ from broker.core.session import Session
 from broker.core.targets import Targets
 from protocol.mqtt.codec import publish_parts
 from protocol.mqtt.framing import frame_at
+from protocol.mqtt.topics import check_topic_name
 from protocol.mqtt.v5.codec import publish_parts as publish_parts_5
 from protocol.mqtt.v5.runs import as_3, as_5
 
 PUBLISH_QOS_0: Final = 0x30
 NOBODY: Final = Targets()
 """Who gets what this client may not publish."""
+
+
+def receivers_of(engine: Engine, session: Session, topic: bytes) -> Targets:
+    """Who gets what this client publishes to a topic; `NOBODY` if it may not.
+
+    Raises:
+        MalformedPacket: it is no topic name.
+    """
+    targets = engine.trie.cached(topic)
+    if targets is None:
+        check_topic_name(topic)
+        targets = engine.trie.match(topic)
+    access = session.access
+    return targets if access is None or access.may_write(topic) else NOBODY
 
 
 def forward(

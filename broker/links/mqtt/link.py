@@ -21,7 +21,7 @@ from broker.links.listening.door import Door
 from broker.links.mqtt import runs5, v5
 from broker.links.mqtt.admission import admit, check_will, fail
 from broker.links.mqtt.answers import HeldAnswers
-from broker.links.mqtt.forwarding import NOBODY, PUBLISH_QOS_0, forward
+from broker.links.mqtt.forwarding import PUBLISH_QOS_0, forward, receivers_of
 from broker.links.mqtt.packets import handle
 from broker.links.words import NOTICE, printable
 from protocol.mqtt.codec import decode
@@ -38,7 +38,6 @@ from protocol.mqtt.connection import (
 from protocol.mqtt.errors import MalformedPacket, ProtocolError
 from protocol.mqtt.framing import bytes_missing, frame_at
 from protocol.mqtt.packets import Connect
-from protocol.mqtt.topics import check_topic_name
 from protocol.mqtt.v5.connect import STARTS as V5_STARTS
 
 if TYPE_CHECKING:
@@ -266,9 +265,7 @@ class MqttLink(Link):
         position = 0
         length = len(data)
         engine = self.engine
-        trie = engine.trie
         fast = self._fast
-        access = session.access
         size_max = self._size_max
         run: Targets | None = None
         run_start = 0
@@ -296,12 +293,7 @@ class MqttLink(Link):
                         run_payload += end - payload_start
                         position = end
                         continue
-                    targets = trie.cached(topic)
-                    if targets is None:
-                        check_topic_name(topic)
-                        targets = trie.match(topic)
-                    if access is not None and not access.may_write(topic):
-                        targets = NOBODY
+                    targets = receivers_of(engine, session, topic)
                     if targets is not run:
                         if run is not None:
                             forward(engine, session, run, data, run_start, position, run_count, run_payload)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.session import Session
 from broker.core.targets import Targets
-from broker.links.mqtt.forwarding import NOBODY, PUBLISH_QOS_0, forward
+from broker.links.mqtt.forwarding import PUBLISH_QOS_0, forward, receivers_of
 from broker.links.mqtt.v5 import handle
 from protocol.mqtt.errors import MalformedPacket, ProtocolError
 from protocol.mqtt.framing import frame_at
-from protocol.mqtt.topics import check_topic_name
 from protocol.mqtt.v5.codec import retagged
 from protocol.mqtt.v5.properties import are_forwarded
 
@@ -33,8 +32,6 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
     engine = link.engine
     position = 0
     length = len(data)
-    trie = engine.trie
-    access = session.access
     run: Targets | None = None
     run_start = 0
     run_count = 0
@@ -73,12 +70,7 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                             publishes += 1
                             payload_bytes += end - payload_start
                             if topic != run_topic or run is None:
-                                targets = trie.cached(topic)
-                                if targets is None:
-                                    check_topic_name(topic)
-                                    targets = trie.match(topic)
-                                if access is not None and not access.may_write(topic):
-                                    targets = NOBODY
+                                targets = receivers_of(engine, session, topic)
                                 if targets is not run:
                                     if run is not None:
                                         forward(

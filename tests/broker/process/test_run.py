@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.polling import until_listening
 
 from broker.cli.exits import EXIT_FAILED, EXIT_OK
 
@@ -64,7 +65,7 @@ def running(folder: Path, grace_s: int) -> Iterator[tuple[subprocess.Popen[bytes
     )
     process = subprocess.Popen([sys.executable, "-m", "broker", "-q", "-c", config])
     try:
-        wait_for(port)
+        until_listening(port, START_S)
         yield process, port
     finally:
         process.kill()
@@ -90,14 +91,3 @@ def connected(port: int, client_id: bytes) -> Iterator[socket.socket]:
         sock.sendall(CONNECT + client_id)
         assert sock.recv(4) == b"\x20\x02\x00\x00"
         yield sock
-
-
-def wait_for(port: int) -> None:
-    end = time.monotonic() + START_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except ConnectionRefusedError:
-            assert time.monotonic() < end, "it does not listen"
-            time.sleep(0.02)
