@@ -1,0 +1,90 @@
+"""A stream from a place on, in order and whole, over a consumer that may vanish at any time.  Sans-IO, no clock.
+
+Invariant: `take` says a message is next exactly once, and in the order of the stream's sequences; what it can't be
+sure of makes a new consumer begin behind `last`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from protocol.nats import wire
+from protocol.nats.errors import NatsProtocolError
+from protocol.nats.jetstream import delivered
+
+HEARTBEAT_S: Final = 1.0
+SILENCES_MAX: Final = 2.5
+"""So many heartbeats without a word mean that the consumer is gone."""
+
+NEXT: Final = 0
+"""The message is the next of the stream."""
+NOTHING: Final = 1
+"""A heartbeat, or of a consumer that was given up."""
+ANSWER: Final = 2
+"""Flow control: `reply` has to be published."""
+LOST: Final = 3
+"""Something is missing: begin again behind `last`."""
+
+
+class OrderedReader:
+    """What one reader knows.
+
+    Args:
+        start: the first sequence that is wanted.
+
+    Attributes:
+        last: the sequence in the stream of the last message taken, or before the first.
+        reply: where flow control wants its answer.
+        pending: messages behind the last one taken, as the server said.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.last = start - 1
+        self.reply = b""
+        self.pending = 0
+        self._consumer_last = 0
+        self._sid = 0
+
+    def begun(self, sid: int) -> None:
+        """A new consumer sends to this subscription, from behind `last`."""
+        self._sid = sid
+        self._consumer_last = 0
+
+    def take(self, message: wire.Message) -> int:
+        """What to do with a message; NEXT, NOTHING, ANSWER or LOST.
+
+        Raises:
+            NatsProtocolError: it is nothing that a consumer sends.
+        """
+        if message.sid != self._sid:
+            return NOTHING
+        if message.status == 100:
+            return self._told(message)
+        if message.status:
+            return LOST  # 409: the consumer was deleted, or its server is stopping
+        about = delivered(message.reply)
+        if about.consumer_sequence <= self._consumer_last or about.stream_sequence <= self.last:
+            return NOTHING
+        if about.consumer_sequence != self._consumer_last + 1:
+            return LOST
+        self._consumer_last = about.consumer_sequence
+        self.last = about.stream_sequence
+        self.pending = about.pending
+        return NEXT
+
+    def _told(self, message: wire.Message) -> int:
+        headers = message.headers
+        if headers.description.startswith(b"FlowControl"):
+            self.reply = message.reply
+            return ANSWER
+        sent = headers.number(b"Nats-Last-Consumer")
+        if sent is not None and sent > self._consumer_last:
+            return LOST
+        if sent is not None and sent < self._consumer_last:
+            raise NatsProtocolError("a heartbeat of an older consumer")
+        stalled = headers.get(b"Nats-Consumer-Stalled")
+        if stalled:
+            self.reply = stalled
+            return ANSWER
+        self.pending = 0
+        return NOTHING

@@ -1,0 +1,244 @@
+"""The client protocol as bytes: what we send, and a reader of what a server sends.
+
+Invariant of `Reader`: what it returns depends on the bytes only, never on how they were cut.
+Source: docs.nats.io, "NATS Protocol".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from protocol.nats import headers as header_block
+from protocol.nats.errors import NatsProtocolError
+
+LINE_BYTES_MAX: Final = 1024 * 1024
+"""INFO names every server of the cluster; no other line is longer than a few kilobytes."""
+
+PAYLOAD_BYTES_MAX: Final = 64 * 1024 * 1024
+"""The server's own highest `max_payload`."""
+
+PING: Final = b"PING\r\n"
+PONG: Final = b"PONG\r\n"
+_SPACES: Final = b" \t"
+
+
+class Info:
+    """INFO: who the server is.
+
+    Attributes:
+        fields: the JSON object.
+    """
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.fields = fields
+
+    def text(self, name: str) -> str:
+        value = self.fields.get(name, "")
+        return value if isinstance(value, str) else ""
+
+    def number(self, name: str, default: int = 0) -> int:
+        value = self.fields.get(name, default)
+        return value if isinstance(value, int) else default
+
+    def flag(self, name: str) -> bool:
+        return self.fields.get(name) is True
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """(2, 12) of `2.12.3-RC.1`; (0, 0) if it says none."""
+        parts = self.text("version").split(".")
+        if len(parts) < 2 or not (parts[0].isdigit() and parts[1].isdigit()):
+            return (0, 0)
+        return int(parts[0]), int(parts[1])
+
+
+class Message:
+    """MSG or HMSG.
+
+    Attributes:
+        subject, reply: as sent; `reply` is b"" where no answer is expected.
+        sid: our number of the subscription.
+        block: the headers as bytes, b"" for none; `headers` reads them.
+        payload: without headers.
+    """
+
+    __slots__ = ("block", "payload", "reply", "sid", "subject")
+
+    def __init__(self, subject: bytes, sid: int, reply: bytes, block: bytes, payload: bytes) -> None:
+        self.subject = subject
+        self.sid = sid
+        self.reply = reply
+        self.block = block
+        self.payload = payload
+
+    @property
+    def headers(self) -> header_block.Headers:
+        """Raises: NatsProtocolError."""
+        return header_block.decode(self.block)
+
+    @property
+    def status(self) -> int:
+        """0, or the code of a message that is about the conversation: 100, 404, 408, 409, 503."""
+        block = self.block
+        if not block or block[8:9] != b" ":
+            return 0
+        code = block[9:12]
+        return int(code) if code.isdigit() else 0
+
+
+class Ping:
+    """The server wants a PONG."""
+
+
+class Pong:
+    """The server has handled everything up to our PING."""
+
+
+class ServerError:
+    """-ERR.
+
+    Attributes:
+        is_fatal: the server closes the connection after it.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        lowered = text.lower()
+        self.is_fatal = not lowered.startswith(("permissions violation", "invalid subject"))
+
+
+Event = Info | Message | Ping | Pong | ServerError
+
+
+def connect(options: Mapping[str, Any]) -> bytes:
+    """CONNECT.  `options`: user, pass, auth_token, jwt, nkey, sig, name and so on, beside what we always say."""
+    fields = {
+        "verbose": False,
+        "pedantic": False,
+        "headers": True,
+        "no_responders": True,
+        "lang": "python-trio",
+        "protocol": 1,
+        "echo": True,
+        **options,
+    }
+    return b"CONNECT " + json.dumps(fields, separators=(",", ":")).encode() + b"\r\n"
+
+
+def publish(subject: bytes, payload: bytes, reply: bytes = b"", block: bytes = b"") -> bytes:
+    """PUB, or HPUB where there are headers.
+
+    Args:
+        block: as `headers.encode` makes it.
+    """
+    target = subject + b" " + reply + b" " if reply else subject + b" "
+    if block:
+        return b"HPUB %b%d %d\r\n%b%b\r\n" % (target, len(block), len(block) + len(payload), block, payload)
+    return b"PUB %b%d\r\n%b\r\n" % (target, len(payload), payload)
+
+
+def subscribe(subject: bytes, sid: int, queue: bytes = b"") -> bytes:
+    return b"SUB %b %b%d\r\n" % (subject, queue + b" " if queue else b"", sid)
+
+
+def unsubscribe(sid: int) -> bytes:
+    return b"UNSUB %d\r\n" % sid
+
+
+class Reader:
+    """Bytes in, events out."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._needed = 0
+        """So many bytes must be there before it is worth to look."""
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Everything that is complete by now.
+
+        Raises:
+            NatsProtocolError: the server does not speak the protocol; what came before it in `data` is lost with it.
+        """
+        buffer = self._buffer
+        buffer += data
+        events: list[Event] = []
+        if len(buffer) < self._needed:
+            return events
+        whole = bytes(buffer)
+        position = 0
+        while True:
+            event, end = self._next(whole, position)
+            if end < 0:
+                break
+            position = end
+            if event is not None:
+                events.append(event)
+        del buffer[:position]
+        return events
+
+    def _next(self, data: bytes, start: int) -> tuple[Event | None, int]:
+        """The next event, and where it ends; -1 if it is not complete."""
+        end = data.find(b"\r\n", start)
+        if end < 0:
+            if len(data) - start > LINE_BYTES_MAX:
+                raise NatsProtocolError(f"a line of more than {LINE_BYTES_MAX} bytes")
+            self._needed = 0
+            return None, -1
+        if end - start > LINE_BYTES_MAX:
+            raise NatsProtocolError(f"a line of more than {LINE_BYTES_MAX} bytes")
+        line = data[start:end]
+        after = end + 2
+        verb = line[:5].upper()
+        if verb.startswith(b"MSG ") or verb == b"HMSG ":
+            return self._message(line, data, start, after)
+        if verb == b"INFO ":
+            return Info(_json_object(line[5:])), after
+        if verb.rstrip(_SPACES) == b"PING":
+            return Ping(), after
+        if verb.rstrip(_SPACES) == b"PONG":
+            return Pong(), after
+        if verb.startswith(b"+OK"):
+            return None, after
+        if verb.startswith(b"-ERR"):
+            return ServerError(line[4:].strip(b" '\t").decode(errors="replace")), after
+        raise NatsProtocolError(f"no word of the protocol: {line[:40]!r}")
+
+    def _message(self, line: bytes, data: bytes, start: int, after: int) -> tuple[Event | None, int]:
+        has_headers = line[:1] in (b"H", b"h")
+        words = line.split()
+        sizes = 2 if has_headers else 1
+        if len(words) not in (3 + sizes, 4 + sizes):
+            raise NatsProtocolError(f"a message of {len(words)} words: {line[:80]!r}")
+        sid = _number(words[2])
+        total = _number(words[-1])
+        header_bytes = _number(words[-2]) if has_headers else 0
+        if total > PAYLOAD_BYTES_MAX or header_bytes > total:
+            raise NatsProtocolError(f"impossible sizes: {line[-40:]!r}")
+        end = after + total
+        if len(data) < end + 2:
+            self._needed = end + 2 - start
+            return None, -1
+        self._needed = 0
+        if data[end : end + 2] != b"\r\n":
+            raise NatsProtocolError("a message that does not end where it said")
+        reply = words[3] if len(words) == 4 + sizes else b""
+        block = data[after : after + header_bytes]
+        return Message(words[1], sid, reply, block, data[after + header_bytes : end]), end + 2
+
+
+def _number(word: bytes) -> int:
+    if not word.isdigit() or len(word) > 12:
+        raise NatsProtocolError(f"a number is wanted, not {word[:20]!r}")
+    return int(word)
+
+
+def _json_object(text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise NatsProtocolError(f"INFO is no JSON: {text[:60]!r}") from None
+    if not isinstance(value, dict):
+        raise NatsProtocolError("INFO is no JSON object")
+    return value

@@ -1,0 +1,64 @@
+"""JetStream's answers, as a server of version 2.15 gave them, and answers that are none."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocol.nats import jetstream, wire
+from protocol.nats.errors import NatsProtocolError
+
+
+def answer(payload: bytes, block: bytes = b"") -> wire.Message:
+    return wire.Message(b"_INBOX.x.r.1", 1, b"", block, payload)
+
+
+def test_acknowledgements() -> None:
+    one = jetstream.pub_ack(answer(b'{"stream":"shop_MSGS", "seq":7}'))
+    assert one == jetstream.PubAck("shop_MSGS", 7)
+    again = jetstream.pub_ack(answer(b'{"stream":"shop_MSGS", "seq":1,"duplicate": true}'))
+    assert again.duplicate
+    batch = jetstream.pub_ack(answer(b'{"stream":"shop_MSGS","seq":3,"batch":"b1","count":3}'))
+    assert batch.batch_size == 3
+
+
+def test_refusals() -> None:
+    text = (
+        b'{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 6"},"stream":"s","seq":0}'
+    )
+    with pytest.raises(jetstream.ApiError, match="wrong last sequence: 6") as caught:
+        jetstream.pub_ack(answer(text))
+    assert caught.value.is_conflict
+    assert not caught.value.passes
+    with pytest.raises(jetstream.ApiError) as caught:
+        jetstream.pub_ack(answer(b"", b"NATS/1.0 503\r\n\r\n"))
+    assert caught.value.passes
+
+
+@pytest.mark.parametrize("payload", [b"", b"x", b"[]", b"{}", b'{"seq":"7"}', b"[" * 100_000])
+def test_an_answer_that_is_none(payload: bytes) -> None:
+    with pytest.raises(NatsProtocolError):
+        jetstream.pub_ack(answer(payload))
+
+
+def test_reply_subjects_of_either_length() -> None:
+    wanted = jetstream.Delivered("shop_MSGS", "c1", 1, 2, 3, 8)
+    assert jetstream.delivered(b"$JS.ACK.shop_MSGS.c1.1.2.3.1795676104685900071.8") == wanted
+    assert jetstream.delivered(b"$JS.ACK._.AHASH.shop_MSGS.c1.1.2.3.1795676104685900071.8.tok") == wanted
+
+
+@pytest.mark.parametrize("reply", [b"", b"_INBOX.1", b"$JS.ACK.s.c.1.2", b"$JS.ACK.s.c.1.x.3.4.5"])
+def test_a_reply_subject_of_nobody(reply: bytes) -> None:
+    with pytest.raises(NatsProtocolError):
+        jetstream.delivered(reply)
+
+
+def test_a_stored_message() -> None:
+    text = (
+        b'{"message":{"subject":"shop.MSGS.c.m.a","seq":9,"data":"eDE=","hdrs":"TkFUUy8xLjANClg6IHkNCg0K"}}'
+    )
+    found = jetstream.stored(answer(text))
+    assert found == jetstream.Stored(b"shop.MSGS.c.m.a", 9, b"NATS/1.0\r\nX: y\r\n\r\n", b"x1")
+    with pytest.raises(NatsProtocolError):
+        jetstream.stored(answer(b'{"message":{"seq":9}}'))
+    with pytest.raises(NatsProtocolError):
+        jetstream.stored(answer(b'{"message":{"subject":"a","seq":9,"data":"?"}}'))

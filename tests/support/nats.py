@@ -1,0 +1,109 @@
+"""NATS servers of one's own: one, or a cluster, with JetStream in a temporary folder."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+BINARY = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
+"""Of the extra `cluster`, or the system's."""
+
+
+class Server:
+    """One process; it can be stopped, killed, paused and started again with what it has on disk."""
+
+    def __init__(self, folder: Path, name: str, port: int, more: str = "") -> None:
+        self.name = name
+        self.port = port
+        self.folder = folder / name
+        self.folder.mkdir()
+        self.config = self.folder / "nats.conf"
+        self.config.write_text(
+            f'server_name: {name}\nlisten: "127.0.0.1:{port}"\n'
+            f'jetstream {{ store_dir: "{self.folder}/js", max_mem: 256M, max_file: 1G }}\n{more}\n'
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        assert BINARY is not None
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([BINARY, "-c", str(self.config)], stdout=log, stderr=log)
+
+    def wait_until_it_answers(self, timeout_s: float = 20.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", self.port), timeout=2) as sock,
+            ):
+                if sock.recv(5) == b"INFO ":
+                    return
+            time.sleep(0.02)
+        raise TimeoutError(f"{self.name} does not answer")
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+class NatsCluster:
+    """So many servers that know each other, or a single one.  Context manager."""
+
+    def __init__(self, count: int = 1, more: str = "") -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="rowcast-nats-"))
+        ports = _free_ports(2 * count)
+        clients, routes = ports[:count], ports[count:]
+        self.servers: list[Server] = []
+        peers = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
+        for index in range(count):
+            joined = (
+                f'cluster {{ name: test, listen: "127.0.0.1:{routes[index]}", routes: [{peers}] }}\n'
+                if count > 1
+                else ""
+            )
+            self.servers.append(Server(self.folder, f"n{index + 1}", clients[index], joined + more))
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return tuple(server.url for server in self.servers)
+
+    def __enter__(self) -> NatsCluster:
+        for server in self.servers:
+            server.start()
+        for server in self.servers:
+            server.wait_until_it_answers()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self.servers:
+            server.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _free_ports(count: int) -> list[int]:
+    socks = [socket.socket() for _ in range(count)]
+    for sock in socks:
+        sock.bind(("127.0.0.1", 0))
+    ports = [sock.getsockname()[1] for sock in socks]
+    for sock in socks:
+        sock.close()
+    return ports
