@@ -168,7 +168,7 @@ class Engine:
         if session.access is not None:
             self._forget_forbidden(session)
         self.settle_plain(session)
-        session.attach(link, outbox)
+        session.attach(link, outbox, self.saving)
         outbox.on_drained = None
         if session.replays is not None:
             self.replaying.go_on(session)

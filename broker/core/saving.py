@@ -4,6 +4,8 @@ The storage is a party of `Promise` like a table is.  `mark` before a packet is 
 acknowledged: where handling it changed something that a snapshot holds, the acknowledgement leaves after a save that
 covers the change.  All that wait share the next save.
 
+What is sent at QoS 2 waits in the same way; see `saved_sink`.
+
 Invariant: no acknowledgement leaves before `saved` has reached the changes that it promises.
 """
 
@@ -61,8 +63,14 @@ class Saving:
         changes = self._engine.kept_changes()
         if changes <= self.saved or (changes == self._marked and (session.clean or not always)):
             return promise
-        if promise is None:
-            promise = Promise()
+        return self._waits(changes, Promise() if promise is None else promise)
+
+    def promise_saved(self) -> Promise | None:
+        """For what may leave only when everything that has changed until now is on disk; None if it is."""
+        changes = self._engine.kept_changes()
+        return None if changes <= self.saved else self._waits(changes, Promise())
+
+    def _waits(self, changes: int, promise: Promise) -> Promise:
         promise.join()
         if len(self._waiting) >= self._sweep_at:
             # Clients that went away and came again, for as long as the disk takes nothing.

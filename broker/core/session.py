@@ -18,7 +18,10 @@ from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.replay import Replay
 from broker.core.replaying import Replaying
+from broker.core.saved_sink import SavedSink
+from broker.core.saving import Saving
 from protocol.mqtt.inbound import Inbound
+from protocol.mqtt.message import Sink
 from protocol.mqtt.outbound import DROPPED, Outbound, Window
 from protocol.mqtt.v5.subscribing import granted_to
 
@@ -101,6 +104,7 @@ class Session(Receiver):
         self.replay_waits = False
         self.replay_turn = False
         self._dropping = False
+        self._saved_sink: SavedSink | None = None
 
     def expect(self) -> Inbound:
         """Where QoS 2 messages wait for their PUBREL."""
@@ -112,17 +116,36 @@ class Session(Receiver):
             inbound = self.inbound = Inbound(window.store, messages_max, INBOUND_QOS2_BYTES_MAX)
         return inbound
 
-    def attach(self, link: Link, outbox: Outbox) -> None:
-        """A connection takes this session; what was in flight and queued goes out now."""
+    def attach(self, link: Link, outbox: Outbox, saving: Saving | None = None) -> None:
+        """A connection takes this session; what was in flight and queued goes out now.
+
+        Args:
+            saving: where what is sent at QoS 2 has to be on disk before.
+        """
         self.link = link
         self.outbox = outbox
-        self.outbound.attach(outbox)
+        self.outbound.attach(self._choose_sink(outbox, saving))
+
+    def send_by(self, saving: Saving | None) -> None:
+        """From now on what is sent at QoS 2 has to be on disk before, or no longer; nothing is held."""
+        if self.outbox is not None:
+            self.outbound.redirect(self._choose_sink(self.outbox, saving))
+
+    def _choose_sink(self, outbox: Outbox, saving: Saving | None) -> Sink:
+        if saving is None or self.clean:
+            self._saved_sink = None
+            return outbox
+        self._saved_sink = SavedSink(outbox, saving, self.outbound)
+        return self._saved_sink
 
     def detach(self, now: float) -> None:
         self.link = None
         self.outbox = None
         self.disconnected_at = now
         self.outbound.detach()
+        if self._saved_sink is not None:
+            self._saved_sink.abandon()
+            self._saved_sink = None
 
     def discard(self) -> None:
         """The session ends: nothing is kept for this client any more."""

@@ -139,7 +139,10 @@ class Keeper:
             saved.retained_changed = is_whole or engine.retained.changes != self._collected_retained
             self._collected_retained = engine.retained.changes
             for _ in collect(engine, saved, retained=self._settings.retained_persistence):
-                await trio.lowlevel.checkpoint()
+                # A message that moves from its publisher's session to a subscriber's must not be in both, or in
+                # neither: where that is promised, nothing else runs until all of one moment is collected.
+                if engine.saving is None:
+                    await trio.lowlevel.checkpoint()
             return saved
 
         began = trio.current_time()
@@ -186,11 +189,15 @@ class Keeper:
         if self._settings.acknowledge == "saved":
             if engine.saving is None:
                 engine.saving = Saving(engine, self._saved_changes)
+                for session in engine.sessions.values():
+                    session.send_by(engine.saving)
             engine.saving.on_wanted = lambda: self._wanted.set()
         elif engine.saving is not None:
             saving, engine.saving = engine.saving, None
             with engine.turn:
                 saving.give_up()
+                for session in engine.sessions.values():
+                    session.send_by(None)
 
     def _is_due(self, now: float) -> bool:
         """As mosquitto counts, but not when there is nothing new; and at once where somebody waits for it."""

@@ -67,6 +67,10 @@ class Outbound(Owed):
         self._sink = None
         self._resend = None
 
+    def redirect(self, sink: Sink) -> None:
+        """The client is still here, and gets what comes now by another way."""
+        self._sink = sink
+
     def resume(self) -> None:
         """The sink takes more again."""
         if self._queue:

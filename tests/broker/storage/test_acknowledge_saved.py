@@ -266,3 +266,60 @@ def test_in_mosquitto_conf_it_takes_persistence(tmp_path: Path) -> None:
         load_conf(file, environment={})
     file.write_text("listener 1883\npersistence true\nrowcast_acknowledge saved\n")
     assert load_conf(file, environment={}).persistence.acknowledge == "saved"
+
+
+async def test_a_publish_of_qos_2_and_its_pubrel_wait_for_the_disk(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as (engine, disk, _):
+        subscriber = connected(engine, b"here", clean=False)
+        subscriber.send(Subscribe(1, ((b"kept/#", 2),)))
+        assert await read(subscriber, 1) == [Suback(1, (2,))]
+        publisher = connected(engine, b"publisher")
+        disk.free = trio.Event()
+        publisher.send(Publish(b"kept/2", b"x", 2, packet_id=7), Pubrel(7), Publish(b"kept/0", b"z", 0))
+        publisher.send(Publish(b"kept/1", b"y", 1, packet_id=8))
+        await trio.testing.wait_all_tasks_blocked()
+        assert subscriber.read() == [Publish(b"kept/0", b"z", 0)], "only QoS 0 passes by"
+        disk.free.set()
+        assert await read(subscriber, 2) == [
+            Publish(b"kept/2", b"x", 2, packet_id=1),
+            Publish(b"kept/1", b"y", 1, packet_id=2),
+        ]
+        disk.free = trio.Event()
+        subscriber.send(Pubrec(1), Pubrec(1))
+        await trio.testing.wait_all_tasks_blocked()
+        assert subscriber.read() == []
+        disk.free.set()
+        assert await read(subscriber, 2) == [Pubrel(1), Pubrel(1)]
+
+
+async def test_what_waits_for_the_disk_is_sent_to_the_next_connection_instead(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as (engine, disk, _):
+        subscriber = connected(engine, b"here", clean=False)
+        subscriber.send(Subscribe(1, ((b"kept/#", 2),)))
+        assert await read(subscriber, 1) == [Suback(1, (2,))]
+        disk.free = trio.Event()
+        connected(engine, b"publisher").send(Publish(b"kept/2", b"x", 2, packet_id=7), Pubrel(7))
+        again = connected(engine, b"here", clean=False, present=True)
+        await trio.testing.wait_all_tasks_blocked()
+        assert again.read() == []
+        disk.free.set()
+        assert await read(again, 1) == [Publish(b"kept/2", b"x", 2, dup=True, packet_id=1)]
+        assert subscriber.read() == []
+
+
+async def test_who_is_here_when_it_is_switched_waits_from_then_on_and_no_longer(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as (engine, disk, keeper):
+        saved = Persistence(True, tmp_path, acknowledge="saved", autosave_interval_s=0)
+        keeper.adopt(Persistence(True, tmp_path, autosave_interval_s=0))
+        subscriber = connected(engine, b"here", clean=False)
+        subscriber.send(Subscribe(1, ((b"kept/#", 2),)))
+        assert subscriber.read() == [Suback(1, (2,))]
+        publisher = connected(engine, b"publisher")
+        disk.free = trio.Event()
+        keeper.adopt(saved)
+        publisher.send(Publish(b"kept/2", b"x", 2, packet_id=7), Pubrel(7))
+        assert subscriber.read() == []
+        keeper.adopt(Persistence(True, tmp_path, autosave_interval_s=0))
+        assert subscriber.read() == [Publish(b"kept/2", b"x", 2, packet_id=1)]
+        publisher.send(Publish(b"kept/2", b"y", 2, packet_id=8), Pubrel(8))
+        assert subscriber.read() == [Publish(b"kept/2", b"y", 2, packet_id=2)]
