@@ -63,6 +63,7 @@ compat: .venv/.test
 torture: .venv/.test
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/run.py $(ARGS)
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/sinks.py
+	@PYTHONPATH=.:tests $(BIN)/python tests/torture/power.py
 
 binary: .venv/.demo
 	@scripts/build-binary
