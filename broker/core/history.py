@@ -221,10 +221,6 @@ class Ring(Receiver):
                 self._keep(publication, at)
         self._last = self._positions.number
 
-    def forget_texts(self) -> None:
-        for segment in self._segments:
-            segment.texts.clear()
-
 
 class Missed:
     """What a reader missed: either all of it, as `pieces`, or `reason` says why there is nothing."""

@@ -17,7 +17,6 @@ from broker.core.names import DOLLAR, MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL
 from broker.core.receiver import Receiver
 from broker.core.targets import Leaf, Targets
 
-PLUS: Final = 0x2B
 HASH: Final = 0x23
 
 

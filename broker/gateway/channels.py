@@ -7,7 +7,7 @@ So no spelling of a channel name reaches another channel, whatever a client or a
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 TOPIC_ROOT: Final = b"$ws/"
 
@@ -42,11 +42,3 @@ def topic_of(dialect: str, channel: str) -> bytes:
     if len(name) > CHANNEL_BYTES_MAX:
         raise BadChannel(f"a channel's name may have at most {CHANNEL_BYTES_MAX} bytes, not {len(name)}")
     return TOPIC_ROOT + dialect.encode() + b"/" + quote(name, safe=_KEPT).encode()
-
-
-def channel_of(topic: bytes) -> tuple[str, str] | None:
-    """The dialect and the channel of a topic, or None if it is none of ours."""
-    parts = topic.split(b"/")
-    if len(parts) != 3 or parts[0] != b"$ws":
-        return None
-    return parts[1].decode(), unquote(parts[2].decode(), errors="strict")

@@ -203,9 +203,6 @@ class Market:
             for stream in one.calculator.streams():
                 self._parts_of(one, stream)  # so that whoever subscribes is given it
 
-    def of_kind(self, kind: str) -> list[Running]:
-        return [one for (name, _), one in self.running.items() if name == kind]
-
     # --- messages ------------------------------------------------------------------------------------------
 
     def _publisher(self, one: Running) -> Callable[[Stream, bytes], None]:

@@ -35,12 +35,6 @@ class PacketType(IntEnum):
     DISCONNECT = 14
 
 
-class QoS(IntEnum):
-    AT_MOST_ONCE = 0
-    AT_LEAST_ONCE = 1
-    EXACTLY_ONCE = 2
-
-
 class ConnectReturnCode(IntEnum):
     ACCEPTED = 0
     UNACCEPTABLE_PROTOCOL_VERSION = 1

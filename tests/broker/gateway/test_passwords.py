@@ -24,7 +24,11 @@ PBKDF2 = Pbkdf2.make("pass word ü".encode(), 3).encode()
 SHA512 = Sha512.make("pass word ü".encode()).encode()
 
 
-@pytest.mark.parametrize("stored", [PBKDF2, SHA512, Argon2.make("pass word ü".encode()).encode()])
+@pytest.mark.parametrize(
+    "stored",
+    [PBKDF2, SHA512, Argon2.make("pass word ü".encode()).encode()],
+    ids=["pbkdf2", "sha512", "argon2"],
+)
 def test_a_hash_takes_its_password_and_no_other(stored: str) -> None:
     kept = decode_hash(stored)
     assert kept.encode() == stored
