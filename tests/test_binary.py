@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.polling import until_blocking, until_listening
+from support.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 BINARY = ROOT / "dist/rowcast"
@@ -74,9 +74,3 @@ def broker() -> Iterator[int]:
         process.terminate()
         status = process.wait(timeout=15)
     assert status == 0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 
 HEALTH_PATH: Final = "/healthz"
-READY_PATH: Final = "/readyz"
 
 
 @frozen

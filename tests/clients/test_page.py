@@ -13,7 +13,8 @@ import jwt
 import pytest
 import trio
 from support import chromium
-from support.rowcast_process import RowcastProcess, free_port
+from support.ports import free_port
+from support.rowcast_process import RowcastProcess
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "clients/python"))

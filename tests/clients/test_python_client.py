@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import trio
 from support.polling import until
-from support.rowcast_process import RowcastProcess, free_port
+from support.ports import free_port
+from support.rowcast_process import RowcastProcess
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "clients/python"))
 from rowcast_client import Message, Refused
@@ -95,7 +96,7 @@ async def publish_trio(writer: Any, number: int) -> None:
 
 def test_asyncio_misses_nothing_over_a_restart_of_the_server(tmp_path: Path) -> None:
     port = free_port()
-    asyncio.run(asyncio.wait_for(under_asyncio(tmp_path, port), 50))
+    asyncio.run(under_asyncio(tmp_path, port))
 
 
 async def under_asyncio(folder: Path, port: int) -> None:

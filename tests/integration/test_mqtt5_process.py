@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from support.certificates import Authority
+from support.ports import free_port
 from support.raw5 import RawClient, over_tcp, over_tls, over_unix, over_websocket
-from support.rowcast_process import RowcastProcess, free_port
+from support.rowcast_process import RowcastProcess
 
 from protocol.mqtt.packets import Disconnect, Puback, Publish, Pubrec, Pubrel, Subscribe, Will
 from protocol.mqtt.v5.properties import Properties

@@ -21,8 +21,9 @@ import psycopg
 import pytest
 from support.installed import connect
 from support.polling import until_blocking
+from support.ports import free_port
 from support.postgres import Cluster
-from support.rowcast_process import RowcastProcess, free_port
+from support.rowcast_process import RowcastProcess
 
 MONITORING = Path(__file__).parents[2] / "monitoring"
 MAY_BE_EMPTY = {"rowcast_feed_dropped_total", "rowcast_connections_refused_total"}

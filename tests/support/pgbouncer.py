@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.postgres import Cluster, free_port
+from support.ports import free_port
+from support.postgres import Cluster
 
 
 @contextmanager

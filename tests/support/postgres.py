@@ -12,7 +12,6 @@ import functools
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from support.ports import free_port
 
 SETTINGS = """
 fsync = off
@@ -204,9 +204,3 @@ def _end_slot(connection: psycopg.Connection[tuple[object, ...]], slot: object) 
             return
         except psycopg.errors.ObjectInUse:
             time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

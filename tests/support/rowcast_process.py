@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from types import TracebackType
 
+from support.ports import free_port
+
 START_S = 30.0
 STOP_S = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RowcastProcess:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
-import socket
 import sys
 import tempfile
 from collections import Counter
@@ -24,6 +23,7 @@ import psycopg
 import trio
 from attrs import define
 from support.polling import until
+from support.ports import free_port
 from support.postgres import Cluster
 from support.tcp_proxy import TcpProxy, tcp_proxy
 from torture.chaos import Chaos, Victim
@@ -166,11 +166,6 @@ topics = ["torture/{{txn}}/{{number}}"]
 {recover if kind == "listen" else said}
 """)
     return path
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def prepare(kind: str, dsn: str, feed_dsn: str) -> None:

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import psycopg
 from attrs import define
-from support.postgres import Cluster, free_port
+from support.ports import free_port
+from support.postgres import Cluster
 
 TABLE = """
 CREATE TABLE telemetry (seq bigint GENERATED ALWAYS AS IDENTITY, id text COLLATE "C" PRIMARY KEY, client text, n int)

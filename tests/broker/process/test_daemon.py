@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.rowcast_process import free_port
+from support.ports import free_port
 
 from broker.process.daemon import DaemonError, pid_file
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from paho.mqtt import client as paho
-from support.rowcast_process import RowcastProcess, free_port
+from support.ports import free_port
+from support.rowcast_process import RowcastProcess
 
 SETTINGS = """
 [[listener]]

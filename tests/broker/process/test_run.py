@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.polling import until_listening
+from support.ports import free_port
 
 from broker.cli.exits import EXIT_FAILED, EXIT_OK
 
@@ -56,8 +57,7 @@ def test_signals_that_come_after_the_end_has_begun_do_not_spoil_the_status(tmp_p
 
 @contextlib.contextmanager
 def running(folder: Path, grace_s: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     config = folder / "rowcast.toml"
     config.write_text(
         f'[broker]\nshutdown_grace = "{grace_s}s"\n[security]\nallow_anonymous = true\n'

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.rowcast_process import free_port
+from support.ports import free_port
 
 from broker.process.spill import WAITING_BYTES_MAX, Spill, may_wait
 from protocol.mqtt.codec import encode

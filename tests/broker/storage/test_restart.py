@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.killable import KillableBroker, mosquitto_client, rowcast
 from support.polling import until_blocking
-from support.rowcast_process import free_port
+from support.ports import free_port
 from support.storage import engine_with, saved_messages
 
 from broker.storage.database import open_database

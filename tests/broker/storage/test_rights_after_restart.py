@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from support.killable import KillableBroker, mosquitto_client, rowcast
-from support.rowcast_process import free_port
+from support.ports import free_port
 
 from protocol.mqtt.codec import decode, encode
 from protocol.mqtt.framing import frame_at
