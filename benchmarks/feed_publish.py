@@ -50,7 +50,7 @@ VARIANTS = {
 
 
 class NoSink:
-    def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
+    def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool, added: object = None) -> None:
         pass
 
     def flush(self) -> None:

@@ -55,7 +55,7 @@ class CountingSink:
         self.last_cpu = 0.0
         self.done = trio.Event()
 
-    def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
+    def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool, added: object = None) -> None:
         if self.count == 0:
             self.first_at = time.perf_counter()
             self.first_cpu = time.process_time()

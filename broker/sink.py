@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from broker.core import barrier
+from broker.core.added import Added
 from broker.core.engine import Engine
 from broker.core.publication import Publication
 
 if TYPE_CHECKING:
     from broker.storage.keeper import Keeper
+
+
+def put_on(publication: Publication, added: Added, engine: Engine) -> None:
+    """Give a message what its route adds; its expiry counts from now."""
+    publication.properties = added.properties
+    if added.expiry_s is not None or added.expires_unix_s is not None:
+        engine.turn.tick()
+        if added.expiry_s is not None:
+            publication.expires_at = engine.now + added.expiry_s
+        elif added.expires_unix_s is not None:
+            publication.expires_at = engine.now + added.expires_unix_s - time.time()
 
 
 class EngineSink:
@@ -19,10 +32,15 @@ class EngineSink:
         self._engine = engine
         self._keeper = keeper
 
-    def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
+    def publish(
+        self, topic: bytes, payload: bytes, qos: int, retain: bool, added: Added | None = None
+    ) -> None:
         """Whatever goes wrong with this one is counted, and the next one is published."""
         try:
-            self._engine.publish(Publication(topic, payload, qos, retain))
+            publication = Publication(topic, payload, qos, retain)
+            if added is not None:
+                put_on(publication, added, self._engine)
+            self._engine.publish(publication)
         except Exception as error:
             barrier.report(self._engine.counters, "a feed", error)
             if barrier.RERAISE:

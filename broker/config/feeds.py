@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 from attrs import field, frozen
 
+from broker.config.properties import NO_PROPERTIES, PropertyTemplates
+
 
 def one_or_more(value: str | Iterable[str]) -> tuple[str, ...]:
     """One text, or several."""
@@ -73,6 +75,8 @@ class Route:
     """The only columns of a row that are in its body; () is all of them."""
     condition: str = ""
     """`where` of the configuration: rows that don't fulfil it are not published; see `broker.config.conditions`."""
+    properties: PropertyTemplates = NO_PROPERTIES
+    """For `mqtt`: what receivers that speak MQTT 5.0 get beside the body."""
     where: str = ""
     """The place in the configuration, as `FILE:LINE`, for messages."""
 

@@ -14,6 +14,9 @@ KIND = "$kind"
 OPERATION = "$operation"
 """What was done to the row: `insert`, `update`, `delete`, or `snapshot`."""
 
+POSITION = "$position"
+"""Where a row is in its feed's order; for properties alone, since each row has another."""
+
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
 
 
@@ -29,18 +32,22 @@ class Template:
     """What is constant: before the first name, between two, and behind the last."""
 
 
-def parse_template(text: str) -> Template:
+def parse_template(text: str, in_property: bool = False) -> Template:
     """Split a template into what is constant and what a row fills in.
 
+    Args:
+        in_property: it is no topic, and may name `{$position}`.
+
     Raises:
-        ValueError: an unpaired brace, an empty name, or a `$name` other than `$kind`, and what is right.
+        ValueError: an unpaired brace, an empty name, or an unknown `$name`, and what is right.
     """
+    known = (KIND, OPERATION, POSITION) if in_property else (KIND, OPERATION)
     pieces = [""]
     names: list[str] = []
     for token in _TOKEN.finditer(text):
         name = token.group(1)
         if name is not None:
-            names.append(_checked_name(name))
+            names.append(_checked_name(name, known))
             pieces.append("")
         elif token.group() in ("{", "}"):
             raise ValueError(
@@ -52,10 +59,10 @@ def parse_template(text: str) -> Template:
     return Template(text, pattern, tuple(names), tuple(pieces))
 
 
-def names_in(text: str) -> tuple[str, ...]:
+def names_in(text: str, in_property: bool = False) -> tuple[str, ...]:
     """What a template fills in; nothing for one that is malformed, which is told elsewhere."""
     try:
-        return parse_template(text).names
+        return parse_template(text, in_property).names
     except ValueError:
         return ()
 
@@ -77,11 +84,12 @@ def check_topic(template: Template) -> None:
         raise ValueError("a topic to publish to holds no +, #, control character, and at most 65535 bytes")
 
 
-def _checked_name(name: str) -> str:
+def _checked_name(name: str, known: tuple[str, ...]) -> str:
     if not name:
         raise ValueError("{} without a name: write the column's name in the braces")
-    if name.startswith("$") and name not in (KIND, OPERATION):
+    if name.startswith("$") and name not in known:
+        words = [f"{{{one}}}" for one in known]
         raise ValueError(
-            f"{{{name}}} is not known: the only names with a $ are {{{KIND}}} and {{{OPERATION}}}"
+            f"{{{name}}} is not known: the only names with a $ are {', '.join(words[:-1])} and {words[-1]}"
         )
     return name

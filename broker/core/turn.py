@@ -46,6 +46,11 @@ class Turn:
             if listener in listeners:
                 listeners.remove(listener)
 
+    def tick(self) -> None:
+        """Set the clock, for who publishes outside of a turn and ends the batch with one."""
+        if self._depth == 0 and self.clock is not None:
+            self._engine.now = self.clock()
+
     def __enter__(self) -> None:
         self._depth += 1
         if self._depth == 1 and self.clock is not None:

@@ -89,7 +89,7 @@ class Notices:
             if outgoing is not None:
                 self._status.repeated += usual.repeated
                 usual.repeated = 0
-                return outgoing
+                return list(outgoing)
         row = self._router.notification(channel, text, now)
         if row is None:
             return []

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from attrs import frozen
 
+from broker.core.added import Added
 from broker.core.histogram import Histogram
 
 _LOG = logging.getLogger("broker.feed")
@@ -25,7 +26,9 @@ REASONS_MAX = 1000
 class FeedSink(Protocol):
     """Where a feed's publications go.  Only `durable` may wait."""
 
-    def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None: ...
+    def publish(
+        self, topic: bytes, payload: bytes, qos: int, retain: bool, added: Added | None = None
+    ) -> None: ...
 
     def flush(self) -> None:
         """Called after each batch: whatever was published goes out now."""

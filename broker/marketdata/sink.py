@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from broker.config.market import TAP_TARGET
+from broker.core.added import Added
 from broker.core.engine import Engine
 from broker.gateway.channels import TOPIC_ROOT
 from broker.marketdata.market import Market
@@ -24,13 +25,15 @@ class MarketSink:
         self._inner = EngineSink(engine, keeper)
         self._market = market
 
-    def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
+    def publish(
+        self, topic: bytes, payload: bytes, qos: int, retain: bool, added: Added | None = None
+    ) -> None:
         if topic.startswith(TAP_PREFIX):
             self._market.take_text(int(topic[len(TAP_PREFIX) :]), payload)
             return
         if topic.startswith(GAP_PREFIX) and topic.endswith(GAP_SUFFIX):
             self._market.gap(topic[len(GAP_PREFIX) : -len(GAP_SUFFIX)].decode())
-        self._inner.publish(topic, payload, qos, retain)
+        self._inner.publish(topic, payload, qos, retain, added)
 
     def flush(self) -> None:
         with self._engine.turn:

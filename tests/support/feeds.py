@@ -12,6 +12,7 @@ import trio
 from support.polling import until
 
 from broker.config.feeds import FeedConfig
+from broker.core.added import Added
 from broker.feed.status import FeedStatus
 from broker.feed.supervise import supervise
 from broker.gateway.channels import topic_of
@@ -27,17 +28,22 @@ class Collector:
 
     def __init__(self) -> None:
         self.published: list[Published] = []
+        self.added: list[Added | None] = []
+        """What routes added to each of `published`."""
         self.announced: list[Published] = []
         """What tells of gaps, apart from the rows."""
         self.flushes = 0
         self.on_publish: Callable[[Published], None] = lambda published: None
         self._changed = trio.Event()
 
-    def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
+    def publish(
+        self, topic: bytes, payload: bytes, qos: int, retain: bool, added: Added | None = None
+    ) -> None:
         if topic.startswith((b"$SYS/", SYSTEM_HEALTH)):
             self.announced.append((topic, payload, qos, retain))
             return
         self.published.append((topic, payload, qos, retain))
+        self.added.append(added)
         self.on_publish(self.published[-1])
 
     def flush(self) -> None:

@@ -57,7 +57,7 @@ class LogSink:
         self._lines.append(line.encode())
         self.flush()
 
-    def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
+    def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool, added: object = None) -> None:
         if topic.startswith(b"$ws"):
             return
         if topic.startswith(b"$SYS"):

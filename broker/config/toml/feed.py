@@ -10,7 +10,7 @@ from broker.config.dialects.gateway import DIALECT_KINDS
 from broker.config.feeds import FEED_KINDS, FeedConfig, Route
 from broker.config.ingest import IngestConfig
 from broker.config.market import MarketConfig
-from broker.config.templates import OPERATION, names_in
+from broker.config.templates import OPERATION, POSITION, names_in
 from broker.config.toml.checks import check_choice, check_dsn, check_name
 from broker.config.toml.document import Document, array_of, without_routes
 from broker.config.toml.ingest import sinks_of
@@ -146,6 +146,7 @@ class FeedReader:
         if not self._keeps_place and any(OPERATION in names_in(topic) for topic in route.topics):
             what = f'topics: {{{OPERATION}}} is known only with the database kinds "wal" and "outbox"'
             self._reader.wrong(path, what)
+        self._check_properties(path, route)
         if route.delete_clears and not (route.retain and "delete" in route.operations):
             what = 'delete_clears: only with `retain = true` and "delete" among the operations'
             self._reader.wrong((*path, "delete_clears"), what)
@@ -163,6 +164,18 @@ class FeedReader:
                     path, f"the same route as on line {line}: it would publish everything twice"
                 )
         self.routes.append((path, route))
+
+    def _check_properties(self, path: Path, route: Route) -> None:
+        names = route.properties.names()
+        for name in (OPERATION, POSITION):
+            if name in names and not self._keeps_place and not self._is_query(route.source):
+                key = _naming(route, name)
+                what = f'{key[0]}: {{{name}}} is known only with the database kinds "wal" and "outbox"'
+                self._reader.wrong((*path, *key), what)
+        if route.source.startswith(PREFIX) and names:
+            name = next(iter(names))
+            what = f"{_naming(route, name)[0]}: {route.source} has no columns: write it without {{{name}}}"
+            self._reader.wrong((*path, *_naming(route, name)), what)
 
     def _is_query(self, source: str) -> bool:
         return any(one.kind == "query" and one.feed.name == source for _, one in self._origins.intakes)
@@ -213,3 +226,15 @@ class FeedReader:
                 routed = {route.kind for _, route in self.routes if route.source == source}
                 if source in self._origins.sources and not routed & {kind, None}:
                     self._reader.wrong((*path, "kind"), f"kind: no route takes {kind} of {source}")
+
+
+def _naming(route: Route, name: str) -> tuple[str, ...]:
+    """The key of a route's properties that names this."""
+    wanted = route.properties
+    for key in ("content_type", "response_topic", "correlation_data"):
+        if name in names_in(getattr(wanted, key), in_property=True):
+            return (key,)
+    for key, text in wanted.user_properties:
+        if name in names_in(text, in_property=True):
+            return ("user_properties", key)
+    return ("expiry",)

@@ -236,6 +236,15 @@ def _whole_duration(value: Any, _: Any) -> int:
     return int(seconds)
 
 
+def whole_duration(value: Any) -> int:
+    """Seconds, as every key that is a duration takes them.
+
+    Raises:
+        ValueError: what is wanted.
+    """
+    return _whole_duration(value, None)
+
+
 def _size(value: Any, _: Any) -> int:
     """Bytes."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:

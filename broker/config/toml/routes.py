@@ -13,6 +13,7 @@ from broker.config.feeds import Route, Source
 from broker.config.templates import check_topic, parse_template
 from broker.config.toml.checks import check_choice, check_replacement
 from broker.config.toml.lines import Path
+from broker.config.toml.properties import KEYS, route_properties
 from broker.config.toml.reader import Reader, label
 from broker.config.toml.tables import MqttRouteTable, MqttTable, WebsocketRouteTable, WebsocketTable
 
@@ -36,7 +37,11 @@ def mqtt_route(reader: Reader, path: Path, table: MqttRouteTable, inherited: Mqt
     _check_qos(reader, (*path, "qos"), table.qos)
     check_replacement(reader, (*path, "on_unsafe"), table.on_unsafe, ("drop", "percent"))
     _check_texts(reader, (*path, "topics"), table.topics, is_mqtt=True)
-    return Route(**{**asdict(inherited), **_written(table), "where": reader.where(path)})
+    written = _written(table)
+    for name in KEYS:
+        written.pop(name, None)
+    properties = route_properties(reader, path, table)
+    return Route(**{**asdict(inherited), **written, "properties": properties, "where": reader.where(path)})
 
 
 def websocket_route(

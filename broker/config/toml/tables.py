@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from attrs import field, frozen
 
@@ -88,6 +89,13 @@ class MqttRouteTable:
     delete_clears: bool = False
     columns: tuple[str, ...] = ()
     condition: str = ""
+    expiry: Any = None
+    """Text, or a table; this and what follows is read by `broker.config.toml.properties`."""
+    content_type: str = ""
+    response_topic: str = ""
+    correlation_data: str = ""
+    user_properties: Any = None
+    """A table of texts, or of arrays of texts."""
 
 
 @frozen

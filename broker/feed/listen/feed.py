@@ -263,8 +263,8 @@ class ListenFeed:
             what = f"no key in column {', '.join(mark.recovery.key)}, so it can't be recovered"
             self._status.warn(what, f"kind {row.kind}", now)
         outgoing = self._router.publications(row, now)
-        for topic, body, qos, retain in outgoing:
-            self._sink.publish(topic, body, qos, retain)
+        for publication in outgoing:
+            self._sink.publish(*publication)
         self._status.published += len(outgoing)
 
     def _announce_gap(self) -> None:

@@ -30,7 +30,7 @@ from broker.feed.routing.routes import Outgoing
 from broker.feed.routing.tables import TableRoutes
 from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices
-from broker.feed.sql_publish import may_publish
+from broker.feed.sql_publish import Unpublishable, may_publish, parse_properties
 from broker.feed.status import FeedSink, FeedStatus
 from broker.feed.wal.delivery import is_utf8
 from broker.feed.wal.slots import (
@@ -284,7 +284,12 @@ class OutboxFeed:
             if not may_publish(name):
                 status.drop("unpublishable", "rowcast.publish()", trio.current_time())
                 return
-            self._sink.publish(name, bytes(payload), qos, retain)
+            try:
+                added = None if body is None else parse_properties(bytes(body))
+            except Unpublishable as error:
+                status.drop("unpublishable", f"rowcast.publish(): {error}", trio.current_time())
+                return
+            self._sink.publish(name, bytes(payload), qos, retain, added)
             status.published += 1
             return
         in_snapshot = seq <= self._snapshot_seq

@@ -19,7 +19,7 @@ class ColumnWanted:
     """A name in a route that has to be a column of the table, or a member of one (`payload.temp`).
 
     Attributes:
-        use: `topic`, `once_per`, `columns` or `where`; only the first two may name members.
+        use: `topic`, `once_per`, `property`, `columns` or `where`; only the first three may name members.
         where: the route's place in the configuration.
     """
 
@@ -31,7 +31,7 @@ class ColumnWanted:
 
     def is_in(self, columns: Container[str]) -> bool:
         return self.name in columns or (
-            self.use in ("topic", "once_per") and self.name.split(".")[0] in columns
+            self.use in ("topic", "once_per", "property") and self.name.split(".")[0] in columns
         )
 
     def column_in(self, columns: Container[str]) -> str:
@@ -69,6 +69,7 @@ def names_of(route: Route) -> Iterator[tuple[str, str]]:
     """The columns that a route names, and for what."""
     for topic in route.topics:
         yield from ((name, "topic") for name in names_in(topic) if not name.startswith("$"))
+    yield from ((name, "property") for name in route.properties.names() if not name.startswith("$"))
     yield from ((name, "columns") for name in route.columns)
     if route.condition:
         yield from ((name, "where") for name in parse_condition(route.condition).columns)

@@ -13,13 +13,18 @@ from attrs import evolve
 from broker.config.conditions import parse_condition
 from broker.config.dialects.gateway import DIALECT_KINDS
 from broker.config.feeds import FeedConfig, Route, Source
-from broker.config.templates import KIND, OPERATION
-from broker.feed.fast.notified import Outgoing as Outgoing
+from broker.config.properties import NO_PROPERTIES
+from broker.config.templates import KIND, OPERATION, POSITION
+from broker.core.added import Added
 from broker.feed.routing.once import Key, Once, key_of
+from broker.feed.routing.properties import RouteProperties
 from broker.feed.routing.rowtext import Columns, NotARow, columns_of, locate, notification_text, only
 from broker.feed.routing.templates import DialectTopics, MqttTopics, Unfit, columns_getter
 from broker.feed.status import FeedStatus
 from protocol.dialects.base import Dialect
+
+Outgoing = tuple[bytes, bytes, int, bool] | tuple[bytes, bytes, int, bool, Added]
+"""Topic, body, QoS, retain, and what is added to it: the arguments of `FeedSink.publish`."""
 
 REMEMBERED_MAX: Final = 100_000
 """Keys kept per route for `once_per`, some 300 bytes each; beyond it the oldest go before their time."""
@@ -169,6 +174,7 @@ class CompiledRoute:
         self.once = Once(config.once_for_s, REMEMBERED_MAX) if config.once_per else None
         self._key_of = columns_getter(config.once_per)
         self._only = frozenset(config.columns)
+        self._properties = None if config.properties == NO_PROPERTIES else RouteProperties(config)
         self._decide = parse_condition(config.condition).decide if config.condition else None
 
     def publications(self, row: Row, now: float) -> list[Outgoing]:
@@ -185,6 +191,7 @@ class CompiledRoute:
                 self._status.repeated += 1
                 return []
             topics = self.topics.fill(row.columns)
+            added = None if self._properties is None else self._added(self._properties, row)
         except KeyError as missing:
             self._drop("missing_column", str(missing.args[0]), now)
             return []
@@ -198,12 +205,21 @@ class CompiledRoute:
         except NotARow as error:
             self._status.drop(error.reason, config.where, now)
             return []
+        if added is not None:
+            qos, retain = config.qos, config.retain
+            return [(topic, self._body(row, row_text, text), qos, retain, added) for topic, text in topics]
         return [(topic, self._body(row, row_text, text), config.qos, config.retain) for topic, text in topics]
+
+    def _added(self, properties: RouteProperties, row: Row) -> Added:
+        if row.position:
+            row.columns[POSITION] = row.position.decode()
+        return properties.fill(row.columns)
 
     @property
     def is_usual(self) -> bool:
         """Whether rows go as they are, whatever is in them and was done to them."""
-        return not self._only and self._decide is None and not self.config.operation
+        is_plain = not self._only and self._decide is None and not self.config.operation
+        return is_plain and self._properties is None
 
     def _body(self, row: Row, row_text: bytes, channel: str) -> bytes:
         body = self.config.body

@@ -12,6 +12,7 @@ from typing import Final
 from attrs import evolve, frozen
 
 from broker.config.feeds import FeedConfig, Route, Source
+from broker.config.templates import POSITION
 from broker.feed.routing.routes import CompiledRoute, Outgoing, Router
 from broker.feed.routing.rowtext import Columns
 from broker.feed.status import FeedStatus
@@ -111,7 +112,9 @@ class TableRoutes:
         for operation in OPERATIONS:
             for snapshot in (False, True):
                 self._add_ways(config, status, operation, snapshot)
-        self.shows_positions = any(route.position for route in config.routes)
+        self.shows_positions = any(
+            route.position or POSITION in route.properties.names() for route in config.routes
+        )
         for route in config.routes:
             if route.snapshot:
                 self.snapshots.extend(_snapshots(config, status, route))

@@ -19,12 +19,17 @@ from protocol.mqtt.topics import TEXT_BYTES_MAX
 CHANNEL_TOPICS_MAX: Final = 10_000
 """Topics cached per dialect route.  Channel names are few, but rows could make them up."""
 
-# A separator, wildcards, controls, surrogates, and what Unicode says is no character: protocol.mqtt.topics.
-_UNSAFE_CLASS = r"/+#\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef" + "".join(
+# Controls, surrogates, and what Unicode says is no character: protocol.mqtt.topics.
+_FORBIDDEN_CLASS = r"\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef" + "".join(
     chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)
 )
-_UNSAFE = re.compile(f"[{_UNSAFE_CLASS}]")
-_UNSAFE_OR_PERCENT = re.compile(f"[%{_UNSAFE_CLASS}]")
+FORBIDDEN = re.compile(f"[{_FORBIDDEN_CLASS}]")
+FORBIDDEN_OR_PERCENT = re.compile(f"[%{_FORBIDDEN_CLASS}]")
+"""What MQTT allows in no text; and with the sign by which it is written."""
+
+UNSAFE = re.compile(f"[/+#{_FORBIDDEN_CLASS}]")
+UNSAFE_OR_PERCENT = re.compile(f"[%/+#{_FORBIDDEN_CLASS}]")
+"""The same for a topic's level."""
 
 
 class Unfit(ValueError):
@@ -43,7 +48,7 @@ class MqttTopics:
         self._names, self._get, self._fillings = _compile(route)
         self._on_null = route.on_null
         self._on_unsafe = route.on_unsafe
-        self._unsafe = _UNSAFE_OR_PERCENT if route.on_unsafe == "percent" else _UNSAFE
+        self._unsafe = UNSAFE_OR_PERCENT if route.on_unsafe == "percent" else UNSAFE
 
     def fill(self, columns: Columns) -> list[tuple[bytes, str]]:
         """Each topic, and for an envelope the kind.
@@ -79,7 +84,7 @@ class MqttTopics:
             return text
         if self._on_unsafe == "drop" or (self._on_unsafe == "percent" and not text):
             raise Unfit("unsafe_value", name)
-        return self._unsafe.sub(_percent, text) if self._on_unsafe == "percent" else self._on_unsafe
+        return self._unsafe.sub(percent, text) if self._on_unsafe == "percent" else self._on_unsafe
 
 
 class DialectTopics:
@@ -167,5 +172,5 @@ def _text(name: str, value: Any, on_null: str) -> str:
     raise Unfit("unsafe_value", name)  # an array or an object
 
 
-def _percent(match: re.Match[str]) -> str:
+def percent(match: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in match.group().encode(errors="surrogatepass"))

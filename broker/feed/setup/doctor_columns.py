@@ -13,7 +13,7 @@ from broker.feed.setup.findings import Examination, Finding, unwise, wrong
 
 
 def check_columns(examination: Examination) -> Iterator[Finding]:
-    """Each column that a topic, `once_per`, `columns` or `where` names is one of the table's."""
+    """Each column that a topic, a property, `once_per`, `columns` or `where` names is one of the table's."""
     for wanted in columns_wanted(examination.config):
         columns = _columns(examination, wanted.table)
         if not columns:

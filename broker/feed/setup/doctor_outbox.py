@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from broker.feed.captured import quoted
 from broker.feed.routing.tables import table_operations
+from broker.feed.setup.doctor_publish import check_properties
 from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, unwise, wrong
 from broker.feed.setup.install import CAPTURE_TRIGGER
 
@@ -34,6 +35,7 @@ def check_installation(examination: Examination) -> Iterator[Finding]:
         yield wrong(f"the outbox does not know the feed {examination.config.name}", INSTALL)
     else:
         yield fine("the outbox is installed")
+        yield from check_properties(examination)
 
 
 def check_triggers(examination: Examination) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from broker.feed.routing.columns_wanted import columns_wanted
 from broker.feed.routing.tables import OPERATIONS, qualified, table_operations
+from broker.feed.setup.doctor_publish import check_properties
 from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, unwise, wrong
 from broker.feed.wal.slots import (
     PG_STREAMING,
@@ -86,6 +87,7 @@ def check_installation(examination: Examination) -> Iterator[Finding]:
         yield unwise("rowcast.publish() is missing, so nothing can be published from SQL", INSTALL)
     else:
         yield fine("rowcast.publish() is there")
+        yield from check_properties(examination)
 
 
 def check_publication(examination: Examination) -> Iterator[Finding]:

@@ -48,8 +48,7 @@ def install_steps(config: FeedConfig, publishers: str = "PUBLIC", widen: bool = 
     ]
     steps += _wal_steps(config, widen) if config.captures_by == "publication" else _outbox_steps(config)
     steps += leftovers(config)
-    steps.append(Step("rowcast.publish() for text", _file("publish_text.sql")))
-    steps.append(Step("who may publish from SQL", _grant_publishers(publishers)))
+    steps.append(_publish_step(config, publishers))
     steps.append(Step("exactly what the feed's role needs", _grants(config, role)))
     steps += [Step(*step) for step in notice_steps(config)]
     if config.captures_by == "publication":
@@ -154,17 +153,22 @@ def _grant_select(table: str, role: str) -> str:
     return _text(sql.SQL("GRANT SELECT ON {} TO {}").format(_table(table), sql.Identifier(role)))
 
 
+def _publish_step(config: FeedConfig, publishers: str) -> Step:
+    """One statement, hence one transaction: whoever publishes meanwhile finds the functions, before it or after."""
+    for_bytes = "publish_wal.sql" if config.captures_by == "publication" else "publish_outbox.sql"
+    files = [_file(name) for name in ("publish_before.sql", for_bytes, "publish_text.sql")]
+    return Step("rowcast.publish(), and who may use it", ";\n".join([*files, _grant_publishers(publishers)]))
+
+
 def _wal_steps(config: FeedConfig, widen: bool) -> list[Step]:
     return [
         Step("the publications", publications_statement(config, widen)),
-        Step("rowcast.publish() for bytes", _file("publish_wal.sql")),
         Step("the feed", _know(config, "0")),
     ]
 
 
 def _outbox_steps(config: FeedConfig) -> list[Step]:
     steps = [Step("the outbox", _file("outbox.sql"))]
-    steps.append(Step("rowcast.publish() for bytes", _file("publish_outbox.sql")))
     for table, operations in table_operations(config).items():
         create = sql.SQL(_file("trigger.sql")).format(
             table=sql.Literal(_text(_table(table))),
@@ -220,14 +224,14 @@ def _grant_publishers(publishers: str) -> str:
         ""
         if publishers.upper() == "PUBLIC"
         else (
-            "REVOKE EXECUTE ON FUNCTION rowcast.publish(text, bytea, integer, boolean), "
-            "rowcast.publish(text, text, integer, boolean) FROM PUBLIC;\n"
+            "REVOKE EXECUTE ON FUNCTION rowcast.publish(text, bytea, integer, boolean, jsonb), "
+            "rowcast.publish(text, text, integer, boolean, jsonb) FROM PUBLIC;\n"
         )
     )
     grant = sql.SQL(
         "GRANT USAGE ON SCHEMA rowcast TO {};\n"
-        "GRANT EXECUTE ON FUNCTION rowcast.publish(text, bytea, integer, boolean), "
-        "rowcast.publish(text, text, integer, boolean) TO {}"
+        "GRANT EXECUTE ON FUNCTION rowcast.publish(text, bytea, integer, boolean, jsonb), "
+        "rowcast.publish(text, text, integer, boolean, jsonb) TO {}"
     )
     return revoke + _text(grant.format(who, who))
 

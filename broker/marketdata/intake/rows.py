@@ -6,7 +6,6 @@ from collections import deque
 from typing import Any, Final
 
 from broker.config.market import Intake
-from broker.core.publication import Publication
 from broker.feed.gaps import announce
 from broker.feed.routing.routes import Router, Row
 from broker.feed.routing.rowtext import NotARow, elements_of
@@ -117,12 +116,12 @@ class IntakeRows:
         self._market.commit()
 
     def _route(self, row: Row, operation: str) -> None:
-        engine, now = self._market.engine, self._market.engine.now
+        now = self._market.engine.now
         for route in row.source.routes_of(row.kind):
             if operation == "delete" and "delete" not in route.config.operations:
                 continue
-            for topic, payload, qos, retain in route.publications(row, now):
-                engine.publish(Publication(topic, payload, qos, retain))
+            for outgoing in route.publications(row, now):
+                self._sink.publish(*outgoing)
                 self.status.published += 1
 
     def _is_new(self, sequence: Sequence, row: Row) -> bool:

@@ -7,9 +7,20 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION rowcast.publish_with(topic text, payload bytea, qos integer, retain boolean, properties text)
+RETURNS pg_lsn
+LANGUAGE sql
+AS $function$
+    SELECT pg_logical_emit_message(true, 'rowcast',
+        int4send((qos + CASE WHEN retain THEN 12 ELSE 8 END) << 24 | octet_length(convert_to(topic, 'UTF8')))
+        || convert_to(topic, 'UTF8')
+        || int4send(octet_length(convert_to(properties, 'UTF8'))) || convert_to(properties, 'UTF8')
+        || coalesce(payload, ''))
+$function$;
+
 -- One expression, so that Postgres puts it into the caller's query instead of calling a function; and without
 -- a regular expression, which would take longer than all the rest.
-CREATE OR REPLACE FUNCTION rowcast.publish(topic text, payload bytea, qos integer DEFAULT 1, retain boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION rowcast.publish(topic text, payload bytea, qos integer DEFAULT 1, retain boolean DEFAULT false, properties jsonb DEFAULT NULL)
 RETURNS pg_lsn
 LANGUAGE sql
 AS $function$
@@ -18,9 +29,11 @@ AS $function$
             AND topic <> '' AND octet_length(convert_to(topic, 'UTF8')) < 65536
             AND strpos(topic, '+') = 0 AND strpos(topic, '#') = 0
             AND (starts_with(topic, '$ws/') OR NOT starts_with(topic, '$'))
-        THEN pg_logical_emit_message(true, 'rowcast',
+        THEN CASE WHEN properties IS NOT NULL
+            THEN rowcast.publish_with(topic, payload, qos, retain, rowcast.publish_properties(properties))
+            ELSE pg_logical_emit_message(true, 'rowcast',
             int4send((qos + CASE WHEN retain THEN 4 ELSE 0 END) << 24 | octet_length(convert_to(topic, 'UTF8')))
-            || convert_to(topic, 'UTF8') || coalesce(payload, ''))
+            || convert_to(topic, 'UTF8') || coalesce(payload, '')) END
         ELSE rowcast.publish_refused()
     END
 $function$;

@@ -56,7 +56,7 @@ class Way:
             self._learner.learn(channel, row, mark)
         if mark is not None:
             mark.advance(row.columns)
-        self.published += self._router.publications(row, now)
+        self.published += [outgoing[:4] for outgoing in self._router.publications(row, now)]
         return True
 
     def deliver(self, channel: str, texts: list[bytes]) -> None:
