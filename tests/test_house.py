@@ -49,6 +49,7 @@ WAITS = {
     "broker.feed.snapshot",
     "broker.feed.supervise",
     "broker.feed.wal.feed",
+    "broker.feed.wal.stopping",
     "broker.feed.wal.stream",
     "broker.gateway.gateway",
     "broker.gateway.identity",

@@ -8,6 +8,7 @@ The server ends with this process however that ends: a helper waits for its stan
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shlex
@@ -98,6 +99,11 @@ class Cluster:
     def stop(self, mode: str = "fast") -> None:
         """`fast` ends every session and saves; `immediate` is a crash, with recovery at the next start."""
         self._run("pg_ctl", "stop", "-w", "-t", "300", "-m", mode, "-D", self.data)
+
+    def stop_if_running(self) -> None:
+        """As `stop`, at once, whatever it is doing; nothing where it is not running."""
+        with contextlib.suppress(AssertionError):
+            self.stop("immediate")
 
     def restart(self, mode: str = "fast", closed_s: float = 0.0) -> None:
         """Stop, stay away for `closed_s` seconds, start: blocking, so from a Trio test in a thread."""

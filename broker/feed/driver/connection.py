@@ -279,6 +279,10 @@ async def _drive_connect(gen: PQGenConn[T]) -> T:
     except StopIteration as stop:
         result: T = stop.value
         return result
+    finally:
+        # Closes what was not completed now, not when the garbage is collected: a server that is being stopped waits
+        # for a client that has come and says nothing, for as long as its authentication_timeout.
+        gen.close()
 
 
 async def _ready(fd: int, wanted: Wait) -> Ready:

@@ -29,6 +29,7 @@ from broker.feed.wal import slots
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.progress import Progress
 from broker.feed.wal.slots import Identity
+from broker.feed.wal.stopping import hold_up_no_stop
 from broker.feed.wal.stream import WalStream
 from protocol.pgjson import SESSION_SQL, TypeEntry
 from protocol.pgoutput import lsn_text
@@ -101,8 +102,7 @@ class WalFeed:
                     # Otherwise the server refuses to send a text that is not UTF-8, for ever.
                     await replication.execute("SET client_encoding = SQL_ASCII")
                 await replication.execute(slots.start_replication(self._config, self._slot, version))
-                connection.abandon()
-                await self._replicate(replication)
+                await self._replicate(replication, connection)
 
     def _connect(self, **parameters: str) -> AbstractAsyncContextManager[TrioConnection]:
         return connected(self._config, SESSION_SQL, **parameters)
@@ -199,7 +199,7 @@ class WalFeed:
 
     # --- the stream -----------------------------------------------------------------------------
 
-    async def _replicate(self, connection: TrioConnection) -> None:
+    async def _replicate(self, connection: TrioConnection, session: TrioConnection) -> None:
         stream = WalStream(
             connection, self._config, self._delivery, self._sink, self._status, self._look_up, self._described
         )
@@ -215,6 +215,7 @@ class WalFeed:
                 nursery.start_soon(self._save_place_regularly)
                 nursery.start_soon(self._look_for_unheard)
                 nursery.start_soon(self._look_regularly)
+                nursery.start_soon(hold_up_no_stop, session, self._connect)
                 await stream.pull()
         except BaseExceptionGroup as group:
             error = alone(group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import psycopg
@@ -231,3 +232,24 @@ async def test_a_replication_connection_streams(database: str) -> None:
                     kinds.append(data[25:26] if data[:1] == b"w" else b"keepalive")
         assert [kind for kind in kinds if kind != b"keepalive"] == [b"B", b"R", b"I", b"C"]
         await stream.close()
+
+
+async def test_a_connection_that_is_given_up_while_it_opens_is_closed_at_once() -> None:
+    """A server that is being stopped waits for a client that says nothing, so nothing may stay open by chance."""
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    port = listener.socket.getsockname()[1]
+    gc.disable()
+    try:
+        # The error of the task beside it keeps alive what it can.
+        with pytest.raises(BaseExceptionGroup) as kept:  # noqa: PT012
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(TrioConnection.connect, f"host=127.0.0.1 port={port}")
+                server = await listener.accept()
+                assert await server.receive_some(100)  # it has begun to speak
+                raise psycopg.OperationalError("the stream beside it has ended")
+        assert kept.value.exceptions
+        with trio.fail_after(10):
+            assert await server.receive_some(100) == b""
+    finally:
+        gc.enable()
+        await listener.aclose()
