@@ -22,7 +22,10 @@ from broker.feed.routing.tables import OPERATIONS, table_operations
 from broker.feed.status import FeedStatus
 
 Marks = dict[str, dict[str, str]]
-"""For each table and operation its capture's mark; "" where it is not captured."""
+"""For each table and operation its capture's mark; "" where it is not captured.
+
+A partition has a trigger of its own, cloned from its table's: a word `PARTITION:…` behind the others.
+"""
 
 CURE: Final = "run `rowcast feed install --apply`"
 
@@ -30,10 +33,10 @@ PUBLISHED: Final = """
 SELECT wanted.name, c.oid::bigint, c.relkind::text, c.relpersistence::text, (
     SELECT coalesce(jsonb_agg(jsonb_build_array(
         p.pubname, p.pubinsert, p.pubupdate, p.pubdelete, p.oid::text, p.xmin::text,
-        (SELECT r.oid::text FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid))
+        (SELECT r.oid::text FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid), NULL)
         ORDER BY p.pubname), '[]')
     FROM pg_publication p JOIN pg_publication_tables t ON t.pubname = p.pubname
-    WHERE p.pubname = ANY(%(publications)s) AND t.schemaname = n.nspname AND t.tablename = c.relname)
+    WHERE p.pubname = ANY(%(publications)s) AND t.schemaname = n.nspname AND t.tablename = c.relname), NULL
 FROM unnest(%(names)s::text[], %(quoted)s::text[]) AS wanted(name, quoted)
 LEFT JOIN pg_class c ON c.oid = to_regclass(wanted.quoted)
 LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -44,10 +47,19 @@ SELECT wanted.name, c.oid::bigint, c.relkind::text, c.relpersistence::text, (
     SELECT coalesce(jsonb_agg(jsonb_build_array(
         '', t.tgtype & 4 <> 0, t.tgtype & 16 <> 0, t.tgtype & 8 <> 0, t.oid::text, t.xmin::text,
         (SELECT x.xmin::text FROM pg_trigger x WHERE x.tgname = 'outbox_number' AND x.tgenabled <> 'D'
-            AND x.tgrelid = to_regclass('rowcast.outbox_commit')))), '[]')
-    FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'rowcast_capture' AND t.tgenabled NOT IN ('D', 'R'))
+            AND x.tgrelid = to_regclass('rowcast.outbox_commit')),
+        nullif(t.tgrelid, c.oid)::text) ORDER BY t.tgrelid <> c.oid, t.tgrelid), '[]')
+    FROM pg_trigger t WHERE t.tgname = 'rowcast_capture' AND t.tgenabled NOT IN ('D', 'R')
+        AND t.tgfoid = to_regprocedure('rowcast.outbox_capture()')
+        AND (t.tgrelid = c.oid OR t.tgrelid IN (SELECT l.relid FROM pg_partition_tree(c.oid) l WHERE l.isleaf))
+        AND (t.tgrelid <> c.oid OR off.partition IS NULL)), off.partition
 FROM unnest(%(names)s::text[], %(quoted)s::text[]) AS wanted(name, quoted)
 LEFT JOIN pg_class c ON c.oid = to_regclass(wanted.quoted)
+LEFT JOIN LATERAL (
+    SELECT l.relid::regclass::text FROM pg_partition_tree(c.oid) l WHERE l.isleaf AND l.relid <> c.oid
+        AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = l.relid AND t.tgname = 'rowcast_capture'
+            AND t.tgenabled NOT IN ('D', 'R'))
+    ORDER BY l.relid LIMIT 1) AS off(partition) ON true
 """
 
 COLUMNS: Final = """
@@ -93,15 +105,18 @@ def marks_of(config: FeedConfig, rows: Iterable[tuple[Any, ...]]) -> tuple[Marks
     missing: dict[str, str] = {}
     wanted = table_operations(config)
     is_wal = config.captures_by == "publication"
-    for name, oid, kind, persistence, captures in rows:
+    for name, oid, kind, persistence, captures, partition in rows:
         mark_of: dict[str, list[str]] = {operation: [] for operation in wanted[name]}
-        for _, *operations, capture_oid, xmin, member in captures:
+        for _, *operations, capture_oid, xmin, member, leaf in captures:
             if not is_wal and member is None:
                 continue  # nothing numbers its transactions
+            word = f"{leaf}:{capture_oid}/{xmin}" if leaf else f"{oid}/{capture_oid}/{xmin}/{member}"
             for operation, is_captured in zip(OPERATIONS, operations, strict=True):
                 if is_captured and operation in mark_of:
-                    mark_of[operation].append(f"{oid}/{capture_oid}/{xmin}/{member}")
-        lacking = [operation for operation, found in mark_of.items() if not found]
+                    mark_of[operation].append(word)
+        lacking = [operation for operation, found in mark_of.items() if not found or ":" in found[0]]
+        for operation in lacking:
+            mark_of[operation] = []
         unlogged = is_wal and persistence == "u"
         marks[name] = {o: "" if unlogged else " ".join(found) for o, found in mark_of.items()}
         if oid is None:
@@ -112,6 +127,8 @@ def marks_of(config: FeedConfig, rows: Iterable[tuple[Any, ...]]) -> tuple[Marks
             missing[name] = (
                 f"{name} is unlogged, so its rows are in no WAL: ALTER TABLE {quoted(name)} SET LOGGED"
             )
+        elif partition is not None:
+            missing[name] = f"rows of {partition}, a partition of {name}, are not captured: {CURE}"
         elif lacking:
             missing[name] = f"{' and '.join(lacking)} of {name} is not captured: {CURE}"
     return marks, missing
@@ -127,7 +144,7 @@ def differences(
         changed = [
             o
             for o, mark in operations.items()
-            if before.get(o, mark) != mark or (o not in before and not mark)
+            if is_other(before.get(o, mark), mark) or (o not in before and not mark)
         ]
         if not changed:
             continue
@@ -139,6 +156,21 @@ def differences(
                 f"{listed} of {table} was not captured for a while: the table or its capture was made anew"
             )
     return Differences(missing, tuple(gaps))
+
+
+def is_other(before: str, mark: str) -> bool:
+    """Whether a capture was made anew, or taken away; partitions may come and go."""
+    parts_before, parts = _partitions(before), _partitions(mark)
+    anew = any(parts.get(leaf, trigger) != trigger for leaf, trigger in parts_before.items())
+    return anew or _whole(before) != _whole(mark)
+
+
+def _whole(mark: str) -> str:
+    return " ".join(word for word in mark.split() if ":" not in word)
+
+
+def _partitions(mark: str) -> dict[str, str]:
+    return dict(word.split(":", 1) for word in mark.split() if ":" in word)
 
 
 class Watch:

@@ -20,7 +20,7 @@ from broker.feed.setup import doctor_outbox, doctor_wal
 from broker.feed.setup.doctor_columns import check_columns
 from broker.feed.setup.doctor_leftovers import check_leftovers
 from broker.feed.setup.doctor_notices import check_notices
-from broker.feed.setup.doctor_sessions import check_open_writers, check_row_security
+from broker.feed.setup.doctor_sessions import check_heirs, check_open_writers, check_row_security
 from broker.feed.setup.findings import Examination, Finding, fine, unwise, wrong
 
 SERVER_VERSION_MIN: Final = 130000
@@ -221,6 +221,7 @@ CHECKS: Final[dict[str, tuple[Check, ...]]] = {
         doctor_wal.check_role,
         doctor_wal.check_installation,
         check_tables,
+        check_heirs,
         doctor_wal.check_publication,
         doctor_wal.check_replica_identity,
         check_notices,
@@ -233,6 +234,7 @@ CHECKS: Final[dict[str, tuple[Check, ...]]] = {
         check_server,
         doctor_outbox.check_installation,
         check_tables,
+        check_heirs,
         doctor_outbox.check_triggers,
         check_notices,
         doctor_outbox.check_backlog,

@@ -13,6 +13,12 @@ from broker.feed.setup.install import CAPTURE_TRIGGER
 _BITS = {"insert": 4, "delete": 8, "update": 16}
 """Of pg_trigger.tgtype."""
 
+PARTITION_OFF = """
+SELECT l.relid::regclass::text FROM pg_partition_tree(to_regclass(%s)) l WHERE l.isleaf AND l.level > 0 AND NOT EXISTS
+    (SELECT FROM pg_trigger WHERE tgrelid = l.relid AND tgname = %s AND tgenabled NOT IN ('D', 'R')) ORDER BY 1
+"""
+"""Each partition has a trigger of its own, cloned from its table's."""
+
 
 def check_installation(examination: Examination) -> Iterator[Finding]:
     for table in ("rowcast.feed", "rowcast.outbox", "rowcast.outbox_commit", "rowcast.outbox_pruned"):
@@ -58,6 +64,8 @@ def check_triggers(examination: Examination) -> Iterator[Finding]:
                 f"the trigger of {table} is disabled",
                 f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {CAPTURE_TRIGGER}",
             )
+        elif off := examination.one(PARTITION_OFF, quoted(table), CAPTURE_TRIGGER):
+            yield wrong(f"the trigger of {off[0]}, a partition of {table}, is disabled", INSTALL)
         elif missing := [o for o in operations if not row[1] & _BITS[o]]:
             yield wrong(f"the trigger of {table} leaves out {' and '.join(missing)}", INSTALL)
         else:

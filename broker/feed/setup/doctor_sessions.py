@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from broker.feed.captured import quoted
-from broker.feed.routing.tables import appearances
+from broker.feed.routing.tables import appearances, qualified, table_operations
 from broker.feed.setup.findings import Examination, Finding, unwise, wrong
 
 OPEN_S_MAX: Final = 5.0
@@ -44,6 +44,26 @@ def check_row_security(examination: Examination) -> Iterator[Finding]:
             cure = f"ALTER ROLE {examination.role} BYPASSRLS"
             yield wrong(
                 f"{table} has row security, so Postgres refuses to let {examination.role} read it", cure
+            )
+
+
+def check_heirs(examination: Examination) -> Iterator[Finding]:
+    """Tables that inherit from one of a route: a SELECT shows their rows with its own, a feed does not."""
+    query = (
+        "WITH RECURSIVE heirs (oid) AS (SELECT to_regclass(%s)::oid UNION SELECT i.inhrelid FROM pg_inherits i"
+        " JOIN heirs h ON i.inhparent = h.oid JOIN pg_class p ON p.oid = i.inhparent AND p.relkind = 'r')"
+        " SELECT n.nspname || '.' || c.relname FROM heirs h JOIN pg_class c ON c.oid = h.oid"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid <> to_regclass(%s) ORDER BY 1"
+    )
+    routed = set(map(qualified, table_operations(examination.config)))
+    for table in table_operations(examination.config):
+        heirs = [
+            heir for (heir,) in examination.all(query, quoted(table), quoted(table)) if heir not in routed
+        ]
+        if heirs:
+            yield unwise(
+                f"what is written to {', '.join(heirs)}, which inherit from {table}, does not come as rows of it",
+                "name them in a source and its routes, or make them partitions",
             )
 
 

@@ -11,11 +11,13 @@ from broker.feed.captured import PUBLISHED, TRIGGERED, parameters
 from broker.feed.routing.tables import OPERATIONS, table_operations
 from broker.feed.wal.slots import publication_names
 
-_REMEMBER = """WITH seen (name, oid, kind, persistence, captures) AS ({seen}), marks AS (
+_REMEMBER = """WITH seen (name, oid, kind, persistence, captures, partition) AS ({seen}), marks AS (
     SELECT name, (
         SELECT jsonb_object_agg(o.operation, CASE WHEN {is_wal} AND persistence = 'u' THEN '' ELSE coalesce((
-            SELECT string_agg(oid || '/' || (c.capture ->> 4) || '/' || (c.capture ->> 5) || '/'
-                || coalesce(c.capture ->> 6, 'None'), ' ' ORDER BY c.place)
+            SELECT string_agg(coalesce(c.capture ->> 7 || ':', oid || '/')
+                || (c.capture ->> 4) || '/' || (c.capture ->> 5)
+                || CASE WHEN c.capture ->> 7 IS NULL THEN '/' || coalesce(c.capture ->> 6, 'None') ELSE '' END,
+                ' ' ORDER BY c.place)
             FROM jsonb_array_elements(captures) WITH ORDINALITY AS c (capture, place)
             WHERE (c.capture ->> o.place)::boolean AND ({is_wal} OR c.capture ->> 6 IS NOT NULL)), '') END)
         FROM jsonb_to_recordset({operations}::jsonb -> name) AS o (operation text, place int)

@@ -102,7 +102,7 @@ BEGIN
                     filter_now := filter_found;
                 ELSIF is_member AND filter_found IS NOT NULL THEN
                     -- Postgres prints a condition in its own way.
-                    EXECUTE format('CREATE PUBLICATION rowcast_compared FOR TABLE %s WHERE (%s)', relation, filter_now);
+                    EXECUTE format('CREATE PUBLICATION rowcast_compared FOR TABLE ONLY %s WHERE (%s)', relation, filter_now);
                     EXECUTE 'SELECT pg_get_expr(r.prqual, r.prrelid) FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid'
                         ' WHERE p.pubname = ''rowcast_compared''' INTO filter_now;
                     DROP PUBLICATION rowcast_compared;
@@ -124,9 +124,9 @@ BEGIN
             END IF;
             CONTINUE WHEN is_member AND list_found IS NOT DISTINCT FROM list_now AND filter_found IS NOT DISTINCT FROM filter_now;
             IF is_member THEN
-                EXECUTE format('ALTER PUBLICATION %I DROP TABLE %s', publication.name, relation);
+                EXECUTE format('ALTER PUBLICATION %I DROP TABLE ONLY %s', publication.name, relation);
             END IF;
-            EXECUTE format('ALTER PUBLICATION %I ADD TABLE %s', publication.name, relation)
+            EXECUTE format('ALTER PUBLICATION %I ADD TABLE ONLY %s', publication.name, relation)
                 || coalesce((SELECT ' (' || string_agg(quote_ident(c), ', ') || ')' FROM unnest(list_now) AS c), '')
                 || coalesce(' WHERE (' || filter_now || ')', '');
         END LOOP;
@@ -137,7 +137,7 @@ BEGIN
             WHERE p.pubname = publication.name AND r.prrelid <> ALL (
                 SELECT (t ->> 'name')::regclass FROM jsonb_array_elements(spec -> 'tables') t WHERE t -> 'operations' ? publication.operation)
         LOOP
-            EXECUTE format('ALTER PUBLICATION %I DROP TABLE %s', publication.name, member.prrelid::regclass);
+            EXECUTE format('ALTER PUBLICATION %I DROP TABLE ONLY %s', publication.name, member.prrelid::regclass);
             RAISE INFO '% is not published any more for its %s', member.prrelid::regclass, publication.operation;
         END LOOP;
     END LOOP;

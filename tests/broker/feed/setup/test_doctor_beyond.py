@@ -194,3 +194,32 @@ def test_topics_of_deletes_need_what_deletes_bring(dsn: str) -> None:
     assert "without id" not in texts(config, "unwise")
     sql(dsn, "ALTER TABLE event REPLICA IDENTITY FULL")
     assert "come without" not in texts(config, "unwise")
+
+
+@pytest.mark.parametrize("kind", ["wal", "outbox"])
+def test_tables_that_inherit_are_named_unless_a_route_has_them(dsn: str, kind: str) -> None:
+    sql(dsn, "CREATE TABLE child () INHERITS (event)", "CREATE TABLE grandchild () INHERITS (child)")
+    config = feed_config(dsn, kind)
+    install(config)
+    assert "public.child, public.grandchild, which inherit from public.event" in texts(config, "unwise")
+    tables = ("public.event", "public.child", "public.grandchild")
+    route = Route("tables", ("event/{id}",))
+    named = evolve(config, sources=(Source("tables", (), tables=tables),), routes=(route,))
+    assert "inherit" not in texts(named, "unwise")
+
+
+def test_the_trigger_of_a_partition_that_is_off_is_seen_and_an_installation_turns_it_on(
+    database: str,
+) -> None:
+    sql(
+        database,
+        "CREATE TABLE event (id bigint PRIMARY KEY, note text) PARTITION BY RANGE (id)",
+        "CREATE TABLE event_a PARTITION OF event FOR VALUES FROM (0) TO (100)",
+    )
+    config = feed_config(database, "outbox")
+    install(config)
+    assert texts(config) == ""
+    sql(database, "ALTER TABLE event_a DISABLE TRIGGER rowcast_capture")
+    assert "the trigger of event_a, a partition of public.event, is disabled" in texts(config)
+    install(config)
+    assert texts(config) == ""
