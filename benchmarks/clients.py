@@ -83,15 +83,27 @@ def connect(address: Address, client_id: bytes, session: ssl.SSLSession | None =
     """A connected MQTT client."""
     client = open_socket(address, session)
     client.sendall(packets.connect(client_id, user=address.user, password=address.password))
-    if read_exactly(client, packets.CONNACK_BYTES)[:4] != b"\x20\x02\x00\x00":
-        raise Lost(f"the broker refused client {client_id!r}")
+    read_connack(client, client_id)
     return client
+
+
+def read_connack(client: Client, client_id: bytes) -> None:
+    """The answer to CONNECT, whatever properties it has.
+
+    Raises:
+        Lost: it is a refusal.
+    """
+    answer = read_exactly(client, 4)
+    if answer[:1] != b"\x20" or answer[1] > 0x7F or answer[3]:
+        raise Lost(f"the broker refused client {client_id!r}")
+    if answer[1] > 2:
+        read_exactly(client, answer[1] - 2)
 
 
 def subscribe(client: Client, *topic_filters: bytes, qos: int = 0) -> None:
     """Subscribe and wait for the SUBACK."""
     client.sendall(packets.subscribe(1, *topic_filters, qos=qos))
-    answer = read_exactly(client, packets.SUBACK_BYTES - 1 + len(topic_filters))
+    answer = read_exactly(client, packets.suback_bytes() - 1 + len(topic_filters))
     if 0x80 in answer[4:]:
         raise Lost(f"the broker refused the subscription to {topic_filters[0]!r}")
 

@@ -1,4 +1,6 @@
-"""The few MQTT 3.1.1 packets that the load generator sends, encoded here so that no broker's code is trusted.
+"""The few packets of MQTT 3.1.1, and of 5.0 without properties, that the load generator sends.
+
+Encoded here, so that no broker's code is trusted.
 
 Everything is encoded before the clock starts.  Invariant: within one workload all packets of a kind have one
 size, so that what arrives is counted by its bytes.
@@ -7,11 +9,10 @@ size, so that what arrives is counted by its bytes.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-CONNACK_BYTES: Final = 4
-SUBACK_BYTES: Final = 5
-"""Of a SUBSCRIBE with one filter."""
 ACK_BYTES: Final = 4
 """PUBACK, PUBREC, PUBREL and PUBCOMP alike."""
 
@@ -22,17 +23,46 @@ PUBCOMP: Final = b"\x70\x02"
 DISCONNECT: Final = b"\xe0\x00"
 
 
+class Spoken:
+    """Which version all clients of the workload that runs now speak."""
+
+    def __init__(self) -> None:
+        self.level = 4
+
+    @property
+    def properties(self) -> bytes:
+        """Where 5.0 has properties: that there are none."""
+        return b"\0" if self.level == 5 else b""
+
+
+SPOKEN: Final = Spoken()
+
+
+@contextmanager
+def speaking(level: int) -> Iterator[None]:
+    before, SPOKEN.level = SPOKEN.level, level
+    try:
+        yield
+    finally:
+        SPOKEN.level = before
+
+
+def suback_bytes() -> int:
+    """Of a SUBSCRIBE with one filter."""
+    return 5 + len(SPOKEN.properties)
+
+
 def connect(client_id: bytes, keep_alive_s: int = 0, user: bytes = b"", password: bytes = b"") -> bytes:
     """A clean-session CONNECT, with name and password if there is a name; keep-alive 0 is off."""
     flags, credentials = (0xC2, _text(user) + _text(password)) if user else (0x02, b"")
-    head = _text(b"MQTT") + struct.pack("!BBH", 4, flags, keep_alive_s)
+    head = _text(b"MQTT") + struct.pack("!BBH", SPOKEN.level, flags, keep_alive_s) + SPOKEN.properties
     return _packet(0x10, head + _text(client_id) + credentials)
 
 
 def subscribe(packet_id: int, *topic_filters: bytes, qos: int = 0) -> bytes:
     """One SUBSCRIBE for all filters at one QoS."""
     wanted = b"".join(_text(topic_filter) + bytes((qos,)) for topic_filter in topic_filters)
-    return _packet(0x82, struct.pack("!H", packet_id) + wanted)
+    return _packet(0x82, struct.pack("!H", packet_id) + SPOKEN.properties + wanted)
 
 
 def unsubscribe(packet_id: int, topic_filter: bytes) -> bytes:
@@ -42,7 +72,7 @@ def unsubscribe(packet_id: int, topic_filter: bytes) -> bytes:
 def publish(topic: bytes, payload: bytes, qos: int = 0, packet_id: int = 0, retain: bool = False) -> bytes:
     """One PUBLISH; `packet_id` counts only above QoS 0."""
     identifier = struct.pack("!H", packet_id) if qos else b""
-    return _packet(0x30 | qos << 1 | retain, _text(topic) + identifier + payload)
+    return _packet(0x30 | qos << 1 | retain, _text(topic) + identifier + SPOKEN.properties + payload)
 
 
 def publish_bytes(topic: bytes, payload: bytes, qos: int = 0) -> int:
@@ -52,7 +82,7 @@ def publish_bytes(topic: bytes, payload: bytes, qos: int = 0) -> int:
 
 def packet_id_offset(topic: bytes, payload: bytes, qos: int) -> int:
     """Where the packet id stands in such a PUBLISH of QoS 1 or 2."""
-    return publish_bytes(topic, payload, qos) - len(payload) - 2
+    return publish_bytes(topic, payload, qos) - len(payload) - len(SPOKEN.properties) - 2
 
 
 def acknowledge(kind: bytes, received: bytearray, count: int, packet_bytes: int, id_offset: int) -> bytearray:

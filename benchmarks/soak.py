@@ -155,8 +155,8 @@ class _Load:
 
 
 def _changes(number: int) -> Iterator[tuple[bytes, int]]:
-    yield packets.subscribe(1, b"passing/%d/+" % number), packets.SUBACK_BYTES
-    yield packets.subscribe(2, b"passing/%d/#" % number), packets.SUBACK_BYTES
+    yield packets.subscribe(1, b"passing/%d/+" % number), packets.suback_bytes()
+    yield packets.subscribe(2, b"passing/%d/#" % number), packets.suback_bytes()
     yield packets.unsubscribe(3, b"passing/%d/+" % number), packets.ACK_BYTES
 
 

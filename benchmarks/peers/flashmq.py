@@ -14,7 +14,9 @@ from benchmarks.measurement import Target
 from benchmarks.peers.kinds import Peer, Unavailable, Word
 from benchmarks.peers.process import free_address, running
 
-ABILITIES: Final = frozenset({"mqtt", "one-topic", "acknowledged", "retain", "connections", "large"})
+ABILITIES: Final = frozenset(
+    {"mqtt", "one-topic", "acknowledged", "retain", "connections", "large", "mqtt-5"}
+)
 
 _FLASHMQ: Final = """\
 listen {{

@@ -179,7 +179,16 @@ MOSQUITTO: Final = Peer(
     "Mosquitto",
     frozenset(
         {
-            *("mqtt", "one-topic", "acknowledged", "retain", "connections", "large", "mqtt-websocket"),
+            *(
+                "mqtt",
+                "one-topic",
+                "acknowledged",
+                "retain",
+                "connections",
+                "large",
+                "mqtt-websocket",
+                "mqtt-5",
+            ),
             *("tls", "tls-rsa", "rules"),
         }
     ),

@@ -40,6 +40,7 @@ ABILITIES: Final = frozenset(
     {
         "mqtt",
         "one-topic",
+        "mqtt-5",
         "tls",
         "tls-rsa",
         "rules",

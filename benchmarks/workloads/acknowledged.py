@@ -17,8 +17,6 @@ from benchmarks.clients import PATIENCE_S, Client, Lost, connect, read_into, sub
 from benchmarks.measurement import WARM_UP_S, Clocks, Measurement, Pipeline, Target, measure_pipeline, repeat
 from benchmarks.workloads.delivery import PAYLOAD, TOPIC
 
-_PACKET_BYTES: Final = packets.publish_bytes(TOPIC, PAYLOAD, 1)
-_ID_AT: Final = packets.packet_id_offset(TOPIC, PAYLOAD, 1)
 _PUBLISH_QOS_2: Final = 0x34
 _PUBREC: Final = 0x50
 
@@ -29,14 +27,15 @@ def at_least_once(target: Target, seconds: float, subscribers: int, window: int)
     receivers = [subscriber(target.mqtt, b"sub-%d" % i, TOPIC, qos=1) for i in range(subscribers)]
     publisher = connect(target.mqtt, b"pub")
     blocks = itertools.cycle(_blocks(1, group, groups=2))
-    buffer = bytearray(group * _PACKET_BYTES)
+    size, id_at = _layout()
+    buffer = bytearray(group * size)
     view = memoryview(buffer)
 
     def receive() -> None:
         read_into(publisher, view, group * packets.ACK_BYTES)
         for receiver in receivers:
             read_into(receiver, view, len(buffer))
-            receiver.send(packets.acknowledge(packets.PUBACK, buffer, group, _PACKET_BYTES, _ID_AT))
+            receiver.send(packets.acknowledge(packets.PUBACK, buffer, group, size, id_at))
 
     pipeline = Pipeline(lambda: publisher.sendall(next(blocks)), receive)
     return measure_pipeline(target, pipeline, group * subscribers, seconds)
@@ -61,6 +60,7 @@ class _ExactlyOnce:
     """Both clients of one QoS 2 flow, each answering whatever has come with one write."""
 
     def __init__(self, target: Target, group: int) -> None:
+        self._size, self._id_at = _layout()
         self._receiver = subscriber(target.mqtt, b"sub", TOPIC, qos=2)
         self._publisher = connect(target.mqtt, b"pub")
         self._group = group
@@ -114,10 +114,10 @@ class _ExactlyOnce:
         at = 0
         while at < len(received):
             if received[at] == _PUBLISH_QOS_2:
-                if at + _PACKET_BYTES > len(received):
+                if at + self._size > len(received):
                     break
-                answers.append(packets.PUBREC + received[at + _ID_AT : at + _ID_AT + 2])
-                at += _PACKET_BYTES
+                answers.append(packets.PUBREC + received[at + self._id_at : at + self._id_at + 2])
+                at += self._size
             else:
                 if at + packets.ACK_BYTES > len(received):
                     break
@@ -127,6 +127,11 @@ class _ExactlyOnce:
         self._rest = received[at:]
         if answers:
             self._receiver.sendall(b"".join(answers))
+
+
+def _layout() -> tuple[int, int]:
+    """The size of a PUBLISH at QoS 1 or 2, and where its packet id stands."""
+    return packets.publish_bytes(TOPIC, PAYLOAD, 1), packets.packet_id_offset(TOPIC, PAYLOAD, 1)
 
 
 def _received(client: Client) -> bytes:

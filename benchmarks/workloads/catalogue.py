@@ -8,6 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
+from benchmarks import packets
 from benchmarks.measurement import Measurement, Target
 from benchmarks.workloads import acknowledged, connections, delivery, feed, retained, websocket
 
@@ -33,6 +34,49 @@ class Workload:
     needs: str = "mqtt"
     unit: str = "deliveries"
     quick: bool = False
+
+
+def _five(key: str, title: str, run: Run, needs: str = "mqtt-5", unit: str = "deliveries") -> Workload:
+    """The same load by clients of MQTT 5.0, without properties: beside the row of 3.1.1 it says what that costs."""
+
+    def speaking_five(target: Target, seconds: float) -> Measurement:
+        with packets.speaking(5):
+            return run(target, seconds)
+
+    return Workload(f"five-{key}", f"MQTT 5.0: {title}", speaking_five, needs, unit)
+
+
+FIVE: Final = (
+    _five(
+        "burst-1",
+        "1→1 QoS 0, publisher batches 200",
+        partial(delivery.fan_out, subscribers=1, burst=200, depth=4),
+    ),
+    _five(
+        "single-1",
+        "1→1 QoS 0, one packet per write, window 64",
+        partial(delivery.one_packet_per_write, publishers=1, window=64),
+    ),
+    _five("burst-100", "1→100 QoS 0", partial(delivery.fan_out, subscribers=100, burst=50, depth=2)),
+    _five("burst-900", "1→900 QoS 0", partial(delivery.fan_out, subscribers=900, burst=50, depth=2)),
+    _five(
+        "qos1-1",
+        "1→1 QoS 1 end to end, window 20",
+        partial(acknowledged.at_least_once, subscribers=1, window=20),
+    ),
+    _five(
+        "qos1-100",
+        "1→100 QoS 1 end to end, window 20",
+        partial(acknowledged.at_least_once, subscribers=100, window=20),
+    ),
+    _five("qos2-1", "1→1 QoS 2 end to end, window 10", partial(acknowledged.exactly_once, window=10)),
+    _five(
+        "idle",
+        "memory of 10 000 idle clients with a subscription",
+        partial(connections.idle_memory, count=10_000),
+        unit="clients",
+    ),
+)
 
 
 def _secured(key: str, title: str, needs: str, run: Run, unit: str = "deliveries") -> Workload:
@@ -190,6 +234,7 @@ WORKLOADS: Final = (
         "acknowledged",
         quick=True,
     ),
+    *FIVE,
     *SECURED,
     Workload(
         "retained",

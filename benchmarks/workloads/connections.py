@@ -13,6 +13,7 @@ from benchmarks.clients import (
     TlsClient,
     connect,
     open_socket,
+    read_connack,
     read_exactly,
     read_into,
     subscribe,
@@ -117,10 +118,10 @@ class _Crowd:
             client.sendall(packets.connect(name))
             batch.append(client)
         for name, client in zip(names, batch, strict=True):
-            read_exactly(client, packets.CONNACK_BYTES)
+            read_connack(client, name)
             client.sendall(packets.subscribe(1, b"idle/" + name))
         for client in batch:
-            read_exactly(client, packets.SUBACK_BYTES)
+            read_exactly(client, packets.suback_bytes())
         self._clients += batch
 
     def leave(self) -> None:
@@ -182,5 +183,5 @@ class _Churn:
             changes.append(packets.subscribe(1, b"other/%d/+/x" % number))
             changes.append(packets.unsubscribe(2, b"other/%d/+/x" % (number - 1)))
         self._client.sendall(b"".join(changes))
-        self._owed = (due - self._done) * (packets.SUBACK_BYTES + packets.ACK_BYTES)
+        self._owed = (due - self._done) * (packets.suback_bytes() + packets.ACK_BYTES)
         self._done = due

@@ -22,7 +22,7 @@ def retained_replay(target: Target, seconds: float, topics: int) -> Measurement:
     clocks = Clocks(target)
     for receiver in receivers:
         receiver.sendall(packets.subscribe(1, b"#"))
-        read_exactly(receiver, packets.SUBACK_BYTES)
+        read_exactly(receiver, packets.suback_bytes())
         read_into(receiver, view, total)
     return clocks.measure(topics * len(receivers))
 

@@ -52,6 +52,33 @@ def test_asyncio_clients(library: str, clients: Path, rowcast: RowcastProcess) -
     )
 
 
+@pytest.mark.parametrize(("library", "data"), [("aiomqtt", "00ff"), ("gmqtt", "3432")])
+def test_asyncio_clients_of_mqtt_5(library: str, data: str, clients: Path, rowcast: RowcastProcess) -> None:
+    program = PROGRAMS / f"with_{library}.py"
+    seen = seen_by(clients / library / "bin/python", program, str(rowcast.port), "5")
+    assert with_one_identifier(seen) == {**SEEN, "properties": properties(data)}
+
+
+@pytest.mark.parametrize("scheme", ["mqtt", "ws"])
+def test_mqttjs_of_mqtt_5(scheme: str, clients: Path, rowcast: RowcastProcess) -> None:
+    port = rowcast.port if scheme == "mqtt" else rowcast.websocket_port
+    modules = clients / "node/node_modules"
+    seen = seen_by("node", PROGRAMS / "with_mqttjs.js", modules, f"{scheme}://127.0.0.1:{port}/mqtt", "5")
+    assert with_one_identifier(seen) == {**SEEN, "present": True, "properties": properties("00ff")}
+
+
+def properties(correlation: str) -> list[Any]:
+    return ["text/plain", "answers", correlation, 60, [["a", "1"], ["a", "2"]], 7]
+
+
+def with_one_identifier(seen: dict[str, Any]) -> dict[str, Any]:
+    """Some libraries have a list of subscription identifiers, and some the one."""
+    found = seen["properties"]
+    if isinstance(found[-1], list):
+        (found[-1],) = found[-1]
+    return seen
+
+
 def test_fastapi_mqtt(clients: Path, rowcast: RowcastProcess) -> None:
     program = PROGRAMS / "with_fastapi_mqtt.py"
     # Its wills have QoS 0: the library offers no other.

@@ -6,6 +6,7 @@ function listening(mqtt, url, options) {
   const waiting = [];
   client.on("message", (topic, payload, packet) => {
     const line = [topic, payload.toString(), packet.qos, packet.retain];
+    client.properties = packet.properties;
     const next = waiting.shift();
     if (next) next(line);
     else inbox.push(line);
@@ -27,9 +28,10 @@ function listening(mqtt, url, options) {
   });
 }
 
-async function exercise(mqtt, url, name) {
+async function exercise(mqtt, url, name, protocolVersion = 4) {
   const seen = {};
-  const watcher = await listening(mqtt, url, { clientId: `watcher-${name}` });
+  const listen = (options) => listening(mqtt, url, { protocolVersion, ...options });
+  const watcher = await listen({ clientId: `watcher-${name}` });
   await watcher.subscribeAsync(`${name}/echo/#`, { qos: 2 });
   for (const qos of [0, 1, 2]) {
     await watcher.publishAsync(`${name}/echo/${qos}`, "hello", { qos });
@@ -44,20 +46,34 @@ async function exercise(mqtt, url, name) {
 
   await watcher.subscribeAsync(`${name}/will`, { qos: 1 });
   const will = { topic: `${name}/will`, payload: "gone", qos: 1, retain: false };
-  const mortal = await listening(mqtt, url, { clientId: `mortal-${name}`, will });
+  const mortal = await listen({ clientId: `mortal-${name}`, will });
   mortal.stream.destroy();
   seen.will = await watcher.hear(1);
 
   const stay = { clientId: `lasting-${name}`, clean: false };
-  const first = await listening(mqtt, url, stay);
+  if (protocolVersion === 5) stay.properties = { sessionExpiryInterval: 600 };
+  const first = await listen(stay);
   await first.subscribeAsync(`${name}/session`, { qos: 2 });
   await first.endAsync();
   await watcher.publishAsync(`${name}/session`, "one", { qos: 1 });
   await watcher.publishAsync(`${name}/session`, "two", { qos: 2 });
-  const second = await listening(mqtt, url, stay);
+  const second = await listen(stay);
   seen.session = await second.hear(2);
   seen.present = second.sessionPresent;
   await second.endAsync();
+  if (protocolVersion === 5) {
+    await watcher.subscribeAsync(`${name}/properties`, { qos: 1, properties: { subscriptionIdentifier: 7 } });
+    const correlationData = Buffer.from("00ff", "hex");
+    const userProperties = { a: ["1", "2"] };
+    const properties = { contentType: "text/plain", responseTopic: "answers", correlationData, messageExpiryInterval: 60, userProperties };
+    await watcher.publishAsync(`${name}/properties`, "hello", { qos: 1, properties });
+    await watcher.hear(1);
+    const got = watcher.properties;
+    seen.properties = [
+      got.contentType, got.responseTopic, got.correlationData.toString("hex"), got.messageExpiryInterval,
+      got.userProperties.a.map((value) => ["a", value]), got.subscriptionIdentifier,
+    ];
+  }
   await watcher.endAsync();
   for (const lines of [seen.echo, seen.kept, seen.will, seen.session]) {
     for (const line of lines) line[0] = line[0].slice(name.length + 1);

@@ -1,4 +1,4 @@
-"""The exercise with aiomqtt; see test_clients.py.  usage: with_aiomqtt.py PORT"""
+"""The exercise with aiomqtt; see test_clients.py.  usage: with_aiomqtt.py PORT [5]"""
 
 import asyncio
 import json
@@ -6,6 +6,47 @@ import socket
 import sys
 
 import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+VERSION_5 = sys.argv[2:] == ["5"]
+PROTOCOL = aiomqtt.ProtocolVersion.V5 if VERSION_5 else aiomqtt.ProtocolVersion.V311
+
+
+def connecting(port, **more):
+    return aiomqtt.Client("127.0.0.1", port, protocol=PROTOCOL, **more)
+
+
+def lasting_client(port):
+    """With a session that stays: by `clean_session`, or by an interval."""
+    if not VERSION_5:
+        return connecting(port, identifier="lasting", clean_session=False)
+    properties = Properties(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = 600
+    return connecting(port, identifier="lasting", clean_start=False, properties=properties)
+
+
+async def with_properties(client):
+    """What a message of 5.0 carries, and the subscription's number."""
+    subscribing = Properties(PacketTypes.SUBSCRIBE)
+    subscribing.SubscriptionIdentifier = 7
+    await client.subscribe("properties", qos=1, properties=subscribing)
+    properties = Properties(PacketTypes.PUBLISH)
+    properties.ContentType = "text/plain"
+    properties.ResponseTopic = "answers"
+    properties.CorrelationData = b"\x00\xff"
+    properties.MessageExpiryInterval = 60
+    properties.UserProperty = [("a", "1"), ("a", "2")]
+    await client.publish("properties", "hello", qos=1, properties=properties)
+    got = (await anext(aiter(client.messages))).properties
+    return [
+        got.ContentType,
+        got.ResponseTopic,
+        got.CorrelationData.hex(),
+        got.MessageExpiryInterval,
+        [list(pair) for pair in got.UserProperty],
+        got.SubscriptionIdentifier,
+    ]
 
 
 def line(message):
@@ -23,7 +64,7 @@ async def hear(client, count):
 
 async def main(port) -> None:
     seen = {}
-    async with aiomqtt.Client("127.0.0.1", port) as client:
+    async with connecting(port) as client:
         await client.subscribe("echo/#", qos=2)
         for qos in (0, 1, 2):
             await client.publish(f"echo/{qos}", "hello", qos=qos)
@@ -35,18 +76,20 @@ async def main(port) -> None:
         await hear(client, 1)
 
         await client.subscribe("will", qos=1)
-        mortal = aiomqtt.Client("127.0.0.1", port, will=aiomqtt.Will("will", "gone", 1))
+        mortal = connecting(port, will=aiomqtt.Will("will", "gone", 1))
         await mortal.__aenter__()
         raw = mortal._client.socket()
         raw.shutdown(socket.SHUT_RDWR)
         seen["will"] = await hear(client, 1)
 
-        async with aiomqtt.Client("127.0.0.1", port, identifier="lasting", clean_session=False) as lasting:
+        async with lasting_client(port) as lasting:
             await lasting.subscribe("session", qos=2)
         await client.publish("session", "one", qos=1)
         await client.publish("session", "two", qos=2)
-        async with aiomqtt.Client("127.0.0.1", port, identifier="lasting", clean_session=False) as lasting:
+        async with lasting_client(port) as lasting:
             seen["session"] = await hear(lasting, 2)
+        if VERSION_5:
+            seen["properties"] = await with_properties(client)
     print(json.dumps(seen))
 
 

@@ -1,10 +1,14 @@
-"""The exercise with gmqtt, as an MQTT 3.1.1 client; see test_clients.py.  usage: with_gmqtt.py PORT"""
+"""The exercise with gmqtt; see test_clients.py.  usage: with_gmqtt.py PORT [5]"""
 
 import asyncio
 import json
 import sys
 
 import gmqtt
+
+VERSION_5 = sys.argv[2:] == ["5"]
+PROTOCOL = gmqtt.constants.MQTTv50 if VERSION_5 else gmqtt.constants.MQTTv311
+STAYS = {"session_expiry_interval": 600} if VERSION_5 else {}
 
 
 class Listening:
@@ -18,6 +22,7 @@ class Listening:
         self.client.on_subscribe = self._subscribed
 
     async def _message(self, client, topic, payload, qos, properties):
+        self.properties = properties
         self.inbox.put_nowait([topic, payload.decode(), qos, bool(properties["retain"])])
         return 0
 
@@ -25,10 +30,10 @@ class Listening:
         self._granted.put_nowait(qos)
 
     async def connect(self, port) -> None:
-        await self.client.connect("127.0.0.1", port, version=gmqtt.constants.MQTTv311)
+        await self.client.connect("127.0.0.1", port, version=PROTOCOL)
 
-    async def subscribe(self, topic_filter, qos) -> None:
-        self.client.subscribe(topic_filter, qos=qos)
+    async def subscribe(self, topic_filter, qos, **more) -> None:
+        self.client.subscribe(topic_filter, qos=qos, **more)
         await self._granted.get()
 
     async def hear(self, count):
@@ -57,17 +62,34 @@ async def main(port) -> None:
     mortal.client._connection._transport.abort()
     seen["will"] = await client.hear(1)
 
-    lasting = Listening("lasting", clean_session=False)
+    lasting = Listening("lasting", clean_session=False, **STAYS)
     await lasting.connect(port)
     await lasting.subscribe("session", 2)
     await lasting.client.disconnect()
     client.client.publish("session", "one", qos=1)
     client.client.publish("session", "two", qos=2)
     await asyncio.sleep(0.2)
-    lasting = Listening("lasting", clean_session=False)
+    lasting = Listening("lasting", clean_session=False, **STAYS)
     await lasting.connect(port)
     seen["session"] = await lasting.hear(2)
     await lasting.client.disconnect()
+    if VERSION_5:
+        await client.subscribe("properties", 1, subscription_identifier=7)
+        more = {"content_type": "text/plain", "response_topic": "answers", "correlation_data": b"42"}
+        user = [("a", "1"), ("a", "2")]
+        client.client.publish(
+            "properties", "hello", qos=1, message_expiry_interval=60, user_property=user, **more
+        )
+        await client.hear(1)
+        got = client.properties
+        names = ("content_type", "response_topic", "correlation_data", "message_expiry_interval")
+        seen["properties"] = [
+            *(got[name][0] for name in names[:2]),
+            got[names[2]][0].hex(),
+            got[names[3]][0],
+            [list(pair) for pair in got["user_property"]],
+            got["subscription_identifier"],
+        ]
     await client.client.disconnect()
     print(json.dumps(seen))
 
