@@ -182,6 +182,12 @@ _GOALS: Final = (
     _at_most("churn", "1 000 SUBSCRIBE/s cost a steady load at most 0.2 of its rate", 0.2, _churn_cost),
     _at_most("idle", "an idle TCP client costs at most 4 096 bytes", 4096, _bytes_per_connection("idle")),
     _at_most(
+        "five-idle",
+        "an idle client of MQTT 5.0 costs at most 2 662 bytes",
+        2662,
+        _bytes_per_connection("five-idle"),
+    ),
+    _at_most(
         "ws-idle",
         "an idle WebSocket client costs at most 16 384 bytes",
         16384,

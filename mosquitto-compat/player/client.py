@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import trio
 
-from player import packets, transport
+from player import packets, packets5, transport
 
 PATIENCE_S = 20.0
 """How long to wait for what must come: only a broker that is at fault makes anybody wait so long."""
@@ -33,6 +33,7 @@ class Client:
         self.automatic = True
         self.mute = False
         self.next_id = 1
+        self.level = 4
         self.packets = 0
         self.collected: dict[str, str] | None = None
         self.reading = trio.Event()
@@ -106,8 +107,8 @@ class Client:
             self.collected[topic] = payload
             self.stir()
             return
-        self.note(packets.describe(packet))
-        if kind == 2 and packet[-1] == 0 and len(packet) == 4:
+        self.note(packets5.describe(packet) if self.level == 5 else packets.describe(packet))
+        if kind == 2 and packet[3] == 0 and (self.level == 5 or len(packet) == 4):
             self.connected = True
         elif self.automatic:
             await self._acknowledge(kind, packet)
@@ -116,7 +117,8 @@ class Client:
         """Like `fence`, twice, and told apart from every packet of the scenario by its packet id."""
         for _ in range(2):
             self._settled = False
-            await self.send(packets.unsubscribe(SETTLE_ID, [b"fence"]))
+            made = packets5.unsubscribe(SETTLE_ID, [b"fence"], {}) if self.level == 5 else None
+            await self.send(made or packets.unsubscribe(SETTLE_ID, [b"fence"]))
             if not await self.until(lambda: self.closed or self._settled, PATIENCE_S):
                 self.mute = True
                 self.note("silent")

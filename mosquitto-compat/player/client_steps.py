@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from player import packets
+from player import packets, packets5
 from player.client import PATIENCE_S, SILENT_S, Client
 from player.scenario import ScenarioError, Step
 
@@ -51,6 +51,9 @@ def connect_packet(name: str, options: Mapping[str, str]) -> bytes:
             int(options.get("will.qos", "0")),
             options.get("will.retain") == "1",
         )
+    if options.get("version") == "5":
+        client_id, keep_alive_s = payload_of(options.get("id", name.lower())), int(options.get("keep", "60"))
+        return packets5.connect(client_id, options.get("clean", "1") == "1", keep_alive_s, options, will)
     return packets.connect(
         client_id=payload_of(options.get("id", name.lower())),
         name=payload_of(options.get("name", "MQTT")),
@@ -83,7 +86,7 @@ async def client_step(play: Play, client: Client, step: Step) -> None:
     elif verb == "ping":
         await client.ping(noted=True)
     elif verb == "disconnect":
-        await client.send(packets.DISCONNECT)
+        await client.send(packets5.disconnect(options) if client.level == 5 else packets.DISCONNECT)
         client.connected = False
         await client.until(lambda: client.closed, PATIENCE_S)
     elif verb == "drop":
@@ -110,7 +113,7 @@ async def _connect(play: Play, client: Client, verb: str, options: dict[str, str
             return
     if verb == "open":
         return
-    before = client.packets
+    before, client.level = client.packets, int(options.get("version", "4"))
     await client.send(connect_packet(client.name, options))
     await client.until(lambda: client.closed or client.packets > before, PATIENCE_S)
     if client.packets == before and not client.closed:
@@ -160,14 +163,23 @@ def _packet(client: Client, verb: str, words: list[str], options: Mapping[str, s
     if verb == "publish":
         return _publish(client, words, options)
     packet_id = _id(client, options)
+    if client.level == 5 and verb == "unsubscribe":
+        return packets5.unsubscribe(packet_id, [payload_of(word) for word in words], options)
     if verb == "unsubscribe":
         return packets.unsubscribe(packet_id, [payload_of(word) for word in words])
     pairs = [(payload_of(words[at]), int(words[at + 1])) for at in range(0, len(words), 2)]
+    if client.level == 5:
+        return packets5.subscribe(packet_id, pairs, options)
     return packets.subscribe(packet_id, pairs)
 
 
 def _publish(client: Client, words: list[str], options: Mapping[str, str]) -> bytes:
     qos = int(options.get("qos", "0"))
+    if client.level == 5:
+        flags = (8 if options.get("dup") == "1" else 0) | (1 if options.get("retain") == "1" else 0)
+        payload = payload_of(words[1]) if len(words) > 1 else b""
+        packet_id = _id(client, options) if qos else 0
+        return packets5.publish(payload_of(words[0]), payload, qos, flags, packet_id, options)
     return packets.publish(
         payload_of(words[0]),
         payload_of(words[1]) if len(words) > 1 else b"",

@@ -100,6 +100,6 @@ def _step(text: str, number: int, where: str) -> Step:
         raise ScenarioError(f"{where}: a step is 'ACTOR: VERB ARGUMENTS'")
     words = shlex.split(rest)
     raw = words[0] in ("run", "start", "tool", "case", "first")
-    pairs = {} if raw else dict(word.split("=", 1) for word in words[1:] if re.match(r"[a-z.]+=", word))
-    plain = words[1:] if raw else [word for word in words[1:] if not re.match(r"[a-z.]+=", word)]
+    pairs = {} if raw else dict(word.split("=", 1) for word in words[1:] if re.match(r"[a-z.-]+=", word))
+    plain = words[1:] if raw else [word for word in words[1:] if not re.match(r"[a-z.-]+=", word)]
     return Step(actor, words[0], plain, pairs, fenced, text, number)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from player import packets, transport
+from player import packets, packets5, transport
 
 FENCE_S = 20.0
 _OWN_ID = re.compile(r"\b(mosq-|mosqpub\||mosqsub\||[a-z]+_)[A-Za-z0-9]{18,}\b|(?<=_)\d{3,}\b")
@@ -165,6 +165,7 @@ class _Link:
         self._broker = broker
         self._pings: deque[trio.Event] = deque()
         self._accepted = False
+        self._level = 4
         self._sending = trio.Lock()
 
     @property
@@ -192,13 +193,18 @@ class _Link:
         while self._pings:
             self._pings.popleft().set()
 
+    def _describe(self, packet: bytes) -> str:
+        if packet[0] >> 4 == 1:
+            self._level = packets5.level_of(packet)
+        return packets5.describe(packet) if self._level == 5 else packets.describe(packet)
+
     async def to_broker(self, tool: trio.SocketStream, scope: trio.CancelScope) -> None:
         rest = b""
         try:
             async for data in tool:
                 whole, rest = packets.split(rest + data)
                 for packet in whole:
-                    self._tool.note(True, packets.describe(packet))
+                    self._tool.note(True, self._describe(packet))
                     self._accepted = self._accepted and packet[0] >> 4 != 14
                     await self._to_broker(packet)
         except trio.BrokenResourceError:
@@ -216,9 +222,9 @@ class _Link:
                         if self._pings:
                             self._pings.popleft().set()
                         continue
-                    if packet[:4] in (b"\x20\x02\0\0", b"\x20\x02\x01\0"):
+                    if packet[0] == 0x20 and packet[3] == 0 and packet[1] < 0x80:
                         self._accepted = True
-                    self._tool.note(False, packets.describe(packet))
+                    self._tool.note(False, self._describe(packet))
                     await tool.send_all(packet)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
