@@ -184,6 +184,7 @@ class App:
 
     @property
     def is_stopping(self) -> bool:
+        """Whether somebody has asked this process to end."""
         return self._stop.is_set()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

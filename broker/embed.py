@@ -173,5 +173,6 @@ class Broker:
 
 
 def message_of(publication: Publication, retain: bool, now: float) -> Message:
+    """What an embedding program is given of a publication; `now` reckons what is left of its expiry."""
     properties = properties_of(publication, now)
     return Message(publication.topic.decode(), publication.payload, publication.qos, retain, properties)

@@ -51,6 +51,7 @@ class Port:
             await serve_http(server, self.listeners)
 
     def close(self) -> None:
+        """Stop listening and end what is served on it."""
         self.scope.cancel()
         for listener in self.listeners:
             listener.socket.close()
@@ -98,6 +99,7 @@ class Operation:
 
     @property
     def metrics_port(self) -> int:
+        """The number of the port for `/metrics` alone; 0 if there is none."""
         return 0 if self._metrics is None else self._metrics.number
 
     def open(self) -> None:
@@ -111,6 +113,7 @@ class Operation:
             raise
 
     def close(self) -> None:
+        """Close the admin port and that for metrics."""
         for port in (self._admin, self._metrics):
             if port is not None:
                 port.close()

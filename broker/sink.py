@@ -57,6 +57,7 @@ class EngineSink:
         return self._engine.round.is_strained
 
     def awaits_readers(self, now: float) -> bool:
+        """Whether readers who do read still have so much before them that a feed should wait a moment."""
         return self._engine.round.awaits_readers(now)
 
     async def durable(self) -> None:

@@ -18,9 +18,11 @@ class Grants:
     publish: tuple[bytes, ...] = ()
 
     def may_subscribe(self, topic_filter: bytes) -> bool:
+        """Whether one of the granted filters covers all that this one matches."""
         return any(covers(granted, topic_filter) for granted in self.subscribe)
 
     def may_publish(self, topic: bytes) -> bool:
+        """Whether one of the granted filters matches the topic."""
         return any(matches(granted, topic) for granted in self.publish)
 
 

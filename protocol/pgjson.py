@@ -148,6 +148,7 @@ def _escape_character(match: re.Match[bytes]) -> bytes:
 
 
 def boolean(value: bytes) -> bytes:
+    """`t` or `f`, as JSON has it."""
     return b"true" if value == b"t" else b"false"
 
 

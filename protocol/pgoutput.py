@@ -72,6 +72,8 @@ class Commit:
 
 @frozen
 class Origin:
+    """The transaction came from another server, by replication."""
+
     commit_lsn: int
     name: str
 
@@ -126,6 +128,8 @@ class RowChange:
 
 @frozen
 class Truncate:
+    """These tables were emptied."""
+
     relation_oids: tuple[int, ...]
     cascade: bool = False
     restart_identity: bool = False
@@ -153,11 +157,13 @@ class StreamStart:
 
 @frozen
 class StreamStop:
-    pass
+    """The part of a transaction that is still open ends here, for now."""
 
 
 @frozen
 class StreamCommit:
+    """A transaction that came in parts is committed; the time is µs since 2000-01-01 UTC."""
+
     xid: int
     commit_lsn: int
     end_lsn: int

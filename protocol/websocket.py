@@ -45,6 +45,7 @@ def text_frame(payload: bytes) -> bytes:
 
 
 def binary_frame(payload: bytes) -> bytes:
+    """An unmasked, final binary frame, as a server sends it (RFC 6455, 5.2)."""
     return _frame(_FINAL | _BINARY, payload)
 
 

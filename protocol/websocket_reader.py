@@ -63,12 +63,14 @@ class Binary(Event):
 
 
 class Ping(Event):
+    """To be answered with a pong of the same payload."""
+
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
 
 
 class Pong(Event):
-    pass
+    """An answer to a ping, or a heartbeat nobody asked for."""
 
 
 class PeerClose(Event):

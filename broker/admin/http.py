@@ -46,6 +46,8 @@ class Request:
 
 @frozen
 class Response:
+    """What is answered: a status, a body with its type, and further headers as (name, value)."""
+
     status: int
     body: bytes = b""
     content_type: str = "application/json"
@@ -70,6 +72,7 @@ class HttpError(Exception):
 
 
 def json_response(value: object, status: int = 200) -> Response:
+    """A response whose body is `value` as compact JSON."""
     return Response(status, json.dumps(value, separators=(",", ":")).encode())
 
 

@@ -94,5 +94,6 @@ def lets_somebody_in(listener: Listener) -> bool:
 
 
 def name_of(listener: Listener) -> str:
+    """What a mistake calls the listener."""
     where = f" {listener.host}" if listener.host else ""
     return f"listener {listener.port}{where}"

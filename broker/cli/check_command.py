@@ -14,6 +14,7 @@ from broker.config.model import ConfigError
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `rowcast check`."""
     parser = subparsers.add_parser(
         "check",
         help="report every mistake of a configuration",
@@ -32,6 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
+    """Print every mistake of the configuration; the status to exit with."""
     try:
         config = load(Arguments(config_file=options.config_file))
         mistakes = mistakes_beyond_text(config)

@@ -67,6 +67,7 @@ class Target:
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `rowcast ctl` and its commands."""
     parser = subparsers.add_parser(
         "ctl",
         help="ask a running Rowcast, and act on it",

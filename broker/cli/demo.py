@@ -25,6 +25,7 @@ example:
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `rowcast demo`."""
     parser = subparsers.add_parser(
         "demo",
         help="show it at work, with a Postgres and traffic of its own",

@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def usage() -> str:
+    """What `rowcast --help` prints."""
     return f"""{USAGE}
 Commands, each with --help:
   rowcast check -c FILE    report every mistake of a configuration

@@ -45,6 +45,7 @@ class Condition:
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """The columns that the condition reads, each once."""
         return tuple(dict.fromkeys(name for name, _ in self.types))
 
 

@@ -60,6 +60,7 @@ class Expression:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The names in braces, in their order."""
         return self.pieces[1::2]
 
     @property
@@ -100,6 +101,7 @@ class SinkConfig:
 
     @property
     def target(self) -> str:
+        """The table, or the function, that is given the messages."""
         return self.table or self.function
 
 

@@ -168,6 +168,7 @@ class MarketConfig:
 
     @property
     def is_used(self) -> bool:
+        """Whether anything is to be calculated."""
         return bool(self.taps or self.intakes)
 
 

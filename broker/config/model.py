@@ -145,6 +145,8 @@ class Delivery:
 
 @frozen
 class Persistence:
+    """Whether, where and when sessions and retained messages are written to a file."""
+
     persistence: bool = False
     persistence_location: Path = Path(".")
     persistence_file: str = "rowcast.db"
@@ -157,6 +159,8 @@ class Persistence:
 
 @frozen
 class Logging:
+    """What is logged, in which form, and where it goes."""
+
     log_dest: tuple[str, ...] = ("stderr",)
     """Each `stdout`, `stderr`, `syslog`, `topic`, `none`, or `file PATH`."""
     log_type: tuple[str, ...] = ("error", "warning", "notice", "information")

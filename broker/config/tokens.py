@@ -33,6 +33,7 @@ class TokenConfig:
 
     @property
     def is_set(self) -> bool:
+        """Whether there is a key with which a token could be verified."""
         return bool(self.secrets or self.secret_files or self.keys or self.jwks_file or self.jwks_url)
 
 

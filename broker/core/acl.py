@@ -70,6 +70,7 @@ class Filters:
                 self._exact.add(topic_filter)
 
     def match(self, topic: bytes, levels: list[bytes]) -> bool:
+        """Whether one of the filters matches; `levels` is the topic, split."""
         return topic in self._exact or any(_level_match(wild, levels) for wild in self._wild)
 
 

@@ -63,6 +63,7 @@ class Counters:
         self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def packets_sent(self) -> int:
+        """MQTT packets of all types."""
         return self.other_packets_sent + self.publishes_sent
 
     def publishes_dropped(self) -> int:

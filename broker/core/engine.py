@@ -287,6 +287,7 @@ class Engine:
         return True
 
     def shared_count(self) -> int:
+        """How many groups share a filter."""
         return len(self._shared)
 
     # --- retained messages for a new subscription ----------------------------------------------------------

@@ -84,6 +84,7 @@ class Segment:
         """What the whole segment is to the readers of a filter; see `broker.links.websocket.catching_up`."""
 
     def is_full(self) -> bool:
+        """Whether the next message begins another segment."""
         return len(self.kept) >= SEGMENT_MESSAGES_MAX or self.size >= SEGMENT_BYTES_MAX
 
 
@@ -102,6 +103,7 @@ class Piece:
         return self.first == 0 and self.last == len(self.segment.kept) and self.segment.is_full()
 
     def publications(self, topic_filter: bytes, narrower: bool) -> list[Publication]:
+        """Its messages, of a `narrower` filter only those that match."""
         kept = self.segment.kept[self.first : self.last]
         return [one for one in kept if matches(topic_filter, one.topic)] if narrower else kept
 
@@ -235,6 +237,7 @@ class Missed:
 
     @property
     def recovered(self) -> bool:
+        """Whether everything that was missed is here."""
         return not self.reason
 
 

@@ -49,9 +49,11 @@ class MatchCache:
         return self._newest_bytes + sum([older.size for older in self._older])
 
     def count(self) -> int:
+        """How many topics are remembered."""
         return len(self.newest) + sum([len(older.topics) for older in self._older])
 
     def clear(self) -> None:
+        """Forget all of them."""
         self.newest = {}
         self._newest_bytes = 0
         self._older = []

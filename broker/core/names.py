@@ -64,6 +64,7 @@ class NameNode:
         return child
 
     def forget_child(self, level: bytes) -> None:
+        """The level below has gone, with everything below it."""
         children = self.children
         assert children is not None
         child = children.pop(level)
@@ -120,9 +121,11 @@ class NameTree:
         self.count = 0
 
     def root(self) -> NameNode:
+        """The node above all first levels."""
         return self._root
 
     def add(self, name: bytes) -> None:
+        """Add a topic name; nothing if it is there."""
         node = self._root
         hidden = name[:1] == b"$"
         for level in name.split(SEPARATOR):

@@ -29,6 +29,7 @@ class Place:
         """What comes behind it came after the walk did, which would never end if it went after that."""
 
     def next_child(self) -> NameNode | None:
+        """The next child of its node that is part of the walk, or None."""
         if self.position >= len(self.batch):
             self.batch = self.node.children_after(self.last_number)
             self.position = 0
@@ -53,6 +54,7 @@ class NameWalk:
         """What has been looked at so far: the measure of what the walk costs."""
 
     def is_over(self) -> bool:
+        """Whether every name has been given."""
         return not self._path
 
     def next_name(self, steps_max: int) -> bytes | None:

@@ -45,6 +45,7 @@ class Round:
 
     @property
     def is_strained(self) -> bool:
+        """Whether somebody who reads has more before them than the kernel takes at once."""
         return len(self._strained) > 0
 
     def awaits_readers(self, now: float) -> bool:
@@ -67,6 +68,7 @@ class Round:
         return self.is_strained
 
     def add(self, outbox: Outbox) -> None:
+        """Something is to be sent to this outbox's peer at the end of the round."""
         self._touched.append(outbox)
 
     def flush(self) -> None:
@@ -162,6 +164,7 @@ class Outbox(Sink):
             self.round.add(self)
 
     def pieces(self) -> int:
+        """How many pieces wait for the kernel."""
         return len(self._chunks)
 
     def has_room(self, size: int) -> bool:

@@ -51,6 +51,7 @@ class PartStore:
         self._names = NameTree()
 
     def add(self, part: Part) -> None:
+        """Keep a part of the state of its topic."""
         others = self._by_topic.get(part.topic)
         if others is None:
             self._by_topic[part.topic] = [part]

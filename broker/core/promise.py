@@ -25,9 +25,11 @@ class Promise:
         self._parties = 0
 
     def join(self) -> None:
+        """One more has to keep it."""
         self._parties += 1
 
     def keep(self, code: int = 0) -> None:
+        """One of them has; the worst `code` of all is what the publisher is told."""
         self._parties -= 1
         self.code = max(self.code, code)
         if self._parties == 0:
@@ -37,4 +39,5 @@ class Promise:
 
     @property
     def is_kept(self) -> bool:
+        """Whether all have."""
         return self._parties == 0

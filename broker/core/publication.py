@@ -60,6 +60,7 @@ class Publication(Message):
         return None if frames is None else frames.get(dialect)
 
     def keep_frame(self, dialect: str, frame: bytes) -> None:
+        """Keep its frame for the other readers of this dialect."""
         if self.frames is None:
             self.frames = {}
         self.frames[dialect] = frame

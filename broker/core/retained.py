@@ -88,6 +88,7 @@ class RetainedStore:
         return NameWalk(self._names, topic_filter)
 
     def get(self, topic: bytes) -> Publication | None:
+        """What is retained at exactly this topic, or None."""
         return self._by_topic.get(topic)
 
     def expire(self, now: float) -> None:
@@ -127,6 +128,7 @@ class RetainedStore:
             self.forget_changed()
 
     def all(self) -> list[Publication]:
+        """All retained messages; the list is the caller's own."""
         return list(self._by_topic.values())
 
     def matching(self, topic_filter: bytes) -> list[Publication]:

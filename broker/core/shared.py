@@ -53,6 +53,7 @@ class SharedGroup(Receiver):
         return self._members.pop(receiver, -1) >= 0
 
     def is_empty(self) -> bool:
+        """Whether the group has lost its last member."""
         return not self._members
 
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:

@@ -58,6 +58,7 @@ class Targets:
             self.add(receiver, granted)
 
     def remove(self, receiver: Receiver) -> bool:
+        """Take a receiver out; whether it was in."""
         if self.sole is receiver:
             self.sole = None
             granted = self.sole_granted
@@ -74,15 +75,18 @@ class Targets:
         return True
 
     def is_empty(self) -> bool:
+        """Whether nobody is in."""
         return self.sole is None and self.many is None and self.parts is None
 
     def pairs(self) -> list[tuple[Receiver, int]]:
+        """Each receiver with what it was granted."""
         if self.sole is not None:
             return [(self.sole, self.sole_granted)]
         many = self.many
         return [] if many is None else list(many.items())
 
     def count(self) -> int:
+        """How many receivers are in."""
         if self.sole is not None:
             return 1
         many = self.many

@@ -35,6 +35,7 @@ class TrieNode:
         self.multi: Leaf | None = None
 
     def is_empty(self) -> bool:
+        """Whether nothing hangs on it, so that it may go."""
         return (
             self.children is None
             and self.plus is None
@@ -61,6 +62,7 @@ def _below(node: TrieNode, level: bytes) -> TrieNode:
 
 
 def has_wildcard(topic_filter: bytes) -> bool:
+    """Whether a topic filter matches more than one topic."""
     return SINGLE_LEVEL in topic_filter or MULTI_LEVEL in topic_filter
 
 
@@ -104,6 +106,7 @@ class SubscriptionTrie:
             self._invalidate(leaf)
 
     def cached(self, topic: bytes) -> Targets | None:
+        """Who gets this topic, if that was asked lately; otherwise None."""
         return self._cache.newest.get(topic)
 
     def cached_count(self) -> int:

@@ -26,10 +26,12 @@ class Watched:
     _rate: Rate = field(factory=Rate)
 
     def receive(self, place: str, text: str, at: float) -> None:
+        """A client got this text at a topic or channel, at that time."""
         self.ledger.receive(place, text, at)
         self.arrived.append((place, text))
 
     def transport(self, now: float, judged_at: float) -> Transport:
+        """Its figures; what was awaited for too long at `judged_at` is lost."""
         rate = self._rate.at(now, self.ledger.received)
         return Transport(self.name, self.ledger.summary(judged_at), rate)
 
@@ -42,17 +44,21 @@ class Audit:
     websocket: Watched = field(factory=lambda: Watched("WebSocket"))
 
     def expect_mqtt(self, topic: str, text: str) -> None:
+        """A commit will bring this text to a topic."""
         self.mqtt.ledger.expect(topic, text)
 
     def expect_websocket(self, channel: str, text: str) -> None:
+        """A commit will bring this text to a channel."""
         self.websocket.ledger.expect(channel, text)
 
     def committed(self, at: float) -> None:
+        """What was expected since the last call was committed at that time."""
         self.mqtt.ledger.commit(at)
         self.websocket.ledger.commit(at)
 
     @property
     def awaited(self) -> int:
+        """How many messages are still on their way."""
         return self.mqtt.ledger.awaited + self.websocket.ledger.awaited
 
 

@@ -79,9 +79,11 @@ class Transaction:
         self.changes.append(Change(table, {**place, **columns}))
 
     def insert(self, table: str, **columns: Value) -> None:
+        """A new row with these columns."""
         self.changes.append(Change(table, columns))
 
     def update(self, table: str, key: Columns, **columns: Value) -> None:
+        """These columns of the row with this key get new values."""
         self.changes.append(Change(table, columns, key))
 
 

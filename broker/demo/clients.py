@@ -67,6 +67,7 @@ class PacketReader:
         self._ready: list[Packet] = []
 
     async def next(self) -> Packet:
+        """The next packet from the broker."""
         while not self._ready:
             self._ready = await self.batch()
         return self._ready.pop(0)

@@ -12,22 +12,30 @@ from broker.demo.view import Snapshot, json_line, page, report
 
 
 class Display(Protocol):
+    """Shows how the demo stands, every `interval_s` seconds."""
+
     interval_s: float
 
-    def show(self, snapshot: Snapshot) -> None: ...
+    def show(self, snapshot: Snapshot) -> None:
+        """Show this state of things."""
 
 
 class PageDisplay:
+    """On a terminal: one page that is redrawn in place."""
+
     interval_s = 0.25
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
 
     def show(self, snapshot: Snapshot) -> None:
+        """Redraw the page."""
         self._screen.show(page(snapshot, *self._screen.size()))
 
 
 class LineDisplay:
+    """Not on a terminal: a line a second, after the commands that join in."""
+
     interval_s = 1.0
 
     def __init__(self, out: TextIO) -> None:
@@ -35,6 +43,7 @@ class LineDisplay:
         self._invited = False
 
     def show(self, snapshot: Snapshot) -> None:
+        """Print a line, before the first one the invitations."""
         if not self._invited:
             self._invited = True
             print("Join in from another terminal:", file=self._out)
@@ -44,17 +53,21 @@ class LineDisplay:
 
 
 class JsonDisplay:
+    """For programs: a JSON object a line."""
+
     interval_s = 1.0
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
     def show(self, snapshot: Snapshot) -> None:
+        """Print an object."""
         print(json_line(snapshot), file=self._out, flush=True)
 
 
 @contextmanager
 def opened_display(out: TextIO, *, json: bool) -> Iterator[Display]:
+    """The display that suits `out`; leaving gives a terminal back as it was."""
     if json:
         yield JsonDisplay(out)
     elif out.isatty():
@@ -72,6 +85,7 @@ class LatestWarning(logging.Handler):
         self.text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Remember the record's text; `logging` calls it."""
         self.text = f"{record.levelname}: {record.getMessage()}"
 
 

@@ -26,6 +26,8 @@ CANCEL_SELF_MATCH_MAKER: Final = 6
 
 @frozen
 class Trader:
+    """An account at the simulated exchange; custodian 0 is none."""
+
     address: str
     custodian_id: int = 0
 
@@ -50,6 +52,7 @@ class Order:
         return (self.price if self.is_ask else -self.price, self.order_id)
 
     def crosses(self, resting: Order) -> bool:
+        """Whether it would trade with the order that rests on the other side."""
         return self.price >= resting.price if resting.is_ask else self.price <= resting.price
 
 
@@ -66,9 +69,11 @@ class Market:
     _counter: int = COUNTER_START
 
     def side(self, is_ask: bool) -> list[Order]:
+        """The resting orders of one side, best first."""
         return self.asks if is_ask else self.bids
 
     def next_order_id(self, key: int) -> int:
+        """A new id: a counter in the upper 64 bits, the price in the lower."""
         self._counter += 1
         return self._counter << 64 | key
 
@@ -81,10 +86,12 @@ class Exchange:
     _txn_version: int = 1_000_000_000
 
     def begin(self) -> Transaction:
+        """A transaction with the next version number."""
         self._txn_version += 1
         return Transaction(self._txn_version, datetime.now(UTC))
 
     def register(self, txn: Transaction, base_name: str, is_generic: bool) -> Market:
+        """A new market, with its event in the transaction."""
         market = Market(len(self.markets) + 1, base_name, is_generic)
         self.markets[market.market_id] = market
         txn.event(
@@ -177,6 +184,7 @@ class Exchange:
         _record_state(txn, market, order, "open")
 
     def cancel(self, txn: Transaction, market: Market, order: Order, reason: int = CANCEL_MANUAL) -> None:
+        """Take a resting order off its book; nothing if it is no longer there."""
         if order in market.side(order.is_ask):
             market.side(order.is_ask).remove(order)
         txn.event(

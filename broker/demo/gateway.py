@@ -56,6 +56,7 @@ def port_of(broker: Broker, protocol: str, dialect: str = "mqtt") -> int:
 
 
 def new_secret() -> str:
+    """A secret for this run alone."""
     return secrets.token_hex(16)
 
 

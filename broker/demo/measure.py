@@ -39,6 +39,7 @@ class Summary:
         return self.received == self.expected and not (self.lost or self.duplicated or self.unexpected)
 
     def as_json(self) -> dict[str, Any]:
+        """Its figures by name, latencies in milliseconds."""
         return {
             "expected": self.expected,
             "received": self.received,
@@ -97,6 +98,7 @@ class Ledger:
 
     @property
     def awaited(self) -> int:
+        """How many messages are still on their way."""
         return len(self._awaited)
 
     def lost(self, now: float) -> int:
@@ -109,6 +111,7 @@ class Ledger:
         return lost
 
     def summary(self, now: float) -> Summary:
+        """The figures at `now`."""
         ordered = sorted(self._latencies)
         return Summary(
             expected=self.expected,

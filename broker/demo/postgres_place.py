@@ -56,6 +56,7 @@ class Place:
 
     @classmethod
     def choose(cls, directory: Path) -> Place:
+        """A unix socket in the folder where there are such sockets, otherwise a free port of 127.0.0.1."""
         if is_unix():
             return cls(directory)
         with socket.socket() as probe:
@@ -69,10 +70,12 @@ class Place:
 
     @property
     def psql_options(self) -> str:
+        """How `psql` is told to connect."""
         return f"-h 127.0.0.1 -p {self.port}" if self.port else f"-h {self.directory}"
 
     @property
     def settings(self) -> tuple[str, ...]:
+        """Settings of the server that make it listen here and nowhere else."""
         if self.port:
             nowhere = ("unix_socket_directories=",) if hasattr(socket, "AF_UNIX") else ()
             return ("listen_addresses=127.0.0.1", f"port={self.port}", *nowhere)

@@ -32,6 +32,8 @@ SETTLE_S: Final = 0.5
 
 @frozen
 class Options:
+    """What the command line of `rowcast demo` says."""
+
     events: int | None = None
     """Stop when that many are committed; None: when told."""
     rate: float = 200.0

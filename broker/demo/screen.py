@@ -35,6 +35,7 @@ class Screen:
         return size.columns, size.lines
 
     def show(self, lines: list[str]) -> None:
+        """Draw what differs from what was drawn before."""
         text = self.difference(lines, *self.size())
         if text:
             self._out.write(f"{BEGIN_UPDATE}{text}{END_UPDATE}")

@@ -40,6 +40,7 @@ class Audience(Protocol):
 
 
 async def create_schema(connection: TrioConnection) -> None:
+    """Make Econia's tables in an empty database."""
     await connection.execute(files("broker.demo").joinpath("schema.sql").read_text().encode())
 
 

@@ -37,6 +37,8 @@ HINT: Final = "   Ctrl-C here ends and removes everything"
 
 @frozen
 class Transport:
+    """What one way to clients has delivered, and at which rate (messages per second)."""
+
     name: str
     summary: Summary
     rate: float
@@ -62,6 +64,7 @@ class Snapshot:
     """The latest line of the log that somebody should look at."""
 
     def as_json(self) -> dict[str, Any]:
+        """Its figures by name, as `--json` prints them."""
         return {
             "elapsed_s": round(self.elapsed_s, 2),
             "events": self.events,
@@ -124,6 +127,7 @@ def final_words(snapshot: Snapshot) -> list[str]:
 
 
 def json_line(snapshot: Snapshot, **more: Any) -> str:
+    """The snapshot's figures, and `more`, as a line of JSON."""
     return json.dumps({**snapshot.as_json(), **more})
 
 

@@ -35,6 +35,7 @@ class Slices:
 
     @property
     def is_due(self) -> bool:
+        """Whether readers should be let catch up before more rows are given out."""
         return self._sink is not None and self._sink.is_strained
 
     async def breathe(self) -> None:

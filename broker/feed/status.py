@@ -101,6 +101,7 @@ class FeedStatus:
         self._said: dict[tuple[str, str], tuple[float, int]] = {}
 
     def enter(self, state: str, problem: str = "") -> None:
+        """The feed is in another state, or in the same one with another problem, from now on."""
         self.state = state
         self.problem = problem
         self.since_unix_s = time.time()

@@ -59,6 +59,7 @@ class Verdict:
 
     @property
     def accepted(self) -> bool:
+        """Whether the client may come in."""
         return self.return_code == ConnectReturnCode.ACCEPTED
 
 

@@ -108,6 +108,7 @@ class Gateway:
                 await self._close_hooks()
 
     def tick(self) -> None:
+        """Let each connection look at its own clocks: pings, idle time, tokens that end."""
         with self.engine.turn:
             for link in list(self._links):
                 with barrier(self.engine.counters, "a WebSocket client's clock"):
@@ -116,9 +117,11 @@ class Gateway:
     # --- connections ---------------------------------------------------------------------------------------
 
     def opened(self, link: Link) -> None:
+        """A connection is made; from now on it is ticked."""
         self._links[link] = None
 
     def closed(self, link: Link) -> None:
+        """A connection has ended; its account may have another in its place."""
         self._links.pop(link, None)
         key = self._account_of.pop(link, None)
         if key is not None:
@@ -183,6 +186,7 @@ class Gateway:
         return topic
 
     def unsubscribe(self, receiver: Receiver, topic: bytes) -> None:
+        """End a subscription, and with an aggregate's last reader what the aggregate itself follows."""
         self.engine.unsubscribe(receiver, topic)
         aggregate = self._aggregates.get(topic)
         if aggregate is None:
@@ -220,6 +224,7 @@ class Gateway:
         self._aggregating.set()
 
     def leave_pacing(self, pacer: Pacer) -> None:
+        """This pacer has nothing to send later any more."""
         self._pacing.pop(pacer, None)
 
     async def _keep_tokens_fresh(self) -> None:

@@ -60,6 +60,7 @@ class JwtVerifier:
         self._config = config
 
     async def identify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
+        """As `verify`: nobody has to be asked."""
         return self.verify(token, clock, now)
 
     def verify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
@@ -178,6 +179,7 @@ class HttpHook:
         self._config = config
 
     async def identify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
+        """Ask the hook whose token this is; a token longer than TOKEN_BYTES_MAX is refused unasked."""
         if len(token) > TOKEN_BYTES_MAX:
             return Refusal.INVALID
         config = self._config
@@ -189,6 +191,7 @@ class HttpHook:
         return Refusal.UNAVAILABLE
 
     async def aclose(self) -> None:
+        """Close the connections to the hook."""
         if self._client is not None:
             await self._client.aclose()
 

@@ -59,13 +59,16 @@ class Sha512:
 
     @staticmethod
     def make(password: bytes) -> Sha512:
+        """A hash of the password with a new salt, for a password file."""
         salt = secrets.token_bytes(SALT_BYTES)
         return Sha512(salt, hashlib.sha512(password + salt).digest())
 
     def verify(self, password: bytes) -> bool:
+        """Whether this is the password; takes the same time whatever differs."""
         return hmac.compare_digest(hashlib.sha512(password + self._salt).digest(), self._digest)
 
     def encode(self) -> str:
+        """As it stands in a password file: `$6$SALT$HASH`, both in base64."""
         return f"$6${_base64(self._salt)}${_base64(self._digest)}"
 
 
@@ -80,14 +83,17 @@ class Pbkdf2:
 
     @staticmethod
     def make(password: bytes, iterations: int = ITERATIONS_DEFAULT) -> Pbkdf2:
+        """A hash of the password with a new salt, for a password file."""
         salt = secrets.token_bytes(SALT_BYTES)
         return Pbkdf2(iterations, salt, hashlib.pbkdf2_hmac("sha512", password, salt, iterations, HASH_BYTES))
 
     def verify(self, password: bytes) -> bool:
+        """Whether this is the password; takes the same time whatever differs."""
         found = hashlib.pbkdf2_hmac("sha512", password, self._salt, self._iterations, HASH_BYTES)
         return hmac.compare_digest(found, self._digest)
 
     def encode(self) -> str:
+        """As it stands in a password file: `$7$ITERATIONS$SALT$HASH`, the last two in base64."""
         return f"$7${self._iterations}${_base64(self._salt)}${_base64(self._digest)}"
 
 
@@ -105,12 +111,14 @@ class Argon2:
 
     @staticmethod
     def make(password: bytes) -> Argon2:
+        """A hash of the password with a new salt, for a password file; needs argon2-cffi."""
         import argon2
 
         # As mosquitto_passwd 2.1: one pass over 46 MiB, one lane.
         return Argon2(argon2.PasswordHasher(time_cost=1, memory_cost=47104, parallelism=1).hash(password))
 
     def verify(self, password: bytes) -> bool:
+        """Whether this is the password."""
         from argon2.exceptions import Argon2Error
 
         try:
@@ -119,6 +127,7 @@ class Argon2:
             return False
 
     def encode(self) -> str:
+        """As it stands in a password file, in the format of argon2 itself."""
         return self._encoded
 
 

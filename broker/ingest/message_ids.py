@@ -74,6 +74,7 @@ class MessageIds:
 
 
 def is_unknown(message_id: str) -> bool:
+    """Whether the id says only that there was none to give."""
     return message_id.startswith("?")
 
 

@@ -94,10 +94,12 @@ def quoted_name(name: str) -> str:
 
 
 def identifier(name: str) -> sql.Identifier:
+    """`schema.table`, or `table`, quoted for SQL."""
     return sql.Identifier(*name.split(".", 1))
 
 
 def text_of(composed: sql.Composable) -> str:
+    """The SQL as text; it needs no connection, since it holds no values."""
     return composed.as_string(None)
 
 
@@ -175,6 +177,7 @@ def create_table(config: SinkConfig) -> str:
 
 
 def create_dead_letters(name: str) -> str:
+    """CREATE TABLE for what a sink's table refuses."""
     lines = [f"    {column} {kind} NOT NULL" for column, kind in zip(DEAD_COLUMNS, DEAD_TYPES, strict=True)]
     return f"CREATE TABLE IF NOT EXISTS {quoted_name(name)} (\n" + ",\n".join(lines) + "\n)"
 
@@ -299,6 +302,7 @@ def _newest_id(table: str, column: str) -> str:
 
 
 def dead_letter_statement(config: SinkConfig) -> str:
+    """INSERT of one dead letter; "" where the sink keeps none."""
     if not config.dead_letters:
         return ""
     names = sql.SQL(", ").join([sql.Identifier(name) for name in DEAD_COLUMNS])

@@ -47,6 +47,7 @@ class Waiting:
         self.is_settled = False
 
     def size(self) -> int:
+        """Bytes that it counts for while it waits."""
         return len(self.payload) + len(self.publication.topic) + MESSAGE_OVERHEAD_BYTES
 
 
@@ -214,11 +215,13 @@ class Sink(Receiver):
                 outbox.pause(False)
 
     def is_half_full(self) -> bool:
+        """Whether half of the messages or bytes that may wait do."""
         config = self.config
         return len(self.waiting) * 2 >= config.max_messages or self.waiting_bytes * 2 >= config.max_bytes
 
     @property
     def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is on its way."""
         return not self.waiting and not self.unsettled
 
     # --- how it is -----------------------------------------------------------------------------------------

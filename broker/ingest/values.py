@@ -353,4 +353,5 @@ def column_text(values: list[Value]) -> str:
 
 
 def quoted(text: str) -> str:
+    """An element of an array's text form, in quotes."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -316,6 +316,7 @@ def _letter(name: str, one: Waiting, reason: str) -> list[Value]:
 
 
 def reason_of(error: psycopg.Error | UnicodeEncodeError) -> str:
+    """Why Postgres, or the conversion to its encoding, refused a row, in one line."""
     if isinstance(error, UnicodeEncodeError):
         return "the payload has half of a character (a lone surrogate)"
     diagnosis = error.diag
@@ -326,4 +327,5 @@ def reason_of(error: psycopg.Error | UnicodeEncodeError) -> str:
 
 
 def first_line(error: BaseException) -> str:
+    """The first line of what the error says, or its type."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

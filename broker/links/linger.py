@@ -71,6 +71,7 @@ class Linger:
                 return ready
 
     def close(self) -> None:
+        """Close the descriptors that lingering needed."""
         self._both.close()
 
 

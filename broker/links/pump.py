@@ -89,6 +89,7 @@ class Connection:
         return 0 if self.outbox.holds_reading else READABLE
 
     def blocked(self) -> None:
+        """The kernel takes no more: be woken when it does."""
         self.pump.ready.modify(self.fd, self.events() | WRITABLE)
 
     def look_again(self) -> None:
@@ -233,6 +234,7 @@ class Pump:
             self._notice_drained()
 
     def close_all(self) -> None:
+        """Stop every connection; the pump serves nothing afterwards."""
         with self.engine.turn:
             for connection in list(self._connections.values()):
                 connection.stop()

@@ -29,9 +29,11 @@ GONE: Final = 0x2000
 class Readiness(Protocol):
     """Tells which of its sockets are ready, as long as they are."""
 
-    def register(self, fd: int, events: int, /) -> None: ...
+    def register(self, fd: int, events: int, /) -> None:
+        """Watch a descriptor for these events."""
 
-    def modify(self, fd: int, events: int, /) -> None: ...
+    def modify(self, fd: int, events: int, /) -> None:
+        """Watch it for these events instead."""
 
     def unregister(self, fd: int, /) -> None:
         """Before the socket is closed."""
@@ -81,12 +83,15 @@ class Epoll:
         self.close = epoll.close
 
     def nested(self) -> Epoll:
+        """An epoll of its own; who holds it registers its descriptor here."""
         return Epoll()
 
     def linger(self) -> Linger | None:
+        """How to wait a moment in the kernel before Trio is asked, where that can be had."""
         return linger_for(self._epoll)
 
     async def wait(self) -> None:
+        """Return when something may be ready; it need not be."""
         await trio.lowlevel.wait_readable(self._epoll.fileno())
 
 
@@ -132,15 +137,18 @@ class TrioReadiness:
         self._news = trio.Event()
 
     def register(self, fd: int, events: int, /) -> None:
+        """Watch a descriptor for these events."""
         watch = self._watches[fd] = _Watch(fd, events)
         self._look(watch)
 
     def modify(self, fd: int, events: int, /) -> None:
+        """Watch it for these events instead."""
         watch = self._watches[fd]
         watch.wanted = events
         self._look(watch)
 
     def unregister(self, fd: int, /) -> None:
+        """Watch it no more, before it is closed; who waits for it in Trio is let go."""
         watch = self._watches.pop(fd)
         watch.is_over = True
         self._ready.pop(fd, None)
@@ -158,9 +166,11 @@ class TrioReadiness:
         return found
 
     def fileno(self) -> int:
+        """The number that stands for this object in the one around it: no descriptor."""
         return self._number
 
     def nested(self) -> TrioReadiness:
+        """One within this one, which is ready when something in it is."""
         inner = TrioReadiness(
             self, -2 - len(self._nested)
         )  # no descriptor, and not the -1 of a closed socket
@@ -168,9 +178,11 @@ class TrioReadiness:
         return inner
 
     def linger(self) -> None:
-        return None
+        """None: only an epoll can be waited for in the kernel."""
+        return
 
     async def wait(self) -> None:
+        """Return when something may be ready; it need not be."""
         if self._ready:
             await trio.lowlevel.checkpoint()
         else:
@@ -178,6 +190,7 @@ class TrioReadiness:
             await self._news.wait()
 
     def close(self) -> None:
+        """Watch nothing any more."""
         for fd in list(self._watches):
             self.unregister(fd)
 

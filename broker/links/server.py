@@ -64,6 +64,7 @@ class Server:
         return list(self._links)
 
     def closed(self, link: MqttLink) -> None:
+        """A connection has ended; whoever waited for its decision goes on."""
         self.engine.counters.sockets_closed += 1
         self._links.pop(link, None)
         self._deciding.closed(link)

@@ -52,9 +52,11 @@ class TlsSocket:
         """So many bytes, at the front of what is to be sent next, are in `_records` already."""
 
     def fileno(self) -> int:
+        """The descriptor of the socket below."""
         return self._sock.fileno()
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
+        """As `socket.setsockopt`, on the socket below."""
         self._sock.setsockopt(level, option, value)
 
     def getpeercert(self, binary_form: bool) -> bytes | None:

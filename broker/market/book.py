@@ -182,6 +182,7 @@ class Book(Stream):
             self.asks.stage(-key, price.text, text)
 
     def has_staged(self) -> bool:
+        """Whether anything has changed since the last message."""
         return bool(self.bids.staged) or bool(self.asks.staged)
 
     def is_crossed(self) -> bool:
@@ -208,6 +209,7 @@ class Book(Stream):
         return self.update(self.prev, bids, asks)
 
     def remember(self, bids: list[int], asks: list[int]) -> None:
+        """Keep which prices changed, for those who merge; forget the oldest where there are too many."""
         count = len(bids) + len(asks)
         self.recent.append(Change(self.seq, bids, asks))
         self.remembered += count

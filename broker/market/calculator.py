@@ -45,10 +45,12 @@ class Due:
         self._number = 0
 
     def add(self, at_ms: int, index: int) -> None:
+        """The symbol at this index has something to say at that time."""
         self._number += 1
         heappush(self._heap, (at_ms, self._number, index))
 
     def next_ms(self) -> int:
+        """When the first of them has; NEVER_MS if none."""
         return self._heap[0][0] if self._heap else NEVER_MS
 
     def take(self, now_ms: int) -> int:
@@ -83,6 +85,7 @@ class Pace:
             self.behind_ms = now_ms - at_ms if now_ms > at_ms else 0
 
     def time_ms(self, now_ms: int) -> int:
+        """The source's time now, as far as it is known; it never goes back."""
         if self.behind_ms and self.behind_ms < DAY_MS and now_ms >= self.heard_ms + SILENCE_MS:
             self.behind_ms = 0
         self.told_ms = max(self.told_ms, now_ms - self.behind_ms)  # it never goes back

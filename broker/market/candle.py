@@ -40,6 +40,7 @@ class Candle:
         self.is_unsaved = False
 
     def add(self, trade: Trade) -> None:
+        """Take a trade of its interval; trades may come in any order."""
         price, at_us, number = trade.price, trade.at_us, trade.number
         if not self.trades:
             self.open = self.high = self.low = self.close = price
@@ -86,6 +87,7 @@ class Candle:
             self.last_id = later.last_id
 
     def text(self, interval: str) -> bytes:
+        """The candle as a JSON object."""
         return (
             f'{{"interval":"{interval}","start":{self.start_ms},"end":{self.end_ms},'
             f'"open":"{self.open.text}","high":"{self.high.text}","low":"{self.low.text}",'

@@ -121,6 +121,7 @@ class Kline(Calculator):
         self.trade(trade_of(row, self.names, now_ms), now_ms)
 
     def trade(self, trade: Trade, now_ms: int) -> None:
+        """Take a trade into its candles. Raises `BadValue` where it can't be taken."""
         i = self._index_of(trade.symbol)
         entry = self.entries[i]
         if entry.seen.is_repeated(trade):

@@ -97,6 +97,7 @@ class Mean:
         """Of value × milliseconds, from the oldest sample to the newest."""
 
     def add(self, at_ms: int, value: Decimal) -> None:
+        """The value holds from `at_ms` on, until the next; what is older than the window goes."""
         samples = self._samples
         if samples:
             last_ms, last = samples[-1]
@@ -162,6 +163,7 @@ class Mark(Stream):
         return _rounded(found, self.places)
 
     def is_stale(self, now_ms: int) -> bool:
+        """Whether what it is made of is too old to be believed."""
         rules = self.rules
         if now_ms - self.known_ms > rules.stale_after_ms:
             return True

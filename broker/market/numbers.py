@@ -129,6 +129,7 @@ def scaled(number: Number, scale: int) -> int:
 
 
 def is_less(one: Number, other: Number) -> bool:
+    """Whether one is less than the other, exactly."""
     if one.scale == other.scale:
         return one.units < other.units
     scale = max(one.scale, other.scale)
@@ -161,6 +162,7 @@ class Sum:
             self.scale = scale
 
     def text(self) -> str:
+        """The sum's digits, as shortly as they can be written."""
         return text_of(self.units, self.scale)
 
 

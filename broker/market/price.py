@@ -26,6 +26,7 @@ class PriceLine(Stream):
         return self.text
 
     def mid(self) -> str:
+        """The middle of bid and ask, exactly; "" unless there are both."""
         if not self.bid or not self.ask:
             return ""
         both = Sum()

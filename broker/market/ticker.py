@@ -87,6 +87,7 @@ class Ticker(Calculator):
         self.trade(trade_of(row, self.names, now_ms), now_ms)
 
     def trade(self, trade: Trade, now_ms: int) -> None:
+        """Take a trade into its symbol's window. Raises `BadValue` where it can't be taken."""
         i = self.index.get(trade.symbol, -1)
         if i < 0:
             if len(self.quotes) >= SYMBOLS_MAX:

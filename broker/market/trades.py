@@ -58,6 +58,7 @@ class Fill:
         return True
 
     def text(self) -> bytes:
+        """The fill as a JSON object."""
         side = f'"side":"{self.side}",' if self.side else ""
         first = _shown(self.first, self.first_text)
         last = first if self.first == self.last else _shown(self.last, self.last_text)
@@ -186,6 +187,7 @@ class Trades(Calculator):
         self.trade(trade, key)
 
     def trade(self, trade: Trade, key: str) -> None:
+        """Take a trade, merged with its neighbours of the same `key`. Raises `BadValue` where it can't be."""
         i = self.index.get(trade.symbol, -1)
         if i < 0:
             if len(self.tapes) >= SYMBOLS_MAX:

@@ -24,6 +24,7 @@ from broker.market.trades import Trades
 
 
 def make_depth(config: DepthConfig, publish: Publish, first_seq: int) -> Calculator:
+    """The calculator of `[[market.depth]]`, with its messages numbered from `first_seq`."""
     names = DepthNames(
         config.symbol, config.side, config.price, config.size, config.bids, config.asks, config.time
     )
@@ -40,12 +41,14 @@ def make_depth(config: DepthConfig, publish: Publish, first_seq: int) -> Calcula
 
 
 def make_trades(config: TradesConfig, publish: Publish, first_seq: int) -> Calculator:
+    """The calculator of `[[market.trades]]`, with its messages numbered from `first_seq`."""
     return Trades(
         publish, first_seq, trade_names(config), ms(config.every_s), list(config.merge_by), config.recent
     )
 
 
 def make_kline(config: KlineConfig, publish: Publish, first_seq: int) -> Calculator:
+    """The calculator of `[[market.kline]]`, with its messages numbered from `first_seq`."""
     hours, minutes = config.day_starts.split(":")
     day_starts_ms = (int(hours) * 60 + int(minutes)) * 60_000
     return Kline(
@@ -62,10 +65,12 @@ def make_kline(config: KlineConfig, publish: Publish, first_seq: int) -> Calcula
 
 
 def make_ticker(config: TickerConfig, publish: Publish, first_seq: int) -> Calculator:
+    """The calculator of `[[market.ticker]]`, with its messages numbered from `first_seq`."""
     return Ticker(publish, first_seq, trade_names(config), ms(config.every_s), round(config.window_s / 60))
 
 
 def make_markprice(config: MarkPriceConfig, publish: Publish, first_seq: int) -> Calculator:
+    """The calculator of `[[market.markprice]]`, with its messages numbered from `first_seq`."""
     index, funding = config.index, config.funding
     names = MarkNames(
         config.symbol,
@@ -89,8 +94,10 @@ def make_markprice(config: MarkPriceConfig, publish: Publish, first_seq: int) ->
 
 
 def trade_names(config: OfTrades) -> TradeNames:
+    """Which members of a message hold what of a trade."""
     return TradeNames(config.symbol, config.price, config.size, config.side, config.id, config.time)
 
 
 def ms(seconds: float) -> int:
+    """Seconds as whole milliseconds."""
     return round(seconds * 1000)

@@ -69,6 +69,7 @@ Key = tuple[str, str, int]
 
 
 def table_of(name: str) -> sql.Identifier:
+    """`schema.table`, or `table`, quoted for SQL."""
     return sql.Identifier(*name.split("."))
 
 

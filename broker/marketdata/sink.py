@@ -28,6 +28,7 @@ class MarketSink:
     def publish(
         self, topic: bytes, payload: bytes, qos: int, retain: bool, added: Added | None = None
     ) -> None:
+        """Give rows of a tap, and gaps of its source, to the calculators; everything else goes on."""
         if topic.startswith(TAP_PREFIX):
             self._market.take_text(int(topic[len(TAP_PREFIX) :]), payload)
             return
@@ -36,6 +37,7 @@ class MarketSink:
         self._inner.publish(topic, payload, qos, retain, added)
 
     def flush(self) -> None:
+        """A transaction ends: calculators say what it changed."""
         with self._engine.turn:
             self._market.commit()
 
@@ -45,7 +47,9 @@ class MarketSink:
         return self._inner.is_strained
 
     def awaits_readers(self, now: float) -> bool:
+        """As the sink behind it."""
         return self._inner.awaits_readers(now)
 
     async def durable(self) -> None:
+        """As the sink behind it."""
         await self._inner.durable()

@@ -283,6 +283,7 @@ class Log(logging.Handler):
         super().close()
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a record to every place that wants its type; `logging` calls it."""
         kind = next((kind for kind in _TYPES if record.levelno >= kind[0]), _TYPES[-1])
         if kind[1] not in self._wanted or not self._places:
             return

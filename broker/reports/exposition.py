@@ -35,10 +35,12 @@ class Family:
 
 
 def gauge(name: str, help: str, value: float) -> Family:
+    """A family of one value that goes up and down."""
     return Family(name, "gauge", help, (((), value),))
 
 
 def counter(name: str, help: str, value: float) -> Family:
+    """A family of one value that only grows."""
     return Family(name, "counter", help, (((), value),))
 
 
@@ -53,6 +55,7 @@ def prometheus_text(families: Iterable[Family]) -> str:
 
 
 def openmetrics_text(families: Iterable[Family]) -> str:
+    """The families in OpenMetrics' text format, with its end mark."""
     return "".join(_openmetrics_lines(families))
 
 

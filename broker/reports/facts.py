@@ -58,18 +58,22 @@ class Facts:
 
     @property
     def engine(self) -> Engine:
+        """The process's engine."""
         return self._app.engine
 
     @property
     def keeper(self) -> Keeper | None:
+        """Who saves sessions and retained messages; None without persistence."""
         return self._app.keeper
 
     @property
     def feeds(self) -> dict[str, FeedStatus]:
+        """The state of each feed by its name."""
         return self._app.feeds
 
     @property
     def is_draining(self) -> bool:
+        """Whether clients are being asked to go."""
         return self._app.is_draining
 
     def sys_values(self) -> dict[str, str]:
@@ -99,6 +103,7 @@ class Facts:
         return [] if self._app.websockets is None else self._app.websockets.dialect_links()
 
     def owed(self) -> Owed:
+        """What all peers together have yet to take."""
         sizes = sorted(outbox.pending_bytes for outbox in self.outboxes())
         if not sizes:
             return Owed()
@@ -111,6 +116,7 @@ class Facts:
         return self._app.websockets.counts()
 
     def stuck_s(self) -> float:
+        """For how long the loop has not turned, in seconds."""
         return self.pulse.stuck_s(self._clock())
 
     def unready(self) -> list[str]:

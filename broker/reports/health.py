@@ -22,6 +22,7 @@ class Behind:
 
     @classmethod
     def of(cls, config: Config) -> Behind:
+        """The limits of this configuration."""
         lag_bytes = min((feed.replication.lag_alarm_bytes for feed in config.feeds), default=cls().lag_bytes)
         return cls(config.health.lag_s, lag_bytes, config.health.gap_s)
 

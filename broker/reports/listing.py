@@ -169,6 +169,7 @@ def _message(publication: Publication) -> Json:
 
 
 def feeds(facts: Facts) -> Json:
+    """Each feed, as `/api/v1/feeds` answers."""
     return {"feeds": [_feed(status) for status in facts.feeds.values()]}
 
 

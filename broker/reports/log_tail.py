@@ -18,6 +18,7 @@ class LogTail:
         """Lines that never reached stdout or stderr, because nobody read them there."""
 
     def add(self, severity: str, text: str) -> None:
+        """Keep a line, and forget the oldest if there are too many."""
         self._written += 1
         self._lines.append((self._written, severity, text))
 

@@ -32,6 +32,7 @@ class Pulse:
         self._beat_at: float | None = None
 
     async def run(self) -> None:
+        """Beat for ever, and notice how late each beat is."""
         while True:
             due = trio.current_time() + BEAT_S
             await trio.sleep_until(due)

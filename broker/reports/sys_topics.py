@@ -35,6 +35,7 @@ class LoadAverage:
             self.values[index] = per_minute + keep * (self.values[index] - per_minute)
 
     def topics(self) -> Iterator[tuple[str, str]]:
+        """Topics below `$SYS/broker/` with their values."""
         for minutes, value in zip(MINUTES, self.values, strict=True):
             yield f"load/{self.name}/{minutes}min", f"{value:.2f}"
 

@@ -38,6 +38,7 @@ class Batches:
         self._count += 1
 
     def execute(self, statement: str, row: Row = ()) -> None:
+        """Run a statement at once and count the rows that it changed."""
         self.written += max(0, self._connection.execute(statement, row).rowcount)
         self._count += 1
 
@@ -48,6 +49,7 @@ class Batches:
             yield found
 
     def one(self, query: str, row: Row = ()) -> Row | None:
+        """The first row that the query gives, or None."""
         found: Row | None = self._connection.execute(query, row).fetchone()
         return found
 
@@ -69,6 +71,7 @@ class Batches:
             yield
 
     def flush(self) -> None:
+        """Run what waits, all rows of a statement together."""
         for statement, rows in self._waiting.items():
             if rows:
                 self._connection.executemany(statement, rows)

@@ -43,6 +43,7 @@ PROMISED_RETRY_INTERVAL_S: Final = 1.0
 
 
 def persistence_path(settings: Persistence) -> Path:
+    """The file that the settings name."""
     return settings.persistence_location / settings.persistence_file
 
 

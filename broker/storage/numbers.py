@@ -44,6 +44,7 @@ class Numbers:
         self._more = {}
 
     def begin(self, clock_offset_s: float = 0.0) -> None:
+        """A save begins: no message has been met in it yet."""
         self._clock_offset_s = clock_offset_s
         self._released = []
         self._met = {}

@@ -106,4 +106,5 @@ def changed_message(connection: sqlite3.Connection) -> int | None:
 
 
 def checksum(topic: bytes, payload: bytes) -> int:
+    """CRC-32 of topic and payload, as files of format 3 hold it."""
     return zlib.crc32(payload, zlib.crc32(topic))

@@ -38,6 +38,7 @@ class SessionRows:
         self._batches = batches
 
     def write(self, record: SessionRecord, clock_offset_s: float) -> Generator[None]:
+        """Write the session with its subscriptions and what it is owed, in steps that others come between."""
         will = self._will(record)
         self._batches.later(
             _SESSION,

@@ -50,6 +50,8 @@ class Subscribe:
 
 @frozen
 class Unsubscribe:
+    """The client wants no more of this channel."""
+
     channel: str
 
 

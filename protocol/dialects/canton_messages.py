@@ -58,6 +58,7 @@ def service_degraded(service: str, message: str, utc_s: float) -> str:
 
 
 def authenticated(account_id: str) -> str:
+    """The answer to a login that was taken."""
     return _text(
         type="auth_response",
         status="authenticated",
@@ -67,6 +68,7 @@ def authenticated(account_id: str) -> str:
 
 
 def not_authenticated(code: str, message: str) -> str:
+    """The answer to a login that was refused."""
     return _text(type="auth_response", status="failed", error_code=code, error_message=message)
 
 
@@ -82,6 +84,7 @@ def subscribed(channel: str, about: Mapping[str, object]) -> str:
 
 
 def unsubscribed(channel: str) -> str:
+    """The answer to `unsubscribe`."""
     return _text(
         type="unsubscribe_response",
         channel=channel,
@@ -91,6 +94,7 @@ def unsubscribed(channel: str) -> str:
 
 
 def ping(timestamp: str) -> str:
+    """The server's heartbeat; `timestamp` is ISO 8601."""
     return _text(type="ping", timestamp=timestamp)
 
 

@@ -91,6 +91,7 @@ def event(channel: str, data: bytes) -> bytes:
 
 
 def error(message: str, code: int = ERROR) -> str:
+    """The answer that says why a request was not done."""
     return json_text({"code": code, "msg": message})
 
 

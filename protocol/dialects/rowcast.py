@@ -67,6 +67,8 @@ class Read:
 
 @frozen
 class Leave:
+    """The client wants no more of this filter."""
+
     topic_filter: bytes
 
 
@@ -298,6 +300,7 @@ class EventStreamDialect(RowcastDialect):
         self._set_alarm()
 
     def may_be(self) -> bool:
+        """Whether the token, or its absence, allows to read what was asked for."""
         return self._grants.may_subscribe(self.read.topic_filter)
 
     def open(self, now: float) -> Commands:
@@ -337,6 +340,7 @@ def subscribed_head(read: Read, at: str, recovered: bool, reason: str) -> str:
 
 
 def error_text(request: str, code: str, message: str, more: str = "") -> str:
+    """The answer that says why a request was not done."""
     return _answer(request, f'"error":{json_text({"code": code, "message": message})}{more}')
 
 

@@ -17,6 +17,8 @@ REPEATS_WITHOUT_DUP_MAX: Final = 2
 
 
 class Pending:
+    """A message of QoS 2 that waits for its PUBREL."""
+
     def __init__(self, message: Message) -> None:
         self.message = message
         self.repeats = 0
@@ -81,6 +83,7 @@ class Inbound:
         return pending.message
 
     def pending(self) -> list[tuple[int, Message]]:
+        """Packet ids and messages that wait for PUBREL."""
         return [(packet_id, pending.message) for packet_id, pending in self._pending.items()]
 
     def discard(self) -> None:
@@ -107,11 +110,14 @@ class Inbound:
         return None if pending is None else pending.message
 
     def has(self, packet_id: int) -> bool:
+        """Whether a message with this packet id waits for PUBREL."""
         return packet_id in self._pending
 
     def count(self) -> int:
+        """How many wait for PUBREL."""
         return len(self._pending)
 
 
 def same(one: Message, other: Message) -> bool:
+    """Whether a PUBLISH may be the other one again."""
     return one.topic == other.topic and one.payload == other.payload and one.retain == other.retain

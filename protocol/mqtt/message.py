@@ -18,6 +18,7 @@ class Sink:
     """Where a peer's bytes go.  The broker's is an outbox; a test's is a list."""
 
     def push(self, data: bytes) -> None:
+        """Send these bytes some time soon, in the order of the calls."""
         raise NotImplementedError
 
     def answer(self, data: bytes) -> None:
@@ -75,6 +76,7 @@ class Message:
         return self.packet_with(PUBLISH_FIRST_BYTE | RETAIN_FLAG)
 
     def packet_with(self, first_byte: int) -> bytes:
+        """Its PUBLISH without a packet id: for QoS 0."""
         return publish_head(first_byte, self.topic, len(self.payload)) + self.payload
 
     def head(self, qos: int, retain: bool, dup: bool) -> bytes:
@@ -124,6 +126,7 @@ class Message:
         return publish_head(PUBLISH_FIRST_BYTE | (RETAIN_FLAG if retain else 0), topic, len(rest)) + rest
 
     def has_expired(self, now: float) -> bool:
+        """Whether its expiry is over; in MQTT 3.1.1 it never is."""
         return self.expires_at != 0.0 and self.expires_at < now
 
     def size(self) -> int:
@@ -139,12 +142,14 @@ class MessageStore:
         self.payload_bytes = 0
 
     def hold(self, message: Message) -> None:
+        """One more keeps this message; it counts once, however many do."""
         if message.holders == 0:
             self.count += 1
             self.payload_bytes += len(message.payload)
         message.holders += 1
 
     def release(self, message: Message) -> None:
+        """One of those who keep it does so no more."""
         message.holders -= 1
         if message.holders == 0:
             self.count -= 1

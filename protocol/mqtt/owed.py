@@ -33,16 +33,20 @@ class Owed:
         self._queue: deque[Queued] | None = None
 
     def inflight_count(self) -> int:
+        """How many messages are sent and not yet acknowledged."""
         return len(self._inflight)
 
     def queued_count(self) -> int:
+        """How many wait to be sent."""
         queue = self._queue
         return 0 if queue is None else len(queue)
 
     def inflight(self) -> list[InFlight]:
+        """Messages sent and not acknowledged, in the order in which they were sent."""
         return list(self._inflight.values())
 
     def queued(self) -> list[Queued]:
+        """Messages that wait, in the order in which they will be sent."""
         queue = self._queue
         return [] if queue is None else list(queue)
 

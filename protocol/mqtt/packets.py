@@ -19,6 +19,8 @@ from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties
 
 
 class PacketType(IntEnum):
+    """The upper four bits of a packet's first byte (2.2.1)."""
+
     CONNECT = 1
     CONNACK = 2
     PUBLISH = 3
@@ -36,6 +38,8 @@ class PacketType(IntEnum):
 
 
 class ConnectReturnCode(IntEnum):
+    """Of CONNACK in MQTT 3.1 and 3.1.1 (3.2.2.3)."""
+
     ACCEPTED = 0
     UNACCEPTABLE_PROTOCOL_VERSION = 1
     IDENTIFIER_REJECTED = 2
@@ -53,6 +57,8 @@ SUBSCRIBE_FAILURE: Final = 0x80
 
 @frozen
 class Will:
+    """What is published for a client that goes without DISCONNECT (3.1.2.5)."""
+
     topic: bytes
     payload: bytes = field(repr=False)
     qos: int
@@ -80,6 +86,8 @@ class Connect:
 
 @frozen
 class Connack:
+    """Whether the client may come in (3.2)."""
+
     session_present: bool
     return_code: int
     properties: Properties = NO_PROPERTIES
@@ -100,6 +108,8 @@ class Publish:
 
 @frozen
 class Puback:
+    """The answer to PUBLISH of QoS 1 (3.4)."""
+
     packet_id: int
     reason_code: int = 0
     properties: Properties = NO_PROPERTIES
@@ -107,6 +117,8 @@ class Puback:
 
 @frozen
 class Pubrec:
+    """The first answer to PUBLISH of QoS 2 (3.5)."""
+
     packet_id: int
     reason_code: int = 0
     properties: Properties = NO_PROPERTIES
@@ -114,6 +126,8 @@ class Pubrec:
 
 @frozen
 class Pubrel:
+    """The publisher's answer to PUBREC (3.6)."""
+
     packet_id: int
     reason_code: int = 0
     properties: Properties = NO_PROPERTIES
@@ -121,6 +135,8 @@ class Pubrel:
 
 @frozen
 class Pubcomp:
+    """The end of QoS 2's exchange (3.7)."""
+
     packet_id: int
     reason_code: int = 0
     properties: Properties = NO_PROPERTIES
@@ -137,6 +153,8 @@ class Subscribe:
 
 @frozen
 class Suback:
+    """A code for each filter of SUBSCRIBE, in their order (3.9)."""
+
     packet_id: int
     return_codes: tuple[int, ...]
     properties: Properties = NO_PROPERTIES
@@ -144,6 +162,8 @@ class Suback:
 
 @frozen
 class Unsubscribe:
+    """Filters that the client wants no more (3.10)."""
+
     packet_id: int
     filters: tuple[bytes, ...]
     properties: Properties = NO_PROPERTIES
@@ -151,6 +171,8 @@ class Unsubscribe:
 
 @frozen
 class Unsuback:
+    """The answer to UNSUBSCRIBE; it has codes in 5.0 alone (3.11)."""
+
     packet_id: int
     return_codes: tuple[int, ...] = ()
     properties: Properties = NO_PROPERTIES
@@ -158,16 +180,18 @@ class Unsuback:
 
 @frozen
 class Pingreq:
-    pass
+    """The client is still there (3.12)."""
 
 
 @frozen
 class Pingresp:
-    pass
+    """So is the server (3.13)."""
 
 
 @frozen
 class Disconnect:
+    """The client goes, and in 5.0 the server may send it, too (3.14)."""
+
     reason_code: int = 0
     properties: Properties = NO_PROPERTIES
 

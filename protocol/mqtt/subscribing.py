@@ -42,6 +42,7 @@ def read_subscribe(body: bytes) -> Subscribe:
 
 
 def write_subscribe(packet: Subscribe) -> bytes:
+    """The body of SUBSCRIBE (3.8)."""
     pieces = [packet.packet_id.to_bytes(2, "big")]
     for topic_filter, qos in packet.filters:
         pieces.append(len(topic_filter).to_bytes(2, "big"))
@@ -71,6 +72,7 @@ def read_unsubscribe(body: bytes) -> Unsubscribe:
 
 
 def write_unsubscribe(packet: Unsubscribe) -> bytes:
+    """The body of UNSUBSCRIBE (3.10)."""
     pieces = [packet.packet_id.to_bytes(2, "big")]
     for topic_filter in packet.filters:
         pieces.append(len(topic_filter).to_bytes(2, "big"))
@@ -94,6 +96,7 @@ def read_suback(body: bytes) -> Suback:
 
 
 def write_suback(packet: Suback) -> bytes:
+    """The body of SUBACK (3.9)."""
     return packet.packet_id.to_bytes(2, "big") + bytes(packet.return_codes)
 
 

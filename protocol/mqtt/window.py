@@ -67,10 +67,12 @@ class Window:
         """Client ids of the durable sessions that changed since a snapshot began; None where nobody remembers."""
 
     def now(self) -> float:
+        """The owner's clock in seconds; 0.0 without one."""
         clock = self.clock
         return 0.0 if clock is None else clock()
 
     def discarded(self, why: int) -> None:
+        """Tell the owner that a message is given up, and why."""
         on_discarded = self.on_discarded
         if on_discarded is not None:
             on_discarded(why)

@@ -46,6 +46,7 @@ class Canton(DialectKind):
 
     @property
     def rules(self) -> CantonRules:
+        """The limits and times that a connection's machine holds its client to."""
         return CantonRules(
             heartbeat_interval_s=self.heartbeat_interval_s,
             heartbeat_timeout_s=self.heartbeat_timeout_s,

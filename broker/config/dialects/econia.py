@@ -14,6 +14,8 @@ from protocol.dialects.econia import REFUSAL_TEXTS, EconiaDialect, admit, creden
 
 @frozen
 class Econia(DialectKind):
+    """Econia's dialect: channels and token in the path, nothing to subscribe to."""
+
     name: ClassVar[str] = "econia"
     title: ClassVar[str] = "Econia"
     machine: ClassVar = EconiaDialect

@@ -16,6 +16,8 @@ from protocol.grants import Grants, filled
 
 @frozen
 class Rowcast(DialectKind):
+    """Rowcast's own dialect: any topic, positions, and recovery of what was missed."""
+
     name: ClassVar[str] = "rowcast"
     title: ClassVar[str] = "Rowcast"
     machine: ClassVar = RowcastDialect
@@ -40,6 +42,7 @@ class Rowcast(DialectKind):
 
     @property
     def rules(self) -> RowcastRules:
+        """The limits and rights that a connection's machine holds its client to."""
         return RowcastRules(
             ping_interval_s=self.ping_interval_s,
             messages_per_s_max=self.limits.messages_per_s_max,

@@ -36,6 +36,8 @@ class Kind(Enum):
 
 
 class Role(Enum):
+    """What becomes of an option of mosquitto.conf."""
+
     HONOURED = "honoured"
     WITHOUT_EFFECT = "accepted, without effect"
     REFUSED = "refused"
@@ -72,6 +74,7 @@ class Option:
 
     @property
     def titled(self) -> str:
+        """Its name as Mosquitto's messages write it."""
         return self.title or self.name
 
     @property

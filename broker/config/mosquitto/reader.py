@@ -64,6 +64,7 @@ class Reader:
 
     @property
     def place(self) -> str:
+        """`file:line` of what is being read."""
         return f"{self.file}:{self.line}"
 
     def read(self, path: Path) -> None:
@@ -148,12 +149,14 @@ class Reader:
             raise refused(option)
 
     def mistake(self, wrong: Wrong, place: str = "") -> None:
+        """Note a mistake at `place`, or where reading is; those past MISTAKES_MAX are only counted."""
         if len(self.mistakes) < MISTAKES_MAX:
             self.mistakes.append(f"Error: {wrong.text} Found at {place or self.place}. {wrong.cure}")
         else:
             self.mistakes_left_out += 1
 
     def warn(self, text: str) -> None:
+        """Note something that is no mistake but may surprise; each text once."""
         if text not in self.warnings and len(self.warnings) < MISTAKES_MAX:
             self.warnings.append(text)
 
@@ -183,6 +186,7 @@ def read_value(option: Option, rest: str) -> object:
 
 
 def refused(option: Option, cure: str = "") -> Wrong:
+    """The mistake of using an option that is not supported here."""
     return Wrong(f"The '{option.name}' option is not supported.", cure or option.note)
 
 

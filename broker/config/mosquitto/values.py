@@ -35,6 +35,7 @@ def first_word(rest: str) -> str:
 
 
 def read_word(option: Option, rest: str) -> str:
+    """The first word of the value. Raises `Wrong` if there is none."""
     word = first_word(rest)
     if not word:
         raise empty(option)
@@ -42,6 +43,7 @@ def read_word(option: Option, rest: str) -> str:
 
 
 def read_boolean(option: Option, rest: str) -> bool:
+    """`true`, `1`, `false` or `0`. Raises `Wrong` for anything else."""
     word = read_word(option, rest)
     if word in ("true", "1"):
         return True
@@ -94,6 +96,7 @@ def read_text(option: Option, rest: str) -> str:
 
 
 def read_choice(option: Option, rest: str) -> str:
+    """One of the option's words. Raises `Wrong` for anything else."""
     word = read_word(option, rest)
     if word not in option.words:
         raise out_of_range(option, word)
@@ -101,12 +104,14 @@ def read_choice(option: Option, rest: str) -> str:
 
 
 def empty(option: Option) -> Wrong:
+    """The mistake of an option without a value."""
     cure = f"Write the value after the name, as `{example(option)}`, or delete the line."
     text = f"Empty '{option.titled}' value in configuration."
     return Wrong(text, option.note if option.role is Role.REFUSED else cure)
 
 
 def out_of_range(option: Option, value: object) -> Wrong:
+    """The mistake of a value outside what the option takes, with that range."""
     said = option.range_error or "Invalid '{name}' value ({value})."
     before = (
         ""

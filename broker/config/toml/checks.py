@@ -26,6 +26,7 @@ _NAME = re.compile(r"[a-z0-9_]{1,40}")
 
 
 def check_choice(reader: Reader, path: Path, value: str | None, choices: Collection[str]) -> None:
+    """Note a value that is none of the words wanted; None is no value."""
     if value is not None and value not in choices:
         wanted = " or ".join(f'"{choice}"' for choice in choices)
         reader.wrong(path, f'{label(path)}: {wanted} is wanted, not "{value}"')
@@ -60,6 +61,7 @@ def check_dsn(reader: Reader, path: Path, dsn: str) -> None:
 
 
 def check_secret(reader: Reader, path: Path, secret: str) -> None:
+    """Note a secret that is too short to be one."""
     if not isinstance(secret, Unresolved) and len(secret.encode()) < SECRET_BYTES_MIN:
         reader.wrong(
             path,

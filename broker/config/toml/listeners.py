@@ -52,6 +52,7 @@ class ListenerReader:
         self._check_proxies()
 
     def gateway(self) -> GatewayConfig:
+        """The dialects that listeners serve, with their limits."""
         found = GatewayConfig(
             **{field.name: getattr(self.websocket, field.name) for field in fields(GatewayConfig)}
         )
@@ -63,6 +64,7 @@ class ListenerReader:
         return evolve(found, rowcast=evolve(found.rowcast, tokens=self._tokens))
 
     def listeners(self) -> tuple[Listener, ...]:
+        """Every `[[listener]]`; mistakes are noted, and that listener is left out."""
         found: list[tuple[Path, Listener]] = []
         tables = array_of(self._reader, self._document, "listener")
         if not tables:

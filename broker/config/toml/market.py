@@ -96,6 +96,7 @@ class MarketReader:
         )
 
     def unknown(self, source: str) -> str:
+        """The cure for a route that names what nothing calculates."""
         known = [PREFIX + name for name, found in self._found.items() if found]
         if self._found["depth"]:
             known.append(PREFIX + PRICE)

@@ -91,6 +91,7 @@ class Reader:
         return f"{self._file}:{self._lines.of(path)}"
 
     def line_of(self, path: KeyPath) -> int:
+        """The line of the file on which this key stands, or the table it is missing in."""
         return self._lines.of(path)
 
     def mistakes(self) -> list[str]:
@@ -127,6 +128,7 @@ def label(path: KeyPath) -> str:
 
 
 def unknown_key(key: str, known: list[str]) -> str:
+    """The words for a key that nobody reads, with the name that may have been meant."""
     close = difflib.get_close_matches(key, known, n=1)
     meant = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
     return f"unknown key {key}: {meant}"

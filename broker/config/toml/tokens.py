@@ -59,6 +59,7 @@ def history_rules(reader: Reader, document: Document) -> tuple[HistoryRule, ...]
 
 
 def check_filters(reader: Reader, path: Path, filters: tuple[str, ...]) -> None:
+    """Note every text that is no topic filter that a client may be allowed to use."""
     for index, text in enumerate(filters):
         name = text.encode(errors="replace")
         if isinstance(text, Unresolved):

@@ -44,7 +44,8 @@ class Scenario(Protocol):
 
     watchers: tuple[Watcher, ...]
 
-    def acts(self, seed: int) -> Iterator[Act]: ...
+    def acts(self, seed: int) -> Iterator[Act]:
+        """What happens, one act after another, without end; the same for the same seed."""
 
     def greetings(self, watcher: Watcher, token: str) -> list[str]:
         """What this client sends first; each is answered once."""

@@ -71,6 +71,7 @@ class CantonScenario:
     )
 
     def greetings(self, watcher: Watcher, token: str) -> list[str]:
+        """What a client sends to be logged in and to subscribe what it watches."""
         kinds = sorted({name.partition("/")[0] for name in watcher.channels})
         symbols = sorted(
             name.partition("/")[2] for name in watcher.channels if name.startswith("market_data/")
@@ -85,9 +86,11 @@ class CantonScenario:
         ]
 
     def text(self, channel: str, returned: str) -> str:
+        """What clients see of a message: CantonDEX's are the row's own text."""
         return returned
 
     def acts(self, seed: int) -> Iterator[Act]:
+        """Orders, trades and transfers of one company, without end; the same for the same seed."""
         chance = random.Random(seed)
         price = Decimal("150.00")
         number = 0

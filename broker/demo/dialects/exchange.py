@@ -56,6 +56,7 @@ class ExchangeScenario:
     )
 
     def greetings(self, watcher: Watcher, token: str) -> list[str]:
+        """What a client sends to log in, where it does, and to subscribe what it watches."""
         login = [json.dumps({"op": "auth", "token": token})] if watcher.claims else []
         names = sorted(watcher.channels)
         if watcher.claims:
@@ -63,9 +64,11 @@ class ExchangeScenario:
         return login + [json.dumps({"op": "subscribe", "channel": name}) for name in names]
 
     def text(self, channel: str, returned: str) -> str:
+        """What clients see of a message: the row's text in the exchange's envelope."""
         return event(channel, returned.encode()).decode()
 
     def acts(self, seed: int) -> Iterator[Act]:
+        """Trades, orders and balances, without end; the same for the same seed."""
         chance = random.Random(seed)
         prices = dict(SYMBOLS)
         number = 0

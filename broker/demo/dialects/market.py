@@ -133,6 +133,7 @@ class MarketWatcher:
         return {"messages": self.messages, "faults": self.faults, "differences": wrong}
 
     def is_exact(self, found: dict[str, Any]) -> bool:
+        """Whether what clients saw of the market is what the database says."""
         return not found["faults"] and not found["differences"]
 
     async def _differences(self, connection: TrioConnection) -> list[str]:

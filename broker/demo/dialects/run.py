@@ -54,17 +54,21 @@ class Audience:
                 self.ledgers[watcher.name].expect("", text)
 
     def committed(self, at: float) -> None:
+        """What was expected since the last call was committed at that time."""
         for ledger in self.ledgers.values():
             ledger.commit(at)
 
     @property
     def awaited(self) -> int:
+        """How many messages are still on their way."""
         return sum(ledger.awaited for ledger in self.ledgers.values())
 
     def summary(self, now: float) -> dict[str, Any]:
+        """Figures per kind of channel."""
         return {name: ledger.summary(now).as_json() for name, ledger in self.ledgers.items()}
 
     def is_exact(self, now: float) -> bool:
+        """Whether nothing was lost, came twice, or differs from the database."""
         if self.market is not None and not self.market.is_exact(self.found):
             return False
         return all(ledger.summary(now).is_exact for ledger in self.ledgers.values())

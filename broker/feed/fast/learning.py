@@ -127,6 +127,7 @@ def uses_of(routes: Iterable[CompiledRoute], mark: Mark | None) -> dict[str, int
 
 
 def usual_route(route: CompiledRoute, kind: str, places: dict[str, int]) -> UsualRoute | None:
+    """The route for the fast path, or None where the careful path has to take its rows."""
     config = route.config
     if not route.is_usual:
         return None

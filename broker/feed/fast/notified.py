@@ -267,9 +267,11 @@ class UsualRows:
         """Where `deliver` is, for those who have to go on behind one that it failed at."""
 
     def add(self, channel: bytes, row: UsualRow) -> None:
+        """Rows of this look on the channel can be taken by the fast path."""
         self._rows.setdefault(channel, []).append(row)
 
     def known(self, channel: bytes) -> list[UsualRow]:
+        """The looks that are known of the channel."""
         return self._rows.get(channel, [])
 
     def deliver(self, notifications: list[Notification], now: float) -> tuple[int, int, int]:

@@ -285,6 +285,7 @@ IN_PLACE: Final = ("routes", "check_interval_s", "check_timeout_s")
 
 
 def same_but_for_routes(old: FeedConfig, new: FeedConfig) -> bool:
+    """Whether a reload can take the new configuration without starting the feed anew."""
     return evolve(old, **{name: getattr(new, name) for name in IN_PLACE}) == new
 
 

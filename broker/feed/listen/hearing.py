@@ -84,18 +84,22 @@ class ByLibpq:
 
     @property
     def is_answered(self) -> bool:
+        """Whether no answer is outstanding."""
         return not self._is_asked
 
     async def execute(self, statement: str) -> list[Notification]:
+        """Run a statement, wait for its end, and give what was notified until then."""
         await self._connection.execute(statement.encode())
         return self.rest()
 
     def ask(self, statement: str) -> None:
+        """Send a statement; its end shows in `is_answered`."""
         self._connection.pgconn.send_query(statement.encode())
         self._connection.pgconn.flush()
         self._is_asked = True
 
     def receive(self) -> list[Notification]:
+        """The notifications that can be read without waiting."""
         pgconn = self._connection.pgconn
         pgconn.consume_input()
         if self._is_asked and not pgconn.is_busy():
@@ -105,6 +109,7 @@ class ByLibpq:
         return self.rest()
 
     def rest(self) -> list[Notification]:
+        """Those that libpq already holds."""
         arrived, self._arrived = self._arrived, []
         for notification in iter(self._connection.pgconn.notifies, None):
             arrived.append((notification.relname, notification.extra))
@@ -128,9 +133,11 @@ class BySocket:
 
     @property
     def is_answered(self) -> bool:
+        """Whether no answer is outstanding."""
         return self._answers.ready == self._asked
 
     async def execute(self, statement: str) -> list[Notification]:
+        """Run a statement, wait for its end, and give what was notified until then."""
         self._answers.error = None
         self.ask(statement)
         arrived: list[Notification] = []
@@ -143,6 +150,7 @@ class BySocket:
         return arrived
 
     def ask(self, statement: str) -> None:
+        """Send a statement; its end shows in `is_answered`."""
         message = query(statement.encode())
         try:
             written = os.write(self._socket(), message)
@@ -153,6 +161,7 @@ class BySocket:
         self._asked += 1
 
     def receive(self) -> list[Notification]:
+        """The notifications that can be read without waiting."""
         try:
             data = os.read(self._socket(), READ_BYTES)
         except BlockingIOError:
@@ -168,6 +177,7 @@ class BySocket:
             raise psycopg.OperationalError(f"the server sent what is no answer: {error}") from None
 
     def rest(self) -> list[Notification]:
+        """Those that the kernel still holds when the connection is about to end."""
         arrived: list[Notification] = []
         try:
             for _ in range(READS_AT_END_MAX):

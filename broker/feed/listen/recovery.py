@@ -39,6 +39,7 @@ class Marks:
             yield source, kind, mark
 
     def get(self, source: str, kind: str) -> Mark | None:
+        """Up to where rows of this kind have been given out, or None."""
         return self._marks.get((source, kind))
 
     def saved(self) -> list[list[object]]:

@@ -30,6 +30,7 @@ class ColumnWanted:
     where: str
 
     def is_in(self, columns: Container[str]) -> bool:
+        """Whether a table with these columns has it."""
         return self.name in columns or (
             self.use in ("topic", "once_per", "property") and self.name.split(".")[0] in columns
         )

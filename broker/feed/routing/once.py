@@ -48,6 +48,7 @@ class Once:
         return seen_at is not None and now - seen_at < self._for_s
 
     def remember(self, key: Key, now: float) -> None:
+        """The key has been seen now; forget keys that are too old."""
         self._seen[key] = now
         self._order.append(key)
         self._times.append(now)

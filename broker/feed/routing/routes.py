@@ -110,9 +110,11 @@ class Router:
         return Row(compiled, kind, columns, text, notification_text(compiled.config, kind, text))
 
     def source(self, name: str) -> Source:
+        """The configuration of this source."""
         return self._sources[name].config
 
     def routes_of(self, source: str, kind: str) -> tuple[CompiledRoute, ...]:
+        """The routes for rows of this kind of a source, those for any kind among them."""
         return self._sources[source].routes_of(kind)
 
     def publications(self, row: Row, now: float) -> list[Outgoing]:
@@ -141,6 +143,7 @@ class CompiledSource:
         }
 
     def routes_of(self, kind: str) -> tuple[CompiledRoute, ...]:
+        """The routes for rows of this kind, those for any kind among them."""
         return self._by_kind.get(kind, self._any_kind)
 
     def row_in(self, channel: str, text: bytes) -> Row:

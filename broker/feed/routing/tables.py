@@ -29,6 +29,7 @@ class Appearance:
     kind: str
 
     def wanted_by(self, route: Route) -> bool:
+        """Whether rows of this appearance are the route's."""
         return route.source == self.source and route.kind in (self.kind, None)
 
 
@@ -62,6 +63,7 @@ class Snapshot:
     way: _Way
 
     def publications(self, text: bytes, now: float) -> list[Outgoing]:
+        """What the routes make of a row that a snapshot read."""
         return self.way.publications(text, None, now, "snapshot")
 
 

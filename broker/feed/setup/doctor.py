@@ -41,6 +41,7 @@ class Report:
 
     @property
     def is_healthy(self) -> bool:
+        """Whether nothing is wrong; something may be unwise."""
         return all(finding.level != "wrong" for finding in self.findings)
 
 
@@ -59,6 +60,7 @@ def examine(connection: psycopg.Connection[Any], config: FeedConfig) -> Report:
 
 
 def check_server(examination: Examination) -> Iterator[Finding]:
+    """The server's version, and as whom and where the doctor is connected."""
     version = examination.connection.info.server_version
     if version < SERVER_VERSION_MIN:
         yield wrong(f"the server's version is {version // 10000}, at least 13 is needed", "upgrade it")
@@ -87,6 +89,7 @@ def check_idle_transactions(examination: Examination) -> Iterator[Finding]:
 
 
 def check_notification_queue(examination: Examination) -> Iterator[Finding]:
+    """Whether somebody keeps notifications from being removed."""
     (usage,) = examination.one("SELECT pg_notification_queue_usage()")
     if usage > QUEUE_USAGE_MAX:
         cure = "find the session that LISTENs inside an open transaction and end it"
@@ -96,6 +99,7 @@ def check_notification_queue(examination: Examination) -> Iterator[Finding]:
 
 
 def check_channels(examination: Examination) -> Iterator[Finding]:
+    """Whether anything in the database notifies the channels that sources listen to."""
     for source in examination.config.sources:
         for channel in source.listen:
             query = (
@@ -113,6 +117,7 @@ def check_channels(examination: Examination) -> Iterator[Finding]:
 
 
 def check_recoveries(examination: Examination) -> Iterator[Finding]:
+    """Whether tables can be read again after a gap, by their key."""
     if not examination.config.recoveries:
         yield unwise(
             "nothing can be read again after a gap: rows notified while nobody listens are lost",
@@ -123,6 +128,7 @@ def check_recoveries(examination: Examination) -> Iterator[Finding]:
 
 
 def check_fetches(examination: Examination) -> Iterator[Finding]:
+    """Whether rows can be fetched by their key."""
     for fetch in examination.config.fetches:
         yield from _check_keyed(examination, fetch, _check_identity)
 
@@ -189,6 +195,7 @@ def _check_order(examination: Examination, table: str, key: tuple[str, ...]) -> 
 
 
 def check_tables(examination: Examination) -> Iterator[Finding]:
+    """Whether the tables of the routes are there and are of a kind that can be captured."""
     for table in table_operations(examination.config):
         relation = examination.relation(table)
         if relation is None:

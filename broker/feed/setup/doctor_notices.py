@@ -10,6 +10,7 @@ from broker.feed.setup.install_notices import CALL, OUR_CALL, callers
 
 
 def check_notices(examination: Examination) -> Iterator[Finding]:
+    """Whether what `rowcast.pg_notify` announces reaches this feed."""
     channels = carried_channels(examination.config)
     if not channels:
         return

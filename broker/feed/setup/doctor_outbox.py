@@ -21,6 +21,7 @@ SELECT l.relid::regclass::text FROM pg_partition_tree(to_regclass(%s)) l WHERE l
 
 
 def check_installation(examination: Examination) -> Iterator[Finding]:
+    """Whether the outbox's tables are there and the feed's role may use them."""
     for table in ("rowcast.feed", "rowcast.outbox", "rowcast.outbox_commit", "rowcast.outbox_pruned"):
         if not examination.exists(table):
             yield wrong(f"the table {table} is missing", INSTALL)
@@ -45,6 +46,7 @@ def check_installation(examination: Examination) -> Iterator[Finding]:
 
 
 def check_triggers(examination: Examination) -> Iterator[Finding]:
+    """Whether each table's trigger is there, is on for every session, and covers the routes' operations."""
     for table, operations in table_operations(examination.config).items():
         if examination.relation(table) is None:
             continue
@@ -73,6 +75,7 @@ def check_triggers(examination: Examination) -> Iterator[Finding]:
 
 
 def check_backlog(examination: Examination) -> Iterator[Finding]:
+    """How much has been committed that the feed has not read."""
     if not examination.exists("rowcast.outbox_commit"):
         return
     query = (

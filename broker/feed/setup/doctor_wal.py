@@ -22,6 +22,7 @@ PG_LISTS: Final = 150000
 
 
 def check_settings(examination: Examination) -> Iterator[Finding]:
+    """Whether the server's settings allow logical replication, and bound what a slot may keep."""
     wal_level, keep, slots, senders = (
         examination.one("SELECT current_setting(%s, true)", name)[0]
         for name in ("wal_level", "max_slot_wal_keep_size", "max_replication_slots", "max_wal_senders")
@@ -53,6 +54,7 @@ def check_settings(examination: Examination) -> Iterator[Finding]:
 
 
 def check_role(examination: Examination) -> Iterator[Finding]:
+    """Whether the feed's role may replicate."""
     # The role that the feed will be, which need not be the one that asks here (--as).
     query = "SELECT rolreplication OR rolsuper, rolsuper FROM pg_roles WHERE rolname = %s"
     row = examination.one(query, examination.role)
@@ -72,6 +74,7 @@ def check_role(examination: Examination) -> Iterator[Finding]:
 
 
 def check_installation(examination: Examination) -> Iterator[Finding]:
+    """Whether the place of the feed is there and its role may write it."""
     if not examination.exists("rowcast.feed"):
         yield wrong("the schema rowcast is missing", INSTALL)
         return
@@ -91,6 +94,7 @@ def check_installation(examination: Examination) -> Iterator[Finding]:
 
 
 def check_publication(examination: Examination) -> Iterator[Finding]:
+    """Whether each publication has the tables and operations of the routes."""
     wanted = table_operations(examination.config)
     for operation in OPERATIONS:
         yield from _check_publication(
@@ -165,6 +169,7 @@ def check_replica_identity(examination: Examination) -> Iterator[Finding]:
 
 
 def check_slot(examination: Examination) -> Iterator[Finding]:
+    """Whether the slot is there, is this database's, is valid, and how far it is behind."""
     slot = _slot(examination)
     name = slot[-1] if slot else slot_name(examination.config)
     if not slot:

@@ -25,14 +25,17 @@ class Finding:
 
 
 def fine(text: str) -> Finding:
+    """Nothing to do."""
     return Finding("fine", text)
 
 
 def unwise(text: str, cure: str) -> Finding:
+    """It works, and will hurt some day."""
     return Finding("unwise", text, cure)
 
 
 def wrong(text: str, cure: str) -> Finding:
+    """It does not work, or loses rows."""
     return Finding("wrong", text, cure)
 
 
@@ -56,6 +59,7 @@ class Examination:
         self.role = feed_role(config)
 
     def all(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """All rows that the query gives."""
         return self.connection.execute(query, parameters or None).fetchall()
 
     def one(self, query: str, *parameters: object) -> tuple[Any, ...]:
@@ -68,6 +72,7 @@ class Examination:
         return bool(self.one("SELECT to_regclass(%s) IS NOT NULL", name)[0])
 
     def relation(self, table: str) -> Relation | None:
+        """What the catalogue says of a table, or None if there is none of that name."""
         query = (
             "SELECT relkind::text, relpersistence = 'u', has_table_privilege(oid, 'SELECT'), relreplident::text,"
             " EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary)"

@@ -34,6 +34,7 @@ class Progress:
 
     @property
     def in_transaction(self) -> bool:
+        """Whether a transaction has begun whose COMMIT has not come."""
         return self.open_lsn != 0
 
     @property

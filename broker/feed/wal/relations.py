@@ -87,9 +87,11 @@ class Relations:
         return table
 
     def knows(self, oid: int) -> bool:
+        """Whether the server has described this table."""
         return oid in self._tables
 
     def table(self, oid: int) -> Table:
+        """What the server said of this table last."""
         return self._tables[oid]
 
     def _is_known(self, oid: int) -> bool:

@@ -91,6 +91,7 @@ def publication_name(config: FeedConfig, operation: str = "insert") -> str:
 
 
 def publication_names(config: FeedConfig) -> list[str]:
+    """The feed's publications: one per operation, since a publication's operations hold for all its tables."""
     return [publication_name(config, operation) for operation in OPERATIONS]
 
 
@@ -99,6 +100,7 @@ def _plain(name: str) -> str:
 
 
 async def identify(replication: TrioConnection) -> Identity:
+    """Which server this is, its timeline, and up to where its WAL has been written."""
     row = await _one(replication, "IDENTIFY_SYSTEM")
     assert row is not None
     return Identity(str(row[0]), int(row[1]), parse_lsn(str(row[2])))
@@ -145,6 +147,7 @@ async def known_feed(connection: TrioConnection, config: FeedConfig) -> Known:
 
 
 async def remember_identity(connection: TrioConnection, config: FeedConfig, identity: Identity) -> None:
+    """Note in `rowcast.feed` which server the feed's place belongs to."""
     await connection.execute(
         "INSERT INTO rowcast.feed AS known (name, kind, system_identifier, timeline) VALUES (%s, %s, %s, %s)"
         " ON CONFLICT (name) DO UPDATE SET system_identifier = excluded.system_identifier,"
@@ -258,6 +261,7 @@ async def create_slot(connection: TrioConnection, name: str) -> int:
 
 
 async def drop_slot(connection: TrioConnection, name: str) -> None:
+    """Drop it; Postgres refuses while somebody reads it."""
     await connection.execute("SELECT pg_drop_replication_slot(%s)", [name])
 
 

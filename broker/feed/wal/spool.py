@@ -27,10 +27,12 @@ class Spool:
         self.size_bytes = 0
 
     def add(self, data: bytes) -> None:
+        """Write one message of the transaction to the file."""
         self._file.write(len(data).to_bytes(LENGTH_BYTES, "big") + data)
         self.size_bytes += len(data) + LENGTH_BYTES
 
     def abort(self, subxid: int) -> None:
+        """Leave out what this subtransaction wrote."""
         self._aborted.add(subxid)
 
     def messages(self) -> Iterator[bytes]:
@@ -59,6 +61,7 @@ class Spool:
         return data[0] in _UNDONE_BY_ABORT and int.from_bytes(data[1:5], "big") in self._aborted
 
     def close(self) -> None:
+        """Give up the file."""
         self._file.close()
 
 
@@ -69,12 +72,14 @@ class Spools:
         self._open: dict[int, Spool] = {}
 
     def of(self, xid: int) -> Spool:
+        """The spool of this transaction, a new one if it has none."""
         spool = self._open.get(xid)
         if spool is None:
             spool = self._open[xid] = Spool()
         return spool
 
     def abort(self, xid: int, subxid: int) -> None:
+        """Forget a transaction, or one of its subtransactions."""
         if xid != subxid:
             self.of(xid).abort(subxid)
         elif xid in self._open:
@@ -86,9 +91,11 @@ class Spools:
 
     @property
     def size_bytes(self) -> int:
+        """How much is spooled altogether."""
         return sum(spool.size_bytes for spool in self._open.values())
 
     def close(self) -> None:
+        """Give up all files."""
         for spool in self._open.values():
             spool.close()
         self._open.clear()

@@ -76,12 +76,14 @@ class Arrivals(Connection):
                 break  # the others are told of again
 
     def listen_to(self, arrival: Handshake) -> None:
+        """Wait until the other side of this handshake sends."""
         self.waiters.register(arrival.fd, READABLE)
 
     def pause(self, arrival: Handshake) -> None:
         self.waiters.unregister(arrival.fd)
 
     def has(self, arrival: Handshake) -> bool:
+        """Whether this handshake is still going on."""
         return self._waiting.get(arrival.fd) is arrival
 
     def leave(self, arrival: Handshake) -> bool:
@@ -137,6 +139,7 @@ class Handshake:
         self._done = False
 
     def readable(self) -> None:
+        """The other side has sent: take it, and go on or end."""
         with barrier(self._arrivals.pump.engine.counters, self._peer, self.drop):
             try:
                 data = self._sock.receive_handshake()

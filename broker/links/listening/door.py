@@ -108,6 +108,7 @@ class Door:
         self._occupancy.open_count += 1
 
     def leave(self) -> None:
+        """A connection that entered has ended."""
         self._open_count -= 1
         self._occupancy.open_count -= 1
 

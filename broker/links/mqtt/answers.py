@@ -51,6 +51,7 @@ class HeldAnswers:
         self._waiting.clear()
 
     def is_empty(self) -> bool:
+        """Whether no answer is held back."""
         return not self._waiting
 
     def _release(self) -> None:
@@ -106,11 +107,13 @@ def answer_packet(link: MqttLink, session: Session, packet: bytes) -> None:
 
 
 def send_packet(link: MqttLink, packet: bytes) -> None:
+    """Send an encoded packet and count it."""
     link.engine.counters.other_packets_sent += 1
     link.outbox.answer(packet)
 
 
 def send(link: MqttLink, first_byte: int, packet_id: int, code: int) -> None:
+    """Send an acknowledgement; in 5.0 a `code` that ends an exchange also frees its packet id."""
     session = link.session
     if session is None:
         return

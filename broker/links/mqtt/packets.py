@@ -63,6 +63,7 @@ def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body:
 
 
 def trace_received(session: Session, first_byte: int, body: bytes) -> None:
+    """Log a packet as Mosquitto's log does."""
     for line in trace.received(printable(session.client_id), first_byte, body, session.level):
         logger.debug("%s", line)
 

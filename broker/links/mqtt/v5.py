@@ -90,6 +90,7 @@ def refuse_malformed(link: MqttLink) -> None:
 
 
 def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int) -> None:
+    """Act on one packet of MQTT 5.0, whose body is `data[body:end]`."""
     if link.tracing:
         trace_received(session, first_byte, data[body:end])
     saving = link.engine.saving

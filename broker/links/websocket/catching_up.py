@@ -57,9 +57,11 @@ class StateWalk:
         self._number = number
 
     def is_over(self) -> bool:
+        """Whether the whole state has been given."""
         return self._walk.is_over()
 
     def some(self) -> bytes:
+        """The next retained values as messages; b"" if these steps met none."""
         texts: list[bytes] = []
         size = 0
         steps_max = self._walk.steps + STATE_STEPS_MAX

@@ -58,6 +58,7 @@ class Cursors:
         self._leave_pace(topic)
 
     def end(self) -> None:
+        """The connection has ended: its pace is no longer wanted."""
         for topic in list(self.paced):
             self._leave_pace(topic)
 
@@ -77,6 +78,7 @@ class Cursors:
         return False
 
     def is_behind(self) -> bool:
+        """Whether anything is still to be sent from a state or a history."""
         return bool(self._behind)
 
     def catch_up(self) -> list[bytes]:

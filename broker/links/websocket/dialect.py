@@ -128,6 +128,7 @@ class DialectLink(WebSocketLink):
         self.gateway.closed(self)
 
     def subscription_count(self) -> int:
+        """How many channels or filters are subscribed."""
         return len(self._subscriptions)
 
     def tick(self, now: float) -> None:

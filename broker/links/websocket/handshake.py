@@ -56,6 +56,7 @@ class OpeningRequest:
 
     @property
     def path(self) -> str:
+        """The target without its query."""
         return self.target.partition("?")[0]
 
 
@@ -317,6 +318,7 @@ def _tokens(headers: Mapping[bytes, bytes], name: bytes) -> list[bytes]:
 
 
 def is_nonce(key: bytes) -> bool:
+    """Whether a Sec-WebSocket-Key is 16 bytes in base64 (RFC 6455, 4.1)."""
     try:
         return len(base64.b64decode(key, validate=True)) == 16
     except binascii.Error:

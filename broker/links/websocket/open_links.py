@@ -15,12 +15,15 @@ class OpenLinks:
         self._none_left = trio.Event()
 
     def add(self, link: WebSocketLink) -> None:
+        """A connection is open."""
         self._links[link] = None
 
     def links(self) -> list[WebSocketLink]:
+        """Those that are open now; the list is the caller's own."""
         return list(self._links)
 
     def remove(self, link: WebSocketLink) -> None:
+        """A connection has ended."""
         del self._links[link]
         if not self._links:
             self._none_left.set()

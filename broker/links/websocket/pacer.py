@@ -30,6 +30,7 @@ class Pacer:
         self._serving = False
 
     def later(self, link: RowcastLink) -> None:
+        """Serve this connection's state or history when its turn comes."""
         self._line.append(link)
         if not self._serving:
             self._serving = True

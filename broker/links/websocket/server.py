@@ -70,9 +70,11 @@ MQTT_PATH: Final = "/mqtt"
 class Shell(Protocol):
     """What serves a connection after its handshake."""
 
-    def dialect_outbox(self, bytes_max: int) -> Outbox: ...
+    def dialect_outbox(self, bytes_max: int) -> Outbox:
+        """An outbox of at most `bytes_max` for a JSON dialect."""
 
-    def mqtt_outbox(self, bytes_max: int) -> FramingOutbox: ...
+    def mqtt_outbox(self, bytes_max: int) -> FramingOutbox:
+        """An outbox of at most `bytes_max` for MQTT."""
 
 
 @frozen
@@ -125,6 +127,7 @@ class WebSocketServer:
         return self._open.links()
 
     def dialect_links(self) -> list[DialectLink]:
+        """The open connections that speak a JSON dialect."""
         return [link for link in self._open.links() if isinstance(link, DialectLink)]
 
     def counts(self) -> dict[str, float]:

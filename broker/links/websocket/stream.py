@@ -25,6 +25,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         self._came_already = sock.take_rest()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """As `trio.SocketStream.send_all`, encrypted."""
         await trio.lowlevel.checkpoint()
         owed = bytes(data)
         try:
@@ -51,12 +52,15 @@ class TlsStream(trio.abc.HalfCloseableStream):
                 raise trio.BrokenResourceError from error
 
     async def wait_send_all_might_not_block(self) -> None:
+        """As `trio.SocketStream` has it."""
         await trio.lowlevel.wait_writable(self.sock.fileno())
 
     async def send_eof(self) -> None:
+        """Send close_notify; nothing may be sent afterwards."""
         await trio.lowlevel.checkpoint()
         self.sock.hang_up()
 
     async def aclose(self) -> None:
+        """Close the socket, without waiting for the other side."""
         self.sock.close()
         await trio.lowlevel.checkpoint()

@@ -62,6 +62,7 @@ class PolledQuery:
         return False
 
     async def attempt(self) -> None:
+        """Run the query again and again on one connection, until that fails."""
         intake = self._rows.intake
         # The configuration's own text: its braces and per cent signs are no placeholders.
         inner = sql.SQL(intake.query.strip().rstrip(";"))

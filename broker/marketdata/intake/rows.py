@@ -113,6 +113,7 @@ class IntakeRows:
         )
 
     def commit(self) -> None:
+        """The messages taken so far belong together: calculators say what they changed."""
         self._market.commit()
 
     def _route(self, row: Row, operation: str) -> None:

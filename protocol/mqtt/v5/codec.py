@@ -230,6 +230,7 @@ def ack_parts(first_byte: int, data: bytes, body: int, end: int) -> tuple[int, i
 
 
 def check_code(packet_type: int, code: int) -> None:
+    """Raises `MalformedPacket` if packets of this type may not have the reason code."""
     if code not in ALLOWED[packet_type]:
         raise MalformedPacket(
             f"packet type {packet_type} with reason code {code:#04x}", _CODE_TAGS[packet_type]
@@ -250,6 +251,7 @@ _CODE_TAGS: Final = {
 
 
 def check_end(stop: int, end: int) -> None:
+    """Raises `MalformedPacket` unless the packet's last field ends where the packet does."""
     if stop != end:
         raise MalformedPacket("a packet with bytes behind its last field", "")
 
@@ -291,6 +293,7 @@ def encode_disconnect(code: int, server_reference: bytes = b"") -> bytes:
 
 
 def with_fixed_header(first_byte: int, body: bytes) -> bytes:
+    """The whole packet: first byte, remaining length, body."""
     return _ONE_BYTE[first_byte] + encode_remaining_length(len(body)) + body
 
 

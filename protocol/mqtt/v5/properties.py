@@ -72,6 +72,7 @@ class Properties:
         return f"Properties({self.numbers}, sizes {sizes}, {len(self.user)} user, {self.subscription_ids})"
 
     def is_empty(self) -> bool:
+        """Whether there are none."""
         return not (self.numbers or self.texts or self.user or self.subscription_ids)
 
     def encode(self) -> bytes:
@@ -111,6 +112,7 @@ def encode_variable(number: int) -> bytes:
 
 
 def encode_number(name: int, number: int) -> bytes:
+    """A property whose value is a number of one, two or four bytes, or a variable one (2.2.2.2)."""
     kind = TYPES[name]
     if kind == VARIABLE:
         return bytes((name,)) + encode_variable(number)
@@ -118,10 +120,12 @@ def encode_number(name: int, number: int) -> bytes:
 
 
 def encode_text(name: int, text: bytes) -> bytes:
+    """A property whose value is text or binary data (2.2.2.2)."""
     return bytes((name,)) + len(text).to_bytes(2, "big") + text
 
 
 def encode_user_property(key: bytes, value: bytes) -> bytes:
+    """A user property; they may repeat, and their order is kept (3.1.2.11.8)."""
     return b"\x26" + len(key).to_bytes(2, "big") + key + len(value).to_bytes(2, "big") + value
 
 

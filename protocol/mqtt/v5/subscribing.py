@@ -128,6 +128,7 @@ def _check_options(topic_filter: bytes, options: int) -> None:
 
 
 def write_subscribe(packet: Subscribe) -> bytes:
+    """The body of SUBSCRIBE (3.8)."""
     pieces = [packet.packet_id.to_bytes(2, "big"), packet.properties.encode()]
     for topic_filter, options in packet.filters:
         pieces.append(len(topic_filter).to_bytes(2, "big"))
@@ -154,6 +155,7 @@ def read_unsubscribe(body: bytes) -> Unsubscribe:
 
 
 def write_unsubscribe(packet: Unsubscribe) -> bytes:
+    """The body of UNSUBSCRIBE (3.10)."""
     pieces = [packet.packet_id.to_bytes(2, "big"), packet.properties.encode()]
     for topic_filter in packet.filters:
         pieces.append(len(topic_filter).to_bytes(2, "big"))
@@ -176,6 +178,7 @@ def read_answers(body: bytes, packet_type: int) -> tuple[int, tuple[int, ...], P
 
 
 def write_answers(packet: Suback | Unsuback) -> bytes:
+    """The body of SUBACK or UNSUBACK (3.9, 3.11)."""
     return packet.packet_id.to_bytes(2, "big") + packet.properties.encode() + bytes(packet.return_codes)
 
 
