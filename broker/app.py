@@ -232,7 +232,7 @@ class App:
             links.start_soon(self.server.pump.run)
             links.start_soon(self.server.sweep)
             links.start_soon(age, self.history)
-            links.start_soon(keep_tokens_fresh, self.doors)
+            links.start_soon(keep_tokens_fresh, self.doors, self.engine.counters)
             self.operation.start(links, self._open_gateway(links))
             self._start_ingest(links)
             await self._run_feeds(listening, task_status)

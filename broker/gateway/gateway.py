@@ -233,7 +233,7 @@ class Gateway:
             async with trio.open_nursery() as nursery:
                 for verifier in self._identifiers.values():
                     if isinstance(verifier, TokenVerifier):
-                        nursery.start_soon(verifier.keep_fresh)
+                        nursery.start_soon(verifier.keep_fresh, self.engine.counters)
                 await self.tokens_changed.wait()
                 nursery.cancel_scope.cancel()
 

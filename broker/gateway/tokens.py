@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import urllib.request
+from http.client import HTTPException
 from typing import Any, Final
 
 import jwt
@@ -18,6 +19,8 @@ from attrs import frozen
 
 from broker.config.feeds import JwtConfig
 from broker.config.tokens import TokenConfig
+from broker.core.barrier import barrier
+from broker.core.counters import Counters
 from broker.gateway.identity import SIGNATURE_ONLY, TOKEN_BYTES_MAX, JwtVerifier, identity_of
 from protocol.dialects.base import Clock, Identity, Refusal
 
@@ -35,6 +38,9 @@ SECRET_BYTES_MIN: Final = 32
 
 JWKS_BYTES_MAX: Final = 256 * 1024
 JWKS_TIMEOUT_S: Final = 5.0
+UNREADABLE: Final = (OSError, ValueError, HTTPException)
+"""What asking an address for a key set raises; some answers are no HTTP, and no OSError either."""
+
 UNKNOWN_KEY_PAUSE_S: Final = 10.0
 """A token with a made-up `kid` makes us ask for the key set no more often than this."""
 
@@ -60,6 +66,8 @@ def keys_in(text: bytes) -> list[PublicKey]:
     """
     try:
         members = json.loads(text)["keys"]
+        if not isinstance(members, list):
+            raise TypeError
         found = [key for member in members if (key := _public_key(member)) is not None]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise UnusableKey("it is no JWKS: an object with `keys` is wanted") from None
@@ -68,7 +76,9 @@ def keys_in(text: bytes) -> list[PublicKey]:
     return found
 
 
-def _public_key(member: dict[str, Any]) -> PublicKey | None:
+def _public_key(member: object) -> PublicKey | None:
+    if not isinstance(member, dict):
+        return None
     kind = member.get("kty")
     if kind not in PUBLIC or member.get("use", "sig") != "sig" or "d" in member:
         return None
@@ -170,7 +180,7 @@ class TokenVerifier(JwtVerifier):
         if self.config.jwks_url:
             try:
                 self._fetched = self._read()
-            except (OSError, ValueError) as error:
+            except UNREADABLE as error:
                 raise UnusableKey(f"{self.config.jwks_url} can't be read: {error}") from None
 
     def must_ask(self, token: str) -> bool:
@@ -192,14 +202,15 @@ class TokenVerifier(JwtVerifier):
 
     # --- key sets that are read again ----------------------------------------------------------------------
 
-    async def keep_fresh(self) -> None:
+    async def keep_fresh(self, counters: Counters) -> None:
         """Read the key sets every `jwks_refresh_s`, and when a key was wanted that is not known; until cancelled."""
         config = self.config
         while config.jwks_url or config.jwks_file is not None:
             age_s = trio.current_time() - self._asked_at
             if age_s >= config.jwks_refresh_s or (self.wanted and age_s > UNKNOWN_KEY_PAUSE_S):
                 self.wanted = False
-                await self.refresh()
+                with barrier(counters, f"the key set {config.jwks_url or config.jwks_file}"):
+                    await self.refresh()
             await trio.sleep(min(1.0, config.jwks_refresh_s))
 
     async def refresh(self, if_before: float = float("inf")) -> None:
@@ -210,7 +221,7 @@ class TokenVerifier(JwtVerifier):
             self._asked_at = trio.current_time()
             try:
                 self._fetched = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
-            except (OSError, ValueError, UnusableKey) as error:
+            except (*UNREADABLE, UnusableKey) as error:
                 where = self.config.jwks_url or self.config.jwks_file
                 log.warning("The keys of %s stay as they were: %s", where, error)
 

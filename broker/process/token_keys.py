@@ -7,13 +7,14 @@ from typing import Final
 
 import trio
 
+from broker.core.counters import Counters
 from broker.gateway.tokens import TokenVerifier
 from broker.links.listening.door import Door
 
 LOOK_INTERVAL_S: Final = 1.0
 
 
-async def keep_tokens_fresh(doors: Sequence[Door]) -> None:
+async def keep_tokens_fresh(doors: Sequence[Door], counters: Counters) -> None:
     """Keep the key sets of all doors fresh, until cancelled; a reload brings new ones."""
     serving: dict[TokenVerifier, trio.CancelScope] = {}
     async with trio.open_nursery() as nursery:
@@ -23,10 +24,10 @@ async def keep_tokens_fresh(doors: Sequence[Door]) -> None:
                 serving.pop(verifier).cancel()
             for verifier in wanted - serving.keys():
                 serving[verifier] = trio.CancelScope()
-                nursery.start_soon(_keep_fresh, verifier, serving[verifier])
+                nursery.start_soon(_keep_fresh, verifier, counters, serving[verifier])
             await trio.sleep(LOOK_INTERVAL_S)
 
 
-async def _keep_fresh(verifier: TokenVerifier, scope: trio.CancelScope) -> None:
+async def _keep_fresh(verifier: TokenVerifier, counters: Counters, scope: trio.CancelScope) -> None:
     with scope:
-        await verifier.keep_fresh()
+        await verifier.keep_fresh(counters)

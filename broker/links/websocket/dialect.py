@@ -292,7 +292,10 @@ class DialectLink(WebSocketLink):
         elif isinstance(command, Unsubscribe):
             self._unsubscribe(command)
         elif isinstance(command, Publish):
-            self.gateway.publish(self.dialect.name, command.channel, command.text.encode())
+            try:
+                self.gateway.publish(self.dialect.name, command.channel, command.text.encode())
+            except BadChannel as error:  # a token may name anything
+                self.close(CloseCode.POLICY_VIOLATION, str(error))
         elif isinstance(command, Close):
             self.close(command.code, command.reason)
 

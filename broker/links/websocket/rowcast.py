@@ -283,6 +283,10 @@ class RowcastLink(DialectLink):
             self.engine.unsubscribe(self, topic_filter)
             if one.catching_up:
                 self._behind -= 1
+            # What waits may be what another token does not allow any more.
+            for topic in [topic for topic in self._waiting if matches(topic_filter, topic)]:
+                if not any(matches(other, topic) for other in self._read):
+                    del self._waiting[topic]
 
     def rows_missing(self, channels: Channels) -> None:
         """`Readers` tells it, with its place."""

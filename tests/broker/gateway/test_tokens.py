@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import jwt
 import pytest
+import trio
+from support.hostile_values import JSON_TEXTS
+from trio.testing import MockClock
 
 from broker.config.model import Security
 from broker.config.tokens import TokenConfig
+from broker.core import barrier
+from broker.core.counters import Counters
 from broker.gateway.authentication import Authenticator, Rules, RulesError
 from broker.gateway.tokens import TokenVerifier, UnusableKey, keys_in
 from protocol.dialects.base import Clock, Identity, Refusal
@@ -102,11 +108,69 @@ def test_whom_it_is_for_and_who_made_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"[]", b'{"keys":1}', b'{"keys":[]}', b'{"keys":[{"kty":"oct","k":"AAAA"}]}']
+    "text",
+    [
+        b"",
+        b"[]",
+        b'{"keys":1}',
+        b'{"keys":[]}',
+        b'{"keys":[{"kty":"oct","k":"AAAA"}]}',
+        b'{"keys":{"a":1}}',
+        b'{"keys":["a",null]}',
+    ],
 )
 def test_a_key_set_without_a_public_key_can_not_be_used(text: bytes) -> None:
     with pytest.raises(UnusableKey):
         keys_in(text)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"no HTTP\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\na: " + b"x" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n",
+        *(b"HTTP/1.1 200 OK\r\n\r\n" + text.encode() for text in JSON_TEXTS),
+    ],
+)
+async def test_whatever_an_address_answers_the_keys_stay_and_the_process_goes_on(answer: bytes) -> None:
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    config = TokenConfig(jwks_url=f"http://127.0.0.1:{listener.socket.getsockname()[1]}/", secrets=(NEW,))
+    verifier = TokenVerifier(config)
+
+    async def serve() -> None:
+        async with listener, await listener.accept() as stream:
+            with suppress(trio.BrokenResourceError):
+                await stream.receive_some(9999)
+                await stream.send_all(answer)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        await verifier.refresh()
+    assert isinstance(verified(verifier, jwt.encode(CLAIMS, NEW)), Identity)
+
+
+async def test_a_bug_in_reading_a_key_set_ends_nothing(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier, counters = (
+        TokenVerifier(TokenConfig(jwks_url="http://127.0.0.1:1/", secrets=(NEW,))),
+        Counters(),
+    )
+    monkeypatch.setattr(barrier, "RERAISE", False)
+
+    async def refresh() -> None:
+        verifier._asked_at = trio.current_time()
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(verifier, "refresh", refresh)
+    with trio.move_on_after(1000):
+        await verifier.keep_fresh(counters)
+    assert sum(counters.unexpected.values()) >= 2
 
 
 def authenticator(**settings: object) -> Authenticator:
