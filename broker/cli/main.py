@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -67,6 +68,9 @@ def run(arguments: Arguments) -> int:
     if arguments.test_config and arguments.config_file is None:
         print("Please provide a configuration file to test.", file=sys.stderr)  # as mosquitto
         return EXIT_CONFIG
+    if not arguments.test_config:
+        # Until the broker obeys signals itself; nothing has been begun that would have to be ended.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_OK))
     try:
         config = load(arguments)
     except ConfigError as error:

@@ -35,6 +35,10 @@ TURN_S_MAX = 0.002
 """How long the pump goes on before the other tasks have their turn, however busy its sockets are."""
 
 
+def never() -> bool:
+    return False
+
+
 class Connection:
     """One socket of the pump.  A subclass makes its outbox, and knows what the bytes mean."""
 
@@ -138,6 +142,8 @@ class Pump:
         self.ready: Readiness = readiness()
         self.closing: list[Connection] = []
         self._connections: dict[int, Connection] = {}
+        self.holds_off: Callable[[], bool] = never
+        """Whether something has to be done before peers are served that are ready now; the pump lets it have its turn."""
         self._drained: trio.Event | None = None
         self._linger: Linger | None = None
         self._on_open = on_open
@@ -190,6 +196,8 @@ class Pump:
         try:
             while True:
                 await self.ready.wait()
+                while self.holds_off():
+                    await trio.lowlevel.checkpoint()
                 self.serve_turn()
         finally:
             self.close_all()
@@ -211,6 +219,8 @@ class Pump:
         with self.engine.turn:
             connections = self._connections
             ready = self.ready.poll(0, READY_MAX)
+            if ready and self.holds_off():
+                return 0  # they are ready the next time, too
             for fd, events in ready:
                 connection = connections.get(fd)
                 if connection is None:

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from types import FrameType
 
 import trio
 
@@ -56,6 +57,9 @@ class Process:
         self._reread = reread
         self._log = logs.setup(config.logging)
         self._is_ending = False
+        self._is_wanted_to_end = False
+        """A signal asked for the end before there was anything to end."""
+        self._reload_is_due = False
         self._is_lost = False
         self._background = background
         self._manager = ServiceManager()
@@ -107,10 +111,14 @@ class Process:
             lambda topic, line: app.engine.publish(Publication(topic, line, LOG_QOS)),
         )
         with trio.open_signal_receiver(*system.SIGNALS) as signals:
+            self._notice_reload()
+            if self._is_wanted_to_end:
+                self._end(app)
             async with trio.open_nursery() as obeying:
                 obeying.start_soon(self._obey, app, signals, obeying)
                 async with trio.open_nursery() as running:
                     await running.start(app.run)
+                    app.server.pump.holds_off = lambda: self._reload_is_due
                     if self._config.control_socket is not None:
                         obeying.start_soon(offer, self._config.control_socket, app)
                         await trio.lowlevel.checkpoint()  # it is made before privileges are dropped
@@ -137,16 +145,38 @@ class Process:
         app.operation.drain = app.stop
 
     def _obey_outside(self, number: int, _: object) -> None:
-        """A signal before the broker listens to them ends the process as ever; one more at its end changes nothing."""
-        if not self._is_ending:
+        """A signal before the broker listens to them: it ends in order, once it can, and at once when told again."""
+        if self._is_ending:
+            return
+        if self._is_wanted_to_end:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+        self._is_wanted_to_end = True
+
+    def _notice_reload(self) -> None:
+        """Let nobody be served by the old rules who comes after the signal, however busy the loop is."""
+        if system.RELOAD is None:
+            return
+        trio_handler = signal.getsignal(system.RELOAD)
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            self._reload_is_due = True
+            if callable(trio_handler):
+                trio_handler(number, frame)
+
+        signal.signal(system.RELOAD, handle)
+
+    def _end(self, app: App) -> None:
+        self._is_ending = True
+        self._manager.stopping(app.config.drain_s + app.config.shutdown_grace_s + STOP_S)
+        app.stop()
 
     async def _obey(self, app: App, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
         stopping_since = 0.0
         async for number in signals:
             if number == system.RELOAD:
                 self._manager.reloading()
+                self._reload_is_due = False
                 self._reload(app)
                 self._manager.ready()
             elif number == system.SAVE:
@@ -154,10 +184,8 @@ class Process:
             elif number == system.TELL:
                 nursery.start_soon(log_subscriptions, app)
             elif not app.is_stopping:
-                self._is_ending = True
                 stopping_since = trio.current_time()
-                self._manager.stopping(app.config.drain_s + app.config.shutdown_grace_s + STOP_S)
-                app.stop()
+                self._end(app)
             elif trio.current_time() - stopping_since > SAME_SIGNAL_S:
                 os._exit(EXIT_FAILED)  # a second signal ends at once
 

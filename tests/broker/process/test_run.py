@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import signal
 import socket
 import subprocess
@@ -14,8 +15,10 @@ from pathlib import Path
 import pytest
 from support.polling import until_listening
 from support.ports import free_port
+from support.rowcast_process import RowcastProcess
 
 from broker.cli.exits import EXIT_FAILED, EXIT_OK
+from broker.gateway.passwords import Pbkdf2
 
 START_S = 20
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01"
@@ -53,6 +56,57 @@ def test_signals_that_come_after_the_end_has_begun_do_not_spoil_the_status(tmp_p
             process.send_signal(signal.SIGTERM)
             time.sleep(0.001)
         assert process.returncode in (EXIT_OK, EXIT_FAILED), "killed by a signal"
+
+
+@pytest.mark.parametrize("heard", ["starting", "Config loaded"])
+def test_a_signal_while_it_starts_ends_it_in_order(heard: str, tmp_path: Path) -> None:
+    config = tmp_path / "mosquitto.conf"
+    config.write_text(
+        f"listener {free_port()} 127.0.0.1\nallow_anonymous true\npersistence true\n"
+        f"persistence_location {tmp_path}\n"
+    )
+    process = subprocess.Popen([sys.executable, "-m", "broker", "-c", config], stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    with process.stderr:
+        for line in process.stderr:
+            if heard.encode() in line:
+                process.send_signal(signal.SIGTERM)
+        assert process.wait(START_S) == EXIT_OK
+
+
+def test_who_connects_after_sighup_is_served_by_the_new_rules(tmp_path: Path) -> None:
+    passwords = tmp_path / "passwords"
+    put(passwords, b"0")
+    with RowcastProcess(tmp_path, f"password_file {passwords}\nallow_anonymous false\n") as rowcast:
+        for number in range(1, 11):
+            sock = socket.create_connection(("127.0.0.1", rowcast.port), 10)
+            connect = b"\x10\x14\x00\x04MQTT\x04\xc2\x00\x3c\x00\x01a\x00\x01u\x00\x02p%d" % (number % 10)
+            put(passwords, b"%d" % (number % 10))
+            rowcast.signal(signal.SIGHUP)
+            sock.sendall(connect)
+            with sock:
+                assert sock.recv(4) == b"\x20\x02\x00\x00", f"the old password is asked for in round {number}"
+
+
+def put(passwords: Path, digit: bytes) -> None:
+    """`u` with the password `pDIGIT`, by a hash that takes no time."""
+    passwords.write_bytes(b"u:" + Pbkdf2.make(b"p" + digit, 1).encode().encode() + b"\n")
+    passwords.chmod(0o600)
+
+
+def test_what_can_not_be_saved_at_the_end_is_told_by_the_status(tmp_path: Path) -> None:
+    settings = f"persistence true\npersistence_location {tmp_path}\nautosave_interval 0\n"
+    with RowcastProcess(tmp_path, settings) as rowcast:
+        rowcast.status_wanted = EXIT_FAILED
+        resource.prlimit(rowcast.process_id, resource.RLIMIT_FSIZE, (100_000, 100_000))
+        with socket.create_connection(("127.0.0.1", rowcast.port), 10) as sock:
+            sock.sendall(CONNECT + b"a")
+            assert sock.recv(4) == b"\x20\x02\x00\x00"
+            retained = b"\x31" + PUBLISH[1:]
+            sock.sendall(
+                b"".join(retained[:6] + b"%c" % (97 + n) + retained[7:] for n in range(20)) + b"\xc0\x00"
+            )
+            assert sock.recv(2) == b"\xd0\x00"
 
 
 @contextlib.contextmanager
