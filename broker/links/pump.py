@@ -143,7 +143,7 @@ class Pump:
         self.closing: list[Connection] = []
         self._connections: dict[int, Connection] = {}
         self.holds_off: Callable[[], bool] = never
-        """Whether something has to be done before peers are served that are ready now; the pump lets it have its turn."""
+        """Whether something has to be done before those are served who are ready now; it has its turn first."""
         self._drained: trio.Event | None = None
         self._linger: Linger | None = None
         self._on_open = on_open

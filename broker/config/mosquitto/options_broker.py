@@ -159,7 +159,8 @@ _LIMITS: tuple[Option, ...] = (
     _special(
         "persistent_client_expiration", "never",
         "How long the session of a client that is away is kept: a number and `s`, `h`, `d`, `w`, `m` or `y`.",
-        field="limits.persistent_client_expiration_s", reload=True, note="A month is 30 days, a year 365.",
+        field="limits.persistent_client_expiration_s", reload=True,
+        note="A month is 30 days, a year 365. Words are taken, too: `14days`.",
     ),
 )  # fmt: skip
 

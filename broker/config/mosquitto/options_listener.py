@@ -214,7 +214,7 @@ _TLS: tuple[Option, ...] = (
     Option(
         "dhparamfile", Level.BROKER, Kind.ANYTHING, "", "Diffie-Hellman parameters.",
         role=Role.WITHOUT_EFFECT,
-        note="OpenSSL chooses them; Mosquitto 2.1 ignores the file too.",
+        note="The group ffdhe2048 is used where `ciphers` asks for DHE; Mosquitto 2.1 ignores the file too.",
     ),
     _refused("psk_hint", Level.LISTENER_OR_DEFAULT, Kind.TEXT, "Switches pre-shared keys on.", _PSK),
     _refused(

@@ -24,7 +24,9 @@ from broker.config.mosquitto.values import (
 )
 
 _UNIT_S = {"s": 1, "h": 3600, "d": 86400, "w": 7 * 86400, "m": 30 * 86400, "y": 365 * 86400}
-_DURATION = re.compile(r"([0-9]{1,9})([shdwmy])\Z")
+_DURATION = re.compile(
+    r"([0-9]{1,9})(?:([shdwmy])|(s)econds?|(h)ours?|(d)ays?|(w)eeks?|(m)onths?|(y)ears?)\Z"
+)
 
 
 _LISTENER_PORT = Option(
@@ -196,7 +198,8 @@ def _persistent_client_expiration(reader: Reader, option: Option, rest: str) -> 
             "Invalid 'persistent_client_expiration' duration in configuration.",
             "Write a number and s, h, d, w, m or y, as `persistent_client_expiration 14d`.",
         )
-    reader.broker.values[option.field] = int(found[1]) * _UNIT_S[found[2]]
+    unit = next(filter(None, found.groups()[1:]))
+    reader.broker.values[option.field] = int(found[1]) * _UNIT_S[unit]
 
 
 def _max_inflight_messages(reader: Reader, option: Option, rest: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import tempfile
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
@@ -12,6 +13,18 @@ from broker.core.limits import SLOW_KEY_BYTES
 from protocol.certificate import common_name, public_key_bytes, subject
 
 CIPHERS_DEFAULT: Final = "DEFAULT:!aNULL:!eNULL:!LOW:!EXPORT:!SSLv2:@STRENGTH"
+
+_FFDHE2048: Final = """\
+-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+"""
+"""The group ffdhe2048 of RFC 7919."""
 
 _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME, for which Python has no name."""
@@ -97,12 +110,22 @@ def _set_ciphers(context: ssl.SSLContext, tls: Tls) -> None:
             f'Error: Unable to set TLS ciphers. Check cipher list "{tls.ciphers}".'
             " `openssl ciphers` lists the names."
         ) from None
+    if tls.ciphers and any(suite["kea"] == "kx-dhe" for suite in context.get_ciphers()):
+        _load_parameters(context)
     unknown = [name for name in tls.ciphers_tls13.split(":") if name and name not in _TLS13_SUITES]
     if unknown:
         raise TlsError(
             f'Error: Unable to set TLS 1.3 ciphersuites. Check cipher_tls13 list "{tls.ciphers_tls13}".'
             f" Known are {', '.join(sorted(_TLS13_SUITES))}, with colons between them."
         )
+
+
+def _load_parameters(context: ssl.SSLContext) -> None:
+    """For a DHE key exchange, as OpenSSL would choose them for Mosquitto; without them nobody gets in by it."""
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # Python takes them from a file only
+        file.write(_FFDHE2048)
+        file.flush()
+        context.load_dh_params(file.name)
 
 
 def _load_authorities(context: ssl.SSLContext, tls: Tls) -> None:

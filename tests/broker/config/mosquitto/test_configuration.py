@@ -220,6 +220,8 @@ def test_tls_that_refuses_everybody_is_warned_about(read: Read, options: str, wa
         ("persistent_client_expiration 2m", "limits.persistent_client_expiration_s", 2 * 30 * 86400),
         ("persistent_client_expiration 1y", "limits.persistent_client_expiration_s", 365 * 86400),
         ("persistent_client_expiration 8h", "limits.persistent_client_expiration_s", 8 * 3600),
+        ("persistent_client_expiration 14days", "limits.persistent_client_expiration_s", 14 * 86400),
+        ("persistent_client_expiration 1month", "limits.persistent_client_expiration_s", 30 * 86400),
         ("allow_duplicate_messages 1", "delivery.allow_duplicate_messages", True),
         ("autosave_interval -3", "persistence.autosave_interval_s", 0),
         ("retained_persistence true", "persistence.persistence", True),

@@ -125,6 +125,19 @@ def test_the_ciphers_are_those_that_are_named(tls: Tls, authority: Authority) ->
     server_context(evolve(tls, ciphers_tls13="TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"))
 
 
+def test_a_dhe_key_exchange_that_is_asked_for_works(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "rsa.crt", tmp_path / "rsa.key"
+    made = "req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run(
+        ["openssl", *made.split(), "-out", certificate, "-keyout", key], check=True, capture_output=True
+    )
+    client = ssl.create_default_context(cafile=certificate)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    client.set_ciphers("DHE-RSA-AES256-GCM-SHA384")
+    _, client_end = shake_hands(Tls(certificate, key, ciphers="DHE-RSA-AES256-GCM-SHA384"), client)
+    assert (client_end.cipher() or [""])[0] == "DHE-RSA-AES256-GCM-SHA384"
+
+
 def test_secrets_are_logged_to_a_file_that_only_we_can_read(
     tls: Tls, authority: Authority, tmp_path: Path
 ) -> None:
