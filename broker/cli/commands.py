@@ -13,6 +13,7 @@ MODULES: Final = {
     "demo": "broker.cli.demo",
     "feed": "broker.cli.feed",
     "passwd": "broker.cli.passwd",
+    "persistence": "broker.cli.persistence",
     "token": "broker.cli.token",
 }
 """Each has `add_parser` and `run`, and is imported only if it was asked for."""

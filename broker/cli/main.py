@@ -56,6 +56,7 @@ Commands, each with --help:
   rowcast demo             show it at work, with a Postgres and traffic of its own
   rowcast feed ...         install, show, check or remove what a feed needs in a database
   rowcast passwd ...       make and change password files
+  rowcast persistence ...  check, export and import what outlives the broker, from Mosquitto too
   rowcast token ...        make a token from a configuration, or read one
 
 Example:

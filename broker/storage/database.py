@@ -21,12 +21,13 @@ from broker.storage.records import Snapshot
 from broker.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLE_NAMES, TABLES, register
 from broker.storage.unfit import TABLE as SET_ASIDE
 from broker.storage.unfit import Unfit
+from broker.storage.writing import Writer
+from protocol.mosquitto_db import MAGIC
 
 OLDER_TABLES: Final = {2: schema_2.TABLES, 3: schema_3.TABLES}
 """The formats before this one, whose files are taken over."""
 _HEADER_BYTES: Final = 100
 _SQLITE_MAGIC: Final = b"SQLite format 3\0"
-_MOSQUITTO_MAGIC: Final = b"\x00\xb5\x00mosquitto db"
 
 
 def open_database(path: Path) -> tuple[sqlite3.Connection, Snapshot]:
@@ -65,6 +66,56 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, Snapshot]:
             f"it can't be opened: {error.strerror}",
             "persistence_location must be a folder that this user can write to.",
         ) from None
+
+
+def read_database(path: Path) -> tuple[Snapshot, Unfit]:
+    """What was saved to a file, and what of it can't be served; nothing is changed.  Blocks.
+
+    Raises:
+        StorageError: as `open_database`; also if there is none, or its format is an older one.
+    """
+    try:
+        if not path.exists():
+            raise _refused(path, "there is none", "Name the file that persistence_location and _file say.")
+        version = _check_header(path)
+        if version != FORMAT_VERSION:
+            raise _refused(
+                path,
+                f"its format is number {version}, and this is for number {FORMAT_VERSION}",
+                "Start the broker on it once, which brings it to that.",
+            )
+        unfit = Unfit()
+        beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
+        made_by_reading = [companion for companion in beside if not companion.exists()]
+        saved = _read_untouched(path, unfit)
+        for companion in made_by_reading:
+            companion.unlink(missing_ok=True)
+        return saved, unfit
+    except sqlite3.OperationalError as error:
+        raise _refused(path, *_explain(error)) from None
+    except (sqlite3.DatabaseError, Damaged, UnicodeDecodeError) as error:
+        raise _refused(path, f"it is damaged: {error}", "Put back a copy from before.") from None
+    except OSError as error:
+        raise _refused(path, f"it can't be read: {error.strerror}", "See who may read it.") from None
+
+
+def write_database(path: Path, saved: Snapshot) -> None:
+    """Make a file that holds this.  Blocks.
+
+    Raises:
+        StorageError: it can't be made, or there is one.
+    """
+    if path.exists():
+        raise _refused(path, "there is one already", "Move it away, or name another.")
+    connection, _ = open_database(path)
+    try:
+        with closing(connection):
+            Writer(connection).write(saved, pause_s=0.0)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        path.unlink(missing_ok=True)
+        path.with_name(path.name + "-wal").unlink(missing_ok=True)
+        raise _refused(path, f"{error}", "See that there is room on its disk.") from None
 
 
 def _refused(path: Path, what: str, cure: str) -> StorageError:
@@ -122,11 +173,12 @@ def _check_header(path: Path) -> int:
     """The number of its format, which is one that we know."""
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
-    if header.startswith(_MOSQUITTO_MAGIC):
+    if header.startswith(MAGIC):
         raise _refused(
             path,
             "Mosquitto wrote it, and its format is another",
-            "Give Rowcast a file of its own with `persistence_file rowcast.db`; this one stays as it is.",
+            "Give Rowcast a file of its own with `persistence_file rowcast.db`, and bring over what this one holds with"
+            " `rowcast persistence import`.",
         )
     if not header.startswith(_SQLITE_MAGIC):
         raise Damaged("it is no SQLite database" if header else "it is empty")

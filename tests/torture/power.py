@@ -106,7 +106,10 @@ class World:
         elif deed < 0.8:
             connection.read(self.tick())
         elif deed < 0.87:
-            connection.subscribe(b"t/%d" % chance.randrange(4), chance.choice((1, 2, 2)), self.tick())
+            topic_filter = choose_topic(chance)
+            # Sent again after a cut they would change places.
+            if all(one.topic_filter != topic_filter for one in client.leaving.values()):
+                connection.subscribe(topic_filter, chance.choice((1, 2, 2)), self.tick())
         elif deed < 0.9:
             held = [one for one in client.interests if one.granted_at <= self.now < one.left_at]
             if held:
