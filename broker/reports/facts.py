@@ -129,8 +129,8 @@ class Facts:
             reasons.append("draining: clients are asked to go elsewhere")
         if stuck_s := self.stuck_s():
             reasons.append(f"loop: it has not turned for {stuck_s:.1f} s")
-        if app.keeper is not None and app.keeper.problem:
-            reasons.append(f"persistence: {app.keeper.problem}")
+        if app.keeper is not None and (trouble := app.keeper.trouble()):
+            reasons.append(f"persistence: {trouble}")
         behind = Behind.of(app.config)
         for status in app.feeds.values():
             reasons += feed_reasons(status, behind, time.time())

@@ -42,6 +42,10 @@ PROMISED_RETRY_INTERVAL_S: Final = 1.0
 """And where clients wait for it."""
 
 
+SLOW_S: Final = 1.0
+"""A save that clients wait for is said to be slow when it takes longer."""
+
+
 def persistence_path(settings: Persistence) -> Path:
     """The file that the settings name."""
     return settings.persistence_location / settings.persistence_file
@@ -75,6 +79,7 @@ class Keeper:
         self._promise()
         self.problem = ""
         """Why the last save failed; "" if it did not."""
+        self._saving_since: float | None = None
 
     @classmethod
     async def open(cls, engine: Engine, settings: Persistence) -> Self:
@@ -95,6 +100,13 @@ class Keeper:
                 journal.path,
             )
         return cls(engine, journal, settings)
+
+    def trouble(self) -> str:
+        """Why what clients are promised may not get on disk now; "" if all is well."""
+        if self.problem or self._saving_since is None or self._engine.saving is None:
+            return self.problem
+        took = trio.current_time() - self._saving_since
+        return f"a save takes {took:.1f} s so far, and clients wait for it" if took > SLOW_S else ""
 
     def adopt(self, settings: Persistence) -> None:
         """Take over new settings, after SIGHUP.  Another file, or none, takes a restart."""
@@ -147,8 +159,17 @@ class Keeper:
             return saved
 
         began = trio.current_time()
-        succeeded = await self._journal.save(take, hurry=hurry, announce=announce, close_behind=close_behind)
+        if self._saving_since is None:
+            self._saving_since = began
+        try:
+            succeeded = await self._journal.save(
+                take, hurry=hurry, announce=announce, close_behind=close_behind
+            )
+        finally:
+            self._saving_since = None
         now = trio.current_time()
+        if self._engine.saving is not None and now - began > SLOW_S:
+            logger.warning("Saving to %s took %.1f s, and clients waited.", self._journal.path, now - began)
         if succeeded:
             self._saved_changes = max(self._saved_changes, taken)
             self._saved_at = now

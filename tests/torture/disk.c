@@ -2,7 +2,8 @@
 
    Calls that concern files of the folder in DISK_FOLDER are carried out, and then appended to a record in memory:
    one letter, the number of the file, two numbers, and the bytes that were written.  `disk_record` reads it;
-   `disk_set_sync_us` and `disk_set_failing` make the disk slow or refuse to write. */
+   `disk_set_sync_us` makes the disk slow.  So does the file that DISK_CONTROL names, which another process may write
+   at any time: microseconds that a sync takes longer, and the errno of every write, 0 for none. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FILES_MAX = 64, DESCRIPTORS_MAX = 4096 };
+enum { FILES_MAX = 64, DESCRIPTORS_MAX = 4096, SLICE_US = 10000 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char *record;
@@ -27,7 +29,6 @@ static char names[FILES_MAX][PATH_MAX];
 static int files;
 static int file_of[DESCRIPTORS_MAX]; /* number of the file + 1 */
 static volatile long sync_us;
-static volatile int failing; /* the errno of writing, or 0 */
 
 static void *real(const char *name) { return dlsym(RTLD_NEXT, name); }
 
@@ -73,7 +74,20 @@ void disk_record(char *into, size_t size) {
 }
 const char *disk_name(int file) { return file < files ? names[file] : NULL; }
 void disk_set_sync_us(long us) { sync_us = us; }
-void disk_set_failing(int error) { failing = error; }
+
+/* The errno of writing, or 0; and what a sync takes longer. */
+static int control(long *slow_us) {
+    const char *path = getenv("DISK_CONTROL");
+    FILE *file = path ? fopen(path, "re") : NULL;
+    long us = 0;
+    int error = 0;
+    if (file) {
+        if (fscanf(file, "%ld %d", &us, &error) != 2) us = error = 0;
+        fclose(file);
+    }
+    *slow_us = us > sync_us ? us : sync_us;
+    return error;
+}
 
 static int opened(int descriptor, const char *path, int flags, int was_there) {
     if (descriptor < 0 || descriptor >= DESCRIPTORS_MAX) return descriptor;
@@ -110,7 +124,9 @@ static int file_at(int descriptor) {
 #define PWRITE(name, offset_type)                                                       \
     ssize_t name(int descriptor, const void *data, size_t size, offset_type offset) {   \
         int file = file_at(descriptor);                                                 \
-        if (file >= 0 && failing) { errno = failing; return -1; }                       \
+        long slow_us;                                                                   \
+        int failing = file >= 0 ? control(&slow_us) : 0;                                \
+        if (failing) { errno = failing; return -1; }                                    \
         ssize_t (*call)(int, const void *, size_t, offset_type) = real(#name);          \
         ssize_t written = call(descriptor, data, size, offset);                         \
         if (file >= 0 && written > 0) note('W', file, offset, written, data, written);  \
@@ -123,6 +139,8 @@ ssize_t write(int descriptor, const void *data, size_t size) {
     ssize_t (*call)(int, const void *, size_t) = real("write");
     int file = file_at(descriptor);
     if (file < 0) return call(descriptor, data, size);
+    long slow_us;
+    int failing = control(&slow_us);
     if (failing) { errno = failing; return -1; }
     off_t offset = lseek(descriptor, 0, SEEK_CUR);
     ssize_t written = call(descriptor, data, size);
@@ -146,10 +164,13 @@ TRUNCATE(ftruncate64, off64_t)
         int file = file_at(descriptor);                                                 \
         /* What is written by another thread meanwhile is not covered. */               \
         int64_t covers = file >= 0 ? (int64_t)disk_length() : 0;                        \
-        if (file >= 0 && failing) { errno = EIO; return -1; }                           \
-        if (file >= 0 && sync_us > 0) {                                                 \
-            struct timespec wait = {sync_us / 1000000, sync_us % 1000000 * 1000};       \
-            nanosleep(&wait, NULL);                                                     \
+        long slow_us = 0;                                                               \
+        if (file >= 0) control(&slow_us);                                               \
+        for (long waited = 0; waited < slow_us; waited += SLICE_US) {                   \
+            long left = slow_us - waited < SLICE_US ? slow_us - waited : SLICE_US;      \
+            struct timespec slice = {0, left * 1000};                                   \
+            nanosleep(&slice, NULL);                                                    \
+            control(&slow_us); /* it may be over */                                     \
         }                                                                               \
         int result = call(descriptor);                                                  \
         if (result == 0 && file >= 0) note('S', file, covers, 0, NULL, 0);              \
