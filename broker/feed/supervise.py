@@ -13,7 +13,7 @@ import psycopg
 import trio
 
 from broker.config.feeds import FeedConfig
-from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.status import FeedSink, FeedStatus, first_line
 
 _LOG = logging.getLogger("broker.feed")
 
@@ -120,8 +120,3 @@ def _wal(config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
 
 
 _MAKERS: Final = {"listen": _listen, "outbox": _outbox, "wal": _wal}
-
-
-def first_line(error: BaseException) -> str:
-    """What to show of an error: libpq's come with hints on more lines."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -12,8 +12,8 @@ import trio
 
 from broker.config.market import Intake, MarketConfig
 from broker.core.engine import Engine
-from broker.feed.status import FeedStatus
-from broker.feed.supervise import first_line, keep_trying
+from broker.feed.status import FeedStatus, first_line
+from broker.feed.supervise import keep_trying
 from broker.market.calculator import NEVER_MS
 from broker.market.kline import Kline
 from broker.marketdata.history import History

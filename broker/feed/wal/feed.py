@@ -24,7 +24,7 @@ from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import alone, is_being_stopped, last_words
 from broker.feed.gaps import announce
 from broker.feed.notices import carried_channels
-from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.status import FeedSink, FeedStatus, first_line
 from broker.feed.wal import slots
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.progress import Progress
@@ -49,6 +49,9 @@ ALARM_INTERVAL_S: Final = 60.0
 LOOK_INTERVAL_S: Final = 30.0
 """How soon a table is noticed that is not captured any more, and of which nothing comes."""
 
+SPOOL_PROVEN_S: Final = 60.0
+"""How long nothing may fail before a disk that was full counts as cured."""
+
 UNHEARD_INTERVAL_S: Final = 60.0
 """How soon a function is noticed whose notifications do not come here any more."""
 
@@ -71,6 +74,7 @@ class WalFeed:
         self._was_live = False
         self._saved_place = (0, 0)
         self._slot_is_useless = False
+        self._spool_problem = ""
 
     @property
     def is_saved(self) -> bool:
@@ -206,10 +210,9 @@ class WalFeed:
         if self._was_live:
             self._status.reconnects += 1
         self._was_live = True
-        self._status.enter("live")
-        _LOG.info("feed %s: live on the slot %s", self._config.name, self._slot)
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._go_live)
                 nursery.start_soon(self._confirm, stream)
                 nursery.start_soon(self._report, stream)
                 nursery.start_soon(self._save_place_regularly)
@@ -219,12 +222,23 @@ class WalFeed:
                 await stream.pull()
         except BaseExceptionGroup as group:
             error = alone(group)
+            if isinstance(error, OSError):
+                self._spool_problem = first_line(error)
             self._slot_is_useless = isinstance(error, psycopg.errors.UndefinedObject)
             raise error from None
         finally:
             stream.close()
             if is_being_stopped():
                 await self._leave(stream)
+
+    async def _go_live(self) -> None:
+        """At once; after a disk was full only when it has been none for a while, so that the state does not flap."""
+        if self._spool_problem:
+            self._status.enter("recovering", f"a transaction could not be spooled: {self._spool_problem}")
+            await trio.sleep(SPOOL_PROVEN_S)
+            self._spool_problem = ""
+        self._status.enter("live")
+        _LOG.info("feed %s: live on the slot %s", self._config.name, self._slot)
 
     async def _look_up(self, type_oids: list[int]) -> dict[int, TypeEntry]:
         async with self._connect() as connection:
