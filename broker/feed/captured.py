@@ -184,6 +184,8 @@ class Watch:
         self._query = query
         self._wanted = parameters(config, publications)
         self._known: Marks | None = None
+        self.is_lacking = False
+        """Whether something was not captured at the last look."""
 
     async def check(self, connection: TrioConnection) -> tuple[str, ...]:
         """Why rows may be missing since the last time, by whatever process; troubles are told to the status.
@@ -197,6 +199,7 @@ class Watch:
             self._known = row[0] if row is not None else None
         marks, missing = marks_of(self._config, await look(connection, self._query, self._wanted))
         found = differences(self._known, marks, missing)
+        self.is_lacking = bool(missing)
         for table in marks:
             if table in missing:
                 self._status.trouble(f"table {table}", missing[table])

@@ -10,6 +10,7 @@ Invariant: the position in the database covers only what was handed to the sink 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any, Final, cast
@@ -90,6 +91,8 @@ class OutboxFeed:
         self._watch = Watch(config, status, TRIGGERED)
         self._slices = Slices(sink)
         self._rows = RowBarrier(status)
+        self._captured_until = sys.maxsize
+        """Up to this number all was captured, or a gap has been announced; unknown before the first look."""
         self._captures = 0
         self._captures_changed = False
         self._look_at = 0.0
@@ -195,8 +198,13 @@ class OutboxFeed:
         """Announce a gap for what is not captured, or was not for a while."""
         self._captures = await self._captures_now(connection)
         reasons = await self._watch.check(connection)
+        seq = max(self._seq, 0)
         if reasons:
-            self._announce("; ".join(reasons), str(max(self._seq, 0)), "now")
+            # It begins where all was captured still: what came since then says nothing of what did not.
+            self._announce("; ".join(reasons), str(min(self._captured_until, seq)), "now")
+            self._captured_until = seq
+        elif not self._watch.is_lacking:
+            self._captured_until = seq
 
     async def _captures_now(self, connection: TrioConnection) -> int:
         return int((await _one(connection, f"SELECT {CAPTURES}"))[0])

@@ -32,7 +32,7 @@ from broker.feed.wal.slots import Identity
 from broker.feed.wal.stopping import hold_up_no_stop
 from broker.feed.wal.stream import WalStream
 from protocol.pgjson import SESSION_SQL, TypeEntry
-from protocol.pgoutput import lsn_text
+from protocol.pgoutput import lsn_text, parse_lsn
 
 _LOG = logging.getLogger("broker.feed")
 
@@ -75,6 +75,8 @@ class WalFeed:
         self._saved_place = (0, 0)
         self._slot_is_useless = False
         self._spool_problem = ""
+        self._captured_until = 0
+        """Up to this position all was captured, or a gap has been announced; 0 before the first look."""
 
     @property
     def is_saved(self) -> bool:
@@ -169,12 +171,21 @@ class WalFeed:
         return lsn_text(lsn) if lsn else ""
 
     async def _check_captured(self, connection: TrioConnection) -> None:
-        """Announce a gap for what is not captured, or was not for a while."""
+        """Announce a gap for what is not captured, or was not for a while.
+
+        It begins where all was captured still: rows of other tables, which came since then, say nothing of these.
+        """
+        looked_at = await slots.current_lsn(connection)
         reasons = await self._watch.check(connection)
         if reasons:
-            row = await (await connection.execute("SELECT pg_current_wal_lsn()::text")).fetchone()
-            announce(self._status, self._sink, "; ".join(reasons), self._delivered(), row[0] if row else "")
+            known = [lsn for lsn in (parse_lsn(self._delivered() or "0/0"), self._captured_until) if lsn]
+            end = await slots.current_lsn(connection)
+            start = lsn_text(min(known)) if known else ""
+            announce(self._status, self._sink, "; ".join(reasons), start, lsn_text(end))
             self._snapshot_due = bool(self._delivery.routes.snapshots)
+            self._captured_until = end
+        elif not self._watch.is_lacking:
+            self._captured_until = looked_at
 
     async def _look_at_capture(self) -> None:
         """As `_check_captured`, while live.  Raises: psycopg.OperationalError, to begin again with the snapshots."""

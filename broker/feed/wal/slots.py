@@ -158,6 +158,13 @@ async def remember_identity(connection: TrioConnection, config: FeedConfig, iden
     )
 
 
+async def current_lsn(connection: TrioConnection) -> int:
+    """Where the server's WAL ends."""
+    row = await _one(connection, "SELECT pg_current_wal_lsn()::text")
+    assert row is not None
+    return parse_lsn(row[0])
+
+
 async def forget_move(connection: TrioConnection, feed: str) -> None:
     """The gap that came with a feed's move to another kind has been announced."""
     await connection.execute("UPDATE rowcast.feed SET moved_from = NULL WHERE name = %s", [feed])

@@ -5,6 +5,7 @@ Each act is followed by a row, which may come or not; then by an installation, a
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 import psycopg
@@ -14,8 +15,10 @@ from support.feeds import running
 from support.installed import connect, feed_config, install
 from support.polling import until
 
+from broker.config.feeds import Route, Source
 from broker.feed.outbox import feed as outbox_feed
 from broker.feed.wal import feed as wal_feed
+from protocol.pgoutput import parse_lsn
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
 
@@ -224,3 +227,45 @@ async def test_a_row_comes_or_rows_may_be_missing(
     came = feed.sink.topics()
     assert came == list(dict.fromkeys(came))
     assert b"event/9" not in came
+
+
+@pytest.mark.parametrize("kind", ["wal", "outbox"])
+async def test_the_gap_begins_where_all_was_captured_still(
+    database: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of another table come meanwhile, so that the place which was delivered last lies behind what is missing."""
+    sql(database, *PLAIN, "CREATE TABLE other (id bigint PRIMARY KEY)")
+    tables = Source("tables", (), tables=("public.event", "public.other"))
+    config = feed_config(database, kind, sources=(tables,), routes=(Route("tables", ("row/{id}",)),))
+    install(config)
+    position = (
+        "pg_current_wal_lsn()::text"
+        if kind == "wal"
+        else "(SELECT max(seq)::text FROM rowcast.outbox_commit)"
+    )
+
+    def here() -> int:
+        with connect(database) as connection:
+            (text,) = connection.execute(f"SELECT {position}").fetchone() or ("",)  # type: ignore[call-overload]
+        return parse_lsn(text) if kind == "wal" else int(text)
+
+    async with running(config) as feed:
+        sql(database, "INSERT INTO event VALUES (1, 'first')")
+        await feed.sink.until(1)
+        off = "ALTER PUBLICATION rowcast_test DROP TABLE event"
+        sql(database, off if kind == "wal" else "ALTER TABLE event DISABLE TRIGGER rowcast_capture")
+        before = here()
+        sql(database, "INSERT INTO event VALUES (2, 'missing')")
+        for number in range(100, 110):
+            sql(database, f"INSERT INTO other VALUES ({number})")
+        await until(lambda: len(feed.sink.published) > 5)
+        monkeypatch.setattr(wal_feed, "LOOK_INTERVAL_S", 0.0)
+        if kind == "wal":
+            sql(
+                database, "ALTER TABLE other ADD note text", "INSERT INTO other VALUES (200)"
+            )  # described anew
+        await until(lambda: bool(feed.sink.announced))
+    said = json.loads(next(body for topic, body, *_ in feed.sink.announced if topic.endswith(b"/gap")))
+    start = said["from"]
+    assert start is not None
+    assert (parse_lsn(start) if kind == "wal" else int(start)) <= before
