@@ -11,6 +11,7 @@ out, connections close, and what is left is saved.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -194,6 +195,8 @@ class App:
             StorageError: the persistence file can't be used.
             ListenError: a listener can't be opened; nothing has been served then, nor saved.
         """
+        # What the first unusual CONNECT (3.1, a bridge's, a malformed one) would load while everybody waits.
+        importlib.import_module("protocol.mqtt.connect_layout")
         self.operation = Operation(self)
         self.on_run()
         if self.config.persistence.persistence:
