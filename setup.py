@@ -15,16 +15,18 @@ import tomllib
 from setuptools import setup
 
 HERE = pathlib.Path(__file__).parent
+BUILDING = {"build", "build_ext", "bdist_wheel", "editable_wheel", "install", "develop"}
 HOT_MODULES: list[str] = tomllib.loads((HERE / "hot-modules.toml").read_text())["modules"]
 
 
 def compiled_extensions() -> list[object]:
-    if os.environ.get("ROWCAST_COMPILE", "1") == "0":
+    # pip asks for names and needs first, in processes of their own; that needs no compiling.
+    if os.environ.get("ROWCAST_COMPILE", "1") == "0" or not BUILDING & set(sys.argv):
         return []
     from mypyc.build import mypycify
 
     print(
-        "rowcast: compiling the busiest modules, a minute or two; ROWCAST_COMPILE=0 leaves them out",
+        "rowcast: compiling the busiest modules, which takes some minutes; ROWCAST_COMPILE=0 leaves them out",
         flush=True,
     )
     present = [path for path in HOT_MODULES if (HERE / path).exists()]

@@ -8,11 +8,24 @@ from broker.config.feeds import FeedConfig, Route
 
 
 @frozen
+class SequencePaths:
+    """Where in a row its message's number is, which rises by one with each message.
+
+    With `first` a message stands for all numbers from that to `last`; with `previous` it names the one before it.
+    A message without these two says all, up to its `last`.  `by` is whose numbers they are, if not the source's.
+    """
+
+    last: tuple[str, ...]
+    first: tuple[str, ...] = ()
+    previous: tuple[str, ...] = ()
+    by: tuple[str, ...] = ()
+
+
+@frozen
 class Intake:
     """A source that is no table: `kind` is `query`, `tcp`, `udp` or `mqtt`; `feed` has its name and its routes.
 
-    `host` and `port` are where a peer sends to, 0 for any free port.  `sequence` is a JSON path to a number that
-    rises by one with each message.
+    `host` and `port` are where a peer sends to, 0 for any free port.
     """
 
     kind: str
@@ -23,7 +36,7 @@ class Intake:
     query: str = ""
     key: tuple[str, ...] = ()
     every_s: float = 1.0
-    sequence: tuple[str, ...] = ()
+    sequence: SequencePaths | None = None
     taps: tuple[tuple[str | None, int], ...] = ()
     """Which of the calculators' taps it feeds, each with the kind of rows that it takes, or all."""
 
@@ -52,7 +65,11 @@ class DepthConfig(Common):
     size: str = "size"
     bids: str = "bids"
     asks: str = "asks"
+    changes: str = "changes"
+    """For `diffs`: a list of both sides' levels, each with its side, instead of two lists."""
     time: str = ""
+    sides: dict[str, str] = field(factory=dict)
+    """What the column `side` says, to `buy` or `sell`; empty: the usual words."""
     every_s: float = 0.1
     levels: int = 1000
     checksum: bool = True
@@ -68,6 +85,8 @@ class OfTrades(Common):
     side: str = "side"
     id: str = "id"
     time: str = "ts"
+    sides: dict[str, str] = field(factory=dict)
+    """As for `depth`."""
 
 
 @frozen

@@ -181,6 +181,19 @@ class Book(Stream):
         else:
             self.asks.stage(-key, price.text, text)
 
+    def stage_whole(self, bids: list[tuple[Number, Number]], asks: list[tuple[Number, Number]]) -> None:
+        """These levels from the next message on, and no others."""
+        for price, _ in bids:
+            self.key_of(price)  # so that the unit is as fine as the finest price
+        for price, _ in asks:
+            self.key_of(price)
+        self.bids.stage_removal_of_all_but({scaled(price, self.scale) for price, _ in bids})
+        self.asks.stage_removal_of_all_but({-scaled(price, self.scale) for price, _ in asks})
+        for price, size in bids:
+            self.stage(True, price, size)
+        for price, size in asks:
+            self.stage(False, price, size)
+
     def has_staged(self) -> bool:
         """Whether anything has changed since the last message."""
         return bool(self.bids.staged) or bool(self.asks.staged)

@@ -157,8 +157,24 @@ def symbol_of(row: Row, name: str) -> str:
     return value
 
 
-def is_buy(value: object) -> bool:
-    """Whether a row's side is the buyers'.  Raises: BadValue."""
+def side_told(value: object, sides: dict[str, str]) -> str:
+    """`buy` or `sell`, by what a source says for it; "" if it is none of that.  A boolean is `true` or `false`."""
+    if isinstance(value, bool):
+        return sides.get("true" if value else "false", "")
+    return sides.get(value, "") if isinstance(value, str) else ""
+
+
+def is_buy(value: object, sides: dict[str, str] | None = None) -> bool:
+    """Whether a row's side is the buyers'.  Raises: BadValue.
+
+    Args:
+        sides: as `side_told`; None or empty for the usual words.
+    """
+    if sides:
+        told = side_told(value, sides)
+        if not told:
+            raise BadValue("bad_side")
+        return told == "buy"
     if isinstance(value, str):
         side = value.lower()
         if side in ("buy", "bid", "b", "bids"):

@@ -11,6 +11,7 @@ from typing import Final
 from broker.market.book import Book, Side
 from broker.market.calculator import SYMBOLS_MAX, Calculator, Due, Row, is_buy, symbol_of
 from broker.market.numbers import BadValue, Number, parse
+from broker.market.snapshots import changed_places, is_usual, take_places, value_of
 from broker.market.stream import Publish, Stream
 from broker.market.times import time_us
 
@@ -35,6 +36,8 @@ class DepthNames:
         bids: str = "bids",
         asks: str = "asks",
         time: str = "",
+        changes: str = "",
+        sides: dict[str, str] | None = None,
     ) -> None:
         self.symbol = symbol
         self.side = side
@@ -43,6 +46,8 @@ class DepthNames:
         self.bids = bids
         self.asks = asks
         self.time = time
+        self.changes = changes
+        self.sides = sides or None
 
 
 class Entry:
@@ -56,6 +61,8 @@ class Entry:
         self.bids_list: list[object] | None = None
         self.asks_list: list[object] | None = None
         """The same in the order in which it came, unless levels of size 0 were in it."""
+        self.is_snapshots = True
+        """The book is the last snapshot's: no change has come since."""
         self.published_ms = 0
         self.crossed_since_ms = 0
         self.is_touched = False
@@ -105,6 +112,8 @@ class Depth(Calculator):
             )
             return
         bids, asks = row.get(self.names.bids), row.get(self.names.asks)
+        if self.shape == "diffs" and (bids is None or asks is None):
+            bids, asks = self._sides_of(row, bids, asks)
         if not isinstance(bids, list) or not isinstance(asks, list):
             raise BadValue("no_levels")
         if len(bids) > ROW_LEVELS_MAX or len(asks) > ROW_LEVELS_MAX:
@@ -113,6 +122,27 @@ class Depth(Calculator):
             self.set_book(symbol, bids, asks, at_ms)
         else:
             self.change_book(symbol, bids, asks, at_ms)
+
+    def _sides_of(self, row: Row, bids: object, asks: object) -> tuple[object, object]:
+        """A row's levels where one side is left out, or both are in one list.  Raises: BadValue."""
+        if bids is not None or asks is not None:
+            return ([], asks) if bids is None else (bids, [])
+        changes = row.get(self.names.changes)
+        if not isinstance(changes, list):
+            raise BadValue("no_levels")
+        of_bids: list[object] = []
+        of_asks: list[object] = []
+        for change in changes:
+            if isinstance(change, list) and len(change) >= 3:
+                side: object = change[0]
+                level: object = change[1:]
+            elif isinstance(change, dict):
+                side = change.get(self.names.side)
+                level = change
+            else:
+                raise BadValue("bad_level")
+            (of_bids if is_buy(side, self.names.sides) else of_asks).append(level)
+        return of_bids, of_asks
 
     def removed(self, row: Row, now_ms: int) -> None:
         symbol = symbol_of(row, self.names.symbol)
@@ -123,7 +153,7 @@ class Depth(Calculator):
 
     def set_level(self, symbol: str, side: object, price: object, size: object, at_ms: int) -> None:
         """One level has this size from now on.  Raises: BadValue."""
-        is_bid = is_buy(side)
+        is_bid = is_buy(side, self.names.sides)
         level = self._level(price, size)
         i = self._index_of(symbol)
         book = self.entries[i].book
@@ -139,6 +169,7 @@ class Depth(Calculator):
         book = self.entries[i].book
         self._check_room(book.bids, len(bids))
         self._check_room(book.asks, len(asks))
+        self.entries[i].is_snapshots = False
         for bid in bid_levels:
             book.stage(True, bid[0], bid[1])
         for ask in ask_levels:
@@ -149,6 +180,9 @@ class Depth(Calculator):
         """The book is this from now on.  Raises: BadValue."""
         i = self._index_of(symbol)
         entry = self.entries[i]
+        if not entry.is_snapshots:
+            self._set_book_anew(i, bids, asks, at_ms)
+            return
         bid_places = changed_places(entry.bids_list, bids)
         ask_places = changed_places(entry.asks_list, asks)
         bids_list, asks_list = entry.bids_list, entry.asks_list
@@ -175,6 +209,17 @@ class Depth(Calculator):
             entry.book.stage(True, level[0], level[1])
         for level in ask_changes:
             entry.book.stage(False, level[0], level[1])
+        self._touch(i, at_ms)
+
+    def _set_book_anew(self, i: int, bids: list[object], asks: list[object], at_ms: int) -> None:
+        """The same, after changes have come: what the last snapshot had is not what the book has."""
+        new_bids, new_asks = self._texts(bids), self._texts(asks)
+        bid_levels, ask_levels = self._differences({}, new_bids), self._differences({}, new_asks)
+        entry = self.entries[i]
+        entry.is_snapshots = True
+        entry.bids_seen, entry.asks_seen = new_bids, new_asks
+        entry.bids_list = entry.asks_list = None
+        entry.book.stage_whole(bid_levels, ask_levels)
         self._touch(i, at_ms)
 
     def _texts(self, levels: list[object]) -> dict[str, str]:
@@ -213,7 +258,7 @@ class Depth(Calculator):
         mixed = not old
         for price in added:
             changed.append(self._level(price, new[price]))
-            mixed = mixed or not _is_usual(price, old)
+            mixed = mixed or not is_usual(price, old)
         if mixed and added:
             self._check_distinct(new)
         return changed
@@ -222,7 +267,7 @@ class Depth(Calculator):
         """No price is there twice, in two spellings.  Raises: BadValue."""
         values: set[tuple[int, int]] = set()
         for price in levels:
-            values.add(_value(parse(price)))
+            values.add(value_of(parse(price)))
         if len(values) != len(levels):
             raise BadValue("duplicate_level")
 
@@ -331,62 +376,3 @@ class Depth(Calculator):
             entry.published_ms = now_ms
             self.counts.messages += 1
             self.publish(book, message)
-
-
-COMPARED: Final = 16
-"""Levels that are compared at once."""
-
-
-def changed_places(old: list[object] | None, new: list[object]) -> list[int] | None:
-    """Where sizes have changed, if nothing else has: the same prices in the same order.  None if something else has."""
-    count = len(new)
-    if old is None or len(old) != count:
-        return None
-    found: list[int] = []
-    for begin in range(0, count, COMPARED):
-        end = min(begin + COMPARED, count)
-        if old[begin:end] == new[begin:end]:
-            continue
-        for place in range(begin, end):
-            before, now = old[place], new[place]
-            if before == now:
-                continue
-            if not isinstance(before, list) or not isinstance(now, list) or len(before) < 2 or len(now) < 2:
-                return None
-            size = now[1]
-            if before[0] != now[0] or not isinstance(size, str) or size == "0":
-                return None
-            if before[1] != size:
-                found.append(place)
-    return found
-
-
-def take_places(seen: dict[str, str], old: list[object], new: list[object], places: list[int]) -> None:
-    """Take over what `changed_places` found."""
-    for place in places:
-        old[place] = new[place]
-        pair = new[place]
-        if isinstance(pair, list):
-            seen[pair[0]] = pair[1]
-
-
-def _value(number: Number) -> tuple[int, int]:
-    """The same for numbers of the same value."""
-    units, scale = number.units, number.scale
-    while scale > 0 and units % 10 == 0:
-        units //= 10
-        scale -= 1
-    return units, scale
-
-
-def _is_usual(price: str, others: dict[str, str]) -> bool:
-    """Whether a price has as many digits behind the point as the first of the others: it is none of them, then."""
-    places = _places(price)
-    for other in others:
-        return places == _places(other)
-    return True
-
-
-def _places(text: str) -> int:
-    point = text.find(".")
-    return len(text) - point if point >= 0 else 0

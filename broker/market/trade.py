@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from broker.market.calculator import Row, symbol_of
+from broker.market.calculator import Row, side_told, symbol_of
 from broker.market.numbers import BadValue, Number, parse
 from broker.market.times import time_us
 
@@ -27,6 +27,7 @@ class TradeNames:
         side: str = "side",
         id: str = "id",
         time: str = "ts",
+        sides: dict[str, str] | None = None,
     ) -> None:
         self.symbol = symbol
         self.price = price
@@ -34,6 +35,7 @@ class TradeNames:
         self.side = side
         self.id = id
         self.time = time
+        self.sides = sides or None
 
 
 class Trade:
@@ -93,7 +95,10 @@ def trade_of(row: Row, names: TradeNames, now_ms: int) -> Trade:
     side = ""
     if names.side:
         word = row.get(names.side)
-        side = _side(word) if isinstance(word, str) else ""
+        if names.sides is not None:
+            side = side_told(word, names.sides)
+        elif isinstance(word, str):
+            side = _side(word)
         if not side and word is not None:
             raise BadValue("bad_side")
     return Trade(symbol, id, number, price, size, side, at_us)

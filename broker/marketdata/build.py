@@ -26,7 +26,15 @@ from broker.market.trades import Trades
 def make_depth(config: DepthConfig, publish: Publish, first_seq: int) -> Calculator:
     """The calculator of `[[market.depth]]`, with its messages numbered from `first_seq`."""
     names = DepthNames(
-        config.symbol, config.side, config.price, config.size, config.bids, config.asks, config.time
+        config.symbol,
+        config.side,
+        config.price,
+        config.size,
+        config.bids,
+        config.asks,
+        config.time,
+        config.changes,
+        config.sides,
     )
     return Depth(
         publish,
@@ -95,7 +103,9 @@ def make_markprice(config: MarkPriceConfig, publish: Publish, first_seq: int) ->
 
 def trade_names(config: OfTrades) -> TradeNames:
     """Which members of a message hold what of a trade."""
-    return TradeNames(config.symbol, config.price, config.size, config.side, config.id, config.time)
+    return TradeNames(
+        config.symbol, config.price, config.size, config.side, config.id, config.time, config.sides
+    )
 
 
 def ms(seconds: float) -> int:

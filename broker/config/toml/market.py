@@ -18,6 +18,7 @@ from broker.config.market import (
     KlineConfig,
     MarketConfig,
     MarkPriceConfig,
+    OfTrades,
     Tap,
     TickerConfig,
     TradesConfig,
@@ -196,6 +197,9 @@ class MarketReader:
             )
         if table.snapshot and not self._keeps_place:
             reader.wrong((*path, "snapshot"), 'snapshot: only for the database kinds "wal" and "outbox"')
+        if isinstance(table, DepthConfig | OfTrades):
+            for said, side in table.sides.items():
+                check_choice(reader, (*path, "sides", said), side, ("buy", "sell"))
         if isinstance(table, DepthConfig):
             check_choice(reader, (*path, "shape"), table.shape, ("snapshot", "levels", "diffs"))
             if not 1 <= table.levels <= 50_000:

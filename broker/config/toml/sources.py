@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from broker.config.feeds import FeedConfig, Fetch, Recovery, Source
-from broker.config.market import Intake
+from broker.config.market import Intake, SequencePaths
 from broker.config.toml.checks import address_of, json_path
 from broker.config.toml.document import Document, array_of, tables_of
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader
-from broker.config.toml.tables import FetchTable, RecoverTable, SourceTable
+from broker.config.toml.tables import FetchTable, RecoverTable, SequenceTable, SourceTable
 from protocol.mqtt.topics import is_valid_topic_filter
 
 T = TypeVar("T", bound=RecoverTable)
@@ -72,6 +72,8 @@ class Origins:
         taken: dict[str, str] = {}
         for name, value in self._declared.items():
             path: Path = ("source", name)
+            if isinstance(value, dict) and isinstance(value.get("sequence"), str):
+                value = {**value, "sequence": {"last": value["sequence"]}}
             table = self._reader.structure(value, SourceTable, path)
             if table is None:
                 continue
@@ -121,11 +123,22 @@ class Origins:
                 )
         kind_path = json_path(reader, (*path, "kind"), table.kind)
         row_path = json_path(reader, (*path, "row"), table.row)
-        sequence = json_path(reader, (*path, "sequence"), table.sequence)
+        sequence = self._sequence((*path, "sequence"), table.sequence)
         source = Source(name, (name,), kind_path, row_path)
         feed = FeedConfig(name, table.dsn, kind, (source,))
         intake = Intake(kind, feed, host, port, filters, table.query, table.key, table.every_s, sequence)
         self.intakes.append((path, intake))
+
+    def _sequence(self, path: Path, table: SequenceTable | None) -> SequencePaths | None:
+        if table is None or table.last in ("", "$"):
+            return None
+        reader = self._reader
+        if table.first and table.previous:
+            reader.wrong(path, "sequence: one of first and previous is wanted, not both")
+        last, first, previous, by = (
+            json_path(reader, path, text) for text in (table.last, table.first, table.previous, table.by)
+        )
+        return SequencePaths(last, first, previous, by)
 
     def _check_channel(self, path: Path, channel: str, taken: dict[str, str], source: str) -> None:
         if not channel or len(channel.encode(errors="replace")) > CHANNEL_BYTES_MAX:

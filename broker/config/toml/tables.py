@@ -40,6 +40,16 @@ class DatabaseTable:
 
 
 @frozen
+class SequenceTable:
+    """`sequence = { last = "$.u", first = "$.U", by = "$.s" }` of a source, or the path of `last` alone."""
+
+    last: str
+    first: str = ""
+    previous: str = ""
+    by: str = ""
+
+
+@frozen
 class SourceTable:
     """[source.NAME]"""
 
@@ -54,7 +64,7 @@ class SourceTable:
     tcp: str = ""
     udp: str = ""
     mqtt: tuple[str, ...] = ()
-    sequence: str = ""
+    sequence: SequenceTable | None = None
 
 
 @frozen

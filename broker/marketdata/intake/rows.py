@@ -2,52 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any, Final
+from typing import Any
 
 from broker.config.market import Intake
 from broker.feed.gaps import announce
 from broker.feed.routing.routes import Router, Row
 from broker.feed.routing.rowtext import NotARow, elements_of
 from broker.feed.status import FeedStatus
+from broker.marketdata.intake.sequence import Sequences, Unnumbered
 from broker.marketdata.market import Market
 from broker.marketdata.sink import MarketSink
-
-REMEMBERED_MAX: Final = 1024
-"""Sequence numbers that are known again."""
-
-
-class Sequence:
-    """Messages that are numbered: which came twice, and where some are missing."""
-
-    def __init__(self) -> None:
-        self._last = -1
-        self._seen: set[int] = set()
-        self._order: deque[int] = deque()
-
-    def take(self, number: int) -> tuple[bool, int]:
-        """Whether the message is new, and how many are missing before it; -1 if the count began anew."""
-        if number in self._seen:
-            return False, 0
-        last = self._last
-        missing = 0
-        if last >= 0 and number > last + 1:
-            missing = number - last - 1
-        elif number < last - REMEMBERED_MAX or (number < last and not self._is_late(number)):
-            missing = -1
-            self._seen.clear()
-            self._order.clear()
-            self._last = number
-        self._last = max(self._last, number)
-        self._seen.add(number)
-        self._order.append(number)
-        if len(self._order) > REMEMBERED_MAX:
-            self._seen.discard(self._order.popleft())
-        return True, missing
-
-    def _is_late(self, number: int) -> bool:
-        """Whether it can have been overtaken, rather than be counted anew from the beginning."""
-        return bool(self._order) and number > self._order[0]
 
 
 class IntakeRows:
@@ -64,7 +28,7 @@ class IntakeRows:
         self._router = Router(intake.feed, status)
         self._name = intake.feed.name.encode()
         self._has_routes = bool(intake.feed.routes)
-        self._sequence = Sequence() if intake.sequence else None
+        self._sequences = Sequences(intake.sequence) if intake.sequence else None
 
     def message(self, text: bytes, more: dict[str, str] | None = None) -> None:
         """One message: an object, or an array of objects that belong together.  Within a turn.
@@ -91,7 +55,7 @@ class IntakeRows:
         row = self._router.notification(self._name, text, self._market.engine.now)
         if row is None:
             return
-        if self._sequence is not None and not self._is_new(self._sequence, row):
+        if self._sequences is not None and not self._is_new(self._sequences, row):
             return
         if more:
             row.columns.update(more)
@@ -125,20 +89,18 @@ class IntakeRows:
                 self._sink.publish(*outgoing)
                 self.status.published += 1
 
-    def _is_new(self, sequence: Sequence, row: Row) -> bool:
-        value: Any = row.columns
-        for name in self.intake.sequence:
-            value = value.get(name) if isinstance(value, dict) else None
-        if not isinstance(value, str) or not value.isdecimal() or len(value) > 19:
-            self.status.drop("no_sequence", self.intake.feed.name, self._market.engine.now)
+    def _is_new(self, sequences: Sequences, row: Row) -> bool:
+        try:
+            message = sequences.take(row.columns)
+        except Unnumbered as error:
+            self.status.drop(str(error), self.intake.feed.name, self._market.engine.now)
             return False
-        number = int(value)
-        is_new, missing = sequence.take(number)
-        if not is_new:
+        number, of = message.number, f"{message.of}: " if message.of else ""
+        if not message.is_new:
             self.status.repeated += 1
-        elif missing > 0:
-            what = f"{missing} messages before number {number} are missing"
-            announce(self.status, self._sink, what, str(number - missing - 1), value)
-        elif missing < 0:
-            announce(self.status, self._sink, f"the numbers begin anew at {number}", "", value)
-        return is_new
+        elif message.missing > 0:
+            what = f"{of}{message.missing} messages before number {number} are missing"
+            announce(self.status, self._sink, what, str(message.known), str(number))
+        elif message.missing < 0:
+            announce(self.status, self._sink, f"{of}the numbers begin anew at {number}", "", str(number))
+        return message.is_new

@@ -81,12 +81,14 @@ def random_change(rng: random.Random, model: Model) -> tuple[str, str, str]:
 
 @settings(max_examples=150)
 @given(
-    st.integers(0, 2**32), st.sampled_from((3, 10, 1000)), st.sampled_from(("levels", "diffs", "snapshot"))
+    st.integers(0, 2**32),
+    st.sampled_from((3, 10, 1000)),
+    st.sampled_from(("levels", "diffs", "snapshot", "mixed")),
 )
 def test_every_reader_at_every_speed_has_the_sources_book(seed: int, levels: int, shape: str) -> None:
     rng = random.Random(seed)
     log = Log()
-    calculator = depth(log, shape, levels=levels)
+    calculator = depth(log, "diffs" if shape == "mixed" else shape, levels=levels)
     model: Model = {"bids": {}, "asks": {}}
     readers: list[Reader] = []
     now_ms = 1_000_000
@@ -122,7 +124,7 @@ def feed(calculator: Depth, rng: random.Random, model: Model, shape: str, now_ms
     if shape == "levels":
         for side, price, size in changes:
             calculator.row({"symbol": "X", "side": side, "price": price, "size": size}, now_ms)
-    elif shape == "diffs":
+    elif shape == "diffs" or (shape == "mixed" and rng.random() < 0.7):
         row: dict[str, Any] = {"symbol": "X", "bids": [], "asks": []}
         for side, price, size in changes:
             row[side + "s"].append([price, size])
@@ -132,7 +134,7 @@ def feed(calculator: Depth, rng: random.Random, model: Model, shape: str, now_ms
             side: [[spelled(rng, price), spelled(rng, size)] for price, size in found.items()]
             for side, found in model.items()
         }
-        calculator.row({"symbol": "X", **whole}, now_ms)
+        calculator.row({"symbol": "X", "type": "snapshot", **whole}, now_ms)
 
 
 def test_the_message_is_the_documents() -> None:
@@ -271,3 +273,21 @@ def test_the_same_rows_give_the_same_bytes() -> None:
         return [text for _, text in log.messages]
 
     assert run() == run()
+
+
+def test_changes_may_be_in_one_list_or_of_one_side_and_say_their_side_by_any_word() -> None:
+    log = Log()
+    names = DepthNames(
+        price="p", size="q", side="s", changes="changes", sides={"0": "buy", "1": "sell", "true": "buy"}
+    )
+    calculator = Depth(log, 0, names, "diffs", 0, 10, False, 1000)
+    calculator.row({"symbol": "X", "changes": [["0", "1.0", "2"], ["1", "3.0", "4"]]}, 1)
+    calculator.row({"symbol": "X", "changes": [{"s": True, "p": "1.5", "q": "1"}]}, 1)
+    calculator.row({"symbol": "X", "asks": [["3.5", "9"]]}, 1)
+    for bad in ([["2", "1", "1"]], [["0", "1"]], ["0"], None, 5):
+        with pytest.raises(BadValue):
+            calculator.row({"symbol": "X", "changes": bad}, 1)
+    calculator.commit(1)
+    client = BookClient()
+    client.take(log.messages[-1][1])
+    assert client.sides == {"bids": {"1.0": "2", "1.5": "1"}, "asks": {"3.0": "4", "3.5": "9"}}
