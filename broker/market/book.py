@@ -49,6 +49,14 @@ class Side:
         text = _price_of(known) if known else self.gone.get(key, GONE) or price.encode()
         self.staged[key] = b'["' + text + b'","' + size.encode() + b'"]'
 
+    def stage_removal_of_all_but(self, kept: set[int]) -> None:
+        for key in self.levels:
+            if key not in kept:
+                self.staged[key] = GONE
+        for key, level in list(self.staged.items()):
+            if level and key not in kept:
+                self.staged[key] = GONE
+
     def best_staged(self) -> int:
         """The best key after the staged changes; NO_FLOOR if the side would be empty."""
         best = NO_FLOOR
