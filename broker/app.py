@@ -157,6 +157,9 @@ class App:
             self.operation.sys_interval_changed()
         self.config = config
         self.operation.adopt(ports, self._open_gateway)
+        if self.market is not None and config.market is not None:
+            self.market.adopt(config.market)
+            self._show_market(self.market)
         for feed in config.feeds:
             self._supervisors[feed.name].adopt(feed)
         rules = reload_rules(listener.security for listener in config.listeners)
@@ -286,13 +289,20 @@ class App:
             from broker.marketdata.service import MarketService
 
             self.market = MarketService(market, self.engine, self.feeds, self.keeper)
-            if self.websockets is not None and market.page:
-                from broker.marketdata.site import Site
-
-                self.websockets.site = Site(self.market, self.config.gateway).answer
+            self._show_market(self.market)
             nursery.start_soon(self.market.run, self._start_database_feeds)
         else:
             self._start_database_feeds(nursery)
+
+    def _show_market(self, market: MarketService) -> None:
+        """The page that shows it, where one is wanted."""
+        if self.websockets is None:
+            return
+        self.websockets.site = None
+        if market.config.page:
+            from broker.marketdata.site import Site
+
+            self.websockets.site = Site(market, self.config.gateway).answer
 
     def _start_database_feeds(self, nursery: trio.Nursery) -> None:
         if not self.config.feeds:

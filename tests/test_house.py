@@ -75,6 +75,7 @@ WAITS = {
     "broker.marketdata.history",
     "broker.marketdata.intake.polled",
     "broker.marketdata.intake.sockets",
+    "broker.marketdata.intake.way",
     "broker.marketdata.service",
     "broker.marketdata.udf",
     "broker.process.garbage",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from attrs import field, frozen
 
 from broker.config.feeds import FeedConfig, Route
@@ -37,8 +39,8 @@ class Intake:
     key: tuple[str, ...] = ()
     every_s: float = 1.0
     sequence: SequencePaths | None = None
-    taps: tuple[tuple[str | None, int], ...] = ()
-    """Which of the calculators' taps it feeds, each with the kind of rows that it takes, or all."""
+    taps: tuple[tuple[str | None, str], ...] = ()
+    """Which of the calculators' taps it feeds, by `key`, each with the kind of rows that it takes, or all."""
 
 
 @frozen
@@ -167,6 +169,13 @@ class Tap:
     is_removal: bool = False
     part: str = ""
     """The source is one of those that an index is made of."""
+    snapshot: str = ""
+
+    @property
+    def key(self) -> str:
+        """What routes call it.  The same in every configuration that has it, wherever its tables stand."""
+        said = repr((self.source, self.kind, self.is_removal, self.part, self.snapshot))
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 @frozen
@@ -191,5 +200,16 @@ class MarketConfig:
         return bool(self.taps or self.intakes)
 
 
+CALCULATORS = ("depth", "trades", "kline", "ticker", "markprice")
+
+PREFIX = "market."
+"""Of what routes call them."""
+
+
+def shown_name(kind: str, index: int, table: Common) -> str:
+    """What a calculator is called in counters and logs."""
+    return PREFIX + (table.name or (kind if not index else f"{kind}{index + 1}"))
+
+
 TAP_TARGET = "market"
-"""The target of routes that lead to calculators; the channel's name is the tap's number."""
+"""The target of routes that lead to calculators; the channel's name is the tap's key."""

@@ -12,9 +12,10 @@ from typing import Any
 from attrs import evolve, fields
 
 from broker.config.dialects.gateway import DIALECT_KINDS, GatewayConfig
-from broker.config.market import Intake, MarketConfig
+from broker.config.market import MarketConfig
 from broker.config.model import Config, ConfigError, Listener, Tls
 from broker.config.mosquitto.options import OPTIONS
+from broker.config.reload_market import market_mistakes, taken_market
 
 _Key = tuple[int, str | None, str | None, int]
 """Port, address, path, and how many with the same stand above: two may ask the kernel for a port."""
@@ -32,7 +33,7 @@ def reloaded(old: Config, new: Config) -> Config:
     """
     listeners = _listeners(old, new)
     gateway, mistakes = _gateway(old.gateway, new.gateway)
-    mistakes += _other_dialects(old, new) + _feeds(old, new) + _market(old, new)
+    mistakes += _other_dialects(old, new) + _feeds(old, new) + market_mistakes(old.market, new.market)
     if mistakes:
         raise ConfigError(*mistakes)
     taken = evolve(
@@ -40,6 +41,7 @@ def reloaded(old: Config, new: Config) -> Config:
         listeners=listeners,
         gateway=gateway,
         feeds=new.feeds,
+        market=taken_market(old.market, new.market),
         **{name: getattr(new, name) for name in _TAKEN_WHOLE},
         limits=evolve(old.limits, **_read_again(new.limits, "limits")),
         delivery=evolve(old.delivery, **_read_again(new.delivery, "delivery")),
@@ -74,15 +76,6 @@ def _feeds(old: Config, new: Config) -> list[str]:
                 if getattr(changed, field.name) != getattr(before, field.name)
             ]
     return mistakes
-
-
-def _market(old: Config, new: Config) -> list[str]:
-    """Calculators have states, and rows are led to them by their places in the file."""
-    names = _changed_market(old.market or MarketConfig(), new.market or MarketConfig())
-    if not names:
-        return []
-    what = "what is calculated, from which source and where it goes"
-    return [f"[market]: {what} ({', '.join(names)}) takes a restart."]
 
 
 _FEED_WORDS = {
@@ -123,35 +116,6 @@ _WORDS = {
 
 def _dsn_of(market: MarketConfig | None) -> str:
     return "" if market is None or market.database is None else market.database.dsn
-
-
-def _changed_market(old: MarketConfig, new: MarketConfig) -> list[str]:
-    """What of the market data was written anew, as the configuration calls it."""
-    names = [
-        f"[[market.{name}]]" if name not in ("routes", "page") else f"market.{name}"
-        for name in ("depth", "trades", "kline", "ticker", "markprice", "routes", "page")
-        if _without_places(getattr(old, name)) != _without_places(getattr(new, name))
-    ]
-    before = {intake.feed.name: intake for intake in old.intakes}
-    after = {intake.feed.name: intake for intake in new.intakes}
-    names += [
-        f"[source.{name}]"
-        for name in sorted({*before, *after})
-        if name not in before or name not in after or _asked(before[name]) != _asked(after[name])
-    ]
-    return names
-
-
-def _without_places(value: Any) -> Any:
-    """Lines move when something is written above them."""
-    return tuple(evolve(one, where="") for one in value) if isinstance(value, tuple) else value
-
-
-def _asked(intake: Intake) -> object:
-    """An intake without the numbers of what it feeds, which are those of other tables."""
-    return evolve(
-        intake, taps=(), feed=evolve(intake.feed, dsn="", routes=_without_places(intake.feed.routes))
-    )
 
 
 def _read_again(values: object, owner: str) -> dict[str, Any]:

@@ -59,6 +59,16 @@ class PartStore:
         else:
             others.append(part)
 
+    def discard(self, part: Part) -> None:
+        """It is published no more."""
+        others = self._by_topic.get(part.topic)
+        if others is None or part not in others:
+            return
+        others.remove(part)
+        if not others:
+            del self._by_topic[part.topic]
+            self._names.discard(part.topic)
+
     def of(self, topic: bytes) -> list[Part]:
         """The parts of one topic, in the order in which they came to be."""
         found = self._by_topic.get(topic)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from broker.config.market import (
+    Common,
     DepthConfig,
     KlineConfig,
     MarkPriceConfig,
@@ -99,6 +100,24 @@ def make_markprice(config: MarkPriceConfig, publish: Publish, first_seq: int) ->
         Decimal(1) if funding is None else Decimal(funding.clamp),
     )
     return MarkPrice(publish, first_seq, names, rules)
+
+
+def adopt(calculator: Calculator, config: Common) -> None:
+    """Settings that say nothing of a calculator's state, while it runs: see `broker.config.reload_market.IN_PLACE`."""
+    every_ms = ms(getattr(config, "every_s", 0.0))
+    if isinstance(calculator, MarkPrice):
+        assert isinstance(config, MarkPriceConfig)
+        calculator.rules.every_ms = every_ms
+        calculator.rules.stale_after_ms = ms(config.stale_after_s)
+        return
+    assert isinstance(calculator, Depth | Trades | Kline | Ticker)
+    calculator.every_ms = every_ms
+    if isinstance(calculator, Depth):
+        assert isinstance(config, DepthConfig)
+        calculator.crossed_for_ms = ms(config.crossed_for_s)
+    elif isinstance(calculator, Trades):
+        assert isinstance(config, TradesConfig)
+        calculator.merge_by = list(config.merge_by)
 
 
 def trade_names(config: OfTrades) -> TradeNames:

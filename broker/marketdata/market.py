@@ -6,12 +6,15 @@ calculator gets wrong costs that row or that message, and is counted.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from attrs import evolve
+
 from broker.config.feeds import Route
-from broker.config.market import MarketConfig, Tap
+from broker.config.market import CALCULATORS, PREFIX, MarketConfig, Tap, shown_name
 from broker.config.templates import KIND
 from broker.core.engine import Engine
 from broker.core.publication import Publication
@@ -30,8 +33,6 @@ from broker.market.ticker import Ticker
 from broker.market.trades import Tape
 from broker.marketdata import build, parts
 from broker.marketdata.parts import StreamPart
-
-PREFIX: Final = "market."
 
 ROW_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of one row's text; a longer one is refused unread."""
@@ -72,22 +73,80 @@ class Market:
         self._now_ms = 0
         self._first_seq = self.now_ms()
         self._statuses = statuses
-        self.running: dict[tuple[str, int], Running] = {}
-        for kind in ("depth", "trades", "kline", "ticker", "markprice"):
-            for index, table in enumerate(getattr(config, kind)):
-                self._add(kind, index, table)
         self._price: Running | None = None
-        if any(route.source == PREFIX + "price" for route in config.routes):
+        self.running: dict[tuple[str, int], Running] = {}
+        self._touched: dict[Running, None] = {}
+        self._build({})
+        self._taps = self._taps_of(config)
+        self.asleep_until_ms = 0
+
+    def adopt(self, config: MarketConfig) -> None:
+        """Another configuration, of which `broker.config.reload_market` has found that it can be taken over."""
+        before = {(one.kind, one.status.name): one for one in (*self.running.values(), *self._prices())}
+        self.config = config
+        self._first_seq = max(self._first_seq, self.now_ms())
+        self._build(before)
+        kept = {*self.running.values(), *self._prices()}
+        for one in before.values():
+            if one not in kept:
+                self._statuses.pop(one.status.name, None)
+                self._touched.pop(one, None)
+                for part in itertools.chain(*one.parts.values()):
+                    self.engine.parts.discard(part)
+        self.on_earlier()
+
+    def _build(self, before: dict[tuple[str, str], Running]) -> None:
+        """The calculators and taps of the configuration; those of before go on with their states."""
+        self.running = {}
+        for kind in CALCULATORS:
+            for index, table in enumerate(getattr(self.config, kind)):
+                one = before.get((kind, shown_name(kind, index, table)))
+                if one is None:
+                    self._add(kind, index, table)
+                else:
+                    self.running[kind, index] = one
+                    build.adopt(one.calculator, table)
+        self._price = before.get(("price", PREFIX + "price"))
+        if not any(route.source == PREFIX + "price" for route in self.config.routes):
+            self._price = None
+        elif self._price is None:
             self._price = self._start(
                 "price", "", "market.price", lambda one: Price(self._publisher(one), self._first_seq)
             )
-        self._taps = [(tap, [self.running[name] for name in tap.calculators]) for tap in config.taps]
-        self._touched: dict[Running, None] = {}
-        self.asleep_until_ms = 0
+        for one in before.values():
+            self._route(one)
+        self._taps = self._taps_of(self.config)
+
+    def _prices(self) -> list[Running]:
+        return [] if self._price is None else [self._price]
+
+    def _route(self, one: Running) -> None:
+        """Its routes are others, perhaps: its streams' parts are those of the new ones.
+
+        A part that stays what it was is the same one, so that its readers' cursors hold.
+        """
+        routes = [route for route in self.config.routes if route.source in one.names]
+        if _unplaced(routes) == _unplaced(one.routes):
+            return
+        one.routes = routes
+        for stream, old in one.parts.items():
+            rest = {part.topic: part for part in old}
+            new: list[StreamPart] = []
+            for part in self._parts(one, stream):
+                same = rest.pop(part.topic, None)
+                if same is None:
+                    self.engine.parts.add(part)
+                    new.append(part)
+                else:
+                    same.become(part)
+                    new.append(same)
+            for part in rest.values():
+                self.engine.parts.discard(part)
+            one.parts[stream] = new
 
     def _add(self, kind: str, index: int, table: Any) -> None:
         make = getattr(build, f"make_{kind}")
-        name = PREFIX + (table.name or (kind if not index else f"{kind}{index + 1}"))
+        name = shown_name(kind, index, table)
         self.running[kind, index] = self._start(
             kind, table.name, name, lambda one: make(table, self._publisher(one), self._first_seq)
         )
@@ -108,9 +167,14 @@ class Market:
 
     # --- rows ----------------------------------------------------------------------------------------------
 
-    def take_text(self, number: int, text: bytes) -> None:
-        """A row's JSON for a tap."""
-        tap, takers = self._taps[number]
+    def _taps_of(self, config: MarketConfig) -> dict[str, tuple[Tap, list[Running]]]:
+        return {tap.key: (tap, [self.running[name] for name in tap.calculators]) for tap in config.taps}
+
+    def take_text(self, key: str, text: bytes) -> None:
+        """A row's JSON for a tap; for none, where that has just been taken away."""
+        if key not in self._taps:
+            return
+        tap, takers = self._taps[key]
         if len(text) > ROW_BYTES_MAX:
             self._drop(takers, "too_long", tap)
             return
@@ -119,11 +183,11 @@ class Market:
         except (NotARow, UnicodeDecodeError):
             self._drop(takers, "not_json", tap)
             return
-        self.take(number, columns)
+        self.take(key, columns)
 
-    def take(self, number: int, columns: Columns, is_removed: bool = False) -> None:
+    def take(self, key: str, columns: Columns, is_removed: bool = False) -> None:
         """A row for a tap; `is_removed` if it is there no more."""
-        tap, takers = self._taps[number]
+        tap, takers = self._taps[key]
         now_ms = self.now_ms()
         for one in takers:
             self._touched[one] = None
@@ -182,7 +246,7 @@ class Market:
         """Rows of a feed may be missing: every reader of what is made of them gets the state anew."""
         now_ms = self.now_ms()
         own = {source.name for source in self.config.database.sources} if self.config.database else set()
-        for tap, takers in self._taps:
+        for tap, takers in self._taps.values():
             if tap.source == feed or (
                 tap.source in own and self.config.database and self.config.database.name == feed
             ):
@@ -258,6 +322,11 @@ def _render(kind: str, route: Route, channel: str, symbol: str) -> parts.Render:
     if route.target == "exchange" and route.body == "envelope":
         return parts.as_event(channel)
     return parts.as_envelope(channel) if route.body == "envelope" else parts.as_it_is
+
+
+def _unplaced(routes: list[Route]) -> list[Route]:
+    """Without the lines on which they stand."""
+    return [evolve(route, where="") for route in routes]
 
 
 def _nothing() -> None:

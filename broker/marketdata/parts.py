@@ -30,6 +30,12 @@ class StreamPart(Part):
         self._state: tuple[int, list[bytes]] = (-1, [])
         self._since: tuple[int, int, list[bytes]] = (-1, -1, [])
 
+    def become(self, other: StreamPart) -> None:
+        """The same stream on the same topic is sent as another route says."""
+        self.qos, self.retain, self.render = other.qos, other.retain, other.render
+        self._state = (-1, [])
+        self._since = (-1, -1, [])
+
     def state(self) -> list[bytes]:
         if self._state[0] != self.seq:
             self._state = (self.seq, [self.render(text) for text in self.stream.state()])

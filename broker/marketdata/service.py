@@ -13,13 +13,11 @@ import trio
 from broker.config.market import Intake, MarketConfig
 from broker.core.engine import Engine
 from broker.feed.status import FeedStatus, first_line
-from broker.feed.supervise import keep_trying
 from broker.market.calculator import NEVER_MS
 from broker.market.kline import Kline
 from broker.marketdata.history import History
-from broker.marketdata.intake.published import Published
 from broker.marketdata.intake.rows import IntakeRows
-from broker.marketdata.intake.sockets import serve_tcp, serve_udp
+from broker.marketdata.intake.way import Way
 from broker.marketdata.market import Market
 from broker.marketdata.restoring import restore
 from broker.marketdata.sink import MarketSink
@@ -55,12 +53,56 @@ class MarketService:
         self.histories: dict[int, History] = {}
         self._statuses = statuses
         self._sooner = trio.Event()
+        self._nursery: trio.Nursery | None = None
         for index, kline in enumerate(config.kline):
             if kline.history and config.database is not None:
                 status = self.market.running["kline", index].status
                 self.histories[index] = History(kline.history, config.database, status)
-        for intake in config.intakes:
-            statuses[intake.feed.name] = FeedStatus(intake.feed.name)
+        self._intakes = {intake.feed.name: self._way_of(intake) for intake in config.intakes}
+        self._writers: dict[int, trio.CancelScope] = {}
+
+    def _way_of(self, intake: Intake) -> Way:
+        name = intake.feed.name
+        status = self._statuses[name] = FeedStatus(name)
+        rows = IntakeRows(intake, self.market, self.sink, status)
+        return Way(rows, self.market, self.ports.setdefault(name, []))
+
+    def adopt(self, config: MarketConfig) -> None:
+        """Another configuration, which `broker.config.reload_market` has found to be one that can be taken over."""
+        if config == self.config:
+            return
+        known = {tap.key: tap.calculators for tap in self.config.taps}
+        of_before = {id(self.market.running["kline", index]): one for index, one in self.histories.items()}
+        kept_before = set(self.market.running.values())
+        self.config = config
+        with self.engine.turn:
+            self.market.adopt(config)
+        self.histories = {
+            index: of_before[id(one)]
+            for (kind, index), one in self.market.running.items()
+            if kind == "kline" and id(one) in of_before
+        }
+        writing = {id(history) for history in self.histories.values()}
+        for number in [number for number in self._writers if number not in writing]:
+            self._writers.pop(number).cancel()
+        wanted = {intake.feed.name: intake for intake in config.intakes}
+        for name in [name for name in self._intakes if name not in wanted]:
+            self._intakes.pop(name).end()
+            self._statuses.pop(name, None)
+        new = {
+            tap.key
+            for tap in config.taps
+            if tap.key not in known
+            or not {self.market.running[one] for one in tap.calculators} <= kept_before
+        }
+        for name, intake in wanted.items():
+            if name in self._intakes:
+                with self.engine.turn:
+                    self._intakes[name].adopt(intake, new)
+            else:
+                self._intakes[name] = self._way_of(intake)
+                if self._nursery is not None:
+                    self._nursery.start_soon(self._intakes[name].run)
 
     async def run(self, start_feeds: Callable[[trio.Nursery], None]) -> None:
         """Serve until cancelled.
@@ -71,30 +113,21 @@ class MarketService:
         self.market.on_earlier = self._wake
         async with trio.open_nursery() as nursery:
             await self._restore()
+            self._nursery = nursery
             for index, history in self.histories.items():
                 calculator = self.market.running["kline", index].calculator
                 assert isinstance(calculator, Kline)
-                nursery.start_soon(history.run, calculator.untold)
+                nursery.start_soon(self._write, history, calculator)
             self.engine.turn.on_batch_end(self._keep)
             nursery.start_soon(self._tick)
             start_feeds(nursery)
-            for intake in self.config.intakes:
-                self._start(nursery, intake)
+            for way in self._intakes.values():
+                nursery.start_soon(way.run)
 
-    def _start(self, nursery: trio.Nursery, intake: Intake) -> None:
-        status = self._statuses[intake.feed.name]
-        rows = IntakeRows(intake, self.market, self.sink, status)
-        ports = self.ports.setdefault(intake.feed.name, [])
-        if intake.kind == "tcp":
-            nursery.start_soon(serve_tcp, rows, self.market, ports)
-        elif intake.kind == "udp":
-            nursery.start_soon(serve_udp, rows, self.market, ports)
-        elif intake.kind == "mqtt":
-            Published(rows, self.market).open()
-        else:
-            from broker.marketdata.intake.polled import PolledQuery
-
-            nursery.start_soon(keep_trying, PolledQuery(rows, self.market, status), status)
+    async def _write(self, history: History, calculator: Kline) -> None:
+        """Until the calculator is taken away; what it has by then is written."""
+        with trio.CancelScope() as self._writers[id(history)]:
+            await history.run(calculator.untold)
 
     async def _restore(self) -> None:
         """Until it has succeeded: a candle that began without what came before it would be wrong."""

@@ -30,7 +30,7 @@ class MarketSink:
     ) -> None:
         """Give rows of a tap, and gaps of its source, to the calculators; everything else goes on."""
         if topic.startswith(TAP_PREFIX):
-            self._market.take_text(int(topic[len(TAP_PREFIX) :]), payload)
+            self._market.take_text(topic[len(TAP_PREFIX) :].decode(), payload)
             return
         if topic.startswith(GAP_PREFIX) and topic.endswith(GAP_SUFFIX):
             self._market.gap(topic[len(GAP_PREFIX) : -len(GAP_SUFFIX)].decode())

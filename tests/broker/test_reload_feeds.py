@@ -147,16 +147,17 @@ def test_a_table_that_only_a_restart_changes_is_named_as_the_file_does(
     assert f"{named} was changed; that takes a restart, and stays as it was." in reloaded(old, new).warnings
 
 
-def test_what_is_calculated_takes_a_restart_and_other_routes_beside_it_do_not(tmp_path: Path) -> None:
+def test_calculators_where_none_were_take_a_restart_and_other_routes_do_not(tmp_path: Path) -> None:
     plain = configuration(tmp_path, "host=a", "wal")
     old = configuration(tmp_path, "host=a", "wal", CALCULATED)
     more = configuration(tmp_path, "host=a", "wal", CALCULATED + MORE)
     other = configuration(tmp_path, "host=a", "wal", CALCULATED.replace("trades/", "fills/"))
     taken = reloaded(old, more)
     assert taken.feeds == more.feeds
-    for new in (plain, other):
-        with pytest.raises(ConfigError, match=r"^\[market\]: what is calculated, .* takes a restart\.$"):
-            reloaded(old, new)
+    assert reloaded(old, other).market == other.market
+    for before, new in ((old, plain), (plain, old)):
+        with pytest.raises(ConfigError, match=r"^\[market\]: .* takes a restart\.$"):
+            reloaded(before, new)
 
 
 async def test_the_admin_port_moves_and_one_that_is_taken_changes_nothing(tmp_path: Path) -> None:

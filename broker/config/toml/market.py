@@ -122,7 +122,7 @@ class MarketReader:
             name = intake.feed.name
             own = tuple(route for route in routes if route.source == name)
             taps = tuple(
-                (tap.kind, i) for i, tap in enumerate(self._taps) if tap.source == name and not tap.is_removal
+                (tap.kind, tap.key) for tap in self._taps if tap.source == name and not tap.is_removal
             )
             dsn = intake.feed.dsn or (database.dsn if database is not None else "")
             ready.append(evolve(intake, feed=evolve(intake.feed, routes=own, dsn=dsn), taps=taps))
@@ -250,7 +250,7 @@ class MarketReader:
                         if self._origins.is_declared(part):
                             wanted.setdefault((part, None, False, part, ""), []).append((name, index))
         for (source, kind, is_removal, part, snapshot), calculators in wanted.items():
-            self._taps.append(Tap(source, tuple(calculators), kind, is_removal, part))
+            self._taps.append(Tap(source, tuple(calculators), kind, is_removal, part, snapshot))
             if source in self._origins.sources:
                 levels = any(
                     name == "depth" and self._found[name][i][1].shape == "levels" for name, i in calculators
@@ -261,7 +261,7 @@ class MarketReader:
                 self._tap_routes.append(
                     Route(
                         source=source,
-                        topics=(str(len(self._taps) - 1),),
+                        topics=(self._taps[-1].key,),
                         kind=kind,
                         target=TAP_TARGET,
                         qos=0,

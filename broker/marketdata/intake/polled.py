@@ -56,13 +56,29 @@ class PolledQuery:
         self._market = market
         self._status = status
         self._differences = Differences()
+        self._asking = trio.CancelScope()
 
     def adopt(self, config: FeedConfig) -> bool:
-        """A query keeps the settings it began with."""
-        return False
+        """Ask anew, as the intake of the rows says now; what is known stays so."""
+        self._asking.cancel()
+        return True
+
+    def tell(self, keys: set[str]) -> None:
+        """Calculators that are new, by the keys of their taps, what the last answer said.  Within a turn."""
+        for text in self._differences.known.values():
+            for _, key in self._rows.intake.taps:
+                if key in keys:
+                    with barrier(self._market.engine.counters, f"source {self._rows.intake.feed.name}"):
+                        self._market.take_text(key, text.encode())
+        self._market.commit()
 
     async def attempt(self) -> None:
         """Run the query again and again on one connection, until that fails."""
+        while True:
+            with trio.CancelScope() as self._asking:
+                await self._ask()
+
+    async def _ask(self) -> None:
         intake = self._rows.intake
         # The configuration's own text: its braces and per cent signs are no placeholders.
         inner = sql.SQL(intake.query.strip().rstrip(";"))

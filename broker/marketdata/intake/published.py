@@ -21,6 +21,7 @@ class Published(Receiver):
     def __init__(self, rows: IntakeRows, market: Market) -> None:
         super().__init__(plain=False)
         self._rows = rows
+        self._filters = rows.intake.filters
         self._market = market
         self._waiting: deque[Publication] = deque()
         self._wildcards: dict[bytes, dict[str, str]] = {}
@@ -28,14 +29,14 @@ class Published(Receiver):
     def open(self) -> None:
         """Subscribe."""
         engine = self._market.engine
-        for topic_filter in self._rows.intake.filters:
+        for topic_filter in self._filters:
             engine.subscribe(self, topic_filter.encode(), 2)
         engine.turn.on_batch_end(self.work)
         self._rows.status.enter("live")
 
     def close(self) -> None:
         engine = self._market.engine
-        for topic_filter in self._rows.intake.filters:
+        for topic_filter in self._filters:
             engine.unsubscribe(self, topic_filter.encode())
         engine.turn.forget(self.work)
 
@@ -57,7 +58,7 @@ class Published(Receiver):
         if found is None:
             if len(self._wildcards) >= 10_000:
                 self._wildcards.clear()
-            found = self._wildcards[topic] = levels_of(self._rows.intake.filters, topic.decode())
+            found = self._wildcards[topic] = levels_of(self._filters, topic.decode())
         return found
 
 

@@ -25,10 +25,16 @@ class IntakeRows:
         self.status = status
         self._market = market
         self._sink = sink
-        self._router = Router(intake.feed, status)
         self._name = intake.feed.name.encode()
-        self._has_routes = bool(intake.feed.routes)
+        self._router = Router(intake.feed, status)
         self._sequences = Sequences(intake.sequence) if intake.sequence else None
+
+    def adopt(self, intake: Intake) -> None:
+        """Other routes, and whatever else needs no other way of coming, from the next row on."""
+        if intake.sequence != self.intake.sequence:
+            self._sequences = Sequences(intake.sequence) if intake.sequence else None
+        self.intake = intake
+        self._router = Router(intake.feed, self.status)
 
     def message(self, text: bytes, more: dict[str, str] | None = None) -> None:
         """One message: an object, or an array of objects that belong together.  Within a turn.
@@ -66,7 +72,7 @@ class IntakeRows:
         for kind, tap in self.intake.taps:
             if kind is None or kind == row.kind:
                 self._market.take(tap, row.columns, operation == "delete")
-        if self._has_routes:
+        if self.intake.feed.routes:
             self._route(row, operation)
 
     def text_row(self, columns: dict[str, Any], text: bytes, operation: str) -> None:

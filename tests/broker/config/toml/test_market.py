@@ -99,14 +99,19 @@ def test_a_reload_refuses_other_calculators_by_name_and_takes_other_routes(tmp_p
     kind = 'kind = "wal"\n'
     old = read(tmp_path, kind + text)
     more = '[[market.kline]]\nfrom = "trades"\n[[mqtt.route]]\nfrom = "market.kline"\ntopics = "k/{symbol}"\n'
-    with pytest.raises(ConfigError, match=r"\(\[\[market.kline\]\], market.routes\) takes a restart\."):
-        reloaded(old, read(tmp_path, kind + more + text))
+    assert reloaded(old, read(tmp_path, kind + more + text)).market is not None
+    kept = more.replace('"trades"\n', '"trades"\nhistory = "kline"\n', 1)
+    with pytest.raises(
+        ConfigError, match=r"market.kline: history is read at the start; that takes a restart\."
+    ):
+        reloaded(old, read(tmp_path, kind + kept + text))
     raw = '[[mqtt.route]]\nfrom = "trades"\ntopics = "raw/{symbol}"\n'
     taken = reloaded(old, read(tmp_path, kind + "\n\n" + raw + text))  # lines that move are no change
     assert [route.topics for feed in taken.feeds for route in feed.routes if route.target == "mqtt"] == [
         ("raw/{symbol}",)
     ]
+    assert taken.market is not None
     assert [route.topics for feed in taken.feeds for route in feed.routes if route.target == TAP_TARGET] == [
-        ("0",)
+        (taken.market.taps[0].key,)
     ]
     assert taken.warnings == ()
