@@ -26,7 +26,7 @@ except PostgresError as error:
     pytest.skip(str(error), allow_module_level=True)
 
 COMMAND = [sys.executable, "-m", "broker", "demo"]
-PATIENCE_S = 40
+PATIENCE_S = 150
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def test_a_message_is_due_to_those_who_watch_its_channel_only() -> None:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_an_example_runs_from_one_command(name: str) -> None:
     command = [sys.executable, "-m", "broker", "demo", "--example", name, "--events", "150", "--rate", "400"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     if "no PostgreSQL" in done.stderr:
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
