@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from protocol.dialects.conflation import Conflation
 
@@ -20,6 +20,10 @@ _SIDES: Final = ("bids", "asks")
 class MarketConflation(Conflation):
     """Book changes of a symbol are merged; of everything else the newest counts."""
 
+    def __init__(self) -> None:
+        self.discarded = 0
+        """Levels that were none."""
+
     def key(self, channel: str, payload: bytes) -> str:
         # A look at the bytes: this is asked for every message to a slow receiver.
         return channel + _BOOK_SUFFIX if _BOOK_MARK in payload else channel
@@ -28,7 +32,10 @@ class MarketConflation(Conflation):
         return key.endswith(_BOOK_SUFFIX)
 
     def merge(self, payloads: Sequence[bytes]) -> bytes:
-        """The newest update, with every earlier change that it doesn't replace."""
+        """The newest update, with every earlier change that it doesn't replace.
+
+        A change without a price that is a number is left out, and counted in `discarded`.
+        """
         updates = [_update(payload) for payload in payloads]
         if any(update is None for update in updates):
             return payloads[-1]  # not in the document's form, so the newest has to do
@@ -39,10 +46,11 @@ class MarketConflation(Conflation):
             newest = update
             for side in _SIDES:
                 for change in update["changes"].get(side, ()):
-                    level = change.get("price") if isinstance(change, dict) else None
-                    if isinstance(level, bool) or not isinstance(level, int | Decimal | str):
-                        return payloads[-1]
-                    changes[side][level] = change
+                    price = _price(change)
+                    if price is None:
+                        self.discarded += 1
+                    else:
+                        changes[side][price] = change
         newest["changes"] = {
             **newest["changes"],
             **{
@@ -57,9 +65,35 @@ class MarketConflation(Conflation):
             return payloads[-1]
 
 
+class Written(Decimal):
+    """A number, and how it was written; beyond any `Decimal` it is NaN, which is no price."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        try:
+            made = super().__new__(cls, text)
+        except ArithmeticError:
+            made = super().__new__(cls, "NaN")
+        made.text = text
+        return made
+
+
+def _price(change: object) -> Decimal | None:
+    """A level's price, the same for 150.4, 150.40 and "150.4"; None if it has none."""
+    price = change.get("price") if isinstance(change, dict) else None
+    if isinstance(price, bool) or not isinstance(price, int | Decimal | str):
+        return None
+    try:
+        number = Decimal(price)
+    except ArithmeticError:
+        return None
+    return number if number.is_finite() else None
+
+
 def _update(payload: bytes) -> dict[str, Any] | None:
     try:
-        update = json.loads(payload, parse_float=Decimal)
+        update = json.loads(payload, parse_float=Written)
     except (ValueError, RecursionError, ArithmeticError):  # 1e9999999999999999999 is no Decimal
         return None
     if not isinstance(update, dict) or not isinstance(update.get("changes"), dict):
@@ -70,11 +104,13 @@ def _update(payload: bytes) -> dict[str, Any] | None:
 
 
 def exact_json(value: object) -> str:
-    """JSON text of what `json.loads(…, parse_float=Decimal)` gave, its numbers as they were."""
+    """JSON text of what `json.loads(…, parse_float=Written)` gave, its numbers as they were."""
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{json.dumps(key)}:{exact_json(v)}" for key, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(exact_json, value)) + "]"
+    if isinstance(value, Written):
+        return value.text
     if isinstance(value, Decimal):
         return str(value)
     return json.dumps(value)

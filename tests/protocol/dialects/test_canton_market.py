@@ -73,6 +73,19 @@ def test_what_is_not_in_the_documents_form_is_not_merged_but_replaced() -> None:
         assert MarketConflation().merge([BOOK, strange]) == strange
 
 
+def test_a_level_that_is_none_costs_nothing_but_itself() -> None:
+    conflation = MarketConflation()
+    small = b'{"price":0.00000010,"quantity":2}'
+    update = b'{"type":"orderbook_update","changes":{"bids":[%b,%b]}}'
+    good = update % (b'{"price":150.4,"quantity":1}', small)
+    odd = ["[]", "null", "true", '"x"', '"NaN"', "1e9999999999999999999", '"1e9999999999999999999"', "{}"]
+    levels = ",".join(f'{{"price":{price},"quantity":9}}' for price in odd)
+    bad = f'{{"type":"orderbook_update","changes":{{"bids":[{levels},7,{{"price":"150.4","quantity":3}}]}}}}'
+    merged = conflation.merge([good, bad.encode()])
+    assert merged == update % (b'{"price":"150.4","quantity":3}', small)
+    assert conflation.discarded == len(odd) + 1
+
+
 changes = st.lists(
     st.tuples(st.sampled_from(["bids", "asks"]), st.integers(1, 5), st.integers(0, 9)), max_size=6
 )
@@ -142,5 +155,6 @@ def test_a_message_too_deep_to_write_is_not_merged() -> None:
 
 def test_a_number_that_no_decimal_can_hold_ends_nothing() -> None:
     huge = b'{"type":"orderbook_update","changes":{"bids":[{"price":1e9999999999999999999,"size":1}]}}'
-    assert MarketConflation().merge([BOOK, huge]) == huge
-    assert MarketConflation().merge([huge, BOOK]) == BOOK
+    for payloads in ([BOOK, huge], [huge, BOOK]):
+        changes = json.loads(MarketConflation().merge(payloads))["changes"]
+        assert changes["bids"] == json.loads(BOOK)["changes"]["bids"]  # all but the one that is none
