@@ -36,7 +36,10 @@ _CLIENT_CERT_SESSION: Final = 0x04
 
 
 class ProxyError(Exception):
-    """What came is no PROXY header; the connection is to be closed."""
+    """What came is no PROXY header, or says what is refused; the connection is to be closed."""
+
+    client = ""
+    """`HOST:PORT` of whom the proxy speaks for, where the header was read."""
 
 
 @frozen

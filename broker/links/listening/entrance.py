@@ -63,7 +63,7 @@ class Entrance:
                     header = await _accepted_header(trio.socket.from_stdlib_socket(sock), door)
             except ProxyError as error:
                 counters.turn_away("proxy_header")
-                logger.log(NOTICE, "Connection from %s rejected, %s", peer, error)
+                logger.log(NOTICE, "Connection from %s rejected, %s", error.client or peer, error)
             except OSError as error:
                 counters.turn_away("proxy_header")
                 logger.log(NOTICE, "Client connection from %s failed: %s.", peer, error.strerror or error)
@@ -85,7 +85,9 @@ async def _accepted_header(sock: trio.socket.SocketType, door: Door) -> ProxyHea
         raise ProxyError("a health check of the proxy.")
     refused = refusal(header, door.listener)
     if refused is not None:
-        raise ProxyError(refused)
+        error = ProxyError(refused)
+        error.client = f"{header.host}:{header.port}" if header.host else ""
+        raise error
     return header
 
 
