@@ -40,6 +40,8 @@ from broker.process.token_keys import keep_tokens_fresh
 from protocol.mqtt.outbound import Window
 
 if TYPE_CHECKING:
+    from broker.cluster.feeds import ElectedFeed
+    from broker.cluster.node import Node
     from broker.feed.status import FeedStatus
     from broker.feed.supervise import Supervisor
     from broker.gateway.gateway import Gateway
@@ -105,7 +107,7 @@ class App:
         self.server: Server
         self.addresses: list[tuple[Listener, int]] = []
         self.feeds: dict[str, FeedStatus] = {}
-        self._supervisors: dict[str, Supervisor] = {}
+        self._supervisors: dict[str, Supervisor | ElectedFeed] = {}
         self.doors: list[Door] = []
         self.websockets: WebSocketServer | None = None
         self.operation: Operation
@@ -116,6 +118,8 @@ class App:
         self.market: MarketService | None = None
         self.ingest: Hub | None = None
         """Tables that messages are written to, if there are any."""
+        self.cluster: Node | None = None
+        """This process's part in a cluster, if it has one."""
         self._sources = Sources(())
         self._stop = trio.Event()
         self._listening: list[tuple[socket.socket, Door]] = []
@@ -241,6 +245,7 @@ class App:
             links.start_soon(keep_tokens_fresh, self.doors, self.engine.counters)
             self.operation.start(links, self._open_gateway(links))
             self._start_ingest(links)
+            await self._join_cluster(links)
             await self._run_feeds(listening, task_status)
             with trio.move_on_after(self.config.shutdown_grace_s):
                 self.server.send_wills()
@@ -248,6 +253,8 @@ class App:
                     await self.websockets.close_all()
                 if self.ingest is not None:
                     await self.ingest.drained()
+                if self.cluster is not None:
+                    await self.cluster.publisher.drained()
                 await self.server.drained()
             links.cancel_scope.cancel()
 
@@ -268,6 +275,14 @@ class App:
                 self.server, self.websockets, self.config.drain_s, self.config.drain_to.encode()
             )
             feeds.cancel_scope.cancel()
+
+    async def _join_cluster(self, nursery: trio.Nursery) -> None:
+        if self.config.cluster is None:
+            return  # and nothing of it is even imported
+        from broker.cluster.node import Node
+
+        self.cluster = Node(self.config.cluster, self.engine, self.history)
+        await nursery.start(self.cluster.run)
 
     def _start_ingest(self, nursery: trio.Nursery) -> None:
         self._ingest_nursery = nursery
@@ -313,6 +328,10 @@ class App:
 
         for feed in self.config.feeds:
             status = self.feeds[feed.name] = FeedStatus(feed.name)
+            if self.cluster is not None:
+                elected = self._supervisors[feed.name] = self.cluster.feed(feed, status)
+                nursery.start_soon(elected.run)
+                continue
             sink = EngineSink(self.engine, self.keeper) if self.market is None else self.market.sink
             supervisor = Supervisor(feed, sink, status)
             self._supervisors[feed.name] = supervisor

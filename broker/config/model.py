@@ -10,6 +10,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from broker.config.cluster import ClusterConfig
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.feeds import FeedConfig, one_or_more
 from broker.config.ingest import IngestConfig
@@ -220,6 +221,7 @@ class Config:
     market: MarketConfig | None = None
     ingest: IngestConfig | None = None
     """[[mqtt.sink]]: messages that become rows."""
+    cluster: ClusterConfig | None = None
     admin: AdminHttp | None = None
     metrics: AdminHttp | None = None
     health: Health = field(factory=Health)

@@ -106,6 +106,7 @@ def _staying(taken: Config, new: Config) -> list[str]:
 
 
 _WORDS = {
+    "cluster": "[cluster]",
     "history": "[[history]]",
     "market": "another [database] for [market]",
     "persistence": "[persistence]",

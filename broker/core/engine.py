@@ -79,6 +79,10 @@ class Engine:
         """Where acknowledgements wait for the disk."""
         self.ingest: Callable[[Publication], None] | None = None
         """Offers a message to tables only, where there are any; see `broker.ingest`."""
+        self.log: Callable[[Publication], bool] | None = None
+        """Takes a publication to the log that nodes share; if True, it comes back from there by `publish_here`."""
+        self.catch_up: Callable[[Session, bytes, int], None] | None = None
+        """Begins a replay, where retained messages may still have to come from the log."""
 
     def adopt(self, policy: Policy, window: Window, rules: DeliveryRules) -> None:
         """Take over new settings; sessions share the objects that hold them, so it holds for all at once."""
@@ -294,7 +298,8 @@ class Engine:
 
     def replay(self, session: Session, topic_filter: bytes, granted: int) -> None:
         """Send the retained messages that a new or repeated subscription gets."""
-        self.replaying.begin(session, topic_filter, granted)
+        begin = self.catch_up or self.replaying.begin
+        begin(session, topic_filter, granted)
 
     # --- publications --------------------------------------------------------------------------------------
 
@@ -337,6 +342,11 @@ class Engine:
         Returns:
             Whether there was anybody, or anything expired before there could be.
         """
+        log = self.log
+        return (log is not None and log(publication)) or self.publish_here(publication)
+
+    def publish_here(self, publication: Publication) -> bool:
+        """As `publish`, to those who are connected here."""
         if publication.expires_at != 0.0 and publication.has_expired(self.now):
             self.counters.messages_expired += 1
             return True

@@ -47,13 +47,25 @@ class Positions:
         self.number = number
         self.older = {} if older is None else dict(list(older.items())[-EPOCHS_MAX:])
         self._prefix = epoch.encode() + b"/"
+        self.is_shared = False
+        """Numbers are given elsewhere; a publication without one has the place of the one before, and is not kept."""
 
     def stamp(self, publication: Publication) -> bytes:
         """The publication's position, given to it now if it had none."""
-        if not publication.sequence:
+        if publication.sequence <= 0:
+            if self.is_shared:
+                return self.here().encode()
             self.number += 1
             publication.sequence = self.number
         return self._prefix + str(publication.sequence).encode()
+
+    def begin(self, epoch: str, number: int) -> None:
+        """Positions are of another order from now on, and go on behind this one."""
+        self.epoch = epoch
+        self.number = number
+        self.older = {}
+        self.is_shared = True
+        self._prefix = epoch.encode() + b"/"
 
     def here(self) -> str:
         """The position of the last publication that has one."""
@@ -183,7 +195,7 @@ class Ring(Receiver):
 
     def interrupt(self, why: str) -> None:
         """Publications may be missing just here: nobody can go on from before."""
-        self.lost_through = self._positions.number
+        self.lost_through = self._last = self._positions.number
         self.lost_why = why
         self._segments.clear()
         self.count = 0

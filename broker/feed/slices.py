@@ -9,7 +9,7 @@ from typing import Final, Protocol, runtime_checkable
 
 import trio
 
-from broker.feed.status import FeedSink
+from broker.feed.status import FeedSink, Fenced
 
 SLICE_WAIT_S_MAX: Final = 2.0
 LOOK_S: Final = 0.001
@@ -32,11 +32,17 @@ class Slices:
 
     def __init__(self, sink: FeedSink) -> None:
         self._sink = sink if isinstance(sink, Breathing) else None
+        self._bounded = sink if isinstance(sink, Fenced) else None
 
     @property
     def is_due(self) -> bool:
         """Whether readers should be let catch up before more rows are given out."""
         return self._sink is not None and self._sink.is_strained
+
+    async def until_room(self) -> None:
+        """Until the sink takes more; at once where nothing waits in it."""
+        if self._bounded is not None:
+            await self._bounded.until_room()
 
     async def breathe(self) -> None:
         """Until everybody who reads has caught up, at most SLICE_WAIT_S_MAX; everything must have been flushed."""

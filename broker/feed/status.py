@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from attrs import frozen
 
@@ -41,6 +41,19 @@ class FeedSink(Protocol):
         """
 
 
+@runtime_checkable
+class Fenced(Protocol):
+    """A sink that takes rows from one reader at a time, and bounds what waits.
+
+    `ends_other_readers`: who reads into it may end the connection of another reader.
+    """
+
+    ends_other_readers: bool
+
+    async def until_room(self) -> None:
+        """Return when more may be published."""
+
+
 @frozen
 class Gap:
     """Rows may have been lost: why, and when that was noticed."""
@@ -53,7 +66,8 @@ class FeedStatus:
     """One feed's state and counters.  The owner of the process makes it, the feed writes it, others read it.
 
     Attributes:
-        state: `connecting`, `recovering` (reading what was missed), `live`, `waiting` (to try again).
+        state: `connecting`, `recovering` (reading what was missed), `live`, `waiting` (to try again); `standby` where
+            another node of the cluster reads the feed.
         since_unix_s: when `state` was entered.
         problem: why the last connection failed or ended; "" while live.
         received: notifications or row changes from Postgres.

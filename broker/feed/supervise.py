@@ -21,14 +21,8 @@ PAUSE_S_MIN = 1.0
 PAUSE_S_MAX = 30.0
 
 
-class Feed(Protocol):
-    """One kind of feed.  What must survive a lost connection is kept in its attributes.
-
-    Constructed as `Kind(config, sink, status)`.
-    """
-
-    def adopt(self, config: FeedConfig) -> bool:
-        """Go on with other settings, without a pause; False, and nothing has changed, where that is not possible."""
+class Attempting(Protocol):
+    """What may fail, and is tried again."""
 
     async def attempt(self) -> None:
         """Connect and feed until the connection fails; `status.enter("live")` once nothing is owed any more.
@@ -36,6 +30,20 @@ class Feed(Protocol):
         Raises:
             psycopg.Error, OSError: why it ended.
         """
+
+
+class Feed(Attempting, Protocol):
+    """One kind of feed.  What must survive a lost connection is kept in its attributes.
+
+    Constructed as `Kind(config, sink, status)`.
+    """
+
+    @property
+    def here(self) -> tuple[int, int]:
+        """The place of the row that is being published: rising numbers, the same for whoever reads it; else (0, 0)."""
+
+    def adopt(self, config: FeedConfig) -> bool:
+        """Go on with other settings, without a pause; False, and nothing has changed, where that is not possible."""
 
 
 class Supervisor:
@@ -53,6 +61,11 @@ class Supervisor:
         self._status = status
         self._feed = make_feed(config, sink, status)
         self._running = trio.CancelScope()
+
+    @property
+    def here(self) -> tuple[int, int]:
+        """As `Feed.here`."""
+        return self._feed.here
 
     def adopt(self, config: FeedConfig) -> None:
         """Other settings: at once where the feed can, else by a new one that begins where this one has stopped."""
@@ -79,7 +92,7 @@ async def supervise(config: FeedConfig, sink: FeedSink, status: FeedStatus) -> N
     await Supervisor(config, sink, status).run()
 
 
-async def keep_trying(feed: Feed, status: FeedStatus) -> None:
+async def keep_trying(feed: Attempting, status: FeedStatus) -> None:
     """Attempt after attempt; pauses double from 1 s to 30 s, each a random half shorter, until one was live."""
     pause_s = PAUSE_S_MIN
     while True:

@@ -212,7 +212,7 @@ class Gateway:
         aggregate = self._aggregates.get(topic)
         if aggregate is None:
             aggregate = self._aggregates[topic] = Aggregate(
-                topic, source, every_s, conflation, self.engine.publish, self.engine.counters
+                topic, source, every_s, conflation, self.engine.publish_here, self.engine.counters
             )
             self.engine.subscribe(aggregate, source, 0)
             self._aggregating.set()
@@ -247,7 +247,7 @@ class Gateway:
         """Publish every aggregate whose interval is over."""
         with self.engine.turn:
             for aggregate in list(self._aggregates.values()):
-                aggregate.publish_due(self.engine.now, self.engine.publish)
+                aggregate.publish_due(self.engine.now, self.engine.publish_here)
             for pacer in list(self._pacing):
                 with barrier(self.engine.counters, "a WebSocket client's interval"):
                     pacer.pace(self.engine.now)

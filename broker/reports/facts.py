@@ -131,6 +131,8 @@ class Facts:
             reasons.append(f"loop: it has not turned for {stuck_s:.1f} s")
         if app.keeper is not None and (trouble := app.keeper.trouble()):
             reasons.append(f"persistence: {trouble}")
+        if app.cluster is not None:
+            reasons += app.cluster.status.unready()
         behind = Behind.of(app.config)
         for status in app.feeds.values():
             reasons += feed_reasons(status, behind, time.time())

@@ -44,7 +44,7 @@ def feed_reasons(status: FeedStatus, behind: Behind, unix_now: float) -> list[st
     """Why rows of this feed may not be delivered; empty if they are."""
     name = f"feed {status.name}"
     reasons = [f"{name}: {text}" for text in status.troubles.values()]
-    if status.state != "live":
+    if status.state not in ("live", "standby"):  # of which another node reads the rows
         why = f": {status.problem}" if status.problem else ""
         reasons.append(f"{name}: {status.state}{why}")
     if status.lag_s > behind.lag_s:

@@ -58,6 +58,10 @@ class Server:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
 
+    def forget(self) -> None:
+        """Lose what is on disk."""
+        shutil.rmtree(self.folder / "js")
+
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()

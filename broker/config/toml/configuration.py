@@ -17,6 +17,7 @@ from broker.config.model import (
     Persistence,
 )
 from broker.config.toml.checks import check_choice
+from broker.config.toml.cluster import cluster_of
 from broker.config.toml.document import Document, resolved
 from broker.config.toml.feed import FeedReader
 from broker.config.toml.lines import Lines
@@ -31,6 +32,7 @@ T = TypeVar("T")
 TABLES = (
     "admin",
     "broker",
+    "cluster",
     "database",
     "delivery",
     "fetch",
@@ -117,6 +119,7 @@ def _read(reader: Reader, document: Document, path: Path) -> Config:
         gateway=connections.gateway(),
         history=history_rules(reader, document),
         market=feed_reader.market if feed_reader.market.is_used else None,
+        cluster=cluster_of(reader, document),
         admin=admin,
         metrics=metrics,
         health=_table(reader, document, "health", Health),

@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from broker.config.cluster import ClusterConfig
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.rowcast import Rowcast
 from broker.config.feeds import JwtConfig, Replication
@@ -178,6 +179,7 @@ RENAMES: Renames = {
         "account_claim": "account",
         "roles_claim": "roles",
     },
+    ClusterConfig: {"keep_bytes": "keep_bytes"},
     SinkTable: {"max_bytes": "max_bytes"},
     Limits: {key: key for key in ("max_inflight_bytes", "max_queued_bytes", "max_retained_bytes")},
     Listener: {"local_only": None},

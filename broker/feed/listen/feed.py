@@ -63,6 +63,11 @@ class ListenFeed:
         self._slices = Slices(sink)
         self._rows = RowBarrier(status)
 
+    @property
+    def here(self) -> tuple[int, int]:
+        """As `supervise.Feed.here`: notifications have none."""
+        return (0, 0)
+
     def adopt(self, config: FeedConfig) -> bool:
         """As `supervise.Feed.adopt`: other routes, at once; what is waiting or notified meanwhile takes them, too."""
         if not same_but_for_routes(self._config, config):

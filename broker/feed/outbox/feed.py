@@ -85,6 +85,7 @@ class OutboxFeed:
         self._is_cut = True
         """Whether there may be more of the last transaction than was read."""
         self._saved = (0, 0)
+        self._here = (0, 0)
         self._identity: Identity | None = None
         self._snapshot_seq = 0
         self._snapshot_due = bool(self._routes.snapshots)
@@ -104,6 +105,11 @@ class OutboxFeed:
     def is_saved(self) -> bool:
         """Whether the next process would repeat nothing."""
         return self._saved == (self._seq, self._id)
+
+    @property
+    def here(self) -> tuple[int, int]:
+        """As `supervise.Feed.here`."""
+        return self._here
 
     def adopt(self, config: FeedConfig) -> bool:
         """As `supervise.Feed.adopt`: never, since a new feed begins exactly where this one has stopped."""
@@ -264,6 +270,7 @@ class OutboxFeed:
                         break
                     with self._rows.of("table", row[4], trio.current_time()):
                         self._publish(row)
+                    self._here = (0, 0)
                     if row[0] != self._seq:
                         ages_s.append(max(row[3], 0.0))
                     self._seq, self._id, self._xid, age_s = row[:4]
@@ -283,6 +290,7 @@ class OutboxFeed:
 
     def _publish(self, row: tuple[Any, ...]) -> None:
         seq, row_id, _, _, relation, operation, body, topic, payload, qos, retain, _ = row
+        self._here = (int(seq), int(row_id))
         status = self._status
         status.received += 1
         if seq != self._seq:  # that of the row before

@@ -24,7 +24,7 @@ from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import alone, is_being_stopped, last_words
 from broker.feed.gaps import announce
 from broker.feed.notices import carried_channels
-from broker.feed.status import FeedSink, FeedStatus, first_line
+from broker.feed.status import FeedSink, FeedStatus, Fenced, first_line
 from broker.feed.wal import slots
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.progress import Progress
@@ -82,6 +82,12 @@ class WalFeed:
     def is_saved(self) -> bool:
         """Whether the next process would repeat nothing.  False while live, and after a stop without database."""
         return self._saved_place == self._delivery.progress.place
+
+    @property
+    def here(self) -> tuple[int, int]:
+        """As `supervise.Feed.here`."""
+        progress = self._delivery.progress
+        return (progress.open_lsn, progress.count) if progress.in_transaction else (0, 0)
 
     def adopt(self, config: FeedConfig) -> bool:
         """As `supervise.Feed.adopt`: never, since a new feed begins exactly where this one has stopped."""
@@ -144,7 +150,8 @@ class WalFeed:
                 start_lsn = await slots.create_slot(connection, name)
         else:
             start_lsn = slot.confirmed_lsn
-            await slots.end_own_sender(connection, slot, self._sender_pid)
+            entitled = isinstance(self._sink, Fenced) and self._sink.ends_other_readers
+            await slots.end_own_sender(connection, slot, slot.active_pid if entitled else self._sender_pid)
             if self._was_live and start_lsn > self._confirmed_lsn:
                 reasons.append(f"somebody else has read from the slot {name}")
         if any(reasons):

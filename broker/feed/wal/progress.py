@@ -38,6 +38,11 @@ class Progress:
         return self.open_lsn != 0
 
     @property
+    def count(self) -> int:
+        """Changes of the open transaction that `is_new` has counted."""
+        return self._changes
+
+    @property
     def is_skipping(self) -> bool:
         """Whether the next change is known already, so that `is_new` will say no."""
         return self._skip_all or self._changes < self._skip

@@ -140,6 +140,7 @@ class WalStream:
         self._settle()
         self._sink.flush()
         self._delivery.sent(time.time())
+        await self._slices.until_room()
         await trio.lowlevel.checkpoint()
         self._now = trio.current_time()
 

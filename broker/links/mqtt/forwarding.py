@@ -51,7 +51,7 @@ def forward(
     if targets is NOBODY:
         engine.counters.dropped_acl += count
         return
-    if targets.parts is not None or (targets.not_plain and engine.replaying.active):
+    if targets.parts is not None or (targets.not_plain and engine.replaying.active) or engine.log is not None:
         _publish_each(engine, session, data, start, end)
         return
     level = session.level

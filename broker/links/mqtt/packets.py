@@ -114,12 +114,13 @@ def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, bod
 
 
 def offer_once(engine: Engine, session: Session, packet_id: int, publication: Publication) -> Publication:
-    """Let tables have a QoS 2 message before its PUBREC, unless they had it; the message that waits for its PUBREL.
+    """Let tables and the log have a QoS 2 message before its PUBREC, once; the message that waits for its PUBREL.
 
     Whoever had a PUBREC forgets the message, so what is promised of it has to be kept before that.
     """
     ingest = engine.ingest
-    if ingest is None or session.inbound is None:
+    log = engine.log
+    if (ingest is None and log is None) or session.inbound is None:
         return publication
     waiting = session.inbound.get(packet_id)
     if isinstance(waiting, Publication):
@@ -128,8 +129,11 @@ def offer_once(engine: Engine, session: Session, packet_id: int, publication: Pu
             waiting.packet_id = packet_id  # it was read from the file
             waiting.dup = True
         if not waiting.is_ingested:
-            ingest(waiting)
+            if ingest is not None:
+                ingest(waiting)
             waiting.is_ingested = True
+            if log is not None:
+                log(waiting)
         return waiting
     return publication
 

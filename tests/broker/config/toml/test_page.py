@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import feeds, model
+from broker.config import cluster, feeds, model
 from broker.config.dialects.gateway import DIALECT_KINDS
 from broker.config.dialects.limits import DialectLimits
 from broker.config.toml import tables
@@ -40,6 +40,7 @@ CLASSES = [
     model.Logging,
     model.AdminHttp,
     model.Health,
+    cluster.ClusterConfig,
 ]
 
 

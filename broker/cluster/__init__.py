@@ -1,0 +1,1 @@
+"""Nodes of one cluster, on a NATS JetStream log.  Nothing here is imported without [cluster]."""

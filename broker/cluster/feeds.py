@@ -1,0 +1,103 @@
+"""A feed of a cluster: one node reads it at a time, the one that has its lease; the others wait for that."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from broker.cluster.lease import Lease
+from broker.cluster.link import Unavailable
+from broker.cluster.rows import RowSink, TakenOver
+from broker.feed.supervise import Supervisor
+from protocol.nats.errors import NatsProtocolError
+from protocol.nats.jetstream import ApiError
+
+if TYPE_CHECKING:
+    from broker.cluster.node import Node
+    from broker.config.feeds import FeedConfig
+    from broker.feed.status import FeedStatus
+
+log = logging.getLogger("broker.cluster")
+
+STANDBY: Final = "standby"
+"""`FeedStatus.state` where another node reads the feed."""
+
+PAUSE_S: Final = 0.3
+
+
+class ElectedFeed:
+    """As `broker.feed.supervise.Supervisor`, but only while this node has the lease."""
+
+    def __init__(self, node: Node, config: FeedConfig, status: FeedStatus) -> None:
+        self._node = node
+        self._config = config
+        self._status = status
+        self._supervisor: Supervisor | None = None
+        self._terms = 0
+        key = b"feed." + config.name.encode()
+        self._lease = Lease(node.link, node.names, key, node.mark)
+
+    def adopt(self, config: FeedConfig) -> None:
+        """Other settings, from now on or from when this node reads the feed."""
+        self._config = config
+        if self._supervisor is not None:
+            self._supervisor.adopt(config)
+
+    async def run(self) -> None:
+        """Feed whenever it is this node's turn, until cancelled."""
+        while True:
+            self._status.enter(STANDBY)
+            self._node.status.feeds[self._config.name] = "elsewhere"
+            await self._node.streams_made.wait()
+            await self._lease.acquire()
+            log.info("The feed %s is read here from now on.", self._config.name)
+            self._node.status.feeds[self._config.name] = "here"
+            try:
+                await self._hold()
+            finally:
+                with trio.move_on_after(1) as giving_back:
+                    giving_back.shield = True
+                    await self._lease.give_back()
+            log.warning("The feed %s is not read here any more.", self._config.name)
+
+    async def _hold(self) -> None:
+        """Until the lease is lost, or the rows are another node's."""
+        node = self._node
+        self._terms += 1
+        holder = b"%b/%b.%d" % (node.mark, self._config.name.encode(), self._terms)
+        sink = RowSink(node.engine, node.link, node.names, self._status, holder, node.status)
+        try:
+            await sink.begin()
+        except (Unavailable, ApiError, NatsProtocolError) as error:
+            log.warning("The feed %s can't begin: %s", self._config.name, error)
+            await trio.sleep(PAUSE_S)
+            return
+        supervisor = self._supervisor = Supervisor(self._config, sink, self._status)
+        sink.here = lambda: supervisor.here
+        try:
+            async with trio.open_nursery() as sending:
+                reading = trio.CancelScope()
+                sender = trio.CancelScope(
+                    shield=True
+                )  # the feed's last rows go out before its position is saved
+                sending.start_soon(self._send, sink, reading, sender)
+                try:
+                    with reading:
+                        async with trio.open_nursery() as nursery:
+                            nursery.start_soon(supervisor.run)
+                            await self._lease.keep()
+                            nursery.cancel_scope.cancel()
+                finally:
+                    sender.cancel()
+        finally:
+            self._supervisor = None
+
+    async def _send(self, sink: RowSink, reading: trio.CancelScope, scope: trio.CancelScope) -> None:
+        with scope:
+            try:
+                await sink.run()
+            except TakenOver:
+                log.warning("Another node writes the rows of the feed %s.", self._config.name)
+                reading.cancel()

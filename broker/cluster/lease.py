@@ -1,0 +1,146 @@
+"""One of the nodes at a time: a record that ends by itself unless its holder renews it, written by compare-and-set.
+
+Invariant: nobody takes a lease before its record has ended; its holder stops earlier than that when it can't renew.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.names import Names
+from protocol.nats import headers, jetstream
+from protocol.nats.errors import NatsProtocolError
+from protocol.nats.jetstream import ApiError, PubAck, Stored
+
+log = logging.getLogger("broker.cluster")
+
+LEASE_S: Final = 4
+"""What a record lives without being renewed; the server looks once a second."""
+
+RENEW_S: Final = 1.0
+LOOK_S: Final = 0.3
+"""Between two looks of somebody who wants it."""
+
+ANSWER_S: Final = 1.0
+
+
+class Record:
+    """One value of the sessions' stream.
+
+    Args:
+        key: levels of a subject, such as `feed.main`.
+    """
+
+    def __init__(self, link: NatsLink, names: Names, key: bytes) -> None:
+        self._link = link
+        self._stream = names.sessions
+        self._subject = names.record(key)
+
+    async def get(self) -> Stored | None:
+        """The record, a mark of its end included; None if there never was one.  Raises: Unavailable, ApiError."""
+        try:
+            message = await self._link.request(*jetstream.last_of(self._stream, self._subject), ANSWER_S)
+            return jetstream.stored(message)
+        except ApiError as error:
+            if error.err_code == jetstream.NO_MESSAGE:
+                return None
+            raise
+
+    async def put(self, value: bytes, expected: int, ttl_s: int = 0) -> PubAck:
+        """Write it, if the record before it has this sequence.
+
+        Raises:
+            ApiError: `is_conflict` if somebody else wrote.
+            Unavailable: unknown whether it was written.
+        """
+        said = {jetstream.EXPECTED_LAST_SUBJECT_SEQUENCE: b"%d" % expected}
+        if ttl_s:
+            said[jetstream.TTL] = b"%ds" % ttl_s
+        return jetstream.pub_ack(await self._link.request(self._subject, value, ANSWER_S, said))
+
+
+def has_ended(stored: Stored | None) -> bool:
+    """Whether there is no value: there never was one, or it expired, or was given back."""
+    return (
+        stored is None
+        or not stored.payload
+        or headers.decode(stored.block).get(jetstream.MARKER_REASON) is not None
+    )
+
+
+class Lease:
+    """One node's wish to be the one.
+
+    Args:
+        holder: this start of this node; no two are the same.
+    """
+
+    def __init__(self, link: NatsLink, names: Names, key: bytes, holder: bytes) -> None:
+        self.key = key
+        self.held_by = b""
+        """Who has it, as far as this node has seen."""
+        self._record = Record(link, names, key)
+        self._link = link
+        self._holder = holder
+        self._sequence = 0
+
+    async def acquire(self) -> None:
+        """Wait until it is ours."""
+        while True:
+            await self._link.until_open()
+            try:
+                stored = await self._record.get()
+                if has_ended(stored):
+                    expected = 0 if stored is None else stored.sequence
+                    ack = await self._record.put(self._holder, expected, LEASE_S)
+                    self._sequence = ack.sequence
+                    self.held_by = self._holder
+                    return
+                assert stored is not None
+                self.held_by = stored.payload
+                if stored.payload == self._holder:  # the answer to our own write was lost
+                    self._sequence = stored.sequence
+                    return
+            except (Unavailable, ApiError, NatsProtocolError):
+                pass  # no quorum, or somebody was faster
+            await trio.sleep(LOOK_S)
+
+    async def keep(self) -> None:
+        """Renew it until it is lost."""
+        renewed_at = trio.current_time()
+        while trio.current_time() - renewed_at < LEASE_S - RENEW_S:
+            await trio.sleep(RENEW_S)
+            asked_at = trio.current_time()
+            if asked_at - renewed_at > LEASE_S:
+                break  # this process stood still
+            try:
+                ack = await self._record.put(self._holder, self._sequence, LEASE_S)
+                self._sequence = ack.sequence
+                renewed_at = asked_at
+            except ApiError as error:
+                if error.is_conflict and not await self._is_still_ours():
+                    break
+            except (Unavailable, NatsProtocolError):
+                pass
+        log.warning("The lease %s is lost.", self.key.decode())
+
+    async def _is_still_ours(self) -> bool:
+        """After a conflict: whether it was our own renewal whose answer was lost."""
+        try:
+            stored = await self._record.get()
+        except (Unavailable, ApiError, NatsProtocolError):
+            return True
+        if stored is None or stored.payload != self._holder:
+            return False
+        self._sequence = stored.sequence
+        return True
+
+    async def give_back(self) -> None:
+        """Let another node have it at once."""
+        with suppress(Unavailable, ApiError, NatsProtocolError):  # it ends by itself
+            await self._record.put(b"", self._sequence, 1)

@@ -1,0 +1,101 @@
+"""Streams and subjects of one cluster.
+
+shop_MSGS   shop.MSGS.ORIGIN.KIND.TOPIC    everything but QoS 0 of clients; ORIGIN c or f-FEED; KIND m, or r
+                                           if it is retained
+shop_RET    shop.RET.TOPIC                 the last of each retained topic, which NATS copies from shop_MSGS
+shop_SESS   shop.SESS.KEY                  leases and records of one value, which may end by themselves
+(no stream) shop.LIVE.NODE                 QoS 0 between nodes
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from broker.config.cluster import ClusterConfig
+from protocol.nats import subjects
+from protocol.nats.jetstream import NANOSECONDS
+
+DUPLICATE_WINDOW_S = 120.0
+MARKERS_S = 60.0
+"""For how long a deletion by time is to be seen; the least that a server takes is a second."""
+
+CLIENTS = b"c"
+PLAIN = b"m"
+RETAINED = b"r"
+
+
+class Names:
+    """Of one cluster."""
+
+    def __init__(self, name: str) -> None:
+        self.messages = f"{name}_MSGS"
+        self.retained = f"{name}_RET"
+        self.sessions = f"{name}_SESS"
+        self._prefix = name.encode()
+        self.messages_prefix = self._prefix + b".MSGS."
+        self.retained_prefix = self._prefix + b".RET."
+
+    def message(self, origin: bytes, retain: bool, topic: bytes) -> bytes:
+        kind = RETAINED if retain else PLAIN
+        return b"%b%b.%b.%b" % (self.messages_prefix, origin, kind, subjects.subject_of(topic))
+
+    def of_origin(self, origin: bytes) -> bytes:
+        return self.messages_prefix + origin + b".>"
+
+    def all_retained(self) -> bytes:
+        return self.messages_prefix + b"*." + RETAINED + b".>"
+
+    def topic_part(self, subject: bytes) -> tuple[bytes, bytes]:
+        """(kind, the topic's subject) of a message's subject in the log, or in the stream of retained ones."""
+        if subject.startswith(self.retained_prefix):
+            return RETAINED, subject[len(self.retained_prefix) :]
+        parts = subject[len(self.messages_prefix) :].split(b".", 2)
+        return (parts[1], parts[2]) if len(parts) == 3 else (b"", b"")
+
+    def record(self, key: bytes) -> bytes:
+        return self._prefix + b".SESS." + key
+
+    def live(self, node: str) -> bytes:
+        return self._prefix + b".LIVE." + node.encode()
+
+
+def origin_of(feed: str) -> bytes:
+    """A feed's place in subjects."""
+    return b"f-" + feed.encode()
+
+
+def streams(config: ClusterConfig) -> list[dict[str, Any]]:
+    """What the streams have to be, in the order in which they are made."""
+    name = config.name
+    shared = {"storage": "file", "num_replicas": config.replicas, "allow_direct": True, "discard": "old"}
+    return [
+        {
+            **shared,
+            "name": f"{name}_MSGS",
+            "subjects": [f"{name}.MSGS.>"],
+            "allow_atomic": True,
+            "max_age": int(config.keep_s * NANOSECONDS),
+            "max_bytes": config.keep_bytes,
+            "duplicate_window": int(min(DUPLICATE_WINDOW_S, config.keep_s) * NANOSECONDS),
+        },
+        {
+            **shared,
+            "name": f"{name}_RET",
+            "max_msgs_per_subject": 1,
+            "sources": [
+                {
+                    "name": f"{name}_MSGS",
+                    "subject_transforms": [{"src": f"{name}.MSGS.*.r.>", "dest": f"{name}.RET.>"}],
+                }
+            ],
+        },
+        {
+            **shared,
+            "name": f"{name}_SESS",
+            "subjects": [f"{name}.SESS.>"],
+            "max_msgs_per_subject": 1,
+            "allow_msg_ttl": True,
+            "subject_delete_marker_ttl": int(MARKERS_S * NANOSECONDS),
+            "allow_rollup_hdrs": True,
+        },
+    ]

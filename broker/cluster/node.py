@@ -1,0 +1,153 @@
+"""One node of a cluster: what its engine hands over, and the tasks that serve it.
+
+`take` is the engine's `log`: it decides where a publication goes.
+
+    rows, QoS 1 and 2, what is retained, what ports and programs send      the log, and from there to all nodes
+    QoS 0 of clients                                                       here, and to the other nodes directly
+    topics of the broker itself ($SYS)                                     here only
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+import trio
+
+from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.live import LiveMessages
+from broker.cluster.names import Names
+from broker.cluster.publisher import Publisher, turn_away
+from broker.cluster.reader import LogReader
+from broker.cluster.setup import make_streams
+from broker.cluster.status import ClusterStatus
+from broker.core.engine import GATEWAY_PREFIX
+from protocol.nats.errors import NatsProtocolError
+from protocol.nats.jetstream import ApiError
+
+if TYPE_CHECKING:
+    from broker.cluster.feeds import ElectedFeed
+    from broker.config.cluster import ClusterConfig
+    from broker.config.feeds import FeedConfig
+    from broker.core.engine import Engine
+    from broker.core.history import History
+    from broker.core.publication import Publication
+    from broker.core.session import Session
+    from broker.feed.status import FeedStatus
+
+log = logging.getLogger("broker.cluster")
+
+JOIN_S: Final = 10.0
+"""How long listeners wait for the cluster at the start; then they open, and /readyz says what is missing."""
+
+PAUSE_S: Final = 0.5
+LOGGED: Final = -1
+"""`Publication.sequence` of one that the log has, or will have, and that is not to be handed on for itself."""
+
+
+class Node:
+    """This process's part in the cluster.
+
+    Args:
+        engine: whose publications are shared; its `log` and `catch_up` are set.
+        history: its positions become the log's sequences.
+    """
+
+    def __init__(self, config: ClusterConfig, engine: Engine, history: History) -> None:
+        self.config = config
+        self.status = ClusterStatus()
+        self.names = Names(config.name)
+        self.mark = f"{config.node}-{uuid4().hex[:8]}".encode()
+        self.link = NatsLink(config, engine, self.status)
+        self.publisher = Publisher(engine, self.link, self.names, self.mark, self.status)
+        self.reader = LogReader(
+            engine, self.link, self.names, self.mark, self.publisher, history, self.status
+        )
+        self.streams_made = trio.Event()
+        self.engine = self._engine = engine
+        self._live = LiveMessages(engine, self.link, self.names, config.node, self.mark, self.status)
+        engine.log = self.take
+        engine.catch_up = self.catch_up
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Be a part of the cluster until cancelled.  Started once the log is read, or `JOIN_S` have passed."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.link.run)
+            nursery.start_soon(self._keep_streams)
+            nursery.start_soon(self.publisher.run)
+            with trio.move_on_after(JOIN_S) as joining:
+                await self.reader.current.wait()
+            if joining.cancelled_caught:
+                log.error("Not in the cluster yet: %s.", "; ".join(self.status.unready()))
+            task_status.started()
+
+    def feed(self, config: FeedConfig, status: FeedStatus) -> ElectedFeed:
+        """A feed that one node reads for all."""
+        from broker.cluster.feeds import ElectedFeed  # which needs psycopg
+
+        return ElectedFeed(self, config, status)
+
+    async def _keep_streams(self) -> None:
+        """Make the streams, then read the log."""
+        while True:
+            await self.link.until_open()
+            try:
+                is_new = await make_streams(self.link, self.config)
+                break
+            except (Unavailable, ApiError, NatsProtocolError) as error:
+                problem = f"the streams are not ready: {error}"
+                if problem != self.status.log_problem:
+                    log.warning("In the cluster %s %s.", self.config.name, problem)
+                self.status.log_problem = problem
+            await trio.sleep(PAUSE_S)
+        self.streams_made.set()
+        if is_new:
+            self._bring_along()
+        await self.reader.run(self._make_again)
+
+    async def _make_again(self) -> None:
+        """A stream is gone.  Raises: Unavailable, ApiError."""
+        if await make_streams(self.link, self.config):
+            self._bring_along()
+
+    def _bring_along(self) -> None:
+        """The cluster is new: what this node had retained is everybody's from now on."""
+        engine = self._engine
+        with engine.turn:
+            for publication in engine.retained.all():
+                if not publication.topic.startswith(b"$SYS"):
+                    self.publisher.offer(publication)
+
+    # --- what the engine hands over ------------------------------------------------------------------------
+
+    def take(self, publication: Publication) -> bool:
+        """Whether the publication comes back from the log, so that it is not handed on now."""
+        if publication.sequence:  # released by a PUBREL: the log had it before the PUBREC
+            return True
+        topic = publication.topic
+        if topic.startswith(b"$") and not topic.startswith(GATEWAY_PREFIX):
+            return False
+        engine = self._engine
+        if publication.is_requested and not publication.is_ingested and engine.ingest is not None:
+            engine.ingest(publication)  # here and not on every node
+            publication.is_ingested = True
+        if publication.qos == 0 and not publication.retain and publication.client_id:
+            self._live.offer(publication)
+            return False
+        if self.publisher.refuses and publication.client_id and publication.packet_id:
+            turn_away(engine, publication.client_id)
+            return True
+        publication.sequence = LOGGED
+        self.publisher.offer(publication)
+        return True
+
+    def catch_up(self, session: Session, topic_filter: bytes, granted: int) -> None:
+        """A subscription gets its retained messages once everything is here that the log has now."""
+        link = session.link
+
+        def begin() -> None:
+            if session.link is link and topic_filter in session.subscriptions:
+                self._engine.replaying.begin(session, topic_filter, granted)
+
+        self.reader.when_current(begin)

@@ -1,0 +1,343 @@
+"""The log as this node reads it: one ordered consumer, and from there the way of every publication.
+
+Invariant: every message of the log is handed on once, in its order; what could not be read any more is a gap, and is
+announced.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import trio
+
+from broker.cluster import record
+from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.names import RETAINED, Names
+from broker.cluster.setup import ask, info
+from broker.core.publication import Publication
+from protocol.nats import jetstream, ordered, subjects, wire
+from protocol.nats.errors import NatsProtocolError
+from protocol.nats.jetstream import ApiError
+from protocol.nats.ordered import OrderedReader
+
+if TYPE_CHECKING:
+    from broker.cluster.publisher import Publisher
+    from broker.cluster.status import ClusterStatus
+    from broker.core.engine import Engine
+    from broker.core.history import History
+
+log = logging.getLogger("broker.cluster")
+
+PAUSE_S: Final = 0.25
+COPY_S: Final = 30.0
+"""Longest silence while the retained messages are read."""
+
+GAP_TOPIC: Final = b"$SYS/cluster/gap"
+
+
+class LogReader:
+    """One node's reading.
+
+    Args:
+        history: its positions become the log's sequences.
+        publisher: knows this node's own publications again.
+
+    Attributes:
+        is_current: the log was read up to its end at some time, and the retained messages are here.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        link: NatsLink,
+        names: Names,
+        node: bytes,
+        publisher: Publisher,
+        history: History,
+        status: ClusterStatus,
+    ) -> None:
+        self.is_current = False
+        self.current = trio.Event()
+        self._engine = engine
+        self._link = link
+        self._names = names
+        self._node = node
+        self._publisher = publisher
+        self._history = history
+        self._status = status
+        self._created = ""
+        self._reader = OrderedReader(1)
+        self._heard = 0.0
+        self._lost = trio.Event()
+        self._waiting: list[tuple[int, Callable[[], None]]] = []
+        self._asking: list[Callable[[], None]] = []
+        self._asks = trio.Event()
+
+    # --- following -----------------------------------------------------------------------------------------
+
+    async def run(self, make_again: Callable[[], Awaitable[None]]) -> None:
+        """Read until cancelled.
+
+        Args:
+            make_again: called when a stream is not there any more.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._answer_asks)
+            while True:
+                await self._link.until_open()
+                try:
+                    if await info(self._link, self._names.messages) is None:
+                        await make_again()
+                    await self._follow()
+                except (Unavailable, ApiError, NatsProtocolError) as error:
+                    problem = f"the log can't be read: {error}"
+                    if problem != self._status.log_problem:
+                        log.warning("In the cluster %s.", problem)
+                    self._status.log_problem = problem
+                await trio.sleep(PAUSE_S)
+
+    async def _follow(self) -> None:
+        found = await info(self._link, self._names.messages)
+        if found is None:
+            raise Unavailable(f"the stream {self._names.messages} is not there")
+        await self._place(found)
+        self._lost = trio.Event()
+        sid = 0
+        name = f"{self._node.decode()}-{uuid4().hex[:12]}"
+        inbox = self._link.new_inbox()
+        try:
+            sid = self._link.subscribe(inbox, self._take)
+            self._reader.begun(sid)
+            self._heard = trio.current_time()
+            config = jetstream.ordered_config(inbox, self._reader.last + 1, ordered.HEARTBEAT_S)
+            await ask(self._link, jetstream.consumer_create(self._names.messages, name, config))
+            self._status.log_problem = ""
+            self._publisher.recovered()
+            if not self.is_current:
+                self.is_current = True
+                self.current.set()
+            while not self._lost.is_set():
+                with trio.move_on_after(ordered.HEARTBEAT_S):
+                    await self._lost.wait()
+                silent_s = trio.current_time() - self._heard
+                if not self._link.is_open or silent_s > ordered.HEARTBEAT_S * ordered.SILENCES_MAX:
+                    raise Unavailable(f"nothing came for {silent_s:.1f} s")
+        finally:
+            self._link.unsubscribe(sid)
+
+    async def _place(self, found: dict[str, Any]) -> None:
+        """Where to read from: behind what was read, or after the retained messages; a gap, if that is not possible."""
+        state = found.get("state", {})
+        first, last = int(state.get("first_seq", 0)), int(state.get("last_seq", 0))
+        created = str(found.get("created", ""))
+        if not self._created:
+            self._begin(created, last)
+            await self._copy_retained(last)
+        elif created != self._created or last < self._reader.last:
+            self._gap(f"the log was made anew; it was read up to {self._reader.last}")
+            self._begin(created, 0)
+            await self._copy_retained(0)
+        elif first > self._reader.last + 1:
+            self._gap(f"messages {self._reader.last + 1} to {first - 1} of the log are gone")
+            self._reader.last = first - 1
+            await self._copy_retained(first - 1)
+
+    def _begin(self, created: str, last: int) -> None:
+        self._created = created
+        self._reader = OrderedReader(last + 1)
+        positions = self._history.positions
+        epoch = "".join(one for one in created if one.isdigit()) or "0"
+        if positions.epoch != epoch:
+            positions.begin(epoch, last)
+            for ring in self._history.rings:
+                ring.interrupt("it is from before this node read the log")
+
+    def _gap(self, why: str) -> None:
+        self._status.gaps += 1
+        log.error("Messages may be missing: %s.", why)
+        with self._engine.turn:
+            self._engine.publish_here(Publication(GAP_TOPIC, why.encode(), 1))
+
+    def _take(self, message: wire.Message) -> None:
+        """Inside a turn."""
+        reader = self._reader
+        found = reader.take(message)
+        if found == ordered.NEXT:
+            self._heard = trio.current_time()
+            self._hand_on(message, reader.last)
+        elif found == ordered.ANSWER:
+            self._heard = trio.current_time()
+            self._link.send(wire.publish(reader.reply, b""))
+        elif found == ordered.LOST:
+            self._lost.set()
+            return
+        elif message.status == 100:
+            self._heard = trio.current_time()
+        self._status.position = reader.last
+        self._status.behind = reader.pending
+        if self._waiting:
+            self._release()
+
+    def _hand_on(self, message: wire.Message, sequence: int) -> None:
+        publication = self._publication(message)
+        if publication is None:
+            self._status.unreadable += 1
+            return
+        publication.sequence = sequence
+        positions = self._history.positions
+        positions.number = max(positions.number, sequence)
+        self._status.delivered += 1
+        self._engine.publish_here(publication)
+
+    def _publication(self, message: wire.Message) -> Publication | None:
+        """What a message of the log says; the object itself, if this node has made it."""
+        engine = self._engine
+        kind, subject = self._names.topic_part(message.subject)
+        try:
+            topic = None if subjects.is_long(subject) else subjects.topic_of(subject)
+            value = record.value_in(message.block)
+            if value.startswith(self._node + b" "):
+                own = self._publisher.own(int(value.split(b" ", 2)[1]))
+                if own is not None:
+                    return own
+            publication, _ = record.read(
+                value, topic, message.payload, kind == RETAINED, engine.now, time.time()
+            )
+        except (NatsProtocolError, ValueError):
+            return None
+        publication.is_requested = False
+        return publication
+
+    # --- the copy of the retained messages -----------------------------------------------------------------
+
+    async def _copy_retained(self, last: int) -> None:
+        """Make the store what the log's retained messages are, up to `last`.
+
+        NATS copies them from the log a little later, so what it has not copied yet is read from the log.
+        """
+        kept: dict[bytes, Publication] = {}
+        found = await info(self._link, self._names.retained)
+        if found is None:
+            raise Unavailable(f"the stream {self._names.retained} is not there")
+        copied = 0
+
+        def keep(message: wire.Message) -> None:
+            nonlocal copied
+            publication = self._publication(message)
+            if publication is None:
+                self._status.unreadable += 1
+                return
+            source = message.headers.get(jetstream.STREAM_SOURCE)
+            if source is not None:
+                words = source.split(b" ")
+                if len(words) > 1 and words[1].isdigit():
+                    copied = max(copied, int(words[1]))
+                    publication.sequence = int(words[1])
+            kept[publication.topic] = publication
+
+        end = int(found.get("state", {}).get("last_seq", 0))
+        if end:
+            await self._read_all(self._names.retained, 1, end, (), keep)
+        if copied < last:
+            await self._read_all(self._names.messages, copied + 1, last, (self._names.all_retained(),), keep)
+        with self._engine.turn:
+            store = self._engine.retained
+            for publication in store.all():
+                if not publication.topic.startswith(b"$SYS") and publication.topic not in kept:
+                    store.put(Publication(publication.topic, b"", 0, True))
+            for publication in kept.values():
+                if not publication.has_expired(self._engine.now):
+                    store.put(publication)
+        log.info("%d retained messages are here.", len(kept))
+
+    async def _read_all(
+        self,
+        stream: str,
+        start: int,
+        end: int,
+        filters: tuple[bytes, ...],
+        keep: Callable[[wire.Message], None],
+    ) -> None:
+        """Every message of a stream from `start` to `end`.  Raises: Unavailable, ApiError."""
+        done = trio.Event()
+        heard = trio.Event()
+        reader = OrderedReader(start)
+        lost = False
+
+        def take(message: wire.Message) -> None:
+            nonlocal heard, lost
+            found = reader.take(message)
+            heard.set()
+            if found == ordered.NEXT:
+                if reader.last <= end:
+                    keep(message)
+                if reader.last >= end or reader.pending == 0:
+                    done.set()
+            elif found == ordered.ANSWER:
+                self._link.send(wire.publish(reader.reply, b""))
+            elif found == ordered.LOST:
+                lost = True
+                done.set()
+            elif message.status == 100 and reader.pending == 0:
+                done.set()
+
+        inbox = self._link.new_inbox()
+        name = f"copy-{uuid4().hex[:12]}"
+        sid = self._link.subscribe(inbox, take)
+        reader.begun(sid)
+        try:
+            config = jetstream.ordered_config(inbox, start, ordered.HEARTBEAT_S, filters)
+            made = await ask(self._link, jetstream.consumer_create(stream, name, config))
+            if made.get("num_pending") == 0:
+                return
+            while not done.is_set():
+                heard = trio.Event()
+                with trio.move_on_after(COPY_S) as waiting:
+                    await heard.wait()
+                if waiting.cancelled_caught or not self._link.is_open:
+                    raise Unavailable("the retained messages did not come")
+            if lost:
+                raise Unavailable("the retained messages did not come whole")
+        finally:
+            self._link.unsubscribe(sid)
+            self._link.send(wire.publish(*jetstream.consumer_delete(stream, name)))
+
+    # --- read your own writes ------------------------------------------------------------------------------
+
+    def when_current(self, then: Callable[[], None]) -> None:
+        """Call `then` inside a turn, once everything is here that the log has now."""
+        self._asking.append(then)
+        self._asks.set()
+
+    async def _answer_asks(self) -> None:
+        """One question at a time, for all who ask meanwhile."""
+        while True:
+            await self._asks.wait()
+            self._asks = trio.Event()
+            asking, self._asking = self._asking, []
+            try:
+                with trio.fail_after(ASK_S):
+                    await self.current.wait()
+                    found = await info(self._link, self._names.messages)
+                end = int((found or {}).get("state", {}).get("last_seq", 0))
+            except (Unavailable, ApiError, NatsProtocolError, trio.TooSlowError):
+                end = 0  # what is here is the best there is
+            self._waiting += [(end, then) for then in asking]
+            with self._engine.turn:
+                self._release()
+
+    def _release(self) -> None:
+        reached = self._reader.last
+        due = [then for end, then in self._waiting if end <= reached]
+        if due:
+            self._waiting = [one for one in self._waiting if one[0] > reached]
+            for then in due:
+                then()
+
+
+ASK_S: Final = 3.0
+"""Longest wait for the log's end before a new subscription gets what is here."""

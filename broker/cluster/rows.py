@@ -1,0 +1,257 @@
+"""Rows of one feed into the log: each once and in commit order, whoever reads the feed.
+
+Every message says up to which row the log has the feed, and is only taken behind the message before it
+(compare-and-set on the feed's subjects).  So a node that takes over skips what is there, and one that was taken over
+from writes nothing more, even if it does not know yet.
+
+Invariant: one batch is under way at a time; a batch ends with a row, never between two publications of one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from broker.cluster import record
+from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.names import Names, origin_of
+from broker.core.publication import Publication
+from protocol.nats import headers, jetstream, subjects, wire
+from protocol.nats.errors import NatsProtocolError
+from protocol.nats.jetstream import ApiError, Stored
+
+if TYPE_CHECKING:
+    from broker.cluster.status import ClusterStatus
+    from broker.core.engine import Engine
+    from broker.feed.status import FeedStatus
+
+Place = tuple[int, int]
+"""Of a row among all of a feed: its transaction, and its number there.  (0, 0) for what has none, as a snapshot's."""
+
+NOWHERE: Final[Place] = (0, 0)
+ROW: Final = b"Rowcast-Row"
+QUEUED_MAX: Final = 5_000
+QUEUED_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Of rows that the log has not taken: above either the feed is not read."""
+
+BATCH_ROWS: Final = 400
+BATCH_BYTES: Final = 512 * 1024
+ACK_S: Final = 3.0
+RETRY_S: Final = 0.2
+
+
+class TakenOver(Exception):
+    """Another node writes this feed's rows."""
+
+
+class Row:
+    """One publication on its way."""
+
+    __slots__ = ("number", "place", "publication", "size")
+
+    def __init__(self, publication: Publication, place: Place, number: int) -> None:
+        self.publication = publication
+        self.place = place
+        self.number = number
+        self.size = len(publication.payload) + len(publication.topic) + 300
+
+
+class RowSink:
+    """A feed's way into the log; see `broker.feed.status.FeedSink`.  One for each time that this node has the lease.
+
+    Args:
+        here: the place of the row that is being published.
+        holder: see `record.Origin`; another one for every sink.
+    """
+
+    ends_other_readers = True
+    """Whoever has the lease may end the connection of whoever had it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        link: NatsLink,
+        names: Names,
+        feed: FeedStatus,
+        holder: bytes,
+        status: ClusterStatus,
+    ) -> None:
+        self.here: Callable[[], Place] = lambda: NOWHERE
+        self._engine = engine
+        self._link = link
+        self._names = names
+        self._feed = feed
+        self._holder = holder
+        self._status = status
+        self._origin = origin_of(feed.name)
+        self._queue: deque[Row] = deque()
+        self._queued_bytes = 0
+        self._number = 0
+        self._taken = 0
+        """The number up to which the log has this sink's rows."""
+        self._covered: Place = NOWHERE
+        self._skip: Place = NOWHERE
+        self._expected = 0
+        self._batches = 0
+        self._wanted = trio.Event()
+        self._progress = trio.Event()
+
+    # --- FeedSink ------------------------------------------------------------------------------------------
+
+    def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
+        publication = Publication(topic, payload, qos, retain)
+        if topic.startswith(b"$SYS"):
+            if topic.endswith(b"/gap"):
+                self._skip = NOWHERE  # places may begin anew
+            with self._engine.turn:
+                self._engine.publish_here(publication)
+            return
+        place = self.here()
+        if place != NOWHERE:
+            if place <= self._skip:
+                self._feed.repeated += 1
+                return
+            self._covered = place
+        self._number += 1
+        row = Row(publication, self._covered, self._number)
+        self._queue.append(row)
+        self._queued_bytes += row.size
+
+    def flush(self) -> None:
+        self._wanted.set()
+
+    async def durable(self) -> None:
+        """When the log has everything that was published before."""
+        number = self._number
+        self.flush()
+        while self._taken < number:
+            await self._progress.wait()
+
+    @property
+    def is_strained(self) -> bool:
+        return len(self._queue) >= QUEUED_MAX or self._queued_bytes >= QUEUED_BYTES_MAX
+
+    def awaits_readers(self, now: float) -> bool:
+        return self.is_strained
+
+    async def until_room(self) -> None:
+        """Return when the log has taken enough of what waits."""
+        while self.is_strained:
+            self.flush()
+            await self._progress.wait()
+
+    # --- the log -------------------------------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        """Find out what the log has.  Raises: Unavailable, ApiError, NatsProtocolError."""
+        last = await self._last()
+        self._expected = 0 if last is None else last.sequence
+        self._skip = self._covered = NOWHERE if last is None else place_of(last)
+
+    async def run(self) -> None:
+        """Send until cancelled.  Raises: TakenOver."""
+        while True:
+            await self._wanted.wait()
+            self._wanted = trio.Event()
+            while self._queue:
+                await self._deliver(self._next_batch())
+
+    def _next_batch(self) -> list[Row]:
+        """As many as fit, up to the end of a row; they stay in the queue until the log has them."""
+        batch: list[Row] = []
+        size = 0
+        for row in self._queue:
+            is_full = len(batch) >= BATCH_ROWS or size >= BATCH_BYTES
+            if is_full and (row.place != batch[-1].place or len(batch) >= jetstream.BATCH_MESSAGES_MAX):
+                break
+            batch.append(row)
+            size += row.size
+        return batch
+
+    async def _deliver(self, batch: list[Row]) -> None:
+        """Try until the log has it.  Raises: TakenOver."""
+        while True:
+            try:
+                self._batches += 1
+                made = self._link.exchange(lambda reply: self._bytes(batch, reply), ACK_S)
+                self._settle(batch, jetstream.pub_ack(await made).sequence)
+                return
+            except ApiError as error:
+                if not error.passes and not error.is_conflict:
+                    self._feed.trouble("log", f"the log refuses rows: {error}")
+            except (Unavailable, NatsProtocolError) as error:
+                self._feed.trouble("log", f"the log takes no rows: {error}")
+            self._status.retried += 1
+            await trio.sleep(RETRY_S)
+            if await self._was_taken(batch):
+                return
+
+    async def _was_taken(self, batch: list[Row]) -> bool:
+        """Whether the log has it although no acknowledgement came.  Raises: TakenOver."""
+        try:
+            last = await self._last()
+        except (Unavailable, ApiError, NatsProtocolError):
+            return False
+        if last is None or last.sequence == self._expected:
+            self._expected = 0 if last is None else last.sequence
+            return False
+        words = record.value_in(last.block).split(b" ")
+        if words[0] == self._holder and words[1].isdigit() and int(words[1]) == batch[-1].number:
+            self._settle(batch, last.sequence)
+            return True
+        raise TakenOver
+
+    def _settle(self, batch: list[Row], sequence: int) -> None:
+        self._feed.over("log")
+        self._status.published += len(batch)
+        self._expected = sequence
+        self._taken = batch[-1].number
+        for row in batch:
+            self._queue.popleft()
+            self._queued_bytes -= row.size
+        self._progress.set()
+        self._progress = trio.Event()
+
+    def _bytes(self, batch: list[Row], reply: bytes) -> bytes:
+        now, unix_now = self._engine.now, time.time()
+        last = len(batch)
+        batch_id = b"%b.%d" % (self._holder[-20:], self._batches)
+        sent: list[bytes] = []
+        for number, row in enumerate(batch, 1):
+            publication = row.publication
+            subject = self._names.message(self._origin, publication.retain, publication.topic)
+            is_long = len(publication.topic) > 500 and subjects.is_long(
+                subjects.subject_of(publication.topic)
+            )
+            said = {
+                record.HEADER: record.describe(publication, self._holder, row.number, now, unix_now, is_long),
+                ROW: b"%d/%d" % row.place,
+            }
+            if number == 1:
+                said[jetstream.EXPECTED_LAST_SUBJECT_SEQUENCE] = b"%d" % self._expected
+                said[jetstream.EXPECTED_LAST_SUBJECT] = self._names.of_origin(self._origin)
+            if last > 1:
+                said |= jetstream.batch_headers(batch_id, number, number == last)
+            answer_to = reply if number == last else b""
+            sent.append(wire.publish(subject, publication.payload, answer_to, headers.encode(said)))
+        return b"".join(sent)
+
+    async def _last(self) -> Stored | None:
+        """The feed's last message in the log."""
+        request = jetstream.last_of(self._names.messages, self._names.of_origin(self._origin))
+        try:
+            return jetstream.stored(await self._link.request(*request, ACK_S))
+        except ApiError as error:
+            if error.err_code == jetstream.NO_MESSAGE:
+                return None
+            raise
+
+
+def place_of(stored: Stored) -> Place:
+    """Up to which row the log has the feed, by its last message."""
+    first, _, second = (headers.decode(stored.block).get(ROW) or b"0/0").partition(b"/")
+    return (int(first), int(second)) if first.isdigit() and second.isdigit() else NOWHERE

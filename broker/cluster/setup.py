@@ -1,0 +1,71 @@
+"""The streams of a cluster: made where they are missing, and told of another configuration."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.names import streams
+from broker.config.cluster import ClusterConfig
+from protocol.nats import jetstream
+from protocol.nats.jetstream import ApiError
+
+log = logging.getLogger("broker.cluster")
+
+ANSWER_S: Final = 5.0
+CREATE_S: Final = 15.0
+"""Making a stream waits until its replicas have agreed on a leader."""
+
+
+async def ask(link: NatsLink, request: tuple[bytes, bytes], timeout_s: float = ANSWER_S) -> dict[str, Any]:
+    """Raises: Unavailable, ApiError, NatsProtocolError."""
+    return jetstream.answer(await link.request(*request, timeout_s))
+
+
+async def info(link: NatsLink, name: str) -> dict[str, Any] | None:
+    """A stream's `STREAM.INFO`, None if there is none.  Raises: Unavailable, ApiError."""
+    try:
+        return await ask(link, jetstream.stream_info(name))
+    except ApiError as error:
+        if error.err_code == jetstream.STREAM_NOT_FOUND:
+            return None
+        raise
+
+
+async def make_streams(link: NatsLink, config: ClusterConfig) -> bool:
+    """See that every stream is there, and as configured; whether the log is new.
+
+    Raises:
+        Unavailable: no answer, or no quorum, yet.
+        ApiError: NATS does not allow it; its text says why.
+    """
+    is_new = False
+    for wanted in streams(config):
+        found = await info(link, wanted["name"])
+        if found is None:
+            log.info("Making the stream %s with %d replicas.", wanted["name"], config.replicas)
+            await _ask_patiently(link, jetstream.stream_create(wanted))
+            is_new = is_new or wanted["name"] == f"{config.name}_MSGS"
+        elif _differs(wanted, found.get("config", {})):
+            log.info("The stream %s is to be as configured here.", wanted["name"])
+            await _ask_patiently(link, jetstream.stream_update({**found["config"], **wanted}))
+    return is_new
+
+
+async def _ask_patiently(link: NatsLink, request: tuple[bytes, bytes]) -> None:
+    try:
+        await ask(link, request, CREATE_S)
+    except ApiError as error:
+        if error.passes:
+            raise Unavailable(str(error)) from None
+        if error.err_code != jetstream.STREAM_NAME_IN_USE:  # another node was faster
+            raise
+
+
+def _differs(wanted: dict[str, Any], found: dict[str, Any]) -> bool:
+    return any(
+        found.get(key) != value
+        for key, value in wanted.items()
+        if key in ("max_age", "max_bytes", "num_replicas")
+    )

@@ -1,0 +1,51 @@
+"""What this node's part in the cluster is doing and has done, as plain attributes that reports read."""
+
+from __future__ import annotations
+
+import logging
+
+log = logging.getLogger("broker.cluster")
+
+
+class ClusterStatus:
+    """Counters only grow.
+
+    Attributes:
+        server: the NATS server that this node is connected to, "" for none; `problem`: why.
+        connects: connections that were made.
+        published: messages of this node that the log has taken; `duplicates` of them it had already.
+        retried: batches that were sent again; `given_up`: messages that were never acknowledged.
+        too_large: messages that NATS' max_payload does not allow.
+        position: the last sequence of the log that was handed on here; `behind`: how many are waiting, as NATS said.
+        delivered: messages of the log that were handed on here.
+        unreadable: messages of the log that no node can have written.
+        live_sent, live_received, live_dropped: QoS 0 messages to and from other nodes, and those that were not sent.
+        gaps: times when messages of the log were gone before this node could read them.
+    """
+
+    def __init__(self) -> None:
+        self.server = ""
+        self.problem = "not connected yet"
+        self.log_problem = "the log has not been read yet"
+        self.connects = 0
+        self.published = 0
+        self.duplicates = 0
+        self.retried = 0
+        self.given_up = 0
+        self.too_large = 0
+        self.position = 0
+        self.behind = 0
+        self.delivered = 0
+        self.unreadable = 0
+        self.live_sent = 0
+        self.live_received = 0
+        self.live_dropped = 0
+        self.gaps = 0
+        self.feeds: dict[str, str] = {}
+        """Who has each feed, as this node knows: `here`, or `elsewhere`."""
+
+    def unready(self) -> list[str]:
+        """Why what needs the cluster does not get through, in words; empty if it does."""
+        if self.problem:
+            return [f"cluster: {self.problem}"]
+        return [f"cluster: {self.log_problem}"] if self.log_problem else []

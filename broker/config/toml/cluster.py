@@ -1,0 +1,74 @@
+"""[cluster] of a TOML configuration."""
+
+from __future__ import annotations
+
+import re
+import socket
+from urllib.parse import urlsplit
+
+from attrs import evolve
+
+from broker.config.cluster import ClusterConfig
+from broker.config.toml.document import Document
+from broker.config.toml.reader import Reader, Unresolved
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+SCHEMES = ("nats", "tls")
+PORT_DEFAULT = 4222
+
+
+def cluster_of(reader: Reader, document: Document) -> ClusterConfig | None:
+    """[cluster]; None without."""
+    if "cluster" not in document:
+        return None
+    found = reader.structure(document["cluster"], ClusterConfig, ("cluster",))
+    if found is None:
+        return None
+    if not found.nats:
+        reader.wrong(("cluster", "nats"), 'nats: at least one address is wanted, such as ["nats://n1:4222"]')
+    for index, url in enumerate(found.nats):
+        if not isinstance(url, Unresolved) and (what := _fault(url)):
+            reader.wrong(("cluster", "nats", index), f"nats: {what}")
+    if not found.node:
+        found = evolve(found, node=socket.gethostname().split(".")[0])
+    for key in ("name", "node"):
+        value = getattr(found, key)
+        if not isinstance(value, Unresolved) and not _NAME.fullmatch(value):
+            what = f'{key}: 1 to 40 of A-Z, a-z, 0-9, _ and - are wanted, not "{value[:60]}"'
+            reader.wrong(("cluster", key), what)
+    if found.replicas not in (1, 3, 5):
+        reader.wrong(("cluster", "replicas"), f"replicas: 1, 3 or 5 is wanted, not {found.replicas}")
+    if found.keep_s < 60:
+        reader.wrong(("cluster", "keep"), "keep: at least 1m is wanted, or sessions that move lose messages")
+    if found.keep_bytes < 1024 * 1024:
+        reader.wrong(("cluster", "keep_bytes"), "keep_bytes: at least 1MB is wanted")
+    for key in ("credentials", "ca_file", "cert_file", "key_file"):
+        path = getattr(found, key)
+        if path is not None and not path.is_file():
+            reader.wrong(("cluster", key), f"{key}: there is no file {path}")
+    if (found.cert_file is None) != (found.key_file is None):
+        given = "cert_file" if found.key_file is None else "key_file"
+        reader.wrong(("cluster", given), "cert_file and key_file: either both or none")
+    if "market" in document:
+        what = "market: it calculates from what one process has seen: leave out [cluster], or this"
+        reader.wrong(("market",), what)
+    return found
+
+
+def _fault(url: str) -> str:
+    """What is wrong with an address; "" if nothing is."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return f'"{url[:60]}" has no port that can be: nats://HOST:{PORT_DEFAULT} is wanted'
+    if parts.scheme not in SCHEMES or not parts.hostname:
+        return f"nats://HOST:PORT or tls://HOST:PORT is wanted, not {_shown(url)}"
+    if port == 0 or parts.path not in ("", "/") or parts.query or parts.fragment:
+        return f"nothing is wanted behind HOST:PORT, and a port from 1 on, not {_shown(url)}"
+    return ""
+
+
+def _shown(url: str) -> str:
+    """Without a password."""
+    return f'"{url.rpartition("@")[2][:60]}"'

