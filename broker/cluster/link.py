@@ -196,7 +196,7 @@ class NatsLink:
                 (OSError, trio.BrokenResourceError, trio.ClosedResourceError, NatsProtocolError)
             )
             if other is not None:
-                raise
+                raise other from None  # as when it is being cancelled just then
             assert known is not None
             status.problem = _words(_first(known))
         finally:

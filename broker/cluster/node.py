@@ -146,8 +146,8 @@ class Node:
         """A subscription gets its retained messages once everything is here that the log has now."""
         link = session.link
 
-        def begin() -> None:
+        def begin(came: set[bytes]) -> None:
             if session.link is link and topic_filter in session.subscriptions:
-                self._engine.replaying.begin(session, topic_filter, granted)
+                self._engine.replaying.begin(session, topic_filter, granted, came)
 
         self.reader.when_current(begin)

@@ -76,6 +76,9 @@ class LogReader:
         self._waiting: list[tuple[int, Callable[[], None]]] = []
         self._asking: list[Callable[[], None]] = []
         self._asks = trio.Event()
+        self._waiting_count = 0
+        self._came: dict[bytes, int] = {}
+        """Topics of retained messages that came while somebody waits, with their sequences."""
 
     # --- following -----------------------------------------------------------------------------------------
 
@@ -191,6 +194,8 @@ class LogReader:
         positions = self._history.positions
         positions.number = max(positions.number, sequence)
         self._status.delivered += 1
+        if self._waiting_count and publication.retain:
+            self._came[publication.topic] = sequence
         self._engine.publish_here(publication)
 
     def _publication(self, message: wire.Message) -> Publication | None:
@@ -308,9 +313,22 @@ class LogReader:
 
     # --- read your own writes ------------------------------------------------------------------------------
 
-    def when_current(self, then: Callable[[], None]) -> None:
-        """Call `then` inside a turn, once everything is here that the log has now."""
-        self._asking.append(then)
+    def when_current(self, then: Callable[[set[bytes]], None]) -> None:
+        """Call `then` inside a turn, once everything is here that the log has now.
+
+        It is told the topics of retained messages that have come since.
+        """
+        seen = self._reader.last
+
+        def tell() -> None:
+            self._waiting_count -= 1
+            came = {topic for topic, sequence in self._came.items() if sequence > seen}
+            if not self._waiting_count:
+                self._came = {}
+            then(came)
+
+        self._waiting_count += 1
+        self._asking.append(tell)
         self._asks.set()
 
     async def _answer_asks(self) -> None:

@@ -20,12 +20,14 @@ from broker.cluster import record
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names, origin_of
 from broker.core.publication import Publication
+from broker.sink import put_on
 from protocol.nats import headers, jetstream, subjects, wire
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError, Stored
 
 if TYPE_CHECKING:
     from broker.cluster.status import ClusterStatus
+    from broker.core.added import Added
     from broker.core.engine import Engine
     from broker.feed.status import FeedStatus
 
@@ -102,8 +104,12 @@ class RowSink:
 
     # --- FeedSink ------------------------------------------------------------------------------------------
 
-    def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool) -> None:
+    def publish(
+        self, topic: bytes, payload: bytes, qos: int, retain: bool, added: Added | None = None
+    ) -> None:
         publication = Publication(topic, payload, qos, retain)
+        if added is not None:
+            put_on(publication, added, self._engine)
         if topic.startswith(b"$SYS"):
             if topic.endswith(b"/gap"):
                 self._skip = NOWHERE  # places may begin anew
@@ -217,6 +223,7 @@ class RowSink:
         self._progress = trio.Event()
 
     def _bytes(self, batch: list[Row], reply: bytes) -> bytes:
+        self._engine.turn.tick()
         now, unix_now = self._engine.now, time.time()
         last = len(batch)
         batch_id = b"%b.%d" % (self._holder[-20:], self._batches)

@@ -76,15 +76,24 @@ class Replaying:
 
     # --- begin and end -------------------------------------------------------------------------------------
 
-    def begin(self, session: Session, topic_filter: bytes, granted: int) -> None:
-        """A new or repeated subscription gets the retained messages [MQTT-3.3.1-6]; one under way begins anew."""
+    def begin(
+        self, session: Session, topic_filter: bytes, granted: int, early: set[bytes] | None = None
+    ) -> None:
+        """A new or repeated subscription gets the retained messages [MQTT-3.3.1-6]; one under way begins anew.
+
+        Args:
+            early: topics whose newest message the session has had since it subscribed.
+        """
         if topic_filter.startswith(b"$share/"):
             return
         retained = self._engine.retained
         parts = [part for part in self._engine.parts.matching(topic_filter) if part.retain]
         if not len(retained) and not parts:
             return
-        self._add(session, topic_filter, Replay(topic_filter, retained, granted, parts, self.live))
+        replay = Replay(topic_filter, retained, granted, parts, self.live)
+        if early:
+            replay.early = early
+        self._add(session, topic_filter, replay)
         self.go_on(session)
         if session.replays is not None:
             self._engine.settle_plain(session)
