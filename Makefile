@@ -66,6 +66,7 @@ torture: .venv/.test
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/run.py $(ARGS)
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/sinks.py
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/power.py
+	@PYTHONPATH=.:tests $(BIN)/python tests/torture/nodes.py
 
 binary: .venv/.demo
 	@scripts/build-binary
