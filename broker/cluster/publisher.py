@@ -216,7 +216,7 @@ class Publisher:
                         del batch[0]
                 else:
                     self._settle(batch, await self._send(batch))
-                    return
+                return
             except ApiError as error:
                 if error.err_code == jetstream.DUPLICATE_IN_BATCH:
                     singly = True  # some of it, or all, is in the log: an answer was lost, or clients repeat

@@ -69,6 +69,7 @@ async def test_the_acknowledgement_waits_for_the_log(nats_server: Server, cluste
         node = node_of(a)
         await publisher.publish(b"t", b"1")
         assert node.status.published == 1
+        assert node.status.retried == 0, "or it would have waited for nothing"
         with trio.fail_after(10):
             while node.status.delivered < 1:
                 await trio.testing.wait_all_tasks_blocked(0.01)
