@@ -16,6 +16,7 @@ from broker.config.toml.document import Document, array_of, without_routes
 from broker.config.toml.ingest import sinks_of
 from broker.config.toml.lines import Path
 from broker.config.toml.market import PREFIX, MarketReader
+from broker.config.toml.properties import KEYS
 from broker.config.toml.reader import Reader
 from broker.config.toml.routes import check_inherited, mqtt_route, websocket_route
 from broker.config.toml.sources import INTAKE_KINDS, Origins
@@ -147,6 +148,11 @@ class FeedReader:
             what = f'topics: {{{OPERATION}}} is known only with the database kinds "wal" and "outbox"'
             self._reader.wrong(path, what)
         self._check_properties(path, route)
+        if route.source.startswith(PREFIX):
+            for name in KEYS:
+                if name in written:
+                    what = f"{name}: messages of {route.source} have no properties: only those of rows do"
+                    self._reader.wrong((*path, name), what)
         if route.delete_clears and not (route.retain and "delete" in route.operations):
             what = 'delete_clears: only with `retain = true` and "delete" among the operations'
             self._reader.wrong((*path, "delete_clears"), what)
@@ -172,10 +178,6 @@ class FeedReader:
                 key = _naming(route, name)
                 what = f'{key[0]}: {{{name}}} is known only with the database kinds "wal" and "outbox"'
                 self._reader.wrong((*path, *key), what)
-        if route.source.startswith(PREFIX) and names:
-            name = next(iter(names))
-            what = f"{_naming(route, name)[0]}: {route.source} has no columns: write it without {{{name}}}"
-            self._reader.wrong((*path, *_naming(route, name)), what)
 
     def _is_query(self, source: str) -> bool:
         return any(one.kind == "query" and one.feed.name == source for _, one in self._origins.intakes)

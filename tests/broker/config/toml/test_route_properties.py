@@ -129,3 +129,15 @@ def test_websocket_routes_have_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(path, {})
     assert any("unknown key expiry" in mistake for mistake in caught.value.mistakes)
+
+
+@pytest.mark.parametrize(
+    "keys", ['content_type = "application/json"', 'expiry = "1h"', 'user_properties = { a = "b" }']
+)
+def test_messages_of_calculators_have_none(tmp_path: Path, keys: str) -> None:
+    market = '[[market.ticker]]\nfrom = "s"\n[[mqtt.route]]\nfrom = "market.ticker"\ntopics = "m/{symbol}"\n'
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, market + keys), {})
+    name = keys.partition(" ")[0]
+    wanted = f"{name}: messages of market.ticker have no properties: only those of rows do"
+    assert [mistake for mistake in caught.value.mistakes if wanted in mistake], caught.value.mistakes
