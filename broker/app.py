@@ -32,6 +32,7 @@ from broker.links.listening.acceptor import Take
 from broker.links.listening.door import Door, Occupancy
 from broker.links.listening.inherited import Inherited
 from broker.links.listening.sources import Sources
+from broker.links.listening.tickets import renew_ticket_keys
 from broker.links.readiness import is_portable
 from broker.links.server import Server
 from broker.operation import Operation
@@ -241,6 +242,7 @@ class App:
             self._sources.restrict(self.engine)
             links.start_soon(self.server.pump.run)
             links.start_soon(self.server.sweep)
+            links.start_soon(renew_ticket_keys, self.doors)
             links.start_soon(age, self.history)
             links.start_soon(keep_tokens_fresh, self.doors, self.engine.counters)
             self.operation.start(links, self._open_gateway(links))

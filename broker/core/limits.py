@@ -56,6 +56,9 @@ CLOSE_TIMEOUT_S: Final = 2.0
 ACCEPTS_PER_WAKE_MAX: Final = 64
 """Connections taken from a listener before others have their turn."""
 
+TICKET_KEYS_S: Final = 86_400.0
+"""How long the keys of TLS session tickets are used; then certificates are read anew, too."""
+
 ARRIVALS_TURN_S: Final = 0.001
 """What the handshakes of a round may take together, before those who are connected have their turn."""
 

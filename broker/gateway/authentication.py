@@ -12,7 +12,7 @@ import stat
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, field, frozen
 
@@ -61,6 +61,10 @@ class Verdict:
     def accepted(self) -> bool:
         """Whether the client may come in."""
         return self.return_code == ConnectReturnCode.ACCEPTED
+
+
+NOBODY: Final = Verdict()
+"""May connect, without a name."""
 
 
 @frozen
@@ -204,7 +208,7 @@ class Authenticator:
 
     def _without_password(self, user_name: bytes | None) -> Verdict:
         if self.allow_anonymous:
-            return Verdict(user_name)
+            return NOBODY if user_name is None else Verdict(user_name)
         # As mosquitto: without a password_file a name proves nothing.
         return _refused("no user name" if user_name is None else "no password_file to find the user in")
 

@@ -6,7 +6,8 @@ has an event: nobody is delayed by more than Trio's own timer resolution.
 
 Falling asleep and being woken costs some 10 µs of CPU and 50 µs until it has happened, more on a virtual machine.
 So where the last answer came within `SPIN_S`, the next one is looked out for as long before going to sleep.  One
-that does not come ends the looking out until an answer is that quick again, so that a quiet broker sleeps.
+that does not come ends the looking out until an answer is that quick again, so that a quiet broker sleeps.  What is
+found while looking out is served without asking again, so a round then has one poll.
 
 Trio does not publish its run queue and its epoll, so they are looked up with care: where they are not as expected,
 `linger_for` gives None and every wait goes through Trio.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from time import perf_counter
 
 import trio
@@ -42,6 +43,7 @@ class Linger:
     """
 
     def __init__(self, own: select.epoll, trios: int, runnable: Sized, may_spin: bool) -> None:
+        self._own = own
         self._runnable = runnable
         self._may_spin = may_spin
         self._spinning = False
@@ -50,29 +52,61 @@ class Linger:
         self._both.register(own.fileno(), select.EPOLLIN)
         self._both.register(trios, select.EPOLLIN)
 
-    def wait(self) -> bool:
-        """Whether the pump's sockets are ready and nobody else wants to run."""
-        if self._runnable:
-            return False
-        ready = self._spin() if self._spinning else []
-        if not ready:
-            asleep_since = perf_counter()
-            ready = self._both.poll(LINGER_S)
-            was_quick = len(ready) > 0 and perf_counter() - asleep_since < QUICK_S
-            self._spinning = was_quick and self._may_spin
-        return len(ready) == 1 and ready[0][0] != self._trios
+    def wait(self, count_max: int) -> list[tuple[int, int]]:
+        """What is ready of the pump's sockets, as their epoll tells it; nothing where somebody else wants to run.
 
-    def _spin(self) -> list[tuple[int, int]]:
-        poll = self._both.poll
+        Args:
+            count_max: how many at most.
+        """
+        if self._runnable:
+            return []
+        if self._spinning:
+            ready = self._spin(count_max)
+            if ready:
+                return ready
+        asleep_since = perf_counter()
+        ready = self._both.poll(LINGER_S)
+        was_quick = len(ready) > 0 and perf_counter() - asleep_since < QUICK_S
+        self._spinning = was_quick and self._may_spin
+        if len(ready) == 1 and ready[0][0] != self._trios:
+            return self._own.poll(0, count_max)
+        return []
+
+    def _spin(self, count_max: int) -> list[tuple[int, int]]:
+        # Trio's events are not looked at meanwhile: the pump's turn, which ends soon, is not theirs anyway.
+        poll = self._own.poll
         until = perf_counter() + SPIN_S
         while True:
-            ready = poll(0)
+            ready = poll(0, count_max)
             if ready or perf_counter() > until:
                 return ready
 
     def close(self) -> None:
         """Close the descriptors that lingering needed."""
         self._both.close()
+
+
+class SteadyClock:
+    """Trio's own clock without its four calls: the same seconds.
+
+    Args:
+        offset: what Trio's adds to `perf_counter`.
+    """
+
+    def __init__(self, offset: float) -> None:
+        self._offset = offset
+
+    def now(self) -> float:
+        return perf_counter() + self._offset
+
+
+def clock_of_trio() -> Callable[[], float]:
+    """What `trio.current_time` says, in the shortest way for the clock of the running loop."""
+    clock = trio.lowlevel.current_clock()
+    offset = getattr(clock, "offset", None)
+    if type(clock).__name__ == "SystemClock" and isinstance(offset, float):
+        return SteadyClock(offset).now
+    return trio.current_time
 
 
 def linger_for(own: select.epoll) -> Linger | None:

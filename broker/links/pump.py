@@ -205,22 +205,30 @@ class Pump:
     def serve_turn(self) -> None:
         """Rounds until nothing is ready, somebody else wants to run, or the turn has lasted long enough."""
         linger = self._linger
-        started = trio.current_time()
+        poll = self.ready.poll
+        ready = poll(0, READY_MAX)
+        started = -1.0
         while True:
-            ready = self.serve_round()
-            if self.engine.now - started > TURN_S_MAX:
+            if ready and self.holds_off():
+                return  # they are ready the next time, too
+            self.serve_round(ready)
+            if started < 0.0:
+                started = self.engine.now
+            elif self.engine.now - started > TURN_S_MAX:
                 return
             # Where several were ready, more are by now.
-            if ready <= 1 and (linger is None or not linger.wait()):
-                return
+            ready = poll(0, READY_MAX) if len(ready) > 1 else []
+            if not ready:
+                if linger is None:
+                    return
+                ready = linger.wait(READY_MAX)
+                if not ready:
+                    return
 
-    def serve_round(self) -> int:
-        """Everything that can be done now, without waiting; how many sockets were ready."""
+    def serve_round(self, ready: list[tuple[int, int]]) -> None:
+        """Everything that can be done now, without waiting, with the sockets that are ready."""
         with self.engine.turn:
             connections = self._connections
-            ready = self.ready.poll(0, READY_MAX)
-            if ready and self.holds_off():
-                return 0  # they are ready the next time, too
             for fd, events in ready:
                 connection = connections.get(fd)
                 if connection is None:
@@ -230,7 +238,6 @@ class Pump:
                     connection.outbox.writable()
                 if events & ~WRITABLE:
                     connection.readable()
-        return len(ready)
 
     def _settled(self) -> None:
         """What was owed has been offered to the kernel: close what asked for it."""

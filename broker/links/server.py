@@ -15,6 +15,7 @@ from broker.core.limits import (
     SWEEP_LINKS_MAX,
 )
 from broker.links.barrier import receive
+from broker.links.linger import clock_of_trio
 from broker.links.listening.arrivals import Arrivals
 from broker.links.listening.deciding import Deciding
 from broker.links.listening.door import Door
@@ -42,7 +43,7 @@ class Server:
     def __init__(self, engine: Engine, nursery: trio.Nursery) -> None:
         self.engine = engine
         self.nursery = nursery
-        engine.turn.clock = trio.current_time
+        self._clock = engine.turn.clock = clock_of_trio()
         self.pump = Pump(engine, self.opened, self.closed)
         self.arrivals = Arrivals(self.pump, self._in_thread)
         self._handshake_threads = trio.CapacityLimiter(HANDSHAKE_THREADS_MAX)
@@ -55,7 +56,7 @@ class Server:
         """A connection that speaks MQTT is here; it has some time to send CONNECT."""
         self.engine.counters.sockets_opened += 1
         link.check_slowly = self._deciding.decide
-        link.last_received = trio.current_time()
+        link.last_received = self._clock()
         link.silence_max_s = CONNECT_TIMEOUT_S
         self._links[link] = None
 
@@ -89,12 +90,13 @@ class Server:
     async def serve_stream(self, stream: trio.abc.Stream, door: Door, peer: str) -> None:
         """MQTT over any stream, until it ends."""
         shell = StreamShell(self.engine, door, peer, stream)
-        with door.occupied():
-            self.opened(shell.link)
-            try:
-                await shell.run()
-            finally:
-                self.closed(shell.link)
+        door.enter()
+        self.opened(shell.link)
+        try:
+            await shell.run()
+        finally:
+            self.closed(shell.link)
+            door.leave()
 
     def _replays_wait(self) -> None:
         if not self._is_replaying:

@@ -37,7 +37,9 @@ class Acceptor(Connection):
     ) -> None:
         super().__init__(pump, listening, door)
         self.outbox = Outbox(pump.engine.round, 0, None, nothing, nothing)
-        self._listening = listening
+        # What socket.accept() calls; it looks up the rest for each connection anew.
+        self._accept: Callable[[], tuple[int, object]] = listening._accept  # type: ignore[attr-defined]
+        self._kind = (int(listening.family), int(listening.type), listening.proto)
         self._take = take
         self._on_exhausted = on_exhausted
         self._at_once = 1
@@ -46,14 +48,15 @@ class Acceptor(Connection):
         # Where one comes at a time, looking for a second each time would cost as much as the first.
         for _ in range(self._at_once):
             try:
-                connection, address = self._listening.accept()
+                fd, address = self._accept()
             except BlockingIOError:
                 self._at_once = 1
                 return
             except OSError as error:
                 self._failed(error)
                 return
-            self._accepted(connection, address)
+            family, kind, protocol = self._kind
+            self._accepted(socket.socket(family, kind, protocol, fd), address)
         self._at_once = min(self._at_once * 2, ACCEPTS_PER_WAKE_MAX)
 
     def _accepted(self, connection: socket.socket, address: object) -> None:

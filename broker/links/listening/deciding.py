@@ -64,6 +64,8 @@ class Deciding:
     def decide(self, link: MqttLink, packet: Connect, is_slow: bool) -> bool:
         """Have this CONNECT wait, if it is slow or must not overtake; False if it need not."""
         self._numbers += 1
+        if not is_slow and not self._cases:
+            return False  # nobody waits, so nobody is overtaken
         case = Case(link, packet, self._numbers)
         if not is_slow and (case.client_id, case.address) not in self._lines:
             self._overtake(case)

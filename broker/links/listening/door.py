@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from broker.config.model import Limits, Listener, Tls
 from broker.core.access import Access
@@ -111,15 +110,6 @@ class Door:
         """A connection that entered has ended."""
         self._open_count -= 1
         self._occupancy.open_count -= 1
-
-    @contextmanager
-    def occupied(self) -> Iterator[None]:
-        """A connection that is open as long as this."""
-        self.enter()
-        try:
-            yield
-        finally:
-            self.leave()
 
     def is_full(self) -> bool:
         """Whether as many connections are open as may be; the next is closed without a word, as by Mosquitto."""
