@@ -65,6 +65,7 @@ WAITS = {
     "broker.ingest.writer",
     "broker.links.linger",
     "broker.links.listening.deciding",
+    "broker.links.listening.tickets",
     "broker.links.listening.turns",
     "broker.links.listening.accept",
     "broker.links.listening.entrance",
