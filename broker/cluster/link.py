@@ -76,9 +76,11 @@ class NatsLink:
 
     @property
     def is_open(self) -> bool:
+        """Whether a server is connected now."""
         return self._opened.is_set()
 
     async def until_open(self) -> None:
+        """Wait until one is."""
         await self._opened.wait()
 
     def payload_max(self) -> int:
@@ -102,10 +104,12 @@ class NatsLink:
         return sid
 
     def unsubscribe(self, sid: int) -> None:
+        """End a subscription; nothing if it has ended."""
         if self._subscriptions.remove(sid):
             self.send(wire.unsubscribe(sid))
 
     def new_inbox(self) -> bytes:
+        """A subject for answers that nobody else has."""
         return self._subscriptions.new_inbox()
 
     def expect(self, handler: Callable[[wire.Message | None], None]) -> bytes:

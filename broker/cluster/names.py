@@ -36,13 +36,16 @@ class Names:
         self.retained_prefix = self._prefix + b".RET."
 
     def message(self, origin: bytes, retain: bool, topic: bytes) -> bytes:
+        """The subject of a message: whose it is, whether it is retained, and its topic."""
         kind = RETAINED if retain else PLAIN
         return b"%b%b.%b.%b" % (self.messages_prefix, origin, kind, subjects.subject_of(topic))
 
     def of_origin(self, origin: bytes) -> bytes:
+        """All messages of one origin."""
         return self.messages_prefix + origin + b".>"
 
     def all_retained(self) -> bytes:
+        """All retained messages, of whatever origin."""
         return self.messages_prefix + b"*." + RETAINED + b".>"
 
     def topic_part(self, subject: bytes) -> tuple[bytes, bytes]:
@@ -53,9 +56,11 @@ class Names:
         return (parts[1], parts[2]) if len(parts) == 3 else (b"", b"")
 
     def record(self, key: bytes) -> bytes:
+        """The subject of one record of what nodes know of each other."""
         return self._prefix + b".SESS." + key
 
     def live(self, node: str) -> bytes:
+        """The subject on which a node says that it lives."""
         return self._prefix + b".LIVE." + node.encode()
 
 

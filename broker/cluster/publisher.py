@@ -64,6 +64,7 @@ class Waiting:
         self.number = number
 
     def size(self) -> int:
+        """Bytes that it counts for while it waits."""
         return len(self.block) + len(self.publication.payload)
 
 
@@ -145,6 +146,7 @@ class Publisher:
         return self._own.pop(number, None)
 
     def is_full(self) -> bool:
+        """Whether as much waits for the log as may."""
         return len(self.waiting) >= WAITING_MESSAGES_MAX or self.waiting_bytes >= WAITING_BYTES_MAX
 
     def _id_of(self, publication: Publication, number: int) -> bytes:

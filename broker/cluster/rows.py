@@ -107,6 +107,7 @@ class RowSink:
     def publish(
         self, topic: bytes, payload: bytes, qos: int, retain: bool, added: Added | None = None
     ) -> None:
+        """Queue a row's message for the log."""
         publication = Publication(topic, payload, qos, retain)
         if added is not None:
             put_on(publication, added, self._engine)
@@ -128,6 +129,7 @@ class RowSink:
         self._queued_bytes += row.size
 
     def flush(self) -> None:
+        """Let what is queued go to the log."""
         self._wanted.set()
 
     async def durable(self) -> None:
@@ -139,9 +141,11 @@ class RowSink:
 
     @property
     def is_strained(self) -> bool:
+        """Whether as much is queued as should be."""
         return len(self._queue) >= QUEUED_MAX or self._queued_bytes >= QUEUED_BYTES_MAX
 
     def awaits_readers(self, now: float) -> bool:
+        """Whether the feed should wait a moment for the log."""
         return self.is_strained
 
     async def until_room(self) -> None:

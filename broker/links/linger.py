@@ -97,6 +97,7 @@ class SteadyClock:
         self._offset = offset
 
     def now(self) -> float:
+        """The time in seconds, as `trio.current_time` gives it."""
         return perf_counter() + self._offset
 
 

@@ -36,6 +36,7 @@ TURN_S_MAX = 0.002
 
 
 def never() -> bool:
+    """What `Pump.holds_off` says unless somebody else is asked."""
     return False
 
 

@@ -50,6 +50,7 @@ class Side:
         self.staged[key] = b'["' + text + b'","' + size.encode() + b'"]'
 
     def stage_removal_of_all_but(self, kept: set[int]) -> None:
+        """A whole book is here: what it does not have goes with the next message."""
         for key in self.levels:
             if key not in kept:
                 self.staged[key] = GONE

@@ -48,6 +48,7 @@ class Subscriptions:
         return sid
 
     def remove(self, sid: int) -> bool:
+        """Forget a subscription; whether it was there."""
         return self._handlers.pop(sid, None) is not None
 
     def new_inbox(self) -> bytes:
@@ -63,9 +64,11 @@ class Subscriptions:
         return reply
 
     def give_up(self, reply: bytes) -> None:
+        """An answer is no longer awaited."""
         self._requests.pop(reply, None)
 
     def open_requests(self) -> int:
+        """How many answers are awaited."""
         return len(self._requests)
 
     def all(self) -> bytes:
@@ -118,6 +121,7 @@ class Connection:
         return wire.connect(options) + self._subscriptions.all() + wire.PING
 
     def ping(self) -> bytes:
+        """PING; the server has to answer it."""
         self.pings += 1
         return wire.PING
 

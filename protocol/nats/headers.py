@@ -30,6 +30,7 @@ class Headers:
     values: Mapping[bytes, bytes]
 
     def get(self, name: bytes) -> bytes | None:
+        """The header's value, or None."""
         return self.values.get(name)
 
     def number(self, name: bytes) -> int | None:

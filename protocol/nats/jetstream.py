@@ -147,6 +147,7 @@ def _whole(value: object) -> int:
 
 
 def body(value: Mapping[str, Any]) -> bytes:
+    """A request's body: compact JSON."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
@@ -159,6 +160,7 @@ def stream_create(config: Mapping[str, Any]) -> tuple[bytes, bytes]:
 
 
 def stream_update(config: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """Subject and body that change a stream."""
     return API + b"STREAM.UPDATE." + config["name"].encode(), body(config)
 
 
@@ -168,10 +170,12 @@ def stream_info(name: str) -> tuple[bytes, bytes]:
 
 
 def stream_delete(name: str) -> tuple[bytes, bytes]:
+    """Subject and body that remove a stream with its messages."""
     return API + b"STREAM.DELETE." + name.encode(), b""
 
 
 def stream_purge(name: str, subject: bytes) -> tuple[bytes, bytes]:
+    """Subject and body that remove a stream's messages of a subject."""
     return API + b"STREAM.PURGE." + name.encode(), body({"filter": subject.decode()})
 
 
@@ -245,10 +249,12 @@ def consumer_create(stream: str, name: str, config: Mapping[str, Any]) -> tuple[
 
 
 def consumer_delete(stream: str, name: str) -> tuple[bytes, bytes]:
+    """Subject and body that remove a consumer."""
     return API + b"CONSUMER.DELETE." + stream.encode() + b"." + name.encode(), b""
 
 
 def consumer_info(stream: str, name: str) -> tuple[bytes, bytes]:
+    """Subject and body that ask how a consumer stands."""
     return API + b"CONSUMER.INFO." + stream.encode() + b"." + name.encode(), b""
 
 

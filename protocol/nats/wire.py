@@ -35,14 +35,17 @@ class Info:
         self.fields = fields
 
     def text(self, name: str) -> str:
+        """A field that is a text; "" if it is none."""
         value = self.fields.get(name, "")
         return value if isinstance(value, str) else ""
 
     def number(self, name: str, default: int = 0) -> int:
+        """A field that is a whole number; `default` if it is none."""
         value = self.fields.get(name, default)
         return value if isinstance(value, int) else default
 
     def flag(self, name: str) -> bool:
+        """Whether a field is true."""
         return self.fields.get(name) is True
 
     @property
@@ -140,10 +143,12 @@ def publish(subject: bytes, payload: bytes, reply: bytes = b"", block: bytes = b
 
 
 def subscribe(subject: bytes, sid: int, queue: bytes = b"") -> bytes:
+    """SUB, with a number of our choice, and a queue group if wanted."""
     return b"SUB %b %b%d\r\n" % (subject, queue + b" " if queue else b"", sid)
 
 
 def unsubscribe(sid: int) -> bytes:
+    """UNSUB."""
     return b"UNSUB %d\r\n" % sid
 
 

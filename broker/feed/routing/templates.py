@@ -173,4 +173,5 @@ def _text(name: str, value: Any, on_null: str) -> str:
 
 
 def percent(match: re.Match[str]) -> str:
+    """The characters found, as their bytes of UTF-8 in percent signs."""
     return "".join(f"%{byte:02X}" for byte in match.group().encode(errors="surrogatepass"))
