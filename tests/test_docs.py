@@ -36,6 +36,7 @@ NAME = re.compile(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+)(?:[ =`(])")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 POSTGRES = {"pg_upgrade", "max_slot_wal_keep_size", "max_replication_slots", "wal_level", "wal_writer_delay"}
 """Settings of the server's, not ours."""
+KERNEL = {"io_uring"}
 
 CTL_ACTIONS = ("clients", "kick", "subscriptions", "retained", "feeds")
 FEED_VERBS = ("install", "show", "check", "remove")
@@ -179,7 +180,7 @@ def everything_written() -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_names_of_options_exist(page: Path) -> None:
-    names = set(NAME.findall(prose(page))) - POSTGRES
+    names = set(NAME.findall(prose(page))) - POSTGRES - KERNEL
     shown = "".join(match[3] for match in FENCE.finditer(page.read_text()))
     unit = "(_s|_bytes|_bytes_max)?"
     there = everything_written() + shown

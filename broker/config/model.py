@@ -128,6 +128,8 @@ class Limits:
     persistent_client_expiration_s: int | None = None
     outbox_bytes_max: int = 16 * 1024 * 1024
     """Bytes owed to one peer that does not read: above it QoS 0 is dropped.  Our own limit."""
+    outbox_messages_max: int = 0
+    """So many QoS 0 messages may wait for one peer, even above `outbox_bytes_max`: where the file says how many."""
     max_retained_messages: int = 0
     max_retained_bytes: int = 0
     """Of topics and payloads that are retained, without `$SYS`; 0 is no limit.  Our own limits."""

@@ -101,6 +101,8 @@ class Outbox(Sink):
     ) -> None:
         self.round = round
         self.limit_bytes = limit_bytes
+        self.messages_max = 0
+        """So many droppable messages may wait, even above `limit_bytes`; 0 for what wants no number."""
         self.pending_bytes = 0
         self.blocked = False
         self.closed = False
@@ -167,13 +169,18 @@ class Outbox(Sink):
         """How many pieces wait for the kernel."""
         return len(self._chunks)
 
-    def has_room(self, size: int) -> bool:
-        """Whether a droppable message of this size may still be pushed.
+    def has_room(self, size: int, count: int = 1) -> bool:
+        """Whether `count` droppable messages, of this size together, may still be pushed.
 
         One of any size may, where hardly anything is owed: a reader who reads gets what is longer than the limit.
+        And so many as `messages_max` may wait, each reckoned to be as large as those that come.
         """
         pending = self.pending_bytes
-        return pending + size <= self.limit_bytes or pending <= self.limit_bytes >> 2
+        return (
+            pending + size <= self.limit_bytes
+            or pending <= self.limit_bytes >> 2
+            or pending * count < self.messages_max * size
+        )
 
     def takes_more(self) -> bool:
         """Whether a message that can wait should be pushed now; if not, `on_drained` says when."""

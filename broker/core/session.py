@@ -202,7 +202,7 @@ class Session(Receiver):
             return
         counters = self.counters
         size = len(packets)
-        if outbox.pending_bytes + size > outbox.limit_bytes and not outbox.has_room(size):
+        if outbox.pending_bytes + size > outbox.limit_bytes and not outbox.has_room(size, count):
             counters.dropped_outbox_full += count
             self._warn_dropping()
             return

@@ -43,7 +43,7 @@ def build(reader: Reader, arguments: Arguments, location: str | None) -> Config:
     pid_file = own.pop("pid_file", None)
     return Config(
         listeners=_listeners(reader, arguments),
-        limits=Limits(**_fields(reader.broker, "limits")),
+        limits=_limits(reader),
         delivery=Delivery(**_fields(reader.broker, "delivery")),
         persistence=_persistence(reader, location),
         logging=_logging(reader, arguments),
@@ -60,6 +60,17 @@ def _fields(scope: Scope, of: str) -> dict[str, Any]:
     return {
         name.partition(".")[2]: value for name, value in scope.values.items() if name.startswith(of + ".")
     }
+
+
+def _limits(reader: Reader) -> Limits:
+    """As in Mosquitto, what the file says of queues holds for QoS 0 messages to a client that is slow, too."""
+    values = _fields(reader.broker, "limits")
+    limits = Limits(**values)
+    return evolve(
+        limits,
+        outbox_bytes_max=values.get("max_queued_bytes") or limits.outbox_bytes_max,
+        outbox_messages_max=0 if limits.max_queued_bytes else values.get("max_queued_messages", 0),
+    )
 
 
 def _persistence(reader: Reader, location: str | None) -> Persistence:

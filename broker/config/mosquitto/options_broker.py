@@ -130,11 +130,13 @@ _LIMITS: tuple[Option, ...] = (
     ),
     _number(
         "max_queued_bytes", "0", "limits.max_queued_bytes",
-        "Bytes of messages queued for one client; 0 is no limit.", low=0, clamp=0,
+        "Bytes of messages queued for one client; 0 is no limit.  Where it is set, QoS 0 messages to a client that is "
+        "slow may wait up to so many bytes, otherwise up to 16 MiB.", low=0, clamp=0,
     ),
     _number(
         "max_queued_messages", "1000", "limits.max_queued_messages",
-        "Messages queued for one client; 0 is no limit.", low=0, clamp=0,
+        "Messages queued for one client; 0 is no limit.  Where it is set and max_queued_bytes is not, so many QoS 0 "
+        "messages to a client that is slow may wait, even if they have more than 16 MiB.", low=0, clamp=0,
     ),
     _number(
         "max_retained_bytes", "0", "limits.max_retained_bytes",

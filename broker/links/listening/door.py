@@ -67,6 +67,7 @@ class Door:
         self.mount_point = listener.mount_point.encode()
         self.max_packet_size = limits.max_packet_size_bytes
         self.outbox_bytes_max = limits.outbox_bytes_max
+        self.outbox_messages_max = limits.outbox_messages_max
         self.clients_max = limits.global_max_clients
         self.connections_max = limits.global_max_connections
         self.message_size_limit = limits.message_size_limit_bytes

@@ -67,6 +67,7 @@ class MqttLink(Link):
         self.engine = engine
         self.door = door
         self.outbox = outbox
+        outbox.messages_max = door.outbox_messages_max
         self.peer = peer
         self.on_close = on_close
         self.state = AWAITING_CONNECT

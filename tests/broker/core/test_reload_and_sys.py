@@ -22,6 +22,25 @@ def test_allow_duplicate_messages_holds_at_once_also_for_topics_that_are_remembe
         assert len(reader.read()) == copies
 
 
+def test_bounds_of_retained_messages_hold_at_once_and_take_nothing_away() -> None:
+    engine = Engine()
+    writer = connected(engine, b"writer")
+
+    def retain(*topics: bytes) -> set[bytes]:
+        for topic in topics:
+            writer.send(Publish(topic, b"12", retain=True))
+        return {kept.topic for kept in engine.retained.all()}
+
+    assert retain(b"a", b"b", b"c") == {b"a", b"b", b"c"}
+    engine.adopt(Policy(retained_messages_max=2), Window(), DeliveryRules())
+    assert retain(b"d") == {b"a", b"b", b"c"}
+    engine.adopt(Policy(retained_bytes_max=12), Window(), DeliveryRules())
+    assert retain(b"e", b"f") == {b"a", b"b", b"c", b"e"}
+    engine.adopt(Policy(), Window(), DeliveryRules())
+    assert retain(b"g") == {b"a", b"b", b"c", b"e", b"g"}
+    assert engine.counters.dropped_retained_full == 2
+
+
 @pytest.mark.parametrize(
     ("topic", "passes"),
     [
