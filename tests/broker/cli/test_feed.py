@@ -1,0 +1,69 @@
+"""`rowcast feed install` that fails in the middle: what it says, what it leaves, and that the next one goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from support.postgres import cluster, database  # noqa: F401 - fixtures
+
+from broker.cli.main import main
+
+ROLE = "rowcast_test_half"
+"""May make what the feed needs, and owns only the first table."""
+
+
+@pytest.mark.parametrize("kind", ["wal", "outbox"])
+def test_an_installation_that_fails_says_what_it_has_done_and_is_gone_on_with(
+    tmp_path: Path,
+    database: str,  # noqa: F811 - a fixture
+    kind: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(f"""
+[security]
+allow_anonymous = true
+[[listener]]
+port = 1883
+[database]
+dsn = "{database}"
+kind = "{kind}"
+replication = {{ allow_unbounded_wal = true }}
+[source.rows]
+tables = ["public.mine", "public.theirs"]
+[[mqtt.route]]
+from = "rows"
+topics = "t/{{id}}"
+""")
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {ROLE} LOGIN REPLICATION")
+        try:
+            admin.execute("CREATE TABLE mine (id int PRIMARY KEY); CREATE TABLE theirs (id int PRIMARY KEY)")
+            admin.execute(f"ALTER TABLE mine OWNER TO {ROLE}")
+            admin.execute(f"GRANT CREATE ON DATABASE {admin.info.dbname} TO {ROLE}")
+            install = ["feed", "install", "-c", str(path), "--apply"]
+            as_role = ["--as", database.replace("user=postgres", f"user={ROLE}")]
+
+            assert main([*install, *as_role]) == 1
+            said = capsys.readouterr().err.splitlines()
+            assert any("table theirs" in line and ("owner" in line or "denied" in line) for line in said), said
+            assert any('--as "dbname=... user=..."' in line for line in said)
+            (done,) = [line.partition("done before: ")[2] for line in said if "done before: " in line]
+            assert done != "nothing"
+            assert any("run it again; what is done is left as it is" in line for line in said)
+            if kind == "outbox":
+                triggers = "SELECT tgrelid::regclass::text, oid FROM pg_trigger WHERE tgname LIKE 'rowcast%'"
+                kept = admin.execute(triggers).fetchall()
+                assert {table for table, _ in kept} == {"mine"}
+
+            assert main(install) == 0
+            if kind == "outbox":
+                assert set(kept) < set(admin.execute(triggers).fetchall())
+            capsys.readouterr()
+            assert main(["feed", "check", "-c", str(path)]) == 0, capsys.readouterr().out
+        finally:
+            admin.execute(f"REASSIGN OWNED BY {ROLE} TO postgres")
+            admin.execute(f"DROP OWNED BY {ROLE}")
+            admin.execute(f"DROP ROLE {ROLE}")
