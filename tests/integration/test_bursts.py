@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import attrs
@@ -81,3 +82,40 @@ async def test_readers_get_every_row_of_a_large_transaction(database: str, tmp_p
                 )
             nursery.cancel_scope.cancel()
     assert received == [ROWS] * READERS
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "econia.toml"
+NOTIFICATIONS = 3000
+MANY_READERS = 100
+PAYLOAD = """SELECT pg_notify('econiaws', json_build_object(
+    'channel', 'fill_event', 'payload', json_build_object('n', n, 'note', repeat('x', 1000)))::text)
+FROM generate_series(1, %s) n"""
+
+
+@pytest.mark.slow
+async def test_econias_example_gives_a_large_transaction_to_a_hundred_readers(database: str) -> None:
+    config = load(EXAMPLE, {"DATABASE_URL": database, "PGWS_JWT_SECRET": SECRET})
+    config = attrs.evolve(
+        config, listeners=tuple(attrs.evolve(one, port=0, host="127.0.0.1") for one in config.listeners)
+    )
+    received: list[list[int]] = [[] for _ in range(MANY_READERS)]
+    async with Broker(config) as broker:
+        await until(lambda: all(feed.state == "live" for feed in broker.app.feeds.values()))
+        (port,) = [port for listener, port in broker.app.addresses if "econia" in listener.dialects]
+
+        async def read(into: list[int], task_status: trio.TaskStatus[None]) -> None:
+            async with trio_websocket.open_websocket(
+                "127.0.0.1", port, f"/{reader('fill_event')}", use_ssl=False, message_queue_size=100
+            ) as websocket:
+                task_status.started()
+                while len(into) < NOTIFICATIONS:
+                    message = json.loads(await websocket.get_message())
+                    assert message["channel"] == "fill_event"
+                    into.append(message["payload"]["n"])
+
+        with connect(database) as writer:
+            async with trio.open_nursery() as readers:
+                for into in received:
+                    await readers.start(read, into)
+                await trio.to_thread.run_sync(writer.execute, PAYLOAD, [NOTIFICATIONS])
+    assert received == [list(range(1, NOTIFICATIONS + 1))] * MANY_READERS

@@ -21,6 +21,7 @@ def generations() -> Iterator[list[int]]:
         if phase == "start":
             seen.append(info["generation"])
 
+    gc.collect()  # so that none is due by what tests before this one have left
     gc.callbacks.append(note)
     yield seen
     gc.callbacks.remove(note)
