@@ -20,9 +20,12 @@ from protocol.mqtt.message import Sink
 EASED_BYTES: Final = 32 * 1024
 """An outbox that is owed less is not waited for."""
 
-READS_WITHIN_S: Final = 1.0
-"""A reader who takes nothing for so long is not waited for, until it has caught up.  What the kernel holds takes a
-busy one some tenths of it."""
+READS_WITHIN_S: Final = 3.0
+"""Who takes nothing for so long is not waited for, until it has caught up."""
+
+READS_AGAIN_WITHIN_S: Final = 5.0
+"""The same for who has been seen to read.  The kernel lets the sender know of a reader in steps as large as its buffer,
+and a busy one that reads 300 kB/s needs seconds for a step."""
 
 
 def nothing() -> None:
@@ -35,13 +38,17 @@ class Round:
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
         self._touched: list[Outbox] = []
-        self._strained: dict[Outbox, tuple[int, float]] = {}
+        self._strained: dict[Outbox, tuple[int, float, float]] = {}
+        """What was pending at the last look at which it was less, when that was, and the patience from then on."""
         self._frozen: dict[Outbox, bool] = {}
 
     def strain(self, outbox: Outbox) -> None:
         """This outbox is owed so much that whoever publishes more at once should let it drain between two slices."""
-        if outbox not in self._frozen:
-            self._strained[outbox] = (outbox.pending_bytes, 0.0)
+        if outbox in self._frozen:
+            return
+        known = self._strained.get(outbox)
+        since, patience = (0.0, READS_WITHIN_S) if known is None else (known[1], known[2])
+        self._strained[outbox] = (outbox.pending_bytes, since, patience)
 
     @property
     def is_strained(self) -> bool:
@@ -57,12 +64,14 @@ class Round:
         for outbox in list(self._frozen):
             if outbox.closed or outbox.pending_bytes < EASED_BYTES:
                 del self._frozen[outbox]
-        for outbox, (pending, since) in list(self._strained.items()):
+        for outbox, (pending, since, patience) in list(self._strained.items()):
             if outbox.closed or outbox.pending_bytes < EASED_BYTES:
                 del self._strained[outbox]
-            elif outbox.pending_bytes < pending or since == 0.0:
-                self._strained[outbox] = (outbox.pending_bytes, now)
-            elif now - since > READS_WITHIN_S:
+            elif since == 0.0:
+                self._strained[outbox] = (outbox.pending_bytes, now, patience)
+            elif outbox.pending_bytes < pending:
+                self._strained[outbox] = (outbox.pending_bytes, now, READS_AGAIN_WITHIN_S)
+            elif now - since > patience:
                 del self._strained[outbox]
                 self._frozen[outbox] = True
         return self.is_strained

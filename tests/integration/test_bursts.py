@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import attrs
@@ -98,6 +99,8 @@ async def test_econias_example_gives_a_large_transaction_to_a_hundred_readers(da
     config = attrs.evolve(
         config, listeners=tuple(attrs.evolve(one, port=0, host="127.0.0.1") for one in config.listeners)
     )
+    with connect(database) as writer:
+        writer.execute(files("broker.demo").joinpath("schema.sql").read_bytes())  # Econia's own
     received: list[list[int]] = [[] for _ in range(MANY_READERS)]
     async with Broker(config) as broker:
         await until(lambda: all(feed.state == "live" for feed in broker.app.feeds.values()))

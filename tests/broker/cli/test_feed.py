@@ -48,7 +48,9 @@ topics = "t/{{id}}"
 
             assert main([*install, *as_role]) == 1
             said = capsys.readouterr().err.splitlines()
-            assert any("table theirs" in line and ("owner" in line or "denied" in line) for line in said), said
+            assert any("table theirs" in line and ("owner" in line or "denied" in line) for line in said), (
+                said
+            )
             assert any('--as "dbname=... user=..."' in line for line in said)
             (done,) = [line.partition("done before: ")[2] for line in said if "done before: " in line]
             assert done != "nothing"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker.core.counters import Counters
 from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
-from broker.core.outbox import Outbox, Round
+from broker.core.outbox import READS_AGAIN_WITHIN_S, READS_WITHIN_S, Outbox, Round
 
 
 class Kernel:
@@ -193,3 +193,49 @@ def test_deliveries_do_not_hold_reading() -> None:
     outbox.answer(b"x")
     round.flush()
     assert not outbox.holds_reading
+
+
+def strained(round: Round, kernel: Kernel) -> Outbox:
+    """An outbox whose peer has yet to take 300 000 bytes."""
+    outbox = kernel.outbox(round)
+    outbox.push(bytes(300_000))
+    round.flush()
+    round.strain(outbox)
+    return outbox
+
+
+def test_who_never_reads_is_waited_for_once_however_many_slices_come() -> None:
+    kernel, round = Kernel(0), Round(Counters())
+    outbox = strained(round, kernel)
+    assert round.awaits_readers(10.0)
+    outbox.push(bytes(1000))
+    round.strain(outbox)  # the next slice does not begin the waiting anew
+    assert round.awaits_readers(10.0 + READS_WITHIN_S)
+    assert not round.awaits_readers(10.1 + READS_WITHIN_S)
+    round.strain(outbox)
+    assert not round.is_strained
+
+
+def test_who_has_read_is_waited_for_longer_and_not_for_ever() -> None:
+    kernel, round = Kernel(0), Round(Counters())
+    outbox = strained(round, kernel)
+    assert round.awaits_readers(10.0)
+    kernel.room = 100_000
+    outbox.writable()
+    assert round.awaits_readers(10.5)
+    outbox.push(bytes(1000))
+    round.strain(outbox)
+    assert round.awaits_readers(10.5 + READS_AGAIN_WITHIN_S)
+    assert not round.awaits_readers(10.6 + READS_AGAIN_WITHIN_S)
+
+
+def test_who_has_caught_up_is_not_waited_for_and_may_strain_again() -> None:
+    kernel, round = Kernel(0), Round(Counters())
+    outbox = strained(round, kernel)
+    assert round.awaits_readers(10.0)
+    assert not round.awaits_readers(10.1 + READS_WITHIN_S)
+    kernel.room = 1_000_000
+    outbox.writable()
+    assert not round.awaits_readers(20.0)
+    round.strain(outbox)
+    assert round.is_strained
