@@ -9,11 +9,16 @@ from attrs import frozen
 from broker.core.publication import Publication
 from protocol.mqtt.topics import is_valid_text, is_valid_topic_name
 from protocol.mqtt.v5.properties import Properties, encode_variable, forwarded_properties, read_properties
-from protocol.mqtt.v5.property_table import CONTENT_TYPE, CORRELATION_DATA, PAYLOAD_FORMAT, RESPONSE_TOPIC
+from protocol.mqtt.v5.property_table import (
+    CONTENT_TYPE,
+    CORRELATION_DATA,
+    EXPIRY_S_MAX,
+    PAYLOAD_FORMAT,
+    RESPONSE_TOPIC,
+)
 
 _PUBLISH = 3
 _TEXT_BYTES_MAX = 65_535
-_EXPIRY_S_MAX = 0xFFFF_FFFF
 
 
 @frozen
@@ -61,8 +66,8 @@ class MessageProperties:
         for name, value in self.user:
             found.user.append((_text("a user property", name), _text("a user property", value)))
         if self.expiry_s is not None:
-            if not 0 <= self.expiry_s <= _EXPIRY_S_MAX:
-                raise ValueError(f"expiry_s is 0 to {_EXPIRY_S_MAX}, not {self.expiry_s}")
+            if not 0 <= self.expiry_s <= EXPIRY_S_MAX:
+                raise ValueError(f"expiry_s is 0 to {EXPIRY_S_MAX}, not {self.expiry_s}")
             publication.expires_at = now + self.expiry_s
         publication.properties = forwarded_properties(found)
 

@@ -17,6 +17,7 @@ from broker.storage.database import read_database, write_database
 from broker.storage.errors import StorageError
 from broker.storage.json_lines import lines
 from broker.storage.json_reading import WrongLine, snapshot_of
+from broker.storage.keeper import persistence_path
 from broker.storage.mosquitto_import import read_mosquitto
 from broker.storage.records import Snapshot
 from protocol.mosquitto_db import MAGIC, NotReadable
@@ -82,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
             if config is None:
                 print("rowcast persistence: name a FILE, or a configuration with -c", file=sys.stderr)
                 return EXIT_CONFIG
-            options.file = config.persistence.persistence_location / config.persistence.persistence_file
+            options.file = persistence_path(config.persistence)
         if options.action == "check":
             return _check(options.file)
         if options.action == "export":

@@ -10,6 +10,7 @@ import trio
 from broker.cluster.lease import Lease
 from broker.cluster.link import Unavailable
 from broker.cluster.rows import RowSink, TakenOver
+from broker.feed.status import STANDBY
 from broker.feed.supervise import Supervisor
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
 
 log = logging.getLogger("broker.cluster")
-
-STANDBY: Final = "standby"
-"""`FeedStatus.state` where another node reads the feed."""
 
 PAUSE_S: Final = 0.3
 

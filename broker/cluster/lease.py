@@ -13,6 +13,7 @@ import trio
 
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
+from broker.cluster.setup import last
 from protocol.nats import headers, jetstream
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError, PubAck, Stored
@@ -43,13 +44,7 @@ class Record:
 
     async def get(self) -> Stored | None:
         """The record, a mark of its end included; None if there never was one.  Raises: Unavailable, ApiError."""
-        try:
-            message = await self._link.request(*jetstream.last_of(self._stream, self._subject), ANSWER_S)
-            return jetstream.stored(message)
-        except ApiError as error:
-            if error.err_code == jetstream.NO_MESSAGE:
-                return None
-            raise
+        return await last(self._link, self._stream, self._subject, ANSWER_S)
 
     async def put(self, value: bytes, expected: int, ttl_s: int = 0) -> PubAck:
         """Write it, if the record before it has this sequence.

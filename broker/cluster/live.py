@@ -65,7 +65,7 @@ class LiveMessages:
         unix_now = time.time()
         try:
             for value, topic, payload in record.unpack(message.payload):
-                publication, _ = record.read(value, topic, payload, False, engine.now, unix_now)
+                publication = record.read(value, topic, payload, False, engine.now, unix_now)
                 publication.is_requested = False  # tables had it where it was published
                 self._status.live_received += 1
                 engine.publish_here(publication)

@@ -56,11 +56,11 @@ class Names:
         return (parts[1], parts[2]) if len(parts) == 3 else (b"", b"")
 
     def record(self, key: bytes) -> bytes:
-        """The subject of one record of what nodes know of each other."""
+        """The subject of a lease, or of another record of one value."""
         return self._prefix + b".SESS." + key
 
     def live(self, node: str) -> bytes:
-        """The subject on which a node says that it lives."""
+        """The subject of a node's QoS 0 messages to the others."""
         return self._prefix + b".LIVE." + node.encode()
 
 
@@ -71,12 +71,12 @@ def origin_of(feed: str) -> bytes:
 
 def streams(config: ClusterConfig) -> list[dict[str, Any]]:
     """What the streams have to be, in the order in which they are made."""
-    name = config.name
+    name, names = config.name, Names(config.name)
     shared = {"storage": "file", "num_replicas": config.replicas, "allow_direct": True, "discard": "old"}
     return [
         {
             **shared,
-            "name": f"{name}_MSGS",
+            "name": names.messages,
             "subjects": [f"{name}.MSGS.>"],
             "allow_atomic": True,
             "max_age": int(config.keep_s * NANOSECONDS),
@@ -85,18 +85,18 @@ def streams(config: ClusterConfig) -> list[dict[str, Any]]:
         },
         {
             **shared,
-            "name": f"{name}_RET",
+            "name": names.retained,
             "max_msgs_per_subject": 1,
             "sources": [
                 {
-                    "name": f"{name}_MSGS",
+                    "name": names.messages,
                     "subject_transforms": [{"src": f"{name}.MSGS.*.r.>", "dest": f"{name}.RET.>"}],
                 }
             ],
         },
         {
             **shared,
-            "name": f"{name}_SESS",
+            "name": names.sessions,
             "subjects": [f"{name}.SESS.>"],
             "max_msgs_per_subject": 1,
             "allow_msg_ttl": True,

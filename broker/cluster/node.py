@@ -65,7 +65,7 @@ class Node:
             engine, self.link, self.names, self.mark, self.publisher, history, self.status
         )
         self.streams_made = trio.Event()
-        self.engine = self._engine = engine
+        self.engine = engine
         self._live = LiveMessages(engine, self.link, self.names, config.node, self.mark, self.status)
         engine.log = self.take
         engine.catch_up = self.catch_up
@@ -113,7 +113,7 @@ class Node:
 
     def _bring_along(self) -> None:
         """The cluster is new: what this node had retained is everybody's from now on."""
-        engine = self._engine
+        engine = self.engine
         with engine.turn:
             for publication in engine.retained.all():
                 if not publication.topic.startswith(b"$SYS"):
@@ -128,7 +128,7 @@ class Node:
         topic = publication.topic
         if topic.startswith(b"$") and not topic.startswith(GATEWAY_PREFIX):
             return False
-        engine = self._engine
+        engine = self.engine
         if publication.is_requested and not publication.is_ingested and engine.ingest is not None:
             engine.ingest(publication)  # here and not on every node
             publication.is_ingested = True
@@ -148,6 +148,6 @@ class Node:
 
         def begin(came: set[bytes]) -> None:
             if session.link is link and topic_filter in session.subscriptions:
-                self._engine.replaying.begin(session, topic_filter, granted, came)
+                self.engine.replaying.begin(session, topic_filter, granted, came)
 
         self.reader.when_current(begin)

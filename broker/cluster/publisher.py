@@ -72,7 +72,7 @@ class Publisher:
     """Messages of one node's clients, of its programs and of its ports.
 
     Args:
-        node: see `record.Origin`.
+        node: see `record.describe`.
 
     Attributes:
         waiting: not sent yet; `under_way`: sent, and not acknowledged.
@@ -115,7 +115,7 @@ class Publisher:
             number,
             self._engine.now,
             time.time(),
-            subjects.is_long(subject_topic(subject)),
+            subjects.is_long(self._names.topic_part(subject)[1]),
         )
         block = b"NATS/1.0\r\n%b: %b\r\n%b: %b\r\n" % (
             jetstream.MSG_ID, self._id_of(publication, number), record.HEADER, value,
@@ -242,7 +242,10 @@ class Publisher:
         if len(batch) == 1:
             one = batch[0]
             return wire.publish(one.subject, one.publication.payload, reply, one.block + b"\r\n")
-        mark = b"Nats-Batch-Id: %b.%d\r\nNats-Batch-Sequence: " % (self._node[-16:], self._batches)
+        mark = b"%b: %b.%d\r\n%b: " % (
+            jetstream.BATCH_ID, self._node[-16:], self._batches, jetstream.BATCH_SEQUENCE,
+        )  # fmt: skip
+        commit = b"%b: 1\r\n\r\n" % jetstream.BATCH_COMMIT
         last = len(batch)
         return b"".join([
             wire.publish(
@@ -250,7 +253,7 @@ class Publisher:
                 one.publication.payload,
                 reply if number == last else b"",
                 b"%b%b%d\r\n%b" % (
-                    one.block, mark, number, b"Nats-Batch-Commit: 1\r\n\r\n" if number == last else b"\r\n",
+                    one.block, mark, number, commit if number == last else b"\r\n",
                 ),
             )
             for number, one in enumerate(batch, 1)
@@ -327,8 +330,3 @@ def turn_away(engine: Engine, client_id: bytes) -> None:
     if link is not None:
         link.code = ReasonCode.SERVER_BUSY
         link.close("disconnected: the cluster's log takes nothing.")
-
-
-def subject_topic(subject: bytes) -> bytes:
-    """The topic's part of a message's subject."""
-    return subject.split(b".", 4)[4]

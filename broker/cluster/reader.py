@@ -36,6 +36,9 @@ PAUSE_S: Final = 0.25
 COPY_S: Final = 30.0
 """Longest silence while the retained messages are read."""
 
+ASK_S: Final = 3.0
+"""Longest wait for the log's end before a new subscription gets what is here."""
+
 GAP_TOPIC: Final = b"$SYS/cluster/gap"
 
 
@@ -209,7 +212,7 @@ class LogReader:
                 own = self._publisher.own(int(value.split(b" ", 2)[1]))
                 if own is not None:
                     return own
-            publication, _ = record.read(
+            publication = record.read(
                 value, topic, message.payload, kind == RETAINED, engine.now, time.time()
             )
         except (NatsProtocolError, ValueError):
@@ -355,7 +358,3 @@ class LogReader:
             self._waiting = [one for one in self._waiting if one[0] > reached]
             for then in due:
                 then()
-
-
-ASK_S: Final = 3.0
-"""Longest wait for the log's end before a new subscription gets what is here."""

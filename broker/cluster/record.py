@@ -23,27 +23,14 @@ _LINE = b"\r\n" + HEADER + b": "
 _LIVE: Final = struct.Struct(">HHI")
 
 
-class Origin:
-    """Where a message comes from.
-
-    Attributes:
-        node: the node's name and a mark of this start of it, so that no two starts are the same.
-        number: among those that it has sent; 0 for one that it does not remember.
-    """
-
-    __slots__ = ("node", "number")
-
-    def __init__(self, node: bytes, number: int) -> None:
-        self.node = node
-        self.number = number
-
-
 def describe(
     publication: Publication, node: bytes, number: int, now: float, unix_now: float, long: bool
 ) -> bytes:
     """The header's value.
 
     Args:
+        node: the node's name and a mark of this start of it, so that no two starts are the same.
+        number: among those that it has sent; 0 for one that it does not remember.
         now, unix_now: the engine's clock, and Unix time, at the same moment.
         long: the topic stands in it.
     """
@@ -68,7 +55,7 @@ def describe(
 
 def read(
     value: bytes, topic: bytes | None, payload: bytes, retain: bool, now: float, unix_now: float
-) -> tuple[Publication, Origin]:
+) -> Publication:
     """The publication of a header's value.
 
     Args:
@@ -80,7 +67,7 @@ def read(
     words = value.split(b" ")
     if len(words) != (8 if topic is not None else 9):
         raise NatsProtocolError(f"no description of a message: {value[:80]!r}")
-    node, number, qos, client, user, port, expires, properties = words[:8]
+    _, number, qos, client, user, port, expires, properties = words[:8]
     if topic is None:
         topic = level_of(words[8])
     if not is_valid_topic_name(topic) or qos not in (b"0", b"1", b"2"):
@@ -104,7 +91,7 @@ def read(
             publication.properties = binascii.unhexlify(properties)
         except binascii.Error:
             raise NatsProtocolError(f"no properties: {value[:80]!r}") from None
-    return publication, Origin(node, int(number))
+    return publication
 
 
 def value_in(block: bytes) -> bytes:

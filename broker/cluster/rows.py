@@ -19,6 +19,8 @@ import trio
 from broker.cluster import record
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names, origin_of
+from broker.cluster.publisher import ACK_S, BATCH_BYTES, RETRY_S
+from broker.cluster.setup import last
 from broker.core.publication import Publication
 from broker.sink import put_on
 from protocol.nats import headers, jetstream, subjects, wire
@@ -41,9 +43,6 @@ QUEUED_BYTES_MAX: Final = 32 * 1024 * 1024
 """Of rows that the log has not taken: above either the feed is not read."""
 
 BATCH_ROWS: Final = 400
-BATCH_BYTES: Final = 512 * 1024
-ACK_S: Final = 3.0
-RETRY_S: Final = 0.2
 
 
 class TakenOver(Exception):
@@ -67,7 +66,7 @@ class RowSink:
 
     Args:
         here: the place of the row that is being published.
-        holder: see `record.Origin`; another one for every sink.
+        holder: the `node` of `record.describe`; another one for every sink.
     """
 
     ends_other_readers = True
@@ -158,9 +157,9 @@ class RowSink:
 
     async def begin(self) -> None:
         """Find out what the log has.  Raises: Unavailable, ApiError, NatsProtocolError."""
-        last = await self._last()
-        self._expected = 0 if last is None else last.sequence
-        self._skip = self._covered = NOWHERE if last is None else place_of(last)
+        known = await self._last()
+        self._expected = 0 if known is None else known.sequence
+        self._skip = self._covered = NOWHERE if known is None else place_of(known)
 
     async def run(self) -> None:
         """Send until cancelled.  Raises: TakenOver."""
@@ -203,15 +202,15 @@ class RowSink:
     async def _was_taken(self, batch: list[Row]) -> bool:
         """Whether the log has it although no acknowledgement came.  Raises: TakenOver."""
         try:
-            last = await self._last()
+            known = await self._last()
         except (Unavailable, ApiError, NatsProtocolError):
             return False
-        if last is None or last.sequence == self._expected:
-            self._expected = 0 if last is None else last.sequence
+        if known is None or known.sequence == self._expected:
+            self._expected = 0 if known is None else known.sequence
             return False
-        words = record.value_in(last.block).split(b" ")
+        words = record.value_in(known.block).split(b" ")
         if words[0] == self._holder and words[1].isdigit() and int(words[1]) == batch[-1].number:
-            self._settle(batch, last.sequence)
+            self._settle(batch, known.sequence)
             return True
         raise TakenOver
 
@@ -229,15 +228,13 @@ class RowSink:
     def _bytes(self, batch: list[Row], reply: bytes) -> bytes:
         self._engine.turn.tick()
         now, unix_now = self._engine.now, time.time()
-        last = len(batch)
+        count = len(batch)
         batch_id = b"%b.%d" % (self._holder[-20:], self._batches)
         sent: list[bytes] = []
         for number, row in enumerate(batch, 1):
             publication = row.publication
             subject = self._names.message(self._origin, publication.retain, publication.topic)
-            is_long = len(publication.topic) > 500 and subjects.is_long(
-                subjects.subject_of(publication.topic)
-            )
+            is_long = subjects.is_long(self._names.topic_part(subject)[1])
             said = {
                 record.HEADER: record.describe(publication, self._holder, row.number, now, unix_now, is_long),
                 ROW: b"%d/%d" % row.place,
@@ -245,21 +242,15 @@ class RowSink:
             if number == 1:
                 said[jetstream.EXPECTED_LAST_SUBJECT_SEQUENCE] = b"%d" % self._expected
                 said[jetstream.EXPECTED_LAST_SUBJECT] = self._names.of_origin(self._origin)
-            if last > 1:
-                said |= jetstream.batch_headers(batch_id, number, number == last)
-            answer_to = reply if number == last else b""
+            if count > 1:
+                said |= jetstream.batch_headers(batch_id, number, number == count)
+            answer_to = reply if number == count else b""
             sent.append(wire.publish(subject, publication.payload, answer_to, headers.encode(said)))
         return b"".join(sent)
 
     async def _last(self) -> Stored | None:
         """The feed's last message in the log."""
-        request = jetstream.last_of(self._names.messages, self._names.of_origin(self._origin))
-        try:
-            return jetstream.stored(await self._link.request(*request, ACK_S))
-        except ApiError as error:
-            if error.err_code == jetstream.NO_MESSAGE:
-                return None
-            raise
+        return await last(self._link, self._names.messages, self._names.of_origin(self._origin), ACK_S)
 
 
 def place_of(stored: Stored) -> Place:

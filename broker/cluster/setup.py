@@ -6,10 +6,10 @@ import logging
 from typing import Any, Final
 
 from broker.cluster.link import NatsLink, Unavailable
-from broker.cluster.names import streams
+from broker.cluster.names import Names, streams
 from broker.config.cluster import ClusterConfig
 from protocol.nats import jetstream
-from protocol.nats.jetstream import ApiError
+from protocol.nats.jetstream import ApiError, Stored
 
 log = logging.getLogger("broker.cluster")
 
@@ -33,6 +33,16 @@ async def info(link: NatsLink, name: str) -> dict[str, Any] | None:
         raise
 
 
+async def last(link: NatsLink, stream: str, subject: bytes, timeout_s: float) -> Stored | None:
+    """The last message of a subject, None if there never was one.  Raises: Unavailable, ApiError, NatsProtocolError."""
+    try:
+        return jetstream.stored(await link.request(*jetstream.last_of(stream, subject), timeout_s))
+    except ApiError as error:
+        if error.err_code == jetstream.NO_MESSAGE:
+            return None
+        raise
+
+
 async def make_streams(link: NatsLink, config: ClusterConfig) -> bool:
     """See that every stream is there, and as configured; whether the log is new.
 
@@ -46,7 +56,7 @@ async def make_streams(link: NatsLink, config: ClusterConfig) -> bool:
         if found is None:
             log.info("Making the stream %s with %d replicas.", wanted["name"], config.replicas)
             await _ask_patiently(link, jetstream.stream_create(wanted))
-            is_new = is_new or wanted["name"] == f"{config.name}_MSGS"
+            is_new = is_new or wanted["name"] == Names(config.name).messages
         elif _differs(wanted, found.get("config", {})):
             log.info("The stream %s is to be as configured here.", wanted["name"])
             await _ask_patiently(link, jetstream.stream_update({**found["config"], **wanted}))

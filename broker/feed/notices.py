@@ -8,6 +8,7 @@ Invariant: as with NOTIFY, what a transaction says twice on one channel is said 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -74,7 +75,7 @@ class Notices:
             self._said.add(digest)
         return False
 
-    def publications(self, channel: bytes, text: bytes, now: float, position: bytes) -> list[Outgoing]:
+    def publications(self, channel: bytes, text: bytes, now: float, position: bytes) -> Sequence[Outgoing]:
         """What a notification becomes; nothing, if no source listens to it, or it tells of a recovered row.
 
         Args:
@@ -89,7 +90,7 @@ class Notices:
             if outgoing is not None:
                 self._status.repeated += usual.repeated
                 usual.repeated = 0
-                return list(outgoing)
+                return outgoing
         row = self._router.notification(channel, text, now)
         if row is None:
             return []

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from broker.core.added import Added
-from broker.feed.routing.properties import EXPIRY_S_MAX, correlation_bytes
+from broker.feed.routing.properties import correlation_bytes
 from broker.feed.routing.routes import Outgoing
 from protocol.mqtt.topics import TEXT_BYTES_MAX, is_valid_text, is_valid_topic_name
 from protocol.mqtt.v5.properties import encode_text, encode_user_property
-from protocol.mqtt.v5.property_table import CONTENT_TYPE, CORRELATION_DATA, RESPONSE_TOPIC
+from protocol.mqtt.v5.property_table import CONTENT_TYPE, CORRELATION_DATA, EXPIRY_S_MAX, RESPONSE_TOPIC
 
 PREFIX: Final = "rowcast"
 """The prefix of our logical messages; those of others are not looked at."""

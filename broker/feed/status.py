@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from attrs import frozen
 
@@ -60,6 +60,10 @@ class Gap:
 
     reason: str
     unix_s: float
+
+
+STANDBY: Final = "standby"
+"""`FeedStatus.state` where another node reads the feed."""
 
 
 class FeedStatus:

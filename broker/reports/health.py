@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from broker.feed.status import STANDBY
+
 if TYPE_CHECKING:
     from broker.config.model import Config
     from broker.feed.status import FeedStatus
@@ -44,7 +46,7 @@ def feed_reasons(status: FeedStatus, behind: Behind, unix_now: float) -> list[st
     """Why rows of this feed may not be delivered; empty if they are."""
     name = f"feed {status.name}"
     reasons = [f"{name}: {text}" for text in status.troubles.values()]
-    if status.state not in ("live", "standby"):  # of which another node reads the rows
+    if status.state not in ("live", STANDBY):
         why = f": {status.problem}" if status.problem else ""
         reasons.append(f"{name}: {status.state}{why}")
     if status.lag_s > behind.lag_s:

@@ -6,6 +6,8 @@ Source: docs.nats.io, "JetStream wire API"; ADR-8, 9, 13, 17, 31, 43, 50.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -21,7 +23,6 @@ NANOSECONDS: Final = 1_000_000_000
 MSG_ID: Final = b"Nats-Msg-Id"
 EXPECTED_LAST_SUBJECT_SEQUENCE: Final = b"Nats-Expected-Last-Subject-Sequence"
 EXPECTED_LAST_SUBJECT: Final = b"Nats-Expected-Last-Subject-Sequence-Subject"
-EXPECTED_STREAM: Final = b"Nats-Expected-Stream"
 TTL: Final = b"Nats-TTL"
 BATCH_ID: Final = b"Nats-Batch-Id"
 BATCH_SEQUENCE: Final = b"Nats-Batch-Sequence"
@@ -36,15 +37,12 @@ BATCH_MESSAGES_MAX: Final = 1000
 
 ACK: Final = b"+ACK"
 NAK: Final = b"-NAK"
-IN_PROGRESS: Final = b"+WPI"
-TERMINATE: Final = b"+TERM"
 
 WRONG_LAST_SEQUENCE: Final = 10071
 WRONG_LAST_SEQUENCE_OF: Final = 10164
 """As 10071, without the sequence."""
 STREAM_NOT_FOUND: Final = 10059
 STREAM_NAME_IN_USE: Final = 10058
-CONSUMER_NOT_FOUND: Final = 10014
 DUPLICATE_IN_BATCH: Final = 10201
 NO_MESSAGE: Final = 10037
 
@@ -174,11 +172,6 @@ def stream_delete(name: str) -> tuple[bytes, bytes]:
     return API + b"STREAM.DELETE." + name.encode(), b""
 
 
-def stream_purge(name: str, subject: bytes) -> tuple[bytes, bytes]:
-    """Subject and body that remove a stream's messages of a subject."""
-    return API + b"STREAM.PURGE." + name.encode(), body({"filter": subject.decode()})
-
-
 # --- single messages -------------------------------------------------------------------------------------------
 
 
@@ -209,9 +202,6 @@ def stored(message: wire.Message) -> Stored:
         ApiError: 404 with err_code 10037, where there is none.
         NatsProtocolError.
     """
-    import base64
-    import binascii
-
     value = answer(message).get("message")
     try:
         if not isinstance(value, dict):
@@ -251,11 +241,6 @@ def consumer_create(stream: str, name: str, config: Mapping[str, Any]) -> tuple[
 def consumer_delete(stream: str, name: str) -> tuple[bytes, bytes]:
     """Subject and body that remove a consumer."""
     return API + b"CONSUMER.DELETE." + stream.encode() + b"." + name.encode(), b""
-
-
-def consumer_info(stream: str, name: str) -> tuple[bytes, bytes]:
-    """Subject and body that ask how a consumer stands."""
-    return API + b"CONSUMER.INFO." + stream.encode() + b"." + name.encode(), b""
 
 
 def next_messages(stream: str, consumer: str, count: int, expires_s: float) -> tuple[bytes, bytes]:

@@ -16,6 +16,7 @@ from support.postgres import cluster, database
 from support.websockets import SECRET, reader
 
 from broker import Broker
+from broker.config.model import Config
 from broker.config.toml.configuration import load
 
 __all__ = ["cluster", "database"]
@@ -48,14 +49,16 @@ channel = "events"
 """
 
 
+def on_free_ports(config: Config) -> Config:
+    listeners = tuple(attrs.evolve(one, port=0, host="127.0.0.1") for one in config.listeners)
+    return attrs.evolve(config, listeners=listeners)
+
+
 @pytest.mark.parametrize("kind", ["wal", "outbox"])
 async def test_readers_get_every_row_of_a_large_transaction(database: str, tmp_path: Path, kind: str) -> None:
     file = tmp_path / "rowcast.toml"
     file.write_text(CONFIG % kind)
-    config = load(file, {"DATABASE_URL": database})
-    config = attrs.evolve(
-        config, listeners=tuple(attrs.evolve(one, port=0, host="127.0.0.1") for one in config.listeners)
-    )
+    config = on_free_ports(load(file, {"DATABASE_URL": database}))
     received = [0] * READERS
     with connect(database) as writer:
         writer.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
@@ -95,10 +98,7 @@ FROM generate_series(1, %s) n"""
 
 @pytest.mark.slow
 async def test_econias_example_gives_a_large_transaction_to_a_hundred_readers(database: str) -> None:
-    config = load(EXAMPLE, {"DATABASE_URL": database, "PGWS_JWT_SECRET": SECRET})
-    config = attrs.evolve(
-        config, listeners=tuple(attrs.evolve(one, port=0, host="127.0.0.1") for one in config.listeners)
-    )
+    config = on_free_ports(load(EXAMPLE, {"DATABASE_URL": database, "PGWS_JWT_SECRET": SECRET}))
     with connect(database) as writer:
         writer.execute(files("broker.demo").joinpath("schema.sql").read_bytes())  # Econia's own
     received: list[list[int]] = [[] for _ in range(MANY_READERS)]

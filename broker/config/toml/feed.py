@@ -9,13 +9,13 @@ from attrs import evolve
 from broker.config.dialects.gateway import DIALECT_KINDS
 from broker.config.feeds import FEED_KINDS, FeedConfig, Route
 from broker.config.ingest import IngestConfig
-from broker.config.market import MarketConfig
+from broker.config.market import PREFIX, MarketConfig
 from broker.config.templates import OPERATION, POSITION, names_in
 from broker.config.toml.checks import check_choice, check_dsn, check_name
 from broker.config.toml.document import Document, array_of, without_routes
 from broker.config.toml.ingest import sinks_of
 from broker.config.toml.lines import Path
-from broker.config.toml.market import PREFIX, MarketReader
+from broker.config.toml.market import MarketReader
 from broker.config.toml.properties import KEYS
 from broker.config.toml.reader import Reader
 from broker.config.toml.routes import check_inherited, mqtt_route, websocket_route

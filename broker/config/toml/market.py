@@ -11,6 +11,7 @@ from attrs import evolve
 
 from broker.config.feeds import FeedConfig, Route
 from broker.config.market import (
+    PREFIX,
     TAP_TARGET,
     Common,
     DepthConfig,
@@ -38,7 +39,6 @@ CALCULATORS: dict[str, type[Common]] = {
     "ticker": TickerConfig,
     "markprice": MarkPriceConfig,
 }
-PREFIX = "market."
 PRICE = "price"
 """Best bid and ask from `depth`, with the last price of any trades: for CantonDEX's `price_update`."""
 

@@ -11,9 +11,9 @@ from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader, whole_duration
 from broker.config.toml.tables import MqttRouteTable
 from protocol.mqtt.topics import TEXT_BYTES_MAX, is_valid_text
+from protocol.mqtt.v5.property_table import EXPIRY_S_MAX
 
 KEYS: Final = ("expiry", "content_type", "response_topic", "correlation_data", "user_properties")
-EXPIRY_S_MAX: Final = 0xFFFF_FFFF
 
 _EXPIRY_WANTED: Final = 'a duration such as "30s" is wanted, or { column = "NAME" }'
 

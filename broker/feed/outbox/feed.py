@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Final, cast
 
@@ -325,7 +325,7 @@ class OutboxFeed:
             self._sink.publish(*outgoing)
             status.published += 1
 
-    def _notice(self, channel: bytes, text: bytes, now: float, position: bytes) -> list[Outgoing]:
+    def _notice(self, channel: bytes, text: bytes, now: float, position: bytes) -> Sequence[Outgoing]:
         if self._notices.is_repeated(channel, text):
             return []
         return self._notices.publications(channel, text, now, position)

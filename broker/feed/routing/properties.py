@@ -24,13 +24,12 @@ from broker.feed.routing.templates import (
     UNSAFE_OR_PERCENT,
     Unfit,
     columns_getter,
-    percent,
+    replaced,
+    text_of,
 )
 from protocol.mqtt.topics import TEXT_BYTES_MAX, is_valid_topic_name
 from protocol.mqtt.v5.properties import encode_text, encode_user_property
-from protocol.mqtt.v5.property_table import CONTENT_TYPE, CORRELATION_DATA, RESPONSE_TOPIC
-
-EXPIRY_S_MAX: Final = 0xFFFF_FFFF
+from protocol.mqtt.v5.property_table import CONTENT_TYPE, CORRELATION_DATA, EXPIRY_S_MAX, RESPONSE_TOPIC
 
 _HEX: Final = re.compile(r"\\x(?:[0-9a-fA-F]{2})*")
 _SECONDS: Final = re.compile(r"-?\d{1,15}(?:\.\d{1,9})?")
@@ -69,12 +68,9 @@ class _Text:
             return b""  # a deleted row's column, or the position of a row that has none
         texts = []
         for name, value in zip(self.names, values, strict=True):
-            text = _text(name, value)
-            if text is None:
-                if self._on_null == "drop":
-                    return b""
-                text = self._on_null
-            texts.append(self._fitted(name, text))
+            if value is None and self._on_null == "drop":
+                return b""
+            texts.append(self._fitted(name, text_of(name, value, self._on_null)))
         encoded = (self._pattern % tuple(texts)).encode()
         if len(encoded) > TEXT_BYTES_MAX:
             raise Unfit("property_too_long", ", ".join(self.names))
@@ -85,9 +81,7 @@ class _Text:
     def _fitted(self, name: str, text: str) -> str:
         if not self._unsafe.search(text) and (text or not self._is_topic):
             return text
-        if self._on_unsafe == "drop" or (self._on_unsafe == "percent" and not text):
-            raise Unfit("unsafe_value", name)
-        return self._unsafe.sub(percent, text) if self._on_unsafe == "percent" else self._on_unsafe
+        return replaced(name, text, self._unsafe, self._on_unsafe)
 
 
 class _Data(_Text):
@@ -154,14 +148,6 @@ def _correlation_data(text: bytes) -> bytes:
 def correlation_bytes(text: str) -> bytes:
     """The bytes that a text stands for: its own, or those that `\\x` and hexadecimal digits name, as of a bytea."""
     return bytes.fromhex(text[2:]) if _HEX.fullmatch(text) else text.encode()
-
-
-def _text(name: str, value: Any) -> str | None:
-    if value is None or type(value) is str:
-        return value
-    if value is True or value is False:
-        return "true" if value else "false"
-    raise Unfit("unsafe_value", name)  # an array or an object
 
 
 def expiry_of(name: str, value: Any) -> tuple[float | None, float | None]:

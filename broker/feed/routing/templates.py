@@ -79,12 +79,10 @@ class MqttTopics:
         return tuple(self._fit(name, value) for name, value in zip(self._names, values, strict=True))
 
     def _fit(self, name: str, value: Any) -> str:
-        text = _text(name, value, self._on_null)
+        text = text_of(name, value, self._on_null)
         if text and not self._unsafe.search(text):
             return text
-        if self._on_unsafe == "drop" or (self._on_unsafe == "percent" and not text):
-            raise Unfit("unsafe_value", name)
-        return self._unsafe.sub(percent, text) if self._on_unsafe == "percent" else self._on_unsafe
+        return replaced(name, text, self._unsafe, self._on_unsafe)
 
 
 class DialectTopics:
@@ -99,7 +97,7 @@ class DialectTopics:
     def fill(self, columns: Columns) -> list[tuple[bytes, str]]:
         """Each topic, and the channel's own name.  Raises: as `MqttTopics.fill`."""
         values = self._get(columns)
-        texts = tuple(_text(name, v, self._on_null) for name, v in zip(self._names, values, strict=True))
+        texts = tuple(text_of(name, v, self._on_null) for name, v in zip(self._names, values, strict=True))
         channels = [pattern % get(texts) for pattern, get in self._fillings]
         return [(self._topics.get(channel) or self.topic_of(channel), channel) for channel in channels]
 
@@ -160,7 +158,15 @@ def _compile(route: Route) -> tuple[tuple[str, ...], Getter, list[tuple[str, Get
     return names, columns_getter(names), fillings
 
 
-def _text(name: str, value: Any, on_null: str) -> str:
+def text_of(name: str, value: Any, on_null: str) -> str:
+    """A column's value as text.
+
+    Args:
+        on_null: what stands for NULL, or `drop`.
+
+    Raises:
+        Unfit: NULL that is to be dropped, an array or an object.
+    """
     if type(value) is str:
         return value
     if value is None:
@@ -172,6 +178,17 @@ def _text(name: str, value: Any, on_null: str) -> str:
     raise Unfit("unsafe_value", name)  # an array or an object
 
 
-def percent(match: re.Match[str]) -> str:
+def replaced(name: str, text: str, unsafe: re.Pattern[str], on_unsafe: str) -> str:
+    """A value with what is not allowed in it, or an empty one, as `on_unsafe` says.
+
+    Raises:
+        Unfit: it is to be dropped, or nothing can be written in percent signs.
+    """
+    if on_unsafe == "drop" or (on_unsafe == "percent" and not text):
+        raise Unfit("unsafe_value", name)
+    return unsafe.sub(_percent, text) if on_unsafe == "percent" else on_unsafe
+
+
+def _percent(match: re.Match[str]) -> str:
     """The characters found, as their bytes of UTF-8 in percent signs."""
     return "".join(f"%{byte:02X}" for byte in match.group().encode(errors="surrogatepass"))

@@ -122,3 +122,5 @@ PLACES: Final = {
 NOT_ZERO: Final = frozenset((RECEIVE_MAXIMUM, MAXIMUM_PACKET_SIZE, SUBSCRIPTION_ID, TOPIC_ALIAS))
 
 VARIABLE_MAX: Final = 268_435_455
+EXPIRY_S_MAX: Final = 0xFFFF_FFFF
+"""Of a message: four bytes of seconds (3.3.2.3.3)."""
