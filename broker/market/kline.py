@@ -194,8 +194,7 @@ class Kline(Calculator):
                 series.restore(candle)
         if candle.trades and (candle.close_us, candle.close_id) > (entry.newest_us, entry.newest_id):
             entry.newest_us, entry.newest_id = candle.close_us, candle.close_id
-        if candle.last_id > entry.seen.floor:
-            entry.seen.floor = entry.seen.last = candle.last_id
+        entry.seen.know_until(candle.last_id)
         newest_ms = candle.close_us // 1000 if candle.trades else candle.start_ms
         if newest_ms > entry.pace.newest_ms:
             entry.pace.heard(newest_ms, now_ms)

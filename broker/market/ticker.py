@@ -149,8 +149,7 @@ class Ticker(Calculator):
         quote.window.restore(minute_of(candle))
         quote.window.last_price, quote.window.last_size = candle.close, last_size
         quote.window.last_us, quote.window.last_id = candle.close_us, candle.close_id
-        if candle.last_id > quote.seen.floor:
-            quote.seen.floor = quote.seen.last = candle.last_id
+        quote.seen.know_until(candle.last_id)
 
     def caught_up(self, now_ms: int) -> None:
         """Trades come live from now on."""

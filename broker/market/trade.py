@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from typing import Final
 
@@ -10,7 +11,10 @@ from broker.market.numbers import BadValue, Number, parse
 from broker.market.times import time_us
 
 REMEMBERED_MAX: Final = 1024
-"""Ids of each symbol that are known again; what is lower than all of them counts as repeated."""
+"""Ids of each symbol that are known again, where they are no numbers."""
+
+RANGES_MAX: Final = 1024
+"""Of a symbol's ids, with numbers missing between them."""
 
 AHEAD_US_MAX: Final = 60_000_000
 """How far a trade may be ahead of our clock."""
@@ -114,38 +118,78 @@ def _side(word: str) -> str:
 
 
 class Seen:
-    """Which trades of a symbol have been counted.
+    """Which trades of a symbol have been counted, in whatever order they come.
 
-    Args:
-        floor: ids up to this one have been counted, whatever came of them.
+    Numbers are kept as ranges, which are few where ids are neighbours.  Where there would be too many, the lowest
+    become one, and what was missing between them counts as known.
+
+    Invariant: ranges rise, and between any two of them at least one number is missing.
     """
 
-    def __init__(self, floor: int = -1) -> None:
-        self.floor = floor
-        self.last = floor
-        self._numbers: set[int] = set()
-        self._order: deque[int] = deque()
+    def __init__(self) -> None:
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+        self._highest = -1
         self._ids: set[str] = set()
         """Those that are no numbers."""
         self._ids_order: deque[str] = deque()
+
+    def know_until(self, number: int) -> None:
+        """All numbers up to this one have been counted."""
+        if number < 0:
+            return
+        i = bisect_left(self._lasts, number)
+        if i < len(self._lasts) and self._firsts[i] <= number + 1:
+            number = self._lasts[i]
+            i += 1
+        self._firsts[:i] = [0]
+        self._lasts[:i] = [number]
+        self._highest = self._lasts[-1]
 
     def is_repeated(self, trade: Trade) -> bool:
         """Whether the trade has been counted; takes note of it if not."""
         number = trade.number
         if number < 0:
             return bool(trade.id) and self._is_repeated_id(trade.id)
-        if number > self.last:
-            self.last = number
-        elif number <= self.floor or number in self._numbers:
-            return True
-        self._numbers.add(number)
-        self._order.append(number)
-        if len(self._order) > REMEMBERED_MAX:
-            number = self._order.popleft()
-            self._numbers.discard(number)
-            if number > self.floor:
-                self.floor = number
+        highest = self._highest
+        if number <= highest:
+            return self._is_repeated_or_late(number)
+        self._highest = number
+        if number == highest + 1 and highest >= 0:
+            self._lasts[-1] = number
+            return False
+        self._firsts.append(number)
+        self._lasts.append(number)
+        if len(self._lasts) > RANGES_MAX:
+            self._join_lowest()
         return False
+
+    def _is_repeated_or_late(self, number: int) -> bool:
+        firsts, lasts = self._firsts, self._lasts
+        i = bisect_left(lasts, number)
+        if firsts[i] <= number:
+            return True
+        touches_next = firsts[i] == number + 1
+        if i > 0 and lasts[i - 1] == number - 1:
+            if touches_next:
+                firsts[i] = firsts[i - 1]
+                del firsts[i - 1]
+                del lasts[i - 1]
+            else:
+                lasts[i - 1] = number
+        elif touches_next:
+            firsts[i] = number
+        else:
+            firsts.insert(i, number)
+            lasts.insert(i, number)
+            if len(lasts) > RANGES_MAX:
+                self._join_lowest()
+        return False
+
+    def _join_lowest(self) -> None:
+        count = RANGES_MAX // 2
+        del self._firsts[1:count]
+        del self._lasts[: count - 1]
 
     def _is_repeated_id(self, id: str) -> bool:
         if id in self._ids:
