@@ -39,6 +39,8 @@ class Intake:
     key: tuple[str, ...] = ()
     every_s: float = 1.0
     sequence: SequencePaths | None = None
+    added: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Columns that each row of a message gets besides its own, and where in the message they are."""
     taps: tuple[tuple[str | None, str], ...] = ()
     """Which of the calculators' taps it feeds, by `key`, each with the kind of rows that it takes, or all."""
 
@@ -74,6 +76,8 @@ class DepthConfig(Common):
     """What the column `side` says, to `buy` or `sell`; empty: the usual words."""
     every_s: float = 0.1
     levels: int = 1000
+    source_levels: int = 0
+    """So many a side the source tells of, without a word for what leaves them; 0 is all."""
     checksum: bool = True
     crossed_for_s: float = 1.0
 

@@ -58,6 +58,23 @@ class Side:
             if level and key not in kept:
                 self.staged[key] = GONE
 
+    def stage_best_only(self, count: int) -> None:
+        """Levels behind the best so many go, as they do at the source."""
+        staged, levels = self.staged, self.levels
+        live = len(self.keys)
+        for key, level in staged.items():
+            if level:
+                live += key not in levels
+            else:
+                live -= key in levels
+        if live <= count:
+            return
+        left = [key for key in self.keys if staged.get(key, b"-")]
+        left += [key for key, level in staged.items() if level and key not in levels]
+        left.sort()
+        for key in left[: live - count]:
+            staged[key] = GONE
+
     def best_staged(self) -> int:
         """The best key after the staged changes; NO_FLOOR if the side would be empty."""
         best = NO_FLOOR

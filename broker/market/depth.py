@@ -21,6 +21,9 @@ LEVELS_MAX: Final = 200_000
 ROW_LEVELS_MAX: Final = 50_000
 """Of one side in one row."""
 
+WHOLE: Final = ("snapshot", "partial")
+"""What a row of `diffs` that is a whole book has as its `type`."""
+
 Level = tuple[Number, Number]
 
 
@@ -76,6 +79,7 @@ class Depth(Calculator):
     Args:
         shape: `snapshot` (a row is a whole book), `levels` (a row is a level) or `diffs` (a row has levels).
         depth: levels a side that are published.
+        source_depth: levels a side that a source of `diffs` tells of; what falls behind them is forgotten.  0: all.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Depth(Calculator):
         depth: int,
         checksum: bool,
         crossed_for_ms: int,
+        source_depth: int = 0,
     ) -> None:
         super().__init__(publish, first_seq)
         self.names = names
@@ -96,6 +101,7 @@ class Depth(Calculator):
         self.depth = depth
         self.checksum = checksum
         self.crossed_for_ms = crossed_for_ms
+        self.source_depth = source_depth
         self.entries: list[Entry] = []
         self.index: dict[str, int] = {}
         self.touched: list[int] = []
@@ -118,7 +124,7 @@ class Depth(Calculator):
             raise BadValue("no_levels")
         if len(bids) > ROW_LEVELS_MAX or len(asks) > ROW_LEVELS_MAX:
             raise BadValue("book_too_large")
-        if self.shape == "snapshot" or row.get("type") == "snapshot":
+        if self.shape == "snapshot" or row.get("type") in WHOLE:
             self.set_book(symbol, bids, asks, at_ms)
         else:
             self.change_book(symbol, bids, asks, at_ms)
@@ -174,6 +180,9 @@ class Depth(Calculator):
             book.stage(True, bid[0], bid[1])
         for ask in ask_levels:
             book.stage(False, ask[0], ask[1])
+        if self.source_depth:
+            book.bids.stage_best_only(self.source_depth)
+            book.asks.stage_best_only(self.source_depth)
         self._touch(i, at_ms)
 
     def set_book(self, symbol: str, bids: list[object], asks: list[object], at_ms: int) -> None:

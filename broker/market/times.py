@@ -13,6 +13,9 @@ DAY_MS: Final = 86_400_000
 EPOCH_MONDAY_MS: Final = 4 * DAY_MS
 """1970-01-05, the first Monday."""
 
+END_US: Final = 253_402_300_800_000_000
+"""The end of the year 9999, in microseconds."""
+
 INTERVALS_MS: Final[dict[str, int]] = {
     "1m": MINUTE_MS,
     "3m": 3 * MINUTE_MS,
@@ -42,7 +45,7 @@ def time_us(value: object) -> int:
         raise BadValue("bad_time")
     if value.isdigit() and len(value) == 13 and value.isascii():
         return int(value) * 1000
-    if "-" in value[1:] or ":" in value:
+    if "-" in value[1:] or ":" in value or "T" in value:
         return _iso_us(value)
     try:
         number = parse(value)
@@ -54,7 +57,7 @@ def time_us(value: object) -> int:
         us = number.units // int(10 ** (number.scale + 3))
     else:
         us = number.units * per_unit // int(10**number.scale)
-    if not 0 <= us < 253_402_300_800_000_000:
+    if not 0 <= us < END_US:
         raise BadValue("bad_time")
     return us
 
@@ -68,7 +71,7 @@ def _iso_us(text: str) -> int:
         moment = moment.replace(tzinfo=UTC)
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-    if us < 0:
+    if not 0 <= us < END_US:
         raise BadValue("bad_time")
     return us
 

@@ -46,6 +46,7 @@ def make_depth(config: DepthConfig, publish: Publish, first_seq: int) -> Calcula
         config.levels,
         config.checksum,
         ms(config.crossed_for_s),
+        config.source_levels,
     )
 
 

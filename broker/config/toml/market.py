@@ -204,6 +204,11 @@ class MarketReader:
             check_choice(reader, (*path, "shape"), table.shape, ("snapshot", "levels", "diffs"))
             if not 1 <= table.levels <= 50_000:
                 reader.wrong((*path, "levels"), f"levels: 1 to 50000 is wanted, not {table.levels}")
+            if not 0 <= table.source_levels <= 50_000:
+                reader.wrong(
+                    (*path, "source_levels"),
+                    f"source_levels: 1 to 50000 is wanted, or 0 for all, not {table.source_levels}",
+                )
         elif isinstance(table, KlineConfig):
             self._check_kline(path, table)
         elif isinstance(table, TickerConfig):

@@ -18,6 +18,7 @@ T = TypeVar("T", bound=RecoverTable)
 
 INTAKE_KINDS = ("query", "tcp", "udp", "mqtt")
 QUERY_EVERY_S_MIN = 0.05
+ADD_MISPLACED = "add: only for tcp, udp and mqtt, whose messages may have something around their rows"
 
 CHANNEL_BYTES_MAX = 63
 """Of a Postgres channel's name: NAMEDATALEN."""
@@ -80,6 +81,8 @@ class Origins:
             if kinds := [kind for kind in INTAKE_KINDS if getattr(table, kind)]:
                 self._read_intake(path, name, table, kinds)
                 continue
+            if table.add:
+                self._reader.wrong((*path, "add"), ADD_MISPLACED)
             for index, channel in enumerate(table.listen):
                 self._check_channel((*path, "listen", index), channel, taken, name)
             for index, named in enumerate(table.tables):
@@ -124,9 +127,16 @@ class Origins:
         kind_path = json_path(reader, (*path, "kind"), table.kind)
         row_path = json_path(reader, (*path, "row"), table.row)
         sequence = self._sequence((*path, "sequence"), table.sequence)
+        added = tuple(
+            (column, json_path(reader, (*path, "add", column), at)) for column, at in table.add.items()
+        )
+        if added and kind == "query":
+            reader.wrong((*path, "add"), ADD_MISPLACED)
         source = Source(name, (name,), kind_path, row_path)
         feed = FeedConfig(name, table.dsn, kind, (source,))
-        intake = Intake(kind, feed, host, port, filters, table.query, table.key, table.every_s, sequence)
+        intake = Intake(
+            kind, feed, host, port, filters, table.query, table.key, table.every_s, sequence, added
+        )
         self.intakes.append((path, intake))
 
     def _sequence(self, path: Path, table: SequenceTable | None) -> SequencePaths | None:

@@ -66,6 +66,7 @@ class SourceTable:
     udp: str = ""
     mqtt: tuple[str, ...] = ()
     sequence: SequenceTable | None = None
+    add: dict[str, str] = field(factory=dict)
 
 
 @frozen

@@ -90,6 +90,11 @@ class Router:
             self._status.drop(error.reason, f"channel {name}", now)
             return None
 
+    def row_in(self, channel: bytes, text: bytes) -> Row:
+        """As `notification`.  Raises: NotARow."""
+        name, source = self._of_channel[channel]
+        return source.row_in(name, text)
+
     def row(self, source: str, kind: str, text: bytes, now: float) -> Row | None:
         """A row that was read from its table, as if it had been notified; None, and counted, if unreadable.
 

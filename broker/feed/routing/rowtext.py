@@ -128,6 +128,16 @@ def locate(text: str, kind_path: tuple[str, ...], row_path: tuple[str, ...]) -> 
     return kind, columns, start, end
 
 
+def array_at(text: str, path: tuple[str, ...]) -> str:
+    """The text of what is at a path in an object.  Raises: NotARow."""
+    try:
+        members, _ = _members(text, _skip(text, 0).end())
+        _, start, end = _follow(text, members, path, "no_row")
+    except (ValueError, IndexError, StopIteration) as error:
+        raise error if isinstance(error, NotARow) else NotARow("not_json") from None
+    return text[start:end]
+
+
 def value_spans(text: bytes, row_path: tuple[str, ...]) -> tuple[dict[str, tuple[int, int]], int, int]:
     """Where in a notification's bytes the values of a row's columns stand, and the row itself.
 

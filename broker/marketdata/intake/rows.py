@@ -9,6 +9,7 @@ from broker.feed.gaps import announce
 from broker.feed.routing.routes import Router, Row
 from broker.feed.routing.rowtext import NotARow, elements_of
 from broker.feed.status import FeedStatus
+from broker.marketdata.intake.envelope import Envelope
 from broker.marketdata.intake.sequence import Sequences, Unnumbered
 from broker.marketdata.market import Market
 from broker.marketdata.sink import MarketSink
@@ -25,7 +26,7 @@ class IntakeRows:
         self.status = status
         self._market = market
         self._sink = sink
-        self._name = intake.feed.name.encode()
+        self._envelope = envelope_of(intake)
         self._router = Router(intake.feed, status)
         self._sequences = Sequences(intake.sequence) if intake.sequence else None
 
@@ -34,6 +35,7 @@ class IntakeRows:
         if intake.sequence != self.intake.sequence:
             self._sequences = Sequences(intake.sequence) if intake.sequence else None
         self.intake = intake
+        self._envelope = envelope_of(intake)
         self._router = Router(intake.feed, self.status)
 
     def message(self, text: bytes, more: dict[str, str] | None = None) -> None:
@@ -57,15 +59,20 @@ class IntakeRows:
         self._market.commit()
 
     def _object(self, text: bytes, more: dict[str, str] | None) -> None:
-        self.status.received += 1
-        row = self._router.notification(self._name, text, self._market.engine.now)
-        if row is None:
+        try:
+            rows = self._envelope.rows(self._router, text)
+        except NotARow as error:
+            self.status.received += 1
+            self.status.drop(error.reason, self.intake.feed.name, self._market.engine.now)
             return
-        if self._sequences is not None and not self._is_new(self._sequences, row):
-            return
-        if more:
-            row.columns.update(more)
-        self.row(row)
+        self.status.received += len(rows)
+        taken: set[tuple[str, int]] = set()
+        for row in rows:
+            if self._sequences is not None and not self._is_new(self._sequences, row, taken):
+                continue
+            if more:
+                row.columns.update(more)
+            self.row(row)
 
     def row(self, row: Row, operation: str = "insert") -> None:
         """One row that was found to be one."""
@@ -95,7 +102,12 @@ class IntakeRows:
                 self._sink.publish(*outgoing)
                 self.status.published += 1
 
-    def _is_new(self, sequences: Sequences, row: Row) -> bool:
+    def _is_new(self, sequences: Sequences, row: Row, taken: set[tuple[str, int]]) -> bool:
+        """Whether a row is to be handled.
+
+        Args:
+            taken: what rows of the same message had, whose number may be that of all of them.
+        """
         try:
             message = sequences.take(row.columns)
         except Unnumbered as error:
@@ -103,10 +115,20 @@ class IntakeRows:
             return False
         number, of = message.number, f"{message.of}: " if message.of else ""
         if not message.is_new:
+            if (message.of, number) in taken:
+                return True
             self.status.repeated += 1
-        elif message.missing > 0:
+            return False
+        taken.add((message.of, number))
+        if message.missing > 0:
             what = f"{of}{message.missing} messages before number {number} are missing"
             announce(self.status, self._sink, what, str(message.known), str(number))
         elif message.missing < 0:
             announce(self.status, self._sink, f"{of}the numbers begin anew at {number}", "", str(number))
-        return message.is_new
+        return True
+
+
+def envelope_of(intake: Intake) -> Envelope:
+    """How messages of this source hold their rows."""
+    source = intake.feed.sources[0]
+    return Envelope(source.name, source.kind_path, source.row_path, intake.added)
