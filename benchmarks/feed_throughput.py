@@ -22,9 +22,9 @@ import trio
 
 from broker.config.feeds import FeedConfig, Replication, Route, Source
 from broker.demo.postgres import running_postgres
+from broker.feed.kinds import kind_of
 from broker.feed.setup.install import install_steps
 from broker.feed.status import FeedStatus
-from broker.feed.supervise import make_feed
 
 TABLE = """
 CREATE TABLE fill_events (
@@ -103,7 +103,7 @@ async def measure(dsn: str, kind: str, rows: int, streamed: bool, profile: bool)
     memory: list[float] = []
     profiler = cProfile.Profile()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(make_feed(config, sink, status).attempt)
+        nursery.start_soon(kind_of(config).feed(config, sink, status).attempt)
         while status.state != "live":  # noqa: ASYNC110
             await trio.sleep(0.01)
         before_mb = rss_mb()

@@ -23,7 +23,8 @@ from broker.feed.driver.blockers import BLOCKERS, blocker_words
 from broker.feed.driver.pooler import refusal_words
 from broker.feed.setup import doctor
 from broker.feed.setup.dangers import dangers
-from broker.feed.setup.install import Step, install_steps, remove_steps
+from broker.feed.setup.install import install_steps, remove_steps
+from broker.feed.setup.steps import Step
 
 BLOCKED_FIRST_S = 1.0
 BLOCKED_AGAIN_S = 10.0

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from broker.config.ingest import IngestConfig, SinkConfig
 from broker.feed.setup.findings import Finding, fine, unwise, wrong
-from broker.feed.setup.install import Step, feed_role
+from broker.feed.setup.steps import Step, feed_role
 from broker.ingest.plan import (
     COLUMNS_SQL,
     FUNCTION_SQL,

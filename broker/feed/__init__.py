@@ -1,4 +1,5 @@
 """Rows from Postgres: one package per kind of feed, and what they share.
 
-Imports `core`, `gateway` and `config`, never links.  Begin with `supervise`, then the kind's `feed` module.
+Imports `core`, `gateway` and `config`, never links.  Begin with `kinds` and `supervise`, then the
+kind's `feed` module.
 """

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import Final, Protocol
+from typing import Protocol
 
 import psycopg
 import trio
 
 from broker.config.feeds import FeedConfig
+from broker.feed.kinds import kind_of
 from broker.feed.status import FeedSink, FeedStatus, first_line
 
 _LOG = logging.getLogger("broker.feed")
@@ -59,7 +60,7 @@ class Supervisor:
         self._config = config
         self._sink = sink
         self._status = status
-        self._feed = make_feed(config, sink, status)
+        self._feed = kind_of(config).feed(config, sink, status)
         self._running = trio.CancelScope()
 
     @property
@@ -84,7 +85,7 @@ class Supervisor:
             if self._config is begun_with:
                 return
             _LOG.info("feed %s: begins anew with the settings that were read again", self._status.name)
-            self._feed = make_feed(self._config, self._sink, self._status)
+            self._feed = kind_of(self._config).feed(self._config, self._sink, self._status)
 
 
 async def supervise(config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
@@ -107,29 +108,3 @@ async def keep_trying(feed: Attempting, status: FeedStatus) -> None:
         _LOG.warning("feed %s: %s; trying again in %.1f s", status.name, status.problem, wait_s)
         await trio.sleep(wait_s)
         pause_s = min(2 * pause_s, PAUSE_S_MAX)
-
-
-def make_feed(config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
-    """The feed of a configuration's kind.  Imported here, so that only what is used is loaded."""
-    return _MAKERS[config.kind](config, sink, status)
-
-
-def _listen(config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
-    from broker.feed.listen.feed import ListenFeed
-
-    return ListenFeed(config, sink, status)
-
-
-def _outbox(config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
-    from broker.feed.outbox.feed import OutboxFeed
-
-    return OutboxFeed(config, sink, status)
-
-
-def _wal(config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
-    from broker.feed.wal.feed import WalFeed
-
-    return WalFeed(config, sink, status)
-
-
-_MAKERS: Final = {"listen": _listen, "outbox": _outbox, "wal": _wal}

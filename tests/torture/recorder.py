@@ -20,6 +20,7 @@ from attrs import evolve
 
 from broker.config.feeds import FeedConfig, Fetch, Recovery, Replication, Route, Source
 from broker.feed import supervise
+from broker.feed.kinds import kind_of
 from broker.feed.status import FeedStatus
 
 NUMBER = re.compile(rb'^\{"number":(\d+),"txn":(\d+),"size":(\d+),"note":"')
@@ -113,7 +114,8 @@ async def main(kind: str, dsn: str, log: str, after: str) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGUSR1) as signals:
         async with trio.open_nursery() as nursery:
             status = FeedStatus("torture")
-            feed = supervise.make_feed(torture_config(kind, dsn), sink, status)
+            config = torture_config(kind, dsn)
+            feed = kind_of(config).feed(config, sink, status)
             nursery.start_soon(supervise.keep_trying, feed, status)
             nursery.start_soon(say_when_live, sink, status)
             async for number in signals:

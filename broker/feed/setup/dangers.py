@@ -8,9 +8,9 @@ import psycopg
 
 from broker.config.feeds import FeedConfig
 from broker.feed.captured import quoted
+from broker.feed.kinds import kind_of
 from broker.feed.routing.tables import table_operations
 from broker.feed.setup.doctor_columns import misplaced
-from broker.feed.setup.doctor_wal import check_replica_identity
 from broker.feed.setup.findings import Examination, Finding, wrong
 
 
@@ -30,6 +30,6 @@ def dangers(connection: psycopg.Connection[Any], config: FeedConfig) -> list[Fin
             cure = f'ALTER TABLE {quoted(table)} SET LOGGED, or use kind = "outbox"'
             found.append(wrong(f"{table} is unlogged: its changes are in no WAL", cure))
     found += misplaced(examination)
-    if config.captures_by == "publication":
-        found += [finding for finding in check_replica_identity(examination) if finding.level == "wrong"]
+    for check in kind_of(config).breaks_writers():
+        found += [finding for finding in check(examination) if finding.level == "wrong"]
     return found

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from broker.feed.routing.tables import qualified, table_operations
 from broker.feed.setup.findings import INSTALL, Examination, Finding, unwise, wrong
-from broker.feed.setup.install import CAPTURE_TRIGGER
+from broker.feed.setup.steps import CAPTURE_TRIGGER
 from broker.feed.wal.slots import earlier_slot_name, publication_names, slot_name
 
 _OURS = r"rowcast\_%"

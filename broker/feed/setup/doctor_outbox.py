@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from broker.feed.captured import quoted
 from broker.feed.routing.tables import table_operations
+from broker.feed.setup.doctor_columns import check_columns
+from broker.feed.setup.doctor_leftovers import check_leftovers
+from broker.feed.setup.doctor_notices import check_notices
 from broker.feed.setup.doctor_publish import check_properties
-from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, unwise, wrong
-from broker.feed.setup.install import CAPTURE_TRIGGER
+from broker.feed.setup.doctor_server import (
+    check_idle_transactions,
+    check_notification_queue,
+    check_server,
+    check_tables,
+)
+from broker.feed.setup.doctor_sessions import check_heirs, check_open_writers, check_row_security
+from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, fine, unwise, wrong
+from broker.feed.setup.steps import CAPTURE_TRIGGER
 
 _BITS = {"insert": 4, "delete": 8, "update": 16}
 """Of pg_trigger.tgtype."""
@@ -96,3 +107,20 @@ def check_backlog(examination: Examination) -> Iterator[Finding]:
     if unnumbered:
         cure = "find who disabled triggers (session_replication_role?); their rows are never delivered"
         yield wrong(f"{unnumbered} transactions committed without a number", cure)
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    check_server,
+    check_installation,
+    check_tables,
+    check_heirs,
+    check_triggers,
+    check_notices,
+    check_backlog,
+    check_columns,
+    check_row_security,
+    check_leftovers,
+    check_open_writers,
+    check_notification_queue,
+    check_idle_transactions,
+)

@@ -7,8 +7,13 @@ from typing import Any, Final
 
 from broker.feed.routing.columns_wanted import columns_wanted
 from broker.feed.routing.tables import OPERATIONS, qualified, table_operations
+from broker.feed.setup.doctor_columns import check_columns
+from broker.feed.setup.doctor_leftovers import check_leftovers
+from broker.feed.setup.doctor_notices import check_notices
 from broker.feed.setup.doctor_publish import check_properties
-from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, unwise, wrong
+from broker.feed.setup.doctor_server import check_idle_transactions, check_server, check_tables
+from broker.feed.setup.doctor_sessions import check_heirs, check_open_writers, check_row_security
+from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, fine, unwise, wrong
 from broker.feed.wal.slots import (
     PG_STREAMING,
     earlier_slot_name,
@@ -209,3 +214,22 @@ def _slot(examination: Examination) -> tuple[Any, ...]:
         earlier_slot_name(examination.config),
         slot_name(examination.config),
     )
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    check_server,
+    check_settings,
+    check_role,
+    check_installation,
+    check_tables,
+    check_heirs,
+    check_publication,
+    check_replica_identity,
+    check_notices,
+    check_slot,
+    check_columns,
+    check_row_security,
+    check_leftovers,
+    check_open_writers,
+    check_idle_transactions,
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -9,7 +10,7 @@ from attrs import frozen
 
 from broker.config.feeds import FeedConfig
 from broker.feed.captured import quoted
-from broker.feed.setup.install import feed_role
+from broker.feed.setup.steps import feed_role
 
 INSTALL = "run `rowcast feed install --apply`"
 """A cure."""
@@ -80,3 +81,7 @@ class Examination:
         )
         row = self.one(query, quoted(table))
         return Relation(*row) if row else None
+
+
+Check = Callable[[Examination], Iterator[Finding]]
+"""One question of the doctor's; it changes nothing."""

@@ -15,12 +15,12 @@ from broker.cli.main import main
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
 from broker.feed import notices
 from broker.feed.fast.learning import FAST_PATH
+from broker.feed.kinds import kind_of
 from broker.feed.notices import Notices, carried_channels
 from broker.feed.outbox import feed as outbox
 from broker.feed.setup import doctor, doctor_wal
 from broker.feed.setup.install import remove_steps
 from broker.feed.status import FeedStatus
-from broker.feed.supervise import make_feed
 from broker.feed.wal import feed as wal
 from broker.feed.wal import slots
 from broker.feed.wal.slots import NotReady
@@ -183,7 +183,7 @@ def test_remove_leaves_functions_as_they_were(config: FeedConfig, drop_schema: b
 
 async def test_feed_that_would_hear_nothing_does_not_start(config: FeedConfig) -> None:
     sql(config, "DROP FUNCTION rowcast.pg_notify(text, text)")
-    feed = make_feed(config, Collector(), FeedStatus("x"))
+    feed = kind_of(config).feed(config, Collector(), FeedStatus("x"))
     with pytest.raises(NotReady, match=r"rowcast\.pg_notify"):
         await feed.attempt()
 
@@ -197,7 +197,7 @@ async def test_server_without_logical_messages_is_refused(
         async with running(config):
             return
     with pytest.raises(NotReady, match="PostgreSQL 14"):
-        await make_feed(config, Collector(), FeedStatus("x")).attempt()
+        await kind_of(config).feed(config, Collector(), FeedStatus("x")).attempt()
     with connect(config.dsn) as connection:
         unwise = [f.text for f in doctor.examine(connection, config).findings if f.level == "unwise"]
     assert "before PostgreSQL 14 nothing comes of rowcast.publish() and rowcast.notify()" in unwise

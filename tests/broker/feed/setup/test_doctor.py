@@ -12,7 +12,7 @@ from support.installed import connect, feed_config, install
 
 from broker.cli.main import main
 from broker.config.feeds import FeedConfig, Fetch, Recovery, Replication, Route, Source
-from broker.feed.setup import doctor
+from broker.feed.setup import doctor, doctor_server
 from broker.feed.setup.findings import Finding
 from broker.feed.setup.install import install_steps, remove_steps
 
@@ -182,7 +182,7 @@ def test_the_role_of_a_feed_that_fetches_may_read_the_table_and_no_more(dsn: str
 
 
 def test_doctor_names_a_session_idle_in_a_transaction(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "IDLE_S_MAX", 0)
+    monkeypatch.setattr(doctor_server, "IDLE_S_MAX", 0)
     with connect(dsn) as idle:
         idle.execute("BEGIN; SELECT 1")
         assert f"session {idle.info.backend_pid} of postgres" in texts(listen_config(dsn), "unwise")

@@ -1,0 +1,69 @@
+"""What the doctor asks of every server, whatever the kind of feed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from broker.feed.driver.pooler import REFUSED, shares_sessions
+from broker.feed.routing.tables import table_operations
+from broker.feed.setup.findings import Examination, Finding, fine, unwise, wrong
+
+SERVER_VERSION_MIN: Final = 130000
+IDLE_S_MAX: Final = 60
+QUEUE_USAGE_MAX: Final = 0.05
+
+
+def check_server(examination: Examination) -> Iterator[Finding]:
+    """The server's version, and as whom and where the doctor is connected."""
+    version = examination.connection.info.server_version
+    if version < SERVER_VERSION_MIN:
+        yield wrong(f"the server's version is {version // 10000}, at least 13 is needed", "upgrade it")
+    else:
+        role, database = examination.one("SELECT current_user, current_database()")
+        yield fine(f"connected to Postgres {version // 10000}, database {database}, as {role}")
+    if examination.one("SELECT pg_is_in_recovery()")[0]:
+        yield wrong("the server is a standby", "let the feed's dsn name the primary")
+    if shares_sessions(examination.connection, examination.connection.info.dsn):
+        what, _, cure = REFUSED.rpartition(": ")
+        yield wrong(what, cure)
+
+
+def check_idle_transactions(examination: Examination) -> Iterator[Finding]:
+    """One that stays open keeps WAL, outbox rows and notifications from going away."""
+    query = (
+        "SELECT pid, usename, extract(epoch FROM now() - xact_start)::bigint FROM pg_stat_activity"
+        " WHERE datname = current_database() AND state LIKE 'idle in transaction%%'"
+        " AND now() - xact_start > make_interval(secs => %s) ORDER BY xact_start"
+    )
+    for pid, user, age_s in examination.all(query, IDLE_S_MAX):
+        yield unwise(
+            f"session {pid} of {user or 'another role'} has been idle in a transaction for {age_s} s",
+            f"end it: SELECT pg_terminate_backend({pid}); and set idle_in_transaction_session_timeout",
+        )
+
+
+def check_notification_queue(examination: Examination) -> Iterator[Finding]:
+    """Whether somebody keeps notifications from being removed."""
+    (usage,) = examination.one("SELECT pg_notification_queue_usage()")
+    if usage > QUEUE_USAGE_MAX:
+        cure = "find the session that LISTENs inside an open transaction and end it"
+        yield wrong(f"the NOTIFY queue is {usage:.0%} full; writers fail when it is full", cure)
+    else:
+        yield fine(f"the NOTIFY queue is {usage:.1%} full")
+
+
+def check_tables(examination: Examination) -> Iterator[Finding]:
+    """Whether the tables of the routes are there and are of a kind that can be captured."""
+    for table in table_operations(examination.config):
+        relation = examination.relation(table)
+        if relation is None:
+            yield wrong(f"there is no table {table}", "create it, or correct its name in the configuration")
+        elif relation.kind not in ("r", "p"):
+            yield wrong(f"{table} is no table but a view or the like", "name the table behind it")
+        elif relation.is_unlogged and examination.config.captures_by == "publication":
+            yield wrong(f"{table} is unlogged: its changes are in no WAL", f"ALTER TABLE {table} SET LOGGED")
+        elif any(r.snapshot for r in examination.config.routes) and not relation.may_select:
+            yield wrong(
+                f"{table} may not be read for a snapshot", f"GRANT SELECT ON {table} TO {examination.role}"
+            )

@@ -1,0 +1,75 @@
+"""What a feed of the kind `outbox` needs in its database: a table that triggers fill.  Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from psycopg import sql
+
+from broker.config.feeds import FeedConfig
+from broker.feed.routing.tables import table_operations
+from broker.feed.setup.install_marks import remember_statement
+from broker.feed.setup.install_notices import notice_steps
+from broker.feed.setup.steps import (
+    CAPTURE_TRIGGER,
+    Step,
+    base_step,
+    drop_triggers,
+    drop_wal,
+    grants,
+    know,
+    publish_step,
+    role_step,
+    sql_file,
+    table_identifier,
+    text_of,
+)
+
+_LAST: Final = "coalesce((SELECT max(seq) FROM rowcast.outbox_commit), 0)"
+
+_PRIVILEGES: Final = (
+    "GRANT SELECT, DELETE ON rowcast.outbox, rowcast.outbox_commit TO {}",
+    "GRANT SELECT, UPDATE ON rowcast.outbox_pruned TO {}",
+    "GRANT SELECT ON rowcast.outbox_seq TO {}",
+)
+
+_BITS: Final = {"insert": 4, "delete": 8, "update": 16}
+"""Of pg_trigger.tgtype; 1 is FOR EACH ROW."""
+
+
+def install_steps(config: FeedConfig, publishers: str, widen: bool) -> list[Step]:
+    """As `broker.feed.setup.install.install_steps`; `widen` means nothing here."""
+    return [
+        base_step(),
+        role_step(config, may_replicate=False),
+        Step("the outbox", sql_file("outbox.sql")),
+        *_triggers(config),
+        Step("the consumer, from now on", know(config, _LAST)),
+        *leftovers(config),
+        publish_step("publish_outbox.sql", publishers),
+        Step("exactly what the feed's role needs", grants(config, _PRIVILEGES)),
+        *(Step(*step) for step in notice_steps(config)),
+        Step("what is captured from now on", remember_statement(config)),
+    ]
+
+
+def leftovers(config: FeedConfig) -> list[Step]:
+    """What a feed of this name may have left behind that was of another kind before."""
+    wanted = table_operations(config)
+    return [*drop_wal(config), Step("triggers that nobody wants", drop_triggers(config, wanted))]
+
+
+def _triggers(config: FeedConfig) -> list[Step]:
+    steps = []
+    for table, operations in table_operations(config).items():
+        create = sql.SQL(sql_file("trigger.sql")).format(
+            table=sql.Literal(text_of(table_identifier(table))),
+            target=table_identifier(table),
+            argument=sql.Literal(table),
+            trigger=sql.Identifier(CAPTURE_TRIGGER),
+            trigger_name=sql.Literal(CAPTURE_TRIGGER),
+            bits=sql.Literal(1 + sum(_BITS[operation] for operation in operations)),
+            operations=sql.SQL(" OR ".join(operation.upper() for operation in operations)),
+        )
+        steps.append(Step(f"the trigger of {table}", text_of(create)))
+    return steps

@@ -1,0 +1,51 @@
+"""What a feed of the kind `wal` needs in its database: publications, a slot, and a role that may replicate.  Pure."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from broker.config.feeds import FeedConfig
+from broker.feed.setup.install_marks import remember_statement
+from broker.feed.setup.install_notices import notice_steps
+from broker.feed.setup.install_publications import publications_statement
+from broker.feed.setup.steps import (
+    Step,
+    base_step,
+    drop_triggers,
+    grants,
+    know,
+    publish_step,
+    role_step,
+    text_of,
+)
+from broker.feed.wal.slots import earlier_slot_name, slot_name
+
+
+def install_steps(config: FeedConfig, publishers: str, widen: bool) -> list[Step]:
+    """As `broker.feed.setup.install.install_steps`."""
+    return [
+        base_step(),
+        role_step(config, may_replicate=True),
+        Step("the publications", publications_statement(config, widen)),
+        Step("the feed", know(config, "0")),
+        *leftovers(config),
+        publish_step("publish_wal.sql", publishers),
+        Step("exactly what the feed's role needs", grants(config)),
+        *(Step(*step) for step in notice_steps(config)),
+        Step("the replication slot, from now on", _create_slot(config)),
+        Step("what is captured from now on", remember_statement(config)),
+    ]
+
+
+def leftovers(config: FeedConfig) -> list[Step]:
+    """What a feed of this name may have left behind that was of another kind before."""
+    return [Step("triggers that nobody reads", drop_triggers(config))]
+
+
+def _create_slot(config: FeedConfig) -> str:
+    return text_of(
+        sql.SQL(
+            "SELECT pg_create_logical_replication_slot({name}, 'pgoutput') WHERE NOT EXISTS (SELECT FROM"
+            " pg_replication_slots WHERE slot_name IN ({name}, {earlier}) AND database = current_database())"
+        ).format(name=sql.Literal(slot_name(config)), earlier=sql.Literal(earlier_slot_name(config)))
+    )

@@ -1,0 +1,186 @@
+"""The statements that the kinds of feeds share, for their installation and their removal.  Pure: text in, text out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from importlib import resources
+
+from attrs import frozen
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from broker.config.feeds import FeedConfig
+from broker.feed.routing.tables import table_operations
+from broker.feed.wal.slots import earlier_slot_name, publication_names, slot_name
+
+CAPTURE_TRIGGER = "rowcast_capture"
+
+
+@frozen
+class Step:
+    """One statement and what it is for."""
+
+    purpose: str
+    statement: str
+
+
+def base_step() -> Step:
+    """What every feed that keeps a place needs first."""
+    return Step("the schema rowcast and the table of feeds", sql_file("base.sql"))
+
+
+def know(config: FeedConfig, seq: str) -> str:
+    """The feed's row, from now on; if it was of another kind, its place means nothing any more.
+
+    Args:
+        seq: SQL for the number after which it begins.
+    """
+    return text_of(
+        sql.SQL(
+            "INSERT INTO rowcast.feed AS known (name, kind, read_seq) SELECT {name}, {kind}, "
+            + seq
+            + " ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, read_seq = excluded.read_seq, read_id = 0,"
+            " captured = NULL, moved_from = coalesce(known.moved_from, known.kind)"
+            " WHERE known.kind <> excluded.kind"
+        ).format(name=sql.Literal(config.name), kind=sql.Literal(config.kind))
+    )
+
+
+def feed_role(config: FeedConfig) -> str:
+    """The user that the feed's connection string names; libpq's default otherwise."""
+    user = conninfo_to_dict(config.dsn).get("user") or os.environ.get("PGUSER")
+    return str(user) if user else _login_name()
+
+
+def _login_name() -> str:
+    import getpass
+
+    return getpass.getuser()
+
+
+def role_step(config: FeedConfig, may_replicate: bool) -> Step:
+    """The role that the feed connects as, where there is none of its name."""
+    return Step("the feed's role", _create_role(feed_role(config), may_replicate))
+
+
+def _create_role(role: str, may_replicate: bool) -> str:
+    replication = " REPLICATION" if may_replicate else ""
+    create = sql.SQL("CREATE ROLE {} LOGIN" + replication).format(sql.Identifier(role))
+    absent = sql.SQL("SELECT FROM pg_roles WHERE rolname = {}").format(sql.Literal(role))
+    text = create_unless(absent, create)
+    if replication:
+        may = sql.SQL("SELECT FROM pg_roles WHERE rolname = {} AND (rolreplication OR rolsuper)")
+        alter = sql.SQL("ALTER ROLE {} REPLICATION").format(sql.Identifier(role))
+        text += ";\n" + create_unless(may.format(sql.Literal(role)), alter)
+    return text
+
+
+def grants(config: FeedConfig, more: Iterable[str] = ()) -> str:
+    """Exactly what the feed's role needs.
+
+    Args:
+        more: privileges of its kind, `{}` for the role.
+    """
+    role = sql.Identifier(feed_role(config))
+    wanted = [
+        "GRANT USAGE ON SCHEMA rowcast TO {}",
+        "GRANT SELECT, INSERT, UPDATE ON rowcast.feed TO {}",
+        *more,
+    ]
+    statements = [text_of(sql.SQL(text).format(role)) for text in wanted]
+    if any(route.snapshot for route in config.routes):
+        statements += [grant_select(config, table) for table in table_operations(config)]
+    return ";\n".join(statements)
+
+
+def grant_select(config: FeedConfig, table: str) -> str:
+    """Let the feed's role read a table."""
+    role = sql.Identifier(feed_role(config))
+    return text_of(sql.SQL("GRANT SELECT ON {} TO {}").format(table_identifier(table), role))
+
+
+def publish_step(for_bytes: str, publishers: str) -> Step:
+    """One statement, hence one transaction: whoever publishes meanwhile finds the functions, before it or after.
+
+    Args:
+        for_bytes: the file with the function that takes bytes.
+        publishers: as for `install_steps`.
+    """
+    files = [sql_file(name) for name in ("publish_before.sql", for_bytes, "publish_text.sql")]
+    return Step("rowcast.publish(), and who may use it", ";\n".join([*files, _grant_publishers(publishers)]))
+
+
+def _grant_publishers(publishers: str) -> str:
+    who = sql.SQL("PUBLIC") if publishers.upper() == "PUBLIC" else sql.Identifier(publishers)
+    revoke = (
+        ""
+        if publishers.upper() == "PUBLIC"
+        else (
+            "REVOKE EXECUTE ON FUNCTION rowcast.publish(text, bytea, integer, boolean, jsonb), "
+            "rowcast.publish(text, text, integer, boolean, jsonb) FROM PUBLIC;\n"
+        )
+    )
+    grant = sql.SQL(
+        "GRANT USAGE ON SCHEMA rowcast TO {};\n"
+        "GRANT EXECUTE ON FUNCTION rowcast.publish(text, bytea, integer, boolean, jsonb), "
+        "rowcast.publish(text, text, integer, boolean, jsonb) TO {}"
+    )
+    return revoke + text_of(grant.format(who, who))
+
+
+def drop_wal(config: FeedConfig) -> list[Step]:
+    """Take away a feed's slot, after whoever reads it, and its publications."""
+    names = sql.SQL(", ").join(
+        map(sql.Literal, dict.fromkeys((slot_name(config), earlier_slot_name(config))))
+    )
+    # Slots are the server's: one of the same name may be another database's.
+    ours = sql.SQL(
+        "FROM pg_replication_slots WHERE slot_name IN ({}) AND plugin = 'pgoutput' AND database = current_database()"
+    ).format(names)
+    end = sql.SQL("SELECT pg_terminate_backend(active_pid) {} AND active")
+    steps = [
+        Step("end the reader of its slot", text_of(end.format(ours))),
+        Step("its slot", text_of(sql.SQL("SELECT pg_drop_replication_slot(slot_name) {}").format(ours))),
+    ]
+    drop = "DROP PUBLICATION IF EXISTS {}"
+    names = sql.SQL(", ").join(map(sql.Identifier, publication_names(config)))
+    return [*steps, Step("its publications", text_of(sql.SQL(drop).format(names)))]
+
+
+def drop_triggers(config: FeedConfig, but: Iterable[str] = ()) -> str:
+    """Triggers on tables that are not among `but`, unless another feed reads the outbox."""
+    return text_of(
+        sql.SQL(sql_file("drop_triggers.sql")).format(
+            feed=sql.Literal(config.name),
+            but=sql.Literal([text_of(table_identifier(table)) for table in but]),
+            trigger=sql.Literal(CAPTURE_TRIGGER),
+        )
+    )
+
+
+def create_unless(exists: sql.Composed, create: sql.Composed) -> str:
+    """`create`, unless `exists` selects something."""
+    return f"DO $do$ BEGIN IF NOT EXISTS ({text_of(exists)}) THEN {text_of(create)}; END IF; END $do$"
+
+
+def where_installed(statement: str) -> str:
+    """Only where the schema is there."""
+    return f"DO $do$ BEGIN IF to_regclass('rowcast.feed') IS NOT NULL THEN {statement}; END IF; END $do$"
+
+
+def table_identifier(name: str) -> sql.Identifier:
+    """`schema.table` for SQL."""
+    return sql.Identifier(*name.split(".", 1))
+
+
+def text_of(composed: sql.Composable) -> str:
+    """SQL that needs no connection to be quoted."""
+    return composed.as_string(None)
+
+
+def sql_file(name: str) -> str:
+    """One of the files in `sql/`, without its last semicolon."""
+    return (
+        (resources.files("broker.feed.setup") / "sql" / name).read_text(encoding="utf-8").strip().rstrip(";")
+    )
