@@ -22,8 +22,9 @@ from attrs import evolve
 
 from broker.config.model import Config, Listener
 from broker.core.engine import Engine, Policy
-from broker.core.history import History, Positions
+from broker.core.history import History
 from broker.core.outbox import nothing
+from broker.core.positions import Positions
 from broker.core.session import DeliveryRules
 from broker.drain import drain_clients
 from broker.gateway.authentication import load_rules, reload_rules
@@ -324,7 +325,7 @@ class App:
     def _start_database_feeds(self, nursery: trio.Nursery) -> None:
         if not self.config.feeds:
             return  # and psycopg is not even imported
-        from broker.feed.status import FeedStatus
+        from broker.feed.status import FeedSink, FeedStatus
         from broker.feed.supervise import Supervisor
         from broker.sink import EngineSink
 
@@ -334,7 +335,11 @@ class App:
                 elected = self._supervisors[feed.name] = self.cluster.feed(feed, status)
                 nursery.start_soon(elected.run)
                 continue
-            sink = EngineSink(self.engine, self.keeper) if self.market is None else self.market.sink
+            positions = self.history.positions
+            if self.market is None:
+                sink: FeedSink = EngineSink(self.engine, self.keeper, positions)
+            else:
+                sink = self.market.feed_sink(positions)
             supervisor = Supervisor(feed, sink, status)
             self._supervisors[feed.name] = supervisor
             nursery.start_soon(supervisor.run)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from broker.core import barrier
 from broker.core.added import Added
 from broker.core.engine import Engine
+from broker.core.positions import Positions
 from broker.core.publication import Publication
 
 if TYPE_CHECKING:
@@ -28,9 +29,12 @@ def put_on(publication: Publication, added: Added, engine: Engine) -> None:
 class EngineSink:
     """A feed's way into the engine; see `broker.feed.status.FeedSink`."""
 
-    def __init__(self, engine: Engine, keeper: Keeper | None) -> None:
+    def __init__(self, engine: Engine, keeper: Keeper | None, positions: Positions | None = None) -> None:
         self._engine = engine
         self._keeper = keeper
+        self._positions = positions
+        self.place = b""
+        """Where the row is that is published next, if histories want to read it again; see `Traces`."""
 
     def publish(
         self, topic: bytes, payload: bytes, qos: int, retain: bool, added: Added | None = None
@@ -40,8 +44,15 @@ class EngineSink:
             publication = Publication(topic, payload, qos, retain)
             if added is not None:
                 put_on(publication, added, self._engine)
-            self._engine.publish(publication)
+            if self.place and self._positions is not None:
+                self._positions.place = self.place
+                self._engine.publish(publication)
+                self._positions.place = b""
+            else:
+                self._engine.publish(publication)
         except Exception as error:
+            if self._positions is not None:
+                self._positions.place = b""
             barrier.report(self._engine.counters, "a feed", error)
             if barrier.RERAISE:
                 raise

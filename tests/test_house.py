@@ -77,6 +77,7 @@ WAITS = {
     "broker.links.websocket.handshake",
     "broker.links.websocket.open_links",
     "broker.links.websocket.pacer",
+    "broker.links.websocket.rereading",
     "broker.links.websocket.server",
     "broker.links.websocket.stream",
     "broker.operation",

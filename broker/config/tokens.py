@@ -45,3 +45,5 @@ class HistoryRule:
     size_bytes: int = 64 * 1024 * 1024
     count: int = 100_000
     age_s: float = 86400.0
+    source_count: int = 100_000
+    """How many rows that the ring has dropped can be found in their database again."""

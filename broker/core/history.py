@@ -16,8 +16,11 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
+from broker.core.positions import Positions
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
+from broker.core.row_source import RowSource
+from broker.core.traces import Traces
 from protocol.mqtt.topics import covers, matches
 
 SEGMENT_MESSAGES_MAX: Final = 256
@@ -27,68 +30,17 @@ SEGMENT_BYTES_MAX: Final = 64 * 1024
 MESSAGE_OVERHEAD_BYTES: Final = 400
 """What a kept message costs beside its topic and payload; counted, so that a ring's limit is about memory."""
 
-EPOCHS_MAX: Final = 16
-"""Earlier processes whose positions are still understood; of an older one a reader is told that it is unknown."""
-
-NUMBER_DIGITS_MAX: Final = 18
-
-
-class Positions:
-    """Hands out the numbers of one process.
-
-    Args:
-        epoch: names this process; no `/` in it, and never the same for two.
-        number: the last one that an earlier process gave.
-        older: epochs of earlier processes, with the last number of each.
-    """
-
-    def __init__(self, epoch: str, number: int = 0, older: dict[str, int] | None = None) -> None:
-        self.epoch = epoch
-        self.number = number
-        self.older = {} if older is None else dict(list(older.items())[-EPOCHS_MAX:])
-        self._prefix = epoch.encode() + b"/"
-        self.is_shared = False
-        """Numbers are given elsewhere; a publication without one has the place of the one before, and is not kept."""
-
-    def stamp(self, publication: Publication) -> bytes:
-        """The publication's position, given to it now if it had none."""
-        if publication.sequence <= 0:
-            if self.is_shared:
-                return self.here().encode()
-            self.number += 1
-            publication.sequence = self.number
-        return self._prefix + str(publication.sequence).encode()
-
-    def begin(self, epoch: str, number: int) -> None:
-        """Positions are of another order from now on, and go on behind this one."""
-        self.epoch = epoch
-        self.number = number
-        self.older = {}
-        self.is_shared = True
-        self._prefix = epoch.encode() + b"/"
-
-    def here(self) -> str:
-        """The position of the last publication that has one."""
-        return f"{self.epoch}/{self.number}"
-
-    def number_of(self, position: str) -> int | None:
-        """The number in a position that was handed out by this process or one that it carries on; else None."""
-        epoch, separator, digits = position.partition("/")
-        if not separator or not digits.isascii() or not digits.isdigit() or len(digits) > NUMBER_DIGITS_MAX:
-            return None
-        number = int(digits)
-        last = self.number if epoch == self.epoch else self.older.get(epoch)
-        return number if last is not None and number <= last else None
-
 
 class Segment:
     """Some publications in order.  Append-only: whoever holds one reads it as it was, evicted or not."""
 
-    __slots__ = ("kept", "size", "start", "texts", "times")
+    __slots__ = ("kept", "places", "size", "start", "texts", "times")
 
     def __init__(self) -> None:
         self.kept: list[Publication] = []
         self.times: list[float] = []
+        self.places: list[bytes] = []
+        """Where the row of each is; b"" if it is of none that can be read again."""
         self.size = 0
         self.start = 0
         """Those before it are evicted."""
@@ -127,10 +79,17 @@ class Ring(Receiver):
         topic_filter: whose publications it keeps.
         bytes_max, count_max: how much, overhead included, and how many.
         age_max_s: how long.
+        traces: of what it has dropped; None if nobody could read that again.
     """
 
     def __init__(
-        self, positions: Positions, topic_filter: bytes, bytes_max: int, count_max: int, age_max_s: float
+        self,
+        positions: Positions,
+        topic_filter: bytes,
+        bytes_max: int,
+        count_max: int,
+        age_max_s: float,
+        traces: Traces | None = None,
     ) -> None:
         super().__init__(plain=False)
         self.topic_filter = topic_filter
@@ -144,6 +103,7 @@ class Ring(Receiver):
         self.lost_why = "it is older than the history"
         self.now = 0.0
         """Monotonic seconds; see `History.tick`."""
+        self.traces = traces
         self._positions = positions
         self._segments: deque[Segment] = deque()
         self._last = positions.number
@@ -151,9 +111,9 @@ class Ring(Receiver):
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
         self._positions.stamp(publication)
         if publication.sequence > self._last:  # else it comes a second time (`allow_duplicate_messages`)
-            self._keep(publication, self.now)
+            self._keep(publication, self.now, self._positions.place)
 
-    def _keep(self, publication: Publication, at: float) -> None:
+    def _keep(self, publication: Publication, at: float, place: bytes) -> None:
         self._last = publication.sequence
         segments = self._segments
         if not segments or segments[-1].is_full():
@@ -162,6 +122,7 @@ class Ring(Receiver):
         size = cost(publication)
         segment.kept.append(publication)
         segment.times.append(at)
+        segment.places.append(place)
         segment.size += size
         self.size += size
         self.count += 1
@@ -188,6 +149,9 @@ class Ring(Receiver):
         segment.start += 1
         self.lost_through = publication.sequence
         self.lost_why = why
+        if self.traces is not None:
+            place = segment.places[segment.start - 1]
+            self.traces.add(publication.sequence, publication.topic, publication.payload, place)
         self.size -= cost(publication)
         self.count -= 1
         if segment.start == len(segment.kept):
@@ -200,6 +164,12 @@ class Ring(Receiver):
         self._segments.clear()
         self.count = 0
         self.size = 0
+        if self.traces is not None:
+            self.traces.clear(self.lost_through, why)
+
+    def reaches(self, number: int) -> bool:
+        """Whether everything behind it is kept, or has a trace."""
+        return number >= self.lost_through or (self.traces is not None and number >= self.traces.lost_through)
 
     def behind(self, number: int) -> list[Piece]:
         """Everything kept with a higher number."""
@@ -217,40 +187,53 @@ class Ring(Receiver):
         pieces.reverse()
         return pieces
 
-    def kept(self) -> list[tuple[Publication, float]]:
-        """All of it, with the times, for whoever saves it."""
+    def kept(self) -> list[tuple[Publication, float, bytes]]:
+        """All of it, with times and places, for whoever saves it."""
         return [
-            (segment.kept[index], segment.times[index])
+            (segment.kept[index], segment.times[index], segment.places[index])
             for segment in self._segments
             for index in range(segment.start, len(segment.kept))
         ]
 
-    def restore(self, kept: Iterable[tuple[Publication, float]], lost_through: int, lost_why: str) -> None:
+    def restore(
+        self, kept: Iterable[tuple[Publication, float, bytes]], lost_through: int, lost_why: str
+    ) -> None:
         """Go on where an earlier process was stopped."""
         self.lost_through = lost_through
         self.lost_why = lost_why
         self._last = lost_through
-        for publication, at in kept:
+        for publication, at, place in kept:
             if publication.sequence > self._last:
-                self._keep(publication, at)
+                self._keep(publication, at, place)
         self._last = self._positions.number
 
 
-class Missed:
-    """What a reader missed: either all of it, as `pieces`, or `reason` says why there is nothing."""
+class Beyond:
+    """What a reader missed reaches behind what a ring keeps, but no further than its traces."""
 
-    def __init__(self, at: str, reason: str, pieces: list[Piece], narrower: bool) -> None:
+    def __init__(self, ring: Ring, number: int) -> None:
+        self.ring = ring
+        self.number = number
+
+
+class Missed:
+    """What a reader missed: all of it as `pieces`, or `beyond` says where to look, or `reason` why it is nothing."""
+
+    def __init__(
+        self, at: str, reason: str, pieces: list[Piece], narrower: bool, beyond: Beyond | None = None
+    ) -> None:
         self.at = at
         """With `pieces` the reader is complete up to here; live messages come behind it."""
         self.reason = reason
         self.pieces = pieces
         self.narrower = narrower
         """The pieces hold more than was asked for; see `Piece.publications`."""
+        self.beyond = beyond
 
     @property
     def recovered(self) -> bool:
         """Whether everything that was missed is here."""
-        return not self.reason
+        return not self.reason and self.beyond is None
 
 
 class History:
@@ -259,11 +242,15 @@ class History:
     Args:
         positions: shared with everybody who shows positions.
         rings: subscribed with the engine by the caller, under their filters.
+        sources: where rows can be read again, by feed.
     """
 
-    def __init__(self, positions: Positions, rings: Iterable[Ring] = ()) -> None:
+    def __init__(
+        self, positions: Positions, rings: Iterable[Ring] = (), sources: dict[str, RowSource] | None = None
+    ) -> None:
         self.positions = positions
         self.rings = list(rings)
+        self.sources = {} if sources is None else sources
 
     def tick(self, now: float) -> None:
         """Forget what is too old by now; monotonic seconds."""
@@ -304,7 +291,10 @@ class History:
                     at, "the position is unknown: this server did not give it, or has forgotten", [], False
                 )
             if number < ring.lost_through:
-                return Missed(at, ring.lost_why, [], False)
+                for other in rings:
+                    if other.reaches(number):
+                        return Missed(at, "", [], False, Beyond(other, number))
+                return Missed(at, _why_not(ring), [], False)
         assert number is not None
         return Missed(at, "", ring.behind(number), ring.topic_filter != topic_filter)
 
@@ -312,6 +302,11 @@ class History:
 def cost(publication: Publication) -> int:
     """Bytes of memory, about: the message, and its frame, which is kept with it."""
     return 2 * (len(publication.payload) + len(publication.topic)) + MESSAGE_OVERHEAD_BYTES
+
+
+def _why_not(ring: Ring) -> str:
+    traces = ring.traces
+    return ring.lost_why if traces is None or not traces.count else traces.lost_why
 
 
 def _first_above(kept: list[Publication], low: int, number: int) -> int:

@@ -54,6 +54,17 @@ class Fenced(Protocol):
         """Return when more may be published."""
 
 
+@runtime_checkable
+class Placed(Protocol):
+    """A sink whose rows may be wanted again.
+
+    `place`: where the row is of which publications come now, see `Placing`; b"" if they are of none that can
+    be read again.
+    """
+
+    place: bytes
+
+
 @frozen
 class Gap:
     """Rows may have been lost: why, and when that was noticed."""

@@ -12,6 +12,7 @@ import trio
 
 from broker.config.market import Intake, MarketConfig
 from broker.core.engine import Engine
+from broker.core.positions import Positions
 from broker.feed.status import FeedStatus, first_line
 from broker.market.calculator import NEVER_MS
 from broker.market.kline import Kline
@@ -49,6 +50,7 @@ class MarketService:
         self.engine = engine
         self.market = Market(config, engine, statuses)
         self.sink = MarketSink(engine, keeper, self.market)
+        self._keeper = keeper
         self.ports: dict[str, list[int]] = {}
         self.histories: dict[int, History] = {}
         self._statuses = statuses
@@ -60,6 +62,10 @@ class MarketService:
                 self.histories[index] = History(kline.history, config.database, status)
         self._intakes = {intake.feed.name: self._way_of(intake) for intake in config.intakes}
         self._writers: dict[int, trio.CancelScope] = {}
+
+    def feed_sink(self, positions: Positions) -> MarketSink:
+        """One feed's way to the calculators and into the engine."""
+        return MarketSink(self.engine, self._keeper, self.market, positions)
 
     def _way_of(self, intake: Intake) -> Way:
         name = intake.feed.name

@@ -7,6 +7,7 @@ from typing import Final
 from broker.config.market import TAP_TARGET
 from broker.core.added import Added
 from broker.core.engine import Engine
+from broker.core.positions import Positions
 from broker.gateway.channels import TOPIC_ROOT
 from broker.marketdata.market import Market
 from broker.sink import EngineSink
@@ -20,9 +21,11 @@ GAP_SUFFIX: Final = b"/gap"
 class MarketSink:
     """See `broker.feed.status.FeedSink`.  What routes to a tap is a row, and `flush` the end of its transaction."""
 
-    def __init__(self, engine: Engine, keeper: Keeper | None, market: Market) -> None:
+    def __init__(
+        self, engine: Engine, keeper: Keeper | None, market: Market, positions: Positions | None = None
+    ) -> None:
         self._engine = engine
-        self._inner = EngineSink(engine, keeper)
+        self._inner = EngineSink(engine, keeper, positions)
         self._market = market
 
     def publish(
@@ -35,6 +38,15 @@ class MarketSink:
         if topic.startswith(GAP_PREFIX) and topic.endswith(GAP_SUFFIX):
             self._market.gap(topic[len(GAP_PREFIX) : -len(GAP_SUFFIX)].decode())
         self._inner.publish(topic, payload, qos, retain, added)
+
+    @property
+    def place(self) -> bytes:
+        """As the sink behind it."""
+        return self._inner.place
+
+    @place.setter
+    def place(self, place: bytes) -> None:
+        self._inner.place = place
 
     def flush(self) -> None:
         """A transaction ends: calculators say what it changed."""

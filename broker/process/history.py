@@ -12,6 +12,7 @@ import trio
 from broker.config.model import Config
 from broker.core.engine import Engine
 from broker.core.history import History
+from broker.core.row_source import RowSource
 from broker.storage.history_file import history_for, save_history
 
 log = logging.getLogger("broker")
@@ -22,7 +23,7 @@ LOOK_INTERVAL_S: Final = 1.0
 def open_history(config: Config, engine: Engine) -> History:
     """The history that a configuration describes, its rings subscribed with the engine."""
     path = _path(config) if config.persistence.persistence and config.history else None
-    history = history_for(config.history, path, trio.current_time(), time.time())
+    history = history_for(config.history, path, trio.current_time(), time.time(), _sources(config))
     for ring in history.rings:
         engine.subscribe(ring, ring.topic_filter, 0)
     return history
@@ -43,6 +44,18 @@ def keep_history(history: History, config: Config) -> None:
         save_history(history, _path(config), trio.current_time(), time.time())
     except OSError as error:
         log.error("The history can't be kept in %s: %s", _path(config), error.strerror)
+
+
+def _sources(config: Config) -> dict[str, RowSource]:
+    if not config.history or config.cluster is not None:
+        return {}  # and psycopg is not even imported
+    kinds = [feed for feed in config.feeds if feed.keeps_place]
+    if not kinds:
+        return {}
+    from broker.feed.reread import source_of
+
+    found = {feed.name: source_of(feed) for feed in kinds}
+    return {name: source for name, source in found.items() if source is not None}
 
 
 def _path(config: Config) -> Path:

@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker.config.tokens import HistoryRule
-from broker.core.history import History, Positions, Ring
+from broker.core.history import History, Ring
+from broker.core.positions import Positions
 from broker.core.publication import Publication
+from broker.core.row_source import RowSource
+from broker.core.traces import Traces
 
 log = logging.getLogger("broker.storage")
 
@@ -30,13 +33,21 @@ def new_epoch() -> str:
     return secrets.token_hex(EPOCH_BYTES)
 
 
-def history_for(rules: Iterable[HistoryRule], path: Path | None, now: float, unix_now: float) -> History:
+def history_for(
+    rules: Iterable[HistoryRule],
+    path: Path | None,
+    now: float,
+    unix_now: float,
+    sources: dict[str, RowSource] | None = None,
+) -> History:
     """The history that a configuration describes, with what an earlier process kept of it.
 
     Args:
         path: of the file; None where nothing outlives the process.
         now, unix_now: the same moment, in monotonic and in Unix seconds.
+        sources: where rows can be read again, by feed.
     """
+    sources = sources or {}
     saved = None if path is None else _taken(path)
     epoch = new_epoch()
     if saved is None:
@@ -45,21 +56,30 @@ def history_for(rules: Iterable[HistoryRule], path: Path | None, now: float, uni
         older = {str(name): int(last) for name, last in saved["older"].items()}
         positions = Positions(epoch, saved["number"], {**older, saved["epoch"]: saved["number"]})
     rings = [
-        Ring(positions, topic.encode(), rule.size_bytes, rule.count, rule.age_s)
+        Ring(
+            positions,
+            topic.encode(),
+            rule.size_bytes,
+            rule.count,
+            rule.age_s,
+            Traces(rule.source_count, positions.number, sources) if rule.source_count and sources else None,
+        )
         for rule in rules
         for topic in rule.topics
     ]
     for ring in rings:
         ring.now = now
-        kept = {} if saved is None else saved["rings"]
-        mine = kept.get(ring.topic_filter.decode())
+        saved_rings = {} if saved is None else saved["rings"]
+        mine = saved_rings.get(ring.topic_filter.decode())
         if mine is not None:
-            ring.restore(_publications(mine["kept"], now - unix_now), mine["lost_through"], mine["lost_why"])
+            _restore_traces(ring, mine)
+            kept = _publications(mine["kept"], mine.get("places"), now - unix_now)
+            ring.restore(kept, mine["lost_through"], mine["lost_why"])
         elif saved is not None:
             ring.lost_why = "no history was kept before this server started"
         else:
             ring.lost_why = "the server was started anew"
-    return History(positions, rings)
+    return History(positions, rings, sources)
 
 
 def save_history(history: History, path: Path, now: float, unix_now: float) -> None:
@@ -78,8 +98,16 @@ def save_history(history: History, path: Path, now: float, unix_now: float) -> N
                     one.qos,
                     one.retain,
                 ]
-                for one, at in ring.kept()
+                for one, at, _ in ring.kept()
             ],
+            "places": [place.decode("latin-1") for _, _, place in ring.kept()],
+            "traces": None
+            if ring.traces is None
+            else {
+                "lost_through": ring.traces.lost_through,
+                "lost_why": ring.traces.lost_why,
+                "kept": ring.traces.saved(),
+            },
         }
         for ring in history.rings
     }
@@ -114,8 +142,22 @@ def _taken(path: Path) -> dict[str, Any] | None:
     return whole
 
 
-def _publications(kept: list[list[Any]], offset_s: float) -> Iterator[tuple[Publication, float]]:
-    for sequence, at, topic, payload, qos, retain in kept:
+def _restore_traces(ring: Ring, saved: dict[str, Any]) -> None:
+    if ring.traces is None:
+        return
+    traces = saved.get("traces")  # an earlier version saved none
+    if traces is None:
+        ring.traces.lost_through = saved["lost_through"]
+    else:
+        ring.traces.restore(traces["kept"], traces["lost_through"], traces["lost_why"])
+
+
+def _publications(
+    kept: list[list[Any]], places: list[str] | None, offset_s: float
+) -> Iterator[tuple[Publication, float, bytes]]:
+    for (sequence, at, topic, payload, qos, retain), place in zip(
+        kept, places or [""] * len(kept), strict=True
+    ):
         one = Publication(str(topic).encode(), str(payload).encode("latin-1"), int(qos), bool(retain))
         one.sequence = int(sequence)
-        yield one, float(at) + offset_s
+        yield one, float(at) + offset_s, place.encode("latin-1")

@@ -54,6 +54,8 @@ def history_rules(reader: Reader, document: Document) -> tuple[HistoryRule, ...]
             reader.wrong((*path, "topics"), "topics: at least one topic filter is wanted")
         if rule.count < 1 or rule.size_bytes < 1 or rule.age_s <= 0:
             reader.wrong(path, "history: count, size and age must be above 0: leave [[history]] out for none")
+        if rule.source_count < 0:
+            reader.wrong((*path, "source_count"), "source_count: 0 or more is wanted; 0 reads nothing again")
         found.append(rule)
     return tuple(found)
 

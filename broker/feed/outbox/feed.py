@@ -26,7 +26,8 @@ from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import is_being_stopped, last_words
 from broker.feed.gaps import announce
 from broker.feed.notices import OPERATION, Notices
-from broker.feed.outbox.queries import CAPTURES, IDENTITY, NEXT, POSITION, PRUNE, REST, TEXTSEND
+from broker.feed.outbox.queries import CAPTURES, IDENTITY, NEXT, POSITION, PRUNE, REST, TEXTSEND, one_row
+from broker.feed.placing import Placing
 from broker.feed.routing.routes import Outgoing
 from broker.feed.routing.tables import TableRoutes
 from broker.feed.row_barrier import RowBarrier
@@ -76,6 +77,7 @@ class OutboxFeed:
     def __init__(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
         self._config = config
         self._sink = sink
+        self._placing = Placing(sink, config.name)
         self._status = status
         self._routes = TableRoutes(config, status)
         self._notices = Notices(config, status)
@@ -169,10 +171,10 @@ class OutboxFeed:
         known = await known_feed(connection, self._config)
         await check_notices(connection, self._config)
         await warn_of_unheard(connection, self._config, self._status, trio.current_time())
-        system_identifier, timeline = await _one(connection, IDENTITY)
+        system_identifier, timeline = await one_row(connection, IDENTITY)
         identity = Identity(system_identifier, timeline, 0)
         try:
-            row = await _one(connection, POSITION, self._config.name)
+            row = await one_row(connection, POSITION, self._config.name)
         except psycopg.errors.UndefinedTable:
             row = ()
         if not row:
@@ -213,12 +215,14 @@ class OutboxFeed:
             self._captured_until = seq
 
     async def _captures_now(self, connection: TrioConnection) -> int:
-        return int((await _one(connection, f"SELECT {CAPTURES}"))[0])
+        return int((await one_row(connection, f"SELECT {CAPTURES}"))[0])
 
     async def _lost_commits(self, connection: TrioConnection) -> str:
         """Why what we read last is not what the server has now; "" if it is."""
-        xid = await _one(connection, "SELECT xid::text FROM rowcast.outbox_commit WHERE seq = %s", self._seq)
-        last = await _one(connection, "SELECT last_value FROM rowcast.outbox_seq")
+        xid = await one_row(
+            connection, "SELECT xid::text FROM rowcast.outbox_commit WHERE seq = %s", self._seq
+        )
+        last = await one_row(connection, "SELECT last_value FROM rowcast.outbox_seq")
         if (xid and self._xid and xid[0] != self._xid) or last[0] < self._seq:
             return (
                 "the server has lost committed transactions (restored, or crashed without synchronous_commit)"
@@ -233,7 +237,7 @@ class OutboxFeed:
         async with connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             # What this snapshot sees are exactly the transactions up to its highest number.
-            (seq,) = await _one(connection, "SELECT coalesce(max(seq), 0) FROM rowcast.outbox_commit")
+            (seq,) = await one_row(connection, "SELECT coalesce(max(seq), 0) FROM rowcast.outbox_commit")
             await snapshot.publish_rows(connection, self._routes.snapshots, self._status, self._sink)
         self._snapshot_seq = seq
         self._snapshot_due = False
@@ -268,8 +272,10 @@ class OutboxFeed:
                         # Rows that were not captured may be missing among these: say so first.
                         self._captures_changed = True
                         break
+                    self._placing.at(b"%d.%d" % row[:2])
                     with self._rows.of("table", row[4], trio.current_time()):
                         self._publish(row)
+                    self._placing.nowhere()
                     self._here = (0, 0)
                     if row[0] != self._seq:
                         ages_s.append(max(row[3], 0.0))
@@ -383,17 +389,10 @@ class OutboxFeed:
         wanted = self._config.replication
         parameters = {"keep": wanted.keep_s, "keep_unread": wanted.keep_unread_s, "limit": PRUNE_TRANSACTIONS}
         async with connection.transaction():
-            count, highest = await _one(connection, PRUNE, parameters)
+            count, highest = await one_row(connection, PRUNE, parameters)
             if count:
                 raise_to = "UPDATE rowcast.outbox_pruned SET seq = greatest(seq, %s)"
                 await connection.execute(raise_to, [highest])
         self._prune_at = now if count == PRUNE_TRANSACTIONS else now + PRUNE_INTERVAL_S
         if count:
             _LOG.debug("feed %s: = pruned %d transactions from the outbox", self._config.name, count)
-
-
-async def _one(connection: TrioConnection, query: str, *parameters: Any) -> tuple[Any, ...]:
-    """The first row, () if there is none; a single dict gives named parameters."""
-    given = parameters[0] if parameters and isinstance(parameters[0], dict) else parameters or None
-    row: tuple[Any, ...] | None = await (await connection.execute(query, given)).fetchone()
-    return row or ()

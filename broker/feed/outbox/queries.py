@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
+
+from broker.feed.driver.connection import TrioConnection
 
 IDENTITY: Final = """
 SELECT system_identifier::text, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer
@@ -54,3 +56,10 @@ SELECT count(*), max(seq) FROM gone
 
 TEXTSEND: Final = re.compile(r"textsend\(([a-z.]+)\)")
 """What hands texts on in UTF-8, which a server of SQL_ASCII can't; it gives the bytes that it has."""
+
+
+async def one_row(connection: TrioConnection, query: str, *parameters: Any) -> tuple[Any, ...]:
+    """The first row, () if there is none; a single dict gives named parameters."""
+    given = parameters[0] if parameters and isinstance(parameters[0], dict) else parameters or None
+    row: tuple[Any, ...] | None = await (await connection.execute(query, given)).fetchone()
+    return row or ()

@@ -24,6 +24,7 @@ from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import alone, is_being_stopped, last_words
 from broker.feed.gaps import announce
 from broker.feed.notices import carried_channels
+from broker.feed.placing import Placing
 from broker.feed.status import FeedSink, FeedStatus, Fenced, first_line
 from broker.feed.wal import slots
 from broker.feed.wal.delivery import Delivery
@@ -63,6 +64,7 @@ class WalFeed:
         self._config = config
         self._status = status
         self._sink = sink
+        self._placing = Placing(sink, config.name)
         self._delivery = Delivery(config, sink, status)
         self._confirmed_lsn = 0
         self._snapshot_due = bool(self._delivery.routes.snapshots)
@@ -228,6 +230,8 @@ class WalFeed:
         if self._was_live:
             self._status.reconnects += 1
         self._was_live = True
+        if self._config.recoveries:
+            self._placing.at(b"")
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._go_live)
@@ -245,6 +249,7 @@ class WalFeed:
             self._slot_is_useless = isinstance(error, psycopg.errors.UndefinedObject)
             raise error from None
         finally:
+            self._placing.nowhere()
             stream.close()
             if is_being_stopped():
                 await self._leave(stream)

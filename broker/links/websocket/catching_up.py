@@ -103,7 +103,7 @@ class Subscription:
         self.ring_backed = ring_backed
         self.catching_up = True
         self._history = history
-        self._missed = missed
+        self.missed = missed
         self._state = state
         self._pieces: list[Piece] = list(reversed(missed.pieces))
         self._narrower = missed.narrower
@@ -112,6 +112,24 @@ class Subscription:
         self._held_bytes = 0
         self._held_bytes_max = held_bytes_max
         self._begun = False
+        self.is_waiting = missed.beyond is not None
+        """What was missed is being read from its source; until `settle` there is nothing to send."""
+        self.is_over = False
+        """The client wants no more of it, or is gone."""
+
+    @property
+    def holds_pieces(self) -> bool:
+        """Whether it keeps something alive that it has yet to send."""
+        return not self.is_over and bool(self._pieces)
+
+    def settle(self, missed: Missed, state: StateWalk | None) -> None:
+        """What was missed has been read, or could not be.  Only if `ring_backed`."""
+        self.missed = missed
+        self._state = state
+        self._pieces = list(reversed(missed.pieces))
+        self._narrower = missed.narrower
+        self._behind = missed.at
+        self.is_waiting = False
 
     def hold(self, publication: Publication) -> bool:
         """Keep a live message for later; False if there is no more room for it."""
@@ -146,7 +164,7 @@ class Subscription:
         return self._frame(b',"missed":[%b]' % texts, self._is_more())
 
     def _first_frame(self) -> bytes:
-        missed, read = self._missed, self.read
+        missed, read = self.missed, self.read
         members = b""
         state = self._state
         texts = b"" if state is None else self._some_of(state)

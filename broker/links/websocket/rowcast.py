@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from broker.core.history import History
+from broker.core.history import History, Missed
 from broker.core.limits import REPLAY_PENDING_BYTES_MAX
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
@@ -40,12 +40,19 @@ class Readers(Receiver):
     Args:
         history: of this broker.
         later: asks to have `catch_up` of a connection called soon, in its turn.
+        reread: asks to have `settle` of a connection called when what its subscription missed was read from its source.
     """
 
-    def __init__(self, history: History, later: Callable[[RowcastLink], None]) -> None:
+    def __init__(
+        self,
+        history: History,
+        later: Callable[[RowcastLink], None],
+        reread: Callable[[RowcastLink, Subscription], None],
+    ) -> None:
         super().__init__(plain=False)
         self.history = history
         self.later = later
+        self.reread = reread
         self.links: dict[RowcastLink, None] = {}
 
     def add(self, link: RowcastLink) -> None:
@@ -114,7 +121,8 @@ class RowcastLink(DialectLink):
 
     def ended(self) -> None:
         self._readers.remove(self)
-        for topic_filter in self._read:
+        for topic_filter, one in self._read.items():
+            one.is_over = True
             self.engine.unsubscribe(self, topic_filter)
         self._read.clear()
         self._waiting.clear()
@@ -219,11 +227,13 @@ class RowcastLink(DialectLink):
 
     def _catch_up(self) -> None:
         for one in list(self._read.values()):
-            if one.catching_up and self.outbox.pending_bytes <= REPLAY_PENDING_BYTES_MAX:
+            if not one.catching_up or one.is_waiting:
+                continue
+            if self.outbox.pending_bytes <= REPLAY_PENDING_BYTES_MAX:
                 self._advance(one)
                 if self.closing:
                     return
-        if self._behind:
+        if self._behind and any(one.catching_up and not one.is_waiting for one in self._read.values()):
             # By way of the kernel, so that the others have their turn, too.
             self.outbox.more_waits = True
 
@@ -263,13 +273,17 @@ class RowcastLink(DialectLink):
         self._leave(topic_filter)
         missed = self._history.missed(topic_filter, "now" if read.since is None else read.since)
         state = None
-        if read.since is None or not missed.recovered or (read.state and read.since == "now"):
-            state = StateWalk(self.engine.retained, topic_filter, self._history.positions.number)
+        is_lost = not missed.recovered and missed.beyond is None
+        if read.since is None or is_lost or (read.state and read.since == "now"):
+            state = self._state_of(topic_filter)
         ring_backed = self._history.keeps(topic_filter)
         one = Subscription(read, self._history, state, missed, ring_backed, self.outbox.limit_bytes)
         self._read[topic_filter] = one
         self._behind += 1
         self.engine.subscribe(self, topic_filter, 0)
+        if one.is_waiting:
+            self._readers.reread(self, one)
+            return
         if self._in_line or self.outbox.pending_bytes > REPLAY_PENDING_BYTES_MAX:
             self._get_in_line()  # the answer comes when what is owed has left
         else:
@@ -277,9 +291,21 @@ class RowcastLink(DialectLink):
             if one.catching_up and not self.closing:
                 self._get_in_line()
 
+    def settle(self, one: Subscription, missed: Missed) -> None:
+        """What was missed of a subscription has been read, as `missed`, or could not be."""
+        if self.closing or one.is_over:
+            return
+        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+            one.settle(missed, None if missed.recovered else self._state_of(one.topic_filter))
+            self._get_in_line()
+
+    def _state_of(self, topic_filter: bytes) -> StateWalk:
+        return StateWalk(self.engine.retained, topic_filter, self._history.positions.number)
+
     def _leave(self, topic_filter: bytes) -> None:
         one = self._read.pop(topic_filter, None)
         if one is not None:
+            one.is_over = True
             self.engine.unsubscribe(self, topic_filter)
             if one.catching_up:
                 self._behind -= 1

@@ -16,8 +16,9 @@ from attrs import evolve, frozen
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.kind import NotAdmitted
 from broker.config.feeds import FeedConfig
-from broker.core.history import History, Positions
+from broker.core.history import History
 from broker.core.outbox import Outbox
+from broker.core.positions import Positions
 from broker.gateway.gaps import GAP_FILTER
 from broker.gateway.gateway import Gateway
 from broker.gateway.identity import HOOK_CONCURRENT_MAX, HOOK_SHARE_MAX, TOKEN_BYTES_MAX
@@ -54,6 +55,7 @@ from broker.links.websocket.open_links import OpenLinks
 from broker.links.websocket.outbox import FramingOutbox
 from broker.links.websocket.pacer import Pacer
 from broker.links.websocket.pumped import PumpedWebSocket
+from broker.links.websocket.rereading import Rereading
 from broker.links.websocket.rowcast import Readers, RowcastLink
 from broker.links.websocket.shown_token import agreed_subprotocol, shown_token
 from broker.links.websocket.stream import stream_of
@@ -114,7 +116,8 @@ class WebSocketServer:
         self._login_turns = Turns(HOOK_CONCURRENT_MAX, HOOK_SHARE_MAX)
         if history is None:
             history = History(Positions("-"))
-        self._readers = Readers(history, Pacer(server.engine, server.nursery).later)
+        self.rereading = Rereading(history, server.nursery)
+        self._readers = Readers(history, Pacer(server.engine, server.nursery).later, self.rereading.ask)
         if history.rings:
             server.engine.subscribe(self._readers, GAP_FILTER, 0)
         self.health: Callable[[str], tuple[int, str]] | None = None

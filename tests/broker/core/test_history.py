@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from broker.core.engine import Engine
-from broker.core.history import History, Positions, Ring
+from broker.core.history import History, Ring
+from broker.core.positions import Positions
 from broker.core.publication import Publication
 from protocol.mqtt.topics import covers, matches
 
@@ -59,7 +60,7 @@ class Played:
         for ring in self.rings:
             fresh = Ring(self.positions, ring.topic_filter, ring.bytes_max, ring.count_max, ring.age_max_s)
             fresh.now = self.now
-            kept = [(copied(one), at) for one, at in ring.kept()]
+            kept = [(copied(one), at, place) for one, at, place in ring.kept()]
             fresh.restore(kept, ring.lost_through, ring.lost_why)
             engine.subscribe(fresh, fresh.topic_filter, 0)
             rings.append(fresh)

@@ -21,8 +21,9 @@ from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.kind import Asked
 from broker.config.dialects.rowcast import Rowcast
 from broker.core.engine import Engine
-from broker.core.history import History, Positions, Ring
+from broker.core.history import History, Ring
 from broker.core.outbox import Outbox
+from broker.core.positions import Positions
 from broker.core.publication import Publication
 from broker.gateway.gateway import Gateway
 from broker.links.websocket.catching_up import StateWalk
@@ -87,14 +88,16 @@ class Server:
             if before is not None and orderly:
                 old_ring = before.rings[index]
                 ring.restore(
-                    [(copied(one), at) for one, at in old_ring.kept()], old_ring.lost_through, "gone"
+                    [(copied(one), at, place) for one, at, place in old_ring.kept()],
+                    old_ring.lost_through,
+                    "gone",
                 )
             self.engine.subscribe(ring, ring.topic_filter, 0)
         if before is not None:
             for one in before.engine.retained.all():
                 self.engine.retained.put(Publication(one.topic, one.payload, 0, True))  # as from the file
         self.history = History(self.positions, self.rings)
-        self.readers = Readers(self.history, self.line.append)
+        self.readers = Readers(self.history, self.line.append, lambda *_: None)
         assert CONFIG.rowcast is not None
         self.dialect = CONFIG.rowcast
 

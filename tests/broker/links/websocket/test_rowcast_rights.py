@@ -13,8 +13,9 @@ from broker.config.dialects.kind import Asked
 from broker.config.dialects.rowcast import Rowcast
 from broker.config.tokens import TokenConfig
 from broker.core.engine import Engine
-from broker.core.history import History, Positions, Ring
+from broker.core.history import History, Ring
 from broker.core.outbox import Outbox
+from broker.core.positions import Positions
 from broker.core.publication import Publication
 from broker.gateway.gateway import Gateway
 from broker.gateway.tokens import TokenVerifier
@@ -38,7 +39,7 @@ class Slow:
         for one in rings:
             self.engine.subscribe(one, one.topic_filter, 0)
         self.line: list[RowcastLink] = []
-        readers = Readers(History(positions, rings), self.line.append)
+        readers = Readers(History(positions, rings), self.line.append, lambda *_: None)
         self.takes = True
         self.wire = b""
         self.outbox = Outbox(self.engine.round, 200_000, self._send, lambda: None, lambda: None)

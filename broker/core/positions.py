@@ -1,0 +1,62 @@
+"""The numbers of one process: what the order of its publications is told by; see `broker.core.history`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from broker.core.publication import Publication
+
+EPOCHS_MAX: Final = 16
+"""Earlier processes whose positions are still understood; of an older one a reader is told that it is unknown."""
+
+NUMBER_DIGITS_MAX: Final = 18
+
+
+class Positions:
+    """Hands out the numbers of one process.
+
+    Args:
+        epoch: names this process; no `/` in it, and never the same for two.
+        number: the last one that an earlier process gave.
+        older: epochs of earlier processes, with the last number of each.
+    """
+
+    def __init__(self, epoch: str, number: int = 0, older: dict[str, int] | None = None) -> None:
+        self.epoch = epoch
+        self.number = number
+        self.older = {} if older is None else dict(list(older.items())[-EPOCHS_MAX:])
+        self._prefix = epoch.encode() + b"/"
+        self.is_shared = False
+        """Numbers are given elsewhere; a publication without one has the place of the one before, and is not kept."""
+        self.place = b""
+        """Where the row is that is just being published: its feed's name, a NUL, and more; see `Traces`."""
+
+    def stamp(self, publication: Publication) -> bytes:
+        """The publication's position, given to it now if it had none."""
+        if publication.sequence <= 0:
+            if self.is_shared:
+                return self.here().encode()
+            self.number += 1
+            publication.sequence = self.number
+        return self._prefix + str(publication.sequence).encode()
+
+    def begin(self, epoch: str, number: int) -> None:
+        """Positions are of another order from now on, and go on behind this one."""
+        self.epoch = epoch
+        self.number = number
+        self.older = {}
+        self.is_shared = True
+        self._prefix = epoch.encode() + b"/"
+
+    def here(self) -> str:
+        """The position of the last publication that has one."""
+        return f"{self.epoch}/{self.number}"
+
+    def number_of(self, position: str) -> int | None:
+        """The number in a position that was handed out by this process or one that it carries on; else None."""
+        epoch, separator, digits = position.partition("/")
+        if not separator or not digits.isascii() or not digits.isdigit() or len(digits) > NUMBER_DIGITS_MAX:
+            return None
+        number = int(digits)
+        last = self.number if epoch == self.epoch else self.older.get(epoch)
+        return number if last is not None and number <= last else None
