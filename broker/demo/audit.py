@@ -11,7 +11,7 @@ from attrs import define, field
 from broker.demo.measure import Ledger, Rate
 from broker.demo.postgres import Postgres
 from broker.demo.simulator import Simulator
-from broker.demo.view import Snapshot, Transport
+from broker.demo.view import Figures, Transport
 
 ARRIVED_SHOWN: Final = 2
 
@@ -74,11 +74,11 @@ class Observer:
     started_at: float
     _rate: Rate = field(factory=Rate)
 
-    def snapshot(self, now: float, warning: str = "", *, final: bool = False) -> Snapshot:
+    def snapshot(self, now: float, warning: str = "", *, final: bool = False) -> Figures:
         """The state at `now`; in the final one everything still awaited is lost."""
         both = (self.audit.mqtt, self.audit.websocket)
         judged_at = math.inf if final else now
-        return Snapshot(
+        return Figures(
             postgres_version=self.postgres.version,
             elapsed_s=now - self.started_at,
             events=self.simulator.events,

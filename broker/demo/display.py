@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Protocol, TextIO
 
 from broker.demo.screen import Screen, opened_screen
-from broker.demo.view import Snapshot, json_line, page, report
+from broker.demo.view import Figures, json_line, page, report
 
 
 class Display(Protocol):
@@ -16,7 +16,7 @@ class Display(Protocol):
 
     interval_s: float
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: Figures) -> None:
         """Show this state of things."""
 
 
@@ -28,7 +28,7 @@ class PageDisplay:
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: Figures) -> None:
         """Redraw the page."""
         self._screen.show(page(snapshot, *self._screen.size()))
 
@@ -42,7 +42,7 @@ class LineDisplay:
         self._out = out
         self._invited = False
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: Figures) -> None:
         """Print a line, before the first one the invitations."""
         if not self._invited:
             self._invited = True
@@ -60,7 +60,7 @@ class JsonDisplay:
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: Figures) -> None:
         """Print an object."""
         print(json_line(snapshot), file=self._out, flush=True)
 

@@ -21,7 +21,7 @@ from broker.demo.crowd import FAMOUS, Crowd
 from broker.demo.display import Display, LatestWarning, kept_warnings, opened_display
 from broker.demo.postgres import Postgres, running_postgres
 from broker.demo.simulator import Simulator, create_schema
-from broker.demo.view import Snapshot, final_words, json_line
+from broker.demo.view import Figures, final_words, json_line
 from broker.feed.driver.connection import TrioConnection
 
 LAST_MESSAGES_TIMEOUT_S: Final = 10.0
@@ -62,7 +62,7 @@ async def demonstrate(options: Options, out: TextIO) -> int:
     Raises:
         PostgresError, ClientError: alone or in an ExceptionGroup.
     """
-    final: list[Snapshot] = []
+    final: list[Figures] = []
     if out.isatty() and not options.json:
         print("Starting Postgres, an exchange and Rowcast ...", file=out, flush=True)
     async with trio.open_nursery() as nursery:
@@ -73,7 +73,7 @@ async def demonstrate(options: Options, out: TextIO) -> int:
     return _conclude(options, out, final)
 
 
-def _conclude(options: Options, out: TextIO, final: list[Snapshot]) -> int:
+def _conclude(options: Options, out: TextIO, final: list[Figures]) -> int:
     if not final:
         return 0 if options.events is None else 1
     snapshot = final[0]
@@ -91,7 +91,7 @@ def _conclude(options: Options, out: TextIO, final: list[Snapshot]) -> int:
     return 0 if options.events is None or (complete and exact) else 1
 
 
-async def _run(options: Options, out: TextIO, stop: Stop, finish: Callable[[Snapshot], None]) -> None:
+async def _run(options: Options, out: TextIO, stop: Stop, finish: Callable[[Figures], None]) -> None:
     secret = gateway.new_secret()
     async with (
         running_postgres() as postgres,

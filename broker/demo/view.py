@@ -45,7 +45,7 @@ class Transport:
 
 
 @frozen
-class Snapshot:
+class Figures:
     """All that the page shows at one moment."""
 
     postgres_version: str
@@ -74,7 +74,7 @@ class Snapshot:
         }
 
 
-def page(snapshot: Snapshot, width: int, height: int) -> list[str]:
+def page(snapshot: Figures, width: int, height: int) -> list[str]:
     """The page for a terminal of that size, without the messages that just arrived if it is too low."""
     heading = _ends(
         "Rowcast demo", f"Postgres {snapshot.postgres_version}   {_clock(snapshot.elapsed_s)}", width
@@ -99,7 +99,7 @@ def page(snapshot: Snapshot, width: int, height: int) -> list[str]:
     return top + middle + bottom
 
 
-def report(snapshot: Snapshot) -> str:
+def report(snapshot: Figures) -> str:
     """One line for a log or a pipe."""
     parts = [f"{_clock(snapshot.elapsed_s)}  {snapshot.events:>8,} events {snapshot.events_rate:>6,.0f}/s"]
     for transport in snapshot.transports:
@@ -112,7 +112,7 @@ def report(snapshot: Snapshot) -> str:
     return "  |  ".join(parts)
 
 
-def final_words(snapshot: Snapshot) -> list[str]:
+def final_words(snapshot: Figures) -> list[str]:
     """What is left on the terminal when the page has gone."""
     return [
         f"{snapshot.events:,} events committed in {snapshot.transactions:,} transactions"
@@ -126,7 +126,7 @@ def final_words(snapshot: Snapshot) -> list[str]:
     ]
 
 
-def json_line(snapshot: Snapshot, **more: Any) -> str:
+def json_line(snapshot: Figures, **more: Any) -> str:
     """The snapshot's figures, and `more`, as a line of JSON."""
     return json.dumps({**snapshot.as_json(), **more})
 
@@ -136,7 +136,7 @@ def rows_of(line: str, width: int) -> int:
     return max(1, -(-_visible(line) // width))
 
 
-def _balance(snapshot: Snapshot, width: int) -> list[str]:
+def _balance(snapshot: Figures, width: int) -> list[str]:
     committed = (
         f"  committed {snapshot.events:>11,} events in {snapshot.transactions:,} transactions,"
         f" {snapshot.events_rate:,.0f}/s"

@@ -13,8 +13,8 @@ from hashlib import blake2b
 from typing import Final
 
 from broker.config.feeds import FeedConfig, Source
-from broker.feed.fast.learning import FAST_PATH, LESSONS_MAX, ROWS_MAX, usual_row
-from broker.feed.fast.notified import UsualRow
+from broker.feed.fast.learning import FAST_PATH, LESSONS_MAX, ROWS_MAX, fast_row
+from broker.feed.fast.notified import FastRow
 from broker.feed.routing.routes import Outgoing, Router, Row
 from broker.feed.status import FeedStatus
 
@@ -57,7 +57,7 @@ class Notices:
         self._kinds_of_tables = _kinds_of_tables(config)
         self._said: set[bytes] = set()
         self._status = status
-        self._usual: dict[bytes, list[UsualRow]] = {}
+        self._fast: dict[bytes, list[FastRow]] = {}
         self._lessons = (
             0 if FAST_PATH.is_on and not any(route.position for route in config.routes) else LESSONS_MAX
         )
@@ -85,11 +85,11 @@ class Notices:
         """
         if channel not in self._channels:
             return []
-        for usual in self._usual.get(channel, ()):
-            outgoing = usual.publications(text, now)
+        for learned in self._fast.get(channel, ()):
+            outgoing = learned.publications(text, now)
             if outgoing is not None:
-                self._status.repeated += usual.repeated
-                usual.repeated = 0
+                self._status.repeated += learned.repeated
+                learned.repeated = 0
                 return outgoing
         row = self._router.notification(channel, text, now)
         if row is None:
@@ -103,9 +103,9 @@ class Notices:
     def _learn(self, channel: bytes, row: Row, is_told: bool) -> None:
         """How notifications like this one are recognised, without the JSON parser."""
         self._lessons += 1
-        usual = usual_row(row, None)
-        known = self._usual.setdefault(channel, [])
-        if usual is None or len(known) >= ROWS_MAX:
+        learned = fast_row(row, None)
+        known = self._fast.setdefault(channel, [])
+        if learned is None or len(known) >= ROWS_MAX:
             return
-        if all(usual.shape.gaps != other.shape.gaps for other in known):
-            known.append(usual if is_told else UsualRow(usual.shape, [], 0, 0, None))
+        if all(learned.shape.gaps != other.shape.gaps for other in known):
+            known.append(learned if is_told else FastRow(learned.shape, [], 0, 0, None))

@@ -65,7 +65,7 @@ class Gateway:
         self.config = config
         self.engine = engine
         self._hooks: dict[str, HttpHook] = {}
-        """Kept for as long as the process lives, with their connections; those of today are among the identifiers."""
+        """Kept for as long as the process lives, with their connections."""
         self._identifiers = identifiers_for(config, self._hooks) if identifiers is None else identifiers
         self.tokens_changed = trio.Event()
         self._links: dict[Link, None] = {}

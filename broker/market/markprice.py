@@ -131,7 +131,7 @@ class Mean:
         return _EXACT.divide(area, Decimal(now_ms - begin_ms))
 
 
-class Mark(Stream):
+class MarkPriceStream(Stream):
     """One symbol."""
 
     def __init__(self, names: dict[str, str], seq: int, rules: MarkRules) -> None:
@@ -228,7 +228,7 @@ class MarkPrice(Calculator):
         super().__init__(publish, first_seq)
         self.names = names
         self.rules = rules
-        self.marks: list[Mark] = []
+        self.marks: list[MarkPriceStream] = []
         self.by_symbol: dict[str, int] = {}
         self.touched: list[int] = []
         self.due = Due()
@@ -276,17 +276,17 @@ class MarkPrice(Calculator):
         if not mark.known:
             mark.known_ms = now_ms
 
-    def _count_places(self, mark: Mark, text: str, known: dict[str, str]) -> None:
+    def _count_places(self, mark: MarkPriceStream, text: str, known: dict[str, str]) -> None:
         if text != known.get("funding") and text != known.get("next_funding"):
             mark.places = max(mark.places, len(text.partition(".")[2]))
 
-    def _touch(self, symbol: str) -> Mark:
+    def _touch(self, symbol: str) -> MarkPriceStream:
         i = self.by_symbol.get(symbol, -1)
         if i < 0:
             if len(self.marks) >= SYMBOLS_MAX:
                 raise BadValue("too_many_symbols")
             i = len(self.marks)
-            self.marks.append(Mark({"symbol": symbol}, self.first_seq, self.rules))
+            self.marks.append(MarkPriceStream({"symbol": symbol}, self.first_seq, self.rules))
             self.by_symbol[symbol] = i
         self.counts.rows += 1
         mark = self.marks[i]
@@ -321,7 +321,7 @@ class MarkPrice(Calculator):
     def streams(self) -> list[Stream]:
         return [mark for mark in self.marks if mark.text]
 
-    def _publish(self, mark: Mark, now_ms: int) -> None:
+    def _publish(self, mark: MarkPriceStream, now_ms: int) -> None:
         mark.published_ms = now_ms
         self.counts.messages += 1
         self.publish(mark, mark.message(now_ms))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from broker.feed.fast.notified import ROW, WHOLE, Outgoing, UsualRoute
+from broker.feed.fast.notified import ROW, WHOLE, FastRoute, Outgoing
 from broker.feed.fast.shape import LEVEL, TEXT, UNUSED
 from broker.feed.routing.once import Key, Once, key_of_texts
 from broker.feed.wal.progress import Progress
@@ -53,7 +53,7 @@ class Column:
     Args:
         name: with the comma or brace before it and the colon behind it, `,"id":`.
         kind: NUMBER, STRING, BOOLEAN, MOMENT or OTHER.
-        render: for OTHER, and for values that don't look as usual.
+        render: for OTHER, and for values that are not written in their most frequent form.
         use: UNUSED, or as in `broker.feed.fast.shape`; of MOMENT and OTHER nothing can be wanted.
     """
 
@@ -68,7 +68,7 @@ class Column:
         self.quoted_behind_quote = b'"' + name + b'"'
 
 
-class Way:
+class FastKind:
     """What a table's rows become under one kind of one source.
 
     Args:
@@ -76,20 +76,20 @@ class Way:
         head, tail: what stands before and behind the row in a notification.
     """
 
-    def __init__(self, routes: list[UsualRoute], positions: list[bool], head: bytes, tail: bytes) -> None:
+    def __init__(self, routes: list[FastRoute], positions: list[bool], head: bytes, tail: bytes) -> None:
         self.routes = routes
         self.positions = positions
         self.head = head
         self.tail = tail
 
 
-class UsualTable:
+class FastTable:
     """Rows of one table that one operation left behind, as its description says them now."""
 
-    def __init__(self, columns: list[Column], ways: list[Way]) -> None:
+    def __init__(self, columns: list[Column], kinds: list[FastKind]) -> None:
         self._columns = columns
-        self._ways = ways
-        self.shows_position = any(any(way.positions) for way in ways)
+        self._kinds = kinds
+        self.shows_position = any(any(routed_kind.positions) for routed_kind in kinds)
         self.repeated = 0
         """Rows times routes left out because of `once_per`; whoever counts them sets it to 0."""
 
@@ -108,10 +108,10 @@ class UsualTable:
         outgoing: list[Outgoing] = []
         fresh: list[tuple[Once, Key]] = []
         repeated = 0
-        for way in self._ways:
+        for routed_kind in self._kinds:
             number = 0
-            for route in way.routes:
-                ending = b',"position":"' + position + b'"}' if way.positions[number] else b""
+            for route in routed_kind.routes:
+                ending = b',"position":"' + position + b'"}' if routed_kind.positions[number] else b""
                 number += 1
                 once = route.once
                 if once is not None:
@@ -120,15 +120,15 @@ class UsualTable:
                         repeated += 1
                         continue
                     fresh.append((once, key))
-                for lane in route.lanes:
-                    address = lane.address(values)
+                for template in route.templates:
+                    address = template.address(values)
                     if address is None:
                         return None
-                    body = lane.body
+                    body = template.body
                     if body == ROW:
                         payload = row
                     elif body == WHOLE:
-                        payload = way.head + row + way.tail
+                        payload = routed_kind.head + row + routed_kind.tail
                     else:
                         payload = address[1] + row + b"}"
                     if ending:
@@ -240,8 +240,8 @@ def _is_moment(value: bytes, length: i64) -> bool:
     return length >= 22 and value[10] == _SPACE and value[length - 3] == _PLUS
 
 
-class UsualChanges:
-    """The stream of one connection, as far as its changes are usual.
+class FastChanges:
+    """The stream of one connection, as far as the fast path knows its changes.
 
     Args:
         progress: where the stream stands.
@@ -258,13 +258,13 @@ class UsualChanges:
         self._progress = progress
         self._snapshot_lsn = snapshot_lsn
         self._publish = publish
-        self._inserts: dict[int, UsualTable] = {}
-        self._updates: dict[int, UsualTable] = {}
+        self._inserts: dict[int, FastTable] = {}
+        self._updates: dict[int, FastTable] = {}
         self._received = 0
         self._published = 0
         self.wal_end = 0
 
-    def learn(self, oid: int, inserts: UsualTable | None, updates: UsualTable | None) -> None:
+    def learn(self, oid: int, inserts: FastTable | None, updates: FastTable | None) -> None:
         """From now on the table's rows look like this; None: all take the careful path."""
         for tables, table in ((self._inserts, inserts), (self._updates, updates)):
             if table is not None:
@@ -285,11 +285,12 @@ class UsualChanges:
         return counts
 
     def take_frames(self, read: Read, frames_max: int, now: float) -> tuple[int, int, bytes]:
-        """Take frames as long as they are usual, at most so many.
+        """Take frames as long as the fast path knows them, at most so many.
 
         Returns:
-            How many were taken; what `read` said last: the size of the next frame, and that frame, which is not usual;
-            or 0 or less, for all that has come, or ever will.  After `frames_max` frames no frame, but a size above 0.
+            How many were taken; what `read` said last: the size of the next frame, and that frame, which it does
+            not know; or 0 or less, for all that has come, or ever will.  After `frames_max` frames no frame, but a size
+            above 0.
         """
         last = b""
         taken = 0
@@ -310,7 +311,7 @@ class UsualChanges:
         return taken, size, frame
 
     def take(self, data: bytes, start: int, in_stream: bool, now: float) -> bool:
-        """Publish the change whose message starts there, if it is a usual one.
+        """Publish the change whose message starts there, if the fast path knows its form.
 
         Args:
             in_stream: the message is of a streamed transaction, and names its subtransaction.

@@ -13,7 +13,7 @@ from typing import Final
 from broker.config.feeds import Fetch
 from broker.config.templates import KIND, parse_template
 from broker.feed.fast import shape
-from broker.feed.fast.notified import FRAMED, ROW, WHOLE, Highest, Lane, UsualRoute, UsualRow, UsualRows
+from broker.feed.fast.notified import FRAMED, ROW, WHOLE, FastRoute, FastRow, FastRows, FastTemplate, Highest
 from broker.feed.fast.shape import BOTH, LEVEL, TEXT, UNUSED, Shape
 from broker.feed.listen.mark import Mark
 from broker.feed.routing.routes import CompiledRoute, Row
@@ -53,7 +53,7 @@ class Learner:
         fetches: say what a row has to look like in order to be one.
     """
 
-    def __init__(self, rows: UsualRows, fetches: Iterable[Fetch] = ()) -> None:
+    def __init__(self, rows: FastRows, fetches: Iterable[Fetch] = ()) -> None:
         self._rows = rows
         self._markers = {pair: fetch.when for fetch in fetches for pair in fetch.kinds}
         self._lessons: dict[bytes, int] = {}
@@ -64,12 +64,12 @@ class Learner:
         known = self._rows.known(channel)
         if lessons > LESSONS_MAX or len(known) >= ROWS_MAX:
             return
-        usual = usual_row(row, mark, self._markers.get((row.source.config.name, row.kind), ()))
-        if usual is not None and all(usual.shape.gaps != other.shape.gaps for other in known):
-            self._rows.add(channel, usual)
+        learned = fast_row(row, mark, self._markers.get((row.source.config.name, row.kind), ()))
+        if learned is not None and all(learned.shape.gaps != other.shape.gaps for other in known):
+            self._rows.add(channel, learned)
 
 
-def usual_row(row: Row, mark: Mark | None, marker: tuple[str, ...] = ()) -> UsualRow | None:
+def fast_row(row: Row, mark: Mark | None, marker: tuple[str, ...] = ()) -> FastRow | None:
     """How rows like this one are recognised; None if they can't be, or have no route.
 
     Args:
@@ -91,12 +91,12 @@ def usual_row(row: Row, mark: Mark | None, marker: tuple[str, ...] = ()) -> Usua
     names = sorted(spans, key=spans.__getitem__)
     made = Shape(gaps, [uses.get(name, UNUSED) for name in names])
     places = {name: place for place, name in enumerate(name for name in names if name in uses)}
-    usual_routes = [usual_route(route, row.kind, places) for route in routes]
-    if any(usual is None for usual in usual_routes):
+    fast_routes = [fast_route(route, row.kind, places) for route in routes]
+    if any(route is None for route in fast_routes):
         return None
-    return UsualRow(
+    return FastRow(
         made,
-        [usual for usual in usual_routes if usual is not None],
+        [route for route in fast_routes if route is not None],
         start if source.row_path else 0,
         len(row.raw) - end if source.row_path else 0,
         Highest(mark, [places[name] for name in mark.recovery.key]) if mark is not None else None,
@@ -126,10 +126,10 @@ def uses_of(routes: Iterable[CompiledRoute], mark: Mark | None) -> dict[str, int
     return uses
 
 
-def usual_route(route: CompiledRoute, kind: str, places: dict[str, int]) -> UsualRoute | None:
+def fast_route(route: CompiledRoute, kind: str, places: dict[str, int]) -> FastRoute | None:
     """The route for the fast path, or None where the careful path has to take its rows."""
     config = route.config
-    if not route.is_usual:
+    if not route.is_fast:
         return None
     if config.target == "mqtt" and any(KIND in parse_template(topic).names for topic in config.topics):
         quoted = b'"' + kind.encode() + b'"'
@@ -137,13 +137,13 @@ def usual_route(route: CompiledRoute, kind: str, places: dict[str, int]) -> Usua
             return None
     if KIND in config.once_per:
         return None
-    lanes = [_lane(route, topic, kind, places) for topic in config.topics]
-    return UsualRoute(
-        lanes, config.qos, config.retain, route.once, [places[name] for name in config.once_per]
+    templates = [_fast_template(route, topic, kind, places) for topic in config.topics]
+    return FastRoute(
+        templates, config.qos, config.retain, route.once, [places[name] for name in config.once_per]
     )
 
 
-def _lane(route: CompiledRoute, topic: str, kind: str, places: dict[str, int]) -> Lane:
+def _fast_template(route: CompiledRoute, topic: str, kind: str, places: dict[str, int]) -> FastTemplate:
     template = parse_template(topic)
     pieces = [template.pieces[0]]
     named = []
@@ -155,7 +155,7 @@ def _lane(route: CompiledRoute, topic: str, kind: str, places: dict[str, int]) -
             named.append(places[name])
     body = _BODIES[route.config.body]
     frame = route.framed(kind, b"")[:-1] if body == FRAMED else b""
-    return Lane([piece.encode() for piece in pieces], named, body, frame, _channels(route))
+    return FastTemplate([piece.encode() for piece in pieces], named, body, frame, _channels(route))
 
 
 def _channels(route: CompiledRoute) -> Callable[[bytes], tuple[bytes, bytes] | None] | None:

@@ -1,11 +1,11 @@
-"""Rows as they usually look, routed by walking once over their text.  Pure; compiled where possible.
+"""Rows in a form that was seen before, routed by walking once over their text.  Pure; compiled where possible.
 
 A table's rows differ only in their values: what stands between these (names, colons, the envelope) is the same in
 every text.  So one row, read with all care, tells how to recognise the next, and which of its values stand where.
-What is not recognised, or would need a thought (NULL in a topic, an escape in a key) is left to `routes`, which
+What is not recognised, or has no answer here (NULL in a topic, an escape in a key) is left to `routes`, which
 gives the same answer at ten times the cost; `learning` makes what stands here.
 
-Invariant: for every text that a `UsualRow` takes it gives what `Router` would give.
+Invariant: for every text that a `FastRow` takes it gives what `Router` would give.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FRAMED: Final = 2
 
 TOPIC_BYTES_MAX: Final = 65535
 CHANNELS_MAX: Final = 10_000
-"""Channel names kept per lane.  They are few, but rows could make them up."""
+"""Channel names kept per template.  They are few, but rows could make them up."""
 
 
 class Rising(Protocol):
@@ -91,7 +91,7 @@ def _is_higher(key: list[bytes], other: list[bytes]) -> bool:
     return False
 
 
-class Lane:
+class FastTemplate:
     """One template of one route, for rows of one shape.
 
     Args:
@@ -147,20 +147,20 @@ class Lane:
         return known
 
 
-class UsualRoute:
+class FastRoute:
     """One route, for rows of one shape.  `once_places` says which of the values make up the key of `once`."""
 
     def __init__(
-        self, lanes: list[Lane], qos: int, retain: bool, once: Once | None, once_places: list[int]
+        self, templates: list[FastTemplate], qos: int, retain: bool, once: Once | None, once_places: list[int]
     ) -> None:
-        self.lanes = lanes
+        self.templates = templates
         self.qos = qos
         self.retain = retain
         self.once = once
         self.once_places = once_places
 
 
-class UsualRow:
+class FastRow:
     """Rows of one shape, kind and source.
 
     Args:
@@ -171,16 +171,16 @@ class UsualRow:
     def __init__(
         self,
         shape: Shape,
-        routes: list[UsualRoute],
+        routes: list[FastRoute],
         start: int,
         tail: int,
         highest: Highest | None,
     ) -> None:
         self.shape = shape
         self._routes = routes
-        only = routes[0] if len(routes) == 1 and len(routes[0].lanes) == 1 else None
+        only = routes[0] if len(routes) == 1 and len(routes[0].templates) == 1 else None
         self.only = only if only is not None and only.once is None else None
-        """The route, where there is only one, with one lane, that publishes every row."""
+        """The route, where there is only one, with one template, that publishes every row."""
         self._start = start
         self._tail = tail
         self.highest = highest
@@ -210,35 +210,37 @@ class UsualRow:
                 if fresh is None:
                     fresh = []
                 fresh.append((once, key))
-            for lane in route.lanes:
-                address = lane.address(values)
+            for template in route.templates:
+                address = template.address(values)
                 if address is None:
                     return None
-                outgoing.append((address[0], _payload(lane, address[1], row, text), route.qos, route.retain))
+                outgoing.append(
+                    (address[0], _payload(template, address[1], row, text), route.qos, route.retain)
+                )
         self.repeated += repeated
         if fresh is not None:
             for once, key in fresh:
                 once.remember(key, now)
         return outgoing
 
-    def publish(self, text: bytes, only: UsualRoute, publish: Publish) -> bool:
+    def publish(self, text: bytes, only: FastRoute, publish: Publish) -> bool:
         """Publish what the row becomes on its `only` route; False, and nothing has been done, as `publications`."""
         values = self.shape.values(text)
         if values is None or (self.highest is not None and not self.highest.note(values)):
             return False
-        lane = only.lanes[0]
-        address = lane.address(values)
+        template = only.templates[0]
+        address = template.address(values)
         if address is None:
             return False
-        publish(address[0], _payload(lane, address[1], self._row(text), text), only.qos, only.retain)
+        publish(address[0], _payload(template, address[1], self._row(text), text), only.qos, only.retain)
         return True
 
     def _row(self, text: bytes) -> bytes:
         return text[self._start : len(text) - self._tail] if self._start or self._tail else text
 
 
-def _payload(lane: Lane, frame: bytes, row: bytes, text: bytes) -> bytes:
-    body = lane.body
+def _payload(template: FastTemplate, frame: bytes, row: bytes, text: bytes) -> bytes:
+    body = template.body
     return row if body == ROW else text if body == WHOLE else frame + row + b"}"
 
 
@@ -246,7 +248,7 @@ def _texts(values: list[bytes]) -> tuple[str, ...]:
     return tuple([value.decode() for value in values])
 
 
-class UsualRows:
+class FastRows:
     """All that is known of a feed's rows, by channel.
 
     Args:
@@ -262,15 +264,15 @@ class UsualRows:
     ) -> None:
         self._publish = publish
         self._unusual = unusual
-        self._rows: dict[bytes, list[UsualRow]] = {}
+        self._rows: dict[bytes, list[FastRow]] = {}
         self.at = 0
         """Where `deliver` is, for those who have to go on behind one that it failed at."""
 
-    def add(self, channel: bytes, row: UsualRow) -> None:
+    def add(self, channel: bytes, row: FastRow) -> None:
         """Rows of this look on the channel can be taken by the fast path."""
         self._rows.setdefault(channel, []).append(row)
 
-    def known(self, channel: bytes) -> list[UsualRow]:
+    def known(self, channel: bytes) -> list[FastRow]:
         """The looks that are known of the channel."""
         return self._rows.get(channel, [])
 
@@ -283,7 +285,7 @@ class UsualRows:
         """
         taken = 0
         published = 0
-        touched: list[UsualRow] = []
+        touched: list[FastRow] = []
         try:
             for channel, text in notifications:
                 self.at = taken
@@ -304,7 +306,7 @@ class UsualRows:
             repeated = _settled(touched)
         return taken, published, repeated
 
-    def _published(self, row: UsualRow, text: bytes, now: float) -> int:
+    def _published(self, row: FastRow, text: bytes, now: float) -> int:
         """How many publications a notification became; -1, and nothing has been done, if it isn't such a row."""
         only = row.only
         if only is not None:
@@ -317,10 +319,10 @@ class UsualRows:
         return len(outgoing)
 
 
-_NONE: Final[list[UsualRow]] = []
+_NONE: Final[list[FastRow]] = []
 
 
-def _settled(touched: list[UsualRow]) -> int:
+def _settled(touched: list[FastRow]) -> int:
     repeated = 0
     for row in touched:
         repeated += row.repeated

@@ -23,7 +23,7 @@ from broker.feed.driver.connect import connected
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import alone, is_being_stopped, last_words
 from broker.feed.fast.learning import FAST_PATH, Learner
-from broker.feed.fast.notified import UsualRows
+from broker.feed.fast.notified import FastRows
 from broker.feed.gaps import tell
 from broker.feed.listen.kept_marks import SAVE_INTERVAL_S, KeptMarks
 from broker.feed.listen.keyed_rows import Line
@@ -55,8 +55,8 @@ class ListenFeed:
         self._router = Router(config, status)
         self._marks = Marks(config.recoveries)
         self._kept = KeptMarks(config, self._marks)
-        self._usual = UsualRows(sink.publish, self._deliver_unusual)
-        self._learner = Learner(self._usual, config.fetches)
+        self._fast = FastRows(sink.publish, self._deliver_carefully)
+        self._learner = Learner(self._fast, config.fetches)
         self._line = Line(config, self._router, status)
         self._channels = [channel for source in config.sources for channel in source.listen]
         self._was_live = False
@@ -74,8 +74,8 @@ class ListenFeed:
             return False
         self._config = config
         self._router.adopt(config)
-        self._usual = UsualRows(self._sink.publish, self._deliver_unusual)
-        self._learner = Learner(self._usual, config.fetches)
+        self._fast = FastRows(self._sink.publish, self._deliver_carefully)
+        self._learner = Learner(self._fast, config.fetches)
         return True
 
     async def attempt(self) -> None:
@@ -231,28 +231,28 @@ class ListenFeed:
         now = trio.current_time()
         taken = 0
         if not self._line:
-            taken = self._deliver_usual(notifications, now)
+            taken = self._deliver_fast(notifications, now)
         for channel, text in notifications[taken:]:
             with self._rows.of("channel", channel, now):
                 row = self._router.notification(channel, text, now)
                 if row is not None:
                     self._line.join(row)
 
-    def _deliver_usual(self, notifications: list[Notification], now: float) -> int:
+    def _deliver_fast(self, notifications: list[Notification], now: float) -> int:
         """How many were published or dropped; the one behind them can't be published now."""
         taken = 0
         while taken < len(notifications):
             rest = notifications[taken:] if taken else notifications
             with self._rows.of("channels of", self._status.name, now):
-                count, published, repeated = self._usual.deliver(rest, now)
+                count, published, repeated = self._fast.deliver(rest, now)
                 self._status.published += published
                 self._status.repeated += repeated
                 return taken + count
-            taken += self._usual.at + 1  # that one is dropped
+            taken += self._fast.at + 1  # that one is dropped
         return taken
 
-    def _deliver_unusual(self, channel: bytes, text: bytes, now: float) -> bool:
-        """As `UsualRows` wants it: False, and nothing has been done, for a row that has to be read first."""
+    def _deliver_carefully(self, channel: bytes, text: bytes, now: float) -> bool:
+        """As `FastRows` wants it: False, and nothing has been done, for a row that has to be read first."""
         row = self._router.notification(channel, text, now)
         if row is not None:
             if self._line.table_for(row) is not None:

@@ -36,8 +36,8 @@ from broker.feed.sql_publish import Unpublishable, may_publish, parse_properties
 from broker.feed.status import FeedSink, FeedStatus
 from broker.feed.wal.delivery import is_utf8
 from broker.feed.wal.slots import (
-    Identity,
     NotReady,
+    ServerIdentity,
     check_notices,
     forget_move,
     known_feed,
@@ -88,7 +88,7 @@ class OutboxFeed:
         """Whether there may be more of the last transaction than was read."""
         self._saved = (0, 0)
         self._here = (0, 0)
-        self._identity: Identity | None = None
+        self._identity: ServerIdentity | None = None
         self._snapshot_seq = 0
         self._snapshot_due = bool(self._routes.snapshots)
         self._watch = Watch(config, status, TRIGGERED)
@@ -172,7 +172,7 @@ class OutboxFeed:
         await check_notices(connection, self._config)
         await warn_of_unheard(connection, self._config, self._status, trio.current_time())
         system_identifier, timeline = await one_row(connection, IDENTITY)
-        identity = Identity(system_identifier, timeline, 0)
+        identity = ServerIdentity(system_identifier, timeline, 0)
         try:
             row = await one_row(connection, POSITION, self._config.name)
         except psycopg.errors.UndefinedTable:

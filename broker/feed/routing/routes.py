@@ -224,7 +224,7 @@ class CompiledRoute:
         return properties.fill(row.columns)
 
     @property
-    def is_usual(self) -> bool:
+    def is_fast(self) -> bool:
         """Whether rows go as they are, whatever is in them and was done to them."""
         is_plain = not self._only and self._decide is None and not self.config.operation
         return is_plain and self._properties is None

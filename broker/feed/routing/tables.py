@@ -34,7 +34,7 @@ class Appearance:
 
 
 @frozen
-class _Way:
+class _RoutedKind:
     router: Router
     source: str
     kind: str
@@ -60,11 +60,11 @@ class Snapshot:
 
     table: str
     query: str
-    way: _Way
+    routed_kind: _RoutedKind
 
     def publications(self, text: bytes, now: float) -> list[Outgoing]:
         """What the routes make of a row that a snapshot read."""
-        return self.way.publications(text, None, now, "snapshot")
+        return self.routed_kind.publications(text, None, now, "snapshot")
 
 
 @frozen
@@ -109,7 +109,7 @@ class TableRoutes:
     """A feed's routes by table and operation."""
 
     def __init__(self, config: FeedConfig, status: FeedStatus) -> None:
-        self._ways: dict[tuple[str, str], list[_Way]] = {}
+        self._kinds: dict[tuple[str, str], list[_RoutedKind]] = {}
         self.snapshots: list[Snapshot] = []
         for operation in OPERATIONS:
             for snapshot in (False, True):
@@ -124,8 +124,12 @@ class TableRoutes:
     def of_table(self, table: str, operation: str) -> list[RoutedTable]:
         """Where the changes of a table go, in order."""
         return [
-            RoutedTable(way.router.source(way.source), way.kind, way.router.routes_of(way.source, way.kind))
-            for way in self._ways.get((table, operation), ())
+            RoutedTable(
+                routed_kind.router.source(routed_kind.source),
+                routed_kind.kind,
+                routed_kind.router.routes_of(routed_kind.source, routed_kind.kind),
+            )
+            for routed_kind in self._kinds.get((table, operation), ())
         ]
 
     def publications(
@@ -149,9 +153,9 @@ class TableRoutes:
             position: the change's place in the feed's order, in words.
         """
         outgoing: list[Outgoing] = []
-        for way in self._ways.get((table, operation), ()):
-            if not (in_snapshot and way.snapshot):
-                outgoing += way.publications(text, columns, now, operation, position)
+        for routed_kind in self._kinds.get((table, operation), ()):
+            if not (in_snapshot and routed_kind.snapshot):
+                outgoing += routed_kind.publications(text, columns, now, operation, position)
         return outgoing
 
     def _add_ways(self, config: FeedConfig, status: FeedStatus, operation: str, snapshot: bool) -> None:
@@ -159,12 +163,12 @@ class TableRoutes:
         router = Router(evolve(config, routes=routes), status)
         for appearance in appearances(config):
             if any(map(appearance.wanted_by, routes)):
-                way = _Way(router, appearance.source, appearance.kind, snapshot)
-                self._ways.setdefault((appearance.table, operation), []).append(way)
+                routed_kind = _RoutedKind(router, appearance.source, appearance.kind, snapshot)
+                self._kinds.setdefault((appearance.table, operation), []).append(routed_kind)
 
 
 def _snapshots(config: FeedConfig, status: FeedStatus, route: Route) -> Iterator[Snapshot]:
     router = Router(evolve(config, routes=(route,)), status)
     query = "" if route.snapshot == "table" else route.snapshot
     for appearance in filter(lambda a: a.wanted_by(route), appearances(config)):
-        yield Snapshot(appearance.table, query, _Way(router, appearance.source, appearance.kind, True))
+        yield Snapshot(appearance.table, query, _RoutedKind(router, appearance.source, appearance.kind, True))

@@ -29,7 +29,7 @@ from broker.feed.status import FeedSink, FeedStatus, Fenced, first_line
 from broker.feed.wal import slots
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.progress import Progress
-from broker.feed.wal.slots import Identity
+from broker.feed.wal.slots import ServerIdentity
 from broker.feed.wal.stopping import hold_up_no_stop
 from broker.feed.wal.stream import WalStream
 from protocol.pgjson import SESSION_SQL, TypeEntry
@@ -68,7 +68,7 @@ class WalFeed:
         self._delivery = Delivery(config, sink, status)
         self._confirmed_lsn = 0
         self._snapshot_due = bool(self._delivery.routes.snapshots)
-        self._identity: Identity | None = None
+        self._identity: ServerIdentity | None = None
         self._slot = slots.slot_name(config)
         self._watch = Watch(config, status, PUBLISHED, slots.publication_names(config))
         self._sender_pid: int | None = None
@@ -123,7 +123,7 @@ class WalFeed:
 
     # --- before the stream ----------------------------------------------------------------------
 
-    async def _prepare(self, connection: TrioConnection, identity: Identity) -> None:
+    async def _prepare(self, connection: TrioConnection, identity: ServerIdentity) -> None:
         """See that the slot is there and goes on where we stopped, or announce the gap and begin anew."""
         known = await slots.known_feed(connection, self._config)
         progress = self._delivery.progress

@@ -32,14 +32,14 @@ class NotReady(psycopg.OperationalError):
 
 
 @frozen
-class Identity:
+class ServerIdentity:
     """Which server this is.  A restored copy has another system identifier, a promoted standby another timeline."""
 
     system_identifier: str
     timeline: int
     wal_lsn: int
 
-    def difference(self, known: Identity | None) -> str:
+    def difference(self, known: ServerIdentity | None) -> str:
         """In words, how this server differs from the one known before; "" if it is the same."""
         if known is None:
             return ""
@@ -99,11 +99,11 @@ def _plain(name: str) -> str:
     return re.sub("[^a-z0-9_]", "_", name.lower())
 
 
-async def identify(replication: TrioConnection) -> Identity:
+async def identify(replication: TrioConnection) -> ServerIdentity:
     """Which server this is, its timeline, and up to where its WAL has been written."""
     row = await _one(replication, "IDENTIFY_SYSTEM")
     assert row is not None
-    return Identity(str(row[0]), int(row[1]), parse_lsn(str(row[2])))
+    return ServerIdentity(str(row[0]), int(row[1]), parse_lsn(str(row[2])))
 
 
 @frozen
@@ -116,7 +116,7 @@ class Known:
         moved_from: the kind that the feed had before it was installed as another.
     """
 
-    identity: Identity | None = None
+    identity: ServerIdentity | None = None
     place: tuple[int, int] = (0, 0)
     moved_from: str = ""
 
@@ -142,11 +142,11 @@ async def known_feed(connection: TrioConnection, config: FeedConfig) -> Known:
             f'the feed {config.name} was installed with kind = "{kind}", and is configured with "{config.kind}": '
             "run `rowcast feed install --apply`"
         )
-    identity = None if system_identifier is None else Identity(system_identifier, timeline, 0)
+    identity = None if system_identifier is None else ServerIdentity(system_identifier, timeline, 0)
     return Known(identity, (seq, place_id), moved_from or "")
 
 
-async def remember_identity(connection: TrioConnection, config: FeedConfig, identity: Identity) -> None:
+async def remember_identity(connection: TrioConnection, config: FeedConfig, identity: ServerIdentity) -> None:
     """Note in `rowcast.feed` which server the feed's place belongs to."""
     await connection.execute(
         "INSERT INTO rowcast.feed AS known (name, kind, system_identifier, timeline) VALUES (%s, %s, %s, %s)"

@@ -14,10 +14,10 @@ import trio
 
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.fast.columns import Read, UsualChanges
+from broker.feed.fast.columns import FastChanges, Read
 from broker.feed.slices import Slices
 from broker.feed.status import FeedSink, FeedStatus
-from broker.feed.wal import tables as usual_tables
+from broker.feed.wal import tables as fast_tables
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.relations import Relations
 from broker.feed.wal.spool import Spool, Spools
@@ -82,7 +82,7 @@ class WalStream:
         self._slices = Slices(sink)
         self._relations = Relations()
         self._spools = Spools()
-        self._usual = UsualChanges(delivery.progress, delivery.snapshot_lsn, sink.publish)
+        self._fast = FastChanges(delivery.progress, delivery.snapshot_lsn, sink.publish)
         self._streamed_xid = 0
         self._now = trio.current_time()
         self.news = trio.Event()
@@ -157,18 +157,18 @@ class WalStream:
         raise psycopg.OperationalError(f"the server has been silent for {silent_s:g} s")
 
     def _settle(self) -> None:
-        received, published, repeated = self._usual.settle()
+        received, published, repeated = self._fast.settle()
         self._status.received += received
         self._status.published += published
         self._status.repeated += repeated
 
     def _take_frames(self) -> tuple[int, int, bytes]:
-        """Take what is usual, or belongs to a transaction that is still open; as `UsualChanges.take_frames`."""
+        """Take what the fast path knows, or belongs to a transaction still open; as `FastChanges.take_frames`."""
         read = self._connection.pgconn.get_copy_data
         if self._streamed_xid:
             return self._spool_frames(read, self._spools.of(self._streamed_xid))
-        taken, size, frame = self._usual.take_frames(read, LOOK_FRAMES, self._now)
-        self.wal_end = max(self.wal_end, self._usual.wal_end)
+        taken, size, frame = self._fast.take_frames(read, LOOK_FRAMES, self._now)
+        self.wal_end = max(self.wal_end, self._fast.wal_end)
         return taken, size, frame
 
     def _spool_frames(self, read: Read, spool: Spool) -> tuple[int, int, bytes]:
@@ -239,7 +239,7 @@ class WalStream:
             unknown = self._relations.unknown_types(message)
             table = self._relations.learn(message, await self._look_up(unknown) if unknown else {})
             if not self._delivery.checks_text:
-                usual_tables.learn(self._usual, message.oid, table, self._delivery.routes)
+                fast_tables.learn(self._fast, message.oid, table, self._delivery.routes)
         elif isinstance(message, StreamCommit):
             await self._replay(message)
 
@@ -249,7 +249,7 @@ class WalStream:
         try:
             self._delivery.begin(committed.commit_lsn)
             for count, data in enumerate(spool.messages()):
-                if not self._usual.take(data, 0, True, self._now):
+                if not self._fast.take(data, 0, True, self._now):
                     waiting = self._take(pgoutput.decode(data, in_stream=True))
                     if waiting is not None:
                         await self._take_waiting(waiting)

@@ -12,11 +12,11 @@ from broker.feed.fast.columns import (
     OTHER,
     STRING,
     Column,
-    UsualChanges,
-    UsualTable,
-    Way,
+    FastChanges,
+    FastKind,
+    FastTable,
 )
-from broker.feed.fast.learning import FAST_PATH, uses_of, usual_route
+from broker.feed.fast.learning import FAST_PATH, fast_route, uses_of
 from broker.feed.fast.shape import LEVEL, UNUSED
 from broker.feed.routing.rowtext import notification_text
 from broker.feed.routing.tables import RoutedTable, TableRoutes
@@ -34,37 +34,37 @@ _KINDS: Final[dict[Render, int]] = {
 _OPERATIONS: Final = {INSERT: "insert", UPDATE: "update"}
 
 
-def learn(changes: UsualChanges, oid: int, table: Table, routes: TableRoutes) -> None:
+def learn(changes: FastChanges, oid: int, table: Table, routes: TableRoutes) -> None:
     """Let `changes` take what comes of a table from now on, as far as it can."""
     if FAST_PATH.is_on:
         inserts, updates = (
-            usual_table(table.columns, routes.of_table(table.name, operation))
+            fast_table(table.columns, routes.of_table(table.name, operation))
             for operation in _OPERATIONS.values()
         )
         changes.learn(oid, inserts, updates)
 
 
-def usual_table(columns: Sequence[tuple[str, Render]], routed: Sequence[RoutedTable]) -> UsualTable | None:
+def fast_table(columns: Sequence[tuple[str, Render]], routed: Sequence[RoutedTable]) -> FastTable | None:
     """How rows of these columns become publications; None if their rows always take the careful path.
 
     Args:
         routed: every kind of every source under which the rows come, and the routes that want them.
     """
-    uses = uses_of([route for way in routed for route in way.routes], None)
+    uses = uses_of([route for routed_kind in routed for route in routed_kind.routes], None)
     wanted = [name for name, _ in columns if name in uses]
     if not routed or uses.keys() - set(wanted) or not all(_may_be_wanted(c, uses) for c in columns):
         return None
     places = {name: place for place, name in enumerate(wanted)}
-    ways = []
-    for way in routed:
-        routes = [usual_route(route, way.kind, places) for route in way.routes]
-        head, tail = notification_text(way.source, way.kind, b"\0").split(b"\0")
+    kinds = []
+    for routed_kind in routed:
+        routes = [fast_route(route, routed_kind.kind, places) for route in routed_kind.routes]
+        head, tail = notification_text(routed_kind.source, routed_kind.kind, b"\0").split(b"\0")
         is_framed = {"row": False, "raw": bool(head or tail), "envelope": True}
-        positions = [route.config.position and is_framed[route.config.body] for route in way.routes]
-        ways.append(Way([route for route in routes if route is not None], positions, head, tail))
+        positions = [route.config.position and is_framed[route.config.body] for route in routed_kind.routes]
+        kinds.append(FastKind([route for route in routes if route is not None], positions, head, tail))
         if None in routes:
             return None
-    return UsualTable(
+    return FastTable(
         [
             Column(
                 (b"," if place else b"{") + pgjson.escape(name.encode()) + b":",
@@ -74,7 +74,7 @@ def usual_table(columns: Sequence[tuple[str, Render]], routed: Sequence[RoutedTa
             )
             for place, (name, render) in enumerate(columns)
         ],
-        ways,
+        kinds,
     )
 
 

@@ -5,11 +5,11 @@ import pytest
 
 from broker.demo.measure import Summary
 from broker.demo.screen import Screen
-from broker.demo.view import Snapshot, Transport, json_line, page, report, rows_of
+from broker.demo.view import Figures, Transport, json_line, page, report, rows_of
 
 EXACT = Summary(expected=1234, received=1234, lost=0, duplicated=0, unexpected=0, p50_s=0.00061, p99_s=0.0119)
 URL = "ws://127.0.0.1:3001/fill_event/" + "x" * 81
-SNAPSHOT = Snapshot(
+SNAPSHOT = Figures(
     postgres_version="15.18",
     elapsed_s=3725.4,
     events=1234,

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
 from broker.core import barrier as barriers
-from broker.feed.fast.columns import UsualChanges
+from broker.feed.fast.columns import FastChanges
 from broker.feed.fast.learning import FAST_PATH
 from broker.feed.routing.routes import Outgoing
 from broker.feed.status import FeedStatus
-from broker.feed.wal import tables as usual_tables
+from broker.feed.wal import tables as fast_tables
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.relations import Relations
 from protocol import pgoutput
@@ -64,12 +64,12 @@ class Stream:
         self.published: list[Outgoing] = []
         self.status = FeedStatus("x")
         self.delivery = Delivery(config, self, self.status)  # type: ignore[arg-type]
-        self.usual = UsualChanges(self.delivery.progress, 0, self.publish)
+        self.fast = FastChanges(self.delivery.progress, 0, self.publish)
         self.careful = 0
         self._relations = Relations()
         table = self._relations.learn(RELATION, {1009: _TEXT_ARRAY})
         if in_one_walk:
-            usual_tables.learn(self.usual, RELATION.oid, table, self.delivery.routes)
+            fast_tables.learn(self.fast, RELATION.oid, table, self.delivery.routes)
 
     def publish(self, *outgoing: Any) -> None:
         self.published.append(outgoing)
@@ -77,14 +77,14 @@ class Stream:
     def transaction(self, lsn: int, messages: list[bytes], in_stream: bool = False, now: float = 0.0) -> None:
         self.delivery.begin(lsn)
         for message in messages:
-            if self.usual.take(message, 0, in_stream, now):
+            if self.fast.take(message, 0, in_stream, now):
                 continue
             self.careful += 1
             change = pgoutput.decode(message, in_stream)
             assert isinstance(change, RowChange)
             self.delivery.change(self._relations.table(change.relation_oid), change, now)
         self.delivery.commit(lsn + 8, 0)
-        received, published, repeated = self.usual.settle()
+        received, published, repeated = self.fast.settle()
         self.status.received += received
         self.status.published += published
         self.status.repeated += repeated
@@ -122,7 +122,7 @@ def change(values: list[bytes | None], operation: bytes = b"I", oid: int = 7, xi
 USUAL = [b"12", b"n", b"0xc0", b"t", b"2024-02-13 15:53:50.5+00", b"1.50", None, b'{"a" : 1}']
 """A row that is taken."""
 
-_TEXT_ARRAY = usual_tables.pgjson.TypeEntry(element_oid=25)
+_TEXT_ARRAY = fast_tables.pgjson.TypeEntry(element_oid=25)
 
 numbers = st.sampled_from(
     [b"0", b"-1", b"340282366920938463463374607431768211455", b"1e+20", b"NaN", b"-Infinity"]
@@ -201,8 +201,8 @@ def test_change_in_a_streamed_transaction_is_recognised_behind_its_subtransactio
 def test_what_is_not_usual_is_left_alone(message: bytes) -> None:
     stream = Stream(CONFIG, True)
     stream.delivery.begin(100)
-    assert not stream.usual.take(message, 0, False, 0.0)
-    assert (stream.published, stream.usual.settle(), stream.delivery.progress.place) == (
+    assert not stream.fast.take(message, 0, False, 0.0)
+    assert (stream.published, stream.fast.settle(), stream.delivery.progress.place) == (
         [],
         (0, 0, 0),
         (0, 0),
@@ -223,20 +223,20 @@ def test_a_value_that_cannot_be_rendered_costs_its_row(tags: bytes, monkeypatch:
 def test_changes_that_come_again_or_are_in_a_snapshot_are_left_alone() -> None:
     stream = Stream(CONFIG, True)
     stream.delivery.begin(100)
-    assert stream.usual.take(change(USUAL), 0, False, 0.0)
+    assert stream.fast.take(change(USUAL), 0, False, 0.0)
     stream.delivery.progress.connected()
     stream.delivery.begin(100)
-    assert not stream.usual.take(change(USUAL), 0, False, 0.0)
+    assert not stream.fast.take(change(USUAL), 0, False, 0.0)
     assert not stream.delivery.progress.is_new()
-    assert stream.usual.take(change(USUAL), 0, False, 0.0)
-    later = UsualChanges(stream.delivery.progress, 101, stream.publish)
-    usual_tables.learn(later, 7, Relations().learn(RELATION, {}), stream.delivery.routes)
+    assert stream.fast.take(change(USUAL), 0, False, 0.0)
+    later = FastChanges(stream.delivery.progress, 101, stream.publish)
+    fast_tables.learn(later, 7, Relations().learn(RELATION, {}), stream.delivery.routes)
     assert not later.take(change(USUAL), 0, False, 0.0)
 
 
 def test_table_whose_description_changed_is_known_by_the_new_one_only() -> None:
     stream = Stream(CONFIG, True)
-    stream.usual.learn(7, None, None)
+    stream.fast.learn(7, None, None)
     stream.transaction(100, [change(USUAL)])
     assert stream.careful == 1
 
@@ -262,8 +262,8 @@ def test_frames_are_taken_until_one_is_not_usual() -> None:
     head = b"w" + bytes(8) + (777).to_bytes(8, "big") + bytes(8)
     frames = [head + change(USUAL), head + change(USUAL), b"k" + bytes(17)]
     waiting = [(len(frame), memoryview(frame)) for frame in frames] + [(0, b"")]
-    assert stream.usual.take_frames(lambda _: waiting.pop(0), 100, 0.0) == (2, 18, frames[2])
-    assert stream.usual.wal_end == 777
-    assert stream.usual.take_frames(lambda _: waiting.pop(0), 100, 0.0) == (0, 0, b"")
+    assert stream.fast.take_frames(lambda _: waiting.pop(0), 100, 0.0) == (2, 18, frames[2])
+    assert stream.fast.wal_end == 777
+    assert stream.fast.take_frames(lambda _: waiting.pop(0), 100, 0.0) == (0, 0, b"")
     waiting = [(len(frames[0]), memoryview(frames[0]))] * 3
-    assert stream.usual.take_frames(lambda _: waiting.pop(0), 2, 0.0) == (2, len(frames[0]), b"")
+    assert stream.fast.take_frames(lambda _: waiting.pop(0), 2, 0.0) == (2, len(frames[0]), b"")

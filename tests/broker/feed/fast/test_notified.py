@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from broker.config.feeds import FeedConfig, Fetch, Recovery, Route, Source
 from broker.feed.fast.learning import ROWS_MAX, Learner
-from broker.feed.fast.notified import Outgoing, UsualRows
+from broker.feed.fast.notified import FastRows, Outgoing
 from broker.feed.listen.mark import Mark
 from broker.feed.routing.routes import Router
 from broker.feed.status import FeedStatus
@@ -41,13 +41,13 @@ class Way:
         self.status = FeedStatus("test")
         self.published: list[Outgoing] = []
         self.marks = {pair: Mark(RECOVERY, (1700, 20)) for pair in RECOVERY.kinds}
-        self.unusual = 0
+        self.careful = 0
         self._router = Router(config, self.status)
-        self._rows = UsualRows(lambda *outgoing: self.published.append(outgoing), self._carefully)
+        self._rows = FastRows(lambda *outgoing: self.published.append(outgoing), self._carefully)
         self._learner = Learner(self._rows) if by_looks else None
 
     def _carefully(self, channel: bytes, text: bytes, now: float) -> bool:
-        self.unusual += 1
+        self.careful += 1
         row = self._router.notification(channel, text, now)
         if row is None:
             return True
@@ -141,7 +141,7 @@ def test_the_second_row_is_recognised_by_the_first() -> None:
                 "note": '☃ \\ " [1]',
             }
             way.deliver(channel, [notification(channel, row, (",", ":"), False)])
-        assert way.unusual == 1, channel
+        assert way.careful == 1, channel
         assert way.published
         assert not way.status.dropped
 
@@ -151,9 +151,9 @@ def test_a_row_that_needs_a_thought_is_asked_about_and_leaves_the_shape_as_it_is
     usual = {"version": 1, "index": 1, "market": 3, "maker": "0xa", "taker": "0xb"}
     for row in (usual, usual | {"market": None}, usual | {"market": "a/b"}, usual | {"maker": "é"}, usual):
         way.deliver("cancel", [notification("cancel", row, (",", ":"), False)])
-    assert way.unusual == 4  # the first, and the three
+    assert way.careful == 4  # the first, and the three
     way.deliver("cancel", [notification("cancel", usual | {"new_column": 1}, (",", ":"), False)] * 2)
-    assert way.unusual == 5
+    assert way.careful == 5
 
 
 def test_a_row_that_is_marked_as_cut_does_not_look_like_a_whole_one() -> None:
@@ -165,7 +165,7 @@ def test_a_row_that_is_marked_as_cut_does_not_look_like_a_whole_one() -> None:
         whole = {"version": 1, "index": 1, "market": 3, "maker": "0xa", "taker": "0xb", "cut": False}
         for number, row in enumerate((whole, whole | {"version": 2}, whole | {"cut": True})):
             way.deliver(channel, [notification(channel, row, (",", ":"), False)])
-            assert way.unusual == (1, 1, 2)[number]
+            assert way.careful == (1, 1, 2)[number]
 
 
 def test_the_mark_ends_at_the_highest_key_of_a_batch_in_whatever_order() -> None:
@@ -176,7 +176,7 @@ def test_the_mark_ends_at_the_highest_key_of_a_batch_in_whatever_order() -> None
         for version, index in ((9, 1), (9, 2), (100, 0), (99, 10**39), (100, 10), (100, 9))
     ]
     way.deliver("fill", texts)
-    assert way.unusual == 1
+    assert way.careful == 1
     assert way.marks["events", "fill"].key == (100, 10)
     assert way.marks["events", "fill"].texts == ("100", "10")
 
