@@ -64,10 +64,10 @@ class Engine:
         self.sessions: dict[bytes, Session] = {}
         self.connected = 0
         self.now = 0.0
+        """Monotonic seconds, set at the beginning of each turn."""
         self.window.clock = lambda: self.now
         self.window.on_discarded = self.counters.discarded
         self.endings = Endings(self)
-        """Monotonic seconds, set at the beginning of each turn."""
         self.turn = Turn(self)
         """The way to work on the engine from outside: `with engine.turn:`."""
         self.changes = 0
