@@ -11,7 +11,8 @@ from typing import Final
 from broker.core.access import Access, same_rights
 from broker.core.counters import Counters
 from broker.core.ending import Endings
-from broker.core.names import is_brokers
+from broker.core.names import DROPPED_SILENTLY, NOT_AUTHORIZED, closed_to_clients
+from broker.core.names import GATEWAY_PREFIX as GATEWAY_PREFIX
 from broker.core.outbox import Outbox, Round
 from broker.core.parts import PartStore
 from broker.core.policy import Policy as Policy
@@ -29,14 +30,8 @@ from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE
 from protocol.mqtt.v5.subscribing import capped
 
-NOT_AUTHORIZED: Final = 0x87
 QUOTA_EXCEEDED: Final = 0x97
 NO_MATCHING_SUBSCRIBERS: Final = 0x10
-DROPPED_SILENTLY: Final = 1
-"""Not a reason code: as by Mosquitto, the client is told that all is well."""
-
-GATEWAY_PREFIX = b"$ws/"
-"""Topics of the WebSocket dialects' channels; MQTT clients can name neither them nor a filter for them."""
 
 
 class Engine:
@@ -319,8 +314,10 @@ class Engine:
     def refusal(self, session: Session, publication: Publication) -> int:
         """Why a client's message may not go on, as a reason code; 0 if it may.  What is refused is counted."""
         topic = publication.topic
-        if topic[0] == 0x24 and (is_brokers(topic) or topic.startswith(GATEWAY_PREFIX)):
-            return DROPPED_SILENTLY
+        if topic[0] == 0x24:
+            code = closed_to_clients(topic)
+            if code:
+                return code
         if not session.may_write(topic):
             self.counters.dropped_acl += 1
             return NOT_AUTHORIZED

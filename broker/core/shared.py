@@ -32,8 +32,10 @@ def lacks_filter(topic_filter: bytes) -> bool:
 
 
 def is_misnamed(topic_filter: bytes) -> bool:
-    """Whether it begins as a shared subscription and has no group that may be one."""
-    return topic_filter.startswith(SHARE_PREFIX) and not split_shared(topic_filter)[1]
+    """Whether it begins as a shared subscription and lacks its filter, or a group that may be one."""
+    return topic_filter == b"$share" or (
+        topic_filter.startswith(SHARE_PREFIX) and not split_shared(topic_filter)[1]
+    )
 
 
 class SharedGroup(Receiver):

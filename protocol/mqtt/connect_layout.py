@@ -25,6 +25,8 @@ from protocol.mqtt.topics import check_text, check_topic_name
 
 PROTOCOL_LEVELS: Final = {b"MQTT": 4, b"MQIsdp": 3}
 MQTT_3_1: Final = 3
+_MQTT_3_1_1: Final = 4
+_LATEST: Final = 5
 
 # Protocol name and level, the level with or without the bit that says bridge.
 _KNOWN_STARTS: Final = tuple(
@@ -48,9 +50,8 @@ def read_connect(body: bytes) -> Connect:
 
     Raises:
         MalformedPacket: close without an answer; also for a protocol name other than MQTT and MQIsdp.
-        ConnectRefused: code 1 for MQTT with level 3 and MQIsdp with level 4, and 5.0's code for a level that
-            neither has (bit 7, which says that the client is a bridge, aside).  Nothing behind the level
-            has been read.
+        ConnectRefused: code 1 for a level that is not this name's, and 5.0's code for MQTT with a level above 5
+            (bit 7, which says that the client is a bridge, aside).  Nothing behind the level has been read.
     """
     if not body.startswith(_KNOWN_STARTS):
         raise _protocol_fault(_parse(wire.CONNECT_START, body))
@@ -141,9 +142,10 @@ def _protocol_fault(start: Any) -> ProtocolError:
     level = PROTOCOL_LEVELS.get(start.protocol_name)
     if level is None:
         return MalformedPacket("a CONNECT for another protocol than MQTT or MQIsdp", "MQTT-3.1.2-1")
-    known = start.level.number in PROTOCOL_LEVELS.values()
+    # Who speaks a later version than ours of the protocol that is called MQTT can read 5.0's; the others, as mosquitto.
+    is_later = level == _MQTT_3_1_1 and start.level.number > _LATEST
     return ConnectRefused(
-        ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION if known else UNSUPPORTED_PROTOCOL_VERSION_5_0,
+        UNSUPPORTED_PROTOCOL_VERSION_5_0 if is_later else ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION,
         f"{start.protocol_name.decode()} with level {start.level.number}; it has {level}",
         "MQTT-3.1.2-2",
     )

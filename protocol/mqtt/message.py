@@ -99,7 +99,7 @@ class Message:
         inner = self.properties + subscription_ids
         if self.expires_at != 0.0:
             left = max(0, math.ceil(self.expires_at - now - 0.001))
-            inner = b"\x02" + min(left, 0xFFFF_FFFF).to_bytes(4, "big") + inner
+            inner += b"\x02" + min(left, 0xFFFF_FFFF).to_bytes(4, "big")
         return encode_remaining_length(len(inner)) + inner
 
     def packet_5(self, retain: bool, now: float, subscription_ids: bytes) -> bytes:

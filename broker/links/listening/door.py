@@ -200,7 +200,12 @@ class Door:
             )
         will = packet.will
         if will is not None and self.message_size_limit and len(will.payload) > self.message_size_limit:
-            return Refused(ConnectReturnCode.NOT_AUTHORIZED, "will longer than message_size_limit")
+            code = (
+                ReasonCode.PACKET_TOO_LARGE
+                if packet.protocol_level == 5
+                else ConnectReturnCode.NOT_AUTHORIZED
+            )
+            return Refused(code, "will longer than message_size_limit")
         return None
 
     def _may_be_nameless(self, packet: Connect) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.publication import Publication
 from broker.core.session import Session
-from broker.core.shared import is_misnamed, lacks_filter
+from broker.core.shared import is_misnamed
 from broker.links.mqtt.answers import answer, answer_packet
 from broker.links.mqtt.packets import mount, offer_once, trace_received
 from broker.links.words import SUBSCRIBE, UNSUBSCRIBE, printable
@@ -290,20 +290,18 @@ def _subscribe(link: MqttLink, session: Session, packet: Subscribe) -> None:
     replays: list[tuple[bytes, int]] = []
     codes = bytearray()
     for topic_filter, options in packet.filters:
-        if lacks_filter(topic_filter):
-            raise ProtocolViolation("a shared subscription without a filter", "MQTT-4.8.2-1")
-        mounted = mount(session.mount_point, topic_filter)
-        is_known = mounted in session.subscriptions
-        code = engine.subscribe_session(session, mounted, subscription(options & 15, subscription_id))
-        handling = options >> RETAIN_HANDLING_SHIFT
-        if code <= 2:
-            # [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
-            if handling == 0 or (handling == 1 and not is_known):
-                replays.append((mounted, session.subscriptions[mounted]))
-        elif is_misnamed(topic_filter):
-            code = ReasonCode.TOPIC_FILTER_INVALID  # [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+        if is_misnamed(topic_filter):
+            code: int = ReasonCode.TOPIC_FILTER_INVALID  # [MQTT-4.8.2-1] [MQTT-4.8.2-2]
         else:
-            code = ReasonCode.NOT_AUTHORIZED
+            mounted = mount(session.mount_point, topic_filter)
+            is_known = mounted in session.subscriptions
+            code = engine.subscribe_session(session, mounted, subscription(options & 15, subscription_id))
+            handling = options >> RETAIN_HANDLING_SHIFT
+            if code > 2:
+                code = ReasonCode.NOT_AUTHORIZED
+            elif handling == 0 or (handling == 1 and not is_known):
+                # [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
+                replays.append((mounted, session.subscriptions[mounted]))
         codes.append(code)
         logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
     _answer_each(link, session, SUBACK, packet.packet_id, bytes(codes))  # [MQTT-3.8.4-5] [MQTT-3.8.4-6]
@@ -314,9 +312,11 @@ def _subscribe(link: MqttLink, session: Session, packet: Subscribe) -> None:
 def _unsubscribe(link: MqttLink, session: Session, packet: Unsubscribe) -> None:
     codes = bytearray()
     for topic_filter in packet.filters:
-        mounted = mount(session.mount_point, topic_filter)
-        is_known = mounted in session.subscriptions
-        link.engine.unsubscribe(session, mounted)
+        is_known = False
+        if not is_misnamed(topic_filter):
+            mounted = mount(session.mount_point, topic_filter)
+            is_known = mounted in session.subscriptions
+            link.engine.unsubscribe(session, mounted)
         codes.append(0 if is_known else ReasonCode.NO_SUBSCRIPTION_EXISTED)
         logger.log(UNSUBSCRIBE, "%s %s", printable(session.client_id), printable(topic_filter))
     _answer_each(link, session, UNSUBACK, packet.packet_id, bytes(codes))  # [MQTT-3.10.4-5] [MQTT-3.11.3-1]

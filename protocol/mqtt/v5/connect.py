@@ -7,13 +7,43 @@ from typing import Final
 from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
 from protocol.mqtt.packets import Connack, Connect, Will
 from protocol.mqtt.topics import check_text, check_topic_name
-from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties, read_properties
-from protocol.mqtt.v5.property_table import AUTHENTICATION_DATA, AUTHENTICATION_METHOD, WILL
+from protocol.mqtt.v5.properties import (
+    NO_PROPERTIES,
+    Properties,
+    encode_number,
+    encode_text,
+    encode_variable,
+    handed_on_of_will,
+    read_properties,
+)
+from protocol.mqtt.v5.property_table import (
+    ASSIGNED_CLIENT_ID,
+    AUTHENTICATION_DATA,
+    AUTHENTICATION_METHOD,
+    MAXIMUM_PACKET_SIZE,
+    MAXIMUM_QOS,
+    RECEIVE_MAXIMUM,
+    RETAIN_AVAILABLE,
+    SERVER_KEEP_ALIVE,
+    TOPIC_ALIAS_MAXIMUM,
+    WILL,
+)
 from protocol.mqtt.v5.reasons import ALLOWED
 
 LEVEL: Final = 5
 STARTS: Final = (b"\x00\x04MQTT\x05", b"\x00\x04MQTT\x85")
 """How the body of a CONNECT of 5.0 begins; with bit 7 of the level, the client is a bridge, as to mosquitto."""
+
+CONNACK_ORDER: Final = (
+    SERVER_KEEP_ALIVE,
+    TOPIC_ALIAS_MAXIMUM,
+    ASSIGNED_CLIENT_ID,
+    RETAIN_AVAILABLE,
+    MAXIMUM_PACKET_SIZE,
+    RECEIVE_MAXIMUM,
+    MAXIMUM_QOS,
+)
+"""How these follow each other: any order is right, this one is mosquitto's, and some tests compare bytes."""
 
 _FIXED_BYTES: Final = 10
 """Protocol name, level, flags, keep alive."""
@@ -39,7 +69,9 @@ def read_connect(body: bytes) -> Connect:
     check_text(client_id, "client id")
     will = None
     if flags & 4:
-        will_properties, position = read_properties(body, position, len(body), WILL)
+        properties_at = position
+        will_properties, position = read_properties(body, properties_at, len(body), WILL)
+        will_properties.handed_on = handed_on_of_will(body, properties_at, len(body))  # [MQTT-3.1.3-10]
         topic, position = _text_at(body, position, "will topic", "MQTT-3.1.2-9")
         check_topic_name(topic)
         payload, position = _text_at(body, position, "will payload", "MQTT-3.1.2-9")
@@ -128,7 +160,24 @@ def read_connack(body: bytes) -> Connack:
 
 def write_connack(packet: Connack) -> bytes:
     """The body of a CONNACK."""
-    return bytes((packet.session_present, packet.return_code)) + packet.properties.encode()
+    inner = _in_order(packet.properties)
+    return bytes((packet.session_present, packet.return_code)) + encode_variable(len(inner)) + inner
+
+
+def _in_order(properties: Properties) -> bytes:
+    """The properties of a CONNACK without their length: those of `CONNACK_ORDER`, then the others."""
+    numbers = dict(properties.numbers)
+    texts = dict(properties.texts)
+    pieces: list[bytes] = []
+    for name in CONNACK_ORDER:
+        number = numbers.pop(name, None)
+        if number is not None:
+            pieces.append(encode_number(name, number))
+        text = texts.pop(name, None)
+        if text is not None:
+            pieces.append(encode_text(name, text))
+    pieces.append(Properties(numbers, texts, properties.user, properties.subscription_ids).inner())
+    return b"".join(pieces)
 
 
 def _string(text: bytes) -> bytes:

@@ -28,6 +28,8 @@ from protocol.mqtt.v5.property_table import (
     USER_PROPERTY,
     VARIABLE,
     VARIABLE_MAX,
+    WILL,
+    WILL_DELAY,
 )
 from protocol.mqtt.v5.reasons import ReasonCode
 
@@ -53,6 +55,8 @@ class Properties:
         self.texts: dict[int, bytes] = {} if texts is None else texts
         self.user: list[tuple[bytes, bytes]] = [] if user is None else user
         self.subscription_ids: list[int] = [] if subscription_ids is None else subscription_ids
+        self.handed_on = b""
+        """Of a will that was read: those of its properties that its receivers get, as they came."""
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -317,8 +321,22 @@ def are_forwarded(properties: bytes) -> bool:
     return expiry_s < 0 and alias == 0
 
 
+def handed_on_of_will(data: bytes, position: int, end: int) -> bytes:
+    """What the receivers of a will get of its properties, whose length is at `position` and which are right."""
+    position, stop = bounds(data, position, end)
+    pieces: list[bytes] = []
+    while position < stop:
+        name, _, after = property_at(data, position, stop, WILL)
+        if name != WILL_DELAY and name != MESSAGE_EXPIRY:
+            pieces.append(data[position:after])
+        position = after
+    return b"".join(pieces)
+
+
 def forwarded_properties(properties: Properties) -> bytes:
     """What `publish_properties` gives of the same properties: those of them that are handed on."""
+    if properties.handed_on:
+        return properties.handed_on
     pieces = [
         encode_number(name, number) for name, number in properties.numbers.items() if name == PAYLOAD_FORMAT
     ]

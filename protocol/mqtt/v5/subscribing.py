@@ -200,5 +200,15 @@ def _filter_at(body: bytes, position: int, tag: str) -> tuple[bytes, int]:
     if after > len(body):
         raise MalformedPacket("a packet that ends within a topic filter", tag)
     topic_filter = body[start:after]
-    check_topic_filter(topic_filter)
+    check_topic_filter(_without_group(topic_filter))
     return topic_filter, after
+
+
+def _without_group(topic_filter: bytes) -> bytes:
+    """A shared subscription with any group: what is wrong with that one is told in its place of the SUBACK."""
+    if topic_filter.startswith(b"$share/"):
+        _, _, rest = topic_filter[7:].partition(b"/")
+        group = topic_filter[7 : len(topic_filter) - len(rest)]
+        if b"+" in group or b"#" in group:
+            return b"$share/" + group.translate(None, b"+#") + rest
+    return topic_filter

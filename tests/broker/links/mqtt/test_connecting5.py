@@ -47,7 +47,10 @@ CONNECT = b"\x00\x04MQTT\x05"
 
 
 def door(**settings: object) -> Door:
-    limits = Limits(max_packet_size_bytes=settings.pop("max_packet_size", 0))  # type: ignore[arg-type]
+    limits = Limits(
+        max_packet_size_bytes=settings.pop("max_packet_size", 0),  # type: ignore[arg-type]
+        message_size_limit_bytes=settings.pop("message_size_limit", 0),  # type: ignore[arg-type]
+    )
     listener = Listener(port=1883, security=Security(allow_anonymous=True), **settings)  # type: ignore[arg-type]
     return Door(listener, limits)
 
@@ -69,7 +72,12 @@ def raw_connect(flags: int, payload: bytes, properties: bytes = b"\x00") -> byte
         (encode(Pingreq()), b""),  # [MQTT-3.1.0-1]
         (encode(Publish(b"t", b"")), b""),
         (framed(0x10, b"\x00\x04MQTX\x05\x02\x00\x3c\x00" + string(b"c")), None),  # [MQTT-3.1.2-1]
-        (framed(0x10, b"\x00\x04MQTT\x06\x02\x00\x3c\x00" + string(b"c")), None),  # [MQTT-3.1.2-2]
+        # A later version is told in 5.0's way, an earlier one, and one by 3.1's name, in that of 3.1 [MQTT-3.1.2-2]
+        (framed(0x10, b"\x00\x04MQTT\x06\x02\x00\x3c\x00" + string(b"c")), b"\x20\x03\x00\x84\x00"),
+        (framed(0x10, b"\x00\x04MQTT\x63\x02\x00\x3c\x00" + string(b"c")), b"\x20\x03\x00\x84\x00"),
+        (framed(0x10, b"\x00\x04MQTT\x00\x02\x00\x3c" + string(b"c")), b"\x20\x02\x00\x01"),
+        (framed(0x10, b"\x00\x06MQIsdp\x00\x02\x00\x3c" + string(b"c")), b"\x20\x02\x00\x01"),
+        (framed(0x10, b"\x00\x06MQIsdp\x09\x02\x00\x3c" + string(b"c")), b"\x20\x02\x00\x01"),
         # Will flag, and no will; will flag, and no will payload [MQTT-3.1.2-9] [MQTT-3.1.3-1] [MQTT-3.1.3-3]
         (raw_connect(6, string(b"c")), b"\x20\x03\x00\x81\x00"),
         (raw_connect(6, string(b"c") + b"\x00" + string(b"w")), b"\x20\x03\x00\x81\x00"),
@@ -254,6 +262,27 @@ def test_a_will_is_published_as_it_was_given(retain: bool) -> None:
     assert (engine.retained.get(b"w") is not None) == retain
 
 
+def test_the_properties_of_a_will_stay_in_their_order() -> None:
+    """But those that are the broker's: its delay, and its expiry, of which what is left comes last."""
+    engine = Engine()
+    listener = watcher(engine)
+    first, delay, expiry, topic, last = (
+        b"\x26\x00\x01a\x00\x011",
+        b"\x18\x00\x00\x00\x00",
+        b"\x02\x00\x00\x00\x09",
+        b"\x08\x00\x01r\x01\x01",
+        b"\x26\x00\x01a\x00\x012",
+    )
+    properties = first + delay + expiry + topic + last
+    peer = Peer5(engine)
+    will = bytes((len(properties),)) + properties + string(b"w") + string(b"gone")
+    peer.write(raw_connect(2 | 4, string(b"c") + will))
+    peer.drop()
+    forwarded = first + topic + last + expiry
+    expected = framed(0x30, string(b"w") + bytes((len(forwarded),)) + forwarded + b"gone")
+    assert listener.read_bytes() == expected  # [MQTT-3.1.3-10]
+
+
 @pytest.mark.parametrize(
     ("code", "published"),
     [(0, 0), (ReasonCode.DISCONNECT_WITH_WILL, 1), (ReasonCode.UNSPECIFIED_ERROR, 1)],
@@ -292,6 +321,12 @@ def test_the_will_of_a_session_that_is_taken_over(clean: bool, delay: int, publi
             {},
             Will(b"w", b"", 0, True),
             ReasonCode.RETAIN_NOT_SUPPORTED,
+        ),
+        (
+            Policy(message_size_limit=3),
+            {"message_size_limit": 3},
+            Will(b"w", b"four", 0, False),
+            ReasonCode.PACKET_TOO_LARGE,
         ),
     ],
 )

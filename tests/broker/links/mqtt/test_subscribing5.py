@@ -6,7 +6,9 @@ import pytest
 from support.packet_case import framed, string
 from support.peer5 import Peer5, connected5
 
+from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
+from broker.links.listening.door import Door
 from protocol.mqtt.packets import (
     Disconnect,
     Pingreq,
@@ -24,6 +26,11 @@ from protocol.mqtt.v5.property_table import SESSION_EXPIRY
 from protocol.mqtt.v5.reasons import ReasonCode
 
 KEPT = Properties({SESSION_EXPIRY: 1000})
+
+
+def mounted(mount_point: bytes) -> Door:
+    listener = Listener(port=1883, security=Security(allow_anonymous=True), mount_point=mount_point.decode())
+    return Door(listener, Limits(), connection_messages=False)
 
 
 def publishes(peer: Peer5) -> list[Publish]:
@@ -69,6 +76,28 @@ def test_each_filter_is_answered_in_its_place() -> None:
     assert peer.read() == [
         Suback(7, (2, ReasonCode.TOPIC_FILTER_INVALID, 1, ReasonCode.NOT_AUTHORIZED, 0)),
         Unsuback(8, (0, ReasonCode.NO_SUBSCRIPTION_EXISTED, 0)),
+    ]
+
+
+@pytest.mark.parametrize("mount_point", [b"", b"tenant/"])
+def test_a_shared_subscription_that_lacks_a_part_is_refused_and_the_others_hold(mount_point: bytes) -> None:
+    misnamed = (
+        b"$share",
+        b"$share/",
+        b"$share/g",
+        b"$share/g/",
+        b"$share//t",
+        b"$share/+/t",
+        b"$share/a#b/t",
+    )
+    peer = connected5(Engine(), door=mounted(mount_point))
+    filters = tuple((name, 0) for name in (b"a", *misnamed, b"$share/g/t"))
+    peer.send(Subscribe(1, filters), Unsubscribe(2, misnamed), Publish(b"a", b"1"))
+    # [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+    assert peer.read() == [
+        Suback(1, (0, *[ReasonCode.TOPIC_FILTER_INVALID] * len(misnamed), 0)),
+        Unsuback(2, (ReasonCode.NO_SUBSCRIPTION_EXISTED,) * len(misnamed)),
+        Publish(b"a", b"1"),
     ]
 
 
