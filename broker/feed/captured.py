@@ -70,17 +70,26 @@ GROUP BY 1
 """
 
 
+UNTIL: Final = "until"
+"""Among the marks as they are kept: up to which position all was captured.  No table's name, since it has no schema."""
+
+UNTIL_STEP_BYTES: Final = 65536
+"""Of WAL: an announcement after a restart begins so much too early at most."""
+
+
 @frozen
-class Differences:
-    """What there is to say.
+class Uncaptured:
+    """Rows of these tables may be missing that were committed behind a position.
 
     Attributes:
-        missing: for each table that is not captured as it should be, why, and what would cure it.
-        gaps: why rows may be missing since the marks that were known before.
+        reason: why, in words; "" if none is missing.
+        tables: of which.
+        start: the last position at which all was captured still, or where that was announced last; None if unknown.
     """
 
-    missing: dict[str, str]
-    gaps: tuple[str, ...]
+    reason: str = ""
+    tables: tuple[str, ...] = ()
+    start: int | None = None
 
 
 def quoted(table: str) -> str:
@@ -136,9 +145,9 @@ def marks_of(config: FeedConfig, rows: Iterable[tuple[Any, ...]]) -> tuple[Marks
 
 def differences(
     known: Mapping[str, Mapping[str, str]] | None, marks: Marks, missing: dict[str, str]
-) -> Differences:
-    """Compare with the marks known before; None: with nothing, as at the first start."""
-    gaps = []
+) -> dict[str, str]:
+    """Why rows may be missing since the marks that were known before, for each table; None: at the first start."""
+    gaps: dict[str, str] = {}
     for table, operations in marks.items():
         before = (known or {}).get(table, {})
         changed = [
@@ -149,13 +158,13 @@ def differences(
         if not changed:
             continue
         if any(not operations[operation] for operation in changed):
-            gaps.append(missing.get(table, f"{table} is not captured: {CURE}"))
+            gaps[table] = missing.get(table, f"{table} is not captured: {CURE}")
         else:
             listed = " and ".join(changed)
-            gaps.append(
+            gaps[table] = (
                 f"{listed} of {table} was not captured for a while: the table or its capture was made anew"
             )
-    return Differences(missing, tuple(gaps))
+    return gaps
 
 
 def is_other(before: str, mark: str) -> bool:
@@ -174,7 +183,11 @@ def _partitions(mark: str) -> dict[str, str]:
 
 
 class Watch:
-    """Looks whether everything is captured that the routes want, and tells of it; the marks outlive connections."""
+    """Looks whether everything is captured that the routes want, and tells of it; the marks outlive connections.
+
+    What is not captured is announced when that is noticed, and once more when it is captured again, before the first
+    row that comes then: whoever loads its tables at the last announcement has all of them.
+    """
 
     def __init__(
         self, config: FeedConfig, status: FeedStatus, query: str, publications: Iterable[str] = ()
@@ -184,32 +197,39 @@ class Watch:
         self._query = query
         self._wanted = parameters(config, publications)
         self._known: Marks | None = None
-        self.is_lacking = False
-        """Whether something was not captured at the last look."""
+        self._until: int | None = None
+        self._saved: Marks | None = None
+        self._saved_until: int | None = None
+        self._has_looked = False
 
-    async def check(self, connection: TrioConnection) -> tuple[str, ...]:
-        """Why rows may be missing since the last time, by whatever process; troubles are told to the status.
+    async def check(self, connection: TrioConnection, position: int) -> Uncaptured:
+        """What may be missing since the last time, by whatever process; troubles are told to the status.
+
+        It is found again by the next process until `keep` is called, which is to be done once it has been announced.
+
+        Args:
+            position: where the server is, or up to where rows were read that were seen captured.
 
         Raises:
             psycopg.Error: the connection failed.
         """
         if self._known is None:
-            known = "SELECT to_jsonb(feed) -> 'captured' FROM rowcast.feed WHERE name = %s"
-            row = await (await connection.execute(known, [self._config.name])).fetchone()
-            self._known = row[0] if row is not None else None
+            await self._recall(connection)
         marks, missing = marks_of(self._config, await look(connection, self._query, self._wanted))
-        found = differences(self._known, marks, missing)
-        self.is_lacking = bool(missing)
+        gaps = differences(self._known, marks, missing)
+        if not self._has_looked:  # what the process before has announced is not retained
+            gaps |= missing
         for table in marks:
             if table in missing:
                 self._status.trouble(f"table {table}", missing[table])
             else:
                 self._status.over(f"table {table}")
+        self._status.uncaptured = tuple(missing)
         self._tell_of_columns(dict(await look(connection, COLUMNS, self._wanted)))
-        if marks != self._known:
-            await self._remember(connection, marks)
-        self._known = marks
-        return found.gaps
+        start = self._until
+        self._until = position if gaps or not missing else start
+        self._known, self._has_looked = marks, True
+        return Uncaptured("; ".join(gaps.values()), tuple(gaps), start)
 
     def _tell_of_columns(self, columns: dict[str, list[str]]) -> None:
         """A name that no column has drops every row, and is more than a row's fault."""
@@ -225,7 +245,29 @@ class Watch:
         marks = (mark for operations in (self._known or {}).values() for mark in operations.values())
         return any(mark.startswith(f"{oid}/") for mark in marks)
 
-    async def _remember(self, connection: TrioConnection, marks: Marks) -> None:
+    async def _recall(self, connection: TrioConnection) -> None:
+        known = "SELECT to_jsonb(feed) -> 'captured' FROM rowcast.feed WHERE name = %s"
+        row = await (await connection.execute(known, [self._config.name])).fetchone()
+        if row is not None and row[0] is not None:
+            self._until = self._saved_until = row[0].pop(UNTIL, None)
+            self._known = self._saved = row[0]
+
+    async def keep(self, connection: TrioConnection) -> None:
+        """Remember what was seen by the last `check`, for the next process.
+
+        Raises:
+            psycopg.Error: the connection failed.
+        """
+        if self._known == self._saved and not self._is_worth_keeping():
+            return
         with suppress(psycopg.errors.UndefinedColumn):  # installed by an earlier version
             query = "UPDATE rowcast.feed SET captured = %s::jsonb WHERE name = %s"
-            await connection.execute(query, [json.dumps(marks), self._config.name])
+            kept = json.dumps({**(self._known or {}), UNTIL: self._until})
+            await connection.execute(query, [kept, self._config.name])
+        self._saved, self._saved_until = self._known, self._until
+
+    def _is_worth_keeping(self) -> bool:
+        """An idle server's WAL grows by what is kept here, so a little of it is no reason to keep more."""
+        step = UNTIL_STEP_BYTES if self._config.captures_by == "publication" else 1
+        until, saved = self._until, self._saved_until
+        return until is not None and (saved is None or until - saved >= step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Sequence
 
 from broker.config.dialects.gateway import DIALECT_KINDS
 from broker.feed.status import FeedSink, FeedStatus
@@ -13,13 +14,16 @@ from broker.gateway.channels import topic_of
 _LOG = logging.getLogger("broker.feed")
 
 
-def announce(status: FeedStatus, sink: FeedSink, reason: str, start: str, end: str) -> None:
+def announce(
+    status: FeedStatus, sink: FeedSink, reason: str, start: str, end: str, tables: Sequence[str] = ()
+) -> None:
     """Announce that what was committed between two positions may not have been delivered.
 
     Args:
         reason: what happened, in words.
         start: the last position known to be delivered, "" if unknown.
-        end: the position from which on nothing is missing.
+        end: the position from which on nothing is missing, but for tables that are not captured then.
+        tables: those of which rows may be missing; () for all that the feed brings.
     """
     status.gap(reason)
     _LOG.warning(
@@ -29,12 +33,15 @@ def announce(status: FeedStatus, sink: FeedSink, reason: str, start: str, end: s
         start or "an unknown position",
         end,
     )
-    tell(status, sink, reason, start, end)
+    tell(status, sink, reason, start, end, tables)
 
 
-def tell(status: FeedStatus, sink: FeedSink, reason: str, start: str, end: str) -> None:
+def tell(
+    status: FeedStatus, sink: FeedSink, reason: str, start: str, end: str, tables: Sequence[str] = ()
+) -> None:
     """Publish a gap that has been counted and logged; as `announce`."""
-    body = {"feed": status.name, "reason": reason, "from": start or None, "to": end, "number": status.gaps}
+    body: dict[str, object] = {"feed": status.name, "reason": reason, "from": start or None, "to": end}
+    body |= {"number": status.gaps, "tables": list(tables) or None, "uncaptured": list(status.uncaptured)}
     sink.publish(f"$SYS/feed/{status.name}/gap".encode(), json.dumps(body).encode(), 1, True)
     for kind in DIALECT_KINDS.values():
         notice = kind.machine.gap_notice(status.name, reason, time.time())

@@ -95,6 +95,7 @@ class FeedStatus:
         last_gap: the last of them, until somebody acknowledges it or it is a while ago; /readyz is red meanwhile.
         troubles: what keeps rows from being delivered although the connection is fine, in words by a short name:
             a table that is not captured, a disk that is full.  See `trouble` and `over`.
+        uncaptured: tables of which rows are being lost, until a gap says that they come again.
         latency: seconds from COMMIT, by the server's clock, until its messages were handed to the kernel.
         dropped: rows not published, by reason.
         position: up to where the feed has delivered; "" before the first connection.
@@ -119,6 +120,7 @@ class FeedStatus:
         self.gaps = 0
         self.last_gap: Gap | None = None
         self.troubles: dict[str, str] = {}
+        self.uncaptured: tuple[str, ...] = ()
         self.latency = Histogram()
         self.dropped: dict[str, int] = {}
         self.position = ""

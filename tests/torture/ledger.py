@@ -6,8 +6,11 @@ run began and how the one before had ended.
 
 from __future__ import annotations
 
+import json
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
 from attrs import define, field
 
@@ -21,9 +24,12 @@ class Transaction:
 
     Attributes:
         numbers: of the rows and messages that survive its savepoints, in the order of writing.
+        messages: those of `numbers` that are messages of SQL functions, and no rows of the table.
         undone: of those that were rolled back to a savepoint.
         commit_began: monotonic seconds; infinite if it never tried to commit.
         commit_ended: when the writer learned that it had committed; infinite if it never did.
+        places_before: for kinds of feeds, a position that the commit lies behind.
+        places_after: one that it does not lie behind; absent if the writer never learned of it.
     """
 
     ident: int
@@ -32,6 +38,9 @@ class Transaction:
     commit_began: float = math.inf
     commit_ended: float = math.inf
     committed: bool = False
+    messages: set[int] = field(factory=set)
+    places_before: dict[str, int] = field(factory=dict)
+    places_after: dict[str, int] = field(factory=dict)
 
     def count(self) -> int:
         return sum(map(len, self.numbers))
@@ -51,14 +60,43 @@ class Received:
 
 
 @define
+class Gap:
+    """Rows may be missing that were committed between two positions, as it was announced.
+
+    Attributes:
+        reason: in words.
+        at: behind how many publications of its run.
+        at_s: at which monotonic second.
+        kind: of the feed, which says what positions are.
+        start: from where on; None if unknown.
+        end: up to where; None: to where the server was then.
+        rows_only: it is about rows of the table, not about messages of SQL functions.
+    """
+
+    reason: str
+    at: int
+    at_s: float
+    kind: str = "wal"
+    start: int | None = None
+    end: int | None = None
+    rows_only: bool = False
+
+    def has(self, lost: Transaction) -> bool:
+        """Whether what this transaction committed may lie in it, by time and by position."""
+        if self.at_s < lost.commit_began:
+            return False
+        before, after = lost.places_before.get(self.kind, 0), lost.places_after.get(self.kind, math.inf)
+        is_behind_start = self.start is None or after >= self.start
+        return is_behind_start and (self.end is None or before <= self.end)
+
+
+@define
 class Run:
     """What one run of the receiver got, and how the run before it had ended ("" for the first)."""
 
     after: str
     received: list[Received] = field(factory=list)
-    gaps: list[str] = field(factory=list)
-    gaps_at: list[tuple[int, float]] = field(factory=list)
-    """Behind how many publications each was announced, and at which monotonic second."""
+    gaps: list[Gap] = field(factory=list)
 
 
 @define
@@ -79,7 +117,10 @@ class Verdict:
 
 
 def read_log(lines: Iterable[str]) -> list[Run]:
-    """Lines `# run AFTER`, `= live`, `= saved`, `! SECONDS GAP`, `TRANSACTION NUMBER ok|bad`; not a torn last one."""
+    """Lines `# run AFTER`, `= live`, `= saved`, `! SECONDS KIND GAP`, `TRANSACTION NUMBER ok|bad`.
+
+    A torn last one does not count.
+    """
     runs: list[Run] = []
     saved = False
     for line in lines:
@@ -92,13 +133,27 @@ def read_log(lines: Iterable[str]) -> list[Run]:
             runs.append(Run(KILLED if after == STOPPED and not saved else after))
             saved = False
         elif words[0] == "!":
-            runs[-1].gaps.append(line.split(maxsplit=2)[2].strip())
-            runs[-1].gaps_at.append((len(runs[-1].received), float(words[1])))
+            runs[-1].gaps.append(_gap(len(runs[-1].received), line))
         elif words[0] == "=":
             saved = words[1] == "saved"
         else:
             runs[-1].received.append(Received(int(words[0]), int(words[1]), words[2] == "ok"))
     return runs
+
+
+def _gap(at: int, line: str) -> Gap:
+    _, at_s, kind, text = line.split(maxsplit=3)
+    body = json.loads(text)
+    start, end = (_position(body[name]) for name in ("from", "to"))
+    return Gap(body["reason"], at, float(at_s), kind, start, end, body.get("tables") is not None)
+
+
+def _position(text: str | None) -> int | None:
+    """An LSN as bytes, a number of the outbox, None for the present and for what is unknown."""
+    if text is None or text == "now":
+        return None
+    high, slash, low = text.partition("/")
+    return int(high, 16) << 32 | int(low, 16) if slash else int(text)
 
 
 def judge(
@@ -110,14 +165,15 @@ def judge(
         bystander: the runs are connections of a client to a broker that was stopped and killed.  Then a new
             connection may repeat anything: what was in flight, what was queued, what the feed repeats.
         may_lose: people have done what costs rows.  Then a gap has to be announced after a row that is missing was
-            committed, or after what was committed before it; and before what was committed after it.
+            committed, and before the next row of its table that was committed after it; before the next publication
+            if a message is missing.  By its positions the gap must have what is missing.
     """
     verdict = Verdict(runs=len(runs))
     by_ident = {transaction.ident: transaction for transaction in transactions}
     for run in runs:
         verdict.gaps += len(run.gaps)
         for gap in () if may_lose else run.gaps:
-            verdict.fault(f"a gap was announced: {gap}")
+            verdict.fault(f"a gap was announced: {gap.reason}")
     sequence = _first_times(runs, verdict) if bystander else _without_repetition(runs, verdict)
     announced = Announced(by_ident, runs, sequence) if may_lose else None
     _check_contents(by_ident, sequence, verdict, announced)
@@ -187,20 +243,30 @@ class Announced:
 
     def __init__(self, by_ident: dict[int, Transaction], runs: list[Run], sequence: list[Received]) -> None:
         places = {(one.transaction, one.number): place for place, one in enumerate(sequence)}
-        self._gaps = [(_next_place(run, at, places, runs), at_s) for run in runs for at, at_s in run.gaps_at]
-        self._began = [
-            by_ident[one.transaction].commit_began for one in sequence if one.transaction in by_ident
-        ]
-        self._ended = [
-            by_ident[one.transaction].commit_ended for one in sequence if one.transaction in by_ident
-        ]
+        self._gaps = [(_next_place(run, gap.at, places, runs), gap) for run in runs for gap in run.gaps]
+        known = [(by_ident.get(one.transaction), one.number) for one in sequence]
+        # Up to each place the latest begin of a commit, so that the first behind a moment can be searched for.
+        self._latest = _latest(known, rows_only=False)
+        self._latest_row = _latest(known, rows_only=True)
 
-    def covers(self, lost: Transaction) -> bool:
+    def covers(self, lost: Transaction, missing: set[int]) -> bool:
         """Whether whoever loads again at a gap has it, and is told before what was committed after it comes."""
-        before = [at for at, ended in enumerate(self._ended) if ended < lost.commit_began]
-        after = [at for at, began in enumerate(self._began) if began > lost.commit_ended]
-        first, last = (before[-1] + 1 if before else 0), (after[0] if after else len(self._began))
-        return any(gap <= last and (first <= gap or at_s > lost.commit_began) for gap, at_s in self._gaps)
+        rows, messages = missing - lost.messages, missing & lost.messages
+        return (not rows or self._covers(lost, True)) and (not messages or self._covers(lost, False))
+
+    def _covers(self, lost: Transaction, is_row: bool) -> bool:
+        last = bisect_right(self._latest_row if is_row else self._latest, lost.commit_ended)
+        return any(
+            place <= last and gap.has(lost) and (is_row or not gap.rows_only) for place, gap in self._gaps
+        )
+
+
+def _latest(known: list[tuple[Transaction | None, int]], rows_only: bool) -> list[float]:
+    counts = (
+        -math.inf if one is None or (rows_only and number in one.messages) else one.commit_began
+        for one, number in known
+    )
+    return list(accumulate(counts, max))
 
 
 def _next_place(run: Run, at: int, places: dict[tuple[int, int], int], runs: list[Run]) -> int:
@@ -236,7 +302,7 @@ def _check_contents(
         missing = len(wanted) - len(came & set(wanted))
         if announced is not None and missing and numbers == [one for one in wanted if one in came]:
             verdict.lost += missing
-            if announced.covers(transaction):
+            if announced.covers(transaction, set(wanted) - came):
                 continue
         _describe_difference(transaction, numbers, verdict)
     for ident in got:

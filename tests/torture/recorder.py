@@ -7,7 +7,6 @@ What is in the file survives SIGKILL, so `durable` is true once it has been writ
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -50,7 +49,8 @@ def torture_config(kind: str, dsn: str) -> FeedConfig:
 class LogSink:
     """Appends one line per publication: transaction, number, and whether the body is whole."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, kind: str = "wal") -> None:
+        self._kind = kind
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._lines: list[bytes] = []
 
@@ -62,7 +62,7 @@ class LogSink:
         if topic.startswith(b"$ws"):
             return
         if topic.startswith(b"$SYS"):
-            self._lines.append(f"! {time.monotonic()} {json.loads(payload)['reason']}\n".encode())
+            self._lines.append(b"! %f %b %b\n" % (time.monotonic(), self._kind.encode(), payload))
             return
         _, txn, number = topic.split(b"/")
         self._lines.append(b"%b %b %b\n" % (txn, number, b"ok" if is_whole(payload, txn, number) else b"bad"))
@@ -109,7 +109,7 @@ async def say_when_live(sink: LogSink, status: FeedStatus) -> None:
 
 async def main(kind: str, dsn: str, log: str, after: str) -> None:
     supervise.PAUSE_S_MIN, supervise.PAUSE_S_MAX = 0.1, 1.0
-    sink = LogSink(log)
+    sink = LogSink(log, kind)
     sink.write(f"# run {after}\n")
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGUSR1) as signals:
         async with trio.open_nursery() as nursery:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from torture.ledger import KILLED, STOPPED, Received, Run, Transaction, judge, read_log
+from attrs import evolve
+from torture.ledger import KILLED, STOPPED, Gap, Received, Run, Transaction, judge, read_log
 
 
 def transactions() -> list[Transaction]:
@@ -50,46 +53,68 @@ def test_right_logs_are_accepted(runs: list[Run]) -> None:
         ([run(1, 2, 3, 5), run(1, 2, 5, after=KILLED)], "came again"),
         ([Run("", [Received(9, 1)]), run(1, 2, 3, 5)], "never written"),
         ([Run("", [Received(1, 1, False), *run(2, 3, 5).received])], "damaged"),
-        ([Run("", run(1, 2, 3, 5).received, ["slot lost"])], "gap was announced: slot lost"),
+        ([Run("", run(1, 2, 3, 5).received, [Gap("slot lost", 4, 0.0)])], "gap was announced: slot lost"),
     ],
 )
 def test_each_fault_is_found(runs: list[Run], fault: str) -> None:
     assert fault in "\n".join(judge(transactions(), runs).faults)
 
 
-def test_what_people_lose_has_a_gap_in_its_place() -> None:
+FIRST, SECOND, LATER = run(1, 2).received, run(3, 5).received, [Received(4, 7)]
+
+
+def judged(*parts: list[Received] | Gap, messages: tuple[int, ...] = ()) -> str:
+    """What was received and announced, in this order, against `transactions` and one behind them."""
     third = Transaction(4, [range(7, 8)], commit_began=5.0, commit_ended=6.0, committed=True)
     all_of_them = [*transactions(), third]
-    later = [Received(4, 7)]
+    for place, one in enumerate(all_of_them):
+        one.messages = set(messages) & set(one.all_numbers())
+        one.places_before, one.places_after = {"wal": place * 100}, {"wal": place * 100 + 99}
+    made = Run("")
+    for part in parts:
+        if isinstance(part, Gap):
+            made.gaps.append(evolve(part, at=len(made.received)))
+        else:
+            made.received += part
+    return "\n".join(judge(all_of_them, [made], may_lose=True).faults)
 
-    def faults(*parts: list[Received] | str) -> list[str]:
-        made = Run("")
-        for part in parts:
-            if isinstance(part, str):
-                made.gaps.append(part)
-                made.gaps_at.append((len(made.received), float(part)))
-            else:
-                made.received += part
-        return judge(all_of_them, [made], may_lose=True).faults
 
-    first, second = run(1, 2).received, run(3, 5).received
-    assert faults(first, "0", later) == []
-    assert faults(first, second, "0") == []
-    assert faults(first, second[:1], "0", later) == []
-    assert faults(first, "0", second, later) == []
-    assert faults("4.5", first, later) == []  # whoever loads again then has it
-    assert "missing, as [3, 5]" in faults(first, later)[0]
-    assert "missing, as [3, 5]" in faults("0", first, later)[0]
-    assert "missing, as [3, 5]" in faults(first, later, "0")[0]
-    assert (
-        judge(
-            all_of_them, [Run("", first), Run(KILLED, [*first, *later], ["gap"], [(2, 0.0)])], may_lose=True
-        ).faults
-        == []
-    )
-    assert judge(
-        all_of_them, [Run("", first), Run(KILLED, [*first, *later], ["gap"], [(3, 0.0)])], may_lose=True
-    ).faults
+def gap(at_s: float = 9.0, **others: Any) -> Gap:
+    return Gap("lost", 0, at_s, **others)
+
+
+def test_what_people_lose_has_a_gap_in_its_place() -> None:
+    assert not judged(FIRST, gap(), LATER)
+    assert not judged(FIRST, SECOND, gap())
+    assert not judged(FIRST, SECOND[:1], gap(), LATER)
+    assert not judged(FIRST, gap(), SECOND, LATER)
+    assert not judged(gap(4.5), FIRST, LATER)  # whoever loads again then has it
+    assert "missing, as [3, 5]" in judged(FIRST, LATER)
+    assert "missing, as [3, 5]" in judged(FIRST, gap(2.5), LATER)  # nothing was missing then
+    assert "missing, as [3, 5]" in judged(FIRST, LATER, gap())
+
+
+def test_gap_excuses_only_what_its_positions_have() -> None:
+    assert not judged(FIRST, gap(start=99, end=180), LATER)
+    assert "missing, as [3, 5]" in judged(FIRST, gap(start=200), LATER)
+    assert "missing, as [3, 5]" in judged(FIRST, gap(start=0, end=99), LATER)
+    assert "missing, as [1, 2]" in judged(SECOND, gap(start=100), LATER)
+
+
+def test_messages_may_come_while_the_rows_of_a_table_are_not_captured() -> None:
+    assert not judged(FIRST, LATER, gap(rows_only=True), messages=(7,))
+    assert "missing, as [3, 5]" in judged(FIRST, LATER, messages=(7,))
+    assert "missing, as [3, 5]" in judged(FIRST, LATER, gap(rows_only=True), messages=(3, 7))
+    assert "missing, as [3, 5]" in judged(FIRST, gap(rows_only=True), LATER, messages=(3, 7))
+    assert not judged(FIRST, gap(rows_only=True), gap(), LATER, messages=(3, 7))
+
+
+def test_gap_of_a_run_that_was_killed_stands_where_the_next_goes_on() -> None:
+    third = Transaction(4, [range(7, 8)], commit_began=5.0, commit_ended=6.0, committed=True)
+    for at, is_right in (2, True), (3, False):
+        again = Run(KILLED, [*FIRST, *LATER], [evolve(gap(), at=at)])
+        verdict = judge([*transactions(), third], [Run("", FIRST), again], may_lose=True)
+        assert (not verdict.faults) == is_right
 
 
 def test_client_of_a_broker_may_be_told_again_but_only_after_its_end() -> None:
@@ -105,8 +130,10 @@ def test_stop_that_could_save_nothing_counts_as_a_kill() -> None:
 
 
 def test_log_is_read_with_its_torn_line_left_out() -> None:
-    lines = ["# run\n", "= live\n", "1 2 ok\n", "! 7.5 some gap\n", "# run killed\n", "1 3 bad\n", "1 4"]
+    body = '{"reason": "some gap", "from": "1/A", "to": "now", "tables": ["public.t"]}'
+    told = f"! 7.5 wal {body}\n"
+    lines = ["# run\n", "= live\n", "1 2 ok\n", told, "# run killed\n", "1 3 bad\n", "1 4"]
     assert read_log(lines) == [
-        Run("", [Received(1, 2)], ["some gap"], [(1, 7.5)]),
+        Run("", [Received(1, 2)], [Gap("some gap", 1, 7.5, "wal", (1 << 32) + 10, None, True)]),
         Run("killed", [Received(1, 3, False)]),
     ]

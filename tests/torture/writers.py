@@ -21,6 +21,12 @@ TABLE = """
 CREATE TABLE torture (number bigint PRIMARY KEY, txn bigint NOT NULL, size integer NOT NULL, note text NOT NULL)
 """
 
+PLACES = """
+SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint,
+       pg_sequence_last_value(to_regclass('rowcast.outbox_seq'))
+"""
+"""Where a commit lies between, as the kinds of feeds count: bytes of WAL, numbers of transactions."""
+
 
 class Book:
     """All transactions of all writers, and the numbers they take."""
@@ -73,10 +79,15 @@ class Writer:
         async with await TrioConnection.connect(self._dsn, autocommit=True, connect_timeout=5) as connection:
             await connection.execute("BEGIN")
             await self._rows(connection, transaction, 1)
-            transaction.commit_began = time.monotonic()
-            await connection.execute("COMMIT")
-            transaction.commit_ended = time.monotonic()
+            await self._commit(connection, transaction)
         return transaction
+
+    async def _commit(self, connection: TrioConnection, transaction: Transaction) -> None:
+        transaction.places_before = await _places(connection)
+        transaction.commit_began = time.monotonic()
+        await connection.execute("COMMIT")
+        transaction.commit_ended = time.monotonic()
+        transaction.places_after = await _places(connection)
 
     async def _transaction(self, connection: TrioConnection) -> None:
         transaction = self._book.begin()
@@ -105,9 +116,7 @@ class Writer:
         if kind == "undone":
             await connection.execute("ROLLBACK")
             return
-        transaction.commit_began = time.monotonic()
-        await connection.execute("COMMIT")
-        transaction.commit_ended = time.monotonic()
+        await self._commit(connection, transaction)
 
     async def _rows(
         self, connection: TrioConnection, transaction: Transaction, count: int, size: int = 0
@@ -123,8 +132,15 @@ class Writer:
         size = self._random.randint(1, 1000)
         body = f'{{"number":{numbers[0]},"txn":{transaction.ident},"size":{size},"note":"{"p" * size}"}}'
         transaction.numbers.append(numbers)
+        transaction.messages.add(numbers[0])
         if transaction.ident % 2:
             await connection.execute("SELECT rowcast.notify('said', %s::text)", [body])
             return
         topic = f"torture/{transaction.ident}/{numbers[0]}"
         await connection.execute("SELECT rowcast.publish(%s::text, %s::text)", [topic, body])
+
+
+async def _places(connection: TrioConnection) -> dict[str, int]:
+    row = await (await connection.execute(PLACES)).fetchone()
+    assert row is not None
+    return {"wal": row[0], "outbox": row[1] or 0}

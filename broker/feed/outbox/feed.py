@@ -10,7 +10,6 @@ Invariant: the position in the database covers only what was handed to the sink 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Final, cast
@@ -39,8 +38,8 @@ from broker.feed.wal.slots import (
     NotReady,
     ServerIdentity,
     check_notices,
-    forget_move,
     known_feed,
+    owe_nothing,
     remember_identity,
     warn_of_unheard,
 )
@@ -94,8 +93,6 @@ class OutboxFeed:
         self._watch = Watch(config, status, TRIGGERED)
         self._slices = Slices(sink)
         self._rows = RowBarrier(status)
-        self._captured_until = sys.maxsize
-        """Up to this number all was captured, or a gap has been announced; unknown before the first look."""
         self._captures = 0
         self._captures_changed = False
         self._look_at = 0.0
@@ -188,31 +185,34 @@ class OutboxFeed:
         if self._seq < 0:
             self._saved = (saved_seq, saved_id)
         if self._seq < 0 or reason:
-            start = str(max(self._seq, 0)) if reason else ""
+            known_seq = self._seq if self._seq >= 0 else saved_seq
             self._seq, self._id, self._xid = saved_seq, saved_id, ""
             if reason:
-                self._announce(reason, start or str(saved_seq), str(saved_seq))
+                start = "" if known.moved_from else str(known_seq)  # the other kind counts otherwise
+                self._announce(reason, start, str(saved_seq))
         if pruned_seq > self._seq:
             why = "rows that were not read within keep_unread have been pruned"
             self._announce(why, str(self._seq), str(pruned_seq))
             self._seq, self._id, self._xid = pruned_seq, 0, ""
+        if reason:
+            await self._sink.durable()
         await remember_identity(connection, self._config, identity)
         self._identity = identity
         if known.moved_from:
-            await forget_move(connection, self._config.name)
+            await owe_nothing(connection, self._config.name)
         await self._check_captured(connection)
 
     async def _check_captured(self, connection: TrioConnection) -> None:
         """Announce a gap for what is not captured, or was not for a while."""
         self._captures = await self._captures_now(connection)
-        reasons = await self._watch.check(connection)
         seq = max(self._seq, 0)
-        if reasons:
+        found = await self._watch.check(connection, seq)
+        if found.reason:
             # It begins where all was captured still: what came since then says nothing of what did not.
-            self._announce("; ".join(reasons), str(min(self._captured_until, seq)), "now")
-            self._captured_until = seq
-        elif not self._watch.is_lacking:
-            self._captured_until = seq
+            start = seq if found.start is None else min(found.start, seq)
+            self._announce(found.reason, str(start), "now", found.tables)
+            await self._sink.durable()
+        await self._watch.keep(connection)
 
     async def _captures_now(self, connection: TrioConnection) -> int:
         return int((await one_row(connection, f"SELECT {CAPTURES}"))[0])
@@ -229,8 +229,8 @@ class OutboxFeed:
             )
         return ""
 
-    def _announce(self, reason: str, start: str, end: str) -> None:
-        announce(self._status, self._sink, reason, start, end)
+    def _announce(self, reason: str, start: str, end: str, tables: Sequence[str] = ()) -> None:
+        announce(self._status, self._sink, reason, start, end, tables)
         self._snapshot_due = bool(self._routes.snapshots)
 
     async def _publish_snapshots(self, connection: TrioConnection) -> None:

@@ -17,9 +17,14 @@ SELECT read_seq, read_id, (SELECT seq FROM rowcast.outbox_pruned) FROM rowcast.f
 """
 
 CAPTURES: Final = """(
-    SELECT coalesce(sum(hashtextextended(concat_ws('/', t.oid, t.xmin, t.tgenabled, t.tgrelid), 0)), 0)::text
-    FROM pg_trigger t WHERE t.tgname IN ('rowcast_capture', 'outbox_number'))"""
-"""A number that changes with the triggers.  As part of the query for rows it is of the same moment as these."""
+    SELECT coalesce(sum(hashtextextended(
+        concat_ws('/', t.oid, t.xmin, t.tgenabled, n.nspname, c.relname), 0)), 0)::text
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE t.tgname IN ('rowcast_capture', 'outbox_number'))"""
+"""A number that changes with the triggers, and with the names of their tables.
+
+As part of the query for rows it is of the same moment as these.
+"""
 
 _ROWS: Final = """
 SELECT c.seq, o.id, c.xid::text, extract(epoch FROM clock_timestamp() - c.committed_at)::float8,

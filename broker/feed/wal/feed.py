@@ -77,8 +77,6 @@ class WalFeed:
         self._saved_place = (0, 0)
         self._slot_is_useless = False
         self._spool_problem = ""
-        self._captured_until = 0
-        """Up to this position all was captured, or a gap has been announced; 0 before the first look."""
 
     @property
     def is_saved(self) -> bool:
@@ -134,6 +132,7 @@ class WalFeed:
         reasons = [identity.difference(self._identity or known.identity)]
         if known.moved_from:
             reasons.append(f"the feed was moved from the kind {known.moved_from}")
+        reasons.append(known.owed)
         self._slot, slot = await slots.find_slot(connection, self._config)
         name = self._slot
         if slot is None:
@@ -148,6 +147,7 @@ class WalFeed:
             slot = None
         self._slot_is_useless = False
         if slot is None:
+            await slots.owe(connection, self._config, "; ".join(filter(None, reasons)))
             async with waiting(self._config, self._status, connection, f"creating the slot {name}"):
                 start_lsn = await slots.create_slot(connection, name)
         else:
@@ -157,12 +157,13 @@ class WalFeed:
             if self._was_live and start_lsn > self._confirmed_lsn:
                 reasons.append(f"somebody else has read from the slot {name}")
         if any(reasons):
-            self._begin_anew("; ".join(filter(None, reasons)), start_lsn)
+            self._begin_anew("; ".join(dict.fromkeys(filter(None, reasons))), start_lsn)
+            await self._sink.durable()  # whoever is ended now owes it, and who comes then must not
         self._confirmed_lsn = self._confirmed_lsn if self._was_live and self._confirmed_lsn else start_lsn
         await slots.remember_identity(connection, self._config, identity)
         self._identity = identity
-        if known.moved_from:
-            await slots.forget_move(connection, self._config.name)
+        if any(reasons):
+            await slots.owe_nothing(connection, self._config.name)
         await self._check_captured(connection)
 
     def _begin_anew(self, reason: str, start_lsn: int) -> None:
@@ -185,16 +186,15 @@ class WalFeed:
         It begins where all was captured still: rows of other tables, which came since then, say nothing of these.
         """
         looked_at = await slots.current_lsn(connection)
-        reasons = await self._watch.check(connection)
-        if reasons:
-            known = [lsn for lsn in (parse_lsn(self._delivered() or "0/0"), self._captured_until) if lsn]
-            end = await slots.current_lsn(connection)
+        found = await self._watch.check(connection, looked_at)
+        if found.reason:
+            known = [lsn for lsn in (parse_lsn(self._delivered() or "0/0"), found.start) if lsn]
             start = lsn_text(min(known)) if known else ""
-            announce(self._status, self._sink, "; ".join(reasons), start, lsn_text(end))
+            end = lsn_text(await slots.current_lsn(connection))
+            announce(self._status, self._sink, found.reason, start, end, found.tables)
             self._snapshot_due = bool(self._delivery.routes.snapshots)
-            self._captured_until = end
-        elif not self._watch.is_lacking:
-            self._captured_until = looked_at
+            await self._sink.durable()
+        await self._watch.keep(connection)
 
     async def _look_at_capture(self) -> None:
         """As `_check_captured`, while live.  Raises: psycopg.OperationalError, to begin again with the snapshots."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
+from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
@@ -114,11 +115,13 @@ class Known:
         identity: the server that it ran on last; None before the first time.
         place: a `Progress.place`, or for the outbox what was read last; harmless when old, since positions only grow.
         moved_from: the kind that the feed had before it was installed as another.
+        owed: a gap that a process was about to announce when it ended.
     """
 
     identity: ServerIdentity | None = None
     place: tuple[int, int] = (0, 0)
     moved_from: str = ""
+    owed: str = ""
 
 
 async def known_feed(connection: TrioConnection, config: FeedConfig) -> Known:
@@ -126,8 +129,8 @@ async def known_feed(connection: TrioConnection, config: FeedConfig) -> Known:
     try:
         row = await _one(
             connection,
-            "SELECT kind, system_identifier, timeline, read_seq, read_id, to_jsonb(feed) ->> 'moved_from'"
-            " FROM rowcast.feed WHERE name = %s",
+            "SELECT kind, system_identifier, timeline, read_seq, read_id, to_jsonb(feed) ->> 'moved_from',"
+            " to_jsonb(feed) ->> 'owed' FROM rowcast.feed WHERE name = %s",
             config.name,
         )
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
@@ -136,14 +139,14 @@ async def known_feed(connection: TrioConnection, config: FeedConfig) -> Known:
         raise NotReady(f"{error}: run `rowcast feed install --apply` for this role") from None
     if row is None:
         return Known()
-    kind, system_identifier, timeline, seq, place_id, moved_from = row
+    kind, system_identifier, timeline, seq, place_id, moved_from, owed = row
     if kind != config.kind:
         raise NotReady(
             f'the feed {config.name} was installed with kind = "{kind}", and is configured with "{config.kind}": '
             "run `rowcast feed install --apply`"
         )
     identity = None if system_identifier is None else ServerIdentity(system_identifier, timeline, 0)
-    return Known(identity, (seq, place_id), moved_from or "")
+    return Known(identity, (seq, place_id), moved_from or "", owed or "")
 
 
 async def remember_identity(connection: TrioConnection, config: FeedConfig, identity: ServerIdentity) -> None:
@@ -165,9 +168,21 @@ async def current_lsn(connection: TrioConnection) -> int:
     return parse_lsn(row[0])
 
 
-async def forget_move(connection: TrioConnection, feed: str) -> None:
-    """The gap that came with a feed's move to another kind has been announced."""
+async def owe(connection: TrioConnection, config: FeedConfig, reason: str) -> None:
+    """Keep a gap for the next process, before what is done now makes it unnoticeable."""
+    with suppress(psycopg.errors.UndefinedColumn):  # installed by an earlier version
+        await connection.execute(
+            "INSERT INTO rowcast.feed AS known (name, kind, owed) VALUES (%s, %s, %s)"
+            " ON CONFLICT (name) DO UPDATE SET owed = excluded.owed",
+            [config.name, config.kind, reason],
+        )
+
+
+async def owe_nothing(connection: TrioConnection, feed: str) -> None:
+    """What was owed, or came with a feed's move to another kind, has been announced."""
     await connection.execute("UPDATE rowcast.feed SET moved_from = NULL WHERE name = %s", [feed])
+    with suppress(psycopg.errors.UndefinedColumn):
+        await connection.execute("UPDATE rowcast.feed SET owed = NULL WHERE name = %s AND owed <> ''", [feed])
 
 
 async def remember_place(connection: TrioConnection, feed: str, commit_lsn: int, changes: int) -> None:

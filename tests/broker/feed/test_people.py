@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from attrs import evolve
 from support.feeds import Published, Running, running
 from support.installed import connect, feed_config, install
@@ -17,7 +18,9 @@ from support.polling import until
 
 from broker.config.feeds import FeedConfig, Route
 from broker.feed.setup.install import remove_steps
+from broker.feed.supervise import supervise
 from broker.feed.wal import slots
+from protocol.pgoutput import parse_lsn
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
 
@@ -127,6 +130,74 @@ async def test_idle_feed_notices_by_itself(config: FeedConfig, monkeypatch: pyte
         await feed.sink.gap()
         put_right(config, "left out")
         await until(lambda: not feed.status.troubles)
+
+
+async def test_message_behind_a_rename_comes_behind_the_gap(outbox: FeedConfig) -> None:
+    async with running(outbox) as feed:
+        reasons = announced_before(feed, b"said")
+        act(outbox, "renamed")
+        sql(outbox, "INSERT INTO event VALUES (2, 'lost')", "SELECT rowcast.publish('said', 'x'::text)")
+        await feed.sink.until(1)
+    assert "public.event" in "".join(reasons)
+
+
+async def test_gaps_of_a_table_follow_upon_each_other_whatever_else_comes_over_restarts(
+    config: FeedConfig,
+) -> None:
+    said = "SELECT rowcast.publish('said', 'x'::text)"
+    told: list[dict[str, Any]] = []
+
+    def keep(feed: Running) -> None:
+        told.extend(json.loads(body) for topic, body, *_ in feed.sink.announced if topic.endswith(b"/gap"))
+
+    async with running(config) as feed:
+        sql(config, said)
+        await feed.sink.until(1)
+    act(config, "left out")
+    for _ in range(2):
+        async with running(config) as feed:
+            sql(config, "INSERT INTO event SELECT 2 WHERE NOT EXISTS (SELECT FROM event)", said, said)
+            await feed.sink.until(2)
+        keep(feed)
+    put_right(config, "left out")
+    async with running(config) as feed:
+        await feed.sink.gap()
+    keep(feed)
+    assert [gap["tables"] for gap in told] == [["public.event"]] * 3
+    assert [gap["uncaptured"] for gap in told] == [["public.event"], ["public.event"], []]
+    starts = [parse_lsn(gap["from"]) if config.kind == "wal" else int(gap["from"]) for gap in told]
+    if config.kind == "wal":
+        ends = [parse_lsn(gap["to"]) for gap in told]
+        assert all(start <= end for start, end in zip(starts[1:], ends, strict=False))
+    else:
+        assert starts == [0, 1, 3]
+
+
+@pytest.mark.parametrize("name", [*ACTS, "slot"])
+async def test_gap_that_was_not_yet_durable_is_announced_by_the_next_process(
+    config: FeedConfig, name: str
+) -> None:
+    async with running(config):
+        pass
+    if name != "slot":
+        act(config, name)
+        put_right(config, name)
+    elif config.kind == "wal":
+        sql(config, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+    else:
+        sql(config, "UPDATE rowcast.feed SET timeline = timeline - 1")
+    ended = Running(config)
+    ended.sink.durable = trio.sleep_forever  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervise, config, ended.sink, ended.status)
+        await ended.sink.gap()
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    async with running(config) as feed:
+        assert await feed.sink.gap() == json.loads(ended.sink.announced[0][1])["reason"]
+    async with running(config) as feed:
+        pass
+    assert feed.status.gaps == 0
 
 
 async def test_table_whose_route_was_added_without_an_installation_is_a_gap(config: FeedConfig) -> None:

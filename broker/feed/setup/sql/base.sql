@@ -15,7 +15,9 @@ CREATE TABLE IF NOT EXISTS rowcast.feed (
     -- For each table and operation what captured it when the feed looked last (wal, outbox).
     captured          jsonb,
     -- The kind that the feed had before it was installed anew as another, until it has said that rows may be missing.
-    moved_from        text
+    moved_from        text,
+    -- Why rows may be missing, from before what costs them is done until it has been said.
+    owed              text
 );
 
 DO $do$
@@ -23,6 +25,9 @@ BEGIN
     -- Made by an earlier version.
     IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'rowcast.feed'::regclass AND attname = 'moved_from') THEN
         ALTER TABLE rowcast.feed ADD captured jsonb, ADD moved_from text;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'rowcast.feed'::regclass AND attname = 'owed') THEN
+        ALTER TABLE rowcast.feed ADD owed text;
     END IF;
 END
 $do$;
