@@ -50,6 +50,11 @@ export interface Options {
   token?: string | ((why: { expired: boolean }) => string | Promise<string>);
   /** Whole numbers that a double can't hold become BigInt. */
   exactIntegers?: boolean;
+  /**
+   * All tabs of this origin that say so have one connection: one tab holds it, and the next when that is closed. Tabs that should not
+   * share, because their tokens differ, give different texts. Where a browser can't (no Web Locks: plain http), each tab has its own.
+   */
+  shared?: boolean | string;
   /** For Node below 22: the class of the package `ws`. */
   WebSocket?: any;
   /** How often a dead connection is looked for; default 5000. */

@@ -35,6 +35,12 @@ function exact(text) {
     typeof value === "string" && value.startsWith(MARK) ? BigInt(value.slice(MARK.length)) : value);
 }
 
+// The other way round.
+function text(request) {
+  const marked = JSON.stringify(request, (_, value) => (typeof value === "bigint" ? MARK + value : value));
+  return marked.replace(/"\\u0001n:(-?\d+)"/g, "$1");
+}
+
 function unpacked(said) {
   const { topic, at, retained, data, encoding } = said;
   const value = encoding === "base64" ? Uint8Array.from(atob(data), (c) => c.charCodeAt(0)) : data;
@@ -179,10 +185,19 @@ export class Rowcast {
       if (turn === this._turn && this.state !== "closed") this._again(1006, String(error));
       return;
     }
+    let { WebSocket: Socket = globalThis.WebSocket, shared } = this._options;
+    let name, pack;
+    if (shared) {
+      const tabs = await import("./shared.js");
+      if (tabs.canShare()) {
+        Socket = tabs.TabSocket;
+        name = `rowcast ${this.url} ${shared}`;
+        pack = { parse: exact, text, matches };
+      }
+    }
     if (turn !== this._turn || this.state === "closed") return;
-    const Socket = this._options.WebSocket ?? globalThis.WebSocket;
     if (!Socket) throw new Error("this Node has no WebSocket: give one, `{ WebSocket }` from the package ws");
-    const socket = (this._socket = new Socket(this.url));
+    const socket = (this._socket = name ? new Socket(this.url, name, pack) : new Socket(this.url));
     this._heard = Date.now();
     socket.onopen = () => {
       if (socket !== this._socket) return;
@@ -264,8 +279,7 @@ export class Rowcast {
 
   _send(request) {
     request.id = ++this._id;
-    const text = JSON.stringify(request, (_, value) => (typeof value === "bigint" ? MARK + value : value));
-    this._socket.send(text.replace(/"\\u0001n:(-?\d+)"/g, "$1"));
+    this._socket.send(text(request));
     return request.id;
   }
 
@@ -286,9 +300,9 @@ export class Rowcast {
     if (this._isOpen()) this._send({ unsubscribe: one.topic });
   }
 
-  _received(text) {
+  _received(data) {
     this._heard = Date.now();
-    const said = this._parse(text);
+    const said = this._parse(data);
     if (said.skipped) this._each(said.topic, (one) => one._tell("onSkipped", said));
     else if (said.topic !== undefined) {
       const message = unpacked(said);

@@ -47,6 +47,16 @@ class Page:
                     assert "error" not in answer, answer
                     return dict(answer["result"])
 
+    async def another(self) -> Page:
+        """Another tab of the same browser; only one of them at a time may be waited for."""
+        made = Page(self._socket)
+        made._asked = 1_000_000
+        await made.open()
+        return made
+
+    async def close(self) -> None:
+        await self._call("Page.close")
+
     async def open(self) -> None:
         target = await self._call("Target.createTarget", url="about:blank")
         attached = await self._call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
@@ -73,9 +83,9 @@ class Page:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    async def until(self, expression: str) -> None:
+    async def until(self, expression: str, seconds: float = ANSWER_S) -> None:
         """Wait until an expression is true."""
-        with trio.move_on_after(ANSWER_S):
+        with trio.move_on_after(seconds):
             while not await self.run(f"document.readyState === 'complete' && Boolean({expression})"):  # noqa: ASYNC110
                 await trio.sleep(0.05)
             return

@@ -12,6 +12,7 @@ from typing import Any
 from attrs import define
 
 HARNESS = Path(__file__).parents[1] / "clients/harness.mjs"
+TABS_HARNESS = HARNESS.with_name("tabs_harness.mjs")
 
 
 def is_there() -> bool:
@@ -28,12 +29,14 @@ class NodeSubscription:
 class NodeClient:
     """One `Rowcast` object.  Its events are `(topic, kind, value)`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *program: str) -> None:
         self._node = subprocess.Popen(
-            ["node", str(HARNESS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ["node", *(program or (str(HARNESS),))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.subscriptions: dict[str, NodeSubscription] = {}
         self.stopped = None
+        self.has_lost = False
+        """It has given its connection up by itself."""
         self._sent: list[str] = []
 
     def subscribe(self, topic: str, since: str | None = None, *, state: bool = False) -> None:
@@ -66,8 +69,23 @@ class NodeClient:
         self._node.stdin.flush()
         answer = json.loads(self._node.stdout.readline())
         self._sent += answer["sent"]
+        self.has_lost |= answer.get("lost", False)
         for topic, at, live in answer["state"]:
             one = self.subscriptions[topic]
             one.at, one.phase = at, "live" if live else "offline"
         events: list[tuple[str, str, Any]] = answer["events"]
         return events
+
+
+class NodeTabs(NodeClient):
+    """Tabs that share a connection.  Their subscriptions are named `TAB|FILTER`."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(str(TABS_HARNESS), str(count))
+
+    def kill(self, tab: int) -> None:
+        """A tab is closed, and opened again: with nothing that it had."""
+        self._do(act="kill", tab=tab)
+        for key in self.subscriptions:
+            if key.startswith(f"{tab}|"):
+                self._do(act="subscribe", topic=key, since=None)

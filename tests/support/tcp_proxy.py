@@ -20,6 +20,11 @@ class TcpProxy:
         self._flowing.set()
         self._refusing = False
 
+    @property
+    def open(self) -> int:
+        """Connections that are passed on."""
+        return len(self._streams) // 2
+
     def cut(self) -> None:
         """End all connections, without warning either side."""
         for stream in self._streams:

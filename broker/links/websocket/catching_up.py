@@ -112,6 +112,8 @@ class Subscription:
         self._held_bytes = 0
         self._held_bytes_max = held_bytes_max
         self._begun = False
+        self._is_fresh = False
+        """What is still to come was published after the answer began."""
         self.is_waiting = missed.beyond is not None
         """What was missed is being read from its source; until `settle` there is nothing to send."""
         self.is_over = False
@@ -160,8 +162,9 @@ class Subscription:
         state = self._state
         if state is not None:
             return self._frame(b',"state":[%b]' % self._some_of(state), self._is_more())
+        fresh = b',"fresh":true' if self._is_fresh or not self._pieces else b""
         texts = self._some_missed()
-        return self._frame(b',"missed":[%b]' % texts, self._is_more())
+        return self._frame(b',"missed":[%b]%b' % (texts, fresh), self._is_more())
 
     def _first_frame(self) -> bytes:
         missed, read = self.missed, self.read
@@ -205,6 +208,7 @@ class Subscription:
         if not found.recovered:
             raise Lost(found.reason)
         self._behind = found.at
+        self._is_fresh = True
         self._pieces = list(reversed(found.pieces))
         self._narrower = found.narrower
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support import javascript_client
-from support.javascript_client import NodeClient, NodeSubscription
+from support.javascript_client import NodeClient, NodeSubscription, NodeTabs
 from support.websockets import masked
 
 from broker.config.dialects.gateway import GatewayConfig
@@ -36,6 +36,7 @@ from rowcast_client.core import Client, Event, Gap, Message, State, Subscription
 
 CONFIG = GatewayConfig(rowcast=Rowcast(anonymous_subscribe=("#",), anonymous_publish=("#",)))
 TOPICS = ("a", "b", "a/b", "a/c", "r/1", "r/2", "r/3")
+TABS = 3
 FILTERS = ("#", "a/#", "+/b", "r/+", "r/1", "a", "+/+")
 
 
@@ -189,6 +190,10 @@ class Application:
             self.gaps += 1
             got.clear()
 
+    def forget(self, topic: str) -> None:
+        self.got.pop(topic, None)
+        self.values.pop(topic, None)
+
 
 def run(seed: int, client: Client | NodeClient) -> tuple[int, int]:
     chance = random.Random(seed)
@@ -196,10 +201,13 @@ def run(seed: int, client: Client | NodeClient) -> tuple[int, int]:
     server = Server(chance, now, None, False)
     application = Application()
     filters = chance.sample(FILTERS, chance.randint(1, 4))
+    if isinstance(client, NodeTabs):
+        filters = [f"{tab}|{one}" for one in filters for tab in range(TABS) if chance.random() < 0.7]
     for one in filters:
         client.subscribe(one, state=True)
     published: list[tuple[str, int]] = []
     connection: Connection | None = None
+    asleep = 0
 
     def hear() -> None:
         assert connection is not None
@@ -212,13 +220,20 @@ def run(seed: int, client: Client | NodeClient) -> tuple[int, int]:
         connection.receive(client.take())
         if code is not None:
             disconnect(code)
+        elif isinstance(client, NodeTabs) and client.has_lost:
+            disconnect(None)
 
-    def disconnect(code: int) -> None:
+    def disconnect(code: int | None) -> None:
+        """None: the client has done it."""
         nonlocal connection
         assert connection is not None
         connection.cut()
         connection = None
-        client.closed(code)
+        client.take()
+        if code is not None:
+            client.closed(code)
+        if isinstance(client, NodeTabs):
+            client.has_lost = False
 
     def connect() -> None:
         nonlocal connection
@@ -240,10 +255,15 @@ def run(seed: int, client: Client | NodeClient) -> tuple[int, int]:
                 connect()
             continue
         connection.move()
+        if asleep:
+            asleep -= 1  # the tab: its connection stays, and nobody reads
+            continue
         hear()
         dice = chance.random()
         if connection is not None and dice < 0.03:
-            disconnect(1006)
+            disconnect(
+                chance.choice((1006, 1006, 3001, 1013))
+            )  # cut; its token has expired; others come first
         elif dice < 0.04:
             if connection is not None:
                 disconnect(1001)
@@ -251,8 +271,20 @@ def run(seed: int, client: Client | NodeClient) -> tuple[int, int]:
         elif dice < 0.045:
             reason = b'{"reason":"rows may be missing"}'
             server.engine.publish(Publication(b"$SYS/feed/main/gap", reason, 1, True))
-        elif connection is not None and dice < 0.06:
+        elif dice < 0.055:
+            asleep = chance.randint(1, 60)
+        elif connection is not None and dice < 0.07:
             again = chance.choice(filters)
+            if isinstance(client, NodeTabs) and chance.random() < 0.5:
+                client.kill(int(again[0]))
+                for one in filters:
+                    if one[0] == again[0]:
+                        application.forget(one)
+                if client.has_lost:
+                    disconnect(None)
+                else:
+                    connection.receive(client.take())
+                continue
             client.subscribe(again, client.subscriptions[again].at, state=True)
             connection.receive(client.take())
     assert client.stopped is None
@@ -274,7 +306,8 @@ def check(filters: list[str], published: list[tuple[str, int]], application: App
     from rowcast_client.core import matches
 
     for one in filters:
-        wanted = [message for message in published if matches(one, message[0])]
+        topic_filter = one.partition("|")[2] or one
+        wanted = [message for message in published if matches(topic_filter, message[0])]
         got = application.got.get(one, [])
         # Since the last gap or state: all of it, up to the end.
         assert got == wanted[len(wanted) - len(got) :], one
@@ -319,6 +352,29 @@ def javascript(seeds: range) -> None:
             run(seed, client)
         finally:
             client.end()
+
+
+@pytest.mark.skipif(not javascript_client.is_there(), reason="needs Node")
+def test_the_same_for_tabs_that_share_a_connection() -> None:
+    tabs(range(4000, 4010))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(not javascript_client.is_there(), reason="needs Node")
+def test_the_same_for_tabs_and_five_hundred_seeds() -> None:
+    tabs(range(4010, 4510))
+
+
+def tabs(seeds: range) -> None:
+    got = 0
+    for seed in seeds:
+        client = NodeTabs(TABS)
+        try:
+            got += run(seed, client)[1]
+        finally:
+            client.end()
+    assert got > 10 * len(seeds)
 
 
 def test_a_large_state_is_sent_in_turns_and_as_it_was_when_it_was_asked_for() -> None:
