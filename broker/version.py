@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import os
+import pathlib
 import platform
 from typing import Final
 
@@ -9,14 +12,22 @@ VERSION: Final = "0.1.0"
 """What `pyproject.toml` takes it from; reading an installation's metadata would cost the start 40 ms."""
 
 
-def is_compiled() -> bool:
-    """Whether mypyc compiled the hot modules; they behave the same when not, only slower."""
-    from broker.core import engine
-
-    return not str(engine.__file__).endswith(".py")
+def compiled_modules() -> int:
+    """How many of the modules that mypyc may compile are compiled here; they behave the same when not, only slower."""
+    suffixes = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+    above = pathlib.Path(__file__).parent.parent
+    return sum(
+        name.endswith(suffixes)
+        for top in ("broker", "protocol")
+        for *_, names in os.walk(above / top)
+        for name in names
+    )
 
 
 def describe() -> str:
     """One line, as `rowcast --version` prints it."""
-    how = "compiled" if is_compiled() else "interpreted (no compiler was found at installation)"
+    if modules := compiled_modules():
+        how = f"compiled ({modules} module{'s' if modules > 1 else ''})"
+    else:
+        how = "interpreted (no compiler was found at installation)"
     return f"rowcast version {VERSION}, {how}, Python {platform.python_version()}"

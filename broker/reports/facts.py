@@ -16,7 +16,7 @@ from broker.core.outbox import Outbox
 from broker.reports.health import Behind, feed_reasons, sink_reasons
 from broker.reports.pulse import Pulse
 from broker.reports.sys_topics import SysTopics
-from broker.version import VERSION, is_compiled
+from broker.version import VERSION, compiled_modules
 
 if TYPE_CHECKING:
     from broker.app import App
@@ -51,7 +51,7 @@ class Facts:
         self._app = app
         self._clock = clock
         self.version = VERSION
-        self.build = "compiled" if is_compiled() else "interpreted"
+        self.build = "compiled" if compiled_modules() else "interpreted"
         self.started_unix_s = time.time()
         self.pulse = Pulse()
         self._sys = SysTopics(app.engine, VERSION, self.build, clock())
