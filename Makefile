@@ -67,6 +67,7 @@ torture: .venv/.test
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/sinks.py
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/power.py
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/nodes.py
+	@PYTHONPATH=.:tests $(BIN)/python tests/torture/rolling.py
 
 binary: .venv/.demo
 	@scripts/build-binary

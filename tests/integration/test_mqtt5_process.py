@@ -77,7 +77,7 @@ def test_both_versions_on_one_topic_over_each_transport(doors: Doors, transport:
     first = connected(5)
     assert not first.connect(session, properties=KEPT).session_present
     first.subscribe(b"queue/" + topic, 1)
-    first.cut()
+    first.leave()
     new.send(Publish(b"queue/" + topic, b"waits", 1, True, packet_id=1, properties=USER))
     while not isinstance(new.receive(), Puback):
         pass

@@ -10,7 +10,7 @@ from pathlib import Path
 from protocol.mqtt.codec import decode as decode_3
 from protocol.mqtt.codec import encode as encode_3
 from protocol.mqtt.framing import frame_at
-from protocol.mqtt.packets import Connack, Connect, Packet, Publish, Suback, Subscribe, Will
+from protocol.mqtt.packets import Connack, Connect, Disconnect, Packet, Publish, Suback, Subscribe, Will
 from protocol.mqtt.v5.codec import decode as decode_5
 from protocol.mqtt.v5.codec import encode as encode_5
 from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties
@@ -88,6 +88,13 @@ class RawClient:
         suback = self.receive()
         assert isinstance(suback, Suback), suback
         return suback.return_codes
+
+    def leave(self) -> None:
+        """Say so, and wait until the broker has taken note."""
+        self.send(Disconnect())
+        while self.receive() is not None:
+            pass
+        self.cut()
 
     def cut(self) -> None:
         self._sock.close()
