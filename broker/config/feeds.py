@@ -8,8 +8,9 @@ that was too long for its notification.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from broker.config.properties import NO_PROPERTIES, PropertyTemplates
 
@@ -153,6 +154,17 @@ FEED_KINDS: dict[str, FeedKind] = {
 }
 
 
+_CREDENTIALS: Final = ("password", "passfile", "sslpassword", "sslcert", "sslkey", "sslrootcert", "sslcrl")
+"""What is asked at the next connection only, so that another needs none."""
+
+
+def _place(dsn: str) -> dict[str, object]:
+    """Which database it is, and as whom; however the text is written."""
+    from psycopg.conninfo import conninfo_to_dict  # not needed by whoever has no database
+
+    return {name: value for name, value in conninfo_to_dict(dsn).items() if name not in _CREDENTIALS}
+
+
 @frozen
 class FeedConfig:
     """One Postgres database and everything taken from it."""
@@ -179,6 +191,13 @@ class FeedConfig:
     def keeps_place(self) -> bool:
         """As its kind."""
         return FEED_KINDS[self.kind].keeps_place
+
+    def adopting(self, wanted: FeedConfig) -> FeedConfig:
+        """This with those settings of another that need no new connection, during which notifications would be lost."""
+        taken = ("routes", "check_interval_s", "check_timeout_s")
+        adopted = evolve(self, **{name: getattr(wanted, name) for name in taken})
+        is_same_database = self.dsn == wanted.dsn or _place(self.dsn) == _place(wanted.dsn)
+        return evolve(adopted, dsn=wanted.dsn) if is_same_database else adopted
 
     @property
     def keyed_tables(self) -> tuple[Recovery | Fetch, ...]:

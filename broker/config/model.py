@@ -44,6 +44,8 @@ class Tls:
     ciphers_tls13: str = ""
     dhparamfile: Path | None = None
     keylog_file: Path | None = None
+    keyfile_password: str = field(default="", repr=False)
+    """What `keyfile` is encrypted with; "" if it is not."""
 
 
 @frozen

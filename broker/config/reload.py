@@ -54,9 +54,6 @@ def reloaded(old: Config, new: Config) -> Config:
 
 _TAKEN_WHOLE = ("admin", "metrics", "ingest", "health", "drain_s", "drain_to", "shutdown_grace_s")
 
-_IN_PLACE = ("routes", "check_interval_s", "check_timeout_s")
-"""What a feed that listens takes over without a new connection, during which notifications would be lost."""
-
 
 def _feeds(old: Config, new: Config) -> list[str]:
     """What of the feeds takes a restart."""
@@ -68,12 +65,12 @@ def _feeds(old: Config, new: Config) -> list[str]:
         if before.kind != wanted.kind:
             mistakes.append(f"[database] kind stays '{before.kind}'; another takes a restart.")
         elif not before.keeps_place:
-            changed = evolve(wanted, **{name: getattr(before, name) for name in _IN_PLACE})
+            changed = before.adopting(wanted)
             mistakes += [
                 f"[database] {_FEED_WORDS.get(field.name, field.name)} takes a restart while the kind is listen:"
                 " rows notified in between would be lost."
                 for field in fields(type(before))
-                if getattr(changed, field.name) != getattr(before, field.name)
+                if getattr(changed, field.name) != getattr(wanted, field.name)
             ]
     return mistakes
 
@@ -197,4 +194,4 @@ def _tls(old: Tls | None, new: Tls | None) -> Tls | None:
     """Certificates and what is asked of clients are read again; whether there is TLS at all is not."""
     if old is None or new is None:
         return old
-    return evolve(old, **_read_again(new, "tls"))
+    return evolve(old, keyfile_password=new.keyfile_password, **_read_again(new, "tls"))

@@ -155,6 +155,8 @@ class Move:
     processor_mean: float
     processor_worst: float
     """Of the node that takes them, a share of one: while the other drained, and in its worst second."""
+    processor_ms: float
+    """For each that moved, rows included."""
 
 
 def drain(crowd: Crowd, old: Node, new: Node) -> Move:
@@ -178,8 +180,10 @@ def drain(crowd: Crowd, old: Node, new: Node) -> Move:
     took_s = time.monotonic() - began
     mean = (new.processor_s() - before) / took_s
     crowd.until(are_back)
+    spent_s = new.processor_s() - before
+    count = crowd.tally.moved - moved
     shares = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(marks)]
-    return Move(took_s, old.status(), crowd.tally.moved - moved, mean, max(shares, default=mean))
+    return Move(took_s, old.status(), count, mean, max(shares, default=mean), spent_s * 1000 / max(1, count))
 
 
 @define
@@ -203,7 +207,8 @@ class Outcome:
         for move in self.moves:
             lines.append(
                 f"{move.moved} left a node within {move.drain_s:.0f} s, which ended with {move.status};"
-                f" the other's processor: {move.processor_mean:.0%}, {move.processor_worst:.0%} in its worst second"
+                f" the other's processor: {move.processor_mean:.0%}, {move.processor_worst:.0%} in its worst second,"
+                f" {move.processor_ms:.2f} ms for each"
             )
         return "\n".join([*lines, *self.faults[:20]])
 

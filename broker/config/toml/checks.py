@@ -60,6 +60,22 @@ def check_dsn(reader: Reader, path: Path, dsn: str) -> None:
         reader.wrong(path, f"dsn: {wanted}, with no other parameters than libpq's")
 
 
+def with_password(reader: Reader, path: Path, dsn: str, password: str) -> str:
+    """The connection string with a password that stands beside it; unchanged where there is none, or a mistake."""
+    if not password or isinstance(password, Unresolved) or isinstance(dsn, Unresolved):
+        return dsn
+    import psycopg  # not needed by whoever has no database
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    try:
+        if "password" in conninfo_to_dict(dsn):
+            reader.wrong(path, "password: there is one in the dsn, too: leave one of them out")
+            return dsn
+        return make_conninfo(dsn, password=password)
+    except psycopg.ProgrammingError:
+        return dsn  # said of the dsn
+
+
 def check_secret(reader: Reader, path: Path, secret: str) -> None:
     """Note a secret that is too short to be one."""
     if not isinstance(secret, Unresolved) and len(secret.encode()) < SECRET_BYTES_MIN:

@@ -11,7 +11,7 @@ from broker.config.feeds import FEED_KINDS, FeedConfig, Route
 from broker.config.ingest import IngestConfig
 from broker.config.market import PREFIX, MarketConfig
 from broker.config.templates import OPERATION, POSITION, names_in
-from broker.config.toml.checks import check_choice, check_dsn, check_name
+from broker.config.toml.checks import check_choice, check_dsn, check_name, with_password
 from broker.config.toml.document import Document, array_of, without_routes
 from broker.config.toml.ingest import sinks_of
 from broker.config.toml.lines import Path
@@ -109,6 +109,8 @@ class FeedReader:
             check_choice(self._reader, ("database", "kind"), database.kind, tuple(FEED_KINDS))
             check_name(self._reader, ("database", "name"), database.name)
             check_dsn(self._reader, ("database", "dsn"), database.dsn)
+            dsn = with_password(self._reader, ("database", "password"), database.dsn, database.password)
+            database = evolve(database, dsn=dsn)
         return database
 
     def _read_routes(self) -> None:

@@ -33,6 +33,7 @@ class DatabaseTable:
     """[database]"""
 
     dsn: str
+    password: str = field(default="", repr=False)
     name: str = "main"
     kind: str = "listen"
     check_interval_s: float = 5.0

@@ -16,7 +16,6 @@ from typing import Final
 
 import psycopg
 import trio
-from attrs import evolve
 
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connect import connected
@@ -70,7 +69,7 @@ class ListenFeed:
 
     def adopt(self, config: FeedConfig) -> bool:
         """As `supervise.Feed.adopt`: other routes, at once; what is waiting or notified meanwhile takes them, too."""
-        if not same_but_for_routes(self._config, config):
+        if self._config.adopting(config) != config:
             return False
         self._config = config
         self._router.adopt(config)
@@ -283,15 +282,6 @@ class ListenFeed:
                 "; ".join(lost),
             )
             tell(self._status, self._sink, reason, "", "now")
-
-
-IN_PLACE: Final = ("routes", "check_interval_s", "check_timeout_s")
-"""What can be another without a new connection, during which notifications would be lost."""
-
-
-def same_but_for_routes(old: FeedConfig, new: FeedConfig) -> bool:
-    """Whether a reload can take the new configuration without starting the feed anew."""
-    return evolve(old, **{name: getattr(new, name) for name in IN_PLACE}) == new
 
 
 def unrecovered(config: FeedConfig) -> list[str]:

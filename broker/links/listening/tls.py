@@ -153,7 +153,7 @@ def _load_certificate(context: ssl.SSLContext, tls: Tls) -> None:
         raise TlsError(f"{certificate} {_why(error)}") from None
     try:
         tls.keyfile.open("rb").close()
-        context.load_cert_chain(tls.certfile, tls.keyfile, password=_no_passphrase)
+        context.load_cert_chain(tls.certfile, tls.keyfile, password=lambda: _passphrase(tls))
     except OSError as error:
         if "KEY_VALUES_MISMATCH" in str(error):
             raise TlsError(
@@ -162,7 +162,10 @@ def _load_certificate(context: ssl.SSLContext, tls: Tls) -> None:
             ) from None
         raise TlsError(f"{key} {_why(error)}") from None
     except _Encrypted:
-        cure = "It has a passphrase; take it off with `openssl pkey -in KEY -out NEW`."
+        cure = (
+            "It has a passphrase; give it as keyfile_password in [listener.tls] of a .toml file, or take it off"
+            " with `openssl pkey -in KEY -out NEW`."
+        )
         raise TlsError(f"{key} {cure}") from None
 
 
@@ -170,8 +173,10 @@ class _Encrypted(Exception):
     """OpenSSL asked for a passphrase, which a daemon cannot answer."""
 
 
-def _no_passphrase() -> str:
-    raise _Encrypted
+def _passphrase(tls: Tls) -> str:
+    if not tls.keyfile_password:
+        raise _Encrypted
+    return tls.keyfile_password
 
 
 def _load_revoked(context: ssl.SSLContext, tls: Tls) -> None:
