@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(not chromium.is_there(), reason="needs Debian's package chromium"),
 ]
 TOKEN = "a token of some length"
-SIZES = {"desk": (1200, 900), "telephone": (390, 844)}
+SIZES = {"desk": (1280, 900), "telephone": (390, 844)}
 VIEWS = ("overview", "clients", "subscriptions", "retained", "feeds", "log")
 PICTURES = os.environ.get("ROWCAST_PICTURES")
 """A folder for the documentation's pictures."""
@@ -65,6 +65,8 @@ async def test_every_view_fits_and_has_something_to_say(size: str, tmp_path: Pat
             await page.run(f"location.hash = {view!r}")
             await page.until(f"document.getElementById('view-{view}').classList.contains('shown')")
             assert await page.run("document.documentElement.scrollWidth") <= width, view
+            right = "document.querySelector('nav a[aria-current]').getBoundingClientRect().right"
+            assert await page.run(right) <= width, f"the tab of {view} is out of sight"
         await page.until("document.getElementById('list-clients').textContent.includes('ada-laptop')")
         await page.until("document.getElementById('list-retained').textContent.includes('prices/BTC')")
         await page.until("document.getElementById('list-subscriptions').textContent.includes('prices/#')")
@@ -114,7 +116,12 @@ async def test_everything_that_can_be_pressed_has_a_name_and_nothing_comes_from_
 @pytest.mark.skipif(PICTURES is None, reason="only to make the documentation's pictures")
 async def test_make_the_pictures(tmp_path: Path) -> None:
     assert PICTURES is not None
-    for name, size, dark in (("page", "desk", False), ("page-dark", "telephone", True)):
+    for name, size, dark in (
+        ("page", "desk", False),
+        ("page-dark", "desk", True),
+        ("page-telephone", "telephone", False),
+        ("page-telephone-dark", "telephone", True),
+    ):
         async with shown(tmp_path / name, size, dark=dark) as (page, broker):
             for number in range(300):
                 for _ in range(20 + 10 * (number // 40 % 3)):
