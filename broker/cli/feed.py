@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,16 @@ from broker.config.arguments import Arguments
 from broker.config.feeds import FeedConfig
 from broker.config.ingest import IngestConfig
 from broker.config.load import load
+from broker.config.market import MarketConfig
 from broker.config.model import ConfigError
 from broker.feed.driver.blockers import BLOCKERS, blocker_words
 from broker.feed.driver.pooler import refusal_words
 from broker.feed.setup import doctor
 from broker.feed.setup.dangers import dangers
+from broker.feed.setup.findings import Finding
 from broker.feed.setup.install import install_steps, remove_steps
 from broker.feed.setup.steps import Step
+from broker.marketdata import doctor as market_doctor
 
 BLOCKED_FIRST_S = 1.0
 BLOCKED_AGAIN_S = 10.0
@@ -69,12 +72,17 @@ def run(args: argparse.Namespace) -> int:
     ingest = config.ingest
     if ingest is not None and (args.feed not in (None, ingest.database.name) or args.verb == "remove"):
         ingest = None  # tables that messages were written to stay
-    if not wanted and ingest is None:
+    market = config.market if args.verb in ("check", "show") else None
+    titles = [] if market is None else [
+        title for title, (feed, *_) in market_doctor.places(market).items() if args.feed in (None, feed.name)
+    ]  # fmt: skip
+    if not wanted and ingest is None and not titles:
         names = ", ".join(feed.name for feed in feeds) or "none"
         print(f"{args.config_file} has no feed {args.feed or 'at all'}; its feeds: {names}", file=sys.stderr)
         return EXIT_CONFIG
     verb: Callable[[FeedConfig, argparse.Namespace], int] = _VERBS[args.verb]
     codes = [verb(feed, args) for feed in wanted]
+    codes += [_market(market, title, args) for title in titles if market is not None]
     return max([*codes, *([] if ingest is None else [_sinks(ingest, args)])])
 
 
@@ -116,9 +124,24 @@ def _sinks(config: IngestConfig, args: argparse.Namespace) -> int:
     if args.verb == "install":
         return _show_or_apply(config.database, args, sinks.install_steps(config))
     print(f"sinks of {config.database.name}")
+    return _tell_findings(config.database, args, lambda connection: sinks.examine(connection, config))
+
+
+def _market(config: MarketConfig, title: str, args: argparse.Namespace) -> int:
+    """What market data takes from a database, and keeps there."""
+    print(title)
+    feed = market_doctor.places(config)[title][0]
+    return _tell_findings(feed, args, lambda connection: market_doctor.examine(connection, config, title))
+
+
+def _tell_findings(
+    feed: FeedConfig,
+    args: argparse.Namespace,
+    examine: Callable[[psycopg.Connection[Any]], Iterable[Finding]],
+) -> int:
     try:
-        with _connect(config.database, args) as connection:
-            findings = list(sinks.examine(connection, config))
+        with _connect(feed, args) as connection:
+            findings = list(examine(connection))
     except psycopg.Error as error:
         print(f"  wrong   can't connect: {str(error).strip().splitlines()[0]}")
         return EXIT_FAILED

@@ -9,6 +9,7 @@ import trio
 from psycopg import sql
 
 from broker.config.feeds import FeedConfig
+from broker.config.market import Intake
 from broker.feed.driver.connect import connected, within
 from broker.feed.routing.rowtext import NotARow, columns_of
 from broker.feed.status import FeedStatus
@@ -19,6 +20,20 @@ from broker.marketdata.market import Market
 ANSWER_TIMEOUT_S: Final = 30.0
 ROWS_MAX: Final = 500_000
 """Of one answer."""
+
+
+def inner_of(query: str) -> sql.SQL:
+    """The configuration's own text: its braces and per cent signs are no placeholders."""
+    return sql.SQL(query.strip().rstrip(";"))
+
+
+def statement_of(intake: Intake) -> sql.Composed:
+    """What is asked: each row's key and its text."""
+    key = sql.SQL(", ").join(sql.SQL("q.") + sql.Identifier(name) for name in intake.key)
+    return (
+        sql.SQL("SELECT json_build_array(") + key + sql.SQL(")::text, row_to_json(q)::text FROM (")
+        + inner_of(intake.query) + sql.SQL("\n) q")
+    )  # fmt: skip
 
 
 class Differences:
@@ -80,13 +95,7 @@ class PolledQuery:
 
     async def _ask(self) -> None:
         intake = self._rows.intake
-        # The configuration's own text: its braces and per cent signs are no placeholders.
-        inner = sql.SQL(intake.query.strip().rstrip(";"))
-        key = sql.SQL(", ").join(sql.SQL("q.") + sql.Identifier(name) for name in intake.key)
-        statement = (
-            sql.SQL("SELECT json_build_array(") + key + sql.SQL(")::text, row_to_json(q)::text FROM (")
-            + inner + sql.SQL("\n) q")
-        )  # fmt: skip
+        statement = statement_of(intake)
         async with connected(intake.feed) as connection:
             while True:
                 began = trio.current_time()
@@ -98,6 +107,12 @@ class PolledQuery:
                 self._take(answer)
                 if self._status.state != "live":
                     self._status.enter("live")
+                took_s = trio.current_time() - began
+                if took_s > intake.every_s:
+                    what = (
+                        f"the query takes longer than the {intake.every_s:g} s after which it is asked again"
+                    )
+                    self._status.warn(what, intake.feed.name, self._market.engine.now)
                 await trio.sleep_until(began + intake.every_s)
 
     def _take(self, answer: list[tuple[str, str]]) -> None:

@@ -1,0 +1,104 @@
+"""Goal: a query that is asked again and again survives what databases do, and says right afterwards what is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import psycopg
+import trio
+from support.market import BookClient
+from support.markets import RunningMarket, next_event, running_market
+from support.polling import until
+
+SETTINGS = """
+[database]
+dsn = "env:DATABASE_URL"
+[source.book]
+query = "SELECT symbol, side, price, size FROM hostile_levels -- 100% of {them}"
+key = ["symbol", "side", "price"]
+every = "50ms"
+[[market.depth]]
+from = "book"
+shape = "levels"
+every = "0s"
+[[websocket.route]]
+from = "market.depth"
+channel = "{symbol}@depth"
+"""
+CREATE = "CREATE TABLE hostile_levels (symbol text, side text, price numeric, size numeric)"
+
+
+async def reads(
+    client: BookClient, market: RunningMarket, nursery: trio.Nursery, bids: dict[str, str]
+) -> None:
+    """Until a client that begins now and one that was there before have this."""
+    ws = await market.connect(nursery, "A@depth")
+    with trio.fail_after(20):
+        while client.sides["bids"] != bids:
+            client.take(json.dumps(await next_event(ws)).encode())
+    await ws.aclose()
+
+
+async def test_whatever_the_table_holds_and_wherever_it_goes(tmp_path: Path, database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+
+        async def run(statement: str) -> None:
+            """Without keeping the broker from reading, which may have to let a lock go."""
+            await trio.to_thread.run_sync(connection.execute, statement.encode())
+
+        await run("DROP TABLE IF EXISTS hostile_levels")
+        async with (
+            running_market(tmp_path, SETTINGS, {"DATABASE_URL": database}) as market,
+            trio.open_nursery() as nursery,
+        ):
+            feeds = market.broker.app.feeds
+            await until(lambda: "hostile_levels" in feeds["book"].problem)
+            assert feeds["book"].state != "live"
+
+            await run(CREATE)
+            await run("INSERT INTO hostile_levels VALUES ('A', 'bid', 1.50, 2)")
+            await reads(BookClient(), market, nursery, {"1.50": "2"})
+            assert feeds["book"].state == "live"
+
+            for values in (
+                "('A', 'bid', 'NaN', 1)", "('A', 'bid', 'Infinity', 1)", "('A', 'bid', 1.4, 'NaN')",
+                "('A', 'bid', NULL, 1)", "('A', NULL, 1.3, 1)", "(NULL, 'bid', 1.2, 1)", "('', 'bid', 1.2, 1)",
+                "('A', 'bid', 1.1, NULL)", "('A', 'bid', 1.0, -1)", "('A', 'sideways', 1.0, 1)",
+                "('A', 'bid', 1e60, 1)", "('A', 'bid', 1e-60, 1)", "(repeat('x', 9000000), 'bid', 1, 1)",
+                "('A', 'BID', -0.25, 1e3)", "('A', 'bid', 1.49, 3)", "('A', 'bid', 1.48, 0)",
+            ):  # fmt: skip
+                await run(f"INSERT INTO hostile_levels VALUES {values}")
+            expected = {"1.50": "2", "1.49": "3", "-0.25": "1000"}
+            await reads(BookClient(), market, nursery, expected)
+            await run("DELETE FROM hostile_levels WHERE length(symbol) > 1000")
+            dropped = feeds["market.depth"].dropped
+            assert {
+                "not_a_number",
+                "missing_price",
+                "missing_size",
+                "bad_side",
+                "no_symbol",
+                "negative_size",
+            } <= set(dropped)
+            assert market.broker.app.engine.counters.link_bugs == 0
+
+            await run(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%of {them}%'"
+                " AND pid <> pg_backend_pid()",
+            )  # fmt: skip
+            await run("UPDATE hostile_levels SET size = 4 WHERE price = 1.49")
+            await reads(BookClient(), market, nursery, expected | {"1.49": "4"})
+
+            await run("ALTER TABLE hostile_levels ALTER price TYPE text, ALTER size TYPE text")
+            await run("DELETE FROM hostile_levels WHERE price = '1.49'")
+            await reads(BookClient(), market, nursery, {"1.50": "2", "-0.25": "1000"})
+
+            await run("DROP TABLE hostile_levels")
+            await until(lambda: feeds["book"].state != "live")
+            await reads(BookClient(), market, nursery, {"1.50": "2", "-0.25": "1000"})
+            await run(CREATE)
+            await run("INSERT INTO hostile_levels VALUES ('A', 'bid', 7, 7)")
+            await reads(BookClient(), market, nursery, {"7": "7"})
+            nursery.cancel_scope.cancel()
+        await run("DROP TABLE hostile_levels")
