@@ -8,9 +8,11 @@ import subprocess
 from typing import Any
 
 import paho.mqtt.client as paho
+import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
+from support.raw5 import over_tcp
 from support.rowcast_process import RowcastProcess
 
 WITHIN_S = 20.0
@@ -82,6 +84,23 @@ def test_mosquitto_clients_with_every_property(rowcast: RowcastProcess) -> None:
         }
         assert {name: properties[name] for name in wanted} == wanted
         assert 55 <= properties["message-expiry-interval"] <= 60
+
+
+@pytest.mark.parametrize("goodbye", [[], ["-D", "disconnect", "session-expiry-interval", "0"]])
+def test_mosquitto_sub_unsubscribes_and_leaves_with_every_property(
+    rowcast: RowcastProcess, goodbye: list[str]
+) -> None:
+    """And what it says of its session at the end holds."""
+    client_id = f"leaves {len(goodbye)}"
+    subprocess.run(
+        ["mosquitto_sub", "-V", "5", "-p", str(rowcast.port), "-i", client_id, "-c", "-x", "60", "-t", "a", "-E",
+         "-U", "b", "-D", "unsubscribe", "user-property", "u", "1", "-W", "20",
+         "-D", "disconnect", "user-property", "d", "1", "-D", "disconnect", "reason-string", "bye", *goodbye],
+        check=True, timeout=2 * WITHIN_S,
+    )  # fmt: skip
+    peer = over_tcp(rowcast.port)
+    assert peer.connect(client_id.encode(), clean=False).session_present is not bool(goodbye)
+    peer.cut()
 
 
 class Client5:

@@ -6,8 +6,10 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
+from support import faulty5, played5
 from support.certificates import Authority
 from support.ports import free_port
 from support.raw5 import RawClient, over_tcp, over_tls, over_unix, over_websocket
@@ -93,6 +95,40 @@ def test_both_versions_on_one_topic_over_each_transport(doors: Doors, transport:
     third.send(Puback(1), Subscribe(2, ((b"queue/" + topic, 1),)), Disconnect())
     for client in (new, old):
         client.cut()
+
+
+def answered(client: RawClient, packets: list[bytes]) -> bytes:
+    """All that comes to a CONNECT, and to what follows it with a PINGREQ at its end."""
+    data = b""
+    try:
+        for packet in packets:
+            client.write(packet)
+        while not (data.endswith(played5.PINGRESP) if len(packets) > 1 else data):
+            more = client.more()
+            if not more:
+                break
+            data += more
+    except (ConnectionResetError, BrokenPipeError):
+        pass
+    return data
+
+
+@pytest.mark.parametrize("transport", ["tcp", "unix", "tls", "websocket"])
+def test_random_properties_are_judged_alike_on_each_transport(doors: Doors, transport: str) -> None:
+    """As in memory, where `test_properties_against_mosquitto` judges: in CONNECT the code, then the same bytes."""
+    seed = Random().randrange(1 << 32)
+    random = Random(seed)
+    for number in range(40):
+        played = faulty5.draw(random)
+        client = doors.by_name[transport](5)
+        data = answered(client, played.packets)
+        client.cut()
+        note = (seed, number, played)
+        if len(played.packets) == 1:
+            assert data[3] == played.code, note
+        else:
+            expected = bytes.fromhex(played5.we_answer(played.packets).removesuffix("closed"))
+            assert data[2 + data[1] :] == expected[2 + expected[1] :], note
 
 
 def test_a_websocket_carries_mqtt_in_binary_frames_only(doors: Doors) -> None:

@@ -6,36 +6,17 @@ case that is a CONNECT itself stands alone.
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
 from typing import Final
 
 import pytest
+from support import played5
 from support.packet_case import framed, string
-from support.peer5 import Peer5
+from support.played5 import CONNECT, MOSQUITTO, PINGREQ, connect
 
-from broker.config.model import Limits, Listener, Security
-from broker.core.engine import Engine
-from broker.links.listening.door import Door
-
-MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
 
-HEAD: Final = b"\x00\x04MQTT\x05"
-CONNECT: Final = framed(0x10, HEAD + b"\x02\x00\x3c\x00" + string(b"c"))
-PINGREQ, PINGRESP = b"\xc0\x00", b"\xd0\x00"
 _T = string(b"t")
-
-
-def connect(flags: int, rest: bytes, properties: bytes = b"\x00") -> bytes:
-    return framed(0x10, HEAD + bytes([flags]) + b"\x00\x3c" + properties + rest)
-
-
-DOOR: Final = Door(
-    Listener(port=1883, security=Security(allow_anonymous=True)), Limits(max_packet_size_bytes=0)
-)
 CASES: Final = {
     "connect": CONNECT,
     "connect with everything": connect(
@@ -215,19 +196,8 @@ DIFFERENCES: Final[dict[str, tuple[str, str]]] = {
 
 @pytest.fixture(scope="module")
 def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A mosquitto of our own that listens on a unix socket."""
-    directory = tmp_path_factory.mktemp("mosquitto")
-    config, path = directory / "mosquitto.conf", str(directory / "socket")
-    config.write_text(f"listener 0 {path}\nallow_anonymous true\nuser root\nlog_type information\n")
-    with subprocess.Popen([str(MOSQUITTO), "-c", str(config)], stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            for line in process.stderr:
-                if " running" in line:
-                    break
-            yield path
-        finally:
-            process.terminate()
+    with played5.mosquitto_on_a_socket(tmp_path_factory.mktemp("mosquitto")) as path:
+        yield path
 
 
 def packets_of(name: str) -> list[bytes]:
@@ -236,40 +206,10 @@ def packets_of(name: str) -> list[bytes]:
     return [raw] if alone else [CONNECT, raw + PINGREQ]
 
 
-def mosquitto_answers(path: str, name: str) -> str:
-    received = b""
-    alone = len(packets_of(name)) == 1
-    with socket.socket(socket.AF_UNIX) as peer:
-        peer.settimeout(5)
-        peer.connect(path)
-        try:
-            for packet in packets_of(name):
-                peer.sendall(packet)
-            pings = 2 if CASES[name][0] >> 4 == 12 else 1
-            # The answers to two may come in two pieces.
-            while not (received.endswith(PINGRESP) and received.count(PINGRESP) >= pings) and not (
-                alone and received[:1] == b"\x20"
-            ):
-                piece = peer.recv(65_536)
-                if not piece:
-                    return received.hex(" ") + " closed"
-                received += piece
-        except (ConnectionResetError, BrokenPipeError):
-            return received.hex(" ") + " closed"
-    return received.hex(" ") + (" closed" if alone and received[3:4] > b"\x7f" else "")
-
-
-def we_answer(name: str) -> str:
-    peer = Peer5(Engine(), DOOR)
-    for packet in packets_of(name):
-        if not peer.closed:
-            peer.write(packet)
-    return peer.read_bytes().hex(" ") + (" closed" if peer.closed else "")
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_mosquitto_answers_as_we_do(mosquitto: str, name: str) -> None:
-    theirs, ours = mosquitto_answers(mosquitto, name), we_answer(name)
+    packets = packets_of(name)
+    theirs, ours = played5.mosquitto_answers(mosquitto, packets), played5.we_answer(packets)
     if name in DIFFERENCES:
         assert theirs == DIFFERENCES[name][0]
         assert ours != theirs
