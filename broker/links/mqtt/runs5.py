@@ -37,6 +37,8 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
     run_count = 0
     run_payload = 0
     run_topic = b""
+    head = b""  # topic name and properties of the run's last packet: what begins so goes the same way
+    head_length = 0
     terms = link.terms
     assert terms is not None
     known = terms.forwarded
@@ -51,6 +53,18 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
             if body - position > 2 and data[body - 1] == 0:
                 raise MalformedPacket("a remaining length longer than it need be", "MQTT-1.5.5-1")
             packets += 1
+            if (
+                run is not None
+                and data[position] == PUBLISH_QOS_0
+                and data[body : body + head_length] == head
+                and body + head_length <= end
+            ):
+                publishes += 1
+                payload_bytes += end - body - head_length
+                run_count += 1
+                run_payload += end - body - head_length
+                position = end
+                continue
             if fast and data[position] == PUBLISH_QOS_0 and body + 3 < end and data[body + 2] != DOLLAR:
                 topic_end = body + 2 + data[body] * 256 + data[body + 1]
                 # Without a topic name there is an alias; properties of 128 bytes or more are read elsewhere.
@@ -88,6 +102,9 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                                     run_count = 0
                                     run_payload = 0
                                 run_topic = topic
+                            if end < length:
+                                head = data[body:payload_start]
+                                head_length = payload_start - body
                             run_count += 1
                             run_payload += end - payload_start
                             position = end
