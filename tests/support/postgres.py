@@ -59,6 +59,11 @@ WHERE datname = %s AND backend_type = 'client backend'
 
 RIGHTS = "SELECT datacl FROM pg_database WHERE datname = %s"
 
+SETTING_ROLES = """
+SELECT rolname FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
+JOIN pg_database d ON d.oid = s.setdatabase WHERE d.datname = %s
+"""
+
 EMPTYING = """
 SELECT format('DROP PUBLICATION %I', pubname) FROM pg_publication
 UNION ALL SELECT format('DROP EVENT TRIGGER %I', evtname) FROM pg_event_trigger
@@ -139,6 +144,8 @@ class Cluster:
             _end_slots(connection, name)
             connection.execute(END_SESSIONS, [name])
             connection.execute(f'ALTER DATABASE "{name}" RESET ALL')
+            for (role,) in connection.execute(SETTING_ROLES, [name]).fetchall():
+                connection.execute(f'ALTER ROLE "{role}" IN DATABASE "{name}" RESET ALL')
             changed = connection.execute(RIGHTS, [name]).fetchone() != (None,)
         if changed:
             self.drop_database(name)

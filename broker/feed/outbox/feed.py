@@ -150,6 +150,8 @@ class OutboxFeed:
         changed, self._captures_changed = self._captures_changed, False
         if not changed and trio.current_time() < self._look_at:
             return False
+        if owed := (await known_feed(connection, self._config)).owed:
+            raise psycopg.OperationalError(owed)
         await self._check_captured(connection)
         self._look_at = trio.current_time() + LOOK_INTERVAL_S
         if self._snapshot_due:
@@ -178,8 +180,8 @@ class OutboxFeed:
             raise NotReady("the outbox is not installed: run `rowcast feed install --apply`")
         saved_seq, saved_id, pruned_seq = row
         reason = identity.difference(self._identity or known.identity)
-        if known.moved_from:
-            reason = f"the feed was moved from the kind {known.moved_from}"
+        other_numbers = known.owed or known.move
+        reason = other_numbers or reason
         if not reason and self._seq >= 0:
             reason = await self._lost_commits(connection)
         if self._seq < 0:
@@ -188,7 +190,7 @@ class OutboxFeed:
             known_seq = self._seq if self._seq >= 0 else saved_seq
             self._seq, self._id, self._xid = saved_seq, saved_id, ""
             if reason:
-                start = "" if known.moved_from else str(known_seq)  # the other kind counts otherwise
+                start = "" if other_numbers else str(known_seq)
                 self._announce(reason, start, str(saved_seq))
         if pruned_seq > self._seq:
             why = "rows that were not read within keep_unread have been pruned"
@@ -198,7 +200,7 @@ class OutboxFeed:
             await self._sink.durable()
         await remember_identity(connection, self._config, identity)
         self._identity = identity
-        if known.moved_from:
+        if other_numbers:
             await owe_nothing(connection, self._config.name)
         await self._check_captured(connection)
 

@@ -12,7 +12,14 @@ from broker.config.feeds import FeedConfig
 from broker.feed.kinds import kind_of
 from broker.feed.notices import carried_channels
 from broker.feed.setup.install_notices import remove_step
-from broker.feed.setup.steps import Step, drop_triggers, drop_wal, text_of, where_installed
+from broker.feed.setup.steps import (
+    Step,
+    drop_triggers,
+    drop_wal,
+    remember_installed,
+    text_of,
+    where_installed,
+)
 
 
 def install_steps(config: FeedConfig, publishers: str = "PUBLIC", widen: bool = False) -> list[Step]:
@@ -34,6 +41,7 @@ def remove_steps(config: FeedConfig, drop_schema: bool = False) -> list[Step]:
     steps = [*drop_wal(config), Step("its triggers", drop_triggers(config))]
     forget = sql.SQL("DELETE FROM rowcast.feed WHERE name = {}").format(sql.Literal(config.name))
     steps.append(Step("its row in the table of feeds", where_installed(text_of(forget))))
+    steps.append(Step("that it was installed", remember_installed(config, False)))
     if drop_schema or carried_channels(config):
         steps.append(Step(*remove_step()))
     if drop_schema:

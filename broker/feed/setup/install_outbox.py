@@ -19,6 +19,7 @@ from broker.feed.setup.steps import (
     grants,
     know,
     publish_step,
+    remember_installed,
     role_step,
     sql_file,
     table_identifier,
@@ -50,6 +51,7 @@ def install_steps(config: FeedConfig, publishers: str, widen: bool) -> list[Step
         Step("exactly what the feed's role needs", grants(config, _PRIVILEGES)),
         *(Step(*step) for step in notice_steps(config)),
         Step("what is captured from now on", remember_statement(config)),
+        Step("that it is installed", remember_installed(config, True)),
     ]
 
 

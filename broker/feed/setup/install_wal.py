@@ -15,6 +15,7 @@ from broker.feed.setup.steps import (
     grants,
     know,
     publish_step,
+    remember_installed,
     role_step,
     text_of,
 )
@@ -32,8 +33,10 @@ def install_steps(config: FeedConfig, publishers: str, widen: bool) -> list[Step
         publish_step("publish_wal.sql", publishers),
         Step("exactly what the feed's role needs", grants(config)),
         *(Step(*step) for step in notice_steps(config)),
+        Step("that rows may be missing, where its slot is gone", _owe_for_slot(config)),
         Step("the replication slot, from now on", _create_slot(config)),
         Step("what is captured from now on", remember_statement(config)),
+        Step("that it is installed", remember_installed(config, True)),
     ]
 
 
@@ -42,10 +45,29 @@ def leftovers(config: FeedConfig) -> list[Step]:
     return [Step("triggers that nobody reads", drop_triggers(config))]
 
 
-def _create_slot(config: FeedConfig) -> str:
+_NO_SLOT = (
+    "NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name IN ({name}, {earlier})"
+    " AND database = current_database())"
+)
+
+
+def _owe_for_slot(config: FeedConfig) -> str:
+    """A feed that has run before can't tell a slot that is made here from its own."""
     return text_of(
         sql.SQL(
-            "SELECT pg_create_logical_replication_slot({name}, 'pgoutput') WHERE NOT EXISTS (SELECT FROM"
-            " pg_replication_slots WHERE slot_name IN ({name}, {earlier}) AND database = current_database())"
-        ).format(name=sql.Literal(slot_name(config)), earlier=sql.Literal(earlier_slot_name(config)))
+            "UPDATE rowcast.feed SET owed = 'there was no slot ' || {name}"
+            " WHERE name = {feed} AND system_identifier IS NOT NULL AND moved_from IS NULL AND " + _NO_SLOT
+        ).format(feed=sql.Literal(config.name), **_slot_names(config))
+    )
+
+
+def _slot_names(config: FeedConfig) -> dict[str, sql.Literal]:
+    return {"name": sql.Literal(slot_name(config)), "earlier": sql.Literal(earlier_slot_name(config))}
+
+
+def _create_slot(config: FeedConfig) -> str:
+    return text_of(
+        sql.SQL("SELECT pg_create_logical_replication_slot({name}, 'pgoutput') WHERE " + _NO_SLOT).format(
+            **_slot_names(config)
+        )
     )

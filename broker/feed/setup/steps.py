@@ -16,6 +16,9 @@ from broker.feed.wal.slots import earlier_slot_name, publication_names, slot_nam
 
 CAPTURE_TRIGGER = "rowcast_capture"
 
+INSTALLED = "rowcast.installed"
+"""A setting of the feed's role in its database, which outlives the schema: the names of feeds."""
+
 
 @frozen
 class Step:
@@ -38,12 +41,51 @@ def know(config: FeedConfig, seq: str) -> str:
     """
     return text_of(
         sql.SQL(
-            "INSERT INTO rowcast.feed AS known (name, kind, read_seq) SELECT {name}, {kind}, "
+            "INSERT INTO rowcast.feed AS known (name, kind, read_seq, owed) SELECT {name}, {kind}, "
             + seq
-            + " ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, read_seq = excluded.read_seq, read_id = 0,"
+            + ", (SELECT {reason} WHERE {name} = ANY ({installed}))"
+            " ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, read_seq = excluded.read_seq, read_id = 0,"
             " captured = NULL, moved_from = coalesce(known.moved_from, known.kind)"
             " WHERE known.kind <> excluded.kind"
-        ).format(name=sql.Literal(config.name), kind=sql.Literal(config.kind))
+        ).format(
+            name=sql.Literal(config.name),
+            kind=sql.Literal(config.kind),
+            reason=sql.Literal("the schema rowcast was dropped, and installed anew"),
+            installed=_installed(config),
+        )
+    )
+
+
+def _installed(config: FeedConfig) -> sql.Composed:
+    """SQL for the names of feeds that were installed in this database, also where the schema has been dropped since."""
+    return sql.SQL(
+        "coalesce((SELECT string_to_array(substr(entry, length({prefix}) + 1), ',') FROM pg_db_role_setting s,"
+        " unnest(s.setconfig) AS entry WHERE entry LIKE {prefix} || '%' AND setrole = to_regrole({role})"
+        " AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())), '{{}}')"
+    ).format(
+        prefix=sql.Literal(f"{INSTALLED}="),
+        role=sql.Literal(text_of(sql.Identifier(feed_role(config)))),
+    )
+
+
+def remember_installed(config: FeedConfig, is_installed: bool) -> str:
+    """Keep, outside of the schema, that the feed has a place in it; nothing where we may not change the role."""
+    change = (
+        "array_append(array_remove({all}, {name}), {name})" if is_installed else "array_remove({all}, {name})"
+    )
+    names = sql.SQL(change).format(all=_installed(config), name=sql.Literal(config.name))
+    alter = f"ALTER ROLE %I IN DATABASE %I SET {INSTALLED} = %L"
+    return text_of(
+        sql.SQL(
+            "DO $do$ DECLARE names text[] := {names}; BEGIN IF names IS DISTINCT FROM {all} THEN"
+            " EXECUTE format({alter}, {role}::text, current_database(), array_to_string(names, ','));"
+            " END IF; EXCEPTION WHEN insufficient_privilege OR undefined_object THEN NULL; END $do$"
+        ).format(
+            names=names,
+            all=_installed(config),
+            alter=sql.Literal(alter),
+            role=sql.Literal(feed_role(config)),
+        )
     )
 
 

@@ -19,7 +19,7 @@ from broker.feed import snapshot
 from broker.feed.captured import PUBLISHED, Watch
 from broker.feed.driver.blockers import waiting
 from broker.feed.driver.catalog import load_types
-from broker.feed.driver.connect import connected
+from broker.feed.driver.connect import connected, open_connection
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import alone, is_being_stopped, last_words
 from broker.feed.gaps import announce
@@ -49,6 +49,9 @@ PLACE_INTERVAL_S: Final = 10.0
 ALARM_INTERVAL_S: Final = 60.0
 LOOK_INTERVAL_S: Final = 30.0
 """How soon a table is noticed that is not captured any more, and of which nothing comes."""
+
+CONNECT_PAUSE_S: Final = 1.0
+"""Between two attempts to look while the server has no connection to spare."""
 
 SPOOL_PROVEN_S: Final = 60.0
 """How long nothing may fail before a disk that was full counts as cured."""
@@ -129,10 +132,7 @@ class WalFeed:
             # Whoever waited for the slot while another process read from it has missed nothing: as that one kept it.
             progress.resume(*known.place)
             self._saved_place = progress.place
-        reasons = [identity.difference(self._identity or known.identity)]
-        if known.moved_from:
-            reasons.append(f"the feed was moved from the kind {known.moved_from}")
-        reasons.append(known.owed)
+        reasons = [identity.difference(self._identity or known.identity), known.move, known.owed]
         self._slot, slot = await slots.find_slot(connection, self._config)
         name = self._slot
         if slot is None:
@@ -156,13 +156,17 @@ class WalFeed:
             await slots.end_own_sender(connection, slot, slot.active_pid if entitled else self._sender_pid)
             if self._was_live and start_lsn > self._confirmed_lsn:
                 reasons.append(f"somebody else has read from the slot {name}")
+            elif not self._was_live and known.stopped_at and start_lsn > known.stopped_at:
+                reasons.append(
+                    f"the slot {name} was made anew or read by somebody else since the feed stopped"
+                )
         if any(reasons):
             self._begin_anew("; ".join(dict.fromkeys(filter(None, reasons))), start_lsn)
             await self._sink.durable()  # whoever is ended now owes it, and who comes then must not
         self._confirmed_lsn = self._confirmed_lsn if self._was_live and self._confirmed_lsn else start_lsn
         await slots.remember_identity(connection, self._config, identity)
         self._identity = identity
-        if any(reasons):
+        if any(reasons) or known.stopped_at:
             await slots.owe_nothing(connection, self._config.name)
         await self._check_captured(connection)
 
@@ -198,10 +202,26 @@ class WalFeed:
 
     async def _look_at_capture(self) -> None:
         """As `_check_captured`, while live.  Raises: psycopg.OperationalError, to begin again with the snapshots."""
-        async with self._connect() as connection:
+        connection = await self._connection_to_spare()
+        try:
             await self._check_captured(connection)
+        finally:
+            connection.abandon()
         if self._snapshot_due:
             raise psycopg.OperationalError("rows may be missing, so the snapshots are due again")
+
+    async def _connection_to_spare(self) -> TrioConnection:
+        """The stream goes on while the server lets nobody in; that it has ended is seen elsewhere."""
+        while True:
+            try:
+                connection = await open_connection(self._config, SESSION_SQL)
+            except psycopg.OperationalError as error:
+                text = f"can't look whether everything is captured: {first_line(error)}"
+                self._status.trouble("looking", text)
+                await trio.sleep(CONNECT_PAUSE_S)
+            else:
+                self._status.over("looking")
+                return connection
 
     async def _look_regularly(self) -> None:
         while True:
@@ -294,6 +314,8 @@ class WalFeed:
         with last_words():
             await self._save_place()
             self._confirmed_lsn = max(self._confirmed_lsn, self._delivery.progress.safe_lsn)
+            async with self._connect() as connection:
+                await slots.remember_stop(connection, self._config.name, self._confirmed_lsn)
             stream.send_status(self._confirmed_lsn)
 
     async def _save_place_regularly(self) -> None:

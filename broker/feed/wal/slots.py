@@ -116,12 +116,19 @@ class Known:
         place: a `Progress.place`, or for the outbox what was read last; harmless when old, since positions only grow.
         moved_from: the kind that the feed had before it was installed as another.
         owed: a gap that a process was about to announce when it ended.
+        stopped_at: up to where the slot had been read when the feed was stopped in order; 0 if it was not.
     """
 
     identity: ServerIdentity | None = None
     place: tuple[int, int] = (0, 0)
     moved_from: str = ""
     owed: str = ""
+    stopped_at: int = 0
+
+    @property
+    def move(self) -> str:
+        """That the feed was moved, as the reason of a gap; "" if it was not."""
+        return f"the feed was moved from the kind {self.moved_from}" if self.moved_from else ""
 
 
 async def known_feed(connection: TrioConnection, config: FeedConfig) -> Known:
@@ -130,7 +137,7 @@ async def known_feed(connection: TrioConnection, config: FeedConfig) -> Known:
         row = await _one(
             connection,
             "SELECT kind, system_identifier, timeline, read_seq, read_id, to_jsonb(feed) ->> 'moved_from',"
-            " to_jsonb(feed) ->> 'owed' FROM rowcast.feed WHERE name = %s",
+            " to_jsonb(feed) ->> 'owed', (to_jsonb(feed) ->> 'stopped_at')::bigint FROM rowcast.feed WHERE name = %s",
             config.name,
         )
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
@@ -139,14 +146,14 @@ async def known_feed(connection: TrioConnection, config: FeedConfig) -> Known:
         raise NotReady(f"{error}: run `rowcast feed install --apply` for this role") from None
     if row is None:
         return Known()
-    kind, system_identifier, timeline, seq, place_id, moved_from, owed = row
+    kind, system_identifier, timeline, seq, place_id, moved_from, owed, stopped_at = row
     if kind != config.kind:
         raise NotReady(
             f'the feed {config.name} was installed with kind = "{kind}", and is configured with "{config.kind}": '
             "run `rowcast feed install --apply`"
         )
     identity = None if system_identifier is None else ServerIdentity(system_identifier, timeline, 0)
-    return Known(identity, (seq, place_id), moved_from or "", owed or "")
+    return Known(identity, (seq, place_id), moved_from or "", owed or "", stopped_at or 0)
 
 
 async def remember_identity(connection: TrioConnection, config: FeedConfig, identity: ServerIdentity) -> None:
@@ -182,13 +189,20 @@ async def owe_nothing(connection: TrioConnection, feed: str) -> None:
     """What was owed, or came with a feed's move to another kind, has been announced."""
     await connection.execute("UPDATE rowcast.feed SET moved_from = NULL WHERE name = %s", [feed])
     with suppress(psycopg.errors.UndefinedColumn):
-        await connection.execute("UPDATE rowcast.feed SET owed = NULL WHERE name = %s AND owed <> ''", [feed])
+        query = "UPDATE rowcast.feed SET owed = NULL, stopped_at = NULL WHERE name = %s"
+        await connection.execute(query, [feed])
 
 
 async def remember_place(connection: TrioConnection, feed: str, commit_lsn: int, changes: int) -> None:
     """Keep a `Progress.place` for the next process."""
     query = "UPDATE rowcast.feed SET read_seq = %s, read_id = %s WHERE name = %s"
     await connection.execute(query, [commit_lsn, changes, feed])
+
+
+async def remember_stop(connection: TrioConnection, feed: str, lsn: int) -> None:
+    """Keep up to where the slot has been read: if it stands farther at the next start, it is another one."""
+    with suppress(psycopg.errors.UndefinedColumn):  # installed by an earlier version
+        await connection.execute("UPDATE rowcast.feed SET stopped_at = %s WHERE name = %s", [lsn, feed])
 
 
 async def check_settings(connection: TrioConnection, config: FeedConfig) -> None:

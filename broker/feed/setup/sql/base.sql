@@ -17,7 +17,9 @@ CREATE TABLE IF NOT EXISTS rowcast.feed (
     -- The kind that the feed had before it was installed anew as another, until it has said that rows may be missing.
     moved_from        text,
     -- Why rows may be missing, from before what costs them is done until it has been said.
-    owed              text
+    owed              text,
+    -- For the kind wal: up to where the slot was read when the feed was stopped in order; null while it runs.
+    stopped_at        bigint
 );
 
 DO $do$
@@ -27,7 +29,7 @@ BEGIN
         ALTER TABLE rowcast.feed ADD captured jsonb, ADD moved_from text;
     END IF;
     IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'rowcast.feed'::regclass AND attname = 'owed') THEN
-        ALTER TABLE rowcast.feed ADD owed text;
+        ALTER TABLE rowcast.feed ADD owed text, ADD stopped_at bigint;
     END IF;
 END
 $do$;
