@@ -256,9 +256,10 @@ class App:
                     await self.websockets.close_all()
                 if self.ingest is not None:
                     await self.ingest.drained()
-                if self.cluster is not None:
-                    await self.cluster.publisher.drained()
                 await self.server.drained()
+                if self.cluster is not None:
+                    self.server.close_all()
+                    await self.cluster.leave()
             links.cancel_scope.cancel()
 
     async def _run_feeds(
@@ -285,6 +286,7 @@ class App:
         from broker.cluster.node import Node
 
         self.cluster = Node(self.config.cluster, self.engine, self.history)
+        self.server.share_clients(self.cluster.clients)
         await nursery.start(self.cluster.run)
 
     def _start_ingest(self, nursery: trio.Nursery) -> None:

@@ -3,12 +3,15 @@
 shop_MSGS   shop.MSGS.ORIGIN.KIND.TOPIC    everything but QoS 0 of clients; ORIGIN c or f-FEED; KIND m, or r
                                            if it is retained
 shop_RET    shop.RET.TOPIC                 the last of each retained topic, which NATS copies from shop_MSGS
-shop_SESS   shop.SESS.KEY                  leases and records of one value, which may end by themselves
+shop_SESS   shop.SESS.KEY                  records of one value, which may end by themselves: feed.NAME and other
+                                           leases, c.CLIENT, n.NODE, w.NODE.CLIENT (a will)
 (no stream) shop.LIVE.NODE                 QoS 0 between nodes
+(no stream) shop.ASK.NODE, shop.GROUPS.NODE   one node asks another for a client; tells its groups
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from broker.config.cluster import ClusterConfig
@@ -58,6 +61,26 @@ class Names:
     def record(self, key: bytes) -> bytes:
         """The subject of a lease, or of another record of one value."""
         return self._prefix + b".SESS." + key
+
+    def client(self, client_id: bytes) -> bytes:
+        """The key of what is known of a client id; an id may be long, and say anything."""
+        return b"c." + hashlib.sha256(client_id).hexdigest()[:32].encode()
+
+    def node(self, mark: bytes) -> bytes:
+        """The key of a start of a node."""
+        return b"n." + mark
+
+    def will(self, mark: bytes, client_id: bytes) -> bytes:
+        """The key of the will of a client that is connected to a node."""
+        return b"w.%b.%b" % (mark, self.client(client_id)[2:])
+
+    def ask(self, mark: bytes) -> bytes:
+        """The subject on which one node asks another for a client."""
+        return b"%b.ASK.%b" % (self._prefix, mark)
+
+    def groups(self, mark: bytes | str) -> bytes:
+        """The subject on which a node says which groups have members there."""
+        return b"%b.GROUPS.%b" % (self._prefix, mark if isinstance(mark, bytes) else mark.encode())
 
     def live(self, node: str) -> bytes:
         """The subject of a node's QoS 0 messages to the others."""

@@ -2,9 +2,9 @@
 
 `take` is the engine's `log`: it decides where a publication goes.
 
-    rows, QoS 1 and 2, what is retained, what ports and programs send      the log, and from there to all nodes
-    QoS 0 of clients                                                       here, and to the other nodes directly
-    topics of the broker itself ($SYS)                                     here only
+    rows, QoS 1 and 2, what is retained, wills, what ports and programs send      the log, and from there to all nodes
+    QoS 0 of clients                                                              here, and to the other nodes directly
+    topics of the broker itself ($SYS)                                            here only
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ from uuid import uuid4
 
 import trio
 
+from broker.cluster.clients import Clients
+from broker.cluster.janitor import Janitor
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.live import LiveMessages
+from broker.cluster.liveness import Liveness
 from broker.cluster.names import Names
+from broker.cluster.owners import Owners
 from broker.cluster.publisher import Publisher, turn_away
 from broker.cluster.reader import LogReader
 from broker.cluster.setup import make_streams
@@ -66,6 +70,13 @@ class Node:
         )
         self.streams_made = trio.Event()
         self.engine = engine
+        self.liveness = Liveness(engine, self.link, self.names, self.mark)
+        self.link.on_lost.append(self.liveness.forget_sightings)
+        self.owners = Owners(engine, self.link, self.names, self.liveness, self.reader, self.status)
+        self.clients = Clients(engine, self.link, self.names, self.owners)
+        self._janitor = Janitor(
+            engine, self.link, self.names, self.liveness, self.publisher, self.mark, self.status
+        )
         self._live = LiveMessages(engine, self.link, self.names, config.node, self.mark, self.status)
         engine.log = self.take
         engine.catch_up = self.catch_up
@@ -76,6 +87,7 @@ class Node:
             nursery.start_soon(self.link.run)
             nursery.start_soon(self._keep_streams)
             nursery.start_soon(self.publisher.run)
+            await nursery.start(self.owners.run)
             with trio.move_on_after(JOIN_S) as joining:
                 await self.reader.current.wait()
             if joining.cancelled_caught:
@@ -104,7 +116,19 @@ class Node:
         self.streams_made.set()
         if is_new:
             self._bring_along()
-        await self.reader.run(self._make_again)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.reader.run, self._make_again)
+            nursery.start_soon(self.liveness.run)
+            await self.reader.current.wait()
+            with self.engine.turn:
+                self.owners.bring_along()
+            nursery.start_soon(self._janitor.run)
+
+    async def leave(self) -> None:
+        """The node ends in an orderly way: what it owes the log is there, and its clients are free for other nodes."""
+        await self.publisher.drained()
+        await self.owners.leave()
+        await self.liveness.leave()
 
     async def _make_again(self) -> None:
         """A stream is gone.  Raises: Unavailable, ApiError."""
@@ -132,7 +156,8 @@ class Node:
         if publication.is_requested and not publication.is_ingested and engine.ingest is not None:
             engine.ingest(publication)  # here and not on every node
             publication.is_ingested = True
-        if publication.qos == 0 and not publication.retain and publication.client_id:
+        is_will = bool(publication.message_id) and self.owners.takes_will(publication)
+        if publication.qos == 0 and not publication.retain and publication.client_id and not is_will:
             self._live.offer(publication)
             return False
         if self.publisher.refuses and publication.client_id and publication.packet_id:

@@ -150,6 +150,8 @@ class Publisher:
         return len(self.waiting) >= WAITING_MESSAGES_MAX or self.waiting_bytes >= WAITING_BYTES_MAX
 
     def _id_of(self, publication: Publication, number: int) -> bytes:
+        if publication.message_id:
+            return publication.message_id
         if not publication.packet_id or not publication.client_id:
             return b"%b:%d" % (self._node, number)
         return self._ids.of(publication, time.time_ns()).removeprefix("?").encode()

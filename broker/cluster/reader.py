@@ -83,6 +83,23 @@ class LogReader:
         self._came: dict[bytes, int] = {}
         """Topics of retained messages that came while somebody waits, with their sequences."""
 
+    @property
+    def last(self) -> int:
+        """Up to here everything was handed on."""
+        return self._reader.last
+
+    @property
+    def epoch(self) -> str:
+        """Of this log; another one, made anew, has another."""
+        return epoch_of(self._created)
+
+    def publication_of(self, message: wire.Message, sequence: int) -> Publication | None:
+        """What a message of the log says that is read again; None for what no node writes."""
+        publication = self._publication(message, again=True)
+        if publication is not None:
+            publication.sequence = sequence
+        return publication
+
     # --- following -----------------------------------------------------------------------------------------
 
     async def run(self, make_again: Callable[[], Awaitable[None]]) -> None:
@@ -156,7 +173,7 @@ class LogReader:
         self._created = created
         self._reader = OrderedReader(last + 1)
         positions = self._history.positions
-        epoch = "".join(one for one in created if one.isdigit()) or "0"
+        epoch = epoch_of(created)
         if positions.epoch != epoch:
             positions.begin(epoch, last)
             for ring in self._history.rings:
@@ -201,14 +218,14 @@ class LogReader:
             self._came[publication.topic] = sequence
         self._engine.publish_here(publication)
 
-    def _publication(self, message: wire.Message) -> Publication | None:
+    def _publication(self, message: wire.Message, again: bool = False) -> Publication | None:
         """What a message of the log says; the object itself, if this node has made it."""
         engine = self._engine
         kind, subject = self._names.topic_part(message.subject)
         try:
             topic = None if subjects.is_long(subject) else subjects.topic_of(subject)
             value = record.value_in(message.block)
-            if value.startswith(self._node + b" "):
+            if not again and value.startswith(self._node + b" "):
                 own = self._publisher.own(int(value.split(b" ", 2)[1]))
                 if own is not None:
                     return own
@@ -358,3 +375,8 @@ class LogReader:
             self._waiting = [one for one in self._waiting if one[0] > reached]
             for then in due:
                 then()
+
+
+def epoch_of(created: str) -> str:
+    """From when a stream was made, as NATS says it."""
+    return "".join(one for one in created if one.isdigit()) or "0"

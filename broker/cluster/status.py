@@ -21,6 +21,11 @@ class ClusterStatus:
         unreadable: messages of the log that no node can have written.
         live_sent, live_received, live_dropped: QoS 0 messages to and from other nodes, and those that were not sent.
         gaps: times when messages of the log were gone before this node could read them.
+        session_gaps: the same of sessions that came back.
+        claimed: client ids that became this node's; `refused`: CONNECTs that could not be decided about.
+        moved_here, moved_away: of these, clients that another node had, and those that another node took.
+        saved: records of sessions that were written.
+        is_janitor: this node publishes the wills of dead ones; `wills`: those that it published.
     """
 
     def __init__(self) -> None:
@@ -41,6 +46,14 @@ class ClusterStatus:
         self.live_received = 0
         self.live_dropped = 0
         self.gaps = 0
+        self.session_gaps = 0
+        self.claimed = 0
+        self.refused = 0
+        self.moved_here = 0
+        self.moved_away = 0
+        self.saved = 0
+        self.wills = 0
+        self.is_janitor = False
         self.feeds: dict[str, str] = {}
         """Who has each feed, as this node knows: `here`, or `elsewhere`."""
 

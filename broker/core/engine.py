@@ -16,13 +16,14 @@ from broker.core.names import GATEWAY_PREFIX as GATEWAY_PREFIX
 from broker.core.outbox import Outbox, Round
 from broker.core.parts import PartStore
 from broker.core.policy import Policy as Policy
+from broker.core.promise import Promise
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.replaying import Replaying
 from broker.core.retained import RetainedStore
 from broker.core.saving import Saving
 from broker.core.session import DeliveryRules, Link, Session
-from broker.core.shared import SHARE_PREFIX, SharedGroup, split_shared
+from broker.core.shared import SHARE_PREFIX, SharedGroups, split_shared
 from broker.core.trie import SubscriptionTrie
 from broker.core.turn import Turn
 from protocol.mqtt.framing import REMAINING_LENGTH_MAX
@@ -69,7 +70,7 @@ class Engine:
         """Counts up when a durable session, its subscriptions or what it sends change; see `kept_changes`."""
         self.may_still_write: Callable[[Publication], bool] | None = None
         """Asked before a retained message is sent, where `check_retain_source` and access rules are on."""
-        self._shared: dict[tuple[bytes, bytes], SharedGroup] = {}
+        self.shared = SharedGroups(self.trie)
         self.saving: Saving | None = None
         """Where acknowledgements wait for the disk."""
         self.ingest: Callable[[Publication], None] | None = None
@@ -78,6 +79,10 @@ class Engine:
         """Takes a publication to the log that nodes share; if True, it comes back from there by `publish_here`."""
         self.catch_up: Callable[[Session, bytes, int], None] | None = None
         """Begins a replay, where retained messages may still have to come from the log."""
+        self.on_detached: Callable[[Session], None] | None = None
+        """Told that a connection has ended, where nodes share sessions."""
+        self.keep: Callable[[Session], Promise | None] | None = None
+        """What a SUBACK or UNSUBACK waits for, where nodes share sessions."""
 
     def adopt(self, policy: Policy, window: Window, rules: DeliveryRules) -> None:
         """Take over new settings; sessions share the objects that hold them, so it holds for all at once."""
@@ -111,7 +116,7 @@ class Engine:
         """
         session = self.sessions.get(client_id)
         if session is not None and (clean or session.clean or session.mount_point != mount_point):
-            self._end_session(session)  # [MQTT-3.1.2-6]
+            self.end_session(session)  # [MQTT-3.1.2-6]
             session = None
         present = session is not None
         if session is None:
@@ -179,11 +184,13 @@ class Engine:
         will = session.will
         session.will = None
         if session.clean:
-            self._end_session(session)
+            self.end_session(session)
         self.note_change(session)
         if will is not None and send_will and not self.endings.delay_will(session, will):
             session.will = will
             self.send_will(session)  # [MQTT-3.1.2-8]
+        if self.on_detached is not None:
+            self.on_detached(session)
 
     def send_will(self, session: Session) -> None:
         """The will of a connected client, now: the broker is about to close its connection."""
@@ -194,7 +201,8 @@ class Engine:
                 will.expires_at = self.now + session.will_expiry_s
             self.publish_from(session, will)
 
-    def _end_session(self, session: Session) -> None:
+    def end_session(self, session: Session) -> None:
+        """Nothing is kept of it from now on; its connection, if it has one, was ended by the caller."""
         self.endings.publish_will(session)
         self.replaying.drop(session)
         for topic_filter in list(session.subscriptions):
@@ -254,15 +262,10 @@ class Engine:
 
     def subscribe(self, receiver: Receiver, topic_filter: bytes, granted: int) -> bool:
         """Add any receiver to a filter; whether the subscription is new."""
-        group_name, plain_filter = split_shared(topic_filter)
-        if not group_name:
-            return self.trie.subscribe(plain_filter, receiver, granted)
-        key = (group_name, plain_filter)
-        group = self._shared.get(key)
-        if group is None:
-            group = self._shared[key] = SharedGroup(key)
-            self.trie.subscribe(plain_filter, group, 2)
-        return group.add(receiver, granted)
+        group, plain_filter = split_shared(topic_filter)
+        if group:
+            return self.shared.subscribe(group, plain_filter, receiver, granted)
+        return self.trie.subscribe(plain_filter, receiver, granted)
 
     def unsubscribe(self, receiver: Receiver, topic_filter: bytes) -> bool:
         """Remove a receiver from a filter; whether it was there."""
@@ -273,21 +276,10 @@ class Engine:
         return self._unsubscribe(receiver, topic_filter)
 
     def _unsubscribe(self, receiver: Receiver, topic_filter: bytes) -> bool:
-        group_name, plain_filter = split_shared(topic_filter)
-        if not group_name:
-            return self.trie.unsubscribe(plain_filter, receiver)
-        key = (group_name, plain_filter)
-        group = self._shared.get(key)
-        if group is None or not group.remove(receiver):
-            return False
-        if group.is_empty():
-            del self._shared[key]
-            self.trie.unsubscribe(plain_filter, group)
-        return True
-
-    def shared_count(self) -> int:
-        """How many groups share a filter."""
-        return len(self._shared)
+        group, plain_filter = split_shared(topic_filter)
+        if group:
+            return self.shared.unsubscribe(group, plain_filter, receiver)
+        return self.trie.unsubscribe(plain_filter, receiver)
 
     # --- retained messages for a new subscription ----------------------------------------------------------
 
@@ -393,5 +385,5 @@ class Engine:
         """Forget persistent sessions that nobody came back for in time, and what has expired."""
         self.retained.expire(self.now)
         for session in self.endings.expire():
-            self._end_session(session)
+            self.end_session(session)
             self.counters.sessions_expired += 1

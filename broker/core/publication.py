@@ -47,6 +47,8 @@ class Publication(Message):
         """What its acknowledgement waits for, if anything."""
         self.packet_id = 0
         """Under which its publisher sent it, at QoS 1 and 2."""
+        self.message_id = b""
+        """By which a log knows it again, where that is not made from its packet id."""
         self.dup = False
         """Its publisher may have sent it before."""
         self.is_requested = client_id != b""

@@ -101,6 +101,8 @@ class Session(Receiver):
         """By filter, what new subscriptions still have to get; see `Replaying`."""
         self.replaying: Replaying | None = None
         """Set where `replays` is."""
+        self.behind = False
+        """What the log has is read for this session alone, up to where its node is; see `broker.cluster.behind`."""
         self.replay_waits = False
         self.replay_turn = False
         self._dropping = False
@@ -221,6 +223,8 @@ class Session(Receiver):
 
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
         replaying = self.replaying
+        if self.behind and publication.sequence != 0 and not retained:
+            return
         if self.replays is not None and replaying is not None and not retained:
             replaying.deliver(self, publication, granted)
         else:
@@ -293,6 +297,7 @@ class Session(Receiver):
         )
         renamed.properties = publication.properties
         renamed.expires_at = publication.expires_at
+        renamed.sequence = publication.sequence
         return renamed
 
     def _warn_dropping(self) -> None:

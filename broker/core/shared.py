@@ -5,8 +5,11 @@ As Mosquitto, for MQTT 3.1.1 clients as well: members take turns.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
+from broker.core.trie import SubscriptionTrie
 
 SHARE_PREFIX = b"$share/"
 
@@ -45,6 +48,8 @@ class SharedGroup(Receiver):
         super().__init__(plain=False)
         self.key = key
         self._members: dict[Receiver, int] = {}
+        self.is_here: Callable[[tuple[bytes, bytes], Publication], bool] | None = None
+        """Whether a member of this node gets it, where nodes share groups."""
 
     def add(self, receiver: Receiver, granted: int) -> bool:
         is_new = receiver not in self._members
@@ -58,7 +63,17 @@ class SharedGroup(Receiver):
         """Whether the group has lost its last member."""
         return not self._members
 
+    def members(self) -> dict[Receiver, int]:
+        """Each with what it was granted, in turn order."""
+        return self._members
+
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        is_here = self.is_here
+        if is_here is None or is_here(self.key, publication):
+            self.hand_on(publication, retained)
+
+    def hand_on(self, publication: Publication, retained: bool) -> None:
+        """Give it to the member whose turn it is."""
         for receiver, member_granted in self._members.items():
             if receiver.may_read(publication.topic):
                 # Back to the end of the turn order.
@@ -66,3 +81,56 @@ class SharedGroup(Receiver):
                 self._members[receiver] = member_granted
                 receiver.deliver(publication, member_granted, retained)
                 return
+
+
+class SharedGroups:
+    """All groups of one engine.
+
+    Attributes:
+        is_here: for every group, see `SharedGroup`.
+        on_changed: told of a group that got a first member, or lost its last.
+    """
+
+    def __init__(self, trie: SubscriptionTrie) -> None:
+        self.is_here: Callable[[tuple[bytes, bytes], Publication], bool] | None = None
+        self.on_changed: Callable[[tuple[bytes, bytes]], None] | None = None
+        self._trie = trie
+        self._groups: dict[tuple[bytes, bytes], SharedGroup] = {}
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def get(self, key: tuple[bytes, bytes]) -> SharedGroup | None:
+        """The group of a name on a filter."""
+        return self._groups.get(key)
+
+    def keys(self) -> list[tuple[bytes, bytes]]:
+        """(name, filter) of every group."""
+        return list(self._groups)
+
+    def subscribe(self, name: bytes, topic_filter: bytes, receiver: Receiver, granted: int) -> bool:
+        """Add a member; whether it is new."""
+        key = (name, topic_filter)
+        group = self._groups.get(key)
+        if group is not None:
+            return group.add(receiver, granted)
+        group = self._groups[key] = SharedGroup(key)
+        group.is_here = self.is_here
+        self._trie.subscribe(topic_filter, group, 2)
+        group.add(receiver, granted)
+        if self.on_changed is not None:
+            self.on_changed(key)
+        return True
+
+    def unsubscribe(self, name: bytes, topic_filter: bytes, receiver: Receiver) -> bool:
+        """Remove a member; whether it was there."""
+        key = (name, topic_filter)
+        group = self._groups.get(key)
+        if group is None or not group.remove(receiver):
+            return False
+        if group.is_empty():
+            del self._groups[key]
+            self._trie.unsubscribe(topic_filter, group)
+            if self.on_changed is not None:
+                self.on_changed(key)
+        return True

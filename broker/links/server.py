@@ -17,7 +17,7 @@ from broker.core.limits import (
 from broker.links.barrier import receive
 from broker.links.linger import clock_of_trio
 from broker.links.listening.arrivals import Arrivals
-from broker.links.listening.deciding import Deciding
+from broker.links.listening.deciding import Claims, Deciding
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
 from broker.links.mqtt.stream import StreamShell
@@ -51,6 +51,10 @@ class Server:
         self._links: dict[MqttLink, None] = {}
         self._is_replaying = False
         engine.replaying.on_waiting = self._replays_wait
+
+    def share_clients(self, claims: Claims) -> None:
+        """From now on a client comes in once it is this node's."""
+        self._deciding.claims = claims
 
     def opened(self, link: MqttLink) -> None:
         """A connection that speaks MQTT is here; it has some time to send CONNECT."""
@@ -147,6 +151,13 @@ class Server:
             for link in self._links:
                 if link.session is not None:
                     self.engine.send_will(link.session)
+
+    def close_all(self) -> None:
+        """The broker ends, and what it knows of its clients is to be kept elsewhere."""
+        with self.engine.turn:
+            for link in list(self._links):
+                link.code = ReasonCode.SERVER_SHUTTING_DOWN
+                link.close("disconnected: the broker is shutting down.")
 
     async def drained(self) -> None:
         """Wait until no pumped connection is owed anything."""

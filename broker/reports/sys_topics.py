@@ -141,7 +141,7 @@ class SysTopics:
         yield "packet/out/count", owed[0]
         yield "packet/out/bytes", owed[1]
         yield "subscriptions/count", engine.trie.count
-        yield "shared_subscriptions/count", engine.shared_count()
+        yield "shared_subscriptions/count", len(engine.shared)
         yield "retained messages/count", len(engine.retained)
         yield "store/messages/count", engine.store.count
         yield "store/messages/bytes", engine.store.payload_bytes

@@ -167,6 +167,11 @@ def stream_info(name: str) -> tuple[bytes, bytes]:
     return API + b"STREAM.INFO." + name.encode(), b""
 
 
+def stream_subjects(name: str, subject_filter: bytes) -> tuple[bytes, bytes]:
+    """As `stream_info`; `state.subjects` of the answer has what there is of the filter, each with its count."""
+    return API + b"STREAM.INFO." + name.encode(), body({"subjects_filter": subject_filter.decode()})
+
+
 def stream_delete(name: str) -> tuple[bytes, bytes]:
     """Subject and body that remove a stream with its messages."""
     return API + b"STREAM.DELETE." + name.encode(), b""
@@ -183,6 +188,20 @@ def last_of(stream: str, subject: bytes) -> tuple[bytes, bytes]:
 def direct_last_of(stream: str, subject: bytes) -> tuple[bytes, bytes]:
     """The last message of a subject, from any replica: maybe not the newest.  The answer is the message itself."""
     return API + b"DIRECT.GET." + stream.encode() + b"." + subject, b""
+
+
+def direct_batch(stream: str, start: int, count: int, bytes_max: int) -> tuple[bytes, bytes]:
+    """Messages from a sequence on, from any replica: maybe not the newest.
+
+    They come to the reply subject, which has to be a subscription of its own, as `directly_stored` reads them; a
+    status of 204 ends them, and 404 says that there are none.  Source: ADR-31.
+    """
+    return API + b"DIRECT.GET." + stream.encode(), body({"seq": start, "batch": count, "max_bytes": bytes_max})
+
+
+def next_of(stream: str, subject: bytes, start: int) -> tuple[bytes, bytes]:
+    """The first message of a subject, with wildcards or without, from a sequence on; from the leader."""
+    return API + b"STREAM.MSG.GET." + stream.encode(), body({"next_by_subj": subject.decode(), "seq": start})
 
 
 @frozen

@@ -12,12 +12,12 @@ import trio
 from attrs import evolve
 from support import nats
 
-from broker import Broker, Config
+from broker import Broker, Config, Listener
 from broker.cluster.node import Node
 from broker.config.cluster import ClusterConfig
 from protocol.mqtt.codec import decode, encode
 from protocol.mqtt.framing import frame_at
-from protocol.mqtt.packets import Connack, Connect, Packet, Puback, Publish, Suback, Subscribe
+from protocol.mqtt.packets import Connack, Connect, Packet, Puback, Publish, Suback, Subscribe, Will
 
 
 @pytest.fixture(scope="session")
@@ -41,11 +41,16 @@ async def joined(
     node: str,
     config: Config | None = None,
     more: Mapping[str, Any] | None = None,
+    crashes: bool = False,
 ) -> AsyncIterator[Broker]:
-    """A running node that has read the log."""
+    """A running node that has read the log.
+
+    Args:
+        crashes: at its end it says nothing to anybody.
+    """
     replicas = 1 if len(urls) == 1 else 3
     membership = ClusterConfig(urls, cluster, node, replicas, keep_bytes=8 * 2**20, **(more or {}))
-    base = evolve(config or Config(), shutdown_grace_s=0.5)
+    base = evolve(config or Config(), shutdown_grace_s=0.0 if crashes else 2.0)
     async with Broker(evolve(base, cluster=membership)) as broker:
         with trio.fail_after(30):
             await node_of(broker).reader.current.wait()
@@ -61,15 +66,15 @@ def node_of(broker: Broker) -> Node:
 class Client:
     """An MQTT 3.1.1 client on a stream inside the process; everything comes within ten seconds, or fails."""
 
-    def __init__(self, broker: Broker) -> None:
-        self._stream = broker.connect()
+    def __init__(self, broker: Broker, listener: Listener | None = None) -> None:
+        self._stream = broker.connect(listener)
         self._data = b""
 
     async def send(self, *packets: Packet) -> None:
         await self._stream.send_all(b"".join(encode(packet) for packet in packets))
 
-    async def receive(self) -> Packet:
-        with trio.fail_after(10):
+    async def receive(self, within_s: float = 10) -> Packet:
+        with trio.fail_after(within_s):
             while True:
                 body, end = frame_at(self._data, 0, 0)
                 if end:
@@ -81,9 +86,11 @@ class Client:
                     raise EOFError
                 self._data += more
 
-    async def connect(self, client_id: bytes, clean: bool = True) -> bool:
+    async def connect(
+        self, client_id: bytes, clean: bool = True, will: Will | None = None, user: bytes | None = None
+    ) -> bool:
         """Whether the session was present."""
-        await self.send(Connect(client_id, clean, 0))
+        await self.send(Connect(client_id, clean, 0, 4, will, user))
         answer = await self.receive()
         assert isinstance(answer, Connack)
         assert answer.return_code == 0
@@ -93,14 +100,20 @@ class Client:
         await self.send(Subscribe(1, filters))
         assert await self.receive() == Suback(1, tuple(qos for _, qos in filters))
 
+    async def send_subscribe(self, *filters: tuple[bytes, int]) -> None:
+        """Without a look at the answer; `message` passes over it."""
+        await self.send(Subscribe(2, filters))
+
     async def publish(self, topic: bytes, payload: bytes, qos: int = 1, retain: bool = False) -> None:
         """Acknowledged, if QoS is 1."""
         await self.send(Publish(topic, payload, qos, retain, False, 9 if qos else 0))
         if qos == 1:
             assert await self.receive() == Puback(9)
 
-    async def message(self) -> tuple[bytes, bytes, int, bool]:
-        packet = await self.receive()
+    async def message(self, within_s: float = 10) -> tuple[bytes, bytes, int, bool]:
+        packet = await self.receive(within_s)
+        if isinstance(packet, Suback) and packet.packet_id == 2:
+            packet = await self.receive()
         assert isinstance(packet, Publish), packet
         if packet.qos == 1:
             await self.send(Puback(packet.packet_id or 0))

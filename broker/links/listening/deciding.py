@@ -9,15 +9,33 @@ Invariant: a link is in `_cases` from its CONNECT until it has been decided abou
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import trio
 
 from broker.core.engine import Engine
 from broker.core.limits import DEPARTED_MAX, DEPARTED_SHARE_MAX, PASSWORD_THREADS_MAX
 from broker.links.barrier import barrier
+from broker.links.listening.judgement import Accepted, Judgement, Refused
 from broker.links.listening.turns import Turns
 from broker.links.mqtt.admission import admit
 from broker.links.mqtt.link import MqttLink
-from protocol.mqtt.packets import Connect
+from protocol.mqtt.packets import Connect, ConnectReturnCode
+
+if TYPE_CHECKING:
+    from broker.gateway.authentication import Verdict
+
+
+class Claims:
+    """Whose a client id is, where nodes share them."""
+
+    async def claim(self, link: MqttLink, packet: Connect, client_id: bytes, verdict: Verdict) -> str:
+        """Make it this node's: why that is not possible, or "".  Without a checkpoint, `arrived` must follow."""
+        raise NotImplementedError
+
+    def arrived(self, client_id: bytes) -> None:
+        """The client was let in, or it had gone."""
+        raise NotImplementedError
 
 
 class Case:
@@ -60,14 +78,15 @@ class Deciding:
         self._numbers = 0
         self._departed: dict[str, int] = {}
         """By address."""
+        self.claims: Claims | None = None
 
     def decide(self, link: MqttLink, packet: Connect, is_slow: bool) -> bool:
         """Have this CONNECT wait, if it is slow or must not overtake; False if it need not."""
         self._numbers += 1
-        if not is_slow and not self._cases:
+        if not is_slow and not self._cases and self.claims is None:
             return False  # nobody waits, so nobody is overtaken
         case = Case(link, packet, self._numbers)
-        if not is_slow and (case.client_id, case.address) not in self._lines:
+        if not is_slow and self.claims is None and (case.client_id, case.address) not in self._lines:
             self._overtake(case)
             return False
         self._cases[link] = case
@@ -100,15 +119,34 @@ class Deciding:
                             link.door.verdict_for, case.packet, link.certificate_identity
                         )
                 await case.is_first.wait()
+                judgement = None
+                if self.claims is not None and not self._is_overtaken(case):
+                    judgement = await self._claim(self.claims, case, verdict)
                 with self._engine.turn:
-                    if self._overtaken.get(case.client_id, 0) > case.number:
-                        link.close("disconnected: taken over by another connection.")
-                    else:
-                        admit(link, case.packet, verdict, in_turn=True)
-                        if link.verdict is not None:
-                            self._overtake(case)
+                    try:
+                        if self._is_overtaken(case):
+                            link.close("disconnected: taken over by another connection.")
+                        else:
+                            admit(link, case.packet, verdict, in_turn=True, judgement=judgement)
+                            if link.verdict is not None:
+                                self._overtake(case)
+                    finally:
+                        if self.claims is not None and isinstance(judgement, Accepted):
+                            self.claims.arrived(judgement.client_id)
             finally:
                 self._leave(case)
+
+    async def _claim(self, claims: Claims, case: Case, verdict: Verdict | None) -> Judgement | None:
+        """What the door says, and if it lets the client in, whether the other nodes do."""
+        link = case.link
+        judgement = link.door.judge(case.packet, link.certificate_identity, self._engine.sessions, verdict)
+        if not isinstance(judgement, Accepted):
+            return judgement
+        why = await claims.claim(link, case.packet, judgement.client_id, judgement.verdict)
+        return Refused(ConnectReturnCode.SERVER_UNAVAILABLE, why) if why else judgement
+
+    def _is_overtaken(self, case: Case) -> bool:
+        return self._overtaken.get(case.client_id, 0) > case.number
 
     def _overtake(self, case: Case) -> None:
         """A client is let in: earlier ones of its id, from elsewhere, may not take over from it any more."""

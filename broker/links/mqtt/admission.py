@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.names import CONTROL_PREFIX
 from broker.core.publication import Publication
-from broker.links.listening.judgement import Accepted, Refused, Slow, TurnedAway
+from broker.links.listening.judgement import Accepted, Judgement, Refused, Slow, TurnedAway
 from broker.links.mqtt import trace, v5
 from broker.links.mqtt.admission5 import connack, keep_alive_s, refusal_code, settle
 from broker.links.words import NOTICE, printable
@@ -44,17 +44,26 @@ def check_will(link: MqttLink, will: Will) -> None:
         raise ProtocolViolation("a retained will, and retain_available is false", reason_code=0x9A)
 
 
-def admit(link: MqttLink, packet: Connect, verdict: Verdict | None = None, *, in_turn: bool = False) -> None:
+def admit(
+    link: MqttLink,
+    packet: Connect,
+    verdict: Verdict | None = None,
+    *,
+    in_turn: bool = False,
+    judgement: Judgement | None = None,
+) -> None:
     """Ask the door about a CONNECT, and do what it says.
 
     Args:
         verdict: what was found out elsewhere, because it took long.
         in_turn: no earlier CONNECT with this client id is still to be decided about.
+        judgement: what the door said, if it was asked before.
     """
     if link.state != AUTHENTICATING:
         return  # it left while it was being authenticated
     door = link.door
-    judgement = door.judge(packet, link.certificate_identity, link.engine.sessions, verdict)
+    if judgement is None:
+        judgement = door.judge(packet, link.certificate_identity, link.engine.sessions, verdict)
     check_slowly = link.check_slowly
     if check_slowly is not None and not in_turn and verdict is None:
         is_slow = isinstance(judgement, Slow)

@@ -97,7 +97,10 @@ def answer(
 def answer_packet(link: MqttLink, session: Session, packet: bytes) -> None:
     """A SUBACK or UNSUBACK: at once, or when the session's subscriptions are saved, where that was promised."""
     saving = link.engine.saving
-    promise = None if saving is None else saving.promise(session, True, None)
+    keep = link.engine.keep
+    promise = None if keep is None else keep(session)
+    if saving is not None:
+        promise = saving.promise(session, True, promise)
     if promise is None:
         send_packet(link, packet)
         return

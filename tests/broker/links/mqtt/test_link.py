@@ -267,7 +267,7 @@ class TestSubscribing:
         engine = engine_at()
         peer = subscribed(engine, (b"a/#", 0), (b"$share/g/b", 1))
         peer.send(Disconnect())
-        assert (engine.trie.count, engine.sessions, engine.shared_count(), engine.connected) == (0, {}, 0, 0)
+        assert (engine.trie.count, engine.sessions, len(engine.shared), engine.connected) == (0, {}, 0, 0)
 
     def test_shared_subscribers_take_turns(self) -> None:
         engine = engine_at()

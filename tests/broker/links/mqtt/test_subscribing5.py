@@ -232,7 +232,7 @@ def test_a_member_keeps_its_options_and_identifier() -> None:
     assert (publish.retain, publish.properties.subscription_ids) == (True, [3])
     peer.send(Puback(1), Unsubscribe(2, (b"$share/g/t", b"t")), Pingreq())
     assert peer.read() == [Unsuback(2, (0, ReasonCode.NO_SUBSCRIPTION_EXISTED)), Pingresp()]
-    assert not engine.shared_count()
+    assert not len(engine.shared)
 
 
 def test_a_refusal_of_qos_2_in_a_group() -> None:

@@ -1,0 +1,170 @@
+"""Which nodes live: a record for each start of a node, renewed by it, written by compare-and-set.
+
+    (value of its own)  ── renewed every second ──▶ itself
+    (expired)           ── nobody renews it for GRACE_S ──▶ "dead", by whoever looks for it
+    "dead"              for good: a node that finds this of itself closes its clients, and goes on under another mark
+
+Invariant: others take a node's clients, and publish their wills, only after its record says "dead"; so that is decided
+once, and the node itself can't miss it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from broker.cluster.lease import Record, has_ended
+from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.names import Names
+from protocol.nats.errors import NatsProtocolError
+from protocol.nats.jetstream import ApiError
+
+if TYPE_CHECKING:
+    from broker.core.engine import Engine
+
+log = logging.getLogger("broker.cluster")
+
+LIVES_S: Final = 4
+"""What a record lives without being renewed."""
+
+RENEW_S: Final = 1.0
+GRACE_S: Final = 3.0
+"""So long a record has to be seen ended before its node counts as dead, or an outage of NATS would kill all."""
+
+STOOD_STILL_S: Final = LIVES_S + GRACE_S - 1.0
+"""A process that did nothing for so long may be dead to the others."""
+
+DEAD: Final = b"dead"
+DEAD_S: Final = 24 * 3600
+
+
+class Liveness:
+    """This node's record, and what it knows of others.
+
+    Args:
+        mark: of this start of the node.
+
+    Attributes:
+        mark: under which this node has clients; another one after it was dead to the others.
+        on_dead: told, inside a turn, that others may have taken all that was here.
+    """
+
+    def __init__(self, engine: Engine, link: NatsLink, names: Names, mark: bytes) -> None:
+        self.mark = mark + b"-1"
+        self.on_dead: Callable[[], None] = lambda: None
+        self._first = mark
+        self._lives = 1
+        self._engine = engine
+        self._link = link
+        self._names = names
+        self._sequence = 0
+        self._renewed_at = trio.current_time()
+        self._seen_ended: dict[bytes, float] = {}
+        self._began = trio.Event()
+        self._turn_at = trio.current_time()
+        if engine.turn.clock is not None:
+            engine.turn.clock = self._watched(engine.turn.clock)
+
+    def _watched(self, clock: Callable[[], float]) -> Callable[[], float]:
+        """The clock of turns, which notices first of all that this process stood still."""
+
+        def look() -> float:
+            now = clock()
+            before, self._turn_at = self._turn_at, now
+            if now - before > STOOD_STILL_S and now - self._renewed_at > STOOD_STILL_S:
+                self._die("this process stood still")
+            return now
+
+        return look
+
+    def _record(self, mark: bytes) -> Record:
+        return Record(self._link, self._names, self._names.node(mark))
+
+    # --- this node -----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Say once a second that this node lives."""
+        while True:
+            await self._link.until_open()
+            await self._renew()
+            await trio.sleep(RENEW_S)
+
+    async def ready(self) -> None:
+        """Wait until this node's record is there."""
+        await self._began.wait()
+
+    async def _renew(self) -> None:
+        mark = self.mark
+        asked_at = trio.current_time()
+        try:
+            try:
+                ack = await self._record(mark).put(b"lives", self._sequence, LIVES_S)
+            except ApiError as error:
+                if not error.is_conflict:
+                    raise
+                stored = await self._record(mark).get()
+                if mark != self.mark:
+                    return
+                if stored is not None and stored.payload == DEAD:
+                    with self._engine.turn:
+                        self._die("the other nodes took it for dead")
+                    return
+                self._sequence = 0 if stored is None else stored.sequence
+                ack = await self._record(mark).put(b"lives", self._sequence, LIVES_S)
+        except (Unavailable, ApiError, NatsProtocolError):
+            return
+        if mark == self.mark:
+            self._sequence = ack.sequence
+            self._renewed_at = asked_at
+            self._began.set()
+
+    def _die(self, why: str) -> None:
+        log.error("The clients of this node may be elsewhere, and are closed: %s.", why)
+        self._lives += 1
+        self.mark = b"%b-%d" % (self._first, self._lives)
+        self._sequence = 0
+        self._renewed_at = trio.current_time()
+        self.on_dead()
+
+    async def leave(self) -> None:
+        """This node ends, and has nothing any more that others would have to see to."""
+        with suppress(Unavailable, ApiError, NatsProtocolError):
+            await self._record(self.mark).put(DEAD, self._sequence, DEAD_S)
+
+    # --- other nodes ---------------------------------------------------------------------------------------
+
+    async def is_dead(self, mark: bytes) -> bool:
+        """Whether a node is dead, for good.  To be asked again and again: it takes `GRACE_S` to be sure.
+
+        Raises: Unavailable, ApiError, NatsProtocolError.
+        """
+        if mark == self.mark:
+            return False
+        stored = await self._record(mark).get()
+        if stored is not None and stored.payload == DEAD:
+            self._seen_ended.pop(mark, None)
+            return True
+        now = trio.current_time()
+        if not has_ended(stored):
+            self._seen_ended.pop(mark, None)
+            return False
+        since = self._seen_ended.setdefault(mark, now)
+        if now - since < GRACE_S or self._renewed_at < since:
+            return False
+        try:
+            await self._record(mark).put(DEAD, 0 if stored is None else stored.sequence, DEAD_S)
+        except ApiError as error:
+            if error.is_conflict:
+                return False
+            raise
+        log.warning("The node %s is dead.", mark.decode(errors="replace"))
+        self._seen_ended.pop(mark, None)
+        return True
+
+    def forget_sightings(self) -> None:
+        """The connection was lost: what was seen ended before does not count."""
+        self._seen_ended.clear()

@@ -1,0 +1,254 @@
+"""The records of this node's clients: written when they change, by compare-and-set; what fails has been taken over."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from broker.cluster import session_state
+from broker.cluster.behind import Behind
+from broker.cluster.lease import Record
+from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.names import Names
+from broker.cluster.session_state import SessionState
+from broker.cluster.will_record import WillRecord
+from broker.core.promise import Promise
+from broker.core.session import Session
+from protocol.mqtt.v5.reasons import ReasonCode
+from protocol.nats.errors import NatsProtocolError
+from protocol.nats.jetstream import ApiError
+
+if TYPE_CHECKING:
+    from broker.cluster.liveness import Liveness
+    from broker.cluster.reader import LogReader
+    from broker.cluster.status import ClusterStatus
+    from broker.core.engine import Engine
+
+log = logging.getLogger("broker.cluster")
+
+AGAIN_S: Final = 0.1
+SAVE_EVERY_S: Final = 1.0
+SAVES_MAX: Final = 200
+"""Records that are written at a time without being asked for; the others have their turn a second later."""
+
+CLEAN_S: Final = 7 * 24 * 3600
+"""How long the record of a clean client lives unless it is written again, which it is sooner."""
+
+REWRITE_S: Final = 24 * 3600.0
+TURN_AWAY_S: Final = 6.0
+
+
+class Owned:
+    """One client id of this node.
+
+    Attributes:
+        sequence: of its record, as this node has written it.
+    """
+
+    def __init__(self, client_id: bytes, sequence: int) -> None:
+        self.client_id = client_id
+        self.sequence = sequence
+        self.dirty = False
+        self.saving = False
+        self.idle = trio.Event()
+        self.promises: list[Promise] = []
+        self.will: WillRecord | None = None
+        self.seen: object = None
+        self.written_at = 0.0
+        self.session: Session | None = None
+        self.is_arriving = True
+
+
+class OwnedClients:
+    """The client ids of one node, by client id in `owned`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        link: NatsLink,
+        names: Names,
+        liveness: Liveness,
+        reader: LogReader,
+        status: ClusterStatus,
+    ) -> None:
+        self.owned: dict[bytes, Owned] = {}
+        self.behind = Behind(engine, link, names, reader, status)
+        self._engine = engine
+        self._link = link
+        self._names = names
+        self._liveness = liveness
+        self._reader = reader
+        self._status = status
+        self._nursery: trio.Nursery
+        liveness.on_dead = self._drop_all
+
+    # --- writing ----------------------------------------------------------------------------------------------
+
+    def _save_soon(self, own: Owned) -> None:
+        own.dirty = True
+        if not own.saving:
+            own.saving = True
+            own.idle = trio.Event()
+            self._nursery.start_soon(self._save, own)
+
+    async def _save(self, own: Owned) -> None:
+        try:
+            while own.dirty and self.owned.get(own.client_id) is own:
+                own.dirty = False
+                promises, own.promises = own.promises, []
+                await self._write(own, promises)
+        finally:
+            own.saving = False
+            own.idle.set()
+
+    async def _write(self, own: Owned, promises: list[Promise]) -> None:
+        """Write the record as the session is now, and let go of it if its client is away."""
+        engine = self._engine
+        record = Record(self._link, self._names, self._names.client(own.client_id))
+        began = trio.current_time()
+        mark = self._liveness.mark
+        while self.owned.get(own.client_id) is own:
+            with engine.turn:
+                value, ttl_s, goes = self._value(own)
+            try:
+                ack = await record.put(value, own.sequence, ttl_s)
+                own.sequence = ack.sequence
+                break
+            except ApiError as error:
+                if error.is_conflict and not await self._is_ours(own, record, value):
+                    self._lost(own)
+                    return
+                if error.is_conflict:
+                    break
+            except (Unavailable, NatsProtocolError):
+                pass
+            if promises and trio.current_time() - began > TURN_AWAY_S:
+                self._turn_away(own)
+            await trio.sleep(AGAIN_S * 2)
+        if self.owned.get(own.client_id) is not own or mark != self._liveness.mark:
+            return
+        own.written_at = trio.current_time()
+        self._status.saved += 1
+        with engine.turn:
+            if goes and self._is_away(own):
+                self._forget(own)
+            for promise in promises:
+                promise.keep()
+
+    def _is_away(self, own: Owned) -> bool:
+        session = self._engine.sessions.get(own.client_id)
+        return not own.is_arriving and (session is None or (session.link is None and not session.will_due))
+
+    def _value(self, own: Owned) -> tuple[bytes, int, bool]:
+        """(record, seconds it lives or 0, whether the client is nobody's from then on)."""
+        engine = self._engine
+        session = engine.sessions.get(own.client_id)
+        goes = self._is_away(own)
+        if session is None or (session.clean and session.link is None):
+            if own.is_arriving:
+                state = SessionState(self._liveness.mark)
+                return session_state.encode(state, engine.now, time.time()), CLEAN_S, False
+            return b"", 1, True
+        owner = b"" if goes else self._liveness.mark
+        state = session_state.state_of(session, owner, self.behind.read_up_to(session))
+        state.epoch = self._reader.epoch
+        own.seen = self._look(session)
+        ttl_s = CLEAN_S if session.clean else 0
+        if goes:
+            longest = engine.policy.persistent_client_expiration_s or math.inf
+            lives_s = min(session.expiry_s, longest)
+            ttl_s = 0 if lives_s == math.inf else max(1, math.ceil(lives_s))
+        return session_state.encode(state, engine.now, time.time()), ttl_s, goes
+
+    async def _is_ours(self, own: Owned, record: Record, value: bytes) -> bool:
+        """After a conflict: whether it was our own write whose answer was lost."""
+        while True:
+            try:
+                stored = await record.get()
+                break
+            except (Unavailable, ApiError, NatsProtocolError):
+                await trio.sleep(AGAIN_S)
+        if stored is not None and stored.payload == value:
+            own.sequence = stored.sequence
+            return True
+        return False
+
+    def _forget(self, own: Owned) -> None:
+        """The record has all of it."""
+        engine = self._engine
+        session = engine.sessions.get(own.client_id)
+        if session is not None:
+            self.behind.forget(session)
+            engine.end_session(session)
+        del self.owned[own.client_id]
+
+    def _lost(self, own: Owned) -> None:
+        """Another node has it."""
+        if self.owned.get(own.client_id) is not own:
+            return
+        log.warning("Client %s is on another node.", own.client_id.decode(errors="replace"))
+        with self._engine.turn:
+            self._drop(own)
+
+    def _drop(self, own: Owned) -> None:
+        """Close it without will, and keep nothing."""
+        engine = self._engine
+        own.will = None
+        session = engine.sessions.get(own.client_id)
+        del self.owned[own.client_id]
+        if session is None:
+            return
+        link = session.link
+        if link is not None:
+            link.will_wanted = False
+            link.code = ReasonCode.SESSION_TAKEN_OVER
+            link.close("disconnected: taken over on another node.")
+        session = engine.sessions.get(own.client_id)
+        if session is not None:
+            engine.endings.cancel_will(session)
+            self.behind.forget(session)
+            engine.end_session(session)
+
+    def _drop_all(self) -> None:
+        for own in list(self.owned.values()):
+            self._drop(own)
+
+    def _turn_away(self, own: Owned) -> None:
+        session = self._engine.sessions.get(own.client_id)
+        link = None if session is None else session.link
+        if link is not None:
+            with self._engine.turn:
+                link.code = ReasonCode.SERVER_BUSY
+                link.close("disconnected: the cluster takes no subscriptions.")
+
+    def _save_what_changed(self) -> None:
+        count = 0
+        now = trio.current_time()
+        for own in list(self.owned.values()):
+            if own.saving or own.is_arriving:
+                continue
+            session = self._engine.sessions.get(own.client_id)
+            if session is None or (session.link is None and not session.will_due):
+                self._save_soon(own)
+            elif now - own.written_at > REWRITE_S or (
+                not session.clean and count < SAVES_MAX and self._look(session) != own.seen
+            ):
+                # Last of all the next time.
+                self.owned[own.client_id] = self.owned.pop(own.client_id)
+                count += 1
+                self._save_soon(own)
+
+    def _look(self, session: Session) -> object:
+        """What tells whether a record would differ by more than its cursor."""
+        outbound = session.outbound
+        return (
+            outbound.last_packet_id,
+            outbound.inflight_count(),
+            outbound.queued_count(),
+            0 if session.inbound is None else session.inbound.count(),
+            session.expiry_s,
+        )

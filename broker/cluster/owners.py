@@ -1,0 +1,308 @@
+"""One owner for each client id: this node's clients, their records, and how they come and go.
+
+    CONNECT       claim: read the record; a living node that has the client is asked to let it go, a dead one is not
+    SUBACK        the record has the subscriptions
+    now and then  the record has what is owed
+    gone          the record has the cursor, and no owner; nothing of the session is kept here
+
+Invariant: a client is connected here only while its record names this node, and was written by it last.  Every write
+is by compare-and-set: what fails has been taken over, and is closed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from broker.cluster import session_state
+from broker.cluster.lease import Record, has_ended
+from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.names import Names
+from broker.cluster.owned import AGAIN_S, CLEAN_S, SAVE_EVERY_S, Owned, OwnedClients
+from broker.cluster.session_state import SessionState
+from broker.cluster.will_record import WillRecord
+from broker.core.promise import Promise
+from broker.core.session import Session
+from protocol.mqtt.packets import Connect
+from protocol.mqtt.v5.reasons import ReasonCode
+from protocol.nats import wire
+from protocol.nats.errors import NatsProtocolError
+from protocol.nats.jetstream import ApiError
+
+if TYPE_CHECKING:
+    from broker.cluster.liveness import Liveness
+    from broker.cluster.reader import LogReader
+    from broker.cluster.status import ClusterStatus
+    from broker.core.engine import Engine
+    from broker.core.publication import Publication
+
+CLAIM_S: Final = 12.0
+"""Longest wait of a CONNECT: a dead node is one after 7 s."""
+
+ASK_S: Final = 1.0
+
+RELEASED: Final = b"released"
+NOT_HERE: Final = b"not here"
+WAIT: Final = b"wait"
+"""What a node says that is asked for a client."""
+
+
+class Owners(OwnedClients):
+    """All client ids of one node."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        link: NatsLink,
+        names: Names,
+        liveness: Liveness,
+        reader: LogReader,
+        status: ClusterStatus,
+    ) -> None:
+        super().__init__(engine, link, names, liveness, reader, status)
+        self._locks: dict[bytes, tuple[trio.Lock, int]] = {}
+        self._is_leaving = False
+        engine.on_detached = self._detached
+        engine.keep = self._keep
+
+    # --- a client comes ------------------------------------------------------------------------------------
+
+    async def claim(self, client_id: bytes, packet: Connect, will: WillRecord | None) -> str:
+        """Make a client id this node's, and bring its session here; why that is not possible, or "".
+
+        What follows a "" without a checkpoint has the client to itself; `arrived` must follow.
+        """
+        lock, users = self._locks.get(client_id, (trio.Lock(), 0))
+        self._locks[client_id] = (lock, users + 1)
+        try:
+            async with lock:
+                problem = "it was given up"
+                try:
+                    problem = await self._claim(client_id, packet, will)
+                finally:
+                    own = self.owned.get(client_id)
+                    if problem and own is not None and own.is_arriving:
+                        self.arrived(client_id, will)
+                return problem
+        finally:
+            lock, users = self._locks.pop(client_id)
+            if users > 1:
+                self._locks[client_id] = (lock, users - 1)
+
+    async def _claim(self, client_id: bytes, packet: Connect, will: WillRecord | None) -> str:
+        deadline = trio.current_time() + CLAIM_S
+        problem = ""
+        while trio.current_time() < deadline and not self._is_leaving:
+            try:
+                own = self.owned.get(client_id)
+                if own is not None and own.saving:
+                    with trio.move_on_at(deadline):
+                        await own.idle.wait()
+                    continue
+                own = own or await self._take(client_id, packet)
+                if own is None:
+                    await trio.sleep(AGAIN_S)
+                    continue
+                own.is_arriving = True
+                mark = self._liveness.mark
+                if will is not None:
+                    await will.put(mark)
+                if self.owned.get(client_id) is own and not own.saving and mark == self._liveness.mark:
+                    self._status.claimed += 1
+                    return ""
+            except (Unavailable, NatsProtocolError) as error:
+                problem = str(error)
+                await trio.sleep(AGAIN_S)
+            except ApiError as error:
+                if not error.is_conflict:
+                    problem = str(error)
+                    await trio.sleep(AGAIN_S)
+        self._status.refused += 1
+        return f"the cluster can't say who has this client: {problem or 'its node does not answer'}"
+
+    async def _take(self, client_id: bytes, packet: Connect) -> Owned | None:
+        """Read the record and write it; None if that has to be tried again.
+
+        Raises: Unavailable, ApiError, NatsProtocolError.
+        """
+        record = Record(self._link, self._names, self._names.client(client_id))
+        await self._liveness.ready()
+        mark = self._liveness.mark
+        stored = await record.get()
+        engine = self._engine
+        state = None
+        if stored is not None and not has_ended(stored):
+            state = session_state.decode(stored.payload, engine.now, time.time())
+            owner = state.owner
+            if owner not in (b"", mark) and not await self._liveness.is_dead(owner):
+                answer = await self._ask(owner, client_id, packet.clean_session)
+                if answer != NOT_HERE:
+                    return None
+        moved = state is not None and state.owner not in (b"", mark)
+        if state is None or state.clean or packet.clean_session:
+            state = SessionState(mark)
+        state.owner = mark
+        expected = 0 if stored is None else stored.sequence
+        value = session_state.encode(state, engine.now, time.time())
+        ack = await record.put(value, expected, CLEAN_S if state.clean else 0)
+        if mark != self._liveness.mark:
+            return None
+        own = self.owned[client_id] = Owned(client_id, ack.sequence)
+        own.written_at = trio.current_time()
+        if moved:
+            self._status.moved_here += 1
+        with engine.turn:
+            older = engine.sessions.get(client_id)
+            if older is not None:  # of the file of this node, from before it was in the cluster
+                engine.endings.cancel_will(older)
+                engine.end_session(older)
+            if not state.clean:
+                session = own.session = session_state.restore(engine, client_id, state)
+                self.behind.begin(session, state.cursor, state.epoch)
+        return own
+
+    async def _ask(self, owner: bytes, client_id: bytes, clean: bool) -> bytes:
+        """Ask the node that has a client to let it go; what it says.  Raises: Unavailable, if it says nothing."""
+        said = json.dumps({"c": client_id.hex(), "n": clean}).encode()
+        answer = await self._link.request(self._names.ask(owner), said, ASK_S)
+        if answer.status:  # nobody listens: it is dead, or will be
+            await trio.sleep(AGAIN_S)
+            return WAIT
+        return answer.payload
+
+    def arrived(self, client_id: bytes, will: WillRecord | None) -> None:
+        """The client was let in, or has gone meanwhile.  In the turn of that."""
+        own = self.owned.get(client_id)
+        if own is None:
+            return
+        own.is_arriving = False
+        session = self._engine.sessions.get(client_id)
+        own.session = session
+        if session is not None and session.link is not None:
+            if will is not None and session.will is not None:
+                will.publication = session.will
+                session.will.message_id = will.message_id
+                own.will = will
+            if session.behind:
+                self._nursery.start_soon(self.behind.run, session)
+        elif will is not None:
+            self._nursery.start_soon(will.remove)
+        # Whether it is clean, its expiry, and who it is may be others now.
+        self._save_soon(own)
+
+    # --- a client goes -------------------------------------------------------------------------------------
+
+    def _detached(self, session: Session) -> None:
+        own = self.owned.get(session.client_id)
+        if own is None or (own.session is not session and own.session is not None):
+            return
+        will = own.will
+        if will is not None and not session.will_due:
+            own.will = None
+            if not will.is_sent:
+                self._nursery.start_soon(will.remove)
+        if not own.is_arriving:
+            self._save_soon(own)
+
+    def takes_will(self, publication: Publication) -> bool:
+        """Whether it is a client's will, which goes by the log; its record goes when the log has it."""
+        own = self.owned.get(publication.client_id)
+        will = None if own is None else own.will
+        if own is None or will is None or will.publication is not publication:
+            return False
+        will.is_sent = True
+        promise = publication.promise = Promise()
+        promise.join()
+        promise.on_kept = lambda: self._nursery.start_soon(will.remove)
+        return True
+
+    def asked(self, message: wire.Message) -> None:
+        """Another node wants a client.  Inside a turn."""
+        try:
+            said = json.loads(message.payload)
+            client_id, clean = bytes.fromhex(said["c"]), bool(said["n"])
+        except (ValueError, KeyError, TypeError):
+            return
+        own = self.owned.get(client_id)
+        if own is None or own.is_arriving:
+            self._link.send(wire.publish(message.reply, NOT_HERE if own is None else WAIT))
+            return
+        self._status.moved_away += 1
+        session = self._engine.sessions.get(client_id)
+        if session is not None:
+            moves = not clean and not session.clean
+            link = session.link
+            if link is not None:
+                # As on one node: no will when a persistent session just moves to another connection; of 5.0, only
+                # when it has a delay, which is not over [MQTT-3.1.2-8].
+                link.will_wanted = not moves or (session.level == 5 and session.will_delay_s == 0)
+                link.code = ReasonCode.SESSION_TAKEN_OVER  # [MQTT-3.1.4-3]
+                link.close("disconnected: taken over on another node.")
+            session = self._engine.sessions.get(client_id)
+            if session is not None and session.will_due:
+                if moves:
+                    self._engine.endings.cancel_will(session)
+                    if own.will is not None:
+                        self._nursery.start_soon(own.will.remove)
+                        own.will = None
+                else:
+                    self._engine.endings.publish_will(session)
+        self._save_soon(own)
+        self._nursery.start_soon(self._answer_when_gone, own, message.reply)
+
+    async def _answer_when_gone(self, own: Owned, reply: bytes) -> None:
+        with trio.move_on_after(ASK_S * 5):
+            while own.saving and self.owned.get(own.client_id) is own:
+                await own.idle.wait()
+        self._link.send(wire.publish(reply, RELEASED))
+
+    def _keep(self, session: Session) -> Promise | None:
+        """A SUBACK waits until the record has it, where the session outlives its connection."""
+        if session.behind and (reading := self.behind.readings.get(session)) is not None:
+            reading.subscribed(self._reader.last)
+        own = self.owned.get(session.client_id)
+        if session.clean or own is None:
+            return None
+        promise = Promise()
+        promise.join()
+        own.promises.append(promise)
+        self._save_soon(own)
+        return promise
+
+    # --- now and then --------------------------------------------------------------------------------------
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Write what changes, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            sid = 0
+            mark = b""
+            task_status.started()
+            while True:
+                if mark != self._liveness.mark:
+                    self._link.unsubscribe(sid)
+                    mark = self._liveness.mark
+                    sid = self._link.subscribe(self._names.ask(mark), self.asked)
+                await trio.sleep(SAVE_EVERY_S)
+                self._save_what_changed()
+
+    def bring_along(self) -> None:
+        """Sessions of this node's file become the cluster's, unless it has them; a file may be older than that."""
+        for session in list(self._engine.sessions.values()):
+            if not session.clean and session.link is None and session.client_id not in self.owned:
+                own = self.owned[session.client_id] = Owned(session.client_id, 0)
+                own.session = session
+                own.is_arriving = False
+                self._save_soon(own)
+
+    async def leave(self) -> None:
+        """The node ends: every record says that its client is away.  The connections have been closed."""
+        self._is_leaving = True
+        for own in list(self.owned.values()):
+            own.is_arriving = False
+            self._save_soon(own)
+        for own in list(self.owned.values()):
+            await own.idle.wait()
