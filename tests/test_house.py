@@ -41,6 +41,7 @@ WAITS = {
     "broker.cluster.publisher",
     "broker.cluster.reader",
     "broker.cluster.rows",
+    "broker.cluster.shares",
     "broker.cluster.will_record",
     "broker.demo.clients",
     "broker.demo.dialects.market",

@@ -33,12 +33,15 @@ class LiveMessages:
         self._status = status
         self._packed: list[bytes] = []
         self._packed_bytes = 0
+        self._number = 0
         link.subscribe(names.live("*"), self._received)
         engine.turn.on_batch_end(self.flush)
 
     def offer(self, publication: Publication) -> None:
         """Send it with the others of this turn."""
-        value = record.describe(publication, self._mark, 0, self._engine.now, time.time(), False)
+        self._number += 1
+        publication.message_id = b"%d" % self._number  # by which nodes agree who has it for a group
+        value = record.describe(publication, self._mark, self._number, self._engine.now, time.time(), False)
         one = record.pack(value, publication.topic, publication.payload)
         if self._packed_bytes + len(one) > PACKED_BYTES and self._packed:
             self.flush()
@@ -67,6 +70,7 @@ class LiveMessages:
             for value, topic, payload in record.unpack(message.payload):
                 publication = record.read(value, topic, payload, False, engine.now, unix_now)
                 publication.is_requested = False  # tables had it where it was published
+                publication.message_id = value.split(b" ", 2)[1]
                 self._status.live_received += 1
                 engine.publish_here(publication)
         except NatsProtocolError:

@@ -25,6 +25,7 @@ from broker.cluster.owners import Owners
 from broker.cluster.publisher import Publisher, turn_away
 from broker.cluster.reader import LogReader
 from broker.cluster.setup import make_streams
+from broker.cluster.shares import Shares
 from broker.cluster.status import ClusterStatus
 from broker.core.engine import GATEWAY_PREFIX
 from protocol.nats.errors import NatsProtocolError
@@ -72,7 +73,12 @@ class Node:
         self.engine = engine
         self.liveness = Liveness(engine, self.link, self.names, self.mark)
         self.link.on_lost.append(self.liveness.forget_sightings)
-        self.owners = Owners(engine, self.link, self.names, self.liveness, self.reader, self.status)
+        self.shares = Shares(
+            engine, self.link, self.names, self.mark, self.reader, config.keep_s, self.status
+        )
+        self.owners = Owners(
+            engine, self.link, self.names, self.liveness, self.reader, self.shares, self.status
+        )
         self.clients = Clients(engine, self.link, self.names, self.owners)
         self._janitor = Janitor(
             engine, self.link, self.names, self.liveness, self.publisher, self.mark, self.status
@@ -87,6 +93,7 @@ class Node:
             nursery.start_soon(self.link.run)
             nursery.start_soon(self._keep_streams)
             nursery.start_soon(self.publisher.run)
+            await nursery.start(self.shares.run)
             await nursery.start(self.owners.run)
             with trio.move_on_after(JOIN_S) as joining:
                 await self.reader.current.wait()

@@ -25,6 +25,7 @@ from protocol.nats.jetstream import ApiError
 if TYPE_CHECKING:
     from broker.cluster.liveness import Liveness
     from broker.cluster.reader import LogReader
+    from broker.cluster.shares import Shares
     from broker.cluster.status import ClusterStatus
     from broker.core.engine import Engine
 
@@ -73,6 +74,7 @@ class OwnedClients:
         names: Names,
         liveness: Liveness,
         reader: LogReader,
+        shares: Shares,
         status: ClusterStatus,
     ) -> None:
         self.owned: dict[bytes, Owned] = {}
@@ -82,6 +84,7 @@ class OwnedClients:
         self._names = names
         self._liveness = liveness
         self._reader = reader
+        self._shares = shares
         self._status = status
         self._nursery: trio.Nursery
         liveness.on_dead = self._drop_all
@@ -154,7 +157,8 @@ class OwnedClients:
                 return session_state.encode(state, engine.now, time.time()), CLEAN_S, False
             return b"", 1, True
         owner = b"" if goes else self._liveness.mark
-        state = session_state.state_of(session, owner, self.behind.read_up_to(session))
+        given_back = self._shares.given_back(session) if goes else set()
+        state = session_state.state_of(session, owner, self.behind.read_up_to(session), given_back)
         state.epoch = self._reader.epoch
         own.seen = self._look(session)
         ttl_s = CLEAN_S if session.clean else 0
@@ -183,6 +187,7 @@ class OwnedClients:
         session = engine.sessions.get(own.client_id)
         if session is not None:
             self.behind.forget(session)
+            self._shares.forget(session)
             engine.end_session(session)
         del self.owned[own.client_id]
 
@@ -211,6 +216,7 @@ class OwnedClients:
         if session is not None:
             engine.endings.cancel_will(session)
             self.behind.forget(session)
+            self._shares.forget(session)
             engine.end_session(session)
 
     def _drop_all(self) -> None:

@@ -35,6 +35,7 @@ from protocol.nats.jetstream import ApiError
 if TYPE_CHECKING:
     from broker.cluster.liveness import Liveness
     from broker.cluster.reader import LogReader
+    from broker.cluster.shares import Shares
     from broker.cluster.status import ClusterStatus
     from broker.core.engine import Engine
     from broker.core.publication import Publication
@@ -60,9 +61,10 @@ class Owners(OwnedClients):
         names: Names,
         liveness: Liveness,
         reader: LogReader,
+        shares: Shares,
         status: ClusterStatus,
     ) -> None:
-        super().__init__(engine, link, names, liveness, reader, status)
+        super().__init__(engine, link, names, liveness, reader, shares, status)
         self._locks: dict[bytes, tuple[trio.Lock, int]] = {}
         self._is_leaving = False
         engine.on_detached = self._detached
@@ -186,6 +188,8 @@ class Owners(OwnedClients):
                 will.publication = session.will
                 session.will.message_id = will.message_id
                 own.will = will
+            self._shares.forget(session)
+            self._shares.members_changed()
             if session.behind:
                 self._nursery.start_soon(self.behind.run, session)
         elif will is not None:
@@ -196,6 +200,8 @@ class Owners(OwnedClients):
     # --- a client goes -------------------------------------------------------------------------------------
 
     def _detached(self, session: Session) -> None:
+        self._shares.left(session)
+        self._shares.members_changed()
         own = self.owned.get(session.client_id)
         if own is None or (own.session is not session and own.session is not None):
             return
@@ -263,10 +269,11 @@ class Owners(OwnedClients):
         """A SUBACK waits until the record has it, where the session outlives its connection."""
         if session.behind and (reading := self.behind.readings.get(session)) is not None:
             reading.subscribed(self._reader.last)
+        promise = self._shares.promise(session)
         own = self.owned.get(session.client_id)
         if session.clean or own is None:
-            return None
-        promise = Promise()
+            return promise
+        promise = promise or Promise()
         promise.join()
         own.promises.append(promise)
         self._save_soon(own)

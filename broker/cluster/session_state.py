@@ -18,6 +18,7 @@ import base64
 import binascii
 import json
 import math
+from collections.abc import Set
 from typing import Any, Final
 
 from broker.core.engine import Engine
@@ -62,11 +63,14 @@ class SessionState:
         self.replays: list[bytes] = []
 
 
-def state_of(session: Session, owner: bytes, read_up_to: int) -> SessionState:
+def state_of(
+    session: Session, owner: bytes, read_up_to: int, without: Set[int] = frozenset()
+) -> SessionState:
     """A session as it is now.
 
     Args:
         read_up_to: the place in the log up to which it was handed everything.
+        without: places in the log of what others of a group get instead.
     """
     state = SessionState(owner, session.clean)
     if session.clean:
@@ -77,6 +81,8 @@ def state_of(session: Session, owner: bytes, read_up_to: int) -> SessionState:
     size = 0
     for entry in outbound.inflight():
         message = _publication(entry.message)
+        if message.sequence in without:
+            continue
         size += _size(message)
         if size > OWED_BYTES_MAX and message.sequence > 0 and not entry.retain:
             state.cursor = min(state.cursor, message.sequence - 1)
@@ -84,6 +90,8 @@ def state_of(session: Session, owner: bytes, read_up_to: int) -> SessionState:
         state.owed.append((entry.packet_id, entry.qos, entry.retain, entry.state, entry.ids, message))
     for waiting in outbound.queued():
         message = _publication(waiting.message)
+        if message.sequence in without:
+            continue
         if message.sequence > 0 and not waiting.retain:
             state.cursor = min(state.cursor, message.sequence - 1)
         elif size < OWED_BYTES_MAX:

@@ -24,6 +24,7 @@ class ClusterStatus:
         session_gaps: the same of sessions that came back.
         claimed: client ids that became this node's; `refused`: CONNECTs that could not be decided about.
         moved_here, moved_away: of these, clients that another node had, and those that another node took.
+        shared: messages of the log that members of groups got here.
         saved: records of sessions that were written.
         is_janitor: this node publishes the wills of dead ones; `wills`: those that it published.
     """
@@ -54,6 +55,9 @@ class ClusterStatus:
         self.saved = 0
         self.wills = 0
         self.is_janitor = False
+        self.shared = 0
+        self.nodes: dict[str, float] = {}
+        """Other nodes, and when they were heard last, as `trio.current_time` has it."""
         self.feeds: dict[str, str] = {}
         """Who has each feed, as this node knows: `here`, or `elsewhere`."""
 

@@ -72,6 +72,10 @@ class SharedGroup(Receiver):
         if is_here is None or is_here(self.key, publication):
             self.hand_on(publication, retained)
 
+    def comes_last(self, receiver: Receiver) -> None:
+        """It has had its turn."""
+        self._members[receiver] = self._members.pop(receiver)
+
     def hand_on(self, publication: Publication, retained: bool) -> None:
         """Give it to the member whose turn it is."""
         for receiver, member_granted in self._members.items():
@@ -104,7 +108,7 @@ class SharedGroups:
         """The group of a name on a filter."""
         return self._groups.get(key)
 
-    def keys(self) -> list[tuple[bytes, bytes]]:
+    def all_keys(self) -> list[tuple[bytes, bytes]]:
         """(name, filter) of every group."""
         return list(self._groups)
 

@@ -1,0 +1,401 @@
+"""`$share/GROUP/FILTER` over nodes: what the log has goes to one member of the group, on whichever node.
+
+One durable consumer of the log for each group and filter; nodes with connected members fetch from it, and acknowledge
+what a member has acknowledged.  What a member does not finish, because it left, is given back; what a node does not
+finish, because it died, comes to another one after `ACK_WAIT_S`.
+
+QoS 0 of clients is not in the log: every node knows which nodes have members, and the number of the message chooses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.names import Names
+from broker.cluster.setup import ask
+from broker.core.promise import Promise
+from broker.core.session import Session
+from broker.core.shared import SHARE_PREFIX, SharedGroup, split_shared
+from protocol.mqtt.outbound import AWAIT_PUBCOMP
+from protocol.mqtt.topics import matches
+from protocol.nats import jetstream, subjects, wire
+from protocol.nats.errors import NatsProtocolError
+from protocol.nats.jetstream import ACK, NAK, NANOSECONDS, ApiError
+
+if TYPE_CHECKING:
+    from broker.cluster.reader import LogReader
+    from broker.cluster.status import ClusterStatus
+    from broker.core.engine import Engine
+    from broker.core.publication import Publication
+
+log = logging.getLogger("broker.cluster")
+
+Key = tuple[bytes, bytes]
+
+ACK_WAIT_S: Final = 6.0
+IN_PROGRESS_S: Final = 2.0
+IN_PROGRESS: Final = b"+WPI"
+FETCH_MESSAGES: Final = 50
+FETCH_S: Final = 2.0
+PER_MEMBER_MAX: Final = 20
+"""Messages that a node has taken for its members and that they have not acknowledged, for each of them."""
+
+UNFINISHED_MAX: Final = 10_000
+TICK_S: Final = 0.02
+AGAIN_S: Final = 0.2
+CLEAN_GROUP_S: Final = 60.0
+"""How long a group without a persistent member outlives its last node."""
+
+TELL_S: Final = 1.0
+KNOWN_S: Final = 3.5
+
+
+class Unfinished:
+    """A message that a member was given."""
+
+    def __init__(self, session: Session, sequence: int, reply: bytes, now: float) -> None:
+        self.session = session
+        self.sequence = sequence
+        self.reply = reply
+        self.told_at = now
+
+
+class Shares:
+    """The groups of one node.
+
+    Args:
+        mark: of this node, among those that have members.
+        keep_s: how long a group with persistent members waits for one.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        link: NatsLink,
+        names: Names,
+        mark: bytes,
+        reader: LogReader,
+        keep_s: float,
+        status: ClusterStatus,
+    ) -> None:
+        self._engine = engine
+        self._link = link
+        self._names = names
+        self._mark = mark
+        self._reader = reader
+        self._keep_s = keep_s
+        self._status = status
+        self._ready: set[Key] = set()
+        self._waiting: dict[Key, list[Promise]] = {}
+        self._lasting: set[Key] = set()
+        self._unfinished: list[Unfinished] = []
+        self._given_back: dict[Session, set[int]] = {}
+        self._elsewhere: dict[str, dict[str, float]] = {}
+        """By group, nodes that have members, and when they said so."""
+        self._nursery: trio.Nursery
+        self._serving: dict[Key, trio.CancelScope] = {}
+        self._changed = trio.Event()
+        engine.shared.is_here = self._is_here
+        engine.shared.on_changed = self._group_changed
+        link.subscribe(names.groups("*"), self._told)
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Fetch for the members that are here, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            nursery.start_soon(self._finish)
+            for key in self._engine.shared.all_keys():
+                self._group_changed(key)
+            while True:
+                self._tell()
+                self._changed = trio.Event()
+                with trio.move_on_after(TELL_S):
+                    await self._changed.wait()
+
+    # --- groups --------------------------------------------------------------------------------------------
+
+    def _group_changed(self, key: Key) -> None:
+        """It has its first member here, or lost its last."""
+        if key[1].startswith(b"$SYS"):
+            return
+        self._changed.set()
+        if self._engine.shared.get(key) is not None:
+            if key not in self._serving:
+                scope = self._serving[key] = trio.CancelScope()
+                self._nursery.start_soon(self._serve, key, scope)
+            return
+        self._ready.discard(key)
+        served = self._serving.pop(key, None)
+        if served is not None:
+            served.cancel()
+        if key not in self._lasting and not self._others(key):
+            self._nursery.start_soon(self._remove, key)
+
+    def promise(self, session: Session) -> Promise | None:
+        """What a SUBACK waits for: the groups that it is for have their consumers."""
+        promise: Promise | None = None
+        for topic_filter in session.subscriptions:
+            if topic_filter.startswith(SHARE_PREFIX):
+                key = split_shared(topic_filter)
+                if key in self._serving and (key not in self._ready or self._has_to_last(key)):
+                    promise = promise or Promise()
+                    promise.join()
+                    self._waiting.setdefault(key, []).append(promise)
+        return promise
+
+    def _has_to_last(self, key: Key) -> bool:
+        """Whether a persistent member is new to a group that had none."""
+        group = self._engine.shared.get(key)
+        if group is None or key in self._lasting:
+            return False
+        return any(isinstance(one, Session) and not one.clean for one in group.members())
+
+    async def _make(self, key: Key) -> None:
+        """See that there is a consumer.  Raises: Unavailable, ApiError, NatsProtocolError."""
+        lasts = self._has_to_last(key) or key in self._lasting
+        prefix = self._names.messages_prefix + b"*.*."
+        lives_s = self._keep_s if lasts else CLEAN_GROUP_S
+        config: dict[str, Any] = {
+            "durable_name": name_of(key),
+            "deliver_policy": "new",
+            "ack_policy": "explicit",
+            "ack_wait": int(ACK_WAIT_S * NANOSECONDS),
+            "max_ack_pending": UNFINISHED_MAX,
+            "max_deliver": -1,
+            "filter_subjects": [(prefix + one).decode() for one in subjects.subjects_of_filter(key[1])],
+            "inactive_threshold": int(max(lives_s, CLEAN_GROUP_S) * NANOSECONDS),
+        }
+        subject, body = jetstream.consumer_create(self._names.messages, name_of(key), config)
+        if not lasts:
+            body = json.dumps({**json.loads(body), "action": "create"}).encode()
+        try:
+            await ask(self._link, (subject, body))
+        except ApiError as error:
+            if lasts or error.err_code not in jetstream.CONSUMER_EXISTS:
+                raise
+        if lasts:
+            self._lasting.add(key)
+
+    async def _remove(self, key: Key) -> None:
+        with suppress(Unavailable, ApiError, NatsProtocolError):  # it ends by itself
+            await ask(self._link, jetstream.consumer_delete(self._names.messages, name_of(key)))
+
+    # --- fetching ------------------------------------------------------------------------------------------
+
+    async def _serve(self, key: Key, scope: trio.CancelScope) -> None:
+        with scope:
+            while True:
+                await self._link.until_open()
+                try:
+                    if key not in self._ready or self._waiting.get(key):
+                        await self._make(key)
+                        self._ready.add(key)
+                        with self._engine.turn:
+                            for promise in self._waiting.pop(key, []):
+                                promise.keep()
+                    await self._fetch(key)
+                except (Unavailable, ApiError, NatsProtocolError) as error:
+                    log.debug("The group %s: %s", key, error)
+                    self._ready.discard(key)
+                    await trio.sleep(AGAIN_S)
+
+    def _members(self, group: SharedGroup) -> int:
+        return sum([isinstance(one, Session) and one.link is not None for one in group.members()])
+
+    async def _fetch(self, key: Key) -> None:
+        """One batch.  Raises: Unavailable, ApiError, NatsProtocolError."""
+        group = self._engine.shared.get(key)
+        members = 0 if group is None else self._members(group)
+        room = min(members * PER_MEMBER_MAX, UNFINISHED_MAX) - len(self._unfinished)
+        if room <= 0:
+            await trio.sleep(TICK_S)
+            return
+        wanted = min(room, FETCH_MESSAGES)
+        done = trio.Event()
+        gone: list[int] = []
+        came = 0
+
+        def take(message: wire.Message) -> None:
+            nonlocal came
+            if message.status == 100:
+                return
+            if message.status:
+                gone.append(message.status)
+                done.set()
+                return
+            came += 1
+            self._give(key, message)
+            if came >= wanted:
+                done.set()
+
+        inbox = self._link.new_inbox()
+        sid = self._link.subscribe(inbox, take)
+        try:
+            request = jetstream.next_messages(self._names.messages, name_of(key), wanted, FETCH_S)
+            if not self._link.send(wire.publish(request[0], request[1], inbox)):
+                raise Unavailable("not connected")
+            with trio.move_on_after(FETCH_S + 1) as waiting:
+                while not done.is_set() and not self._waiting.get(key):
+                    with trio.move_on_after(0.25):
+                        await done.wait()
+            if waiting.cancelled_caught:
+                raise Unavailable("no answer")
+            if 503 in gone or (409 in gone and not came):
+                raise Unavailable("the consumer is gone")
+        finally:
+            self._link.unsubscribe(sid)
+
+    def _give(self, key: Key, message: wire.Message) -> None:
+        """To the member whose turn it is.  Inside a turn."""
+        about = jetstream.delivered(message.reply)
+        publication = self._reader.publication_of(message, about.stream_sequence)
+        if publication is None:
+            self._answer(message.reply, ACK)
+            return
+        group = self._engine.shared.get(key)
+        if group is None or not matches(key[1], publication.topic):
+            self._answer(message.reply, ACK if group is not None else NAK)
+            return
+        for member, granted in list(group.members().items()):
+            if not isinstance(member, Session) or member.link is None:
+                continue
+            if not member.may_read(publication.topic) or not member.outbound.has_room():
+                continue
+            group.comes_last(member)
+            if not member.hand_on(publication, granted, False):
+                continue
+            self._status.shared += 1
+            if member.quality(publication, granted) == 0:
+                self._answer(message.reply, ACK)
+            else:
+                now = trio.current_time()
+                self._unfinished.append(Unfinished(member, about.stream_sequence, message.reply, now))
+            return
+        self._answer(message.reply, NAK + b' {"delay": %d}' % int(AGAIN_S * NANOSECONDS))
+
+    def _answer(self, reply: bytes, what: bytes) -> None:
+        self._link.send(wire.publish(reply, what))
+
+    async def _finish(self) -> None:
+        """Acknowledge what members have acknowledged."""
+        while True:
+            await trio.sleep(TICK_S)
+            if not self._unfinished:
+                continue
+            now = trio.current_time()
+            owed: dict[Session, set[int]] = {}
+            kept: list[Unfinished] = []
+            for one in self._unfinished:
+                session = one.session
+                if session not in owed:
+                    owed[session] = _owed(session)
+                if one.sequence not in owed[session]:
+                    self._answer(one.reply, ACK)
+                    continue
+                if now - one.told_at > IN_PROGRESS_S:
+                    one.told_at = now
+                    self._answer(one.reply, IN_PROGRESS)
+                kept.append(one)
+            self._unfinished = kept
+
+    def left(self, session: Session) -> None:
+        """Its client is gone: others of the group get what it has not received.  Inside a turn."""
+        mine = [one for one in self._unfinished if one.session is session]
+        if not mine:
+            return
+        self._unfinished = [one for one in self._unfinished if one.session is not session]
+        received = _received(session)
+        owed = _owed(session)
+        back: set[int] = set()
+        for one in mine:
+            if one.sequence in received or one.sequence not in owed:
+                self._answer(one.reply, ACK)
+            else:
+                self._answer(one.reply, NAK)
+                back.add(one.sequence)
+        self._given_back[session] = back
+
+    def given_back(self, session: Session) -> set[int]:
+        """What is in flight to a client that has left, and others get."""
+        return self._given_back.get(session, set())
+
+    def forget(self, session: Session) -> None:
+        """It is here no more."""
+        self._given_back.pop(session, None)
+
+    # --- QoS 0 ---------------------------------------------------------------------------------------------
+
+    def _is_here(self, key: Key, publication: Publication) -> bool:
+        if publication.sequence != 0:
+            return False  # the consumer brings it
+        if not publication.message_id:
+            return True  # the broker's own
+        nodes = sorted([*self._others(key), self._mark.decode()])
+        group = self._engine.shared.get(key)
+        if group is None or not self._members(group):
+            return False
+        return nodes[int(publication.message_id) % len(nodes)] == self._mark.decode()
+
+    def _others(self, key: Key) -> list[str]:
+        """Other nodes with members."""
+        now = trio.current_time()
+        return [node for node, seen in self._elsewhere.get(name_of(key), {}).items() if now - seen < KNOWN_S]
+
+    def _tell(self) -> None:
+        groups = []
+        for key in self._engine.shared.all_keys():
+            group = self._engine.shared.get(key)
+            if group is not None and self._members(group):
+                groups.append(name_of(key))
+        said = json.dumps({"n": self._mark.decode(), "g": groups}).encode()
+        self._link.send(wire.publish(self._names.groups(self._mark), said))
+
+    def _told(self, message: wire.Message) -> None:
+        try:
+            said = json.loads(message.payload)
+            node, groups = str(said["n"]), [str(one) for one in said["g"]]
+        except (ValueError, KeyError, TypeError):
+            return
+        if node == self._mark.decode():
+            return
+        now = trio.current_time()
+        self._status.nodes[node] = now
+        for nodes in self._elsewhere.values():
+            nodes.pop(node, None)
+        for name in groups:
+            self._elsewhere.setdefault(name, {})[node] = now
+        self._elsewhere = {name: nodes for name, nodes in self._elsewhere.items() if nodes}
+
+    def members_changed(self) -> None:
+        """A client came or went: the other nodes are told at once."""
+        self._changed.set()
+
+
+def name_of(key: Key) -> str:
+    """The consumer of a group."""
+    return "share-" + hashlib.sha256(b"%b\0%b" % key).hexdigest()[:24]
+
+
+def _owed(session: Session) -> set[int]:
+    """Places in the log of what a session has not acknowledged."""
+    outbound = session.outbound
+    messages = [entry.message for entry in outbound.inflight()]
+    messages += [waiting.message for waiting in outbound.queued()]
+    return {getattr(message, "sequence", 0) for message in messages}
+
+
+def _received(session: Session) -> set[int]:
+    """Of QoS 2, those that the client has said it has."""
+    return {
+        getattr(entry.message, "sequence", 0)
+        for entry in session.outbound.inflight()
+        if entry.state == AWAIT_PUBCOMP
+    }

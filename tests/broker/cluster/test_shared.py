@@ -1,0 +1,111 @@
+"""Groups over nodes: every message to one member, wherever it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import trio
+from support.nats import Server
+from support.nodes import Client, joined
+
+from broker import Broker
+from protocol.mqtt.packets import Puback, Publish
+
+
+class Member:
+    """Takes what it gets, and acknowledges it."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.client = Client(broker)
+        self.got: list[int] = []
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        while True:
+            try:
+                packet = await self.client.receive(60)
+            except (EOFError, trio.ClosedResourceError):
+                return
+            if isinstance(packet, Publish):
+                self.got.append(int(packet.payload))
+                if packet.qos == 1:
+                    await self.client.send(Puback(packet.packet_id or 0))
+
+
+async def all_came(members: list[Member], count: int) -> Counter[int]:
+    with trio.fail_after(30):
+        while True:
+            came = Counter(number for member in members for number in member.got)
+            if len(came) >= count:
+                return came
+            await trio.sleep(0.02)
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_each_message_goes_to_one_member_of_the_group(
+    nats_server: Server, cluster_name: str, qos: int
+) -> None:
+    urls = (nats_server.url,)
+    async with joined(urls, cluster_name, "a") as a, joined(urls, cluster_name, "b") as b:
+        publisher = Client(b)
+        await publisher.connect(b"p")
+        members = [Member(a), Member(a), Member(b)]
+        async with trio.open_nursery() as nursery:
+            for number, member in enumerate(members):
+                await member.client.connect(b"m%d" % number)
+                await member.client.subscribe((b"$share/g/t/#", 1))
+                await nursery.start(member.run)
+            if qos == 0:
+                await trio.sleep(0.3)  # the nodes have told each other
+            for number in range(60):
+                await publisher.publish(b"t/x", b"%d" % number, qos)
+            came = await all_came(members, 60)
+            assert set(came.values()) == {1}
+            assert all(member.got for member in members[:1] + members[2:])
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_a_member_leaves_others_get(nats_server: Server, cluster_name: str) -> None:
+    urls = (nats_server.url,)
+    async with joined(urls, cluster_name, "a") as a, joined(urls, cluster_name, "b") as b:
+        publisher, lazy = Client(b), Client(a)
+        await publisher.connect(b"p")
+        await lazy.connect(b"lazy", False)
+        await lazy.subscribe((b"$share/g/t", 1))
+        for number in range(5):
+            await publisher.publish(b"t", b"%d" % number)
+        for _ in range(5):
+            assert isinstance(await lazy.receive(), Publish)
+        await lazy.close()
+        for number in range(5, 10):
+            await publisher.publish(b"t", b"%d" % number)
+        member = Member(b)
+        async with trio.open_nursery() as nursery:
+            await member.client.connect(b"m")
+            await member.client.subscribe((b"$share/g/t", 1))
+            await nursery.start(member.run)
+            assert set(await all_came([member], 10)) == set(range(10))
+            nursery.cancel_scope.cancel()
+
+
+async def test_members_of_a_node_that_crashes_are_replaced(nats_server: Server, cluster_name: str) -> None:
+    urls = (nats_server.url,)
+    async with joined(urls, cluster_name, "b") as b:
+        member = Member(b)
+        async with trio.open_nursery() as nursery:
+            await member.client.connect(b"m")
+            await member.client.subscribe((b"$share/g/t", 1))
+            async with joined(urls, cluster_name, "a", crashes=True) as a:
+                lazy, publisher = Client(a), Client(a)
+                await publisher.connect(b"p")
+                await lazy.connect(b"lazy")
+                await lazy.subscribe((b"$share/g/t", 1))
+                await nursery.start(member.run)
+                for number in range(10):
+                    await publisher.publish(b"t", b"%d" % number)
+                with trio.fail_after(10):
+                    await lazy.receive()
+            came = await all_came([member], 10)
+            assert set(came) == set(range(10))
+            nursery.cancel_scope.cancel()
