@@ -31,6 +31,7 @@ WAITS = {
     "broker.cli.demo",
     "broker.cluster.behind",
     "broker.cluster.feeds",
+    "broker.cluster.gossip",
     "broker.cluster.janitor",
     "broker.cluster.lease",
     "broker.cluster.link",

@@ -77,6 +77,7 @@ class Api:
         }
         found[ROOT + "overview"] = {"GET": self._overview}
         found[ROOT + "feeds"] = {"GET": self._feeds}
+        found[ROOT + "cluster"] = {"GET": self._cluster}
         found[ROOT + "clients/kick"] = {"POST": self._kick}
         found[ROOT + "retained/clear"] = {"POST": self._clear}
         found[ROOT + "feeds/acknowledge"] = {"POST": self._acknowledge}
@@ -98,6 +99,12 @@ class Api:
 
     async def _feeds(self, _: Request) -> Response:
         return json_response(listing.feeds(self._facts))
+
+    async def _cluster(self, _: Request) -> Response:
+        report = listing.cluster(self._facts)
+        if report is None:
+            raise HttpError(404, "this process is in no cluster: its configuration has no [cluster]")
+        return json_response(report)
 
     async def _kick(self, request: Request) -> Response:
         body = json_body(request)

@@ -9,6 +9,7 @@ from typing import Final
 
 MODULES: Final = {
     "check": "broker.cli.check_command",
+    "cluster": "broker.cli.cluster",
     "ctl": "broker.cli.ctl",
     "demo": "broker.cli.demo",
     "feed": "broker.cli.feed",

@@ -7,14 +7,16 @@ import http.client
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from attrs import field, frozen
 
+from broker.cli.cluster_table import is_silent, show_cluster
 from broker.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
+from broker.cli.tables import print_table
 from broker.config.arguments import Arguments
 from broker.config.load import load
 from broker.config.model import ConfigError
@@ -103,6 +105,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     feeds.add_argument(
         "--acknowledge", metavar="FEED", help="take note of its gaps, so that /readyz is green"
     )
+    actions.add_parser("cluster", help="the nodes of its cluster; status 1 if one is not ready")
     actions.add_parser("reload", help="read the configuration again; status 1 if that is not possible")
     actions.add_parser("drain", help="ask clients to go elsewhere, then end, as SIGTERM does")
     for action in (clients, subscriptions, retained):
@@ -131,6 +134,8 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         _SHOWN.get(options.action, _done)(answer)
+    if options.action == "cluster":
+        return EXIT_FAILED if any(is_silent(one) or one["unready"] for one in answer["nodes"]) else EXIT_OK
     return EXIT_FAILED if options.action == "status" and not answer["ready"] else EXIT_OK
 
 
@@ -204,6 +209,7 @@ _ASKED: Final[dict[str, Callable[[Target, argparse.Namespace], Any]]] = {
     "subscriptions": lambda target, options: target.ask(f"subscriptions?{_query(options)}"),
     "retained": _retained,
     "feeds": _feeds,
+    "cluster": lambda target, _: target.ask("cluster"),
     "reload": lambda target, _: target.ask("reload", {}),
     "drain": lambda target, _: target.ask("drain", {}),
 }
@@ -245,13 +251,13 @@ def _show_clients(answer: Any) -> None:
         )
         for one in answer["clients"]
     ]
-    _print_table(("CLIENT", "USER", "ADDRESS", "SPEAKS", "SUBSCRIPTIONS", "QUEUED", "OWED"), rows)
+    print_table(("CLIENT", "USER", "ADDRESS", "SPEAKS", "SUBSCRIPTIONS", "QUEUED", "OWED"), rows)
     _show_rest(answer, len(rows))
 
 
 def _show_subscriptions(answer: Any) -> None:
     rows = [(one["filter"], one["subscribers"], one["qos"]) for one in answer["subscriptions"]]
-    _print_table(("FILTER", "SUBSCRIBERS", "QOS"), rows)
+    print_table(("FILTER", "SUBSCRIBERS", "QOS"), rows)
     _show_rest(answer, len(rows))
 
 
@@ -263,7 +269,7 @@ def _show_retained(answer: Any) -> None:
         (one["topic"], one["bytes"], one.get("payload", one.get("payload_base64"))[:80])
         for one in answer["retained"]
     ]
-    _print_table(("TOPIC", "BYTES", "PAYLOAD"), rows)
+    print_table(("TOPIC", "BYTES", "PAYLOAD"), rows)
     _show_rest(answer, len(rows))
 
 
@@ -295,19 +301,8 @@ _SHOWN: Final[dict[str, Callable[[Any], None]]] = {
     "subscriptions": _show_subscriptions,
     "retained": _show_retained,
     "feeds": _show_feeds,
+    "cluster": show_cluster,
 }
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    lines = [head, *([_one_line(str(cell)) for cell in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _one_line(text: str) -> str:
-    """Without what would act on a terminal: names and payloads are other people's."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _show_rest(answer: Any, shown: int) -> None:

@@ -52,6 +52,7 @@ def usage() -> str:
     return f"""{USAGE}
 Commands, each with --help:
   rowcast check -c FILE    report every mistake of a configuration
+  rowcast cluster ...      the nodes of a cluster: leader, lag, sessions of each
   rowcast ctl ...          ask a running Rowcast, and act on it
   rowcast demo             show it at work, with a Postgres and traffic of its own
   rowcast feed ...         install, show, check or remove what a feed needs in a database

@@ -10,12 +10,14 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import trio
 
 from broker.cluster.clients import Clients
+from broker.cluster.gossip import Gossip
 from broker.cluster.janitor import Janitor
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.live import LiveMessages
@@ -24,7 +26,7 @@ from broker.cluster.names import Names
 from broker.cluster.owners import Owners
 from broker.cluster.publisher import Publisher, turn_away
 from broker.cluster.reader import LogReader
-from broker.cluster.setup import make_streams
+from broker.cluster.setup import info, make_streams
 from broker.cluster.shares import Shares
 from broker.cluster.status import ClusterStatus
 from broker.core.engine import GATEWAY_PREFIX
@@ -47,6 +49,10 @@ JOIN_S: Final = 10.0
 """How long listeners wait for the cluster at the start; then they open, and /readyz says what is missing."""
 
 PAUSE_S: Final = 0.5
+LOOK_S: Final = 2.0
+FORGET_S: Final = 600.0
+"""How long a node is shown that is heard of no more."""
+
 LOGGED: Final = -1
 """`Publication.sequence` of one that the log has, or will have, and that is not to be handed on for itself."""
 
@@ -73,8 +79,16 @@ class Node:
         self.engine = engine
         self.liveness = Liveness(engine, self.link, self.names, self.mark)
         self.link.on_lost.append(self.liveness.forget_sightings)
+        self._gossip = Gossip(engine, self.link, self.names, self.mark, self.status)
         self.shares = Shares(
-            engine, self.link, self.names, self.mark, self.reader, config.keep_s, self.status
+            engine,
+            self.link,
+            self.names,
+            self.mark,
+            self.reader,
+            self._gossip,
+            config.keep_s,
+            self.status,
         )
         self.owners = Owners(
             engine, self.link, self.names, self.liveness, self.reader, self.shares, self.status
@@ -94,6 +108,7 @@ class Node:
             nursery.start_soon(self._keep_streams)
             nursery.start_soon(self.publisher.run)
             await nursery.start(self.shares.run)
+            nursery.start_soon(self._gossip.run)
             await nursery.start(self.owners.run)
             with trio.move_on_after(JOIN_S) as joining:
                 await self.reader.current.wait()
@@ -130,6 +145,35 @@ class Node:
             with self.engine.turn:
                 self.owners.bring_along()
             nursery.start_soon(self._janitor.run)
+            await self._look_at_log()
+
+    async def _look_at_log(self) -> None:
+        """Now and then, for reports."""
+        status = self.status
+        while True:
+            with suppress(Unavailable, ApiError, NatsProtocolError):
+                found = await info(self.link, self.names.messages) or {}
+                status.leader = str((found.get("cluster") or {}).get("leader", ""))
+                state = found.get("state", {})
+                status.log_first, status.log_last = int(state["first_seq"]), int(state["last_seq"])
+            await trio.sleep(LOOK_S)
+
+    def report(self) -> dict[str, Any]:
+        """This node and those that it hears of, for people."""
+        now = trio.current_time()
+        mine = self.status.report(self.engine.connected, len(self.engine.sessions))
+        nodes = [{"node": self.config.node, "heard_s": 0.0, "here": True, **mine}]
+        for mark, (heard, said) in sorted(self.status.nodes.items()):
+            nodes.append(
+                {"node": mark.rpartition("-")[0], "heard_s": round(now - heard, 1), "here": False, **said}
+            )
+        status = self.status
+        return {
+            "cluster": self.config.name,
+            "leader": status.leader,
+            "log": {"first": status.log_first, "last": status.log_last},
+            "nodes": [one for one in nodes if one["heard_s"] < FORGET_S],
+        }
 
     async def leave(self) -> None:
         """The node ends in an orderly way: what it owes the log is there, and its clients are free for other nodes."""

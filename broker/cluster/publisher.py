@@ -145,6 +145,10 @@ class Publisher:
         """A publication of this node that the log has brought, if it is remembered; then no longer."""
         return self._own.pop(number, None)
 
+    def owed(self) -> int:
+        """Messages that the log has not taken yet."""
+        return len(self.waiting) + len(self.under_way)
+
     def is_full(self) -> bool:
         """Whether as much waits for the log as may."""
         return len(self.waiting) >= WAITING_MESSAGES_MAX or self.waiting_bytes >= WAITING_BYTES_MAX

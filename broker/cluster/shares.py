@@ -30,6 +30,7 @@ from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ACK, NAK, NANOSECONDS, ApiError
 
 if TYPE_CHECKING:
+    from broker.cluster.gossip import Gossip
     from broker.cluster.reader import LogReader
     from broker.cluster.status import ClusterStatus
     from broker.core.engine import Engine
@@ -52,9 +53,6 @@ TICK_S: Final = 0.02
 AGAIN_S: Final = 0.2
 CLEAN_GROUP_S: Final = 60.0
 """How long a group without a persistent member outlives its last node."""
-
-TELL_S: Final = 1.0
-KNOWN_S: Final = 3.5
 
 
 class Unfinished:
@@ -82,6 +80,7 @@ class Shares:
         names: Names,
         mark: bytes,
         reader: LogReader,
+        gossip: Gossip,
         keep_s: float,
         status: ClusterStatus,
     ) -> None:
@@ -97,14 +96,12 @@ class Shares:
         self._lasting: set[Key] = set()
         self._unfinished: list[Unfinished] = []
         self._given_back: dict[Session, set[int]] = {}
-        self._elsewhere: dict[str, dict[str, float]] = {}
-        """By group, nodes that have members, and when they said so."""
         self._nursery: trio.Nursery
         self._serving: dict[Key, trio.CancelScope] = {}
-        self._changed = trio.Event()
+        self._gossip = gossip
+        gossip.groups_here = self._groups_here
         engine.shared.is_here = self._is_here
         engine.shared.on_changed = self._group_changed
-        link.subscribe(names.groups("*"), self._told)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Fetch for the members that are here, until cancelled."""
@@ -114,11 +111,7 @@ class Shares:
             nursery.start_soon(self._finish)
             for key in self._engine.shared.all_keys():
                 self._group_changed(key)
-            while True:
-                self._tell()
-                self._changed = trio.Event()
-                with trio.move_on_after(TELL_S):
-                    await self._changed.wait()
+            await trio.sleep_forever()
 
     # --- groups --------------------------------------------------------------------------------------------
 
@@ -126,7 +119,7 @@ class Shares:
         """It has its first member here, or lost its last."""
         if key[1].startswith(b"$SYS"):
             return
-        self._changed.set()
+        self._gossip.tell_soon()
         if self._engine.shared.get(key) is not None:
             if key not in self._serving:
                 scope = self._serving[key] = trio.CancelScope()
@@ -346,37 +339,19 @@ class Shares:
 
     def _others(self, key: Key) -> list[str]:
         """Other nodes with members."""
-        now = trio.current_time()
-        return [node for node, seen in self._elsewhere.get(name_of(key), {}).items() if now - seen < KNOWN_S]
+        return self._gossip.others(name_of(key))
 
-    def _tell(self) -> None:
-        groups = []
+    def _groups_here(self) -> list[str]:
+        found = []
         for key in self._engine.shared.all_keys():
             group = self._engine.shared.get(key)
             if group is not None and self._members(group):
-                groups.append(name_of(key))
-        said = json.dumps({"n": self._mark.decode(), "g": groups}).encode()
-        self._link.send(wire.publish(self._names.groups(self._mark), said))
-
-    def _told(self, message: wire.Message) -> None:
-        try:
-            said = json.loads(message.payload)
-            node, groups = str(said["n"]), [str(one) for one in said["g"]]
-        except (ValueError, KeyError, TypeError):
-            return
-        if node == self._mark.decode():
-            return
-        now = trio.current_time()
-        self._status.nodes[node] = now
-        for nodes in self._elsewhere.values():
-            nodes.pop(node, None)
-        for name in groups:
-            self._elsewhere.setdefault(name, {})[node] = now
-        self._elsewhere = {name: nodes for name, nodes in self._elsewhere.items() if nodes}
+                found.append(name_of(key))
+        return found
 
     def members_changed(self) -> None:
         """A client came or went: the other nodes are told at once."""
-        self._changed.set()
+        self._gossip.tell_soon()
 
 
 def name_of(key: Key) -> str:

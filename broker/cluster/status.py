@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 log = logging.getLogger("broker.cluster")
 
@@ -24,6 +25,7 @@ class ClusterStatus:
         session_gaps: the same of sessions that came back.
         claimed: client ids that became this node's; `refused`: CONNECTs that could not be decided about.
         moved_here, moved_away: of these, clients that another node had, and those that another node took.
+        leader: the NATS server that decides about the log; `log_first`, `log_last`: what is in it.
         shared: messages of the log that members of groups got here.
         saved: records of sessions that were written.
         is_janitor: this node publishes the wills of dead ones; `wills`: those that it published.
@@ -56,10 +58,30 @@ class ClusterStatus:
         self.wills = 0
         self.is_janitor = False
         self.shared = 0
-        self.nodes: dict[str, float] = {}
-        """Other nodes, and when they were heard last, as `trio.current_time` has it."""
+        self.leader = ""
+        self.log_first = 0
+        self.log_last = 0
+        self.nodes: dict[str, tuple[float, dict[str, Any]]] = {}
+        """Other nodes: when they were heard last, as `trio.current_time` has it, and what they said of themselves."""
         self.feeds: dict[str, str] = {}
         """Who has each feed, as this node knows: `here`, or `elsewhere`."""
+
+    def report(self, clients: int, owned: int) -> dict[str, Any]:
+        """What this node tells the others, and shows of itself."""
+        return {
+            "clients": clients,
+            "sessions": owned,
+            "server": self.server,
+            "leader": self.leader,
+            "position": self.position,
+            "behind": max(self.behind, self.log_last - self.position, 0),
+            "feeds": sorted(name for name, where in self.feeds.items() if where == "here"),
+            "publishes_wills": self.is_janitor,
+            "moved_here": self.moved_here,
+            "moved_away": self.moved_away,
+            "gaps": self.gaps + self.session_gaps,
+            "unready": self.unready(),
+        }
 
     def unready(self) -> list[str]:
         """Why what needs the cluster does not get through, in words; empty if it does."""

@@ -20,6 +20,7 @@ from broker.version import VERSION, compiled_modules
 
 if TYPE_CHECKING:
     from broker.app import App
+    from broker.cluster.node import Node
     from broker.feed.status import FeedStatus
     from broker.ingest.sink import Sink
     from broker.links.websocket.dialect import DialectLink
@@ -143,6 +144,11 @@ class Facts:
     def sinks(self) -> list[Sink]:
         """Tables that messages are written to."""
         return [] if self._app.ingest is None else list(self._app.ingest.sinks.values())
+
+    @property
+    def cluster(self) -> Node | None:
+        """This process's part in a cluster, if it has one."""
+        return self._app.cluster
 
     def calculators(self) -> list[Running]:
         """The market's, if there is one."""

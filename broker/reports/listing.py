@@ -224,8 +224,14 @@ def overview(facts: Facts) -> Json:
         "refused": dict(engine.counters.refused),
         "protocol_errors": engine.counters.protocol_errors,
         "loop_lag_s": round(facts.pulse.last_lag_s, 4),
+        "cluster": cluster(facts),
         **feeds(facts),
     }
+
+
+def cluster(facts: Facts) -> Json | None:
+    """The nodes, as this one knows them; None where there is no cluster."""
+    return None if facts.cluster is None else facts.cluster.report()
 
 
 def _page(name: str, entries: list[Any], query: Mapping[str, str]) -> Json:

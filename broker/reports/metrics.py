@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from broker.core.histogram import Histogram
+from broker.reports.cluster_metrics import cluster_families
 from broker.reports.exposition import Family, by_label, counter, gauge
 from broker.reports.log_tail import TAIL
 from broker.reports.usage import open_files, open_files_max, resident_bytes
@@ -53,6 +54,7 @@ def families(facts: Facts) -> Iterator[Family]:
     yield from _feeds(facts)
     yield from _sinks(facts)
     yield from _market(facts)
+    yield from cluster_families(facts)
     yield from _ready(facts)
 
 

@@ -1,0 +1,84 @@
+"""What nodes tell each other once a second, and when it changes: how they are, and which groups have members there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from broker.cluster.link import NatsLink
+from broker.cluster.names import Names
+from protocol.nats import wire
+
+if TYPE_CHECKING:
+    from broker.cluster.status import ClusterStatus
+    from broker.core.engine import Engine
+
+NODES_MAX: Final = 1000
+TELL_S: Final = 1.0
+KNOWN_S: Final = 3.5
+"""How long what a node said of its groups is believed."""
+
+
+class Gossip:
+    """One node's.
+
+    Attributes:
+        groups_here: names of the groups that have members on this node.
+    """
+
+    def __init__(
+        self, engine: Engine, link: NatsLink, names: Names, mark: bytes, status: ClusterStatus
+    ) -> None:
+        self.groups_here: Callable[[], list[str]] = list
+        self._engine = engine
+        self._link = link
+        self._subject = names.groups(mark)
+        self._mark = mark.decode()
+        self._status = status
+        self._elsewhere: dict[str, dict[str, float]] = {}
+        """By group, nodes that have members, and when they said so."""
+        self._changed = trio.Event()
+        link.subscribe(names.groups("*"), self._told)
+
+    async def run(self) -> None:
+        """Tell the others, until cancelled."""
+        while True:
+            report = self._status.report(self._engine.connected, len(self._engine.sessions))
+            said = json.dumps({"n": self._mark, "g": self.groups_here(), "r": report}).encode()
+            self._link.send(wire.publish(self._subject, said))
+            self._changed = trio.Event()
+            with trio.move_on_after(TELL_S):
+                await self._changed.wait()
+
+    def tell_soon(self) -> None:
+        """Something has changed that others should know."""
+        self._changed.set()
+
+    def others(self, group: str) -> list[str]:
+        """Other nodes where a group has members."""
+        now = trio.current_time()
+        return [node for node, seen in self._elsewhere.get(group, {}).items() if now - seen < KNOWN_S]
+
+    def _told(self, message: wire.Message) -> None:
+        try:
+            said = json.loads(message.payload)
+            node, groups = str(said["n"]), [str(one) for one in said["g"]]
+            report = dict(said["r"])
+        except (ValueError, KeyError, TypeError):
+            self._status.unreadable += 1
+            return
+        if node == self._mark:
+            return
+        now = trio.current_time()
+        nodes = self._status.nodes
+        nodes[node] = (now, report)
+        if len(nodes) > NODES_MAX:
+            nodes.pop(min(nodes, key=lambda one: nodes[one][0]))
+        for others in self._elsewhere.values():
+            others.pop(node, None)
+        for name in groups:
+            self._elsewhere.setdefault(name, {})[node] = now
+        self._elsewhere = {name: others for name, others in self._elsewhere.items() if others}

@@ -1,0 +1,58 @@
+"""What people and monitors see of a cluster, from any of its nodes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import trio
+from attrs import evolve
+from support.nats import Server
+from support.nodes import Client, joined, node_of
+
+from broker import Config
+from broker.cli.main import main
+from broker.config.model import AdminHttp
+from broker.reports.cluster_metrics import cluster_families
+
+
+async def test_each_node_knows_of_all(
+    nats_server: Server, cluster_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    urls = (nats_server.url,)
+    config = evolve(Config(), admin=AdminHttp(0))
+    async with joined(urls, cluster_name, "a", config) as a, joined(urls, cluster_name, "b") as b:
+        client = Client(b)
+        await client.connect(b"c", False)
+        await client.publish(b"t", b"")
+        with trio.fail_after(10):
+            while True:
+                nodes = {one["node"]: one for one in node_of(a).report()["nodes"]}
+                if len(nodes) == 2 and nodes["b"]["clients"] == 1 and not nodes["b"]["behind"]:
+                    break
+                await trio.sleep(0.1)
+        assert nodes["b"]["sessions"] == 1
+        assert nodes["a"]["here"]
+        assert not nodes["b"]["here"]
+        url = f"http://127.0.0.1:{a.app.admin_port}"
+        words = ["cluster", "status", "--url", url]
+        assert await trio.to_thread.run_sync(main, words) == 0
+        shown = capsys.readouterr().out
+        assert cluster_name in shown
+        assert "a *" in shown
+        assert await trio.to_thread.run_sync(main, [*words, "--json"]) == 0
+        assert len(json.loads(capsys.readouterr().out)["nodes"]) == 2
+        shown_numbers = {
+            family.name: family.samples[0][1] for family in cluster_families(b.app.operation.facts)
+        }
+        assert shown_numbers["rowcast_cluster_claimed"] == 1
+        assert shown_numbers["rowcast_cluster_published"] == 1
+
+
+async def test_without_a_cluster_the_command_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    from broker import Broker
+
+    async with Broker(evolve(Config(), admin=AdminHttp(0))) as broker:
+        url = f"http://127.0.0.1:{broker.app.admin_port}"
+        assert await trio.to_thread.run_sync(main, ["cluster", "status", "--url", url]) == 1
+        assert "no [cluster]" in capsys.readouterr().err
