@@ -198,7 +198,9 @@ def direct_batch(stream: str, start: int, count: int, bytes_max: int) -> tuple[b
     They come to the reply subject, which has to be a subscription of its own, as `directly_stored` reads them; a
     status of 204 ends them, and 404 says that there are none.  Source: ADR-31.
     """
-    return API + b"DIRECT.GET." + stream.encode(), body({"seq": start, "batch": count, "max_bytes": bytes_max})
+    return API + b"DIRECT.GET." + stream.encode(), body(
+        {"seq": start, "batch": count, "max_bytes": bytes_max}
+    )
 
 
 def next_of(stream: str, subject: bytes, start: int) -> tuple[bytes, bytes]:
