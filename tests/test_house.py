@@ -22,6 +22,7 @@ IMPURE = {
 }  # fmt: skip
 
 WAITS = {
+    "broker.admin.committing",
     "broker.admin.http",
     "broker.admin.live",
     "broker.admin.publish_socket",

@@ -12,8 +12,9 @@ from typing import Final
 
 import trio
 
+from broker.admin.committing import outcome
 from broker.admin.http import HttpError, Request
-from broker.admin.publishing import BadPublish, MeshPublisher
+from broker.admin.publishing import BadPublish, MeshPublisher, Published
 from broker.admin.sockets import NOT_LOGGED_IN, AdminSocket
 from broker.core.barrier import barrier
 from broker.gateway.gateway import Gateway
@@ -51,15 +52,18 @@ class PublishSocket:
                 if not self._may_go_on(request):
                     await peer.send(close_frame(NOT_LOGGED_IN, "the token is not valid any more"))
                     return
-                await peer.send(text_frame(self._answer(text).encode()))
+                await peer.send(text_frame((await self._answer(text)).encode()))
         finally:
             self._open -= 1
 
-    def _answer(self, text: str) -> str:
+    async def _answer(self, text: str) -> str:
+        published: Published | None = None
         with barrier(self._engine.counters, "a publisher's WebSocket"), self._engine.turn:
             try:
-                count = self._publisher.publish(text.encode())
+                published = self._publisher.publish(text.encode())
             except BadPublish as error:
                 return json.dumps({"error": str(error)})
-            return json.dumps({"result": True, "published": count}, separators=(",", ":"))
-        return INTERNAL_ERROR
+        if published is None:
+            return INTERNAL_ERROR
+        _, said = await outcome(published)
+        return json.dumps(said, separators=(",", ":"))

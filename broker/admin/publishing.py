@@ -1,18 +1,24 @@
-"""`POST /v1/mesh/publish`: a message, or a batch of them, for channels of a dialect.  Pure but for publishing.
+"""`POST /v1/mesh/publish`: a message, or a batch of them, for channels of a dialect or for topics.
 
-One message is `{"c": CHANNEL, "d": TEXT}`; a batch is a list of them, all published or, if one is wrong, none.
-The channel carries its dialect's prefix: `ex:1001@balance`, `canton:orders/acc_1`, `econia:fill_event`.
+One message is `{"c": CHANNEL, "d": TEXT}` or `{"topic": TOPIC, "d": TEXT, "qos": 1, "retain": false}`; a batch is a
+list of them, all published or, if one is wrong, none.  The channel carries its dialect's prefix: `ex:1001@balance`,
+`canton:orders/acc_1`, `econia:fill_event`.  Topics are those of MQTT, and go into tables as a client's messages do.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Final
 
 from broker.config.dialects.gateway import DIALECT_KINDS, GatewayConfig
+from broker.core.outbox import nothing
+from broker.core.promise import Promise
+from broker.core.publication import Publication
 from broker.gateway.channels import BadChannel, topic_of
 from broker.gateway.gateway import Gateway
 from protocol.dialects.base import json_text
+from protocol.mqtt.topics import is_valid_topic_name
 
 BATCH_MAX: Final = 1000
 
@@ -26,6 +32,43 @@ def prefixes_of(config: GatewayConfig) -> dict[str, str]:
     return {kind.mesh_prefix: kind.name for kind in config.dialects if kind.mesh_prefix}
 
 
+_FIRST_FAILURE: Final = 0x80
+"""Reason codes of MQTT 5.0 from here on are failures."""
+
+
+class Published:
+    """What became of the messages of one request.  Its promises are kept inside turns of the loop.
+
+    Attributes:
+        count: of the messages.
+        left: of those that a table has neither taken nor refused yet.
+        on_committed: called when there are none any more.
+    """
+
+    def __init__(self, promises: list[Promise | None]) -> None:
+        self.count = len(promises)
+        self.left = 0
+        self.on_committed: Callable[[], None] = nothing
+        self._promises = promises
+        for promise in promises:
+            if promise is not None and not promise.is_kept:
+                self.left += 1
+                promise.on_kept = self._one_less
+
+    def _one_less(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.on_committed()
+
+    def refused(self) -> list[int]:
+        """Which of the messages a table refused, counted from 0."""
+        return [
+            index
+            for index, promise in enumerate(self._promises)
+            if promise is not None and promise.code >= _FIRST_FAILURE
+        ]
+
+
 class MeshPublisher:
     """Publishes what HTTP requests ask for.
 
@@ -37,23 +80,44 @@ class MeshPublisher:
         self._gateway = gateway
         self._prefixes = prefixes_of(gateway.config)
 
-    def publish(self, body: bytes) -> int:
-        """Publish one message or a batch.
-
-        Returns:
-            How many messages were published; readers are not waited for.
+    def publish(self, body: bytes) -> Published:
+        """Publish one message or a batch, within a turn; readers are not waited for.
 
         Raises:
             BadPublish: nothing was published.
         """
         messages = [self._message(item, where) for item, where in _items(body)]
-        for dialect, channel, payload in messages:
-            self._gateway.publish(dialect, channel, payload)
-        return len(messages)
+        return Published([publish() for publish in messages])
 
-    def _message(self, item: object, where: str) -> tuple[str, str, bytes]:
+    def _message(self, item: object, where: str) -> Callable[[], Promise | None]:
         if not isinstance(item, dict):
             raise BadPublish(f'{where}{{"c": CHANNEL, "d": TEXT}} is wanted')
+        if "topic" in item:
+            return self._to_topic(item, where)
+        dialect, channel, payload = self._to_channel(item, where)
+        return lambda: self._gateway.publish(dialect, channel, payload)
+
+    def _to_topic(self, item: dict[str, Any], where: str) -> Callable[[], Promise | None]:
+        wanted, qos, retain = item["topic"], item.get("qos", 1), item.get("retain", False)
+        try:
+            topic = wanted.encode() if isinstance(wanted, str) else b""
+        except UnicodeEncodeError:
+            topic = b""
+        if not is_valid_topic_name(topic) or topic.startswith(b"$"):
+            raise BadPublish(f"{where}topic must be a topic's name, without wildcards or a $ before it")
+        if "c" in item:
+            raise BadPublish(f"{where}a message has a c or a topic")
+        if type(qos) is not int or not 0 <= qos <= 2 or not isinstance(retain, bool):
+            raise BadPublish(f"{where}retain must be true or false, and qos 0, 1 or 2")
+        payload = _payload(item.get("d"), where)
+        return lambda: self._publish_to_topic(Publication(topic, payload, qos, retain))
+
+    def _publish_to_topic(self, publication: Publication) -> Promise | None:
+        publication.is_requested = True
+        self._gateway.engine.publish(publication)
+        return publication.promise
+
+    def _to_channel(self, item: dict[str, Any], where: str) -> tuple[str, str, bytes]:
         name, data = item.get("c"), item.get("d")
         if not isinstance(name, str):
             raise BadPublish(f"{where}c must be a channel's name")

@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from broker.admin.committing import outcome
 from broker.admin.http import AdminServer, Handler, HttpError, Request, Response, json_response
 from broker.admin.publishing import BadPublish, MeshPublisher
 from broker.config.model import AdminHttp, Listener
@@ -41,10 +42,11 @@ def publish_routes(gateway: Gateway) -> Mapping[str, Mapping[str, Handler]]:
             raise HttpError(415, "Content-Type must be application/json")
         try:
             with gateway.engine.turn:
-                count = publisher.publish(request.body)
+                published = publisher.publish(request.body)
         except BadPublish as error:
             raise HttpError(400, str(error)) from None
-        return json_response({"result": True, "published": count})
+        status, said = await outcome(published)
+        return json_response(said, status)
 
     return {PUBLISH_PATH: {"POST": publish}}
 

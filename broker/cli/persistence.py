@@ -104,6 +104,8 @@ def run(options: argparse.Namespace) -> int:
 def _check(file: Path) -> int:
     saved, unfit = read_database(file)
     print(f"{file}: {_summary(saved)}")
+    for why in unfit.damage:
+        print(f"damaged: {why}")
     for why in [*unfit.messages.values(), *unfit.subscriptions.values()]:
         print(f"can't be served, and will be set aside: {why}")
     return EXIT_FAILED if unfit else EXIT_OK

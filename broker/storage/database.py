@@ -1,28 +1,31 @@
 """The file that keeps sessions and messages: found, checked and locked before anything is written to it.
 
-A file that is not ours, is newer than us, or is damaged is refused by name and left as it is: it is read by a
-connection that can't write, and only then opened by one that can.
+A file that is not ours or is newer than us is refused by name and left as it is: it is read by a connection that can't
+write, and only then opened by one that can.  Of one that the disk changed, a fresh one gets what is right: `salvage`.
 """
 
 from __future__ import annotations
 
-import os
+import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
-from broker.process.system import is_root
 from broker.storage import schema_2, schema_3
+from broker.storage.connections import connect, create, expected_tables, open_file, tables_of
 from broker.storage.errors import StorageError
 from broker.storage.reading import Damaged, read
 from broker.storage.records import Snapshot
+from broker.storage.salvage.log_file import log_of, put_right, read_log, said
+from broker.storage.salvage.replace import finish, is_in_use, replace
+from broker.storage.salvage.salvage import is_header_right, is_ours, salvage
 from broker.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLE_NAMES, TABLES, register
-from broker.storage.unfit import TABLE as SET_ASIDE
-from broker.storage.unfit import Unfit
+from broker.storage.unfit import Unfit, name_each
 from broker.storage.writing import Writer
 from protocol.mosquitto_db import MAGIC
+
+logger = logging.getLogger("broker.storage")
 
 OLDER_TABLES: Final = {2: schema_2.TABLES, 3: schema_3.TABLES}
 """The formats before this one, whose files are taken over."""
@@ -37,24 +40,26 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, Snapshot]:
         A connection in autocommit mode that no other process can share, and what the file holds.
 
     Raises:
-        StorageError: it is not ours, is damaged, is in use, or can't be opened.
+        StorageError: it is not ours, nothing of it is left, it is in use, or can't be opened.
     """
     try:
+        finish(path)
         if not path.exists():
             _refuse_orphan(path)
-            _create(path)
-        version = _check_header(path)
-        if version != FORMAT_VERSION:
-            _migrate(path, version)
-        unfit = Unfit()
-        saved = _read_untouched(path, unfit)
-        connection = _connect(path)
+            create(path)
+        _mend_log(path)
+        try:
+            saved, unfit = _read_checked(path)
+        except _DAMAGES as error:
+            _mend(path, error)
+            saved, unfit = _read_checked(path)
+        connection = connect(path)
         if unfit:
             _set_aside(unfit, connection, path)
         return connection, saved
     except sqlite3.OperationalError as error:
         raise _refused(path, *_explain(error)) from None
-    except (sqlite3.DatabaseError, Damaged, UnicodeDecodeError) as error:
+    except _DAMAGES as error:
         raise _refused(
             path,
             f"it is damaged: {error}",
@@ -74,29 +79,36 @@ def read_database(path: Path) -> tuple[Snapshot, Unfit]:
     Raises:
         StorageError: as `open_database`; also if there is none, or its format is an older one.
     """
+    beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
+    made_by_reading = [companion for companion in beside if not companion.exists()]
     try:
         if not path.exists():
             raise _refused(path, "there is none", "Name the file that persistence_location and _file say.")
-        version = _check_header(path)
-        if version != FORMAT_VERSION:
-            raise _refused(
-                path,
-                f"its format is number {version}, and this is for number {FORMAT_VERSION}",
-                "Start the broker on it once, which brings it to that.",
-            )
-        unfit = Unfit()
-        beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
-        made_by_reading = [companion for companion in beside if not companion.exists()]
-        saved = _read_untouched(path, unfit)
-        for companion in made_by_reading:
-            companion.unlink(missing_ok=True)
-        return saved, unfit
+        found = read_log(path)
+        wrong = [] if found is None else said(path, found[1])
+        if wrong:
+            return _read_damaged(path, Damaged(wrong.pop(0)), wrong)
+        try:
+            version = _check_header(path)
+            if version != FORMAT_VERSION:
+                raise _refused(
+                    path,
+                    f"its format is number {version}, and this is for number {FORMAT_VERSION}",
+                    "Start the broker on it once, which brings it to that.",
+                )
+            unfit = Unfit()
+            return _read_untouched(path, unfit), unfit
+        except _DAMAGES as error:
+            return _read_damaged(path, error, [])
     except sqlite3.OperationalError as error:
         raise _refused(path, *_explain(error)) from None
-    except (sqlite3.DatabaseError, Damaged, UnicodeDecodeError) as error:
+    except _DAMAGES as error:
         raise _refused(path, f"it is damaged: {error}", "Put back a copy from before.") from None
     except OSError as error:
         raise _refused(path, f"it can't be read: {error.strerror}", "See who may read it.") from None
+    finally:
+        for companion in made_by_reading:
+            companion.unlink(missing_ok=True)
 
 
 def write_database(path: Path, saved: Snapshot) -> None:
@@ -114,8 +126,94 @@ def write_database(path: Path, saved: Snapshot) -> None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.Error as error:
         path.unlink(missing_ok=True)
-        path.with_name(path.name + "-wal").unlink(missing_ok=True)
+        log_of(path).unlink(missing_ok=True)
         raise _refused(path, f"{error}", "See that there is room on its disk.") from None
+
+
+_DAMAGES: Final = (sqlite3.DatabaseError, Damaged, UnicodeDecodeError)
+"""What reading a damaged file ends with; see `_is_damage`."""
+
+_OUTSIDE: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+"""What SQLite says of the machine, rather than of the file."""
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether it is the file's fault; Python calls a text of its schema that is no UTF-8 an OperationalError."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return True
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is None or code & 0xFF not in _OUTSIDE
+
+
+def _read_checked(path: Path) -> tuple[Snapshot, Unfit]:
+    version = _check_header(path)
+    if version != FORMAT_VERSION:
+        _migrate(path, version)
+    unfit = Unfit()
+    return _read_untouched(path, unfit), unfit
+
+
+def _mend_log(path: Path) -> None:
+    """Let SQLite see all of the log that was committed."""
+    found = read_log(path)
+    if found is None:
+        return
+    log, wal = found
+    if wal.put_right and not is_in_use(path):
+        put_right(path, log, wal)
+    for what in said(path, wal):
+        logger.error("%s: %s", path, what)
+    if wal.is_broken:
+        _mend(path, Damaged("its log is not what was written"))
+
+
+def _mend(path: Path, why: Exception) -> None:
+    """Put a file in place that holds what is right of the damaged one.
+
+    Raises:
+        Exception: `why`, if nothing is.
+    """
+    if not _is_damage(why):
+        raise why
+    salvaged = salvage(path)
+    if salvaged is None:
+        raise why
+    if is_in_use(path):
+        raise sqlite3.OperationalError("database is locked")
+    kept = replace(path, lambda fresh: write_database(fresh, salvaged.saved))
+    logger.error(
+        "%s is damaged: %s. What is right of it is served, and the damaged file is kept as %s.",
+        path,
+        why,
+        kept.name,
+    )
+    name_each(
+        path, [*salvaged.damage, *salvaged.unfit.whys()], f"; `rowcast persistence check {kept}` names all"
+    )
+    if not salvaged.damage:
+        logger.error("%s: no row was lost.", path)
+
+
+def _read_damaged(path: Path, why: Exception, more: list[str]) -> tuple[Snapshot, Unfit]:
+    """What is right of a damaged file, and what is not.  Raises: `why`, if nothing is."""
+    if not _is_damage(why):
+        raise why
+    salvaged = salvage(path)
+    if salvaged is None:
+        raise why
+    salvaged.unfit.damage = [str(why), *more, *salvaged.damage]
+    return salvaged.saved, salvaged.unfit
 
 
 def _refused(path: Path, what: str, cure: str) -> StorageError:
@@ -133,7 +231,7 @@ def _explain(error: sqlite3.OperationalError) -> tuple[str, str]:
 
 def _refuse_orphan(path: Path) -> None:
     """A log without its file would be played into the new one, and be taken for what that one holds."""
-    log = path.with_name(path.name + "-wal")
+    log = log_of(path)
     if log.exists() and log.stat().st_size > 0:
         raise _refused(
             path,
@@ -141,32 +239,6 @@ def _refuse_orphan(path: Path) -> None:
             "Put the file back, or move the log away as well.",
         )
     log.unlink(missing_ok=True)
-
-
-def _create(path: Path) -> None:
-    """Make an empty file that is marked as ours from its first moment on: under another name, then renamed."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    # Only for whoever runs the broker: payloads may be anybody's secrets.
-    os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    if is_root():
-        # Started by root to become `user` later: the file is for whom its folder belongs to.
-        owner = path.parent.stat()
-        os.chown(fresh, owner.st_uid, owner.st_gid)
-    with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.executescript(f"BEGIN; {TABLES} COMMIT")
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-        connection.execute("PRAGMA journal_mode = WAL")
-    fresh.rename(path)
-    if not hasattr(os, "O_DIRECTORY"):
-        return  # Windows: a folder can't be opened, and a new name is on disk with the file
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _check_header(path: Path) -> int:
@@ -184,13 +256,16 @@ def _check_header(path: Path) -> int:
         raise Damaged("it is no SQLite database" if header else "it is empty")
     application = int.from_bytes(header[68:72], "big")
     version = int.from_bytes(header[60:64], "big")
+    is_known = version == FORMAT_VERSION or version in OLDER_TABLES
+    if not (is_known and is_header_right(header)) and is_ours(path):
+        raise Damaged("its header is not what was written")
     if application != APPLICATION_ID:
         raise _refused(
             path,
             "it is an SQLite database of some other program",
             "Choose another name with `persistence_file`.",
         )
-    if version != FORMAT_VERSION and version not in OLDER_TABLES:
+    if not is_known:
         raise _refused(
             path,
             f"its format is number {version}, and this version of Rowcast knows number {FORMAT_VERSION}",
@@ -201,18 +276,18 @@ def _check_header(path: Path) -> int:
 
 def _migrate(path: Path, version: int) -> None:
     """Bring a file of a format before to this one: in one transaction, or not at all."""
-    with closing(_sqlite(path, "ro")) as connection:
+    with closing(open_file(path, "ro")) as connection:
         wrong = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if wrong != "ok":
             raise Damaged(wrong.replace("\n", " "))
-        if _tables(connection) != _expected_tables(OLDER_TABLES[version]):
+        if tables_of(connection) != expected_tables(OLDER_TABLES[version]):
             raise Damaged(f"its tables are not those of format {version}")
         changed = schema_3.changed_message(connection)
         if changed is not None:
             raise Damaged(f"message {changed} is not what was saved: its checksum differs")
     steps = _step(schema_3.TABLES, schema_2.MIGRATION) if version == 2 else ""
     steps += _step(TABLES, schema_3.MIGRATION)
-    with closing(_connect(path)) as connection:
+    with closing(connect(path)) as connection:
         register(connection)
         try:
             connection.executescript(
@@ -245,53 +320,14 @@ def _read_untouched(path: Path, unfit: Unfit) -> Snapshot:
     beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
     made_by_reading = [companion for companion in beside if not companion.exists()]
     try:
-        with closing(_sqlite(path, "ro")) as connection:
-            wrong = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        with closing(open_file(path, "ro")) as connection:
+            wrong = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             if wrong != "ok":
                 raise Damaged(wrong.replace("\n", " "))
-            if _tables(connection) != _expected_tables():
+            if tables_of(connection) != expected_tables():
                 raise Damaged(f"its tables are not those of format {FORMAT_VERSION}")
             return read(connection, unfit)
     except BaseException:
         for companion in made_by_reading:
             companion.unlink(missing_ok=True)
         raise
-
-
-def _tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """All but the one for what was set aside."""
-    query = "SELECT name, sql FROM sqlite_master WHERE name != ? ORDER BY name"
-    return connection.execute(query, (SET_ASIDE,)).fetchall()
-
-
-def _expected_tables(tables: str = TABLES) -> list[tuple[str, str]]:
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(tables)
-        return _tables(connection)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = _sqlite(path, "rw")
-    try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
-        connection.execute("BEGIN IMMEDIATE")  # takes the lock, which stays
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.close()
-        raise
-    # Exclusive use keeps the index of the write-ahead log in memory; the reader's file is of no more use.
-    path.with_name(path.name + "-shm").unlink(missing_ok=True)
-    return connection
-
-
-def _sqlite(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"file:{quote(str(path.absolute()))}?mode={mode}",
-        uri=True,
-        timeout=0.0,
-        isolation_level=None,
-        # One thread at a time uses it, but not always the same.
-        check_same_thread=False,
-    )

@@ -37,9 +37,15 @@ class Unfit:
     def __init__(self) -> None:
         self.messages: dict[int, str] = {}
         self.subscriptions: dict[tuple[int, bytes], str] = {}
+        self.damage: list[str] = []
+        """What the disk changed, in words; only where nothing is moved."""
 
     def __bool__(self) -> bool:
-        return bool(self.messages or self.subscriptions)
+        return bool(self.messages or self.subscriptions or self.damage)
+
+    def whys(self) -> list[str]:
+        """All of it, each in words."""
+        return [*self.damage, *self.messages.values(), *self.subscriptions.values()]
 
     def set_aside(self, connection: sqlite3.Connection, path: object) -> None:
         """Move them, with all that names them, in one transaction."""
@@ -55,11 +61,17 @@ class Unfit:
         except BaseException:
             connection.execute("ROLLBACK")
             raise
-        whys = [*self.messages.values(), *self.subscriptions.values()]
-        for why in whys[:NAMED_MAX]:
-            logger.error("%s: %s; it is set aside in the table %s, and not served.", path, why, TABLE)
-        if len(whys) > NAMED_MAX:
-            logger.error("%s: %d more are set aside there.", path, len(whys) - NAMED_MAX)
+        name_each(
+            path, [f"{why}; it is set aside in the table {TABLE}, and not served" for why in self.whys()]
+        )
+
+
+def name_each(path: object, whys: list[str], where_more: str = "") -> None:
+    """Say in the log what can't be served: the first of it, and where the rest can be read."""
+    for why in whys[:NAMED_MAX]:
+        logger.error("%s: %s.", path, why)
+    if len(whys) > NAMED_MAX:
+        logger.error("%s: %d more%s.", path, len(whys) - NAMED_MAX, where_more)
 
 
 def _move_message(connection: sqlite3.Connection, number: int, why: str) -> None:

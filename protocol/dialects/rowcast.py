@@ -74,12 +74,14 @@ class Leave:
 
 @frozen
 class Say:
-    """Publish to a topic."""
+    """Publish to a topic, and answer."""
 
     topic: bytes
     payload: bytes = field(repr=False)
     qos: int = 1
     retain: bool = False
+    request: str = ""
+    """The request's id as JSON text.  Whoever publishes it answers, with `published_text` or `error_text`."""
 
 
 RowcastCommand: TypeAlias = Read | Leave | Say | Command
@@ -280,7 +282,7 @@ class RowcastDialect(Dialect):
         qos = members.get("qos", (None, "1"))[1]
         if not isinstance(retain, bool) or qos not in ("0", "1", "2"):
             raise _Bad("bad_request", "retain must be true or false, and qos 0, 1 or 2")
-        return [Say(topic, _payload(members), int(qos), retain), Send(_answer(request, '"published":true'))]
+        return [Say(topic, _payload(members), int(qos), retain, request)]
 
 
 class EventStreamDialect(RowcastDialect):
@@ -342,6 +344,11 @@ def subscribed_head(read: Read, at: str, recovered: bool, reason: str) -> str:
 def error_text(request: str, code: str, message: str, more: str = "") -> str:
     """The answer that says why a request was not done."""
     return _answer(request, f'"error":{json_text({"code": code, "message": message})}{more}')
+
+
+def published_text(request: str) -> str:
+    """The answer that a message was published, and what was promised of it kept."""
+    return _answer(request, '"published":true')
 
 
 def _answer(request: str, members: str) -> str:

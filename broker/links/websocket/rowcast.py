@@ -15,7 +15,8 @@ from typing import Final
 
 from broker.core.history import History, Missed
 from broker.core.limits import REPLAY_PENDING_BYTES_MAX
-from broker.core.outbox import Outbox
+from broker.core.outbox import Outbox, nothing
+from broker.core.promise import Promise
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.gateway.gaps import GAP_FILTER, Channels
@@ -24,14 +25,33 @@ from broker.links.barrier import barrier
 from broker.links.websocket.catching_up import FRAME, Lost, StateWalk, Subscription, frame_of
 from broker.links.websocket.dialect import CONFLATE_ABOVE_BYTES, DialectLink
 from protocol.dialects.base import Command
-from protocol.dialects.rowcast import Leave, Read, RowcastDialect, Say
+from protocol.dialects.rowcast import Leave, Read, RowcastDialect, Say, error_text, published_text
 from protocol.mqtt.topics import matches
+from protocol.mqtt.v5.reasons import ReasonCode
 from protocol.websocket import CloseCode, text_frame
 
 logger = logging.getLogger("broker.links")
 
 CONFLATED_TOPICS_MAX: Final = 10_000
 """Topics of one connection whose newest message may wait; more are skipped."""
+
+
+FIRST_FAILURE: Final = 0x80
+"""Reason codes of MQTT 5.0 from here on are failures."""
+
+UNANSWERED_MAX: Final = 1000
+"""Requests to publish of one connection that may wait for a table; beyond them nothing more is read from it."""
+
+
+def answer_to(request: str, promise: Promise | None) -> str:
+    """What a client is told of what it published."""
+    code = 0 if promise is None else promise.code
+    if code < FIRST_FAILURE:
+        return published_text(request)
+    return error_text(request, "refused", _REFUSED.get(code, f"the message was refused: {code:#04x}"))
+
+
+_REFUSED: Final = {int(ReasonCode.PAYLOAD_FORMAT_INVALID): "the table of this topic refused the message"}
 
 
 class Readers(Receiver):
@@ -109,6 +129,8 @@ class RowcastLink(DialectLink):
         """Subscriptions that are catching up."""
         self._waiting: dict[bytes, _Skipped] = {}
         """The newest message of each topic of which there were too many."""
+        self._unanswered: dict[Promise, str] = {}
+        """Ids of requests to publish, by what their answer waits for."""
         self._in_line = False
         self._sends_frames = True
         """False where `push` makes something else of a frame."""
@@ -121,6 +143,9 @@ class RowcastLink(DialectLink):
 
     def ended(self) -> None:
         self._readers.remove(self)
+        for promise in self._unanswered:
+            promise.on_kept = nothing  # they may be written, and nobody is told
+        self._unanswered.clear()
         for topic_filter, one in self._read.items():
             one.is_over = True
             self.engine.unsubscribe(self, topic_filter)
@@ -261,11 +286,32 @@ class RowcastLink(DialectLink):
         elif isinstance(command, Leave):
             self._leave(command.topic_filter)
         elif isinstance(command, Say):
-            said = Publication(command.topic, command.payload, command.qos, command.retain)
-            said.is_requested = True
-            self.engine.publish(said)
+            self._publish(command)
         else:
             super()._do(command)
+
+    def _publish(self, say: Say) -> None:
+        """Answer when what was promised of the message is kept: its row is committed, where a table takes it."""
+        said = Publication(say.topic, say.payload, say.qos, say.retain)
+        said.is_requested = True
+        self.engine.publish(said)
+        promise = said.promise
+        if promise is None or promise.is_kept:
+            self._send(answer_to(say.request, promise))
+            return
+        self._unanswered[promise] = say.request
+        promise.on_kept = lambda: self._kept(promise)
+        if len(self._unanswered) == UNANSWERED_MAX:
+            self.outbox.pause(True)
+
+    def _kept(self, promise: Promise) -> None:
+        if len(self._unanswered) == UNANSWERED_MAX:
+            self.outbox.pause(False)
+        request = self._unanswered.pop(promise)
+        if self.closing:
+            return
+        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+            self._send(answer_to(request, promise))
 
     def _subscribe_to(self, read: Read) -> None:
         """From here on nothing is missed: subscribe and look at history and retained values in one step."""

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.dialects.base import Clock, Close, Identity, Login, Refusal, Send
-from protocol.dialects.rowcast import Leave, Read, RowcastDialect, RowcastRules, Say, message_text
+from protocol.dialects.rowcast import (
+    Leave,
+    Read,
+    RowcastDialect,
+    RowcastRules,
+    Say,
+    message_text,
+    published_text,
+)
 from protocol.grants import Grants, grants_of
 from protocol.json_members import members_of
 
@@ -38,9 +46,10 @@ def test_what_is_published_is_what_was_written() -> None:
     text = (
         '{"publish":"chat/7", "data": {"n" :1234567890123456789012345678901234567890, "x":[1.0e5]}, "id":7}'
     )
-    said, answered = dialect().receive(text, 0)
-    assert said == Say(b"chat/7", b'{"n" :1234567890123456789012345678901234567890, "x":[1.0e5]}')
-    assert answered == Send('{"id":7,"published":true}')
+    (said,) = dialect().receive(text, 0)
+    payload = b'{"n" :1234567890123456789012345678901234567890, "x":[1.0e5]}'
+    assert said == Say(b"chat/7", payload, request="7")
+    assert published_text("7") == '{"id":7,"published":true}'
 
 
 @pytest.mark.parametrize(
