@@ -47,7 +47,7 @@ class Socket:
         assert config.rowcast is not None
         dialect = config.rowcast.open(Asked(), None, Clock(0.0), 0.0)
         assert isinstance(dialect, RowcastDialect)
-        readers = Readers(History(Positions("e"), []), lambda _: None)
+        readers = Readers(History(Positions("e"), []), lambda _: None, lambda *_: None)
         self.link = RowcastLink(dialect, gateway, outbox, "peer", 65536, self._ask, readers)
         self.outbox = outbox
         self.link.open()
