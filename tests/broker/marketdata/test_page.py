@@ -309,6 +309,46 @@ async def test_another_interval_and_back(tmp_path: Path, database: str) -> None:
         await holds_true(page, engine)
 
 
+DATAFEED = """(async () => {
+    await new Promise((loaded) => {
+        const script = document.createElement('script');
+        script.src = 'datafeed.js';
+        script.onload = loaded;
+        document.head.append(script);
+    });
+    const feed = new RowcastDatafeed(location.origin);
+    const config = await new Promise((ready) => feed.onReady(ready));
+    const symbol = await new Promise((found, failed) => feed.resolveSymbol('BTCUSDT', found, failed));
+    window.told = [];
+    feed.subscribeBars(symbol, '1', (bar) => told.push(bar), 'reader', () => {});
+    const range = { from: 0, to: Math.floor(Date.now() / 1000) + 60, countBack: 500, firstDataRequest: true };
+    const got = await new Promise((found, failed) => feed.getBars(symbol, '1', range, found, failed));
+    const unknown = await new Promise((said) => feed.resolveSymbol('NOTHING', () => said(''), said));
+    return JSON.stringify({ config, unknown, bars: got.map((b) => [b.time / 1000, b.open, b.high, b.low, b.close]) });
+})()"""
+
+
+async def test_the_datafeed_gives_history_and_what_follows(tmp_path: Path, database: str) -> None:
+    async with shown(tmp_path, database, "desk") as (page, _, engine):
+        await engine.run_for(5)
+        await page.until(SAYS_ALL)
+        await holds_true(page, engine)
+        got = json.loads(str(await page.run(DATAFEED)))
+        assert "1" in got["config"]["supported_resolutions"]
+        assert got["unknown"]
+        times = [bar[0] for bar in got["bars"]]
+        assert times == sorted(set(times))
+        closed = sorted(engine.bars)[:-1]
+        bars = {time: values for time, *values in got["bars"]}
+        assert {start: bars[start] for start in closed} == {
+            start: [float(value) for value in engine.bars[start]] for start in closed
+        }
+        while engine.id % 3 or not await page.run("told.length"):
+            await engine.turn()
+        await page.until(f"told.at(-1).close === {float(engine.last['price'])}")
+        assert await page.run("told.every((bar, i) => !i || bar.time >= told[i - 1].time)")
+
+
 @pytest.mark.skipif(PICTURES is None, reason="only to make the documentation's pictures")
 @pytest.mark.parametrize("size", SIZES)
 async def test_make_the_pictures(size: str, tmp_path: Path, database: str) -> None:
