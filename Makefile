@@ -8,7 +8,7 @@ PYTEST = $(BIN)/pytest --numprocesses $$(expr $$(getconf _NPROCESSORS_ONLN) + 1)
 SYSTEM_POSTGRES = $(shell command -v initdb || ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)
 DEMO_EXTRA = $(if $(SYSTEM_POSTGRES),,demo)
 
-.PHONY: help demo test test-all test-versions check compat bench bench-quick bench-attacks torture binary dist deb clean
+.PHONY: help demo test test-all test-versions check compat foreign bench bench-quick bench-attacks torture binary dist deb clean
 
 help:
 	@echo 'make demo         see it at work: a simulated exchange in a Postgres of its own (Ctrl-C ends it)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make test-versions  the oldest and the newest packages, on every Python from 3.11 that is found'
 	@echo 'make check        ruff, mypy, and which package may import which'
 	@echo 'make compat       scenarios played to Mosquitto and to Rowcast, and their differences'
+	@echo 'make foreign      suites that Mosquitto and Paho wrote for brokers, downloaded and played to Rowcast'
 	@echo 'make bench        Rowcast against other brokers, an hour; writes benchmarks/RESULTS.md'
 	@echo 'make bench-quick  the core of it, against Mosquitto, in two minutes'
 	@echo 'make bench-attacks  peers that cost as much as they can, and what the others notice, in some minutes'
@@ -61,6 +62,9 @@ bench-attacks: .venv/.test
 
 compat: .venv/.test
 	@$(BIN)/python mosquitto-compat/play.py $(ARGS)
+
+foreign: .venv/.test
+	@PYTHONPATH=.:tests $(BIN)/python tests/foreign/run.py $(ARGS)
 
 torture: .venv/.test
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/run.py $(ARGS)
