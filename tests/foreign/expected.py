@@ -37,6 +37,7 @@ EXPECTED: Final[dict[str, str]] = {
     "11-message-expiry.py": _IDS,
     "02-subpub-qos1-oversize-payload.py": "PUBACK may not say 0x95 (Table 3-4); it says 0x97, quota exceeded",
     "03-publish-long-topic.py": "a topic with more than 200 levels is told as 0x81, malformed, not as 0x82",
+    "09-pwfile-parse-invalid.py": "a password file with a line that is none is refused at the start, not passed over",
     "12-prop-maximum-packet-size-publish-qos1.py": "the test's PUBLISH has 21 bytes, and the client takes 20",
     "12-prop-maximum-packet-size-publish-qos2.py": "the test's PUBLISH has 21 bytes, and the client takes 20",
     "13-malformed-publish-v5.py": "a packet id of 0 is told as 0x81, malformed, as it is in SUBSCRIBE",
