@@ -12,8 +12,8 @@ from types import TracebackType
 
 from support.ports import free_port
 
-START_S = 30.0
-STOP_S = 20.0
+START_S = 120.0
+STOP_S = 60.0
 
 
 class RowcastProcess:
