@@ -35,6 +35,8 @@ class Publication(Message):
         self.user_name = user_name
         self.listener_port = listener_port
         self.frames: dict[str, bytes] | None = None
+        self.number = 0
+        """Where a file has this message; 0 is not yet.  For whoever writes that file alone."""
         self.stored_as = 0
         """Its number among all that were retained; 0 was not."""
         self.live = 0

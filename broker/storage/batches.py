@@ -53,9 +53,9 @@ class Batches:
         found: Row | None = self._connection.execute(query, row).fetchone()
         return found
 
-    def integer(self, query: str) -> int:
+    def integer(self, query: str, values: Row = ()) -> int:
         """What a query finds that always finds one number."""
-        found = self.one(query)
+        found = self.one(query, values)
         assert found is not None
         assert isinstance(found[0], int)
         return found[0]

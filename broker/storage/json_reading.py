@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, Final
 
 from broker.core.publication import Publication
@@ -59,6 +60,7 @@ class _Reading:
         self.saved: Snapshot | None = None
         self._messages: dict[int, Publication] = {}
         self._clients: set[bytes] = set()
+        self._positions = count(1)
 
     def take(self, line: Any) -> None:
         if not isinstance(line, dict):
@@ -136,7 +138,9 @@ class _Reading:
     def _queued(self, one: dict[str, Any]) -> Queued:
         ids_before = _integer(one.get("ids_before", 0), "ids_before", 0, PACKET_ID_MAX)
         retain = bool(one.get("retain", False))
-        return Queued(self._message(one["message"]), _qos(one), retain, ids_before, _ids(one))
+        return Queued(
+            self._message(one["message"]), _qos(one), retain, ids_before, _ids(one), next(self._positions)
+        )
 
 
 def _read_message(line: dict[str, Any]) -> Publication:

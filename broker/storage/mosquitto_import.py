@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import count
 from typing import Any, Final
 
 from broker.core.names import SYS_PREFIX
@@ -77,6 +78,7 @@ class _Reading:
         self._messages: dict[int, Publication] = {}
         self._sessions: dict[bytes, SessionRecord] = {}
         self._first_queued: dict[bytes, int] = {}
+        self._positions = count(1)
         self._ended: set[bytes] = set()
 
     def take_message(self, chunk: Any) -> None:
@@ -140,7 +142,8 @@ class _Reading:
         elif chunk.state == QUEUED or chunk.qos == 0:
             if chunk.qos > 0:
                 self._first_queued.setdefault(chunk.client_id, chunk.packet_id)
-            record.queued.append(Queued(message, chunk.qos, retain))
+            position = next(self._positions)
+            record.queued.append(Queued(message, chunk.qos, retain, position=position))
         elif all(entry.packet_id != chunk.packet_id for entry in record.inflight):
             state = AWAIT_PUBACK
             if chunk.qos == 2:

@@ -28,12 +28,12 @@ class Numbers:
         self._more: dict[int, int] = {}
         """Of a message that is named more than once: how many times more."""
         self._released: list[int] = []
-        self._met: dict[int, Message] = {}
+        self._met: dict[int, Publication] = {}
         """Those of this save that are known to be in the file by their number."""
         self._last = 0
         self._clock_offset_s = 0.0
         seen: set[int] = set()
-        for message in _named(saved):
+        for message in map(as_publication, _named(saved)):
             if message.number in seen:
                 self._more[message.number] = self._more.get(message.number, 0) + 1
             seen.add(message.number)
@@ -49,8 +49,9 @@ class Numbers:
         self._released = []
         self._met = {}
 
-    def name(self, message: Message, batches: Batches) -> int:
+    def name(self, named: Message, batches: Batches) -> int:
         """One row more names this message: its number, under which it is written when it is not there yet."""
+        message = as_publication(named)
         number = message.number
         if number > 0 and (self._met.get(number) is message or self._is_kept(message, batches)):
             self._more[number] = self._more.get(number, 0) + 1
@@ -78,7 +79,7 @@ class Numbers:
             yield from batches.pause()
         self.begin()
 
-    def _is_kept(self, message: Message, batches: Batches) -> bool:
+    def _is_kept(self, message: Publication, batches: Batches) -> bool:
         """Whether the file still has it: it may have gone from every queue there, and then come into another."""
         found = batches.one("SELECT topic = ? FROM message WHERE number = ?", (message.topic, message.number))
         if found is None or not found[0]:
@@ -100,19 +101,22 @@ def _named(saved: Snapshot) -> Iterator[Message]:
             yield record.will
 
 
-def _row(message: Message, clock_offset_s: float) -> Row:
-    client_id, user_name, listener_port = b"", None, 0
-    if isinstance(message, Publication):
-        client_id, user_name, listener_port = message.client_id, message.user_name, message.listener_port
+def as_publication(message: Message) -> Publication:
+    """What a queue or a window holds, as what it is: whatever a broker keeps was published in it."""
+    assert isinstance(message, Publication)
+    return message
+
+
+def _row(message: Publication, clock_offset_s: float) -> Row:
     return checked(
         message.number,
         message.topic,
         message.payload,
         message.qos,
         message.retain,
-        client_id,
-        user_name,
-        listener_port,
+        message.client_id,
+        message.user_name,
+        message.listener_port,
         message.properties,
         0.0 if message.expires_at == 0.0 else message.expires_at + clock_offset_s,
     )

@@ -165,11 +165,11 @@ def _read_outbound(
             raise Damaged("two messages in flight have the same packet id")
         record.states = bytes(entry.state for entry in record.inflight)
     for session, position, message, qos, retain, ids_before, ids in _rows(connection, "queued"):
+        record = _at(sessions, session)
+        record.last_position = position
         if message in unfit.messages:
             continue
-        waiting = Queued(_at(messages, message), qos, bool(retain), ids_before, ids)
-        waiting.row = position
-        _at(sessions, session).queued.append(waiting)
+        record.queued.append(Queued(_at(messages, message), qos, bool(retain), ids_before, ids, position))
 
 
 def _checked(properties: bytes) -> bytes:

@@ -53,6 +53,8 @@ class SessionRecord:
     will_due: float = 0.0
     replays: set[bytes] = field(factory=set)
     """Filters that have not got all retained messages yet."""
+    last_position: int = 0
+    """`Queued.position` of the last message that a file had queued for it."""
 
 
 @define
@@ -242,7 +244,9 @@ def _restore_session(engine: Engine, record: SessionRecord, disconnected_at: flo
         session, record.user_name, None, record.mount_point, record.bridge, 2, record.listener_port
     )
     engine.settle_plain(session)
-    session.outbound.restore(record.inflight, record.queued, record.last_packet_id, record.ids_after)
+    session.outbound.restore(
+        record.inflight, record.queued, record.last_packet_id, record.ids_after, record.last_position
+    )
     if record.inbound:
         inbound = session.expect()
         for packet_id, message in record.inbound:

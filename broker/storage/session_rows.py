@@ -1,17 +1,19 @@
 """The rows of one session, brought to what its record says.
 
-What the file holds of it is read from the file itself, and only what differs is written.  What was queued is known by
-`Queued.row`, because a queue grows at one end and shrinks at the other.
+What the file holds of it is read from the file itself, and only what differs is written.  What is queued has its
+position there, too, which no other message has ever had: what is behind the last one in the file is new.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Generator
 from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 from broker.storage.batches import Batches
-from broker.storage.numbers import Numbers
+from broker.storage.numbers import Numbers, as_publication
 from broker.storage.records import SessionRecord
 from broker.storage.schema import Row, Value, checked
 from protocol.mqtt.outbound import InFlight
@@ -21,6 +23,7 @@ _SUBSCRIPTION: Final = "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?, ?, 
 _INFLIGHT: Final = "INSERT OR REPLACE INTO inflight VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _QUEUED: Final = "INSERT INTO queued VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _INBOUND: Final = "INSERT INTO inbound VALUES (?, ?, ?, ?)"
+_LAST_QUEUED: Final = "SELECT coalesce(max(position), 0) FROM queued WHERE session = ?"
 
 
 class SessionRows:
@@ -117,11 +120,12 @@ class SessionRows:
             if stay < len(wanted):
                 entry, now = wanted[stay]
                 is_same = (packet_id, qos, retain) == (entry.packet_id, entry.qos, entry.retain)
-                if is_same and message == entry.message.number:
+                if is_same and message == as_publication(entry.message).number:
                     stay += 1
                     if state != now:
                         self._batches.later(
-                            _INFLIGHT, self._inflight_row(position, entry, entry.message.number, now)
+                            _INFLIGHT,
+                            self._inflight_row(position, entry, as_publication(entry.message).number, now),
                         )
                     continue
             self._batches.execute(
@@ -143,21 +147,19 @@ class SessionRows:
         queue = record.queued
         stay = 0
         if not self._is_new:
-            stay = len(queue)
-            while stay > 0 and queue[stay - 1].row == 0:
-                stay -= 1
-            oldest = queue[0].row if stay > 0 else _NEVER
+            last = self._batches.integer(_LAST_QUEUED, (self._number,))
+            stay = bisect_right(queue, last, key=_position)
+            oldest = queue[0].position if stay > 0 else _NEVER
             gone = "FROM queued WHERE session = ? AND position < ?"
             if (yield from self._release(f"SELECT message {gone}", self._number, oldest)):
                 self._batches.execute(f"DELETE {gone}", (self._number, oldest))
-        last = queue[stay - 1].row if stay > 0 else 0
-        for position, waiting in enumerate(islice(queue, stay, None), last + 1):
+        for waiting in islice(queue, stay, None):
             number = self._numbers.name(waiting.message, self._batches)
             self._batches.later(
                 _QUEUED,
                 checked(
                     self._number,
-                    position,
+                    waiting.position,
                     number,
                     waiting.qos,
                     waiting.retain,
@@ -165,19 +167,18 @@ class SessionRows:
                     waiting.ids,
                 ),
             )
-            waiting.row = position
             yield from self._batches.pause()
 
     def _write_inbound(self, record: SessionRecord) -> Generator[None]:
         kept = yield from self._kept("SELECT packet_id, message FROM inbound WHERE session = ?")
-        stay = {packet_id: (message.number,) for packet_id, message in record.inbound}
+        stay = {packet_id: (as_publication(message).number,) for packet_id, message in record.inbound}
         for gone, found in kept.items() - stay.items():
             self._batches.execute(
                 "DELETE FROM inbound WHERE session = ? AND packet_id = ?", (self._number, gone)
             )
             self._numbers.release(found)  # type: ignore[arg-type]
         for packet_id, message in record.inbound:
-            if kept.get(packet_id) != (message.number,):
+            if kept.get(packet_id) != stay[packet_id]:
                 number = self._numbers.name(message, self._batches)
                 self._batches.later(_INBOUND, checked(self._number, packet_id, number))
                 yield from self._batches.pause()
@@ -202,5 +203,6 @@ class SessionRows:
         return bool(numbers)
 
 
+_position = attrgetter("position")
 _NEVER: Final = 2**62
 """Above every position."""

@@ -55,8 +55,6 @@ class Message:
         """When its message expiry interval is over, by the broker's clock; 0.0 is never."""
         self.holders = 0
         """How many queues, windows and retained slots keep this message; see `MessageStore`."""
-        self.number = 0
-        """Where a file has this message; 0 is not yet.  For whoever writes that file alone."""
         self._packet: bytes | None = None
         self._packet_5: bytes | None = None
         self._packet_5_with_ids: bytes | None = None

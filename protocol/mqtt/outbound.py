@@ -103,7 +103,7 @@ class Outbound(Owed):
         queue = self._queue
         if queue is None:
             queue = self._queue = deque()
-        queue.append(Queued(message, qos, retain, self.ids_after, ids))
+        queue.append(Queued(message, qos, retain, self.ids_after, ids, self._next_position()))
         self.ids_after = 0
         self.window.store.hold(message)
         self.queued_bytes += message.size()
@@ -181,9 +181,10 @@ class Outbound(Owed):
                 self.window.store.release(waiting.message)
                 ids += waiting.ids_before + (1 if waiting.qos > 0 else 0)
             else:
+                ids += waiting.ids_before
                 kept.append(
                     Queued(
-                        waiting.message, waiting.qos, waiting.retain, waiting.ids_before + ids, waiting.ids
+                        waiting.message, waiting.qos, waiting.retain, ids, waiting.ids, self._next_position()
                     )
                 )
                 ids = 0

@@ -51,18 +51,32 @@ class Owed:
         return [] if queue is None else list(queue)
 
     def restore(
-        self, inflight: list[InFlight], queued: list[Queued], last_packet_id: int, ids_after: int
+        self,
+        inflight: list[InFlight],
+        queued: list[Queued],
+        last_packet_id: int,
+        ids_after: int,
+        last_position: int = 0,
     ) -> None:
-        """Take back what a snapshot kept; the client is away."""
+        """Take back what a snapshot kept; the client is away.
+
+        Args:
+            queued: with their positions, or all without.
+            last_position: of what this or another session has queued.
+        """
+        window = self.window
         for entry in inflight:
             self._inflight[entry.packet_id] = entry
             self.inflight_bytes += entry.message.size()
-            self.window.store.hold(entry.message)
+            window.store.hold(entry.message)
+        window.last_position = max(window.last_position, last_position)
         if queued:
             self._queue = deque(queued)
             for waiting in queued:
+                if waiting.position == 0:
+                    waiting.position = self._next_position()
                 self.queued_bytes += waiting.message.size()
-                self.window.store.hold(waiting.message)
+                window.store.hold(waiting.message)
         self.last_packet_id = last_packet_id
         self.ids_after = ids_after
 
@@ -76,6 +90,12 @@ class Owed:
                 store.release(waiting.message)
         self._inflight = {}
         self._queue = None
+        self.inflight_bytes = 0
+        self.queued_bytes = 0
+
+    def _next_position(self) -> int:
+        position = self.window.last_position = self.window.last_position + 1
+        return position
 
     def _pass_ids_after(self) -> None:
         """The queue is empty: the ids of what was dropped from its end are gone."""

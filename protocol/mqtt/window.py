@@ -63,6 +63,8 @@ class Window:
         """Told of what a queue lost: `TOO_LARGE` for its client, or `EXPIRED`."""
         self.changes = 0
         """Counts up with every change of what a durable client is owed, so that a saver can tell."""
+        self.last_position = 0
+        """`Queued.position` of the message that was queued last."""
         self.unsaved: set[bytes] | None = None
         """Client ids of the durable sessions that changed since a snapshot began; None where nobody remembers."""
 
@@ -101,18 +103,24 @@ class InFlight:
 
 
 class Queued:
-    """One message that waits for the window, or for the client to come back.  It never changes but for `row`.
+    """One message that waits for the window, or for the client to come back.  It never changes.
 
     `ids_before`: packet ids that messages before it took with them when they were dropped from the queue.
-    `row`: where a file has it; 0 is not yet.  For whoever writes that file alone.
+    `position`: its place among all that any session has queued, rising from 1 on; 0 outside of a queue.
     """
 
     def __init__(
-        self, message: Message, qos: int, retain: bool, ids_before: int = 0, ids: bytes = b""
+        self,
+        message: Message,
+        qos: int,
+        retain: bool,
+        ids_before: int = 0,
+        ids: bytes = b"",
+        position: int = 0,
     ) -> None:
         self.message = message
         self.ids = ids
         self.qos = qos
         self.retain = retain
         self.ids_before = ids_before
-        self.row = 0
+        self.position = position

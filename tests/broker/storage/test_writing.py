@@ -17,6 +17,7 @@ from support.storage import engine_with
 from broker.core.engine import Engine
 from broker.core.publication import Publication
 from broker.core.session import DeliveryRules
+from broker.storage.numbers import as_publication
 from broker.storage.reading import read
 from broker.storage.records import Snapshot, collect, restore, snapshot
 from broker.storage.schema import TABLES
@@ -72,16 +73,13 @@ def written_whole(engine: Engine) -> dict[str, Any]:
     """What a file says to which all of it is saved at once.  Leaves the engine as it found it."""
     names = engine.window.unsaved
     unsaved = {session: session.outbound.unsaved for session in engine.sessions.values()}
-    rows = [(waiting, waiting.row) for session in unsaved for waiting in session.outbound.queued()]
-    numbers = [(message, message.number) for message in every_message(engine)]
+    numbers = [(message, message.number) for message in map(as_publication, every_message(engine))]
     with database() as connection:
         Writer(connection).write(snapshot(engine, UNIX_NOW), pause_s=0)
         found = contents(connection)
     engine.window.unsaved = names
     for session, flag in unsaved.items():
         session.outbound.unsaved = flag
-    for waiting, row in rows:
-        waiting.row = row
     for message, number in numbers:
         message.number = number
     return found
