@@ -141,6 +141,7 @@ async def _case(play: Play, client: Client, verb: str, words: list[str]) -> None
     """A connection for one packet: `first` sends it at once, `case` after a CONNECT.  `# …` is a remark."""
     words = words[: words.index("#")] if "#" in words else words
     await client.drop()
+    client.level = 4
     if not await client.open(play.nursery, play.port(), {}):
         return
     if verb == "case":

@@ -64,7 +64,7 @@ def read(path: Path) -> list[Scenario]:
         where = f"{path.name}:{number}"
         if block is not None and (line.startswith("  ") or not line.strip()):
             if section == "steps" and line.strip() and not line.strip().startswith("#"):
-                scenarios[-1].steps.append(_step(line.strip(), number, where))
+                scenarios[-1].steps.append(parse_step(line.strip(), number, where))
             block.append(line[2:])
             continue
         if block is not None:
@@ -93,7 +93,8 @@ def _close(scenario: Scenario, section: str, block: list[str]) -> None:
         scenario.files[section[5:]] = content
 
 
-def _step(text: str, number: int, where: str) -> Step:
+def parse_step(text: str, number: int, where: str) -> Step:
+    """A step from its text; `where` is for what is said of a mistake."""
     fenced = not text.endswith(" &")
     actor, colon, rest = text.removesuffix(" &").partition(": ")
     if not colon or not re.fullmatch(r"\w+", actor):

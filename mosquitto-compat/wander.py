@@ -1,0 +1,234 @@
+"""Play random, often hostile sequences to Mosquitto and to Rowcast, and show what differs, cut down to a scenario.
+
+    .venv/bin/python mosquitto-compat/wander.py --seconds 3600
+    .venv/bin/python mosquitto-compat/wander.py --seed 1764 --plays 1     the one that was printed, again
+
+Steps are those of the scenarios.  What `ledger.txt` explains is not drawn: flags and lengths that 2.0 lets pass,
+overlapping subscriptions of different QoS, shared subscriptions, a window that is full, names below `$`.
+
+Exit status 0: nothing differed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import trio
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from player import compare, packets  # noqa: E402
+from player.play import play  # noqa: E402
+from player.scenario import Scenario, parse_step  # noqa: E402
+
+CONF: Final = """\
+listener {port} 127.0.0.1
+allow_anonymous true
+max_inflight_messages 500
+max_packet_size 2000000
+"""
+ACTORS: Final = ("A", "B", "C")
+IDS: Final = {"x": 0, "y": 1, "z": 2}
+"""Client ids; each subscribes with one QoS, since 2.0 chooses another one than 2.1 where filters overlap."""
+TOPICS: Final = ("a", "a/b", "a/b/c", "/", "/a", "a/", "b", "b//c", "ä", "a+", "", "a/+", "#", "a#b")
+FILTERS: Final = ("#", "+", "a", "a/b", "a/#", "+/b", "+/#", "/+", "a/+/c", "b//c", "+/+/+", "a/", "ä")
+BAD_FILTERS: Final = ("", "a#", "#/a", "a/+b", "+a", "a/#/b")
+PAYLOADS: Final = ("", "1", "2", "x", "hex:00ff", "zeros:300", "zeros:70000")
+STEPS: Final = 40
+KNOWN: Final = (
+    re.compile(r"[+] . < DISCONNECT code=8e"),
+    re.compile(r"[-] . < CONNACK present=0 code=1"),
+    re.compile(r"[+] . < CONNACK 20 03 00 84 00"),
+)
+"""What the ledger explains and no choice of steps avoids: 2.0 says nothing to a client of 5.0 that is taken over, and
+answers levels that it does not know in the words of 3.1.1."""
+SHRINK_PLAYS_MAX: Final = 40
+
+
+class Wanderer:
+    """Draws steps, and keeps just enough in mind to draw some that fit."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._id = dict.fromkeys(ACTORS, "x")
+        self._version = dict.fromkeys(ACTORS, 4)
+        self._here = dict.fromkeys(ACTORS, False)
+
+    def steps(self) -> list[str]:
+        return [self._step(self._random.choice(ACTORS)) for _ in range(STEPS)]
+
+    def _step(self, actor: str) -> str:
+        random = self._random
+        if not self._here[actor] or random.random() < 0.08:
+            if random.random() < 0.12:
+                return f"{actor}: first {self._broken(self._packet(True)).hex(' ')}"
+            return self._connect(actor)
+        kind = random.choices(
+            ("publish", "subscribe", "unsubscribe", "ack", "raw", "disconnect", "drop", "ping", "mode"),
+            (40, 20, 6, 12, 8, 5, 5, 2, 4),
+        )[0]
+        if kind == "publish":
+            return self._publish(actor)
+        if kind == "subscribe":
+            filters = random.choices(FILTERS if random.random() < 0.93 else BAD_FILTERS, k=random.randint(1, 3))
+            qos = IDS[self._id[actor]]
+            return f"{actor}: subscribe " + " ".join(f"'{name}' {qos}" for name in dict.fromkeys(filters))
+        if kind == "unsubscribe":
+            return f"{actor}: unsubscribe '{random.choice(FILTERS)}'"
+        if kind == "ack":
+            verb = random.choice(("puback", "pubrec", "pubrel", "pubcomp"))
+            return f"{actor}: {verb} {random.choice((1, 1, 2, 3, 4, 9, 65535))}"
+        if kind == "raw":
+            whole = self._packet(False)
+            return f"{actor}: raw " + (self._broken(whole) if random.random() < 0.6 else whole).hex(" ")
+        if kind == "mode":
+            return f"{actor}: {random.choice(('manual', 'auto'))}"
+        if kind in ("disconnect", "drop"):
+            self._here[actor] = False
+        return f"{actor}: {kind}"
+
+    def _connect(self, actor: str) -> str:
+        random = self._random
+        name = random.choice(tuple(IDS))
+        version = random.choice((3, 4, 4, 5, 5))
+        self._id[actor], self._version[actor], self._here[actor] = name, version, True
+        words = [f"{actor}: connect id={name} clean={random.randint(0, 1)}"]
+        if random.random() < 0.3:
+            words.append("manual")
+        if version == 3:
+            words.append("name=MQIsdp level=3")
+        if version == 5:
+            words.append("version=5")
+            if random.random() < 0.7:
+                words.append(f"session-expiry-interval={random.choice((0, 300, 4294967295))}")
+        if random.random() < 0.4:
+            topic = random.choice(TOPICS[:9])
+            words.append(f"will.topic='{topic}' will.payload=gone will.qos={random.randint(0, 2)}")
+            words.append(f"will.retain={random.randint(0, 1)}")
+        return " ".join(words)
+
+    def _publish(self, actor: str) -> str:
+        random = self._random
+        topic = random.choice(TOPICS[:9] if random.random() < 0.95 else TOPICS)
+        qos, retain = random.randint(0, 2), int(random.random() < 0.3)
+        more = " id=7" if qos and random.random() < 0.15 else ""
+        dup = f" dup={random.randint(0, 1)}" if qos else ""
+        return f"{actor}: publish '{topic}' {random.choice(PAYLOADS)!r} qos={qos} retain={retain}{dup}{more}"
+
+    def _packet(self, first: bool) -> bytes:
+        random = self._random
+        if first or random.random() < 0.1:
+            return packets.connect(client_id=random.choice((b"x", b"y", b"q", b"")), clean=random.random() < 0.6)
+        topic = random.choice(TOPICS).encode()
+        kind = random.randrange(5)
+        if kind == 0:
+            return packets.publish(topic, b"raw", random.randrange(3), False, False, random.choice((0, 1, 7)))
+        if kind == 1:
+            return packets.subscribe(random.choice((0, 1)), [(random.choice(FILTERS).encode(), 0)] * 2)
+        if kind == 2:
+            return packets.unsubscribe(1, [random.choice((*FILTERS, *BAD_FILTERS)).encode()])
+        if kind == 3:
+            return packets.short(random.choice((4, 5, 6, 7)), random.choice((0, 1, 2, 7, 65535)))
+        return packets.PINGREQ
+
+    def _broken(self, whole: bytes) -> bytes:
+        """Change a byte of the body, or say another length than it has."""
+        random = self._random
+        data = bytearray(whole)
+        if len(data) > 2 and random.random() < 0.8:
+            data[random.randrange(2, len(data))] = random.choice((0, 1, 0x23, 0x2B, 0x2F, 0x7F, 0x80, 0xC0, 0xFF))
+        elif len(data) > 3:
+            del data[-1]
+            data[1] = len(data) - 2 if len(data) < 128 else data[1]
+        return bytes(data)
+
+
+def evened_out(transcript: list[str]) -> list[str]:
+    """Without its own will, which a client of Mosquitto gets just before it is closed."""
+    kept: list[str] = []
+    for line in transcript:
+        if line.endswith("< closed"):
+            own = re.compile(re.escape(line.removesuffix("closed")) + r"PUBLISH .* 'gone' .*")
+            start = max((at for at, text in enumerate(kept) if text.startswith("-- ")), default=0)
+            kept[start:] = [text for text in kept[start:] if not own.fullmatch(text)]
+        kept.append(line)
+    return kept
+
+
+async def differing(steps: list[str], seed: int) -> list[str]:
+    """Play to both; the differing lines."""
+    scenario = Scenario(f"seed {seed}", Path("wander"), conf=CONF)
+    scenario.steps = [parse_step(text, number, "wander") for number, text in enumerate(steps)]
+    transcripts: dict[str, list[str]] = {}
+
+    async def one(kind: str) -> None:
+        transcripts[kind], _ = await play(scenario, kind, Path("/nonexistent"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one, "mosquitto")
+        nursery.start_soon(one, "rowcast")
+    found = compare.differences(*(evened_out(transcripts[kind]) for kind in ("mosquitto", "rowcast")))
+    return [line for line in found if not any(known.fullmatch(line) for known in KNOWN)]
+
+
+async def shrunk(steps: list[str], seed: int) -> tuple[list[str], list[str]]:
+    """Fewer steps that still differ, and how."""
+    found = await differing(steps, seed)
+    plays = 0
+    size = len(steps) // 2
+    while size and found:
+        at = 0
+        while at < len(steps) and plays < SHRINK_PLAYS_MAX:
+            fewer = steps[:at] + steps[at + size :]
+            plays += 1
+            still = await differing(fewer, seed) if fewer else []
+            if still:
+                steps, found = fewer, still
+            else:
+                at += size
+        size //= 2
+    return steps, found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], epilog="example: wander.py --seconds 3600 --seed 1"
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long (60)")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the first sequence; the next is one more")
+    parser.add_argument("--plays", type=int, default=1 << 30, help="so many sequences at most")
+    parser.add_argument("--as-is", action="store_true", help="print what differs without cutting it down")
+    arguments = parser.parse_args()
+    until = time.monotonic() + arguments.seconds
+    played = differed = 0
+    print(f"from seed {arguments.seed}", flush=True)
+    while time.monotonic() < until and played < arguments.plays:
+        seed = arguments.seed + played
+        played += 1
+        steps = Wanderer(Random(seed)).steps()
+        try:
+            found = trio.run(differing, steps, seed)
+        except Exception as error:  # the player's own, on an answer that it does not understand
+            found = [f"{type(error).__name__}: {error}"]
+            print(f"[seed {seed}]", *found, "", sep="\n", flush=True)
+            continue
+        if not found:
+            continue
+        if not arguments.as_is:
+            fewer, still = trio.run(shrunk, steps, seed)
+            steps, found = (fewer, still) if still else (steps, ["only once:", *found])
+        differed += 1
+        print(f"[seed {seed}]", "steps:", *(f"  {step}" for step in steps), *found, "", sep="\n", flush=True)
+    print(f"{played} sequences of {STEPS} steps, {differed} differed")
+    return 1 if differed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
