@@ -77,7 +77,9 @@ class Wanderer:
         if kind == "publish":
             return self._publish(actor)
         if kind == "subscribe":
-            filters = random.choices(FILTERS if random.random() < 0.93 else BAD_FILTERS, k=random.randint(1, 3))
+            filters = random.choices(
+                FILTERS if random.random() < 0.93 else BAD_FILTERS, k=random.randint(1, 3)
+            )
             qos = IDS[self._id[actor]]
             return f"{actor}: subscribe " + " ".join(f"'{name}' {qos}" for name in dict.fromkeys(filters))
         if kind == "unsubscribe":
@@ -125,7 +127,9 @@ class Wanderer:
     def _packet(self, first: bool) -> bytes:
         random = self._random
         if first or random.random() < 0.1:
-            return packets.connect(client_id=random.choice((b"x", b"y", b"q", b"")), clean=random.random() < 0.6)
+            return packets.connect(
+                client_id=random.choice((b"x", b"y", b"q", b"")), clean=random.random() < 0.6
+            )
         topic = random.choice(TOPICS).encode()
         kind = random.randrange(5)
         if kind == 0:
@@ -143,7 +147,9 @@ class Wanderer:
         random = self._random
         data = bytearray(whole)
         if len(data) > 2 and random.random() < 0.8:
-            data[random.randrange(2, len(data))] = random.choice((0, 1, 0x23, 0x2B, 0x2F, 0x7F, 0x80, 0xC0, 0xFF))
+            data[random.randrange(2, len(data))] = random.choice(
+                (0, 1, 0x23, 0x2B, 0x2F, 0x7F, 0x80, 0xC0, 0xFF)
+            )
         elif len(data) > 3:
             del data[-1]
             data[1] = len(data) - 2 if len(data) < 128 else data[1]
@@ -202,7 +208,9 @@ def main() -> int:
         description=__doc__.splitlines()[0], epilog="example: wander.py --seconds 3600 --seed 1"
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="how long (60)")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the first sequence; the next is one more")
+    parser.add_argument(
+        "--seed", type=int, default=int(time.time()), help="of the first sequence; the next is one more"
+    )
     parser.add_argument("--plays", type=int, default=1 << 30, help="so many sequences at most")
     parser.add_argument("--as-is", action="store_true", help="print what differs without cutting it down")
     arguments = parser.parse_args()

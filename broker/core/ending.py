@@ -11,14 +11,37 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.publication import Publication
 from broker.core.session import Session
+from broker.core.slicing import Work
 
 if TYPE_CHECKING:
     from broker.core.engine import Engine
 
 logger = logging.getLogger("broker.core")
 
+LEAVE_STEPS: Final = 8
+"""What a subscription that ends counts for; see `Slicing`."""
+
 NOTICE: Final = 25
 """Mosquitto's level between information and warning."""
+
+
+class Parting(Work):
+    """A session that has ended, and still stands in the trie; it gets nothing there."""
+
+    def __init__(self, engine: Engine, session: Session) -> None:
+        super().__init__()
+        self._engine = engine
+        self._session = session
+
+    def go_on(self, steps: int) -> int:
+        subscriptions = self._session.subscriptions
+        used = 0
+        while subscriptions and used < steps:
+            topic_filter, _ = subscriptions.popitem()
+            self._engine.leave(self._session, topic_filter)
+            used += LEAVE_STEPS
+        self.is_over = not subscriptions
+        return used
 
 
 class Endings:

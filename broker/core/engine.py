@@ -10,7 +10,8 @@ from typing import Final
 
 from broker.core.access import Access, same_rights
 from broker.core.counters import Counters
-from broker.core.ending import Endings
+from broker.core.ending import Endings, Parting
+from broker.core.limits import PLAIN_SUBSCRIPTIONS_MAX
 from broker.core.names import DROPPED_SILENTLY, NOT_AUTHORIZED, closed_to_clients
 from broker.core.names import GATEWAY_PREFIX as GATEWAY_PREFIX
 from broker.core.outbox import Outbox, Round
@@ -24,6 +25,7 @@ from broker.core.retained import RetainedStore
 from broker.core.saving import Saving
 from broker.core.session import DeliveryRules, Link, Session
 from broker.core.shared import SHARE_PREFIX, SharedGroups, split_shared
+from broker.core.slicing import Slicing
 from broker.core.trie import SubscriptionTrie
 from broker.core.turn import Turn
 from protocol.mqtt.framing import REMAINING_LENGTH_MAX
@@ -56,6 +58,7 @@ class Engine:
         self.retained.messages_max = self.policy.retained_messages_max
         self.retained.bytes_max = self.policy.retained_bytes_max
         self.replaying = Replaying(self)
+        self.slicing = Slicing()
         self.parts = PartStore()
         self.sessions: dict[bytes, Session] = {}
         self.connected = 0
@@ -205,40 +208,25 @@ class Engine:
         """Nothing is kept of it from now on; its connection, if it has one, was ended by the caller."""
         self.endings.publish_will(session)
         self.replaying.drop(session)
-        for topic_filter in list(session.subscriptions):
-            self.unsubscribe(session, topic_filter)
         session.discard()
+        self.slicing.begin(Parting(self, session))
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
         self.note_change(session)
 
     def _forget_forbidden(self, session: Session) -> None:
-        """Drop what this client is owed and may not read any more.
-
-        What is in flight to a client that is here has been sent; it is looked at when it would be sent again.
-        """
-        outbound = session.outbound
-        topics = {waiting.message.topic for waiting in outbound.queued()}
-        if session.link is None:
-            topics.update([entry.message.topic for entry in outbound.inflight()])
-        forbidden = {topic for topic in topics if not session.may_read(session.mount_point + topic)}
-        if forbidden:
-            self.counters.dropped_acl += outbound.forget_queued(forbidden)
-            if session.link is None:
-                self.counters.dropped_acl += outbound.forget_inflight(forbidden)
+        if session.forget_forbidden():
             self.note_change(session)
 
     def settle_plain(self, session: Session) -> None:
         """Hand raw QoS 0 packets to this session from now on, or no more, after what it depends on changed."""
         plain = session.takes_raw_packets()
-        if plain == session.plain:
-            return
-        subscriptions = list(session.subscriptions.items())
-        for topic_filter, _ in subscriptions:
-            self._unsubscribe(session, topic_filter)
-        session.plain = plain
-        for topic_filter, granted in subscriptions:
-            self.subscribe(session, topic_filter, capped(granted, session.max_qos))
+        if plain != session.plain:
+            session.plain = plain
+            self.slicing.used(len(session.subscriptions) >> 2)
+            for topic_filter in session.subscriptions:
+                if not topic_filter.startswith(SHARE_PREFIX):  # a group takes none in any case
+                    self.trie.settle_plain(topic_filter, session)
 
     # --- subscriptions -------------------------------------------------------------------------------------
 
@@ -257,6 +245,8 @@ class Engine:
         granted = capped(wanted, session.max_qos)
         session.subscriptions[topic_filter] = granted
         self.subscribe(session, topic_filter, granted)
+        if len(session.subscriptions) > PLAIN_SUBSCRIPTIONS_MAX and session.plain:
+            self.settle_plain(session)
         self.note_change(session)
         return granted if granted <= 2 else granted & 3
 
@@ -273,9 +263,10 @@ class Engine:
             receiver.subscriptions.pop(topic_filter, None)
             self.replaying.forget(receiver, topic_filter)
             self.note_change(receiver)
-        return self._unsubscribe(receiver, topic_filter)
+        return self.leave(receiver, topic_filter)
 
-    def _unsubscribe(self, receiver: Receiver, topic_filter: bytes) -> bool:
+    def leave(self, receiver: Receiver, topic_filter: bytes) -> bool:
+        """`unsubscribe`, for who keeps its subscriptions itself, or has ended."""
         group, plain_filter = split_shared(topic_filter)
         if group:
             return self.shared.unsubscribe(group, plain_filter, receiver)
@@ -378,6 +369,7 @@ class Engine:
         """One send of everything owed to every peer that got something.  For the end of a turn."""
         self.round.flush()
         self.replaying.renew()
+        self.slicing.renew()
 
     # --- time ----------------------------------------------------------------------------------------------
 

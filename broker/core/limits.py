@@ -34,6 +34,13 @@ while they wait, get none that a live message has followed, so that their cost d
 REPLAY_STEPS_MAX: Final = 512
 """Retained names looked at in one turn for all subscribers together; 2 ms, uncompiled."""
 
+STEPS_MAX: Final = 1024
+"""What peers may have done at their request in one turn, before it waits and others have theirs: as many small packets,
+or 64 filters; some ms, uncompiled."""
+
+PLAIN_SUBSCRIPTIONS_MAX: Final = 1024
+"""A client with more subscriptions takes no raw packets, since whether it does is noted with each of them."""
+
 CONNECT_BYTES_MAX: Final = 5 + 10 + 5 * (2 + 65_535)
 """The longest CONNECT: its header and five strings.  One that says it is longer is refused by its first bytes."""
 

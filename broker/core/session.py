@@ -12,7 +12,7 @@ from mypy_extensions import mypyc_attr
 
 from broker.core.access import Access
 from broker.core.counters import Counters
-from broker.core.limits import INBOUND_QOS2_BYTES_MAX
+from broker.core.limits import INBOUND_QOS2_BYTES_MAX, PLAIN_SUBSCRIPTIONS_MAX
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
@@ -105,6 +105,8 @@ class Session(Receiver):
         """What the log has is read for this session alone, up to where its node is; see `broker.cluster.behind`."""
         self.replay_waits = False
         self.replay_turn = False
+        self.has_ended = False
+        """There is no such session any more; whatever still finds it gives it nothing."""
         self._dropping = False
         self._saved_sink: SavedSink | None = None
 
@@ -150,7 +152,8 @@ class Session(Receiver):
             self._saved_sink = None
 
     def discard(self) -> None:
-        """The session ends: nothing is kept for this client any more."""
+        """The session ends: nothing is kept for this client any more, and nothing comes."""
+        self.has_ended = True
         self.outbound.discard()
         if self.inbound is not None:
             self.inbound.discard()
@@ -181,17 +184,37 @@ class Session(Receiver):
             or rules.upgrade_qos
             or self.mount_point
             or self.bridge
+            or len(self.subscriptions) > PLAIN_SUBSCRIPTIONS_MAX
             or self.replays is not None
             or (sending is not None and not sending.takes_any())
         )
 
     def may_read(self, topic: bytes) -> bool:
         """Whether this client may get messages of the topic, and the topic has a name below its mount point."""
+        if self.has_ended:
+            return False
         mount_point = self.mount_point
         if mount_point and len(topic) <= len(mount_point):
             return False
         access = self.access
         return access is None or access.may_read(topic)
+
+    def forget_forbidden(self) -> bool:
+        """Drop what this client is owed and may not read any more; whether there was any.
+
+        What is in flight to a client that is here has been sent; it is looked at when it would be sent again.
+        """
+        outbound = self.outbound
+        topics = {waiting.message.topic for waiting in outbound.queued()}
+        if self.link is None:
+            topics.update([entry.message.topic for entry in outbound.inflight()])
+        forbidden = {topic for topic in topics if not self.may_read(self.mount_point + topic)}
+        if not forbidden:
+            return False
+        self.counters.dropped_acl += outbound.forget_queued(forbidden)
+        if self.link is None:
+            self.counters.dropped_acl += outbound.forget_inflight(forbidden)
+        return True
 
     def may_write(self, topic: bytes) -> bool:
         """Whether this client may publish to the topic; its rules remember what they decided."""
@@ -253,6 +276,8 @@ class Session(Receiver):
         retain = retained or (publication.retain and (self.bridge or as_published))
         if qos == 0:
             return self._deliver_qos_0(publication, retain, ids)
+        if self.has_ended:
+            return False
         if self.outbound.offer(publication, qos, retain, ids) == DROPPED:
             self.counters.dropped_queue_full += 1
             self._warn_dropping()
@@ -263,7 +288,7 @@ class Session(Receiver):
     def _deliver_qos_0(self, publication: Publication, retain: bool, ids: bytes) -> bool:
         outbox = self.outbox
         if outbox is None:
-            if not self.rules.queue_qos0 or self.clean:
+            if not self.rules.queue_qos0 or self.clean or self.has_ended:
                 return False
             if self.outbound.offer(publication, 0, retain, ids) == DROPPED:
                 self.counters.dropped_queue_full += 1

@@ -158,6 +158,14 @@ class SubscriptionTrie:
             self._invalidate(leaf)
         return True
 
+    def settle_plain(self, topic_filter: bytes, receiver: Receiver) -> None:
+        """This receiver has just begun to take raw packets, or ceased to; `receiver.plain` says which."""
+        leaf = self._leaf(topic_filter)
+        if leaf is not None and 0 <= leaf.get(receiver) <= 2:
+            leaf.not_plain += -1 if receiver.plain else 1
+            if leaf.merged:
+                self._invalidate(leaf)
+
     def subscriptions(self) -> list[tuple[bytes, Receiver, int]]:
         """Every subscription, for reports."""
         found: list[tuple[bytes, Receiver, int]] = []

@@ -49,8 +49,8 @@ class Server:
         self._handshake_threads = trio.CapacityLimiter(HANDSHAKE_THREADS_MAX)
         self._deciding = Deciding(engine, nursery)
         self._links: dict[MqttLink, None] = {}
-        self._is_replaying = False
-        engine.replaying.on_waiting = self._replays_wait
+        self._is_working = False
+        engine.replaying.on_waiting = engine.slicing.on_waiting = self._work_waits
 
     def share_clients(self, claims: Claims) -> None:
         """From now on a client comes in once it is this node's."""
@@ -102,18 +102,21 @@ class Server:
             self.closed(shell.link)
             door.leave()
 
-    def _replays_wait(self) -> None:
-        if not self._is_replaying:
-            self._is_replaying = True
-            self.nursery.start_soon(self._replay)
+    def _work_waits(self) -> None:
+        if not self._is_working:
+            self._is_working = True
+            self.nursery.start_soon(self._work)
 
-    async def _replay(self) -> None:
-        """Retained messages for those who subscribed, while others have their turns in between."""
-        while self.engine.replaying.waits():
+    async def _work(self) -> None:
+        """Retained messages for those who subscribed, and what takes long, while others have their turns in between."""
+        replaying = self.engine.replaying
+        slicing = self.engine.slicing
+        while replaying.waits() or slicing.waits():
             await trio.lowlevel.checkpoint()
             with self.engine.turn:
-                self.engine.replaying.turn()
-        self._is_replaying = False
+                replaying.turn()
+                slicing.turn()
+        self._is_working = False
 
     async def sweep(self) -> None:
         """Close the connections whose keep-alive time has passed [MQTT-3.1.2-24], for ever."""

@@ -16,13 +16,12 @@ from broker.core.engine import Engine
 from broker.core.limits import CONNECT_BYTES_MAX, PRE_CONNECT_BYTES_MAX
 from broker.core.outbox import Outbox, nothing
 from broker.core.session import Link, Session
-from broker.core.targets import Targets
 from broker.links.listening.door import Door
-from broker.links.mqtt import runs5, v5
+from broker.links.mqtt import runs, runs5, v5
 from broker.links.mqtt.admission import admit, check_will, fail
 from broker.links.mqtt.answers import HeldAnswers
-from broker.links.mqtt.forwarding import PUBLISH_QOS_0, forward, receivers_of
-from broker.links.mqtt.packets import handle
+from broker.links.mqtt.requests import Request
+from broker.links.mqtt.stalled import Stalled
 from broker.links.words import NOTICE, printable
 from protocol.mqtt.codec import decode
 from protocol.mqtt.connection import (
@@ -38,6 +37,7 @@ from protocol.mqtt.connection import (
 from protocol.mqtt.errors import MalformedPacket, ProtocolError
 from protocol.mqtt.framing import bytes_missing, frame_at
 from protocol.mqtt.packets import Connect
+from protocol.mqtt.v5.codec import retagged
 from protocol.mqtt.v5.connect import STARTS as V5_STARTS
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("broker.links")
 
-DOLLAR: Final = 0x24
 PROGRESS_BYTES: Final = 1_000
 
 
@@ -93,6 +92,12 @@ class MqttLink(Link):
         self._missing = 0
         self.departed = False
         """The peer left while it was being authenticated, and what came before that is still to be looked at."""
+        self.steps = 0
+        """What may still be done in this turn; see `Slicing`."""
+        self.stalled: Stalled | None = None
+        """Waits for the next turn, with the rest of what came."""
+        self._request: Request | None = None
+        self._is_lost = False
         self._has_will = False
         self._owed_when_asked = 0
         self._progress = 0
@@ -109,6 +114,10 @@ class MqttLink(Link):
         if self.state == AUTHENTICATING:
             self._wait_with(data)
             return
+        if self.stalled is not None:
+            assert self._parts is not None
+            self._parts.append(data)
+            return
         if self._parts is not None:
             self._missing -= len(data)
             self._progress += len(data)
@@ -121,15 +130,28 @@ class MqttLink(Link):
                 return
             data = b"".join(self._parts)
             self._parts = None
+        slicing = self.engine.slicing
+        allowed = self.steps = slicing.allowance()
+        self._take(data)
+        slicing.used(allowed - self.steps)
+
+    def _take(self, data: bytes) -> bool:
+        """Handle packets, and keep the rest; whether more steps are needed for it."""
         try:
             position = self._read(data) if self.state == CONNECTED else self._read_connect(data)
         except ProtocolError as error:
             fail(self, error)
-            return
+            return False
         if position > 0:
             self._alive()
-        if position < len(data) and self.state != CLOSED:
+        if self.state == CLOSED:
+            return False
+        if self._request is not None or (self.steps <= 0 and position < len(data)):
+            self._stall(data[position:])
+            return True
+        if position < len(data):
             self._keep(data, position)
+        return False
 
     def _alive(self) -> None:
         """A whole packet came [MQTT-3.1.2-24]; before CONNACK only the time from the beginning counts."""
@@ -174,7 +196,9 @@ class MqttLink(Link):
 
     def lost(self) -> None:
         """The peer has gone.  What came before counts, whoever else has yet to decide whether it may."""
-        if self.state == AUTHENTICATING and (self._has_will or self._parts is not None):
+        if self.stalled is not None and self.state != CLOSED:
+            self._is_lost = True
+        elif self.state == AUTHENTICATING and (self._has_will or self._parts is not None):
             self.departed = True
             on_close = self.on_close
             self.on_close = nothing
@@ -258,71 +282,55 @@ class MqttLink(Link):
     # --- reading -------------------------------------------------------------------------------------------
 
     def _read(self, data: bytes) -> int:
-        """Handle every whole packet in `data`; the position of the first that is not whole."""
+        """Handle whole packets in `data`, as far as there are steps; the position of the first that was not."""
         session = self.session
         assert session is not None
         if session.level == 5:
             return runs5.read(self, session, data, self._size_max, self._fast)
-        position = 0
-        length = len(data)
-        engine = self.engine
-        fast = self._fast
-        size_max = self._size_max
-        run: Targets | None = None
-        run_start = 0
-        run_count = 0
-        run_payload = 0
-        run_topic = b""
-        packets = 0
-        publishes = 0
-        payload_bytes = 0
-        try:
-            while position < length:
-                body, end = frame_at(data, position, size_max)
-                if end == 0:
-                    break
-                packets += 1
-                if fast and data[position] == PUBLISH_QOS_0 and body + 2 < end and data[body + 2] != DOLLAR:
-                    payload_start = body + 2 + data[body] * 256 + data[body + 1]
-                    if payload_start > end:
-                        raise MalformedPacket("a PUBLISH that ends within its topic name", "MQTT-3.3.2-1")
-                    topic = data[body + 2 : payload_start]
-                    publishes += 1
-                    payload_bytes += end - payload_start
-                    if topic == run_topic and run is not None:
-                        run_count += 1
-                        run_payload += end - payload_start
-                        position = end
-                        continue
-                    targets = receivers_of(engine, session, topic)
-                    if targets is not run:
-                        if run is not None:
-                            forward(engine, session, run, data, run_start, position, run_count, run_payload)
-                        run = targets
-                        run_start = position
-                        run_count = 0
-                        run_payload = 0
-                    run_topic = topic
-                    run_count += 1
-                    run_payload += end - payload_start
-                    position = end
-                    continue
-                if run is not None:
-                    forward(engine, session, run, data, run_start, position, run_count, run_payload)
-                    run = None
-                    run_topic = b""
-                handle(self, session, data[position], data, body, end)
-                position = end
-                if self.state != CONNECTED:
-                    break
-        finally:
-            counters = self.engine.counters
-            counters.packets_received += packets
-            counters.publishes_received += publishes
-            counters.publish_bytes_received += payload_bytes
-            if run is not None:
-                forward(engine, session, run, data, run_start, position, run_count, run_payload)
-        return position
+        return runs.read(self, session, data, self._size_max, self._fast)
+
+    def act_on(self, request: Request) -> None:
+        """A packet with many filters: what of it is more than the steps left is done in later turns."""
+        if not request.go_on(self):
+            self._request = request
+
+    def _stall(self, rest: bytes) -> None:
+        """The steps are used up: nothing more is read, and what is left waits for its turn."""
+        self._parts = [rest]
+        if self.stalled is None:
+            self.stalled = Stalled(self)
+            self.outbox.pause(True)
+            self.engine.slicing.wait(self.stalled)
+
+    def go_on(self, steps: int) -> int:
+        """The turn of what waits here has come; the steps that it took."""
+        if self.state == CLOSED:
+            self.stalled = None
+            return 0
+        self.steps = steps
+        request = self._request
+        if request is not None:
+            if self.engine.saving is not None:
+                self.engine.saving.mark()
+            try:
+                is_through = request.go_on(self)
+            except ProtocolError as error:
+                fail(self, retagged(error) if self.level == 5 else error)
+                return steps - self.steps
+            if not is_through:
+                return steps - self.steps
+            self._request = None
+        parts = self._parts
+        if parts is None or self.steps <= 0:
+            return steps - self.steps
+        self._parts = None
+        if self._take(b"".join(parts)):
+            return steps - self.steps
+        self.stalled = None
+        self.outbox.pause(False)
+        if self._is_lost:
+            self.lost()
+        return steps - self.steps
 
     def _keep(self, data: bytes, position: int) -> None:
         """Keep an incomplete packet; large ones are joined only when all of their bytes are here."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from broker.core.engine import GATEWAY_PREFIX, Engine
+from broker.core.engine import Engine
 from broker.core.publication import Publication
 from broker.core.session import Session
-from broker.core.shared import lacks_filter
 from broker.links.mqtt import trace
-from broker.links.mqtt.answers import answer, answer_packet
-from broker.links.words import SUBSCRIBE, UNSUBSCRIBE, printable
+from broker.links.mqtt.answers import answer
+from broker.links.mqtt.requests import SubscribeRequest, UnsubscribeRequest
+from broker.links.words import printable
 from protocol.mqtt.codec import (
     DUP,
     PINGREQ_TYPE,
@@ -24,22 +24,22 @@ from protocol.mqtt.codec import (
     PUBREC,
     PUBREC_TYPE,
     PUBREL_TYPE,
-    UNSUBACK,
     decode,
-    encode_ack,
-    encode_suback,
     packet_id_of,
     publish_parts,
 )
 from protocol.mqtt.connection import check_connected, without_flags
 from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
 from protocol.mqtt.packets import Subscribe, Unsubscribe
-from protocol.mqtt.topics import check_topic_filter, check_topic_name
+from protocol.mqtt.topics import check_topic_name
 
 if TYPE_CHECKING:
     from broker.links.mqtt.link import MqttLink
 
 logger = logging.getLogger("broker.links")
+
+PUBLISH_STEPS: Final = 2
+"""What a PUBLISH that is looked at counts for; any other small packet is one step."""
 
 
 def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int) -> None:
@@ -52,6 +52,7 @@ def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body:
     if saving is not None:
         saving.mark()
     packet_type = first_byte >> 4
+    link.steps -= PUBLISH_STEPS if packet_type == PUBLISH_TYPE else 1
     if packet_type == PUBLISH_TYPE:
         _publish(link, session, first_byte, data, body, end)
     elif packet_type == PUBACK_TYPE:
@@ -184,60 +185,12 @@ def _rare(link: MqttLink, session: Session, first_byte: int, body: bytes) -> Non
     check_connected(first_byte)
     packet = decode(first_byte, body)
     if isinstance(packet, Subscribe):
-        _subscribe(link, session, packet)
+        link.act_on(SubscribeRequest(session, packet))
     elif isinstance(packet, Unsubscribe):
-        _unsubscribe(link, session, packet)
+        link.act_on(UnsubscribeRequest(session, packet))
     elif first_byte >> 4 == PINGREQ_TYPE:
         link.engine.counters.other_packets_sent += 1
         link.outbox.answer(PINGRESP_PACKET)  # [MQTT-3.12.4-1]
     else:
         link.will_wanted = False  # [MQTT-3.14.4-3]
         link.close("disconnected.")
-
-
-def _subscribe(link: MqttLink, session: Session, packet: Subscribe) -> None:
-    engine = link.engine
-    is_logged = logger.isEnabledFor(SUBSCRIBE)
-    granted: list[tuple[bytes, int]] = []
-    codes = bytearray()
-    for topic_filter, qos in packet.filters:
-        if lacks_filter(topic_filter):
-            raise ProtocolViolation("a shared subscription without a filter")
-        mounted = mount(session.mount_point, topic_filter)
-        code = engine.subscribe_session(session, mounted, qos)
-        codes.append(code)
-        if code <= 2:
-            granted.append((mounted, code))
-        if is_logged:
-            logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
-    # [MQTT-3.8.4-4] [MQTT-3.8.4-5]
-    answer_packet(link, session, encode_suback(packet.packet_id, bytes(codes)))
-    for mounted, code in granted:
-        engine.replay(session, mounted, code)
-
-
-def _unsubscribe(link: MqttLink, session: Session, packet: Unsubscribe) -> None:
-    for topic_filter in packet.filters:
-        link.engine.unsubscribe(session, mount(session.mount_point, topic_filter))
-        logger.log(UNSUBSCRIBE, "%s %s", printable(session.client_id), printable(topic_filter))
-    answer_packet(link, session, encode_ack(UNSUBACK, packet.packet_id))  # [MQTT-3.10.4-5]
-
-
-def mount(mount_point: bytes, topic_filter: bytes) -> bytes:
-    """The filter inside a listener's mount point; a shared subscription keeps its `$share/GROUP` in front.
-
-    Raises:
-        MalformedPacket: it is too long, or has too many levels, with the mount point.
-    """
-    if not mount_point or topic_filter.startswith(GATEWAY_PREFIX):
-        return topic_filter
-    if topic_filter.startswith(b"$share/"):
-        parts = topic_filter.split(b"/", 2)
-        if len(parts) == 3:
-            return _fitting(b"$share/" + parts[1] + b"/" + mount_point + parts[2])
-    return _fitting(mount_point + topic_filter)
-
-
-def _fitting(topic_filter: bytes) -> bytes:
-    check_topic_filter(topic_filter)
-    return topic_filter

@@ -1,6 +1,6 @@
 """Reads what a client of MQTT 5.0 sends: runs of plain PUBLISH packets at QoS 0 go on as one slice.
 
-Hot: `read` is called for every receive of such a client.  The mirror of `MqttLink._read`.
+Hot: `read` is called for every receive of such a client.  The mirror of `runs.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from broker.core.session import Session
 from broker.core.targets import Targets
 from broker.links.mqtt.forwarding import PUBLISH_QOS_0, forward, receivers_of
+from broker.links.mqtt.runs import LEVEL_STEPS_SHIFT, MISS_STEPS
 from broker.links.mqtt.v5 import handle
 from protocol.mqtt.errors import MalformedPacket, ProtocolError
 from protocol.mqtt.framing import frame_at
@@ -23,7 +24,7 @@ DOLLAR: Final = 0x24
 
 
 def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: bool) -> int:
-    """Handle every whole packet in `data`; the position of the first that is not whole.
+    """Handle whole packets in `data` while the link has steps; the position of the first that was not.
 
     Args:
         size_max: as for `frame_at`.
@@ -45,6 +46,8 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
     packets = 0
     publishes = 0
     payload_bytes = 0
+    trie = engine.trie
+    misses = trie.misses
     try:
         while position < length:
             body, end = frame_at(data, position, size_max)
@@ -108,6 +111,11 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                             run_count += 1
                             run_payload += end - payload_start
                             position = end
+                            if trie.misses != misses:
+                                misses = trie.misses
+                                link.steps -= MISS_STEPS + (len(run_topic) >> LEVEL_STEPS_SHIFT)
+                                if link.steps <= 0:
+                                    break
                             continue
             if run is not None:
                 forward(engine, session, run, data, run_start, position, run_count, run_payload)
@@ -115,7 +123,7 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                 run_topic = b""
             handle(link, session, data[position], data, body, end)
             position = end
-            if link.session is not session:
+            if link.steps <= 0 or link.session is not session:
                 break
     except ProtocolError as error:
         raise retagged(error) from None

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from broker.core.publication import Publication
 from broker.core.session import Session
-from broker.core.shared import is_misnamed
-from broker.links.mqtt.answers import answer, answer_packet
-from broker.links.mqtt.packets import mount, offer_once, trace_received
-from broker.links.words import SUBSCRIBE, UNSUBSCRIBE, printable
+from broker.links.mqtt.answers import answer
+from broker.links.mqtt.packets import PUBLISH_STEPS, offer_once, trace_received
+from broker.links.mqtt.requests import SubscribeRequest, UnsubscribeRequest
 from protocol.mqtt.codec import (
     DUP,
     PINGRESP_PACKET,
@@ -23,8 +21,6 @@ from protocol.mqtt.codec import (
     PUBREC,
     PUBREC_TYPE,
     PUBREL_TYPE,
-    SUBACK,
-    UNSUBACK,
 )
 from protocol.mqtt.connection import AWAITING_CONNECT, check_connected
 from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
@@ -36,20 +32,14 @@ from protocol.mqtt.v5.codec import (
     encode_ack,
     encode_disconnect,
     encode_refusal,
-    encode_suback,
     publish_parts,
 )
 from protocol.mqtt.v5.properties import publish_properties
 from protocol.mqtt.v5.property_table import NEVER, SESSION_EXPIRY
 from protocol.mqtt.v5.reasons import FAILURE, ReasonCode
-from protocol.mqtt.v5.subscribing import subscription
 
 if TYPE_CHECKING:
     from broker.links.mqtt.link import MqttLink
-
-logger = logging.getLogger("broker.links")
-
-RETAIN_HANDLING_SHIFT: Final = 4
 
 
 class Terms:
@@ -97,6 +87,7 @@ def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body:
     if saving is not None:
         saving.mark()
     packet_type = first_byte >> 4
+    link.steps -= PUBLISH_STEPS if packet_type == PUBLISH_TYPE else 1
     if packet_type == PUBLISH_TYPE:
         _publish(link, session, first_byte, data, body, end)
     elif packet_type in (PUBACK_TYPE, PUBREC_TYPE, PUBREL_TYPE, PUBCOMP_TYPE):
@@ -252,9 +243,9 @@ def _rare(link: MqttLink, session: Session, first_byte: int, body: bytes) -> Non
         check_connected(first_byte)
     packet = decode(first_byte, body)
     if isinstance(packet, Subscribe):
-        _subscribe(link, session, packet)
+        link.act_on(SubscribeRequest(session, packet))
     elif isinstance(packet, Unsubscribe):
-        _unsubscribe(link, session, packet)
+        link.act_on(UnsubscribeRequest(session, packet))
     elif isinstance(packet, Auth):
         raise ProtocolViolation("AUTH without an authentication method", "MQTT-4.12.0-6")
     elif isinstance(packet, Disconnect):
@@ -281,51 +272,3 @@ def _disconnect(link: MqttLink, session: Session, packet: Disconnect) -> None:
 def expiry_of(interval: int) -> float:
     """Seconds of a session expiry interval."""
     return math.inf if interval == NEVER else float(interval)
-
-
-def _subscribe(link: MqttLink, session: Session, packet: Subscribe) -> None:
-    engine = link.engine
-    ids = packet.properties.subscription_ids
-    subscription_id = ids[0] if ids else 0
-    replays: list[tuple[bytes, int]] = []
-    codes = bytearray()
-    for topic_filter, options in packet.filters:
-        if is_misnamed(topic_filter):
-            code: int = ReasonCode.TOPIC_FILTER_INVALID  # [MQTT-4.8.2-1] [MQTT-4.8.2-2]
-        else:
-            mounted = mount(session.mount_point, topic_filter)
-            is_known = mounted in session.subscriptions
-            code = engine.subscribe_session(session, mounted, subscription(options & 15, subscription_id))
-            handling = options >> RETAIN_HANDLING_SHIFT
-            if code > 2:
-                code = ReasonCode.NOT_AUTHORIZED
-            elif handling == 0 or (handling == 1 and not is_known):
-                # [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
-                replays.append((mounted, session.subscriptions[mounted]))
-        codes.append(code)
-        logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
-    _answer_each(link, session, SUBACK, packet.packet_id, bytes(codes))  # [MQTT-3.8.4-5] [MQTT-3.8.4-6]
-    for mounted, granted in replays:
-        engine.replay(session, mounted, granted)
-
-
-def _unsubscribe(link: MqttLink, session: Session, packet: Unsubscribe) -> None:
-    codes = bytearray()
-    for topic_filter in packet.filters:
-        is_known = False
-        if not is_misnamed(topic_filter):
-            mounted = mount(session.mount_point, topic_filter)
-            is_known = mounted in session.subscriptions
-            link.engine.unsubscribe(session, mounted)
-        codes.append(0 if is_known else ReasonCode.NO_SUBSCRIPTION_EXISTED)
-        logger.log(UNSUBSCRIBE, "%s %s", printable(session.client_id), printable(topic_filter))
-    _answer_each(link, session, UNSUBACK, packet.packet_id, bytes(codes))  # [MQTT-3.10.4-5] [MQTT-3.11.3-1]
-
-
-def _answer_each(link: MqttLink, session: Session, first_byte: int, packet_id: int, codes: bytes) -> None:
-    packet = encode_suback(first_byte, packet_id, codes)
-    sending = session.outbound.sending
-    if sending is not None and 0 < sending.packet_max < len(packet):
-        reason = f"an answer of {len(packet)} bytes; the client takes {sending.packet_max}"
-        raise ProtocolViolation(reason, "MQTT-3.1.2-24", ReasonCode.PACKET_TOO_LARGE)
-    answer_packet(link, session, packet)

@@ -48,6 +48,7 @@ class MqttWebSocket(WebSocketLink):
             self._mqtt.close("disconnected: the broker is stopping.")
         else:
             self._mqtt.lost()
+            self._frames.hushed = self._mqtt.stalled is not None  # it goes on with what came before
 
     def _closed_by_mqtt(self) -> None:
         self.close(CloseCode.NORMAL, "")

@@ -43,8 +43,11 @@ FRAMING = Framing()
 class FramingOutbox(Outbox):
     """An outbox whose packets leave as WebSocket messages.  Its limit counts the frames' bytes."""
 
+    hushed: bool = False
+    """The close frame is owed already, and nothing may follow it."""
+
     def push(self, data: bytes) -> None:
-        if self.closed:
+        if self.closed or self.hushed:
             return
         if self.on_push is not None:
             self.on_push(data)
@@ -52,11 +55,11 @@ class FramingOutbox(Outbox):
 
     def push_frames(self, frames: bytes) -> None:
         """Owe the peer frames that are made already."""
-        if not self.closed:
+        if not self.closed and not self.hushed:
             self._owe(frames)
 
     def push_publish(self, head: bytes, packet_id: bytes, payload: bytes) -> None:
-        if self.closed:
+        if self.closed or self.hushed:
             return
         self.push_frames(binary_head(len(head) + len(packet_id) + len(payload)))
         super().push_publish(head, packet_id, payload)

@@ -184,6 +184,22 @@ async def more(stream: trio.abc.Stream) -> bytes:
         return b""
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_who_leaves_while_its_filters_are_added_by_slices_has_published(
+    kind: str, passwords: Path, authority: Authority, tmp_path: Path
+) -> None:
+    filters = tuple((b"f/%d/+" % number, 0) for number in range(2000))
+    will = Will(b"will", b"gone", 0, False)
+    async with place(kind, passwords, authority, tmp_path) as here:
+        received = Collector(here.broker).next
+        with trio.fail_after(60):
+            packets = connect(user=b"fast", will=will) + encode(Subscribe(1, filters)) + messages(3, 1)
+            await here.send_and_close(packets)
+            assert [(await received())[1] for _ in range(4)] == [b"0", b"1", b"2", b"gone"]
+            trie = here.broker.app.engine.trie
+            await until(lambda: trie.count == 1)
+
+
 @pytest.mark.parametrize("kind", ["tcp", "tls", "ws", "unix", "in process"])
 async def test_what_came_before_a_reset_is_read(
     kind: str, passwords: Path, authority: Authority, tmp_path: Path

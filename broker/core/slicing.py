@@ -1,0 +1,90 @@
+"""Long work that a peer asked for, done a little at a time: nobody else waits for the whole of it.
+
+What is done between two checkpoints is reckoned in steps, of some microseconds each.  Work that is not through waits
+here, and whoever has tasks calls `turn` for as long as `waits` says; those that wait take turns.
+
+Invariant: work in `_waiting` is not over, and stands there once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from mypy_extensions import mypyc_attr
+
+from broker.core.limits import STEPS_MAX
+
+SLICE_STEPS: Final = 256
+"""One's share of a turn while others wait."""
+
+LEAST_STEPS: Final = 32
+"""What everybody may do at once, however much others have done in this turn."""
+
+UNPACED_STEPS: Final = 1 << 60
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Work:
+    """Something that takes long."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+
+    def go_on(self, steps: int) -> int:
+        """Do about so many steps, and set `is_over` if that was all; how many they were."""
+        raise NotImplementedError
+
+
+class Slicing:
+    """All work that waits, of one engine.
+
+    Attributes:
+        on_waiting: told when something begins to wait; without it nobody paces, and all is done at once.
+    """
+
+    def __init__(self) -> None:
+        self.on_waiting: Callable[[], None] | None = None
+        self._waiting: deque[Work] = deque()
+        self._steps_left = STEPS_MAX
+
+    def allowance(self) -> int:
+        """How many steps a peer may take now; then `used`."""
+        if self.on_waiting is None:
+            return UNPACED_STEPS
+        return self._steps_left if self._steps_left > LEAST_STEPS else LEAST_STEPS
+
+    def used(self, steps: int) -> None:
+        """So many were taken."""
+        self._steps_left -= steps
+
+    def begin(self, work: Work) -> None:
+        """Do it, as far as this turn allows; the rest waits."""
+        self.used(work.go_on(self.allowance()))
+        if not work.is_over:
+            self.wait(work)
+
+    def wait(self, work: Work) -> None:
+        """Go on with it when its turn comes."""
+        self._waiting.append(work)
+        on_waiting = self.on_waiting
+        if on_waiting is not None and len(self._waiting) == 1:
+            on_waiting()
+
+    def waits(self) -> bool:
+        """Whether there is something for `turn` to do."""
+        return len(self._waiting) > 0
+
+    def turn(self) -> None:
+        """Do some of what waits."""
+        self.renew()
+        while self._waiting and self._steps_left > 0:
+            work = self._waiting.popleft()
+            self.used(max(1, work.go_on(min(SLICE_STEPS, self._steps_left))))
+            if not work.is_over:
+                self._waiting.append(work)
+
+    def renew(self) -> None:
+        """A turn of the engine is over."""
+        self._steps_left = STEPS_MAX

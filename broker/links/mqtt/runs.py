@@ -1,0 +1,98 @@
+"""Reads what a client of MQTT 3.1 or 3.1.1 sends: runs of plain PUBLISH packets at QoS 0 go on as one slice.
+
+Hot: `read` is called for every receive of such a client.  The mirror of `runs5.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from broker.core.session import Session
+from broker.core.targets import Targets
+from broker.links.mqtt.forwarding import PUBLISH_QOS_0, forward, receivers_of
+from broker.links.mqtt.packets import handle
+from protocol.mqtt.errors import MalformedPacket
+from protocol.mqtt.framing import frame_at
+
+if TYPE_CHECKING:
+    from broker.links.mqtt.link import MqttLink
+
+DOLLAR: Final = 0x24
+
+MISS_STEPS: Final = 4
+LEVEL_STEPS_SHIFT: Final = 6
+"""A topic whose receivers are looked for is some steps, and one more for each 64 bytes, which may be levels."""
+
+
+def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: bool) -> int:
+    """Handle whole packets in `data` while the link has steps; the position of the first that was not.
+
+    Args:
+        size_max: as for `frame_at`.
+        fast: packets may go on as they came.
+    """
+    engine = link.engine
+    position = 0
+    length = len(data)
+    run: Targets | None = None
+    run_start = 0
+    run_count = 0
+    run_payload = 0
+    run_topic = b""
+    packets = 0
+    publishes = 0
+    payload_bytes = 0
+    trie = engine.trie
+    misses = trie.misses
+    try:
+        while position < length:
+            body, end = frame_at(data, position, size_max)
+            if end == 0:
+                break
+            packets += 1
+            if fast and data[position] == PUBLISH_QOS_0 and body + 2 < end and data[body + 2] != DOLLAR:
+                payload_start = body + 2 + data[body] * 256 + data[body + 1]
+                if payload_start > end:
+                    raise MalformedPacket("a PUBLISH that ends within its topic name", "MQTT-3.3.2-1")
+                topic = data[body + 2 : payload_start]
+                publishes += 1
+                payload_bytes += end - payload_start
+                if topic == run_topic and run is not None:
+                    run_count += 1
+                    run_payload += end - payload_start
+                    position = end
+                    continue
+                targets = receivers_of(engine, session, topic)
+                if targets is not run:
+                    if run is not None:
+                        forward(engine, session, run, data, run_start, position, run_count, run_payload)
+                    run = targets
+                    run_start = position
+                    run_count = 0
+                    run_payload = 0
+                run_topic = topic
+                run_count += 1
+                run_payload += end - payload_start
+                position = end
+                if trie.misses != misses:
+                    misses = trie.misses
+                    link.steps -= MISS_STEPS + (len(topic) >> LEVEL_STEPS_SHIFT)
+                    if link.steps <= 0:
+                        break
+                continue
+            if run is not None:
+                forward(engine, session, run, data, run_start, position, run_count, run_payload)
+                run = None
+                run_topic = b""
+            handle(link, session, data[position], data, body, end)
+            position = end
+            if link.steps <= 0 or link.session is not session:
+                break
+    finally:
+        counters = engine.counters
+        counters.packets_received += packets
+        counters.publishes_received += publishes
+        counters.publish_bytes_received += payload_bytes
+        if run is not None:
+            forward(engine, session, run, data, run_start, position, run_count, run_payload)
+    return position
