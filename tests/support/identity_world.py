@@ -221,7 +221,7 @@ class World:
         if before is not None and random.random() < 0.85:  # its session goes on
             places = tuple(place for place in PLACES if place.mount == before.place.mount)
         place = random.choice(places)
-        level, clean, lasts = random.choice((4, 5)), random.random() < 0.1, random.random() < 0.9
+        level, clean, lasts = random.choice((3, 4, 5)), random.random() < 0.1, random.random() < 0.9
         identity = Identity(place, user, client_id)
         will = None
         said: Said | None = None

@@ -170,3 +170,21 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         position = _POSITION.search(str(error))
         line = int(position[1]) if position and position[1] else text.count("\n") + 1
         raise ConfigError(f"{path}:{line}: not TOML: {_POSITION.sub('', str(error))}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}:{_deepest(text)}: arrays or tables that are nested too deep") from None
+    except ValueError:
+        raise ConfigError(f"{path}:{_longest_number(text)}: a number with too many digits") from None
+
+
+def _deepest(text: str) -> int:
+    """The line with the most brackets."""
+    lines = text.split("\n")
+    return 1 + max(range(len(lines)), key=lambda at: lines[at].count("[") + lines[at].count("{"))
+
+
+def _longest_number(text: str) -> int:
+    """The line with the longest run of digits."""
+    lines = text.split("\n")
+    return 1 + max(
+        range(len(lines)), key=lambda at: max(map(len, re.findall(r"[\d_]+", lines[at])), default=0)
+    )
