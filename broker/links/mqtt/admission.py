@@ -6,13 +6,14 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from broker.core.names import CONTROL_PREFIX
-from broker.core.publication import Publication
 from broker.links.listening.judgement import Accepted, Judgement, Refused, Slow, TurnedAway
-from broker.links.mqtt import trace, v5
-from broker.links.mqtt.admission5 import connack, keep_alive_s, refusal_code, settle
-from broker.links.words import NOTICE, printable
+from broker.links.mqtt import v5
+from broker.links.mqtt.accepting import accept
+from broker.links.mqtt.admission5 import refusal_code
+from broker.links.mqtt.forgetting import waits_for_disk
+from broker.links.words import NOTICE
 from protocol.mqtt.codec import encode_connack
-from protocol.mqtt.connection import AUTHENTICATING, silence_max_s
+from protocol.mqtt.connection import AUTHENTICATING
 from protocol.mqtt.errors import (
     ConnectRefused,
     MalformedPacket,
@@ -23,7 +24,6 @@ from protocol.mqtt.errors import (
 from protocol.mqtt.packets import UNSUPPORTED_PROTOCOL_VERSION_5_0, Connect, ConnectReturnCode, Will
 from protocol.mqtt.topics import check_topic_name
 from protocol.mqtt.v5.codec import encode_refusal
-from protocol.mqtt.v5.reasons import ReasonCode
 
 if TYPE_CHECKING:
     from broker.gateway.authentication import Verdict
@@ -74,7 +74,9 @@ def admit(
         judgement = door.judge(packet, link.certificate_identity, link.engine.sessions, verdict)
     if isinstance(judgement, Accepted):
         link.verdict = judgement.verdict
-        _accept(link, packet, judgement.client_id, judgement.verdict.user_name)
+        if waits_for_disk(link, packet, judgement.client_id):
+            return
+        accept(link, packet, judgement.client_id, judgement.verdict.user_name)
     elif isinstance(judgement, Refused):
         refuse(link, judgement.code, judgement.reason)
     elif isinstance(judgement, TurnedAway):
@@ -103,67 +105,6 @@ def fail(link: MqttLink, error: ProtocolError) -> None:
         link.close("disconnected due to protocol error.")
 
 
-def _accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes | None) -> None:
-    """Take over, open the session, answer, resume; one synchronous step."""
-    engine = link.engine
-    door = link.door
-    _take_over(link, client_id, packet.clean_session)
-    session, present = engine.open_session(client_id, packet.clean_session, door.mount_point)
-    if present:
-        engine.endings.cancel_will(session)
-    access = door.access_for(client_id, user_name, link.verdict)
-    engine.identify(session, user_name, access, door.mount_point, packet.bridge, door.max_qos, door.port)
-    will = packet.will
-    if will is not None:
-        session.will = Publication(
-            door.mount_point + will.topic,
-            will.payload,
-            will.qos,
-            will.retain,
-            client_id,
-            user_name,
-            door.port,
-        )
-    link.connected(session)
-    settle(link, session, packet, session.will)
-    link.silence_max_s = silence_max_s(
-        keep_alive_s(link, packet) if packet.protocol_level == 5 else packet.keep_alive_s
-    )
-    link.choose_path(session)
-    engine.counters.connections_accepted += 1
-    if door.connection_messages and logger.isEnabledFor(NOTICE):
-        logger.log(
-            NOTICE,
-            "New client connected from %s as %s (p%d, c%d, k%d%s).",
-            link.peer,
-            printable(client_id),
-            packet.protocol_level,
-            packet.clean_session,
-            packet.keep_alive_s,
-            "" if user_name is None else f", u'{printable(user_name)}'",
-        )
-    if link.tracing:
-        link.outbox.on_push = lambda data: _trace_sent(client_id, data, link.level)
-    too_long = False
-    if packet.protocol_level == 5:
-        answer = connack(link, session, packet, present)
-        sending = session.outbound.sending
-        too_long = sending is not None and 0 < sending.packet_max < len(answer)
-        if too_long:
-            link.outbox.close()  # nothing may be sent [MQTT-3.1.2-24]
-        link.outbox.push(answer)
-    else:
-        is_told = present and packet.protocol_level >= 4  # [MQTT-3.2.2-2]; 3.1 has no room for it
-        link.outbox.push(encode_connack(0, is_told))
-    engine.counters.other_packets_sent += 1
-    engine.attach(session, link, link.outbox)
-    link.outbox.on_drained = link.drained
-    if too_long:
-        link.close("disconnected: it takes no packet as long as its CONNACK.")
-        return
-    link.resume_reading()
-
-
 REASONS: Final = {
     ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION: "protocol_version",
     ConnectReturnCode.IDENTIFIER_REJECTED: "client_id",
@@ -186,25 +127,3 @@ def refuse(link: MqttLink, code: int, why: str) -> None:
         link.outbox.push(encode_connack(code))
     logger.log(NOTICE, "Client connection from %s refused: %s.", link.peer, why)
     link.close(why)
-
-
-def _take_over(link: MqttLink, client_id: bytes, clean: bool) -> None:
-    """End an older connection with this client id [MQTT-3.1.4-2]."""
-    session = link.engine.sessions.get(client_id)
-    if session is None:
-        return
-    older = session.link
-    if older is not None:
-        if link.door.connection_messages:
-            logger.log(NOTICE, "Client %s already connected, closing old connection.", printable(client_id))
-        # As mosquitto: no will when a persistent session just moves to another connection; of 5.0, only when it has
-        # a delay, which is not over [MQTT-3.1.2-8].
-        moves = not (clean or session.clean or session.mount_point != link.door.mount_point)
-        older.will_wanted = not moves or (session.level == 5 and session.will_delay_s == 0)
-        older.code = ReasonCode.SESSION_TAKEN_OVER  # [MQTT-3.1.4-3]
-        older.close("disconnected: taken over by another connection.")
-
-
-def _trace_sent(client_id: bytes, data: bytes, level: int) -> None:
-    for line in trace.sent(printable(client_id), data, level):
-        logger.debug("%s", line)

@@ -1,0 +1,66 @@
+"""A CONNECT that ends a session which is on disk: where that was promised, CONNACK waits until it is gone there.
+
+Without that, a crash before the next save would bring back what the client was told is gone [MQTT-3.2.2-2].
+
+Invariant: CONNECTs of one client id that wait here go on in the order in which they came.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.links.mqtt.accepting import accept, take_over
+from protocol.mqtt.connection import AUTHENTICATING
+from protocol.mqtt.packets import Connect
+
+if TYPE_CHECKING:
+    from broker.core.saving import Saving
+    from broker.links.mqtt.link import MqttLink
+
+
+def waits_for_disk(link: MqttLink, packet: Connect, client_id: bytes) -> bool:
+    """End the session that this client does not go on with; whether it is to be let in later, when that is saved."""
+    engine = link.engine
+    saving = engine.saving
+    if saving is None:
+        return False
+    session = engine.sessions.get(client_id)
+    if (
+        session is not None
+        and not session.clean
+        and (packet.clean_session or session.mount_point != link.door.mount_point)
+    ):
+        take_over(link, client_id, packet.clean_session)
+        engine.end_session(session)  # [MQTT-3.1.2-6]
+    elif client_id not in saving.forgetting:
+        return False
+    promise = saving.promise_saved()
+    if promise is None:
+        return False
+    promise.on_kept = Forgetting(link, packet, client_id, saving).go_on
+    return True
+
+
+class Forgetting:
+    """A client that is let in when the session before is gone from the disk, too."""
+
+    def __init__(self, link: MqttLink, packet: Connect, client_id: bytes, saving: Saving) -> None:
+        self._link = link
+        self._packet = packet
+        self._client_id = client_id
+        self._saving = saving
+        saving.forgetting[client_id] = saving.forgetting.get(client_id, 0) + 1
+
+    def go_on(self) -> None:
+        """It is."""
+        waiting = self._saving.forgetting
+        waiting[self._client_id] -= 1
+        if not waiting[self._client_id]:
+            del waiting[self._client_id]
+        link = self._link
+        if link.state != AUTHENTICATING:
+            return  # it left
+        verdict = link.verdict
+        accept(link, self._packet, self._client_id, None if verdict is None else verdict.user_name)
+        if link.departed:
+            link.close("closed its connection.")
