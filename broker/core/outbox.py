@@ -120,8 +120,9 @@ class Outbox(Sink):
         self.on_hold: Callable[[], None] = nothing
         """Called when `holds_reading` has changed."""
         self.holds_reading = False
-        """The peer owes reading what it asked for: nothing more is to be read from it."""
+        """Nothing more is to be read from the peer: it owes reading what it asked for, or the link rests."""
         self._rests = False
+        self._owes_reading = False
         self.is_paused = False
         """Nothing is read from the peer because what it sends has nowhere to go; that is no silence of its own."""
         self._pauses = 0
@@ -261,7 +262,10 @@ class Outbox(Sink):
     def rest(self, rests: bool) -> None:
         """Let nothing more be read from the peer for a reason of the link's own, or end that."""
         self._rests = rests
-        held = rests or (self.holds_reading and self.answer_bytes > ANSWERS_OWED_BYTES_MAX >> 1)
+        self._settle_hold()
+
+    def _settle_hold(self) -> None:
+        held = self._rests or self._owes_reading
         if held != self.holds_reading:
             self.holds_reading = held
             self.on_hold()
@@ -274,18 +278,18 @@ class Outbox(Sink):
 
     def _consider_hold(self) -> None:
         """Blocked, and a round is over: perhaps nothing more is to be read."""
-        if self.answer_bytes > ANSWERS_OWED_BYTES_MAX and not self.holds_reading:
-            self.holds_reading = True
+        if self.answer_bytes > ANSWERS_OWED_BYTES_MAX and not self._owes_reading:
+            self._owes_reading = True
             self.round.counters.reading_held += 1
-            self.on_hold()
+            self._settle_hold()
 
     def _consider_release(self) -> None:
         """The peer took something."""
         if self.answer_bytes > self.pending_bytes:
             self.answer_bytes = self.pending_bytes
-        if self.holds_reading and self.answer_bytes <= ANSWERS_OWED_BYTES_MAX >> 1 and not self._rests:
-            self.holds_reading = False
-            self.on_hold()
+        if self._owes_reading and self.answer_bytes <= ANSWERS_OWED_BYTES_MAX >> 1:
+            self._owes_reading = False
+            self._settle_hold()
 
     def _send_chunks(self, send: Callable[[bytes], int]) -> None:
         while self._chunks:

@@ -16,6 +16,7 @@ from broker.reports.cluster_metrics import cluster_families
 from broker.reports.exposition import Family, by_label, counter, gauge
 from broker.reports.log_tail import TAIL
 from broker.reports.usage import open_files, open_files_max, resident_bytes
+from protocol.dialects.canton import CantonDialect
 
 if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
@@ -55,6 +56,7 @@ def families(facts: Facts) -> Iterator[Family]:
     yield from _sinks(facts)
     yield from _market(facts)
     yield from cluster_families(facts)
+    yield from _books()
     yield from _ready(facts)
 
 
@@ -257,6 +259,15 @@ def _market(facts: Facts) -> Iterator[Family]:
         yield Family(
             "rowcast_market_events", "counter", "What the market's calculators met and did.", samples
         )
+
+
+def _books() -> Iterator[Family]:
+    """What the merging of CantonDEX books left out, since the start of the process."""
+    yield counter(
+        "rowcast_book_levels_discarded",
+        "Levels of CantonDEX books that had no price, where changes were merged.",
+        CantonDialect.conflation.discarded,
+    )
 
 
 def _ready(facts: Facts) -> Iterator[Family]:

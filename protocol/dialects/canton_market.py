@@ -20,10 +20,6 @@ _SIDES: Final = ("bids", "asks")
 class MarketConflation(Conflation):
     """Book changes of a symbol are merged; of everything else the newest counts."""
 
-    def __init__(self) -> None:
-        self.discarded = 0
-        """Levels that were none."""
-
     def key(self, channel: str, payload: bytes) -> str:
         # A look at the bytes: this is asked for every message to a slow receiver.
         return channel + _BOOK_SUFFIX if _BOOK_MARK in payload else channel

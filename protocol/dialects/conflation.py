@@ -12,7 +12,14 @@ WAITING_PER_KEY_MAX = 256
 
 
 class Conflation:
-    """How messages of a dialect stand for each other.  This one: the newest of each channel wins."""
+    """How messages of a dialect stand for each other.  This one: the newest of each channel wins.
+
+    Attributes:
+        discarded: pieces of messages that were left out of a merged one, because they were none.
+    """
+
+    def __init__(self) -> None:
+        self.discarded = 0
 
     def key(self, channel: str, payload: bytes) -> str:
         """Messages with the same key may be replaced by, or merged into, one."""

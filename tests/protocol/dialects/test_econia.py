@@ -7,7 +7,15 @@ import json
 import pytest
 
 from protocol.dialects.base import NEVER, Clock, Close, Identity, Publish, Slow, Subscribe
-from protocol.dialects.econia import Admission, Credentials, EconiaDialect, admit, credentials_of
+from protocol.dialects.econia import (
+    READER_MESSAGES_PER_S_MAX,
+    WRITER_MESSAGES_PER_S_MAX,
+    Admission,
+    Credentials,
+    EconiaDialect,
+    admit,
+    credentials_of,
+)
 from protocol.websocket import CloseCode
 
 BOTH_FORMS = "/{channel?}/{jwt}"
@@ -48,6 +56,23 @@ def test_literal_segments_of_the_template_must_be_there() -> None:
 def test_a_template_without_a_channel_takes_the_token_alone() -> None:
     assert credentials_of("/{jwt}", "/abc") == Credentials("abc")
     assert credentials_of("/{jwt}", "/fill_event/abc") is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "per_s"), [("r", READER_MESSAGES_PER_S_MAX), ("w", WRITER_MESSAGES_PER_S_MAX)]
+)
+def test_who_sends_more_than_its_rate_is_read_no_faster(mode: str, per_s: int) -> None:
+    sender = dialect(mode, "c")
+    now = 1000.0
+    for _ in range(per_s):
+        sender.receive("x", now)
+    assert sender.rests_until <= now, "a second's worth may come at once"
+    sent = 0
+    while now < 1010.0:
+        sender.receive("x", now)
+        sent += 1
+        now = max(now, sender.rests_until)
+    assert sent == pytest.approx(10 * per_s, rel=0.02)
 
 
 def test_a_token_never_shows_in_a_repr() -> None:

@@ -22,8 +22,8 @@ from protocol.mqtt.v5.property_table import SESSION_EXPIRY
 SECRET = "s" * 32
 
 
-def engine_of(**window: int) -> Engine:
-    engine = Engine(window=Window(**window))
+def engine_of(inflight_messages: int = 20) -> Engine:
+    engine = Engine(window=Window(inflight_messages=inflight_messages))
     engine.trie.restrict(True)
     return engine
 
