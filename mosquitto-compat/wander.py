@@ -46,9 +46,11 @@ KNOWN: Final = (
     re.compile(r"[+] . < DISCONNECT code=8e"),
     re.compile(r"[-] . < CONNACK present=0 code=1"),
     re.compile(r"[+] . < CONNACK 20 03 00 84 00"),
+    re.compile(r"[-+] . < DISCONNECT code=8[12]"),
 )
 """What the ledger explains and no choice of steps avoids: 2.0 says nothing to a client of 5.0 that is taken over, and
-answers levels that it does not know in the words of 3.1.1."""
+answers levels that it does not know in the words of 3.1.1.  Which of malformed and protocol error a client of 5.0 is
+told differs by packet: tests/protocol/mqtt/v5/test_cases5_against_mosquitto.py has the list."""
 SHRINK_PLAYS_MAX: Final = 40
 
 

@@ -466,7 +466,8 @@ class World:
             waited = packet.payload in self.queued[client_id]
             assert self.granted(client_id, topic, shared=True) or waited or began, about
             self.got[client_id].add(packet.payload)
-            if packet.payload in new:
+            own_will = said.is_will and said.writer.client_id == client_id  # queued under the identity before
+            if packet.payload in new and not own_will:
                 granted = self.granted(client_id, topic, shared=True)
                 assert packet.qos <= min(said.qos, max(granted)), about
             if packet.retain and not packet.dup:
