@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.core import barrier
+from broker.core.barrier import barrier
 from broker.core.slicing import Work
 
 if TYPE_CHECKING:
@@ -20,13 +20,11 @@ class Stalled(Work):
 
     def go_on(self, steps: int) -> int:
         link = self._link
-        try:
+        used = steps
+        with barrier(link.engine.counters, link.peer, self._give_up):
             used = link.go_on(steps)
-        except Exception as error:
-            link.close("disconnected: internal error.")
-            barrier.report(link.engine.counters, link.peer, error)
-            if barrier.RERAISE:
-                raise
-            used = steps
         self.is_over = link.stalled is not self
         return used
+
+    def _give_up(self) -> None:
+        self._link.close("disconnected: internal error.")
