@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from broker.cli.commands import COMPLETE, MODULES, run_command
 from broker.cli.exits import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK
 from broker.config.arguments import USAGE, Arguments, ArgumentsError, parse
 from broker.config.load import load
-from broker.config.model import ConfigError
+from broker.config.model import Config, ConfigError
 from broker.process.system import refusals
 
 COMMANDS = tuple(MODULES)
@@ -73,8 +74,9 @@ def run(arguments: Arguments) -> int:
     if not arguments.test_config:
         # Until the broker obeys signals itself; nothing has been begun that would have to be ended.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_OK))
+    read = partial(_for_this_process, arguments)
     try:
-        config = load(arguments)
+        config = read()
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
@@ -87,11 +89,30 @@ def run(arguments: Arguments) -> int:
     if arguments.take_over and config.control_socket is None:
         print("Error: --take-over needs control_socket in [broker] of a .toml file.", file=sys.stderr)
         return EXIT_CONFIG
+    is_parent = config.cluster is not None and config.cluster.workers > 1
+    if arguments.take_over and is_parent:
+        print("Error: --take-over: processes under one parent (workers) are not taken over.", file=sys.stderr)
+        return EXIT_CONFIG
     background = None
     if arguments.daemon:
         from broker.process.daemon import become_daemon
 
         background = become_daemon()
+    if is_parent:
+        from broker.process.workers import Workers
+
+        return Workers(config, sys.argv[1:], background).serve()
     from broker.process.run import Process
 
-    return Process(config, lambda: load(arguments), background, take_over=arguments.take_over).serve()
+    return Process(config, read, background, take_over=arguments.take_over).serve()
+
+
+def _for_this_process(arguments: Arguments) -> Config:
+    """The configuration; its part, if a parent has started this process as one of several.  Raises: ConfigError."""
+    config = load(arguments)
+    number = os.environ.get("ROWCAST_WORKER", "")
+    if not number.isdigit() or config.cluster is None or config.cluster.workers < 2:
+        return config
+    from broker.config.workers import for_worker
+
+    return for_worker(config, int(number))

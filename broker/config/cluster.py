@@ -21,6 +21,7 @@ class ClusterConfig:
         credentials: a file with a JWT and an nkey seed, as `nsc` writes it.
         user, password, token: where the addresses have none.
         ca_file, cert_file, key_file: for `tls://`.
+        workers: processes of this configuration on this machine, each a node, on the same ports.
         keep_s, keep_bytes: how long, and how much, of what was published stays in the log.
     """
 
@@ -28,6 +29,7 @@ class ClusterConfig:
     name: str = "rowcast"
     node: str = ""
     replicas: int = 3
+    workers: int = 1
     credentials: Path | None = None
     user: str = ""
     password: str = field(default="", repr=False)

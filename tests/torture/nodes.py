@@ -3,13 +3,17 @@
     PYTHONPATH=.:tests python tests/torture/nodes.py --seconds 60 --seed 7
 
 A writer commits numbered rows, publishers send numbered messages at QoS 1 to any node that takes them, observers read
-every node.  Meanwhile nodes and NATS servers are killed and made to stand still, one at a time.  In the end the log
-itself is read, and judged with what everybody has seen:
+every node; clients move, share, and die with wills.  Meanwhile nodes and NATS servers are killed and made to stand
+still, and links between them are cut, slow, or hanging, one at a time.  In the end the log itself is read, and judged
+with what everybody has seen:
 
 - every committed row is in the log once, in commit order;
 - every acknowledged message is in the log, no message more often than it was tried, a publisher's in their order;
 - what one connection of an observer got is a piece of the log, without a hole, a repetition or another order;
-- all nodes have the same retained messages, those of the log.
+- all nodes have the same retained messages, those of the log;
+- a persistent session that moves gets every acknowledged message, first in order, and never has two owners;
+- every acknowledged message of a shared subscription comes to a member;
+- a client that has gone without a word has one will in the log.
 
 The seed decides everything but timing.
 """
@@ -33,12 +37,13 @@ from support.nats import NatsCluster
 from support.nats_client import Client as NatsClient
 from support.ports import free_port
 from support.postgres import Cluster
+from torture.cables import CUT, HANGING, OPEN, SLOW, Cable
+from torture.movers import MOVERS, Moved, Movers, judge_moved
+from torture.wire import GONE, Mqtt
 
 from broker.config.toml import configuration as toml
 from broker.feed.setup.install import install_steps
-from protocol.mqtt.codec import decode, encode
-from protocol.mqtt.framing import frame_at
-from protocol.mqtt.packets import Connack, Connect, Packet, Puback, Publish, Suback, Subscribe
+from protocol.mqtt.packets import Puback, Publish, Suback, Subscribe
 from protocol.nats import jetstream, subjects, wire
 from protocol.nats.ordered import ANSWER, LOST, NEXT, OrderedReader
 
@@ -47,6 +52,8 @@ PUBLISHERS = 3
 ACK_S = 10.0
 SETTLE_S = 90.0
 KEPT = b"ret/"
+OBSERVED = (b"rows/", b"msg/", KEPT)
+LINKS = {"cut link": CUT, "slow link": SLOW, "hanging link": HANGING}
 
 CONFIGURATION = """
 [[listener]]
@@ -85,18 +92,19 @@ class History:
     retained: list[dict[bytes, bytes]] = Factory(list)
     log: list[Seen] = Factory(list)
     deeds: Counter[str] = Factory(Counter)
+    moved: Moved = Factory(Moved)
 
 
 def judge(history: History) -> list[str]:
     """Every promise that was broken, in words."""
-    faults: list[str] = []
+    faults = judge_moved(history.moved, history.log, history.acknowledged)
     rows = [int(topic.partition(b"/")[2]) for topic, _ in history.log if topic.startswith(b"rows/")]
     if rows != list(range(1, history.committed + 1)):
         counts = Counter(rows)
         missing = [row for row in range(1, history.committed + 1) if row not in counts]
         twice = [row for row, count in counts.items() if count > 1]
         faults.append(f"rows: missing {missing[:10]}, twice {twice[:10]}, sorted: {rows == sorted(rows)}")
-    messages = [one for one in history.log if not one[0].startswith(b"rows/")]
+    messages = [one for one in history.log if not one[0].startswith((b"rows/", b"will/"))]
     counted = Counter(messages)
     faults += [
         f"acknowledged and not in the log: {one}" for one in sorted(history.acknowledged - counted.keys())
@@ -111,10 +119,11 @@ def judge(history: History) -> list[str]:
         firsts.setdefault(topic, []).append(int(payload))
     faults += [f"{topic!r}: out of order" for topic, numbers in firsts.items() if numbers != sorted(numbers)]
     places: dict[Seen, list[int]] = {}
-    for index, one in enumerate(history.log):
+    observed = [one for one in history.log if one[0].startswith(OBSERVED)]
+    for index, one in enumerate(observed):
         places.setdefault(one, []).append(index)
     for number, seen in enumerate(history.connections):
-        if seen and not any(history.log[at : at + len(seen)] == seen for at in places.get(seen[0], [])):
+        if seen and not any(observed[at : at + len(seen)] == seen for at in places.get(seen[0], [])):
             faults.append(
                 f"connection {number}: {len(seen)} messages from {seen[0]} on are no piece of the log"
             )
@@ -123,43 +132,6 @@ def judge(history: History) -> list[str]:
         if kept != wanted:
             faults.append(f"node {index} has retained {kept}, not {wanted}")
     return faults
-
-
-class Mqtt:
-    """A client of one connection."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
-        self._data = b""
-
-    @classmethod
-    async def connect(cls, port: int, client_id: bytes) -> Mqtt:
-        """Raises: OSError, trio.BrokenResourceError, EOFError."""
-        made = cls(await trio.open_tcp_stream("127.0.0.1", port))
-        await made.send(Connect(client_id, True, 0))
-        assert isinstance(await made.receive(), Connack)
-        return made
-
-    async def send(self, packet: Packet) -> None:
-        await self._stream.send_all(encode(packet))
-
-    async def receive(self) -> Packet:
-        while True:
-            body, end = frame_at(self._data, 0, 0)
-            if end:
-                packet = decode(self._data[0], self._data[body:end])
-                self._data = self._data[end:]
-                return packet
-            more = await self._stream.receive_some(65_536)
-            if not more:
-                raise EOFError
-            self._data += more
-
-    async def close(self) -> None:
-        await trio.aclose_forcefully(self._stream)
-
-
-GONE = (OSError, EOFError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 
 
 class World:
@@ -175,8 +147,11 @@ class World:
         self.configs: list[Path] = []
         self.processes: list[subprocess.Popen[bytes] | None] = [None] * NODES
         self.folder = folder
-        urls = ", ".join(f'"{url}"' for url in nats.urls)
+        self.cables = [[Cable(free_port(), server.port) for server in nats.servers] for _ in range(NODES)]
+        self.movers = Movers(self.ports, seed, lambda: self.is_over)
+        self.history.moved = self.movers.moved
         for index, port in enumerate(self.ports):
+            urls = ", ".join(f'"nats://127.0.0.1:{cable.port}"' for cable in self.cables[index])
             path = folder / f"n{index}.toml"
             path.write_text(CONFIGURATION.format(port=port, nats=urls, index=index, dsn=dsn))
             self.configs.append(path)
@@ -213,13 +188,17 @@ class World:
             self.history.committed += count
             await trio.sleep(self.random.uniform(0.05, 0.4))
 
-    async def publish(self, name: int) -> None:
-        """One message after the other, each until some node has acknowledged it; every fifth is retained."""
+    async def publish(self, name: int, own: bytes = b"") -> None:
+        """One message after the other, each until some node has acknowledged it; every fifth is retained.
+
+        Args:
+            own: the topic, for one that retains nothing.
+        """
         client: Mqtt | None = None
         packet_id = 0
         number = 0
         while not self.is_over:
-            topic = KEPT + b"%d" % name if number % 5 == 0 else b"msg/%d" % name
+            topic = own or (KEPT + b"%d" % name if number % 5 == 0 else b"msg/%d" % name)
             payload = b"%d" % number
             packet_id = packet_id % 60_000 + 1
             try:
@@ -265,8 +244,8 @@ class World:
         end = trio.current_time() + seconds
         while trio.current_time() < end:
             index = self.random.randrange(NODES)
-            deed = self.random.choice(["kill node", "pause node", "kill nats", "pause nats"])
-            length_s = self.random.uniform(0.5, 6.0)
+            deed = self.random.choice(["kill node", "pause node", "kill nats", "pause nats", *LINKS])
+            length_s = self.random.choice([self.random.uniform(0.5, 6.0), self.random.uniform(8.0, 12.0)])
             self.history.deeds[deed] += 1
             server, process = self.nats.servers[index], self.processes[index]
             assert process is not None
@@ -274,6 +253,14 @@ class World:
                 self.kill(index)
                 await trio.sleep(min(length_s, 2.0))
                 self.start(index)
+            elif deed in LINKS:
+                # To one server, or to all of them.
+                cables = self.random.choice([self.cables[index], [self.random.choice(self.cables[index])]])
+                for cable in cables:
+                    await cable.become(LINKS[deed])
+                await trio.sleep(length_s)
+                for cable in cables:
+                    await cable.become(OPEN)
             elif deed == "kill nats":
                 server.kill()
                 await trio.sleep(length_s)
@@ -360,18 +347,27 @@ async def torture(cluster: Cluster, seconds: float, seed: int) -> tuple[History,
             for step in install_steps(toml.load(world.configs[0], {}).feeds[0]):
                 connection.execute(step.statement)  # type: ignore[call-overload]
         try:
-            for index in range(NODES):
-                world.start(index)
             async with trio.open_nursery() as observers:
+                for cable in [cable for cables in world.cables for cable in cables]:
+                    await observers.start(cable.run)
+                for index in range(NODES):
+                    world.start(index)
                 for index in range(NODES):
                     observers.start_soon(world.observe, index)
                 async with trio.open_nursery() as busy:
                     busy.start_soon(world.write)
                     for publisher in range(PUBLISHERS):
                         busy.start_soon(world.publish, publisher)
-                    await trio.sleep(15)  # the streams are made, the feed has begun
+                    await trio.sleep(12)  # the streams are made, the feed has begun
+                    busy.start_soon(world.movers.run)
+                    with trio.fail_after(60):
+                        await world.movers.ready.wait()
+                    for mover in range(MOVERS):
+                        busy.start_soon(world.publish, 100 + mover, b"mv/%d" % mover)
+                    busy.start_soon(world.publish, 200, b"sh/x")
                     await world.break_things(seconds)
                     world.is_over = True
+                await trio.sleep(10)  # the last wills
                 await world.settled()
                 await trio.sleep(2)
                 observers.cancel_scope.cancel()
@@ -398,7 +394,9 @@ def main() -> int:
     deeds = ", ".join(f"{deed} {count}" for deed, count in sorted(history.deeds.items()))
     print(
         f"nodes seed {args.seed}: {history.committed} rows, {len(history.acknowledged)} messages acknowledged,"
-        f" {len(history.log)} in the log, {len(history.connections)} connections of observers; {deeds}"
+        f" {len(history.log)} in the log, {len(history.connections)} connections of observers,"
+        f" {history.moved.connections} of moving clients ({history.moved.takeovers} takeovers),"
+        f" {len(history.moved.mortals)} clients with wills, {len(history.moved.shared)} shared; {deeds}"
     )
     for fault in faults[:20]:
         print("FAULT", fault)

@@ -15,6 +15,7 @@ from broker.config.toml.reader import Reader, Unresolved
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 SCHEMES = ("nats", "tls")
 PORT_DEFAULT = 4222
+WORKERS_MAX = 64
 
 
 def cluster_of(reader: Reader, document: Document) -> ClusterConfig | None:
@@ -38,6 +39,7 @@ def cluster_of(reader: Reader, document: Document) -> ClusterConfig | None:
             reader.wrong(("cluster", key), what)
     if found.replicas not in (1, 3, 5):
         reader.wrong(("cluster", "replicas"), f"replicas: 1, 3 or 5 is wanted, not {found.replicas}")
+    _check_workers(reader, document, found.workers)
     if found.keep_s < 60:
         reader.wrong(("cluster", "keep"), "keep: at least 1m is wanted, or sessions that move lose messages")
     if found.keep_bytes < 1024 * 1024:
@@ -53,6 +55,18 @@ def cluster_of(reader: Reader, document: Document) -> ClusterConfig | None:
         what = "market: it calculates from what one process has seen: leave out [cluster], or this"
         reader.wrong(("market",), what)
     return found
+
+
+def _check_workers(reader: Reader, document: Document, workers: int) -> None:
+    """Processes that share their ports need ports to share."""
+    if not 1 <= workers <= WORKERS_MAX:
+        reader.wrong(("cluster", "workers"), f"workers: 1 to {WORKERS_MAX} is wanted, not {workers}")
+    elif workers > 1:
+        listeners = document.get("listener", [])
+        for index, one in enumerate(listeners if isinstance(listeners, list) else []):
+            if isinstance(one, dict) and one.get("port") == 0 and "unix_path" not in one:
+                what = "port: with workers above 1 all processes share it, so it has to have a number"
+                reader.wrong(("listener", index, "port"), what)
 
 
 def _fault(url: str) -> str:

@@ -1,0 +1,153 @@
+"""Several processes of one configuration on one machine: a parent that starts them, and again what dies.
+
+Each is a node of the cluster; they listen on the same ports (SO_REUSEPORT), and the kernel shares the connections out.
+The parent knows signals and processes, and nothing else: SIGTERM and SIGINT end all, SIGHUP goes to all.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from broker.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
+from broker.config.model import Config
+from broker.config.workers import NUMBER_VARIABLE
+from broker.process import logs
+from broker.process.daemon import Background, pid_file
+from broker.process.service import ServiceManager
+
+logger = logging.getLogger("broker")
+
+LOOK_S: Final = 0.1
+PAUSE_S: Final = 0.5
+PAUSE_MAX_S: Final = 15.0
+STEADY_S: Final = 60.0
+"""Who ran for so long is started again at once."""
+
+KILL_AFTER_S: Final = 30.0
+"""Beyond what the configuration allows for an orderly end."""
+
+
+class Worker:
+    """One process, and when it is to be started again."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started_at = 0.0
+        self.start_at = 0.0
+        self.pause_s = PAUSE_S
+
+
+class Workers:
+    """The parent.
+
+    Args:
+        words: the command line that each is started with, as this process was.
+        background: where this process has gone, if it has.
+    """
+
+    def __init__(self, config: Config, words: Sequence[str], background: Background | None = None) -> None:
+        assert config.cluster is not None
+        self._config = config
+        self._words = [word for word in words if word not in ("-d", "--daemon")]
+        self._background = background
+        self._workers = [Worker(number) for number in range(1, config.cluster.workers + 1)]
+        self._stops = False
+        self._reloads = False
+        self._status = EXIT_OK
+        self._manager = ServiceManager()
+
+    def serve(self) -> int:
+        """Run until a signal; the exit status."""
+        log = logs.setup(self._config.logging)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, self._reload)
+        for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"):
+            os.environ.pop(name, None)  # a socket that was handed over can't be several processes' own
+        with pid_file(self._config.pid_file):
+            logger.info("Starting %d processes.", len(self._workers))
+            for worker in self._workers:
+                self._start(worker)
+            self._manager.ready()
+            if self._background is not None:
+                self._background.report(EXIT_OK)
+            while not self._stops:
+                time.sleep(LOOK_S)
+                self._look()
+            self._end()
+        logs.teardown(log)
+        return self._status
+
+    def _stop(self, *_: object) -> None:
+        self._stops = True
+
+    def _reload(self, *_: object) -> None:
+        self._reloads = True
+
+    def _start(self, worker: Worker) -> None:
+        environ = {**os.environ, NUMBER_VARIABLE: str(worker.number)}
+        worker.process = subprocess.Popen([sys.executable, "-m", "broker", *self._words], env=environ)
+        worker.started_at = time.monotonic()
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        self._manager.beat(now, self._one_line)
+        if self._reloads:
+            self._reloads = False
+            self._signal(signal.SIGHUP)
+        for worker in self._workers:
+            process = worker.process
+            if process is None:
+                if now >= worker.start_at:
+                    self._start(worker)
+                continue
+            status = process.poll()
+            if status is None:
+                continue
+            worker.process = None
+            if status == EXIT_CONFIG:
+                logger.error("Process %d refuses the configuration; all end.", worker.number)
+                self._status, self._stops = EXIT_CONFIG, True
+                return
+            worker.pause_s = PAUSE_S if now - worker.started_at > STEADY_S else worker.pause_s * 2
+            worker.pause_s = min(worker.pause_s, PAUSE_MAX_S)
+            worker.start_at = now + worker.pause_s
+            how = f"status {status}" if status >= 0 else f"signal {-status}"
+            logger.error(
+                "Process %d ended with %s; it is started again in %.1f s.", worker.number, how, worker.pause_s
+            )
+
+    def _one_line(self) -> str:
+        running = sum(worker.process is not None for worker in self._workers)
+        return f"{running} of {len(self._workers)} processes run"
+
+    def _signal(self, number: signal.Signals) -> None:
+        for worker in self._workers:
+            if worker.process is not None and worker.process.poll() is None:
+                worker.process.send_signal(number)
+
+    def _end(self) -> None:
+        within_s = self._config.drain_s + self._config.shutdown_grace_s + KILL_AFTER_S
+        self._manager.stopping(within_s)
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + within_s
+        for worker in self._workers:
+            process = worker.process
+            if process is None:
+                continue
+            try:
+                status = process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                status = process.wait()
+            if status and not self._status:
+                self._status = EXIT_FAILED
