@@ -47,6 +47,8 @@ WAITS = {
     "broker.cluster.will_record",
     "broker.demo.clients",
     "broker.demo.dialects.market",
+    "broker.demo.nodes.client",
+    "broker.demo.nodes.run",
     "broker.demo.dialects.run",
     "broker.demo.postgres",
     "broker.demo.run",

@@ -19,6 +19,7 @@ EXAMPLE = """\
 example:
   rowcast demo --rate 500           until Ctrl-C
   rowcast demo --example canton     another example: private channels, each client's own
+  rowcast demo --nodes 3            a cluster: a client moves, a node and a NATS server are killed
   rowcast demo --events 500         stops by itself; the last line is a summary in JSON; the exit
                                     status is 0 only if every message came exactly once
 """
@@ -56,6 +57,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="how rows get to Rowcast: see docs/feeds.md (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the traders' choices (default: %(default)s)")
+    parser.add_argument(
+        "--nodes",
+        type=_node_count,
+        metavar="N",
+        help="so many nodes on three NATS servers, 2 to 9; needs the extra `cluster`",
+    )
     parser.add_argument("--json", action="store_true", help="a line of JSON every second instead of the page")
 
 
@@ -73,6 +80,7 @@ def _run(args: argparse.Namespace) -> int:
     import trio
 
     from broker.demo.clients import ClientError
+    from broker.demo.nodes.servers import ServerError
     from broker.demo.postgres import PostgresError
     from broker.demo.run import Options, demonstrate
     from broker.links.listening.accept import ListenError
@@ -86,7 +94,11 @@ def _run(args: argparse.Namespace) -> int:
     options = Options(events=args.events, rate=args.rate, seed=args.seed, kind=args.kind, json=args.json)
     status, problems = EXIT_FAILED, []
     try:
-        if args.example == "econia":
+        if args.nodes:
+            from broker.demo.nodes.run import demonstrate as demonstrate_nodes
+
+            status = trio.run(demonstrate_nodes, args.nodes, args.events, args.rate, args.json, sys.stdout)
+        elif args.example == "econia":
             status = trio.run(demonstrate, options, sys.stdout)
         else:
             from broker.demo.dialects.run import demonstrate as demonstrate_dialect
@@ -94,7 +106,7 @@ def _run(args: argparse.Namespace) -> int:
             status = trio.run(demonstrate_dialect, args.example, options, sys.stdout)
     except* KeyboardInterrupt:
         status = EXIT_INTERRUPTED
-    except* (PostgresError, ClientError, ListenError, psycopg.Error, OSError) as group:
+    except* (PostgresError, ClientError, ServerError, ListenError, psycopg.Error, OSError) as group:
         problems = _messages(group)
     for problem in problems:
         print(f"rowcast demo: {problem}", file=sys.stderr)
@@ -110,6 +122,12 @@ def _messages(error: BaseException) -> list[str]:
 def _positive_count(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _node_count(text: str) -> int:
+    if not text.isdecimal() or not 2 <= int(text) <= 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 2 to 9")
     return int(text)
 
 

@@ -1,0 +1,246 @@
+"""The demo of a cluster: rows and messages go on while a client moves, a node is killed, and a NATS server is killed.
+
+Two clients count: one that stays on the last node, and has to get everything exactly once, and one with a persistent
+session that goes from node to node, and has to miss nothing; what its node had not written down when it was killed
+comes to it a second time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, TextIO
+
+import trio
+from attrs import Factory, define
+
+from broker.config.toml import configuration as toml
+from broker.demo import gateway
+from broker.demo.nodes.client import GONE, HOST, Connection
+from broker.demo.nodes.servers import Servers, running_servers
+from broker.demo.postgres import running_postgres
+from broker.feed.driver.connection import TrioConnection
+from protocol.mqtt.packets import Puback, Publish, Subscribe
+
+START_S: Final = 90.0
+LAST_S: Final = 60.0
+EVENTS: Final = 3000
+FILTERS: Final = ((b"orders/#", 1), (b"chat/#", 1))
+
+
+@define
+class Counts:
+    """What was done, and what each of the two clients got."""
+
+    committed: int = 0
+    acknowledged: int = 0
+    stays: Counter[bytes] = Factory(Counter)
+    moves: Counter[bytes] = Factory(Counter)
+    moved: int = 0
+
+    def wanted(self) -> set[bytes]:
+        """Topics: each row and each message has its own."""
+        rows = {b"orders/%d" % number for number in range(1, self.committed + 1)}
+        return rows | {b"chat/%d" % number for number in range(1, self.acknowledged + 1)}
+
+
+class Cluster:
+    """The demo while it runs."""
+
+    def __init__(self, servers: Servers, out: TextIO, as_json: bool) -> None:
+        self.counts = Counts()
+        self._servers = servers
+        self._out = out
+        self._as_json = as_json
+        self._began = trio.current_time()
+        self._place = 0
+
+    def say(self, what: str) -> None:
+        """One line of what happens."""
+        counts = self.counts
+        at = trio.current_time() - self._began
+        if self._as_json:
+            print(
+                json.dumps({"at": round(at, 1), "event": what, **self._figures()}), file=self._out, flush=True
+            )
+        else:
+            got = f"{len(counts.stays)} and {len(counts.moves)} of {counts.committed + counts.acknowledged} came"
+            print(f"{at:6.1f} s  {what}; {got}", file=self._out, flush=True)
+
+    def _figures(self) -> dict[str, int]:
+        counts = self.counts
+        wanted = counts.wanted()
+        return {
+            "rows": counts.committed,
+            "messages": counts.acknowledged,
+            "stays_missing": len(wanted - counts.stays.keys()),
+            "stays_twice": sum(count > 1 for count in counts.stays.values()),
+            "moves_missing": len(wanted - counts.moves.keys()),
+            "moves_twice": sum(count > 1 for count in counts.moves.values()),
+            "moved": counts.moved,
+        }
+
+    # --- who does what -------------------------------------------------------------------------------------
+
+    async def write(self, connection: TrioConnection, events: int, rate: float) -> None:
+        """Commit rows, and publish a message for every tenth."""
+        client: Connection | None = None
+        while self.counts.committed < events:
+            await connection.execute(
+                "INSERT INTO orders VALUES (%s, %s)", [self.counts.committed + 1, "demo"]
+            )
+            self.counts.committed += 1
+            if self.counts.committed % 10 == 0:
+                client = await self._publish(client)
+            await trio.sleep(1 / rate)
+
+    async def _publish(self, client: Connection | None) -> Connection:
+        """One message at QoS 1, on any node, until one has acknowledged it."""
+        number = self.counts.acknowledged + 1
+        place = number
+        while True:
+            try:
+                with trio.fail_after(10):
+                    if client is None:
+                        port = self._servers.ports[place % len(self._servers.ports)]
+                        client = await Connection.open(port, b"writer", False)
+                    await client.send(
+                        Publish(b"chat/%d" % number, b"hello", 1, False, False, number % 60_000 + 1)
+                    )
+                    while not isinstance(await client.receive(), Puback):
+                        pass
+                self.counts.acknowledged += 1
+                return client
+            except GONE:
+                if client is not None:
+                    await client.close()
+                client = None
+                place += 1
+                await trio.sleep(0.2)
+
+    async def stay(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Count on the last node, which nobody kills."""
+        client = await self._connected(self._servers.ports[-1], b"stays", True)
+        await client.send(Subscribe(1, FILTERS))
+        await client.receive()
+        task_status.started()
+        await self._count(client, self.counts.stays)
+
+    async def move(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Count on one node after the other."""
+        has_started = False
+        while True:
+            ports = self._servers.ports
+            with suppress(*GONE):
+                with trio.fail_after(20):
+                    client = await Connection.open(ports[self._place % len(ports)], b"moves", False)
+                    self.counts.moved += 1
+                    await client.send(Subscribe(1, FILTERS))
+                if not has_started:
+                    await client.receive()
+                    has_started = True
+                    task_status.started()
+                with trio.move_on_after(3.0):
+                    await self._count(client, self.counts.moves)
+                self._place += 1  # the next connection takes over from this one
+                continue
+            self._place += 1
+            await trio.sleep(0.2)
+
+    async def _count(self, client: Connection, counter: Counter[bytes]) -> None:
+        while True:
+            packet = await client.receive()
+            if isinstance(packet, Publish):
+                counter[packet.topic] += 1
+                await client.send(Puback(packet.packet_id))
+
+    async def _connected(self, port: int, client_id: bytes, clean: bool) -> Connection:
+        with trio.fail_after(START_S):
+            while True:
+                try:
+                    return await Connection.open(port, client_id, clean)
+                except GONE:
+                    await trio.sleep(0.2)
+
+    async def act(self, events: int) -> None:
+        """What happens, and when: after so much of what is to come."""
+        servers = self._servers
+        acts: list[tuple[float, str, Callable[[], None]]] = [
+            (0.25, "node n1 is killed", lambda: servers.kill("n1")),
+            (0.45, "node n1 is started again", lambda: servers.start("n1")),
+            (0.55, "NATS server s1 is killed", lambda: servers.kill("s1")),
+            (0.75, "NATS server s1 is started again", lambda: servers.start("s1")),
+        ]
+        for share, what, do in acts:
+            while self.counts.committed < share * events:  # noqa: ASYNC110 - plain data, has no event
+                await trio.sleep(0.05)
+            do()
+            self.say(what)
+
+    async def all_came(self) -> None:
+        """Wait until both have everything, or `LAST_S` have passed."""
+        with trio.move_on_after(LAST_S):
+            while self._is_missing():  # noqa: ASYNC110 - plain data, has no event
+                await trio.sleep(0.2)
+            await trio.sleep(1.0)  # for what comes twice
+
+    def _is_missing(self) -> bool:
+        figures = self._figures()
+        return bool(figures["stays_missing"] or figures["moves_missing"])
+
+    def conclude(self) -> int:
+        """The last line, and the exit status."""
+        figures = self._figures()
+        is_exact = not (figures["stays_missing"] or figures["stays_twice"] or figures["moves_missing"])
+        if self._as_json:
+            print(json.dumps({**figures, "ok": is_exact}), file=self._out, flush=True)
+        else:
+            self.say("the end")
+            print(
+                f"{figures['rows']} rows and {figures['messages']} messages.\n"
+                f"The client that stayed: {figures['stays_missing']} missing, {figures['stays_twice']} twice.\n"
+                f"The client that moved {figures['moved']} times: {figures['moves_missing']} missing,"
+                f" {figures['moves_twice']} sent again.\n{'Exact.' if is_exact else 'NOT EXACT.'}",
+                file=self._out,
+                flush=True,
+            )
+        return 0 if is_exact else 1
+
+
+async def demonstrate(nodes: int, events: int | None, rate: float, as_json: bool, out: TextIO) -> int:
+    """Run it; the exit status.
+
+    Raises:
+        ServerError, PostgresError: alone or in an ExceptionGroup.
+    """
+    events = events or EVENTS
+    async with (
+        running_postgres() as postgres,
+        await TrioConnection.connect(postgres.dsn, autocommit=True) as connection,
+    ):
+        await connection.execute("CREATE TABLE orders (id int PRIMARY KEY, text text)")
+        with running_servers(nodes, postgres.dsn) as servers:
+            await gateway.install_feeds(connection, toml.load(servers.configuration("n1"), {}))
+            for number in range(1, nodes + 1):
+                servers.start(f"n{number}")
+            cluster = Cluster(servers, out, as_json)
+            if not as_json:
+                print(f"Starting Postgres, three NATS servers and {nodes} nodes ...", file=out, flush=True)
+                for number, (port, admin) in enumerate(
+                    zip(servers.ports, servers.admin_ports, strict=True), 1
+                ):
+                    print(
+                        f"  n{number}: mqtt://{HOST}:{port}, page http://{HOST}:{admin}", file=out, flush=True
+                    )
+            async with trio.open_nursery() as nursery:
+                await nursery.start(cluster.stay)
+                await nursery.start(cluster.move)
+                cluster.say("all nodes are up")
+                async with trio.open_nursery() as acting:
+                    acting.start_soon(cluster.act, events)
+                    await cluster.write(connection, events, rate)
+                await cluster.all_came()
+                nursery.cancel_scope.cancel()
+            return cluster.conclude()
