@@ -44,6 +44,7 @@ WAITS = {
     "broker.cluster.reader",
     "broker.cluster.rows",
     "broker.cluster.shares",
+    "broker.cluster.tasks",
     "broker.cluster.will_record",
     "broker.demo.clients",
     "broker.demo.dialects.market",

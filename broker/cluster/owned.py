@@ -15,6 +15,7 @@ from broker.cluster.lease import Record
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
 from broker.cluster.session_state import SessionState
+from broker.cluster.tasks import Tasks
 from broker.cluster.will_record import WillRecord
 from broker.core.promise import Promise
 from broker.core.session import Session
@@ -86,7 +87,7 @@ class OwnedClients:
         self._reader = reader
         self._shares = shares
         self._status = status
-        self._nursery: trio.Nursery
+        self._tasks = Tasks()
         liveness.on_dead = self._drop_all
 
     # --- writing ----------------------------------------------------------------------------------------------
@@ -96,7 +97,7 @@ class OwnedClients:
         if not own.saving:
             own.saving = True
             own.idle = trio.Event()
-            self._nursery.start_soon(self._save, own)
+            self._tasks.start(self._save, own)
 
     async def _save(self, own: Owned) -> None:
         try:

@@ -191,9 +191,9 @@ class Owners(OwnedClients):
             self._shares.forget(session)
             self._shares.members_changed()
             if session.behind:
-                self._nursery.start_soon(self.behind.run, session)
+                self._tasks.start(self.behind.run, session)
         elif will is not None:
-            self._nursery.start_soon(will.remove)
+            self._tasks.start(will.remove)
         # Whether it is clean, its expiry, and who it is may be others now.
         self._save_soon(own)
 
@@ -209,7 +209,7 @@ class Owners(OwnedClients):
         if will is not None and not session.will_due:
             own.will = None
             if not will.is_sent:
-                self._nursery.start_soon(will.remove)
+                self._tasks.start(will.remove)
         if not own.is_arriving:
             self._save_soon(own)
 
@@ -222,7 +222,7 @@ class Owners(OwnedClients):
         will.is_sent = True
         promise = publication.promise = Promise()
         promise.join()
-        promise.on_kept = lambda: self._nursery.start_soon(will.remove)
+        promise.on_kept = lambda: self._tasks.start(will.remove)
         return True
 
     def asked(self, message: wire.Message) -> None:
@@ -252,12 +252,12 @@ class Owners(OwnedClients):
                 if moves:
                     self._engine.endings.cancel_will(session)
                     if own.will is not None:
-                        self._nursery.start_soon(own.will.remove)
+                        self._tasks.start(own.will.remove)
                         own.will = None
                 else:
                     self._engine.endings.publish_will(session)
         self._save_soon(own)
-        self._nursery.start_soon(self._answer_when_gone, own, message.reply)
+        self._tasks.start(self._answer_when_gone, own, message.reply)
 
     async def _answer_when_gone(self, own: Owned, reply: bytes) -> None:
         with trio.move_on_after(ASK_S * 5):
@@ -283,10 +283,9 @@ class Owners(OwnedClients):
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write what changes, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            sid = 0
-            mark = b""
+        sid = 0
+        mark = b""
+        async with self._tasks.opened():
             task_status.started()
             while True:
                 if mark != self._liveness.mark:

@@ -20,6 +20,7 @@ import trio
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
 from broker.cluster.setup import ask
+from broker.cluster.tasks import Tasks
 from broker.core.promise import Promise
 from broker.core.session import Session
 from broker.core.shared import SHARE_PREFIX, SharedGroup, split_shared
@@ -96,7 +97,7 @@ class Shares:
         self._lasting: set[Key] = set()
         self._unfinished: list[Unfinished] = []
         self._given_back: dict[Session, set[int]] = {}
-        self._nursery: trio.Nursery
+        self._tasks = Tasks()
         self._serving: dict[Key, trio.CancelScope] = {}
         self._gossip = gossip
         gossip.groups_here = self._groups_here
@@ -105,10 +106,9 @@ class Shares:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Fetch for the members that are here, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
+        async with self._tasks.opened():
             task_status.started()
-            nursery.start_soon(self._finish)
+            self._tasks.start(self._finish)
             for key in self._engine.shared.all_keys():
                 self._group_changed(key)
             await trio.sleep_forever()
@@ -123,14 +123,14 @@ class Shares:
         if self._engine.shared.get(key) is not None:
             if key not in self._serving:
                 scope = self._serving[key] = trio.CancelScope()
-                self._nursery.start_soon(self._serve, key, scope)
+                self._tasks.start(self._serve, key, scope)
             return
         self._ready.discard(key)
         served = self._serving.pop(key, None)
         if served is not None:
             served.cancel()
         if key not in self._lasting and not self._others(key):
-            self._nursery.start_soon(self._remove, key)
+            self._tasks.start(self._remove, key)
 
     def promise(self, session: Session) -> Promise | None:
         """What a SUBACK waits for: the groups that it is for have their consumers."""
@@ -309,7 +309,8 @@ class Shares:
         owed = _owed(session)
         back: set[int] = set()
         for one in mine:
-            if one.sequence in received or one.sequence not in owed:
+            # A clean session has been emptied by now, so that what it acknowledged just before may come twice.
+            if not session.clean and (one.sequence in received or one.sequence not in owed):
                 self._answer(one.reply, ACK)
             else:
                 self._answer(one.reply, NAK)

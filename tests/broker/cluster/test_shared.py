@@ -66,13 +66,19 @@ async def test_each_message_goes_to_one_member_of_the_group(
             nursery.cancel_scope.cancel()
 
 
-async def test_what_a_member_leaves_others_get(nats_server: Server, cluster_name: str) -> None:
+@pytest.mark.parametrize("clean", [False, True])
+async def test_what_a_member_leaves_others_get(nats_server: Server, cluster_name: str, clean: bool) -> None:
     urls = (nats_server.url,)
     async with joined(urls, cluster_name, "a") as a, joined(urls, cluster_name, "b") as b:
         publisher, lazy = Client(b), Client(a)
         await publisher.connect(b"p")
-        await lazy.connect(b"lazy", False)
+        await lazy.connect(b"lazy", clean)
         await lazy.subscribe((b"$share/g/t", 1))
+        keeper = Client(a)  # so that the group lasts while nobody is connected
+        await keeper.connect(b"keeper", False)
+        await keeper.subscribe((b"$share/g/t", 1))
+        await keeper.close()
+        await trio.sleep(0.3)
         for number in range(5):
             await publisher.publish(b"t", b"%d" % number)
         for _ in range(5):

@@ -77,6 +77,16 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
         assert any(one.startswith(f"{line}:") and word in one for one in told), (line, word, told)
 
 
+def test_processes_that_share_ports_need_ports(tmp_path: Path) -> None:
+    file = tmp_path / "rowcast.toml"
+    file.write_text(GOOD + "\nworkers = 2\n[[listener]]\nport = 0\n[security]\nallow_anonymous = true\n")
+    with pytest.raises(ConfigError, match="port: with workers above 1"):
+        load(file, {"NODE": "a"})
+    file.write_text(GOOD + "\nworkers = 65\n")
+    with pytest.raises(ConfigError, match="workers: 1 to 64"):
+        load(file, {"NODE": "a"})
+
+
 def test_a_password_is_not_told(tmp_path: Path) -> None:
     file = tmp_path / "rowcast.toml"
     file.write_text(GOOD.replace("nats://n1:4222", "nats://user:hush@n1/x"))
