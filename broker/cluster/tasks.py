@@ -27,9 +27,7 @@ class Tasks:
         finally:
             self._nursery = None
 
-    def start(self, work: Callable[[Unpack[Words]], Awaitable[object]], *words: *Words) -> bool:
-        """Begin a task; False if nobody would run it."""
-        if self._nursery is None:
-            return False
-        self._nursery.start_soon(work, *words)
-        return True
+    def start(self, work: Callable[[Unpack[Words]], Awaitable[object]], *words: *Words) -> None:
+        """Begin a task, if there is somebody to run it."""
+        if self._nursery is not None:
+            self._nursery.start_soon(work, *words)
