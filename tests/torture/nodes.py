@@ -360,7 +360,7 @@ async def torture(cluster: Cluster, seconds: float, seed: int) -> tuple[History,
                         busy.start_soon(world.publish, publisher)
                     await trio.sleep(12)  # the streams are made, the feed has begun
                     busy.start_soon(world.movers.run)
-                    with trio.fail_after(60):
+                    with trio.fail_after(180):
                         await world.movers.ready.wait()
                     for mover in range(MOVERS):
                         busy.start_soon(world.publish, 100 + mover, b"mv/%d" % mover)
