@@ -99,7 +99,7 @@ async def everybody_hears(port: int, count: int) -> None:
         await publisher.send(Publish(b"t", b"%d" % number, 1, False, False, 7))
     with trio.fail_after(30):
         for client in clients:
-            got = []
+            got: list[bytes] = []
             while len(got) < count:
                 packet = await client.receive()
                 if isinstance(packet, Publish):
