@@ -178,8 +178,13 @@ class Shares:
             self._lasting.add(key)
 
     async def _remove(self, key: Key) -> None:
+        """The group has nobody left, unless a persistent member of another node is away: then its consumer lasts."""
+        stream, name = self._names.messages, name_of(key)
         with suppress(Unavailable, ApiError, NatsProtocolError):  # it ends by itself
-            await ask(self._link, jetstream.consumer_delete(self._names.messages, name_of(key)))
+            found = await ask(self._link, jetstream.consumer_info(stream, name))
+            lasts = int(found.get("config", {}).get("inactive_threshold", 0)) > CLEAN_GROUP_S * NANOSECONDS
+            if not lasts and self._engine.shared.get(key) is None:
+                await ask(self._link, jetstream.consumer_delete(stream, name))
 
     # --- fetching ------------------------------------------------------------------------------------------
 

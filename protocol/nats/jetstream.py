@@ -266,6 +266,11 @@ def consumer_delete(stream: str, name: str) -> tuple[bytes, bytes]:
     return API + b"CONSUMER.DELETE." + stream.encode() + b"." + name.encode(), b""
 
 
+def consumer_info(stream: str, name: str) -> tuple[bytes, bytes]:
+    """`config` of the answer is what it was made with."""
+    return API + b"CONSUMER.INFO." + stream.encode() + b"." + name.encode(), b""
+
+
 def next_messages(stream: str, consumer: str, count: int, expires_s: float) -> tuple[bytes, bytes]:
     """Ask a pull consumer; messages come to the reply subject, under their own.
 

@@ -115,3 +115,27 @@ async def test_members_of_a_node_that_crashes_are_replaced(nats_server: Server, 
             came = await all_came([member], 10)
             assert set(came) == set(range(10))
             nursery.cancel_scope.cancel()
+
+
+async def test_a_group_lasts_for_a_persistent_member_that_is_away(
+    nats_server: Server, cluster_name: str
+) -> None:
+    """Though the last clean member leaves on a node that knows of no other."""
+    urls = (nats_server.url,)
+    async with joined(urls, cluster_name, "a") as a, joined(urls, cluster_name, "b") as b:
+        publisher, keeper, clean = Client(a), Client(a), Client(b)
+        await publisher.connect(b"p")
+        await keeper.connect(b"keeper", False)
+        await keeper.subscribe((b"$share/g/t", 1))
+        await keeper.close()
+        await clean.connect(b"clean")
+        await clean.subscribe((b"$share/g/t", 1))
+        await clean.close()
+        with trio.fail_after(10):
+            while b.app.engine.shared.all_keys():  # noqa: ASYNC110 - plain data, has no event
+                await trio.sleep(0.01)
+        await trio.sleep(0.3)  # what it would do, it has done
+        await publisher.publish(b"t", b"1")
+        keeper = Client(b)
+        assert await keeper.connect(b"keeper", False)
+        assert (await keeper.message())[:2] == (b"t", b"1")
