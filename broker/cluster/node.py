@@ -154,8 +154,11 @@ class Node:
             with suppress(Unavailable, ApiError, NatsProtocolError):
                 found = await info(self.link, self.names.messages) or {}
                 status.leader = str((found.get("cluster") or {}).get("leader", ""))
-                state = found.get("state", {})
-                status.log_first, status.log_last = int(state["first_seq"]), int(state["last_seq"])
+                state = found.get("state", {})  # empty while the stream is made anew
+                status.log_first, status.log_last = (
+                    int(state.get("first_seq", 0)),
+                    int(state.get("last_seq", 0)),
+                )
             await trio.sleep(LOOK_S)
 
     def report(self) -> dict[str, Any]:

