@@ -13,14 +13,17 @@ from broker.config.toml.tables import MqttRouteTable
 from protocol.mqtt.topics import TEXT_BYTES_MAX, is_valid_text
 from protocol.mqtt.v5.property_table import EXPIRY_S_MAX
 
-KEYS: Final = ("expiry", "content_type", "response_topic", "correlation_data", "user_properties")
+KEYS: Final = ("expiry", "expire", "content_type", "response_topic", "correlation_data", "user_properties")
 
 _EXPIRY_WANTED: Final = 'a duration such as "30s" is wanted, or { column = "NAME" }'
 
 
 def route_properties(reader: Reader, path: Path, table: MqttRouteTable) -> PropertyTemplates:
     """What the route's keys say; what is mistaken counts as not written."""
-    expiry_s, expiry_column = _expiry(reader, (*path, "expiry"), table.expiry)
+    name = "expiry" if table.expire is None else "expire"
+    if table.expire is not None and table.expiry is not None:
+        reader.wrong((*path, "expire"), "expire: it is another name of expiry, which stands there, too")
+    expiry_s, expiry_column = _expiry(reader, (*path, name), getattr(table, name))
     found = PropertyTemplates(
         expiry_s,
         expiry_column,

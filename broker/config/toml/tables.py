@@ -104,6 +104,8 @@ class MqttRouteTable:
     condition: str = ""
     expiry: Any = None
     """Text, or a table; this and what follows is read by `broker.config.toml.properties`."""
+    expire: Any = None
+    """Another name of `expiry`."""
     content_type: str = ""
     response_topic: str = ""
     correlation_data: str = ""

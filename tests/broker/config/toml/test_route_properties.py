@@ -66,6 +66,7 @@ user_properties = { op = "{$operation}", at = "{$position}", table = "{$kind}", 
         ),
     )
     assert read(tmp_path, 'expiry = { column = "valid_for" }') == PropertyTemplates(expiry_column="valid_for")
+    assert read(tmp_path, 'expire = "1h"') == read(tmp_path, 'expiry = "1h"')
 
 
 SECONDS = 'a duration is wanted, such as "30s" (units: ms, s, m, h, d), or { column = "NAME" }'
@@ -81,6 +82,12 @@ LINE = 15
     ("keys", "kind", "line", "what"),
     [
         ('expiry = "soon"', "wal", LINE, f"expiry: {SECONDS}"),
+        (
+            'expire = "1h"\nexpiry = "1h"',
+            "wal",
+            LINE,
+            "expire: it is another name of expiry, which stands there, too",
+        ),
         ('expiry = "0s"', "wal", LINE, "expiry: 1 second to 4294967295 are wanted, not 0"),
         ("expiry = -1", "wal", LINE, f"expiry: {SECONDS}"),
         (
