@@ -135,7 +135,9 @@ class Wal:
         candidates = list(self._candidates(at, computed, stored))
         if both.bit_count() == 1:
             place = both.bit_length() - 1
-            if not candidates or self._goes_on(at, computed):
+            is_checksum = not candidates or self._goes_on(at, computed)
+            # No frame follows on the last: then it was the page's only if its rows say so.
+            if is_checksum or (self._is_last(at) and self._best(at, candidates) is None):
                 self._turn(at + 16 + 7 - place // 8, place % 8)
                 return True
         if not candidates:
@@ -147,10 +149,13 @@ class Wal:
             self._turn(*chosen)
         return True
 
+    def _is_last(self, at: int) -> bool:
+        return at + 2 * (FRAME_BYTES + self.page_bytes) > len(self._log)
+
     def _goes_on(self, at: int, sums: Sums) -> bool:
         """Whether the frame after this one was written on these sums."""
         following = at + FRAME_BYTES + self.page_bytes
-        if following + FRAME_BYTES + self.page_bytes > len(self._log):
+        if self._is_last(at):
             return False
         return self._frame_sums(following, sums) == struct.unpack_from(">II", self._log, following + 16)
 
