@@ -149,5 +149,6 @@ class Workers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 status = process.wait()
-            if status and not self._status:
+            # One that has only just begun ends by the signal itself.
+            if status not in (EXIT_OK, -signal.SIGTERM) and not self._status:
                 self._status = EXIT_FAILED
