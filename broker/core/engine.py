@@ -28,6 +28,7 @@ from broker.core.shared import SHARE_PREFIX, SharedGroups, split_shared
 from broker.core.slicing import Slicing
 from broker.core.trie import SubscriptionTrie
 from broker.core.turn import Turn
+from protocol.mqtt.books import Books
 from protocol.mqtt.framing import REMAINING_LENGTH_MAX
 from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE
@@ -53,7 +54,8 @@ class Engine:
         self.counters = Counters()
         self.round = Round(self.counters)
         self.trie = SubscriptionTrie(self.policy.allow_duplicate_messages)
-        self.store = self.window.store
+        self.books = Books()
+        self.store = self.books.store
         self.retained = RetainedStore(self.store, self.counters)
         self.retained.messages_max = self.policy.retained_messages_max
         self.retained.bytes_max = self.policy.retained_bytes_max
@@ -64,8 +66,8 @@ class Engine:
         self.connected = 0
         self.now = 0.0
         """Monotonic seconds, set at the beginning of each turn."""
-        self.window.clock = lambda: self.now
-        self.window.on_discarded = self.counters.discarded
+        self.books.clock = lambda: self.now
+        self.books.on_discarded = self.counters.discarded
         self.endings = Endings(self)
         self.turn = Turn(self)
         """The way to work on the engine from outside: `with engine.turn:`."""
@@ -101,7 +103,7 @@ class Engine:
 
     def kept_changes(self) -> int:
         """Changes, since the start, of anything that a snapshot holds."""
-        return self.changes + self.window.changes + self.retained.changes
+        return self.changes + self.books.changes + self.retained.changes
 
     def note_change(self, session: Session) -> None:
         """Something of this session changed that a snapshot would hold, if the session is durable."""
@@ -123,7 +125,7 @@ class Engine:
             session = None
         present = session is not None
         if session is None:
-            session = Session(client_id, clean, self.rules, self.window, self.counters)
+            session = Session(client_id, clean, self.rules, self.window, self.counters, self.books)
             self.sessions[client_id] = session
         self.note_change(session)
         return session, present

@@ -20,6 +20,7 @@ from broker.core.replay import Replay
 from broker.core.replaying import Replaying
 from broker.core.saved_sink import SavedSink
 from broker.core.saving import Saving
+from protocol.mqtt.books import Books
 from protocol.mqtt.inbound import Inbound
 from protocol.mqtt.message import Sink
 from protocol.mqtt.outbound import DROPPED, Outbound, Window
@@ -65,11 +66,17 @@ class Session(Receiver):
     Args:
         client_id: as in CONNECT, or made up for a client that sent none.
         clean: the state ends with the connection.
-        rules, window, counters: the broker's, shared.
+        rules, window, counters, books: the broker's, shared.
     """
 
     def __init__(
-        self, client_id: bytes, clean: bool, rules: DeliveryRules, window: Window, counters: Counters
+        self,
+        client_id: bytes,
+        clean: bool,
+        rules: DeliveryRules,
+        window: Window,
+        counters: Counters,
+        books: Books | None = None,
     ) -> None:
         super().__init__(plain=not rules.queue_qos0 and not rules.upgrade_qos)
         self.client_id = client_id
@@ -84,7 +91,7 @@ class Session(Receiver):
         self.max_qos = 2
         self.link: Link | None = None
         self.outbox: Outbox | None = None
-        self.outbound = Outbound(window, client_id)
+        self.outbound = Outbound(window, client_id, books)
         self.outbound.durable = not clean
         self.inbound: Inbound | None = None
         self.subscriptions: dict[bytes, int] = {}
@@ -117,7 +124,7 @@ class Session(Receiver):
             window = self.outbound.window
             limited = window.inflight_messages > 0 and window.queued_messages > 0
             messages_max = window.inflight_messages + window.queued_messages if limited else 0
-            inbound = self.inbound = Inbound(window.store, messages_max, INBOUND_QOS2_BYTES_MAX)
+            inbound = self.inbound = Inbound(self.outbound.books.store, messages_max, INBOUND_QOS2_BYTES_MAX)
         return inbound
 
     def attach(self, link: Link, outbox: Outbox, saving: Saving | None = None) -> None:
@@ -262,7 +269,7 @@ class Session(Receiver):
             granted, as_published, ids = granted_to(granted, is_own)
             if granted < 0:
                 return False
-        if publication.expires_at != 0.0 and publication.has_expired(self.outbound.window.now()):
+        if publication.expires_at != 0.0 and publication.has_expired(self.outbound.books.now()):
             return False  # [MQTT-3.3.2-5]
         qos = publication.qos
         if granted < qos or self.rules.upgrade_qos:
@@ -297,7 +304,7 @@ class Session(Receiver):
         counters = self.counters
         sending = self.outbound.sending
         if sending is not None:
-            packet = sending.packet(publication, retain, self.outbound.window.now(), ids)
+            packet = sending.packet(publication, retain, self.outbound.books.now(), ids)
             if not packet:
                 counters.dropped_too_large += 1
                 return False  # [MQTT-3.1.2-25]

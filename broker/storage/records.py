@@ -113,9 +113,9 @@ def collect(engine: Engine, into: Snapshot, *, retained: bool = True) -> Iterato
         if into.retained_changes is None:
             engine.retained.note_changed()
             into.retained = engine.retained.all()
-    window = engine.window
-    changed = None if into.is_whole else window.unsaved
-    window.unsaved = set()
+    books = engine.books
+    changed = None if into.is_whole else books.unsaved
+    books.unsaved = set()
     if changed is not None:
         into.ended = set()
         yield from _in_slices(list(changed), lambda client_id: _collect_changed(engine, client_id, into))

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from protocol.mqtt.books import Books
 from protocol.mqtt.codec import encode_ack
 from protocol.mqtt.errors import ProtocolViolation
 from protocol.mqtt.message import Message, Sink
@@ -48,8 +49,8 @@ class Outbound(Owed):
     Bytes go to the `Sink` that `attach` gave; with none the client is away and everything waits.
     """
 
-    def __init__(self, window: Window, client_id: bytes = b"") -> None:
-        super().__init__(window, client_id)
+    def __init__(self, window: Window, client_id: bytes = b"", books: Books | None = None) -> None:
+        super().__init__(window, client_id, books)
         self.sending: Sending | None = None
         """How a client of 5.0 is written to; None for one of an older version."""
         self._resend: deque[InFlight] | None = None
@@ -103,9 +104,9 @@ class Outbound(Owed):
         queue = self._queue
         if queue is None:
             queue = self._queue = deque()
-        queue.append(Queued(message, qos, retain, self.ids_after, ids, self._next_position()))
+        queue.append(Queued(message, qos, retain, self.ids_after, ids, self.books.next_position()))
         self.ids_after = 0
-        self.window.store.hold(message)
+        self.books.store.hold(message)
         self.queued_bytes += message.size()
         self._note_change()
         return QUEUED
@@ -178,13 +179,18 @@ class Outbound(Owed):
         for waiting in queue:
             if waiting.message.topic in topics:
                 self.queued_bytes -= waiting.message.size()
-                self.window.store.release(waiting.message)
+                self.books.store.release(waiting.message)
                 ids += waiting.ids_before + (1 if waiting.qos > 0 else 0)
             else:
                 ids += waiting.ids_before
                 kept.append(
                     Queued(
-                        waiting.message, waiting.qos, waiting.retain, ids, waiting.ids, self._next_position()
+                        waiting.message,
+                        waiting.qos,
+                        waiting.retain,
+                        ids,
+                        waiting.ids,
+                        self.books.next_position(),
                     )
                 )
                 ids = 0
@@ -230,7 +236,7 @@ class Outbound(Owed):
     def _forget_expired(self) -> bool:
         """The queue is full: make room by what nobody wants any more; whether there was any."""
         queue = self._queue
-        now = self.window.now()
+        now = self.books.now()
         if queue is None or not any(waiting.message.has_expired(now) for waiting in queue):
             return False
         kept: deque[Queued] = deque()
@@ -239,8 +245,8 @@ class Outbound(Owed):
                 kept.append(waiting)
                 continue
             self.queued_bytes -= waiting.message.size()
-            self.window.store.release(waiting.message)
-            self.window.discarded(EXPIRED)
+            self.books.store.release(waiting.message)
+            self.books.discarded(EXPIRED)
         self._queue = kept if kept else None
         self._note_change()
         return True
@@ -260,7 +266,7 @@ class Outbound(Owed):
                 sink.push(encode_ack(PUBREL_FIRST_BYTE, entry.packet_id))
             elif sending is not None and not sending.fits(entry.message, entry.ids):
                 self._forget(entry)
-                self.window.discarded(TOO_LARGE)
+                self.books.discarded(TOO_LARGE)
             else:  # also what has expired since it was first sent [MQTT-4.3.3-7]
                 self._push(sink, entry, True)  # [MQTT-3.3.1-1]
         self._resend = None
@@ -269,12 +275,12 @@ class Outbound(Owed):
         sending = self.sending
         if sending is not None and not sending.fits(message, ids):
             self._note_change()
-            self.window.discarded(TOO_LARGE)
+            self.books.discarded(TOO_LARGE)
             return  # [MQTT-3.1.2-25]
         if qos == 0:
             self._note_change()
             if sending is not None:
-                sink.push(sending.packet(message, retain, self.window.now(), ids))
+                sink.push(sending.packet(message, retain, self.books.now(), ids))
                 sending.sent()
             else:
                 sink.push(message.retained_packet() if retain else message.packet())
@@ -283,13 +289,13 @@ class Outbound(Owed):
         entry = InFlight(packet_id, message, qos, retain, AWAIT_PUBACK if qos == 1 else AWAIT_PUBREC, ids)
         self._inflight[packet_id] = entry
         self.inflight_bytes += message.size()
-        self.window.store.hold(message)
+        self.books.store.hold(message)
         self._note_change()
         self._push(sink, entry, False)
 
     def _push(self, sink: Sink, entry: InFlight, dup: bool) -> None:
         if self.sending is not None:
-            self.sending.push(sink, entry, dup, self.window.now())
+            self.sending.push(sink, entry, dup, self.books.now())
             return
         message = entry.message
         sink.push_publish(
@@ -316,12 +322,12 @@ class Outbound(Owed):
             for _ in range(waiting.ids_before):
                 self._next_packet_id()
             message = waiting.message
-            if message.expires_at != 0.0 and message.has_expired(self.window.now()):
+            if message.expires_at != 0.0 and message.has_expired(self.books.now()):
                 self._note_change()
-                self.window.discarded(EXPIRED)  # [MQTT-3.3.2-5]
+                self.books.discarded(EXPIRED)  # [MQTT-3.3.2-5]
             else:
                 self._send(sink, message, waiting.qos, waiting.retain, waiting.ids)
-            self.window.store.release(message)
+            self.books.store.release(message)
         if not queue:
             self._queue = None
             self._pass_ids_after()

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from protocol.mqtt.window import UNSAVED_MAX, InFlight, Queued, Window
+from protocol.mqtt.books import Books
+from protocol.mqtt.window import InFlight, Queued, Window
 
 PACKET_ID_MAX: Final = 65_535
 
@@ -17,8 +18,9 @@ PACKET_ID_MAX: Final = 65_535
 class Owed:
     """Messages for one session, their packet ids, and what a snapshot of them needs."""
 
-    def __init__(self, window: Window, client_id: bytes = b"") -> None:
+    def __init__(self, window: Window, client_id: bytes = b"", books: Books | None = None) -> None:
         self.window = window
+        self.books = Books() if books is None else books
         self.client_id = client_id
         self.inflight_bytes = 0
         self.queued_bytes = 0
@@ -64,25 +66,25 @@ class Owed:
             queued: with their positions, or all without.
             last_position: of what this or another session has queued.
         """
-        window = self.window
+        books = self.books
         for entry in inflight:
             self._inflight[entry.packet_id] = entry
             self.inflight_bytes += entry.message.size()
-            window.store.hold(entry.message)
-        window.last_position = max(window.last_position, last_position)
+            books.store.hold(entry.message)
+        books.last_position = max(books.last_position, last_position)
         if queued:
             self._queue = deque(queued)
             for waiting in queued:
                 if waiting.position == 0:
-                    waiting.position = self._next_position()
+                    waiting.position = books.next_position()
                 self.queued_bytes += waiting.message.size()
-                window.store.hold(waiting.message)
+                books.store.hold(waiting.message)
         self.last_packet_id = last_packet_id
         self.ids_after = ids_after
 
     def discard(self) -> None:
         """The session ends: keep nothing."""
-        store = self.window.store
+        store = self.books.store
         for entry in self._inflight.values():
             store.release(entry.message)
         if self._queue is not None:
@@ -93,10 +95,6 @@ class Owed:
         self.inflight_bytes = 0
         self.queued_bytes = 0
 
-    def _next_position(self) -> int:
-        position = self.window.last_position = self.window.last_position + 1
-        return position
-
     def _pass_ids_after(self) -> None:
         """The queue is empty: the ids of what was dropped from its end are gone."""
         for _ in range(self.ids_after):
@@ -105,18 +103,14 @@ class Owed:
 
     def _note_change(self) -> None:
         if self.durable:
-            self.window.changes += 1
+            self.books.changes += 1
             if not self.unsaved:
                 self.mark_unsaved()
 
     def mark_unsaved(self) -> None:
         """The next snapshot must look at this session."""
         self.unsaved = True
-        unsaved = self.window.unsaved
-        if unsaved is not None:
-            unsaved.add(self.client_id)
-            if len(unsaved) > UNSAVED_MAX:
-                self.window.unsaved = None
+        self.books.note_unsaved(self.client_id)
 
     def _next_packet_id(self) -> int:
         """The next id that is not in flight [MQTT-2.3.1-2]; the window guarantees that there is one."""
@@ -130,5 +124,5 @@ class Owed:
     def _forget(self, entry: InFlight) -> None:
         del self._inflight[entry.packet_id]
         self.inflight_bytes -= entry.message.size()
-        self.window.store.release(entry.message)
+        self.books.store.release(entry.message)
         self._note_change()

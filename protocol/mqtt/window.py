@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from protocol.mqtt.codec import encode_remaining_length
-from protocol.mqtt.message import Message, MessageStore
+from protocol.mqtt.message import Message
 
 SENT: Final = 0
 QUEUED: Final = 1
 DROPPED: Final = 2
 TOO_LARGE: Final = 3
 EXPIRED: Final = 4
-
-UNSAVED_MAX: Final = 100_000
-"""Client ids remembered as changed between two saves; where there are more, the next one looks at all."""
 
 _PACKET_ID_BYTES: Final[list[bytes]] = [n.to_bytes(2, "big") for n in range(4096)]
 
@@ -41,7 +37,6 @@ class Window:
         inflight_bytes: `max_inflight_bytes`, of payload; 0 is no limit.
         queued_messages: `max_queued_messages`; 0 is no limit.
         queued_bytes: `max_queued_bytes`, of payload; 0 is no limit.
-        store: told about every message that is kept.
     """
 
     def __init__(
@@ -50,37 +45,14 @@ class Window:
         inflight_bytes: int = 0,
         queued_messages: int = 1000,
         queued_bytes: int = 0,
-        store: MessageStore | None = None,
     ) -> None:
         self.inflight_messages = inflight_messages
         self.inflight_bytes = inflight_bytes
         self.queued_messages = queued_messages
         self.queued_bytes = queued_bytes
-        self.store = MessageStore() if store is None else store
-        self.clock: Callable[[], float] | None = None
-        """The broker's, for messages that expire; without one none does."""
-        self.on_discarded: Callable[[int], None] | None = None
-        """Told of what a queue lost: `TOO_LARGE` for its client, or `EXPIRED`."""
-        self.changes = 0
-        """Counts up with every change of what a durable client is owed, so that a saver can tell."""
-        self.last_position = 0
-        """`Queued.position` of the message that was queued last."""
-        self.unsaved: set[bytes] | None = None
-        """Client ids of the durable sessions that changed since a snapshot began; None where nobody remembers."""
-
-    def now(self) -> float:
-        """The owner's clock in seconds; 0.0 without one."""
-        clock = self.clock
-        return 0.0 if clock is None else clock()
-
-    def discarded(self, why: int) -> None:
-        """Tell the owner that a message is given up, and why."""
-        on_discarded = self.on_discarded
-        if on_discarded is not None:
-            on_discarded(why)
 
     def adopt(self, other: Window) -> None:
-        """Take over other limits; what is kept is still kept in the same store."""
+        """Take over other limits, for all who share these."""
         self.inflight_messages = other.inflight_messages
         self.inflight_bytes = other.inflight_bytes
         self.queued_messages = other.queued_messages

@@ -71,13 +71,13 @@ def contents(connection: sqlite3.Connection) -> dict[str, Any]:
 
 def written_whole(engine: Engine) -> dict[str, Any]:
     """What a file says to which all of it is saved at once.  Leaves the engine as it found it."""
-    names = engine.window.unsaved
+    names = engine.books.unsaved
     unsaved = {session: session.outbound.unsaved for session in engine.sessions.values()}
     numbers = [(message, message.number) for message in map(as_publication, every_message(engine))]
     with database() as connection:
         Writer(connection).write(snapshot(engine, UNIX_NOW), pause_s=0)
         found = contents(connection)
-    engine.window.unsaved = names
+    engine.books.unsaved = names
     for session, flag in unsaved.items():
         session.outbound.unsaved = flag
     for message, number in numbers:

@@ -175,4 +175,4 @@ def test_everything_is_sent_once_in_order_within_the_window_or_refused(seed: int
         assert outbound.queued_count() <= window.queued_messages + window.inflight_messages
     assert begun == offered[: len(begun)]  # [MQTT-4.6.0-6]
     assert [one.message.topic for one in outbound.queued()] == offered[len(begun) :]
-    assert window.store.count == outbound.inflight_count() + outbound.queued_count()
+    assert outbound.books.store.count == outbound.inflight_count() + outbound.queued_count()
