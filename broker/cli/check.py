@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from attrs import evolve
@@ -60,7 +61,7 @@ def overlap(one: str | None, other: str | None) -> bool:
 
 def _folder_mistakes(config: Config) -> Iterator[str]:
     settings = config.persistence
-    if settings.persistence and not settings.persistence_location.is_dir():
+    if settings.persistence and not os.path.isdir(settings.persistence_location):
         yield (
             f"Error: persistence_location {settings.persistence_location} is no folder, so nothing could be saved."
             " Make it, for the account that Rowcast runs as."
@@ -70,7 +71,7 @@ def _folder_mistakes(config: Config) -> Iterator[str]:
             from pathlib import Path
 
             folder = Path(place.removeprefix("file ")).parent
-            if not folder.is_dir():
+            if not os.path.isdir(folder):
                 yield f"Error: log_dest {place}: there is no folder {folder}, so nothing would be logged. Make it."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from urllib.parse import urlsplit
@@ -46,7 +47,7 @@ def cluster_of(reader: Reader, document: Document) -> ClusterConfig | None:
         reader.wrong(("cluster", "keep_bytes"), "keep_bytes: at least 1MB is wanted")
     for key in ("credentials", "ca_file", "cert_file", "key_file"):
         path = getattr(found, key)
-        if path is not None and not path.is_file():
+        if path is not None and not os.path.isfile(path):
             reader.wrong(("cluster", key), f"{key}: there is no file {path}")
     if (found.cert_file is None) != (found.key_file is None):
         given = "cert_file" if found.key_file is None else "key_file"

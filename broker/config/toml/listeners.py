@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import ip_network
 from pathlib import Path as FilePath
 from typing import Any
@@ -157,7 +158,7 @@ class ListenerReader:
     def _check_files(self, path: Path, table: Any) -> None:
         for field in fields(type(table)):
             value = getattr(table, field.name)
-            if isinstance(value, FilePath) and field.name != "keylog_file" and not value.exists():
+            if isinstance(value, FilePath) and field.name != "keylog_file" and not os.path.exists(value):
                 self._reader.wrong((*path, field.name), f"{field.name}: there is no {value}")
 
     def _check_secrets(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
 from broker.config.tokens import HistoryRule, TokenConfig
@@ -25,7 +26,7 @@ def read_tokens(reader: Reader, document: Document) -> TokenConfig:
         check_secret(reader, (*path, "secrets", index), secret)
     for name, files in (("keys", found.keys), ("jwks_file", (found.jwks_file,))):
         for file in files:
-            if file is not None and not file.exists():
+            if file is not None and not os.path.exists(file):
                 reader.wrong((*path, name), f"{name}: there is no {file}")
     url = found.jwks_url
     if url and not isinstance(url, Unresolved) and not url.startswith(("https://", "http://")):

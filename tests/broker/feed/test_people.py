@@ -194,7 +194,8 @@ async def test_gap_that_was_not_yet_durable_is_announced_by_the_next_process(
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     async with running(config) as feed:
-        assert await feed.sink.gap() == json.loads(ended.sink.announced[0][1])["reason"]
+        # It may say more: a slot that the killed one had made is none that this one knows.
+        assert (await feed.sink.gap()).startswith(json.loads(ended.sink.announced[0][1])["reason"])
     async with running(config) as feed:
         pass
     assert feed.status.gaps == 0
