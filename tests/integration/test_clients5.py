@@ -12,6 +12,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
+from support.polling import until_blocking
 from support.raw5 import over_tcp
 from support.rowcast_process import RowcastProcess
 
@@ -98,6 +99,8 @@ def test_mosquitto_sub_unsubscribes_and_leaves_with_every_property(
          "-D", "disconnect", "user-property", "d", "1", "-D", "disconnect", "reason-string", "bye", *goodbye],
         check=True, timeout=2 * WITHIN_S,
     )  # fmt: skip
+    # Another connection is not behind that one: what it said has to be read first.
+    until_blocking(lambda: any(f"Client {client_id} [" in line for line in rowcast.lines))
     peer = over_tcp(rowcast.port)
     assert peer.connect(client_id.encode(), clean=False).session_present is not bool(goodbye)
     peer.cut()
