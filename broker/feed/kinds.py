@@ -6,7 +6,7 @@ an entry there and one here.  Every part is imported when it is asked for, so th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from broker.config.feeds import FeedConfig
 from broker.feed.status import FeedSink, FeedStatus
@@ -17,97 +17,83 @@ if TYPE_CHECKING:
     from broker.feed.supervise import Feed
 
 
-class Kind(Protocol):
+class Kind:
     """One kind of feed."""
 
     def feed(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
         """What runs."""
+        raise NotImplementedError
 
     def install_steps(self, config: FeedConfig, publishers: str, widen: bool) -> list[Step]:
         """As `broker.feed.setup.install.install_steps`; what another kind has left behind is taken away."""
+        raise NotImplementedError
 
     def checks(self) -> tuple[Check, ...]:
         """What `rowcast feed check` asks, in order."""
+        raise NotImplementedError
 
     def breaks_writers(self) -> tuple[Check, ...]:
         """Of these, those whose `wrong` would make a statement of the application's fail once it is installed."""
+        return ()
 
 
-class ListenKind:
+class ListenKind(Kind):
     """Rows come as notifications."""
 
     def feed(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
-        """As `Kind.feed`."""
         from broker.feed.listen.feed import ListenFeed
 
         return ListenFeed(config, sink, status)
 
     def install_steps(self, config: FeedConfig, publishers: str, widen: bool) -> list[Step]:
-        """As `Kind.install_steps`."""
         from broker.feed.setup.install_listen import install_steps
 
-        return install_steps(config, publishers, widen)
+        return install_steps(config)
 
     def checks(self) -> tuple[Check, ...]:
-        """As `Kind.checks`."""
         from broker.feed.setup.doctor_listen import CHECKS
 
         return CHECKS
 
-    def breaks_writers(self) -> tuple[Check, ...]:
-        """As `Kind.breaks_writers`."""
-        return ()
 
-
-class OutboxKind:
+class OutboxKind(Kind):
     """Rows are collected by triggers in a table of ours."""
 
     def feed(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
-        """As `Kind.feed`."""
         from broker.feed.outbox.feed import OutboxFeed
 
         return OutboxFeed(config, sink, status)
 
     def install_steps(self, config: FeedConfig, publishers: str, widen: bool) -> list[Step]:
-        """As `Kind.install_steps`."""
         from broker.feed.setup.install_outbox import install_steps
 
-        return install_steps(config, publishers, widen)
+        return install_steps(config, publishers)
 
     def checks(self) -> tuple[Check, ...]:
-        """As `Kind.checks`."""
         from broker.feed.setup.doctor_outbox import CHECKS
 
         return CHECKS
 
-    def breaks_writers(self) -> tuple[Check, ...]:
-        """As `Kind.breaks_writers`."""
-        return ()
 
-
-class WalKind:
+class WalKind(Kind):
     """Rows are read from the write-ahead log."""
 
     def feed(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
-        """As `Kind.feed`."""
         from broker.feed.wal.feed import WalFeed
 
         return WalFeed(config, sink, status)
 
     def install_steps(self, config: FeedConfig, publishers: str, widen: bool) -> list[Step]:
-        """As `Kind.install_steps`."""
         from broker.feed.setup.install_wal import install_steps
 
         return install_steps(config, publishers, widen)
 
     def checks(self) -> tuple[Check, ...]:
-        """As `Kind.checks`."""
         from broker.feed.setup.doctor_wal import CHECKS
 
         return CHECKS
 
     def breaks_writers(self) -> tuple[Check, ...]:
-        """As `Kind.breaks_writers`."""
         from broker.feed.setup.doctor_wal import check_replica_identity
 
         return (check_replica_identity,)

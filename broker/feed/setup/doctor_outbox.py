@@ -19,10 +19,7 @@ from broker.feed.setup.doctor_server import (
 )
 from broker.feed.setup.doctor_sessions import check_heirs, check_open_writers, check_row_security
 from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, fine, unwise, wrong
-from broker.feed.setup.steps import CAPTURE_TRIGGER
-
-_BITS = {"insert": 4, "delete": 8, "update": 16}
-"""Of pg_trigger.tgtype."""
+from broker.feed.setup.steps import CAPTURE_TRIGGER, TRIGGER_BITS
 
 PARTITION_OFF = """
 SELECT l.relid::regclass::text FROM pg_partition_tree(to_regclass(%s)) l WHERE l.isleaf AND l.level > 0 AND NOT EXISTS
@@ -79,7 +76,7 @@ def check_triggers(examination: Examination) -> Iterator[Finding]:
             )
         elif off := examination.one(PARTITION_OFF, quoted(table), CAPTURE_TRIGGER):
             yield wrong(f"the trigger of {off[0]}, a partition of {table}, is disabled", INSTALL)
-        elif missing := [o for o in operations if not row[1] & _BITS[o]]:
+        elif missing := [o for o in operations if not row[1] & TRIGGER_BITS[o]]:
             yield wrong(f"the trigger of {table} leaves out {' and '.join(missing)}", INSTALL)
         else:
             yield fine(f"{table} is captured on {', '.join(operations)}")

@@ -18,8 +18,8 @@ from broker.feed.setup.steps import (
 )
 
 
-def install_steps(config: FeedConfig, publishers: str, widen: bool) -> list[Step]:
-    """As `broker.feed.setup.install.install_steps`; neither `publishers` nor `widen` means anything here."""
+def install_steps(config: FeedConfig) -> list[Step]:
+    """As `broker.feed.setup.install.install_steps`."""
     if not config.keyed_tables:
         return leftovers(config)
     steps = [role_step(config, may_replicate=False)]

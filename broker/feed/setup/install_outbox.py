@@ -7,11 +7,13 @@ from typing import Final
 from psycopg import sql
 
 from broker.config.feeds import FeedConfig
+from broker.feed.captured import quoted
 from broker.feed.routing.tables import table_operations
 from broker.feed.setup.install_marks import remember_statement
 from broker.feed.setup.install_notices import notice_steps
 from broker.feed.setup.steps import (
     CAPTURE_TRIGGER,
+    TRIGGER_BITS,
     Step,
     base_step,
     drop_triggers,
@@ -34,12 +36,9 @@ _PRIVILEGES: Final = (
     "GRANT SELECT ON rowcast.outbox_seq TO {}",
 )
 
-_BITS: Final = {"insert": 4, "delete": 8, "update": 16}
-"""Of pg_trigger.tgtype; 1 is FOR EACH ROW."""
 
-
-def install_steps(config: FeedConfig, publishers: str, widen: bool) -> list[Step]:
-    """As `broker.feed.setup.install.install_steps`; `widen` means nothing here."""
+def install_steps(config: FeedConfig, publishers: str) -> list[Step]:
+    """As `broker.feed.setup.install.install_steps`."""
     return [
         base_step(),
         role_step(config, may_replicate=False),
@@ -65,12 +64,12 @@ def _triggers(config: FeedConfig) -> list[Step]:
     steps = []
     for table, operations in table_operations(config).items():
         create = sql.SQL(sql_file("trigger.sql")).format(
-            table=sql.Literal(text_of(table_identifier(table))),
+            table=sql.Literal(quoted(table)),
             target=table_identifier(table),
             argument=sql.Literal(table),
             trigger=sql.Identifier(CAPTURE_TRIGGER),
             trigger_name=sql.Literal(CAPTURE_TRIGGER),
-            bits=sql.Literal(1 + sum(_BITS[operation] for operation in operations)),
+            bits=sql.Literal(1 + sum(TRIGGER_BITS[operation] for operation in operations)),
             operations=sql.SQL(" OR ".join(operation.upper() for operation in operations)),
         )
         steps.append(Step(f"the trigger of {table}", text_of(create)))

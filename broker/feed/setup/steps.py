@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from importlib import resources
+from typing import Final
 
 from attrs import frozen
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from broker.config.feeds import FeedConfig
+from broker.feed.captured import quoted
 from broker.feed.routing.tables import table_operations
 from broker.feed.wal.slots import earlier_slot_name, publication_names, slot_name
 
 CAPTURE_TRIGGER = "rowcast_capture"
+TRIGGER_BITS: Final = {"insert": 4, "delete": 8, "update": 16}
+"""Of pg_trigger.tgtype; 1 is FOR EACH ROW."""
 
 INSTALLED = "rowcast.installed"
 """A setting of the feed's role in its database, which outlives the schema: the names of feeds."""
@@ -195,7 +199,7 @@ def drop_triggers(config: FeedConfig, but: Iterable[str] = ()) -> str:
     return text_of(
         sql.SQL(sql_file("drop_triggers.sql")).format(
             feed=sql.Literal(config.name),
-            but=sql.Literal([text_of(table_identifier(table)) for table in but]),
+            but=sql.Literal([quoted(table) for table in but]),
             trigger=sql.Literal(CAPTURE_TRIGGER),
         )
     )
