@@ -12,7 +12,7 @@ from broker.core.access import Access, same_rights
 from broker.core.counters import Counters
 from broker.core.ending import Endings, Parting
 from broker.core.limits import PLAIN_SUBSCRIPTIONS_MAX
-from broker.core.names import DROPPED_SILENTLY, NOT_AUTHORIZED, closed_to_clients
+from broker.core.names import DOLLAR, DROPPED_SILENTLY, NOT_AUTHORIZED, closed_to_clients
 from broker.core.names import GATEWAY_PREFIX as GATEWAY_PREFIX
 from broker.core.outbox import Outbox, Round
 from broker.core.parts import PartStore
@@ -299,7 +299,7 @@ class Engine:
     def refusal(self, session: Session, publication: Publication) -> int:
         """Why a client's message may not go on, as a reason code; 0 if it may.  What is refused is counted."""
         topic = publication.topic
-        if topic[0] == 0x24:
+        if topic[0] == DOLLAR:
             code = closed_to_clients(topic)
             if code:
                 return code

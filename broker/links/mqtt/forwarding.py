@@ -22,6 +22,14 @@ PUBLISH_QOS_0: Final = 0x30
 NOBODY: Final = Targets()
 """Who gets what this client may not publish."""
 
+_MISS_STEPS: Final = 4
+_LEVEL_STEPS_SHIFT: Final = 6
+
+
+def miss_steps(topic: bytes) -> int:
+    """What it counts for that a topic's receivers were looked for: more for each 64 bytes, which may be levels."""
+    return _MISS_STEPS + (len(topic) >> _LEVEL_STEPS_SHIFT)
+
 
 def receivers_of(engine: Engine, session: Session, topic: bytes) -> Targets:
     """Who gets what this client publishes to a topic; `NOBODY` if it may not.

@@ -5,23 +5,18 @@ Hot: `read` is called for every receive of such a client.  The mirror of `runs5.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from broker.core.names import DOLLAR
 from broker.core.session import Session
 from broker.core.targets import Targets
-from broker.links.mqtt.forwarding import PUBLISH_QOS_0, forward, receivers_of
+from broker.links.mqtt.forwarding import PUBLISH_QOS_0, forward, miss_steps, receivers_of
 from broker.links.mqtt.packets import handle
 from protocol.mqtt.errors import MalformedPacket
 from protocol.mqtt.framing import frame_at
 
 if TYPE_CHECKING:
     from broker.links.mqtt.link import MqttLink
-
-DOLLAR: Final = 0x24
-
-MISS_STEPS: Final = 4
-LEVEL_STEPS_SHIFT: Final = 6
-"""A topic whose receivers are looked for is some steps, and one more for each 64 bytes, which may be levels."""
 
 
 def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: bool) -> int:
@@ -76,7 +71,7 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                 position = end
                 if trie.misses != misses:
                     misses = trie.misses
-                    link.steps -= MISS_STEPS + (len(topic) >> LEVEL_STEPS_SHIFT)
+                    link.steps -= miss_steps(topic)
                     if link.steps <= 0:
                         break
                 continue

@@ -5,12 +5,12 @@ Hot: `read` is called for every receive of such a client.  The mirror of `runs.p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from broker.core.names import DOLLAR
 from broker.core.session import Session
 from broker.core.targets import Targets
-from broker.links.mqtt.forwarding import PUBLISH_QOS_0, forward, receivers_of
-from broker.links.mqtt.runs import LEVEL_STEPS_SHIFT, MISS_STEPS
+from broker.links.mqtt.forwarding import PUBLISH_QOS_0, forward, miss_steps, receivers_of
 from broker.links.mqtt.v5 import handle
 from protocol.mqtt.errors import MalformedPacket, ProtocolError
 from protocol.mqtt.framing import frame_at
@@ -19,8 +19,6 @@ from protocol.mqtt.v5.properties import are_forwarded
 
 if TYPE_CHECKING:
     from broker.links.mqtt.link import MqttLink
-
-DOLLAR: Final = 0x24
 
 
 def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: bool) -> int:
@@ -113,7 +111,7 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                             position = end
                             if trie.misses != misses:
                                 misses = trie.misses
-                                link.steps -= MISS_STEPS + (len(run_topic) >> LEVEL_STEPS_SHIFT)
+                                link.steps -= miss_steps(run_topic)
                                 if link.steps <= 0:
                                     break
                             continue
