@@ -9,15 +9,14 @@ from pathlib import Path
 import psycopg
 import pytest
 import trio
+from support.mqtt_stream import PacketStream
 from support.postgres import cluster, database
 
 from broker import Broker, Config, Listener
 from broker.config.model import Security
 from broker.config.toml import configuration as toml
 from broker.links.listening.accept import ListenError
-from protocol.mqtt.codec import decode, encode
-from protocol.mqtt.framing import frame_at
-from protocol.mqtt.packets import Connack, Connect, Packet, Puback, Publish, Suback, Subscribe
+from protocol.mqtt.packets import Connack, Connect, Puback, Publish, Suback, Subscribe
 
 __all__ = ["cluster", "database"]
 
@@ -42,26 +41,8 @@ topics = "fill/{{market}}/{{account}}"
 """
 
 
-class Client:
+class Client(PacketStream):
     """An MQTT client on any stream."""
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
-        self._data = b""
-
-    async def send(self, *packets: Packet) -> None:
-        await self._stream.send_all(b"".join(encode(packet) for packet in packets))
-
-    async def receive(self) -> Packet:
-        while True:
-            body, end = frame_at(self._data, 0, 0)
-            if end:
-                packet = decode(self._data[0], self._data[body:end])
-                self._data = self._data[end:]
-                return packet
-            more = await self._stream.receive_some(65_536)
-            assert more, "the broker closed the connection"
-            self._data += more
 
     async def subscribe(self, client_id: bytes, topic_filter: bytes, qos: int) -> None:
         await self.send(Connect(client_id, True, 0), Subscribe(1, ((topic_filter, qos),)))

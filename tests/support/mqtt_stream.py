@@ -9,8 +9,8 @@ from protocol.mqtt.framing import frame_at
 from protocol.mqtt.packets import Connack, Connect, Packet, Suback, Subscribe
 
 
-class StreamClient:
-    """Speaks MQTT 3.1.1; reads one packet after the other."""
+class PacketStream:
+    """Packets over a stream, one after the other."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
@@ -19,8 +19,9 @@ class StreamClient:
     async def send(self, *packets: Packet) -> None:
         await self._stream.send_all(b"".join(encode(packet) for packet in packets))
 
-    async def receive(self) -> Packet:
-        with trio.fail_after(20):
+    async def receive(self, within_s: float = 20) -> Packet:
+        """The next packet.  Raises: EOFError."""
+        with trio.fail_after(within_s):
             while True:
                 body, end = frame_at(self._data, 0, 0)
                 if end:
@@ -28,8 +29,13 @@ class StreamClient:
                     self._data = self._data[end:]
                     return packet
                 more = await self._stream.receive_some(65_536)
-                assert more, "the broker closed the connection"
+                if not more:
+                    raise EOFError("the broker closed the connection")
                 self._data += more
+
+
+class StreamClient(PacketStream):
+    """Speaks MQTT 3.1.1."""
 
     async def connect(self, client_id: bytes, *, clean: bool = True) -> None:
         await self.send(Connect(client_id, clean, 0))

@@ -11,12 +11,11 @@ import pytest
 import trio
 from attrs import evolve
 from support import nats
+from support.mqtt_stream import PacketStream
 
 from broker import Broker, Config, Listener
 from broker.cluster.node import Node
 from broker.config.cluster import ClusterConfig
-from protocol.mqtt.codec import decode, encode
-from protocol.mqtt.framing import frame_at
 from protocol.mqtt.packets import Connack, Connect, Packet, Puback, Publish, Suback, Subscribe, Will
 
 
@@ -63,28 +62,14 @@ def node_of(broker: Broker) -> Node:
     return node
 
 
-class Client:
+class Client(PacketStream):
     """An MQTT 3.1.1 client on a stream inside the process; everything comes within ten seconds, or fails."""
 
     def __init__(self, broker: Broker, listener: Listener | None = None) -> None:
-        self._stream = broker.connect(listener)
-        self._data = b""
-
-    async def send(self, *packets: Packet) -> None:
-        await self._stream.send_all(b"".join(encode(packet) for packet in packets))
+        super().__init__(broker.connect(listener))
 
     async def receive(self, within_s: float = 10) -> Packet:
-        with trio.fail_after(within_s):
-            while True:
-                body, end = frame_at(self._data, 0, 0)
-                if end:
-                    packet = decode(self._data[0], self._data[body:end])
-                    self._data = self._data[end:]
-                    return packet
-                more = await self._stream.receive_some(65_536)
-                if not more:
-                    raise EOFError
-                self._data += more
+        return await super().receive(within_s)
 
     async def connect(
         self, client_id: bytes, clean: bool = True, will: Will | None = None, user: bytes | None = None

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import trio
 from attrs import Factory, define
-from torture.wire import GONE, Mqtt
+from torture.wire import GONE, Connection, connect
 
 from protocol.mqtt.packets import Disconnect, Pingreq, Pingresp, Puback, Publish, Suback, Subscribe, Will
 
@@ -98,12 +98,10 @@ class Movers:
         if self._ready == MOVERS + 1:
             self.ready.set()
 
-    async def _connect(
-        self, client_id: bytes, clean: bool, will: Will | None = None
-    ) -> tuple[Mqtt, bool] | None:
+    async def _connect(self, client_id: bytes, clean: bool, will: Will | None = None) -> Connection | None:
         try:
             with trio.fail_after(CONNECT_S):
-                return await Mqtt.open(self._random.choice(self._ports), client_id, clean, will)
+                return await connect(self._random.choice(self._ports), client_id, clean, will)
         except GONE:
             await trio.sleep(0.2)
             return None
@@ -114,15 +112,14 @@ class Movers:
         moved = self.moved
         client_id = b"mover%d" % number
         got = moved.received.setdefault(number, [])
-        older: Mqtt | None = None
+        older: Connection | None = None
         async with trio.open_nursery() as nursery:
             while not self._is_over():
-                found = await self._connect(client_id, False)
-                if found is None:
+                client = await self._connect(client_id, False)
+                if client is None:
                     continue
-                client, is_present = found
                 moved.connections += 1
-                if number in moved.subscribed and not is_present:
+                if number in moved.subscribed and not client.is_present:
                     moved.not_present.append(f"mover {number}: its session was gone")
                 if older is not None:
                     moved.takeovers += 1
@@ -141,7 +138,7 @@ class Movers:
             await older.close()
         await self._read_rest(client_id, number, got)
 
-    async def _read(self, client: Mqtt, got: list[int], number: int) -> None:
+    async def _read(self, client: Connection, got: list[int], number: int) -> None:
         while True:
             packet = await client.receive()
             if isinstance(packet, Suback) and number not in self.moved.subscribed:
@@ -155,16 +152,16 @@ class Movers:
         """All that is still to come, until nothing comes for a while."""
         quiet = 0
         while quiet < 2:
-            found = await self._connect(client_id, False)
-            if found is None:
+            client = await self._connect(client_id, False)
+            if client is None:
                 continue
             before = len(got)
             with suppress(*GONE), trio.move_on_after(4):
-                await self._read(found[0], got, number)
+                await self._read(client, got, number)
             quiet = quiet + 1 if len(got) == before else 0
-            await found[0].close()
+            await client.close()
 
-    async def _ask_older(self, older: Mqtt, number: int) -> None:
+    async def _ask_older(self, older: Connection, number: int) -> None:
         """It must not be answered any more: another connection has the client."""
         with suppress(*GONE), trio.move_on_after(8):
             await older.send(Pingreq())
@@ -185,20 +182,20 @@ class Movers:
         await self._be_member(client_id, not is_first, 15, False)
 
     async def _be_member(self, client_id: bytes, clean: bool, for_s: float, is_first: bool) -> None:
-        found = await self._connect(client_id, clean)
-        if found is None:
+        client = await self._connect(client_id, clean)
+        if client is None:
             return
         with suppress(*GONE), trio.move_on_after(for_s):
-            await found[0].send(Subscribe(1, ((b"$share/g/sh/#", 1),)))
+            await client.send(Subscribe(1, ((b"$share/g/sh/#", 1),)))
             while True:
-                packet = await found[0].receive()
+                packet = await client.receive()
                 if isinstance(packet, Suback) and is_first and not self.ready.is_set():
                     self._is_ready()
                     is_first = False
                 if isinstance(packet, Publish):
                     self.moved.shared[packet.payload] += 1
-                    await found[0].send(Puback(packet.packet_id))
-        await found[0].close()
+                    await client.send(Puback(packet.packet_id))
+        await client.close()
 
     # --- wills ---------------------------------------------------------------------------------------------
 
@@ -208,15 +205,15 @@ class Movers:
             count += 1
             client_id = b"mortal%d-%d" % (number, count)
             self.moved.mortals[client_id] = MAYBE  # a CONNECT that was not answered may have been taken
-            found = await self._connect(client_id, True, Will(b"will/" + client_id, b"0", 1, False))
-            if found is None:
+            client = await self._connect(client_id, True, Will(b"will/" + client_id, b"0", 1, False))
+            if client is None:
                 continue
             self.moved.mortals[client_id] = ONE
             with suppress(*GONE), trio.move_on_after(self._random.uniform(0.1, 4.0)):
-                await found[0].receive()
+                await client.receive()
             if self._random.random() < 0.3:
                 self.moved.mortals[client_id] = MAYBE  # its node may die before it reads this
                 with suppress(*GONE), trio.move_on_after(2):
-                    await found[0].send(Disconnect())
-                    await found[0].receive()
-            await found[0].close()
+                    await client.send(Disconnect())
+                    await client.receive()
+            await client.close()

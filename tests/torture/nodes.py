@@ -39,7 +39,7 @@ from support.ports import free_port
 from support.postgres import Cluster
 from torture.cables import CUT, HANGING, OPEN, SLOW, Cable
 from torture.movers import MOVERS, Moved, Movers, judge_moved
-from torture.wire import GONE, Mqtt
+from torture.wire import GONE, Connection, connect
 
 from broker.config.toml import configuration as toml
 from broker.feed.setup.install import install_steps
@@ -194,7 +194,7 @@ class World:
         Args:
             own: the topic, for one that retains nothing.
         """
-        client: Mqtt | None = None
+        client: Connection | None = None
         packet_id = 0
         number = 0
         while not self.is_over:
@@ -205,7 +205,7 @@ class World:
                 with trio.fail_after(ACK_S):
                     if client is None:
                         port = self.random.choice(self.ports)
-                        client = await Mqtt.connect(port, b"publisher%d" % name)
+                        client = await connect(port, b"publisher%d" % name)
                     self.history.tried[topic, payload] += 1
                     await client.send(Publish(topic, payload, 1, topic.startswith(KEPT), False, packet_id))
                     assert await client.receive() == Puback(packet_id)
@@ -223,9 +223,9 @@ class World:
         """Read one node, again and again."""
         while True:
             seen: list[Seen] = []
-            client: Mqtt | None = None
+            client: Connection | None = None
             with suppress(*GONE):
-                client = await Mqtt.connect(self.ports[index], b"observer%d" % index)
+                client = await connect(self.ports[index], b"observer%d" % index)
                 await client.send(Subscribe(1, ((b"rows/#", 1), (b"msg/#", 1), (KEPT + b"#", 1))))
                 while True:
                     packet = await client.receive()
@@ -317,7 +317,7 @@ class World:
     async def _has_read(self, port: int, last: bytes) -> bool:
         index = self.ports.index(port)
         with suppress(*GONE, jetstream.ApiError), trio.fail_after(20):
-            client = await Mqtt.connect(port, b"judge")
+            client = await connect(port, b"judge")
             kept: dict[bytes, bytes] = {}
             await client.send(Subscribe(1, ((KEPT + b"#", 0),)))
             while not isinstance(await client.receive(), Suback):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import trio
 
-from protocol.mqtt.codec import decode, encode
-from protocol.mqtt.framing import frame_at
-from protocol.mqtt.packets import Connack, Connect, Packet
+from broker.demo.clients import HOST, ClientError, PacketReader
+from protocol.mqtt.codec import encode
+from protocol.mqtt.packets import Connack, Connect, Packet, Will
 
-HOST = "127.0.0.1"
-GONE = (OSError, EOFError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
+GONE = (OSError, ClientError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 """What a connection ends with."""
 
 
@@ -18,18 +17,21 @@ class Connection:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
-        self._data = b""
+        self._reader = PacketReader(stream)
         self.is_present = False
 
     @classmethod
-    async def open(cls, port: int, client_id: bytes, clean: bool) -> Connection:
+    async def open(
+        cls, port: int, client_id: bytes, clean: bool, will: Will | None = None, keep_alive_s: int = 30
+    ) -> Connection:
         """Raises: one of `GONE`."""
         made = cls(await trio.open_tcp_stream(HOST, port))
         try:
-            await made.send(Connect(client_id, clean, 30))
+            await made.send(Connect(client_id, clean, keep_alive_s, will=will))
             answer = await made.receive()
-            if not isinstance(answer, Connack) or answer.return_code:
-                raise EOFError
+            assert isinstance(answer, Connack)
+            if answer.return_code:
+                raise ClientError(f"refused with return code {answer.return_code}")
             made.is_present = answer.session_present
         except BaseException:
             await made.close()
@@ -42,16 +44,7 @@ class Connection:
 
     async def receive(self) -> Packet:
         """The next packet.  Raises: one of `GONE`."""
-        while True:
-            body, end = frame_at(self._data, 0, 0)
-            if end:
-                packet = decode(self._data[0], self._data[body:end])
-                self._data = self._data[end:]
-                return packet
-            more = await self._stream.receive_some(65_536)
-            if not more:
-                raise EOFError
-            self._data += more
+        return await self._reader.next()
 
     async def close(self) -> None:
         """Without a word."""

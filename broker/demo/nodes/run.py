@@ -18,7 +18,8 @@ from attrs import Factory, define
 
 from broker.config.toml import configuration as toml
 from broker.demo import gateway
-from broker.demo.nodes.client import GONE, HOST, Connection
+from broker.demo.clients import HOST
+from broker.demo.nodes.client import GONE, Connection
 from broker.demo.nodes.servers import Servers, running_servers
 from broker.demo.postgres import running_postgres
 from broker.feed.driver.connection import TrioConnection

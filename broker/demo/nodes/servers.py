@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from broker.demo.nodes.client import HOST
+from broker.demo.clients import HOST
 
 NATS_CONFIGURATION: Final = """
 server_name: s{number}

@@ -14,7 +14,7 @@ import trio
 from support.nats import Server
 from support.nodes import cluster_name, nats_server
 from support.ports import free_port
-from torture.wire import GONE, Mqtt
+from torture.wire import GONE, Connection, connect
 
 from protocol.mqtt.packets import Puback, Publish, Suback, Subscribe
 
@@ -56,11 +56,11 @@ def wait_for(is_so: Callable[[], bool], timeout_s: float = 60) -> None:
         time.sleep(0.1)
 
 
-async def connected(port: int, client_id: bytes) -> Mqtt:
+async def connected(port: int, client_id: bytes) -> Connection:
     with trio.fail_after(60):
         while True:
             try:
-                return await Mqtt.connect(port, client_id)
+                return await connect(port, client_id)
             except GONE:
                 await trio.sleep(0.2)
 
