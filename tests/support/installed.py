@@ -9,6 +9,21 @@ import psycopg
 from broker.config.feeds import FeedConfig, Replication, Route, Source
 from broker.feed.setup.install import install_steps
 
+TELLS_OF_EVENTS = """
+CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    message text := row_to_json(NEW);
+BEGIN
+    IF octet_length(message) >= 8000 THEN
+        message := json_build_object('id', NEW.id);
+    END IF;
+    PERFORM pg_notify('event', message);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tell AFTER INSERT ON event FOR EACH ROW EXECUTE FUNCTION tell();
+"""
+"""What notifies a feed of the kind `listen` of each new row of `event`; of a long one by its key alone."""
+
 
 def feed_config(dsn: str, kind: str = "wal", **changes: Any) -> FeedConfig:
     """A feed of `public.event`: inserts to `event/ID`, QoS 1."""

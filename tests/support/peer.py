@@ -28,6 +28,18 @@ OPEN_DOOR = Door(
 )
 
 
+def packets_in(data: bytes) -> list[Packet]:
+    """Every packet in these bytes; what is no whole packet fails."""
+    packets: list[Packet] = []
+    position = 0
+    while position < len(data):
+        body, end = frame_at(data, position, 0)
+        assert end, f"half a packet: {data[position:]!r}"
+        packets.append(decode(data[position], data[body:end]))
+        position = end
+    return packets
+
+
 class Peer:
     """One client of an engine.
 
@@ -59,15 +71,7 @@ class Peer:
 
     def read(self) -> list[Packet]:
         """Every packet that came since the last read; what is no whole packet fails."""
-        data = self.read_bytes()
-        packets: list[Packet] = []
-        position = 0
-        while position < len(data):
-            body, end = frame_at(data, position, 0)
-            assert end, f"half a packet: {data[position:]!r}"
-            packets.append(decode(data[position], data[body:end]))
-            position = end
-        return packets
+        return packets_in(self.read_bytes())
 
     def drop(self) -> None:
         """The connection ends without DISCONNECT."""
@@ -143,5 +147,6 @@ __all__ = [
     "Suback",
     "Subscribe",
     "connected",
+    "packets_in",
     "subscribed",
 ]

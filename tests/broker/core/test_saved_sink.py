@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from support.peer import packets_in
 
 from broker.core.engine import Engine
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
 from broker.core.saving import Saving
 from broker.core.session import Link, Session
-from protocol.mqtt.codec import decode
-from protocol.mqtt.framing import frame_at
 from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import Publish
 
@@ -43,15 +42,7 @@ class Durable:
         self.engine.flush()
         self.outbox.writable()
         self.engine.flush()
-        payloads = []
-        position = 0
-        while position < len(self.sent):
-            body, end = frame_at(self.sent, position, 0)
-            packet = decode(self.sent[position], self.sent[body:end])
-            if isinstance(packet, Publish):
-                payloads.append(packet.payload)
-            position = end
-        return payloads
+        return [packet.payload for packet in packets_in(self.sent) if isinstance(packet, Publish)]
 
 
 @given(st.lists(st.sampled_from([0, 1, 2, "save"]), max_size=30))

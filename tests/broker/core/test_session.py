@@ -6,14 +6,13 @@ import logging
 from itertools import product
 
 import pytest
+from support.peer import packets_in
 
 from broker.core.access import Access
 from broker.core.counters import Counters
 from broker.core.outbox import Outbox, Round
 from broker.core.publication import Publication
 from broker.core.session import DeliveryRules, Link, Session
-from protocol.mqtt.codec import decode
-from protocol.mqtt.framing import frame_at
 from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import Publish
 
@@ -45,15 +44,9 @@ class Client:
     def read(self) -> list[Publish]:
         self.round.flush()
         data, self.sent = self.sent, b""
-        packets = []
-        position = 0
-        while position < len(data):
-            body, end = frame_at(data, position, 0)
-            packet = decode(data[position], data[body:end])
-            assert isinstance(packet, Publish)
-            packets.append(packet)
-            position = end
-        return packets
+        packets = packets_in(data)
+        assert all(isinstance(packet, Publish) for packet in packets)
+        return [packet for packet in packets if isinstance(packet, Publish)]
 
 
 QUALITIES = [

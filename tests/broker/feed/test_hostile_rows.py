@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 from support.feeds import running
 from support.hostile_values import JSON_TEXTS, TEXTS
-from support.installed import connect, feed_config, install
+from support.installed import TELLS_OF_EVENTS, connect, feed_config, install
 from support.polling import until
 
 from broker.config.feeds import FeedConfig, Fetch, Recovery, Route, Source
@@ -25,19 +25,6 @@ TABLE = """
 CREATE TABLE event (
     id bigint PRIMARY KEY, name text, value json, amount numeric, part real, moment timestamptz, names text[]
 );
-"""
-NOTIFY = """
-CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    message text := row_to_json(NEW);
-BEGIN
-    IF octet_length(message) >= 8000 THEN
-        message := json_build_object('id', NEW.id);
-    END IF;
-    PERFORM pg_notify('event', message);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER tell AFTER INSERT ON event FOR EACH ROW EXECUTE FUNCTION tell();
 """
 INSERT = "INSERT INTO event VALUES (%s, %s, %s, %s, %s, %s, %s)"
 NUMBERS = ["NaN", "1e400", "-1e-400", "9" * 1000, "0.00000010", "-0", None]
@@ -55,7 +42,7 @@ def made(dsn: str, kind: str) -> FeedConfig:
     with connect(dsn) as connection:
         connection.execute(TABLE)
         if kind == "listen":
-            connection.execute(NOTIFY)
+            connection.execute(TELLS_OF_EVENTS)
     if kind != "listen":
         config = feed_config(dsn, kind, routes=routes)
     else:

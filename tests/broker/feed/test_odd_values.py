@@ -9,27 +9,13 @@ import pytest
 import trio
 from attrs import evolve
 from support.feeds import Running, running, until
-from support.installed import connect, feed_config, install
+from support.installed import TELLS_OF_EVENTS, connect, feed_config, install
 
 from broker.config.feeds import FeedConfig, Fetch, Recovery, Route, Source
 from broker.feed.setup.install import install_steps
 from broker.feed.supervise import supervise
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
-
-NOTIFY = """
-CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    message text := row_to_json(NEW);
-BEGIN
-    IF octet_length(message) >= 8000 THEN
-        message := json_build_object('id', NEW.id);
-    END IF;
-    PERFORM pg_notify('event', message);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER tell AFTER INSERT ON event FOR EACH ROW EXECUTE FUNCTION tell();
-"""
 
 
 def made(dsn: str, kind: str, **route: Any) -> FeedConfig:
@@ -48,7 +34,7 @@ def made(dsn: str, kind: str, **route: Any) -> FeedConfig:
             fetches=(Fetch("public.event", ("id",), kinds),),
         )
         with connect(dsn) as connection:
-            connection.execute(NOTIFY)  # type: ignore[call-overload]
+            connection.execute(TELLS_OF_EVENTS)  # type: ignore[call-overload]
     install(config)
     return config
 
