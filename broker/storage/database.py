@@ -10,20 +10,23 @@ import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from broker.storage import schema_2, schema_3
 from broker.storage.connections import connect, create, expected_tables, open_file, tables_of
 from broker.storage.errors import StorageError
 from broker.storage.reading import Damaged, read
 from broker.storage.records import Snapshot
+from broker.storage.salvage.header import is_header_right
 from broker.storage.salvage.log_file import log_of, put_right, read_log, said
 from broker.storage.salvage.replace import finish, is_in_use, replace
-from broker.storage.salvage.salvage import is_header_right, is_ours, salvage
 from broker.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLE_NAMES, TABLES, register
 from broker.storage.unfit import Unfit, name_each
 from broker.storage.writing import Writer
 from protocol.mosquitto_db import MAGIC
+
+if TYPE_CHECKING:
+    from broker.storage.salvage.salvage import Salvaged
 
 logger = logging.getLogger("broker.storage")
 
@@ -186,7 +189,7 @@ def _mend(path: Path, why: Exception) -> None:
     """
     if not _is_damage(why):
         raise why
-    salvaged = salvage(path)
+    salvaged = _salvage(path)
     if salvaged is None:
         raise why
     if is_in_use(path):
@@ -209,11 +212,23 @@ def _read_damaged(path: Path, why: Exception, more: list[str]) -> tuple[Snapshot
     """What is right of a damaged file, and what is not.  Raises: `why`, if nothing is."""
     if not _is_damage(why):
         raise why
-    salvaged = salvage(path)
+    salvaged = _salvage(path)
     if salvaged is None:
         raise why
     salvaged.unfit.damage = [str(why), *more, *salvaged.damage]
     return salvaged.saved, salvaged.unfit
+
+
+def _salvage(path: Path) -> Salvaged | None:
+    from broker.storage.salvage.salvage import salvage  # only for a damaged file
+
+    return salvage(path)
+
+
+def _is_ours(path: Path) -> bool:
+    from broker.storage.salvage.salvage import is_ours
+
+    return is_ours(path)
 
 
 def _refused(path: Path, what: str, cure: str) -> StorageError:
@@ -257,7 +272,7 @@ def _check_header(path: Path) -> int:
     application = int.from_bytes(header[68:72], "big")
     version = int.from_bytes(header[60:64], "big")
     is_known = version == FORMAT_VERSION or version in OLDER_TABLES
-    if not (is_known and is_header_right(header)) and is_ours(path):
+    if not (is_known and is_header_right(header)) and _is_ours(path):
         raise Damaged("its header is not what was written")
     if application != APPLICATION_ID:
         raise _refused(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from broker.storage.salvage.wal import Wal
+if TYPE_CHECKING:
+    from broker.storage.salvage.wal import Wal
 
 
 def log_of(path: Path) -> Path:
@@ -23,7 +25,11 @@ def read_log(path: Path) -> tuple[bytearray, Wal] | None:
         log = bytearray(log_of(path).read_bytes())
     except FileNotFoundError:
         return None
-    return (log, Wal(log)) if log else None
+    if not log:
+        return None
+    from broker.storage.salvage.wal import Wal  # rarely needed: an orderly end leaves no log
+
+    return log, Wal(log)
 
 
 def put_right(path: Path, log: bytearray, wal: Wal) -> None:

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Final
 
 from attrs import define
 
@@ -17,19 +16,8 @@ from broker.storage.salvage.log_file import read_log
 from broker.storage.salvage.pages import Pages
 from broker.storage.salvage.rows import load, prune
 from broker.storage.salvage.trees import UNREADABLE, Trees
-from broker.storage.schema import APPLICATION_ID, TABLE_NAMES, TABLES
+from broker.storage.schema import TABLE_NAMES, TABLES
 from broker.storage.unfit import Unfit
-
-_SURE: Final = {
-    0: b"SQLite format 3\0",
-    16: (4096).to_bytes(2, "big"),
-    18: bytes([2, 2, 0, 64, 32, 32]),
-    56: (1).to_bytes(4, "big"),
-    64: (1).to_bytes(4, "big"),
-    68: APPLICATION_ID.to_bytes(4, "big"),
-    72: bytes(20),
-}
-"""What the header of a file of ours has, by position."""
 
 
 @define
@@ -43,11 +31,6 @@ class Salvaged:
     saved: Snapshot
     unfit: Unfit
     damage: list[str]
-
-
-def is_header_right(header: bytes) -> bool:
-    """Whether a file's first 100 bytes are ours, apart from the format's number and what changes."""
-    return all(header[at : at + len(wanted)] == wanted for at, wanted in _SURE.items())
 
 
 def salvage(path: Path) -> Salvaged | None:
