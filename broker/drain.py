@@ -51,19 +51,26 @@ async def drain_clients(
         within_s: all have been asked by then; 0 asks nobody.
         elsewhere: the server that clients of MQTT 5.0 are to use; b"" names none.
     """
+    if within_s <= 0:
+        return
     end = trio.current_time() + within_s
-    while (left_s := end - trio.current_time()) > 0 and (links := clients(server, websockets)):
+    while links := clients(server, websockets):
+        left_s = end - trio.current_time()
         with server.engine.turn:
             for link in random.sample(links, slice_size(len(links), left_s)):
-                if isinstance(link, MqttLink):
-                    link.code = (
-                        ReasonCode.USE_ANOTHER_SERVER if elsewhere else ReasonCode.SERVER_SHUTTING_DOWN
-                    )
-                    link.server_reference = elsewhere
-                    link.close(WHY)
-                else:
-                    link.close(CloseCode.GOING_AWAY, close_reason())
-        await trio.sleep(SLICE_S * random.uniform(0.5, 1.5))
+                _ask(link, elsewhere)
+        if left_s <= SLICE_S:
+            return  # those were all; however late a pause ends, nobody is left unasked
+        await trio.sleep(min(SLICE_S * random.uniform(0.5, 1.5), left_s))
+
+
+def _ask(link: MqttLink | WebSocketLink, elsewhere: bytes) -> None:
+    if isinstance(link, MqttLink):
+        link.code = ReasonCode.USE_ANOTHER_SERVER if elsewhere else ReasonCode.SERVER_SHUTTING_DOWN
+        link.server_reference = elsewhere
+        link.close(WHY)
+    else:
+        link.close(CloseCode.GOING_AWAY, close_reason())
 
 
 def clients(server: Server, websockets: WebSocketServer | None) -> list[MqttLink | WebSocketLink]:

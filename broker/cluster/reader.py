@@ -17,7 +17,9 @@ import trio
 from broker.cluster import record
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import RETAINED, Names
+from broker.cluster.refill import refill
 from broker.cluster.setup import ask, info
+from broker.cluster.stretch import read_all
 from broker.core.publication import Publication
 from protocol.nats import jetstream, ordered, subjects, wire
 from protocol.nats.errors import NatsProtocolError
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("broker.cluster")
 
 PAUSE_S: Final = 0.25
-COPY_S: Final = 30.0
-"""Longest silence while the retained messages are read."""
-
 ASK_S: Final = 3.0
 """Longest wait for the log's end before a new subscription gets what is here."""
 
@@ -80,6 +79,8 @@ class LogReader:
         self._asking: list[Callable[[], None]] = []
         self._asks = trio.Event()
         self._waiting_count = 0
+        self._to_copy: int | None = None
+        """Up to here the retained messages, and what the history keeps, are still to be read."""
         self._came: dict[bytes, int] = {}
         """Topics of retained messages that came while somebody waits, with their sequences."""
 
@@ -159,25 +160,26 @@ class LogReader:
         created = str(found.get("created", ""))
         if not self._created:
             self._begin(created, last)
-            await self._copy_retained(last)
         elif created != self._created or last < self._reader.last:
             self._gap(f"the log was made anew; it was read up to {self._reader.last}")
             self._begin(created, 0)
-            await self._copy_retained(0)
         elif first > self._reader.last + 1:
             self._gap(f"messages {self._reader.last + 1} to {first - 1} of the log are gone")
-            self._reader.last = first - 1
-            await self._copy_retained(first - 1)
+            self._begin(created, first - 1)
+        if self._to_copy is not None:  # else it is here, also after a try that failed
+            await self._copy_retained(self._to_copy)
+            await refill(self._history, self._link, self._names, self.publication_of, state, self._to_copy)
+            self._to_copy = None
 
     def _begin(self, created: str, last: int) -> None:
+        """Read on behind `last`, whatever was read before."""
         self._created = created
         self._reader = OrderedReader(last + 1)
+        self._to_copy = last
         positions = self._history.positions
-        epoch = epoch_of(created)
-        if positions.epoch != epoch:
-            positions.begin(epoch, last)
-            for ring in self._history.rings:
-                ring.interrupt("it is from before this node read the log")
+        positions.begin(epoch_of(created), last)
+        positions.when_current = lambda then: self.when_current(lambda _: then())
+        self._history.interrupt("messages of the log are missing here")
 
     def _gap(self, why: str) -> None:
         self._status.gaps += 1
@@ -266,9 +268,10 @@ class LogReader:
 
         end = int(found.get("state", {}).get("last_seq", 0))
         if end:
-            await self._read_all(self._names.retained, 1, end, (), keep)
+            await read_all(self._link, self._names.retained, 1, end, (), keep)
         if copied < last:
-            await self._read_all(self._names.messages, copied + 1, last, (self._names.all_retained(),), keep)
+            filters = (self._names.all_retained(),)
+            await read_all(self._link, self._names.messages, copied + 1, last, filters, keep)
         with self._engine.turn:
             store = self._engine.retained
             for publication in store.all():
@@ -278,58 +281,6 @@ class LogReader:
                 if not publication.has_expired(self._engine.now):
                     store.put(publication)
         log.info("%d retained messages are here.", len(kept))
-
-    async def _read_all(
-        self,
-        stream: str,
-        start: int,
-        end: int,
-        filters: tuple[bytes, ...],
-        keep: Callable[[wire.Message], None],
-    ) -> None:
-        """Every message of a stream from `start` to `end`.  Raises: Unavailable, ApiError."""
-        done = trio.Event()
-        heard = trio.Event()
-        reader = OrderedReader(start)
-        lost = False
-
-        def take(message: wire.Message) -> None:
-            nonlocal heard, lost
-            found = reader.take(message)
-            heard.set()
-            if found == ordered.NEXT:
-                if reader.last <= end:
-                    keep(message)
-                if reader.last >= end or reader.pending == 0:
-                    done.set()
-            elif found == ordered.ANSWER:
-                self._link.send(wire.publish(reader.reply, b""))
-            elif found == ordered.LOST:
-                lost = True
-                done.set()
-            elif message.status == 100 and reader.pending == 0:
-                done.set()
-
-        inbox = self._link.new_inbox()
-        name = f"copy-{uuid4().hex[:12]}"
-        sid = self._link.subscribe(inbox, take)
-        reader.begun(sid)
-        try:
-            config = jetstream.ordered_config(inbox, start, ordered.HEARTBEAT_S, filters)
-            made = await ask(self._link, jetstream.consumer_create(stream, name, config))
-            if made.get("num_pending") == 0:
-                return
-            while not done.is_set():
-                heard = trio.Event()
-                with trio.move_on_after(COPY_S) as waiting:
-                    await heard.wait()
-                if waiting.cancelled_caught or not self._link.is_open:
-                    raise Unavailable("the retained messages did not come")
-            if lost:
-                raise Unavailable("the retained messages did not come whole")
-        finally:
-            self._link.unsubscribe(sid)
-            self._link.send(wire.publish(*jetstream.consumer_delete(stream, name)))
 
     # --- read your own writes ------------------------------------------------------------------------------
 

@@ -106,17 +106,18 @@ class RowSink:
     def publish(
         self, topic: bytes, payload: bytes, qos: int, retain: bool, added: Added | None = None
     ) -> None:
-        """Queue a row's message for the log."""
+        """Queue a row's message for the log; or a gap: every node's readers are told, at its place among the rows."""
         publication = Publication(topic, payload, qos, retain)
         if added is not None:
             put_on(publication, added, self._engine)
-        if topic.startswith(b"$SYS"):
-            if topic.endswith(b"/gap"):
-                self._skip = NOWHERE  # places may begin anew
+        is_gap = topic.startswith(b"$SYS") and topic.endswith(b"/gap")
+        if is_gap:
+            self._skip = self._covered = NOWHERE  # places may begin anew
+        elif topic.startswith(b"$SYS"):
             with self._engine.turn:
                 self._engine.publish_here(publication)
             return
-        place = self.here()
+        place = NOWHERE if is_gap else self.here()
         if place != NOWHERE:
             if place <= self._skip:
                 self._feed.repeated += 1
@@ -126,6 +127,8 @@ class RowSink:
         row = Row(publication, self._covered, self._number)
         self._queue.append(row)
         self._queued_bytes += row.size
+        if is_gap:
+            self.flush()
 
     def flush(self) -> None:
         """Let what is queued go to the log."""

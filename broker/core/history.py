@@ -159,7 +159,11 @@ class Ring(Receiver):
 
     def interrupt(self, why: str) -> None:
         """Publications may be missing just here: nobody can go on from before."""
-        self.lost_through = self._last = self._positions.number
+        self.forget(self._positions.number, why)
+
+    def forget(self, number: int, why: str) -> None:
+        """Hold nothing, and be complete behind this number."""
+        self.lost_through = self._last = number
         self.lost_why = why
         self._segments.clear()
         self.count = 0
@@ -194,6 +198,23 @@ class Ring(Receiver):
             for segment in self._segments
             for index in range(segment.start, len(segment.kept))
         ]
+
+    def empty_copy(self, number: int, why: str) -> Ring:
+        """Another one with the same limits, without traces, complete behind this number; for `adopt`."""
+        copy = Ring(self._positions, self.topic_filter, self.bytes_max, self.count_max, self.age_max_s)
+        copy.forget(number, why)
+        return copy
+
+    def add(self, publication: Publication, at: float) -> None:
+        """Keep an older publication, if it is behind the last one; `at` in monotonic seconds."""
+        if publication.sequence > self._last:
+            self._keep(publication, at, b"")
+
+    def adopt(self, copy: Ring) -> None:
+        """Hold what a copy was given, instead of what is here."""
+        self.lost_through, self.lost_why = copy.lost_through, copy.lost_why
+        self._segments, self._last = copy._segments, copy._last
+        self.count, self.size = copy.count, copy.size
 
     def restore(
         self, kept: Iterable[tuple[Publication, float, bytes]], lost_through: int, lost_why: str

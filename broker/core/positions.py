@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from broker.core.publication import Publication
@@ -28,6 +29,8 @@ class Positions:
         self._prefix = epoch.encode() + b"/"
         self.is_shared = False
         """Numbers are given elsewhere; a publication without one has the place of the one before, and is not kept."""
+        self.when_current: Callable[[Callable[[], None]], None] | None = None
+        """Calls back inside a turn, once everything is here that was numbered elsewhere by now.  Only if shared."""
         self.place = b""
         """Where the row is that is just being published: its feed's name, a NUL, and more; see `Traces`."""
 
@@ -50,7 +53,24 @@ class Positions:
 
     def here(self) -> str:
         """The position of the last publication that has one."""
-        return f"{self.epoch}/{self.number}"
+        return self.at(self.number)
+
+    def at(self, number: int) -> str:
+        """The position with this number."""
+        return f"{self.epoch}/{number}"
+
+    def is_ahead(self, position: str) -> bool:
+        """Whether another process may have handed it out already, and what it names is still to come here."""
+        epoch, separator, digits = position.partition("/")
+        return (
+            self.when_current is not None
+            and bool(separator)
+            and epoch == self.epoch
+            and digits.isascii()
+            and digits.isdigit()
+            and len(digits) <= NUMBER_DIGITS_MAX
+            and int(digits) > self.number
+        )
 
     def number_of(self, position: str) -> int | None:
         """The number in a position that was handed out by this process or one that it carries on; else None."""

@@ -320,6 +320,15 @@ def delivered(reply: bytes) -> Delivered:
     return Delivered(stream, consumer, deliveries, stream_sequence, consumer_sequence, pending)
 
 
+def stored_at(reply: bytes) -> float:
+    """When the stream took a consumer's message, in Unix seconds.  Raises: NatsProtocolError."""
+    tokens = reply.split(b".")
+    time = tokens[9 if len(tokens) >= 11 else 7] if len(tokens) >= 9 else b""
+    if not time.isdigit():
+        raise NatsProtocolError(f"no reply subject of a consumer: {reply[:80]!r}")
+    return int(time) / NANOSECONDS
+
+
 # --- headers of publications -----------------------------------------------------------------------------------
 
 

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 from collections import Counter
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
 import trio
 import trio.lowlevel
 import trio_websocket
+from attrs import define
 from hypothesis import given
 from hypothesis import strategies as st
 from support.mqtt_stream import StreamClient
 from support.polling import until
+from trio.testing import MockClock
 
 from broker import Broker, Config, Listener
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.model import AdminHttp, Security
-from broker.drain import SLICE_S, slice_size
+from broker.drain import SLICE_S, drain_clients, slice_size
+from broker.links.server import Server
+from broker.links.websocket.server import WebSocketServer
 from protocol.mqtt.packets import Connect, Disconnect
 from protocol.mqtt.v5.codec import decode, encode
 from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties
@@ -45,6 +52,34 @@ def test_all_have_been_asked_in_time_and_never_many_more_at_once(connections: in
         left_s -= SLICE_S
     assert left == 0
     assert largest <= connections * SLICE_S / within_s + 2 + connections * SLICE_S / within_s * 0.1
+
+
+@define(eq=False)
+class Asked:
+    """A WebSocket client; what it was told."""
+
+    closing: int = 0
+    reason: str = ""
+
+    def close(self, code: int, reason: str) -> None:
+        self.closing, self.reason = code, reason
+
+
+@pytest.mark.parametrize("within_s", [0.0, 0.01, 0.14, 0.26, 1.0, 1.04])
+@pytest.mark.parametrize("seed", range(10))
+async def test_nobody_is_left_unasked_by_a_pause_that_passes_the_end(
+    autojump_clock: MockClock, within_s: float, seed: int
+) -> None:
+    random.seed(seed)
+    links = [Asked() for _ in range(CLIENTS)]
+    server = SimpleNamespace(links=list, engine=SimpleNamespace(turn=contextlib.nullcontext()))
+    websockets = SimpleNamespace(links=lambda: links)
+    begun = trio.current_time()
+    await drain_clients(cast("Server", server), cast("WebSocketServer", websockets), within_s)
+    assert trio.current_time() - begun <= within_s
+    asked = [link for link in links if link.closing]
+    assert len(asked) == (CLIENTS if within_s else 0)
+    assert all("retry_ms" in json.loads(link.reason) for link in asked)
 
 
 @pytest.mark.parametrize(

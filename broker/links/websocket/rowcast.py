@@ -93,11 +93,15 @@ class Readers(Receiver):
             reason = str(said["reason"])
         except (ValueError, TypeError, KeyError):
             return
-        before = self.history.positions.here()
-        self.history.positions.number += 1
+        positions = self.history.positions
+        if publication.sequence > 0:  # its place in the cluster's log
+            before = positions.at(publication.sequence - 1)
+        else:
+            before = positions.here()
+            positions.number += 1
         self.history.interrupt(f"rows may be missing: {reason}")
         for link in self.links:
-            link.tell_gap(before, self.history.positions.here(), reason)
+            link.tell_gap(before, positions.here(), reason)
 
 
 class _Skipped:
@@ -330,12 +334,24 @@ class RowcastLink(DialectLink):
         if one.is_waiting:
             self._readers.reread(self, one)
             return
+        positions = self._history.positions
+        if ring_backed and read.since is not None and positions.is_ahead(read.since):
+            assert positions.when_current is not None
+            one.is_waiting = True
+            positions.when_current(lambda: self._arrived(one))
+            return
         if self._in_line or self.outbox.pending_bytes > REPLAY_PENDING_BYTES_MAX:
             self._get_in_line()  # the answer comes when what is owed has left
         else:
             self._advance(one)
             if one.catching_up and not self.closing:
                 self._get_in_line()
+
+    def _arrived(self, one: Subscription) -> None:
+        """The log was read up to where it was when this subscription asked about a place further on than this node."""
+        assert one.read.since is not None
+        if not one.is_over:
+            self.settle(one, self._history.missed(one.topic_filter, one.read.since))
 
     def settle(self, one: Subscription, missed: Missed) -> None:
         """What was missed of a subscription has been read, as `missed`, or could not be."""

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import httpx
 import pytest
 import trio
 import trio_websocket
+from attrs import evolve
 from support.nats import Server
-from support.nodes import Client, joined
+from support.nodes import Client, joined, node_of
 from trio_websocket import WebSocketConnection
 
 from broker import Broker, Config, Listener
+from broker.cluster.rows import RowSink
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.rowcast import Rowcast
 from broker.config.model import AdminHttp, Security
 from broker.config.tokens import HistoryRule
+from broker.feed.gaps import announce
+from broker.feed.status import FeedStatus
+from protocol.nats.wire import Message
 
 CONFIG = Config(
     (
@@ -36,6 +42,24 @@ CONFIG = Config(
     history=(HistoryRule(("t/#",)),),
     admin=AdminHttp(0),
 )
+
+
+class LateReader:
+    """Holds back what the log sends to a node."""
+
+    def __init__(self, broker: Broker) -> None:
+        node = node_of(broker)
+        self._handlers = node.link._subscriptions._handlers
+        self._held: list[Message] = []
+        (self._sid,) = [sid for sid, (_, handler) in self._handlers.items() if handler == node.reader._take]
+        self._subject, self._take = self._handlers[self._sid]
+        self._handlers[self._sid] = (self._subject, self._held.append)
+        node.reader._heard = math.inf
+
+    def go_on(self) -> None:
+        self._handlers[self._sid] = (self._subject, self._take)
+        for message in self._held:
+            self._take(message)
 
 
 async def connect(broker: Broker, path: str) -> WebSocketConnection:
@@ -101,3 +125,91 @@ async def test_a_position_of_one_node_holds_on_another(
         assert missed == [*range(count), "last"]
         assert await say(there, {"id": 2, "publish": "t/x", "data": "from here"}) is not None
         await there.aclose()
+
+
+@pytest.mark.parametrize("topics", [("t/#",), ("t/x", "t/+", "#")])
+async def test_a_node_that_begins_later_gives_what_was_missed_before(
+    nats_server: Server, cluster_name: str, topics: tuple[str, ...]
+) -> None:
+    urls = (nats_server.url,)
+    config = evolve(CONFIG, history=(HistoryRule(topics),))
+    async with joined(urls, cluster_name, "a", config) as a:
+        publisher, reader = Client(a), await connect(a, "/rowcast")
+        await publisher.connect(b"p")
+        await say(reader, {"id": 1, "subscribe": "t/x", "since": "now"})
+        await publisher.publish(b"t/x", b'"seen"', retain=True)
+        seen = await told(reader)
+        await reader.aclose()
+        for number in range(20):
+            await publisher.publish(b"t/x", b"%d" % number, retain=number % 3 == 0)
+            await publisher.publish(b"u/x", b"another's")
+        async with joined(urls, cluster_name, "b", config) as b:
+            there = await connect(b, "/rowcast")
+            answer = await say(there, {"id": 1, "subscribe": "t/x", "since": seen["at"]})
+            assert answer["recovered"], answer
+            assert [one["data"] for one in answer["missed"]] == [*range(20)]
+            await publisher.publish(b"t/x", b'"live"')
+            assert (await told(there))["data"] == "live"
+            again = await say(there, {"id": 2, "subscribe": "t/+", "since": answer["missed"][4]["at"]})
+            assert [one["data"] for one in again["missed"]] == [*range(5, 20), "live"]
+            await there.aclose()
+
+
+async def test_a_position_that_a_node_has_not_read_yet_is_waited_for(
+    nats_server: Server, cluster_name: str
+) -> None:
+    urls = (nats_server.url,)
+    async with joined(urls, cluster_name, "a", CONFIG) as a, joined(urls, cluster_name, "b", CONFIG) as b:
+        publisher, reader = Client(a), await connect(a, "/rowcast")
+        await publisher.connect(b"p")
+        await say(reader, {"id": 1, "subscribe": "t/x", "since": "now"})
+        there = await connect(b, "/rowcast")
+        late = LateReader(b)
+        for number in range(3):
+            await publisher.publish(b"t/x", b"%d" % number)
+        seen = [await told(reader) for _ in range(3)]
+        await there.send_message(json.dumps({"id": 1, "subscribe": "t/x", "since": seen[1]["at"]}))
+        with trio.move_on_after(0.2) as waiting:
+            await there.get_message()
+        assert waiting.cancelled_caught, "nothing is said about a place that is still to come"
+        late.go_on()
+        answer = await told(there)
+        assert answer["recovered"], answer
+        assert [one["data"] for one in answer["missed"]] == [2]
+        epoch, _, number = seen[2]["at"].partition("/")
+        beyond = await say(there, {"id": 2, "subscribe": "t/y", "since": f"{epoch}/{int(number) + 1000}"})
+        assert not beyond["recovered"]
+        assert "unknown" in beyond["reason"]
+        for client in (reader, there):
+            await client.aclose()
+
+
+async def test_a_gap_is_told_on_every_node_and_is_in_the_history_of_one_that_begins_later(
+    nats_server: Server, cluster_name: str
+) -> None:
+    urls = (nats_server.url,)
+    async with joined(urls, cluster_name, "a", CONFIG) as a, joined(urls, cluster_name, "b", CONFIG) as b:
+        node, feed = node_of(a), FeedStatus("main")
+        sink = RowSink(node.engine, node.link, node.names, feed, b"a/main.1", node.status)
+        await sink.begin()
+        a.app.server.nursery.start_soon(sink.run)
+        readers = [await connect(one, "/rowcast") for one in (a, b)]
+        for reader in readers:
+            await say(reader, {"id": 1, "subscribe": "t/x", "since": "now"})
+        sink.publish(b"t/x", b'"before"', 1, False)
+        announce(feed, sink, "the slot is gone", "0/1", "0/2")
+        sink.publish(b"t/x", b'"behind"', 1, False)
+        await sink.durable()
+        for reader in readers:
+            before, gap, behind = [await told(reader) for _ in range(3)]
+            assert (before["data"], behind["data"]) == ("before", "behind")
+            assert gap["reason"] == "the slot is gone"
+            assert gap["from"] == before["at"]
+            await reader.aclose()
+        async with joined(urls, cluster_name, "c", CONFIG) as c:
+            there = await connect(c, "/rowcast")
+            lacking = await say(there, {"id": 1, "subscribe": "t/x", "since": before["at"]})
+            assert not lacking["recovered"]
+            whole = await say(there, {"id": 2, "subscribe": "t/x", "since": gap["to"]})
+            assert [one["data"] for one in whole["missed"]] == ["behind"]
+            await there.aclose()
