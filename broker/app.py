@@ -368,7 +368,7 @@ class App:
         if listener.protocol == "websockets":
             assert self.websockets is not None
             proceed = self.websockets.take
-        if listener.tls is None and listener.enable_proxy_protocol == 0:
+        elif listener.tls is None and listener.enable_proxy_protocol == 0:
             return proceed
         from broker.links.listening.entrance import Entrance
 

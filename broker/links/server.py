@@ -45,7 +45,7 @@ class Server:
         self.nursery = nursery
         self._clock = engine.turn.clock = clock_of_trio()
         self.pump = Pump(engine, self.opened, self.closed)
-        self.arrivals = Arrivals(self.pump, self._in_thread)
+        self.arrivals = Arrivals(self.pump, self._in_thread, trio.lowlevel.current_trio_token().run_sync_soon)
         self._handshake_threads = trio.CapacityLimiter(HANDSHAKE_THREADS_MAX)
         self._deciding = Deciding(engine, nursery)
         self._links: dict[MqttLink, None] = {}

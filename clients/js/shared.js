@@ -225,7 +225,7 @@ class Hub {
     if (answers) {
       this.asked.delete(said.id);
       join.begun = true;
-      // Without more to come those who are here have all of it.
+      // Without more to come, and nothing fresh in it, those who are here have all of it.
       if (said.more) this.say(group, "text", this.text({ subscribed: topic, missed: [], more: true }));
     }
     if (join.tab) this.say([join.tab], "text", answers ? text.replace(/^\{"id":\d+/, `{"id":${join.id}`) : text);
@@ -233,7 +233,7 @@ class Hub {
       if (said.more) return;
       for (const tab of group) this.leave(tab);
       this.say(group, "close", { code: 1006, reason: "behind" }); // they come back, each from where it is
-    } else if (!answers || said.more) {
+    } else if (!answers || said.more || said.fresh) {
       const missed = said.fresh ? said.missed.filter(({ at }) => !join.seen.has(at)) : [];
       const rest = said.more ? { more: true } : { at: said.at };
       if (missed.length || !said.more) this.say(group, "text", this.text({ subscribed: topic, missed, ...rest }));

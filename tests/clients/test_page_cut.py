@@ -55,11 +55,16 @@ window.rows = [];
 window.gaps = [];
 const options = { shared: location.hash.includes("shared") };
 window.rowcast = new Rowcast(location.hash.slice(1).split(",")[0], options);
-window.rowcast.subscribe("item/#", {
+window.item = window.rowcast.subscribe("item/#", {
   since: "start",
   onMessage: ({ data }) => window.rows.push(data.id),
   onGap: ({ reason }) => window.gaps.push(reason),
   onLive: () => { window.live = true; },
+});
+window.told = () => JSON.stringify({
+  rows: rows.length, last: rows.at(-1), gaps, state: rowcast.state, failures: rowcast._failures,
+  phase: item._phase, at: item.at, hub: rowcast._socket?._hub, socket: rowcast._socket?.readyState,
+  ago: Date.now() - rowcast._heard, seen: document.visibilityState,
 });
 </script>"""
 
@@ -67,6 +72,13 @@ window.rowcast.subscribe("item/#", {
 def write(dsn: str, number: int) -> None:
     with connect(dsn) as connection:
         connection.execute("INSERT INTO item VALUES (%s, 'x')", [number])
+
+
+async def caught_up(page: chromium.Page, rows: int) -> None:
+    try:
+        await page.until(f"window.rows.length >= {rows}", BACK_OFF_S)
+    except AssertionError as error:
+        raise AssertionError(await page.run("window.told()")) from error
 
 
 @pytest.mark.slow
@@ -103,7 +115,7 @@ async def test_the_list_of_each_tab_equals_the_table(database: str, tmp_path: Pa
                     proxy.allow()
             proxy.allow()
             for page in (first, second):
-                await page.until(f"window.rows.length >= {ROWS}", BACK_OFF_S)
+                await caught_up(page, ROWS)
                 assert await page.run("window.rows") == list(range(ROWS))
                 assert await page.run("window.gaps") == []
             assert proxy.accepted > 5
@@ -111,6 +123,6 @@ async def test_the_list_of_each_tab_equals_the_table(database: str, tmp_path: Pa
                 # The tab that has the connection is closed: another takes it over.
                 await first.close()
                 await trio.to_thread.run_sync(write, database, ROWS)
-                await second.until(f"window.rows.length > {ROWS}", BACK_OFF_S)
+                await caught_up(second, ROWS + 1)
                 assert await second.run("window.rows") == list(range(ROWS + 1))
     site.shutdown()

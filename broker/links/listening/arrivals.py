@@ -16,20 +16,21 @@ from contextlib import suppress
 from time import perf_counter
 from typing import TypeAlias
 
-from broker.core.limits import ARRIVALS_PER_POLL, ARRIVALS_TURN_S, CONNECT_TIMEOUT_S
+from broker.core.limits import ARRIVALS_PER_POLL, ARRIVALS_TASKS_MAX, ARRIVALS_TURN_S, CONNECT_TIMEOUT_S
 from broker.core.outbox import Outbox, nothing
 from broker.links.barrier import barrier
 from broker.links.listening.door import Door
 from broker.links.listening.tls import peer_identity
 from broker.links.pump import Connection, Pump
 from broker.links.readiness import READABLE
-from broker.links.tls_socket import Buffers, TlsSocket
+from broker.links.tls_socket import Buffers, Socket, TlsSocket
 from broker.links.words import NOTICE
 
 logger = logging.getLogger("broker.links")
 
-Proceed: TypeAlias = Callable[[TlsSocket, Door, str, bytes | None], None]
-"""What becomes of a connection whose handshake is complete: socket, door, peer, the certificate's identity."""
+Proceed: TypeAlias = Callable[[Socket, Door, str, bytes | None], None]
+"""What becomes of a connection whose handshake is complete, or begins: socket, door, peer, and the identity that its
+certificate has."""
 
 InThread: TypeAlias = Callable[[Callable[[], None], Callable[[], None]], None]
 """Calls the first in a thread, then the second in the pump's."""
@@ -41,16 +42,22 @@ class Arrivals(Connection):
     Args:
         pump: serves them, a few at a time.
         in_thread: where the work with a slow private key is done.
+        afterwards: has something called when the tasks have run that were started.
     """
 
-    def __init__(self, pump: Pump, in_thread: InThread) -> None:
+    def __init__(
+        self, pump: Pump, in_thread: InThread, afterwards: Callable[[Callable[[], None]], None]
+    ) -> None:
         self.waiters = pump.ready.nested()
         self.pump = pump
         self.fd = self.waiters.fileno()
         self.outbox = Outbox(pump.engine.round, 0, None, nothing, nothing)
         self.in_thread = in_thread
+        self._afterwards = afterwards
         self.buffers = Buffers()
-        self._waiting: dict[int, Handshake] = {}
+        self._waiting: dict[int, Handshake | Silent] = {}
+        self._started = 0
+        """Tasks of which nothing has run yet."""
         pump.watch(self)
 
     def encrypt(
@@ -67,6 +74,19 @@ class Arrivals(Connection):
         self._waiting[arrival.fd] = arrival
         self.listen_to(arrival)
 
+    def await_bytes(
+        self, sock: socket.socket, door: Door, peer: str, identity: bytes | None, proceed: Proceed
+    ) -> None:
+        """`proceed`, which starts a task, when the peer has sent something; a few at a time.
+
+        Args:
+            as for `encrypt`.
+        """
+        arrival = Silent(self, sock, door, peer, identity, proceed)
+        door.enter()
+        self._waiting[arrival.fd] = arrival
+        self.listen_to(arrival)
+
     def readable(self) -> None:
         """Some of those who sent something have their turn."""
         until = perf_counter() + ARRIVALS_TURN_S
@@ -75,18 +95,30 @@ class Arrivals(Connection):
             if perf_counter() > until:
                 break  # the others are told of again
 
-    def listen_to(self, arrival: Handshake) -> None:
+    def may_start(self) -> bool:
+        """Count one more task, unless enough of them wait for their first turn already."""
+        if self._started == ARRIVALS_TASKS_MAX:
+            return False
+        if not self._started:
+            self._afterwards(self._have_run)
+        self._started += 1
+        return True
+
+    def _have_run(self) -> None:
+        self._started = 0
+
+    def listen_to(self, arrival: Handshake | Silent) -> None:
         """Wait until the other side of this handshake sends."""
         self.waiters.register(arrival.fd, READABLE)
 
-    def pause(self, arrival: Handshake) -> None:
+    def pause(self, arrival: Handshake | Silent) -> None:
         self.waiters.unregister(arrival.fd)
 
-    def has(self, arrival: Handshake) -> bool:
-        """Whether this handshake is still going on."""
+    def has(self, arrival: Handshake | Silent) -> bool:
+        """Whether this one is still on its way."""
         return self._waiting.get(arrival.fd) is arrival
 
-    def leave(self, arrival: Handshake) -> bool:
+    def leave(self, arrival: Handshake | Silent) -> bool:
         """Let go of it; False if that was done before."""
         if not self.has(arrival):
             return False
@@ -110,6 +142,40 @@ class Arrivals(Connection):
         for arrival in list(self._waiting.values()):
             arrival.drop()
         self.waiters.close()
+
+
+class Silent:
+    """One that has sent nothing yet; see `Arrivals.await_bytes`."""
+
+    def __init__(
+        self,
+        arrivals: Arrivals,
+        sock: socket.socket,
+        door: Door,
+        peer: str,
+        identity: bytes | None,
+        proceed: Proceed,
+    ) -> None:
+        self.fd = sock.fileno()
+        self.door = door
+        self.since = arrivals.pump.engine.now
+        self._arrivals = arrivals
+        self._sock = sock
+        self._go_on = (peer, identity, proceed)
+
+    def readable(self) -> None:
+        """There are its first bytes, or it has left, which whoever reads will see."""
+        if self._arrivals.may_start() and self._arrivals.leave(self):
+            self._arrivals.pause(self)
+            peer, identity, proceed = self._go_on
+            with barrier(self._arrivals.pump.engine.counters, peer, self._sock.close):
+                proceed(self._sock, self.door, peer, identity)
+
+    def drop(self) -> None:
+        """It has been silent for too long, or the broker is stopping."""
+        if self._arrivals.leave(self):
+            self._arrivals.pause(self)
+            self._sock.close()
 
 
 class Handshake:

@@ -1,6 +1,6 @@
-"""From an accepted TCP connection to one that a link can have: the PROXY header, then the TLS handshake.
+"""From an accepted TCP connection to one that a link can have: PROXY header, TLS handshake, a WebSocket's first bytes.
 
-Plain MQTT over TCP needs neither and goes straight to the pump.
+Plain MQTT over TCP needs none of them and goes straight to the pump.
 """
 
 from __future__ import annotations
@@ -48,10 +48,13 @@ class Entrance:
             self._server.nursery.start_soon(self._look_for_proxy, sock, door, peer)
 
     def _encrypt(self, sock: Socket, door: Door, peer: str, identity: bytes | None) -> None:
-        if door.tls_context is None:
+        if door.tls_context is None and door.listener.protocol != "websockets":
             self._proceed(sock, door, peer, identity)
+            return
+        assert isinstance(sock, socket.socket)
+        if door.tls_context is None:
+            self._server.arrivals.await_bytes(sock, door, peer, identity, self._proceed)
         else:
-            assert isinstance(sock, socket.socket)
             self._server.arrivals.encrypt(sock, door, peer, identity, self._proceed)
 
     async def _look_for_proxy(self, sock: socket.socket, door: Door, peer: str) -> None:

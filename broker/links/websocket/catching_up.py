@@ -41,6 +41,25 @@ def text_in(frame: bytes) -> bytes:
     return frame[2 if short < 126 else 4 if short == 126 else 10 :]
 
 
+def parted(pieces: list[Piece], number: int) -> tuple[list[Piece], list[Piece]]:
+    """The same, those up to a number and those above it."""
+    old: list[Piece] = []
+    fresh: list[Piece] = []
+    for piece in pieces:
+        kept, first, last = piece.segment.kept, piece.first, piece.last
+        if kept[last - 1].sequence <= number:
+            old.append(piece)
+        elif kept[first].sequence > number:
+            fresh.append(piece)
+        else:
+            middle = first
+            while kept[middle].sequence <= number:
+                middle += 1
+            old.append(Piece(piece.segment, first, middle))
+            fresh.append(Piece(piece.segment, middle, last))
+    return old, fresh
+
+
 class Lost(Exception):
     """What this subscription still had to get is not kept any more."""
 
@@ -106,14 +125,16 @@ class Subscription:
         self.missed = missed
         self._state = state
         self._pieces: list[Piece] = list(reversed(missed.pieces))
+        self._fresh = 0
+        """How many of the pieces were published after the subscription began: the first of `_pieces`, sent last."""
         self._narrower = missed.narrower
         self._behind = missed.at
+        self.began = history.positions.number
+        """The number of the last publication from before the subscription."""
         self._held: list[Publication] = []
         self._held_bytes = 0
         self._held_bytes_max = held_bytes_max
         self._begun = False
-        self._is_fresh = False
-        """What is still to come was published after the answer began."""
         self.is_waiting = missed.beyond is not None
         """What was missed is being read from its source; until `settle` there is nothing to send."""
         self.is_over = False
@@ -125,12 +146,18 @@ class Subscription:
         return not self.is_over and bool(self._pieces)
 
     def settle(self, missed: Missed, state: StateWalk | None) -> None:
-        """What was missed has been read, or could not be.  Only if `ring_backed`."""
+        """What was missed has been read, or could not be.  Only if `ring_backed`.
+
+        Args:
+            state: as it was when the subscription began, if nothing is recovered.
+        """
         self.missed = missed
         self._state = state
-        self._pieces = list(reversed(missed.pieces))
+        old, fresh = parted(missed.pieces, self.began)
+        self._pieces = [*reversed(fresh), *reversed(old)]
+        self._fresh = len(fresh)
         self._narrower = missed.narrower
-        self._behind = missed.at
+        self._behind = missed.at if missed.recovered else f"{self._history.positions.epoch}/{self.began}"
         self.is_waiting = False
 
     def hold(self, publication: Publication) -> bool:
@@ -162,9 +189,12 @@ class Subscription:
         state = self._state
         if state is not None:
             return self._frame(b',"state":[%b]' % self._some_of(state), self._is_more())
-        fresh = b',"fresh":true' if self._is_fresh or not self._pieces else b""
+        fresh = self._freshness()
         texts = self._some_missed()
         return self._frame(b',"missed":[%b]%b' % (texts, fresh), self._is_more())
+
+    def _freshness(self) -> bytes:
+        return b',"fresh":true' if len(self._pieces) <= self._fresh else b""
 
     def _first_frame(self) -> bytes:
         missed, read = self.missed, self.read
@@ -176,7 +206,8 @@ class Subscription:
         elif read.state and not (missed.recovered and read.since is not None):
             members = b',"state":[]'
         elif missed.recovered and read.since is not None:
-            members = b',"missed":[%b]' % (self._texts(self._pieces.pop()) if self._pieces else b"")
+            fresh = self._freshness() if self._pieces else b""
+            members = b',"missed":[%b]%b' % (self._texts(self._pieces.pop()) if self._pieces else b"", fresh)
         more = self._is_more()
         head = subscribed_head(read, "" if more else self._at(), missed.recovered, missed.reason).encode()
         return text_frame(head + members + (b',"more":true}' if more else b"}"))
@@ -208,8 +239,8 @@ class Subscription:
         if not found.recovered:
             raise Lost(found.reason)
         self._behind = found.at
-        self._is_fresh = True
         self._pieces = list(reversed(found.pieces))
+        self._fresh = len(self._pieces)
         self._narrower = found.narrower
 
     def _some_missed(self) -> bytes:

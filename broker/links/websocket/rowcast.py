@@ -340,8 +340,9 @@ class RowcastLink(DialectLink):
             one.is_waiting = True
             positions.when_current(lambda: self._arrived(one))
             return
-        if self._in_line or self.outbox.pending_bytes > REPLAY_PENDING_BYTES_MAX:
-            self._get_in_line()  # the answer comes when what is owed has left
+        if missed.pieces or self._in_line or self.outbox.pending_bytes > REPLAY_PENDING_BYTES_MAX:
+            # The answer comes when what is owed has left, and those who asked before for much have had their turn.
+            self._get_in_line()
         else:
             self._advance(one)
             if one.catching_up and not self.closing:
@@ -358,11 +359,13 @@ class RowcastLink(DialectLink):
         if self.closing or one.is_over:
             return
         with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
-            one.settle(missed, None if missed.recovered else self._state_of(one.topic_filter))
+            one.settle(missed, None if missed.recovered else self._state_of(one.topic_filter, one.began))
             self._get_in_line()
 
-    def _state_of(self, topic_filter: bytes) -> StateWalk:
-        return StateWalk(self.engine.retained, topic_filter, self._history.positions.number)
+    def _state_of(self, topic_filter: bytes, number: int = -1) -> StateWalk:
+        """As it is now, or as it was at an earlier number."""
+        here = self._history.positions.number
+        return StateWalk(self.engine.retained, topic_filter, here if number < 0 else number)
 
     def _leave(self, topic_filter: bytes) -> None:
         one = self._read.pop(topic_filter, None)

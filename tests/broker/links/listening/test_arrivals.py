@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from support.polling import until
 
 from broker import Broker
 from broker.config.model import Config, Listener, Security, Tls
+from broker.core.limits import ARRIVALS_TASKS_MAX
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make certificates")
 
@@ -48,6 +50,13 @@ async def secured(folder: Path) -> AsyncIterator[Broker]:
         tls=Tls(folder / "server.crt", folder / "server.key"),
         security=Security(allow_anonymous=True),
     )
+    async with Broker(Config((listener,))) as broker:
+        yield broker
+
+
+@asynccontextmanager
+async def websocket_broker() -> AsyncIterator[Broker]:
+    listener = Listener(0, host="127.0.0.1", protocol="websockets", security=Security(allow_anonymous=True))
     async with Broker(Config((listener,))) as broker:
         yield broker
 
@@ -120,3 +129,36 @@ async def test_the_end_of_the_broker_ends_handshakes(authority: Authority) -> No
         await trio.testing.wait_all_tasks_blocked()
     with trio.fail_after(10):
         assert await stream.receive_some() == b""
+
+
+async def test_a_websocket_that_says_nothing_is_forgotten_in_time() -> None:
+    async with websocket_broker() as broker:
+        server = broker.app.server
+        silent = await trio.open_tcp_stream("127.0.0.1", broker.ports[0])
+        await until(lambda: broker.app.doors[0].open_count == 1)
+        server.engine.now += 31
+        server.arrivals.sweep()
+        with trio.fail_after(10):
+            assert await silent.receive_some() == b""
+        assert broker.app.doors[0].open_count == 0
+
+
+async def test_of_many_websockets_that_come_at_once_a_few_begin_at_a_time() -> None:
+    async with websocket_broker() as broker:
+        arrivals = broker.app.server.arrivals
+        begun: list[int] = []
+        mine, theirs = zip(*(socket.socketpair() for _ in range(100)), strict=True)
+        for number, sock in enumerate(theirs):
+            sock.setblocking(False)
+            door = broker.app.doors[0]
+            arrivals.await_bytes(sock, door, "pair", None, lambda *_, number=number: begun.append(number))
+        for sock in mine:
+            sock.send(b"GET")
+        for _ in range(20):
+            arrivals.readable()
+        assert len(begun) == ARRIVALS_TASKS_MAX
+        with trio.fail_after(10):
+            await until(lambda: len(begun) == len(mine))
+        assert sorted(begun) == list(range(len(mine)))
+        for sock in (*mine, *theirs):
+            sock.close()

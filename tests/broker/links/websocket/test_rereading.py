@@ -7,6 +7,7 @@ nobody.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -22,7 +23,7 @@ from broker.core.history import History, Missed
 from broker.core.publication import Publication
 from broker.core.row_source import PLACES_PER_READ, RowReader, RowSource, SourceError
 from broker.links.websocket import rereading
-from broker.links.websocket.catching_up import Subscription
+from broker.links.websocket.catching_up import Lost, Subscription, text_in
 from broker.links.websocket.rereading import Rereading
 from broker.storage.history_file import history_for, save_history
 from protocol.dialects.rowcast import Read
@@ -80,6 +81,25 @@ class Link:
         self.settled = missed
         one.settle(missed, None)
         one.is_over = True
+
+
+def number_of(position: str) -> int:
+    return int(position.partition("/")[2])
+
+
+def fresh_or_not(one: Subscription) -> list[tuple[int, bool]] | None:
+    """The numbers of all that a subscription is sent, and whether each was said to be fresh; None if it is closed.
+
+    Other tabs that have the same subscription are told what is fresh, and nothing else.
+    """
+    found: list[tuple[int, bool]] = []
+    while one.catching_up:
+        try:
+            said = json.loads(text_in(one.next_frame()))
+        except Lost:
+            return None
+        found += [(number_of(each["at"]), "fresh" in said) for each in said.get("missed", ())]
+    return found
 
 
 class World:
@@ -189,6 +209,12 @@ class World:
                 await trio.lowlevel.checkpoint()
             missed = link.settled
             assert missed.at == self.history.positions.here()
+            told = fresh_or_not(one)
+            assert told is None or told == [
+                (number, number > one.began)
+                for number, topic, _ in self.all
+                if number > (number_of(since) if missed.recovered else one.began) and matches(wanted, topic)
+            ]
         if not missed.recovered:
             assert missed.reason
             assert not missed.pieces
