@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import jwt
 import trio
 
 from broker.config.feeds import HttpHookConfig, JwtConfig
@@ -57,6 +56,8 @@ class JwtVerifier:
     """Verifies tokens with a shared secret or a public key; needs no I/O."""
 
     def __init__(self, config: JwtConfig) -> None:
+        import jwt  # noqa: F401 - now, and not while the first client waits
+
         self._config = config
 
     async def identify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
@@ -82,6 +83,8 @@ class JwtVerifier:
 
     def _claims(self, token: str) -> dict[str, Any] | None:
         """What the token says, if one of the secrets verifies it."""
+        import jwt
+
         for secret in self._config.secret:
             try:
                 return jwt.decode(

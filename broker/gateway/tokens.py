@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-import urllib.request
-from http.client import HTTPException
 from typing import Any, Final
 
-import jwt
 import trio
 from attrs import frozen
 
@@ -38,8 +35,8 @@ SECRET_BYTES_MIN: Final = 32
 
 JWKS_BYTES_MAX: Final = 256 * 1024
 JWKS_TIMEOUT_S: Final = 5.0
-UNREADABLE: Final = (OSError, ValueError, HTTPException)
-"""What asking an address for a key set raises; some answers are no HTTP, and no OSError either."""
+UNREADABLE: Final = (OSError, ValueError)
+"""What asking an address for a key set raises."""
 
 UNKNOWN_KEY_PAUSE_S: Final = 10.0
 """A token with a made-up `kid` makes us ask for the key set no more often than this."""
@@ -88,6 +85,8 @@ def _public_key(member: object) -> PublicKey | None:
         if named not in algorithms:
             return None
         algorithms = (named,)
+    import jwt
+
     try:
         made = jwt.PyJWK(member, algorithms[0] if kind != "EC" else None)
     except (jwt.PyJWTError, ValueError, TypeError):
@@ -127,6 +126,8 @@ class TokenVerifier(JwtVerifier):
                 issuer=config.issuer,
             )
         )
+        import jwt  # noqa: F401 - now, and not while the first client waits
+
         self.config = config
         self._fixed: list[PublicKey] = []
         self._fetched: list[PublicKey] = []
@@ -156,6 +157,8 @@ class TokenVerifier(JwtVerifier):
     def verify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
         if len(token) > TOKEN_BYTES_MAX:
             return Refusal.INVALID
+        import jwt
+
         header = _header(token)
         if header is None:
             return Refusal.INVALID
@@ -230,16 +233,30 @@ class TokenVerifier(JwtVerifier):
         if self.config.jwks_file is not None:
             found += keys_in(self.config.jwks_file.read_bytes())
         if self.config.jwks_url:
-            with urllib.request.urlopen(self.config.jwks_url, timeout=JWKS_TIMEOUT_S) as response:
-                text = response.read(JWKS_BYTES_MAX + 1)
+            text = _fetch(self.config.jwks_url)
             if len(text) > JWKS_BYTES_MAX:
                 raise UnusableKey(f"it is longer than {JWKS_BYTES_MAX} bytes")
             found += keys_in(text)
         return found
 
 
+def _fetch(url: str) -> bytes:
+    """The answer of an address, one byte more than it may have at most.  Raises: OSError, ValueError."""
+    import urllib.request
+    from http.client import HTTPException
+
+    try:
+        with urllib.request.urlopen(url, timeout=JWKS_TIMEOUT_S) as response:
+            found: bytes = response.read(JWKS_BYTES_MAX + 1)
+            return found
+    except HTTPException as error:  # some answers are no HTTP
+        raise OSError(str(error)) from error
+
+
 def _header(token: str) -> tuple[str, str] | None:
     """Algorithm and key name that a token claims; None if it has no header of a token."""
+    import jwt
+
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, TypeError):
