@@ -10,6 +10,9 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
+PORT_DEFAULT = 1883
+"""Where clients are heard if neither -p nor a configuration says it."""
+
 PORTS_MAX = 100
 """Mosquitto's limit for -p."""
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from broker.config.arguments import Arguments
+from broker.config.arguments import PORT_DEFAULT, Arguments
 from broker.config.model import Config, Listener, Logging, Security
 from broker.config.mosquitto.special import every_log_type
-
-PORT_DEFAULT = 1883
 
 
 def overridden(config: Config, arguments: Arguments) -> Config:

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import evolve
 
-from broker.config.arguments import Arguments
+from broker.config.arguments import PORT_DEFAULT, Arguments
 from broker.config.model import (
     Config,
     Delivery,
@@ -26,8 +26,6 @@ from broker.config.mosquitto.refused import check_bridges
 from broker.config.mosquitto.special import every_log_type
 from broker.config.mosquitto.values import Wrong
 from broker.config.tokens import TokenConfig
-
-PORT_DEFAULT = 1883
 
 
 def build(reader: Reader, arguments: Arguments, location: str | None) -> Config:

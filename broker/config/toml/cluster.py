@@ -15,7 +15,7 @@ from broker.config.toml.reader import Reader, Unresolved
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 SCHEMES = ("nats", "tls")
-PORT_DEFAULT = 4222
+NATS_PORT = 4222
 WORKERS_MAX = 64
 
 
@@ -76,7 +76,7 @@ def _fault(url: str) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        return f'"{url[:60]}" has no port that can be: nats://HOST:{PORT_DEFAULT} is wanted'
+        return f'"{url[:60]}" has no port that can be: nats://HOST:{NATS_PORT} is wanted'
     if parts.scheme not in SCHEMES or not parts.hostname:
         return f"nats://HOST:PORT or tls://HOST:PORT is wanted, not {_shown(url)}"
     if port == 0 or parts.path not in ("", "/") or parts.query or parts.fragment:
