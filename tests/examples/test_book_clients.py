@@ -7,6 +7,7 @@ against a server.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import random
@@ -79,7 +80,9 @@ def session(seed: int) -> tuple[list[Any], Sides]:
     return given, {side: {str(price): size for price, size in found} for side, found in best.items()}
 
 
-SESSIONS = [session(seed) for seed in range(60)]
+@functools.cache
+def sessions() -> list[tuple[list[Any], Sides]]:
+    return [session(seed) for seed in range(60)]
 
 
 def test_the_python_client_has_the_book_at_every_speed() -> None:
@@ -88,7 +91,7 @@ def test_the_python_client_has_the_book_at_every_speed() -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for given, wanted in SESSIONS:
+    for given, wanted in sessions():
         book = module.Book()
         for data in given:
             book.take(data)
@@ -100,7 +103,7 @@ def test_the_python_client_has_the_book_at_every_speed() -> None:
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 def test_the_javascript_client_has_the_book_at_every_speed(tmp_path: Path) -> None:
     shutil.copy(CLIENTS / "book.mjs", tmp_path)
-    (tmp_path / "sessions.json").write_text(json.dumps([given for given, _ in SESSIONS]))
+    (tmp_path / "sessions.json").write_text(json.dumps([given for given, _ in sessions()]))
     (tmp_path / "play.mjs").write_text(
         """import { readFileSync } from "node:fs"; import { Book } from "./book.mjs";
         const ended = [];
@@ -116,7 +119,7 @@ def test_the_javascript_client_has_the_book_at_every_speed(tmp_path: Path) -> No
     )
     done = subprocess.run(["node", "play.mjs"], cwd=tmp_path, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [wanted for _, wanted in SESSIONS]
+    assert json.loads(done.stdout) == [wanted for _, wanted in sessions()]
 
 
 @asynccontextmanager

@@ -21,8 +21,8 @@ from broker.config.toml.configuration import load
 
 __all__ = ["cluster", "database"]
 
-ROWS = 8000
-READERS = 4
+ROWS = 4000
+READERS = 3
 
 CONFIG = f"""
 [[listener]]

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 from support.postgres import cluster, database  # noqa: F401
 
 from broker.feed.driver.catalog import TYPES_SQL, type_entry
@@ -163,7 +164,9 @@ def render_as_server(
     return expected.encode(), made
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=cases(150)
+)
 @given(values=st.fixed_dictionaries({name: st.none() | values for name, values in TYPES.items()}))
 @example(values=dict.fromkeys(TYPES))
 def test_every_type_renders_as_row_to_json_does(
@@ -173,7 +176,9 @@ def test_every_type_renders_as_row_to_json_does(
     assert made == expected
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=200)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=cases(200)
+)
 @given(data=st.data())
 def test_each_type_alone_renders_as_row_to_json_does(
     connection: psycopg.Connection[Any], data: st.DataObject

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from support.initdb import RUN, quick_initdb
 from support.ports import free_port
 
 SETTINGS = """
@@ -89,8 +90,9 @@ class Cluster:
         self._free: list[str] = []
         if self._as_owner:
             shutil.chown(self.directory, "postgres")
+        initdb = quick_initdb(self._bin) if RUN in os.environ else self._bin
         self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8",
-                  "--locale=C.UTF-8", "-D", self.data)  # fmt: skip
+                  "--locale=C.UTF-8", f"--pgdata={self.data}", folder=initdb)  # fmt: skip
         with (self.data / "postgresql.conf").open("a") as conf:
             conf.write(SETTINGS)
             conf.write(f"port = {self.port}\nlisten_addresses = '127.0.0.1'\n")
@@ -161,8 +163,8 @@ class Cluster:
         self._keeper.stdin.close()
         self._keeper.wait()
 
-    def _run(self, program: str, *arguments: str | Path) -> None:
-        command = [*self._as_owner, str(self._bin / program), *map(str, arguments)]
+    def _run(self, program: str, *arguments: str | Path, folder: Path | None = None) -> None:
+        command = [*self._as_owner, str((folder or self._bin) / program), *map(str, arguments)]
         # Not to a pipe: the server would inherit it, and we would wait for the server to end.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(command, stdout=output, stderr=output, cwd="/", check=False)

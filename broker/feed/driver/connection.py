@@ -205,7 +205,7 @@ class TrioConnection(AsyncConnection[Any]):
         """Stop the query that a cancelled call left running, or close the connection."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + SETTLE_TIMEOUT_S):
             try:
-                await self.cancel_safe()
+                await self.cancel_safe(timeout=SETTLE_TIMEOUT_S)
                 await self._drive(gen)
             except psycopg.Error:
                 pass  # QueryCanceled is what we asked for; after anything else the status below decides

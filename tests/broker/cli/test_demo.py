@@ -16,12 +16,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from support.initdb import quick_initdb
 
 from broker.demo.postgres import PostgresError, find_binaries
 from broker.demo.screen import CLOSE, OPEN
 
 try:
-    find_binaries()
+    PROGRAMS = find_binaries().directory
 except PostgresError as error:
     pytest.skip(str(error), allow_module_level=True)
 
@@ -30,12 +31,17 @@ PATIENCE_S = 150
 
 
 @contextmanager
-def nothing_left_behind() -> Iterator[dict[str, str]]:
-    """An environment whose folder for temporary files is empty again at the end, and no server is left."""
+def nothing_left_behind(quick: bool = True) -> Iterator[dict[str, str]]:
+    """An environment whose folder for temporary files is empty again at the end, and no server is left.
+
+    Args:
+        quick: the server's data are a copy of what an earlier test made.
+    """
     # Unix sockets have short paths, and the server's own account must be able to enter.
     with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
         Path(folder).chmod(0o755)
-        yield {**os.environ, "TMPDIR": folder}
+        first = f"{quick_initdb(PROGRAMS)}:" if quick else ""
+        yield {**os.environ, "TMPDIR": folder, "PATH": first + os.environ["PATH"]}
         assert os.listdir(folder) == []
         assert folder not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
 
@@ -47,7 +53,7 @@ def run(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedPro
 
 
 def test_demo_of_some_events_delivers_every_message_once_and_says_so() -> None:
-    with nothing_left_behind() as environment:
+    with nothing_left_behind(quick=False) as environment:
         done = run("--events", "300", "--rate", "600", environment=environment)
     assert done.stderr == ""
     assert done.returncode == 0

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 from support.postgres import cluster as cluster
 
 from broker.config.conditions import parse_condition
@@ -60,7 +61,7 @@ conditions = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 @given(text=conditions)
 def test_it_is_decided_as_postgres_decides(server: Any, text: str) -> None:
     condition = parse_condition(text)

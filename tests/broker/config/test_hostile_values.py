@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 from support.hostile_values import TEXTS, VALUES
 
 from broker.config.model import ConfigError
@@ -90,7 +91,7 @@ def changed(draw: st.DrawFn) -> str:
 
 
 @settings(
-    max_examples=300,
+    max_examples=cases(300),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     deadline=None,
 )

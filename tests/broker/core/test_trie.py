@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from support.budgets import cases
 
 from broker.core.limits import MATCH_CACHE_BYTES_MAX
 from broker.core.matches import CHANGES_MAX, _size
@@ -96,7 +97,7 @@ class TrieMachine(RuleBasedStateMachine):
 
 
 TestTrie = TrieMachine.TestCase
-TestTrie.settings = settings(max_examples=60, stateful_step_count=40)
+TestTrie.settings = settings(max_examples=cases(60), stateful_step_count=40)
 
 
 def test_same_answer_when_nothing_is_cached() -> None:
@@ -231,7 +232,7 @@ def test_rights_are_asked_once_per_topic() -> None:
 
 
 @given(st.lists(st.tuples(FILTERS, st.integers(0, 2)), max_size=12), NAMES)
-@settings(max_examples=100)
+@settings(max_examples=cases(100))
 def test_subscriptions_lists_every_pair(pairs: list[tuple[bytes, int]], topic: bytes) -> None:
     trie = SubscriptionTrie()
     receiver = Named("one")

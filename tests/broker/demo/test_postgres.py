@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import trio
+from support.initdb import quick_initdb
 
 from broker.demo import postgres as postgres_module
 from broker.demo.changes import ALL_CHANNELS, MQTT_TOPICS
@@ -20,9 +21,15 @@ from broker.demo.simulator import Simulator, create_schema
 from broker.feed.driver.connection import TrioConnection
 
 try:
-    find_binaries()
+    PROGRAMS = find_binaries().directory
 except PostgresError as error:
     pytest.skip(str(error), allow_module_level=True)
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's data are a copy of what an earlier test made."""
+    monkeypatch.setenv("PATH", f"{quick_initdb(PROGRAMS)}:{os.environ['PATH']}")
 
 
 class Expectations:
@@ -40,6 +47,7 @@ class Expectations:
         pass
 
 
+@pytest.mark.usefixtures("_quick")
 async def test_notifications_are_exactly_what_the_simulator_expects() -> None:
     expected = Expectations()
     async with (
@@ -73,6 +81,7 @@ async def test_server_and_its_directory_are_gone_afterwards() -> None:
     assert not is_running(pid)
 
 
+@pytest.mark.usefixtures("_quick")
 async def test_server_is_stopped_when_the_block_is_cancelled() -> None:
     with trio.CancelScope() as scope:
         async with running_postgres() as postgres:
@@ -92,6 +101,7 @@ trio.run(main)
 """
 
 
+@pytest.mark.usefixtures("_quick")
 def test_server_does_not_outlive_a_killed_process() -> None:
     with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
@@ -104,6 +114,7 @@ def test_server_does_not_outlive_a_killed_process() -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.usefixtures("_quick")
 async def test_server_that_cannot_start_is_reported_with_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_module, "SETTINGS", ("no_such_setting=1",))
     with pytest.raises(PostgresError, match="no_such_setting"):

@@ -117,13 +117,23 @@ async def let_in(process: RowcastProcess, token: str) -> None:
         await trio.sleep(0.1)
 
 
+ASKING_OFTEN = """
+import sys
+from broker.cli.main import main
+from broker.gateway import tokens
+tokens.UNKNOWN_KEY_PAUSE_S = 0.5
+sys.exit(main())
+"""
+
+
 async def test_a_key_that_is_changed_at_its_address_is_found_by_its_name(tmp_path: Path) -> None:
     first, second = Signer("first"), Signer("second")
     with key_set() as served:
         served.keys = [first.jwk]
-        settings = SETTINGS.replace("URL", served.url)
+        process = RowcastProcess.from_toml(tmp_path, SETTINGS.replace("URL", served.url))
+        process.program = ["-c", ASKING_OFTEN]
         with (
-            RowcastProcess.from_toml(tmp_path, settings) as process,
+            process,
             trio.CancelScope(deadline=trio.current_time() + 60),
         ):
             await let_in(process, first.token())

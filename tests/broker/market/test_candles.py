@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 from support.market import Log
 
 from broker.market.kline import Kline
@@ -88,7 +89,7 @@ def expected(trades: list[Trade], interval: Interval) -> dict[int, dict[str, Any
     }
 
 
-@settings(max_examples=60)
+@settings(max_examples=cases(60))
 @given(st.integers(0, 2**32), st.sampled_from((0, 2000, 600_000)), st.booleans())
 def test_candles_are_those_of_the_trades_own_times(seed: int, lateness_ms: int, fills: bool) -> None:
     log = Log()
@@ -132,7 +133,7 @@ def test_candles_are_those_of_the_trades_own_times(seed: int, lateness_ms: int, 
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=20)
+@settings(max_examples=cases(20))
 def test_sixty_minutes_are_an_hour(seed: int) -> None:
     log = Log()
     calculator = kline(log)
@@ -248,7 +249,7 @@ def test_what_is_restored_is_told_at_once_and_not_saved_again() -> None:
     assert not [one for one in after.unsaved() if not one[2].is_closed]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=cases(25), deadline=None)
 @given(st.integers(0, 2**32))
 def test_when_candles_are_told_changes_nothing_of_what_they_say(seed: int) -> None:
     """Between messages, trades are gathered once for all intervals; with a message a trade, nothing is."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 from support.market import BookClient, Log
 
 from broker.market.book import Book
@@ -79,7 +80,7 @@ def random_change(rng: random.Random, model: Model) -> tuple[str, str, str]:
     return side[:3], spelled(rng, price), spelled(rng, size)
 
 
-@settings(max_examples=150)
+@settings(max_examples=cases(150))
 @given(
     st.integers(0, 2**32),
     st.sampled_from((3, 10, 1000)),

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 from support.market import Log
 
 from broker.market.ticker import Ticker
@@ -16,7 +17,7 @@ from broker.market.trade import TradeNames
 START_MS = 1_700_000_000_000
 
 
-@settings(max_examples=80)
+@settings(max_examples=cases(80))
 @given(st.integers(0, 2**32), st.sampled_from((3, 60)), st.sampled_from((0, 100_000)))
 @example(269297, 3, 100_000)  # the market's time went back, behind what had left the window
 def test_the_window_is_exact_to_its_minute(seed: int, minutes: int, lateness_ms: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 from support.market import Log
 
 from broker.market.trade import TradeNames
@@ -19,7 +20,7 @@ def trades(log: Log, every_ms: int = 100, merge_by: tuple[str, ...] = ("taker",)
     return Trades(log, 0, TradeNames(), every_ms, list(merge_by), recent)
 
 
-@settings(max_examples=100)
+@settings(max_examples=cases(100))
 @given(st.integers(0, 2**32), st.booleans())
 def test_entries_add_up_to_the_trades_whoever_reads(seed: int, merged: bool) -> None:
     rng = random.Random(seed)

@@ -7,6 +7,7 @@ from contextlib import closing
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 from support.clients import Client, Deed
 from support.peer import connected, subscribed
 
@@ -107,7 +108,7 @@ def play(engine: Engine, everybody: list[Client], script: list[Deed], first_numb
 
 
 @given(scripts, scripts, st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=cases(60))
 def test_after_a_restart_every_client_hears_what_it_would_have_heard_without(
     before: list[Deed], after: list[Deed], queue_qos_0: bool
 ) -> None:

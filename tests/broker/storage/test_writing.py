@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 from support.clients import Client, Deed
 from support.peer import connected
 from support.storage import engine_with
@@ -167,7 +168,7 @@ class Broker:
 
 
 @given(st.lists(deeds, min_size=10, max_size=80))
-@settings(max_examples=150)
+@settings(max_examples=cases(150))
 def test_saved_bit_by_bit_the_file_says_what_it_would_say_saved_at_once(script: list[Deed]) -> None:
     """Play a random script, with saves, saves that fail and restarts in it; compare after each save."""
     with database() as connection:

@@ -174,7 +174,9 @@ def test_a_payload_is_handed_on_unchanged_or_says_how_it_is_written(payload: byt
     assert message_text(b"a", payload, b"E/1") == b'{"topic":"a","at":"E/1",' + members + b"}"
 
 
-@given(st.dictionaries(st.text(), st.recursive(st.none() | st.integers() | st.text(), st.lists)))
+@given(
+    st.dictionaries(st.text(), st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=8))
+)
 def test_members_are_found_as_json_finds_them(value: dict[str, object]) -> None:
     found = members_of(json.dumps(value))
     assert found is not None

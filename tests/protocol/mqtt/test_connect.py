@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 from support.packet_case import ValidCase
 from support.packet_cases import VALID_CONNECTS, case_name
 
@@ -39,7 +40,7 @@ CONNACKS = st.builds(Connack, st.booleans(), st.just(0)) | st.builds(
 )
 
 
-@settings(derandomize=True, max_examples=300)
+@settings(derandomize=True, max_examples=cases(300))
 @given(connects() | CONNACKS)
 def test_what_is_written_is_read_back(packet: Packet) -> None:
     raw = encode(packet)
@@ -60,7 +61,7 @@ def test_a_connect_that_is_cut_anywhere_is_refused(case: ValidCase) -> None:
             decode(0x10, case.body[:length])
 
 
-@settings(derandomize=True, max_examples=500)
+@settings(derandomize=True, max_examples=cases(500))
 @given(st.sampled_from(VALID_CONNECTS), st.data())
 def test_a_connect_with_changed_bytes_is_read_or_refused_and_nothing_else(
     case: ValidCase, data: st.DataObject

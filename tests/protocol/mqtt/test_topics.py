@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 from support.packet_cases import MALFORMED_TEXTS
 
 from protocol.mqtt.errors import MalformedPacket
@@ -179,7 +180,7 @@ FILTER = st.builds(
 )
 
 
-@settings(derandomize=True, max_examples=400)
+@settings(derandomize=True, max_examples=cases(400))
 @given(FILTER, st.lists(LEVEL, min_size=1, max_size=5))
 def test_matching_as_a_naive_model(wanted: list[str], levels: list[str]) -> None:
     topic_filter, topic = "/".join(wanted).encode(), "/".join(levels).encode()

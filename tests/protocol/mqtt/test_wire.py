@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 from support.packet_case import Case, ValidCase
 from support.packet_cases import INVALID, VALID, case_name
 
@@ -166,7 +167,7 @@ PACKET = st.one_of(
 )
 
 
-@settings(derandomize=True, max_examples=250)
+@settings(derandomize=True, max_examples=cases(250))
 @given(PACKET)
 def test_either_path_writes_the_same_and_reads_what_the_other_wrote(packet: Packet) -> None:
     raw = encode(packet)
@@ -189,7 +190,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(raw)
 
 
-@settings(derandomize=True, max_examples=800)
+@settings(derandomize=True, max_examples=cases(800))
 @given(mutated() | st.binary(min_size=2, max_size=12))
 @example(b"\x82\x07\x00\x01\x00\x01t\x00\x00")  # the tail that GreedyRange drops
 @example(b"\x30\x05\x00\x50abc")  # the topic that compiled layouts take

@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
 from broker.core import barrier as barriers
@@ -150,7 +151,7 @@ rows = st.tuples(
 changes = st.tuples(rows, st.sampled_from([b"I", b"U"])).map(lambda pair: change(*pair))
 
 
-@settings(max_examples=400)
+@settings(max_examples=cases(400))
 @given(st.lists(st.lists(changes, max_size=4), min_size=1, max_size=4))
 def test_one_walk_gives_what_the_careful_way_gives(transactions: list[list[bytes]]) -> None:
     both = [Stream(CONFIG, False), Stream(CONFIG, True)]

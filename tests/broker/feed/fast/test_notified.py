@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 
 from broker.config.feeds import FeedConfig, Fetch, Recovery, Route, Source
 from broker.feed.fast.learning import ROWS_MAX, Learner
@@ -102,7 +103,7 @@ def notification(channel: str, row: dict[str, Any], how: tuple[str, str], ascii_
     return text.encode(errors="surrogatepass")
 
 
-@settings(max_examples=150)
+@settings(max_examples=cases(150))
 @given(
     channel=st.sampled_from(["fill", "cancel", "econiaws", "typed", "deep"]),
     some=st.lists(rows, min_size=2, max_size=6),

@@ -14,6 +14,7 @@ from support.polling import until
 from support.tcp_proxy import tcp_proxy
 
 from broker.config.feeds import FeedConfig, Replication, Route
+from broker.feed.driver import connection as trio_connection
 from broker.feed.outbox import feed as outbox
 
 pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
@@ -156,13 +157,13 @@ async def test_position_survives_the_process(config: FeedConfig) -> None:
 
 
 async def test_read_that_is_cut_goes_on_where_it_was_cut(config: FeedConfig) -> None:
-    sql(config, "INSERT INTO event SELECT i, repeat('x', 1000) FROM generate_series(1, 5000) i")
+    sql(config, "INSERT INTO event SELECT i, repeat('x', 1000) FROM generate_series(1, 2000) i")
     async with running(config) as feed:
         killed = False
 
         def kill_in_the_middle(_: object) -> None:
             nonlocal killed
-            if len(feed.sink.published) == 6000 and not killed:
+            if len(feed.sink.published) == 2500 and not killed:
                 killed = True
                 sql(
                     config,
@@ -170,10 +171,10 @@ async def test_read_that_is_cut_goes_on_where_it_was_cut(config: FeedConfig) -> 
                 )
 
         feed.sink.on_publish = kill_in_the_middle
-        sql(config, "INSERT INTO event SELECT i, repeat('x', 1000) FROM generate_series(5001, 15000) i")
-        await feed.sink.until(15000)
+        sql(config, "INSERT INTO event SELECT i, repeat('x', 4000) FROM generate_series(2001, 6000) i")
+        await feed.sink.until(6000)
     assert killed
-    assert feed.sink.topics() == [b"event/%d" % number for number in range(1, 15001)]
+    assert feed.sink.topics() == [b"event/%d" % number for number in range(1, 6001)]
 
 
 async def test_transaction_cut_by_a_stop_goes_on_where_it_was_cut(config: FeedConfig) -> None:
@@ -181,22 +182,22 @@ async def test_transaction_cut_by_a_stop_goes_on_where_it_was_cut(config: FeedCo
     for _ in range(2):
         async with running(config) as feed:
             if not delivered:
-                sql(config, "INSERT INTO event SELECT i, repeat('x', 1000) FROM generate_series(1, 20000) i")
+                sql(config, "INSERT INTO event SELECT i, repeat('x', 4000) FROM generate_series(1, 5000) i")
                 await feed.sink.until(500)
-                assert len(feed.sink.published) < 20000
+                assert len(feed.sink.published) < 5000
             else:
-                await feed.sink.until(20000 - len(delivered))
+                await feed.sink.until(5000 - len(delivered))
         delivered += feed.sink.topics()
-    assert delivered == [b"event/%d" % number for number in range(1, 20001)]
+    assert delivered == [b"event/%d" % number for number in range(1, 5001)]
 
 
 def test_large_transaction_is_read_in_parts_without_looking_at_it_whole(config: FeedConfig) -> None:
     sql(
         config,
-        "BEGIN; INSERT INTO event SELECT n, 'a' FROM generate_series(1, 20000) n; COMMIT",
+        "BEGIN; INSERT INTO event SELECT n, 'a' FROM generate_series(1, 5000) n; COMMIT",
         "INSERT INTO event VALUES (0, 'small')",
     )
-    parameters = {"seq": 1, "id": 10_000, "limit": 500, "rows": 100}
+    parameters = {"seq": 1, "id": 2500, "limit": 500, "rows": 100}
     for query, seq in ((outbox.NEXT, 0), (outbox.REST, 1)):
         with psycopg.connect(config.dsn) as connection:
             connection.execute(outbox.SETTINGS.encode())
@@ -259,10 +260,13 @@ async def test_snapshot_comes_first_then_live_without_gap_or_repetition(config: 
     assert not feed.sink.repeated()
 
 
-async def test_silent_server_is_noticed(config: FeedConfig, cluster: Any) -> None:
+async def test_silent_server_is_noticed(
+    config: FeedConfig, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trio_connection, "SETTLE_TIMEOUT_S", 0.3)
     async with tcp_proxy(cluster.port) as proxy:
-        through = evolve(config, dsn=config.dsn.replace(f"port={cluster.port}", f"port={proxy.port}"))
-        async with running(through) as feed:
+        dsn = config.dsn.replace(f"port={cluster.port}", f"port={proxy.port}")
+        async with running(evolve(config, dsn=dsn, check_interval_s=0.3, check_timeout_s=0.5)) as feed:
             sql(config, "INSERT INTO event VALUES (1, 'a')")
             await feed.sink.until(1)
             proxy.freeze()

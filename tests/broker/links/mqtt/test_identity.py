@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 from support.peer import Peer
 
 from broker.config.model import Limits, Listener, Security
@@ -204,7 +205,7 @@ STEP = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=cases(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEP, min_size=10, max_size=40))
 def test_nobody_ever_gets_or_says_what_their_rules_forbid(
     doors: dict[str, Door], steps: list[tuple[str, bytes, str, bytes, bytes, int, bool]]

@@ -7,6 +7,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 from support.peer import Peer, connected, subscribed
 from support.peer5 import connected5
 
@@ -51,7 +52,7 @@ def read(peer: Peer) -> list[Publish]:
     return [packet for packet in peer.read() if isinstance(packet, Publish)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=cases(60))
 @given(sent=publishes, is_new=st.booleans(), cut=st.integers(1, 4000))
 def test_each_gets_every_message_once_in_its_own_version(sent: list[Publish], is_new: bool, cut: int) -> None:
     """Five kinds of receivers; the order and the bytes that each gets do not depend on the others."""

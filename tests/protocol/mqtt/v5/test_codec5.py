@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 from support.packet_case import framed, string
 
 from protocol.mqtt.errors import ProtocolError
@@ -136,13 +137,13 @@ def read(raw: bytes) -> Packet:
     return decode(raw[0], raw[body:end])
 
 
-@settings(derandomize=True, max_examples=500)
+@settings(derandomize=True, max_examples=cases(500))
 @given(PACKET)
 def test_every_packet_is_read_as_it_was_written(packet: Packet) -> None:
     assert read(encode(packet)) == packet
 
 
-@settings(derandomize=True, max_examples=300)
+@settings(derandomize=True, max_examples=cases(300))
 @given(PACKET, st.data())
 def test_a_packet_that_is_cut_or_changed_is_refused_with_a_code_or_read_to_something_that_can_be_written(
     packet: Packet, data: st.DataObject
@@ -167,7 +168,7 @@ def outcome(first_byte: int, body: bytes) -> Packet | int:
         return error.reason_code
 
 
-@settings(derandomize=True, max_examples=200)
+@settings(derandomize=True, max_examples=cases(200))
 @given(PUBLISH.filter(lambda packet: not packet.properties.subscription_ids))
 def test_the_hot_path_finds_what_the_packet_has(packet: Publish) -> None:
     raw = encode(packet)

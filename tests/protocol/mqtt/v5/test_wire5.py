@@ -10,6 +10,7 @@ import pytest
 from construct import ConstructError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budgets import cases
 
 from protocol.mqtt.errors import ProtocolError
 from protocol.mqtt.framing import frame_at
@@ -25,7 +26,7 @@ _spec.loader.exec_module(_codec5)
 PACKETS: st.SearchStrategy[Packet] = _codec5.PACKET
 
 
-@settings(derandomize=True, max_examples=400, deadline=None)
+@settings(derandomize=True, max_examples=cases(400), deadline=None)
 @given(PACKETS)
 def test_what_the_hand_path_writes_has_the_declared_layout(packet: Packet) -> None:
     raw = encode(packet)
@@ -51,7 +52,7 @@ def test_what_the_hand_path_writes_has_the_declared_layout(packet: Packet) -> No
         )
 
 
-@settings(derandomize=True, max_examples=400, deadline=None)
+@settings(derandomize=True, max_examples=cases(400), deadline=None)
 @given(PACKETS, st.data())
 def test_what_has_not_the_layout_the_hand_path_refuses(packet: Packet, data: st.DataObject) -> None:
     raw = bytearray(encode(packet))
