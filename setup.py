@@ -39,6 +39,9 @@ def compiled_extensions() -> list[object]:
     extensions = mypycify([*flags, *present], opt_level=level, debug_level="0", group_name="rowcast")
     for extension in extensions:
         extension.optional = True
+        # mypyc asks for every warning, which takes most of gcc's time, about C that nobody reads.
+        if sys.platform != "win32":
+            extension.extra_compile_args.append("-w")
     return list(extensions)
 
 
