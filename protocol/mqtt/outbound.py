@@ -12,6 +12,7 @@ order of first sending [MQTT-4.6.0-6].
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Final
 
@@ -106,6 +107,7 @@ class Outbound(Owed):
             queue = self._queue = deque()
         queue.append(Queued(message, qos, retain, self.ids_after, ids, self.books.next_position()))
         self.ids_after = 0
+        self._note_expiry(message)
         self.books.store.hold(message)
         self.queued_bytes += message.size()
         self._note_change()
@@ -167,40 +169,35 @@ class Outbound(Owed):
         return len(gone)
 
     def forget_queued(self, topics: set[bytes]) -> int:
-        """Drop what is queued for these topics, because the client may not read them any more.
+        """Drop what is queued for these topics, because the client may not read them any more."""
+        return self._take_out({waiting for waiting in self.queued() if waiting.message.topic in topics})
+
+    def _take_out(self, gone: set[Queued]) -> int:
+        """Drop these from the queue; how many.
 
         Each dropped message consumes a packet id, as in Mosquitto, which numbers messages when it queues them.
         """
         queue = self._queue
-        if queue is None:
+        if queue is None or not gone:
             return 0
         kept: deque[Queued] = deque()
         ids = 0
         for waiting in queue:
-            if waiting.message.topic in topics:
+            ids += waiting.ids_before
+            if waiting in gone:
                 self.queued_bytes -= waiting.message.size()
                 self.books.store.release(waiting.message)
-                ids += waiting.ids_before + (1 if waiting.qos > 0 else 0)
-            else:
-                ids += waiting.ids_before
-                kept.append(
-                    Queued(
-                        waiting.message,
-                        waiting.qos,
-                        waiting.retain,
-                        ids,
-                        waiting.ids,
-                        self.books.next_position(),
-                    )
-                )
-                ids = 0
-        self.ids_after += ids
+                ids = (ids + (1 if waiting.qos > 0 else 0)) % PACKET_ID_MAX
+                continue
+            position = self.books.next_position()
+            kept.append(Queued(waiting.message, waiting.qos, waiting.retain, ids, waiting.ids, position))
+            ids = 0
+        self.ids_after = (self.ids_after + ids) % PACKET_ID_MAX
         if not kept:
             self._pass_ids_after()
-        dropped = len(queue) - len(kept)
         self._queue = kept if kept else None
         self._note_change()
-        return dropped
+        return len(gone)
 
     def _window_open(self) -> bool:
         window = self.window
@@ -235,21 +232,18 @@ class Outbound(Owed):
 
     def _forget_expired(self) -> bool:
         """The queue is full: make room by what nobody wants any more; whether there was any."""
-        queue = self._queue
         now = self.books.now()
-        if queue is None or not any(waiting.message.has_expired(now) for waiting in queue):
+        if now <= self.first_expiry:
             return False
-        kept: deque[Queued] = deque()
-        for waiting in queue:
-            if not waiting.message.has_expired(now):
-                kept.append(waiting)
-                continue
-            self.queued_bytes -= waiting.message.size()
-            self.books.store.release(waiting.message)
-            self.books.discarded(EXPIRED)
-        self._queue = kept if kept else None
-        self._note_change()
-        return True
+        gone: set[Queued] = set()
+        self.first_expiry = math.inf
+        for waiting in self.queued():
+            if waiting.message.has_expired(now):
+                gone.add(waiting)
+                self.books.discarded(EXPIRED)
+            else:
+                self._note_expiry(waiting.message)
+        return self._take_out(gone) > 0
 
     def _send_again(self, sink: Sink) -> None:
         """What was in flight, in its order, as much at a time as the client takes."""
@@ -274,8 +268,7 @@ class Outbound(Owed):
     def _send(self, sink: Sink, message: Message, qos: int, retain: bool, ids: bytes) -> None:
         sending = self.sending
         if sending is not None and not sending.fits(message, ids):
-            self._note_change()
-            self.books.discarded(TOO_LARGE)
+            self._let_go(qos, TOO_LARGE)
             return  # [MQTT-3.1.2-25]
         if qos == 0:
             self._note_change()
@@ -292,6 +285,13 @@ class Outbound(Owed):
         self.books.store.hold(message)
         self._note_change()
         self._push(sink, entry, False)
+
+    def _let_go(self, qos: int, why: int) -> None:
+        """A message whose turn has come is not sent; it consumes a packet id, as in Mosquitto."""
+        if qos > 0:
+            self._next_packet_id()
+        self._note_change()
+        self.books.discarded(why)
 
     def _push(self, sink: Sink, entry: InFlight, dup: bool) -> None:
         if self.sending is not None:
@@ -323,8 +323,7 @@ class Outbound(Owed):
                 self._next_packet_id()
             message = waiting.message
             if message.expires_at != 0.0 and message.has_expired(self.books.now()):
-                self._note_change()
-                self.books.discarded(EXPIRED)  # [MQTT-3.3.2-5]
+                self._let_go(waiting.qos, EXPIRED)  # [MQTT-3.3.2-5]
             else:
                 self._send(sink, message, waiting.qos, waiting.retain, waiting.ids)
             self.books.store.release(message)

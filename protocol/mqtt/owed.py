@@ -6,10 +6,12 @@ each of these messages once.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Final
 
 from protocol.mqtt.books import Books
+from protocol.mqtt.message import Message
 from protocol.mqtt.window import InFlight, Queued, Window
 
 PACKET_ID_MAX: Final = 65_535
@@ -32,6 +34,8 @@ class Owed:
         self._inflight: dict[int, InFlight] = {}
         self.ids_after = 0
         """As `Queued.ids_before`, of those dropped from the end of the queue."""
+        self.first_expiry = math.inf
+        """No message in the queue expires before."""
         self._queue: deque[Queued] | None = None
 
     def inflight_count(self) -> int:
@@ -78,6 +82,7 @@ class Owed:
                 if waiting.position == 0:
                     waiting.position = books.next_position()
                 self.queued_bytes += waiting.message.size()
+                self._note_expiry(waiting.message)
                 books.store.hold(waiting.message)
         self.last_packet_id = last_packet_id
         self.ids_after = ids_after
@@ -100,6 +105,11 @@ class Owed:
         for _ in range(self.ids_after):
             self._next_packet_id()
         self.ids_after = 0
+
+    def _note_expiry(self, message: Message) -> None:
+        """This message is in the queue."""
+        if 0.0 < message.expires_at < self.first_expiry:
+            self.first_expiry = message.expires_at
 
     def _note_change(self) -> None:
         if self.durable:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from protocol.mqtt.errors import MalformedPacket
+from protocol.mqtt.errors import MalformedPacket, ProtocolError
 
 TEXT_BYTES_MAX: Final = 65_535
 """What the two length bytes of a string can say, §1.5.3 [MQTT-4.7.3-3]."""
@@ -19,6 +19,7 @@ TEXT_BYTES_MAX: Final = 65_535
 SEPARATORS_MAX: Final = 200
 """As mosquitto (TOPIC_HIERARCHY_LIMIT): 200 slashes are taken, 201 are not."""
 
+_TOO_MANY: Final = f"more than {SEPARATORS_MAX} separators"
 _CONTROLS: Final = bytes([*range(0x20), 0x7F])
 _UNFIT_FOR_NAMES: Final = _CONTROLS + b"+#"
 # Controls, U+FDD0..FDEF, the last two of each plane: §1.5.3 says SHOULD NOT, mosquitto closes.
@@ -102,12 +103,17 @@ def check_text(text: bytes, what: str) -> None:
 
 
 def check_topic_name(topic: bytes) -> None:
-    """Raise MalformedPacket with the reason unless `is_valid_topic_name`."""
+    """Raise MalformedPacket with the reason unless `is_valid_topic_name`.
+
+    A text that is no name is told to clients of 5.0 as mosquitto tells it: as a protocol error.
+    """
     if is_valid_topic_name(topic):
         return
+    if not topic or len(topic) > TEXT_BYTES_MAX or not is_valid_text(topic):
+        raise _common_fault(topic, "topic name")
     if b"+" in topic or b"#" in topic:
-        raise MalformedPacket("a topic name with a wildcard", "MQTT-3.3.2-2")
-    raise _common_fault(topic, "topic name")
+        raise MalformedPacket("a topic name with a wildcard", "MQTT-3.3.2-2", ProtocolError.REASON_CODE)
+    raise MalformedPacket(f"a topic name with {_TOO_MANY}", "", ProtocolError.REASON_CODE)
 
 
 def check_topic_filter(topic_filter: bytes) -> None:
@@ -120,6 +126,8 @@ def check_topic_filter(topic_filter: bytes) -> None:
         if b"#" in before_last or hash_in_a_level:
             raise MalformedPacket("a topic filter whose # is not the whole last level", "MQTT-4.7.1-2")
         raise MalformedPacket("a topic filter whose + is not a whole level", "MQTT-4.7.1-3")
+    if 0 < len(topic_filter) <= TEXT_BYTES_MAX and topic_filter.count(b"/") > SEPARATORS_MAX:
+        raise MalformedPacket(f"a topic filter with {_TOO_MANY}")
     raise _common_fault(topic_filter, "topic filter")
 
 
@@ -139,8 +147,6 @@ def _common_fault(topic: bytes, what: str) -> MalformedPacket:
         return MalformedPacket(
             f"a {what} of {len(topic)} bytes; {TEXT_BYTES_MAX} are possible", "MQTT-4.7.3-3"
         )
-    if topic.count(b"/") > SEPARATORS_MAX:
-        return MalformedPacket(f"a {what} with more than {SEPARATORS_MAX} separators")
     return _text_fault(topic, what)
 
 

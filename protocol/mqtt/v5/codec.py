@@ -173,7 +173,8 @@ def publish_parts(first_byte: int, data: bytes, body: int, end: int) -> tuple[by
         `data[properties_start:payload_start]`; packet_id is 0 at QoS 0.
 
     Raises:
-        MalformedPacket: QoS 3, DUP at QoS 0, packet id 0, or a body that ends too soon.
+        MalformedPacket: QoS 3, DUP at QoS 0, or a body that ends too soon.
+        ProtocolViolation: packet id 0; the standard has no code for it, and this is mosquitto's.
     """
     topic_start = body + 2
     if topic_start > end:
@@ -194,7 +195,7 @@ def publish_parts(first_byte: int, data: bytes, body: int, end: int) -> tuple[by
             raise MalformedPacket("a PUBLISH without a packet id", "MQTT-2.2.1-3")
         packet_id = data[topic_end] * 256 + data[topic_end + 1]
         if packet_id == 0:
-            raise MalformedPacket("a PUBLISH with packet id 0", "MQTT-2.2.1-3")
+            raise ProtocolViolation("a PUBLISH with packet id 0", "MQTT-2.2.1-3")
         position = topic_end + 2
     if position >= end:
         raise MalformedPacket("a PUBLISH without the length of its properties", "MQTT-2.2.2-1")

@@ -65,11 +65,11 @@ def publishes(peer: Peer5) -> list[Publish]:
 @pytest.mark.parametrize(
     ("raw", "code"),
     [
-        (framed(0x30, string(b"a/+") + b"\x00"), 0x81),  # [MQTT-3.3.2-2] [MQTT-4.7.0-1]
+        (framed(0x30, string(b"a/+") + b"\x00"), 0x82),  # [MQTT-3.3.2-2] [MQTT-4.7.0-1]
         (framed(0x30, string(b"\xff") + b"\x00"), 0x81),  # [MQTT-3.3.2-1]
         (framed(0x30, string(b"a\x00") + b"\x00"), 0x81),  # [MQTT-4.7.3-2]
         (framed(0x30, string(b"") + b"\x00"), 0x82),  # [MQTT-4.7.3-1]
-        (framed(0x32, string(b"t") + b"\x00\x00\x00"), 0x81),  # [MQTT-2.2.1-2] has an id where there is QoS
+        (framed(0x32, string(b"t") + b"\x00\x00\x00"), 0x82),  # [MQTT-2.2.1-2] has an id where there is QoS
         (framed(0x30, string(b"t") + b"\x05\x08\x00\x02\xff\xff"), 0x81),  # [MQTT-3.3.2-13]
         (framed(0x30, string(b"t") + b"\x05\x03\x00\x02\xff\xff"), 0x81),  # [MQTT-3.3.2-19]
         (framed(0x30, string(b"t") + b"\x02\x0b\x01"), 0x82),  # [MQTT-3.3.4-6]

@@ -297,6 +297,35 @@ def test_a_message_waits_no_longer_than_its_expiry_and_says_what_is_left() -> No
     assert engine.counters.messages_expired == 1
 
 
+@pytest.mark.parametrize(
+    ("lifetimes", "queued_max", "sent"),
+    [
+        ((10, 0, 10, 0), 1000, [(2, b"1"), (4, b"3")]),
+        ((0, 10, 10), 1000, [(1, b"0")]),
+        ((0, 10, 10), 2, [(1, b"0")]),
+        ((10, 0), 1, [(2, b"1")]),
+    ],
+)
+def test_a_message_that_expires_in_the_queue_takes_its_packet_id_with_it(
+    lifetimes: tuple[int, ...], queued_max: int, sent: list[tuple[int, bytes]]
+) -> None:
+    engine = Engine(window=Window(queued_messages=queued_max))
+    away = connected5(engine, b"away", properties=expiring(1000))
+    away.send(Subscribe(1, ((b"t", 1),)))
+    away.drop()
+    writer = connected5(engine, b"w")
+    for number, seconds in enumerate(lifetimes):
+        properties = Properties({MESSAGE_EXPIRY: seconds}) if seconds else NO_PROPERTIES
+        writer.send(Publish(b"t", b"%d" % number, 1, packet_id=1, properties=properties))
+        engine.now += 11 * (queued_max < len(lifetimes))
+    engine.now += 11
+    back = connected5(engine, b"away", clean=False, properties=expiring(1000), present=True)
+    assert [(p.packet_id, p.payload) for p in back.read() if isinstance(p, Publish)] == sent
+    back.send(*(Puback(packet_id) for packet_id, _ in sent))
+    writer.send(Publish(b"t", b"next", 1, packet_id=1))
+    assert [p.packet_id for p in back.read() if isinstance(p, Publish)] == [len(lifetimes) + 1]
+
+
 def test_the_receive_maximum_is_the_window() -> None:
     engine = Engine()
     peer = connected5(engine, properties=Properties({RECEIVE_MAXIMUM: 2}))
@@ -327,7 +356,7 @@ def test_what_is_too_large_for_a_client_is_not_sent_and_counted() -> None:
     writer = connected5(engine, b"w")
     for qos in (0, 1):
         writer.send(Publish(b"t", b"x" * 40, qos, packet_id=qos), Publish(b"t", b"x", qos, packet_id=qos))
-    assert peer.read() == [Publish(b"t", b"x"), Publish(b"t", b"x", 1, packet_id=1)]  # [MQTT-3.1.2-24]
+    assert peer.read() == [Publish(b"t", b"x"), Publish(b"t", b"x", 1, packet_id=2)]  # [MQTT-3.1.2-24]
     assert engine.counters.dropped_too_large == 2
 
 
