@@ -114,6 +114,16 @@ def _at_most(
     return make
 
 
+def _cpu_beside(key: str, other: str, most: float) -> Callable[[Results], Verdict]:
+    """The broker's CPU time per delivery in one row by that in another, of the same rounds."""
+
+    def value_of(results: Results) -> float | None:
+        this, that = ([measured.cpu_us for measured in results.measured(name, OURS)] for name in (key, other))
+        return median(ratios(this, that)) if this and that else None
+
+    return _at_most(key, f"{key}: at most {most:g}× the CPU of {other}", most, value_of)
+
+
 def _churn_cost(results: Results) -> float | None:
     """The share of the steady load's rate that churn takes."""
     steady, beside = results.rate("steady", OURS), results.rate("churn", OURS)
@@ -187,6 +197,14 @@ _GOALS: Final = (
         2662,
         _bytes_per_connection("five-idle"),
     ),
+    *(
+        _cpu_beside(f"five-{key}", key, 1.1)
+        for key in ("burst-1", "single-1", "burst-100", "burst-900", "qos1-1", "qos1-100", "qos2-1")
+    ),
+    _cpu_beside("five-properties-1", "burst-1", 1.5),
+    _cpu_beside("five-properties-100", "burst-100", 1.5),
+    _cpu_beside("mixed-1000", "fan-1000", 1.1),
+    _cpu_beside("five-mixed-1000", "five-fan-1000", 1.1),
     _at_most(
         "ws-idle",
         "an idle WebSocket client costs at most 16 384 bytes",

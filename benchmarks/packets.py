@@ -28,6 +28,18 @@ class Spoken:
 
     def __init__(self) -> None:
         self.level = 4
+        self.user_properties = 0
+        """How many each PUBLISH has; only 5.0 has any."""
+
+    @property
+    def publish_properties(self) -> bytes:
+        """Of each PUBLISH, with their length: user properties of a name and a value each."""
+        if self.level != 5:
+            return b""
+        pairs = b"".join(
+            b"\x26" + _text(b"name-%d" % i) + _text(b"value-%d" % i) for i in range(self.user_properties)
+        )
+        return bytes((len(pairs),)) + pairs
 
     @property
     def properties(self) -> bytes:
@@ -39,12 +51,14 @@ SPOKEN: Final = Spoken()
 
 
 @contextmanager
-def speaking(level: int) -> Iterator[None]:
-    before, SPOKEN.level = SPOKEN.level, level
+def speaking(level: int, user_properties: int = 0) -> Iterator[None]:
+    """All clients that are made meanwhile speak this version, and give messages so many user properties (up to 6)."""
+    before = SPOKEN.level, SPOKEN.user_properties
+    SPOKEN.level, SPOKEN.user_properties = level, user_properties
     try:
         yield
     finally:
-        SPOKEN.level = before
+        SPOKEN.level, SPOKEN.user_properties = before
 
 
 def suback_bytes() -> int:
@@ -72,7 +86,7 @@ def unsubscribe(packet_id: int, topic_filter: bytes) -> bytes:
 def publish(topic: bytes, payload: bytes, qos: int = 0, packet_id: int = 0, retain: bool = False) -> bytes:
     """One PUBLISH; `packet_id` counts only above QoS 0."""
     identifier = struct.pack("!H", packet_id) if qos else b""
-    return _packet(0x30 | qos << 1 | retain, _text(topic) + identifier + SPOKEN.properties + payload)
+    return _packet(0x30 | qos << 1 | retain, _text(topic) + identifier + SPOKEN.publish_properties + payload)
 
 
 def publish_bytes(topic: bytes, payload: bytes, qos: int = 0) -> int:

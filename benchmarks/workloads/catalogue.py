@@ -36,11 +36,18 @@ class Workload:
     quick: bool = False
 
 
-def _five(key: str, title: str, run: Run, needs: str = "mqtt-5", unit: str = "deliveries") -> Workload:
-    """The same load by clients of MQTT 5.0, without properties: beside the row of 3.1.1 it says what that costs."""
+def _five(
+    key: str,
+    title: str,
+    run: Run,
+    needs: str = "mqtt-5",
+    unit: str = "deliveries",
+    user_properties: int = 0,
+) -> Workload:
+    """The same load by clients of MQTT 5.0: beside the row of 3.1.1 it says what that costs."""
 
     def speaking_five(target: Target, seconds: float) -> Measurement:
-        with packets.speaking(5):
+        with packets.speaking(5, user_properties):
             return run(target, seconds)
 
     return Workload(f"five-{key}", f"MQTT 5.0: {title}", speaking_five, needs, unit)
@@ -59,6 +66,33 @@ FIVE: Final = (
     ),
     _five("burst-100", "1→100 QoS 0", partial(delivery.fan_out, subscribers=100, burst=50, depth=2)),
     _five("burst-900", "1→900 QoS 0", partial(delivery.fan_out, subscribers=900, burst=50, depth=2)),
+    _five("fan-1000", "1→1000 QoS 0", partial(delivery.fan_out, subscribers=1000, burst=10, depth=2)),
+    _five(
+        "mixed-1000",
+        "1→1000 QoS 0, 500 of them of 3.1.1",
+        partial(delivery.fan_out_to_both, each=500, burst=10, depth=2),
+    ),
+    Workload(
+        "mixed-1000",
+        "1→1000 QoS 0, 500 of them of MQTT 5.0",
+        partial(delivery.fan_out_to_both, each=500, burst=10, depth=2),
+        "mqtt-5",
+    ),
+    Workload(
+        "fan-1000", "1→1000 QoS 0", partial(delivery.fan_out, subscribers=1000, burst=10, depth=2), "mqtt-5"
+    ),
+    _five(
+        "properties-1",
+        "1→1 QoS 0, publisher batches 200, five user properties",
+        partial(delivery.fan_out, subscribers=1, burst=200, depth=4),
+        user_properties=5,
+    ),
+    _five(
+        "properties-100",
+        "1→100 QoS 0, five user properties",
+        partial(delivery.fan_out, subscribers=100, burst=50, depth=2),
+        user_properties=5,
+    ),
     _five(
         "qos1-1",
         "1→1 QoS 1 end to end, window 20",

@@ -34,6 +34,26 @@ def fan_out(target: Target, seconds: float, subscribers: int, burst: int, depth:
     return measure_pipeline(target, pipeline, burst * subscribers, seconds)
 
 
+def fan_out_to_both(target: Target, seconds: float, each: int, burst: int, depth: int) -> Measurement:
+    """As `fan_out`, to `each` clients of 3.1.1 and as many of 5.0; the publisher speaks what the workload does."""
+    receivers: list[tuple[Client, int]] = []
+    for level in (4, 5):
+        with packets.speaking(level):
+            size = burst * packets.publish_bytes(TOPIC, PAYLOAD)
+            receivers += [
+                (subscriber(target.mqtt, b"sub-%d-%d" % (level, i), TOPIC), size) for i in range(each)
+            ]
+    publisher = connect(target.mqtt, b"pub")
+    block = packets.publish(TOPIC, PAYLOAD) * burst
+
+    def receive() -> None:
+        for receiver, size in receivers:
+            read_into(receiver, _VIEW, size)
+
+    pipeline = Pipeline(lambda: publisher.sendall(block), receive, depth)
+    return measure_pipeline(target, pipeline, burst * 2 * each, seconds)
+
+
 def one_packet_per_write(target: Target, seconds: float, publishers: int, window: int) -> Measurement:
     """`publishers` in turn write one packet each; one subscriber; `window` packets under way in two halves."""
     receiver = subscriber(target.mqtt, b"sub", TOPIC)

@@ -1,5 +1,7 @@
 """What has to be done with a message before its publisher is told that it has arrived.
 
+Hot: compiled with those who look at it.
+
 Invariant: `on_kept` is called once, when every party that joined has kept its part.
 """
 

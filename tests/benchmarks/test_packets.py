@@ -5,6 +5,7 @@ import pytest
 from benchmarks import packets
 from protocol.mqtt import codec, framing
 from protocol.mqtt.packets import Connect, Publish, Subscribe, Unsubscribe
+from protocol.mqtt.v5.codec import decode as decode5
 
 
 def decoded(data: bytes) -> object:
@@ -55,3 +56,14 @@ def test_acknowledge_answers_each_packet_with_its_own_id() -> None:
         packets.PUBACK, received, len(ids), size, packets.packet_id_offset(topic, payload, 1)
     )
     assert acks == bytes.fromhex("40020001 40020203 4002fffe")
+
+
+def test_publish_of_5_0_has_as_many_user_properties_as_the_workload_says() -> None:
+    with packets.speaking(5, user_properties=5):
+        data = packets.publish(b"a/b", bytes(64), 1, packet_id=7)
+    start, end = framing.frame_at(data, 0, 0)
+    packet = decode5(data[0], data[start:end])
+    assert isinstance(packet, Publish)
+    assert end == len(data)
+    assert packet.properties.user == [(b"name-%d" % i, b"value-%d" % i) for i in range(5)]
+    assert packets.publish(b"a/b", b"") == bytes.fromhex("30 05 0003 612f62")

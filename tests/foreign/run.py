@@ -27,7 +27,7 @@ from foreign.expected import EXPECTED
 
 HERE = Path(__file__).parent
 PROGRAM = Path(sys.executable).with_name("rowcast")
-TEST_WITHIN_S = 300
+TEST_WITHIN_S = 900
 FIRST_PORT = 23_400
 PORTS_EACH = 20
 LEFT_OUT = ("06-bridge", "08-", "09-plugin", "09-extended", "14-dynsec")

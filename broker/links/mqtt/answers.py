@@ -1,5 +1,7 @@
 """Acknowledgements that wait for a promise, and those that came after them.
 
+Hot: `answer` is called for every message at QoS 1 and 2.
+
 Invariant: PUBACKs and PUBRECs leave in the order in which their PUBLISHes came [MQTT-4.6.0-2] [MQTT-4.6.0-3].
 """
 
@@ -45,7 +47,8 @@ class HeldAnswers:
 
     def abandon(self) -> None:
         """The connection has ended."""
-        for promise, *_ in self._waiting:
+        for waiting in self._waiting:
+            promise = waiting[0]
             if promise is not None:
                 promise.on_kept = nothing
         self._waiting.clear()
@@ -76,10 +79,13 @@ def answer(
     """Acknowledge a message: at once, or when what was promised of it, and of those before it, is kept."""
     promise = None if publication is None else publication.promise
     held = link.held
+    saving = link.engine.saving
+    if promise is None and held is None and saving is None:
+        send(link, first_byte, packet_id, code)
+        return
     if promise is not None and promise.is_kept:
         code = max(code, promise.code)
         promise = None
-    saving = link.engine.saving
     session = link.session
     if saving is not None and session is not None:
         promise = saving.promise(session, first_byte != PUBACK, promise)

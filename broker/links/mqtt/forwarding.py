@@ -16,7 +16,8 @@ from protocol.mqtt.codec import publish_parts
 from protocol.mqtt.framing import frame_at
 from protocol.mqtt.topics import check_topic_name
 from protocol.mqtt.v5.codec import publish_parts as publish_parts_5
-from protocol.mqtt.v5.runs import as_3, as_5
+from protocol.mqtt.v5.runs import as_3, as_5, with_ids
+from protocol.mqtt.v5.subscribing import granted_to
 
 PUBLISH_QOS_0: Final = 0x30
 NOBODY: Final = Targets()
@@ -63,60 +64,67 @@ def forward(
         _publish_each(engine, session, data, start, end)
         return
     level = session.level
+    packets = data[start:end]
     sole = targets.sole
-    if sole is not None:
-        if targets.not_plain:
-            _deliver_each(engine, session, [(sole, targets.sole_granted)], data, start, end)
-            return
-        packets = data[start:end]
+    if targets.not_plain:
+        _forward_rendered(session, targets, packets, count, payload_bytes)
+    elif sole is not None:
         if sole.level != level:
             packets = as_5(packets) if level == 4 else as_3(packets)
         sole.forward(packets, count, payload_bytes)
-        return
-    many = targets.many
-    if many is None:
-        return
-    packets = data[start:end]
-    if targets.not_plain == len(many):
-        _deliver_each(engine, session, list(many.items()), data, start, end)
-        return
-    if targets.not_plain:
-        others = [
-            (receiver, granted) for receiver, granted in many.items() if granted > 2 or not receiver.plain
-        ]
+    elif targets.many is not None:
         rewritten = b""
-        for receiver, granted in many.items():
-            if granted > 2 or not receiver.plain:
-                continue
+        for receiver in targets.many:
             if receiver.level == level:
                 receiver.forward(packets, count, payload_bytes)
             else:
                 if not rewritten:
                     rewritten = as_5(packets) if level == 4 else as_3(packets)
                 receiver.forward(rewritten, count, payload_bytes)
-        _deliver_each(engine, session, others, data, start, end)
-        return
-    rewritten = b""
-    for receiver in many:
-        if receiver.level == level:
-            receiver.forward(packets, count, payload_bytes)
-        else:
-            if not rewritten:
-                rewritten = as_5(packets) if level == 4 else as_3(packets)
-            receiver.forward(rewritten, count, payload_bytes)
 
 
-def _deliver_each(
-    engine: Engine,
-    session: Session,
-    receivers: list[tuple[Receiver, int]],
-    data: bytes,
-    position: int,
-    end_of_run: int,
+def _forward_rendered(
+    session: Session, targets: Targets, packets: bytes, count: int, payload_bytes: int
 ) -> None:
+    """To receivers of whom some get identifiers, none of their own, or no raw packets: as often as they differ."""
+    rendered: dict[bytes, bytes] = {}
+    others: list[tuple[Receiver, int]] = []
+    last_granted = 0
+    ids = b""
+    for receiver, granted in targets.pairs():
+        if not receiver.plain:
+            others.append((receiver, granted))
+            continue
+        if granted <= 2:
+            ids = b""
+        elif granted != last_granted or receiver is session:
+            qos, _, ids = granted_to(granted, receiver is session)
+            if qos < 0:
+                last_granted = 0
+                continue
+        last_granted = 0 if receiver is session else granted
+        key = b"3" if receiver.level != 5 else ids
+        as_wanted = rendered.get(key)
+        if as_wanted is None:
+            as_wanted = rendered[key] = _rendered(packets, session.level, receiver.level, ids)
+        receiver.forward(as_wanted, count, payload_bytes)
+    if others:
+        _deliver_each(session, others, packets)
+
+
+def _rendered(packets: bytes, level: int, wanted: int, ids: bytes) -> bytes:
+    if wanted != 5:
+        return as_3(packets) if level == 5 else packets
+    if level != 5:
+        packets = as_5(packets)
+    return with_ids(packets, ids) if ids else packets
+
+
+def _deliver_each(session: Session, receivers: list[tuple[Receiver, int]], packets: bytes) -> None:
     """One by one, because these can't take raw packets."""
-    while position < end_of_run:
-        publication, position = _publication_at(session, data, position)
+    position = 0
+    while position < len(packets):
+        publication, position = _publication_at(session, packets, position)
         for receiver, granted in receivers:
             receiver.deliver(publication, granted, False)
 

@@ -1,6 +1,6 @@
-"""Runs of PUBLISH packets at QoS 0, rewritten for clients of the other version: once for all of them.
+"""Runs of PUBLISH packets at QoS 0, rewritten for clients that get them otherwise: once for all of them.
 
-Hot: called once for each run that has receivers of both versions.
+Hot: called once for each run that has receivers of both versions, and for each set of subscription identifiers.
 """
 
 from __future__ import annotations
@@ -45,5 +45,30 @@ def as_3(packets: bytes) -> bytes:
         pieces.append(encode_remaining_length(topic_end - body + end - payload))
         pieces.append(packets[body:topic_end])
         pieces.append(packets[payload:end])
+        position = end
+    return b"".join(pieces)
+
+
+def with_ids(packets: bytes, ids: bytes) -> bytes:
+    """The same packets of 5.0 with subscription identifiers, as properties, behind those that they have.
+
+    One that would become longer than a packet can be is left out.
+    """
+    pieces: list[bytes] = []
+    position = 0
+    while position < len(packets):
+        body, end = frame_at(packets, position, 0)
+        topic_end = body + 2 + packets[body] * 256 + packets[body + 1]
+        start, payload = bounds(packets, topic_end, end)
+        size = encode_remaining_length(payload - start + len(ids))
+        length = topic_end - body + len(size) + end - start + len(ids)
+        if length <= REMAINING_LENGTH_MAX:
+            pieces.append(packets[position : position + 1])
+            pieces.append(encode_remaining_length(length))
+            pieces.append(packets[body:topic_end])
+            pieces.append(size)
+            pieces.append(packets[start:payload])
+            pieces.append(ids)
+            pieces.append(packets[payload:end])
         position = end
     return b"".join(pieces)

@@ -93,7 +93,9 @@ def test_a_bad_name_is_refused_with_its_statement(topic: str, tag: str) -> None:
     assert refused.value.tag == tag
 
 
-@pytest.mark.parametrize(("topic", "code"), [(b"a/#", 0x82), (b"+", 0x82), (b"/" * 201, 0x82), (b"\xff+", 0x81)])
+@pytest.mark.parametrize(
+    ("topic", "code"), [(b"a/#", 0x82), (b"+", 0x82), (b"/" * 201, 0x82), (b"\xff+", 0x81)]
+)
 def test_a_text_that_is_no_name_is_a_protocol_error_as_by_mosquitto(topic: bytes, code: int) -> None:
     with pytest.raises(MalformedPacket) as refused:
         check_topic_name(topic)

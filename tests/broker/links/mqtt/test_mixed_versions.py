@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.budgets import cases
@@ -17,7 +18,7 @@ from protocol.mqtt.packets import Packet, Publish, Subscribe
 from protocol.mqtt.v5.codec import encode as encode_5
 from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties
 from protocol.mqtt.v5.property_table import MESSAGE_EXPIRY, PAYLOAD_FORMAT, TOPIC_ALIAS_MAXIMUM
-from protocol.mqtt.v5.runs import as_3, as_5
+from protocol.mqtt.v5.runs import as_3, as_5, with_ids
 
 TOPICS = (b"a", b"b/c", b"d" * 200)
 PROPERTIES = (
@@ -105,6 +106,14 @@ def test_a_run_is_rewritten_packet_by_packet(sent: list[Publish]) -> None:
     old = b"".join(encode_3(bare(packet)) for packet in plain)
     assert as_3(new) == old
     assert as_5(old) == b"".join(encode_5(bare(packet)) for packet in plain)
+    for ids in ([1], [200, 3], [268_435_455] * 40):
+        identified = b"".join(encode_5(with_identifiers(packet, ids)) for packet in plain)
+        assert with_ids(new, Properties(subscription_ids=ids).inner()) == identified
+
+
+def with_identifiers(packet: Publish, ids: list[int]) -> Publish:
+    told = packet.properties
+    return evolve(packet, properties=Properties(told.numbers, told.texts, told.user, ids))
 
 
 @pytest.mark.parametrize("level", [4, 5])

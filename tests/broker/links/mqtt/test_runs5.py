@@ -11,6 +11,8 @@ from support.peer5 import connected5
 
 from broker.core.engine import Engine
 from protocol.mqtt.packets import Subscribe
+from protocol.mqtt.v5.properties import Properties
+from protocol.mqtt.v5.property_table import MAXIMUM_PACKET_SIZE
 
 USER = b"\x26\x00\x01a\x00\x011"
 PROPERTIES = (b"", b"", USER, USER + b"\x01\x01", b"\x03\x00\x01x", USER * 20, b"\x02\x00\x00\x00\x09")
@@ -35,12 +37,23 @@ def packet(random: Random) -> bytes:
 
 
 def received(pieces: list[bytes]) -> list[bytes]:
-    """All that readers of both versions, and the writer, get."""
+    """All that readers of both versions, with identifiers and limits and without, and the writer, get."""
     engine = Engine()
-    readers = [connected(engine, b"old"), connected5(engine, b"new")]
-    for reader, topic_filter in zip(readers, (b"#", b"+"), strict=True):
+    small = Properties({MAXIMUM_PACKET_SIZE: 100})
+    readers = [
+        connected(engine, b"old"),
+        connected5(engine, b"new"),
+        connected5(engine, b"small", properties=small),
+    ]
+    for reader, topic_filter in zip(readers, (b"#", b"+", b"#"), strict=True):
         reader.send(Subscribe(1, ((topic_filter, 1),)))
+    for number, topic_filter in ((1, b"#"), (1, b"a"), (200, b"a"), (1, b"+")):
+        identified = connected5(engine, b"%s %d" % (topic_filter, number))
+        identified.send(Subscribe(1, ((topic_filter, 1),), Properties(subscription_ids=[number])))
+        readers.append(identified)
+    readers[-1].send(Subscribe(2, ((b"a/#", 0),), Properties(subscription_ids=[9])))
     writer = connected5(engine, b"writer")
+    writer.send(Subscribe(1, ((b"a", 4),)), Subscribe(2, ((b"+/b", 1),), Properties(subscription_ids=[3])))
     writer.write(framed(0x30, string(b"a") + b"\x03\x23\x00\x01"))  # so that the alias is known
     for piece in pieces:
         writer.write(piece)
