@@ -123,6 +123,10 @@ class FrameReader:
         self._data = data
         self._position = 0
 
+    def has_more(self) -> bool:
+        """Whether something came that `next_event` was not asked for, or did not give."""
+        return self._held is not None or self._position < len(self._data)
+
     def next_event(self) -> Event | None:
         """The next thing that came, or None if more bytes are needed.
 

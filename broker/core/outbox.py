@@ -97,7 +97,7 @@ class Outbox(Sink):
         limit_bytes: above it, droppable messages are refused and the others wait in their queue.
         send: the non-blocking `socket.send`, or None where a task does the sending (TLS, memory streams).
         on_blocked: called once when the kernel takes no more, or, without `send`, when there is something to take.
-        on_broken: called once when a send fails; the peer is gone.
+        on_broken: called once when a send fails; what the peer has sent is still to be read.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ class Outbox(Sink):
             self._send_chunks(send)
         except OSError:
             on_broken = self._on_broken
-            self.close()
+            self.end_sending()
             on_broken()
             return
         if self.more_waits and not self.blocked:
@@ -249,15 +249,21 @@ class Outbox(Sink):
 
         Whoever was to be called is let go, so that a closed connection is freed at once and not by the collector.
         """
+        self.on_hold = nothing
+        self.end_sending()
+
+    def end_sending(self) -> None:
+        """A send failed.  Nothing more leaves; what the peer sent before is read all the same, to its end."""
         self.closed = True
         self._chunks = []
         self.pending_bytes = 0
         self._send = None
+        self.blocked = False
         self._on_blocked = nothing
         self._on_broken = nothing
         self.on_drained = None
         self.on_push = None
-        self.on_hold = nothing
+        self._consider_release()
 
     def rest(self, rests: bool) -> None:
         """Let nothing more be read from the peer for a reason of the link's own, or end that."""

@@ -24,6 +24,8 @@ WRITABLE: Final = 0x004
 """EPOLLOUT."""
 GONE: Final = 0x2000
 """EPOLLRDHUP: the peer sends no more."""
+NEWS: Final = 0x8000_0000
+"""EPOLLET: what epoll tells of unasked, a peer that has gone, is told once."""
 
 
 class Readiness(Protocol):

@@ -86,6 +86,8 @@ class TlsSocket:
             self._ssl.do_handshake()
             self._is_open = True
             self._rest = incoming.read()
+            self._send_control()
+            return True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError:
@@ -93,7 +95,7 @@ class TlsSocket:
             self._send_all(outgoing.read())
             raise
         self._send_all(outgoing.read())
-        return self._is_open
+        return False
 
     def take_rest(self) -> bytes:
         """What came in one piece with the end of the handshake, decrypted; asked for once."""
@@ -162,13 +164,15 @@ class TlsSocket:
     def _finish(self) -> None:
         """Nothing more is to be read: the next receive says so."""
         self._buffers.incoming.read()
-        self._sock.shutdown(socket.SHUT_RD)
+        with suppress(OSError):  # it was reset: the next receive says that
+            self._sock.shutdown(socket.SHUT_RD)
 
     def _send_control(self) -> None:
-        """OpenSSL's own answer, to a change of keys for example."""
+        """What OpenSSL has to say of its own: an answer to a change of keys, tickets behind a handshake."""
         self._records += self._buffers.outgoing.read()
         if self._records:
-            with suppress(BlockingIOError):  # then it goes with what is sent next
+            # Without room it goes with what is sent next.  If the peer has gone, what it sent before counts.
+            with suppress(OSError):
                 self._send_records()
 
     def send(self, data: bytes) -> int:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from broker.core.engine import Engine
-from broker.core.limits import DEPARTED_MAX, DEPARTED_SHARE_MAX, PASSWORD_THREADS_MAX
+from broker.core.limits import PASSWORD_THREADS_MAX
 from broker.links.barrier import barrier
+from broker.links.departed import Departed
 from broker.links.listening.judgement import Accepted, Judgement, Refused
 from broker.links.listening.turns import Turns
 from broker.links.mqtt.admission import admit
@@ -76,8 +77,7 @@ class Deciding:
         self._overtaken: dict[bytes, int] = {}
         """Client ids with cases that a later CONNECT has overtaken: its number."""
         self._numbers = 0
-        self._departed: dict[str, int] = {}
-        """By address."""
+        self._departed = Departed()
         self.claims: Claims | None = None
 
     def decide(self, link: MqttLink, packet: Connect, is_slow: bool) -> bool:
@@ -99,11 +99,7 @@ class Deciding:
         case = self._cases.get(link)
         if case is None:
             return
-        departed = self._departed
-        of_address = departed.get(case.address, 0)
-        if link.departed and of_address < DEPARTED_SHARE_MAX and sum(departed.values()) < DEPARTED_MAX:
-            departed[case.address] = of_address + 1
-        else:
+        if not link.departed or not self._departed.stay(case.address):
             link.departed = False
             link.close("closed its connection.")
             case.scope.cancel()  # if it still waits for its turn; a hash that has begun goes on to its end
@@ -165,19 +161,16 @@ class Deciding:
 
     def _leave(self, case: Case) -> None:
         del self._cases[case.link]
-        address = case.address
         if case.link.departed:
-            self._departed[address] -= 1
-            if not self._departed[address]:
-                del self._departed[address]
+            self._departed.leave(case.address)
         if not case.client_id:
             return
-        line = self._lines[case.client_id, address]
+        line = self._lines[case.client_id, case.address]
         line.remove(case)
         if line:
             line[0].is_first.set()
         else:
-            del self._lines[case.client_id, address]
+            del self._lines[case.client_id, case.address]
         self._waiting[case.client_id] -= 1
         if not self._waiting[case.client_id]:
             del self._waiting[case.client_id]

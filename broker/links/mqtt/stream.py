@@ -73,7 +73,7 @@ class StreamShell:
                     await self.stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 # What came before is still read; behind it is the end.
-                self.outbox.close()
+                self.outbox.end_sending()
                 self._scope.deadline = trio.current_time() + CLOSE_TIMEOUT_S
             if self._closing:
                 self._scope.cancel()

@@ -69,6 +69,8 @@ class WebSocketLink(Receiver):
         """An answer from elsewhere has to come before anything else is read."""
         self.rests = False
         """It asked too much for now: nothing more is read until it may go on."""
+        self.departed = False
+        """The peer has gone, and what it sent before is still to be looked at."""
         self.on_close: Callable[[], None] = nothing
         self.on_pause: Callable[[], None] = nothing
         self._reader = reader
@@ -125,14 +127,20 @@ class WebSocketLink(Receiver):
         """Handle what has come, up to where an answer has to be waited for."""
         with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
             self._read_on()
+        if self.departed and not self.waits and not self.rests:
+            self.lost()
 
     def hears_close(self, data: bytes) -> bool:
         """Whether the peer, too, has said goodbye; takes what it sends after ours, or nothing to begin with."""
         self.received(data)
         return self.heard_close
 
+    def leaves_something(self) -> bool:
+        """Whether the peer, which has gone, sent something before that has to wait."""
+        return (self.waits or self.rests) and not self.closing and self._reader.has_more()
+
     def lost(self) -> None:
-        """The peer has gone without a goodbye, or can't be written to."""
+        """The peer has gone without a goodbye, and all that it sent has been looked at."""
         self.heard_close = True
         if not self.closing:
             self._end(LOST)

@@ -23,6 +23,7 @@ from broker.gateway.gaps import GAP_FILTER
 from broker.gateway.gateway import Gateway
 from broker.gateway.identity import HOOK_CONCURRENT_MAX, HOOK_SHARE_MAX, TOKEN_BYTES_MAX
 from broker.links.barrier import barrier
+from broker.links.departed import Departed
 from broker.links.listening.door import Door
 from broker.links.listening.turns import Turns
 from broker.links.server import Server
@@ -114,6 +115,7 @@ class WebSocketServer:
         self._config = gateway.config
         self._open = OpenLinks()
         self._login_turns = Turns(HOOK_CONCURRENT_MAX, HOOK_SHARE_MAX)
+        self._departed = Departed()
         if history is None:
             history = History(Positions("-"))
         self.rereading = Rereading(history, server.nursery)
@@ -182,7 +184,9 @@ class WebSocketServer:
     # --- after the handshake -------------------------------------------------------------------------------
 
     def _give_to_pump(self, sock: Socket, door: Door, agreed: Agreed) -> None:
-        connection = PumpedWebSocket(self._server.pump, sock, door, self._part_soon, self._over)
+        connection = PumpedWebSocket(
+            self._server.pump, sock, door, self._part_soon, self._over, self._may_stay
+        )
         link = self._make(connection, agreed)
         connection.adopt(link)
         self._begin(link, agreed)
@@ -213,12 +217,20 @@ class WebSocketServer:
             await part(stream, all_owed(connection.outbox), link.hears_close)
         finally:
             # Only now, so that whoever waits for the last link lets it say goodbye.
-            self._open.remove(link)
+            self._remove(link)
 
     def _over(self, link: WebSocketLink) -> None:
         with barrier(self._engine.counters, link.peer):
             link.ended()
+        self._remove(link)
+
+    def _remove(self, link: WebSocketLink) -> None:
         self._open.remove(link)
+        if link.departed:
+            self._departed.leave(_address(link))
+
+    def _may_stay(self, link: WebSocketLink) -> bool:
+        return self._departed.stay(_address(link))
 
     def _ask(self, link: DialectLink, token: str) -> None:
         self._server.nursery.start_soon(self._identify_for, link, token)
@@ -226,7 +238,7 @@ class WebSocketServer:
     async def _identify_for(self, link: DialectLink, token: str) -> None:
         dialect = link.dialect
         with barrier(self._engine.counters, link.peer, link.close_for_a_bug):
-            async with self._login_turns.one(link.peer.rpartition(":")[0] or link.peer):
+            async with self._login_turns.one(_address(link)):
                 if link.closing:
                     return  # it left while it waited
                 outcome = await self._gateway.identify(dialect.name, token, dialect.clock)
@@ -364,6 +376,10 @@ class WebSocketServer:
         spoken = [f"{MQTT_PATH} (MQTT, subprotocol mqtt)"] if "mqtt" in names else []
         spoken += [f"{kind.path} ({kind.title})" for kind in self._config.dialects if kind.name in names]
         return f"This port speaks WebSocket on: {', '.join(spoken)}.\n"
+
+
+def _address(link: WebSocketLink) -> str:
+    return link.peer.rpartition(":")[0] or link.peer
 
 
 def _anything(_: bytes) -> bool:

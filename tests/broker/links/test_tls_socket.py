@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from random import Random
@@ -224,3 +225,66 @@ def test_a_client_that_comes_back_is_resumed(pairs: Pairs, authority: Authority)
     assert again.shake_hands(again.receive_handshake())
     assert back.tls.session_reused
     assert not has_slow_key(Tls(authority.folder / "server.crt", authority.folder / "server.key"))
+
+
+class TcpPairs(Pairs):
+    """Over TCP, where a peer can leave by a reset."""
+
+    def made(self) -> tuple[TlsSocket, Client]:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            theirs = socket.create_connection(listening.getsockname())
+            ours, _ = listening.accept()
+        self._sockets += [ours, theirs]
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)
+        return TlsSocket(ours, self._server, self._buffers), Client(theirs, self.client_context)
+
+
+@pytest.fixture
+def tcp_pairs(authority: Authority) -> Iterator[Pairs]:
+    made = TcpPairs(authority)
+    yield made
+    made.close()
+
+
+def leave(client: Client) -> None:
+    """By a reset, which lets nothing more be sent to it."""
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.sock.close()
+
+
+def rest_of(server: TlsSocket) -> bytes:
+    """All that can be received up to the end, which a reset is, too."""
+    found = b""
+    with suppress(ConnectionResetError):
+        while more := received(server):
+            found += more
+    return found
+
+
+def test_what_came_before_a_goodbye_and_a_reset_is_read(tcp_pairs: Pairs) -> None:
+    server, client = tcp_pairs.opened()
+    client.sock.sendall(client.encrypted(b"last") + client.goodbye())
+    leave(client)
+    assert rest_of(server) == b"last"
+
+
+def test_what_came_before_a_reset_is_read_though_records_are_owed(tcp_pairs: Pairs) -> None:
+    server, client = tcp_pairs.opened()
+    with suppress(BlockingIOError):
+        while server.send(bytes(100_000)) == 100_000:
+            pass
+    client.sock.sendall(client.encrypted(b"last"))
+    leave(client)
+    assert rest_of(server) == b"last"
+
+
+def test_what_came_with_the_end_of_a_handshake_is_read_though_the_peer_has_left(tcp_pairs: Pairs) -> None:
+    server, client = tcp_pairs.made()
+    client.sock.sendall(client.step())
+    assert not server.shake_hands(server.receive_handshake())
+    client.sock.sendall(client.step() + client.encrypted(b"all of it"))
+    leave(client)
+    assert server.shake_hands(server.receive_handshake())
+    assert server.take_rest() == b"all of it"

@@ -6,13 +6,14 @@ import socket
 
 import trio
 import trio.testing
+from support.polling import until
 
 from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
 from broker.links.listening.door import Door
 from broker.links.server import Server
 from protocol.mqtt.codec import encode
-from protocol.mqtt.packets import Connect, Publish, Subscribe
+from protocol.mqtt.packets import Connect, Disconnect, Pingreq, Publish, Subscribe
 
 CONNACK = b"\x20\x02\x00\x00"
 
@@ -66,3 +67,41 @@ async def test_a_publish_on_a_stream_reaches_the_pump_in_the_same_turn() -> None
             await publisher.send_all(encode(Connect(b"p", True, 60)) + message)
             assert await subscriber.receive_some(100) == message
         nursery.cancel_scope.cancel()
+
+
+class Breaking(trio.abc.SendStream):
+    """Takes nothing, and then breaks."""
+
+    def __init__(self) -> None:
+        self.breaks = trio.Event()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self.breaks.wait()
+        raise trio.BrokenResourceError
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.breaks.wait()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_who_owes_reading_is_read_to_its_end_once_nothing_can_be_sent_to_it() -> None:
+    engine = Engine()
+    door = Door(
+        Listener(port=0, security=Security(allow_anonymous=True)), Limits(), connection_messages=False
+    )
+    async with trio.open_nursery() as nursery:
+        server = Server(engine, nursery)
+        with trio.fail_after(60):
+            client, shells = trio.testing.memory_stream_one_way_pair()
+            sends = Breaking()
+            nursery.start_soon(server.serve_stream, trio.StapledStream(sends, shells), door, "client")
+            await client.send_all(encode(Connect(b"c", True, 60)) + encode(Pingreq()) * 40_000)
+            await until(lambda: engine.counters.reading_held == 1)
+            await client.send_all(encode(Publish(b"t", b"last", retain=True)) + encode(Disconnect()))
+            await client.aclose()
+            sends.breaks.set()
+            await until(lambda: not server.links())
+        nursery.cancel_scope.cancel()
+    assert len(engine.retained) == 1
