@@ -33,6 +33,8 @@ jwt = { secret = "0123456789012345678901234567890123456789", account = "uid" }
 class RunningMarket:
     broker: Broker
     port: int
+    streams: list[trio.SocketStream] = attrs.field(factory=list)
+    """Of its clients."""
 
     @property
     def service(self) -> MarketService:
@@ -47,8 +49,10 @@ class RunningMarket:
         return await trio.open_tcp_stream("127.0.0.1", await self.source_port(name))
 
     async def connect(self, nursery: trio.Nursery, *channels: str) -> trio_websocket.WebSocketConnection:
-        ws = await trio_websocket.connect_websocket(
-            nursery, "127.0.0.1", self.port, "/exchange-stream", use_ssl=False, message_queue_size=8
+        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+        self.streams.append(stream)
+        ws = await trio_websocket.wrap_client_stream(
+            nursery, stream, f"127.0.0.1:{self.port}", "/exchange-stream", message_queue_size=8
         )
         for channel in channels:
             await ws.send_message(json.dumps({"op": "subscribe", "channel": channel}))
@@ -62,8 +66,9 @@ async def slow_reader(
     sock = trio.socket.socket()
     sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
     await sock.connect(("127.0.0.1", market.port))
+    market.streams.append(trio.SocketStream(sock))
     ws = await trio_websocket.wrap_client_stream(
-        nursery, trio.SocketStream(sock), f"127.0.0.1:{market.port}", "/exchange-stream", message_queue_size=1
+        nursery, market.streams[-1], f"127.0.0.1:{market.port}", "/exchange-stream", message_queue_size=1
     )
     await ws.send_message(json.dumps({"op": "subscribe", "channel": channel}))
     return ws
@@ -94,4 +99,8 @@ async def running_market(
     )
     async with Broker(config) as broker:
         [port] = [port for one, port in broker.app.addresses if one.protocol == "websockets"]
-        yield RunningMarket(broker, port)
+        market = RunningMarket(broker, port)
+        yield market
+        # The broker would wait for the goodbye of whom a test has left without one.
+        for stream in market.streams:
+            await trio.aclose_forcefully(stream)

