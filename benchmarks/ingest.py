@@ -3,13 +3,15 @@
     python -m benchmarks.ingest [--messages 200000] [--publishers 4] [--rows 1000]
 
 Starts a Postgres of its own (fsync off, so that the disk is not what is measured) and a `rowcast` of its own.  The
-publishers send QoS 1 with 1000 messages in flight each; the clock runs from their first message to their last PUBACK,
-so to the last COMMIT.  The bare writer sends the same rows, ready made, by the same statement and in as large batches.
+publishers, each a process, send QoS 1 with 1000 messages in flight each; the clock runs from their first message to
+their last PUBACK, so to the last COMMIT.  The bare writer sends the same rows, ready made, by the same statement and in
+as large batches.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import psycopg
@@ -94,14 +97,17 @@ def through_the_broker(dsn: str, messages: int, publishers: int, rows: int) -> t
                 threading.Thread(target=process.stderr.read, daemon=True).start()
                 before = cpu_s(process.pid)
                 each = messages // publishers
-                threads = [
-                    threading.Thread(target=publish, args=(port, f"c{n}", each)) for n in range(publishers)
+                barrier = multiprocessing.Barrier(publishers + 1)
+                peers = [
+                    multiprocessing.Process(target=publish, args=(port, f"c{n}", each, barrier))
+                    for n in range(publishers)
                 ]
+                for peer in peers:
+                    peer.start()
+                barrier.wait()
                 started = time.perf_counter()
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    thread.join()
+                for peer in peers:
+                    peer.join()
                 took_s = time.perf_counter() - started
                 used_s = cpu_s(process.pid) - before
             finally:
@@ -112,8 +118,9 @@ def through_the_broker(dsn: str, messages: int, publishers: int, rows: int) -> t
     return each * publishers / took_s, used_s / (each * publishers) * 1e6
 
 
-def publish(port: int, client: str, messages: int) -> None:
+def publish(port: int, client: str, messages: int, barrier: Barrier) -> None:
     """Send all, and read all PUBACKs."""
+    packets = [packet(n) for n in range(messages)]
     with socket.create_connection(("127.0.0.1", port)) as sock:
         name = client.encode()
         body = b"\x00\x04MQTT\x04\x02\x00\x00" + len(name).to_bytes(2, "big") + name
@@ -121,11 +128,12 @@ def publish(port: int, client: str, messages: int) -> None:
         left = 4
         while left:
             left -= len(sock.recv(left))
+        barrier.wait()
         sent = acknowledged = rest = 0
         while acknowledged < messages:
             count = min(messages - sent, IN_FLIGHT - (sent - acknowledged))
             if count >= IN_FLIGHT // 4 or (count and sent + count == messages):
-                sock.sendall(b"".join([packet(n) for n in range(sent, sent + count)]))
+                sock.sendall(b"".join(packets[sent : sent + count]))
                 sent += count
             data = sock.recv(65536)
             assert data, "the broker has closed"

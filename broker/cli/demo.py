@@ -19,6 +19,7 @@ EXAMPLE = """\
 example:
   rowcast demo --rate 500           until Ctrl-C
   rowcast demo --example canton     another example: private channels, each client's own
+  rowcast demo --example devices    MQTT into a table, and each committed row on to a browser
   rowcast demo --nodes 3            a cluster: a client moves, a node and a NATS server are killed
   rowcast demo --events 500         stops by itself; the last line is a summary in JSON; the exit
                                     status is 0 only if every message came exactly once
@@ -46,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--example",
-        choices=["econia", "exchange", "canton"],
+        choices=["econia", "exchange", "canton", "devices"],
         default="econia",
         help="which of the examples to run (default: %(default)s)",
     )
@@ -100,6 +101,10 @@ def _run(args: argparse.Namespace) -> int:
             status = trio.run(demonstrate_nodes, args.nodes, args.events, args.rate, args.json, sys.stdout)
         elif args.example == "econia":
             status = trio.run(demonstrate, options, sys.stdout)
+        elif args.example == "devices":
+            from broker.demo.devices.run import demonstrate as demonstrate_devices
+
+            status = trio.run(demonstrate_devices, options, sys.stdout)
         else:
             from broker.demo.dialects.run import demonstrate as demonstrate_dialect
 

@@ -203,8 +203,10 @@ class Sink(Receiver):
             code: what clients of 5.0 are told.
         """
         self.unsettled -= len(batch)
+        now_ns = self.clock_ns()
         for one in batch:
             one.is_settled = True
+            self.latency.observe((now_ns - one.received_ns) / 1e9)
             promise = one.promise
             if promise is not None:
                 promise.keep(code)

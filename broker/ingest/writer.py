@@ -21,6 +21,7 @@ from broker.config.feeds import FeedConfig
 from broker.core.engine import Engine
 from broker.feed.driver.connect import connected
 from broker.feed.driver.connection import TrioConnection
+from broker.ingest.batches import Batch, Batches
 from broker.ingest.message_ids import is_unknown, prefix_of
 from broker.ingest.plan import (
     COLUMNS_SQL,
@@ -71,22 +72,15 @@ class Writer:
         self._database = database
         self._sink = sink
         self._engine = engine
-        self._batch: list[Waiting] = []
+        self._batches = Batches(sink)
         self._refused: list[tuple[Waiting, str]] = []
-        self._wake = trio.Event()
-        self._is_ending = False
         self._running = trio.CancelScope()
         self.finished = trio.Event()
         """Everything is written, after `end`."""
-        sink.on_waiting = self._woken
-
-    def _woken(self) -> None:
-        self._wake.set()
 
     def end(self) -> None:
         """Nothing more comes: write what waits, and return from `run`."""
-        self._is_ending = True
-        self._wake.set()
+        self._batches.end()
 
     async def succeed(self, former: Writer) -> None:
         """As `run`, after another whose rows stand before ours; what it can't write in time is ours, too."""
@@ -95,21 +89,24 @@ class Writer:
         former._running.cancel()
         await former.finished.wait()
         with self._engine.turn:
-            self._sink.inherit([*former._batch, *former._sink.waiting])
+            self._sink.inherit([*former._batches.unsettled(), *former._sink.waiting])
         await self.run()
 
     async def run(self) -> None:
         """Write until cancelled, or until everything is written after `end`."""
         try:
             with self._running:
-                await self._keep_writing()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._batches.keep_taking)
+                    await self._keep_writing()
+                    nursery.cancel_scope.cancel()
         finally:
             self.finished.set()
 
     async def _keep_writing(self) -> None:
         pause_s = PAUSE_S_MIN
         sink = self._sink
-        while not (self._is_ending and self._is_done):
+        while not self._batches.is_done:
             try:
                 await self._attempt()
             except (psycopg.Error, OSError) as error:
@@ -117,13 +114,9 @@ class Writer:
                     pause_s = PAUSE_S_MIN
                 sink.enter("waiting", first_line(error))
                 sink.say("away", f"{sink.problem}; trying again")
-            if not (self._is_ending and self._is_done):
+            if not self._batches.is_done:
                 await trio.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(pause_s * 2, PAUSE_S_MAX)
-
-    @property
-    def _is_done(self) -> bool:
-        return not self._batch and not self._sink.waiting
 
     async def _attempt(self) -> None:
         sink = self._sink
@@ -142,38 +135,20 @@ class Writer:
             connection.prepare_threshold = 0
             sink.enter("live")
             logger.info("sink %s: writes to %s", sink.config.name, sink.config.target)
-            rows = Rows(sink.config, plan.types)
-            while True:
-                if not self._batch and not await self._next():
-                    return
-                await self._write(connection, plan, rows)
+            rows = self._batches.rows = Rows(sink.config, plan.types)
+            while (batch := await self._batches.first()) is not None:
+                await self._write(connection, plan, rows, batch)
+                self._batches.written()
 
-    async def _next(self) -> bool:
-        """The next batch: when it is full, or its first message has waited long enough; False at the end."""
-        sink = self._sink
-        while not sink.waiting:
-            if self._is_ending:
-                return False
-            self._wake = trio.Event()
-            await self._wake.wait()
-        batch = sink.config.batch
-        if len(sink.waiting) < batch.rows and not self._is_ending:
-            waited_s = (sink.clock_ns() - sink.waiting[0].received_ns) / 1e9
-            with trio.move_on_after(max(0.0, min(batch.every_s, batch.every_s - waited_s))):
-                while len(sink.waiting) < batch.rows and not self._is_ending:
-                    self._wake = trio.Event()
-                    await self._wake.wait()
-        self._batch = sink.next_batch()
-        return True
-
-    async def _write(self, connection: TrioConnection, plan: Plan, maker: Rows) -> None:
+    async def _write(self, connection: TrioConnection, plan: Plan, rows: Rows, batch: Batch) -> None:
         """Write the whole batch, however often it takes."""
         pause_s = RETRY_S_MIN
-        while self._batch:
+        while batch.messages:
             try:
-                if plan.newest_id:
-                    await self._ask_for_ids(connection, plan)
-                messages, columns, self._refused = maker.columns(self._batch)
+                if plan.newest_id and await self._ask_for_ids(connection, plan, batch.messages):
+                    batch.made = None
+                messages, columns, refused = batch.make(rows)
+                self._refused = list(refused)
                 await self._insert(connection, plan, messages, columns)
                 await self._bury(connection, plan)
             except Again as again:
@@ -182,7 +157,7 @@ class Writer:
                 await trio.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(pause_s * 2, RETRY_S_MAX)
             finally:
-                self._batch = [one for one in self._batch if not one.is_settled]
+                batch.forget_settled()
 
     async def _insert(
         self, connection: TrioConnection, plan: Plan, messages: list[Waiting], columns: list[list[Value]]
@@ -264,23 +239,20 @@ class Writer:
             return 0
         return len(rows)
 
-    async def _ask_for_ids(self, connection: TrioConnection, plan: Plan) -> None:
-        """Messages that were perhaps sent before this process began get the ids they had then."""
-        for one in self._batch:
-            if is_unknown(one.message_id):
-                prefix = prefix_of(one.publication)
-                cursor: AsyncRawCursor[Any] = AsyncRawCursor(connection)
-                await cursor.execute(plan.newest_id, [prefix, prefix[:-1] + ";"])
-                row = await cursor.fetchone()
-                newest = None if row is None else row[0]
-                one.message_id = self._sink.ids.found(one.publication, one.message_id, newest)
+    async def _ask_for_ids(self, connection: TrioConnection, plan: Plan, messages: list[Waiting]) -> bool:
+        """Messages that were perhaps sent before this process began get the ids they had then; whether any were."""
+        asked = [one for one in messages if is_unknown(one.message_id)]
+        for one in asked:
+            prefix = prefix_of(one.publication)
+            cursor: AsyncRawCursor[Any] = AsyncRawCursor(connection)
+            await cursor.execute(plan.newest_id, [prefix, prefix[:-1] + ";"])
+            row = await cursor.fetchone()
+            newest = None if row is None else row[0]
+            one.message_id = self._sink.ids.found(one.publication, one.message_id, newest)
+        return bool(asked)
 
     def _settle(self, batch: list[Waiting], code: int = 0) -> None:
         with self._engine.turn:
-            now_ns = self._sink.clock_ns()
-            latency = self._sink.latency
-            for one in batch:
-                latency.observe((now_ns - one.received_ns) / 1e9)
             self._sink.settle(batch, code)
 
 
