@@ -14,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from broker.config.ingest import Expression, SinkConfig
+from broker.ingest.flat import flat
 from broker.ingest.sink import Waiting
 from protocol.json_members import Number
 
@@ -65,6 +66,7 @@ class Rows:
             _bulk(one, levels, kind, make) for (_, make, one), kind in zip(self._columns, types, strict=True)
         ]
         self._reads_json = any(one.path is not None for _, one in config.columns)
+        self._members = _members_of([one for _, one in config.columns if one.path is not None])
 
     def columns(
         self, batch: list[Waiting]
@@ -73,7 +75,7 @@ class Rows:
         refused: list[tuple[Waiting, str]] = []
         documents: list[Any] = [None] * len(batch)
         if self._reads_json:
-            batch, documents = _documents(batch, refused)
+            batch, documents = _documents(batch, self._members, refused)
         try:
             columns = [bulk(batch, documents) for bulk in self._bulks]
             if not self._refuses_null or not any(None in column for column in columns):
@@ -106,11 +108,29 @@ class Rows:
         return row
 
 
-def _documents(batch: list[Waiting], refused: list[tuple[Waiting, str]]) -> tuple[list[Waiting], list[Any]]:
-    """The messages whose payloads are JSON, and those values."""
+def _members_of(expressions: list[Expression]) -> dict[bytes, str]:
+    """What `flat` looks for; {} where more than members of an object is wanted."""
+    names: dict[bytes, str] = {}
+    for one in expressions:
+        name = one.path[0] if one.path is not None and len(one.path) == 1 else None
+        if not isinstance(name, str):
+            return {}
+        names[json.dumps(name, ensure_ascii=False).encode()] = name
+    return names
+
+
+def _documents(
+    batch: list[Waiting], names: dict[bytes, str], refused: list[tuple[Waiting, str]]
+) -> tuple[list[Waiting], list[Any]]:
+    """The messages whose payloads are JSON, and those values, or as much of them as is wanted."""
     taken: list[Waiting] = []
     documents: list[Any] = []
     for one in batch:
+        members = flat(one.payload, names) if names else None
+        if members is not None:
+            taken.append(one)
+            documents.append(members)
+            continue
         try:
             text = one.payload.decode()
             document, end = _scan(text, 0)

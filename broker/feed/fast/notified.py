@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from broker.feed.fast.jsonscan import digits_end
 from broker.feed.fast.shape import Shape
 from broker.feed.routing.once import Key, Once, key_of_texts
+from protocol.json_scan import digits_end
 from protocol.notifications import Notification
 
 Outgoing = tuple[bytes, bytes, int, bool]

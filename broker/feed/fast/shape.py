@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from broker.feed.fast.jsonscan import number_end, value_end, word_end
+from protocol.json_scan import number_end, value_end, word_end
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # to mypyc a machine word, to everybody else an int

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.feed.fast.jsonscan import DEPTH_MAX, value_end
 from broker.feed.routing.rowtext import _scan
+from protocol.json_scan import DEPTH_MAX, value_end
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

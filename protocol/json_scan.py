@@ -139,42 +139,43 @@ def _container_end(text: bytes, i: i64, end: i64, depth: i64) -> i64:
     if depth <= 0:
         return -1
     closing: i64 = _CLOSING_BRACE if text[i] == _OPENING_BRACE else _CLOSING_BRACKET
-    i = _space_end(text, i + 1, end)
+    i = space_end(text, i + 1, end)
     if i < end and text[i] == closing:
         return i + 1
     while i < end:
         if closing == _CLOSING_BRACE:
-            i = _name_end(text, i, end)
+            i = name_end(text, i, end)
             if i < 0:
                 return -1
         i = _value_end(text, i, end, depth - 1)
         if i < 0:
             return -1
-        i = _space_end(text, i, end)
+        i = space_end(text, i, end)
         if i >= end:
             return -1
         if text[i] == closing:
             return i + 1
         if text[i] != _COMMA:
             return -1
-        i = _space_end(text, i + 1, end)
+        i = space_end(text, i + 1, end)
     return -1
 
 
-def _name_end(text: bytes, i: i64, end: i64) -> i64:
-    """Where a member's value starts, its name being at `i`."""
+def name_end(text: bytes, i: i64, end: i64) -> i64:
+    """Where a member's value starts, its name being at `i`; -1 if there is none."""
     if text[i] != _QUOTE:
         return -1
     i = string_end(text, i, end)
     if i < 0:
         return -1
-    i = _space_end(text, i, end)
+    i = space_end(text, i, end)
     if i >= end or text[i] != _COLON:
         return -1
-    return _space_end(text, i + 1, end)
+    return space_end(text, i + 1, end)
 
 
-def _space_end(text: bytes, i: i64, end: i64) -> i64:
+def space_end(text: bytes, i: i64, end: i64) -> i64:
+    """Where the blanks end, if any, that start at `i`."""
     c: i64 = 0
     while i < end:
         c = text[i]
