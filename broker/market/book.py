@@ -13,7 +13,8 @@ from collections import deque
 from typing import Final
 from zlib import crc32
 
-from broker.market.numbers import Number, scaled
+from broker.market.numbers import BadValue, Number, scaled
+from broker.market.snapshots import Differences, Level
 from broker.market.stream import Stream
 
 NO_FLOOR: Final = -(10**90)
@@ -48,6 +49,26 @@ class Side:
         known = self.staged.get(key, GONE) or self.levels.get(key, GONE)
         text = _price_of(known) if known else self.gone.get(key, GONE) or price.encode()
         self.staged[key] = b'["' + text + b'","' + size.encode() + b'"]'
+
+    def check(self, change: Differences, scale: int) -> list[int]:
+        """The keys that a new snapshot has no more.  Raises: BadValue, if a price comes twice in it."""
+        sign = self.sign
+        gone = [sign * scaled(price, scale) for price in change.gone]
+        if not change.added:
+            return gone
+        left = set(gone)
+        added: set[int] = set()
+        for price, _ in change.added:
+            key = sign * scaled(price, scale)
+            if key in added or (key not in left and self.is_live(key)):
+                raise BadValue("duplicate_level")
+            added.add(key)
+        return gone
+
+    def is_live(self, key: int) -> bool:
+        """Whether there is such a level after the staged changes."""
+        level = self.staged.get(key)
+        return bool(self.levels.get(key, GONE) if level is None else level)
 
     def stage_removal_of_all_but(self, kept: set[int]) -> None:
         """A whole book is here: what it does not have goes with the next message."""
@@ -207,12 +228,33 @@ class Book(Stream):
         else:
             self.asks.stage(-key, price.text, text)
 
-    def stage_whole(self, bids: list[tuple[Number, Number]], asks: list[tuple[Number, Number]]) -> None:
-        """These levels from the next message on, and no others."""
-        for price, _ in bids:
-            self.key_of(price)  # so that the unit is as fine as the finest price
-        for price, _ in asks:
+    def stage_differences(self, bids: Differences, asks: Differences) -> None:
+        """What has changed from one snapshot to the next.  Raises: BadValue, and then nothing has changed."""
+        for change in (bids, asks):
+            for price, _ in change.added:
+                self.key_of(price)  # so that the unit is as fine as the finest price
+        gone_bids = self.bids.check(bids, self.scale)
+        gone_asks = self.asks.check(asks, self.scale)
+        for key in gone_bids:
+            self.bids.staged[key] = GONE
+        for key in gone_asks:
+            self.asks.staged[key] = GONE
+        for levels in (bids.changed, bids.added):
+            for price, size in levels:
+                self.stage(True, price, size)
+        for levels in (asks.changed, asks.added):
+            for price, size in levels:
+                self.stage(False, price, size)
+
+    def check_distinct(self, levels: list[Level]) -> None:
+        """Raises: BadValue, if a price is there twice, in whatever spelling."""
+        for price, _ in levels:
             self.key_of(price)
+        if len({scaled(price, self.scale) for price, _ in levels}) != len(levels):
+            raise BadValue("duplicate_level")
+
+    def stage_whole(self, bids: list[Level], asks: list[Level]) -> None:
+        """These levels from the next message on, and no others; `check_distinct` has seen them."""
         self.bids.stage_removal_of_all_but({scaled(price, self.scale) for price, _ in bids})
         self.asks.stage_removal_of_all_but({-scaled(price, self.scale) for price, _ in asks})
         for price, size in bids:

@@ -10,8 +10,8 @@ from typing import Final
 
 from broker.market.book import Book, Side
 from broker.market.calculator import SYMBOLS_MAX, Calculator, Due, Row, is_buy, symbol_of
-from broker.market.numbers import BadValue, Number, parse
-from broker.market.snapshots import changed_places, is_usual, take_places, value_of
+from broker.market.numbers import BadValue
+from broker.market.snapshots import Level, differences, level_of, levels_in, side_text
 from broker.market.stream import Publish, Stream
 from broker.market.times import time_us
 
@@ -23,8 +23,6 @@ ROW_LEVELS_MAX: Final = 50_000
 
 WHOLE: Final = ("snapshot", "partial")
 """What a row of `diffs` that is a whole book has as its `type`."""
-
-Level = tuple[Number, Number]
 
 
 class DepthNames:
@@ -58,14 +56,11 @@ class Entry:
 
     def __init__(self, book: Book) -> None:
         self.book = book
-        self.bids_seen: dict[str, str] = {}
-        self.asks_seen: dict[str, str] = {}
-        """For snapshots: the last one's texts, so that what is the same need not be read again."""
-        self.bids_list: list[object] | None = None
-        self.asks_list: list[object] | None = None
-        """The same in the order in which it came, unless levels of size 0 were in it."""
+        self.bids_text = ""
+        self.asks_text = ""
+        """The last snapshot, as `broker.market.snapshots` compares it."""
         self.is_snapshots = True
-        """The book is the last snapshot's: no change has come since."""
+        """The book is the last snapshot's: no change has come since, and no level of size 0 was in it."""
         self.published_ms = 0
         self.crossed_since_ms = 0
         self.is_touched = False
@@ -160,7 +155,7 @@ class Depth(Calculator):
     def set_level(self, symbol: str, side: object, price: object, size: object, at_ms: int) -> None:
         """One level has this size from now on.  Raises: BadValue."""
         is_bid = is_buy(side, self.names.sides)
-        level = self._level(price, size)
+        level = level_of(price, size)
         i = self._index_of(symbol)
         book = self.entries[i].book
         self._check_room(book.bids if is_bid else book.asks, 1)
@@ -189,100 +184,36 @@ class Depth(Calculator):
         """The book is this from now on.  Raises: BadValue."""
         i = self._index_of(symbol)
         entry = self.entries[i]
-        if not entry.is_snapshots:
-            self._set_book_anew(i, bids, asks, at_ms)
-            return
-        bid_places = changed_places(entry.bids_list, bids)
-        ask_places = changed_places(entry.asks_list, asks)
-        bids_list, asks_list = entry.bids_list, entry.asks_list
-        if (
-            bid_places is not None
-            and ask_places is not None
-            and bids_list is not None
-            and asks_list is not None
-        ):
-            bid_changes = [self._pair(bids[place]) for place in bid_places]
-            ask_changes = [self._pair(asks[place]) for place in ask_places]
-            take_places(entry.bids_seen, bids_list, bids, bid_places)
-            take_places(entry.asks_seen, asks_list, asks, ask_places)
-        else:
-            new_bids = self._texts(bids)
-            new_asks = self._texts(asks)
-            bid_changes = self._differences(entry.bids_seen, new_bids)
-            ask_changes = self._differences(entry.asks_seen, new_asks)
-            entry.bids_seen = new_bids
-            entry.asks_seen = new_asks
-            entry.bids_list = list(bids) if len(new_bids) == len(bids) else None
-            entry.asks_list = list(asks) if len(new_asks) == len(asks) else None
-        for level in bid_changes:
-            entry.book.stage(True, level[0], level[1])
-        for level in ask_changes:
-            entry.book.stage(False, level[0], level[1])
+        bids_text = side_text(bids, self.names.price, self.names.size)
+        asks_text = side_text(asks, self.names.price, self.names.size)
+        if not entry.is_snapshots or not self._stage_differences(entry, bids_text, asks_text):
+            self._stage_whole(entry, bids_text, asks_text)
+        entry.bids_text, entry.asks_text = bids_text, asks_text
         self._touch(i, at_ms)
 
-    def _set_book_anew(self, i: int, bids: list[object], asks: list[object], at_ms: int) -> None:
-        """The same, after changes have come: what the last snapshot had is not what the book has."""
-        new_bids, new_asks = self._texts(bids), self._texts(asks)
-        bid_levels, ask_levels = self._differences({}, new_bids), self._differences({}, new_asks)
-        entry = self.entries[i]
-        entry.is_snapshots = True
-        entry.bids_seen, entry.asks_seen = new_bids, new_asks
-        entry.bids_list = entry.asks_list = None
-        entry.book.stage_whole(bid_levels, ask_levels)
-        self._touch(i, at_ms)
+    def _stage_differences(self, entry: Entry, bids_text: str, asks_text: str) -> bool:
+        """What leads from the last snapshot to this one; False if there is a size of 0.  Raises: BadValue."""
+        bids = differences(entry.bids_text, bids_text)
+        asks = differences(entry.asks_text, asks_text)
+        if bids.has_zero or asks.has_zero:
+            return False
+        entry.book.stage_differences(bids, asks)
+        return True
 
-    def _texts(self, levels: list[object]) -> dict[str, str]:
-        """Sizes by price, without those of 0.  Raises: BadValue, also if a price comes twice."""
-        found: dict[str, str] = {}
-        for pair in levels:
-            if not isinstance(pair, list) or len(pair) < 2:
-                pair = self._as_list(pair)
-            price, size = pair[0], pair[1]
-            if not isinstance(price, str) or not isinstance(size, str):
-                raise BadValue("bad_level")
-            if size != "0":
-                found[price] = size
-        if len(found) != len(levels) and len({str(self._as_list(pair)[0]) for pair in levels}) != len(levels):
-            raise BadValue("duplicate_level")
-        return found
-
-    def _differences(self, old: dict[str, str], new: dict[str, str]) -> list[Level]:
-        """What leads from one to the other.  Raises: BadValue."""
-        changed: list[Level] = []
-        same = 0
-        added: list[str] = []
-        for price, size in new.items():
-            before = old.get(price)
-            if before is None:
-                added.append(price)
-            else:
-                same += 1
-                if before != size:
-                    changed.append(self._level(price, size))
-        if same != len(old):
-            zero = Number(0, 0, "0")
-            for price in old:
-                if price not in new:
-                    changed.append((parse(price), zero))
-        mixed = not old
-        for price in added:
-            changed.append(self._level(price, new[price]))
-            mixed = mixed or not is_usual(price, old)
-        if mixed and added:
-            self._check_distinct(new)
-        return changed
-
-    def _check_distinct(self, levels: dict[str, str]) -> None:
-        """No price is there twice, in two spellings.  Raises: BadValue."""
-        values: set[tuple[int, int]] = set()
-        for price in levels:
-            values.add(value_of(parse(price)))
-        if len(values) != len(levels):
-            raise BadValue("duplicate_level")
+    def _stage_whole(self, entry: Entry, bids_text: str, asks_text: str) -> None:
+        """All of a snapshot, whatever the book was before.  Raises: BadValue."""
+        bids = [level_of(price, size) for price, size in levels_in(bids_text)]
+        asks = [level_of(price, size) for price, size in levels_in(asks_text)]
+        entry.book.check_distinct(bids)
+        entry.book.check_distinct(asks)
+        sized_bids = [level for level in bids if level[1].units]
+        sized_asks = [level for level in asks if level[1].units]
+        entry.book.stage_whole(sized_bids, sized_asks)
+        entry.is_snapshots = len(sized_bids) == len(bids) and len(sized_asks) == len(asks)
 
     def _pair(self, pair: object) -> Level:
         both = self._as_list(pair)
-        return self._level(both[0], both[1])
+        return level_of(both[0], both[1])
 
     def _as_list(self, pair: object) -> list[object]:
         if isinstance(pair, list) and len(pair) >= 2:
@@ -290,14 +221,6 @@ class Depth(Calculator):
         if isinstance(pair, dict):
             return [pair.get(self.names.price), pair.get(self.names.size)]
         raise BadValue("bad_level")
-
-    def _level(self, price: object, size: object) -> Level:
-        if price is None or size is None:
-            raise BadValue("missing_price" if price is None else "missing_size")
-        level = (parse(price), parse(size))
-        if level[1].units < 0:
-            raise BadValue("negative_size")
-        return level
 
     def _check_room(self, side: Side, count: int) -> None:
         if len(side.levels) + len(side.staged) + count > LEVELS_MAX:

@@ -27,10 +27,8 @@ class Fill:
     """An entry, before it goes out."""
 
     def __init__(self, trade: Trade, id: int, key: str) -> None:
-        self.first = id
         self.last = id
-        self.first_text = trade.id
-        self.last_text = trade.id
+        self.first_text = self.last_text = _shown(id, trade)
         self.price = trade.price
         self.size = trade.size
         self.sum: Sum | None = None
@@ -47,7 +45,7 @@ class Fill:
         if trade.price.units != price.units or trade.price.scale != price.scale:
             return False
         self.last = id
-        self.last_text = trade.id
+        self.last_text = _shown(id, trade)
         total = self.sum
         if total is None:
             total = self.sum = Sum()
@@ -57,28 +55,33 @@ class Fill:
             self.at_us = trade.at_us
         return True
 
-    def text(self) -> bytes:
+    def text(self) -> str:
         """The fill as a JSON object."""
-        side = f'"side":"{self.side}",' if self.side else ""
-        first = _shown(self.first, self.first_text)
-        last = first if self.first == self.last else _shown(self.last, self.last_text)
+        last = self.last_text
         size = self.size.text if self.sum is None else self.sum.text()
+        side = f'"side":"{self.side}",' if self.side else ""
         return (
-            f'{{"id":{last},"first":{first},"last":{last},"price":"{self.price.text}",'
+            f'{{"id":{last},"first":{self.first_text},"last":{last},"price":"{self.price.text}",'
             f'"size":"{size}",{side}"ts":{self.at_us // 1000}}}'
-        ).encode()
+        )
 
 
-def _shown(number: int, text: str) -> str:
-    if not text or (text.isdigit() and text.isascii() and (len(text) == 1 or text[0] != "0")):
-        return text or str(number)
-    return json.dumps(text)
+def _shown(number: int, trade: Trade) -> str:
+    """An id as JSON: a number if it is one."""
+    id = trade.id
+    if not id:
+        return str(number)
+    return id if trade.number >= 0 and (id == "0" or not id.startswith("0")) else _as_text(id)
+
+
+def _as_text(id: str) -> str:
+    return id if id.isdigit() and id.isascii() and id[0] != "0" else json.dumps(id)
 
 
 class Told:
     """A message's entries."""
 
-    def __init__(self, seq: int, texts: list[bytes]) -> None:
+    def __init__(self, seq: int, texts: list[str]) -> None:
         self.seq = seq
         self.texts = texts
 
@@ -95,7 +98,7 @@ class Tape(Stream):
         self.recent_max = recent_max
         self.last: Fill | None = None
         """What the next trade may still be merged into."""
-        self.waiting: list[bytes] = []
+        self.waiting: list[str] = []
         """Texts of those before it."""
         self.seen = Seen()
         self.numbered = 0
@@ -131,22 +134,26 @@ class Tape(Stream):
         self.kept_count += len(texts)
         while self.kept_count - len(self.kept[0].texts) >= REMEMBERED_MAX:
             self.kept_count -= len(self.kept.popleft().texts)
-        return b"[" + b",".join(texts) + b"]"
+        return _array(texts)
 
     def state(self) -> list[bytes]:
         if not self.recent_max or not self.kept:
             return []
-        texts: list[bytes] = []
+        texts: list[str] = []
         for told in self.kept:
             texts += told.texts
-        return [b"[" + b",".join(texts[-self.recent_max :]) + b"]"]
+        return [_array(texts[-self.recent_max :])]
 
     def since(self, seq: int) -> list[bytes]:
-        texts: list[bytes] = []
+        texts: list[str] = []
         for told in self.kept:
             if told.seq > seq:
                 texts += told.texts
-        return [b"[" + b",".join(texts) + b"]"] if texts else []
+        return [_array(texts)] if texts else []
+
+
+def _array(texts: list[str]) -> bytes:
+    return ("[" + ",".join(texts) + "]").encode()
 
 
 class Trades(Calculator):
@@ -183,7 +190,8 @@ class Trades(Calculator):
         key = ""
         for name in self.merge_by:
             value = row.get(name)
-            key += (value if isinstance(value, str) else repr(value)) + "\0"
+            text = value if isinstance(value, str) else repr(value)
+            key = f"{key}\0{text}" if key else text
         self.trade(trade, key)
 
     def trade(self, trade: Trade, key: str) -> None:
