@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from broker.market.depth import Depth, DepthNames
+from broker.market.depth import Depth
 from broker.market.kline import Kline
+from broker.market.levels import DepthNames
 from broker.market.stream import Stream
 from broker.market.ticker import Ticker
 from broker.market.times import Interval

@@ -24,6 +24,41 @@ class SequencePaths:
 
 
 @frozen
+class AddedColumn:
+    """A column that each row of a message gets besides its own.
+
+    `paths` are where in the message it may be, of which the first counts where something is; of that what is in the
+    group of the expression `match`, and instead of it what `words` have for it.  `value` is what all rows get.
+    """
+
+    name: str
+    paths: tuple[tuple[str, ...], ...] = ()
+    value: str = ""
+    match: str = ""
+    words: dict[str, str] = field(factory=dict)
+
+
+@frozen
+class RowsConfig:
+    """How messages hold their rows.
+
+    `paths` are where they may be, of which the first counts where a row or an array is; `columns` name what stands
+    where in a row that is an array; `format` is `json` or `csv`.
+    """
+
+    paths: tuple[tuple[str, ...], ...] = ()
+    columns: tuple[str, ...] = ()
+    format: str = "json"
+    added: tuple[AddedColumn, ...] = ()
+
+    def is_plain(self, kind_path: tuple[str, ...]) -> bool:
+        """Whether rows are objects that are found by names alone."""
+        if self.columns or self.format != "json" or len(self.paths) > 1:
+            return False
+        return not any(step.startswith("[") for path in (kind_path, *self.paths) for step in path)
+
+
+@frozen
 class Intake:
     """A source that is no table: `kind` is `query`, `tcp`, `udp` or `mqtt`; `feed` has its name and its routes.
 
@@ -39,8 +74,7 @@ class Intake:
     key: tuple[str, ...] = ()
     every_s: float = 1.0
     sequence: SequencePaths | None = None
-    added: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Columns that each row of a message gets besides its own, and where in the message they are."""
+    rows: RowsConfig = RowsConfig()
     taps: tuple[tuple[str | None, str], ...] = ()
     """Which of the calculators' taps it feeds, by `key`, each with the kind of rows that it takes, or all."""
 
@@ -71,6 +105,22 @@ class DepthConfig(Common):
     asks: str = "asks"
     changes: str = "changes"
     """For `diffs`: a list of both sides' levels, each with its side, instead of two lists."""
+    whole_bids: str = ""
+    whole_asks: str = ""
+    """For `diffs`: where the sides of a whole book are, if not where changes are."""
+    lists_are_whole: bool = False
+    """`changes` are a whole book if they are several in a list, and a change if it is one level alone."""
+    action: str = "type"
+    actions: dict[str, str] = field(factory=dict)
+    """What the column `action` says, to one of `broker.market.levels.ACTIONS`; empty: the usual words."""
+    id: str = ""
+    """What names an order, or a level; levels are the sums of their orders then."""
+    level: tuple[str, ...] = ()
+    """What stands where in a level that is an array."""
+    removed_by: str = ""
+    """A column that is 0 where a level has gone."""
+    signed: bool = False
+    """Sizes of asks are negative."""
     time: str = ""
     sides: dict[str, str] = field(factory=dict)
     """What the column `side` says, to `buy` or `sell`; empty: the usual words."""
@@ -93,6 +143,8 @@ class OfTrades(Common):
     time: str = "ts"
     sides: dict[str, str] = field(factory=dict)
     """As for `depth`."""
+    signed: bool = False
+    """Sizes of sales are negative."""
 
 
 @frozen

@@ -10,7 +10,9 @@ from typing import Final
 
 from broker.market.book import Book, Side
 from broker.market.calculator import SYMBOLS_MAX, Calculator, Due, Row, is_buy, symbol_of
+from broker.market.levels import DepthNames, Said, action_of, is_one_level, said_of
 from broker.market.numbers import BadValue
+from broker.market.orders import Event, Orders, event_of
 from broker.market.snapshots import Level, differences, level_of, levels_in, side_text
 from broker.market.stream import Publish, Stream
 from broker.market.times import time_us
@@ -20,35 +22,6 @@ LEVELS_MAX: Final = 200_000
 
 ROW_LEVELS_MAX: Final = 50_000
 """Of one side in one row."""
-
-WHOLE: Final = ("snapshot", "partial")
-"""What a row of `diffs` that is a whole book has as its `type`."""
-
-
-class DepthNames:
-    """What the columns are called."""
-
-    def __init__(
-        self,
-        symbol: str = "symbol",
-        side: str = "side",
-        price: str = "price",
-        size: str = "size",
-        bids: str = "bids",
-        asks: str = "asks",
-        time: str = "",
-        changes: str = "",
-        sides: dict[str, str] | None = None,
-    ) -> None:
-        self.symbol = symbol
-        self.side = side
-        self.price = price
-        self.size = size
-        self.bids = bids
-        self.asks = asks
-        self.time = time
-        self.changes = changes
-        self.sides = sides or None
 
 
 class Entry:
@@ -61,6 +34,9 @@ class Entry:
         """The last snapshot, as `broker.market.snapshots` compares it."""
         self.is_snapshots = True
         """The book is the last snapshot's: no change has come since, and no level of size 0 was in it."""
+        self.is_filling = False
+        """The last row was a level of a whole book, of which one row is one level."""
+        self.orders: Orders | None = None
         self.published_ms = 0
         self.crossed_since_ms = 0
         self.is_touched = False
@@ -105,50 +81,112 @@ class Depth(Calculator):
     # --- rows ----------------------------------------------------------------------------------------------
 
     def row(self, row: Row, now_ms: int) -> None:
-        symbol = symbol_of(row, self.names.symbol)
-        at_ms = time_us(row.get(self.names.time)) // 1000 if self.names.time else now_ms
-        if self.shape == "levels":
-            self.set_level(
-                symbol, row.get(self.names.side), row.get(self.names.price), row.get(self.names.size), at_ms
-            )
+        names = self.names
+        action = action_of(row, names) if names.actions is not None or self.shape == "diffs" else "set"
+        if action == "ignore":
             return
-        bids, asks = row.get(self.names.bids), row.get(self.names.asks)
-        if self.shape == "diffs" and (bids is None or asks is None):
-            bids, asks = self._sides_of(row, bids, asks)
+        symbol = symbol_of(row, names.symbol)
+        at_ms = time_us(row.get(names.time)) // 1000 if names.time else now_ms
+        if self.shape == "levels":
+            self._level_row(symbol, row, action, at_ms)
+            return
+        bids, asks = row.get(names.bids), row.get(names.asks)
+        if self.shape == "diffs":
+            if names.whole_bids and (
+                row.get(names.whole_bids) is not None or row.get(names.whole_asks) is not None
+            ):
+                bids, asks, action = row.get(names.whole_bids), row.get(names.whole_asks), "whole"
+            if bids is None and asks is None:
+                self._changes_row(symbol, row, action, at_ms)
+                return
+            bids, asks = [] if bids is None else bids, [] if asks is None else asks
+        elif action == "set":
+            action = "whole"
         if not isinstance(bids, list) or not isinstance(asks, list):
             raise BadValue("no_levels")
-        if len(bids) > ROW_LEVELS_MAX or len(asks) > ROW_LEVELS_MAX:
-            raise BadValue("book_too_large")
-        if self.shape == "snapshot" or row.get("type") in WHOLE:
+        _check_length(bids)
+        _check_length(asks)
+        if not names.is_plain or action == "remove":
+            levels = [said_of(one, names, 1) for one in bids]
+            levels += [said_of(one, names, -1) for one in asks]
+            self._said_levels(symbol, levels, action, at_ms)
+        elif action == "whole":
             self.set_book(symbol, bids, asks, at_ms)
         else:
             self.change_book(symbol, bids, asks, at_ms)
 
-    def _sides_of(self, row: Row, bids: object, asks: object) -> tuple[object, object]:
-        """A row's levels where one side is left out, or both are in one list.  Raises: BadValue."""
-        if bids is not None or asks is not None:
-            return ([], asks) if bids is None else (bids, [])
-        changes = row.get(self.names.changes)
+    def _level_row(self, symbol: str, row: Row, action: str, at_ms: int) -> None:
+        """A row that is one level, or one order.  Raises: BadValue."""
+        names = self.names
+        if names.is_plain and names.actions is None and action == "set":
+            self.set_level(symbol, row.get(names.side), row.get(names.price), row.get(names.size), at_ms)
+            return
+        said = said_of(row, names, 0)
+        if names.id:
+            self._orders(symbol, [_event_said(said, action)], False, at_ms)
+            return
+        level = _level_said(said, action)
+        i = self._index_of(symbol)
+        entry = self.entries[i]
+        self._check_room(entry.book.bids if said.side > 0 else entry.book.asks, 1)
+        if action == "whole" and not entry.is_filling:
+            entry.book.stage_whole([], [])
+        entry.book.stage(said.side > 0, level[0], level[1])
+        entry.is_filling = action == "whole"
+        self._touch(i, at_ms)
+
+    def _changes_row(self, symbol: str, row: Row, action: str, at_ms: int) -> None:
+        """A row that has both sides' levels in one list.  Raises: BadValue."""
+        names = self.names
+        changes = row.get(names.changes)
         if not isinstance(changes, list):
             raise BadValue("no_levels")
-        of_bids: list[object] = []
-        of_asks: list[object] = []
-        for change in changes:
-            if isinstance(change, list) and len(change) >= 3:
-                side: object = change[0]
-                level: object = change[1:]
-            elif isinstance(change, dict):
-                side = change.get(self.names.side)
-                level = change
-            else:
-                raise BadValue("bad_level")
-            (of_bids if is_buy(side, self.names.sides) else of_asks).append(level)
-        return of_bids, of_asks
+        _check_length(changes)
+        if is_one_level(changes):
+            changes = [changes]
+        elif names.are_lists_whole:
+            action = "whole"
+        self._said_levels(symbol, [said_of(change, names, 0) for change in changes], action, at_ms)
+
+    def _said_levels(self, symbol: str, levels: list[Said], action: str, at_ms: int) -> None:
+        """Levels, or orders, that a row says.  Raises: BadValue."""
+        if self.names.id:
+            events = [_event_said(said, action) for said in levels]
+            self._orders(symbol, events, action == "whole", at_ms)
+            return
+        bids: list[object] = []
+        asks: list[object] = []
+        for said in levels:
+            if not said.side:
+                raise BadValue("bad_side")
+            (bids if said.side > 0 else asks).append([said.price, "0" if action == "remove" else said.size])
+        if action == "whole":
+            self.set_book(symbol, bids, asks, at_ms)
+        else:
+            self.change_book(symbol, bids, asks, at_ms)
+
+    def _orders(self, symbol: str, events: list[Event], is_whole: bool, at_ms: int) -> None:
+        """What happens to orders; their levels are the sums.  Raises: BadValue."""
+        i = self._index_of(symbol)
+        entry = self.entries[i]
+        orders = entry.orders
+        if orders is None:
+            orders = entry.orders = Orders()
+        orders.check(events, is_whole)
+        self._check_room(entry.book.bids, len(events))
+        self._check_room(entry.book.asks, len(events))
+        if is_whole:
+            orders.forget()
+        for event in events:
+            orders.apply(event)
+        for pile in orders.touched():
+            entry.book.stage(pile.side > 0, pile.price, pile.size())
+        self._touch(i, at_ms)
 
     def removed(self, row: Row, now_ms: int) -> None:
         symbol = symbol_of(row, self.names.symbol)
         if self.shape == "levels":
-            self.set_level(symbol, row.get(self.names.side), row.get(self.names.price), "0", now_ms)
+            self._level_row(symbol, row, "remove", now_ms)
         elif self.shape == "snapshot":
             self.set_book(symbol, [], [], now_ms)
 
@@ -212,14 +250,10 @@ class Depth(Calculator):
         entry.is_snapshots = len(sized_bids) == len(bids) and len(sized_asks) == len(asks)
 
     def _pair(self, pair: object) -> Level:
-        both = self._as_list(pair)
-        return level_of(both[0], both[1])
-
-    def _as_list(self, pair: object) -> list[object]:
         if isinstance(pair, list) and len(pair) >= 2:
-            return pair
+            return level_of(pair[0], pair[1])
         if isinstance(pair, dict):
-            return [pair.get(self.names.price), pair.get(self.names.size)]
+            return level_of(pair.get(self.names.price), pair.get(self.names.size))
         raise BadValue("bad_level")
 
     def _check_room(self, side: Side, count: int) -> None:
@@ -308,3 +342,22 @@ class Depth(Calculator):
             entry.published_ms = now_ms
             self.counts.messages += 1
             self.publish(book, message)
+
+
+def _check_length(levels: list[object]) -> None:
+    if len(levels) > ROW_LEVELS_MAX:
+        raise BadValue("book_too_large")
+
+
+def _event_said(said: Said, action: str) -> Event:
+    told = "set" if action == "whole" else action
+    return event_of(told, said.id, said.side, said.price, said.size)
+
+
+def _level_said(said: Said, action: str) -> Level:
+    """A level that a row is.  Raises: BadValue."""
+    if not said.side:
+        raise BadValue("bad_side")
+    if action == "reduce":
+        raise BadValue("no_id")
+    return level_of(said.price, "0" if action == "remove" else said.size)

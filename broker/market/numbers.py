@@ -128,6 +128,15 @@ def scaled(number: Number, scale: int) -> int:
     return number.units * int(10 ** (scale - number.scale))
 
 
+def value_of(number: Number) -> tuple[int, int]:
+    """The same for numbers of the same value."""
+    units, scale = number.units, number.scale
+    while scale > 0 and units % 10 == 0:
+        units //= 10
+        scale -= 1
+    return units, scale
+
+
 def is_less(one: Number, other: Number) -> bool:
     """Whether one is less than the other, exactly."""
     if one.scale == other.scale:

@@ -21,7 +21,7 @@ AHEAD_US_MAX: Final = 60_000_000
 
 
 class TradeNames:
-    """What the columns are called; "" is not there."""
+    """What the columns are called; "" is not there.  With `is_signed` the size of a sale is negative."""
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class TradeNames:
         id: str = "id",
         time: str = "ts",
         sides: dict[str, str] | None = None,
+        is_signed: bool = False,
     ) -> None:
         self.symbol = symbol
         self.price = price
@@ -40,6 +41,7 @@ class TradeNames:
         self.id = id
         self.time = time
         self.sides = sides or None
+        self.is_signed = is_signed
 
 
 class Trade:
@@ -74,6 +76,10 @@ def trade_of(row: Row, names: TradeNames, now_ms: int) -> Trade:
     written_size = row.get(names.size)
     if written_price is None or written_size is None:
         raise BadValue("missing_price" if written_price is None else "missing_size")
+    is_sale = False
+    if names.is_signed and isinstance(written_size, str) and written_size.startswith("-"):
+        written_size = written_size[1:]
+        is_sale = True
     price = parse(written_price)
     size = parse(written_size)
     if size.units <= 0:
@@ -97,7 +103,9 @@ def trade_of(row: Row, names: TradeNames, now_ms: int) -> Trade:
             if given.isdigit() and given.isascii() and len(given) < 19:
                 number = int(given)
     side = ""
-    if names.side:
+    if names.is_signed:
+        side = "sell" if is_sale else "buy"
+    elif names.side:
         word = row.get(names.side)
         if names.sides is not None:
             side = side_told(word, names.sides)

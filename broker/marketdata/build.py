@@ -14,8 +14,9 @@ from broker.config.market import (
     TradesConfig,
 )
 from broker.market.calculator import Calculator
-from broker.market.depth import Depth, DepthNames
+from broker.market.depth import Depth
 from broker.market.kline import Kline
+from broker.market.levels import DepthNames
 from broker.market.markprice import MarkNames, MarkPrice, MarkRules
 from broker.market.stream import Publish
 from broker.market.ticker import Ticker
@@ -36,6 +37,15 @@ def make_depth(config: DepthConfig, publish: Publish, first_seq: int) -> Calcula
         config.time,
         config.changes,
         config.sides,
+        config.whole_bids,
+        config.whole_asks,
+        config.action,
+        config.actions,
+        config.id,
+        list(config.level),
+        config.removed_by,
+        config.signed,
+        config.lists_are_whole,
     )
     return Depth(
         publish,
@@ -124,7 +134,14 @@ def adopt(calculator: Calculator, config: Common) -> None:
 def trade_names(config: OfTrades) -> TradeNames:
     """Which members of a message hold what of a trade."""
     return TradeNames(
-        config.symbol, config.price, config.size, config.side, config.id, config.time, config.sides
+        config.symbol,
+        config.price,
+        config.size,
+        config.side,
+        config.id,
+        config.time,
+        config.sides,
+        config.signed,
     )
 
 

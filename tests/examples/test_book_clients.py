@@ -27,7 +27,8 @@ from support.market import Log
 from support.markets import line, running_market
 
 from broker.market.book import Book
-from broker.market.depth import Depth, DepthNames
+from broker.market.depth import Depth
+from broker.market.levels import DepthNames
 
 CLIENTS = Path(__file__).parents[2] / "examples" / "clients"
 DEPTH = """

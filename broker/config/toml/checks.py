@@ -22,6 +22,8 @@ SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"
 """libpq's; it says so only when it connects."""
 
 _JSON_PATH = re.compile(r"\$(\.[^.\[\]*?@$ ]+)+")
+_ARRAY_PATH = re.compile(r"\$(\.[^.\[\]*?@$ ]+|\[(-?[1-9]\d{0,5}|0)\])+")
+_STEP = re.compile(r"\.?([^.\[\]$]+|\[-?\d+\])")
 _NAME = re.compile(r"[a-z0-9_]{1,40}")
 
 
@@ -119,6 +121,20 @@ def check_replacement(reader: Reader, path: Path, value: str | None, words: Coll
         reader.wrong(
             path, f"{label(path)}: {wanted} is wanted, or text to use instead, without / + # and not empty"
         )
+
+
+def json_path_through_arrays(reader: Reader, path: Path, text: str) -> tuple[str, ...]:
+    """`$.data[0]` to `("data", "[0]")`, `$[-1]` to `("[-1]",)`; "" to nothing."""
+    if text in ("", "$"):
+        return ()
+    if not _ARRAY_PATH.fullmatch(text):
+        reader.wrong(
+            path,
+            f"{label(path)}: $ and keys with a point before each are wanted, and places in arrays in brackets,"
+            ' such as "$.data[0]"',
+        )
+        return ()
+    return tuple(_STEP.findall(text))
 
 
 def json_path(reader: Reader, path: Path, text: str) -> tuple[str, ...]:

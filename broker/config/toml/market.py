@@ -29,6 +29,7 @@ from broker.config.toml.document import Document, array_of
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader, unknown_key
 from broker.config.toml.sources import Origins
+from broker.market.levels import ACTIONS
 
 T = TypeVar("T", bound=Common)
 
@@ -202,6 +203,13 @@ class MarketReader:
                 check_choice(reader, (*path, "sides", said), side, ("buy", "sell"))
         if isinstance(table, DepthConfig):
             check_choice(reader, (*path, "shape"), table.shape, ("snapshot", "levels", "diffs"))
+            for said, action in table.actions.items():
+                check_choice(reader, (*path, "actions", said), action, ACTIONS)
+            for key in ("price", "size"):
+                if table.level and getattr(table, key) not in table.level:
+                    reader.wrong(
+                        (*path, "level"), f"level: {getattr(table, key)} is missing, which is its {key}"
+                    )
             if not 1 <= table.levels <= 50_000:
                 reader.wrong((*path, "levels"), f"levels: 1 to 50000 is wanted, not {table.levels}")
             if not 0 <= table.source_levels <= 50_000:

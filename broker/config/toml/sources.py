@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 from broker.config.feeds import FeedConfig, Fetch, Recovery, Source
 from broker.config.market import Intake, SequencePaths
-from broker.config.toml.checks import address_of, json_path
+from broker.config.toml.checks import address_of, json_path, json_path_through_arrays
 from broker.config.toml.document import Document, array_of, tables_of
 from broker.config.toml.lines import Path
+from broker.config.toml.message_rows import check_unused, rows_config
 from broker.config.toml.reader import Reader
 from broker.config.toml.tables import FetchTable, RecoverTable, SequenceTable, SourceTable
 from protocol.mqtt.topics import is_valid_topic_filter
@@ -18,7 +19,6 @@ T = TypeVar("T", bound=RecoverTable)
 
 INTAKE_KINDS = ("query", "tcp", "udp", "mqtt")
 QUERY_EVERY_S_MIN = 0.05
-ADD_MISPLACED = "add: only for tcp, udp and mqtt, whose messages may have something around their rows"
 
 CHANNEL_BYTES_MAX = 63
 """Of a Postgres channel's name: NAMEDATALEN."""
@@ -73,16 +73,13 @@ class Origins:
         taken: dict[str, str] = {}
         for name, value in self._declared.items():
             path: Path = ("source", name)
-            if isinstance(value, dict) and isinstance(value.get("sequence"), str):
-                value = {**value, "sequence": {"last": value["sequence"]}}
-            table = self._reader.structure(value, SourceTable, path)
+            table = self._reader.structure(_written_out(value), SourceTable, path)
             if table is None:
                 continue
             if kinds := [kind for kind in INTAKE_KINDS if getattr(table, kind)]:
                 self._read_intake(path, name, table, kinds)
                 continue
-            if table.add:
-                self._reader.wrong((*path, "add"), ADD_MISPLACED)
+            check_unused(self._reader, path, table)
             for index, channel in enumerate(table.listen):
                 self._check_channel((*path, "listen", index), channel, taken, name)
             for index, named in enumerate(table.tables):
@@ -90,7 +87,7 @@ class Origins:
             if not self._keeps_place:
                 self._check_listening(path, table)
             kind_path = json_path(self._reader, (*path, "kind"), table.kind)
-            row_path = json_path(self._reader, (*path, "row"), table.row)
+            row_path = json_path(self._reader, (*path, "row"), "".join(table.row[:1]))
             if kind_path and row_path and kind_path[: len(row_path)] == row_path[: len(kind_path)]:
                 self._reader.wrong((*path, "row"), "row: one of kind and row lies inside the other")
             self.sources[name] = Source(name, table.listen, kind_path, row_path, table.tables)
@@ -124,18 +121,16 @@ class Origins:
                 reader.wrong(
                     (*path, "every"), f'every: at least "{round(QUERY_EVERY_S_MIN * 1000)}ms" is wanted'
                 )
-        kind_path = json_path(reader, (*path, "kind"), table.kind)
-        row_path = json_path(reader, (*path, "row"), table.row)
+        kind_path = json_path_through_arrays(reader, (*path, "kind"), table.kind)
+        if kind == "query":
+            check_unused(reader, path, table)
+        rows = rows_config(reader, path, table)
         sequence = self._sequence((*path, "sequence"), table.sequence)
-        added = tuple(
-            (column, json_path(reader, (*path, "add", column), at)) for column, at in table.add.items()
-        )
-        if added and kind == "query":
-            reader.wrong((*path, "add"), ADD_MISPLACED)
+        row_path = rows.paths[0] if rows.paths and rows.is_plain(kind_path) else ()
         source = Source(name, (name,), kind_path, row_path)
         feed = FeedConfig(name, table.dsn, kind, (source,))
         intake = Intake(
-            kind, feed, host, port, filters, table.query, table.key, table.every_s, sequence, added
+            kind, feed, host, port, filters, table.query, table.key, table.every_s, sequence, rows
         )
         self.intakes.append((path, intake))
 
@@ -146,7 +141,8 @@ class Origins:
         if table.first and table.previous:
             reader.wrong(path, "sequence: one of first and previous is wanted, not both")
         last, first, previous, by = (
-            json_path(reader, path, text) for text in (table.last, table.first, table.previous, table.by)
+            json_path_through_arrays(reader, path, text)
+            for text in (table.last, table.first, table.previous, table.by)
         )
         return SequencePaths(last, first, previous, by)
 
@@ -259,3 +255,17 @@ class Origins:
             choice = f', so say which: {{ {open_ended[0]} = "{kind}" }}' if open_ended else ": listen to it"
             self._reader.wrong(path, f"kind: no source is known to carry {kind}{choice}")
         yield from ((name, kind) for name in found)
+
+
+def _written_out(value: Any) -> Any:
+    """A source's table with what may be written shortly as it is in full."""
+    if not isinstance(value, dict):
+        return value
+    if isinstance(value.get("sequence"), str):
+        value = {**value, "sequence": {"last": value["sequence"]}}
+    if isinstance(value.get("add"), dict):
+        added = {
+            name: {"at": one} if isinstance(one, str | list) else one for name, one in value["add"].items()
+        }
+        value = {**value, "add": added}
+    return value

@@ -52,12 +52,22 @@ class SequenceTable:
 
 
 @frozen
+class AddTable:
+    """`add = { symbol = { at = "$.channel", match = "book_(.+)" } }` of a source, or the path `at` alone."""
+
+    at: tuple[str, ...] = ()
+    value: str = ""
+    match: str = ""
+    words: dict[str, str] = field(factory=dict)
+
+
+@frozen
 class SourceTable:
     """[source.NAME]"""
 
     listen: tuple[str, ...] = ()
     kind: str = ""
-    row: str = ""
+    row: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     query: str = ""
     key: tuple[str, ...] = ()
@@ -67,7 +77,9 @@ class SourceTable:
     udp: str = ""
     mqtt: tuple[str, ...] = ()
     sequence: SequenceTable | None = None
-    add: dict[str, str] = field(factory=dict)
+    add: dict[str, AddTable] = field(factory=dict)
+    columns: tuple[str, ...] = ()
+    format: str = "json"
 
 
 @frozen

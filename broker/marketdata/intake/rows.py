@@ -45,7 +45,7 @@ class IntakeRows:
             more: members to add to each row's columns.
         """
         status = self.status
-        if text[:1] == b"[":
+        if text[:1] == b"[" and not self._envelope.takes_arrays:
             try:
                 objects = elements_of(text)
             except NotARow as error:
@@ -131,4 +131,4 @@ class IntakeRows:
 def envelope_of(intake: Intake) -> Envelope:
     """How messages of this source hold their rows."""
     source = intake.feed.sources[0]
-    return Envelope(source.name, source.kind_path, source.row_path, intake.added)
+    return Envelope(source.name, source.kind_path, intake.rows)

@@ -166,9 +166,14 @@ class Sequences:
         return int(value)
 
 
-def at(row: dict[str, Any], path: tuple[str, ...]) -> Any:
-    """What is at a path; None where there is nothing."""
-    value: Any = row
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
+def at(value: Any, path: tuple[str, ...]) -> Any:
+    """What is at a path of keys, and of places in arrays such as `[0]`; None where there is nothing."""
+    for step in path:
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and step.startswith("["):
+            place = int(step[1:-1])
+            value = value[place] if -len(value) <= place < len(value) else None
+        else:
+            return None
     return value

@@ -14,7 +14,8 @@ from support.budgets import cases
 from support.market import BookClient, Log
 
 from broker.market.book import Book
-from broker.market.depth import Depth, DepthNames
+from broker.market.depth import Depth
+from broker.market.levels import DepthNames
 from broker.market.numbers import BadValue
 
 Model = dict[str, dict[Decimal, Decimal]]

@@ -13,8 +13,9 @@ import pytest
 from support.market import Log
 
 from broker.market.calculator import Calculator
-from broker.market.depth import Depth, DepthNames
+from broker.market.depth import Depth
 from broker.market.kline import Kline
+from broker.market.levels import DepthNames
 from broker.market.stream import Stream
 from broker.market.ticker import Ticker
 from broker.market.times import Interval

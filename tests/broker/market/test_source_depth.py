@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.market import BookClient, Log
 
-from broker.market.depth import Depth, DepthNames
+from broker.market.depth import Depth
+from broker.market.levels import DepthNames
 
 SHOWN = 10
 SIDES = ("bids", "asks")

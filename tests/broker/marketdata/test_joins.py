@@ -14,7 +14,8 @@ from support.market import BookClient
 
 from broker.core.parts import Part
 from broker.links.websocket.cursors import Cursors
-from broker.market.depth import Depth, DepthNames
+from broker.market.depth import Depth
+from broker.market.levels import DepthNames
 from broker.market.stream import Stream
 from broker.marketdata.parts import StreamPart, as_it_is
 

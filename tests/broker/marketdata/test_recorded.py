@@ -30,6 +30,7 @@ every = "0s"
 
 [[market.trades]]
 from = "trades"
+recent = 50
 symbol = "s"
 price = "p"
 size = "q"
@@ -105,6 +106,7 @@ every = "0s"
 
 [[market.trades]]
 from = "matches"
+recent = 50
 symbol = "product_id"
 sides = { buy = "sell", sell = "buy" }     # theirs is the maker's
 id = "trade_id"

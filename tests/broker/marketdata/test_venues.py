@@ -201,6 +201,7 @@ row = "$.data"
 kind = "$.channel"
 [[market.trades]]
 from = "trades"
+recent = 50
 kind = "trade"
 size = "qty"
 id = "trade_id"
