@@ -84,7 +84,7 @@ async def test_a_reader_that_stops_reading_ends_with_the_sources_book_and_never_
             "bids": sorted(model["bids"], reverse=True)[:1000],
             "asks": sorted(model["asks"])[:1000],
         }
-        with trio.fail_after(40):
+        with trio.fail_after(150):
             for client in clients.values():
                 while any(  # noqa: ASYNC110 - arrivals have no event
                     {Decimal(price): size for price, size in client.sides[side].items()}
