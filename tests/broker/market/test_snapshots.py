@@ -18,7 +18,7 @@ Levels = list[list[str]]
 
 def drawn_side(rng: random.Random, old: Levels) -> Levels:
     """A side as it may follow another: levels changed, gone, added, in or out of order."""
-    levels = dict(map(tuple, old))  # type: ignore[arg-type]
+    levels = sizes_of(old)
     for _ in range(rng.choice((0, 1, 3, 20, 200))):
         price = f"{rng.randint(90, 400)}.{rng.randint(0, 3)}"
         if rng.random() < 0.4:
@@ -34,6 +34,10 @@ def drawn_side(rng: random.Random, old: Levels) -> Levels:
     return found
 
 
+def sizes_of(levels: Levels) -> dict[str, str]:
+    return {price: size for price, size in levels}  # noqa: C416 - pairs are lists
+
+
 def told(levels: list[Any]) -> dict[str, str]:
     return {price.text: size.text for price, size in levels}
 
@@ -45,13 +49,13 @@ def test_differences_lead_from_one_side_to_the_next(seed: int) -> None:
     for _ in range(15):
         new = drawn_side(rng, old)
         found = differences(side_text(old, "price", "size"), side_text(new, "price", "size"))
-        made = dict(map(tuple, old))  # type: ignore[arg-type]
+        made = sizes_of(old)
         for price in found.gone:
             del made[price.text]
         assert all(made[price.text] for price, _ in found.changed)
         made |= told(found.changed)
         made |= told(found.added)
-        assert made == dict(map(tuple, new))  # type: ignore[arg-type]
+        assert made == sizes_of(new)
         old = new
 
 
@@ -89,7 +93,8 @@ def test_a_bad_snapshot_changes_nothing(levels: list[Any], reason: str) -> None:
     depth = Depth(log, 0, DepthNames(), "snapshot", 0, 100, True, 0)
     depth.set_book("X", [["5", "1"], ["4", "1"]], [["7", "1"]], 1)
     depth.commit(1)
-    for bids, asks in ((levels, [["8", "1"]]), ([["3", "1"]], levels)):
+    rows: list[tuple[list[Any], list[Any]]] = [(levels, [["8", "1"]]), ([["3", "1"]], levels)]
+    for bids, asks in rows:
         with pytest.raises(BadValue, match=reason):
             depth.set_book("X", bids, asks, 2)
     depth.commit(2)
@@ -130,4 +135,4 @@ def test_books_follow_snapshots_and_changes_in_any_mixture(seed: int) -> None:
         for _, text in log.messages:
             client.take(text)
         log.messages.clear()
-        assert client.sides["bids"] == dict(map(tuple, bids))  # type: ignore[arg-type]
+        assert client.sides["bids"] == sizes_of(bids)
