@@ -441,7 +441,7 @@ columns = ["symbol", "price", "", "taker"]
 from = "trades"
 topics = "rows/{symbol}"
 """
-    lines = ([["X", 1], ["x"], 5], 5, "x", [], [["X", 1.50, 7, None, "é"], ["Y"]])
+    lines: tuple[Any, ...] = ([["X", 1], ["x"], 5], 5, "x", [], [["X", 1.50, 7, None, "é"], ["Y"]])
     text = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     async with running_market(tmp_path, settings) as market, trio.open_nursery() as nursery:
         rows = market.broker.subscribe("rows/#")
