@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import random
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import pytest
 from support.market import Log
 
 from broker.market.kline import Kline
+from broker.market.stream import Stream
+from broker.market.ticker import Ticker
 from broker.market.times import Interval
 from broker.market.trade import TradeNames
 
@@ -42,6 +44,19 @@ with placed as (
 select symbol, (extract(epoch from start) * 1000)::bigint, min(open)::text, max(price)::text, min(price)::text,
     min(close)::text, sum(size)::text, sum(price * size)::text, count(*)
 from ordered group by symbol, start order by symbol, start"""
+
+
+WINDOW_BY_SQL = """
+with inside as (
+    select * from trades where symbol = %(symbol)s and n <= %(arrived)s and ts >= to_timestamp(%(from)s / 1000.0)
+), newest as (
+    select price, size from trades where symbol = %(symbol)s and n <= %(arrived)s order by ts desc, id desc limit 1
+), made as (
+    select coalesce((array_agg(price order by ts, id))[1], (select price from newest)) as open, max(price) as high,
+        min(price) as low, sum(size) as volume, sum(price * size) as quota, count(*) as trades from inside
+)
+select open::text, high::text, low::text, price::text, size::text, volume::text, quota::text, (price - open)::text,
+    round((price - open) / open * 100, 2)::text, trades from made, newest"""
 
 
 def some_trades(count: int) -> list[tuple[int, str, str, str, int]]:
@@ -100,21 +115,72 @@ def candles(trades: list[tuple[int, str, str, str, int]]) -> dict[str, list[Any]
     return found
 
 
+class Window(NamedTuple):
+    symbol: str
+    arrived: int
+    says: dict[str, Any]
+
+
+def windows(trades: list[tuple[int, str, str, str, int]], minutes: int) -> list[Window]:
+    """What a ticker says all day, and how many trades had come by then."""
+    found: list[Window] = []
+    arrived = 0
+
+    def publish(stream: Stream, text: bytes) -> None:
+        found.append(Window(stream.names["symbol"], arrived, json.loads(text)))
+
+    ticker = Ticker(publish, 0, TradeNames(side=""), 1000, minutes)
+    now_ms = START_MS
+    for id, symbol, price, size, at_ms in trades:
+        now_ms = max(now_ms, at_ms)
+        ticker.tick(now_ms)
+        row: dict[str, object] = {"symbol": symbol, "id": str(id), "price": price, "size": size}
+        ticker.row(row | {"ts": str(at_ms)}, now_ms)
+        arrived += 1
+        ticker.commit(now_ms)
+    ticker.tick(now_ms + 600_000)
+    return found
+
+
 def check(database: str, count: int) -> None:
     trades = some_trades(count)
     found = candles(trades)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(
-            "create table trades (id bigint, symbol text, price numeric, size numeric, ts timestamptz)"
+            "create table trades (n bigint, id bigint, symbol text, price numeric, size numeric, ts timestamptz)"
         )
         with connection.cursor().copy("copy trades from stdin") as copy:
-            for id, symbol, price, size, at_ms in trades:
+            for number, (id, symbol, price, size, at_ms) in enumerate(trades, 1):
                 seconds, ms = divmod((at_ms - START_MS) % DAY_MS, 1000)
                 clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{ms:03d}"
-                copy.write_row((id, symbol, price, size, f"2023-11-15 {clock}+00"))
+                copy.write_row((number, id, symbol, price, size, f"2023-11-15 {clock}+00"))
         for name, length in INTERVALS.items():
             wanted = connection.execute(BY_SQL.encode(), {"length": length}).fetchall()
             assert found[name] == wanted, name
+        for minutes in (60, 1440):
+            said = windows(trades, minutes)
+            for window in [*random.Random(5).sample(said, 200), said[-1]]:
+                check_window(connection, window)
+
+
+def check_window(connection: psycopg.Connection[Any], window: Window) -> None:
+    says = window.says
+    wanted = connection.execute(
+        WINDOW_BY_SQL.encode(), {"symbol": window.symbol, "arrived": window.arrived, "from": says["from"]}
+    ).fetchone()
+    names = (
+        "open",
+        "high",
+        "low",
+        "last",
+        "last_size",
+        "volume",
+        "quota",
+        "change",
+        "change_percent",
+        "trades",
+    )
+    assert tuple(says[name] for name in names) == wanted
 
 
 def test_a_thin_day_equals_sql(database: str) -> None:
