@@ -112,7 +112,7 @@ class DepthConfig(Common):
     """`changes` are a whole book if they are several in a list, and a change if it is one level alone."""
     action: str = "type"
     actions: dict[str, str] = field(factory=dict)
-    """What the column `action` says, to one of `broker.market.levels.ACTIONS`; empty: the usual words."""
+    """What the column `action` says, to `whole`, `set`, `remove`, `reduce` or `ignore`; empty: the usual words."""
     id: str = ""
     """What names an order, or a level; levels are the sums of their orders then."""
     level: tuple[str, ...] = ()

@@ -1,4 +1,8 @@
-"""How a source's rows say levels: what columns are called, and what stands where.  Pure; compiled."""
+"""How a source's rows say levels: what columns are called, and what stands where.  Pure; compiled.
+
+A row's action is `whole` (it is all of a book), `set` (levels have these sizes now), `remove`, `reduce` (so much is
+taken from orders) or `ignore`.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,6 @@ from typing import Final
 
 from broker.market.calculator import Row, is_buy
 from broker.market.numbers import BadValue
-
-ACTIONS: Final = ("whole", "set", "remove", "reduce", "ignore")
-"""What a row can do to a book: be all of it, give levels a size, take levels away, take from orders, nothing."""
 
 WHOLE: Final = ("snapshot", "partial")
 """What a row of `diffs` that is a whole book has as its `type` if nothing else is said."""
@@ -21,7 +22,7 @@ class DepthNames:
         changes: both sides' levels in one list.
         whole_bids, whole_asks: sides of a whole book, where they are called otherwise.
         sides: what `side` says, to `buy` or `sell`.
-        action, actions: the column that says what a row does, and what its words mean, to `ACTIONS`.
+        action, actions: the column that says what a row does, and what its words mean, as above.
         id: what names an order.
         level: what stands where in a level that is an array.
         removed_by: a column that is 0 where a level has gone.
@@ -83,7 +84,7 @@ class Said:
 
 
 def action_of(row: Row, names: DepthNames) -> str:
-    """One of `ACTIONS`.  Raises: BadValue."""
+    """What a row does.  Raises: BadValue."""
     word = row.get(names.action)
     if names.actions is None:
         return "whole" if isinstance(word, str) and word in WHOLE else "set"

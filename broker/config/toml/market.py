@@ -29,7 +29,6 @@ from broker.config.toml.document import Document, array_of
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader, unknown_key
 from broker.config.toml.sources import Origins
-from broker.market.levels import ACTIONS
 
 T = TypeVar("T", bound=Common)
 
@@ -44,6 +43,9 @@ PRICE = "price"
 """Best bid and ask from `depth`, with the last price of any trades: for CantonDEX's `price_update`."""
 
 INTERVALS = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "1w", "1M")
+ACTIONS = ("whole", "set", "remove", "reduce", "ignore")
+"""What a row can do to a book: see `broker.market.levels`."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
