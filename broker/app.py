@@ -37,7 +37,7 @@ from broker.links.listening.tickets import renew_ticket_keys
 from broker.links.readiness import is_portable
 from broker.links.server import Server
 from broker.operation import Operation
-from broker.process.history import age, keep_history, open_history
+from broker.process.history import age, keep_history, open_history, tables_of
 from broker.process.token_keys import keep_tokens_fresh
 from protocol.mqtt.outbound import Window
 
@@ -184,8 +184,8 @@ class App:
         if self.keeper is not None:
             self.keeper.adopt(config.persistence)
         if self.websockets is not None:
-            self.websockets.adopt(config.gateway)
-            self.websockets.adopt_feeds(config.feeds)
+            self.websockets.adopt(config.gateway, config.feeds)
+        self.history.tables = tables_of(config, self.feeds)
 
     @property
     def admin_port(self) -> int:
@@ -212,7 +212,7 @@ class App:
             from broker.storage.keeper import Keeper
 
             self.keeper = await Keeper.open(self.engine, self.config.persistence)
-        self.history = open_history(self.config, self.engine)
+        self.history = open_history(self.config, self.engine, self.feeds)
         try:
             listening = self._listening = self._open_listeners()
             self._sources = Sources(self.doors)

@@ -95,6 +95,8 @@ WAITS = {
     "broker.links.websocket.open_links",
     "broker.links.websocket.pacer",
     "broker.links.websocket.rereading",
+    "broker.links.websocket.state_reading",
+    "broker.feed.current",
     "broker.links.websocket.server",
     "broker.links.websocket.stream",
     "broker.operation",

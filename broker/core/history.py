@@ -19,7 +19,7 @@ from typing import Final
 from broker.core.positions import Positions
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
-from broker.core.row_source import RowSource
+from broker.core.row_source import RowSource, StateSource
 from broker.core.traces import Traces
 from protocol.mqtt.topics import covers, matches
 
@@ -272,6 +272,8 @@ class History:
         self.positions = positions
         self.rings = list(rings)
         self.sources = {} if sources is None else sources
+        self.tables: dict[str, StateSource] = {}
+        """Where the state of topics is that nobody retains, by feed."""
 
     def tick(self, now: float) -> None:
         """Forget what is too old by now; monotonic seconds."""
@@ -287,6 +289,10 @@ class History:
     def keeps(self, topic_filter: bytes) -> bool:
         """Whether some ring keeps all that this filter matches."""
         return any(covers(ring.topic_filter, topic_filter) for ring in self.rings)
+
+    def has_tables(self, topic_filter: bytes) -> bool:
+        """Whether part of the state of this filter has to be read from a table."""
+        return any(tables.serves(topic_filter) for tables in self.tables.values())
 
     def missed(self, topic_filter: bytes, since: str) -> Missed:
         """What was published to a filter behind a position.

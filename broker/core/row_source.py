@@ -13,6 +13,26 @@ class SourceError(Exception):
     """The rows can't be read now; the text says why."""
 
 
+class TooMuch(SourceError):
+    """There is more than is read for one subscription; the text says what would do."""
+
+
+class StateSource(Protocol):
+    """The tables of a feed whose rows are the state of topics, and that nothing else keeps."""
+
+    def serves(self, topic_filter: bytes) -> bool:
+        """Whether there is a table of which a row may have a topic that the filter matches."""
+
+    async def read(self, topic_filter: bytes) -> list[tuple[bytes, bytes]]:
+        """Topics and bodies of the rows that the tables have now.
+
+        Returns when everything that they show has been published, and sees all that had been when it was called.
+
+        Raises:
+            SourceError: the database does not answer, or there is `TooMuch`.
+        """
+
+
 class RowReader(Protocol):
     """An open way to the database."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from typing import Final, Protocol, runtime_checkable
 
 from attrs import frozen
@@ -18,6 +19,9 @@ _LOG = logging.getLogger("broker.feed")
 
 SAY_AGAIN_S = 60.0
 """How often at most the log repeats one reason for dropping rows."""
+
+DELIVERED_XIDS: Final = 2000
+"""A server shows a transaction to others a moment after it has sent it; so many, at most, are in that moment."""
 
 REASONS_MAX = 1000
 """Remembered (what, where) pairs.  Places come from the configuration, but kinds come from rows."""
@@ -99,6 +103,9 @@ class FeedStatus:
         latency: seconds from COMMIT, by the server's clock, until its messages were handed to the kernel.
         dropped: rows not published, by reason.
         position: up to where the feed has delivered; "" before the first connection.
+        delivered: everything that committed before was handed to the sink, by the numbers of the feed's kind: a
+            position in the WAL, or a transaction's number in the outbox; -1 before the first.
+        delivered_xids: the low 32 bits of the last transactions that came over a replication connection.
         acknowledged: up to where the database need not keep anything for this feed any more.
         lag_bytes: WAL that the database keeps for this feed, for the kind `wal`.
         lag_s: how long ago the newest delivered row was committed, while more is waiting; else 0.
@@ -124,6 +131,8 @@ class FeedStatus:
         self.latency = Histogram()
         self.dropped: dict[str, int] = {}
         self.position = ""
+        self.delivered = -1
+        self.delivered_xids: deque[int] = deque(maxlen=DELIVERED_XIDS)
         self.acknowledged = ""
         self.lag_bytes = 0
         self.lag_s = 0.0
@@ -136,6 +145,11 @@ class FeedStatus:
         self.state = state
         self.problem = problem
         self.since_unix_s = time.time()
+
+    def reached(self, position: str, delivered: int) -> None:
+        """The feed has delivered up to here, and all of what committed before `delivered`."""
+        self.position = position
+        self.delivered = delivered
 
     def gap(self, reason: str) -> None:
         """Rows may have been lost; the caller logs and publishes it."""

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from broker.config.model import Config
 from broker.core.engine import Engine
 from broker.core.history import History
-from broker.core.row_source import RowSource
+from broker.core.row_source import RowSource, StateSource
 from broker.storage.history_file import history_for, save_history
+
+if TYPE_CHECKING:
+    from broker.feed.status import FeedStatus
 
 log = logging.getLogger("broker")
 
 LOOK_INTERVAL_S: Final = 1.0
 
 
-def open_history(config: Config, engine: Engine) -> History:
-    """The history that a configuration describes, its rings subscribed with the engine."""
+def open_history(config: Config, engine: Engine, feeds: Mapping[str, FeedStatus]) -> History:
+    """The history that a configuration describes, its rings subscribed with the engine.
+
+    Args:
+        feeds: what becomes of each feed, by its name; they may come later.
+    """
     path = _path(config) if config.persistence.persistence and config.history else None
     history = history_for(config.history, path, trio.current_time(), time.time(), _sources(config))
+    history.tables = tables_of(config, feeds)
     for ring in history.rings:
         engine.subscribe(ring, ring.topic_filter, 0)
     return history
@@ -44,6 +53,16 @@ def keep_history(history: History, config: Config) -> None:
         save_history(history, _path(config), trio.current_time(), time.time())
     except OSError as error:
         log.error("The history can't be kept in %s: %s", _path(config), error.strerror)
+
+
+def tables_of(config: Config, feeds: Mapping[str, FeedStatus]) -> dict[str, StateSource]:
+    """Where the state of topics is read that nobody retains.  In a cluster nowhere: another node may have the feed."""
+    kinds = [feed for feed in config.feeds if feed.keeps_place]
+    if config.cluster is not None or not any(route.snapshot for feed in kinds for route in feed.routes):
+        return {}
+    from broker.feed.current import CurrentRows
+
+    return {feed.name: CurrentRows(feed, feeds) for feed in kinds}
 
 
 def _sources(config: Config) -> dict[str, RowSource]:

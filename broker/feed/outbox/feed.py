@@ -253,7 +253,7 @@ class OutboxFeed:
         if not count and not self._captures_changed:
             count = await self._publish_some(connection, NEXT)
         self._is_cut = count == ROWS_PER_READ or self._captures_changed
-        self._status.position = str(self._seq)
+        self._status.reached(str(self._seq), self._seq - self._is_cut)
         if not count:
             self._status.lag_s = 0.0
         return count > 0

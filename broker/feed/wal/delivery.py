@@ -110,6 +110,7 @@ class Delivery:
     def commit(self, end_lsn: int, commit_time_us: int) -> None:
         """The open transaction is complete."""
         self.progress.commit(end_lsn)
+        self._status.delivered = self.progress.safe_lsn
         self.committed_unix_s = commit_time_us / 1e6 + EPOCH_UNIX_S
         self._unsent.append(self.committed_unix_s)
 

@@ -204,6 +204,7 @@ class WalStream:
         progress = self._delivery.progress
         if not progress.in_transaction and not self._streamed_xid:
             progress.idle_until(frame.wal_end)
+            self._status.delivered = progress.safe_lsn
             self.news.set()
         if frame.reply_requested:
             self.reply_now = True
@@ -215,6 +216,7 @@ class WalStream:
                 self._delivery.change(self._relations.table(message.relation_oid), message, self._now)
             case Begin():
                 self._delivery.begin(message.commit_lsn)
+                self._status.delivered_xids.append(message.xid)
             case Commit():
                 self._commit(message.end_lsn, message.commit_time_us)
             case LogicalMessage():
@@ -248,6 +250,7 @@ class WalStream:
         spool = self._spools.take(committed.xid)
         try:
             self._delivery.begin(committed.commit_lsn)
+            self._status.delivered_xids.append(committed.xid)
             for count, data in enumerate(spool.messages()):
                 if not self._fast.take(data, 0, True, self._now):
                     waiting = self._take(pgoutput.decode(data, in_stream=True))

@@ -41,6 +41,27 @@ def text_in(frame: bytes) -> bytes:
     return frame[2 if short < 126 else 4 if short == 126 else 10 :]
 
 
+def is_same_row(state: bytes, message: bytes) -> bool:
+    """Whether both are one row: as it stands in a table, and as it was published.
+
+    A route may say with each change what was done, and where; a row that was read has no position.
+    """
+    if state == message:
+        return True
+    if b'"position"' not in message and b'"operation"' not in message:
+        return False
+    try:
+        rows = [json.loads(text) for text in (state, message)]
+    except ValueError:
+        return False
+    if not all(isinstance(row, dict) for row in rows):
+        return False
+    for row in rows:
+        row.pop("position", None)
+        row.pop("operation", None)
+    return bool(rows[0] == rows[1])
+
+
 def parted(pieces: list[Piece], number: int) -> tuple[list[Piece], list[Piece]]:
     """The same, those up to a number and those above it."""
     old: list[Piece] = []
@@ -67,17 +88,20 @@ class Lost(Exception):
 class StateWalk:
     """The retained messages of a filter as they were at a position, a frame's worth at a time.
 
-    What is published behind it comes as a live message, so it is left out here, and its topic with it.
+    What is published behind it comes as a live message, so it is left out here, and its topic with it.  Rows that were
+    read from a table come behind them.
     """
 
     def __init__(self, retained: RetainedStore, topic_filter: bytes, number: int) -> None:
         self._retained = retained
         self._walk = retained.walk(topic_filter)
         self._number = number
+        self.rows: list[tuple[bytes, bytes]] = []
+        """Topics and bodies, the last one first."""
 
     def is_over(self) -> bool:
         """Whether the whole state has been given."""
-        return self._walk.is_over()
+        return self._walk.is_over() and not self.rows
 
     def some(self) -> bytes:
         """The next retained values as messages; b"" if these steps met none."""
@@ -93,6 +117,10 @@ class StateWalk:
                 text = message_text(one.topic, one.payload, b"", True)
                 size += len(text)
                 texts.append(text)
+        if self._walk.is_over():
+            while self.rows and len(texts) < RETAINED_PER_FRAME_MAX and size < SEGMENT_BYTES_MAX:
+                texts.append(message_text(*self.rows.pop(), b""))
+                size += len(texts[-1])
         return b",".join(texts)
 
 
@@ -159,6 +187,38 @@ class Subscription:
         self._narrower = missed.narrower
         self._behind = missed.at if missed.recovered else f"{self._history.positions.epoch}/{self.began}"
         self.is_waiting = False
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether it has yet to send rows that were read for it."""
+        return not self.is_over and self._state is not None and bool(self._state.rows)
+
+    def add_rows(self, rows: list[tuple[bytes, bytes]]) -> bool:
+        """The state has these rows, too; those that have been published since the subscription began come as messages.
+
+        Returns:
+            False if what was published since is not kept any more.
+        """
+        since: list[Publication] | None = self._held
+        if self.ring_backed:
+            since = self._kept_since()
+        if since is None or self._state is None:
+            return False
+        come: dict[bytes, list[bytes]] = {}
+        for one in since:
+            come.setdefault(one.topic, []).append(one.payload)
+        left = [row for row in rows if not any(is_same_row(row[1], other) for other in come.get(row[0], ()))]
+        self._state.rows = left[::-1]
+        self.is_waiting = False
+        return True
+
+    def _kept_since(self) -> list[Publication] | None:
+        found = self._history.missed(self.topic_filter, f"{self._history.positions.epoch}/{self.began}")
+        if not found.recovered:
+            return None
+        return [
+            one for piece in found.pieces for one in piece.publications(self.topic_filter, found.narrower)
+        ]
 
     def hold(self, publication: Publication) -> bool:
         """Keep a live message for later; False if there is no more room for it."""

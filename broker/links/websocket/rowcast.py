@@ -13,17 +13,18 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from broker.core.history import History, Missed
+from broker.core.history import Missed
 from broker.core.limits import REPLAY_PENDING_BYTES_MAX
 from broker.core.outbox import Outbox, nothing
 from broker.core.promise import Promise
 from broker.core.publication import Publication
-from broker.core.receiver import Receiver
-from broker.gateway.gaps import GAP_FILTER, Channels
+from broker.core.row_source import SourceError, TooMuch
+from broker.gateway.gaps import Channels
 from broker.gateway.gateway import Gateway
 from broker.links.barrier import barrier
 from broker.links.websocket.catching_up import FRAME, Lost, StateWalk, Subscription, frame_of
 from broker.links.websocket.dialect import CONFLATE_ABOVE_BYTES, DialectLink
+from broker.links.websocket.readers import Readers
 from protocol.dialects.base import Command
 from protocol.dialects.rowcast import Leave, Read, RowcastDialect, Say, error_text, published_text
 from protocol.mqtt.topics import matches
@@ -52,56 +53,6 @@ def answer_to(request: str, promise: Promise | None) -> str:
 
 
 _REFUSED: Final = {int(ReasonCode.PAYLOAD_FORMAT_INVALID): "the table of this topic refused the message"}
-
-
-class Readers(Receiver):
-    """All `rowcast` connections: tells them when a feed says that rows may be missing.
-
-    Args:
-        history: of this broker.
-        later: asks to have `catch_up` of a connection called soon, in its turn.
-        reread: asks to have `settle` of a connection called when what its subscription missed was read from its source.
-    """
-
-    def __init__(
-        self,
-        history: History,
-        later: Callable[[RowcastLink], None],
-        reread: Callable[[RowcastLink, Subscription], None],
-    ) -> None:
-        super().__init__(plain=False)
-        self.history = history
-        self.later = later
-        self.reread = reread
-        self.links: dict[RowcastLink, None] = {}
-
-    def add(self, link: RowcastLink) -> None:
-        if not self.links and not self.history.rings:
-            link.engine.subscribe(self, GAP_FILTER, 0)
-        self.links[link] = None
-
-    def remove(self, link: RowcastLink) -> None:
-        if link in self.links:
-            del self.links[link]
-            if not self.links and not self.history.rings:
-                link.engine.unsubscribe(self, GAP_FILTER)
-
-    def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
-        """A feed announces a gap."""
-        try:
-            said = json.loads(publication.payload)
-            reason = str(said["reason"])
-        except (ValueError, TypeError, KeyError):
-            return
-        positions = self.history.positions
-        if publication.sequence > 0:  # its place in the cluster's log
-            before = positions.at(publication.sequence - 1)
-        else:
-            before = positions.here()
-            positions.number += 1
-        self.history.interrupt(f"rows may be missing: {reason}")
-        for link in self.links:
-            link.tell_gap(before, positions.here(), reason)
 
 
 class _Skipped:
@@ -334,6 +285,8 @@ class RowcastLink(DialectLink):
         if one.is_waiting:
             self._readers.reread(self, one)
             return
+        if read.state and state is not None and self._wait_for_tables(one):
+            return
         positions = self._history.positions
         if ring_backed and read.since is not None and positions.is_ahead(read.since):
             assert positions.when_current is not None
@@ -360,7 +313,32 @@ class RowcastLink(DialectLink):
             return
         with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
             one.settle(missed, None if missed.recovered else self._state_of(one.topic_filter, one.began))
-            self._get_in_line()
+            if missed.recovered or not one.read.state or not self._wait_for_tables(one):
+                self._get_in_line()
+
+    def _wait_for_tables(self, one: Subscription) -> bool:
+        """Whether part of the state has to be read; then `state_read` is called."""
+        if not self._history.has_tables(one.topic_filter):
+            return False
+        one.is_waiting = True
+        self._readers.read_tables(self, one)
+        return True
+
+    def state_read(self, one: Subscription, rows: list[tuple[bytes, bytes]] | SourceError) -> None:
+        """The tables that a subscription waits for have been read, or could not be."""
+        if self.closing or one.is_over:
+            return
+        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+            if isinstance(rows, TooMuch):
+                self._leave(one.topic_filter)
+                shown = f',"subscribe":{json.dumps(one.topic_filter.decode(), ensure_ascii=False)}'
+                self._send(error_text(one.read.request, "too_many", str(rows), shown))
+            elif isinstance(rows, SourceError):
+                self.close(CloseCode.TRY_AGAIN_LATER, "the state can't be read now")
+            elif one.add_rows(rows):
+                self._get_in_line()
+            else:
+                self._too_slow()
 
     def _state_of(self, topic_filter: bytes, number: int = -1) -> StateWalk:
         """As it is now, or as it was at an earlier number."""

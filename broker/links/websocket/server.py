@@ -56,9 +56,11 @@ from broker.links.websocket.open_links import OpenLinks
 from broker.links.websocket.outbox import FramingOutbox
 from broker.links.websocket.pacer import Pacer
 from broker.links.websocket.pumped import PumpedWebSocket
+from broker.links.websocket.readers import Readers
 from broker.links.websocket.rereading import Rereading
-from broker.links.websocket.rowcast import Readers, RowcastLink
+from broker.links.websocket.rowcast import RowcastLink
 from broker.links.websocket.shown_token import agreed_subprotocol, shown_token
+from broker.links.websocket.state_reading import StateReading
 from broker.links.websocket.stream import stream_of
 from protocol.dialects.base import Clock, Dialect
 from protocol.dialects.rowcast import RowcastDialect
@@ -119,7 +121,8 @@ class WebSocketServer:
         if history is None:
             history = History(Positions("-"))
         self.rereading = Rereading(history, server.nursery)
-        self._readers = Readers(history, Pacer(server.engine, server.nursery).later, self.rereading.ask)
+        pacer, tables = Pacer(server.engine, server.nursery), StateReading(history, server.nursery)
+        self._readers = Readers(history, pacer.later, self.rereading.ask, tables.ask)
         if history.rings:
             server.engine.subscribe(self._readers, GAP_FILTER, 0)
         self.health: Callable[[str], tuple[int, str]] | None = None
@@ -143,13 +146,10 @@ class WebSocketServer:
             found[name] = found.get(name, 0) + 1
         return found
 
-    def adopt_feeds(self, feeds: Iterable[FeedConfig]) -> None:
-        """As `Gateway.adopt_feeds`."""
-        self._gateway.adopt_feeds(feeds)
-
-    def adopt(self, config: GatewayConfig) -> None:
+    def adopt(self, config: GatewayConfig, feeds: Iterable[FeedConfig]) -> None:
         """Take over new settings, for handshakes and logins to come; clients that are connected keep theirs."""
         self._gateway.adopt(config)
+        self._gateway.adopt_feeds(feeds)
         self._config = config
 
     def take(self, sock: Socket, door: Door, peer: str, identity: bytes | None = None) -> None:

@@ -27,7 +27,8 @@ from broker.core.promise import Promise
 from broker.gateway.gateway import Gateway
 from broker.gateway.tokens import TokenVerifier
 from broker.links.websocket import rowcast
-from broker.links.websocket.rowcast import Readers, RowcastLink
+from broker.links.websocket.readers import Readers
+from broker.links.websocket.rowcast import RowcastLink
 from protocol.dialects.base import Clock
 from protocol.dialects.rowcast import RowcastDialect
 
@@ -47,7 +48,7 @@ class Socket:
         assert config.rowcast is not None
         dialect = config.rowcast.open(Asked(), None, Clock(0.0), 0.0)
         assert isinstance(dialect, RowcastDialect)
-        readers = Readers(History(Positions("e"), []), lambda _: None, lambda *_: None)
+        readers = Readers(History(Positions("e"), []), lambda _: None, lambda *_: None, lambda *_: None)
         self.link = RowcastLink(dialect, gateway, outbox, "peer", 65536, self._ask, readers)
         self.outbox = outbox
         self.link.open()

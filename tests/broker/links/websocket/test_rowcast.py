@@ -27,7 +27,8 @@ from broker.core.positions import Positions
 from broker.core.publication import Publication
 from broker.gateway.gateway import Gateway
 from broker.links.websocket.catching_up import StateWalk
-from broker.links.websocket.rowcast import Readers, RowcastLink
+from broker.links.websocket.readers import Readers
+from broker.links.websocket.rowcast import RowcastLink
 from protocol.dialects.base import Clock
 from protocol.dialects.rowcast import RowcastDialect
 
@@ -98,7 +99,7 @@ class Server:
             for one in before.engine.retained.all():
                 self.engine.retained.put(Publication(one.topic, one.payload, 0, True))  # as from the file
         self.history = History(self.positions, self.rings)
-        self.readers = Readers(self.history, self.line.append, lambda *_: None)
+        self.readers = Readers(self.history, self.line.append, lambda *_: None, lambda *_: None)
         assert CONFIG.rowcast is not None
         self.dialect = CONFIG.rowcast
 

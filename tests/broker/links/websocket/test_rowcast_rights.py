@@ -19,7 +19,8 @@ from broker.core.positions import Positions
 from broker.core.publication import Publication
 from broker.gateway.gateway import Gateway
 from broker.gateway.tokens import TokenVerifier
-from broker.links.websocket.rowcast import Readers, RowcastLink
+from broker.links.websocket.readers import Readers
+from broker.links.websocket.rowcast import RowcastLink
 from protocol.dialects.base import Clock
 from protocol.dialects.rowcast import RowcastDialect
 
@@ -39,7 +40,7 @@ class Slow:
         for one in rings:
             self.engine.subscribe(one, one.topic_filter, 0)
         self.line: list[RowcastLink] = []
-        readers = Readers(History(positions, rings), self.line.append, lambda *_: None)
+        readers = Readers(History(positions, rings), self.line.append, lambda *_: None, lambda *_: None)
         self.takes = True
         self.wire = b""
         self.outbox = Outbox(self.engine.round, 200_000, self._send, lambda: None, lambda: None)

@@ -1,0 +1,84 @@
+"""Reads tables for subscriptions that ask for the state: rows that a route's `snapshot` shows, and no broker retains.
+
+Those who wait for the same filter are served by one reading.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from broker.core.history import History
+from broker.core.row_source import SourceError
+from broker.links.websocket.catching_up import Subscription
+
+if TYPE_CHECKING:
+    from broker.links.websocket.rowcast import RowcastLink
+
+logger = logging.getLogger("broker.links")
+
+READINGS_MAX: Final = 4
+"""At a time, each with a connection to its database."""
+
+HOLDERS_MAX: Final = 8
+"""Readings whose rows are in memory, because somebody has yet to take them."""
+
+HOLDERS_LOOK_S: Final = 0.02
+
+Asker = tuple["RowcastLink", Subscription]
+
+
+class StateReading:
+    """Args:
+    nursery: where the reading goes on, for as long as somebody waits.
+    """
+
+    def __init__(self, history: History, nursery: trio.Nursery) -> None:
+        self._history = history
+        self._nursery = nursery
+        self._asked: dict[bytes, list[Asker]] = {}
+        self._turns = trio.CapacityLimiter(READINGS_MAX)
+        self._holders: list[list[Asker]] = []
+
+    def ask(self, link: RowcastLink, one: Subscription) -> None:
+        """Have `link.state_read` called when the tables have been read; False if there are none for its filter."""
+        asked = self._asked.get(one.topic_filter)
+        if asked is None:
+            self._asked[one.topic_filter] = [(link, one)]
+            self._nursery.start_soon(self._serve, one.topic_filter)
+        else:
+            asked.append((link, one))
+
+    async def _serve(self, topic_filter: bytes) -> None:
+        async with self._turns:
+            await self._until_there_is_room()
+            asked = self._asked.pop(topic_filter)
+            rows: list[tuple[bytes, bytes]] | SourceError = []
+            if any(not one.is_over for _, one in asked):
+                rows = await self._read(topic_filter)
+            for index, (link, one) in enumerate(asked):
+                link.state_read(one, rows)
+                if index % 20 == 19:
+                    await trio.lowlevel.checkpoint()
+            if rows and not isinstance(rows, SourceError):
+                self._holders.append(asked)
+
+    async def _read(self, topic_filter: bytes) -> list[tuple[bytes, bytes]] | SourceError:
+        rows: list[tuple[bytes, bytes]] = []
+        try:
+            for tables in self._history.tables.values():
+                if tables.serves(topic_filter):
+                    rows += await tables.read(topic_filter)
+        except SourceError as error:
+            logger.info("the state of %s can't be read: %s", topic_filter.decode(), error)
+            return error
+        return rows
+
+    async def _until_there_is_room(self) -> None:
+        while True:
+            self._holders = [asked for asked in self._holders if any(one.holds_rows for _, one in asked)]
+            if len(self._holders) < HOLDERS_MAX:
+                return
+            await trio.sleep(HOLDERS_LOOK_S)
