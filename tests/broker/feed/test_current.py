@@ -6,6 +6,7 @@ import random
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ async def test_each_version_comes_once_from_the_state_or_by_itself(config: FeedC
                         topic = ("event/#", f"event/w{number % OWNERS}/+")[number % 2]
                         readers.append((topic, {}))
                         following.start_soon(follow, url, *readers[-1], done)
-                        await until(lambda number=number: len(written) > 10 * number)
+                        await until(partial(has_more_than, 10 * number, written))
                     stopped.set()
                 with connect(config.dsn) as connection:
                     rows = connection.execute("SELECT id, who, version FROM event").fetchall()
@@ -129,6 +130,10 @@ async def test_each_version_comes_once_from_the_state_or_by_itself(config: FeedC
                     done.set()
                     connection.execute("UPDATE event SET version = version + 1")
     assert len(rows) > ROWS // 2
+
+
+def has_more_than(count: int, some: list[int]) -> bool:
+    return len(some) > count
 
 
 def table(rows: list[tuple[int, str, int]], topic: str) -> dict[int, int]:
