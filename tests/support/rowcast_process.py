@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 
@@ -29,6 +30,8 @@ class RowcastProcess:
         self.status_wanted = 0
         self.program = ["-m", "broker"]
         """What Python runs."""
+        self.more: list[str] = []
+        """What its command line has beside the configuration."""
         self._conf = folder / "rowcast.conf"
         self._conf.write_text(
             f"listener {self.port} 127.0.0.1\nlistener {self.websocket_port} 127.0.0.1\nprotocol websockets\n"
@@ -43,6 +46,12 @@ class RowcastProcess:
         made = cls(folder)
         made._conf = folder / "rowcast.toml"
         made.rewrite(settings)
+        return made
+
+    def successor(self) -> RowcastProcess:
+        """The next process of the same configuration and ports, which takes over from this one."""
+        made = copy(self)
+        made.lines, made.more, made._running = [], ["--take-over"], threading.Event()
         return made
 
     def rewrite(self, settings: str) -> None:
@@ -76,7 +85,9 @@ class RowcastProcess:
 
     def __enter__(self) -> RowcastProcess:
         self._process = subprocess.Popen(
-            [sys.executable, *self.program, "-c", str(self._conf)], stderr=subprocess.PIPE, text=True
+            [sys.executable, *self.program, "-c", str(self._conf), *self.more],
+            stderr=subprocess.PIPE,
+            text=True,
         )
         threading.Thread(target=self._collect, args=(self._process,), daemon=True).start()
         if not self._running.wait(START_S) or self._process.poll() is not None:

@@ -134,19 +134,20 @@ class Writing(threading.Thread):
         super().__init__(daemon=True)
         self.written = 0
         self.is_over = False
-        self._dsn, self._topics, self._pause_s = dsn, topics, 1 / rows_per_s
+        self.topics = topics
+        self._dsn, self._pause_s = dsn, 1 / rows_per_s
 
     def run(self) -> None:
         with psycopg.connect(self._dsn, autocommit=True) as connection:
             while not self.is_over:
-                turn, topic = divmod(self.written, self._topics)
+                turn, topic = divmod(self.written, self.topics)
                 connection.execute("INSERT INTO item VALUES (%s, %s)", [topic, turn + 1])
                 self.written += 1
                 time.sleep(self._pause_s)
 
     def of(self, topic: int) -> int:
         """How many rows a topic has."""
-        return (self.written - topic + self._topics - 1) // self._topics
+        return (self.written - topic + self.topics - 1) // self.topics
 
 
 @define
