@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -38,22 +37,6 @@ def instructions() -> Iterator[tuple[str, str]]:
         if line.strip() and not line.startswith("#"):
             name, _, rest = line.partition(" ")
             yield name, rest.strip()
-
-
-@pytest.fixture(scope="module")
-def debian(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    given = os.environ.get("ROWCAST_DEBIAN")
-    if given:
-        return Path(given)
-    if shutil.which("debootstrap") is None:
-        pytest.skip("needs Debian's package debootstrap, or ROWCAST_DEBIAN")
-    sources = [*Path("/etc/apt/sources.list.d").glob("*"), Path("/etc/apt/sources.list")]
-    text = "".join(path.read_text() for path in sources if path.is_file())
-    mirror = re.findall(r"^(?:URIs: |deb )(\S+)", text, re.MULTILINE)[0]
-    made = tmp_path_factory.mktemp("debian") / "root"
-    command = ["debootstrap", "--variant=minbase", "bookworm", str(made), mirror]
-    subprocess.run(command, check=True, capture_output=True, timeout=900)
-    return made
 
 
 class Stage:

@@ -65,6 +65,27 @@ def test_the_manifests_are_ones_that_kustomize_takes() -> None:
     assert sorted(kinds) == ["ConfigMap", "PodDisruptionBudget", "Service", "Service", "StatefulSet"]
 
 
+def test_the_manifests_are_what_kubernetes_defines() -> None:
+    """Also a name that is misspelt is found."""
+    validate = ROOT / ".venv" / "clients" / "kubernetes-validate" / "bin" / "kubernetes-validate"
+    if shutil.which("kubectl") is None or not validate.exists():
+        pytest.skip("needs kubectl, and kubernetes-validate of scripts/setup-clients")
+    command = ["kubectl", "kustomize", str(PACKAGING / "kubernetes")]
+    made = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if made.returncode and "unknown command" in made.stderr:
+        pytest.skip("this kubectl has no kustomize")
+    for text, status in ((made.stdout, 0), (made.stdout.replace("readinessProbe", "readyProbe"), 1)):
+        checked = subprocess.run(
+            [validate, "--strict", "/dev/stdin"],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert checked.returncode == status, checked.stdout + checked.stderr
+
+
 def test_what_the_container_copies_is_there() -> None:
     text = (ROOT / "Dockerfile").read_text()
     for source in re.findall(r"^COPY (?!--from)(\S+)", text, re.MULTILINE):

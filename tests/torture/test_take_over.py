@@ -125,7 +125,7 @@ class Saying(threading.Thread):
 
 def connected(name: str, port: int, stack: ExitStack) -> paho.Client:
     client = paho.Client(paho.CallbackAPIVersion.VERSION2, name, clean_session=False)
-    client.reconnect_delay_set(0.1, 0.5)
+    client.reconnect_delay_set(1, 1)
     client.connect("127.0.0.1", port)
     client.loop_start()
     stack.callback(client.loop_stop)
