@@ -84,15 +84,16 @@ def test_the_package_is_installed_runs_and_leaves_nothing(root: Path) -> None:
         assert (status.st_uid, status.st_mode & 0o777) == (int(user), mode)
     runtime.mkdir(mode=0o755)
     os.chown(runtime, int(user), int(group))  # as systemd does
+    health = f"chroot {root} rowcast ctl -c /etc/rowcast/rowcast.toml health"
     script = f"""
         ip link set lo up
         chroot --userspec={user}:{group} {root} {start} 2>{root}/log &
         rowcast=$!
-        for _ in $(seq 300); do
-            chroot {root} rowcast ctl health >/dev/null 2>&1 && break
+        for _ in $(seq 100); do
+            {health} >/dev/null 2>&1 && break
             sleep 0.2
         done
-        chroot {root} rowcast ctl health || exit 1
+        {health} || exit 1
         kill -TERM $rowcast
         wait $rowcast
         echo "ended with $?"
