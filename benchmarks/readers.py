@@ -361,14 +361,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", choices=["recovery", "fan-out"], default=[])
+    parser.add_argument(
+        "names", nargs="*", choices=["recovery", "fan-out", "all"], default="all", help="what to run"
+    )
     parser.add_argument("--tree", type=Path, default=Path(__file__).parents[1], help="whose server to run")
     args = parser.parse_args()
     allow_open_files(2 * CLIENTS + 200)
     pin_generator()
     print(describe())
     for name, measure in (("recovery", recovery), ("fan-out", fan_out)):
-        if not args.names or name in args.names:
+        if args.names == "all" or "all" in args.names or name in args.names:
             measure(args.tree)
 
 
