@@ -2,7 +2,7 @@
 
 The rules are `json_categorize_type` and `datum_to_json` of PostgreSQL's json.c.  They assume a session with
 `SESSION_SQL` and `client_encoding = UTF8`; then the text is equal byte for byte, except
-for user-defined types that have a cast to json (hstore), which are rendered as strings.
+for user-defined types other than hstore that have a cast to json (PostGIS's geometry), which are rendered as strings.
 """
 
 from __future__ import annotations
@@ -59,12 +59,14 @@ class TypeEntry:
 
     `base_oid`: what a domain is over, else 0.  `element_oid` and `delimiter`: of an array, else 0.
     `attributes`: name and type of each column of a composite type, None for any other.
+    `is_hstore`: it is the extension hstore's, with that extension's cast to json.
     """
 
     base_oid: int = 0
     element_oid: int = 0
     delimiter: bytes = b","
     attributes: tuple[tuple[str, int], ...] | None = None
+    is_hstore: bool = False
 
 
 Catalog: TypeAlias = Mapping[int, TypeEntry]
@@ -89,6 +91,8 @@ def renderer(type_oid: int, catalog: Catalog, depth: int = 0) -> Render:
         return scalar
     if entry is None:
         return escape
+    if entry.is_hstore:
+        return _render_hstore
     if entry.element_oid:
         element = renderer(entry.element_oid, catalog, depth + 1)
         if type_oid in (INT2VECTOR, OIDVECTOR):
@@ -114,7 +118,7 @@ class RowRenderer:
         self.renders = [render for _, render in columns]
         self._columns = []
         for name, render in columns:
-            prefix = b",%b:" % escape(name.encode())
+            prefix = b",%b:" % escape(name.encode(errors="surrogateescape"))
             kind = 1 if render is number else 2 if render is escape else 0
             self._columns.append((prefix, prefix + b'"', kind, render))
 
@@ -229,6 +233,20 @@ _BACKSLASH = re.compile(rb"\\(.)", re.DOTALL)
 
 def _unescape(text: bytes) -> bytes:
     return _BACKSLASH.sub(rb"\1", text) if b"\\" in text else text
+
+
+_PAIR = re.compile(rb'"((?:[^"\\]|\\.)*)"=>(?:"((?:[^"\\]|\\.)*)"|NULL)(?:, )?', re.DOTALL)
+
+
+def _render_hstore(value: bytes) -> bytes:
+    """What hstore_out wrote, as hstore_to_json has it: strings and nulls, with blanks in between."""
+    pairs = []
+    for match in _PAIR.finditer(value):
+        key, text = match.groups()
+        pairs.append(
+            b"%b: %b" % (escape(_unescape(key)), b"null" if text is None else escape(_unescape(text)))
+        )
+    return b"{%b}" % b", ".join(pairs)
 
 
 _FIELD = re.compile(rb'("(?:[^"\\]|\\.|"")*"|[^,"]*)(?:,|\Z)', re.DOTALL)

@@ -338,7 +338,7 @@ def _logical_message(data: bytes, in_stream: bool) -> LogicalMessage:
     return LogicalMessage(
         data[start] == 1,
         _int(data, start + 1, 8),
-        data[start + 9 : prefix_end].decode(),
+        data[start + 9 : prefix_end].decode(errors="surrogateescape"),
         data[content:end],
         _int(data, 1, 4) if in_stream else 0,
     )

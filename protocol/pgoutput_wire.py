@@ -12,9 +12,9 @@ from typing import Any
 from construct import (
     Bytes,
     Const,
-    CString,
     Default,
     Error,
+    ExprAdapter,
     GreedyBytes,
     If,
     Int8ub,
@@ -23,6 +23,7 @@ from construct import (
     Int32ub,
     Int64sb,
     Int64ub,
+    NullTerminated,
     Pass,
     Prefixed,
     PrefixedArray,
@@ -34,7 +35,12 @@ from construct import (
 Lsn = Int64ub
 TimeUs = Int64sb
 """Microseconds since 2000-01-01 UTC."""
-Text = CString("utf8")
+Text = ExprAdapter(
+    NullTerminated(GreedyBytes),
+    lambda data, _: data.decode(errors="surrogateescape"),
+    lambda text, _: text.encode(errors="surrogateescape"),
+)
+"""A name.  A server of SQL_ASCII takes whatever it is given for one."""
 Xid = If(this._root._params.in_stream, Int32ub)
 
 ColumnValue = Struct(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+from attrs import evolve
 
-from broker.config.feeds import FeedConfig, Replication, Route, Source
+from broker.config.feeds import FeedConfig, Recovery, Replication, Route, Source
 from broker.feed.setup.install import install_steps
 
 TELLS_OF_EVENTS = """
@@ -27,8 +28,6 @@ CREATE TRIGGER tell AFTER INSERT ON event FOR EACH ROW EXECUTE FUNCTION tell();
 
 def feed_config(dsn: str, kind: str = "wal", **changes: Any) -> FeedConfig:
     """A feed of `public.event`: inserts to `event/ID`, QoS 1."""
-    from attrs import evolve
-
     config = FeedConfig(
         name="test",
         dsn=dsn,
@@ -40,6 +39,19 @@ def feed_config(dsn: str, kind: str = "wal", **changes: Any) -> FeedConfig:
         check_timeout_s=1.0,
     )
     return evolve(config, **changes)
+
+
+def event_config(kind: str, dsn: str) -> FeedConfig:
+    """The same to whoever receives; of the kind `listen` it hears `TELLS_OF_EVENTS`, and reads the table again."""
+    config = feed_config(dsn, kind)
+    if kind != "listen":
+        return config
+    return evolve(
+        config,
+        sources=(Source("events", ("event",)),),
+        routes=(Route("events", ("event/{id}",)),),
+        recoveries=(Recovery("public.event", ("id",), (("events", "event"),)),),
+    )
 
 
 def connect(dsn: str) -> psycopg.Connection[Any]:

@@ -27,7 +27,9 @@ ROLE = "rowcast_torture"
 KEPT = "CREATE TABLE kept (txn bigint)"
 """Which transactions have committed, of tables that were dropped."""
 
-NOTIFY = """
+TELL = "CREATE TRIGGER tell AFTER INSERT ON torture FOR EACH ROW EXECUTE FUNCTION tell()"
+
+NOTIFY = f"""
 CREATE OR REPLACE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     message text := row_to_json(NEW);
@@ -38,7 +40,7 @@ BEGIN
     PERFORM pg_notify('torture', message);
     RETURN NULL;
 END $$;
-CREATE TRIGGER tell AFTER INSERT ON torture FOR EACH ROW EXECUTE FUNCTION tell();
+{TELL};
 """
 """Long rows are told by their key, and read by a [[fetch]]."""
 
@@ -69,14 +71,28 @@ class People:
         self._command = command
         self._done = done
         self._renamed = 0
-        self._acts = ["again", "type", "policy", "other_database", "other_database"]
-        if kind != "listen":
+        self._acts = [
+            "again",
+            "half",
+            "type",
+            "columns",
+            "identity",
+            "policy",
+            "other_database",
+            "other_database",
+        ]
+        self._acts += ["timeouts", "search_path", "schema"]
+        if kind == "listen":
+            self._acts += ["rebuild"]
+        else:
             self._acts += [
                 "left_out",
                 "left_out",
                 "capture",
                 "rename",
                 "recreate",
+                "other_schema",
+                "truncate",
                 "slot",
                 "kind",
                 "update_route",
@@ -98,10 +114,11 @@ class People:
         while not await trio.to_thread.run_sync(self._install, self._dsn):  # noqa: ASYNC110
             await trio.sleep(0.2)
 
-    def _install(self, dsn: str) -> bool:
+    def _install(self, dsn: str, part: float = 1.0) -> bool:
+        steps = install_steps(torture_config(self._kind_now, as_role(dsn)))
         try:
             with psycopg.connect(dsn, autocommit=True) as connection:
-                for step in install_steps(torture_config(self._kind_now, as_role(dsn))):
+                for step in steps[: round(len(steps) * part)]:
                     connection.execute(step.statement)  # type: ignore[call-overload]
         except psycopg.Error:
             return False
@@ -135,6 +152,72 @@ class People:
 
     async def _again(self) -> None:
         """Nothing but an installation."""
+
+    async def _half(self) -> None:
+        """An installation that is cut off."""
+        await trio.to_thread.run_sync(self._install, self._dsn, self._random.random())
+        await self._meanwhile()
+
+    async def _columns(self) -> None:
+        await self._run("ALTER TABLE torture ADD COLUMN more integer", "ALTER TABLE torture DROP COLUMN more")
+
+    async def _identity(self) -> None:
+        what = self._random.choice(["NOTHING", "FULL", "DEFAULT"])
+        await self._run(f"ALTER TABLE torture REPLICA IDENTITY {what}")
+        await self._meanwhile()
+
+    async def _timeouts(self) -> None:
+        """As somebody sets them for programs that forget their sessions."""
+        names = (
+            "idle_session_timeout",
+            "idle_in_transaction_session_timeout",
+            "statement_timeout",
+            "lock_timeout",
+        )
+        await self._set(names, "300ms")
+
+    async def _search_path(self) -> None:
+        await self._set(("search_path",), self._random.choice(["nowhere", "pg_catalog"]))
+
+    async def _set(self, names: tuple[str, ...], value: str) -> None:
+        end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'"
+        await self._run(*(f"ALTER ROLE {ROLE} SET {name} = '{value}'" for name in names), end)
+        await self._meanwhile()
+        await self._run(*(f"ALTER ROLE {ROLE} RESET {name}" for name in names))
+
+    async def _schema(self) -> None:
+        if self._kind_now == "outbox":
+            return  # then numbers begin anew, and can't be compared
+        await self._run("DROP SCHEMA rowcast CASCADE")
+        await self._meanwhile()
+
+    async def _rebuild(self) -> None:
+        """The same rows in another table, as tools do it that make tables small."""
+        await self._run(
+            "LOCK TABLE torture",
+            "CREATE TABLE rebuilt (LIKE torture INCLUDING ALL)",
+            "INSERT INTO rebuilt SELECT * FROM torture",
+            "DROP TABLE torture",
+            "ALTER TABLE rebuilt RENAME TO torture",
+            TELL,
+        )
+        await self._meanwhile()
+
+    async def _truncate(self) -> None:
+        await self._run(
+            "LOCK TABLE torture", "INSERT INTO kept SELECT DISTINCT txn FROM torture", "TRUNCATE torture"
+        )
+
+    async def _other_schema(self) -> None:
+        self._renamed += 1
+        await self._run(
+            "LOCK TABLE torture",
+            "INSERT INTO kept SELECT DISTINCT txn FROM torture",
+            f"CREATE SCHEMA aside_{self._renamed}",
+            f"ALTER TABLE torture SET SCHEMA aside_{self._renamed}",
+            TABLE,
+        )
+        await self._meanwhile()
 
     async def _type(self) -> None:
         kind = self._random.choice(["bigint", "integer"])

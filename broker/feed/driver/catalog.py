@@ -31,7 +31,9 @@ SELECT t.oid::bigint,
        ARRAY(SELECT a.attname::text FROM pg_attribute a
              WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
        ARRAY(SELECT a.atttypid::bigint FROM pg_attribute a
-             WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum)
+             WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
+       EXISTS (SELECT FROM pg_cast c JOIN pg_proc f ON f.oid = c.castfunc
+               WHERE c.castsource = t.oid AND c.casttarget = 'json'::regtype AND f.proname = 'hstore_to_json')
 FROM wanted JOIN pg_type t USING (oid)
 """
 """One row per type that the given ones are made of, themselves included."""
@@ -39,9 +41,9 @@ FROM wanted JOIN pg_type t USING (oid)
 
 def type_entry(row: tuple[Any, ...]) -> tuple[int, TypeEntry]:
     """A row of TYPES_SQL as an entry of the catalog that `protocol.pgjson` wants."""
-    oid, base_oid, element_oid, delimiter, composite, names, types = row
+    oid, base_oid, element_oid, delimiter, composite, names, types, is_hstore = row
     attributes = tuple(zip(names, types, strict=True)) if composite else None
-    return oid, TypeEntry(base_oid, element_oid, delimiter.encode(), attributes)
+    return oid, TypeEntry(base_oid, element_oid, delimiter.encode(), attributes, is_hstore)
 
 
 async def load_types(connection: TrioConnection, oids: Iterable[int]) -> dict[int, TypeEntry]:

@@ -39,8 +39,26 @@ class AnyTextBinary(AnyText):
     format = psycopg.pq.Format.BINARY
 
 
-SESSION_SQL: Final = "SET row_security = off"
-"""A policy that hides rows from us is an error of Postgres then, instead of rows that are missing in silence."""
+_SESSION: Final = {
+    "row_security": ("off", 0),
+    "statement_timeout": ("0", 0),
+    "lock_timeout": ("0", 0),
+    "idle_in_transaction_session_timeout": ("0", 0),
+    "idle_session_timeout": ("0", 140000),
+    "transaction_timeout": ("0", 170000),
+}
+"""Settings, and the first version of Postgres that has them.
+
+A policy that hides rows from us is an error of Postgres then, instead of rows that are missing in silence.  A feed's
+sessions are idle for days, and bound their own time; what a role or a database sets is meant for programs.
+"""
+
+
+def session_sql(server_version: int) -> bytes:
+    """What every session of a feed sets, for a version as libpq has it, in one message."""
+    return "; ".join(
+        f"SET {name} = {value}" for name, (value, since) in _SESSION.items() if server_version >= since
+    ).encode()
 
 
 async def open_connection(config: FeedConfig, settings: str = "", **parameters: Any) -> TrioConnection:
@@ -69,8 +87,9 @@ async def open_connection(config: FeedConfig, settings: str = "", **parameters: 
                 for name in ("text", "name", "varchar", "bpchar"):
                     connection.adapters.register_loader(name, AnyText)
                     connection.adapters.register_loader(name, AnyTextBinary)
-            for statement in (SESSION_SQL, *filter(None, settings.split(";"))):
-                await connection.execute(statement.strip().encode())
+            await connection.execute(session_sql(connection.pgconn.server_version))
+            if settings:
+                await connection.execute(settings.encode())
     except BaseException:
         connection.abandon()
         raise

@@ -23,8 +23,8 @@ from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import alone, is_being_stopped, last_words
 from broker.feed.fast.learning import FAST_PATH, Learner
 from broker.feed.fast.notified import FastRows
-from broker.feed.gaps import tell
-from broker.feed.listen.kept_marks import SAVE_INTERVAL_S, KeptMarks
+from broker.feed.gaps import announce, tell
+from broker.feed.listen.kept_marks import SAVE_INTERVAL_S, KeptMarks, KeptPlace
 from broker.feed.listen.keyed_rows import Line
 from broker.feed.listen.listener import Listener
 from broker.feed.listen.mark import Key, Mark
@@ -59,6 +59,7 @@ class ListenFeed:
         self._line = Line(config, self._router, status)
         self._channels = [channel for source in config.sources for channel in source.listen]
         self._was_live = False
+        self._unheard = ""
         self._slices = Slices(sink)
         self._rows = RowBarrier(status)
 
@@ -138,8 +139,9 @@ class ListenFeed:
         status = self._status
         if self._was_live:
             status.reconnects += 1
-            self._announce_gap()
-        self._was_live = True
+        if self._unheard:
+            self._announce_gap(self._unheard)
+        self._was_live, self._unheard = True, "the connection was lost"
         status.enter("live")
         _LOG.info("feed %s: live on %s", status.name, ", ".join(self._channels))
 
@@ -151,14 +153,10 @@ class ListenFeed:
         """
         async with connected(self._config) as reader:
             await begin_snapshot(reader)
-            is_first = not any(self._marks)
-            if is_first:
-                await self._marks.take(reader)
-                is_first = not await self._kept.load()
-                await self._kept.save(self._sink)
+            await self._find_place(reader)
             held = self._publish_unmarked(await listener.until_now())
             await self._let_leave()
-            already = set() if is_first else await self._publish_missed(reader, held)
+            already = await self._publish_missed(reader, held)
         for row, mark in held:
             key = mark.key_of(row.columns)
             if key is not None and (mark, key) in already:
@@ -166,6 +164,24 @@ class ListenFeed:
             else:
                 self._line.join(row)
         await self._let_leave()
+
+    async def _find_place(self, reader: TrioConnection) -> None:
+        """Behind what the marks say, be they of another process; a gap for the tables in which they say nothing."""
+        is_first = not any(self._marks)
+        kept = await self._kept.load() if is_first else KeptPlace()
+        lost = await self._marks.settle(reader, kept.marks)
+        if kept.marks is not None:
+            self._unheard = "Rowcast was not running"
+        if lost and not is_first:
+            self._fast = FastRows(self._sink.publish, self._deliver_carefully)
+            self._learner = Learner(self._fast, self._config.fetches)
+        if kept.reason:
+            announce(self._status, self._sink, kept.reason, "", "now")
+        elif lost:
+            reason = f"{', '.join(lost)}: a table made anew, emptied or restored, or another key, so no place is known"
+            announce(self._status, self._sink, reason, "", "now", lost)
+        if is_first or lost:
+            await self._kept.save(self._sink)
 
     async def _let_leave(self) -> None:
         """Publish the rows of the line, after those have been read of which there is only a key.
@@ -271,14 +287,15 @@ class ListenFeed:
             self._sink.publish(*publication)
         self._status.published += len(outgoing)
 
-    def _announce_gap(self) -> None:
+    def _announce_gap(self, why: str) -> None:
         lost = unrecovered(self._config)
         if lost:
-            reason = f"the connection was lost, and no [[recover]] reads again {'; '.join(lost)}"
+            reason = f"{why}, and no [[recover]] reads again {'; '.join(lost)}"
             self._status.gap(reason)
             _LOG.warning(
-                "feed %s: rows notified while the connection was lost are lost: %s (a [[recover]] prevents it)",
+                "feed %s: rows notified while %s are lost: %s (a [[recover]] prevents it)",
                 self._status.name,
+                why,
                 "; ".join(lost),
             )
             tell(self._status, self._sink, reason, "", "now")

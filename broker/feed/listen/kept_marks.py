@@ -8,28 +8,46 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-import psycopg
+import trio
+from attrs import frozen
 from psycopg.types.json import Jsonb
 
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connect import connected
-from broker.feed.listen.recovery import Marks
+from broker.feed.driver.connection import TrioConnection
+from broker.feed.listen.recovery import Marks, Saved
 from broker.feed.status import FeedSink
+from broker.feed.wal.slots import known_feed, owe_nothing
 
 _LOG = logging.getLogger("broker.feed")
 
 SAVE_INTERVAL_S: Final = 1.0
 """What a crash repeats at most."""
 
-_ABSENT: Final = (
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.InvalidSchemaName,
-    psycopg.errors.UndefinedColumn,
-    psycopg.errors.InsufficientPrivilege,
-)
+LOOK_AGAIN_S: Final = 30.0
+"""How often to look for the table where there is none: somebody may install it while the feed runs."""
 
-Saved = list[list[object]]
-"""Source, kind and the texts of the key, for each mark that has one."""
+_USABLE: Final = """
+SELECT coalesce(%s::text = ANY(string_to_array(current_setting('rowcast.installed', true), ',')), false) OR EXISTS (
+    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'rowcast' AND c.relname = 'feed' AND has_schema_privilege(n.oid, 'USAGE')
+        AND has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+        AND has_table_privilege(c.oid, 'UPDATE'))
+"""
+"""Whether the table is there for us; also where it was, and has been dropped or denied, so that it is missed."""
+
+
+@frozen
+class KeptPlace:
+    """What another process has left.
+
+    Attributes:
+        marks: None if it kept none.
+        reason: why rows may be missing whatever the marks say; "" if none are.
+    """
+
+    marks: Saved | None = None
+    reason: str = ""
 
 
 class KeptMarks:
@@ -38,51 +56,72 @@ class KeptMarks:
     def __init__(self, config: FeedConfig, marks: Marks) -> None:
         self._config = config
         self._marks = marks
-        self._saved: Saved = []
-        self._is_possible = bool(config.recoveries)
+        self._saved: Saved | None = None
+        self._owes = False
+        self._is_possible = False
+        self._has_said = False
+        self._looked_at = -LOOK_AGAIN_S
 
     @property
     def is_saved(self) -> bool:
         """Whether the next process would repeat nothing."""
-        return self._is_possible and self._saved == self._marks.saved()
+        return self._is_possible and not self._owes and self._saved == self._marks.saved()
 
-    async def load(self) -> bool:
-        """Set the marks to where the last process was; False if that is not known.
+    async def load(self) -> KeptPlace:
+        """What the last process has left.
 
         Raises:
-            psycopg.Error: the connection failed.
+            psycopg.Error: the connection failed, or what was installed is missing, or may not be read.
         """
-        try:
+        async with connected(self._config) as connection:
+            if not await self._look(connection):
+                self._say_that_nothing_is_kept()
+                return KeptPlace()
+            known = await known_feed(connection, self._config)
             query = "SELECT marks FROM rowcast.feed WHERE name = %s"
-            async with connected(self._config) as connection:
-                row = await (await connection.execute(query, [self._config.name])).fetchone()
-        except _ABSENT:
-            self._is_possible = False
-            _LOG.info(
-                "feed %s: how far it got is not kept between two starts; `rowcast feed install` makes it so",
-                self._config.name,
-            )
-            return False
-        if row is None or not isinstance(row[0], list):
-            return False
-        self._saved = row[0]
-        self._marks.restore(self._saved)
-        return True
+            row = await (await connection.execute(query, [self._config.name])).fetchone()
+        reason = known.owed or known.move
+        self._owes = bool(reason)
+        if row is not None and isinstance(row[0], list):
+            self._saved = row[0]
+        return KeptPlace(self._saved, reason)
 
     async def save(self, sink: FeedSink) -> None:
-        """Keep the marks as they are now, once what they cover is durable.
+        """Keep the marks as they are now, once what they cover is durable, and so is the gap that was owed.
 
         Raises:
             psycopg.Error: not saved.
         """
         marks = self._marks.saved()
-        if not self._is_possible or marks == self._saved:
+        if marks == self._saved and not self._owes:
+            return
+        if not self._is_possible and trio.current_time() < self._looked_at + LOOK_AGAIN_S:
             return
         await sink.durable()
         async with connected(self._config) as connection:
+            if not (self._is_possible or await self._look(connection)):
+                return
             await connection.execute(
                 "INSERT INTO rowcast.feed AS known (name, kind, marks) VALUES (%s, 'listen', %s)"
                 " ON CONFLICT (name) DO UPDATE SET marks = excluded.marks",
                 [self._config.name, Jsonb(marks)],
             )
-        self._saved = marks
+            if self._owes:
+                await owe_nothing(connection, self._config.name)
+        self._saved, self._owes = marks, False
+
+    def _say_that_nothing_is_kept(self) -> None:
+        if not self._has_said:
+            self._has_said = True
+            _LOG.warning(
+                "feed %s: how far it got is not kept between two starts, so rows that are committed while it is away"
+                " are lost, and no gap tells it; `rowcast feed install` makes it so",
+                self._config.name,
+            )
+
+    async def _look(self, connection: TrioConnection) -> bool:
+        """Whether marks are kept in this database."""
+        self._looked_at = trio.current_time()
+        row = await (await connection.execute(_USABLE, [self._config.name])).fetchone()
+        self._is_possible = row == (True,)
+        return self._is_possible

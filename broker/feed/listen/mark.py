@@ -5,11 +5,12 @@ Invariant: a mark only rises.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from attrs import frozen
 from psycopg import sql
 
 from broker.config.feeds import Recovery
@@ -27,16 +28,34 @@ _TEXTS: Final = frozenset({19, 25, 1042, 1043})
 """name, text, char(n), varchar: ordered by the C collation on both sides, which is code point order."""
 
 
+@frozen
+class Shape:
+    """What a key means anything in.
+
+    Attributes:
+        columns: of the key: their names, then their types.  Where they differ keys can't be compared.
+        files: the table's own identity; one with another may have begun its keys anew.
+    """
+
+    columns: tuple[str | int, ...] = ()
+    files: tuple[int | None, ...] = ()
+
+
+NO_SHAPE: Final = Shape()
+
+
 class Mark:
     """Where one source stands in one table.
 
     Args:
         recovery: table and key columns.
         types: the key columns' type OIDs.
+        shape: of the table.
     """
 
-    def __init__(self, recovery: Recovery, types: tuple[int, ...]) -> None:
+    def __init__(self, recovery: Recovery, types: tuple[int, ...], shape: Shape = NO_SHAPE) -> None:
         self.recovery = recovery
+        self.shape = shape
         self.key: Key | None = None
         """None: nothing of the table was there when listening began, and nothing has come since."""
         self._texts: tuple[str, ...] = ()
@@ -74,11 +93,28 @@ class Mark:
         """The key as Postgres wrote it; () for None."""
         return self._texts
 
-    def restore(self, texts: tuple[str, ...]) -> None:
-        """Stand at a key that `texts` gave once."""
-        pairs = zip(self._readers, texts, strict=True) if texts else ()
-        self.key = tuple([read(text) for read, text in pairs]) or None
-        self._texts = texts
+    def go_back(self, saved: Sequence[Any]) -> bool:
+        """From the table's newest row to a place of before; never forward, unless it is the same table still.
+
+        Args:
+            saved: the place's `texts`, and `shape` as two lists; of an earlier version only texts; or nothing.
+
+        Returns:
+            whether the place is one in the table as it is now.
+        """
+        try:
+            texts = tuple(map(str, saved[0]))
+            columns, files = saved[1] if len(saved) > 1 else (self.shape.columns, self.shape.files)
+            pairs = zip(self._readers, texts, strict=True) if texts else ()
+            key = tuple([read(text) for read, text in pairs]) or None
+        except (IndexError, TypeError, ValueError, ArithmeticError):
+            return False
+        if tuple(columns) != self.shape.columns:
+            return False
+        is_same = tuple(files) == self.shape.files
+        if is_same or key is None or (self.key is not None and key < self.key):
+            self.key, self._texts = key, texts
+        return is_same
 
     def newest_row(self) -> sql.Composed:
         """The query for the row with the highest key, as JSON text."""

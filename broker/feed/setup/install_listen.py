@@ -14,6 +14,7 @@ from broker.feed.setup.steps import (
     grant_select,
     grants,
     know,
+    remember_installed,
     role_step,
 )
 
@@ -27,6 +28,7 @@ def install_steps(config: FeedConfig) -> list[Step]:
         steps.insert(0, base_step())
         steps.append(Step("the feed", know(config, "0")))
         steps.append(Step("keep how far the feed has got", grants(config)))
+        steps.append(Step("that it is installed", remember_installed(config, True)))
     for recovery in config.recoveries:
         steps.append(Step(f"read {recovery.table} again after a gap", grant_select(config, recovery.table)))
     for fetch in config.fetches:

@@ -67,7 +67,7 @@ def fast_table(columns: Sequence[tuple[str, Render]], routed: Sequence[RoutedTab
     return FastTable(
         [
             Column(
-                (b"," if place else b"{") + pgjson.escape(name.encode()) + b":",
+                (b"," if place else b"{") + pgjson.escape(name.encode(errors="surrogateescape")) + b":",
                 _KINDS.get(render, OTHER),
                 render,
                 uses.get(name, UNUSED),

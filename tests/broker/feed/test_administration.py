@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+import trio
 from attrs import evolve
 from support.feeds import running
-from support.installed import connect, feed_config, install
+from support.installed import TELLS_OF_EVENTS, connect, event_config, feed_config, install
 from support.polling import until
 from support.postgres import Cluster
 
@@ -103,6 +104,58 @@ async def test_rights_that_are_taken_away_cost_delay_and_nothing_else(
         sql(database, "INSERT INTO event VALUES (3, 'c')")
         await feed.sink.until(3)
     assert (feed.sink.topics(), feed.status.gaps) == ([b"event/1", b"event/2", b"event/3"], 0)
+
+
+TIMEOUTS = (
+    "idle_session_timeout",
+    "idle_in_transaction_session_timeout",
+    "statement_timeout",
+    "lock_timeout",
+)
+
+
+@pytest.mark.parametrize("kind", ["wal", "outbox", "listen"])
+async def test_timeouts_that_are_set_for_programs_are_not_for_feeds(database: str, kind: str) -> None:
+    config = event_config(kind, database.replace("user=postgres", f"user={ROLE}"))
+    sql(database, TABLE, *([TELLS_OF_EVENTS] if kind == "listen" else []))
+    put_right(config, database)
+    try:
+        sql(database, *(f"ALTER ROLE {ROLE} SET {name} = '150ms'" for name in TIMEOUTS))
+        async with running(config) as feed:
+            await trio.sleep(0.4)  # longer than any of them
+            sql(database, "INSERT INTO event VALUES (1, 'a')")
+            await feed.sink.until(1)
+            assert (feed.status.reconnects, feed.status.gaps) == (0, 0)
+    finally:
+        sql(database, f"DROP OWNED BY {ROLE}", f"DROP ROLE {ROLE}")
+
+
+@pytest.mark.parametrize("kind", ["wal", "outbox", "listen"])
+async def test_search_path_of_a_role_hides_nothing(database: str, kind: str) -> None:
+    config = event_config(kind, database.replace("user=postgres", f"user={ROLE}"))
+    sql(
+        database,
+        TABLE,
+        "CREATE SCHEMA elsewhere",
+        TABLE.replace("event", "elsewhere.event"),
+        *([TELLS_OF_EVENTS] if kind == "listen" else []),
+    )
+    put_right(config, database)
+    try:
+        async with running(config):
+            pass
+        sql(
+            database,
+            f"ALTER ROLE {ROLE} SET search_path = elsewhere",
+            "INSERT INTO event VALUES (1, 'a')",
+            "INSERT INTO elsewhere.event VALUES (2, 'b')",
+        )
+        async with running(config) as feed:
+            sql(database, "INSERT INTO event VALUES (3, 'c')")
+            await feed.sink.until(2)
+            assert (feed.sink.topics(), feed.status.gaps) == ([b"event/1", b"event/3"], 0)
+    finally:
+        sql(database, f"DROP OWNED BY {ROLE}", f"DROP ROLE {ROLE}")
 
 
 @pytest.mark.parametrize("jump", ["-3 days", "30 years"])

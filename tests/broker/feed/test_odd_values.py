@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 import trio
 from attrs import evolve
@@ -84,6 +85,48 @@ async def test_text_that_is_not_utf8_costs_a_snapshot_its_row(ascii_dsn: str, ki
         await feed.sink.until(1)
     assert feed.sink.topics() == [b"event/2"]
     assert feed.status.dropped.keys() == {"not_utf8"}
+
+
+@pytest.mark.parametrize("kind", ["wal", "outbox"])
+async def test_message_that_is_not_utf8_costs_itself_and_no_writer(ascii_dsn: str, kind: str) -> None:
+    write(feed_config(ascii_dsn), "CREATE TABLE event (id bigint PRIMARY KEY, note text)")
+    config = made(ascii_dsn, kind)
+    sources = (*config.sources, Source("said", ("said",)))
+    config = evolve(config, sources=sources, routes=(*config.routes, Route("said", ("said/{id}",))))
+    install(config)
+    async with running(config) as feed:
+        write(
+            config,
+            "SET client_encoding = SQL_ASCII",
+            b"SELECT rowcast.publish('a', '\\xe4ff'::bytea)",
+            b"""SELECT rowcast.pg_notify('said', '{"id":1,"note":"\xe4\xff"}')""",
+            b"SELECT rowcast.notify('\xe4\xff', '')",
+            b"""SELECT rowcast.pg_notify('said', '{"id":2,"note":""}')""",
+            b"SELECT pg_logical_emit_message(true, '\xe4\xff', 'of another program')",
+            "INSERT INTO event VALUES (1, 'a')",
+        )
+        await feed.sink.until(3)
+    assert feed.sink.topics() == [b"a", b"said/2", b"event/1"]
+    assert feed.status.dropped["not_utf8"] == 1
+    for call in (b"publish('a/\xe4\xff', 'x'::bytea)", b"publish('a/1', '\xe4\xff'::text)"):
+        with pytest.raises(psycopg.Error, match="UTF8"):
+            write(config, "SET client_encoding = SQL_ASCII", b"SELECT rowcast." + call)
+
+
+@pytest.mark.parametrize("kind", ["wal", "outbox", "listen"])
+async def test_column_whose_name_is_not_utf8_costs_at_most_its_rows(ascii_dsn: str, kind: str) -> None:
+    write(feed_config(ascii_dsn), "CREATE TABLE event (id bigint PRIMARY KEY, note text)")
+    config = made(ascii_dsn, kind)
+    ascii_ = "SET client_encoding = SQL_ASCII"
+    async with running(config) as feed:
+        write(config, ascii_, "INSERT INTO event VALUES (1, 'a')")
+        write(config, ascii_, b'ALTER TABLE event ADD COLUMN "\xe4\xff" integer')
+        write(config, ascii_, "INSERT INTO event VALUES (2, 'b')")
+        write(config, ascii_, b'ALTER TABLE event RENAME COLUMN "\xe4\xff" TO more')
+        write(config, ascii_, "INSERT INTO event VALUES (3, 'c')")
+        await until(lambda: b"event/3" in feed.sink.topics())
+    assert feed.sink.topics() == [b"event/1", b"event/3"]
+    assert feed.status.dropped == {"not_utf8": 1} or feed.status.gaps == 1
 
 
 @pytest.mark.parametrize("depth", [1500])

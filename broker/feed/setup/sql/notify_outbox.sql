@@ -4,7 +4,8 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-    IF channel IS NULL OR octet_length(convert_to(channel, 'UTF8')) NOT BETWEEN 1 AND 63 THEN
+    IF channel IS NULL OR octet_length(convert_to(channel, CASE getdatabaseencoding()
+        WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)) NOT BETWEEN 1 AND 63 THEN
         RAISE EXCEPTION 'rowcast.notify: a channel''s name has 1 to 63 bytes';
     END IF;
     PERFORM rowcast.outbox_mark();

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from support.feeds import running
+import trio
+from attrs import evolve
+from psycopg.types.json import Jsonb
+from support.feeds import Running, running
 from support.installed import connect, install
 from support.polling import until
 
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
+from broker.feed.listen import kept_marks
+from broker.feed.setup.install import install_steps
+from broker.feed.supervise import supervise
 
 
 @pytest.fixture
@@ -77,3 +85,185 @@ async def test_without_an_installation_the_feed_begins_at_now(config: FeedConfig
         insert(config, 3)
         await again.sink.until(1)
     assert again.sink.topics() == [b"event/3"]
+
+
+async def test_feed_that_is_installed_while_it_runs_keeps_its_place_from_then_on(
+    config: FeedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_marks, "LOOK_AGAIN_S", 0.0)
+    async with running(config) as feed:
+        install(config)
+        insert(config, 1)
+        await feed.sink.until(1)
+    insert(config, 2)
+    async with running(config) as again:
+        await again.sink.until(1)
+    assert again.sink.topics() == [b"event/2"]
+
+
+TELLS = "CREATE TRIGGER tell AFTER INSERT ON event FOR EACH ROW EXECUTE FUNCTION tell()"
+MADE_ANEW = {
+    "dropped": "CREATE TABLE other (LIKE event INCLUDING ALL); DROP TABLE event;"
+    f" ALTER TABLE other RENAME TO event; {TELLS}",
+    "renamed": f"ALTER TABLE event RENAME TO other; CREATE TABLE event (LIKE other INCLUDING ALL); {TELLS}",
+    "emptied": "TRUNCATE event",
+    "key of another type": "ALTER TABLE event ALTER id TYPE text",
+}
+
+
+def change(config: FeedConfig, statements: str) -> None:
+    with connect(config.dsn) as connection:
+        connection.execute(statements)  # type: ignore[call-overload]
+
+
+END_BACKENDS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name = 'rowcast'"
+)
+
+
+@pytest.mark.parametrize("act", MADE_ANEW.values(), ids=MADE_ANEW)
+async def test_table_whose_keys_begin_anew_while_the_feed_is_away_is_a_gap_before_its_next_row(
+    config: FeedConfig, act: str, short_pauses: None
+) -> None:
+    """The rows behind a mark of before can't be told from those that were there before it."""
+    install(config)
+    async with running(config) as feed:
+        insert(config, 10)
+        await feed.sink.until(1)
+    change(config, act)
+    insert(config, 2)
+    async with running(config) as again:
+        assert "no place is known" in await again.sink.gap()
+        insert(config, 3)
+        await again.sink.until(1)
+        change(config, END_BACKENDS)
+        insert(config, 4)
+        await again.sink.until(2)
+    assert again.sink.topics() == [b"event/3", b"event/4"]
+    assert again.status.gaps == 1
+
+
+@pytest.mark.parametrize("act", MADE_ANEW.values(), ids=MADE_ANEW)
+async def test_table_whose_keys_begin_anew_while_the_feed_listens_is_a_gap_once_its_connection_is_lost(
+    config: FeedConfig, act: str, short_pauses: None
+) -> None:
+    install(config)
+    async with running(config) as feed:
+        insert(config, 10)
+        await feed.sink.until(1)
+        change(config, act)
+        insert(config, 2)
+        await feed.sink.until(2)
+        change(config, END_BACKENDS)
+        await feed.until_live(reconnects=1)
+        assert "no place is known" in await feed.sink.gap()
+        insert(config, 3)
+        await feed.sink.until(3)
+    assert feed.sink.topics() == [b"event/10", b"event/2", b"event/3"]
+    async with running(config) as again:
+        insert(config, 4)
+        await again.sink.until(1)
+        assert (again.sink.topics(), again.status.gaps) == ([b"event/4"], 0)
+
+
+async def test_rewritten_table_is_a_gap_and_read_again_nevertheless(config: FeedConfig) -> None:
+    install(config)
+    async with running(config) as feed:
+        insert(config, 1)
+        await feed.sink.until(1)
+    change(config, "VACUUM FULL event")
+    insert(config, 2)
+    async with running(config) as again:
+        await again.sink.until(1)
+    assert again.sink.topics() == [b"event/2"]
+    assert again.status.gaps == 1
+
+
+async def test_kind_that_nobody_reads_again_is_a_gap_when_the_next_process_starts(config: FeedConfig) -> None:
+    routes = (*config.routes, Route("events", ("other/{id}",), kind="other"))
+    sources = (Source("events", ("event", "other")),)
+    config = evolve(config, sources=sources, routes=routes)
+    install(config)
+    async with running(config) as feed:
+        assert feed.status.gaps == 0
+    async with running(config) as again:
+        assert (
+            "Rowcast was not running, and no [[recover]] reads again other of events"
+            in await again.sink.gap()
+        )
+        assert (again.status.gaps, again.status.reconnects) == (1, 0)
+
+
+async def test_recover_that_is_new_has_no_place_yet_and_that_is_a_gap(config: FeedConfig) -> None:
+    install(config)
+    async with running(config):
+        pass
+    change(config, f"CREATE TABLE more (LIKE event INCLUDING ALL); {TELLS.replace('ON event', 'ON more')}")
+    more = evolve(
+        config, recoveries=(*config.recoveries, Recovery("public.more", ("id",), (("events", "more"),)))
+    )
+    async with running(more) as feed:
+        assert "public.more" in await feed.sink.gap()
+    async with running(more) as again:
+        assert again.status.gaps == 0
+
+
+@pytest.mark.parametrize(
+    "kept", [[["events", "event", ["2026-01-01 00:00:00.5Z", "1"]]], [["events"]], [[1, 2, 3]]]
+)
+async def test_what_another_version_kept_is_understood_or_a_gap(config: FeedConfig, kept: list[Any]) -> None:
+    install(config)
+    insert(config, 1, 2)
+    with connect(config.dsn) as connection:
+        connection.execute("UPDATE rowcast.feed SET marks = %s WHERE name = 'test'", [Jsonb(kept)])
+    async with running(config) as feed:
+        insert(config, 3)
+        is_understood = len(kept[0]) == 3 and kept[0][0] == "events"
+        await feed.sink.until(2 if is_understood else 1)
+    assert feed.sink.topics() == [b"event/2", b"event/3"][0 if is_understood else 1 :]
+    assert feed.status.gaps == (0 if is_understood else 1)
+
+
+async def test_dropped_schema_is_waited_for_and_a_gap_once_it_is_there(
+    config: FeedConfig, short_pauses: None
+) -> None:
+    install(config)
+    async with running(config):
+        pass
+    change(config, "DROP SCHEMA rowcast CASCADE")
+    insert(config, 1)
+    feed = Running(config)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervise, config, feed.sink, feed.status)
+        await until(lambda: "rowcast.feed is missing" in feed.status.problem)
+        install(config)
+        await feed.until_live()
+        assert "the schema rowcast was dropped" in await feed.sink.gap()
+        nursery.cancel_scope.cancel()
+    async with running(config) as again:
+        assert again.status.gaps == 0
+
+
+async def test_rights_that_are_taken_cost_delay_only(config: FeedConfig, short_pauses: None) -> None:
+    dsn = config.dsn.replace("user=postgres", "user=kept_marks_reader")
+    config = evolve(config, dsn=dsn)
+    with connect(dsn.replace("user=kept_marks_reader", "user=postgres")) as connection:
+        for step in install_steps(config):
+            connection.execute(step.statement)  # type: ignore[call-overload]
+        try:
+            async with running(config):
+                pass
+            connection.execute("REVOKE USAGE ON SCHEMA rowcast FROM kept_marks_reader")
+            connection.execute("INSERT INTO event VALUES ('2026-01-01 00:00:00.5Z', 1)")
+            feed = Running(config)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(supervise, config, feed.sink, feed.status)
+                await until(lambda: "permission denied" in feed.status.problem)
+                connection.execute("GRANT USAGE ON SCHEMA rowcast TO kept_marks_reader")
+                await feed.sink.until(1)
+                nursery.cancel_scope.cancel()
+            assert feed.status.gaps == 0
+        finally:
+            connection.execute("DROP OWNED BY kept_marks_reader")
+            connection.execute("DROP ROLE kept_marks_reader")

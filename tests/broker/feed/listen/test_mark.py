@@ -75,7 +75,7 @@ async def test_the_rows_after_a_mark_are_those_that_compare_higher(
         for number, value in enumerate(values):
             await connection.execute('INSERT INTO "Odd name" VALUES (%s, %s)', [number, value])
         marks = Marks([Recovery("public.Odd name", ("key", "n"), (("events", "kind"),))])
-        await marks.take(connection)
+        await marks.settle(connection, None)
         newest = marks.get("events", "kind")
         assert newest is not None
         cursor = await connection.execute('SELECT row_to_json(r)::text FROM "Odd name" r ORDER BY n')
