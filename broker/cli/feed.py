@@ -267,7 +267,9 @@ def _show(config: FeedConfig, args: argparse.Namespace) -> int:
 
 
 def _connect(config: FeedConfig, args: argparse.Namespace) -> psycopg.Connection[Any]:
-    return psycopg.connect(args.admin_dsn or config.dsn, autocommit=True, application_name="rowcast feed")
+    # In UTF-8 also where the database's encoding is SQL_ASCII, whose texts would be bytes.
+    dsn = args.admin_dsn or config.dsn
+    return psycopg.connect(dsn, autocommit=True, application_name="rowcast feed", client_encoding="UTF8")
 
 
 _VERBS = {"install": _install, "show": _show, "check": _check, "remove": _remove}

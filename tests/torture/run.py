@@ -109,9 +109,11 @@ async def torture(
                 await work(dsn, kind, book, chaos, seconds, chance)
                 if acts is not None:
                     await acts.put_right()
-                    await until_heard(log, Writer(dsn, book, 1, False, 1), proxy)
+                    has_all = await until_heard(log, Writer(dsn, book, 1, False, 1), proxy)
                 settle(book, dsn)
-                if acts is None and not await caught_up(log, book, proxy):
+                if acts is None:
+                    has_all = await caught_up(log, book, proxy)
+                if not has_all:
                     await victim.ask_where_it_waits()
                     print(sessions(dsn), file=sys.stderr)
             finally:
@@ -200,16 +202,21 @@ async def work(dsn: str, kind: str, book: Book, chaos: Chaos, seconds: float, ch
 COMMITTED = "SELECT txn FROM torture UNION SELECT txn FROM kept"
 
 
-async def until_heard(log: Path, writer: Writer, proxy: TcpProxy) -> None:
-    """Commit rows until one has come: then everything before it has, or never will."""
+async def until_heard(log: Path, writer: Writer, proxy: TcpProxy) -> bool:
+    """Commit rows until one has come: then everything before it has, or never will.  False after a long silence."""
     proxy.thaw()
     idents: set[str] = set()
-    with trio.move_on_after(SETTLE_S * 2):
+    size = 0
+    with trio.move_on_after(SETTLE_S) as scope:
         while not any(line.split(" ")[0] in idents for line in lines_of(log)[-50:]):
+            if len(lines_of(log)) > size:
+                size = len(lines_of(log))
+                scope.deadline = trio.current_time() + SETTLE_S
             with suppress(psycopg.Error, OSError):
                 idents.add(str((await writer.write_one()).ident))
             await trio.sleep(0.3)
     await trio.sleep(0.5)
+    return not scope.cancelled_caught
 
 
 def settle(book: Book, dsn: str) -> None:

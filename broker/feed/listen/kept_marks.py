@@ -6,9 +6,9 @@ Without that table (nothing was installed) marks live and die with the process.
 from __future__ import annotations
 
 import logging
+import time
 from typing import Final
 
-import trio
 from attrs import frozen
 from psycopg.types.json import Jsonb
 
@@ -95,7 +95,7 @@ class KeptMarks:
         marks = self._marks.saved()
         if marks == self._saved and not self._owes:
             return
-        if not self._is_possible and trio.current_time() < self._looked_at + LOOK_AGAIN_S:
+        if not self._is_possible and time.monotonic() < self._looked_at + LOOK_AGAIN_S:
             return
         await sink.durable()
         async with connected(self._config) as connection:
@@ -121,7 +121,7 @@ class KeptMarks:
 
     async def _look(self, connection: TrioConnection) -> bool:
         """Whether marks are kept in this database."""
-        self._looked_at = trio.current_time()
+        self._looked_at = time.monotonic()
         row = await (await connection.execute(_USABLE, [self._config.name])).fetchone()
         self._is_possible = row == (True,)
         return self._is_possible

@@ -9,9 +9,14 @@ from broker.config.feeds import Fetch, Recovery
 from broker.feed.captured import quoted
 from broker.feed.setup.doctor_columns import check_columns
 from broker.feed.setup.doctor_leftovers import check_leftovers
-from broker.feed.setup.doctor_server import check_idle_transactions, check_notification_queue, check_server
+from broker.feed.setup.doctor_server import (
+    check_idle_transactions,
+    check_notification_queue,
+    check_place,
+    check_server,
+)
 from broker.feed.setup.doctor_sessions import check_row_security
-from broker.feed.setup.findings import Check, Examination, Finding, fine, unwise, wrong
+from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, fine, unwise, wrong
 
 KeyCheck = Callable[[Examination, str, tuple[str, ...]], Iterator[Finding]]
 
@@ -43,6 +48,18 @@ def check_recoveries(examination: Examination) -> Iterator[Finding]:
         )
     for recovery in examination.config.recoveries:
         yield from _check_keyed(examination, recovery, _check_order)
+
+
+def check_kept(examination: Examination) -> Iterator[Finding]:
+    """Whether how far the feed got outlives its process."""
+    if not examination.config.recoveries:
+        return
+    if not examination.one("SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+                           " WHERE n.nspname = 'rowcast' AND c.relname = 'feed'")[0]:  # fmt: skip
+        yield unwise(
+            "how far the feed got is not kept: what commits while Rowcast is stopped is lost", INSTALL
+        )
+    yield from check_place(examination)
 
 
 def check_fetches(examination: Examination) -> Iterator[Finding]:
@@ -116,6 +133,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     check_server,
     check_channels,
     check_recoveries,
+    check_kept,
     check_fetches,
     check_columns,
     check_row_security,

@@ -7,7 +7,7 @@ from typing import Final
 
 from broker.feed.driver.pooler import REFUSED, shares_sessions
 from broker.feed.routing.tables import table_operations
-from broker.feed.setup.findings import Examination, Finding, fine, unwise, wrong
+from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, unwise, wrong
 
 SERVER_VERSION_MIN: Final = 130000
 IDLE_S_MAX: Final = 60
@@ -24,9 +24,25 @@ def check_server(examination: Examination) -> Iterator[Finding]:
         yield fine(f"connected to Postgres {version // 10000}, database {database}, as {role}")
     if examination.one("SELECT pg_is_in_recovery()")[0]:
         yield wrong("the server is a standby", "let the feed's dsn name the primary")
+    if examination.one("SELECT getdatabaseencoding() = 'SQL_ASCII'")[0]:
+        yield unwise(
+            "the database's encoding is SQL_ASCII: a text that is not UTF-8 costs its row (counted as not_utf8)",
+            "move to a database with ENCODING UTF8",
+        )
     if shares_sessions(examination.connection, examination.connection.info.dsn):
         what, _, cure = REFUSED.rpartition(": ")
         yield wrong(what, cure)
+
+
+def check_place(examination: Examination) -> Iterator[Finding]:
+    """Whether the feed may keep how far it got, where its table is."""
+    query = (
+        "SELECT has_schema_privilege('rowcast', 'USAGE') AND has_table_privilege(c.oid, 'SELECT')"
+        " AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE') FROM pg_class c"
+        " WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'rowcast') AND c.relname = 'feed'"
+    )
+    if examination.one(query) == (False,):
+        yield wrong(f"{examination.role} may not use the table rowcast.feed", INSTALL)
 
 
 def check_idle_transactions(examination: Examination) -> Iterator[Finding]:

@@ -11,7 +11,12 @@ from broker.feed.setup.doctor_columns import check_columns
 from broker.feed.setup.doctor_leftovers import check_leftovers
 from broker.feed.setup.doctor_notices import check_notices
 from broker.feed.setup.doctor_publish import check_properties
-from broker.feed.setup.doctor_server import check_idle_transactions, check_server, check_tables
+from broker.feed.setup.doctor_server import (
+    check_idle_transactions,
+    check_place,
+    check_server,
+    check_tables,
+)
 from broker.feed.setup.doctor_sessions import check_heirs, check_open_writers, check_row_security
 from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, fine, unwise, wrong
 from broker.feed.wal.slots import (
@@ -48,6 +53,14 @@ def check_settings(examination: Examination) -> Iterator[Finding]:
             "or set allow_unbounded_wal = true"
         )
         yield wrong("max_slot_wal_keep_size is unlimited, and the feed refuses to start", cure)
+    (idle,) = examination.one(
+        "SELECT current_setting('idle_replication_slot_timeout', true)"
+    )  # PostgreSQL 18
+    if idle not in (None, "0"):
+        yield unwise(
+            f"a slot nobody reads for {idle} is invalidated (idle_replication_slot_timeout): a longer stop is a gap",
+            "ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf(); or longer than any stop",
+        )
     (used,) = examination.one("SELECT count(*) FROM pg_replication_slots")
     if used >= int(slots) and not _slot(examination):
         yield wrong(
@@ -80,11 +93,12 @@ def check_role(examination: Examination) -> Iterator[Finding]:
 
 def check_installation(examination: Examination) -> Iterator[Finding]:
     """Whether the place of the feed is there and its role may write it."""
+    if unusable := list(check_place(examination)):
+        yield from unusable
+        return
     if not examination.exists("rowcast.feed"):
         yield wrong("the schema rowcast is missing", INSTALL)
         return
-    if not examination.one("SELECT has_table_privilege('rowcast.feed', 'SELECT, INSERT, UPDATE')")[0]:
-        yield wrong(f"{examination.role} may not use the table rowcast.feed", INSTALL)
     (count,) = examination.one(
         "SELECT count(*) FROM pg_proc WHERE proname = 'publish' AND pronamespace = to_regnamespace('rowcast')"
     )

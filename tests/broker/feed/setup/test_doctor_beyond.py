@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from attrs import evolve
 from support.installed import connect, feed_config, install
+from support.postgres import Cluster
 
+from broker.cli.main import main
 from broker.config.feeds import FeedConfig, Fetch, Recovery, Route, Source
 from broker.feed.setup import doctor, doctor_sessions
+from broker.feed.setup.install import install_steps
 
 
 @pytest.fixture
@@ -223,3 +228,62 @@ def test_the_trigger_of_a_partition_that_is_off_is_seen_and_an_installation_turn
     assert "the trigger of event_a, a partition of public.event, is disabled" in texts(config)
     install(config)
     assert texts(config) == ""
+
+
+def test_place_that_is_not_kept_is_seen_for_listen(dsn: str) -> None:
+    config = as_kind(dsn, "listen")
+    assert "how far the feed got is not kept" in texts(config, "unwise")
+    install(config)
+    assert "how far the feed got" not in texts(config, "unwise")
+
+
+@pytest.mark.parametrize("kind", ["wal", "listen"])
+@pytest.mark.parametrize(
+    "right", ["INSERT ON rowcast.feed", "UPDATE ON rowcast.feed", "USAGE ON SCHEMA rowcast"]
+)
+def test_right_that_the_feed_lacks_is_seen(dsn: str, kind: str, right: str) -> None:
+    role = "rowcast_doctored"
+    config = as_kind(dsn.replace("user=postgres", f"user={role}"), kind)
+    with connect(dsn) as connection:
+        for step in install_steps(config):
+            connection.execute(step.statement)  # type: ignore[call-overload]
+        try:
+            assert "may not use" not in texts(config)
+            connection.execute(f"REVOKE {right} FROM {role}, PUBLIC")  # type: ignore[call-overload]
+            assert "may not use the table rowcast.feed" in texts(config)
+        finally:
+            connection.execute(f"DROP OWNED BY {role}")  # type: ignore[call-overload]
+            connection.execute(f"DROP ROLE {role}")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("kind", ["wal", "outbox"])
+def test_encoding_that_takes_whatever_it_is_given_is_seen_and_hides_nothing_else(
+    cluster: Cluster, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"ascii_doctor_{kind}"
+    dsn = cluster.dsn(name)
+    sql(cluster.dsn(), f"CREATE DATABASE {name} ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")
+    path = tmp_path / "rowcast.toml"
+    path.write_text(f"""
+[[listener]]
+port = 0
+[database]
+dsn = "{dsn}"
+kind = "{kind}"
+[database.replication]
+allow_unbounded_wal = true
+[source.tables]
+tables = ["public.event"]
+[[mqtt.route]]
+from = "tables"
+topics = ["event/{{id}}"]
+""")
+    try:
+        sql(dsn, "CREATE TABLE event (id bigint PRIMARY KEY, note text)")
+        assert main(["feed", "install", "-c", str(path), "--apply"]) == 0
+        assert main(["feed", "check", "-c", str(path)]) == 0
+        said = capsys.readouterr().out
+        assert "encoding is SQL_ASCII" in said
+        assert "b'" not in said
+    finally:
+        cluster.drop_database(name)
