@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jwt
-import pytest
 import trio
 import trio.testing
 from support.ingesting import SINK, TABLE, config_of, ingesting, rows_of, run_sql
@@ -26,9 +25,8 @@ from broker.core.outbox import Outbox
 from broker.core.promise import Promise
 from broker.gateway.gateway import Gateway
 from broker.gateway.tokens import TokenVerifier
-from broker.links.websocket import rowcast
 from broker.links.websocket.readers import Readers
-from broker.links.websocket.rowcast import RowcastLink
+from broker.links.websocket.rowcast import UNANSWERED_MAX, RowcastLink
 from protocol.dialects.base import Clock
 from protocol.dialects.rowcast import RowcastDialect
 
@@ -126,21 +124,18 @@ async def test_what_a_token_forbids_is_never_written(tmp_path: Path, database: s
     assert rows_of(database, "SELECT value FROM telemetry") == [(6,)]
 
 
-async def test_an_unanswered_websocket_is_not_read_on_and_on(
-    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_unanswered_websocket_is_not_read_on_and_on(tmp_path: Path, database: str) -> None:
     """So many requests wait for the table, and no more is read until some are answered."""
-    monkeypatch.setattr(rowcast, "UNANSWERED_MAX", 20)
     run_sql(database, TABLE)
     async with ingesting(config_of(tmp_path, database, SINK)) as (engine, _):
         socket = Socket(engine)
-        for number in range(20):  # the writer runs only when this task waits
+        for number in range(UNANSWERED_MAX):  # the writer runs only when this task waits
             assert not socket.outbox.is_paused
             socket.says(id=number, publish="telemetry/d/m", data={"v": number})
         assert socket.outbox.is_paused
-        await answers(socket, 20)
+        await answers(socket, UNANSWERED_MAX)
         assert not socket.outbox.is_paused
-    assert rows_of(database, "SELECT count(*) FROM telemetry") == [(20,)]
+    assert rows_of(database, "SELECT count(*) FROM telemetry") == [(UNANSWERED_MAX,)]
 
 
 async def test_a_websocket_that_left_is_told_nothing(tmp_path: Path, database: str) -> None:
