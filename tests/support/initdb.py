@@ -30,8 +30,11 @@ cp -R "$data" "$made"
 
 
 def begin_run() -> None:
-    """Name this run, unless it is a worker's of another process."""
+    """Name this run, unless it is a worker's of another process; remove what killed runs have left."""
     os.environ.setdefault(RUN, str(os.getpid()))
+    for left in Path(tempfile.gettempdir()).glob("rowcast-initdb-*"):
+        if not Path(f"/proc/{left.name.rpartition('-')[2]}").exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def end_run() -> None:
