@@ -75,6 +75,7 @@ def engine_for(config: Config) -> Engine:
             message_size_limit=limits.message_size_limit_bytes,
             retained_messages_max=limits.max_retained_messages,
             retained_bytes_max=limits.max_retained_bytes,
+            subscriptions_max=limits.max_subscriptions,
         ),
         Window(
             limits.max_inflight_messages,

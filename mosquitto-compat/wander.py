@@ -1,7 +1,10 @@
 """Play random, often hostile sequences to Mosquitto and to Rowcast, and show what differs, cut down to a scenario.
 
     .venv/bin/python mosquitto-compat/wander.py --seconds 3600
+    .venv/bin/python mosquitto-compat/wander.py --rules --seconds 3600    users with rules, and a mount point
     .venv/bin/python mosquitto-compat/wander.py --seed 1764 --plays 1     the one that was printed, again
+
+Many sequences go to the same two processes, one after another: in between all sessions and retained messages are ended.
 
 Steps are those of the scenarios.  What `ledger.txt` explains is not drawn: flags and lengths that 2.0 lets pass,
 overlapping subscriptions of different QoS, shared subscriptions, a window that is full, names below `$`.
@@ -34,6 +37,28 @@ allow_anonymous true
 max_inflight_messages 500
 max_packet_size 2000000
 """
+RULES_CONF: Final = """\
+listener {port} 127.0.0.1
+listener {port2} 127.0.0.1
+mount_point m/
+allow_anonymous true
+acl_file {dir}/rules
+max_inflight_messages 500
+max_packet_size 2000000
+"""
+RULES: Final = """\
+topic readwrite m/#
+topic read a/#
+user alice
+topic readwrite #
+topic deny b
+user bob
+topic read a/#
+topic write b
+pattern readwrite %c/#
+"""
+AS_WHOM: Final = {"x": " user=alice", "y": " user=bob", "z": " port=port2"}
+"""With rules each client id is always the same client's: what Mosquitto does where that changes is not to be done."""
 ACTORS: Final = ("A", "B", "C")
 IDS: Final = {"x": 0, "y": 1, "z": 2}
 """Client ids; each subscribes with one QoS, since 2.0 chooses another one than 2.1 where filters overlap."""
@@ -51,14 +76,27 @@ KNOWN: Final = (
 """What the ledger explains and no choice of steps avoids: 2.0 says nothing to a client of 5.0 that is taken over, and
 answers levels that it does not know in the words of 3.1.1.  Which of malformed and protocol error a client of 5.0 is
 told differs by packet: tests/protocol/mqtt/v5/test_cases5_against_mosquitto.py has the list."""
-SHRINK_PLAYS_MAX: Final = 40
+BATCH: Final = 20
+"""Sequences for one pair of processes."""
+BATCH_S: Final = 600.0
+RESET: Final = (
+    "A: connect id=x clean=1",
+    "B: connect id=y clean=1",
+    "C: connect id=z clean=1",
+    "R: connect id=q clean=1 user=alice",
+    *(f"R: publish '{topic}' '' retain=1 &" for topic in TOPICS[:9]),
+    "R: ping",
+)
+RULES_RESET: Final = ("R: connect id=z clean=1 port=port2", "R: publish 'a' '' qos=1 retain=1")
+"""Nothing else that is below the mount point is retained: what is drawn there is that topic."""
 
 
 class Wanderer:
     """Draws steps, and keeps just enough in mind to draw some that fit."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, with_rules: bool = False) -> None:
         self._random = random
+        self._with_rules = with_rules
         self._id = dict.fromkeys(ACTORS, "x")
         self._version = dict.fromkeys(ACTORS, 4)
         self._here = dict.fromkeys(ACTORS, False)
@@ -104,6 +142,8 @@ class Wanderer:
         version = random.choice((3, 4, 4, 5, 5))
         self._id[actor], self._version[actor], self._here[actor] = name, version, True
         words = [f"{actor}: connect id={name} clean={random.randint(0, 1)}"]
+        if self._with_rules:
+            words.append(AS_WHOM[name].strip())
         if random.random() < 0.3:
             words.append("manual")
         if version == 3:
@@ -170,39 +210,80 @@ def evened_out(transcript: list[str]) -> list[str]:
     return kept
 
 
-async def differing(steps: list[str], seed: int) -> list[str]:
-    """Play to both; the differing lines."""
-    scenario = Scenario(f"seed {seed}", Path("wander"), conf=CONF)
-    scenario.steps = [parse_step(text, number, "wander") for number, text in enumerate(steps)]
+async def differing(sequences: list[list[str]], with_rules: bool) -> list[list[str]]:
+    """Play them to both, one after another; the differing lines of each."""
+    scenario = Scenario("wandering", Path("wander"), conf=RULES_CONF if with_rules else CONF)
+    scenario.files = {"rules": RULES}
+    reset = (*RULES_RESET, *RESET) if with_rules else RESET
+    texts = [text for steps in sequences for text in (*steps, *reset)]
+    scenario.steps = [parse_step(text, number, "wander") for number, text in enumerate(texts)]
     transcripts: dict[str, list[str]] = {}
 
     async def one(kind: str) -> None:
-        transcripts[kind], _ = await play(scenario, kind, Path("/nonexistent"))
+        transcript, _ = await play(scenario, kind, Path("/nonexistent"), within_s=BATCH_S)
+        transcripts[kind] = evened_out(transcript)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(one, "mosquitto")
         nursery.start_soon(one, "rowcast")
-    found = compare.differences(*(evened_out(transcripts[kind]) for kind in ("mosquitto", "rowcast")))
-    return [line for line in found if not any(known.fullmatch(line) for known in KNOWN)]
+    theirs, ours = compare.by_step(transcripts["mosquitto"]), compare.by_step(transcripts["rowcast"])
+    found: list[list[str]] = []
+    start = 1
+    for steps in sequences:
+        lines = compare.differing(theirs[start : start + len(steps)], ours[start : start + len(steps)])
+        found.append([line for line in lines if not any(known.fullmatch(line) for known in KNOWN)])
+        start += len(steps) + len(reset)
+    if start != len(theirs) or start != len(ours):
+        found[-1].append(f"one came to its end before: {theirs[-1][-1:]} {ours[-1][-1:]}")
+    return found
 
 
-async def shrunk(steps: list[str], seed: int) -> tuple[list[str], list[str]]:
-    """Fewer steps that still differ, and how."""
-    found = await differing(steps, seed)
-    plays = 0
+async def shrunk(steps: list[str], with_rules: bool) -> tuple[list[str], list[str]]:
+    """Fewer steps that still differ, and how; no lines if they do not when played alone."""
+    [found] = await differing([steps], with_rules)
     size = len(steps) // 2
     while size and found:
-        at = 0
-        while at < len(steps) and plays < SHRINK_PLAYS_MAX:
-            fewer = steps[:at] + steps[at + size :]
-            plays += 1
-            still = await differing(fewer, seed) if fewer else []
-            if still:
-                steps, found = fewer, still
-            else:
-                at += size
-        size //= 2
+        fewer = [steps[:at] + steps[at + size :] for at in range(0, len(steps), size)]
+        fewer = [one for one in fewer if one]
+        results = await differing(fewer, with_rules) if fewer else []
+        still = next((at for at, lines in enumerate(results) if lines), None)
+        if still is None:
+            size //= 2
+        else:
+            steps, found = fewer[still], results[still]
+            size = min(size, max(len(steps) // 2, 1)) if len(steps) > 1 else 0
     return steps, found
+
+
+class Tour:
+    """Sequences with seeds that follow one another, a batch at a time."""
+
+    def __init__(self, first_seed: int, with_rules: bool, as_is: bool) -> None:
+        self.seed = first_seed
+        self.played = 0
+        self.differed = 0
+        self._with_rules = with_rules
+        self._as_is = as_is
+
+    async def batch(self, count: int) -> None:
+        """Play so many, or up to the first that differs: what comes behind that one may differ because of it."""
+        sequences = [
+            Wanderer(Random(self.seed + number), self._with_rules).steps() for number in range(count)
+        ]
+        results = await differing(sequences, self._with_rules)
+        first = next((at for at, lines in enumerate(results) if lines), None)
+        if first is not None:
+            await self._tell(self.seed + first, sequences[first], results[first])
+        passed = count if first is None else first + 1
+        self.seed += passed
+        self.played += passed
+
+    async def _tell(self, seed: int, steps: list[str], found: list[str]) -> None:
+        self.differed += 1
+        if not self._as_is:
+            fewer, still = await shrunk(steps, self._with_rules)
+            steps, found = (fewer, still) if still else (steps, ["not when played alone:", *found])
+        print(f"[seed {seed}]", "steps:", *(f"  {step}" for step in steps), *found, "", sep="\n", flush=True)
 
 
 def main() -> int:
@@ -214,30 +295,20 @@ def main() -> int:
         "--seed", type=int, default=int(time.time()), help="of the first sequence; the next is one more"
     )
     parser.add_argument("--plays", type=int, default=1 << 30, help="so many sequences at most")
+    parser.add_argument("--rules", action="store_true", help="users with rules, and a mount point")
     parser.add_argument("--as-is", action="store_true", help="print what differs without cutting it down")
     arguments = parser.parse_args()
     until = time.monotonic() + arguments.seconds
-    played = differed = 0
+    tour = Tour(arguments.seed, arguments.rules, arguments.as_is)
     print(f"from seed {arguments.seed}", flush=True)
-    while time.monotonic() < until and played < arguments.plays:
-        seed = arguments.seed + played
-        played += 1
-        steps = Wanderer(Random(seed)).steps()
+    while time.monotonic() < until and tour.played < arguments.plays:
         try:
-            found = trio.run(differing, steps, seed)
+            trio.run(tour.batch, min(BATCH, arguments.plays - tour.played))
         except Exception as error:  # the player's own, on an answer that it does not understand
-            found = [f"{type(error).__name__}: {error}"]
-            print(f"[seed {seed}]", *found, "", sep="\n", flush=True)
-            continue
-        if not found:
-            continue
-        if not arguments.as_is:
-            fewer, still = trio.run(shrunk, steps, seed)
-            steps, found = (fewer, still) if still else (steps, ["only once:", *found])
-        differed += 1
-        print(f"[seed {seed}]", "steps:", *(f"  {step}" for step in steps), *found, "", sep="\n", flush=True)
-    print(f"{played} sequences of {STEPS} steps, {differed} differed")
-    return 1 if differed else 0
+            print(f"[seed {tour.seed} and on]", f"{type(error).__name__}: {error}", "", sep="\n", flush=True)
+            tour.seed += BATCH
+        print(f"{tour.played} sequences of {STEPS} steps, {tour.differed} differed", flush=True)
+    return 1 if tour.differed else 0
 
 
 if __name__ == "__main__":

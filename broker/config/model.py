@@ -135,6 +135,8 @@ class Limits:
     max_retained_messages: int = 0
     max_retained_bytes: int = 0
     """Of topics and payloads that are retained, without `$SYS`; 0 is no limit.  Our own limits."""
+    max_subscriptions: int = 0
+    """Of one client; 0 is no limit.  Our own."""
 
 
 @frozen

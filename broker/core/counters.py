@@ -31,6 +31,8 @@ class Counters:
         """QoS 2 messages of clients that keep too many without PUBREL."""
         self.dropped_retained_full = 0
         """Messages that were handed on but not retained, because of max_retained_messages or max_retained_bytes."""
+        self.subscriptions_refused = 0
+        """Because of max_subscriptions."""
         self.reading_held = 0
         """How often a peer was not read from because it did not read its answers."""
         self.sockets_opened = 0

@@ -244,6 +244,10 @@ class Engine:
         group, plain_filter = split_shared(topic_filter)
         if not plain_filter or (group and plain_filter.startswith(GATEWAY_PREFIX)):
             return SUBSCRIBE_FAILURE
+        subscriptions_max = self.policy.subscriptions_max
+        if 0 < subscriptions_max <= len(session.subscriptions) and topic_filter not in session.subscriptions:
+            self.counters.subscriptions_refused += 1
+            return QUOTA_EXCEEDED
         granted = capped(wanted, session.max_qos)
         session.subscriptions[topic_filter] = granted
         self.subscribe(session, topic_filter, granted)

@@ -13,6 +13,7 @@ class Policy:
         persistent_client_expiration_s: forget a persistent session so long after it left; 0 never.
         message_size_limit: largest payload in bytes that is passed on; 0 is no limit.
         retained_messages_max, retained_bytes_max: how much is retained; 0 is no limit.
+        subscriptions_max: of one client; 0 is no limit.
     """
 
     def __init__(
@@ -24,6 +25,7 @@ class Policy:
         message_size_limit: int = 0,
         retained_messages_max: int = 0,
         retained_bytes_max: int = 0,
+        subscriptions_max: int = 0,
     ) -> None:
         self.retain_available = retain_available
         self.check_retain_source = check_retain_source
@@ -32,3 +34,4 @@ class Policy:
         self.message_size_limit = message_size_limit
         self.retained_messages_max = retained_messages_max
         self.retained_bytes_max = retained_bytes_max
+        self.subscriptions_max = subscriptions_max

@@ -134,6 +134,11 @@ def _messages(facts: Facts) -> Iterator[Family]:
         "rowcast_messages_dropped", "counter", "Messages not delivered, by reason.", "reason", dropped
     )
     yield counter(
+        "rowcast_subscriptions_refused",
+        "Filters refused in SUBACK because the client had max_subscriptions already.",
+        counters.subscriptions_refused,
+    )
+    yield counter(
         "rowcast_reading_held",
         "How often a peer was not read from until it read its answers.",
         counters.reading_held,

@@ -40,8 +40,13 @@ def read_ledger(path: Path) -> dict[str, Entry]:
 
 def differences(mosquitto: list[str], rowcast: list[str]) -> list[str]:
     """`- line` and `+ line`, step by step."""
+    return differing(by_step(mosquitto), by_step(rowcast))
+
+
+def differing(mosquitto: list[list[str]], rowcast: list[list[str]]) -> list[str]:
+    """The same of transcripts that are cut into steps already."""
     found: list[str] = []
-    for theirs, ours in zip(_steps(mosquitto), _steps(rowcast), strict=True):
+    for theirs, ours in zip(mosquitto, rowcast, strict=True):
         for tag, a, b, c, d in SequenceMatcher(None, theirs, ours, autojunk=False).get_opcodes():
             if tag != "equal":
                 found += [f"- {line.strip()}" for line in theirs[a:b]]
@@ -49,7 +54,8 @@ def differences(mosquitto: list[str], rowcast: list[str]) -> list[str]:
     return found
 
 
-def _steps(transcript: list[str]) -> list[list[str]]:
+def by_step(transcript: list[str]) -> list[list[str]]:
+    """The lines of each step; the first list is what came before any."""
     steps: list[list[str]] = [[]]
     for line in transcript:
         if line.startswith("-- "):

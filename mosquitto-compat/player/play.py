@@ -24,8 +24,11 @@ CALM_ROUNDS = 2
 class Play:
     """What the steps of one scenario share."""
 
-    def __init__(self, scenario: Scenario, kind: str, folder: Path, certificates: Path) -> None:
+    def __init__(
+        self, scenario: Scenario, kind: str, folder: Path, certificates: Path, within_s: float
+    ) -> None:
         self.scenario = scenario
+        self._within_s = within_s
         self.kind = kind
         self.folder = folder
         self.transcript: list[str] = []
@@ -64,7 +67,7 @@ class Play:
     async def run(self) -> list[str]:
         """Play; the transcript, with ports and paths replaced by their names."""
         self._write_files()
-        with trio.move_on_after(SCENARIO_S) as scope:
+        with trio.move_on_after(self._within_s) as scope:
             async with trio.open_nursery() as nursery:
                 self.nursery = nursery
                 try:
@@ -165,12 +168,14 @@ class Play:
         return line
 
 
-async def play(scenario: Scenario, kind: str, certificates: Path) -> tuple[list[str], list[str]]:
+async def play(
+    scenario: Scenario, kind: str, certificates: Path, within_s: float = SCENARIO_S
+) -> tuple[list[str], list[str]]:
     """Play a scenario in a folder of its own.  Returns the transcript and what the broker wrote."""
     folder = Path(tempfile.mkdtemp(prefix="rowcast-compat-"))
     os.chmod(folder, 0o777)  # Mosquitto gives up root
     try:
-        acting = Play(scenario, kind, folder, certificates)
+        acting = Play(scenario, kind, folder, certificates, within_s)
         return await acting.run(), acting.broker.lines
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -83,8 +83,10 @@ async def until_forgotten(ports: tuple[int, int] | None, within_s: float) -> Non
 
 def _is_open(local: str, remote: str) -> bool:
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with open(table) as lines:
-            for line in lines:
+        with open(table) as file:
+            text = file.read()
+        if local in text:
+            for line in text.splitlines():
                 fields = line.split(maxsplit=4)
                 if fields[1].endswith(local) and fields[2].endswith(remote) and fields[3] in OPEN_STATES:
                     return True

@@ -148,6 +148,11 @@ _LIMITS: tuple[Option, ...] = (
         "Rowcast's own: retained messages, `$SYS` apart; one above it is handed on, counted and not retained.  "
         "0 is no limit.", low=0, range_error=_INVALID, reload=True,
     ),
+    _number(
+        "max_subscriptions", "0", "limits.max_subscriptions",
+        "Rowcast's own: subscriptions of one client; one above it is refused in SUBACK (0x80, or 0x97 in MQTT 5.0) and "
+        "counted.  0 is no limit.", low=0, range_error=_INVALID, reload=True,
+    ),
     Option(
         "memory_limit", Level.BROKER, Kind.INTEGER, "0", "Bytes of memory for the whole broker.", low=0,
         range_error=_INVALID, role=Role.WITHOUT_EFFECT,

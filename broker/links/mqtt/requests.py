@@ -17,7 +17,7 @@ from broker.links.words import SUBSCRIBE, UNSUBSCRIBE, printable
 from protocol.mqtt import codec
 from protocol.mqtt.codec import SUBACK, UNSUBACK, encode_ack
 from protocol.mqtt.errors import ProtocolViolation
-from protocol.mqtt.packets import Subscribe, Unsubscribe
+from protocol.mqtt.packets import SUBSCRIBE_FAILURE, Subscribe, Unsubscribe
 from protocol.mqtt.topics import check_topic_filter
 from protocol.mqtt.v5.codec import encode_suback
 from protocol.mqtt.v5.reasons import ReasonCode
@@ -99,6 +99,8 @@ class SubscribeRequest(Request):
             code = link.engine.subscribe_session(session, mounted, options)
             if code <= 2:
                 self.replays.append((mounted, code))
+            else:
+                code = SUBSCRIBE_FAILURE
         self.codes.append(code)
         if logger.isEnabledFor(SUBSCRIBE):
             logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
@@ -112,7 +114,7 @@ class SubscribeRequest(Request):
         wanted = subscription(options & 15, self.subscription_id)
         code = link.engine.subscribe_session(session, mounted, wanted)
         if code > 2:
-            return ReasonCode.NOT_AUTHORIZED
+            return ReasonCode.NOT_AUTHORIZED if code == SUBSCRIBE_FAILURE else code
         handling = options >> RETAIN_HANDLING_SHIFT
         if handling == 0 or (handling == 1 and not is_known):
             # [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]

@@ -9,7 +9,7 @@ from broker.core.engine import Engine, Policy
 from broker.core.publication import Publication
 from broker.core.session import DeliveryRules
 from protocol.mqtt.outbound import Window
-from protocol.mqtt.packets import Publish, Will
+from protocol.mqtt.packets import SUBSCRIBE_FAILURE, Publish, Suback, Subscribe, Will
 
 
 def test_allow_duplicate_messages_holds_at_once_also_for_topics_that_are_remembered() -> None:
@@ -74,3 +74,21 @@ def test_a_bridges_will_says_that_it_is_gone() -> None:
     bridge = connected(engine, b"bridge", will=Will(topic, b"0", 0, True))
     bridge.drop()
     assert [packet.payload for packet in reader.read()] == [b"0"]  # type: ignore[union-attr]
+
+
+def test_the_bound_of_subscriptions_refuses_new_ones_and_takes_nothing_away() -> None:
+    engine = Engine()
+    client = connected(engine, b"c")
+
+    def codes(packet_id: int, *names: bytes) -> list[int]:
+        client.send(Subscribe(packet_id, tuple((name, 1) for name in names)))
+        [answer] = client.read()
+        assert isinstance(answer, Suback)
+        return list(answer.return_codes)
+
+    assert codes(1, b"a", b"b", b"c") == [1, 1, 1]
+    engine.adopt(Policy(subscriptions_max=2), Window(), DeliveryRules())
+    assert codes(2, b"a", b"d", b"$share/g/e") == [1, SUBSCRIBE_FAILURE, SUBSCRIBE_FAILURE]
+    engine.adopt(Policy(subscriptions_max=4), Window(), DeliveryRules())
+    assert codes(3, b"d", b"e") == [1, SUBSCRIBE_FAILURE]
+    assert engine.counters.subscriptions_refused == 3

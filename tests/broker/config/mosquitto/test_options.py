@@ -30,6 +30,7 @@ OUR_OWN = (
     "acl_patterns_allow_slash",
     "max_retained_bytes",
     "max_retained_messages",
+    "max_subscriptions",
     "rowcast_acknowledge",
     "rowcast_token_jwks",
     "rowcast_token_secret_file",

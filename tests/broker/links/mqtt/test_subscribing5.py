@@ -7,7 +7,7 @@ from support.packet_case import framed, string
 from support.peer5 import Peer5, connected5
 
 from broker.config.model import Limits, Listener, Security
-from broker.core.engine import Engine
+from broker.core.engine import Engine, Policy
 from broker.links.listening.door import Door
 from protocol.mqtt.packets import (
     Disconnect,
@@ -245,3 +245,12 @@ def test_a_refusal_of_qos_2_in_a_group() -> None:
             peer.send(Pubrec(packet.packet_id, ReasonCode.UNSPECIFIED_ERROR))
     assert [publishes(peer) for peer in peers] == [[], []]
     assert sum(session.outbound.inflight_count() for session in engine.sessions.values()) == 0
+
+
+def test_one_subscription_too_many_is_refused_in_words() -> None:
+    engine = Engine(Policy(subscriptions_max=1))
+    peer = subscriber(engine, b"a")
+    peer.send(Subscribe(2, ((b"a", 0), (b"b", 0))))
+    assert peer.read() == [Suback(2, (0, ReasonCode.QUOTA_EXCEEDED))]
+    peer.send(Unsubscribe(3, (b"a",)), Subscribe(4, ((b"b", 0),)))
+    assert peer.read() == [Unsuback(3, (0,)), Suback(4, (0,))]
