@@ -20,6 +20,7 @@ from protocol.mqtt.v5.property_table import (
     PAIR,
     PAYLOAD_FORMAT,
     PLACES,
+    PROPERTIES_MAX,
     RESPONSE_TOPIC,
     SUBSCRIPTION_ID,
     TEXT,
@@ -178,11 +179,19 @@ def read_properties(data: bytes, position: int, end: int, place: int) -> tuple[P
     """
     position, stop = bounds(data, position, end)
     found = Properties()
+    count = 0
     while position < stop:
+        count += 1
+        if count > PROPERTIES_MAX:
+            raise _too_many()
         name, start, after = property_at(data, position, stop, place)
         position = after
         _keep(found, data, name, start, after, place)
     return found, stop
+
+
+def _too_many() -> ProtocolViolation:
+    return ProtocolViolation(f"a packet with more than {PROPERTIES_MAX} properties", reason_code=0x97)
 
 
 def property_at(data: bytes, position: int, stop: int, place: int) -> tuple[int, int, int]:
@@ -276,7 +285,11 @@ def publish_properties(data: bytes, start: int, stop: int) -> tuple[bytes, int, 
     from_here = start
     pieces: list[bytes] | None = None
     position = start
+    count = 0
     while position < stop:
+        count += 1
+        if count > PROPERTIES_MAX:
+            raise _too_many()
         if data[position] == USER_PROPERTY:  # there are many of these, and nothing else to look at
             position = _after_text(data, _after_text(data, position + 1, stop, True), stop, True)
             continue

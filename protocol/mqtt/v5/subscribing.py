@@ -11,10 +11,11 @@ from typing import Final
 
 from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
 from protocol.mqtt.packets import Suback, Subscribe, Unsuback, Unsubscribe
+from protocol.mqtt.subscribing import FILTERS_MAX
 from protocol.mqtt.topics import check_topic_filter
 from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties, encode_number, read_properties
 from protocol.mqtt.v5.property_table import SUBSCRIPTION_ID
-from protocol.mqtt.v5.reasons import ALLOWED
+from protocol.mqtt.v5.reasons import ALLOWED, ReasonCode
 
 NO_LOCAL: Final = 4
 RETAIN_AS_PUBLISHED: Final = 8
@@ -111,9 +112,16 @@ def read_subscribe(body: bytes) -> Subscribe:
         position += 1
         _check_options(topic_filter, options)
         filters.append((topic_filter, options))
+        if len(filters) > FILTERS_MAX:
+            raise _too_many("a SUBSCRIBE")
     if not filters:
         raise ProtocolViolation("a SUBSCRIBE without a filter", "MQTT-3.8.3-2")
     return Subscribe(packet_id, tuple(filters), NO_PROPERTIES if properties.is_empty() else properties)
+
+
+def _too_many(what: str) -> ProtocolViolation:
+    reason = f"{what} with more than {FILTERS_MAX} filters"
+    return ProtocolViolation(reason, reason_code=ReasonCode.QUOTA_EXCEEDED)
 
 
 def _check_options(topic_filter: bytes, options: int) -> None:
@@ -149,6 +157,8 @@ def read_unsubscribe(body: bytes) -> Unsubscribe:
     while position < len(body):
         topic_filter, position = _filter_at(body, position, "MQTT-3.10.3-1")
         filters.append(topic_filter)
+        if len(filters) > FILTERS_MAX:
+            raise _too_many("an UNSUBSCRIBE")
     if not filters:
         raise ProtocolViolation("an UNSUBSCRIBE without a filter", "MQTT-3.10.3-2")
     return Unsubscribe(packet_id, tuple(filters), NO_PROPERTIES if properties.is_empty() else properties)

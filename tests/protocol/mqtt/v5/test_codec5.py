@@ -30,7 +30,12 @@ from protocol.mqtt.packets import (
     Will,
 )
 from protocol.mqtt.v5.codec import ack_parts, decode, encode, encode_ack, publish_parts
-from protocol.mqtt.v5.properties import Properties, forwarded_properties, publish_properties
+from protocol.mqtt.v5.properties import (
+    Properties,
+    encode_variable,
+    forwarded_properties,
+    publish_properties,
+)
 from protocol.mqtt.v5.property_table import (
     NOT_ZERO,
     PLACES,
@@ -292,3 +297,39 @@ def test_one_number_says_what_several_subscriptions_ask_for(
     expected = Properties(subscription_ids=[n for _, n in counting if n])
     assert ids == expected.inner()
     assert SUBSCRIPTION_ID == 11
+
+
+MANY = 5_000
+
+
+@pytest.mark.parametrize(
+    ("first_byte", "before", "one"),
+    [
+        (0x82, b"\x00\x01\x00", b"\x00\x01a\x00"),
+        (0xA2, b"\x00\x01\x00", b"\x00\x01a"),
+        (0x82, b"\x00\x01", b"\x26\x00\x01a\x00\x00"),
+        (0x30, b"\x00\x01t", b"\x26\x00\x01a\x00\x00"),
+    ],
+)
+def test_what_one_packet_may_hold_is_bounded(first_byte: int, before: bytes, one: bytes) -> None:
+    """In packets of two million bytes there is room for half a million filters, or properties."""
+
+    def read(count: int) -> None:
+        if one[0] == USER_PROPERTY:
+            inner = encode_variable(len(one) * count) + one * count
+            body = before + inner + (b"\x00\x01a\x00" if first_byte == 0x82 else b"")
+        else:
+            body = before + one * count
+        decode(first_byte, body)
+
+    read(MANY)
+    with pytest.raises(ProtocolError) as refused:
+        read(MANY + 1)
+    assert refused.value.reason_code == ReasonCode.QUOTA_EXCEEDED
+
+
+def test_a_publish_that_is_handed_on_has_no_more_properties_either() -> None:
+    one = b"\x26\x00\x01a\x00\x00"
+    assert publish_properties(one * MANY, 0, len(one) * MANY)[0] == one * MANY
+    with pytest.raises(ProtocolError, match=str(MANY)):
+        publish_properties(one * (MANY + 1), 0, len(one) * (MANY + 1))
