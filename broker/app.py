@@ -276,9 +276,8 @@ class App:
                 await self._stop.wait()
                 self.is_draining = True
                 accepting.cancel_scope.cancel()
-            await drain_clients(
-                self.server, self.websockets, self.config.drain_s, self.config.drain_to.encode()
-            )
+            config = self.config
+            await drain_clients(self.server, self.websockets, config.drain_s, config.drain_to.encode())
             feeds.cancel_scope.cancel()
 
     async def _join_cluster(self, nursery: trio.Nursery) -> None:
