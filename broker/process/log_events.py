@@ -49,8 +49,8 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
     "feed %s: gap: %s; rows committed between %s and %s may be missing": (
         "feed_gap", "feed", "reason", "position", "until",
     ),
-    "feed %s: rows notified while the connection was lost are lost: %s (a [[recover]] prevents it)": (
-        "feed_gap", "feed", "kinds",
+    "feed %s: rows notified while %s are lost: %s (a [[recover]] prevents it)": (
+        "feed_gap", "feed", "reason", "kinds",
     ),
     "feed %s: %s: %s%s": ("feed_rows", "feed", "reason", "place", ""),
     "feed %s: %s": ("feed_trouble", "feed", "reason"),
