@@ -28,6 +28,23 @@ READS_AGAIN_WITHIN_S: Final = 5.0
 and a busy one that reads 300 kB/s needs seconds for a step."""
 
 
+SLICE_BYTES: Final = 64 * 1024
+"""So much more is given to who is being waited for before it is waited for again."""
+
+
+class Strain:
+    """What is known of an outbox whose reader has much before it."""
+
+    def __init__(self) -> None:
+        self.pending_bytes = 0
+        """At the last look at which it was less."""
+        self.since = 0.0
+        """When that was; 0 before the first look."""
+        self.patience_s = READS_WITHIN_S
+        self.due_bytes = 0
+        """Owed so much, it is to be waited for."""
+
+
 def nothing() -> None:
     """What is called where nobody is interested any more."""
 
@@ -38,25 +55,32 @@ class Round:
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
         self._touched: list[Outbox] = []
-        self._strained: dict[Outbox, tuple[int, float, float]] = {}
-        """What was pending at the last look at which it was less, when that was, and the patience from then on."""
+        self._strained: dict[Outbox, Strain] = {}
         self._frozen: dict[Outbox, bool] = {}
+        self._is_due = False
 
     def strain(self, outbox: Outbox) -> None:
         """This outbox is owed so much that whoever publishes more at once should let it drain between two slices."""
         if outbox in self._frozen:
             return
-        known = self._strained.get(outbox)
-        since, patience = (0.0, READS_WITHIN_S) if known is None else (known[1], known[2])
-        self._strained[outbox] = (outbox.pending_bytes, since, patience)
+        strain = self._strained.get(outbox)
+        if strain is None:
+            strain = self._strained[outbox] = Strain()
+        pending_bytes = strain.pending_bytes = outbox.pending_bytes
+        if pending_bytes >= strain.due_bytes:
+            self._is_due = True
+        elif pending_bytes + SLICE_BYTES < strain.due_bytes:  # it has been read from since
+            strain.due_bytes = pending_bytes + SLICE_BYTES
 
     @property
     def is_strained(self) -> bool:
-        """Whether somebody who reads has more before them than the kernel takes at once."""
-        return len(self._strained) > 0
+        """Whether somebody who reads has more before them than the kernel takes at once, and than they had lately."""
+        return self._is_due
 
     def awaits_readers(self, now: float) -> bool:
         """Whether a strained outbox is still draining; one that its reader leaves as it is does not count for long.
+
+        Whoever asks waits for them, so nobody need until `SLICE_BYTES` more are owed.
 
         Args:
             now: monotonic seconds.
@@ -64,17 +88,28 @@ class Round:
         for outbox in list(self._frozen):
             if outbox.closed or outbox.pending_bytes < EASED_BYTES:
                 del self._frozen[outbox]
-        for outbox, (pending, since, patience) in list(self._strained.items()):
-            if outbox.closed or outbox.pending_bytes < EASED_BYTES:
+        self._is_due = False
+        for outbox, strain in list(self._strained.items()):
+            pending_bytes = outbox.pending_bytes
+            strain.due_bytes = pending_bytes + SLICE_BYTES
+            if outbox.closed or pending_bytes < EASED_BYTES:
                 del self._strained[outbox]
-            elif since == 0.0:
-                self._strained[outbox] = (outbox.pending_bytes, now, patience)
-            elif outbox.pending_bytes < pending:
-                self._strained[outbox] = (outbox.pending_bytes, now, READS_AGAIN_WITHIN_S)
-            elif now - since > patience:
+            elif strain.since == 0.0:
+                strain.pending_bytes, strain.since = pending_bytes, now
+            elif pending_bytes < strain.pending_bytes:
+                strain.pending_bytes, strain.since = pending_bytes, now
+                strain.patience_s = READS_AGAIN_WITHIN_S
+            elif now - strain.since > strain.patience_s:
                 del self._strained[outbox]
                 self._frozen[outbox] = True
-        return self.is_strained
+        return len(self._strained) > 0
+
+    def forget(self, outbox: Outbox) -> None:
+        """It is closed, and nobody is to be waited for."""
+        if outbox in self._strained:
+            del self._strained[outbox]
+        if outbox in self._frozen:
+            del self._frozen[outbox]
 
     def add(self, outbox: Outbox) -> None:
         """Something is to be sent to this outbox's peer at the end of the round."""
@@ -192,6 +227,14 @@ class Outbox(Sink):
             or pending * count < self.messages_max * size
         )
 
+    def finds_room(self, size: int) -> bool:
+        """As `has_room`; what the kernel was not given yet does not count against the peer, but is given it first."""
+        if self.has_room(size):
+            return True
+        if not self.blocked:
+            self.flush()
+        return self.has_room(size)
+
     def takes_more(self) -> bool:
         """Whether a message that can wait should be pushed now; if not, `on_drained` says when."""
         if self.pending_bytes < self.limit_bytes:
@@ -255,6 +298,7 @@ class Outbox(Sink):
     def end_sending(self) -> None:
         """A send failed.  Nothing more leaves; what the peer sent before is read all the same, to its end."""
         self.closed = True
+        self.round.forget(self)
         self._chunks = []
         self.pending_bytes = 0
         self._send = None

@@ -13,6 +13,7 @@ from broker.feed.status import FeedSink, Fenced
 
 SLICE_WAIT_S_MAX: Final = 2.0
 LOOK_S: Final = 0.001
+LOOK_S_MAX: Final = 0.016
 
 
 @runtime_checkable
@@ -21,7 +22,7 @@ class Breathing(Protocol):
 
     @property
     def is_strained(self) -> bool:
-        """Whether somebody is owed so much that more at once may be too much."""
+        """Whether somebody is owed so much more than when they were last waited for that more may be too much."""
 
     def awaits_readers(self, now: float) -> bool:
         """Whether one of those is still taking what it is owed."""
@@ -49,5 +50,7 @@ class Slices:
         if self._sink is None or not self._sink.is_strained:
             return
         with trio.move_on_after(SLICE_WAIT_S_MAX):
-            while self._sink.awaits_readers(trio.current_time()):  # noqa: ASYNC110 (no event tells it)
-                await trio.sleep(LOOK_S)
+            pause_s = LOOK_S
+            while self._sink.awaits_readers(trio.current_time()):
+                await trio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LOOK_S_MAX)

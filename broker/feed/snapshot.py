@@ -16,6 +16,7 @@ from psycopg import sql
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.routing.tables import Snapshot
 from broker.feed.row_barrier import RowBarrier
+from broker.feed.slices import Slices
 from broker.feed.status import FeedSink, FeedStatus
 from protocol.pgoutput import parse_lsn
 
@@ -56,6 +57,7 @@ async def publish_rows(
 ) -> None:
     """The same in whatever transaction is open."""
     rows = RowBarrier(status)
+    slices = Slices(sink)
     for wanted in snapshots:
         count = 0
         async for (text,) in connection.cursor().stream(row_query(wanted)):
@@ -65,8 +67,9 @@ async def publish_rows(
                     sink.publish(*outgoing)
                     status.published += 1
             count += 1
-            if count % FLUSH_ROWS == 0:
+            if count % FLUSH_ROWS == 0 or slices.is_due:
                 sink.flush()
+                await slices.breathe()
         sink.flush()
         _LOG.info("feed %s: published the %d current rows of %s", status.name, count, wanted.table)
 

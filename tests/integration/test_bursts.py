@@ -88,6 +88,62 @@ async def test_readers_get_every_row_of_a_large_transaction(database: str, tmp_p
     assert received == [ROWS] * READERS
 
 
+READ_BYTES_PER_S = 3_000_000
+KERNEL_BYTES = 32 * 1024
+
+
+async def websocket_of_little_buffer(port: int, nursery: trio.Nursery) -> trio_websocket.WebSocketConnection:
+    """A client whose kernel takes little, so that what it has not read is at once the broker's to keep."""
+    sock = trio.socket.socket()
+    sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, KERNEL_BYTES)
+    await sock.connect(("127.0.0.1", port))
+    return await trio_websocket.wrap_client_stream(
+        nursery, trio.SocketStream(sock), "127.0.0.1", f"/{reader('events')}", message_queue_size=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        ("wal", 4000),
+        ("wal", 64_000),
+        ("wal", 600_000),
+        ("outbox", 4000),
+        ("outbox", 600_000),
+        ("listen", 4000),
+    ],
+)
+async def test_who_reads_steadily_gets_every_row_however_large(
+    database: str, tmp_path: Path, kind: str, size: int
+) -> None:
+    """Several times what a client may be owed, to one whose line is slow."""
+    rows = max(3_000_000 // size, 5)
+    file = tmp_path / "rowcast.toml"
+    source = 'tables = ["public.event"]' if kind != "listen" else 'listen = ["public.event"]'
+    file.write_text((CONFIG % kind).replace('tables = ["public.event"]', source))
+    config = on_free_ports(load(file, {"DATABASE_URL": database}))
+    received = []
+    with connect(database) as writer:
+        writer.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
+        install(config.feeds[0])
+        async with Broker(config) as broker, trio.open_nursery() as nursery:
+            await until(lambda: all(feed.state == "live" for feed in broker.app.feeds.values()))
+            [(_, port)] = broker.app.addresses
+            websocket = await websocket_of_little_buffer(port, nursery)
+            statement = "INSERT INTO event SELECT n, repeat('x', %s) FROM generate_series(1, %s) n"
+            if kind == "listen":
+                statement = (
+                    "SELECT pg_notify('public.event', json_build_object('id', n, 'note', repeat('x', %s))::text) "
+                    "FROM generate_series(1, %s) n"
+                )
+            await trio.to_thread.run_sync(writer.execute, statement, [size, rows])
+            while len(received) < rows:
+                received.append(json.loads(await websocket.get_message())["payload"]["id"])
+                await trio.sleep(size / READ_BYTES_PER_S)
+            nursery.cancel_scope.cancel()
+    assert received == list(range(1, rows + 1))
+
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "econia.toml"
 NOTIFICATIONS = 3000
 MANY_READERS = 100

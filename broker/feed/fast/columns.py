@@ -21,6 +21,9 @@ from protocol.pgoutput import FRAME_HEAD_BYTES, INSERT, UPDATE, XLOG_DATA
 if TYPE_CHECKING:
     from mypy_extensions import i64  # to mypyc a machine word, to everybody else an int
 
+LOOK_BYTES: Final = 65_536
+"""Frames are taken in one go up to about here, a small part of what a WebSocket client may be owed."""
+
 NUMBER: Final = 0
 STRING: Final = 1
 BOOLEAN: Final = 2
@@ -285,7 +288,7 @@ class FastChanges:
         return counts
 
     def take_frames(self, read: Read, frames_max: int, now: float) -> tuple[int, int, bytes]:
-        """Take frames as long as the fast path knows them, at most so many.
+        """Take frames as long as the fast path knows them, at most so many, and little more than `LOOK_BYTES`.
 
         Returns:
             How many were taken; what `read` said last: the size of the next frame, and that frame, which it does
@@ -294,9 +297,10 @@ class FastChanges:
         """
         last = b""
         taken = 0
+        taken_bytes = 0
         size = 1
         frame = b""
-        while taken < frames_max:
+        while taken < frames_max and taken_bytes < LOOK_BYTES:
             size, view = read(1)
             if size <= 0:
                 break
@@ -304,6 +308,7 @@ class FastChanges:
             if frame[0] != XLOG_DATA or not self.take(frame, FRAME_HEAD_BYTES, False, now):
                 break
             last = frame
+            taken_bytes += len(frame)
             frame = b""
             taken += 1
         if last:

@@ -196,6 +196,7 @@ class ListenFeed:
                 with self._rows.of("kind", row.kind, now):
                     self._publish(row, now)
             self._sink.flush()
+            await self._slices.breathe()
             await trio.lowlevel.checkpoint()
 
     def _publish_unmarked(self, notifications: Iterable[Notification]) -> list[Held]:
@@ -222,10 +223,10 @@ class ListenFeed:
         for source, kind, mark in self._marks:
             async with aclosing(missed_rows(reader, mark)) as pages:
                 async for page in pages:
-                    already |= awaited & self._publish_page(page, source, kind, mark)
+                    already |= awaited & await self._publish_page(page, source, kind, mark)
         return already
 
-    def _publish_page(
+    async def _publish_page(
         self, page: list[bytes], source: str, kind: str, mark: Mark
     ) -> set[tuple[Mark, Key | None]]:
         now = trio.current_time()
@@ -237,6 +238,9 @@ class ListenFeed:
                     self._status.recovered += 1
                     self._publish(row, now)
                     keys.add((mark, mark.key_of(row.columns)))
+            if self._slices.is_due:
+                self._sink.flush()
+                await self._slices.breathe()
         self._sink.flush()
         return keys
 

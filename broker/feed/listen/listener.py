@@ -26,6 +26,9 @@ BATCH_MAX: Final = 1000
 MUCH: Final = 4
 """Notifications in one read after which the next is likely to be there."""
 
+PIECE: Final = 64
+"""So many are handed out at once, of 8 kB each: less than a WebSocket client may be owed."""
+
 
 class Listener:
     """Listens on a connection of its own.
@@ -76,10 +79,15 @@ class Listener:
         taken = 0
         while taken < BATCH_MAX:
             arrived = self._receive()
-            taken += len(arrived)
+            count = len(arrived)
+            taken += count
+            while len(arrived) > PIECE:
+                self._arrived = arrived[PIECE:]
+                yield arrived[:PIECE]
+                arrived, self._arrived = self._arrived, []
             if arrived:
                 yield arrived
-            if len(arrived) < MUCH:
+            if count < MUCH:
                 return
 
     async def until_now(self) -> list[Notification]:

@@ -141,6 +141,7 @@ class WalStream:
         self._sink.flush()
         self._delivery.sent(time.time())
         await self._slices.until_room()
+        await self._slices.breathe()
         await trio.lowlevel.checkpoint()
         self._now = trio.current_time()
 

@@ -176,6 +176,8 @@ class DialectLink(WebSocketLink):
         ):
             outbox.push(frame)
             self.dialect.was_sent_to = True
+            if outbox.pending_bytes >= CONFLATE_ABOVE_BYTES:
+                outbox.round.strain(outbox)
             return
         with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
             self._deliver_slowly(publication, frame)
@@ -201,7 +203,6 @@ class DialectLink(WebSocketLink):
         self.dialect.was_sent_to = True
 
     def _deliver_slowly(self, publication: Publication, frame: bytes) -> None:
-        self.outbox.round.strain(self.outbox)
         wanted = self._subscriptions.get(publication.topic)
         if wanted is None:
             return
@@ -209,12 +210,14 @@ class DialectLink(WebSocketLink):
         if wanted.slow is Slow.CONFLATE:
             if self._backlog is None:
                 self._backlog = Backlog(self.dialect.conflation, self.outbox.limit_bytes)
+            self.outbox.round.strain(self.outbox)
             counters.dropped_outbox_full += self._backlog.offer(wanted.channel, publication.payload)
             if self._backlog.has_hole:
                 # What changes are left could not be told from all of them: the client has to start anew.
                 self.close(CloseCode.POLICY_VIOLATION, "slow receiver")
-        elif self.outbox.has_room(len(frame)):
+        elif self.outbox.finds_room(len(frame)):
             self.outbox.push(frame)
+            self.outbox.round.strain(self.outbox)
             self.dialect.was_sent_to = True
         else:
             counters.dropped_outbox_full += 1

@@ -122,6 +122,8 @@ class RowcastLink(DialectLink):
                 outbox.push(frame)  # without a call in between: this is what a fan-out costs
             else:
                 self.push(frame)
+            if outbox.pending_bytes >= CONFLATE_ABOVE_BYTES:
+                outbox.round.strain(outbox)
             return
         with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
             self._deliver_slowly(publication, frame)
@@ -143,7 +145,7 @@ class RowcastLink(DialectLink):
             self._waiting or self.outbox.pending_bytes + len(frame) > CONFLATE_ABOVE_BYTES
         ):
             self._conflate(publication)
-        elif self.outbox.has_room(len(frame)):
+        elif self.outbox.finds_room(len(frame)):
             self.push(frame)
         elif all(one.ring_backed for one in live):
             for one in live:

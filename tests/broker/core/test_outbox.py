@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker.core.counters import Counters
 from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
-from broker.core.outbox import READS_AGAIN_WITHIN_S, READS_WITHIN_S, Outbox, Round
+from broker.core.outbox import READS_AGAIN_WITHIN_S, READS_WITHIN_S, SLICE_BYTES, Outbox, Round
 
 
 class Kernel:
@@ -227,6 +227,53 @@ def test_who_has_read_is_waited_for_longer_and_not_for_ever() -> None:
     round.strain(outbox)
     assert round.awaits_readers(10.5 + READS_AGAIN_WITHIN_S)
     assert not round.awaits_readers(10.6 + READS_AGAIN_WITHIN_S)
+
+
+def test_who_is_waited_for_gets_a_slice_before_it_is_waited_for_again() -> None:
+    kernel, round = Kernel(0), Round(Counters())
+    outbox = strained(round, kernel)
+    assert round.is_strained
+    assert round.awaits_readers(10.0)
+    assert not round.is_strained
+    outbox.push(bytes(1000))
+    round.strain(outbox)
+    assert not round.is_strained
+    outbox.push(bytes(SLICE_BYTES))
+    round.strain(outbox)
+    assert round.is_strained
+
+
+def test_who_has_read_nearly_all_is_waited_for_as_early_as_ever() -> None:
+    kernel, round = Kernel(0), Round(Counters())
+    outbox = strained(round, kernel)
+    assert round.awaits_readers(10.0)
+    kernel.room = 250_000
+    outbox.writable()
+    for _ in range(2):
+        assert not round.is_strained
+        outbox.push(bytes(SLICE_BYTES))
+        round.strain(outbox)
+    assert round.is_strained
+
+
+def test_nobody_waits_for_a_closed_connection() -> None:
+    kernel, round = Kernel(0), Round(Counters())
+    outbox = strained(round, kernel)
+    outbox.close()
+    assert not round.awaits_readers(10.0)
+
+
+def test_what_the_kernel_was_not_given_yet_takes_no_room() -> None:
+    kernel, round = Kernel(1_000_000), Round(Counters())
+    outbox = kernel.outbox(round)
+    size = outbox.limit_bytes
+    outbox.push(bytes(size))
+    assert not outbox.has_room(size)
+    assert outbox.finds_room(size)
+    kernel.room = 0
+    outbox.push(bytes(size))
+    assert not outbox.finds_room(size)
+    assert outbox.blocked
 
 
 def test_who_has_caught_up_is_not_waited_for_and_may_strain_again() -> None:
