@@ -19,6 +19,7 @@ from broker.feed.setup.doctor_server import (
 )
 from broker.feed.setup.doctor_sessions import check_heirs, check_open_writers, check_row_security
 from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, fine, unwise, wrong
+from broker.feed.setup.steps import MAY_REPLICATE, SERVICE_ROLE
 from broker.feed.wal.slots import (
     PG_STREAMING,
     earlier_slot_name,
@@ -74,14 +75,17 @@ def check_settings(examination: Examination) -> Iterator[Finding]:
 def check_role(examination: Examination) -> Iterator[Finding]:
     """Whether the feed's role may replicate."""
     # The role that the feed will be, which need not be the one that asks here (--as).
-    query = "SELECT rolreplication OR rolsuper, rolsuper FROM pg_roles WHERE rolname = %s"
+    query = f"SELECT {MAY_REPLICATE}, r.rolsuper FROM pg_roles AS r WHERE r.rolname = %s"
     row = examination.one(query, examination.role)
     if not row:
         yield wrong(f"there is no role {examination.role}", INSTALL)
         return
     may_replicate, is_superuser = row
     if not may_replicate:
-        yield wrong(f"{examination.role} may not replicate", f"ALTER ROLE {examination.role} REPLICATION")
+        is_service = bool(examination.one("SELECT 1 FROM pg_roles WHERE rolname = %s", SERVICE_ROLE))
+        role = examination.role
+        cure = f"GRANT {SERVICE_ROLE} TO {role}" if is_service else f"ALTER ROLE {role} REPLICATION"
+        yield wrong(f"{role} may not replicate", cure)
     elif is_superuser:
         yield unwise(
             f"{examination.role} is a superuser, which a feed does not need",

@@ -17,6 +17,15 @@ from broker.feed.routing.tables import table_operations
 from broker.feed.wal.slots import earlier_slot_name, publication_names, slot_name
 
 CAPTURE_TRIGGER = "rowcast_capture"
+SERVICE_ROLE: Final = "rds_replication"
+"""Who is a member may replicate where nobody can be given the attribute: Amazon's services."""
+
+MAY_REPLICATE: Final = (
+    "(r.rolreplication OR r.rolsuper OR EXISTS (SELECT FROM pg_roles AS service "
+    f"WHERE service.rolname = '{SERVICE_ROLE}' AND pg_has_role(r.oid, service.oid, 'MEMBER')))"
+)
+"""Of the role `r`, in SQL."""
+
 TRIGGER_BITS: Final = {"insert": 4, "delete": 8, "update": 16}
 """Of pg_trigger.tgtype; 1 is FOR EACH ROW."""
 
@@ -111,14 +120,18 @@ def role_step(config: FeedConfig, may_replicate: bool) -> Step:
 
 
 def _create_role(role: str, may_replicate: bool) -> str:
-    replication = " REPLICATION" if may_replicate else ""
-    create = sql.SQL("CREATE ROLE {} LOGIN" + replication).format(sql.Identifier(role))
+    create = sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role))
     absent = sql.SQL("SELECT FROM pg_roles WHERE rolname = {}").format(sql.Literal(role))
     text = create_unless(absent, create)
-    if replication:
-        may = sql.SQL("SELECT FROM pg_roles WHERE rolname = {} AND (rolreplication OR rolsuper)")
-        alter = sql.SQL("ALTER ROLE {} REPLICATION").format(sql.Identifier(role))
-        text += ";\n" + create_unless(may.format(sql.Literal(role)), alter)
+    if may_replicate:
+        may = sql.SQL(f"SELECT FROM pg_roles AS r WHERE r.rolname = {{}} AND {MAY_REPLICATE}").format(
+            sql.Literal(role)
+        )
+        is_service = sql.SQL(f"SELECT FROM pg_roles WHERE rolname = '{SERVICE_ROLE}'")
+        give = sql.SQL("IF EXISTS ({}) THEN GRANT {} TO {}; ELSE ALTER ROLE {} REPLICATION; END IF").format(
+            is_service, sql.Identifier(SERVICE_ROLE), sql.Identifier(role), sql.Identifier(role)
+        )
+        text += ";\n" + create_unless(may, give)
     return text
 
 

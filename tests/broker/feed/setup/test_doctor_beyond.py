@@ -126,6 +126,23 @@ def test_policies_that_hide_rows_are_seen(dsn: str, what: str) -> None:
         sql(dsn, "DROP OWNED BY rowcast_reader", "DROP ROLE rowcast_reader")
 
 
+def test_role_that_may_replicate_as_a_member_needs_no_attribute(dsn: str) -> None:
+    """As with Amazon's services, where nobody may give it."""
+    sql(dsn, "CREATE ROLE rds_replication", "CREATE ROLE rowcast_member LOGIN")
+    config = feed_config(dsn.replace("user=postgres", "user=rowcast_member"))
+    try:
+        assert "rowcast_member may not replicate" in texts(config)
+        sql(dsn, *(step.statement for step in install_steps(config)))
+        assert "rowcast_member may replicate and is no superuser" in texts(config, "fine")
+        with connect(dsn) as admin:
+            row = admin.execute(
+                "SELECT rolreplication FROM pg_roles WHERE rolname = 'rowcast_member'"
+            ).fetchone()
+        assert row == (False,)
+    finally:
+        sql(dsn, "DROP OWNED BY rowcast_member", "DROP ROLE rowcast_member, rds_replication")
+
+
 @pytest.mark.parametrize("may_see", [True, False])
 def test_writers_for_whom_an_installation_waits_are_seen(
     dsn: str, may_see: bool, monkeypatch: pytest.MonkeyPatch
