@@ -122,7 +122,7 @@ async def test_who_reads_steadily_gets_every_row_however_large(
     source = 'tables = ["public.event"]' if kind != "listen" else 'listen = ["public.event"]'
     file.write_text((CONFIG % kind).replace('tables = ["public.event"]', source))
     config = on_free_ports(load(file, {"DATABASE_URL": database}))
-    received = []
+    received: list[int] = []
     with connect(database) as writer:
         writer.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
         install(config.feeds[0])
