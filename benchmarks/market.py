@@ -1,7 +1,8 @@
 """How fast market data is calculated, and how much memory books take: python -m benchmarks.market [--quick]
 
 One process, one core; each figure is the best of five runs of CPU time.  Beside it stands the least that could be done
-with a dict of floats, which keeps no order, no texts, no depth and no history.  With --memory only that is measured.
+with a dict of floats, which keeps no order, no texts, no depth and no history, and the books of cryptofeed and ccxt
+where they are installed.  With --memory only memory is measured.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.books import BOOKS, SetLevel
 from broker.market.depth import Depth
 from broker.market.kline import Kline
 from broker.market.levels import DepthNames
@@ -101,19 +103,21 @@ def levels(count: int) -> float:
     return best(work)
 
 
-def plain_levels(count: int) -> float:
+def levels_of(new: Callable[[], SetLevel], count: int) -> float | str:
+    """The same level changes into another book; nothing is published.  A word if it isn't there."""
     rows = level_rows(count)
+    try:
+        new()
+    except ImportError as error:
+        return f"not measured: {error}"
 
     def work() -> int:
-        sides: dict[str, dict[float, float]] = {"bid": {}, "ask": {}}
+        set_level = new()
         for side, price, size in rows:
-            if float(size) == 0:
-                sides[side].pop(float(price), None)
-            else:
-                sides[side][float(price)] = float(size)
+            set_level(side, price, size)
         return count
 
-    return best(work)
+    return round(best(work))
 
 
 def trade_rows(count: int) -> list[dict[str, object]]:
@@ -245,7 +249,8 @@ def main() -> None:
         found["memory_mb_1000_symbols_of_1000_levels"] = round(memory_mb(100 if options.quick else 1000))
     else:
         found["level_changes_per_s"] = round(levels(count))
-        found["level_changes_per_s_plain_dict"] = round(plain_levels(count))
+        for name, new in BOOKS.items():
+            found[f"level_changes_per_s_{name}"] = levels_of(new, count)
         for kind in ("trades", "kline", "ticker"):
             found[f"{kind}_trades_per_s"] = round(trades(kind, count))
         found["diff_of_1000_levels_us"] = round(diff_us(False), 1)

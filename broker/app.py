@@ -185,7 +185,7 @@ class App:
         if self.keeper is not None:
             self.keeper.adopt(config.persistence)
         if self.websockets is not None:
-            self.websockets.adopt(config.gateway, config.feeds)
+            self.websockets.adopt(config.gateway, config.all_feeds)
         self.history.tables = tables_of(config, self.feeds)
 
     @property
@@ -355,7 +355,7 @@ class App:
         from broker.links.websocket.server import WebSocketServer
 
         gateway = Gateway(self.config.gateway, self.engine)
-        gateway.adopt_feeds(self.config.feeds)
+        gateway.adopt_feeds(self.config.all_feeds)
         self.websockets = WebSocketServer(self.server, gateway, self.history)
         self.websockets.health = self.operation.facts.health
         nursery.start_soon(gateway.run)

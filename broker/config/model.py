@@ -235,3 +235,9 @@ class Config:
     """The file this was read from, so that SIGHUP can read it again."""
     warnings: tuple[str, ...] = field(default=(), eq=False)
     """What to log as warnings once the log is open: options without effect, and the like."""
+
+    @property
+    def all_feeds(self) -> tuple[FeedConfig, ...]:
+        """All that rows come from: those of databases, and the sources beside them."""
+        intakes = self.market.intakes if self.market is not None else ()
+        return self.feeds + tuple(intake.feed for intake in intakes)

@@ -58,7 +58,7 @@ def channels_of(feed: FeedConfig) -> Channels:
     A connection that only listens lacks nothing of the kinds that a `recover` reads again.
     """
     read_again: set[tuple[str, str]] = set()
-    if not feed.keeps_place:
+    if feed.recoveries and not feed.keeps_place:
         read_again = {pair for recovery in feed.recoveries for pair in recovery.kinds}
     found: dict[str, list[str]] = {}
     for route in feed.routes:

@@ -7,7 +7,6 @@ book goes, and what is left of the new one comes.  That they stand in the order 
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Any, Final
 
 from broker.market.numbers import BadValue, Number, is_less, parse
@@ -15,13 +14,13 @@ from broker.market.numbers import BadValue, Number, is_less, parse
 Level = tuple[Number, Number]
 """Price and size."""
 
-STEP: Final = 256
+STEP: Final = 512
 """Characters that are compared at once."""
-
-STEP_MIN: Final = 16
 
 UNMATCHED_PART: Final = 4
 """Where more than one level in so many is left over, they stand in no order, and are looked up instead."""
+
+UNMATCHED_MIN: Final = 16
 
 
 class Differences:
@@ -72,35 +71,26 @@ def side_text(levels: list[Any], price: str, size: str) -> str:
         levels: `[price, size, ...]`, or objects.
         price, size: their members' names.
     """
-    if not levels:
-        return ""
-    tokens: Any = chain.from_iterable(levels if _are_pairs(levels) else _pairs(levels, price, size))
+    lines: list[Any] = []
+    for level in levels:
+        if isinstance(level, list):
+            if len(level) < 2:
+                raise BadValue("bad_level")
+            lines.append(level[0])
+            lines.append(level[1])
+        elif isinstance(level, dict):
+            lines.append(level.get(price))
+            lines.append(level.get(size))
+        else:
+            raise BadValue("bad_level")
+    lines.append("")
     try:
-        text = "\n".join(tokens) + "\n"
+        text = "\n".join(lines)
     except TypeError:
         raise BadValue("bad_level") from None
     if text.count("\n") != 2 * len(levels):
         raise BadValue("bad_level")
     return text
-
-
-def _are_pairs(levels: list[Any]) -> bool:
-    for level in levels:  # noqa: SIM110 - a loop is compiled, a generator isn't
-        if not isinstance(level, list) or len(level) != 2:
-            return False
-    return True
-
-
-def _pairs(levels: list[Any], price: str, size: str) -> list[Any]:
-    found: list[Any] = []
-    for level in levels:
-        if isinstance(level, list) and len(level) >= 2:
-            found.append(level[:2])
-        elif isinstance(level, dict):
-            found.append([level.get(price), level.get(size)])
-        else:
-            raise BadValue("bad_level")
-    return found
 
 
 def levels_in(text: str) -> list[tuple[str, str]]:
@@ -112,24 +102,28 @@ def levels_in(text: str) -> list[tuple[str, str]]:
 def differences(old: str, new: str) -> Differences:
     """What leads from one side's text to another's.  Raises: BadValue, for what can't be a price."""
     found = Differences()
-    unmatched_max = STEP_MIN + new.count("\n") // 2 // UNMATCHED_PART
+    unmatched_max = UNMATCHED_MIN + new.count("\n") // 2 // UNMATCHED_PART
     is_rising = _is_rising(new)
     i = j = 0
     while True:
-        same = _same_lines(old, new, i, j)
-        i, j = i + same, j + same
+        same = _same_characters(old, new, i, j)
+        whole = _whole_levels(old, i, same)
+        i, j, same = i + whole, j + whole, same - whole
         if i == len(old) or j == len(new):
             break
-        old_price, old_end = _level_at(old, i)
-        new_price, new_end = _level_at(new, j)
-        if old_price == new_price:
-            found.change(new_price, _size_in(new, j, new_end, new_price))
-            i, j = old_end, new_end
-        elif _comes_first(old, i, old_price, old_end, new, j, new_price, new_end, is_rising):
-            found.add(new_price, _size_in(new, j, new_end, new_price))
+        price_end = new.find("\n", j)
+        if price_end < j + same:  # the price is the same, so the size is not
+            end = new.find("\n", price_end + 1)
+            found.change(new[j:price_end], new[price_end + 1 : end])
+            i, j = old.find("\n", i + same) + 1, end + 1
+            continue
+        old_end = _level_end(old, i)
+        new_end = _level_end(new, j)
+        if _comes_first(old, i, old_end, new, j, new_end, is_rising):
+            found.add(new[j:price_end], new[price_end + 1 : new_end - 1])
             j = new_end
         else:
-            found.gone.append(parse(old_price))
+            found.gone.append(parse(_price_at(old, i)))
             i = old_end
         if len(found.gone) + len(found.added) > unmatched_max:
             return _looked_up(old, new)
@@ -140,64 +134,52 @@ def differences(old: str, new: str) -> Differences:
     return found
 
 
-def _same_lines(old: str, new: str, i: int, j: int) -> int:
-    """How many characters from there on are the same levels in both."""
+def _same_characters(old: str, new: str, i: int, j: int) -> int:
+    """How many characters from there on are the same in both."""
     begin = i
-    known = i
-    step = STEP
-    while step >= STEP_MIN:
+    piece = old[i : i + STEP]
+    while piece and piece == new[j : j + STEP]:
+        i += len(piece)
+        j += len(piece)
+        piece = old[i : i + STEP]
+    step = STEP // 2
+    while step:
         piece = old[i : i + step]
         if piece == new[j : j + step]:
             i += len(piece)
             j += len(piece)
-            if len(piece) < step:
-                return i - begin
-        else:
-            step //= 2
-    # Back to where the level begins: there is an even number of lines before it.
-    at = max(old.rfind("\n", known, i) + 1, known)
-    if old.count("\n", known, at) % 2:
-        at = max(old.rfind("\n", known, at - 1) + 1, known)
-    j -= i - at
-    i = at
-    while i < len(old) and j < len(new):
-        end = old.find("\n", old.find("\n", i) + 1) + 1
-        if old[i:end] != new[j : j + end - i]:
-            break
-        j += end - i
-        i = end
+        step //= 2
     return i - begin
 
 
-def _level_at(text: str, at: int) -> tuple[str, int]:
-    """The price of the level that begins there, and where the next one does."""
-    end = text.find("\n", at)
-    return text[at:end], text.find("\n", end + 1) + 1
+def _whole_levels(text: str, begin: int, count: int) -> int:
+    """How many of so many characters are whole levels: an even number of lines."""
+    end = text.rfind("\n", begin, begin + count) + 1
+    if not end:
+        return 0
+    if text.count("\n", begin, end) % 2:
+        end = text.rfind("\n", begin, end - 1) + 1
+    return end - begin if end else 0
 
 
-def _size_in(text: str, at: int, end: int, price: str) -> str:
-    return text[at + len(price) + 1 : end - 1]
+def _level_end(text: str, at: int) -> int:
+    """Where the level behind the one that begins there does."""
+    return text.find("\n", text.find("\n", at) + 1) + 1
 
 
-def _comes_first(
-    old: str,
-    i: int,
-    old_price: str,
-    old_end: int,
-    new: str,
-    j: int,
-    new_price: str,
-    new_end: int,
-    is_rising: bool,
-) -> bool:
+def _price_at(text: str, at: int) -> str:
+    return text[at : text.find("\n", at)]
+
+
+def _comes_first(old: str, i: int, old_end: int, new: str, j: int, new_end: int, is_rising: bool) -> bool:
     """Whether the new side's level stands before the old one's, rather than that the old one's has gone."""
     if new.startswith(old[i:old_end], new_end):
         return True
     if old.startswith(new[j:new_end], old_end):
         return False
-    if is_rising:
-        return is_less(parse(new_price), parse(old_price))
-    return is_less(parse(old_price), parse(new_price))
+    old_price = parse(_price_at(old, i))
+    new_price = parse(_price_at(new, j))
+    return is_less(new_price, old_price) if is_rising else is_less(old_price, new_price)
 
 
 def _is_rising(text: str) -> bool:

@@ -17,7 +17,9 @@ from broker import Broker
 from broker.config.toml.configuration import load
 from broker.marketdata.service import MarketService
 
-LISTENERS = """
+SECRET = "0123456789012345678901234567890123456789"
+
+LISTENERS = f"""
 [[listener]]
 port = 0
 protocol = "websockets"
@@ -25,7 +27,7 @@ dialects = ["exchange"]
 [security]
 allow_anonymous = true
 [websocket.exchange]
-jwt = { secret = "0123456789012345678901234567890123456789", account = "uid" }
+jwt = {{ secret = "{SECRET}", account = "uid" }}
 """
 
 

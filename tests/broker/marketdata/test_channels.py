@@ -7,10 +7,15 @@ import random
 from decimal import Decimal
 from pathlib import Path
 
+import jwt
 import trio
 from support.market import BookClient
-from support.markets import line, next_event, running_market, slow_reader
+from support.markets import SECRET, line, next_event, running_market, slow_reader
 from support.polling import until
+from support.websockets import closed_with
+
+from broker.market.calculator import Calculator, Row
+from broker.market.stream import Stream
 
 DEPTH = """
 [source.book]
@@ -184,6 +189,90 @@ async def test_numbers_that_come_twice_are_left_out_and_missing_ones_are_a_gap(t
         assert ids == [1, 2, 7]
         status = market.broker.app.feeds["trades"]
         assert (status.repeated, status.gaps) == (1, 1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_after_a_gap_books_are_told_anew_and_readers_of_private_rows_are_closed(tmp_path: Path) -> None:
+    """Invariant 13, both halves from one source: 4000 means load again."""
+    settings = """
+[source.engine]
+tcp = "127.0.0.1:0"
+sequence = "$.seq"
+kind = "$.kind"
+row = "$.data"
+add = { seq = "$.seq" }
+[[market.depth]]
+from = "engine"
+kind = "level"
+shape = "levels"
+every = "0s"
+[[websocket.route]]
+from = "market.depth"
+channel = "{symbol}@depth"
+[[websocket.route]]
+from = "engine"
+kind = "order"
+channel = "{uid}@order"
+"""
+
+    def level(seq: int, size: str) -> bytes:
+        return line(seq=seq, kind="level", data={"symbol": "X", "side": "bid", "price": "1", "size": size})
+
+    def order(seq: int) -> bytes:
+        return line(seq=seq, kind="order", data={"uid": "1001", "id": seq})
+
+    async with running_market(tmp_path, settings) as market, trio.open_nursery() as nursery:
+        engine = await market.engine("engine")
+        public = await market.connect(nursery, "X@depth")
+        private = await market.connect(nursery)
+        token = jwt.encode({"uid": "1001"}, SECRET, algorithm="HS256")
+        for request in ({"op": "auth", "token": token}, {"op": "subscribe", "channel": "@order"}):
+            await private.send_message(json.dumps(request))
+            assert json.loads(await private.get_message()) == {"result": True}
+        await engine.send_all(level(1, "5") + order(2))
+        first = await next_event(public)
+        assert (await next_event(private, "@order"))["id"] == 2
+        await engine.send_all(order(4))  # 3 is missing
+        told = await next_event(public)
+        assert (told["type"], told["bids"]) == ("snapshot", [["1", "5"]])
+        assert told["seq"] > first["seq"]
+        with trio.fail_after(100):
+            assert await closed_with(private) == 4000
+        await engine.send_all(level(5, "6"))
+        assert (await next_event(public))["prev"] == told["seq"]
+        nursery.cancel_scope.cancel()
+
+
+class Faulty(Calculator):
+    """Has a bug wherever one can be."""
+
+    def row(self, row: Row, now_ms: int) -> None:
+        raise RuntimeError("row")
+
+    def commit(self, now_ms: int) -> None:
+        raise RuntimeError("commit")
+
+    def tick(self, now_ms: int) -> None:
+        raise RuntimeError("tick")
+
+    def reset(self, now_ms: int) -> None:
+        raise RuntimeError("reset")
+
+    def streams(self) -> list[Stream]:
+        return []
+
+
+async def test_a_calculators_bug_costs_its_own_messages_and_nothing_else(tmp_path: Path) -> None:
+    async with running_market(tmp_path, MQTT + TRADES) as market, trio.open_nursery() as nursery:
+        market.service.market.running["trades", 0].calculator = Faulty(lambda stream, text: None, 0)
+        engine = await market.engine("trades")
+        reader = await market.connect(nursery, "X@ticker", "X@kline_1m")
+        for number in (1, 2, 5):  # there is a gap, too
+            await engine.send_all(trade(number))
+        while (await next_event(reader, "X@kline_1m"))["trades"] != 3:
+            pass
+        assert (await next_event(reader, "X@ticker"))["last"] == "5.0"
+        assert market.broker.app.engine.counters.link_bugs > 0
         nursery.cancel_scope.cancel()
 
 
