@@ -1,4 +1,7 @@
-"""Calculated channels over real connections: state first, slow readers, gaps, hostile input, the page."""
+"""Calculated channels over real connections: state first, slow readers, gaps, hostile input, the page.
+
+Goal: invariants 1, 2, 12 and 13.
+"""
 
 from __future__ import annotations
 
