@@ -93,6 +93,22 @@ async def test_gap_is_announced_before_the_next_row_while_live(config: FeedConfi
     assert "public.event" in "".join(reasons)
 
 
+async def test_publication_dropped_while_live_is_a_gap_before_the_cure(database: str) -> None:
+    """PostgreSQL ends the stream, or from 18 on only warns in its own log."""
+    sql(config := feed_config(database), "CREATE TABLE event (id bigint PRIMARY KEY, note text)")
+    install(config)
+    async with running(config) as feed:
+        sql(config, "INSERT INTO event VALUES (1, 'a')")
+        await feed.sink.until(1)
+        sql(config, "DROP PUBLICATION rowcast_test", "INSERT INTO event VALUES (2, 'lost')")
+        reason = await feed.sink.gap()
+        install(config)
+        sql(config, "INSERT INTO event VALUES (3, 'c')")
+        await feed.sink.until(2)
+    assert "public.event" in reason
+    assert feed.sink.topics() == [b"event/1", b"event/3"]
+
+
 @pytest.mark.parametrize("name", ACTS)
 async def test_gap_is_announced_before_the_next_row_after_a_restart(config: FeedConfig, name: str) -> None:
     async with running(config) as feed:
