@@ -14,8 +14,11 @@ from broker.market.numbers import BadValue, Number, is_less, parse
 Level = tuple[Number, Number]
 """Price and size."""
 
-STEP: Final = 512
+STEP: Final = 256
 """Characters that are compared at once."""
+
+STEP_MIN: Final = 32
+"""So few are compared one by one."""
 
 UNMATCHED_PART: Final = 4
 """Where more than one level in so many is left over, they stand in no order, and are looked up instead."""
@@ -74,10 +77,12 @@ def side_text(levels: list[Any], price: str, size: str) -> str:
     lines: list[Any] = []
     for level in levels:
         if isinstance(level, list):
-            if len(level) < 2:
+            if len(level) == 2:
+                lines.extend(level)
+            elif len(level) > 2:
+                lines.extend(level[:2])
+            else:
                 raise BadValue("bad_level")
-            lines.append(level[0])
-            lines.append(level[1])
         elif isinstance(level, dict):
             lines.append(level.get(price))
             lines.append(level.get(size))
@@ -143,12 +148,15 @@ def _same_characters(old: str, new: str, i: int, j: int) -> int:
         j += len(piece)
         piece = old[i : i + STEP]
     step = STEP // 2
-    while step:
+    while step >= STEP_MIN:
         piece = old[i : i + step]
         if piece == new[j : j + step]:
             i += len(piece)
             j += len(piece)
         step //= 2
+    while i < len(old) and j < len(new) and ord(old[i]) == ord(new[j]):
+        i += 1
+        j += 1
     return i - begin
 
 
