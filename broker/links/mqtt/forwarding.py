@@ -39,10 +39,11 @@ def receivers_of(engine: Engine, session: Session, topic: bytes) -> Targets:
         MalformedPacket: it is no topic name.
     """
     targets = engine.trie.cached(topic)
+    access = session.access
     if targets is None:
         check_topic_name(topic)
-        targets = engine.trie.match(topic)
-    access = session.access
+        # What is refused is not looked for: it would take the place of what others publish in the cache.
+        return NOBODY if access is not None and not access.may_write(topic) else engine.trie.match(topic)
     return targets if access is None or access.may_write(topic) else NOBODY
 
 

@@ -75,3 +75,16 @@ def test_a_whole_run_that_is_forbidden_reaches_nobody_and_is_counted() -> None:
     publisher.write(encode(Publish(b"elsewhere", b"x")) * 50 + encode(Publish(b"both", b"y")))
     assert subscriber.read() == [Publish(b"both", b"y")]
     assert engine.counters.dropped_acl == 50
+
+
+def test_what_is_refused_takes_no_place_in_the_match_cache() -> None:
+    engine = Engine()
+    publisher = connected(engine, b"publisher")
+    session = publisher.link.session
+    assert session is not None
+    session.access = parse_acl(RULES, "acl").access(None, b"publisher")
+    publisher.link.choose_path(session)
+    publisher.write(b"".join(encode(Publish(topic, b"1", 0, False)) for topic in (b"open/a", b"elsewhere")))
+    assert engine.counters.dropped_acl == 1
+    assert engine.trie.cached(b"open/a") is not None
+    assert engine.trie.cached(b"elsewhere") is None
