@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from broker.feed.captured import quoted
 from broker.feed.routing.columns_wanted import columns_wanted
 from broker.feed.routing.tables import OPERATIONS, qualified, table_operations
 from broker.feed.setup.doctor_columns import check_columns
@@ -29,6 +30,7 @@ from broker.feed.wal.slots import (
 )
 
 PG_LISTS: Final = 150000
+PG_GENERATED: Final = 180000
 """server_version from which publications have lists of columns and row filters."""
 
 
@@ -183,12 +185,30 @@ def check_replica_identity(examination: Examination) -> Iterator[Finding]:
         if relation.identity == "n" or (relation.identity == "d" and not relation.has_primary_key):
             cure = f"give it a primary key, or ALTER TABLE {table} REPLICA IDENTITY FULL"
             yield wrong(f"{table} has no replica identity: updating or deleting its rows fails", cure)
+        elif generated := _generated_in_identity(examination, table):
+            cure = f"ALTER TABLE {table} REPLICA IDENTITY DEFAULT, or an index without them"
+            what = (
+                f"{table}: PostgreSQL 18 publishes no generated columns ({generated}) in a replica identity"
+            )
+            yield wrong(f"{what}: updating or deleting its rows fails", cure)
         elif relation.identity == "f":
             yield fine(f"{table}: deleted rows come whole")
         elif "delete" in operations:
             yield fine(
                 f"{table}: of deleted rows only the key comes (REPLICA IDENTITY FULL gives all of them)"
             )
+
+
+def _generated_in_identity(examination: Examination, table: str) -> str:
+    """The generated columns for which the server would refuse a writer's UPDATE and DELETE; "" if none."""
+    if examination.connection.info.server_version < PG_GENERATED:
+        return ""
+    query = """SELECT string_agg(a.attname, ', ') FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+        LEFT JOIN pg_index i ON i.indrelid = c.oid
+            AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END
+        WHERE c.oid = to_regclass(%s) AND a.attgenerated <> '' AND NOT a.attisdropped
+            AND (c.relreplident = 'f' OR a.attnum = ANY (i.indkey::int2[]))"""
+    return str(examination.one(query, quoted(table))[0] or "")
 
 
 def check_slot(examination: Examination) -> Iterator[Finding]:

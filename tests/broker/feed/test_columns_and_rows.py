@@ -62,7 +62,9 @@ def texts(config: FeedConfig, level: str = "wrong") -> str:
 @pytest.mark.parametrize("whole", [True, False], ids=["FULL", "key"])
 async def test_only_the_columns_and_rows_of_a_route_come(database: str, kind: str, whole: bool) -> None:
     config = feed_config(database, kind, routes=(evolve(ROUTE, operations=ALL),))
-    sql(config, TABLE, *(["ALTER TABLE event REPLICA IDENTITY FULL"] if whole else []))
+    # PostgreSQL 18 takes no generated columns in a replica identity.
+    full = ["ALTER TABLE event REPLICA IDENTITY FULL", "ALTER TABLE event DROP COLUMN note"]
+    sql(config, TABLE, *(full if whole else []))
     install(config)
     assert texts(config) == ""
     async with running(config) as feed:

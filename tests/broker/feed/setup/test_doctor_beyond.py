@@ -12,6 +12,7 @@ from support.postgres import Cluster
 from broker.cli.main import main
 from broker.config.feeds import FeedConfig, Fetch, Recovery, Route, Source
 from broker.feed.setup import doctor, doctor_sessions
+from broker.feed.setup.dangers import dangers
 from broker.feed.setup.install import install_steps
 
 
@@ -124,6 +125,16 @@ def test_policies_that_hide_rows_are_seen(dsn: str, what: str) -> None:
         assert "row security" not in texts(config)
     finally:
         sql(dsn, "DROP OWNED BY rowcast_reader", "DROP ROLE rowcast_reader")
+
+
+def test_generated_column_in_a_replica_identity_is_refused_where_writers_would_be(dsn: str) -> None:
+    config = feed_config(dsn, routes=(Route("tables", ("e",), kind="public.event", operations=("update",)),))
+    sql(dsn, "ALTER TABLE event ADD twice bigint GENERATED ALWAYS AS (id * 2) STORED")
+    assert "generated columns" not in texts(config)
+    sql(dsn, "ALTER TABLE event REPLICA IDENTITY FULL")
+    with connect(dsn) as connection:
+        refuses = connection.info.server_version >= 180000
+        assert refuses == any("(twice)" in one.text for one in dangers(connection, config))
 
 
 def test_role_that_may_replicate_as_a_member_needs_no_attribute(dsn: str) -> None:
