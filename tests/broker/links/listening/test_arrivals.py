@@ -19,6 +19,7 @@ from support.polling import until
 from broker import Broker
 from broker.config.model import Config, Listener, Security, Tls
 from broker.core.limits import ARRIVALS_TASKS_MAX
+from broker.links.readiness import is_portable
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make certificates")
 
@@ -143,6 +144,9 @@ async def test_a_websocket_that_says_nothing_is_forgotten_in_time() -> None:
         assert broker.app.doors[0].open_count == 0
 
 
+@pytest.mark.skipif(
+    is_portable(), reason="without epoll, tasks of Trio's say who is readable, one after the other"
+)
 async def test_of_many_websockets_that_come_at_once_a_few_begin_at_a_time() -> None:
     async with websocket_broker() as broker:
         arrivals = broker.app.server.arrivals
