@@ -11,6 +11,9 @@ from support.installed import connect, feed_config, install
 from support.polling import until
 from support.postgres import Cluster
 
+from broker.feed.driver.connection import TrioConnection
+from broker.feed.wal.slots import PG_STANDBY, NotReady, identify
+
 
 @pytest.fixture
 def own_cluster() -> Iterator[Cluster]:
@@ -47,3 +50,19 @@ async def test_promotion_is_a_gap_and_the_feed_goes_on(own_cluster: Cluster, kin
         await until(lambda: b"event/2" in feed.sink.topics())
     assert await feed.sink.gap() == "failover or restore: timeline 2, no longer 1"
     assert feed.status.gaps == 1
+
+
+async def test_a_standby_is_not_taken_for_the_server_that_it_is_a_copy_of(own_cluster: Cluster) -> None:
+    """Promoted behind the question for its timeline, it would be read on as the old one, without a gap."""
+    dsn = own_cluster.dsn(own_cluster.create_database())
+    own_cluster.stop()
+    (own_cluster.data / "standby.signal").touch()
+    own_cluster.start()
+    async with await TrioConnection.connect(f"{dsn} replication=database", autocommit=True) as replication:
+        if replication.info.server_version < PG_STANDBY:
+            with pytest.raises(NotReady, match="the server is a standby"):
+                await identify(replication)
+    with connect(dsn) as connection:
+        assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
+    async with await TrioConnection.connect(f"{dsn} replication=database", autocommit=True) as replication:
+        assert (await identify(replication)).timeline == 2
