@@ -18,25 +18,25 @@ _TAB: Final = 0x09
 _NEWLINE: Final = 0x0A
 _RETURN: Final = 0x0D
 _SPACE: Final = 0x20
-_QUOTE: Final = 0x22
+QUOTE: Final = 0x22
 _PLUS: Final = 0x2B
-_COMMA: Final = 0x2C
-_MINUS: Final = 0x2D
+COMMA: Final = 0x2C
+MINUS: Final = 0x2D
 _DOT: Final = 0x2E
-_ZERO: Final = 0x30
-_NINE: Final = 0x39
+ZERO: Final = 0x30
+NINE: Final = 0x39
 _COLON: Final = 0x3A
 _OPENING_BRACKET: Final = 0x5B
-_BACKSLASH: Final = 0x5C
+BACKSLASH: Final = 0x5C
 _CLOSING_BRACKET: Final = 0x5D
 _LOWER_A: Final = 0x61
 _LOWER_E: Final = 0x65
-_LOWER_F: Final = 0x66
+LOWER_F: Final = 0x66
 _LOWER_N: Final = 0x6E
-_LOWER_T: Final = 0x74
+LOWER_T: Final = 0x74
 _LOWER_U: Final = 0x75
-_OPENING_BRACE: Final = 0x7B
-_CLOSING_BRACE: Final = 0x7D
+OPENING_BRACE: Final = 0x7B
+CLOSING_BRACE: Final = 0x7D
 _LOWER_CASE: Final = 0x20
 """Added to a letter's code by `|`."""
 
@@ -50,15 +50,15 @@ def _value_end(text: bytes, i: i64, end: i64, depth: i64) -> i64:
     if i >= end:
         return -1
     c: i64 = text[i]
-    if c == _QUOTE:
+    if c == QUOTE:
         return string_end(text, i, end)
-    if _ZERO <= c <= _NINE or c == _MINUS:
+    if ZERO <= c <= NINE or c == MINUS:
         return number_end(text, i, end)
-    if c in (_OPENING_BRACE, _OPENING_BRACKET):
+    if c in (OPENING_BRACE, _OPENING_BRACKET):
         return _container_end(text, i, end, depth)
-    if c == _LOWER_T:
+    if c == LOWER_T:
         return word_end(text, i, end, b"true")
-    if c == _LOWER_F:
+    if c == LOWER_F:
         return word_end(text, i, end, b"false")
     if c == _LOWER_N:
         return word_end(text, i, end, b"null")
@@ -87,11 +87,11 @@ def string_end(text: bytes, i: i64, end: i64) -> i64:
     while i < end:
         c = text[i]
         i += 1
-        if c == _QUOTE:
+        if c == QUOTE:
             return i if seen < 0x80 or _is_utf8(text[start:i]) else -1
         if c < _SPACE:
             return -1
-        if c == _BACKSLASH:
+        if c == BACKSLASH:
             i = _escape_end(text, i, end)
             if i < 0:
                 return -1
@@ -101,10 +101,10 @@ def string_end(text: bytes, i: i64, end: i64) -> i64:
 
 def number_end(text: bytes, i: i64, end: i64) -> i64:
     """Where the number ends that starts at `i`; -1 if none does."""
-    if text[i] == _MINUS:
+    if text[i] == MINUS:
         i += 1
     after: i64 = digits_end(text, i, end)
-    if after == i or (text[i] == _ZERO and after != i + 1):
+    if after == i or (text[i] == ZERO and after != i + 1):
         return -1
     i = after
     if i < end and text[i] == _DOT:
@@ -115,7 +115,7 @@ def number_end(text: bytes, i: i64, end: i64) -> i64:
         i = after
     if i < end and (text[i] | _LOWER_CASE) == _LOWER_E:
         i += 1
-        if i < end and (text[i] == _PLUS or text[i] == _MINUS):
+        if i < end and (text[i] == _PLUS or text[i] == MINUS):
             i += 1
         after = digits_end(text, i, end)
         if after == i:
@@ -129,7 +129,7 @@ def digits_end(text: bytes, i: i64, end: i64) -> i64:
     c: i64 = 0
     while i < end:
         c = text[i]
-        if c < _ZERO or c > _NINE:
+        if c < ZERO or c > NINE:
             return i
         i += 1
     return i
@@ -138,12 +138,12 @@ def digits_end(text: bytes, i: i64, end: i64) -> i64:
 def _container_end(text: bytes, i: i64, end: i64, depth: i64) -> i64:
     if depth <= 0:
         return -1
-    closing: i64 = _CLOSING_BRACE if text[i] == _OPENING_BRACE else _CLOSING_BRACKET
+    closing: i64 = CLOSING_BRACE if text[i] == OPENING_BRACE else _CLOSING_BRACKET
     i = space_end(text, i + 1, end)
     if i < end and text[i] == closing:
         return i + 1
     while i < end:
-        if closing == _CLOSING_BRACE:
+        if closing == CLOSING_BRACE:
             i = name_end(text, i, end)
             if i < 0:
                 return -1
@@ -155,7 +155,7 @@ def _container_end(text: bytes, i: i64, end: i64, depth: i64) -> i64:
             return -1
         if text[i] == closing:
             return i + 1
-        if text[i] != _COMMA:
+        if text[i] != COMMA:
             return -1
         i = space_end(text, i + 1, end)
     return -1
@@ -163,7 +163,7 @@ def _container_end(text: bytes, i: i64, end: i64, depth: i64) -> i64:
 
 def name_end(text: bytes, i: i64, end: i64) -> i64:
     """Where a member's value starts, its name being at `i`; -1 if there is none."""
-    if text[i] != _QUOTE:
+    if text[i] != QUOTE:
         return -1
     i = string_end(text, i, end)
     if i < 0:
@@ -197,7 +197,7 @@ def _escape_end(text: bytes, i: i64, end: i64) -> i64:
     j: i64 = 1
     while j < 5:
         c = text[i + j]
-        if not _ZERO <= c <= _NINE and not _LOWER_A <= (c | _LOWER_CASE) <= _LOWER_F:
+        if not ZERO <= c <= NINE and not _LOWER_A <= (c | _LOWER_CASE) <= LOWER_F:
             return -1
         j += 1
     return i + 5

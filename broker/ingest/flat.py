@@ -5,21 +5,25 @@ What devices send is nearly always such an object.  Equal to what `values.parsed
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from protocol.json_members import Number
-from protocol.json_scan import name_end, number_end, space_end, string_end
+from protocol.json_scan import (
+    CLOSING_BRACE,
+    COMMA,
+    MINUS,
+    NINE,
+    OPENING_BRACE,
+    QUOTE,
+    ZERO,
+    name_end,
+    number_end,
+    space_end,
+    string_end,
+)
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
-
-_OPENING_BRACE: Final = 0x7B
-_CLOSING_BRACE: Final = 0x7D
-_COMMA: Final = 0x2C
-_QUOTE: Final = 0x22
-_MINUS: Final = 0x2D
-_ZERO: Final = 0x30
-_NINE: Final = 0x39
 
 
 def flat(payload: bytes, names: dict[bytes, str]) -> dict[str, Any] | None:
@@ -32,7 +36,7 @@ def flat(payload: bytes, names: dict[bytes, str]) -> dict[str, Any] | None:
         Texts and `Number`s; None: it has to be parsed, and may be anything.
     """
     end: i64 = len(payload)
-    if end < 2 or payload[0] != _OPENING_BRACE or b"\\" in payload:
+    if end < 2 or payload[0] != OPENING_BRACE or b"\\" in payload:
         return None
     found: dict[str, Any] = {}
     i: i64 = space_end(payload, 1, end)
@@ -44,9 +48,9 @@ def flat(payload: bytes, names: dict[bytes, str]) -> dict[str, Any] | None:
         if value < 0 or value >= end:
             return None
         c = payload[value]
-        if c == _QUOTE:
+        if c == QUOTE:
             after = string_end(payload, value, end)
-        elif _ZERO <= c <= _NINE or c == _MINUS:
+        elif ZERO <= c <= NINE or c == MINUS:
             after = number_end(payload, value, end)
         else:
             return None
@@ -54,16 +58,16 @@ def flat(payload: bytes, names: dict[bytes, str]) -> dict[str, Any] | None:
             return None
         name = names.get(payload[i : string_end(payload, i, end)])
         if name is not None:
-            if c == _QUOTE:
+            if c == QUOTE:
                 found[name] = payload[value + 1 : after - 1].decode()
             else:
                 found[name] = Number(payload[value:after].decode())
         i = space_end(payload, after, end)
         if i >= end:
             return None
-        if payload[i] == _CLOSING_BRACE:
+        if payload[i] == CLOSING_BRACE:
             return found if i + 1 == end else None
-        if payload[i] != _COMMA:
+        if payload[i] != COMMA:
             return None
         i = space_end(payload, i + 1, end)
     return None

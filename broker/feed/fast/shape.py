@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from protocol.json_scan import number_end, value_end, word_end
+from protocol.json_scan import (
+    BACKSLASH,
+    LOWER_F,
+    LOWER_T,
+    MINUS,
+    NINE,
+    QUOTE,
+    ZERO,
+    number_end,
+    value_end,
+    word_end,
+)
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # to mypyc a machine word, to everybody else an int
@@ -18,17 +29,10 @@ LEVEL: Final = 2
 BOTH: Final = 3
 """What a value is wanted for: nothing; a key or a channel's name; a topic's level; one and the other."""
 
-_QUOTE: Final = 0x22
 _HASH: Final = 0x23
 _PERCENT: Final = 0x25
 _PLUS: Final = 0x2B
-_MINUS: Final = 0x2D
 _SLASH: Final = 0x2F
-_ZERO: Final = 0x30
-_NINE: Final = 0x39
-_BACKSLASH: Final = 0x5C
-_LOWER_F: Final = 0x66
-_LOWER_T: Final = 0x74
 
 
 class Shape:
@@ -56,7 +60,7 @@ class Shape:
                 return None
             if use == UNUSED:
                 after = value_end(text, i)
-            elif text[i] == _QUOTE:
+            elif text[i] == QUOTE:
                 after = plain_end(text, i, end) if use >= LEVEL else verbatim_end(text, i, end)
                 if after > 0:
                     found.append(text[i + 1 : after - 1])
@@ -79,9 +83,9 @@ def plain_end(text: bytes, i: i64, end: i64) -> i64:
     while i < end:
         c = text[i]
         i += 1
-        if c == _QUOTE:
+        if c == QUOTE:
             return i if i - 1 > start else -1
-        if c < 0x20 or c >= 0x7F or c in (_BACKSLASH, _SLASH, _PLUS) or _HASH <= c <= _PERCENT:
+        if c < 0x20 or c >= 0x7F or c in (BACKSLASH, _SLASH, _PLUS) or _HASH <= c <= _PERCENT:
             return -1  # also `$`, which can't be first in a topic, and `%`, which may be the escape character
     return -1
 
@@ -93,19 +97,19 @@ def verbatim_end(text: bytes, i: i64, end: i64) -> i64:
     while i < end:
         c = text[i]
         i += 1
-        if c == _QUOTE:
+        if c == QUOTE:
             return i
-        if c < 0x20 or c >= 0x7F or c == _BACKSLASH:
+        if c < 0x20 or c >= 0x7F or c == BACKSLASH:
             return -1
     return -1
 
 
 def _bare_end(text: bytes, i: i64, end: i64, use: int) -> i64:
     c: i64 = text[i]
-    if _ZERO <= c <= _NINE or c == _MINUS:
+    if ZERO <= c <= NINE or c == MINUS:
         return number_end(text, i, end)
-    if use == LEVEL and c == _LOWER_T:
+    if use == LEVEL and c == LOWER_T:
         return word_end(text, i, end, b"true")
-    if use == LEVEL and c == _LOWER_F:
+    if use == LEVEL and c == LOWER_F:
         return word_end(text, i, end, b"false")
     return -1
