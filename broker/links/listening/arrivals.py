@@ -55,7 +55,7 @@ class Arrivals(Connection):
         self.in_thread = in_thread
         self._afterwards = afterwards
         self.buffers = Buffers()
-        self._waiting: dict[int, Handshake | Silent] = {}
+        self._waiting: dict[int, Arrival] = {}
         self._started = 0
         """Tasks of which nothing has run yet."""
         pump.watch(self)
@@ -107,18 +107,18 @@ class Arrivals(Connection):
     def _have_run(self) -> None:
         self._started = 0
 
-    def listen_to(self, arrival: Handshake | Silent) -> None:
+    def listen_to(self, arrival: Arrival) -> None:
         """Wait until the other side of this handshake sends."""
         self.waiters.register(arrival.fd, READABLE)
 
-    def pause(self, arrival: Handshake | Silent) -> None:
+    def pause(self, arrival: Arrival) -> None:
         self.waiters.unregister(arrival.fd)
 
-    def has(self, arrival: Handshake | Silent) -> bool:
+    def has(self, arrival: Arrival) -> bool:
         """Whether this one is still on its way."""
         return self._waiting.get(arrival.fd) is arrival
 
-    def leave(self, arrival: Handshake | Silent) -> bool:
+    def leave(self, arrival: Arrival) -> bool:
         """Let go of it; False if that was done before."""
         if not self.has(arrival):
             return False
@@ -144,8 +144,8 @@ class Arrivals(Connection):
         self.waiters.close()
 
 
-class Silent:
-    """One that has sent nothing yet; see `Arrivals.await_bytes`."""
+class Arrival:
+    """One that is on its way: its socket, and what becomes of it then."""
 
     def __init__(
         self,
@@ -161,24 +161,33 @@ class Silent:
         self.since = arrivals.pump.engine.now
         self._arrivals = arrivals
         self._sock = sock
-        self._go_on = (peer, identity, proceed)
+        self._peer = peer
+        self._identity = identity
+        self._proceed = proceed
 
     def readable(self) -> None:
-        """There are its first bytes, or it has left, which whoever reads will see."""
-        if self._arrivals.may_start() and self._arrivals.leave(self):
-            self._arrivals.pause(self)
-            peer, identity, proceed = self._go_on
-            with barrier(self._arrivals.pump.engine.counters, peer, self._sock.close):
-                proceed(self._sock, self.door, peer, identity)
+        """The other side has sent, or has left."""
+        raise NotImplementedError
 
     def drop(self) -> None:
-        """It has been silent for too long, or the broker is stopping."""
+        """It took too long, or the broker is stopping."""
         if self._arrivals.leave(self):
             self._arrivals.pause(self)
             self._sock.close()
 
 
-class Handshake:
+class Silent(Arrival):
+    """One that has sent nothing yet; see `Arrivals.await_bytes`."""
+
+    def readable(self) -> None:
+        """There are its first bytes, or it has left, which whoever reads will see."""
+        if self._arrivals.may_start() and self._arrivals.leave(self):
+            self._arrivals.pause(self)
+            with barrier(self._arrivals.pump.engine.counters, self._peer, self._sock.close):
+                self._proceed(self._sock, self.door, self._peer, self._identity)
+
+
+class Handshake(Arrival):
     """One TLS handshake; see `Arrivals.encrypt`."""
 
     def __init__(
@@ -190,16 +199,10 @@ class Handshake:
         identity: bytes | None,
         proceed: Proceed,
     ) -> None:
+        super().__init__(arrivals, sock, door, peer, identity, proceed)
         assert door.tls_context is not None
-        self.fd = sock.fileno()
-        self.door = door
-        self.since = arrivals.pump.engine.now
-        self._arrivals = arrivals
-        self._peer = peer
-        self._identity = identity
-        self._proceed = proceed
         self._in_thread = door.slow_key
-        self._sock = TlsSocket(sock, door.tls_context, Buffers() if door.slow_key else arrivals.buffers)
+        self._tls = TlsSocket(sock, door.tls_context, Buffers() if door.slow_key else arrivals.buffers)
         self._is_paused = False
         self._error: OSError | None = None
         self._done = False
@@ -208,7 +211,7 @@ class Handshake:
         """The other side has sent: take it, and go on or end."""
         with barrier(self._arrivals.pump.engine.counters, self._peer, self.drop):
             try:
-                data = self._sock.receive_handshake()
+                data = self._tls.receive_handshake()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -225,14 +228,13 @@ class Handshake:
                 self._look()
 
     def drop(self) -> None:
-        """End it, whatever has been reached."""
         if self._arrivals.leave(self) and not self._is_paused:
             self._arrivals.pause(self)
-            self._sock.close()
+            self._tls.close()
 
     def _step(self, data: bytes) -> None:
         try:
-            self._done = self._sock.shake_hands(data)
+            self._done = self._tls.shake_hands(data)
         except OSError as error:
             self._error = error
 
@@ -240,7 +242,7 @@ class Handshake:
         """The thread has done its part."""
         self._is_paused = False
         if not self._arrivals.has(self):
-            self._sock.close()  # it took too long
+            self._tls.close()  # it took too long
             return
         with barrier(self._arrivals.pump.engine.counters, self._peer, self.drop):
             self._arrivals.listen_to(self)
@@ -252,12 +254,12 @@ class Handshake:
             self._fail(error)
         elif self._done and self._arrivals.leave(self):
             self._arrivals.pause(self)
-            self._proceed(self._sock, self.door, self._peer, self._who())
+            self._proceed(self._tls, self.door, self._peer, self._who())
 
     def _who(self) -> bytes | None:
         tls = self.door.listener.tls
         if tls is not None and (tls.use_identity_as_username or tls.use_subject_as_username):
-            return peer_identity(tls, self._sock)
+            return peer_identity(tls, self._tls)
         return self._identity
 
     def _fail(self, error: OSError) -> None:
@@ -266,7 +268,7 @@ class Handshake:
         if isinstance(error, ssl.SSLError):
             with suppress(OSError):
                 # Closed with bytes unread, the kernel would send a reset, which may overtake the alert.
-                self._sock.hang_up()
+                self._tls.hang_up()
         self.drop()
 
 
