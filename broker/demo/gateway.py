@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 
 from broker import Broker
+from broker.cli import sinks
 from broker.config.model import Config, Listener
 from broker.config.toml.configuration import load
 from broker.feed.driver.connection import TrioConnection
@@ -40,10 +41,12 @@ def with_feeds(config: Config, kind: str) -> Config:
 
 
 async def install_feeds(connection: TrioConnection, config: Config) -> None:
-    """What `rowcast feed install --apply` does."""
-    for feed in config.feeds:
-        for step in install_steps(feed):
-            await connection.execute(step.statement.encode())
+    """What `rowcast feed install --apply` does, for sinks, too."""
+    steps = [step for feed in config.feeds for step in install_steps(feed)]
+    if config.ingest is not None:
+        steps += sinks.install_steps(config.ingest)
+    for step in steps:
+        await connection.execute(step.statement.encode())
 
 
 def port_of(broker: Broker, protocol: str, dialect: str = "mqtt") -> int:

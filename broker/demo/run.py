@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, TextIO
+from typing import Final, Protocol, TextIO
 
 import trio
 from attrs import define, frozen
@@ -111,7 +111,7 @@ async def _run(options: Options, out: TextIO, stop: Stop, finish: Callable[[Figu
                 async with _shown(display, observer, warnings):
                     with trio.CancelScope() as stop.scope:
                         await simulator.run(options.events)
-                    await _arrivals(audit)
+                    await arrivals(audit)
                 finish(observer.snapshot(trio.current_time(), final=True))
 
 
@@ -149,9 +149,18 @@ async def _shown(display: Display, observer: Observer, warnings: LatestWarning) 
         nursery.cancel_scope.cancel()
 
 
-async def _arrivals(audit: Audit) -> None:
+class Awaiting(Protocol):
+    """Who knows what is still on its way."""
+
+    @property
+    def awaited(self) -> int:
+        """How many messages that is."""
+
+
+async def arrivals(account: Awaiting) -> None:
+    """Wait for what is still on its way, for some time, and for what comes twice."""
     with trio.move_on_after(LAST_MESSAGES_TIMEOUT_S):
-        while audit.awaited:  # noqa: ASYNC110 - arrivals are the clients', which know of no event
+        while account.awaited:  # noqa: ASYNC110 - arrivals are the clients', which know of no event
             await trio.sleep(0.02)
         await trio.sleep(SETTLE_S)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from typing import Final
 
 import trio
@@ -41,7 +42,8 @@ class Device:
         self._random = random.Random(f"{seed} {name}")
         self._packet_id = 0
         self._in_flight: dict[int, Reading] = {}
-        self._is_new: set[int] = set()
+        self._new: deque[int] = deque()
+        """Of those in flight, the packet ids of what was not sent yet."""
         self._changed = trio.Event()
 
     def measure(self) -> bool:
@@ -52,7 +54,7 @@ class Device:
         reading = Reading(self.name, self._random.choice(METRICS), value, time.time_ns() // 1000)
         self._packet_id = self._packet_id % 65535 + 1
         self._in_flight[self._packet_id] = reading
-        self._is_new.add(self._packet_id)
+        self._new.append(self._packet_id)
         self._account.send(reading, trio.current_time())
         self._changed.set()
         return True
@@ -74,20 +76,19 @@ class Device:
 
     async def _talk(self, connection: Connection) -> None:
         for packet_id, reading in list(self._in_flight.items()):
-            if packet_id not in self._is_new:
+            if packet_id not in self._new:
                 self._account.repeated += 1
                 await connection.send(_publish(reading, packet_id, dup=True))  # [MQTT-4.4.0-1]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive, connection)
             while True:
-                for packet_id in sorted(self._is_new, key=lambda one: self._in_flight[one].at_us):
-                    self._is_new.discard(packet_id)
+                while self._new:
+                    packet_id = self._new.popleft()
                     await connection.send(_publish(self._in_flight[packet_id], packet_id))
                     if self._random.randrange(CUT_EVERY) == 0:
                         await connection.close()
-                if not self._is_new:
-                    self._changed = trio.Event()
-                    await self._changed.wait()
+                self._changed = trio.Event()
+                await self._changed.wait()
 
     async def _receive(self, connection: Connection) -> None:
         while True:

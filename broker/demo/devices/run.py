@@ -15,7 +15,6 @@ import trio
 import trio_websocket
 
 from broker import Broker
-from broker.cli.sinks import install_steps
 from broker.config.model import Config
 from broker.config.toml.configuration import load
 from broker.demo.clients import HOST, ClientError
@@ -23,14 +22,7 @@ from broker.demo.devices.account import Account
 from broker.demo.devices.fleet import Fleet
 from broker.demo.gateway import install_feeds, local, port_of, with_feeds
 from broker.demo.postgres import running_postgres
-from broker.demo.run import (
-    LAST_MESSAGES_TIMEOUT_S,
-    SETTLE_S,
-    Options,
-    Stop,
-    cancel_on_signal,
-    feeds_live,
-)
+from broker.demo.run import Options, Stop, arrivals, cancel_on_signal, feeds_live
 from broker.feed.driver.connection import TrioConnection
 
 SHOW_INTERVAL_S: Final = 1.0
@@ -62,10 +54,7 @@ async def _run(options: Options, out: TextIO, stop: Stop) -> dict[str, Any]:
     ):
         await connection.execute((files(__package__) / "devices.sql").read_bytes())
         config = _configuration(postgres.dsn, options.kind)
-        assert config.ingest is not None
         await install_feeds(connection, config)
-        for step in install_steps(config.ingest):
-            await connection.execute(step.statement.encode())
         async with Broker(config) as broker:
             await feeds_live(broker)
             mqtt, websocket = port_of(broker, "mqtt"), port_of(broker, "websockets", "rowcast")
@@ -79,10 +68,7 @@ async def _run(options: Options, out: TextIO, stop: Stop) -> dict[str, Any]:
                     parties.start_soon(device.run)
                 with trio.CancelScope() as stop.scope:
                     await fleet.measure(options.rate, options.events)
-                with trio.move_on_after(LAST_MESSAGES_TIMEOUT_S):
-                    while account.awaited:  # noqa: ASYNC110 - arrivals have no event
-                        await trio.sleep(0.02)
-                    await trio.sleep(SETTLE_S)
+                await arrivals(account)
                 parties.cancel_scope.cancel()
             missing, surplus = await account.missing_and_surplus(connection)
             now = trio.current_time()

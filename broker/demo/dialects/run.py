@@ -28,7 +28,7 @@ from broker.demo.dialects.market import Engine, MarketWatcher
 from broker.demo.gateway import install_feeds, is_free, local, new_secret, with_feeds
 from broker.demo.measure import Ledger
 from broker.demo.postgres import running_postgres
-from broker.demo.run import LAST_MESSAGES_TIMEOUT_S, SETTLE_S, Options, Stop, cancel_on_signal, feeds_live
+from broker.demo.run import Options, Stop, arrivals, cancel_on_signal, feeds_live
 from broker.feed.driver.connection import TrioConnection
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {"exchange": ExchangeScenario(), "canton": CantonScenario()}
@@ -129,10 +129,7 @@ async def _run(name: str, options: Options, out: TextIO, stop: Stop, audience: A
                 simulator = _Simulator(connection, audience, options.rate, engine)
                 with trio.CancelScope() as stop.scope:
                     await simulator.run(audience.scenario, options)
-                with trio.move_on_after(LAST_MESSAGES_TIMEOUT_S):
-                    while audience.awaited:  # noqa: ASYNC110 - arrivals have no event
-                        await trio.sleep(0.02)
-                    await trio.sleep(SETTLE_S)
+                await arrivals(audience)
                 if market is not None:
                     audience.found = await market.audit(connection)
                 watching.cancel_scope.cancel()
