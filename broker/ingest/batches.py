@@ -1,16 +1,23 @@
 """What is written next: batches off a sink, the one after the next made ready while the next is being written.
 
-Invariant: batches leave in the order in which they were taken; at most two are off the sink.
+Invariant: batches leave in the order in which they were taken; at most `TAKEN_MAX` are off the sink.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 import trio
 
 from broker.ingest.sink import Sink, Waiting
 from broker.ingest.values import Rows, Value
+
+Made = tuple[list[Waiting], list[list[Value]], list[tuple[Waiting, str]]]
+"""The messages that make rows, their columns, and the other messages with reasons."""
+
+TAKEN_MAX: Final = 2
+"""Batches off the sink: one that is written, and one that is ready."""
 
 
 class Batch:
@@ -19,15 +26,15 @@ class Batch:
     Attributes:
         messages: those that are not settled.
         rows: what `made` was made by.
-        made: the messages that make rows, their columns, and the others with reasons; None: nothing is made.
+        made: None before `make`.
     """
 
     def __init__(self, messages: list[Waiting]) -> None:
         self.messages = messages
         self.rows: Rows | None = None
-        self.made: tuple[list[Waiting], list[list[Value]], list[tuple[Waiting, str]]] | None = None
+        self.made: Made | None = None
 
-    def make(self, rows: Rows) -> tuple[list[Waiting], list[list[Value]], list[tuple[Waiting, str]]]:
+    def make(self, rows: Rows) -> Made:
         """The columns of its messages, made at most once for each `rows`."""
         made = self.made
         if made is None or rows is not self.rows:
@@ -108,7 +115,7 @@ class Batches:
         sink = self._sink
         batch = sink.config.batch
         count = len(sink.waiting)
-        if count == 0 or len(self._taken) == 2:
+        if count == 0 or len(self._taken) == TAKEN_MAX:
             return float("inf")
         if count >= batch.rows:
             return 0.0

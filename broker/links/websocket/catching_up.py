@@ -185,7 +185,7 @@ class Subscription:
         self._pieces = [*reversed(fresh), *reversed(old)]
         self._fresh = len(fresh)
         self._narrower = missed.narrower
-        self._behind = missed.at if missed.recovered else f"{self._history.positions.epoch}/{self.began}"
+        self._behind = missed.at if missed.recovered else self._history.positions.at(self.began)
         self.is_waiting = False
 
     @property
@@ -213,7 +213,7 @@ class Subscription:
         return True
 
     def _kept_since(self) -> list[Publication] | None:
-        found = self._history.missed(self.topic_filter, f"{self._history.positions.epoch}/{self.began}")
+        found = self._history.missed(self.topic_filter, self._history.positions.at(self.began))
         if not found.recovered:
             return None
         return [

@@ -31,8 +31,11 @@ Asker = tuple["RowcastLink", Subscription]
 
 
 class StateReading:
-    """Args:
-    nursery: where the reading goes on, for as long as somebody waits.
+    """What is being read, and for whom.
+
+    Args:
+        history: knows the tables.
+        nursery: where the reading goes on, for as long as somebody waits.
     """
 
     def __init__(self, history: History, nursery: trio.Nursery) -> None:
@@ -43,7 +46,7 @@ class StateReading:
         self._holders: list[list[Asker]] = []
 
     def ask(self, link: RowcastLink, one: Subscription) -> None:
-        """Have `link.state_read` called when the tables have been read; False if there are none for its filter."""
+        """Have `link.state_read` called when the tables have been read."""
         asked = self._asked.get(one.topic_filter)
         if asked is None:
             self._asked[one.topic_filter] = [(link, one)]
