@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.resources import as_file, files
 from typing import Final
 
@@ -12,17 +13,18 @@ import attrs
 
 from broker import Broker
 from broker.cli import sinks
-from broker.config.model import Config, Listener
+from broker.config.model import Config
 from broker.config.toml.configuration import load
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.setup.install import install_steps
+from broker.links.listening.accept import ListenError
 
 HOST: Final = "127.0.0.1"
 CONFIGURATION: Final = "econia.toml"
 
 
 def configuration(dsn: str, secret: str, kind: str) -> Config:
-    """The packaged example, on free ports of 127.0.0.1.
+    """The packaged example, on 127.0.0.1.
 
     Args:
         dsn: of the demo's Postgres.
@@ -32,7 +34,7 @@ def configuration(dsn: str, secret: str, kind: str) -> Config:
     environment = {**os.environ, "DATABASE_URL": dsn, "PGWS_JWT_SECRET": secret}
     with as_file(files("broker.demo") / CONFIGURATION) as path:
         config = with_feeds(load(path, environment), kind)
-    return attrs.evolve(config, listeners=tuple(local(listener) for listener in config.listeners))
+    return local(config)
 
 
 def with_feeds(config: Config, kind: str) -> Config:
@@ -63,19 +65,26 @@ def new_secret() -> str:
     return secrets.token_hex(16)
 
 
-def local(listener: Listener) -> Listener:
-    """The listener on 127.0.0.1, on its own port if that is free, otherwise on any."""
-    port = listener.port if is_free(listener.port) else 0  # 0: any
-    return attrs.evolve(listener, host=HOST, port=port)
+def local(config: Config) -> Config:
+    """The same on 127.0.0.1."""
+    return attrs.evolve(config, listeners=tuple(attrs.evolve(one, host=HOST) for one in config.listeners))
 
 
-def is_free(port: int) -> bool:
-    """Whether a port of 127.0.0.1 can be had now."""
-    with socket.socket() as probe:
-        # Without it a port would count as taken for a minute after its last connection.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@asynccontextmanager
+async def opened(config: Config) -> AsyncIterator[Broker]:
+    """A broker on the configuration's ports; where somebody has one of them, on any that are free.
+
+    Raises: ListenError, if not even these can be had.
+    """
+    async with AsyncExitStack() as stack:
         try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
+            broker = await stack.enter_async_context(Broker(config))
+        except ListenError:
+            broker = await stack.enter_async_context(Broker(_on_any_ports(config)))
+        yield broker
+
+
+def _on_any_ports(config: Config) -> Config:
+    listeners = tuple(attrs.evolve(one, port=0) for one in config.listeners)
+    admin = None if config.admin is None else attrs.evolve(config.admin, port=0)
+    return attrs.evolve(config, listeners=listeners, admin=admin)

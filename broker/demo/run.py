@@ -102,7 +102,7 @@ async def _run(options: Options, out: TextIO, stop: Stop, finish: Callable[[Figu
         await gateway.install_feeds(connection, config)
         audit = Audit()
         with opened_display(out, json=options.json) as display, kept_warnings() as warnings:
-            async with Broker(config) as broker, _watching(broker, secret, audit):
+            async with gateway.opened(config) as broker, _watching(broker, secret, audit):
                 simulator = Simulator(connection, Crowd(options.seed), audit, options.rate)
                 invitations = _invitations(broker, secret, postgres)
                 observer = Observer(

@@ -10,17 +10,15 @@ import os
 from importlib.resources import as_file, files
 from typing import Any, Final, TextIO
 
-import attrs
 import trio
 import trio_websocket
 
-from broker import Broker
 from broker.config.model import Config
 from broker.config.toml.configuration import load
 from broker.demo.clients import HOST, ClientError
 from broker.demo.devices.account import Account
 from broker.demo.devices.fleet import Fleet
-from broker.demo.gateway import install_feeds, local, port_of, with_feeds
+from broker.demo.gateway import install_feeds, local, opened, port_of, with_feeds
 from broker.demo.postgres import running_postgres
 from broker.demo.run import Options, Stop, arrivals, cancel_on_signal, feeds_live
 from broker.feed.driver.connection import TrioConnection
@@ -55,7 +53,7 @@ async def _run(options: Options, out: TextIO, stop: Stop) -> dict[str, Any]:
         await connection.execute((files(__package__) / "devices.sql").read_bytes())
         config = _configuration(postgres.dsn, options.kind)
         await install_feeds(connection, config)
-        async with Broker(config) as broker:
+        async with opened(config) as broker:
             await feeds_live(broker)
             mqtt, websocket = port_of(broker, "mqtt"), port_of(broker, "websockets", "rowcast")
             account = Account()
@@ -128,7 +126,7 @@ def _configuration(dsn: str, kind: str) -> Config:
     environment = {**os.environ, "DATABASE_URL": dsn}
     with as_file(files(__package__) / "devices.toml") as path:
         config = with_feeds(load(path, environment), kind)
-    return attrs.evolve(config, listeners=tuple(local(listener) for listener in config.listeners))
+    return local(config)
 
 
 def _invitations(mqtt: int, websocket: int, psql: str) -> list[str]:

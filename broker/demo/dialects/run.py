@@ -17,7 +17,6 @@ import trio
 import trio_websocket
 
 from broker import Broker
-from broker.config.market import MarketConfig
 from broker.config.model import Config
 from broker.config.toml.configuration import load
 from broker.demo.clients import HOST, ClientError, sign
@@ -25,7 +24,7 @@ from broker.demo.dialects.acts import ENGINE, Act, Scenario, Watcher
 from broker.demo.dialects.canton import CantonScenario
 from broker.demo.dialects.exchange import SYMBOLS, TRADE, ExchangeScenario
 from broker.demo.dialects.market import Engine, MarketWatcher
-from broker.demo.gateway import install_feeds, is_free, local, new_secret, with_feeds
+from broker.demo.gateway import install_feeds, local, new_secret, opened, with_feeds
 from broker.demo.measure import Ledger
 from broker.demo.postgres import running_postgres
 from broker.demo.run import Options, Stop, arrivals, cancel_on_signal, feeds_live
@@ -109,7 +108,7 @@ async def _run(name: str, options: Options, out: TextIO, stop: Stop, audience: A
         await connection.execute((files(__package__) / f"{name}.sql").read_bytes())
         config = _configuration(name, postgres.dsn, secret, options.kind)
         await install_feeds(connection, config)
-        async with Broker(config) as broker:
+        async with opened(config) as broker:
             await feeds_live(broker)
             url = _url(name, broker)
             async with (
@@ -249,21 +248,10 @@ def _configuration(name: str, dsn: str, secret: str, kind: str) -> Config:
     environment = {**os.environ, "DATABASE_URL": dsn, f"{name.upper()}_JWT_SECRET": secret}
     with as_file(files(__package__) / f"{name}.toml") as path:
         config = with_feeds(load(path, environment), kind)
-    listeners = tuple(local(listener) for listener in config.listeners)
-    admin = config.admin
-    if admin is not None and not is_free(admin.port):
-        admin = attrs.evolve(admin, port=0)
-    return attrs.evolve(config, listeners=listeners, admin=admin, market=_local_market(config.market))
-
-
-def _local_market(market: MarketConfig | None) -> MarketConfig | None:
-    """With sources on ports that are free."""
-    if market is None:
-        return None
-    intakes = tuple(
-        one if not one.port or is_free(one.port) else attrs.evolve(one, port=0) for one in market.intakes
-    )
-    return attrs.evolve(market, intakes=intakes)
+    market = config.market
+    if market is not None:  # the engine is in this process, and asks for the port
+        market = attrs.evolve(market, intakes=tuple(attrs.evolve(one, port=0) for one in market.intakes))
+    return local(attrs.evolve(config, market=market))
 
 
 def _url(name: str, broker: Broker) -> str:
