@@ -25,7 +25,7 @@ from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import is_being_stopped, last_words
 from broker.feed.gaps import announce
 from broker.feed.notices import OPERATION, Notices
-from broker.feed.outbox.queries import CAPTURES, IDENTITY, NEXT, POSITION, PRUNE, REST, TEXTSEND, one_row
+from broker.feed.outbox.queries import CAPTURES, NEXT, POSITION, PRUNE, REST, TEXTSEND, identify, one_row
 from broker.feed.placing import Placing
 from broker.feed.routing.routes import Outgoing
 from broker.feed.routing.tables import TableRoutes
@@ -170,8 +170,7 @@ class OutboxFeed:
         known = await known_feed(connection, self._config)
         await check_notices(connection, self._config)
         await warn_of_unheard(connection, self._config, self._status, trio.current_time())
-        system_identifier, timeline = await one_row(connection, IDENTITY)
-        identity = ServerIdentity(system_identifier, timeline, 0)
+        identity = await identify(connection)
         try:
             row = await one_row(connection, POSITION, self._config.name)
         except psycopg.errors.UndefinedTable:

@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.wal.slots import ServerIdentity, refuse_standby
 
 IDENTITY: Final = """
 SELECT system_identifier::text, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer
@@ -68,3 +69,9 @@ async def one_row(connection: TrioConnection, query: str, *parameters: Any) -> t
     given = parameters[0] if parameters and isinstance(parameters[0], dict) else parameters or None
     row: tuple[Any, ...] | None = await (await connection.execute(query, given)).fetchone()
     return row or ()
+
+
+async def identify(connection: TrioConnection) -> ServerIdentity:
+    """Which server this is.  Raises: NotReady, if it is a standby."""
+    await refuse_standby(connection)
+    return ServerIdentity(*await one_row(connection, IDENTITY), wal_lsn=0)

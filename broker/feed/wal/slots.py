@@ -26,8 +26,6 @@ from protocol.pgoutput import parse_lsn
 
 PG_STREAMING: Final = 140000
 """server_version from which logical messages and the streaming of open transactions exist."""
-PG_STANDBY: Final = 160000
-"""server_version from which a standby decodes its WAL."""
 
 
 class NotReady(psycopg.OperationalError):
@@ -102,18 +100,22 @@ def _plain(name: str) -> str:
     return re.sub("[^a-z0-9_]", "_", name.lower())
 
 
+async def refuse_standby(connection: TrioConnection) -> None:
+    """Raises: NotReady, if the server is one."""
+    if await _one(connection, "SELECT pg_is_in_recovery()") == (True,):
+        raise NotReady(
+            "the server is a standby, in which no feed can keep its place: promote it, or name the primary"
+        )
+
+
 async def identify(replication: TrioConnection) -> ServerIdentity:
     """Which server this is, its timeline, and up to where its WAL has been written.
 
     Raises:
-        NotReady: a standby that can't be read from.  Promoted between this and the start of the stream, it would be
-            taken for the server that it is a copy of.
+        NotReady: a standby.  Promoted behind the question for its timeline, it would be taken for the server that it
+            is a copy of; a primary's timeline stays while it runs.
     """
-    recovering = await _one(replication, "SELECT pg_is_in_recovery()")
-    if recovering == (True,) and replication.info.server_version < PG_STANDBY:
-        raise NotReady(
-            "the server is a standby, which can be read from PostgreSQL 16 on; promote it, or name the primary"
-        )
+    await refuse_standby(replication)
     row = await _one(replication, "IDENTIFY_SYSTEM")
     assert row is not None
     return ServerIdentity(str(row[0]), int(row[1]), parse_lsn(str(row[2])))

@@ -12,7 +12,7 @@ from support.polling import until
 from support.postgres import Cluster
 
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.wal.slots import PG_STANDBY, NotReady, identify
+from broker.feed.wal.slots import NotReady, identify
 
 
 @pytest.fixture
@@ -22,11 +22,15 @@ def own_cluster() -> Iterator[Cluster]:
     cluster.close()
 
 
-def promote(cluster: Cluster) -> None:
-    """Restart the server as a standby of nobody and promote it: it goes on as timeline 2."""
+def restart_as_standby(cluster: Cluster) -> None:
+    """Of nobody."""
     cluster.stop()
     (cluster.data / "standby.signal").touch()
     cluster.start()
+
+
+def promote(cluster: Cluster) -> None:
+    """The standby goes on as timeline 2."""
     with connect(cluster.dsn()) as connection:
         assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
 
@@ -43,6 +47,8 @@ async def test_promotion_is_a_gap_and_the_feed_goes_on(own_cluster: Cluster, kin
         with connect(dsn) as connection:
             connection.execute("INSERT INTO event VALUES (1, 'before')")
         await feed.sink.until(1)
+        await trio.to_thread.run_sync(restart_as_standby, own_cluster)
+        await until(lambda: "the server is a standby" in feed.status.problem)
         await trio.to_thread.run_sync(promote, own_cluster)
         await feed.until_live(reconnects=1)
         with connect(dsn) as connection:
@@ -55,14 +61,9 @@ async def test_promotion_is_a_gap_and_the_feed_goes_on(own_cluster: Cluster, kin
 async def test_a_standby_is_not_taken_for_the_server_that_it_is_a_copy_of(own_cluster: Cluster) -> None:
     """Promoted behind the question for its timeline, it would be read on as the old one, without a gap."""
     dsn = own_cluster.dsn(own_cluster.create_database())
-    own_cluster.stop()
-    (own_cluster.data / "standby.signal").touch()
-    own_cluster.start()
+    restart_as_standby(own_cluster)
     async with await TrioConnection.connect(f"{dsn} replication=database", autocommit=True) as replication:
-        if replication.info.server_version < PG_STANDBY:
-            with pytest.raises(NotReady, match="the server is a standby"):
-                await identify(replication)
-    with connect(dsn) as connection:
-        assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
-    async with await TrioConnection.connect(f"{dsn} replication=database", autocommit=True) as replication:
+        with pytest.raises(NotReady, match="the server is a standby"):
+            await identify(replication)
+        promote(own_cluster)
         assert (await identify(replication)).timeline == 2
