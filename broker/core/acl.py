@@ -16,7 +16,7 @@ from broker.core.access import Access
 from protocol.mqtt.topics import is_valid_topic_filter
 
 DECISIONS_BYTES_MAX: Final = 32 * 1024
-"""What the topics remembered per identity may take, for reading and writing; forgotten all at once when full."""
+"""What the topics remembered per subject may take, for reading and writing; forgotten all at once when full."""
 
 DECISION_BYTES: Final = 100
 """What one takes beside its name."""
@@ -41,7 +41,7 @@ class AclError(Exception):
         self.mistakes = mistakes
 
 
-class Identity(NamedTuple):
+class Subject(NamedTuple):
     """Whom the rules are about: `user_name` None is an anonymous client."""
 
     user_name: bytes | None
@@ -109,14 +109,14 @@ _NO_RULES: Final = Rules(())
 
 
 class RuledAccess(Access):
-    """The answers for one identity.  Never changes: a new file makes a new one."""
+    """The answers for one subject.  Never changes: a new file makes a new one."""
 
-    __slots__ = ("_acl", "_bytes", "_identity", "_own", "_patterns", "_readable", "_writable")
+    __slots__ = ("_acl", "_bytes", "_own", "_patterns", "_readable", "_subject", "_writable")
 
-    def __init__(self, acl: Acl, own: Rules, identity: Identity) -> None:
+    def __init__(self, acl: Acl, own: Rules, subject: Subject) -> None:
         self._acl = acl
         self._own = own
-        self._identity = identity
+        self._subject = subject
         self._patterns: Rules | None = None  # filled in when first asked: many clients never need them
         self._readable: dict[bytes, bool] = {}
         self._writable: dict[bytes, bool] = {}
@@ -131,15 +131,13 @@ class RuledAccess(Access):
         return self._decide(topic, _WRITE, self._writable) if known is None else known
 
     def decides_as(self, other: Access) -> bool:
-        return (
-            isinstance(other, RuledAccess) and other._acl is self._acl and other._identity == self._identity
-        )
+        return isinstance(other, RuledAccess) and other._acl is self._acl and other._subject == self._subject
 
     def _decide(self, topic: bytes, access: int, decisions: dict[bytes, bool]) -> bool:
         decided = self._own.decide(topic, access)
         if decided is None:
             if self._patterns is None:
-                self._patterns = self._acl.patterns_for(self._identity)
+                self._patterns = self._acl.patterns_for(self._subject)
             decided = self._patterns.decide(topic, access) or False
         if len(topic) <= REMEMBERED_TOPIC_BYTES_MAX:
             self._bytes += DECISION_BYTES + len(topic)
@@ -189,21 +187,21 @@ class Acl:
         self.patterns: list[Rule] = []
         self.warnings: list[str] = []
         self._sections: dict[bytes | None, Rules] = {}
-        self._known: dict[Identity, RuledAccess] = {}
+        self._known: dict[Subject, RuledAccess] = {}
 
     def access(self, user_name: bytes | None, client_id: bytes) -> RuledAccess:
-        """The rules of one identity, to be kept by its connection."""
+        """The rules of one subject, to be kept by its connection."""
         own = self._sections.get(user_name)
         if own is None:
             lines = self.anonymous if user_name is None else self.users.get(user_name)
             own = Rules(lines) if lines else _NO_RULES
             if lines:
                 self._sections[user_name] = own  # as many as the file has sections
-        return RuledAccess(self, own, Identity(user_name, client_id))
+        return RuledAccess(self, own, Subject(user_name, client_id))
 
-    def patterns_for(self, identity: Identity) -> Rules:
-        """The `pattern` lines, filled in for that identity."""
-        user_name, client_id = identity
+    def patterns_for(self, subject: Subject) -> Rules:
+        """The `pattern` lines, filled in for that subject."""
+        user_name, client_id = subject
         if not self.patterns:
             return _NO_RULES
         # As mosquitto: a + or # in the name would make a wildcard of the pattern it is put into, a / another path.
@@ -215,20 +213,20 @@ class Acl:
             if user_name is not None or b"%u" not in rule.topic_filter
         )
 
-    def may_read(self, identity: Identity, topic: bytes) -> bool:
-        """Whether that identity may receive messages of that topic."""
-        return self._remembered(identity).may_read(topic)
+    def may_read(self, subject: Subject, topic: bytes) -> bool:
+        """Whether that subject may receive messages of that topic."""
+        return self._remembered(subject).may_read(topic)
 
-    def may_write(self, identity: Identity, topic: bytes) -> bool:
-        """Whether that identity may publish to that topic."""
-        return self._remembered(identity).may_write(topic)
+    def may_write(self, subject: Subject, topic: bytes) -> bool:
+        """Whether that subject may publish to that topic."""
+        return self._remembered(subject).may_write(topic)
 
-    def _remembered(self, identity: Identity) -> RuledAccess:
-        access = self._known.get(identity)
+    def _remembered(self, subject: Subject) -> RuledAccess:
+        access = self._known.get(subject)
         if access is None:
             if len(self._known) >= IDENTITIES_MAX:
                 self._known.clear()
-            access = self._known[identity] = self.access(*identity)
+            access = self._known[subject] = self.access(*subject)
         return access
 
 

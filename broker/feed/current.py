@@ -22,7 +22,7 @@ from broker.core.row_source import SourceError, TooMuch
 from broker.feed.driver.connect import connected, within
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.outbox.queries import one_row
-from broker.feed.routing.tables import Snapshot, TableRoutes
+from broker.feed.routing.tables import RouteSnapshot, TableRoutes
 from broker.feed.snapshot import row_query
 from broker.feed.status import FeedStatus, first_line
 from protocol.mqtt.topics import matches
@@ -54,7 +54,7 @@ _VALUE: Final = "\0"
 class Wanted:
     """A route's rows, and the levels of one of its topics: constants, and column names behind a NUL."""
 
-    snapshot: Snapshot
+    snapshot: RouteSnapshot
     route: Route
     levels: tuple[tuple[str, ...], ...]
 
@@ -150,7 +150,7 @@ def sees_all(snapshot: str, xids: Iterable[int]) -> bool:
 
 
 async def _texts(
-    connection: TrioConnection, snapshot: Snapshot, restrictions: list[dict[str, str]]
+    connection: TrioConnection, snapshot: RouteSnapshot, restrictions: list[dict[str, str]]
 ) -> list[bytes]:
     """The rows of a snapshot that may have the topics which are wanted, and maybe others."""
     query = row_query(snapshot)
@@ -179,7 +179,7 @@ async def _some(connection: TrioConnection, query: sql.Composed) -> list[bytes]:
     return [text.encode(errors="surrogateescape") for (text,) in await cursor.fetchall()]
 
 
-def _snapshots(config: FeedConfig, route: Route) -> list[Snapshot]:
+def _snapshots(config: FeedConfig, route: Route) -> list[RouteSnapshot]:
     only = evolve(config, routes=(evolve(route, once_per=()),))
     return TableRoutes(only, FeedStatus(config.name)).snapshots
 

@@ -14,7 +14,7 @@ import trio
 from psycopg import sql
 
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.routing.tables import Snapshot
+from broker.feed.routing.tables import RouteSnapshot
 from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices
 from broker.feed.status import FeedSink, FeedStatus
@@ -41,7 +41,7 @@ async def export(replication: TrioConnection, slot: str) -> tuple[int, str]:
 async def publish(
     connection: TrioConnection,
     name: str,
-    snapshots: Sequence[Snapshot],
+    snapshots: Sequence[RouteSnapshot],
     status: FeedStatus,
     sink: FeedSink,
 ) -> None:
@@ -53,7 +53,7 @@ async def publish(
 
 
 async def publish_rows(
-    connection: TrioConnection, snapshots: Sequence[Snapshot], status: FeedStatus, sink: FeedSink
+    connection: TrioConnection, snapshots: Sequence[RouteSnapshot], status: FeedStatus, sink: FeedSink
 ) -> None:
     """The same in whatever transaction is open."""
     rows = RowBarrier(status)
@@ -74,7 +74,7 @@ async def publish_rows(
         _LOG.info("feed %s: published the %d current rows of %s", status.name, count, wanted.table)
 
 
-def row_query(wanted: Snapshot) -> sql.Composed:
+def row_query(wanted: RouteSnapshot) -> sql.Composed:
     """Rows as JSON text, of the table or of the route's own query."""
     if wanted.query:
         source = sql.SQL("({})").format(sql.SQL(wanted.query))

@@ -10,7 +10,7 @@ from broker.market.numbers import BadValue, Number, Sum, percent
 from broker.market.stream import Publish, Stream
 from broker.market.times import MINUTE_MS
 from broker.market.trade import Seen, Trade, TradeNames, trade_of
-from broker.market.window import Window, minute_of
+from broker.market.window import RollingWindow, minute_of
 
 PERCENT_PLACES: Final = 2
 
@@ -20,7 +20,7 @@ class Quote(Stream):
 
     def __init__(self, names: dict[str, str], seq: int, minutes: int) -> None:
         super().__init__(names, seq)
-        self.window = Window(minutes)
+        self.window = RollingWindow(minutes)
         self.seen = Seen()
         self.pace = Pace()
         self.text = b""

@@ -51,7 +51,7 @@ class Minute:
         return has_moved
 
 
-class Window:
+class RollingWindow:
     """One symbol's trades of the last `minutes` minutes."""
 
     def __init__(self, minutes: int) -> None:

@@ -28,7 +28,8 @@ from broker.feed.listen.kept_marks import SAVE_INTERVAL_S, KeptMarks, KeptPlace
 from broker.feed.listen.keyed_rows import Line
 from broker.feed.listen.listener import Listener
 from broker.feed.listen.mark import Key, Mark
-from broker.feed.listen.recovery import Marks, begin_snapshot, missed_rows
+from broker.feed.listen.marks import Marks
+from broker.feed.listen.recovery import begin_snapshot, missed_rows
 from broker.feed.routing.routes import Router, Row
 from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connect import connected
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.listen.recovery import Marks, Saved
+from broker.feed.listen.marks import Marks, Saved
 from broker.feed.status import FeedSink
 from broker.feed.wal.slots import known_feed, owe_nothing
 

@@ -5,91 +5,20 @@ All of a catch-up reads one snapshot of the database, so that a row is either in
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from psycopg import sql
 
-from broker.config.feeds import Recovery
 from broker.feed.driver.connect import within
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.listen.mark import Mark, Shape, table_name
-from broker.feed.routing.rowtext import columns_of
+from broker.feed.listen.mark import Mark
 
 PAGE_ROWS: Final = 500
 """Rows per FETCH, published in one go: some 5 ms in which nothing else runs."""
 
 READ_TIMEOUT_S: Final = 60.0
 """For one page.  The first may need a sort, where the key has no index."""
-
-
-FILES: Final = (
-    "SELECT c.oid::bigint, pg_relation_filenode(c.oid)::bigint FROM (SELECT to_regclass(%s)::oid AS oid) AS c"
-)
-"""Which table it is, and which file, which changes when all of its rows are taken out or put in anew."""
-
-Saved = list[list[object]]
-"""For each mark its source, kind, key (the texts of its columns; [] where there was no row), and shape."""
-
-
-class Marks:
-    """A mark for each source that each table with a `recover` feeds."""
-
-    def __init__(self, recoveries: Iterable[Recovery]) -> None:
-        self._recoveries = tuple(recoveries)
-        self._marks: dict[tuple[str, str], Mark] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._recoveries)
-
-    def __iter__(self) -> Iterator[tuple[str, str, Mark]]:
-        """Source, kind, mark; none before `settle`."""
-        for (source, kind), mark in self._marks.items():
-            yield source, kind, mark
-
-    def get(self, source: str, kind: str) -> Mark | None:
-        """Up to where rows of this kind have been given out, or None."""
-        return self._marks.get((source, kind))
-
-    def saved(self) -> Saved:
-        """Every mark, as `Saved` says."""
-        return [
-            [source, kind, list(mark.texts), [list(mark.shape.columns), list(mark.shape.files)]]
-            for source, kind, mark in self
-        ]
-
-    async def settle(self, reader: TrioConnection, kept: Saved | None) -> list[str]:
-        """Let every mark belong to its table as it is now, at a place behind which nothing has been given out.
-
-        A mark that was not there before stands where `kept` says, or else at its table's newest row.  All stay
-        as they were if this fails.
-
-        Args:
-            kept: what `saved` gave in another process, None if nothing is known of one; for the first time.
-
-        Returns:
-            the tables of which rows may be missing, since no place that was known is one in them.
-
-        Raises:
-            psycopg.Error: a table or column is missing or may not be read.
-        """
-        before = {(source, kind): mark for source, kind, mark in self}
-        known = self.saved() if before else kept or []
-        places = {tuple(map(str, one[:2])): one[2:] for one in known if isinstance(one, list)}
-        marks: dict[tuple[str, str], Mark] = {}
-        unknown: list[str] = []
-        for recovery in self._recoveries:
-            types, shape = await _look_at(reader, recovery)
-            for pair in recovery.kinds:
-                if pair in before and before[pair].shape == shape:
-                    marks[pair] = before[pair]
-                    continue
-                mark = marks[pair] = Mark(recovery, types, shape)
-                await _advance_to_newest(reader, mark)
-                if (before or kept is not None) and not mark.go_back(places.get(pair, [])):
-                    unknown.append(recovery.table)
-        self._marks = marks
-        return list(dict.fromkeys(unknown))
 
 
 async def begin_snapshot(reader: TrioConnection) -> None:
@@ -115,24 +44,3 @@ async def missed_rows(reader: TrioConnection, mark: Mark) -> AsyncGenerator[list
             break
         yield page
     await reader.execute("CLOSE missed")
-
-
-async def _look_at(reader: TrioConnection, recovery: Recovery) -> tuple[tuple[int, ...], Shape]:
-    """The key columns' type OIDs, and what the table is."""
-    columns = sql.SQL(", ").join(map(sql.Identifier, recovery.key))
-    query = sql.SQL("SELECT {} FROM {} LIMIT 0").format(columns, table_name(recovery.table))
-    with within(READ_TIMEOUT_S, f"looking at {recovery.table}"):
-        cursor = await reader.execute(query)
-        assert cursor.description is not None
-        types = tuple(column.type_code for column in cursor.description)
-        name = table_name(recovery.table).as_string(None)
-        row = await (await reader.execute(FILES, [name])).fetchone()
-    assert row is not None
-    return types, Shape((*recovery.key, *types), tuple(row))
-
-
-async def _advance_to_newest(reader: TrioConnection, mark: Mark) -> None:
-    with within(READ_TIMEOUT_S, f"reading the newest row of {mark.recovery.table}"):
-        row = await (await reader.execute(mark.newest_row())).fetchone()
-    if row is not None:
-        mark.advance(columns_of(row[0]))

@@ -55,7 +55,7 @@ class _RoutedKind:
 
 
 @frozen
-class Snapshot:
+class RouteSnapshot:
     """What one route wants before its first live row.  `query` is "" for the whole table."""
 
     table: str
@@ -110,7 +110,7 @@ class TableRoutes:
 
     def __init__(self, config: FeedConfig, status: FeedStatus) -> None:
         self._kinds: dict[tuple[str, str], list[_RoutedKind]] = {}
-        self.snapshots: list[Snapshot] = []
+        self.snapshots: list[RouteSnapshot] = []
         for operation in OPERATIONS:
             for snapshot in (False, True):
                 self._add_ways(config, status, operation, snapshot)
@@ -167,8 +167,10 @@ class TableRoutes:
                 self._kinds.setdefault((appearance.table, operation), []).append(routed_kind)
 
 
-def _snapshots(config: FeedConfig, status: FeedStatus, route: Route) -> Iterator[Snapshot]:
+def _snapshots(config: FeedConfig, status: FeedStatus, route: Route) -> Iterator[RouteSnapshot]:
     router = Router(evolve(config, routes=(route,)), status)
     query = "" if route.snapshot == "table" else route.snapshot
     for appearance in filter(lambda a: a.wanted_by(route), appearances(config)):
-        yield Snapshot(appearance.table, query, _RoutedKind(router, appearance.source, appearance.kind, True))
+        yield RouteSnapshot(
+            appearance.table, query, _RoutedKind(router, appearance.source, appearance.kind, True)
+        )

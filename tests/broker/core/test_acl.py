@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.acl import DECISION_BYTES, DECISIONS_BYTES_MAX, AclError, Identity, parse_acl
+from broker.core.acl import DECISION_BYTES, DECISIONS_BYTES_MAX, AclError, Subject, parse_acl
 from protocol.mqtt.topics import matches
 
 FILE = b"""\
@@ -139,12 +139,12 @@ ACCESS = st.sampled_from([b"read", b"write", b"readwrite", b"deny"])
 def test_the_quick_answer_is_the_obvious_one(rules: list[tuple[bytes, bytes]], topics: list[bytes]) -> None:
     text = b"".join(b"topic %s %s\n" % rule for rule in rules)
     acl = parse_acl(text, "acl")
-    identity = Identity(None, b"c")
+    subject = Subject(None, b"c")
     for topic in (*topics, *topics):  # twice: decided, then remembered
         hits = [access for access, topic_filter in rules if matches(topic_filter, topic)]
         may_read = b"deny" not in hits and (b"read" in hits or b"readwrite" in hits)
         may_write = b"deny" not in hits and (b"write" in hits or b"readwrite" in hits)
-        assert (acl.may_read(identity, topic), acl.may_write(identity, topic)) == (may_read, may_write)
+        assert (acl.may_read(subject, topic), acl.may_write(subject, topic)) == (may_read, may_write)
 
 
 def test_what_is_remembered_is_bounded_in_bytes() -> None:

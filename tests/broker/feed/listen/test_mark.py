@@ -8,7 +8,8 @@ from support.postgres import Cluster
 from broker.config.feeds import Recovery
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.listen.mark import Mark
-from broker.feed.listen.recovery import Marks, begin_snapshot, missed_rows
+from broker.feed.listen.marks import Marks
+from broker.feed.listen.recovery import begin_snapshot, missed_rows
 from broker.feed.routing.rowtext import columns_of
 
 NUMERIC, TEXT, TIMESTAMPTZ = 1700, 25, 1184
