@@ -41,11 +41,18 @@ class Subscribe:
     """Messages of this channel from now on; not while it is subscribed already.
 
     `every_s` above 0 asks for the channel conflated to that interval.
+    With `since` it is followed from there, without a hole; the link answers, by `answer` and where the reader is.
     """
 
     channel: str
     slow: Slow = Slow.CLOSE
     every_s: float = 0.0
+    since: str | None = None
+    """A position, `now` or `start`."""
+    answer: str = ""
+    """JSON text without its last brace."""
+    subscription: str = ""
+    """What each of its messages then says it is of, where the document's messages don't."""
 
 
 @frozen

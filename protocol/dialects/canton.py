@@ -37,6 +37,7 @@ from protocol.dialects.canton_market import MarketConflation
 from protocol.dialects.canton_messages import (
     CHANNEL_WORDS,
     NAME_CHARACTERS_MAX,
+    REFUSAL_TEXTS,
     SYSTEM_HEALTH,
     ErrorCode,
     authenticated,
@@ -49,9 +50,11 @@ from protocol.dialects.canton_messages import (
     service_degraded,
     skipped,
     subscribed,
+    subscribed_since,
     unsubscribed,
 )
 from protocol.dialects.conflation import Conflation
+from protocol.dialects.positioned import is_since
 from protocol.websocket import CloseCode
 
 ACCOUNT_CHANNELS: Final = frozenset({"orders", "trades", "settlements", "account_notifications"})
@@ -67,17 +70,11 @@ AGGREGATION_MAX_S: Final = 60.0
 _AGGREGATION = re.compile(r"([0-9]{1,5})(ms|s|m)")
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
+WRONG_SINCE: Final = "since must be a position, now or start, and goes with no aggregation"
+
 LOGIN_FAILURES_MAX: Final = 3
 MESSAGES_REFUSED_MAX: Final = 100
 """Messages over the rate in a row, each answered, before the connection is closed."""
-
-REFUSAL_TEXTS: Final = {
-    Refusal.INVALID: ("INVALID_TOKEN", "Token is invalid or expired"),
-    Refusal.EXPIRED: ("INVALID_TOKEN", "Token is invalid or expired"),
-    Refusal.NOT_YET_VALID: ("INVALID_TOKEN", "Token is not valid yet"),
-    Refusal.UNAVAILABLE: ("AUTH_FAILED", "Authentication is not available, try again later"),
-    Refusal.TOO_MANY_CONNECTIONS: ("RATE_LIMITED", "Too many concurrent connections for this account"),
-}
 
 
 @frozen
@@ -240,6 +237,9 @@ class CantonDialect(Dialect):
         if channel == "market_data" and request.get("aggregation") is not None:
             every_s = _interval_s(request["aggregation"])
             about["aggregation"] = request["aggregation"]
+        since = request.get("since")
+        if since is not None and (every_s or not is_since(since)):
+            raise _Refused(ErrorCode.INVALID_REQUEST, channel=channel, reason=WRONG_SINCE)
         for name in inner:
             self._check_permission(channel, name)
         fresh = [name for name in inner if self._subscriptions.get(name) != every_s]
@@ -248,13 +248,17 @@ class CantonDialect(Dialect):
         added = sum(name not in self._subscriptions for name in fresh)
         if len(self._subscriptions) + added > self._rules.subscriptions_max:
             raise _Refused(ErrorCode.SUBSCRIPTION_ERROR, channel=channel, reason="too_many_subscriptions")
-        commands: list[Command] = [Send(subscribed(channel, about))]
+        commands: list[Command] = [] if since is not None else [Send(subscribed(channel, about))]
         slow = Slow.CONFLATE if channel == "market_data" else Slow.CLOSE
         for name in fresh:
             if name in self._subscriptions:
                 commands.append(Unsubscribe(name))
             self._subscriptions[name] = every_s
-            commands.append(Subscribe(name, slow, every_s))
+            if since is None:
+                commands.append(Subscribe(name, slow, every_s))
+            else:
+                answer = subscribed_since(channel, about, name)
+                commands.append(Subscribe(name, since=since, answer=answer, subscription=name))
         return commands
 
     def _unsubscribe(self, channel: str, request: dict[str, Any]) -> list[Command]:

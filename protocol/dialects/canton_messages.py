@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
-from protocol.dialects.base import Clock, json_text
+from protocol.dialects.base import Clock, Refusal, json_text
 
 NAME_CHARACTERS_MAX: Final = 128
 """An account's or a symbol's name."""
@@ -30,6 +30,14 @@ class ErrorCode(Enum):
     MESSAGE_SIZE_EXCEEDED = "Message too large"
     RATE_LIMITED = "Rate limit exceeded"
 
+
+REFUSAL_TEXTS: Final = {
+    Refusal.INVALID: ("INVALID_TOKEN", "Token is invalid or expired"),
+    Refusal.EXPIRED: ("INVALID_TOKEN", "Token is invalid or expired"),
+    Refusal.NOT_YET_VALID: ("INVALID_TOKEN", "Token is not valid yet"),
+    Refusal.UNAVAILABLE: ("AUTH_FAILED", "Authentication is not available, try again later"),
+    Refusal.TOO_MANY_CONNECTIONS: ("RATE_LIMITED", "Too many concurrent connections for this account"),
+}
 
 CHANNEL_WORDS: Final[Mapping[str, str]] = {
     "orders": "order updates",
@@ -81,6 +89,17 @@ def subscribed(channel: str, about: Mapping[str, object]) -> str:
         status="subscribed",
         message=f"Now receiving {CHANNEL_WORDS[channel]}",
     )
+
+
+def subscribed_since(channel: str, about: Mapping[str, object], inner: str) -> str:
+    """The same for one channel of a request that has `since`, without the last brace: the link says where it is.
+
+    Args:
+        inner: its name inside, by which a client knows its messages.
+    """
+    if "symbols" in about:
+        about = {**about, "symbols": [inner.partition("/")[2]]}
+    return f'{subscribed(channel, about)[:-1]},"subscription":{json_text(inner)}'
 
 
 def unsubscribed(channel: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final
 
 from attrs import frozen
@@ -33,6 +33,7 @@ from protocol.dialects.base import (
     json_text,
 )
 from protocol.dialects.conflation import Conflation
+from protocol.dialects.positioned import is_since
 from protocol.websocket import CloseCode
 
 SUCCESS: Final = '{"result":true}'
@@ -76,6 +77,22 @@ class ExchangeRules:
 
     messages_per_s_max: int
     subscriptions_max: int
+
+
+@frozen
+class _Wanted:
+    """A channel as a client writes it, and from where on it wants all of it."""
+
+    channel: Any
+    since: Any
+
+    def command(self, inner: str) -> Subscribe:
+        if self.since is not None:
+            return Subscribe(
+                inner, since=self.since, answer=f'{SUCCESS[:-1]},"channel":{json_text(self.channel)}'
+            )
+        kind = inner.rpartition("@")[2]
+        return Subscribe(inner, Slow.CONFLATE if kind.partition("_")[0] in NEWEST_COUNTS else Slow.CLOSE)
 
 
 def event(channel: str, data: bytes) -> bytes:
@@ -158,7 +175,9 @@ class ExchangeDialect(Dialect):
         inner = self._inner_channel(channel)
         if not isinstance(inner, str):
             return (inner,)
-        return self._subscribe([inner]) if op == "subscribe" else self._unsubscribe([inner])
+        if op == "unsubscribe":
+            return self._unsubscribe([inner])
+        return self._subscribe({inner: _Wanted(channel, request.get("since"))})
 
     def _several(self, op: str, request: dict[str, Any], now: float) -> Commands:
         """Ours: `channels`, a list, all of them or none."""
@@ -166,15 +185,17 @@ class ExchangeDialect(Dialect):
         if not isinstance(channels, list) or not 0 < len(channels) <= CHANNELS_MAX or "channel" in request:
             return _malformed(f"channels must be a list of 1 to {CHANNELS_MAX}, without channel")
         self.rests_until = self._meter.charge(len(channels) / CHANNELS_PER_MESSAGE, now)
-        found: list[str] = []
-        for channel in channels:
-            if not isinstance(channel, str) or channel.count("@") != 1:
+        found: dict[str, _Wanted] = {}
+        for one in channels:
+            wanted = _Wanted(one, request.get("since"))
+            if isinstance(one, dict):
+                wanted = _Wanted(one.get("channel"), one.get("since", wanted.since))
+            if not isinstance(wanted.channel, str) or wanted.channel.count("@") != 1:
                 return _malformed("each of channels must be <symbol>@<type> or @<type>")
-            inner = self._inner_channel(channel)
+            inner = self._inner_channel(wanted.channel)
             if not isinstance(inner, str):
                 return (inner,)
-            found.append(inner)
-        found = list(dict.fromkeys(found))
+            found.setdefault(inner, wanted)
         return self._subscribe(found) if op == "subscribe" else self._unsubscribe(found)
 
     def login_ended(self, outcome: Identity | Refusal, now: float) -> Commands:
@@ -217,21 +238,26 @@ class ExchangeDialect(Dialect):
         wrong = _wrong_public(name, kind)
         return channel if wrong is None else Send(error(wrong))
 
-    def _subscribe(self, channels: Sequence[str]) -> Commands:
+    def _subscribe(self, channels: Mapping[str, _Wanted]) -> Commands:
+        if not all(one.since is None or is_since(one.since) for one in channels.values()):
+            return (Send(error("Invalid Since")),)
         new = [inner for inner in channels if inner not in self._channels]
         if len(self._channels) + len(new) > self._rules.subscriptions_max:
             return (Send(error("Too Many Subscriptions")),)
-        # The answer goes first, so that it stands before what the channel retains.
-        commands: list[Command] = [Send(SUCCESS)]
-        for inner in new:
-            kind = inner.rpartition("@")[2]
-            self._channels[inner] = kind in PRIVATE_KINDS
-            commands.append(
-                Subscribe(inner, Slow.CONFLATE if kind.partition("_")[0] in NEWEST_COUNTS else Slow.CLOSE)
-            )
+        commands: list[Command] = []
+        if any(one.since is None for one in channels.values()):
+            # The answer goes first, so that it stands before what the channel retains.
+            commands.append(Send(SUCCESS))
+        for inner, wanted in channels.items():
+            if wanted.since is None and inner in self._channels:
+                continue
+            if inner in self._channels:
+                commands.append(Unsubscribe(inner))
+            self._channels[inner] = inner.rpartition("@")[2] in PRIVATE_KINDS
+            commands.append(wanted.command(inner))
         return commands
 
-    def _unsubscribe(self, channels: Sequence[str]) -> Commands:
+    def _unsubscribe(self, channels: Iterable[str]) -> Commands:
         left = [inner for inner in channels if self._channels.pop(inner, None) is not None]
         return [*(Unsubscribe(inner) for inner in left), Send(SUCCESS)]
 

@@ -32,6 +32,7 @@ from protocol.dialects.base import (
     Send,
     json_text,
 )
+from protocol.dialects.positioned import place_members
 from protocol.grants import Grants, grants_of
 from protocol.json_members import is_json, is_text, members_of
 from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
@@ -189,6 +190,10 @@ class RowcastDialect(Dialect):
         retry = "" if retry_ms is None else f',"retry_ms":{retry_ms}'
         return (f'{{"closing":{code}{retry}}}',)
 
+    def forget(self, topic_filter: bytes) -> None:
+        """The link could not subscribe to it."""
+        self._filters.pop(topic_filter, None)
+
     def _set_alarm(self) -> None:
         self.wake_at = min(self._expires_at, self._ping_at)
 
@@ -332,12 +337,10 @@ def message_text(topic: bytes, payload: bytes, at: bytes, retained: bool = False
 def subscribed_head(read: Read, at: str, recovered: bool, reason: str) -> str:
     """The beginning of the answer to a `Read`, up to where lists of messages may follow: no brace at its end."""
     members = f'"subscribed":{json_text(read.topic_filter.decode())}'
-    if at:
-        members += f',"at":"{at}"'
     if read.since is not None:
-        members += f',"recovered":{"true" if recovered else "false"}'
-    if reason:
-        members += f',"reason":{json_text(reason)}'
+        members += place_members(at, recovered, reason)
+    elif at:
+        members += f',"at":"{at}"'
     return f'{{"id":{read.request},{members}' if read.request else f"{{{members}"
 
 

@@ -140,6 +140,33 @@ class RawClient:
         return data
 
 
+class FrameParser:
+    """Frames of a server, which are not masked, by way of a reader that wants them masked."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def texts(self, data: bytes) -> tuple[list[str], int | None]:
+        self._data += data
+        texts: list[str] = []
+        while len(self._data) >= 2:
+            size, head = self._data[1], 2
+            if size >= 126:
+                width = 2 if size == 126 else 8
+                if len(self._data) < 2 + width:
+                    break
+                size, head = int.from_bytes(self._data[2 : 2 + width], "big"), 2 + width
+            if len(self._data) < head + size:
+                break
+            first, payload = self._data[0], self._data[head : head + size]
+            self._data = self._data[head + size :]
+            if first == 0x81:
+                texts.append(payload.decode())
+            elif first == 0x88:
+                return texts, int.from_bytes(payload[:2], "big")
+        return texts, None
+
+
 async def closed_with(ws: trio_websocket.WebSocketConnection) -> int:
     """Read until the server closes; its code."""
     with trio.fail_after(5):

@@ -42,6 +42,10 @@ def read_tokens(reader: Reader, document: Document) -> TokenConfig:
     return found
 
 
+CHANNELS = (b"$ws/exchange/", b"$ws/canton/")
+"""Channels of which a client can say from where on it wants all."""
+
+
 def history_rules(reader: Reader, document: Document) -> tuple[HistoryRule, ...]:
     """Every [[history]]."""
     found = []
@@ -50,7 +54,7 @@ def history_rules(reader: Reader, document: Document) -> tuple[HistoryRule, ...]
         rule = reader.structure(value, HistoryRule, path)
         if rule is None:
             continue
-        check_filters(reader, (*path, "topics"), rule.topics)
+        check_filters(reader, (*path, "topics"), rule.topics, CHANNELS)
         if not rule.topics:
             reader.wrong((*path, "topics"), "topics: at least one topic filter is wanted")
         if rule.count < 1 or rule.size_bytes < 1 or rule.age_s <= 0:
@@ -61,12 +65,15 @@ def history_rules(reader: Reader, document: Document) -> tuple[HistoryRule, ...]
     return tuple(found)
 
 
-def check_filters(reader: Reader, path: Path, filters: tuple[str, ...]) -> None:
-    """Note every text that is no topic filter that a client may be allowed to use."""
+def check_filters(
+    reader: Reader, path: Path, filters: tuple[str, ...], besides: tuple[bytes, ...] = ()
+) -> None:
+    """Note every text that is no topic filter for clients, but for those that begin with one of `besides`."""
     for index, text in enumerate(filters):
         name = text.encode(errors="replace")
         if isinstance(text, Unresolved):
             continue
-        if not is_valid_topic_filter(name) or name.startswith((b"$share/", b"$ws/")):
+        is_ours = name.startswith((b"$share/", b"$ws/")) and not name.startswith(besides)
+        if not is_valid_topic_filter(name) or is_ours:
             what = f'{label(path)}: a topic filter is wanted, such as "orders/#", not "{text}"'
             reader.wrong((*path, index), what)

@@ -1,4 +1,4 @@
-"""One subscription of a `rowcast` client, and what it has yet to get before live messages come to it.  No I/O.
+"""One subscription that follows from a position, and what it has yet to get before live messages come to it.  No I/O.
 
 Invariant: a subscription is either live, or everything that its filter matches from now on is kept for it: in its
 ring (`behind` says from where) or in `held`.
@@ -12,33 +12,17 @@ from typing import Final
 from broker.core.history import SEGMENT_BYTES_MAX, History, Missed, Piece
 from broker.core.publication import Publication
 from broker.core.retained import RetainedStore
-from protocol.dialects.rowcast import Read, message_text, subscribed_head
-from protocol.websocket import text_frame
+from broker.links.websocket.words import Words
 
-FRAME: Final = "rowcast"
-"""The key of a publication's frame."""
+STATE: Final = b"state"
+MISSED: Final = b"missed"
+"""What a list of messages is called."""
 
 RETAINED_PER_FRAME_MAX: Final = 200
 STATE_STEPS_MAX: Final = 2000
 """Names looked at for one frame of a state, however few of them the filter matches."""
 
 TEXTS_PER_SEGMENT_MAX: Final = 4
-
-
-def frame_of(publication: Publication, history: History) -> bytes:
-    """A publication's frame, the same bytes for every reader."""
-    frame = publication.frame(FRAME)
-    if frame is None:
-        at = history.positions.stamp(publication)
-        frame = text_frame(message_text(publication.topic, publication.payload, at))
-        publication.keep_frame(FRAME, frame)
-    return frame
-
-
-def text_in(frame: bytes) -> bytes:
-    """The text in a frame of ours."""
-    short = frame[1]
-    return frame[2 if short < 126 else 4 if short == 126 else 10 :]
 
 
 def is_same_row(state: bytes, message: bytes) -> bool:
@@ -92,9 +76,10 @@ class StateWalk:
     read from a table come behind them.
     """
 
-    def __init__(self, retained: RetainedStore, topic_filter: bytes, number: int) -> None:
+    def __init__(self, retained: RetainedStore, words: Words, number: int) -> None:
         self._retained = retained
-        self._walk = retained.walk(topic_filter)
+        self._words = words
+        self._walk = retained.walk(words.read.topic_filter)
         self._number = number
         self.rows: list[tuple[bytes, bytes]] = []
         """Topics and bodies, the last one first."""
@@ -114,21 +99,22 @@ class StateWalk:
                 break
             one = self._retained.get(name)
             if one is not None and one.sequence <= self._number:
-                text = message_text(one.topic, one.payload, b"", True)
+                text = self._words.value(one.topic, one.payload, True)
                 size += len(text)
                 texts.append(text)
         if self._walk.is_over():
             while self.rows and len(texts) < RETAINED_PER_FRAME_MAX and size < SEGMENT_BYTES_MAX:
-                texts.append(message_text(*self.rows.pop(), b""))
+                topic, body = self.rows.pop()
+                texts.append(self._words.value(topic, body, False))
                 size += len(texts[-1])
-        return b",".join(texts)
+        return self._words.separator.join(texts)
 
 
 class Subscription:
     """One filter of one connection.
 
     Args:
-        read: what was asked.
+        words: how its client is told, and what was asked.
         history: where to find what was missed.
         state: what to send first, if `missed` recovers nothing.
         missed: behind the position that the client gave.
@@ -138,15 +124,16 @@ class Subscription:
 
     def __init__(
         self,
-        read: Read,
+        words: Words,
         history: History,
         state: StateWalk | None,
         missed: Missed,
         ring_backed: bool,
         held_bytes_max: int,
     ) -> None:
-        self.read = read
-        self.topic_filter = read.topic_filter
+        self.words = words
+        self.read = words.read
+        self.topic_filter = words.read.topic_filter
         self.ring_backed = ring_backed
         self.catching_up = True
         self._history = history
@@ -187,6 +174,11 @@ class Subscription:
         self._narrower = missed.narrower
         self._behind = missed.at if missed.recovered else self._history.positions.at(self.began)
         self.is_waiting = False
+
+    @property
+    def has_state(self) -> bool:
+        """Whether it has yet to send a state, or the rest of one."""
+        return self._state is not None
 
     @property
     def holds_rows(self) -> bool:
@@ -235,10 +227,10 @@ class Subscription:
         self.catching_up = True
         positions = self._history.positions
         self._behind = f"{positions.epoch}/{publication.sequence - 1}"
-        return self._frame(b"", True)
+        return self.words.next(b"", b"", False, True)
 
     def next_frame(self) -> bytes:
-        """A frame's worth of what is to be sent.  `catching_up` is False after the last.
+        """A frame's worth of what is to be sent; may be nothing.  `catching_up` is False after the last.
 
         Raises:
             Lost: it can't go on.
@@ -248,39 +240,47 @@ class Subscription:
             return self._first_frame()
         state = self._state
         if state is not None:
-            return self._frame(b',"state":[%b]' % self._some_of(state), self._is_more())
-        fresh = self._freshness()
-        texts = self._some_missed()
-        return self._frame(b',"missed":[%b]%b' % (texts, fresh), self._is_more())
+            messages = self._some_of(state)
+            return self.words.next(STATE, messages, False, self._is_more())
+        fresh = self._is_fresh()
+        messages = self._some_missed()
+        return self.words.next(MISSED, messages, fresh, self._is_more())
 
-    def _freshness(self) -> bytes:
-        return b',"fresh":true' if len(self._pieces) <= self._fresh else b""
+    def _is_fresh(self) -> bool:
+        return len(self._pieces) <= self._fresh
 
     def _first_frame(self) -> bytes:
         missed, read = self.missed, self.read
-        members = b""
-        state = self._state
-        texts = b"" if state is None else self._some_of(state)
-        if texts or self._state is not None:
-            members = b',"state":[%b]' % texts
-        elif read.state and not (missed.recovered and read.since is not None):
-            members = b',"state":[]'
+        start = self._start()
+        lists = messages = b""
+        fresh = False
+        if self._state is not None:
+            messages = self._some_of(self._state)
+        if (
+            messages
+            or self._state is not None
+            or (read.state and not (missed.recovered and read.since is not None))
+        ):
+            lists = STATE
         elif missed.recovered and read.since is not None:
-            fresh = self._freshness() if self._pieces else b""
-            members = b',"missed":[%b]%b' % (self._texts(self._pieces.pop()) if self._pieces else b"", fresh)
-        more = self._is_more()
-        head = subscribed_head(read, "" if more else self._at(), missed.recovered, missed.reason).encode()
-        return text_frame(head + members + (b',"more":true}' if more else b"}"))
+            lists = MISSED
+            if self._pieces:
+                fresh = self._is_fresh()
+                messages = self._texts(self._pieces.pop())
+        return self.words.first(missed, start, lists, messages, fresh, self._is_more())
 
-    def _frame(self, members: bytes, more: bool) -> bytes:
-        head = b'{"subscribed":' + json.dumps(self.topic_filter.decode(), ensure_ascii=False).encode()
-        if more:
-            return text_frame(head + members + b',"more":true}')
-        return text_frame(head + b',"at":"' + self._at().encode() + b'"' + members + b"}")
-
-    def _at(self) -> str:
-        """Up to where the reader is complete, now that it is live."""
-        return self._history.positions.here()
+    def _start(self) -> str:
+        """What is sent first stands behind this position."""
+        since = self.read.since
+        positions = self._history.positions
+        if since is None or since == "now" or not self.missed.recovered:
+            return positions.at(self.began)
+        if since != "start":
+            return since
+        if not self._pieces:
+            return positions.at(self.began)
+        first = self._pieces[-1]
+        return positions.at(first.segment.kept[first.first].sequence - 1)
 
     def _is_more(self) -> bool:
         """Whether another frame follows; the reader is live if not."""
@@ -309,7 +309,7 @@ class Subscription:
         held = self._held[:RETAINED_PER_FRAME_MAX]
         del self._held[:RETAINED_PER_FRAME_MAX]
         self._held_bytes -= sum(len(one.payload) + len(one.topic) for one in held)
-        return b",".join([text_in(frame_of(one, self._history)) for one in held])
+        return self.words.separator.join([self.words.message(one) for one in held])
 
     def _some_of(self, state: StateWalk) -> bytes:
         texts = state.some()
@@ -324,7 +324,7 @@ class Subscription:
             if known is not None:
                 return known
         found = piece.publications(self.topic_filter, self._narrower)
-        made = b",".join([text_in(frame_of(one, self._history)) for one in found])
+        made = self.words.separator.join([self.words.message(one) for one in found])
         if piece.is_whole() and len(texts) < TEXTS_PER_SEGMENT_MAX:
             texts[self.topic_filter] = made
         return made

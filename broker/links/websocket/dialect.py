@@ -20,7 +20,10 @@ from broker.gateway.gaps import Channels
 from broker.gateway.gateway import Gateway
 from broker.links.barrier import barrier
 from broker.links.websocket.cursors import Cursors
-from broker.links.websocket.link import LOST, WebSocketLink
+from broker.links.websocket.following import CONFLATE_ABOVE_BYTES, FollowingLink
+from broker.links.websocket.link import LOST
+from broker.links.websocket.readers import Readers
+from broker.links.websocket.words import ChannelWords
 from protocol.dialects.base import (
     NEVER,
     Close,
@@ -37,6 +40,7 @@ from protocol.dialects.base import (
     Unsubscribe,
 )
 from protocol.dialects.conflation import Backlog
+from protocol.dialects.rowcast import Read
 from protocol.websocket import PING_FRAME, CloseCode, text_frame
 from protocol.websocket_reader import FrameReader
 
@@ -45,13 +49,13 @@ logger = logging.getLogger("broker.links")
 FRAME: Final = "websocket"
 """The key of a publication's frame; all dialects send its payload as one text message."""
 
-CONFLATE_ABOVE_BYTES: Final = 64 * 1024
-"""Market data waits, newest per key, once a client is owed this much: late data is worth less than new data."""
-
 PINGS_UNANSWERED_MAX: Final = 2
 
+STATE_FIRST: Final = "this channel tells its state to whoever subscribes"
+"""Why nothing of it is recovered: the state stands for all of it."""
 
-class DialectLink(WebSocketLink):
+
+class DialectLink(FollowingLink):
     """The broker's end of one connection.
 
     Args:
@@ -61,6 +65,7 @@ class DialectLink(WebSocketLink):
         peer: for log lines.
         message_bytes_max: the longest message that it may send.
         ask: finds out elsewhere whose a token is, and tells `logged_in`.
+        readers: what those share who follow from a position.
     """
 
     def __init__(
@@ -71,8 +76,9 @@ class DialectLink(WebSocketLink):
         peer: str,
         message_bytes_max: int,
         ask: Callable[[DialectLink, str], None],
+        readers: Readers,
     ) -> None:
-        super().__init__(gateway.engine, outbox, FrameReader(message_bytes_max), peer)
+        super().__init__(gateway.engine, outbox, FrameReader(message_bytes_max), peer, readers)
         self.dialect = dialect
         self.gateway = gateway
         self.account = ""
@@ -119,6 +125,7 @@ class DialectLink(WebSocketLink):
         why = "connection lost" if self.closing == LOST else f"{self.closing} {self.close_reason}"
         logger.info("%s client of %s disconnected: %s", self.dialect.name, self.peer, why.rstrip())
         for topic in self._subscriptions:
+            self._forget(topic)
             self.gateway.unsubscribe(self, topic)
         self._subscriptions.clear()
         self._backlog = None
@@ -163,6 +170,8 @@ class DialectLink(WebSocketLink):
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
         """Send a publication's payload as one text message, encoded once for all clients."""
         if self.closing:
+            return
+        if self._read and not retained and self._follows(publication):
             return
         outbox = self.outbox
         if publication.part is not None and not self._takes(publication.part):
@@ -220,17 +229,22 @@ class DialectLink(WebSocketLink):
             self.outbox.round.strain(self.outbox)
             self.dialect.was_sent_to = True
         else:
-            counters.dropped_outbox_full += 1
-            logger.info("%s reads too slowly: %d bytes owed", self.peer, self.outbox.pending_bytes)
-            self.close(CloseCode.POLICY_VIOLATION, "slow receiver")
+            self.too_slow()
+
+    def too_slow(self) -> None:
+        self.engine.counters.dropped_outbox_full += 1
+        logger.info("%s reads too slowly: %d bytes owed", self.peer, self.outbox.pending_bytes)
+        self.close(CloseCode.POLICY_VIOLATION, "slow receiver")
 
     def _sent_all(self) -> None:
         """The client, having been slow, has caught up."""
         cursors = self._cursors
         is_behind = cursors is not None and cursors.is_behind()
-        if (self._backlog is None and not is_behind) or self.closing:
+        if (self._backlog is None and not is_behind and not self._behind) or self.closing:
             return
         with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+            if self._behind:
+                self._get_in_line()
             self._send_backlog()
             if is_behind and cursors is not None:
                 self._tell_rest(cursors)
@@ -313,6 +327,8 @@ class DialectLink(WebSocketLink):
             self.close(CloseCode.POLICY_VIOLATION, str(error))
             return
         self._subscriptions[topic] = wanted
+        if wanted.since is not None and self._resume(topic, wanted, wanted.since):
+            return
         source = topic_of(dialect.name, wanted.channel)
         parts = self.gateway.parts(dialect.name, wanted.channel)
         if parts or wanted.every_s > 0:
@@ -323,10 +339,23 @@ class DialectLink(WebSocketLink):
         for publication in self.gateway.retained(dialect.name, wanted.channel):
             self.deliver(publication, 0, True)
 
+    def _resume(self, topic: bytes, wanted: Subscribe, since: str) -> bool:
+        """Whether the channel is followed from a position; one with a state is not, and its reader is told so."""
+        words = ChannelWords(Read("", topic, since), self._history, wanted)
+        if self.gateway.parts(self.dialect.name, wanted.channel):
+            self.push(words.refusal(STATE_FIRST))
+            return False
+        self._follow_channel(topic, words, since)
+        return True
+
+    def _note_sent(self) -> None:
+        self.dialect.was_sent_to = True
+
     def _unsubscribe(self, command: Unsubscribe) -> None:
         for topic, wanted in self._subscriptions.items():
             if wanted.channel == command.channel:
                 del self._subscriptions[topic]
+                self._forget(topic)
                 self.gateway.unsubscribe(self, topic)
                 if self._cursors is not None:
                     self._cursors.leave(topic_of(self.dialect.name, wanted.channel))

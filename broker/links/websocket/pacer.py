@@ -10,7 +10,7 @@ import trio
 from broker.core.engine import Engine
 
 if TYPE_CHECKING:
-    from broker.links.websocket.rowcast import RowcastLink
+    from broker.links.websocket.following import FollowingLink
 
 TURN_S_MAX: Final = 0.004
 """How long connections that catch up are served before everybody else has a turn."""
@@ -26,10 +26,10 @@ class Pacer:
     def __init__(self, engine: Engine, nursery: trio.Nursery) -> None:
         self._engine = engine
         self._nursery = nursery
-        self._line: deque[RowcastLink] = deque()
+        self._line: deque[FollowingLink] = deque()
         self._serving = False
 
-    def later(self, link: RowcastLink) -> None:
+    def later(self, link: FollowingLink) -> None:
         """Serve this connection's state or history when its turn comes."""
         self._line.append(link)
         if not self._serving:

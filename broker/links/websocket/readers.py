@@ -1,4 +1,4 @@
-"""All readers of the `rowcast` dialect: what they share, and what they are told together."""
+"""All readers that follow from positions: what they share, and what those of `rowcast` are told together."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from broker.gateway.gaps import GAP_FILTER
 from broker.links.websocket.catching_up import Subscription
 
 if TYPE_CHECKING:
+    from broker.links.websocket.following import FollowingLink
     from broker.links.websocket.rowcast import RowcastLink
 
 
 class Readers(Receiver):
-    """All `rowcast` connections: tells them when a feed says that rows may be missing.
+    """What connections share; those of `rowcast` are told when a feed says that rows may be missing.
 
     Args:
         history: of this broker.
@@ -29,9 +30,9 @@ class Readers(Receiver):
     def __init__(
         self,
         history: History,
-        later: Callable[[RowcastLink], None],
-        reread: Callable[[RowcastLink, Subscription], None],
-        read_tables: Callable[[RowcastLink, Subscription], None],
+        later: Callable[[FollowingLink], None],
+        reread: Callable[[FollowingLink, Subscription], None],
+        read_tables: Callable[[FollowingLink, Subscription], None],
     ) -> None:
         super().__init__(plain=False)
         self.history = history

@@ -20,7 +20,7 @@ from broker.links.websocket.catching_up import Subscription
 from protocol.mqtt.topics import matches
 
 if TYPE_CHECKING:
-    from broker.links.websocket.rowcast import RowcastLink
+    from broker.links.websocket.following import FollowingLink
 
 logger = logging.getLogger("broker.links")
 
@@ -46,13 +46,13 @@ class Rereading:
     def __init__(self, history: History, nursery: trio.Nursery) -> None:
         self._history = history
         self._nursery = nursery
-        self._line: deque[tuple[RowcastLink, Subscription, Beyond]] = deque()
+        self._line: deque[tuple[FollowingLink, Subscription, Beyond]] = deque()
         self._holders: list[Subscription] = []
         self._cache: OrderedDict[tuple[Page, bytes], Segment] = OrderedDict()
         self._cached_bytes = 0
         self._serving = False
 
-    def ask(self, link: RowcastLink, one: Subscription) -> None:
+    def ask(self, link: FollowingLink, one: Subscription) -> None:
         """Have `link.settle` called when what this subscription missed was read, or can't be."""
         beyond = one.missed.beyond
         assert beyond is not None
@@ -82,7 +82,9 @@ class Rereading:
                 return
             await trio.sleep(HOLDERS_LOOK_S)
 
-    async def _recover(self, link: RowcastLink, one: Subscription, beyond: Beyond, readers: _Readers) -> None:
+    async def _recover(
+        self, link: FollowingLink, one: Subscription, beyond: Beyond, readers: _Readers
+    ) -> None:
         try:
             pieces = await self._all_of(one, beyond, readers)
         except SourceError as error:

@@ -1,7 +1,4 @@
-"""One client of the `rowcast` dialect: topics of the one trie, what it missed, and what it is told of gaps.
-
-A reader that is too slow for its outbox is not closed while a ring keeps what it has yet to get: its subscription
-falls behind and catches up, at the pace at which it reads.
+"""One client of the `rowcast` dialect: topics of the one trie, and what it is told of gaps.
 
 Invariant: each filter in `_read` is subscribed with the engine, and no other for this receiver.
 """
@@ -13,18 +10,18 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from broker.core.history import Missed
-from broker.core.limits import REPLAY_PENDING_BYTES_MAX
 from broker.core.outbox import Outbox, nothing
 from broker.core.promise import Promise
 from broker.core.publication import Publication
-from broker.core.row_source import SourceError, TooMuch
+from broker.core.row_source import TooMuch
 from broker.gateway.gaps import Channels
 from broker.gateway.gateway import Gateway
 from broker.links.barrier import barrier
-from broker.links.websocket.catching_up import FRAME, Lost, StateWalk, Subscription, frame_of
-from broker.links.websocket.dialect import CONFLATE_ABOVE_BYTES, DialectLink
+from broker.links.websocket.catching_up import Subscription
+from broker.links.websocket.dialect import DialectLink
+from broker.links.websocket.following import CONFLATE_ABOVE_BYTES
 from broker.links.websocket.readers import Readers
+from broker.links.websocket.words import FRAME, RowcastWords, frame_of
 from protocol.dialects.base import Command
 from protocol.dialects.rowcast import Leave, Read, RowcastDialect, Say, error_text, published_text
 from protocol.mqtt.topics import matches
@@ -76,17 +73,12 @@ class RowcastLink(DialectLink):
         ask: Callable[[DialectLink, str], None],
         readers: Readers,
     ) -> None:
-        super().__init__(dialect, gateway, outbox, peer, message_bytes_max, ask)
-        self._readers = readers
-        self._history = readers.history
-        self._read: dict[bytes, Subscription] = {}
-        self._behind = 0
-        """Subscriptions that are catching up."""
+        super().__init__(dialect, gateway, outbox, peer, message_bytes_max, ask, readers)
+        self._topics = dialect
         self._waiting: dict[bytes, _Skipped] = {}
         """The newest message of each topic of which there were too many."""
         self._unanswered: dict[Promise, str] = {}
         """Ids of requests to publish, by what their answer waits for."""
-        self._in_line = False
         self._sends_frames = True
         """False where `push` makes something else of a frame."""
 
@@ -101,11 +93,9 @@ class RowcastLink(DialectLink):
         for promise in self._unanswered:
             promise.on_kept = nothing  # they may be written, and nobody is told
         self._unanswered.clear()
-        for topic_filter, one in self._read.items():
-            one.is_over = True
-            self.engine.unsubscribe(self, topic_filter)
-        self._read.clear()
         self._waiting.clear()
+        for topic_filter in list(self._read):
+            self._leave(topic_filter)
         super().ended()
 
     # --- what the engine calls -----------------------------------------------------------------------------
@@ -137,7 +127,7 @@ class RowcastLink(DialectLink):
             if not one.catching_up:
                 live.append(one)
             elif not one.hold(publication):
-                self._too_slow()
+                self.too_slow()
                 return
         if not live:
             return
@@ -149,13 +139,11 @@ class RowcastLink(DialectLink):
             self.push(frame)
         elif all(one.ring_backed for one in live):
             for one in live:
-                self.push(one.fall_behind(publication))
-                self._behind += 1
-            self.outbox.more_waits = True
+                self._fall_behind(one, publication)
         else:
-            self._too_slow()
+            self.too_slow()
 
-    def _too_slow(self) -> None:
+    def too_slow(self) -> None:
         self.engine.counters.dropped_outbox_full += 1
         logger.info("%s reads too slowly: %d bytes owed", self.peer, self.outbox.pending_bytes)
         self.close(CloseCode.TRY_AGAIN_LATER, "slow receiver")
@@ -170,9 +158,9 @@ class RowcastLink(DialectLink):
         elif len(self._waiting) < CONFLATED_TOPICS_MAX:
             self._waiting[publication.topic] = _Skipped(publication)
         else:
-            self._too_slow()
+            self.too_slow()
 
-    # --- catching up -----------------------------------------------------------------------------------------
+    # --- room again -----------------------------------------------------------------------------------------
 
     def _sent_all(self) -> None:
         """The kernel takes more."""
@@ -194,40 +182,6 @@ class RowcastLink(DialectLink):
         if self._waiting:
             self.outbox.more_waits = True
 
-    def _get_in_line(self) -> None:
-        if not self._in_line:
-            self._in_line = True
-            self._readers.later(self)
-
-    def catch_up(self) -> None:
-        """Send one frame's worth to each subscription that is behind; then it is the next connection's turn."""
-        self._in_line = False
-        if self.closing:
-            return
-        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
-            self._catch_up()
-
-    def _catch_up(self) -> None:
-        for one in list(self._read.values()):
-            if not one.catching_up or one.is_waiting:
-                continue
-            if self.outbox.pending_bytes <= REPLAY_PENDING_BYTES_MAX:
-                self._advance(one)
-                if self.closing:
-                    return
-        if self._behind and any(one.catching_up and not one.is_waiting for one in self._read.values()):
-            # By way of the kernel, so that the others have their turn, too.
-            self.outbox.more_waits = True
-
-    def _advance(self, one: Subscription) -> None:
-        try:
-            self.push(one.next_frame())
-        except Lost:
-            self._too_slow()
-            return
-        if not one.catching_up:
-            self._behind -= 1
-
     # --- commands ------------------------------------------------------------------------------------------
 
     def _send(self, text: str) -> None:
@@ -235,7 +189,7 @@ class RowcastLink(DialectLink):
         if self.outbox.has_room(len(frame)):
             self.push(frame)
         else:
-            self._too_slow()
+            self.too_slow()
 
     def _do(self, command: Command) -> None:
         if isinstance(command, Read):
@@ -274,86 +228,25 @@ class RowcastLink(DialectLink):
         """From here on nothing is missed: subscribe and look at history and retained values in one step."""
         topic_filter = read.topic_filter
         self._leave(topic_filter)
+        words = RowcastWords(read, self._history)
         missed = self._history.missed(topic_filter, "now" if read.since is None else read.since)
         state = None
         is_lost = not missed.recovered and missed.beyond is None
         if read.since is None or is_lost or (read.state and read.since == "now"):
-            state = self._state_of(topic_filter)
-        ring_backed = self._history.keeps(topic_filter)
-        one = Subscription(read, self._history, state, missed, ring_backed, self.outbox.limit_bytes)
-        self._read[topic_filter] = one
-        self._behind += 1
+            state = self._state_of(words)
+        one = self._follow(words, missed, state)
         self.engine.subscribe(self, topic_filter, 0)
-        if one.is_waiting:
-            self._readers.reread(self, one)
-            return
-        if read.state and state is not None and self._wait_for_tables(one):
-            return
-        positions = self._history.positions
-        if ring_backed and read.since is not None and positions.is_ahead(read.since):
-            assert positions.when_current is not None
-            one.is_waiting = True
-            positions.when_current(lambda: self._arrived(one))
-            return
-        if missed.pieces or self._in_line or self.outbox.pending_bytes > REPLAY_PENDING_BYTES_MAX:
-            # The answer comes when what is owed has left, and those who asked before for much have had their turn.
-            self._get_in_line()
-        else:
-            self._advance(one)
-            if one.catching_up and not self.closing:
-                self._get_in_line()
+        self._begin(one)
 
-    def _arrived(self, one: Subscription) -> None:
-        """The log was read up to where it was when this subscription asked about a place further on than this node."""
-        assert one.read.since is not None
-        if not one.is_over:
-            self.settle(one, self._history.missed(one.topic_filter, one.read.since))
-
-    def settle(self, one: Subscription, missed: Missed) -> None:
-        """What was missed of a subscription has been read, as `missed`, or could not be."""
-        if self.closing or one.is_over:
-            return
-        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
-            one.settle(missed, None if missed.recovered else self._state_of(one.topic_filter, one.began))
-            if missed.recovered or not one.read.state or not self._wait_for_tables(one):
-                self._get_in_line()
-
-    def _wait_for_tables(self, one: Subscription) -> bool:
-        """Whether part of the state has to be read; then `state_read` is called."""
-        if not self._history.has_tables(one.topic_filter):
-            return False
-        one.is_waiting = True
-        self._readers.read_tables(self, one)
-        return True
-
-    def state_read(self, one: Subscription, rows: list[tuple[bytes, bytes]] | SourceError) -> None:
-        """The tables that a subscription waits for have been read, or could not be."""
-        if self.closing or one.is_over:
-            return
-        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
-            if isinstance(rows, TooMuch):
-                self._leave(one.topic_filter)
-                shown = f',"subscribe":{json.dumps(one.topic_filter.decode(), ensure_ascii=False)}'
-                self._send(error_text(one.read.request, "too_many", str(rows), shown))
-            elif isinstance(rows, SourceError):
-                self.close(CloseCode.TRY_AGAIN_LATER, "the state can't be read now")
-            elif one.add_rows(rows):
-                self._get_in_line()
-            else:
-                self._too_slow()
-
-    def _state_of(self, topic_filter: bytes, number: int = -1) -> StateWalk:
-        """As it is now, or as it was at an earlier number."""
-        here = self._history.positions.number
-        return StateWalk(self.engine.retained, topic_filter, here if number < 0 else number)
+    def too_much(self, one: Subscription, error: TooMuch) -> None:
+        self._leave(one.topic_filter)
+        self._topics.forget(one.topic_filter)
+        shown = f',"subscribe":{json.dumps(one.topic_filter.decode(), ensure_ascii=False)}'
+        self._send(error_text(one.read.request, "too_many", str(error), shown))
 
     def _leave(self, topic_filter: bytes) -> None:
-        one = self._read.pop(topic_filter, None)
-        if one is not None:
-            one.is_over = True
+        if self._forget(topic_filter):
             self.engine.unsubscribe(self, topic_filter)
-            if one.catching_up:
-                self._behind -= 1
             # What waits may be what another token does not allow any more.
             for topic in [topic for topic in self._waiting if matches(topic_filter, topic)]:
                 if not any(matches(other, topic) for other in self._read):

@@ -328,6 +328,7 @@ class WebSocketServer:
             arrival.peer,
             message_bytes_max,
             self._ask,
+            self._readers,
         )
 
     def _rowcast_link(

@@ -15,7 +15,7 @@ from broker.core.row_source import SourceError
 from broker.links.websocket.catching_up import Subscription
 
 if TYPE_CHECKING:
-    from broker.links.websocket.rowcast import RowcastLink
+    from broker.links.websocket.following import FollowingLink
 
 logger = logging.getLogger("broker.links")
 
@@ -27,7 +27,7 @@ HOLDERS_MAX: Final = 8
 
 HOLDERS_LOOK_S: Final = 0.02
 
-Asker = tuple["RowcastLink", Subscription]
+Asker = tuple["FollowingLink", Subscription]
 
 
 class StateReading:
@@ -45,7 +45,7 @@ class StateReading:
         self._turns = trio.CapacityLimiter(READINGS_MAX)
         self._holders: list[list[Asker]] = []
 
-    def ask(self, link: RowcastLink, one: Subscription) -> None:
+    def ask(self, link: FollowingLink, one: Subscription) -> None:
         """Have `link.state_read` called when the tables have been read."""
         asked = self._asked.get(one.topic_filter)
         if asked is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,14 +11,16 @@ from typing import Any
 
 import pytest
 import trio
+import trio_websocket
 from attrs import evolve
 from support.installed import connect, feed_config, install
 from support.polling import until
 
 from broker import Broker
+from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.rowcast import Rowcast
-from broker.config.feeds import FeedConfig, Recovery, Route, Source
+from broker.config.feeds import FeedConfig, JwtConfig, Recovery, Route, Source
 from broker.config.model import Config, Listener, Persistence, Security
 from broker.config.tokens import HistoryRule
 from broker.core.row_source import SourceError
@@ -188,6 +191,36 @@ async def test_a_database_that_is_away_is_said(database: str, tmp_path: Path) ->
         (gap,) = await missed(url, since)
         assert isinstance(gap, Gap)
         assert "connection" in gap.reason
+
+
+async def test_a_channel_of_the_exchange_gets_its_rows_from_the_database(
+    database: str, tmp_path: Path
+) -> None:
+    trades = Route("tables", ("{who}@trades",), kind="event", target="exchange", body="envelope")
+    feed = evolve(config_of(database, "wal"), routes=(trades,))
+    write(feed, TABLE)
+    install(feed)
+    config = Config(
+        listeners=(Listener(0, host="127.0.0.1", protocol="websockets", dialects=("exchange",)),),
+        feeds=(feed,),
+        gateway=GatewayConfig(exchange=Exchange(jwt=JwtConfig("a_secret_of_at_least_32_characters"))),
+        history=(HistoryRule(("$ws/exchange/+",), count=50),),
+    )
+    rows = "INSERT INTO event SELECT n, 'BTC', n FROM generate_series(1, 200) n"
+    async with Broker(config) as broker:
+        await until(lambda: broker.app.feeds["test"].state == "live")
+        write(feed, rows)
+        await until(lambda: broker.app.feeds["test"].published == 200)
+        url = f"ws://127.0.0.1:{broker.ports[0]}/exchange-stream"
+        async with trio_websocket.open_websocket_url(url) as websocket:
+            since = f"{broker.app.history.positions.epoch}/0"
+            ask = {"op": "subscribe", "channel": "BTC@trades", "since": since}
+            await websocket.send_message(json.dumps(ask))
+            with trio.fail_after(30):
+                said = [json.loads(await websocket.get_message()) for _ in range(201)]
+    assert said[0] == {"result": True, "channel": "BTC@trades", "at": since, "recovered": True}
+    assert [one["data"]["id"] for one in said[1:]] == list(range(1, 201))
+    assert all(one["event"] == "BTC@trades" and "at" in one for one in said[1:])
 
 
 @pytest.mark.parametrize("kind", ["wal", "outbox"])

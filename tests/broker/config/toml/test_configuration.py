@@ -244,6 +244,8 @@ def test_the_other_dialects_can_be_set_up(tmp_path: Path) -> None:
         limits = { subscriptions_max = 5 }
         [websocket.canton]
         jwt = { secret = "env:SECRET", alg = ["HS256", "HS512"], roles = "r" }
+        [[history]]
+        topics = ["$ws/exchange/+", "$ws/canton/system_health"]
         """,
     )
     gateway = config.gateway
@@ -328,6 +330,7 @@ MISTAKES = [
     ('{ events = "fill", ', '{ event = "fill", ', 33, "kind: no source event: there are events, econiaws"),
     ('{ events = "fill", ', "{ events = 1, ", 33, "kind: text in quotes is wanted for events: the kind's name"),
     ("[[recover]]", "[recover]", 30, r"recover: tables are wanted, each begun by \[\[recover\]\]"),
+    ("[database]", '[[history]]\ntopics = ["$ws/canton/+", "$ws/econia/+"]\n[database]', 2, "topics: .*ws/econia"),
     ("[[mqtt.route]]\nfrom = \"events\"\ntopics", "[mqtt.more]\nfrom = \"events\"\ntopics", 24, "unknown key more: .*"),
 ]  # fmt: skip
 

@@ -23,8 +23,9 @@ from broker.core.history import History, Missed
 from broker.core.publication import Publication
 from broker.core.row_source import PLACES_PER_READ, RowReader, RowSource, SourceError
 from broker.links.websocket import rereading
-from broker.links.websocket.catching_up import Lost, Subscription, text_in
+from broker.links.websocket.catching_up import Lost, Subscription
 from broker.links.websocket.rereading import Rereading
+from broker.links.websocket.words import RowcastWords, text_in
 from broker.storage.history_file import history_for, save_history
 from protocol.dialects.rowcast import Read
 from protocol.mqtt.topics import covers, matches
@@ -198,7 +199,9 @@ class World:
         way = "ring"
         if missed.beyond is not None:
             way = "source"
-            one = Subscription(Read("", wanted, since), self.history, None, missed, True, 10**6)
+            one = Subscription(
+                RowcastWords(Read("", wanted, since), self.history), self.history, None, missed, True, 10**6
+            )
             link = Link()
             self.rereading.ask(link, one)  # type: ignore[arg-type]
             while link.settled is None:
@@ -288,7 +291,8 @@ def filled(rows: int, nursery: trio.Nursery, sources: dict[str, RowSource]) -> t
 
 def asked(history: History, reading: Rereading, topic_filter: bytes, since: str) -> tuple[Subscription, Link]:
     missed = history.missed(topic_filter, since)
-    one = Subscription(Read("", topic_filter, since), history, None, missed, True, 10**6)
+    words = RowcastWords(Read("", topic_filter, since), history)
+    one = Subscription(words, history, None, missed, True, 10**6)
     link = Link()
     reading.ask(link, one)  # type: ignore[arg-type]
     return one, link

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support import javascript_client
 from support.javascript_client import NodeClient, NodeSubscription, NodeTabs
-from support.websockets import masked
+from support.websockets import FrameParser, masked
 
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.kind import Asked
@@ -29,8 +29,9 @@ from broker.gateway.gateway import Gateway
 from broker.links.websocket.catching_up import StateWalk
 from broker.links.websocket.readers import Readers
 from broker.links.websocket.rowcast import RowcastLink
+from broker.links.websocket.words import RowcastWords
 from protocol.dialects.base import Clock
-from protocol.dialects.rowcast import RowcastDialect
+from protocol.dialects.rowcast import Read, RowcastDialect
 
 sys.path.insert(0, str(Path(__file__).parents[4] / "clients/python"))
 from rowcast_client.core import Client, Event, Gap, Message, State, Subscription
@@ -39,33 +40,6 @@ CONFIG = GatewayConfig(rowcast=Rowcast(anonymous_subscribe=("#",), anonymous_pub
 TOPICS = ("a", "b", "a/b", "a/c", "r/1", "r/2", "r/3")
 TABS = 3
 FILTERS = ("#", "a/#", "+/b", "r/+", "r/1", "a", "+/+")
-
-
-class FrameParser:
-    """Frames of a server, which are not masked, by way of a reader that wants them masked."""
-
-    def __init__(self) -> None:
-        self._data = b""
-
-    def texts(self, data: bytes) -> tuple[list[str], int | None]:
-        self._data += data
-        texts: list[str] = []
-        while len(self._data) >= 2:
-            size, head = self._data[1], 2
-            if size >= 126:
-                width = 2 if size == 126 else 8
-                if len(self._data) < 2 + width:
-                    break
-                size, head = int.from_bytes(self._data[2 : 2 + width], "big"), 2 + width
-            if len(self._data) < head + size:
-                break
-            first, payload = self._data[0], self._data[head : head + size]
-            self._data = self._data[head + size :]
-            if first == 0x81:
-                texts.append(payload.decode())
-            elif first == 0x88:
-                return texts, int.from_bytes(payload[:2], "big")
-        return texts, None
 
 
 class Server:
@@ -418,7 +392,8 @@ def test_looking_for_a_state_takes_turns_however_little_there_is() -> None:
     for number in range(20_000):
         store.put(Publication(b"r/%d/x" % number, b"0", 0, True))
     store.put(Publication(b"r/last/y", b"1", 0, True))
-    state, turns, found = StateWalk(store, b"r/+/y", 0), 0, b""
+    words = RowcastWords(Read("", b"r/+/y"), History(Positions("e")))
+    state, turns, found = StateWalk(store, words, 0), 0, b""
     while not state.is_over():
         found += state.some()
         turns += 1
