@@ -3,84 +3,203 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
-from broker.config.model import Config, Listener
-from broker.process.system import refusals
+from broker.config.addresses import overlap
+from broker.config.model import Config, Listener, Security
+from broker.config.tokens import TokenConfig
+from broker.process.system import is_root, refusals
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+MADE_AT_START: Final = ("/run", "/var/run")
+"""Folders in which systemd makes a service's own only when it starts."""
 
 
-def mistakes_beyond_text(config: Config) -> list[str]:
-    """Each once, in words with a cure: files, ports, folders, and doors that nobody can pass."""
+def mistakes_beyond_text(config: Config, may_open_doors: bool = False) -> list[str]:
+    """Each once, in words with a cure: files, ports, folders, and doors that nobody can pass.
+
+    Args:
+        config: what could be read; mistakes of its text are not repeated.
+        may_open_doors: one of those may have been meant to let clients in, so nothing is said of closed doors.
+    """
     found: dict[str, None] = {}
     found.update(dict.fromkeys(refusals(config)))
     found.update(dict.fromkeys(file_mistakes(config)))
-    found.update(dict.fromkeys(_port_mistakes(config)))
+    found.update(dict.fromkeys(_outdated(config)))
+    if config.source is None or config.source.suffix != ".toml":  # whose text has its lines
+        found.update(dict.fromkeys(_port_mistakes(config)))
     found.update(dict.fromkeys(_folder_mistakes(config)))
-    found.update(dict.fromkeys(_closed_doors(config)))
+    found.update(dict.fromkeys(_account_mistakes(config)))
+    if not may_open_doors:
+        found.update(dict.fromkeys(_closed_doors(config)))
     return list(found)
 
 
+def located(config: Config, text: str, key: str, value: object) -> str:
+    """A mistake with the place of what it is about, in the manner of the file's other mistakes."""
+    place = config.places.get((key, str(value)))
+    if place is None:
+        return text
+    if config.source is not None and config.source.suffix == ".toml":
+        return f"{place}: {text.removeprefix('Error: ')}"
+    return f"{text} Found at {place}."
+
+
+def place_of(mistake: str) -> str:
+    """FILE:LINE of a mistake; "" if it has none."""
+    found = _PLACE.search(mistake)
+    return "" if found is None else found[1] or found[2]
+
+
+_PLACE: Final = re.compile(r"\A(\S.*?:\d+): |Found at (.*?:\d+)\.")
+
+
+def line_of(mistake: str) -> int:
+    """The line of a mistake in its file, which the file's own mistakes are told by; 0 if it has none."""
+    return int(place_of(mistake).rpartition(":")[2] or 0)
+
+
 def file_mistakes(config: Config) -> Iterator[str]:
-    """Password, ACL and certificate files."""
+    """Password, ACL, key and certificate files."""
     from broker.gateway.authentication import RulesError, load_rules
     from broker.links.listening.tls import TlsError, server_context
 
     try:
         load_rules(listener.security for listener in config.listeners)
     except RulesError as error:
-        yield from error.mistakes
+        yield from (_in_its_file(config, mistake) for mistake in error.mistakes)
+    yield from _login_mistakes(config)
     for listener in config.listeners:
         if listener.tls is not None:
             try:
                 server_context(evolve(listener.tls, keylog_file=None))  # which would be made
             except TlsError as error:
-                yield str(error)
+                yield located(config, str(error), error.key, error.value)
+
+
+def _login_mistakes(config: Config) -> Iterator[str]:
+    from broker.gateway.tokens import TokenVerifier, UnusableKey
+
+    for kind in config.gateway.dialects:
+        if isinstance(kind.login, TokenConfig):
+            try:
+                TokenVerifier(kind.login)
+            except UnusableKey as error:
+                yield _in_its_file(config, f"Error: {error}")
+
+
+def _in_its_file(config: Config, mistake: str) -> str:
+    """With the place of the option that names the file, unless the mistake has a line of that file."""
+    if " Found at " in mistake:
+        return mistake
+    for key, value in config.places:
+        if key in _RULE_FILES and value in mistake:
+            return located(config, mistake, key, value)
+    return mistake
+
+
+_RULE_FILES: Final = {
+    "acl_file",
+    "jwks_file",
+    "keys",
+    "password_file",
+    "rowcast_token_jwks",
+    "rowcast_token_secret_file",
+}
+
+
+def _outdated(config: Config) -> Iterator[str]:
+    """Certificates that clients will refuse because of their dates."""
+    now = datetime.now(UTC)
+    for listener in config.listeners:
+        certificate = None if listener.tls is None else _certificate(listener.tls.certfile)
+        if listener.tls is None or certificate is None:
+            continue
+        file, begin, end = (
+            listener.tls.certfile,
+            certificate.not_valid_before_utc,
+            certificate.not_valid_after_utc,
+        )
+        if end < now:
+            text = f'Error: The certificate "{file}" was good until {end:%Y-%m-%d %H:%M} UTC. Renew it.'
+            yield located(config, text, "certfile", file)
+        elif begin > now:
+            text = f'Error: The certificate "{file}" is good from {begin:%Y-%m-%d %H:%M} UTC on. Look at the clock.'
+            yield located(config, text, "certfile", file)
+
+
+def _certificate(file: Path) -> Certificate | None:
+    """The first of a file; None if there is none, which others say."""
+    from cryptography.x509 import load_pem_x509_certificate
+
+    try:
+        return load_pem_x509_certificate(file.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def _port_mistakes(config: Config) -> Iterator[str]:
-    taken: list[tuple[str, str | None, int]] = []
-    for listener in config.listeners:
-        if listener.unix_path is None:
-            taken.append((name_of(listener), listener.host, listener.port))
-    for name, http in (("[admin]", config.admin), ("[metrics]", config.metrics)):
-        if http is not None:
-            taken.append((name, http.host, http.port))
-    for number, (name, host, port) in enumerate(taken):
-        for other, other_host, other_port in taken[:number]:
-            if port and port == other_port and overlap(host, other_host):
-                yield f"Error: {name} wants port {port}, which {other} has already. Choose another port."
-
-
-def overlap(one: str | None, other: str | None) -> bool:
-    """Whether two addresses to listen on can't have the same port."""
-    everywhere = (None, "", "0.0.0.0", "::")
-    return one in everywhere or other in everywhere or one == other
+    for number, one in enumerate(config.listeners):
+        for other in config.listeners[:number]:
+            if 0 < one.port == other.port and overlap(one.host, other.host):
+                taken = f"wants port {one.port}, which {name_of(other)} has already"
+                text = f"Error: {name_of(one)} {taken}. Choose another port."
+                yield located(config, text, "listener", number)
 
 
 def _folder_mistakes(config: Config) -> Iterator[str]:
     settings = config.persistence
-    if settings.persistence and not os.path.isdir(settings.persistence_location):
-        yield (
-            f"Error: persistence_location {settings.persistence_location} is no folder, so nothing could be saved."
+    folder = settings.persistence_location
+    if settings.persistence and not os.path.isdir(folder):
+        text = (
+            f"Error: persistence_location {folder} is no folder, so nothing could be saved."
             " Make it, for the account that Rowcast runs as."
         )
+        yield located(config, text, "persistence_location", folder)
     for place in config.logging.log_dest:
         if place.startswith("file "):
-            from pathlib import Path
+            log = Path(place.removeprefix("file ")).parent
+            if not os.path.isdir(log):
+                text = (
+                    f"Error: log_dest {place}: there is no folder {log}, so nothing would be logged. Make it."
+                )
+                yield located(config, text, "log_dest", place)
+    files = [("pid_file", config.pid_file), ("control_socket", config.control_socket)]
+    files += [("unix_path", Path(one.unix_path)) for one in config.listeners if one.unix_path is not None]
+    for key, file in files:
+        if file is None or file.parent.is_dir() or any(map(file.absolute().is_relative_to, MADE_AT_START)):
+            continue
+        text = f"Error: {key} {file}: there is no folder {file.parent}. Make it."
+        yield located(config, text, key, file)
 
-            folder = Path(place.removeprefix("file ")).parent
-            if not os.path.isdir(folder):
-                yield f"Error: log_dest {place}: there is no folder {folder}, so nothing would be logged. Make it."
+
+def _account_mistakes(config: Config) -> Iterator[str]:
+    if config.user in (None, "", "root") or not is_root():
+        return
+    import pwd
+
+    try:
+        pwd.getpwnam(config.user or "")
+    except KeyError:
+        text = f"Error: user {config.user}: there is no such account. Create it: `useradd --system {config.user}`."
+        yield located(config, text, "user", config.user)
 
 
 def _closed_doors(config: Config) -> Iterator[str]:
     if config.listeners and not any(lets_somebody_in(listener) for listener in config.listeners):
-        yield (
+        text = (
             "Error: nobody can ever connect: no listener has allow_anonymous, a password_file with users, or another"
             " way in. Add `allow_anonymous true`, or make a file: `rowcast passwd -c FILE USER`."
         )
+        yield located(config, text, "listener", 0)
 
 
 def lets_somebody_in(listener: Listener) -> bool:
@@ -91,7 +210,17 @@ def lets_somebody_in(listener: Listener) -> bool:
     by_certificate = listener.proxy_v2_use_identity_as_username or (
         tls is not None and (tls.use_identity_as_username or tls.use_subject_as_username)
     )
-    return security.allow_anonymous or security.password_file is not None or by_certificate
+    return security.allow_anonymous or security.tokens or by_certificate or _has_users(security)
+
+
+def _has_users(security: Security) -> bool:
+    """Whether there is a password file that names somebody; one that can't be read is another mistake."""
+    from broker.gateway.passwords import PasswordFileError, read_passwords
+
+    try:
+        return security.password_file is not None and bool(read_passwords(security.password_file))
+    except PasswordFileError:
+        return True
 
 
 def name_of(listener: Listener) -> str:

@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from broker.cli.check import mistakes_beyond_text
+from broker.cli.check import line_of, mistakes_beyond_text, place_of
 from broker.cli.exits import EXIT_CONFIG, EXIT_OK
 from broker.config.arguments import Arguments
 from broker.config.load import load
-from broker.config.model import ConfigError
+from broker.config.model import Config, ConfigError
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,12 +34,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     """Print every mistake of the configuration; the status to exit with."""
+    config: Config | None
+    mistakes: list[str] = []
+    may_open_doors = False
     try:
         config = load(Arguments(config_file=options.config_file))
-        mistakes = mistakes_beyond_text(config)
     except ConfigError as error:
-        mistakes = list(error.mistakes)
-    if mistakes:
+        config, mistakes, may_open_doors = error.config, list(error.mistakes), error.may_open_doors
+    if config is not None:
+        told = {place_of(mistake) for mistake in mistakes} - {""}
+        beyond = mistakes_beyond_text(config, may_open_doors)
+        mistakes += [mistake for mistake in beyond if place_of(mistake) not in told]
+        mistakes.sort(key=line_of)
+        for warning in config.warnings:
+            print(f"Warning: {warning}", file=sys.stderr)
+    if config is None or mistakes:
         print("\n".join(mistakes), file=sys.stderr)
         count = len(mistakes)
         print(f"{count} mistake{'s' * (count > 1)} in {options.config_file}", file=sys.stderr)

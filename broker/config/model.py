@@ -6,6 +6,7 @@ Names are mosquitto.conf's where it has one; units stand last.  0 means "no limi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from attrs import field, frozen
@@ -19,11 +20,18 @@ from broker.config.tokens import HistoryRule, TokenConfig
 
 
 class ConfigError(Exception):
-    """Every mistake of a configuration at once, each as `FILE:LINE: what, and what would be right`."""
+    """Every mistake of a configuration at once, each as `FILE:LINE: what, and what would be right`.
 
-    def __init__(self, *mistakes: str) -> None:
+    Args:
+        config: what could be read beside the mistakes, for those that don't show in the text; None is nothing.
+        may_open_doors: something that is wrong may have been meant to let clients in.
+    """
+
+    def __init__(self, *mistakes: str, config: Config | None = None, may_open_doors: bool = False) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = mistakes
+        self.config = config
+        self.may_open_doors = may_open_doors
 
 
 @frozen
@@ -233,6 +241,8 @@ class Config:
     health: Health = field(factory=Health)
     source: Path | None = None
     """The file this was read from, so that SIGHUP can read it again."""
+    places: Mapping[tuple[str, str], str] = field(factory=dict, eq=False, repr=False)
+    """Where a key with a value stands, as FILE:LINE; `listener` with a number from 0 is where that one begins."""
     warnings: tuple[str, ...] = field(default=(), eq=False)
     """What to log as warnings once the log is open: options without effect, and the like."""
 

@@ -49,7 +49,7 @@ def reloaded(old: Config, new: Config) -> Config:
         logging=evolve(old.logging, **_read_again(new.logging, "logging")),
         **_read_again(new, "config"),
     )
-    return evolve(taken, warnings=(*new.warnings, *_staying(taken, new)))
+    return evolve(taken, places=new.places, warnings=(*new.warnings, *_staying(taken, new)))
 
 
 _TAKEN_WHOLE = ("admin", "metrics", "ingest", "health", "drain_s", "drain_to", "shutdown_grace_s")
@@ -88,7 +88,7 @@ def _staying(taken: Config, new: Config) -> list[str]:
     """What was written anew and only a restart changes."""
     if new.source is None or new.source.suffix != ".toml":
         return []  # as mosquitto, which says nothing of them
-    compared = {field.name for field in fields(Config)} - {"warnings", "source", "market"}
+    compared = {field.name for field in fields(Config)} - {"warnings", "source", "places", "market"}
     changed = [
         field.name
         for field in fields(Config)

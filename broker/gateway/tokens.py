@@ -109,6 +109,13 @@ def key_in_pem(text: bytes) -> PublicKey:
     return PublicKey(key, PUBLIC["EC"] if isinstance(key, ec.EllipticCurvePublicKey) else PUBLIC["OKP"])
 
 
+def _why(error: Exception) -> str:
+    """In words, without the path, which stands in front of them."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
 class TokenVerifier(JwtVerifier):
     """Verifies the tokens of one `TokenConfig`.
 
@@ -138,21 +145,24 @@ class TokenVerifier(JwtVerifier):
         self._secrets = list(config.secrets)
         for path in config.secret_files:
             try:
-                self._secrets += [line for line in path.read_text().split("\n") if line]
+                found = [line for line in path.read_text("utf-8-sig").split("\n") if line]
             except (OSError, UnicodeDecodeError) as error:
-                raise UnusableKey(f"Unable to use the secrets in {path}: {error}") from None
+                raise UnusableKey(f"Unable to use the secrets in {path}: {_why(error)}.") from None
+            if not found:
+                raise UnusableKey(f"There is no secret in {path}: write one into each line.")
+            self._secrets += found
             if any(len(secret.encode()) < SECRET_BYTES_MIN for secret in self._secrets):
                 raise UnusableKey(f"A secret in {path} has fewer than {SECRET_BYTES_MIN} bytes.")
         for path in config.keys:
             try:
                 self._fixed.append(key_in_pem(path.read_bytes()))
             except (OSError, UnusableKey) as error:
-                raise UnusableKey(f"Unable to use the key {path}: {error}") from None
+                raise UnusableKey(f"Unable to use the key {path}: {_why(error)}.") from None
         if config.jwks_file is not None:
             try:
                 self._fetched = keys_in(config.jwks_file.read_bytes())
             except (OSError, UnusableKey) as error:
-                raise UnusableKey(f"Unable to use {config.jwks_file}: {error}") from None
+                raise UnusableKey(f"Unable to use {config.jwks_file}: {_why(error)}.") from None
 
     def verify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
         if len(token) > TOKEN_BYTES_MAX:

@@ -12,38 +12,45 @@ from collections.abc import Callable
 
 import trio
 
+from broker.core.counters import Counters
+
 YOUNG_INTERVAL_S = 1.0
 FULL_INTERVAL_S = 60.0
-"""At the earliest, and only after a second without packets."""
+"""At the earliest, and only after a second without traffic."""
 
 FULL_INTERVAL_S_MAX = 3600.0
 """At the latest, however busy the broker is."""
 
 
-async def collect_when_quiet(packets: Callable[[], int]) -> None:
+def traffic(counters: Counters) -> int:
+    """Grows with all that comes from MQTT clients, and with all that goes to anybody, rows and WebSockets' answers."""
+    return counters.packets_received + counters.bytes_sent
+
+
+async def collect_when_quiet(traffic: Callable[[], int]) -> None:
     """Take the collector over until cancelled; for a process that is a broker and nothing else.
 
     Args:
-        packets: how many have been received; unchanged for a second means quiet.
+        traffic: a number that grows with it; unchanged for a second means quiet.
     """
     gc.collect()
     gc.freeze()  # what was imported stays for good
     gc.disable()
     try:
-        await _collect(packets)
+        await _collect(traffic)
     finally:
         gc.enable()
         gc.unfreeze()
 
 
-async def _collect(packets: Callable[[], int]) -> None:
-    before = packets()
+async def _collect(traffic: Callable[[], int]) -> None:
+    before = traffic()
     collected_at = trio.current_time()
     while True:
         await trio.sleep(YOUNG_INTERVAL_S)
         waited = trio.current_time() - collected_at
-        is_quiet = packets() == before
-        before = packets()
+        now = traffic()
+        is_quiet, before = now == before, now
         if waited >= FULL_INTERVAL_S_MAX or (is_quiet and waited >= FULL_INTERVAL_S):
             gc.collect()
             collected_at = trio.current_time()

@@ -24,7 +24,7 @@ from broker.links.listening.inherited import Inherited, from_service_manager
 from broker.links.listening.tls import TlsError
 from broker.process import logs, system
 from broker.process.daemon import Background, DaemonError, pid_file
-from broker.process.garbage import collect_when_quiet
+from broker.process.garbage import collect_when_quiet, traffic
 from broker.process.hand_over import TakeOver, offer
 from broker.process.privileges import drop_privileges
 from broker.process.service import ServiceManager
@@ -123,7 +123,7 @@ class Process:
                         obeying.start_soon(offer, self._config.control_socket, app)
                         await trio.lowlevel.checkpoint()  # it is made before privileges are dropped
                     drop_privileges(self._config)
-                    obeying.start_soon(collect_when_quiet, lambda: app.engine.counters.packets_received)
+                    obeying.start_soon(collect_when_quiet, partial(traffic, app.engine.counters))
                     logger.info("rowcast version %s running", VERSION)
                     self._started(app)
                 obeying.cancel_scope.cancel()

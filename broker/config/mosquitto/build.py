@@ -49,6 +49,10 @@ def build(reader: Reader, arguments: Arguments, location: str | None) -> Config:
         pid_file=Path(pid_file) if pid_file else None,
         source=arguments.config_file,
         warnings=tuple(reader.warnings),
+        places={
+            **reader.places,
+            **{("listener", str(number)): scope.place for number, scope in enumerate(reader.listeners)},
+        },
         **own,
     )
 

@@ -40,5 +40,5 @@ def load(
     if reader.mistakes_left_out:
         reader.mistakes.append(f"Error: {reader.mistakes_left_out} more mistakes.")
     if reader.mistakes:
-        raise ConfigError(*reader.mistakes)
+        raise ConfigError(*reader.mistakes, config=config, may_open_doors=reader.may_open_doors)
     return config

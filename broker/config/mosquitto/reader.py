@@ -59,6 +59,10 @@ class Reader:
         self.line = 0
         self.mistakes: list[str] = []
         self.mistakes_left_out = 0
+        self.may_open_doors = False
+        """A line that is wrong may have been meant to let clients in."""
+        self.places: dict[tuple[str, str], str] = {}
+        """Where an option with a value stands, the first one of several."""
         self.warnings: list[str] = []
         self._suggested: dict[str, str] = {}
 
@@ -88,6 +92,7 @@ class Reader:
         except OSError as error:
             wrong = Wrong(f"Unable to open config file '{path}'.", f"{error.strerror}.")
         self.mistake(wrong, self.place if self.file else str(path))
+        self.may_open_doors = True
         return None
 
     def _take(self, line: str) -> None:
@@ -105,6 +110,7 @@ class Reader:
                 self.store(self.scope(option), option, read_value(option, rest))
         except Wrong as wrong:
             self.mistake(wrong)
+            self.may_open_doors |= _is_about_doors(name)
 
     def scope(self, option: Option) -> Scope:
         """The scope that the option belongs to here; Wrong where nothing of that kind has been defined above."""
@@ -143,6 +149,7 @@ class Reader:
                 f"Duplicate '{option.titled}' value in configuration.", "Delete one of the two lines."
             )
         scope.values[key] = value
+        self.places.setdefault((key.rpartition(".")[2], str(value)), self.place)
         if option.role is Role.WITHOUT_EFFECT:
             self.warn(f"The '{option.name}' option has no effect. Found at {self.place}. {option.note}")
         if option.role is Role.REFUSED and option.level is not Level.BRIDGE:
@@ -188,6 +195,20 @@ def read_value(option: Option, rest: str) -> object:
 def refused(option: Option, cure: str = "") -> Wrong:
     """The mistake of using an option that is not supported here."""
     return Wrong(f"The '{option.name}' option is not supported.", cure or option.note)
+
+
+def _is_about_doors(name: str) -> bool:
+    """Whether a line of this name, or of the one that is meant, may say who gets in."""
+    option = find_option(next(iter(get_close_matches(name, OPTIONS, 1)), name))
+    if option is None or option.level is Level.SECURITY or option.field.startswith("tls."):
+        return True
+    return option.name in _DOORS
+
+
+_DOORS = (
+    "enable_proxy_protocol", "include_dir", "listener", "listener_allow_anonymous", "per_listener_settings", "port",
+    "protocol",
+)  # fmt: skip
 
 
 def _needs(option: Option, what: str, cure: str) -> Wrong:

@@ -160,6 +160,7 @@ def _log_dest(reader: Reader, option: Option, rest: str) -> None:
         )
     if word == "file":
         word = f"file {_log_file(before, rest)}"
+        reader.places[option.name, word] = reader.place
     reader.broker.values[option.field] = (*(place for place in before if place != word), word)
 
 

@@ -53,7 +53,11 @@ def check_dsn(reader: Reader, path: Path, dsn: str) -> None:
     from psycopg.conninfo import conninfo_to_dict
 
     try:
-        mode = conninfo_to_dict(dsn).get("sslmode")
+        found = conninfo_to_dict(dsn)
+        for port in str(found.get("port") or "").split(","):
+            if port and not (port.isdecimal() and 1 <= int(port) <= 65535):
+                reader.wrong(path, f"dsn: port: 1 to 65535 is wanted, not {port[:20]}")
+        mode = found.get("sslmode")
         if mode is not None and mode not in SSL_MODES:
             wanted = " or ".join(SSL_MODES)
             reader.wrong(path, f"dsn: sslmode: {wanted} is wanted, not {str(mode)[:20]}")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+from attrs import evolve
 
 from broker.config.model import (
     Config,
@@ -18,7 +21,7 @@ from broker.config.model import (
 )
 from broker.config.toml.checks import check_choice
 from broker.config.toml.cluster import cluster_of
-from broker.config.toml.document import Document, resolved
+from broker.config.toml.document import Document, places, resolved
 from broker.config.toml.feed import FeedReader
 from broker.config.toml.lines import Lines
 from broker.config.toml.listeners import ListenerReader
@@ -58,6 +61,9 @@ QUEUED_BYTES_MAX = 64 * 1024 * 1024
 
 DSN_DEFAULT = "env:DATABASE_URL"
 
+BOM: Final = b"\xef\xbb\xbf"
+"""What an editor for Windows may write in front of UTF-8."""
+
 _POSITION = re.compile(r" *\(at (?:line (\d+), column \d+|end of document)\)$")
 
 
@@ -78,15 +84,23 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         database.setdefault("dsn", DSN_DEFAULT)
     document: Document = resolved(written, environ, reader)
     config = _read(reader, document, path)
+    numbers = range(len(config.listeners))
+    listeners = {("listener", str(number)): reader.where(("listener", number)) for number in numbers}
+    config = evolve(config, places=places(written, reader) | listeners)
     if mistakes := reader.mistakes():
-        raise ConfigError(*mistakes)
+        raise ConfigError(*mistakes, config=config, may_open_doors=bool(reader.doubts & _DOORS))
     return config
+
+
+_DOORS: Final = {"", "listener", "security", "tokens", "websocket"}
+"""The tables that say who gets in; "" stands for one whose name means nothing."""
 
 
 def _read(reader: Reader, document: Document, path: Path) -> Config:
     for key in document:
         if key not in TABLES:
             reader.wrong((key,), unknown_key(key, list(TABLES)))
+            reader.doubts.update(get_close_matches(key, TABLES, 1) or {""})
     connections = ListenerReader(reader, document)
     listeners = connections.listeners()
     feed_reader = FeedReader(reader, document, connections.websocket, connections.dialects)
@@ -124,6 +138,7 @@ def _read(reader: Reader, document: Document, path: Path) -> Config:
         metrics=metrics,
         health=_table(reader, document, "health", Health),
         source=path,
+        warnings=tuple(reader.warnings),
     )
 
 
@@ -155,7 +170,7 @@ def _table(reader: Reader, document: Document, name: str, cls: type[T]) -> T:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_bytes().decode()
+        return path.read_bytes().removeprefix(BOM).decode()
     except OSError as error:
         raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import stat
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader, Unresolved, label
 
 Document = Mapping[str, Any]
@@ -43,7 +46,7 @@ def without_routes(document: Document, name: str) -> object:
     return {key: value for key, value in table.items() if key not in ("route", "sink")}
 
 
-def resolved(value: Any, environ: Mapping[str, str], reader: Reader, path: tuple[str | int, ...] = ()) -> Any:
+def resolved(value: Any, environ: Mapping[str, str], reader: Reader, path: Path = ()) -> Any:
     """The document with each text `env:NAME` replaced by that environment variable, and `file:PATH` by that file."""
     if isinstance(value, dict):
         return {key: resolved(member, environ, reader, (*path, key)) for key, member in value.items()}
@@ -56,19 +59,23 @@ def resolved(value: Any, environ: Mapping[str, str], reader: Reader, path: tuple
     name = value.removeprefix(ENVIRONMENT)
     if name in environ:
         return environ[name]
-    reader.wrong(
-        path, f"{path[-1]}: there is no environment variable {name}: set it, or write the value here"
-    )
+    missing = f"there is no environment variable {name}: set it, or write the value here"
+    reader.wrong(path, f"{label(path)}: {missing if name else 'env: needs the name of a variable behind it'}")
     return Unresolved(value)
 
 
-def _from_file(value: str, reader: Reader, path: tuple[str | int, ...]) -> str:
+def _from_file(value: str, reader: Reader, path: Path) -> str:
     """What a file holds, without the line break at its end; for secrets that something else puts there."""
-    file = reader.folder / value.removeprefix(FILE)
+    named = value.removeprefix(FILE)
+    if not named:
+        reader.wrong(path, f"{label(path)}: file: needs a path behind it")
+        return Unresolved(value)
+    file = reader.folder / named
     try:
         with file.open("rb") as opened:
             data = opened.read(FILE_BYTES_MAX + 1)
-        text = data.decode()
+            is_public = os.fstat(opened.fileno()).st_mode & stat.S_IROTH
+        text = data.decode("utf-8-sig")
     except OSError as error:
         reader.wrong(path, f"{label(path)}: {file} can't be read: {error.strerror}")
         return Unresolved(value)
@@ -78,4 +85,24 @@ def _from_file(value: str, reader: Reader, path: tuple[str | int, ...]) -> str:
     if len(data) > FILE_BYTES_MAX:
         reader.wrong(path, f"{label(path)}: {file} is longer than {FILE_BYTES_MAX} bytes")
         return Unresolved(value)
+    if is_public and not file.is_relative_to(
+        "/run"
+    ):  # what a container or systemd puts there is as they want it
+        reader.warn(f"{reader.where(path)}: everybody may read {file}. Cure: `chmod o-rwx {file}`.")
     return text.removesuffix("\n").removesuffix("\r")
+
+
+def places(value: object, reader: Reader, path: Path = ()) -> dict[tuple[str, str], str]:
+    """Where each key with a text or number stands, the first one of several; a text also as the path that it may be."""
+    members: Iterable[tuple[str | int, object]] = ()
+    if isinstance(value, dict):
+        members = value.items()
+    elif isinstance(value, list):
+        members = enumerate(value)
+    elif isinstance(value, (str, int)):
+        place = reader.where(path)
+        return {(label(path), str(value)): place, (label(path), str(reader.folder / str(value))): place}
+    found: dict[tuple[str, str], str] = {}
+    for key, member in members:
+        found = places(member, reader, (*path, key)) | found
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from attrs import evolve
 
@@ -107,6 +108,11 @@ class FeedReader:
         database = self._reader.structure(self._document["database"], DatabaseTable, ("database",))
         if database is not None:
             check_choice(self._reader, ("database", "kind"), database.kind, tuple(FEED_KINDS))
+            if (
+                database.kind not in FEED_KINDS
+            ):  # what may have been meant, so that nothing else seems wrong for it
+                meant = next(iter(get_close_matches(database.kind, FEED_KINDS, 1)), "wal")
+                database = evolve(database, kind=meant)
             check_name(self._reader, ("database", "name"), database.name)
             check_dsn(self._reader, ("database", "dsn"), database.dsn)
             dsn = with_password(self._reader, ("database", "password"), database.dsn, database.password)
@@ -212,7 +218,8 @@ class FeedReader:
                 ("database",),
                 "nothing is taken from the database: add [source.NAME], or [[mqtt.sink]] to write to it",
             )
-        if len(self.routes) < self._written_routes:
+        sources = {route.source for _, route in self.routes if not route.source.startswith(PREFIX)}
+        if not all(map(self._origins.is_declared, sources)) or len(self.routes) < self._written_routes:
             return  # a broken one may be what is missing
         for name in self._origins.sources:
             taken = [*(route for _, route in self.routes), *self._market.routes()]

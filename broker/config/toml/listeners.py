@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from ipaddress import ip_network
 from pathlib import Path as FilePath
 from typing import Any
 
 from attrs import evolve, fields
 
+from broker.config.addresses import overlap
 from broker.config.dialects.gateway import DIALECT_KINDS, GatewayConfig
 from broker.config.feeds import JwtConfig, Route
-from broker.config.model import Listener, Security
+from broker.config.model import Listener, Security, Tls
 from broker.config.toml.checks import (
     SHARED_SECRET_ALGORITHMS,
     check_algorithms,
@@ -27,6 +29,9 @@ from broker.config.toml.tokens import check_filters, read_tokens
 
 PROTOCOLS = ("mqtt", "websockets")
 PORT_MAX = 65535
+MQTT_PATH = "/mqtt"
+_NO_HOST = re.compile(r"[\s/@]|\A[^:]*:\d*\Z")
+"""In no address and in no name; one colon has a port behind it."""
 
 
 class ListenerReader:
@@ -68,10 +73,12 @@ class ListenerReader:
         """Every `[[listener]]`; mistakes are noted, and that listener is left out."""
         found: list[tuple[Path, Listener]] = []
         tables = array_of(self._reader, self._document, "listener")
-        if not tables:
+        if "listener" not in self._document:
             self._reader.wrong((), "no listener, so nobody can connect: add [[listener]] with `port = 1883`")
         for index, value in enumerate(tables):
             path: Path = ("listener", index)
+            if "unix_path" in value:
+                value = {"port": 0, **value}
             listener = self._reader.structure(value, Listener, path)
             if listener is None:
                 continue
@@ -111,6 +118,11 @@ class ListenerReader:
             reader.wrong(
                 (*path, "port"), f"port: 0 (any free one) to {PORT_MAX} is wanted, not {listener.port}"
             )
+        elif listener.port and listener.unix_path is not None:
+            reader.wrong((*path, "port"), "port: a unix socket has none: leave it out")
+        if listener.host and _NO_HOST.search(listener.host):
+            wanted = "an address or a name is wanted; the port stands beside it, as `port = 1883`"
+            reader.wrong((*path, "host"), f'host: {wanted}, not "{listener.host}"')
         if not 0 <= listener.max_qos <= 2:
             reader.wrong((*path, "max_qos"), f"max_qos: 0, 1 or 2 is wanted, not {listener.max_qos}")
         if not 0 <= listener.enable_proxy_protocol <= 2:
@@ -118,19 +130,21 @@ class ListenerReader:
         if not set(listener.accept_protocol_versions) <= {3, 4, 5}:
             reader.wrong((*path, "accept_protocol_versions"), "accept_protocol_versions: of 3, 4 and 5 only")
         for other_path, other in others:
-            same_place = (other.host, other.port, other.unix_path) == (
-                listener.host,
-                listener.port,
-                listener.unix_path,
-            )
-            if same_place and (listener.port or listener.unix_path):
+            if listener.unix_path or other.unix_path:
+                is_taken = listener.unix_path == other.unix_path
+            else:
+                is_taken = 0 < listener.port == other.port and overlap(listener.host, other.host)
+            if is_taken:
                 line = reader.line_of(other_path)
                 reader.wrong(
-                    (*path, "port"), f"port: {listener.port} is taken by the listener of line {line}"
+                    (*path, "unix_path" if listener.unix_path else "port"),
+                    f"{'unix_path' if listener.unix_path else 'port'}: {listener.unix_path or listener.port}"
+                    f" is taken by the listener of line {line}",
                 )
         self._check_dialects(path, written, listener)
         if listener.tls is not None:
             self._check_files((*path, "tls"), listener.tls)
+            self._check_authorities((*path, "tls"), listener.tls)
 
     def _check_dialects(self, path: Path, written: Document, listener: Listener) -> None:
         if listener.protocol != "websockets":
@@ -142,8 +156,35 @@ class ListenerReader:
             check_choice(self._reader, where, dialect, ("mqtt", *DIALECT_KINDS))
             if dialect in DIALECT_KINDS and dialect not in self.dialects:
                 self._reader.wrong(where, f"dialects: {dialect} is not set up: add [websocket.{dialect}]")
+        self._check_paths((*path, "dialects"), listener)
         if not listener.dialects:
             self._reader.wrong((*path, "dialects"), "dialects: name at least one, or leave it out for MQTT")
+
+    def _check_paths(self, path: Path, listener: Listener) -> None:
+        """What is asked for says which dialect is wanted, so no two may have the same path."""
+        taken = {MQTT_PATH: "mqtt"} if "mqtt" in listener.dialects else {}
+        for name in dict.fromkeys(listener.dialects):
+            kind = getattr(self.websocket, name, None) if name in DIALECT_KINDS else None
+            if kind is None:
+                continue
+            where: Path = ("websocket", name, "path")
+            if not kind.path.startswith("/"):
+                self._reader.wrong(where, f'path: it begins with a slash, as "/{kind.path}"')
+            elif kind.path in taken:
+                other = taken[kind.path]
+                self._reader.wrong(
+                    where, f"path: {kind.path} is {other}'s already: a listener can't speak both there"
+                )
+            taken.setdefault(kind.path, name)
+
+    def _check_authorities(self, path: Path, tls: Tls) -> None:
+        if tls.require_certificate and tls.cafile is None and tls.capath is None:
+            wanted = "without cafile or capath every client is refused: add `cafile = ...`"
+            self._reader.wrong((*path, "require_certificate"), f"require_certificate: {wanted}")
+        for name in ("use_identity_as_username", "use_subject_as_username"):
+            if getattr(tls, name) and not tls.require_certificate:
+                wanted = "needs `require_certificate = true`, or every client is refused"
+                self._reader.wrong((*path, name), f"{name}: it {wanted}")
 
     def _check_security(self, path: Path, security: Security) -> None:
         check_choice(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from broker.config.addresses import overlap
 from broker.config.model import AdminHttp, Listener, Logging
 from broker.config.toml.checks import check_choice
 from broker.config.toml.document import Document
@@ -71,13 +72,8 @@ def check_ports(
         if http is None or not http.port:
             continue
         for other, host, port in taken:
-            if port == http.port and _overlap(host, http.host):
+            if port == http.port and overlap(host, http.host):
                 path: Path = (name, "port")
                 reader.wrong(path, f"port: {port} is taken by {other}: choose another")
                 break
         taken.append((f"[{name}]", http.host, http.port))
-
-
-def _overlap(one: str | None, other: str | None) -> bool:
-    everywhere = (None, "", "0.0.0.0", "::")
-    return one in everywhere or other in everywhere or one == other

@@ -49,6 +49,9 @@ class Reader:
         self._lines = lines
         self._renames = renames
         self._mistakes: list[tuple[int, str]] = []
+        self.doubts: set[str] = set()
+        """The tables of the document that have mistakes."""
+        self.warnings: list[str] = []
         self._broken: set[KeyPath] = set()
         self._converter = _strict_converter(file.parent, renames)
 
@@ -77,9 +80,15 @@ class Reader:
         """Note a mistake: what, and what would be right.  Not if it follows from another one."""
         if any(broken[: len(path)] == path for broken in self._broken):
             return
+        self.doubts.add(str(path[0]) if path else "")
         mistake = (self._lines.of(path), what)
         if mistake not in self._mistakes:
             self._mistakes.append(mistake)
+
+    def warn(self, what: str) -> None:
+        """Note something that is no mistake but may surprise; each text once."""
+        if what not in self.warnings:
+            self.warnings.append(what)
 
     @property
     def folder(self) -> Path:
@@ -106,11 +115,24 @@ class Reader:
         elif isinstance(error, ForbiddenExtraKeysError):
             known = sorted(keys_of(error.cl, self._renames))
             for key in sorted(error.extra_fields):
-                yield (*path, key), unknown_key(key, known)
+                inside = self._table_with(key, error.cl)
+                table = ".".join(step for step in (*path, inside) if isinstance(step, str))
+                yield (
+                    (*path, key),
+                    f"{key} belongs in [{table}]" if inside else unknown_key(key, known),
+                )
         elif isinstance(error, KeyError):
             yield path[:-1], f"{path[-1]} is missing: add `{path[-1]} = ...`"
         else:
             yield path, f"{label(path)}: {error}"
+
+    def _table_with(self, key: str, cls: type) -> str:
+        """The name of the table in this one that takes the key; "" if there is none."""
+        for attribute in attrs.fields(cls):
+            for inner in (attribute.type, *get_args(attribute.type)):
+                if isinstance(inner, type) and attrs.has(inner) and key in keys_of(inner, self._renames):
+                    return _key(cls, attribute.name, self._renames)
+        return ""
 
     def _step(self, inner: BaseException, outer: cattrs.BaseValidationError) -> tuple[KeyPath, Any]:
         """The key or index at which an error happened inside another, and the class that it is inside of."""

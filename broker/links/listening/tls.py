@@ -47,7 +47,15 @@ _OLDEST: Final = {
 
 
 class TlsError(Exception):
-    """Why a listener cannot have TLS: `Error: ` and Mosquitto's words, then what would be right."""
+    """Why a listener cannot have TLS: `Error: ` and Mosquitto's words, then what would be right.
+
+    `key` and `value` are the option that it is about; "" is none.
+    """
+
+    def __init__(self, text: str, key: str = "", value: object = "") -> None:
+        super().__init__(text)
+        self.key = key
+        self.value = str(value)
 
 
 class PeerSocket(Protocol):
@@ -64,7 +72,11 @@ def server_context(tls: Tls) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if tls.tls_version not in _OLDEST:
-        raise TlsError(f'Error: Unsupported tls_version "{tls.tls_version}". Write tlsv1.2 or tlsv1.3.')
+        raise TlsError(
+            f'Error: Unsupported tls_version "{tls.tls_version}". Write tlsv1.2 or tlsv1.3.',
+            "tls_version",
+            tls.tls_version,
+        )
     context.minimum_version = _OLDEST[tls.tls_version]
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
     # For coming back without a signature.  One is enough for a client with one connection, and each costs 40 µs.
@@ -108,7 +120,9 @@ def _set_ciphers(context: ssl.SSLContext, tls: Tls) -> None:
     except ssl.SSLError:
         raise TlsError(
             f'Error: Unable to set TLS ciphers. Check cipher list "{tls.ciphers}".'
-            " `openssl ciphers` lists the names."
+            " `openssl ciphers` lists the names.",
+            "ciphers",
+            tls.ciphers,
         ) from None
     if tls.ciphers and any(suite["kea"] == "kx-dhe" for suite in context.get_ciphers()):
         _load_parameters(context)
@@ -116,7 +130,9 @@ def _set_ciphers(context: ssl.SSLContext, tls: Tls) -> None:
     if unknown:
         raise TlsError(
             f'Error: Unable to set TLS 1.3 ciphersuites. Check cipher_tls13 list "{tls.ciphers_tls13}".'
-            f" Known are {', '.join(sorted(_TLS13_SUITES))}, with colons between them."
+            f" Known are {', '.join(sorted(_TLS13_SUITES))}, with colons between them.",
+            "ciphers_tls13",
+            tls.ciphers_tls13,
         )
 
 
@@ -140,7 +156,7 @@ def _load_authorities(context: ssl.SSLContext, tls: Tls) -> None:
                 context.load_verify_locations(capath=path)
         except OSError as error:
             raise TlsError(
-                f'Error: Unable to load CA certificates. Check {option} "{path}". {_why(error)}'
+                f'Error: Unable to load CA certificates. Check {option} "{path}". {_why(error)}', option, path
             ) from None
 
 
@@ -150,7 +166,7 @@ def _load_certificate(context: ssl.SSLContext, tls: Tls) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cafile=tls.certfile)
     except OSError as error:
-        raise TlsError(f"{certificate} {_why(error)}") from None
+        raise TlsError(f"{certificate} {_why(error)}", "certfile", tls.certfile) from None
     try:
         tls.keyfile.open("rb").close()
         context.load_cert_chain(tls.certfile, tls.keyfile, password=lambda: _passphrase(tls))
@@ -158,15 +174,17 @@ def _load_certificate(context: ssl.SSLContext, tls: Tls) -> None:
         if "KEY_VALUES_MISMATCH" in str(error):
             raise TlsError(
                 "Error: Server certificate/key are inconsistent."
-                f' "{tls.keyfile}" is not the key of "{tls.certfile}".'
+                f' "{tls.keyfile}" is not the key of "{tls.certfile}".',
+                "keyfile",
+                tls.keyfile,
             ) from None
-        raise TlsError(f"{key} {_why(error)}") from None
+        raise TlsError(f"{key} {_why(error)}", "keyfile", tls.keyfile) from None
     except _Encrypted:
         cure = (
             "It has a passphrase; give it as keyfile_password in [listener.tls] of a .toml file, or take it off"
             " with `openssl pkey -in KEY -out NEW`."
         )
-        raise TlsError(f"{key} {cure}") from None
+        raise TlsError(f"{key} {cure}", "keyfile", tls.keyfile) from None
 
 
 class _Encrypted(Exception):
@@ -187,9 +205,9 @@ def _load_revoked(context: ssl.SSLContext, tls: Tls) -> None:
     try:
         context.load_verify_locations(cafile=tls.crlfile)
     except OSError as error:
-        raise TlsError(f"{said} {_why(error)}") from None
+        raise TlsError(f"{said} {_why(error)}", "crlfile", tls.crlfile) from None
     if context.cert_store_stats()["crl"] == before:
-        raise TlsError(f"{said} There is no X509 CRL in it.")
+        raise TlsError(f"{said} There is no X509 CRL in it.", "crlfile", tls.crlfile)
     context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
 
 

@@ -9,7 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from broker.process.garbage import FULL_INTERVAL_S, collect_when_quiet
+from broker.core.counters import Counters
+from broker.process.garbage import FULL_INTERVAL_S, collect_when_quiet, traffic
 
 
 @pytest.fixture
@@ -45,6 +46,20 @@ async def test_a_busy_broker_collects_only_young_objects(
 ) -> None:
     busy = iter(range(10_000))
     await collecting_for(3 * FULL_INTERVAL_S, lambda: next(busy))
+    assert generations.count(2) == 1
+
+
+async def test_a_broker_that_only_sends_is_busy_too(
+    autojump_clock: trio.testing.MockClock, generations: list[int]
+) -> None:
+    """Rows to WebSocket clients: no MQTT packet comes, and a full collection would hold them all up."""
+    counters = Counters()
+
+    def seen() -> int:
+        counters.bytes_sent += 1
+        return traffic(counters)
+
+    await collecting_for(3 * FULL_INTERVAL_S, seen)
     assert generations.count(2) == 1
 
 

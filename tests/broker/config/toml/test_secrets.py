@@ -64,6 +64,7 @@ def load(folder: Path, version: str, text: str = TEXT) -> Config:
     (folder / "server.pem").touch()
     for name, secret in SECRETS.items():
         (folder / name).write_text(secret.format(version) + "\n")
+        (folder / name).chmod(0o600)
     (folder / "rowcast.toml").write_text(text)
     return toml.load(folder / "rowcast.toml", {})
 
