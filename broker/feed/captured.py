@@ -7,7 +7,7 @@ not the one known before says that rows may be missing, whoever was away meanwhi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -49,7 +49,7 @@ SELECT wanted.name, c.oid::bigint, c.relkind::text, c.relpersistence::text, (
         (SELECT x.xmin::text FROM pg_trigger x WHERE x.tgname = 'outbox_number' AND x.tgenabled <> 'D'
             AND x.tgrelid = to_regclass('rowcast.outbox_commit')),
         nullif(t.tgrelid, c.oid)::text) ORDER BY t.tgrelid <> c.oid, t.tgrelid), '[]')
-    FROM pg_trigger t WHERE t.tgname = 'rowcast_capture' AND t.tgenabled NOT IN ('D', 'R')
+    FROM pg_trigger t WHERE t.tgname = 'rowcast_capture' AND t.tgenabled = 'A'
         AND t.tgfoid = to_regprocedure('rowcast.outbox_capture()')
         AND (t.tgrelid = c.oid OR t.tgrelid IN (SELECT l.relid FROM pg_partition_tree(c.oid) l WHERE l.isleaf))
         AND (t.tgrelid <> c.oid OR off.partition IS NULL)), off.partition
@@ -58,7 +58,7 @@ LEFT JOIN pg_class c ON c.oid = to_regclass(wanted.quoted)
 LEFT JOIN LATERAL (
     SELECT l.relid::regclass::text FROM pg_partition_tree(c.oid) l WHERE l.isleaf AND l.relid <> c.oid
         AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = l.relid AND t.tgname = 'rowcast_capture'
-            AND t.tgenabled NOT IN ('D', 'R'))
+            AND t.tgenabled = 'A')
     ORDER BY l.relid LIMIT 1) AS off(partition) ON true
 """
 
@@ -240,10 +240,17 @@ class Watch:
             else:
                 self._status.trouble(trouble, missing_text(wanted, columns[wanted.table]))
 
-    def knows(self, oid: int) -> bool:
-        """Whether the table of this oid was captured when somebody looked last."""
-        marks = (mark for operations in (self._known or {}).values() for mark in operations.values())
-        return any(mark.startswith(f"{oid}/") for mark in marks)
+    @property
+    def tables(self) -> Collection[str]:
+        """Those that the routes name."""
+        return self._wanted["names"]
+
+    def table_of(self, oid: int) -> str:
+        """What the routes call the table of this oid, if it was captured when somebody looked last; else ""."""
+        for table, operations in (self._known or {}).items():
+            if any(mark.startswith(f"{oid}/") for mark in operations.values()):
+                return table
+        return ""
 
     async def _recall(self, connection: TrioConnection) -> None:
         known = "SELECT to_jsonb(feed) -> 'captured' FROM rowcast.feed WHERE name = %s"

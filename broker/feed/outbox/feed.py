@@ -25,7 +25,17 @@ from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import is_being_stopped, last_words
 from broker.feed.gaps import announce
 from broker.feed.notices import OPERATION, Notices
-from broker.feed.outbox.queries import CAPTURES, NEXT, POSITION, PRUNE, REST, TEXTSEND, identify, one_row
+from broker.feed.outbox.pruning import Pruner
+from broker.feed.outbox.queries import (
+    CAPTURES,
+    LAST_NUMBER,
+    NEXT,
+    POSITION,
+    REST,
+    TEXTSEND,
+    identify,
+    one_row,
+)
 from broker.feed.placing import Placing
 from broker.feed.routing.routes import Outgoing
 from broker.feed.routing.tables import TableRoutes
@@ -60,10 +70,6 @@ FLUSH_ROWS: Final = 100
 LOOK_INTERVAL_S: Final = 30.0
 """How soon a table is noticed that is not captured any more, and of which nothing comes."""
 
-PRUNE_INTERVAL_S: Final = 60.0
-PRUNE_TRANSACTIONS: Final = 5000
-"""Deleted in one statement; more follow at once."""
-
 SETTINGS: Final = f"{SESSION_SQL}; SET synchronous_commit = off; SET enable_bitmapscan = off"
 """A bitmap has no order, so a part of a transaction would be sorted out of all of it; without
 statistics the planner finds that cheap.
@@ -96,7 +102,7 @@ class OutboxFeed:
         self._captures = 0
         self._captures_changed = False
         self._look_at = 0.0
-        self._prune_at = 0.0
+        self._pruner = Pruner(config)
         self._woken = False
         self._was_live = False
 
@@ -136,13 +142,17 @@ class OutboxFeed:
     async def _follow(self, connection: TrioConnection) -> None:
         self._status.enter("recovering")
         while True:
-            self._woken = False
+            woken_for_nothing, self._woken = self._woken, False
             await self._number_prepared(connection)
             while await self._read(connection) or await self._look_at_captures(connection):
                 await self._save(connection)
+                woken_for_nothing = False
+            if woken_for_nothing and (lost := await self._lost_commits(connection)):
+                raise psycopg.OperationalError(lost)
             await self._save(connection)
             self._go_live()
-            await self._prune(connection)
+            if await self._pruner.prune(connection):
+                await warn_of_unheard(connection, self._config, self._status, trio.current_time())
             await self._wait(connection)
 
     async def _look_at_captures(self, connection: TrioConnection) -> bool:
@@ -150,7 +160,8 @@ class OutboxFeed:
         changed, self._captures_changed = self._captures_changed, False
         if not changed and trio.current_time() < self._look_at:
             return False
-        if owed := (await known_feed(connection, self._config)).owed:
+        known = await known_feed(connection, self._config)
+        if owed := known.owed or await self._lost_commits(connection):
             raise psycopg.OperationalError(owed)
         await self._check_captured(connection)
         self._look_at = trio.current_time() + LOOK_INTERVAL_S
@@ -181,10 +192,13 @@ class OutboxFeed:
         reason = identity.difference(self._identity or known.identity)
         other_numbers = known.owed or known.move
         reason = other_numbers or reason
-        if not reason and self._seq >= 0:
-            reason = await self._lost_commits(connection)
         if self._seq < 0:
             self._saved = (saved_seq, saved_id)
+        last_seq = (await one_row(connection, LAST_NUMBER))[0]
+        reason = reason or await self._lost_commits(connection, saved_seq)
+        if last_seq < saved_seq:
+            saved_seq, saved_id, pruned_seq = last_seq, 0, min(pruned_seq, last_seq)
+            await connection.execute("UPDATE rowcast.outbox_pruned SET seq = %s", [pruned_seq])
         if self._seq < 0 or reason:
             known_seq = self._seq if self._seq >= 0 else saved_seq
             self._seq, self._id, self._xid = saved_seq, saved_id, ""
@@ -218,15 +232,16 @@ class OutboxFeed:
     async def _captures_now(self, connection: TrioConnection) -> int:
         return int((await one_row(connection, f"SELECT {CAPTURES}"))[0])
 
-    async def _lost_commits(self, connection: TrioConnection) -> str:
-        """Why what we read last is not what the server has now; "" if it is."""
+    async def _lost_commits(self, connection: TrioConnection, saved_seq: int = 0) -> str:
+        """Why what was read last, by us or by whoever saved the place, is not what the server has now; "" if it is."""
         xid = await one_row(
             connection, "SELECT xid::text FROM rowcast.outbox_commit WHERE seq = %s", self._seq
         )
-        last = await one_row(connection, "SELECT last_value FROM rowcast.outbox_seq")
-        if (xid and self._xid and xid[0] != self._xid) or last[0] < self._seq:
+        last = await one_row(connection, LAST_NUMBER)
+        if (xid and self._xid and xid[0] != self._xid) or last[0] < max(self._seq, saved_seq):
             return (
-                "the server has lost committed transactions (restored, or crashed without synchronous_commit)"
+                "the server has lost committed transactions (restored, or crashed without synchronous_commit),"
+                " or their numbers were set back"
             )
         return ""
 
@@ -380,20 +395,3 @@ class OutboxFeed:
             return
         with within(self._config.check_timeout_s, "a sign of life from the server"):
             await connection.execute("SELECT 1")
-
-    async def _prune(self, connection: TrioConnection) -> None:
-        """Delete what every consumer has read, and what nobody read in time; see `Replication`."""
-        now = trio.current_time()
-        if now < self._prune_at:
-            return
-        await warn_of_unheard(connection, self._config, self._status, now)
-        wanted = self._config.replication
-        parameters = {"keep": wanted.keep_s, "keep_unread": wanted.keep_unread_s, "limit": PRUNE_TRANSACTIONS}
-        async with connection.transaction():
-            count, highest = await one_row(connection, PRUNE, parameters)
-            if count:
-                raise_to = "UPDATE rowcast.outbox_pruned SET seq = greatest(seq, %s)"
-                await connection.execute(raise_to, [highest])
-        self._prune_at = now if count == PRUNE_TRANSACTIONS else now + PRUNE_INTERVAL_S
-        if count:
-            _LOG.debug("feed %s: = pruned %d transactions from the outbox", self._config.name, count)

@@ -17,12 +17,16 @@ POSITION: Final = """
 SELECT read_seq, read_id, (SELECT seq FROM rowcast.outbox_pruned) FROM rowcast.feed WHERE name = %s
 """
 
+LAST_NUMBER: Final = "SELECT last_value - (NOT is_called)::integer FROM rowcast.outbox_seq"
+"""The highest number that a transaction has got; 0 before the first."""
+
 CAPTURES: Final = """(
     SELECT coalesce(sum(hashtextextended(
-        concat_ws('/', t.oid, t.xmin, t.tgenabled, n.nspname, c.relname), 0)), 0)::text
+        concat_ws('/', t.oid, t.xmin, t.tgenabled, n.nspname, c.relname), 0)), 0)
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE t.tgname IN ('rowcast_capture', 'outbox_number'))"""
-"""A number that changes with the triggers, and with the names of their tables.
+    WHERE t.tgname IN ('rowcast_capture', 'outbox_number')
+) + (SELECT count(*) FROM rowcast.feed f WHERE to_jsonb(f) ->> 'owed' IS NOT NULL)"""
+"""A number that changes with the triggers, with the names of their tables, and when a feed owes a gap.
 
 As part of the query for rows it is of the same moment as these.
 """

@@ -29,11 +29,12 @@ from broker.feed.status import FeedSink, FeedStatus, Fenced, first_line
 from broker.feed.wal import slots
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.progress import Progress
+from broker.feed.wal.relations import full_name
 from broker.feed.wal.slots import ServerIdentity
 from broker.feed.wal.stopping import hold_up_no_stop
 from broker.feed.wal.stream import WalStream
 from protocol.pgjson import SESSION_SQL, TypeEntry
-from protocol.pgoutput import lsn_text, parse_lsn
+from protocol.pgoutput import Relation, lsn_text, parse_lsn
 
 _LOG = logging.getLogger("broker.feed")
 
@@ -80,6 +81,8 @@ class WalFeed:
         self._saved_place = (0, 0)
         self._slot_is_useless = False
         self._spool_problem = ""
+        self._unrouted: set[int] = set()
+        """Tables described on this connection of which no route wants anything."""
 
     @property
     def is_saved(self) -> bool:
@@ -209,6 +212,9 @@ class WalFeed:
             connection.abandon()
         if self._snapshot_due:
             raise psycopg.OperationalError("rows may be missing, so the snapshots are due again")
+        if any(map(self._watch.table_of, self._unrouted)):
+            # PostgreSQL 15 and older don't describe the tables of a schema anew that has got its name back.
+            raise psycopg.OperationalError("a table has got a name back that a route has")
 
     async def _connection_to_spare(self) -> TrioConnection:
         """The stream goes on while the server lets nobody in; that it has ended is seen elsewhere."""
@@ -228,10 +234,19 @@ class WalFeed:
             await trio.sleep(LOOK_INTERVAL_S)
             await self._look_at_capture()
 
-    async def _described(self, oid: int, is_first: bool) -> None:
-        """The server has described a table: for the first time on this connection, or because something changed."""
-        if not is_first or not self._watch.knows(oid):
+    async def _described(self, relation: Relation, is_first: bool) -> str:
+        """The server has described a table: for the first time on this connection, or because something changed.
+
+        Returns what the routes call it: whoever is captured under that name has it, whatever it was called meanwhile.
+        """
+        name, watch = full_name(relation), self._watch
+        if not is_first or name not in watch.tables or not watch.table_of(relation.oid):
             await self._look_at_capture()
+        if name not in watch.tables:
+            name = watch.table_of(relation.oid) or name
+            if name not in watch.tables:
+                self._unrouted.add(relation.oid)
+        return name
 
     async def _publish_snapshots(self, connection: TrioConnection) -> None:
         delivery = self._delivery
@@ -250,6 +265,7 @@ class WalFeed:
         if self._was_live:
             self._status.reconnects += 1
         self._was_live = True
+        self._unrouted.clear()
         if self._config.recoveries:
             self._placing.at(b"")
         try:

@@ -39,11 +39,20 @@ class RowColumns(dict[str, Any]):
         return column
 
 
-class Table:
-    """One table's rows to JSON, in the columns and types that hold for the rows that follow."""
+def full_name(relation: Relation) -> str:
+    """As configurations have it."""
+    return f"{relation.namespace}.{relation.name}"
 
-    def __init__(self, relation: Relation, catalog: Catalog) -> None:
-        self.name = f"{relation.namespace}.{relation.name}"
+
+class Table:
+    """One table's rows to JSON, in the columns and types that hold for the rows that follow.
+
+    Args:
+        name: what the routes call it, if it had another name when the rows were written.
+    """
+
+    def __init__(self, relation: Relation, catalog: Catalog, name: str = "") -> None:
+        self.name = name or full_name(relation)
         self.columns = renders = [(c.name, pgjson.renderer(c.type_oid, catalog)) for c in relation.columns]
         places = {name: (place, render) for place, (name, render) in enumerate(renders)}
         self._row = RowRenderer(renders)
@@ -80,10 +89,10 @@ class Relations:
         """Types to be looked up before `learn`."""
         return [c.type_oid for c in relation.columns if not self._is_known(c.type_oid)]
 
-    def learn(self, relation: Relation, found: Catalog) -> Table:
+    def learn(self, relation: Relation, found: Catalog, name: str = "") -> Table:
         """Use this description from now on; `found` is what the catalog says about its unknown types."""
         self._catalog.update(found)
-        table = self._tables[relation.oid] = Table(relation, self._catalog)
+        table = self._tables[relation.oid] = Table(relation, self._catalog, name)
         return table
 
     def knows(self, oid: int) -> bool:

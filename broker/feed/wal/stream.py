@@ -47,8 +47,8 @@ LOOK_FRAMES: Final = 32
 
 STREAM_STOP: Final = 0x45
 
-Described = Callable[[int, bool], Awaitable[None]]
-"""Told of each table that the server describes: its oid, and whether for the first time on this connection."""
+Described = Callable[[Relation, bool], Awaitable[str]]
+"""Told of each table that the server describes, and whether for the first time on this connection; says its name."""
 
 LookUp = Callable[[list[int]], Awaitable[dict[int, TypeEntry]]]
 
@@ -238,9 +238,9 @@ class WalStream:
 
     async def _take_waiting(self, message: Message) -> None:
         if isinstance(message, Relation):
-            await self._described(message.oid, not self._relations.knows(message.oid))
+            name = await self._described(message, not self._relations.knows(message.oid))
             unknown = self._relations.unknown_types(message)
-            table = self._relations.learn(message, await self._look_up(unknown) if unknown else {})
+            table = self._relations.learn(message, await self._look_up(unknown) if unknown else {}, name)
             if not self._delivery.checks_text:
                 fast_tables.learn(self._fast, message.oid, table, self._delivery.routes)
         elif isinstance(message, StreamCommit):

@@ -176,6 +176,15 @@ ACTS: Final = {
         PLAIN,
         write="BEGIN; TRUNCATE event; COPY event FROM PROGRAM 'echo 2,x' WITH (FORMAT csv, FREEZE); COMMIT",
     ),
+    "triggers on that replication does not fire": Act(
+        PLAIN,
+        ("ALTER TABLE event ENABLE TRIGGER ALL",),
+        f"SET session_replication_role = replica; {INSERT}",
+        kinds=("outbox",),
+    ),
+    "prepared behind other statements": Act(
+        PLAIN, (f"BEGIN; {INSERT}; PREPARE TRANSACTION 'acts'",), "COMMIT PREPARED 'acts'"
+    ),
     "MERGE": Act(
         PLAIN,
         write="MERGE INTO event e USING (SELECT 2 AS id) s ON e.id = s.id"
@@ -227,6 +236,38 @@ async def test_a_row_comes_or_rows_may_be_missing(
     came = feed.sink.topics()
     assert came == list(dict.fromkeys(came))
     assert b"event/9" not in came
+
+
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["live", "stopped"])
+@pytest.mark.parametrize("kind", ["wal", "outbox"])
+@pytest.mark.parametrize(
+    ("away", "write", "back"),
+    [
+        ("TABLE event RENAME TO aside", "aside", "TABLE aside RENAME TO event"),
+        ("TABLE event SET SCHEMA other", "other.event", "TABLE other.event SET SCHEMA public"),
+        ("SCHEMA public RENAME TO aside", "aside.event", "SCHEMA aside RENAME TO public"),
+    ],
+)
+async def test_rows_of_a_table_come_though_it_had_another_name_for_a_while(
+    database: str, kind: str, is_stopped: bool, away: str, write: str, back: str
+) -> None:
+    sql(database, *PLAIN, "CREATE SCHEMA other")
+    config = feed_config(database, kind)
+    install(config)
+    acts = (f"ALTER {away}", f"INSERT INTO {write} VALUES (2, 'x')", f"ALTER {back}")
+    async with running(config) as feed:
+        sql(database, "INSERT INTO event VALUES (1, 'x')")
+        await feed.sink.until(1)
+        if not is_stopped:
+            sql(database, *acts, "INSERT INTO event VALUES (3, 'x')")
+            await feed.sink.until(3)
+    if is_stopped:
+        sql(database, *acts)
+        async with running(config) as feed:
+            sql(database, "INSERT INTO event VALUES (3, 'x')")
+            await feed.sink.until(2)
+    assert feed.sink.topics()[-2:] == [b"event/2", b"event/3"]
+    assert feed.status.gaps == 0
 
 
 @pytest.mark.parametrize("kind", ["wal", "outbox"])

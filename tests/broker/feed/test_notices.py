@@ -17,7 +17,7 @@ from broker.feed import notices
 from broker.feed.fast.learning import FAST_PATH
 from broker.feed.kinds import kind_of
 from broker.feed.notices import Notices, carried_channels
-from broker.feed.outbox import feed as outbox
+from broker.feed.outbox import pruning
 from broker.feed.setup import doctor, doctor_wal
 from broker.feed.setup.install import remove_steps
 from broker.feed.status import FeedStatus
@@ -157,7 +157,7 @@ async def test_function_that_is_made_anew_while_live_is_named_in_the_log(
     config: FeedConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(wal, "UNHEARD_INTERVAL_S", 0.05)
-    monkeypatch.setattr(outbox, "PRUNE_INTERVAL_S", 0.05)
+    monkeypatch.setattr(pruning, "PRUNE_INTERVAL_S", 0.05)
     async with running(config):
         assert "not heard" not in caplog.text
         sql(

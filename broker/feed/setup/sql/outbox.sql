@@ -62,7 +62,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-    IF current_query() ~* '^\s*prepare\s+transaction\M' THEN
+    IF current_query() ~* '\mprepare\s+transaction\M' THEN  -- anywhere: behind a comment, or other statements
         RETURN NULL;
     END IF;
     -- A transaction of one statement ends with it; others end with COMMIT, or unrecognised, which costs some rounds.
@@ -84,6 +84,8 @@ END
 $function$;
 
 -- Numbers what has committed without a number: prepared transactions, and those of before the trigger was there.
+-- And forgets what came with a dump from another server if that was ahead: transactions of these numbers are still to
+-- come here, and must not be taken for those.
 CREATE OR REPLACE FUNCTION rowcast.outbox_number_rest() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -93,6 +95,11 @@ BEGIN
         PERFORM pg_advisory_xact_lock(8246211195234513268);
         UPDATE rowcast.outbox_commit SET seq = nextval('rowcast.outbox_seq'), committed_at = clock_timestamp()
             WHERE seq IS NULL;
+    END IF;
+    IF (SELECT max(xid) FROM rowcast.outbox_commit) >= pg_snapshot_xmax(pg_current_snapshot()) THEN
+        PERFORM set_config('rowcast.prunes', 'on', true);
+        DELETE FROM rowcast.outbox WHERE xid >= pg_snapshot_xmax(pg_current_snapshot());
+        DELETE FROM rowcast.outbox_commit WHERE xid >= pg_snapshot_xmax(pg_current_snapshot());
     END IF;
 END
 $function$;
@@ -108,6 +115,49 @@ BEGIN
             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION rowcast.outbox_number();
         -- Also where session_replication_role = replica: logical replication and pg_restore write rows, too.
         ALTER TABLE rowcast.outbox_commit ENABLE ALWAYS TRIGGER outbox_number;
+    END IF;
+END
+$do$;
+
+-- Rows that somebody takes away by hand may not have been read: every feed that is behind has to say so.
+CREATE OR REPLACE FUNCTION rowcast.outbox_taken() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF current_setting('rowcast.prunes', true) IS DISTINCT FROM 'on' THEN
+        UPDATE rowcast.feed SET owed = 'somebody has deleted rows of the outbox'
+            WHERE kind = 'outbox' AND owed IS NULL AND (read_seq < (SELECT last_value FROM rowcast.outbox_seq)
+                OR EXISTS (SELECT FROM rowcast.outbox_commit WHERE seq IS NULL));
+    END IF;
+    RETURN NULL;
+END
+$function$;
+
+DO $do$
+DECLARE
+    emptied text;
+    highest bigint;
+BEGIN
+    FOREACH emptied IN ARRAY ARRAY['rowcast.outbox', 'rowcast.outbox_commit'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = emptied::regclass AND tgname = 'outbox_taken'
+            AND tgenabled = 'A')
+        THEN
+            PERFORM set_config('lock_timeout', '3s', true);
+            EXECUTE format('DROP TRIGGER IF EXISTS outbox_taken ON %s', emptied);
+            EXECUTE format('CREATE TRIGGER outbox_taken AFTER DELETE OR TRUNCATE ON %s FOR EACH STATEMENT'
+                ' EXECUTE FUNCTION rowcast.outbox_taken()', emptied);
+            EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER outbox_taken', emptied);
+        END IF;
+    END LOOP;
+    -- Numbers that somebody has set back would be taken already, and commits fail.
+    highest := greatest((SELECT max(seq) FROM rowcast.outbox_commit), (SELECT seq FROM rowcast.outbox_pruned),
+        (SELECT max(read_seq) FROM rowcast.feed WHERE kind = 'outbox'));
+    IF highest > (SELECT last_value - (NOT is_called)::integer FROM rowcast.outbox_seq) THEN
+        PERFORM pg_advisory_xact_lock(8246211195234513268);
+        PERFORM setval('rowcast.outbox_seq', greatest(highest, (SELECT last_value FROM rowcast.outbox_seq)));
+        UPDATE rowcast.feed SET owed = coalesce(owed, 'the numbers of the outbox had been set back')
+            WHERE kind = 'outbox';
     END IF;
 END
 $do$;

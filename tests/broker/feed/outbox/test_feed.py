@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import trio
 from attrs import evolve
 from support.feeds import check_positions, running
 from support.installed import connect, feed_config, install
@@ -16,6 +17,7 @@ from support.tcp_proxy import tcp_proxy
 from broker.config.feeds import FeedConfig, Replication, Route
 from broker.feed.driver import connection as trio_connection
 from broker.feed.outbox import feed as outbox
+from broker.feed.outbox import pruning
 
 pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
 
@@ -209,7 +211,7 @@ def test_large_transaction_is_read_in_parts_without_looking_at_it_whole(config: 
 
 
 async def test_rows_read_by_all_are_pruned(config: FeedConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "PRUNE_INTERVAL_S", 0.05)
+    monkeypatch.setattr(pruning, "PRUNE_INTERVAL_S", 0.05)
     config = evolve(config, replication=Replication(keep_s=0.0, poll_s=0.05))
     with connect(config.dsn) as connection:
         async with running(config) as feed:
@@ -224,11 +226,95 @@ async def test_rows_read_by_all_are_pruned(config: FeedConfig, monkeypatch: pyte
 
 async def test_rows_pruned_unread_are_a_gap(config: FeedConfig) -> None:
     sql(config, "INSERT INTO event VALUES (1, 'x')", "INSERT INTO event VALUES (2, 'x')")
-    sql(config, "DELETE FROM rowcast.outbox_commit WHERE seq = 1", "UPDATE rowcast.outbox_pruned SET seq = 1")
+    sql(
+        config,
+        "SET rowcast.prunes = on",
+        "DELETE FROM rowcast.outbox_commit WHERE seq = 1",
+        "UPDATE rowcast.outbox_pruned SET seq = 1",
+    )
     async with running(config) as feed:
         await feed.sink.until(1)
         assert "have been pruned" in await feed.sink.gap()
     assert feed.sink.topics() == [b"event/2"]
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        "DELETE FROM rowcast.outbox",
+        "DELETE FROM rowcast.outbox_commit",
+        "TRUNCATE rowcast.outbox, rowcast.outbox_commit",
+    ],
+)
+async def test_rows_that_somebody_deletes_from_the_outbox_are_a_gap_before_the_next_row(
+    config: FeedConfig, taken: str
+) -> None:
+    told: list[bool] = []
+    goes_on = trio.Event()
+    async with running(config) as feed:
+        feed.sink.durable = goes_on.wait  # type: ignore[method-assign]
+        sql(config, "INSERT INTO event VALUES (1, 'x')")
+        await feed.sink.until(1)
+        sql(config, "INSERT INTO event VALUES (2, 'lost')", taken, "INSERT INTO event VALUES (3, 'x')")
+        feed.sink.on_publish = lambda published: told.append(bool(feed.sink.announced))
+        goes_on.set()
+        await until(lambda: b"event/3" in feed.sink.topics())
+        assert await feed.sink.gap() == "somebody has deleted rows of the outbox"
+    assert told[feed.sink.topics()[1:].index(b"event/3")]
+
+
+async def test_rows_that_somebody_deletes_from_the_outbox_of_a_stopped_feed_are_a_gap(
+    config: FeedConfig,
+) -> None:
+    sql(config, "INSERT INTO event VALUES (1, 'lost')", "DELETE FROM rowcast.outbox")
+    async with running(config) as feed:
+        assert await feed.sink.gap() == "somebody has deleted rows of the outbox"
+        sql(config, "INSERT INTO event VALUES (2, 'x')")
+        await feed.sink.until(1)
+    sql(config, "DELETE FROM rowcast.outbox_commit", "DELETE FROM rowcast.outbox")
+    async with running(config) as again:
+        pass
+    assert again.status.gaps == 0
+
+
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["live", "stopped"])
+async def test_numbers_that_are_set_back_are_a_gap(config: FeedConfig, is_stopped: bool) -> None:
+    set_back = ("TRUNCATE rowcast.outbox, rowcast.outbox_commit", "ALTER SEQUENCE rowcast.outbox_seq RESTART")
+    async with running(config) as feed:
+        sql(config, *(f"INSERT INTO event VALUES ({number}, 'x')" for number in range(1, 6)))
+        await feed.sink.until(5)
+        await until(lambda: feed.status.acknowledged == "5")
+        if not is_stopped:
+            sql(config, *set_back, "INSERT INTO event VALUES (6, 'lost')")
+            await feed.sink.gap()
+            install(config)
+            sql(config, "INSERT INTO event VALUES (7, 'x')")
+            await until(lambda: b"event/7" in feed.sink.topics())
+    if is_stopped:
+        sql(config, *set_back, "INSERT INTO event VALUES (6, 'lost')")
+        install(config)
+        sql(config, "INSERT INTO event VALUES (7, 'x')")
+        async with running(config) as feed:
+            await until(lambda: b"event/7" in feed.sink.topics())
+            await feed.sink.gap()
+
+
+async def test_transactions_of_a_dump_are_not_taken_for_those_that_get_their_ids_later(
+    config: FeedConfig,
+) -> None:
+    ahead = "(pg_snapshot_xmax(pg_current_snapshot())::text::bigint + ahead)::text::xid8"
+    sql(
+        config,
+        f"INSERT INTO rowcast.outbox_commit (xid, seq, committed_at) SELECT {ahead}, ahead, now()"
+        " FROM generate_series(2, 30) ahead",
+        "SELECT setval('rowcast.outbox_seq', 30)",
+        "UPDATE rowcast.feed SET read_seq = 30, system_identifier = 'another', timeline = 1",
+    )
+    async with running(config) as feed:
+        assert "another database system" in await feed.sink.gap()
+        sql(config, *(f"INSERT INTO event VALUES ({number}, 'x')" for number in range(30)))
+        await feed.sink.until(30)
+    assert feed.sink.topics() == [b"event/%d" % number for number in range(30)]
 
 
 async def test_other_server_is_a_gap(config: FeedConfig) -> None:
