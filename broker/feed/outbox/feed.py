@@ -151,8 +151,9 @@ class OutboxFeed:
                 raise psycopg.OperationalError(lost)
             await self._save(connection)
             self._go_live()
-            if await self._pruner.prune(connection):
-                await warn_of_unheard(connection, self._config, self._status, trio.current_time())
+            now = trio.current_time()
+            if await self._pruner.prune(connection, now):
+                await warn_of_unheard(connection, self._config, self._status, now)
             await self._wait(connection)
 
     async def _look_at_captures(self, connection: TrioConnection) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-import trio
-
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.outbox.queries import PRUNE, one_row
@@ -28,9 +26,8 @@ class Pruner:
         self._config = config
         self._due_at = 0.0
 
-    async def prune(self, connection: TrioConnection) -> bool:
-        """Some of it, if it is time.  Whether it was."""
-        now = trio.current_time()
+    async def prune(self, connection: TrioConnection, now: float) -> bool:
+        """Some of it, if it is time (`now`: monotonic seconds).  Whether it was."""
         if now < self._due_at:
             return False
         wanted = self._config.replication
