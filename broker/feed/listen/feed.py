@@ -30,6 +30,7 @@ from broker.feed.listen.listener import Listener
 from broker.feed.listen.mark import Key, Mark
 from broker.feed.listen.marks import Marks
 from broker.feed.listen.recovery import begin_snapshot, missed_rows
+from broker.feed.listen.telling import Telling
 from broker.feed.routing.routes import Router, Row
 from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices
@@ -40,6 +41,11 @@ _LOG = logging.getLogger("broker.feed")
 
 SEND_ROWS: Final = 250
 """Notifications after which their receivers get what there is, while more is being read: so they work meanwhile."""
+
+LOOK_INTERVAL_S: Final = 30.0
+"""How soon a trigger is noticed that does not notify any more."""
+
+UNTOLD: Final = "a trigger was taken away, off for a while or made anew, so rows may not have been notified"
 
 Held = tuple[Row, Mark]
 """A row that was notified while recovery reads: it may be among what is read."""
@@ -54,7 +60,8 @@ class ListenFeed:
         self._status = status
         self._router = Router(config, status)
         self._marks = Marks(config.recoveries)
-        self._kept = KeptMarks(config, self._marks)
+        self._telling = Telling(config.recoveries)
+        self._kept = KeptMarks(config, self._marks, self._telling)
         self._fast = FastRows(sink.publish, self._deliver_carefully)
         self._learner = Learner(self._fast, config.fetches)
         self._line = Line(config, self._router, status)
@@ -99,6 +106,7 @@ class ListenFeed:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._keep_marks)
+                nursery.start_soon(self._look_regularly)
                 nursery.start_soon(listener.watch)
                 while True:
                     await listener.wait()
@@ -130,6 +138,19 @@ class ListenFeed:
             await trio.sleep(SAVE_INTERVAL_S)
             with suppress(psycopg.Error):  # then listening will fail, too
                 await self._kept.save(self._sink)
+
+    async def _look_regularly(self) -> None:
+        """Raises: psycopg.OperationalError, to read by key what triggers may not have told."""
+        while self._marks:
+            await trio.sleep(LOOK_INTERVAL_S)
+            with suppress(psycopg.Error):  # then listening will fail, too, or we look again
+                async with connected(self._config) as connection:
+                    now = await self._telling.look(connection)
+                if silenced := self._telling.silenced(now):
+                    break
+        else:
+            return
+        raise psycopg.OperationalError(f"{', '.join(silenced)}: {UNTOLD}")
 
     @property
     def is_saved(self) -> bool:
@@ -171,6 +192,7 @@ class ListenFeed:
         is_first = not any(self._marks)
         kept = await self._kept.load() if is_first else KeptPlace()
         lost = await self._marks.settle(reader, kept.marks)
+        untold = self._telling.take(await self._telling.look(reader))
         if kept.marks is not None:
             self._unheard = "Rowcast was not running"
         if lost and not is_first:
@@ -181,7 +203,9 @@ class ListenFeed:
         elif lost:
             reason = f"{', '.join(lost)}: a table made anew, emptied or restored, or another key, so no place is known"
             announce(self._status, self._sink, reason, "", "now", lost)
-        if is_first or lost:
+        elif untold:
+            announce(self._status, self._sink, f"{', '.join(untold)}: {UNTOLD}", "", "now", untold)
+        if is_first or lost or untold:
             await self._kept.save(self._sink)
 
     async def _let_leave(self) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import Final
 
+import psycopg
 from attrs import frozen
 from psycopg.types.json import Jsonb
 
@@ -16,6 +18,7 @@ from broker.config.feeds import FeedConfig
 from broker.feed.driver.connect import connected
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.listen.marks import Marks, Saved
+from broker.feed.listen.telling import Telling, Triggers
 from broker.feed.status import FeedSink
 from broker.feed.wal.slots import known_feed, owe_nothing
 
@@ -53,10 +56,12 @@ class KeptPlace:
 class KeptMarks:
     """One feed's marks, and their copy in the database."""
 
-    def __init__(self, config: FeedConfig, marks: Marks) -> None:
+    def __init__(self, config: FeedConfig, marks: Marks, telling: Telling) -> None:
         self._config = config
         self._marks = marks
+        self._telling = telling
         self._saved: Saved | None = None
+        self._saved_triggers: Triggers | None = None
         self._owes = False
         self._is_possible = False
         self._has_said = False
@@ -78,12 +83,13 @@ class KeptMarks:
                 self._say_that_nothing_is_kept()
                 return KeptPlace()
             known = await known_feed(connection, self._config)
-            query = "SELECT marks FROM rowcast.feed WHERE name = %s"
+            query = "SELECT marks, to_jsonb(feed) -> 'captured' FROM rowcast.feed WHERE name = %s"
             row = await (await connection.execute(query, [self._config.name])).fetchone()
         reason = known.owed or known.move
         self._owes = bool(reason)
         if row is not None and isinstance(row[0], list):
             self._saved = row[0]
+            self._telling.known = self._saved_triggers = row[1]
         return KeptPlace(self._saved, reason)
 
     async def save(self, sink: FeedSink) -> None:
@@ -92,8 +98,8 @@ class KeptMarks:
         Raises:
             psycopg.Error: not saved.
         """
-        marks = self._marks.saved()
-        if marks == self._saved and not self._owes:
+        marks, triggers = self._marks.saved(), self._telling.known
+        if marks == self._saved and triggers == self._saved_triggers and not self._owes:
             return
         if not self._is_possible and time.monotonic() < self._looked_at + LOOK_AGAIN_S:
             return
@@ -106,9 +112,13 @@ class KeptMarks:
                 " ON CONFLICT (name) DO UPDATE SET marks = excluded.marks",
                 [self._config.name, Jsonb(marks)],
             )
+            if triggers != self._saved_triggers:
+                with suppress(psycopg.errors.UndefinedColumn):  # installed by an earlier version
+                    query = "UPDATE rowcast.feed SET captured = %s WHERE name = %s"
+                    await connection.execute(query, [Jsonb(triggers), self._config.name])
             if self._owes:
                 await owe_nothing(connection, self._config.name)
-        self._saved, self._owes = marks, False
+        self._saved, self._saved_triggers, self._owes = marks, triggers, False
 
     def _say_that_nothing_is_kept(self) -> None:
         if not self._has_said:

@@ -13,6 +13,7 @@ from support.installed import connect, install
 from support.polling import until
 
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
+from broker.feed.listen import feed as listen_feed
 from broker.feed.listen import kept_marks
 from broker.feed.setup.install import install_steps
 from broker.feed.supervise import supervise
@@ -267,3 +268,51 @@ async def test_rights_that_are_taken_cost_delay_only(config: FeedConfig, short_p
         finally:
             connection.execute("DROP OWNED BY kept_marks_reader")
             connection.execute("DROP ROLE kept_marks_reader")
+
+
+OFF = "ALTER TABLE event DISABLE TRIGGER tell"
+ON = "ALTER TABLE event ENABLE TRIGGER tell"
+
+
+def sql(config: FeedConfig, *statements: str) -> None:
+    with connect(config.dsn) as connection:
+        for statement in statements:
+            connection.execute(statement)  # type: ignore[call-overload]
+
+
+@pytest.mark.usefixtures("short_pauses")
+@pytest.mark.parametrize(
+    "acts", [(OFF,), ("DROP TRIGGER tell ON event",), ("ALTER TABLE event DISABLE TRIGGER ALL",)]
+)
+async def test_rows_that_no_trigger_tells_of_are_read_by_key_and_may_be_missing(
+    config: FeedConfig, monkeypatch: pytest.MonkeyPatch, acts: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(listen_feed, "LOOK_INTERVAL_S", 0.1)
+    install(config)
+    async with running(config) as feed:
+        insert(config, 1)
+        await feed.sink.until(1)
+        sql(config, *acts)
+        insert(config, 2)
+        await feed.sink.until(2)
+        assert "a trigger was taken away" in await feed.sink.gap()
+        sql(config, "CREATE TRIGGER another AFTER INSERT ON event FOR EACH ROW EXECUTE FUNCTION tell()")
+        await feed.until_live(reconnects=1)
+        insert(config, 3)
+        await feed.sink.until(3)
+    assert feed.sink.topics() == [b"event/1", b"event/2", b"event/3"]
+    assert feed.status.gaps == 1
+
+
+async def test_trigger_that_was_off_before_a_crash_is_a_gap_at_the_next_start(config: FeedConfig) -> None:
+    install(config)
+    async with running(config) as feed:
+        sql(config, OFF)
+        insert(config, 1)  # told by nobody
+        sql(config, ON)
+        insert(config, 2)
+        await feed.sink.until(1)
+    async with running(config) as again:
+        assert "a trigger was taken away" in await again.sink.gap()
+    async with running(config) as again:
+        assert again.status.gaps == 0

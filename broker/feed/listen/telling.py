@@ -1,0 +1,53 @@
+"""Whether the triggers are still there that told of a table's rows: while one is off, rows are committed unheard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from broker.config.feeds import Recovery
+from broker.feed.driver.connect import within
+from broker.feed.driver.connection import TrioConnection
+from broker.feed.listen.mark import table_name
+from broker.feed.listen.recovery import READ_TIMEOUT_S
+
+TRIGGERS: Final = b"""
+SELECT wanted.name, coalesce(array_agg(concat_ws('/', t.oid, t.xmin, t.tgenabled) ORDER BY t.oid)
+    FILTER (WHERE t.oid IS NOT NULL), '{}')
+FROM unnest(%s::text[], %s::text[]) AS wanted(name, quoted)
+LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass(wanted.quoted) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+GROUP BY 1
+"""
+
+Triggers = dict[str, list[str]]
+"""Those of each table that are on, each with what changes when somebody touches it."""
+
+
+class Telling:
+    """The triggers of the tables that are read again by key.  Which of them notify, nobody can know.
+
+    Attributes:
+        known: as they were at the last `take`, in whatever process; None before the first.
+    """
+
+    def __init__(self, recoveries: Iterable[Recovery]) -> None:
+        self._tables = [recovery.table for recovery in recoveries]
+        self.known: Triggers | None = None
+
+    async def look(self, connection: TrioConnection) -> Triggers:
+        """As they are now.  Raises: psycopg.Error, if the connection failed."""
+        quoted = [table_name(table).as_string(None) for table in self._tables]
+        with within(READ_TIMEOUT_S, "looking at triggers"):
+            rows = await (await connection.execute(TRIGGERS, [self._tables, quoted])).fetchall()
+        return dict(rows)
+
+    def silenced(self, now: Triggers) -> list[str]:
+        """The tables of which a trigger is not as it was: taken away, off, or off for a while.  Others may come."""
+        known = self.known or {}
+        return [table for table, triggers in now.items() if not set(known.get(table, ())) <= set(triggers)]
+
+    def take(self, now: Triggers) -> list[str]:
+        """Let them be those that are known.  Returns: as `silenced`."""
+        silenced = self.silenced(now)
+        self.known = now
+        return silenced
