@@ -25,6 +25,7 @@ from broker.market.ticker import Ticker
 from broker.market.times import Interval
 from broker.market.trade import TradeNames
 from broker.market.trades import Trades
+from broker.marketdata.unread import readers_of, row_columns
 
 RUNS = 5
 START_MS = 1_700_000_000_000
@@ -52,24 +53,34 @@ def best(work: Callable[[], int]) -> float:
     return found
 
 
-def rate(batches: list[bytes], new: Callable[[], Callable[[list[Any]], None]], per_batch: int) -> float:
+def rate(
+    batches: list[str],
+    new: Callable[[], Callable[[Any], None]],
+    per_batch: int,
+    read: Callable[[str], Any] = json.loads,
+) -> float:
     """Things per second of CPU, the best of some runs.  Each batch is read just before, which is not counted.
 
     Args:
-        batches: arrays in JSON.
+        batches: JSON.
         new: begins a run; gives what handles a batch.
+        read: makes of a batch what is handled.
     """
     found = 0.0
     for _ in range(RUNS):
         spent = 0.0
         handle = new()
         for batch in batches:
-            rows = json.loads(batch)
+            rows = read(batch)
             began = time.process_time()
             handle(rows)
             spent += time.process_time() - began
         found = max(found, len(batches) * per_batch / spent)
     return found
+
+
+def _as_it_is(text: str) -> str:
+    return text
 
 
 def level_rows(count: int) -> list[tuple[str, str, str]]:
@@ -149,7 +160,7 @@ def trades(kind: str, count: int) -> float:
     What goes out at intervals goes out as often, then, as it would at that load.
     """
     rows = trade_rows(count)
-    batches = [json.dumps(rows[i : i + BATCH]).encode() for i in range(0, count, BATCH)]
+    batches = [json.dumps(rows[i : i + BATCH]) for i in range(0, count, BATCH)]
     del rows
 
     def new() -> Callable[[list[Any]], None]:
@@ -180,8 +191,8 @@ def trades(kind: str, count: int) -> float:
     return rate(batches, new, BATCH)
 
 
-def snapshots(moves: bool) -> list[bytes]:
-    """Books of 500 levels a side, of which each next one has twenty changed.
+def snapshots(moves: bool) -> list[str]:
+    """Rows of books of 500 levels a side, of which each next one has twenty changed.
 
     With `moves` the best price goes up and down, so that levels come and go, too.
     """
@@ -198,24 +209,41 @@ def snapshots(moves: bool) -> list[bytes]:
             for step in rng.sample(shown, 10):
                 side[step] = f"{rng.randint(1, 9)}.5"
             sides.append([[f"{42_000 + sign * (step + 1)}.50", side[step]] for step in shown])
-        found.append(json.dumps(sides).encode())
+        row = {"symbol": "X", "bids": sides[0], "asks": sides[1]}
+        found.append(json.dumps(row, separators=(",", ":")))
     return found
 
 
-def diff_us(moves: bool) -> float:
-    """Microseconds from one book of 1000 levels to the next."""
+def text_diff_us(moves: bool) -> float:
+    """Microseconds from the text of one book of 1000 levels to what has changed in the next, its reading included."""
 
-    first, *others = snapshots(moves)
-
-    def new() -> Callable[[list[Any]], None]:
+    def new() -> Callable[[str], None]:
         depth = new_depth("snapshot", 1_000_000)
-        depth.set_book("X", *json.loads(first), START_MS)
+        readers = readers_of([depth])
 
-        def handle(sides: list[Any]) -> None:
-            depth.set_book("X", sides[0], sides[1], START_MS)
+        def handle(text: str) -> None:
+            depth.row(row_columns(text, readers), START_MS)
 
+        handle(first)
         return handle
 
+    first, *others = snapshots(moves)
+    return 1e6 / rate(others, new, 1, _as_it_is)
+
+
+def diff_us(moves: bool) -> float:
+    """The same from lists, which have been read before."""
+
+    def new() -> Callable[[Any], None]:
+        depth = new_depth("snapshot", 1_000_000)
+
+        def handle(row: Any) -> None:
+            depth.set_book("X", row["bids"], row["asks"], START_MS)
+
+        handle(json.loads(first))
+        return handle
+
+    first, *others = snapshots(moves)
     return 1e6 / rate(others, new, 1)
 
 
@@ -253,8 +281,10 @@ def main() -> None:
             found[f"level_changes_per_s_{name}"] = levels_of(new, count)
         for kind in ("trades", "kline", "ticker"):
             found[f"{kind}_trades_per_s"] = round(trades(kind, count))
-        found["diff_of_1000_levels_us"] = round(diff_us(False), 1)
-        found["diff_of_1000_levels_that_move_us"] = round(diff_us(True), 1)
+        found["diff_of_1000_levels_us"] = round(text_diff_us(False), 1)
+        found["diff_of_1000_levels_that_move_us"] = round(text_diff_us(True), 1)
+        found["diff_of_1000_levels_in_lists_us"] = round(diff_us(False), 1)
+        found["diff_of_1000_levels_in_lists_that_move_us"] = round(diff_us(True), 1)
     print(json.dumps(found, indent=1))
 
 

@@ -13,8 +13,9 @@ from collections import deque
 from typing import Final
 from zlib import crc32
 
+from broker.market.levels import Level
 from broker.market.numbers import BadValue, Number, scaled
-from broker.market.snapshots import Differences, Level
+from broker.market.snapshots import Differences
 from broker.market.stream import Stream
 
 NO_FLOOR: Final = -(10**90)

@@ -123,6 +123,10 @@ class Calculator:
         """
         raise NotImplementedError
 
+    def unread(self) -> list[str]:
+        """Columns whose arrays it would rather have as `broker.market.written.Unread`."""
+        return []
+
     def removed(self, row: Row, now_ms: int) -> None:
         """A row that is in its table no more.  Raises: as `row`."""
 

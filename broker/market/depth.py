@@ -10,12 +10,22 @@ from typing import Final
 
 from broker.market.book import Book, Side
 from broker.market.calculator import SYMBOLS_MAX, Calculator, Due, Row, is_buy, symbol_of
-from broker.market.levels import DepthNames, Said, action_of, is_one_level, said_of
+from broker.market.levels import (
+    DepthNames,
+    Level,
+    Said,
+    action_of,
+    is_one_level,
+    level_of,
+    level_said,
+    said_of,
+)
 from broker.market.numbers import BadValue
 from broker.market.orders import Event, Orders, event_of
-from broker.market.snapshots import Level, differences, level_of, levels_in, side_text
+from broker.market.snapshots import differences
 from broker.market.stream import Publish, Stream
 from broker.market.times import time_us
+from broker.market.written import EMPTY, Unread, Written, are_alike, written_from, written_of
 
 LEVELS_MAX: Final = 200_000
 """Of one side of one book.  A row that would make it larger is refused."""
@@ -29,8 +39,8 @@ class Entry:
 
     def __init__(self, book: Book) -> None:
         self.book = book
-        self.bids_text = ""
-        self.asks_text = ""
+        self.bids = EMPTY
+        self.asks = EMPTY
         """The last snapshot, as `broker.market.snapshots` compares it."""
         self.is_snapshots = True
         """The book is the last snapshot's: no change has come since, and no level of size 0 was in it."""
@@ -102,6 +112,10 @@ class Depth(Calculator):
             bids, asks = [] if bids is None else bids, [] if asks is None else asks
         elif action == "set":
             action = "whole"
+        if isinstance(bids, Unread) or isinstance(asks, Unread):
+            if action == "whole" and names.is_plain and self._set_unread(symbol, bids, asks, at_ms):
+                return
+            bids, asks = _read(bids), _read(asks)
         if not isinstance(bids, list) or not isinstance(asks, list):
             raise BadValue("no_levels")
         _check_length(bids)
@@ -123,9 +137,9 @@ class Depth(Calculator):
             return
         said = said_of(row, names, 0)
         if names.id:
-            self._orders(symbol, [_event_said(said, action)], False, at_ms)
+            self._orders(symbol, [event_of(said, action)], False, at_ms)
             return
-        level = _level_said(said, action)
+        level = level_said(said, action)
         i = self._index_of(symbol)
         entry = self.entries[i]
         self._check_room(entry.book.bids if said.side > 0 else entry.book.asks, 1)
@@ -151,7 +165,7 @@ class Depth(Calculator):
     def _said_levels(self, symbol: str, levels: list[Said], action: str, at_ms: int) -> None:
         """Levels, or orders, that a row says.  Raises: BadValue."""
         if self.names.id:
-            events = [_event_said(said, action) for said in levels]
+            events = [event_of(said, action) for said in levels]
             self._orders(symbol, events, action == "whole", at_ms)
             return
         bids: list[object] = []
@@ -182,6 +196,11 @@ class Depth(Calculator):
         for pile in orders.touched():
             entry.book.stage(pile.side > 0, pile.price, pile.size())
         self._touch(i, at_ms)
+
+    def unread(self) -> list[str]:
+        names = self.names
+        is_whole = self.shape == "snapshot" and names.is_plain and names.actions is None
+        return [names.bids, names.asks] if is_whole else []
 
     def removed(self, row: Row, now_ms: int) -> None:
         symbol = symbol_of(row, self.names.symbol)
@@ -221,27 +240,50 @@ class Depth(Calculator):
     def set_book(self, symbol: str, bids: list[object], asks: list[object], at_ms: int) -> None:
         """The book is this from now on.  Raises: BadValue."""
         i = self._index_of(symbol)
-        entry = self.entries[i]
-        bids_text = side_text(bids, self.names.price, self.names.size)
-        asks_text = side_text(asks, self.names.price, self.names.size)
-        if not entry.is_snapshots or not self._stage_differences(entry, bids_text, asks_text):
-            self._stage_whole(entry, bids_text, asks_text)
-        entry.bids_text, entry.asks_text = bids_text, asks_text
-        self._touch(i, at_ms)
+        names = self.names
+        self._set_written(
+            i, written_from(bids, names.price, names.size), written_from(asks, names.price, names.size), at_ms
+        )
 
-    def _stage_differences(self, entry: Entry, bids_text: str, asks_text: str) -> bool:
-        """What leads from the last snapshot to this one; False if there is a size of 0.  Raises: BadValue."""
-        bids = differences(entry.bids_text, bids_text)
-        asks = differences(entry.asks_text, asks_text)
-        if bids.has_zero or asks.has_zero:
+    def _set_unread(self, symbol: str, bids: object, asks: object, at_ms: int) -> bool:
+        """The same; False if they must be read, to do it or to say what is wrong.  Raises: BadValue."""
+        i = self._index_of(symbol)
+        if not isinstance(bids, Unread) or not isinstance(asks, Unread):
             return False
-        entry.book.stage_differences(bids, asks)
+        entry, names = self.entries[i], self.names
+        try:
+            written_bids = written_of(bids, entry.bids.form, names.price, names.size)
+            written_asks = written_of(asks, entry.asks.form, names.price, names.size)
+            if written_bids.has_more_than(ROW_LEVELS_MAX) or written_asks.has_more_than(ROW_LEVELS_MAX):
+                return False
+            self._set_written(i, written_bids, written_asks, at_ms)
+        except BadValue:
+            return False
         return True
 
-    def _stage_whole(self, entry: Entry, bids_text: str, asks_text: str) -> None:
+    def _set_written(self, i: int, bids: Written, asks: Written, at_ms: int) -> None:
+        """Raises: BadValue, and then nothing has changed."""
+        entry = self.entries[i]
+        if not entry.is_snapshots or not self._stage_differences(entry, bids, asks):
+            self._stage_whole(entry, bids, asks)
+        entry.bids, entry.asks = bids, asks
+        self._touch(i, at_ms)
+
+    def _stage_differences(self, entry: Entry, bids: Written, asks: Written) -> bool:
+        """What leads from the last snapshot to this one; False if it takes the whole.  Raises: BadValue."""
+        if not are_alike(entry.bids, bids) or not are_alike(entry.asks, asks):
+            return False
+        of_bids = differences(entry.bids, bids)
+        of_asks = differences(entry.asks, asks)
+        if of_bids.has_zero or of_asks.has_zero:
+            return False
+        entry.book.stage_differences(of_bids, of_asks)
+        return True
+
+    def _stage_whole(self, entry: Entry, written_bids: Written, written_asks: Written) -> None:
         """All of a snapshot, whatever the book was before.  Raises: BadValue."""
-        bids = [level_of(price, size) for price, size in levels_in(bids_text)]
-        asks = [level_of(price, size) for price, size in levels_in(asks_text)]
+        bids = [written_bids.form.level(price, size) for price, size in written_bids.pairs()]
+        asks = [written_asks.form.level(price, size) for price, size in written_asks.pairs()]
         entry.book.check_distinct(bids)
         entry.book.check_distinct(asks)
         sized_bids = [level for level in bids if level[1].units]
@@ -344,20 +386,11 @@ class Depth(Calculator):
             self.publish(book, message)
 
 
+def _read(levels: object) -> object:
+    """Raises: BadValue."""
+    return levels.levels() if isinstance(levels, Unread) else levels
+
+
 def _check_length(levels: list[object]) -> None:
     if len(levels) > ROW_LEVELS_MAX:
         raise BadValue("book_too_large")
-
-
-def _event_said(said: Said, action: str) -> Event:
-    told = "set" if action == "whole" else action
-    return event_of(told, said.id, said.side, said.price, said.size)
-
-
-def _level_said(said: Said, action: str) -> Level:
-    """A level that a row is.  Raises: BadValue."""
-    if not said.side:
-        raise BadValue("bad_side")
-    if action == "reduce":
-        raise BadValue("no_id")
-    return level_of(said.price, "0" if action == "remove" else said.size)

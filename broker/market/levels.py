@@ -9,7 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 from broker.market.calculator import Row, is_buy
-from broker.market.numbers import BadValue
+from broker.market.numbers import BadValue, Number, parse
+
+Level = tuple[Number, Number]
+"""Price and size."""
 
 WHOLE: Final = ("snapshot", "partial")
 """What a row of `diffs` that is a whole book has as its `type` if nothing else is said."""
@@ -73,6 +76,16 @@ class DepthNames:
         """Levels are `[price, size]` or objects."""
 
 
+def level_of(price: object, size: object) -> Level:
+    """Raises: BadValue."""
+    if price is None or size is None:
+        raise BadValue("missing_price" if price is None else "missing_size")
+    level = (parse(price), parse(size))
+    if level[1].units < 0:
+        raise BadValue("negative_size")
+    return level
+
+
 class Said:
     """One level, or order, as it was written."""
 
@@ -120,6 +133,15 @@ def said_of(level: object, names: DepthNames, side: int) -> Said:
     if names.removed_by and _is_zero(named.get(names.removed_by)):
         size = "0"
     return Said(side, price, size, id)
+
+
+def level_said(said: Said, action: str) -> Level:
+    """A level that a row is.  Raises: BadValue."""
+    if not said.side:
+        raise BadValue("bad_side")
+    if action == "reduce":
+        raise BadValue("no_id")
+    return level_of(said.price, "0" if action == "remove" else said.size)
 
 
 def _named(level: list[object], names: DepthNames, side: int) -> dict[str, object]:

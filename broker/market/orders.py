@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from broker.market.levels import Said, level_of
 from broker.market.numbers import BadValue, Number, Sum, parse, scaled, text_of, value_of
-from broker.market.snapshots import level_of
 
 ORDERS_MAX: Final = 500_000
 """Of one symbol."""
@@ -33,18 +33,21 @@ class Event:
         self.size = size
 
 
-def event_of(action: str, id: object, side: int, price: object, size: object) -> Event:
-    """Raises: BadValue."""
+def event_of(said: Said, action: str) -> Event:
+    """What a row of this action says.  Raises: BadValue."""
+    id = said.id
     if not isinstance(id, str) or not id or len(id) > ID_CHARACTERS_MAX:
         raise BadValue("bad_id")
     if action == "remove":
-        return Event(action, id, side, None, None)
-    if size is None:
+        return Event(action, id, said.side, None, None)
+    if said.size is None:
         raise BadValue("missing_size")
-    of_size = level_of("0", size)[1]
-    if not of_size.units:
-        return Event("remove" if action == "set" else "ignore", id, side, None, None)
-    return Event(action, id, side, None if price is None else parse(price), of_size)
+    size = level_of("0", said.size)[1]
+    is_set = action in ("set", "whole")
+    if not size.units:
+        return Event("remove" if is_set else "ignore", id, said.side, None, None)
+    price = None if said.price is None else parse(said.price)
+    return Event("set" if is_set else action, id, said.side, price, size)
 
 
 class Order:

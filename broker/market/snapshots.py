@@ -1,18 +1,17 @@
 """Whole books that come again and again: what has changed from one to the next.  Pure; compiled.
 
-One side of a book is kept as a text, of which each price and each size is a line: that takes little room, and most of
-it is compared as memory is.  However lines are found to be each other's, the answer is right: what is left of the old
-book goes, and what is left of the new one comes.  That they stand in the order of their prices makes it fast.
+One side of a book is kept as the text that it was: that takes little room, and most of it is compared as memory is.
+However levels are found to be each other's, the answer is right: what is left of the old book goes, and what is left
+of the new one comes.  That they stand in the order of their prices makes it fast.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
+from broker.market.levels import Level
 from broker.market.numbers import BadValue, Number, is_less, parse
-
-Level = tuple[Number, Number]
-"""Price and size."""
+from broker.market.written import Form, Written
 
 STEP: Final = 256
 """Characters that are compared at once."""
@@ -20,14 +19,16 @@ STEP: Final = 256
 STEP_MIN: Final = 32
 """So few are compared one by one."""
 
-UNMATCHED_PART: Final = 4
-"""Where more than one level in so many is left over, they stand in no order, and are looked up instead."""
-
 UNMATCHED_MIN: Final = 16
+UNMATCHED_CHARACTERS: Final = 64
+"""Where more than one level in so many characters is left over, they stand in no order, and are looked up instead."""
 
 
 class Differences:
     """Between two states of a book's side.
+
+    Args:
+        form: in which the new one is written.
 
     Attributes:
         gone: prices that were there and, by this text, are no more.
@@ -36,7 +37,8 @@ class Differences:
         has_zero: a size is 0.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, form: Form) -> None:
+        self._form = form
         self.gone: list[Number] = []
         self.changed: list[Level] = []
         self.added: list[Level] = []
@@ -51,90 +53,45 @@ class Differences:
         self.added.append(self._level(price, size))
 
     def _level(self, price: str, size: str) -> Level:
-        level = level_of(price, size)
+        level = self._form.level(price, size)
         if not level[1].units:
             self.has_zero = True
         return level
 
 
-def level_of(price: object, size: object) -> Level:
-    """Raises: BadValue."""
-    if price is None or size is None:
-        raise BadValue("missing_price" if price is None else "missing_size")
-    level = (parse(price), parse(size))
-    if level[1].units < 0:
-        raise BadValue("negative_size")
-    return level
-
-
-def side_text(levels: list[Any], price: str, size: str) -> str:
-    """A side of a book, to be compared.  Raises: BadValue.
-
-    Args:
-        levels: `[price, size, ...]`, or objects.
-        price, size: their members' names.
-    """
-    lines: list[Any] = []
-    for level in levels:
-        if isinstance(level, list):
-            if len(level) == 2:
-                lines.extend(level)
-            elif len(level) > 2:
-                lines.extend(level[:2])
-            else:
-                raise BadValue("bad_level")
-        elif isinstance(level, dict):
-            lines.append(level.get(price))
-            lines.append(level.get(size))
-        else:
-            raise BadValue("bad_level")
-    lines.append("")
-    try:
-        text = "\n".join(lines)
-    except TypeError:
-        raise BadValue("bad_level") from None
-    if text.count("\n") != 2 * len(levels):
-        raise BadValue("bad_level")
-    return text
-
-
-def levels_in(text: str) -> list[tuple[str, str]]:
-    """Prices and sizes of a side's text."""
-    tokens = text.split("\n")
-    return [(tokens[i], tokens[i + 1]) for i in range(0, len(tokens) - 1, 2)]
-
-
-def differences(old: str, new: str) -> Differences:
-    """What leads from one side's text to another's.  Raises: BadValue, for what can't be a price."""
-    found = Differences()
-    unmatched_max = UNMATCHED_MIN + new.count("\n") // 2 // UNMATCHED_PART
-    is_rising = _is_rising(new)
+def differences(before: Written, after: Written) -> Differences:
+    """What leads from one side to another, which is written alike.  Raises: BadValue, for what can't be a level."""
+    form = after.form
+    mid, separator = form.mid, form.separator
+    found = Differences(form)
+    old, new = before.text, after.text
+    unmatched_max = UNMATCHED_MIN + len(new) // UNMATCHED_CHARACTERS
+    is_rising = _is_rising(new, form)
     i = j = 0
     while True:
         same = _same_characters(old, new, i, j)
-        whole = _whole_levels(old, i, same)
+        whole = _whole_levels(old, i, same, separator)
         i, j, same = i + whole, j + whole, same - whole
         if i == len(old) or j == len(new):
             break
-        price_end = new.find("\n", j)
-        if price_end < j + same:  # the price is the same, so the size is not
-            end = new.find("\n", price_end + 1)
-            found.change(new[j:price_end], new[price_end + 1 : end])
-            i, j = old.find("\n", i + same) + 1, end + 1
-            continue
-        old_end = _level_end(old, i)
-        new_end = _level_end(new, j)
-        if _comes_first(old, i, old_end, new, j, new_end, is_rising):
-            found.add(new[j:price_end], new[price_end + 1 : new_end - 1])
+        size_at = _behind(new, mid, j)
+        new_end = _behind(new, separator, size_at)
+        old_end = _behind(old, separator, _behind(old, mid, i))
+        price = new[j : size_at - len(mid)]
+        if size_at <= j + same:  # the price is the same, so the size is not
+            found.change(price, new[size_at : new_end - len(separator)])
+            i, j = old_end, new_end
+        elif _comes_first(old, i, old_end, new, j, new_end, mid, is_rising):
+            found.add(price, new[size_at : new_end - len(separator)])
             j = new_end
         else:
-            found.gone.append(parse(_price_at(old, i)))
+            found.gone.append(parse(_price_at(old, i, mid)))
             i = old_end
         if len(found.gone) + len(found.added) > unmatched_max:
-            return _looked_up(old, new)
-    for price, _ in levels_in(old[i:]):
+            return _looked_up(before, after)
+    for price, _ in before.pairs(i):
         found.gone.append(parse(price))
-    for price, size in levels_in(new[j:]):
+    for price, size in after.pairs(j):
         found.add(price, size)
     return found
 
@@ -160,50 +117,53 @@ def _same_characters(old: str, new: str, i: int, j: int) -> int:
     return i - begin
 
 
-def _whole_levels(text: str, begin: int, count: int) -> int:
-    """How many of so many characters are whole levels: an even number of lines."""
-    end = text.rfind("\n", begin, begin + count) + 1
-    if not end:
-        return 0
-    if text.count("\n", begin, end) % 2:
-        end = text.rfind("\n", begin, end - 1) + 1
-    return end - begin if end else 0
+def _whole_levels(text: str, begin: int, count: int, separator: str) -> int:
+    """How many of so many characters are whole levels."""
+    end = text.rfind(separator, begin, begin + count)
+    return end + len(separator) - begin if end >= 0 else 0
 
 
-def _level_end(text: str, at: int) -> int:
-    """Where the level behind the one that begins there does."""
-    return text.find("\n", text.find("\n", at) + 1) + 1
+def _behind(text: str, what: str, at: int) -> int:
+    """Where the next of this ends.  Raises: BadValue."""
+    found = text.find(what, at)
+    if found < 0:
+        raise BadValue("bad_level")
+    return found + len(what)
 
 
-def _price_at(text: str, at: int) -> str:
-    return text[at : text.find("\n", at)]
+def _price_at(text: str, at: int, mid: str) -> str:
+    return text[at : text.find(mid, at)]
 
 
-def _comes_first(old: str, i: int, old_end: int, new: str, j: int, new_end: int, is_rising: bool) -> bool:
+def _comes_first(
+    old: str, i: int, old_end: int, new: str, j: int, new_end: int, mid: str, is_rising: bool
+) -> bool:
     """Whether the new side's level stands before the old one's, rather than that the old one's has gone."""
     if new.startswith(old[i:old_end], new_end):
         return True
     if old.startswith(new[j:new_end], old_end):
         return False
-    old_price = parse(_price_at(old, i))
-    new_price = parse(_price_at(new, j))
+    old_price = parse(_price_at(old, i, mid))
+    new_price = parse(_price_at(new, j, mid))
     return is_less(new_price, old_price) if is_rising else is_less(old_price, new_price)
 
 
-def _is_rising(text: str) -> bool:
+def _is_rising(text: str, form: Form) -> bool:
     if not text:
         return False
-    last = text.rfind("\n", 0, text.rfind("\n", 0, len(text) - 1))
+    last = text.rfind(form.separator, 0, len(text) - len(form.separator))
     if last < 0:
         return False
-    return is_less(parse(text[: text.find("\n")]), parse(text[last + 1 : text.find("\n", last + 1)]))
+    return is_less(
+        parse(_price_at(text, 0, form.mid)), parse(_price_at(text, last + len(form.separator), form.mid))
+    )
 
 
-def _looked_up(old: str, new: str) -> Differences:
+def _looked_up(old: Written, new: Written) -> Differences:
     """The same for levels in any order."""
-    found = Differences()
-    before = dict(levels_in(old))
-    levels = levels_in(new)
+    found = Differences(new.form)
+    before = dict(old.pairs())
+    levels = new.pairs()
     after = dict(levels)
     if len(after) != len(levels):
         raise BadValue("duplicate_level")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from attrs import evolve
@@ -33,6 +33,7 @@ from broker.market.ticker import Ticker
 from broker.market.trades import Tape
 from broker.marketdata import build, parts
 from broker.marketdata.parts import StreamPart
+from broker.marketdata.unread import Readers, readers_of, row_columns
 
 ROW_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of one row's text; a longer one is refused unread."""
@@ -167,19 +168,27 @@ class Market:
 
     # --- rows ----------------------------------------------------------------------------------------------
 
-    def _taps_of(self, config: MarketConfig) -> dict[str, tuple[Tap, list[Running]]]:
-        return {tap.key: (tap, [self.running[name] for name in tap.calculators]) for tap in config.taps}
+    def _taps_of(self, config: MarketConfig) -> dict[str, tuple[Tap, list[Running], Readers]]:
+        found = {}
+        for tap in config.taps:
+            takers = [self.running[name] for name in tap.calculators]
+            found[tap.key] = (tap, takers, readers_of(one.calculator for one in takers))
+        return found
+
+    def readers(self, keys: Iterable[str]) -> Readers:
+        """For rows that go to all of these taps: see `broker.marketdata.unread`."""
+        return readers_of(one.calculator for key in keys for one in self._taps[key][1])
 
     def take_text(self, key: str, text: bytes) -> None:
         """A row's JSON for a tap; for none, where that has just been taken away."""
         if key not in self._taps:
             return
-        tap, takers = self._taps[key]
+        tap, takers, readers = self._taps[key]
         if len(text) > ROW_BYTES_MAX:
             self._drop(takers, "too_long", tap)
             return
         try:
-            columns = columns_of(text.decode())
+            columns = row_columns(text.decode(), readers)
         except (NotARow, UnicodeDecodeError):
             self._drop(takers, "not_json", tap)
             return
@@ -187,7 +196,7 @@ class Market:
 
     def take(self, key: str, columns: Columns, is_removed: bool = False) -> None:
         """A row for a tap; `is_removed` if it is there no more."""
-        tap, takers = self._taps[key]
+        tap, takers, _ = self._taps[key]
         now_ms = self.now_ms()
         for one in takers:
             self._touched[one] = None
@@ -246,7 +255,7 @@ class Market:
         """Rows of a feed may be missing: every reader of what is made of them gets the state anew."""
         now_ms = self.now_ms()
         own = {source.name for source in self.config.database.sources} if self.config.database else set()
-        for tap, takers in self._taps.values():
+        for tap, takers, _ in self._taps.values():
             if tap.source == feed or (
                 tap.source in own and self.config.database and self.config.database.name == feed
             ):

@@ -39,19 +39,42 @@ _COLON = re.compile(r"[ \t\n\r]*:[ \t\n\r]*").match
 _COMMA_OR_BRACE = re.compile(r"[ \t\n\r]*(?:,[ \t\n\r]*|(\}))").match
 
 
-def columns_of(text: str) -> Columns:
+Reader = Callable[[str, int], tuple[Any, int] | None]
+"""Reads a value that begins there: it, and where it ends.  None if it is to be read as any other."""
+
+
+def columns_of(text: str, readers: dict[str, Reader] | None = None) -> Columns:
     """The columns of a row that is the whole text.
+
+    Args:
+        readers: of some columns; if what is found by them is no row, all are read as ever.
 
     Raises:
         NotARow: `not_json`, or `not_an_object`.
     """
     try:
-        value = value_of(text)
+        value = None if readers is None else _columns_read(text, readers)
+        if value is None:
+            value = value_of(text)
     except (ValueError, IndexError, StopIteration):
         raise NotARow("not_json") from None
     if type(value) is not dict:
         raise NotARow("not_an_object")
     return value
+
+
+def _columns_read(text: str, readers: dict[str, Reader]) -> Columns | None:
+    """None if it isn't an object, or not by these readers."""
+    try:
+        start = _skip(text, 0).end()
+        if text[start] != "{":
+            return None
+        members, end = _members(text, start, readers=readers)
+    except (ValueError, IndexError, StopIteration):
+        return None
+    if _skip(text, end).end() != len(text):
+        return None
+    return {name: member[0] for name, member in members.items()}
 
 
 def value_of(text: str) -> Any:
@@ -200,8 +223,13 @@ def _follow(text: str, members: dict[str, _Member], path: tuple[str, ...], missi
     return member
 
 
-def _members(text: str, start: int, levels: int = LEVELS) -> tuple[dict[str, _Member], int]:
+def _members(
+    text: str, start: int, levels: int = LEVELS, readers: dict[str, Reader] | None = None
+) -> tuple[dict[str, _Member], int]:
     """The members of the object whose brace is at `start`, and where it ends; the last of a name wins.
+
+    Args:
+        readers: by members' names.
 
     Raises:
         ValueError, IndexError, StopIteration: it is not JSON.
@@ -218,7 +246,12 @@ def _members(text: str, start: int, levels: int = LEVELS) -> tuple[dict[str, _Me
         if colon is None:
             raise ValueError("no colon")
         value_start = colon.end()
-        value, value_end = _scan_any(text, value_start, levels)
+        found = None
+        if readers is not None and name in readers:
+            if name in members:
+                raise ValueError("what the last one takes the place of must be read, too")
+            found = readers[name](text, value_start)
+        value, value_end = found or _scan_any(text, value_start, levels)
         members[name] = (value, value_start, value_end)
         separator = _COMMA_OR_BRACE(text, value_end)
         if separator is None:

@@ -11,7 +11,6 @@ from psycopg import sql
 from broker.config.feeds import FeedConfig
 from broker.config.market import Intake
 from broker.feed.driver.connect import connected, within
-from broker.feed.routing.rowtext import NotARow, columns_of
 from broker.feed.status import FeedStatus
 from broker.links.barrier import barrier
 from broker.marketdata.intake.rows import IntakeRows
@@ -116,12 +115,6 @@ class PolledQuery:
                 await trio.sleep_until(began + intake.every_s)
 
     def _take(self, answer: list[tuple[str, str]]) -> None:
-        engine, rows = self._market.engine, self._rows
-        with engine.turn:
-            for operation, text in self._differences.take(answer):
-                with barrier(engine.counters, f"source {rows.intake.feed.name}"):
-                    try:
-                        rows.text_row(columns_of(text), text.encode(), operation)
-                    except NotARow as error:
-                        self._status.drop(error.reason, rows.intake.feed.name, engine.now)
-            rows.commit()
+        with self._market.engine.turn:
+            self._rows.text_rows(self._differences.take(answer))
+            self._rows.commit()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from broker.config.market import Intake
 from broker.feed.gaps import announce
 from broker.feed.routing.routes import Router, Row
 from broker.feed.routing.rowtext import NotARow, elements_of
 from broker.feed.status import FeedStatus
+from broker.links.barrier import barrier
+from broker.marketdata.intake.early import Early
 from broker.marketdata.intake.envelope import Envelope
 from broker.marketdata.intake.sequence import Sequences, Unnumbered
 from broker.marketdata.market import Market
 from broker.marketdata.sink import MarketSink
+from broker.marketdata.unread import row_columns
 
 
 class IntakeRows:
@@ -29,11 +30,13 @@ class IntakeRows:
         self._envelope = envelope_of(intake)
         self._router = Router(intake.feed, status)
         self._sequences = Sequences(intake.sequence) if intake.sequence else None
+        self._early = Early()
 
     def adopt(self, intake: Intake) -> None:
         """Other routes, and whatever else needs no other way of coming, from the next row on."""
         if intake.sequence != self.intake.sequence:
             self._sequences = Sequences(intake.sequence) if intake.sequence else None
+            self._early = Early()
         self.intake = intake
         self._envelope = envelope_of(intake)
         self._router = Router(intake.feed, self.status)
@@ -67,27 +70,41 @@ class IntakeRows:
             return
         self.status.received += len(rows)
         taken: set[tuple[str, int]] = set()
+        again: list[Row] = []
         for row in rows:
-            if self._sequences is not None and not self._is_new(self._sequences, row, taken):
+            if self._sequences is not None and not self._is_new(self._sequences, row, taken, again):
                 continue
             if more:
                 row.columns.update(more)
             self.row(row)
+        for row in again:
+            if self._sequences is not None and self._is_new(self._sequences, row, taken, []):
+                self._calculate(row, "insert")
 
     def row(self, row: Row, operation: str = "insert") -> None:
         """One row that was found to be one."""
-        for kind, tap in self.intake.taps:
-            if kind is None or kind == row.kind:
-                self._market.take(tap, row.columns, operation == "delete")
+        self._calculate(row, operation)
         if self.intake.feed.routes:
             self._route(row, operation)
 
-    def text_row(self, columns: dict[str, Any], text: bytes, operation: str) -> None:
-        """A row that was read, with its columns."""
-        self.status.received += 1
-        self.row(
-            self._router.changed_row(self.intake.feed.name, self.intake.feed.name, columns, text), operation
-        )
+    def _calculate(self, row: Row, operation: str) -> None:
+        for kind, tap in self.intake.taps:
+            if kind is None or kind == row.kind:
+                self._market.take(tap, row.columns, operation == "delete")
+
+    def text_rows(self, rows: list[tuple[str, str]]) -> None:
+        """Rows by operation and text; what is none is counted."""
+        name = self.intake.feed.name
+        readers = {} if self.intake.feed.routes else self._market.readers(key for _, key in self.intake.taps)
+        for operation, text in rows:
+            with barrier(self._market.engine.counters, f"source {name}"):
+                try:
+                    columns = row_columns(text, readers)
+                except NotARow as error:
+                    self.status.drop(error.reason, name, self._market.engine.now)
+                    continue
+                self.status.received += 1
+                self.row(self._router.changed_row(name, name, columns, text.encode()), operation)
 
     def commit(self) -> None:
         """The messages taken so far belong together: calculators say what they changed."""
@@ -102,11 +119,12 @@ class IntakeRows:
                 self._sink.publish(*outgoing)
                 self.status.published += 1
 
-    def _is_new(self, sequences: Sequences, row: Row, taken: set[tuple[str, int]]) -> bool:
+    def _is_new(self, sequences: Sequences, row: Row, taken: set[tuple[str, int]], again: list[Row]) -> bool:
         """Whether a row is to be handled.
 
         Args:
             taken: what rows of the same message had, whose number may be that of all of them.
+            again: gets the rows that are to be handled again behind the message.
         """
         try:
             message = sequences.take(row.columns)
@@ -116,10 +134,12 @@ class IntakeRows:
         number, of = message.number, f"{message.of}: " if message.of else ""
         if not message.is_new:
             if (message.of, number) in taken:
+                again += self._early.note(message, row)
                 return True
             self.status.repeated += 1
             return False
         taken.add((message.of, number))
+        again += self._early.note(message, row)
         if message.missing > 0:
             what = f"{of}{message.missing} messages before number {number} are missing"
             announce(self.status, self._sink, what, str(message.known), str(number))

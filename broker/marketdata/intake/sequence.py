@@ -25,6 +25,8 @@ class Numbered(NamedTuple):
     """A message, as its number has it: `missing` before it are -1 where the count began anew.
 
     `known` is the highest number before it, -1 if there was none; `of` is whose count it is, "" if there is but one.
+    `is_whole` if it says all up to its number; `is_founded` if nothing is missing since the last one that did, or if
+    none does.
     """
 
     is_new: bool
@@ -32,6 +34,8 @@ class Numbered(NamedTuple):
     number: int
     known: int
     of: str
+    is_whole: bool = False
+    is_founded: bool = True
 
 
 class Sequence:
@@ -39,9 +43,12 @@ class Sequence:
 
     def __init__(self) -> None:
         self._last = -1
+        self._lowest = -1
         self._seen: set[int] = set()
         self._order: deque[int] = deque()
         self._older_left = 0
+        self.is_founded = False
+        """A message has said all, and since then none is missing."""
 
     @property
     def last(self) -> int:
@@ -82,9 +89,17 @@ class Sequence:
         return self._older(number)
 
     def take_whole(self, number: int) -> tuple[bool, int]:
-        """The same, of a message that says all up to a number, so that nothing can be missing before it."""
+        """The same, of a message that says all up to a number, so that nothing can be missing before it.
+
+        What is known to be complete is not set back by one that was made earlier and came later.
+        """
+        lowest = self._lowest
+        if self.is_founded and lowest <= number < self._last:
+            return False, 0
         self._begin(number)
+        self._lowest = min(lowest, number) if lowest >= 0 else number
         self._older_left = REMEMBERED_MAX
+        self.is_founded = True
         return True, 0
 
     def _older(self, number: int) -> tuple[bool, int]:
@@ -98,6 +113,8 @@ class Sequence:
         return True, -1
 
     def _note(self, number: int) -> None:
+        if self._lowest < 0:
+            self._lowest = number
         self._last = max(self._last, number)
         if number not in self._seen:
             self._seen.add(number)
@@ -106,6 +123,7 @@ class Sequence:
             self._seen.discard(self._order.popleft())
 
     def _begin(self, number: int) -> None:
+        self._lowest = number
         self._seen = {number}
         self._order = deque((number,))
         self._last = number
@@ -139,7 +157,8 @@ class Sequences:
                 raise Unnumbered("too_many_sequences")
             count = self._counts[of] = Sequence()
         known = count.last
-        if not paths.first and not paths.previous:
+        is_one_of_many = not paths.first and not paths.previous
+        if is_one_of_many:
             is_new, missing = count.take(number)
         elif before is None:
             is_new, missing = count.take_whole(number)
@@ -147,7 +166,17 @@ class Sequences:
             is_new, missing = count.take_after(before, number)
         else:
             is_new, missing = count.take_range(before, number)
-        return Numbered(is_new, missing, number, known, of)
+        if missing:
+            count.is_founded = False
+        return Numbered(
+            is_new,
+            missing,
+            number,
+            known,
+            of,
+            is_whole=before is None and not is_one_of_many,
+            is_founded=count.is_founded or is_one_of_many,
+        )
 
     def _number(self, row: dict[str, Any], path: tuple[str, ...]) -> int | None:
         """None if it isn't there.  Raises: Unnumbered, if it is no number."""

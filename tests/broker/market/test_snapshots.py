@@ -11,7 +11,8 @@ from support.market import BookClient, Log
 from broker.market.depth import Depth
 from broker.market.levels import DepthNames
 from broker.market.numbers import BadValue
-from broker.market.snapshots import differences, side_text
+from broker.market.snapshots import differences
+from broker.market.written import written_from
 
 Levels = list[list[str]]
 
@@ -48,7 +49,7 @@ def test_differences_lead_from_one_side_to_the_next(seed: int) -> None:
     old: Levels = []
     for _ in range(15):
         new = drawn_side(rng, old)
-        found = differences(side_text(old, "price", "size"), side_text(new, "price", "size"))
+        found = differences(written_from(old, "price", "size"), written_from(new, "price", "size"))
         made = sizes_of(old)
         for price in found.gone:
             del made[price.text]
@@ -67,7 +68,7 @@ def test_little_is_found_where_little_has_changed() -> None:
         *([price, "7" if i % 100 == 5 else size] for i, (price, size) in enumerate(old[:-2])),
     ]
     del new[500]
-    found = differences(side_text(old, "p", "s"), side_text(new, "p", "s"))
+    found = differences(written_from(old, "p", "s"), written_from(new, "p", "s"))
     assert (len(found.gone), len(found.changed), len(found.added)) == (3, 10, 1)
 
 
@@ -78,7 +79,8 @@ def test_little_is_found_where_little_has_changed() -> None:
         ([["1", "2"], ["1.0", "3"]], "duplicate_level"),
         ([["9", "2"], ["5", "1"], ["9", "2"]], "duplicate_level"),
         ([["5", "1"], ["5.00", "1"]], "duplicate_level"),
-        ([["1\n2\n3", "2"]], "bad_level"),
+        ([["1\n2\n3", "2"]], "not_a_number"),
+        ([["1\n2\n]\n3", "2"]], "bad_level"),
         ([["1", None]], "bad_level"),
         ([["1"]], "bad_level"),
         (["1"], "bad_level"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,103 @@ def test_mistakes_in_a_sequence_name_their_line(tmp_path: Path, written: str, sa
     path.write_text(BINANCE.replace('sequence = { first = "$.U", last = "$.u", by = "$.s" }', written))
     with pytest.raises(ConfigError, match=f"rowcast.toml:4: .*{said.replace('$', '.')}"):
         load(path, {})
+
+
+FETCHED = """
+[source.book]
+tcp = "127.0.0.1:0"
+add = { number = { at = ["$.u", "$.lastUpdateId"] } }
+sequence = { first = "$.U", last = "$.number", by = "$.s" }
+
+[[market.depth]]
+from = "book"
+shape = "diffs"
+symbol = "s"
+bids = "b"
+asks = "a"
+whole_bids = "bids"
+whole_asks = "asks"
+every = "0s"
+
+[[websocket.route]]
+from = "market.depth"
+channel = "{symbol}@depth"
+"""
+
+
+class Recording:
+    """What somebody recorded of one symbol: changes, of which some are missing, and snapshots that came late."""
+
+    def __init__(self, symbol: str, rng: random.Random) -> None:
+        self.symbol = symbol
+        self.rng = rng
+        self.number = rng.randint(1, 10**12)
+        self.sides: dict[str, dict[str, str]] = {"b": {}, "a": {}}
+        self.lines: list[dict[str, Any]] = []
+        self.gaps = 0
+        self.changes(rng.randint(0, 5))
+        for part in range(rng.randint(1, 4)):
+            self.fetched()
+            self.changes(rng.randint(1, 9))
+            if part == 0 or rng.random() < 0.5:
+                self.changes(1)
+                self.lines += rng.sample(
+                    self.lines, min(2, len(self.lines))
+                )  # come twice, snapshots among them
+            self.changes(1)
+            self.lines.pop()  # is missing
+            self.changes(1)
+            self.gaps += 1
+        self.fetched()
+        self.changes(1)
+
+    def changes(self, count: int) -> None:
+        for _ in range(count):
+            update = depth_update(self.number + 1, self.number, [], []) | {"s": self.symbol}
+            for _ in range(self.rng.randint(1, 5)):
+                self.change(update)
+            self.lines.append(update)
+
+    def change(self, update: dict[str, Any]) -> None:
+        side = self.rng.choice("ba")
+        price = str((100 if side == "b" else 200) + self.rng.randint(0, 20))
+        size = self.rng.choice(("0", "1.50", "2"))
+        self.sides[side].pop(price, None)
+        if size != "0":
+            self.sides[side][price] = size
+        self.number += 1
+        update["u"] = self.number
+        update[side] = [level for level in update[side] if level[0] != price] + [[price, size]]
+
+    def fetched(self) -> None:
+        """A snapshot as it is between two changes of one message, perhaps, and changes that came before it did."""
+        update = depth_update(self.number + 1, self.number, [], []) | {"s": self.symbol}
+        snapshot: dict[str, Any] = {}
+        for _ in range(self.rng.randint(1, 3)):
+            self.change(update)
+            if not snapshot or self.rng.random() < 0.5:
+                snapshot = {"s": self.symbol, "lastUpdateId": self.number}
+                snapshot |= {"bids": list(map(list, self.sides["b"].items()))}
+                snapshot |= {"asks": list(map(list, self.sides["a"].items()))}
+        self.lines.append(update)
+        self.changes(self.rng.randint(0, 6))
+        self.lines.append(snapshot)
+
+
+async def test_a_snapshot_that_was_fetched_meanwhile_takes_its_place(tmp_path: Path) -> None:
+    """Binance's rule: what came before the snapshot did is applied to it, as far as it is newer."""
+    recordings = [Recording(f"S{seed}", random.Random(seed)) for seed in range(30)]
+    async with running_market(tmp_path, FETCHED) as market, trio.open_nursery() as nursery:
+        book = await market.engine("book")
+        for one in recordings:
+            await book.send_all(b"".join(json.dumps(line).encode() + b"\n" for line in one.lines))
+        for one in recordings:
+            reader = await market.connect(nursery, f"{one.symbol}@depth")
+            client = BookClient()
+            with trio.fail_after(10):
+                while client.sides != {"bids": one.sides["b"], "asks": one.sides["a"]}:
+                    client.take(json.dumps(await next_event(reader)).encode())
+        status = market.broker.app.feeds["book"]
+        assert status.gaps == sum(one.gaps for one in recordings)
+        assert not status.dropped
+        nursery.cancel_scope.cancel()
