@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -11,6 +12,7 @@ import trio
 import trio_websocket
 from support.examples import SECRET, Example, running_example
 
+ROOT = Path(__file__).parents[2]
 KINDS = ("depth", "trades", "kline", "ticker", "markprice")
 BALANCE = '{"event":"@balance","data":{"uid":1001,"balance":[{"currency":" BTC","available":100,"unavailable":100}]}}'
 PRIVATE = ("balance", "order", "position", "account")
@@ -26,6 +28,11 @@ async def user(nursery: trio.Nursery, example: Example, uid: int) -> trio_websoc
     for _ in range(1 + len(PRIVATE)):
         assert await ws.get_message() == '{"result":true}'
     return ws
+
+
+def test_the_example_says_all_of_it_in_few_lines() -> None:
+    texts = [(ROOT / "examples" / f"exchange.{kind}").read_text() for kind in ("toml", "sql")]
+    assert sum(text.count("\n") for text in texts) < 150
 
 
 async def test_every_public_channel_is_calculated_and_greets_a_newcomer(database: str) -> None:
