@@ -189,6 +189,7 @@ class Crowd:
         self._size = size
         self._selector = selectors.DefaultSelector()
         self._left: dict[socket.socket, int] = {}
+        """Bytes that each has yet to get; who has them all stays."""
         self._buffer = bytearray(1 << 18)
 
     def run(self) -> float:
@@ -207,6 +208,10 @@ class Crowd:
                 assert isinstance(key.fileobj, socket.socket)
                 done += self._serve(key.fileobj)
         return time.perf_counter() - began
+
+    def leave(self) -> None:
+        for connection in self._left:
+            connection.close()
 
     def _serve(self, connection: socket.socket) -> bool:
         """Whether this client has everything now."""
@@ -270,11 +275,13 @@ def recovery(tree: Path) -> None:
         time.sleep(BEFORE_S)
         cpu = cpu_seconds(target.pid)
         began = time.perf_counter()
-        took = Crowd(target.websocket, since, size).run()
+        crowd = Crowd(target.websocket, since, size)
+        took = crowd.run()
         cpu = cpu_seconds(target.pid) - cpu
         ended = time.perf_counter()
         time.sleep(0.2)
         other.kill()
+        crowd.leave()
         found: list[tuple[float, float, float]] = []
         while not results.empty():
             found.append(results.get())

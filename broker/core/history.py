@@ -34,7 +34,7 @@ MESSAGE_OVERHEAD_BYTES: Final = 400
 class Segment:
     """Some publications in order.  Append-only: whoever holds one reads it as it was, evicted or not."""
 
-    __slots__ = ("kept", "places", "size", "start", "texts", "times")
+    __slots__ = ("kept", "places", "size", "start", "texts", "times", "whole")
 
     def __init__(self) -> None:
         self.kept: list[Publication] = []
@@ -46,10 +46,20 @@ class Segment:
         """Those before it are evicted."""
         self.texts: dict[bytes, bytes] = {}
         """What the whole segment is to the readers of a filter; see `broker.links.websocket.catching_up`."""
+        self.whole: Piece | None = None
+        """All of it, once it is full and somebody asked: the same for a thousand readers."""
 
     def is_full(self) -> bool:
         """Whether the next message begins another segment."""
         return len(self.kept) >= SEGMENT_MESSAGES_MAX or self.size >= SEGMENT_BYTES_MAX
+
+    def rest(self) -> Piece:
+        """What is not evicted of it, as of now."""
+        if self.start or not self.is_full():
+            return Piece(self, self.start, len(self.kept))
+        if self.whole is None:
+            self.whole = Piece(self, 0, len(self.kept))
+        return self.whole
 
 
 class Piece:
@@ -179,15 +189,13 @@ class Ring(Receiver):
         """Everything kept with a higher number."""
         pieces: list[Piece] = []
         for segment in reversed(self._segments):
-            last = len(segment.kept)
-            if segment.kept[-1].sequence <= number:
+            kept, first = segment.kept, segment.start
+            if kept[-1].sequence <= number:
                 break
-            first = segment.start
-            if segment.kept[first].sequence <= number:
-                first = _first_above(segment.kept, first, number)
-                pieces.append(Piece(segment, first, last))
+            if kept[first].sequence <= number:
+                pieces.append(Piece(segment, _first_above(kept, first, number), len(kept)))
                 break
-            pieces.append(Piece(segment, first, last))
+            pieces.append(segment.rest())
         pieces.reverse()
         return pieces
 

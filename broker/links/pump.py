@@ -1,14 +1,18 @@
 """All connections over TCP, MQTT and WebSocket, with and without TLS, on one epoll in one task.
 
-A round: poll, one receive per ready socket, all its packets, then one send per outbox that was touched.  The task
-then waits on the epoll's own descriptor, which is its checkpoint.  Where there is no epoll, `readiness` has another.
+A round: poll, one receive per ready socket, all its packets, then one send per outbox that was touched.  Those who
+take more of what they are owed come behind those who say something, and for so long a time only.  The task then waits
+on the epoll's own descriptor, which is its checkpoint.  Where there is no epoll, `readiness` has another.
 
-Invariant: `_connections` holds exactly the sockets registered with `ready`; closing the pump closes them all.
+Invariants: `_connections` holds exactly the sockets registered with `ready`; closing the pump closes them all.  A
+connection whose kernel takes more is asked about that no longer once it is in `_takers`.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from time import monotonic
 
 import trio
 
@@ -33,6 +37,10 @@ RECEIVE_BYTES_MANY = 8 * 1024
 
 TURN_S_MAX = 0.002
 """How long the pump goes on before the other tasks have their turn, however busy its sockets are."""
+
+
+SENDING_S_MAX = 0.002
+"""How long a round goes on sending to those who were owed more than their kernels took; the others have their turn."""
 
 
 def never() -> bool:
@@ -143,6 +151,7 @@ class Pump:
         self.ready: Readiness = readiness()
         self.closing: list[Connection] = []
         self._connections: dict[int, Connection] = {}
+        self._takers: deque[Connection] = deque()
         self.holds_off: Callable[[], bool] = never
         """Whether something has to be done before those are served who are ready now; it has its turn first."""
         self._drained: trio.Event | None = None
@@ -196,7 +205,10 @@ class Pump:
         self._linger = self.ready.linger()
         try:
             while True:
-                await self.ready.wait()
+                if self._takers:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await self.ready.wait()
                 while self.holds_off():
                     await trio.lowlevel.checkpoint()
                 self.serve_turn()
@@ -218,8 +230,8 @@ class Pump:
             elif self.engine.now - started > TURN_S_MAX:
                 return
             # Where several were ready, more are by now.
-            ready = poll(0, READY_MAX) if len(ready) > 1 else []
-            if not ready:
+            ready = poll(0, READY_MAX) if len(ready) > 1 or self._takers else []
+            if not ready and not self._takers:
                 if linger is None:
                     return
                 ready = linger.wait(READY_MAX)
@@ -236,9 +248,22 @@ class Pump:
                     continue
                 if events & WRITABLE:
                     self.ready.modify(fd, connection.events())
-                    connection.outbox.writable()
+                    self._takers.append(connection)
                 if events & ~WRITABLE:
                     connection.readable()
+            if self._takers:
+                self._send_on()
+
+    def _send_on(self) -> None:
+        """To those who take more, one after the other."""
+        takers = self._takers
+        until = monotonic() + SENDING_S_MAX
+        while takers:
+            connection = takers.popleft()
+            if self._connections.get(connection.fd) is connection:
+                connection.outbox.writable()
+                if monotonic() > until:
+                    return
 
     def _settled(self) -> None:
         """What was owed has been offered to the kernel: close what asked for it."""
@@ -260,6 +285,7 @@ class Pump:
         if self._linger is not None:
             self._linger.close()
         self._connections.clear()
+        self._takers.clear()
         self.ready.close()
 
     def _notice_drained(self) -> None:
