@@ -15,7 +15,7 @@ from support.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 BINARY = ROOT / "dist/rowcast"
-START_S = 20
+START_S = 90
 ENVIRONMENT = {
     "DATABASE_URL": "postgres:///econia",
     "PGWS_JWT_SECRET": "econia_0000000000000000000000000",
@@ -46,7 +46,7 @@ def test_mosquittos_clients_meet_on_it() -> None:
             text=True,
         )
         sender = ["mosquitto_pub", "-p", str(port), "-t", "greeting", "-m", "hello", "-q", "1", "-r"]
-        subprocess.run(sender, check=True, timeout=10)
+        subprocess.run(sender, check=True, timeout=90)
         assert receiver.communicate(timeout=15)[0] == "hello\n"
 
 

@@ -307,9 +307,8 @@ class Publisher:
                 continue
             if not self.refuses:
                 self.refuses = True
-                log.error(
-                    "Clients that publish at QoS 1 and 2 are sent elsewhere: %s.", self._status.log_problem
-                )
+                why = self._status.log_problem or f"it has taken nothing for {REFUSE_AFTER_S:g} s"
+                log.error("Clients that publish at QoS 1 and 2 are sent elsewhere: %s.", why)
             with self._engine.turn:
                 for one in owed:
                     if one.publication.client_id and one.publication.packet_id:

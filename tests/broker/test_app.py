@@ -56,7 +56,7 @@ async def feeding(dsn: str, folder: Path) -> AsyncIterator[Broker]:
     path = folder / "rowcast.toml"
     path.write_text(CONFIGURATION.format(dsn=dsn))
     async with Broker(toml.load(path, {})) as broker:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             (status,) = broker.app.feeds.values()
             while status.state != "live":
                 await trio.testing.wait_all_tasks_blocked(0.01)

@@ -96,7 +96,7 @@ async def test_a_client_of_5_0_is_told_why_and_where_to_go(
 ) -> None:
     config = Config(LISTENERS[:1], drain_s=0.2, drain_to=elsewhere)
     limit = Properties({MAXIMUM_PACKET_SIZE: size_max}) if size_max else NO_PROPERTIES
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with Broker(config) as broker:
             stream = await trio.open_tcp_stream("127.0.0.1", broker.ports[0])
             await stream.send_all(encode(Connect(b"c", True, 60, 5, properties=limit)))

@@ -71,7 +71,7 @@ class World:
         counters = self.broker.app.engine.counters
         assert counters.unexpected == {}
         await self.broker.publish("bystander", b"here")
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             packet = await self.bystander.receive()
         assert isinstance(packet, Publish)
         assert packet.payload == b"here"

@@ -104,7 +104,7 @@ async def stop(process: trio.Process) -> None:
 
 
 async def until_served(port: int) -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while True:
             try:
                 return await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()

@@ -75,7 +75,7 @@ async def test_every_public_channel_is_calculated_and_greets_a_newcomer(database
 async def events(ws: trio_websocket.WebSocketConnection, channels: set[str]) -> dict[str, Any]:
     """The first message of each of these channels."""
     found: dict[str, Any] = {}
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while found.keys() != channels:
             message = json.loads(await ws.get_message())
             if "event" in message:
@@ -91,7 +91,7 @@ async def test_private_rows_reach_their_user_alone(database: str) -> None:
                 f"insert into exchange.balances values ({uid}, 'BTC', 100, 100)".encode()
             )
             example.database.execute(f"insert into exchange.accounts values ({uid}, 1, 0.1, 0.2)".encode())
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             for uid, ws in ((1001, ann), (1002, bob)):
                 balance, account = json.loads(await ws.get_message()), json.loads(await ws.get_message())
                 assert balance == {
@@ -117,7 +117,7 @@ async def test_the_documents_curl_line_works_unchanged_but_for_the_port(database
         )
         done = await trio.run_process(["sh", "-c", command], capture_stdout=True, stderr=subprocess.DEVNULL)
         assert json.loads(done.stdout) == {"result": True, "published": 1}
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             assert await ws.get_message() == BALANCE
         await ws.aclose()
 
@@ -134,7 +134,7 @@ async def test_a_balance_that_returns_to_what_it_was_is_told_each_time(database:
             example.database.execute(
                 f"insert into exchange.orders values (1, 1001, 'BTCUSDT', 'buy', 1, 1, 0, '{status}')".encode()
             )
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             told = [json.loads(await ann.get_message())["data"] for _ in range(6)]
         assert [event["balance"][0]["available"] for event in told[:5]] == [100, 90, 100, 90, 100]
         assert told[5]["status"] == status

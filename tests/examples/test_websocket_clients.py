@@ -62,7 +62,7 @@ async def printing(command: Sequence[str], cwd: Path) -> AsyncIterator[AsyncIter
         run = partial(trio.run_process, list(command), stdout=subprocess.PIPE, cwd=cwd, check=False)
         process: trio.Process = await nursery.start(run)
         assert process.stdout is not None
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             yield lines(process.stdout)
         nursery.cancel_scope.cancel()
 

@@ -18,7 +18,7 @@ from support.rowcast_process import RowcastProcess
 
 from protocol.mqtt.packets import Publish
 
-WITHIN_S = 20.0
+WITHIN_S = 50.0
 PUBLISH_PROPERTIES = [
     *("-D", "publish", "content-type", "text/plain"),
     *("-D", "publish", "correlation-data", "42"),

@@ -115,7 +115,7 @@ class Prometheus:
 
     def end(self) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(90)
 
 
 @pytest.fixture

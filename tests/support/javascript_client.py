@@ -60,7 +60,7 @@ class NodeClient:
     def end(self) -> None:
         assert self._node.stdin is not None
         self._node.stdin.close()
-        self._node.wait(10)
+        self._node.wait(90)
 
     def _do(self, **command: object) -> list[tuple[str, str, Any]]:
         assert self._node.stdin is not None

@@ -19,7 +19,7 @@ class PacketStream:
     async def send(self, *packets: Packet) -> None:
         await self._stream.send_all(b"".join(encode(packet) for packet in packets))
 
-    async def receive(self, within_s: float = 20) -> Packet:
+    async def receive(self, within_s: float = 60) -> Packet:
         """The next packet.  Raises: EOFError."""
         with trio.fail_after(within_s):
             while True:
@@ -47,7 +47,7 @@ class StreamClient(PacketStream):
 
     async def read_to_end(self) -> bytes:
         """What comes until the broker closes the connection."""
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while more := await self._stream.receive_some(65_536):
                 self._data += more
         return self._data

@@ -51,7 +51,7 @@ async def joined(
     membership = ClusterConfig(urls, cluster, node, replicas, keep_bytes=8 * 2**20, **(more or {}))
     base = evolve(config or Config(), shutdown_grace_s=0.0 if crashes else 2.0)
     async with Broker(evolve(base, cluster=membership)) as broker:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await node_of(broker).reader.current.wait()
         yield broker
 
@@ -68,7 +68,7 @@ class Client(PacketStream):
     def __init__(self, broker: Broker, listener: Listener | None = None) -> None:
         super().__init__(broker.connect(listener))
 
-    async def receive(self, within_s: float = 10) -> Packet:
+    async def receive(self, within_s: float = 60) -> Packet:
         return await super().receive(within_s)
 
     async def connect(
@@ -95,7 +95,7 @@ class Client(PacketStream):
         if qos == 1:
             assert await self.receive() == Puback(9)
 
-    async def message(self, within_s: float = 10) -> tuple[bytes, bytes, int, bool]:
+    async def message(self, within_s: float = 60) -> tuple[bytes, bytes, int, bool]:
         packet = await self.receive(within_s)
         if isinstance(packet, Suback) and packet.packet_id == 2:
             packet = await self.receive()

@@ -15,7 +15,7 @@ from protocol.mqtt.v5.codec import decode as decode_5
 from protocol.mqtt.v5.codec import encode as encode_5
 from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties
 
-WITHIN_S = 20.0
+WITHIN_S = 50.0
 
 
 class RawClient:

@@ -169,7 +169,7 @@ class FrameParser:
 
 async def closed_with(ws: trio_websocket.WebSocketConnection) -> int:
     """Read until the server closes; its code."""
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         while True:
             try:
                 await ws.get_message()

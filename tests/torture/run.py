@@ -40,7 +40,7 @@ KINDS = ("wal", "outbox", "listen")
 VICTIMS = ("feed", "people", "broker")
 """The feed alone, without and with what people do; the broker with a subscriber."""
 WRITERS = 5
-SETTLE_S = 40.0
+SETTLE_S = 90.0
 """How long the feed may be silent, once left in peace, while it owes something."""
 
 

@@ -27,18 +27,18 @@ def server() -> Iterator[Cluster]:
     cluster.close()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_torture_costs_delay_and_nothing_else(server: Cluster, kind: str) -> None:
     await endure(server, kind, "feed")
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 async def test_subscriber_with_a_session_gets_every_row_though_the_broker_is_killed(server: Cluster) -> None:
     await endure(server, "wal", "broker")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_what_people_do_loses_nothing_in_silence(server: Cluster, kind: str) -> None:
     await endure(server, kind, "people")

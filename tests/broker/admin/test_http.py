@@ -160,7 +160,7 @@ async def test_rubbish_is_answered_and_cut_off() -> None:
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         await stream.send_all(b"\x00\x01\x02 rubbish\r\n\r\n")
         answer = b""
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while received := await stream.receive_some():
                 answer += received
         assert answer.startswith(b"HTTP/1.1 400 ")

@@ -47,5 +47,5 @@ def test_bash_completes(tmp_path: Path) -> None:
         f"PATH={tmp_path}:$PATH; . {SCRIPTS}/rowcast.bash; COMP_WORDS=(rowcast ctl cl); COMP_CWORD=2;"
         " _rowcast; echo ${COMPREPLY[@]}"
     )
-    said = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=20)
+    said = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=90)
     assert said.stdout == "clients\n"

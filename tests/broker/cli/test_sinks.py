@@ -82,7 +82,7 @@ def test_a_role_that_has_what_install_gives_can_write(cluster: Cluster, tmp_path
 
 def fetched(url: str) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=90) as answer:
             return str(answer.read().decode())
     except urllib.error.URLError:
         return ""

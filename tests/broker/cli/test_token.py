@@ -73,7 +73,7 @@ async def says(port: int, path: str, *requests: dict[str, object]) -> list[Any]:
         answers = []
         for request in requests:
             await socket.send_message(json.dumps(request))
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 answers.append(json.loads(await socket.get_message()))
         return answers
 

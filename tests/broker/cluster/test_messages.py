@@ -70,7 +70,7 @@ async def test_the_acknowledgement_waits_for_the_log(nats_server: Server, cluste
         await publisher.publish(b"t", b"1")
         assert node.status.published == 1
         assert node.status.retried == 0, "or it would have waited for nothing"
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while node.status.delivered < 1:
                 await trio.testing.wait_all_tasks_blocked(0.01)
         assert node.publisher.own(1) is None, "known again when the log brought it"

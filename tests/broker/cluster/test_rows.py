@@ -14,6 +14,7 @@ from support.postgres import cluster, database
 
 from broker import Broker, Config
 from broker.cli.main import main
+from broker.cluster import lease
 from broker.config.toml import configuration as toml
 
 __all__ = ["cluster", "database"]
@@ -56,7 +57,7 @@ async def insert(dsn: str, first: int, last: int) -> None:
 
 
 async def reader_among(*brokers: Broker) -> Broker:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while True:
             for broker in brokers:
                 if broker.app.feeds["main"].state == "live":
@@ -70,8 +71,14 @@ async def ids(client: Client, count: int) -> list[int]:
 
 @pytest.mark.parametrize("kind", ["wal", "outbox"])
 async def test_every_row_once_and_in_order_on_both_nodes_though_its_reader_leaves(
-    nats_server: Server, cluster_name: str, database: str, tmp_path: Path, kind: str
+    nats_server: Server,
+    cluster_name: str,
+    database: str,
+    tmp_path: Path,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(lease, "LEASE_S", 60)  # a busy machine loses none
     config = configured(tmp_path, database, kind)
     urls = (nats_server.url,)
     async with trio.open_nursery() as nursery:

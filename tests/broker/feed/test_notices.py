@@ -120,7 +120,7 @@ async def test_whoever_listens_still_hears_everything(config: FeedConfig) -> Non
         listener.execute("LISTEN ws")
         listener.execute("LISTEN plain")
         sql(config, "INSERT INTO event VALUES (1, 'a')", """SELECT app.say('{"id":7}')""")
-        heard = [notify.channel for notify in listener.notifies(timeout=5, stop_after=2)]
+        heard = [notify.channel for notify in listener.notifies(timeout=60, stop_after=2)]
     assert heard == ["ws", "plain"]
 
 
@@ -178,7 +178,7 @@ def test_remove_leaves_functions_as_they_were(config: FeedConfig, drop_schema: b
     with connect(config.dsn) as listener:
         listener.execute("LISTEN ws")
         sql(config, "INSERT INTO event VALUES (1, 'a')")
-        assert len(list(listener.notifies(timeout=5, stop_after=1))) == 1
+        assert len(list(listener.notifies(timeout=60, stop_after=1))) == 1
 
 
 async def test_feed_that_would_hear_nothing_does_not_start(config: FeedConfig) -> None:

@@ -65,7 +65,7 @@ async def pumping(limits: Limits | None = None) -> AsyncIterator[tuple[Pump, set
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pump.run)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             yield pump, links, connect
         nursery.cancel_scope.cancel()
 

@@ -64,7 +64,7 @@ async def reader(
 
 
 async def next_of(ws: trio_websocket.WebSocketConnection, kind: str) -> Any:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while True:
             message = json.loads(await ws.get_message(), parse_float=Decimal)
             if message["type"] == kind:

@@ -34,7 +34,7 @@ async def reads(
 ) -> None:
     """Until a client that begins now and one that was there before have this."""
     ws = await market.connect(nursery, "A@depth")
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while client.sides["bids"] != bids:
             client.take(json.dumps(await next_event(ws)).encode())
     await ws.aclose()

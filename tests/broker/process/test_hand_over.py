@@ -109,7 +109,7 @@ def test_nothing_to_take_over_is_no_mistake_and_without_a_socket_it_is(tmp_path:
             break
     process.send_signal(signal.SIGTERM)
     process.stderr.read()
-    assert process.wait(20) == 0
+    assert process.wait(90) == 0
     assert any("Nothing to take over" in line for line in said)
     config.write_text(text.replace('control_socket = "control"', ""))
     refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
@@ -144,4 +144,4 @@ def test_sockets_that_systemd_opened_are_taken(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
         process.stderr.read()
-        assert process.wait(20) == 0
+        assert process.wait(90) == 0

@@ -22,7 +22,7 @@ from broker.process.privileges import drop_privileges
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up root's rights")
 
-WITHIN_S = 20.0
+WITHIN_S = 90.0
 PROGRAM = """
 import os, sys
 def hook(event, arguments):

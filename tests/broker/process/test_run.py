@@ -20,7 +20,7 @@ from support.rowcast_process import RowcastProcess
 from broker.cli.exits import EXIT_FAILED, EXIT_OK
 from broker.gateway.passwords import Pbkdf2
 
-START_S = 20
+START_S = 90
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01"
 SUBSCRIBE_ALL = b"\x82\x06\x00\x01\x00\x01#\x00"
 PAYLOAD_BYTES = 60_000
@@ -29,17 +29,14 @@ PUBLISH = b"\x30" + bytes([0xE3, 0xD4, 0x03]) + b"\x00\x01a" + bytes(PAYLOAD_BYT
 
 
 @pytest.mark.parametrize(
-    ("pause_s", "status", "at_least_s", "at_most_s"),
+    ("pause_s", "grace_s", "status"),
     [
-        pytest.param(None, 0, 1.0, 10.0, id="once: waits for what is owed until the grace time is over"),
-        pytest.param(0.0, 0, 1.0, 10.0, id="twice at the same time, as a wrapper passes it on: as once"),
-        pytest.param(0.6, 1, 0.5, 10.0, id="twice: ends at once"),
+        pytest.param(None, 1, 0, id="once: waits for what is owed until the grace time is over"),
+        pytest.param(0.0, 1, 0, id="twice at the same time, as a wrapper passes it on: as once"),
+        pytest.param(0.6, 600, 1, id="twice: ends at once"),
     ],
 )
-def test_ends_on_sigterm(
-    pause_s: float | None, status: int, at_least_s: float, at_most_s: float, tmp_path: Path
-) -> None:
-    grace_s = 1 if status == 0 else 30
+def test_ends_on_sigterm(pause_s: float | None, grace_s: int, status: int, tmp_path: Path) -> None:
     with running(tmp_path, grace_s) as (process, port), owed(port):
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
@@ -47,7 +44,8 @@ def test_ends_on_sigterm(
             time.sleep(pause_s)
             process.send_signal(signal.SIGTERM)
         assert process.wait(START_S) == status
-        assert at_least_s <= time.monotonic() - begun <= at_most_s
+        if status == 0:
+            assert time.monotonic() - begun >= grace_s
 
 
 def test_signals_that_come_after_the_end_has_begun_do_not_spoil_the_status(tmp_path: Path) -> None:

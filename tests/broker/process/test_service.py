@@ -26,7 +26,7 @@ allow_anonymous = true
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(str(tmp_path / "notify"))
-        sock.settimeout(30)
+        sock.settimeout(90)
         yield sock
 
 
@@ -46,14 +46,14 @@ def test_a_service_says_when_it_is_ready_reloads_lives_and_stops(
     with RowcastProcess.from_toml(tmp_path, SETTINGS) as process:
         assert told(manager, "READY=1") == ["READY=1", f"MAINPID={process.process_id}"]
         assert told(manager, "WATCHDOG=1") == ["WATCHDOG=1"]
-        assert told(manager, "STATUS=") == ["STATUS=ready; 0 clients, 0 of 0 feeds live"]
+        assert told(manager, "STATUS=ready") == ["STATUS=ready; 0 clients, 0 of 0 feeds live"]
         process.signal(signal.SIGHUP)
         reloading = told(manager, "RELOADING=1")
         assert reloading[1].startswith("MONOTONIC_USEC=")
         assert told(manager, "READY=1")
         process.signal(signal.SIGTERM)
         assert told(manager, "STOPPING=1")[1] == "EXTEND_TIMEOUT_USEC=35000000"
-        assert process.wait(20) == 0
+        assert process.wait(90) == 0
 
 
 def test_the_environment_is_not_handed_on_and_nobody_there_is_no_matter(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_broker_whose_stderr_nobody_reads_serves_on(tmp_path: Path) -> None:
         assert process.stderr is not None
         read_until(process.stderr.fileno(), b" running")
         for number in range(400):
-            with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            with socket.create_connection(("127.0.0.1", port), timeout=90) as client:
                 client.settimeout(20)
                 client.sendall(encode(Connect(b"%d" % number + b"x" * 1000, True, 60)) + b"\xe0\x00")
                 assert client.recv(4) == b"\x20\x02\x00\x00"
@@ -101,6 +101,6 @@ def test_a_broker_whose_stderr_nobody_reads_serves_on(tmp_path: Path) -> None:
         assert re.search(rb"Warning: [0-9]+ lines of the log are missing here", log)
     finally:
         process.terminate()
-        _, rest = process.communicate(timeout=20)
+        _, rest = process.communicate(timeout=90)
     assert b"terminating" in rest
     assert process.returncode == 0

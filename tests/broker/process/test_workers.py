@@ -97,7 +97,7 @@ async def everybody_hears(port: int, count: int) -> None:
         assert isinstance(await client.receive(), Suback)
     for number, publisher in enumerate(clients):
         await publisher.send(Publish(b"t", b"%d" % number, 1, False, False, 7))
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         for client in clients:
             got: list[bytes] = []
             while len(got) < count:

@@ -27,7 +27,7 @@ class HeldWriter:
 
     def write(self, saved: Snapshot, pause_s: float) -> int:
         self.is_writing.set()
-        assert self.may_go_on.wait(10)
+        assert self.may_go_on.wait(90)
         return self._writer.write(saved, pause_s)
 
 

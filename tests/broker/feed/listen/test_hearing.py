@@ -47,7 +47,7 @@ async def notify(writer: TrioConnection, *texts: str) -> None:
 
 async def next_texts(listener: Listener, count: int) -> list[bytes]:
     found: list[Notification] = []
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while len(found) < count:
             await listener.wait()
             for some in listener.arrivals():

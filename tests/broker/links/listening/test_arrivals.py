@@ -78,7 +78,7 @@ async def client(broker: Broker, cafile: Path, number: int) -> trio.SSLStream[tr
 async def test_a_slow_key_is_used_in_a_thread(slow: Path, count: int) -> None:
     async with secured(slow) as broker:
         assert broker.app.doors[0].slow_key
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 for number in range(count):
                     nursery.start_soon(client, broker, slow / "server.crt", number)
@@ -108,7 +108,7 @@ async def test_silent_and_broken_peers_leave_nothing_and_others_are_served(autho
         broken = [await trio.open_tcp_stream("127.0.0.1", broker.ports[0]) for _ in range(20)]
         for stream in broken:
             await stream.send_all(b"\x10\x10\x00\x04MQTT" + bytes(40))
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             served = await client(broker, authority.ca, 1)
             for stream in broken:
                 while await stream.receive_some():
@@ -116,7 +116,7 @@ async def test_silent_and_broken_peers_leave_nothing_and_others_are_served(autho
         assert broker.app.doors[0].open_count == 21
         server.engine.now += 31
         server.arrivals.sweep()
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             for stream in silent:
                 assert await stream.receive_some() == b""
         assert broker.app.doors[0].open_count == 1
@@ -128,7 +128,7 @@ async def test_the_end_of_the_broker_ends_handshakes(authority: Authority) -> No
     async with secured(authority.folder) as broker:
         stream = await trio.open_tcp_stream("127.0.0.1", broker.ports[0])
         await trio.testing.wait_all_tasks_blocked()
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         assert await stream.receive_some() == b""
 
 
@@ -139,7 +139,7 @@ async def test_a_websocket_that_says_nothing_is_forgotten_in_time() -> None:
         await until(lambda: broker.app.doors[0].open_count == 1)
         server.engine.now += 31
         server.arrivals.sweep()
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             assert await silent.receive_some() == b""
         assert broker.app.doors[0].open_count == 0
 
@@ -161,7 +161,7 @@ async def test_of_many_websockets_that_come_at_once_a_few_begin_at_a_time() -> N
         for _ in range(20):
             arrivals.readable()
         assert len(begun) == ARRIVALS_TASKS_MAX
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             await until(lambda: len(begun) == len(mine))
         assert sorted(begun) == list(range(len(mine)))
         for sock in (*mine, *theirs):

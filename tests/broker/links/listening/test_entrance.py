@@ -27,6 +27,6 @@ async def test_a_refusal_names_the_client_and_not_the_proxy(caplog: pytest.LogCa
     async with Broker(Config((listener,))) as broker:
         stream = await trio.open_tcp_stream("127.0.0.1", broker.ports[0])
         await stream.send_all(HEADER)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             assert await stream.receive_some(10) == b""
     assert "Connection from 203.0.113.7:4711 rejected" in caplog.text

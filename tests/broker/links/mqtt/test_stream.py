@@ -27,7 +27,7 @@ async def test_taking_over_from_the_pump_closes_its_socket_without_waiting_for_a
     async with trio.open_nursery() as nursery:
         server = Server(engine, nursery)
         nursery.start_soon(server.pump.run)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             ours, theirs = socket.socketpair()
             theirs.setblocking(False)
             server.add_socket(theirs, door, "older")
@@ -51,7 +51,7 @@ async def test_a_publish_on_a_stream_reaches_the_pump_in_the_same_turn() -> None
     async with trio.open_nursery() as nursery:
         server = Server(engine, nursery)
         nursery.start_soon(server.pump.run)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             ours, theirs = socket.socketpair()
             theirs.setblocking(False)
             server.add_socket(theirs, door, "subscriber")

@@ -131,7 +131,7 @@ async def test_a_message_that_is_too_large_is_told_and_closed() -> None:
     async with listening(CONFIG, ("canton",)) as broker:
         client = await broker.raw_websocket(PATH)
         await client.send(masked(0x81, b"x" * 5000))
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             _, payload = await client.frame()
             assert json.loads(payload)["code"] == "MESSAGE_SIZE_EXCEEDED"
             assert await client.close_code() == 1009
@@ -141,7 +141,7 @@ async def test_a_hundred_messages_a_second_are_answered_and_the_next_is_rate_lim
     async with listening(CONFIG, ("canton",)) as broker:
         client = await broker.raw_websocket(PATH)
         await client.send(masked(0x81, b"{}") * 120)  # at once, however busy the machine is
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             codes = [json.loads((await client.frame())[1])["code"] for _ in range(120)]
         assert codes[:100] == ["INVALID_REQUEST"] * 100
         assert "RATE_LIMITED" in codes[100:]
@@ -287,7 +287,7 @@ async def test_a_frozen_reader_of_market_data_gets_merged_books_and_nobody_is_de
         books: list[Any] = []
         prices: list[Any] = []
         skipped = 0
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not books or not prices:
                 message = json.loads((await slow.frame())[1])
                 if message["type"] == "messages_skipped":

@@ -21,7 +21,7 @@ async def ask(broker: Running, target: str, headers: str = "") -> trio.SocketStr
 
 async def read_until(stream: trio.SocketStream, wanted: bytes) -> bytes:
     data = b""
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         while wanted not in data:
             more = bytes(await stream.receive_some())
             assert more, data

@@ -142,7 +142,7 @@ async def test_a_client_that_leaves_during_its_login_is_forgotten() -> None:
         client = await broker.raw_websocket(PATH)
         await client.send(masked(0x81, b'{"op":"auth","token":"hang"}'))
         await client.stream.aclose()
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await broker.websockets.close_all()
         assert broker.gateway.count() == 0
 
@@ -160,7 +160,7 @@ async def test_malformed_input_closes(first_byte: int, payload: bytes, code: int
     async with listening(CONFIG, ("exchange",), IDENTIFIERS) as broker:
         client = await broker.raw_websocket(PATH)
         await client.send(masked(first_byte, payload))
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             assert await client.close_code() == code
 
 
@@ -216,7 +216,7 @@ async def test_no_spelling_reaches_another_users_channel_over_the_wire() -> None
                 pass
 
     async with listening(CONFIG, ("exchange",), IDENTIFIERS) as broker:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 for channel in SPELLINGS:
                     nursery.start_soon(attack, broker, channel)
@@ -233,7 +233,7 @@ async def test_a_frozen_client_of_a_market_channel_gets_the_newest_and_is_told_w
             await trio.lowlevel.checkpoint()
         got: list[int] = []
         missing = 0
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not got or got[-1] != count - 1:
                 _, payload = await slow.frame()
                 told = re.fullmatch(TOLD, payload)
@@ -252,7 +252,7 @@ async def test_a_frozen_client_of_a_book_is_closed_since_changes_do_not_stand_fo
         slow = await broker.raw_websocket(PATH)
         await slow.send(masked(0x81, b'{"op":"subscribe","channel":"BTCUSDT@depth"}'))
         assert await slow.frame() == (0x81, b'{"result":true}')
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             number = 0
             while broker.gateway.count():
                 broker.publish("exchange", "BTCUSDT@depth", f"{number} " + "x" * 50_000)
@@ -277,7 +277,7 @@ async def test_a_frozen_client_of_a_private_channel_is_closed_and_others_are_not
         await frozen.send(masked(0x81, b'{"op":"subscribe","channel":"@order"}'))
         await frozen.frame()
         await frozen.frame()
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while broker.gateway.count() == 2:
                 broker.publish("exchange", "1001@order", "x" * 50_000)
                 await good.get_message()
@@ -290,7 +290,7 @@ async def test_who_sends_too_fast_is_read_more_slowly_and_loses_nothing() -> Non
         started = trio.current_time()
         for _ in range(25):
             await ws.send_message('{"op":"unsubscribe","channel":"BTCUSDT@depth"}')
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             answers = [await ws.get_message() for _ in range(25)]
         assert answers == ['{"result":true}'] * 25
         assert trio.current_time() - started > 1.4
@@ -302,5 +302,5 @@ async def test_a_page_subscribes_to_all_its_channels_in_one_request() -> None:
         await say(ws, json.dumps({"op": "subscribe", "channels": channels}))
         for channel in channels:
             broker.publish("exchange", channel, channel)
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             assert [await ws.get_message() for _ in channels] == channels

@@ -72,14 +72,14 @@ async def test_a_dialect_is_spoken_over_tls(authority: Authority) -> None:
         for text in texts:
             broker.app.engine.publish(Publication(topic_of("econia", "fill_event"), text.encode()))
             broker.app.engine.flush()
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             assert [await ws.get_message() for _ in texts] == texts
 
 
 async def test_mqtt_is_spoken_over_tls(authority: Authority) -> None:
     async with secured(authority) as broker, connect(authority, broker, "/mqtt", "mqtt") as ws:
         await ws.send_message(CONNECT + b"\x82\x06\x00\x01\x00\x01t\x00")
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             received = b""
             while len(received) < 9:
                 received += await ws.get_message()
@@ -105,7 +105,7 @@ async def test_plain_websocket_on_a_tls_port_is_cut_off(authority: Authority) ->
     async with secured(authority) as broker:
         stream = await trio.open_tcp_stream("127.0.0.1", broker.ports[0])
         await stream.send_all(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while await stream.receive_some():
                 pass
 
