@@ -46,11 +46,14 @@ _SESSION: Final = {
     "idle_in_transaction_session_timeout": ("0", 0),
     "idle_session_timeout": ("0", 140000),
     "transaction_timeout": ("0", 170000),
+    "default_transaction_read_only": ("off", 0),
+    "default_transaction_isolation": ("'read committed'", 0),
 }
 """Settings, and the first version of Postgres that has them.
 
 A policy that hides rows from us is an error of Postgres then, instead of rows that are missing in silence.  A feed's
-sessions are idle for days, and bound their own time; what a role or a database sets is meant for programs.
+sessions are idle for days, bound their own time, and keep their place; what a role or a database sets is meant for
+programs.
 """
 
 

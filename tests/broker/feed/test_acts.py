@@ -130,6 +130,14 @@ ACTS: Final = {
             "ALTER TABLE event ATTACH PARTITION event_a FOR VALUES FROM (0) TO (100)",
         ),
     ),
+    "partitioned meanwhile": Act(
+        PLAIN,
+        (
+            "BEGIN; ALTER TABLE event RENAME TO event_a; ALTER TABLE event_a RENAME CONSTRAINT event_pkey TO key_a;"
+            " CREATE TABLE event (id bigint PRIMARY KEY, note text) PARTITION BY RANGE (id);"
+            " ALTER TABLE event ATTACH PARTITION event_a FOR VALUES FROM (0) TO (1000); COMMIT",
+        ),
+    ),
     "another type": Act(
         PLAIN, ("ALTER TABLE event ALTER COLUMN id TYPE text",), "INSERT INTO event VALUES ('2', 'x')"
     ),

@@ -114,6 +114,9 @@ TIMEOUTS = (
 )
 
 
+MAINTENANCE = ("read_only = on", "isolation = 'serializable'")
+
+
 @pytest.mark.parametrize("kind", ["wal", "outbox", "listen"])
 async def test_timeouts_that_are_set_for_programs_are_not_for_feeds(database: str, kind: str) -> None:
     config = event_config(kind, database.replace("user=postgres", f"user={ROLE}"))
@@ -121,6 +124,7 @@ async def test_timeouts_that_are_set_for_programs_are_not_for_feeds(database: st
     put_right(config, database)
     try:
         sql(database, *(f"ALTER ROLE {ROLE} SET {name} = '150ms'" for name in TIMEOUTS))
+        sql(database, *(f"ALTER ROLE {ROLE} SET default_transaction_{what}" for what in MAINTENANCE))
         async with running(config) as feed:
             await trio.sleep(0.4)  # longer than any of them
             sql(database, "INSERT INTO event VALUES (1, 'a')")

@@ -14,6 +14,12 @@ BEGIN
         RETURN;
     END IF;
     DROP TRIGGER IF EXISTS {trigger} ON {target};
+    -- What was a captured table of its own before it became a partition.
+    FOR partition IN SELECT l.relid FROM pg_partition_tree({table}::regclass) l JOIN pg_trigger t ON t.tgrelid = l.relid
+        WHERE t.tgname = {trigger_name}
+    LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', {trigger_name}, partition);
+    END LOOP;
     CREATE TRIGGER {trigger} AFTER {operations} ON {target} FOR EACH ROW EXECUTE FUNCTION rowcast.outbox_capture({argument});
     -- Also where session_replication_role = replica: logical replication and pg_restore write rows, too.
     ALTER TABLE {target} ENABLE ALWAYS TRIGGER {trigger};
