@@ -183,6 +183,6 @@ def is_buy(value: object, sides: dict[str, str] | None = None) -> bool:
         side = value.lower()
         if side in ("buy", "bid", "b", "bids"):
             return True
-        if side in ("sell", "ask", "s", "a", "asks"):
+        if side in ("sell", "ask", "s", "a", "asks", "offer"):
             return False
     raise BadValue("bad_side")

@@ -13,6 +13,9 @@ from broker.market.times import time_us
 REMEMBERED_MAX: Final = 1024
 """Ids of each symbol that are known again, where they are no numbers."""
 
+UNKNOWN: Final = "unknown"
+"""What a source says where it doesn't know who took; messages have no side then."""
+
 RANGES_MAX: Final = 1024
 """Of a symbol's ids, with numbers missing between them."""
 
@@ -113,6 +116,8 @@ def trade_of(row: Row, names: TradeNames, now_ms: int) -> Trade:
             side = _side(word)
         if not side and word is not None:
             raise BadValue("bad_side")
+        if side == UNKNOWN:
+            side = ""
     return Trade(symbol, id, number, price, size, side, at_us)
 
 
@@ -122,7 +127,9 @@ def _side(word: str) -> str:
     lower = word.lower()
     if lower in ("buy", "b", "bid"):
         return "buy"
-    return "sell" if lower in ("sell", "s", "ask", "a") else ""
+    if lower in ("sell", "s", "ask", "a", "offer"):
+        return "sell"
+    return UNKNOWN if lower == UNKNOWN else ""
 
 
 class Seen:

@@ -201,8 +201,9 @@ class MarketReader:
         if table.snapshot and not self._keeps_place:
             reader.wrong((*path, "snapshot"), 'snapshot: only for the database kinds "wal" and "outbox"')
         if isinstance(table, DepthConfig | OfTrades):
+            choices = ("buy", "sell") if isinstance(table, DepthConfig) else ("buy", "sell", "unknown")
             for said, side in table.sides.items():
-                check_choice(reader, (*path, "sides", said), side, ("buy", "sell"))
+                check_choice(reader, (*path, "sides", said), side, choices)
         if isinstance(table, DepthConfig):
             check_choice(reader, (*path, "shape"), table.shape, ("snapshot", "levels", "diffs"))
             for said, action in table.actions.items():

@@ -252,7 +252,7 @@ from = "book"
 shape = "levels"
 id = "id"
 action = "event"
-actions = { 1 = "set", 2 = "reduce", 3 = "remove", 4 = "reduce", 5 = "ignore", 7 = "ignore" }
+actions = { 1 = "set", 2 = "reduce", 3 = "remove", 4 = "reduce", 5 = "ignore", 6 = "ignore", 7 = "ignore" }
 sides = { 1 = "buy", -1 = "sell" }
 every = "0s"
 """,
@@ -265,6 +265,7 @@ every = "0s"
             "34200.375671205,2,3911376,7,2239600,-1",
             "34200.383971366,3,3911377,5,2239600,-1",
             "34200.39,3,1,5,2239600,-1",
+            "34200.395,6,-1,18,2239500,-1",
             "34200.4,1,2,\"9",
         ],
         {"2238100": "15"},
@@ -412,6 +413,29 @@ every = "0s"
         ],
         {"26129": "sell 4.70443515 0.01633102", "26130": "buy 1 0.01633103"},
     ),
+    "a trade whose taker nobody knows": Case(
+        "btcusdt",
+        """[source.trades]
+tcp = "127.0.0.1:0"
+format = "csv"
+columns = ["exchange", "symbol", "timestamp", "local_timestamp", "id", "side", "price", "amount"]
+[[market.trades]]
+from = "trades"
+recent = 50
+size = "amount"
+time = "timestamp"
+every = "0s"
+""",
+        [
+            "exchange,symbol,timestamp,local_timestamp,id,side,price,amount",
+            "binance,btcusdt,1585699200245000,1585699200355684,21,buy,6421.5,0.000000000000000001",
+            "binance,btcusdt,1585699200246000,1585699200355684,22,sell,6421.5,0",
+            "binance,btcusdt,1585699200246000,1585699200355684,22,sell,6421.50,123456789012345678",
+            "binance,btcusdt,1585699200247000,1585699200355684,23,unknown,-37.63,1e-3",
+        ],
+        {"21": "buy 0.000000000000000001 6421.5", "22": "sell 123456789012345678 6421.50", "23": "none 0.001 -37.63"},
+        dropped={"bad_size": 1, "not_a_number": 1},
+    ),
 }  # fmt: skip
 
 
@@ -426,8 +450,10 @@ async def test_trades_are_taken_as_they_come(tmp_path: Path, venue: str) -> None
         told: dict[str, str] = {}
         while len(told) < len(case.bids):
             for one in await next_event(reader):
-                told[str(one["id"])] = f"{one['side']} {one['size']} {one['price']}"
+                told[str(one["id"])] = f"{one.get('side', 'none')} {one['size']} {one['price']}"
         assert told == case.bids
+        if case.dropped:
+            assert market.broker.app.feeds["market.trades"].dropped == case.dropped
         nursery.cancel_scope.cancel()
 
 
