@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from broker.core.access import Access
-from protocol.mqtt.topics import is_valid_topic_filter
+from protocol.mqtt.topics import has_wildcard, is_valid_topic_filter
 
 DECISIONS_BYTES_MAX: Final = 32 * 1024
 """What the topics remembered per subject may take, for reading and writing; forgotten all at once when full."""
@@ -64,7 +64,7 @@ class Filters:
         self._exact: set[bytes] = set()
         self._wild: list[list[bytes]] = []
         for topic_filter in topic_filters:
-            if b"+" in topic_filter or b"#" in topic_filter:
+            if has_wildcard(topic_filter):
                 self._wild.append(topic_filter.split(b"/"))
             else:
                 self._exact.add(topic_filter)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from mypy_extensions import mypyc_attr
 
 from broker.core.names import NameTree
+from protocol.mqtt.topics import has_wildcard
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -78,7 +79,7 @@ class PartStore:
         """The parts of every topic that a filter matches."""
         if not self._by_topic:
             return []
-        if b"+" not in topic_filter and b"#" not in topic_filter:
+        if not has_wildcard(topic_filter):
             return self.of(topic_filter)
         found: list[Part] = []
         for name in self._names.matching(topic_filter):

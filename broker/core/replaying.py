@@ -88,7 +88,7 @@ class Replaying:
             return
         retained = self._engine.retained
         parts = [part for part in self._engine.parts.matching(topic_filter) if part.retain]
-        if not len(retained) and not parts:
+        if not parts and not retained.may_have(topic_filter):
             return
         replay = Replay(topic_filter, retained, granted, parts, self.live)
         if early:

@@ -13,6 +13,7 @@ from broker.core.names import SYS_PREFIX, NameTree
 from broker.core.names_walk import NameWalk
 from broker.core.publication import Publication
 from protocol.mqtt.message import MessageStore
+from protocol.mqtt.topics import has_wildcard
 
 
 class RetainedStore:
@@ -91,6 +92,12 @@ class RetainedStore:
         """What is retained at exactly this topic, or None."""
         return self._by_topic.get(topic)
 
+    def may_have(self, topic_filter: bytes) -> bool:
+        """Whether a walk may find anything; False is certain."""
+        if has_wildcard(topic_filter):
+            return len(self._by_topic) > 0
+        return topic_filter in self._by_topic
+
     def expire(self, now: float) -> None:
         """Forget what has expired [MQTT-3.3.2-5]."""
         expiring = self._expiring
@@ -133,7 +140,7 @@ class RetainedStore:
 
     def matching(self, topic_filter: bytes) -> list[Publication]:
         """What a new subscription gets, parents before children."""
-        if b"+" not in topic_filter and b"#" not in topic_filter:
+        if not has_wildcard(topic_filter):
             one = self._by_topic.get(topic_filter)
             return [] if one is None else [one]
         return [self._by_topic[name] for name in self._names.matching(topic_filter)]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.trie import SubscriptionTrie
+from protocol.mqtt.topics import has_wildcard
 
 SHARE_PREFIX = b"$share/"
 
@@ -23,7 +24,7 @@ def split_shared(topic_filter: bytes) -> tuple[bytes, bytes]:
         return b"", topic_filter
     parts = topic_filter.split(b"/", 2)
     group = parts[1]
-    if len(parts) < 3 or not group or not parts[2] or b"+" in group or b"#" in group:
+    if len(parts) < 3 or not group or not parts[2] or has_wildcard(group):
         return b"", b""
     return group, parts[2]
 

@@ -16,6 +16,7 @@ from broker.core.matches import MatchCache
 from broker.core.names import DOLLAR, MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL
 from broker.core.receiver import Receiver
 from broker.core.targets import Leaf, Targets
+from protocol.mqtt.topics import has_wildcard
 
 HASH: Final = 0x23
 
@@ -59,11 +60,6 @@ def _below(node: TrieNode, level: bytes) -> TrieNode:
     if child is None:
         child = children[level] = TrieNode()
     return child
-
-
-def has_wildcard(topic_filter: bytes) -> bool:
-    """Whether a topic filter matches more than one topic."""
-    return SINGLE_LEVEL in topic_filter or MULTI_LEVEL in topic_filter
 
 
 class SubscriptionTrie:

@@ -31,6 +31,9 @@ SPIN_S = 0.00005
 QUICK_S = 2 * SPIN_S
 """Slept for less than this, waking included: it would have been better to stay awake."""
 
+READY_FEW = 42
+"""Asked for at a time: what is told of so many fits into the small objects that Python has at hand."""
+
 
 class Linger:
     """One pump's short way to its next event.
@@ -52,32 +55,35 @@ class Linger:
         self._both.register(own.fileno(), select.EPOLLIN)
         self._both.register(trios, select.EPOLLIN)
 
-    def wait(self, count_max: int) -> list[tuple[int, int]]:
-        """What is ready of the pump's sockets, as their epoll tells it; nothing where somebody else wants to run.
-
-        Args:
-            count_max: how many at most.
-        """
+    def wait(self) -> list[tuple[int, int]]:
+        """What is ready of the pump's sockets, as their epoll tells it; nothing where somebody else wants to run."""
         if self._runnable:
             return []
         if self._spinning:
-            ready = self._spin(count_max)
+            ready = self._spin()
             if ready:
                 return ready
         asleep_since = perf_counter()
-        ready = self._both.poll(LINGER_S)
+        ready = self._both.poll(LINGER_S, 2)
         was_quick = len(ready) > 0 and perf_counter() - asleep_since < QUICK_S
         self._spinning = was_quick and self._may_spin
         if len(ready) == 1 and ready[0][0] != self._trios:
-            return self._own.poll(0, count_max)
+            return self._own.poll(0, READY_FEW)
         return []
 
-    def _spin(self, count_max: int) -> list[tuple[int, int]]:
+    def others_wait(self) -> bool:
+        """Whether a task of Trio's could run, or an event of Trio's own is there for one."""
+        if self._runnable:
+            return True
+        ready = [fd for fd, _ in self._both.poll(0, 2)]
+        return self._trios in ready
+
+    def _spin(self) -> list[tuple[int, int]]:
         # Trio's events are not looked at meanwhile: the pump's turn, which ends soon, is not theirs anyway.
         poll = self._own.poll
         until = perf_counter() + SPIN_S
         while True:
-            ready = poll(0, count_max)
+            ready = poll(0, READY_FEW)
             if ready or perf_counter() > until:
                 return ready
 

@@ -38,6 +38,9 @@ RECEIVE_BYTES_MANY = 8 * 1024
 TURN_S_MAX = 0.002
 """How long the pump goes on before the other tasks have their turn, however busy its sockets are."""
 
+LONE_TURN_S_MAX = 0.01
+"""The same where none of them could run: for those that sleep until some time."""
+
 
 SENDING_S_MAX = 0.002
 """How long a round goes on sending to those who were owed more than their kernels took; the others have their turn."""
@@ -220,21 +223,24 @@ class Pump:
         linger = self._linger
         poll = self.ready.poll
         ready = poll(0, READY_MAX)
-        started = -1.0
+        started = looked = -1.0
         while True:
             if ready and self.holds_off():
                 return  # they are ready the next time, too
             self.serve_round(ready)
+            now = self.engine.now
             if started < 0.0:
-                started = self.engine.now
-            elif self.engine.now - started > TURN_S_MAX:
-                return
+                started = looked = now
+            elif now - looked > TURN_S_MAX:
+                if linger is None or now - started > LONE_TURN_S_MAX or linger.others_wait():
+                    return
+                looked = now
             # Where several were ready, more are by now.
             ready = poll(0, READY_MAX) if len(ready) > 1 or self._takers else []
             if not ready and not self._takers:
                 if linger is None:
                     return
-                ready = linger.wait(READY_MAX)
+                ready = linger.wait()
                 if not ready:
                     return
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import suppress
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 RECORD_HEAD_BYTES: Final = 5
 PLAIN_BYTES_MAX: Final = 16_384
@@ -30,6 +30,14 @@ class Buffers:
         self.outgoing = ssl.MemoryBIO()
 
 
+class _Records(Protocol):
+    """OpenSSL's part of an `ssl.SSLObject`, which that only passes calls on to; or the whole, where it is not found."""
+
+    def do_handshake(self) -> None: ...
+    def read(self, size: int, /) -> bytes: ...
+    def write(self, data: bytes, /) -> int: ...
+
+
 class TlsSocket:
     """The server's end of one TLS connection.
 
@@ -43,6 +51,7 @@ class TlsSocket:
         self._sock = sock
         self._buffers = buffers
         self._ssl = context.wrap_bio(buffers.incoming, buffers.outgoing, server_side=True)
+        self._records_of: _Records = getattr(self._ssl, "_sslobj", self._ssl)
         self._is_open = False
         self._rest = b""
         """Received, and not a whole record yet."""
@@ -83,7 +92,7 @@ class TlsSocket:
         incoming, outgoing = self._buffers.incoming, self._buffers.outgoing
         incoming.write(data)
         try:
-            self._ssl.do_handshake()
+            self._records_of.do_handshake()
             self._is_open = True
             self._rest = incoming.read()
             self._send_control()
@@ -144,7 +153,7 @@ class TlsSocket:
                 left = incoming.pending
                 if not left:
                     break
-                piece = self._ssl.read(left if left < PLAIN_BYTES_MAX else PLAIN_BYTES_MAX)
+                piece = self._records_of.read(left if left < PLAIN_BYTES_MAX else PLAIN_BYTES_MAX)
                 if not piece:
                     self._finish()  # the peer said goodbye
                     break
@@ -195,7 +204,7 @@ class TlsSocket:
             piece = data
             if size - done > ENCRYPT_BYTES or done:
                 piece = data[done : done + ENCRYPT_BYTES]
-            self._ssl.write(piece)
+            self._records_of.write(piece)
             records = outgoing.read()
             try:
                 sent = self._sock.send(records)

@@ -21,6 +21,9 @@ Take: TypeAlias = Callable[[Socket, Door, str, bytes | None], None]
 """What becomes of a connection, non-blocking: socket, door, peer, and the identity that its certificate stands for.
 Counts it as open at once."""
 
+FULLS_MIN = 4
+"""So often there have to be as many as were looked for before more are: what is not there costs as much as what is."""
+
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -43,6 +46,8 @@ class Acceptor(Connection):
         self._take = take
         self._on_exhausted = on_exhausted
         self._at_once = 1
+        self._fulls = 0
+        """Wake-ups in a row at which there were as many as were looked for."""
 
     def readable(self) -> None:
         # Where one comes at a time, looking for a second each time would cost as much as the first.
@@ -51,13 +56,16 @@ class Acceptor(Connection):
                 fd, address = self._accept()
             except BlockingIOError:
                 self._at_once = 1
+                self._fulls = 0
                 return
             except OSError as error:
                 self._failed(error)
                 return
             family, kind, protocol = self._kind
             self._accepted(socket.socket(family, kind, protocol, fd), address)
-        self._at_once = min(self._at_once * 2, ACCEPTS_PER_WAKE_MAX)
+        self._fulls += 1
+        if self._fulls >= FULLS_MIN:
+            self._at_once = min(self._at_once * 2, ACCEPTS_PER_WAKE_MAX)
 
     def _accepted(self, connection: socket.socket, address: object) -> None:
         connection.setblocking(False)

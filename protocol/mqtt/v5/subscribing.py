@@ -12,7 +12,7 @@ from typing import Final
 from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
 from protocol.mqtt.packets import Suback, Subscribe, Unsuback, Unsubscribe
 from protocol.mqtt.subscribing import FILTERS_MAX
-from protocol.mqtt.topics import check_topic_filter
+from protocol.mqtt.topics import check_topic_filter, has_wildcard
 from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties, encode_number, read_properties
 from protocol.mqtt.v5.property_table import SUBSCRIPTION_ID
 from protocol.mqtt.v5.reasons import ALLOWED, ReasonCode
@@ -219,6 +219,6 @@ def _without_group(topic_filter: bytes) -> bytes:
     if topic_filter.startswith(b"$share/"):
         _, _, rest = topic_filter[7:].partition(b"/")
         group = topic_filter[7 : len(topic_filter) - len(rest)]
-        if b"+" in group or b"#" in group:
+        if has_wildcard(group):
             return b"$share/" + group.translate(None, b"+#") + rest
     return topic_filter

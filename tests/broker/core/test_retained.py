@@ -65,6 +65,7 @@ def test_it_keeps_the_last_of_each_topic_that_fits_until_it_expires(seed: int) -
             refused += 1
         for topic_filter in FILTERS:
             found = {one.topic for one in store.matching(topic_filter)}
+            assert store.may_have(topic_filter) or not found
             assert found == {name for name in model if matches(topic_filter, name)}
         if chance.random() < 0.2:
             taken = store.take_changed()
@@ -78,6 +79,15 @@ def test_it_keeps_the_last_of_each_topic_that_fits_until_it_expires(seed: int) -
     assert store.size == sum(
         len(name) + len(one.payload) for name, one in model.items() if not name.startswith(b"$SYS")
     )
+
+
+def test_what_a_filter_without_wildcards_cannot_have_is_known() -> None:
+    store = RetainedStore(MessageStore(), Counters())
+    assert not store.may_have(b"#")
+    store.put(kept(b"a", b"x"))
+    assert store.may_have(b"#")
+    assert store.may_have(b"a")
+    assert not store.may_have(b"b")
 
 
 def test_an_empty_payload_clears() -> None:  # [MQTT-3.3.1-10] [MQTT-3.3.1-11]

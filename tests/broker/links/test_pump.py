@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 import trio.testing
 
@@ -13,7 +15,7 @@ from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
-from broker.links.pump import Pump
+from broker.links.pump import LONE_TURN_S_MAX, TURN_S_MAX, Pump
 from protocol.mqtt.codec import encode
 from protocol.mqtt.packets import Connect, Pingreq, Puback, Publish, Subscribe
 
@@ -101,6 +103,33 @@ async def test_a_subscriber_that_does_not_read_delays_nobody() -> None:
         while not received.endswith(PINGRESP):
             received += await frozen.stream.receive_some(65_536)
         assert (len(received) - len(PINGRESP)) % len(encode(message)) == 0
+
+
+class AlwaysReady:
+    """Two descriptors that nobody has registered, each time."""
+
+    def poll(self, timeout_s: float, count_max: int, /) -> list[tuple[int, int]]:
+        return [(-7, 1), (-8, 1)]
+
+
+@pytest.mark.parametrize(("somebody_waits", "turn_s"), [(True, TURN_S_MAX), (False, LONE_TURN_S_MAX)])
+async def test_however_busy_its_sockets_are_others_have_their_turn(
+    somebody_waits: bool, turn_s: float
+) -> None:
+    engine = Engine()
+    pump = Pump(engine, lambda _: None, lambda _: None)
+    real, pump.ready = pump.ready, AlwaysReady()  # type: ignore[assignment]
+    pump._linger = real.linger()
+    ticks = itertools.count()
+    engine.turn.clock = lambda: next(ticks) * 0.0005
+    async with trio.open_nursery() as nursery:
+        if somebody_waits:
+            nursery.start_soon(trio.lowlevel.checkpoint)
+        pump.serve_turn()
+    assert turn_s < engine.now <= turn_s + TURN_S_MAX + 0.001
+    if pump._linger is not None:
+        pump._linger.close()
+    real.close()
 
 
 async def test_a_peer_that_breaks_ends_alone() -> None:

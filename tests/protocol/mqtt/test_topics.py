@@ -14,6 +14,7 @@ from protocol.mqtt.topics import (
     check_text,
     check_topic_filter,
     check_topic_name,
+    has_wildcard,
     is_valid_text,
     is_valid_topic_filter,
     is_valid_topic_name,
@@ -42,6 +43,7 @@ from protocol.mqtt.topics import (
     ],
 )
 def test_a_topic_name_is_also_a_filter(topic: str) -> None:
+    assert not has_wildcard(topic.encode())
     assert is_valid_topic_name(topic.encode())
     assert is_valid_topic_filter(topic.encode())
     check_topic_name(topic.encode())
@@ -52,6 +54,7 @@ def test_a_topic_name_is_also_a_filter(topic: str) -> None:
     "topic_filter", ["#", "+", "sport/tennis/#", "+/tennis/#", "sport/+/player1", "/+", "+/+", "$SYS/#"]
 )
 def test_a_filter_with_wildcards_is_no_name(topic_filter: str) -> None:
+    assert has_wildcard(topic_filter.encode())
     check_topic_filter(topic_filter.encode())
     assert is_valid_topic_filter(topic_filter.encode())
     assert not is_valid_topic_name(topic_filter.encode())
