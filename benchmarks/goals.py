@@ -10,6 +10,7 @@ from attrs import frozen
 from benchmarks.arithmetic import Spread, median, ratios
 from benchmarks.measurement import Measurement
 from benchmarks.results import Results
+from benchmarks.workloads.catalogue import BY_NAME
 
 OURS: Final = "Rowcast"
 INTERPRETED: Final = "Rowcast interpreted"
@@ -67,23 +68,16 @@ def _generator_bound(results: Results, workload: str) -> bool:
     return any(measured.generator_bound for measured in results.measured(workload, OURS))
 
 
-def _ping_pong(results: Results) -> Verdict:
-    value = _latency_ratio(results)
-    return Verdict(
-        "ping-pong",
-        "ping-pong p50: at most 1.2× Mosquitto's",
-        value,
-        None,
-        value is not None and value <= 1.2,
-    )
+def _latency_share(key: str, most: float) -> Callable[[Results], Verdict]:
+    """The median latency by Mosquitto's, in the same rounds."""
 
+    def value_of(results: Results) -> float | None:
+        ours, theirs = (
+            [m.latency.p50_us for m in results.measured(key, peer) if m.latency] for peer in (OURS, THEIRS)
+        )
+        return median(ratios(ours, theirs)) if ours and theirs else None
 
-def _latency_ratio(results: Results) -> float | None:
-    ours, theirs = (
-        [m.latency.p50_us for m in results.measured("ping-pong", peer) if m.latency]
-        for peer in (OURS, THEIRS)
-    )
-    return median([a / b for a, b in zip(ours, theirs, strict=False)]) if ours and theirs else None
+    return _at_most(key, f"{BY_NAME[key].title}, p50: at most {most:g}× {THEIRS}'s", most, value_of)
 
 
 def _interpreted(results: Results) -> Verdict:
@@ -122,6 +116,16 @@ def _cpu_beside(key: str, other: str, most: float) -> Callable[[Results], Verdic
         return median(ratios(this, that)) if this and that else None
 
     return _at_most(key, f"{key}: at most {most:g}× the CPU of {other}", most, value_of)
+
+
+def _share_of(key: str, most: float, theirs: str = THEIRS) -> Callable[[Results], Verdict]:
+    """The broker's CPU time per delivery or client by somebody else's, in the same rounds."""
+
+    def value_of(results: Results) -> float | None:
+        ratio = results.cpu_ratio(key, OURS, theirs)
+        return None if ratio is None else 1 / ratio.median
+
+    return _at_most(key, f"{BY_NAME[key].title}: at most {most:g}× the CPU of {theirs}", most, value_of)
 
 
 def _churn_cost(results: Results) -> float | None:
@@ -177,7 +181,7 @@ _GOALS: Final = (
     _times_mosquitto("burst-900", "1→900 QoS 0", 5),
     _times_mosquitto("single-1", "1→1 one packet per write", 1.2),
     _times_mosquitto("fan-in-100", "100→1", 1.2),
-    _ping_pong,
+    _latency_share("ping-pong", 0.45),
     _times_mosquitto("qos1-1", "1→1 QoS 1 end to end", 2),
     _times_mosquitto("qos2-1", "1→1 QoS 2 end to end", 2),
     _times_mosquitto("qos1-100", "1→100 QoS 1", 3),
@@ -196,6 +200,34 @@ _GOALS: Final = (
         "an idle client of MQTT 5.0 costs at most 2 662 bytes",
         2662,
         _bytes_per_connection("five-idle"),
+    ),
+    *(
+        _share_of(key, most)
+        for key, most in (
+            ("ping-pong", 0.9),
+            ("qos2-1", 0.5),
+            ("qos1-100-narrow", 0.25),
+            ("connect-turn", 1.2),
+            ("rules-connect", 1.2),
+            ("rules-burst-1", 0.2),
+            ("tls-single-1", 0.9),
+            ("tls-fan-in-100", 0.9),
+            ("tls-ping-pong", 0.9),
+            ("tls-qos1-100", 0.5),
+            ("tls-burst-900", 0.5),
+            ("tls-burst-100", 0.35),
+            ("tls-qos1-1", 0.5),
+            ("tls-qos2-1", 0.7),
+            ("tls-connect", 1.1),
+        )
+    ),
+    _latency_share("tls-ping-pong", 0.9),
+    _share_of("single-1", 1.25, "floor"),
+    _share_of("ws-connect", 1.0, "websockets"),
+    _cpu_beside("tls-resume", "tls-connect", 0.3),
+    _cpu_beside("wss-one", "ws-one", 1.3),
+    _at_most(
+        "tls-idle", "an idle TLS client costs at most 16 000 bytes", 16000, _bytes_per_connection("tls-idle")
     ),
     *(
         _cpu_beside(f"five-{key}", key, 1.1)

@@ -81,20 +81,18 @@ def _first_table(results: Results) -> str:
 
 
 def _summary(judged: Sequence[Verdict]) -> str:
-    """The first paragraph: what is not reached, with what the profile shows."""
+    """What is not reached, a line for each, with what the profile shows."""
     findings = tomllib.loads(FINDINGS.read_text()) if FINDINGS.exists() else {}
     missed = [verdict for verdict in judged if verdict.value is not None and not verdict.reached]
     measured = sum(verdict.value is not None for verdict in judged)
     if not missed:
         return f"All {measured} goals that this run measured are reached."
     said = [
-        f"{verdict.promise} (measured {_number(verdict.value)})"
+        f"- {verdict.promise} (measured {_number(verdict.value)})"
         + (f": {findings[verdict.key]}" if verdict.key in findings else "")
         for verdict in missed
     ]
-    return (
-        f"Not reached, {len(missed)} of the {measured} goals that this run measured: " + "; ".join(said) + "."
-    )
+    return f"Not reached, {len(missed)} of the {measured} goals that this run measured:\n\n" + "\n".join(said)
 
 
 def _disturbance(results: Results) -> str:

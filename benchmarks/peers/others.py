@@ -189,7 +189,7 @@ MOSQUITTO: Final = Peer(
                 "mqtt-websocket",
                 "mqtt-5",
             ),
-            *("tls", "tls-rsa", "rules"),
+            *("tls", "tls-rsa", "tls-websocket", "rules"),
         }
     ),
     _install_mosquitto,

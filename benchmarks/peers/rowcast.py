@@ -43,6 +43,7 @@ ABILITIES: Final = frozenset(
         "mqtt-5",
         "tls",
         "tls-rsa",
+        "tls-websocket",
         "rules",
         "acknowledged",
         "retain",

@@ -156,6 +156,12 @@ SECURED: Final = (
         partial(acknowledged.at_least_once, subscribers=1, window=4),
     ),
     _secured(
+        "tls-qos2-1",
+        "TLS 1→1 QoS 2, window 4",
+        "tls",
+        partial(acknowledged.exactly_once, window=4),
+    ),
+    _secured(
         "tls-idle",
         "memory of 2 000 idle TLS clients with a subscription",
         "tls",
@@ -256,6 +262,12 @@ WORKLOADS: Final = (
         quick=True,
     ),
     Workload(
+        "qos1-100-narrow",
+        "1→100 QoS 1 end to end, window 4",
+        partial(acknowledged.at_least_once, subscribers=100, window=4),
+        "acknowledged",
+    ),
+    Workload(
         "qos1-900",
         "1→900 QoS 1 end to end, window 20",
         partial(acknowledged.at_least_once, subscribers=900, window=20),
@@ -334,6 +346,25 @@ WORKLOADS: Final = (
         "WebSocket fan-out 1→1000, Econia, one message at a time",
         partial(websocket.fan_out, dialect="econia", clients=1000, burst=1),
         "dialects",
+    ),
+    Workload(
+        "ws-one",
+        "WebSocket fan-out 1→1000, MQTT, one message at a time",
+        partial(websocket.fan_out, dialect="mqtt", clients=1000, burst=1),
+        "mqtt-websocket",
+    ),
+    Workload(
+        "wss-one",
+        "the same over TLS",
+        partial(websocket.fan_out, dialect="mqtt", clients=1000, burst=1),
+        "tls-websocket",
+    ),
+    Workload(
+        "ws-connect",
+        "1 000 WebSocket clients connect, one after the other",
+        partial(websocket.connect_in_turn, count=1000),
+        "ws-connections",
+        "clients",
     ),
     Workload(
         "ws-idle",

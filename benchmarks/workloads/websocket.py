@@ -60,6 +60,23 @@ def idle_memory(target: Target, seconds: float, dialect: str, count: int) -> Mea
     return measured
 
 
+def connect_in_turn(target: Target, seconds: float, count: int) -> Measurement:
+    """`count` clients become WebSockets, each when the one before is one, and stay; nothing else is asked for."""
+    del seconds
+    path = "/" if target.facts.get("websocket") == "broadcast" else "/exchange-stream"
+    clients = [_handshake(target, path) for _ in range(20)]  # some to warm up
+    samples_us: list[float] = []
+    clocks = Clocks(target)
+    for _ in range(count):
+        began = time.perf_counter()
+        clients.append(_handshake(target, path))
+        samples_us.append((time.perf_counter() - began) * 1e6)
+    measured = clocks.measure(count, samples_us)
+    for client in clients:
+        client.close()
+    return measured
+
+
 def _open_all(target: Target, speaking: str, numbers: range) -> list[Client]:
     """Many at once: Mosquitto's WebSocket side looks after each new client only ten times a second."""
     with ThreadPoolExecutor(50) as pool:

@@ -114,15 +114,16 @@ def test_report_begins_with_what_is_behind_and_then_says_what_was_not_reached() 
         Record("ping-pong", "Rowcast", 1, measured(100, 20)),
         Record("ping-pong", "Mosquitto", 1, measured(100, 10)),
     )
-    _, _, table, missed, *_ = render(found).split("\n\n")
+    _, _, table, missed, those, *_ = render(found).split("\n\n")
     rows = table.split("\n")[2:]
     assert [row.split(" | ")[0] for row in rows] == [
         "| ping-pong, one in flight",
         "| 1→1 QoS 0, publisher batches 200",
     ]
     assert " | **2** | " in rows[0]
-    assert missed.startswith("Not reached, 1 of the ")
-    assert "at least 10× Mosquitto (measured 3)" in missed
+    assert missed.startswith("Not reached, 2 of the ")
+    assert [line[:2] for line in those.split("\n")] == ["- ", "- "]
+    assert "at least 10× Mosquitto (measured 3)" in those
 
 
 def test_the_picture_has_no_exponents_and_says_the_same_as_text() -> None:
