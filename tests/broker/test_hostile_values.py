@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -170,22 +170,36 @@ def requests_of(dialect: str) -> list[dict[str, Any]]:
             {"type": "subscribe", "channels": [{"channel": "orders", "account_id": "a"}]},
         ],
         "rowcast": [
-            {"type": "hello", "token": "t"},
-            {"type": "subscribe", "id": 1, "topics": ["a"], "after": "x/1", "conflate": True},
-            {"type": "publish", "id": 2, "topic": "a", "payload": {"a": 1}, "retain": True},
-            {"type": "unsubscribe", "id": 1, "topics": ["a"]},
+            {"id": 1, "connect": {"token": "t"}},
+            {"id": 2, "subscribe": "a/+", "since": "now", "state": True},
+            {"subscribe": [{"topic": "a/#", "since": "x/1"}, "b"]},
+            {"id": 4, "publish": "a", "data": {"a": 1}, "qos": 1, "retain": True, "encoding": "json"},
+            {"id": 5, "unsubscribe": "a/+"},
+            {"ping": 1},
         ],
     }
     return found[dialect]
 
 
+HERE = "here"
+
+
+def with_a_place(value: Any) -> Iterator[Any]:
+    """The value, each time with `HERE` in another place of it."""
+    yield HERE
+    if isinstance(value, dict):
+        for key, member in value.items():
+            for inner in with_a_place(member):
+                yield value | {key: inner}
+    elif isinstance(value, list):
+        for place, member in enumerate(value):
+            for inner in with_a_place(member):
+                yield [*value[:place], inner, *value[place + 1 :]]
+
+
 def hostile_requests(dialect: str) -> list[str]:
-    found = list(TEXTS)
-    for request in requests_of(dialect):
-        for key in request:
-            for text in JSON_TEXTS:
-                whole = {name: json.dumps(value) for name, value in request.items()} | {key: text}
-                found.append("{" + ",".join(f"{json.dumps(name)}:{one}" for name, one in whole.items()) + "}")
+    forms = {json.dumps(form) for request in requests_of(dialect) for form in with_a_place(request)}
+    found = TEXTS + [form.replace(json.dumps(HERE), text) for form in sorted(forms) for text in JSON_TEXTS]
     random.Random(11).shuffle(found)
     return found
 
