@@ -90,15 +90,19 @@ class Cluster:
         self._free: list[str] = []
         if self._as_owner:
             shutil.chown(self.directory, "postgres")
-        initdb = quick_initdb(self._bin) if RUN in os.environ else self._bin
-        self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8",
-                  "--locale=C.UTF-8", f"--pgdata={self.data}", folder=initdb)  # fmt: skip
+        self._fill()
         with (self.data / "postgresql.conf").open("a") as conf:
             conf.write(SETTINGS)
             conf.write(f"port = {self.port}\nlisten_addresses = '127.0.0.1'\n")
             conf.write(f"unix_socket_directories = '{self.directory}'\n")
         self._end_with_us()
         self.start()
+
+    def _fill(self) -> None:
+        """Make the data."""
+        initdb = quick_initdb(self._bin) if RUN in os.environ else self._bin
+        self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8",
+                  "--locale=C.UTF-8", f"--pgdata={self.data}", folder=initdb)  # fmt: skip
 
     def start(self) -> None:
         self._run("pg_ctl", "start", "-w", "-D", self.data, "-l", self.directory / "log")
@@ -183,6 +187,38 @@ class Cluster:
         )
 
 
+class Standby(Cluster):
+    """A copy of another server that follows it, synchronously: what is committed there is here."""
+
+    def __init__(self, primary: Cluster) -> None:
+        self._primary = primary
+        super().__init__()
+        with psycopg.connect(primary.dsn(), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            connection.execute("SELECT pg_reload_conf()")
+            is_synchronous = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
+            deadline = time.monotonic() + 60.0
+            while not connection.execute(is_synchronous).fetchone():
+                assert time.monotonic() < deadline, "the standby did not come"
+                time.sleep(0.02)
+
+    def _fill(self) -> None:
+        self._run("pg_basebackup", "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
+                  f"--pgdata={self.data}", f"--dbname={self._primary.dsn()}")  # fmt: skip
+
+    def promote(self) -> None:
+        """Go on alone, waiting for no standby."""
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
+            connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            connection.execute("SELECT pg_reload_conf()")
+
+    def dsn_of_both(self, database: str = "postgres") -> str:
+        """Whichever of the two takes writes."""
+        ports = f"{self._primary.port},{self.port}"
+        return f"host=127.0.0.1,127.0.0.1 port={ports} user=postgres dbname={database} target_session_attrs=read-write"
+
+
 @functools.cache
 def shared_cluster() -> Cluster:
     return Cluster()
@@ -191,6 +227,16 @@ def shared_cluster() -> Cluster:
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     return shared_cluster()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Cluster, Standby]]:
+    """A primary and its synchronous standby, of their own."""
+    primary = Cluster()
+    standby = Standby(primary)
+    yield primary, standby
+    standby.close()
+    primary.close()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import psycopg
 import trio
-from support.postgres import Cluster
+from support.postgres import Cluster, binaries
 from torture.chaos import Victim
 from torture.ledger import KILLED, STOPPED
 from torture.recorder import torture_config
@@ -23,6 +23,10 @@ from broker.feed.setup.install import install_steps, remove_steps
 
 ROLE = "rowcast_torture"
 """The feed's own, with the privileges that an installation gives it, so that row security holds for it."""
+
+END_SESSIONS = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'"
+
+INSTALLING = "torture_install"
 
 KEPT = "CREATE TABLE kept (txn bigint)"
 """Which transactions have committed, of tables that were dropped."""
@@ -81,9 +85,9 @@ class People:
             "other_database",
             "other_database",
         ]
-        self._acts += ["timeouts", "search_path", "schema"]
+        self._acts += ["timeouts", "search_path", "schema", "restore", "ended"]
         if kind == "listen":
-            self._acts += ["rebuild"]
+            self._acts += ["rebuild", "untold"]
         else:
             self._acts += [
                 "left_out",
@@ -93,6 +97,7 @@ class People:
                 "recreate",
                 "other_schema",
                 "truncate",
+                "taken",
                 "slot",
                 "kind",
                 "update_route",
@@ -117,7 +122,7 @@ class People:
     def _install(self, dsn: str, part: float = 1.0) -> bool:
         steps = install_steps(torture_config(self._kind_now, as_role(dsn)))
         try:
-            with psycopg.connect(dsn, autocommit=True) as connection:
+            with psycopg.connect(dsn, autocommit=True, application_name=INSTALLING) as connection:
                 for step in steps[: round(len(steps) * part)]:
                     connection.execute(step.statement)  # type: ignore[call-overload]
         except psycopg.Error:
@@ -158,6 +163,49 @@ class People:
         await trio.to_thread.run_sync(self._install, self._dsn, self._random.random())
         await self._meanwhile()
 
+    async def _ended(self) -> None:
+        """An installation whose session somebody ends, wherever it is."""
+        end = (
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{INSTALLING}'"
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, self._install, self._dsn)
+            await trio.sleep(self._random.uniform(0.0, 0.1))
+            await self._run(end)
+        await self._meanwhile()
+
+    async def _restore(self) -> None:
+        """The table as a dump has it, with its triggers, in place of what it is."""
+        dump = [
+            str(binaries() / "pg_dump"),
+            "--schema-only",
+            "--table",
+            "public.torture",
+            "--dbname",
+            self._dsn,
+        ]
+        done = await trio.run_process(dump, capture_stdout=True, stdin=b"")
+        text = "\n".join(line for line in done.stdout.decode().splitlines() if not line.startswith("\\"))
+        await self._run(
+            "LOCK TABLE torture",
+            "INSERT INTO kept SELECT DISTINCT txn FROM torture",
+            "DROP TABLE torture",
+            text,
+        )
+        await self._meanwhile()
+
+    async def _taken(self) -> None:
+        """Rows of the outbox, by somebody who thinks that they are old."""
+        if self._kind_now == "outbox":
+            await self._run("DELETE FROM rowcast.outbox")
+            await self._meanwhile()
+
+    async def _untold(self) -> None:
+        """The trigger off for a while; the session is ended, since a feed looks at its triggers every 30 s only."""
+        await self._run("ALTER TABLE torture DISABLE TRIGGER tell")
+        await self._meanwhile()
+        await self._run("ALTER TABLE torture ENABLE TRIGGER tell", END_SESSIONS)
+
     async def _columns(self) -> None:
         await self._run("ALTER TABLE torture ADD COLUMN more integer", "ALTER TABLE torture DROP COLUMN more")
 
@@ -180,8 +228,7 @@ class People:
         await self._set(("search_path",), self._random.choice(["nowhere", "pg_catalog"]))
 
     async def _set(self, names: tuple[str, ...], value: str) -> None:
-        end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'"
-        await self._run(*(f"ALTER ROLE {ROLE} SET {name} = '{value}'" for name in names), end)
+        await self._run(*(f"ALTER ROLE {ROLE} SET {name} = '{value}'" for name in names), END_SESSIONS)
         await self._meanwhile()
         await self._run(*(f"ALTER ROLE {ROLE} RESET {name}" for name in names))
 

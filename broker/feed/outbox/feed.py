@@ -28,13 +28,15 @@ from broker.feed.notices import OPERATION, Notices
 from broker.feed.outbox.pruning import Pruner
 from broker.feed.outbox.queries import (
     CAPTURES,
-    LAST_NUMBER,
+    LOST,
     NEXT,
     POSITION,
     REST,
     TEXTSEND,
     identify,
+    last_number,
     one_row,
+    xid_of,
 )
 from broker.feed.placing import Placing
 from broker.feed.routing.routes import Outgoing
@@ -195,17 +197,20 @@ class OutboxFeed:
         reason = other_numbers or reason
         if self._seq < 0:
             self._saved = (saved_seq, saved_id)
-        last_seq = (await one_row(connection, LAST_NUMBER))[0]
+        last_seq = await last_number(connection)
         reason = reason or await self._lost_commits(connection, saved_seq)
         if last_seq < saved_seq:
             saved_seq, saved_id, pruned_seq = last_seq, 0, min(pruned_seq, last_seq)
             await connection.execute("UPDATE rowcast.outbox_pruned SET seq = %s", [pruned_seq])
         if self._seq < 0 or reason:
             known_seq = self._seq if self._seq >= 0 else saved_seq
-            self._seq, self._id, self._xid = saved_seq, saved_id, ""
+            is_here = not other_numbers and self._xid and await xid_of(connection, self._seq) == self._xid
+            if (
+                not is_here
+            ):  # what was read last; a promoted standby may have that and not yet that it was saved
+                self._seq, self._id, self._xid = saved_seq, saved_id, ""
             if reason:
-                start = "" if other_numbers else str(known_seq)
-                self._announce(reason, start, str(saved_seq))
+                self._announce(reason, "" if other_numbers else str(known_seq), str(self._seq))
         if pruned_seq > self._seq:
             why = "rows that were not read within keep_unread have been pruned"
             self._announce(why, str(self._seq), str(pruned_seq))
@@ -235,16 +240,9 @@ class OutboxFeed:
 
     async def _lost_commits(self, connection: TrioConnection, saved_seq: int = 0) -> str:
         """Why what was read last, by us or by whoever saved the place, is not what the server has now; "" if it is."""
-        xid = await one_row(
-            connection, "SELECT xid::text FROM rowcast.outbox_commit WHERE seq = %s", self._seq
-        )
-        last = await one_row(connection, LAST_NUMBER)
-        if (xid and self._xid and xid[0] != self._xid) or last[0] < max(self._seq, saved_seq):
-            return (
-                "the server has lost committed transactions (restored, or crashed without synchronous_commit),"
-                " or their numbers were set back"
-            )
-        return ""
+        xid = await xid_of(connection, self._seq)
+        is_other = xid and self._xid and xid != self._xid
+        return LOST if is_other or await last_number(connection) < max(self._seq, saved_seq) else ""
 
     def _announce(self, reason: str, start: str, end: str, tables: Sequence[str] = ()) -> None:
         announce(self._status, self._sink, reason, start, end, tables)

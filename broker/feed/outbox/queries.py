@@ -17,8 +17,10 @@ POSITION: Final = """
 SELECT read_seq, read_id, (SELECT seq FROM rowcast.outbox_pruned) FROM rowcast.feed WHERE name = %s
 """
 
-LAST_NUMBER: Final = "SELECT last_value - (NOT is_called)::integer FROM rowcast.outbox_seq"
-"""The highest number that a transaction has got; 0 before the first."""
+LOST: Final = (
+    "the server has lost committed transactions (restored, or crashed without synchronous_commit),"
+    " or their numbers were set back"
+)
 
 CAPTURES: Final = """(
     SELECT coalesce(sum(hashtextextended(
@@ -79,3 +81,15 @@ async def identify(connection: TrioConnection) -> ServerIdentity:
     """Which server this is.  Raises: NotReady, if it is a standby."""
     await refuse_standby(connection)
     return ServerIdentity(*await one_row(connection, IDENTITY), wal_lsn=0)
+
+
+async def last_number(connection: TrioConnection) -> int:
+    """The highest number that a transaction has got; 0 before the first."""
+    row = await one_row(connection, "SELECT last_value - (NOT is_called)::integer FROM rowcast.outbox_seq")
+    return int(row[0])
+
+
+async def xid_of(connection: TrioConnection, seq: int) -> str:
+    """The id of the transaction of a number; "" if there is none any more."""
+    row = await one_row(connection, "SELECT xid::text FROM rowcast.outbox_commit WHERE seq = %s", seq)
+    return str(row[0]) if row else ""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from support.postgres import cluster, database
+from support.postgres import cluster, database, pair
 
 from broker.feed import supervise
 from broker.feed.fast.learning import FAST_PATH
 
-__all__ = ["cluster", "database", "fast_path", "short_pauses"]
+__all__ = ["cluster", "database", "fast_path", "pair", "short_pauses"]
 
 
 @pytest.fixture

@@ -1,3 +1,3 @@
-from support.postgres import cluster, database
+from support.postgres import cluster, database, pair
 
-__all__ = ["cluster", "database"]
+__all__ = ["cluster", "database", "pair"]

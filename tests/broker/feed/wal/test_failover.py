@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import trio
 from support.feeds import running
-from support.installed import connect, feed_config, install
+from support.installed import TELLS_OF_EVENTS, connect, event_config, feed_config, install
 from support.polling import until
-from support.postgres import Cluster
+from support.postgres import Cluster, Standby
 
 from broker import Broker
 from broker.config.dialects.gateway import GatewayConfig
@@ -134,3 +134,35 @@ async def test_a_standby_is_not_taken_for_the_server_that_it_is_a_copy_of(own_cl
             await identify(replication)
         promote(own_cluster)
         assert (await identify(replication)).timeline == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wal", "outbox", "listen"])
+@pytest.mark.usefixtures("short_pauses")
+async def test_a_standby_takes_over(pair: tuple[Cluster, Standby], kind: str) -> None:
+    """What was committed comes, or the gap is announced before the next row: the slot stays on the old server."""
+    primary, standby = pair
+    with connect(primary.dsn()) as connection:
+        connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
+        if kind == "listen":
+            connection.execute(TELLS_OF_EVENTS)  # type: ignore[call-overload]
+    install(event_config(kind, primary.dsn()))
+    told: list[bool] = []
+    async with running(event_config(kind, standby.dsn_of_both())) as feed:
+        with connect(primary.dsn()) as connection:
+            connection.execute("INSERT INTO event VALUES (1, 'before')")
+        await feed.sink.until(1)
+        await trio.to_thread.run_sync(primary.stop, "immediate")
+        await until(lambda: feed.status.state == "waiting")
+        feed.sink.on_publish = lambda published: told.append(bool(feed.sink.announced))
+        await trio.to_thread.run_sync(standby.promote)
+        with connect(standby.dsn()) as connection:
+            connection.execute("INSERT INTO event VALUES (2, 'meanwhile')")
+        await feed.until_live(reconnects=1)
+        with connect(standby.dsn()) as connection:
+            connection.execute("INSERT INTO event VALUES (3, 'after')")
+        await until(lambda: b"event/3" in feed.sink.topics())
+    came = [topic for topic in feed.sink.topics() if topic != b"event/2" or kind != "wal"]
+    assert came == [b"event/1", *([b"event/2"] if kind != "wal" else []), b"event/3"]
+    if kind != "listen":
+        assert all(told)
