@@ -169,7 +169,7 @@ class People:
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{INSTALLING}'"
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.to_thread.run_sync, self._install, self._dsn)
+            nursery.start_soon(trio.to_thread.run_sync, lambda: self._install(self._dsn))
             await trio.sleep(self._random.uniform(0.0, 0.1))
             await self._run(end)
         await self._meanwhile()

@@ -80,7 +80,8 @@ async def one_row(connection: TrioConnection, query: str, *parameters: Any) -> t
 async def identify(connection: TrioConnection) -> ServerIdentity:
     """Which server this is.  Raises: NotReady, if it is a standby."""
     await refuse_standby(connection)
-    return ServerIdentity(*await one_row(connection, IDENTITY), wal_lsn=0)
+    system_identifier, timeline = await one_row(connection, IDENTITY)
+    return ServerIdentity(system_identifier, timeline, wal_lsn=0)
 
 
 async def last_number(connection: TrioConnection) -> int:

@@ -126,7 +126,7 @@ class Process:
         self.engine.turn.clock = lambda: self.engine.now
         self.gateway = Gateway(CONFIG, self.engine, {speech.dialect: Elsewhere()})
         self.line: list[DialectLink] = []
-        self.count = chance.choice((5, 60, 10**6)) if before is None else before.count
+        self.count: int = chance.choice((5, 60, 10**6)) if before is None else before.count
         if before is None or not orderly:
             self.positions = Positions(f"e{chance.random()}")
         else:

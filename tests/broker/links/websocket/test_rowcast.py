@@ -27,6 +27,7 @@ from broker.core.positions import Positions
 from broker.core.publication import Publication
 from broker.gateway.gateway import Gateway
 from broker.links.websocket.catching_up import StateWalk
+from broker.links.websocket.following import FollowingLink
 from broker.links.websocket.readers import Readers
 from broker.links.websocket.rowcast import RowcastLink
 from broker.links.websocket.words import RowcastWords
@@ -49,7 +50,7 @@ class Server:
         self.engine = Engine()
         self.engine.turn.clock = lambda: self.engine.now
         self.gateway = Gateway(CONFIG, self.engine, {})
-        self.line: list[RowcastLink] = []
+        self.line: list[FollowingLink] = []
         self.history: History
         if before is None or not orderly:
             self.positions = Positions(f"e{chance.random()}")

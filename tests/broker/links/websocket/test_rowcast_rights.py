@@ -19,6 +19,7 @@ from broker.core.positions import Positions
 from broker.core.publication import Publication
 from broker.gateway.gateway import Gateway
 from broker.gateway.tokens import TokenVerifier
+from broker.links.websocket.following import FollowingLink
 from broker.links.websocket.readers import Readers
 from broker.links.websocket.rowcast import RowcastLink
 from protocol.dialects.base import Clock
@@ -39,7 +40,7 @@ class Slow:
         rings = [Ring(positions, b"#", 10**9, 10**6, 1e9)] if ring else []
         for one in rings:
             self.engine.subscribe(one, one.topic_filter, 0)
-        self.line: list[RowcastLink] = []
+        self.line: list[FollowingLink] = []
         readers = Readers(History(positions, rings), self.line.append, lambda *_: None, lambda *_: None)
         self.takes = True
         self.wire = b""
