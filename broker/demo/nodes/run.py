@@ -2,7 +2,8 @@
 
 Two clients count: one that stays on the last node, and has to get everything exactly once, and one with a persistent
 session that goes from node to node, and has to miss nothing; what its node had not written down when it was killed
-comes to it a second time.
+comes to it a second time.  The writer, whose node may die between a message and its acknowledgement, publishes it anew
+on another one, as QoS 1 wants it: that is another message, and its payload says so.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ LAST_S: Final = 60.0
 EVENTS: Final = 3000
 FILTERS: Final = ((b"orders/#", 1), (b"chat/#", 1))
 
+Key = tuple[bytes, bytes]
+"""Topic and payload of one message."""
+
 
 @define
 class Counts:
@@ -37,14 +41,33 @@ class Counts:
 
     committed: int = 0
     acknowledged: int = 0
-    stays: Counter[bytes] = Factory(Counter)
-    moves: Counter[bytes] = Factory(Counter)
+    anew: int = 0
+    """Messages that the writer published again, which had no acknowledgement."""
+    stays: Counter[Key] = Factory(Counter)
+    moves: Counter[Key] = Factory(Counter)
     moved: int = 0
 
     def wanted(self) -> set[bytes]:
         """Topics: each row and each message has its own."""
         rows = {b"orders/%d" % number for number in range(1, self.committed + 1)}
         return rows | {b"chat/%d" % number for number in range(1, self.acknowledged + 1)}
+
+    def missing(self, got: Counter[Key]) -> int:
+        """How many of the topics that are wanted did not come."""
+        return len(self.wanted() - {topic for topic, _ in got})
+
+    def figures(self) -> dict[str, int]:
+        """All of it, as it is shown."""
+        return {
+            "rows": self.committed,
+            "messages": self.acknowledged,
+            "published_anew": self.anew,
+            "stays_missing": self.missing(self.stays),
+            "stays_twice": sum(count > 1 for count in self.stays.values()),
+            "moves_missing": self.missing(self.moves),
+            "moves_twice": sum(count > 1 for count in self.moves.values()),
+            "moved": self.moved,
+        }
 
 
 class Cluster:
@@ -64,24 +87,14 @@ class Cluster:
         at = trio.current_time() - self._began
         if self._as_json:
             print(
-                json.dumps({"at": round(at, 1), "event": what, **self._figures()}), file=self._out, flush=True
+                json.dumps({"at": round(at, 1), "event": what, **self.counts.figures()}),
+                file=self._out,
+                flush=True,
             )
         else:
-            got = f"{len(counts.stays)} and {len(counts.moves)} of {counts.committed + counts.acknowledged} came"
+            stays, moves = (len({topic for topic, _ in got}) for got in (counts.stays, counts.moves))
+            got = f"{stays} and {moves} of {counts.committed + counts.acknowledged} came"
             print(f"{at:6.1f} s  {what}; {got}", file=self._out, flush=True)
-
-    def _figures(self) -> dict[str, int]:
-        counts = self.counts
-        wanted = counts.wanted()
-        return {
-            "rows": counts.committed,
-            "messages": counts.acknowledged,
-            "stays_missing": len(wanted - counts.stays.keys()),
-            "stays_twice": sum(count > 1 for count in counts.stays.values()),
-            "moves_missing": len(wanted - counts.moves.keys()),
-            "moves_twice": sum(count > 1 for count in counts.moves.values()),
-            "moved": counts.moved,
-        }
 
     # --- who does what -------------------------------------------------------------------------------------
 
@@ -101,14 +114,19 @@ class Cluster:
         """One message at QoS 1, on any node, until one has acknowledged it."""
         number = self.counts.acknowledged + 1
         place = number
+        attempt = 0
         while True:
             try:
                 with trio.fail_after(10):
                     if client is None:
                         port = self._servers.ports[place % len(self._servers.ports)]
                         client = await Connection.open(port, b"writer", False)
+                    attempt += 1
+                    self.counts.anew += attempt > 1
                     await client.send(
-                        Publish(b"chat/%d" % number, b"hello", 1, False, False, number % 60_000 + 1)
+                        Publish(
+                            b"chat/%d" % number, b"hello %d" % attempt, 1, False, False, number % 60_000 + 1
+                        )
                     )
                     while not isinstance(await client.receive(), Puback):
                         pass
@@ -150,11 +168,11 @@ class Cluster:
             self._place += 1
             await trio.sleep(0.2)
 
-    async def _count(self, client: Connection, counter: Counter[bytes]) -> None:
+    async def _count(self, client: Connection, counter: Counter[Key]) -> None:
         while True:
             packet = await client.receive()
             if isinstance(packet, Publish):
-                counter[packet.topic] += 1
+                counter[packet.topic, packet.payload] += 1
                 await client.send(Puback(packet.packet_id))
 
     async def _connected(self, port: int, client_id: bytes, clean: bool) -> Connection:
@@ -188,19 +206,20 @@ class Cluster:
             await trio.sleep(1.0)  # for what comes twice
 
     def _is_missing(self) -> bool:
-        figures = self._figures()
+        figures = self.counts.figures()
         return bool(figures["stays_missing"] or figures["moves_missing"])
 
     def conclude(self) -> int:
         """The last line, and the exit status."""
-        figures = self._figures()
+        figures = self.counts.figures()
         is_exact = not (figures["stays_missing"] or figures["stays_twice"] or figures["moves_missing"])
         if self._as_json:
             print(json.dumps({**figures, "ok": is_exact}), file=self._out, flush=True)
         else:
             self.say("the end")
             print(
-                f"{figures['rows']} rows and {figures['messages']} messages.\n"
+                f"{figures['rows']} rows and {figures['messages']} messages,"
+                f" {figures['published_anew']} of them published anew without an acknowledgement.\n"
                 f"The client that stayed: {figures['stays_missing']} missing, {figures['stays_twice']} twice.\n"
                 f"The client that moved {figures['moved']} times: {figures['moves_missing']} missing,"
                 f" {figures['moves_twice']} sent again.\n{'Exact.' if is_exact else 'NOT EXACT.'}",
