@@ -28,6 +28,8 @@ from protocol.mqtt.packets import Puback, Publish, Subscribe
 
 START_S: Final = 90.0
 LAST_S: Final = 60.0
+ACKNOWLEDGED_S = 10.0
+"""So long a writer waits."""
 EVENTS: Final = 3000
 FILTERS: Final = ((b"orders/#", 1), (b"chat/#", 1))
 
@@ -117,7 +119,7 @@ class Cluster:
         attempt = 0
         while True:
             try:
-                with trio.fail_after(10):
+                with trio.fail_after(ACKNOWLEDGED_S):
                     if client is None:
                         port = self._servers.ports[place % len(self._servers.ports)]
                         client = await Connection.open(port, b"writer", False)
