@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 from attrs import evolve
@@ -175,9 +175,9 @@ class Market:
             found[tap.key] = (tap, takers, readers_of(one.calculator for one in takers))
         return found
 
-    def readers(self, keys: Iterable[str]) -> Readers:
-        """For rows that go to all of these taps: see `broker.marketdata.unread`."""
-        return readers_of(one.calculator for key in keys for one in self._taps[key][1])
+    def readers(self, key: str) -> Readers:
+        """For rows that go to a tap: see `broker.marketdata.unread`."""
+        return self._taps[key][2]
 
     def take_text(self, key: str, text: bytes) -> None:
         """A row's JSON for a tap; for none, where that has just been taken away."""

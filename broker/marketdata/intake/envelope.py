@@ -51,6 +51,7 @@ class Envelope:
 
     Attributes:
         takes_arrays: a message that is an array is one message, and not several.
+        is_bare: a message is a row, and nothing else.
     """
 
     def __init__(self, name: str, kind_path: tuple[str, ...], config: RowsConfig) -> None:
@@ -60,6 +61,7 @@ class Envelope:
         self._row_path = config.paths[0] if config.paths else ()
         self._added = [Added(one) for one in config.added]
         self._is_plain = config.is_plain(kind_path)
+        self.is_bare = self._is_plain and not (kind_path or self._row_path or self._added)
         starts = [path[:1] for path in (kind_path, *config.paths)]
         starts += [path[:1] for one in config.added for path in one.paths]
         self.takes_arrays = config.format == "csv" or (bool(config.columns) and not self._row_path)

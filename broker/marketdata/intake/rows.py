@@ -13,7 +13,7 @@ from broker.marketdata.intake.envelope import Envelope
 from broker.marketdata.intake.sequence import Sequences, Unnumbered
 from broker.marketdata.market import Market
 from broker.marketdata.sink import MarketSink
-from broker.marketdata.unread import row_columns
+from broker.marketdata.unread import Readers, row_columns
 
 
 class IntakeRows:
@@ -63,7 +63,7 @@ class IntakeRows:
 
     def _object(self, text: bytes, more: dict[str, str] | None) -> None:
         try:
-            rows = self._envelope.rows(self._router, text)
+            rows = self._rows(text)
         except NotARow as error:
             self.status.received += 1
             self.status.drop(error.reason, self.intake.feed.name, self._market.engine.now)
@@ -81,6 +81,23 @@ class IntakeRows:
             if self._sequences is not None and self._is_new(self._sequences, row, taken, []):
                 self._calculate(row, "insert")
 
+    def _rows(self, text: bytes) -> list[Row]:
+        """Raises: NotARow."""
+        readers = self._readers() if self._envelope.is_bare else {}
+        if not readers:
+            return self._envelope.rows(self._router, text)
+        try:
+            decoded = text.decode()
+        except UnicodeDecodeError:
+            raise NotARow("not_utf8") from None
+        name = self.intake.feed.name
+        return [self._router.changed_row(name, name, row_columns(decoded, readers), text)]
+
+    def _readers(self) -> Readers:
+        """Of columns at which nobody looks but calculators that can do without; none where rows go several ways."""
+        taps = self.intake.taps
+        return self._market.readers(taps[0][1]) if len(taps) == 1 and not self.intake.feed.routes else {}
+
     def row(self, row: Row, operation: str = "insert") -> None:
         """One row that was found to be one."""
         self._calculate(row, operation)
@@ -95,7 +112,7 @@ class IntakeRows:
     def text_rows(self, rows: list[tuple[str, str]]) -> None:
         """Rows by operation and text; what is none is counted."""
         name = self.intake.feed.name
-        readers = {} if self.intake.feed.routes else self._market.readers(key for _, key in self.intake.taps)
+        readers = self._readers()
         for operation, text in rows:
             with barrier(self._market.engine.counters, f"source {name}"):
                 try:

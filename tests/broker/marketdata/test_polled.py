@@ -102,3 +102,57 @@ async def test_whatever_the_table_holds_and_wherever_it_goes(tmp_path: Path, dat
             await reads(BookClient(), market, nursery, {"7": "7"})
             nursery.cancel_scope.cancel()
         await run("DROP TABLE hostile_levels")
+
+
+BOOKS = """SELECT symbol,
+    json_agg(json_build_array(price, size) ORDER BY price DESC) FILTER (WHERE side = 'bid') AS bids,
+    jsonb_agg(jsonb_build_object('price', price, 'size', size) ORDER BY price) FILTER (WHERE side = 'ask') AS asks
+FROM whole_levels GROUP BY symbol"""
+WHOLE = f"""
+[database]
+dsn = "env:DATABASE_URL"
+[source.book]
+query = \"\"\"{BOOKS}\"\"\"
+key = ["symbol"]
+every = "50ms"
+[[market.depth]]
+from = "book"
+shape = "snapshot"
+every = "0s"
+[[websocket.route]]
+from = "market.depth"
+channel = "{{symbol}}@depth"
+"""
+
+
+async def test_whole_books_as_postgres_writes_them(tmp_path: Path, database: str) -> None:
+    """Of one level, of several, numbers without quotes, objects; then sizes, prices, and levels change."""
+    with psycopg.connect(database, autocommit=True) as connection:
+
+        async def run(statement: str) -> None:
+            await trio.to_thread.run_sync(connection.execute, statement.encode())
+
+        await run("DROP TABLE IF EXISTS whole_levels")
+        await run("CREATE TABLE whole_levels (symbol text, side text, price numeric, size numeric)")
+        await run("INSERT INTO whole_levels VALUES ('A', 'bid', 1.50, 2), ('A', 'ask', 3, 1)")
+        async with (
+            running_market(tmp_path, WHOLE, {"DATABASE_URL": database}) as market,
+            trio.open_nursery() as nursery,
+        ):
+            client = BookClient()
+            await reads(client, market, nursery, {"1.50": "2"})
+            await run(
+                "INSERT INTO whole_levels SELECT 'A', 'bid', (1.4 - n / 100.0)::numeric(9, 2), n"
+                " FROM generate_series(1, 9) n"
+            )
+            bids = {"1.50": "2"} | {f"1.{40 - n}": str(n) for n in range(1, 10)}
+            await reads(client, market, nursery, bids)
+            await run(
+                "UPDATE whole_levels SET size = 7.0 WHERE price = 1.35; DELETE FROM whole_levels WHERE price = 1.36"
+            )
+            bids["1.35"] = "7.0"
+            del bids["1.36"]
+            await reads(client, market, nursery, bids)
+            assert client.sides["asks"] == {"3": "1"}
+            assert not market.broker.app.feeds["market.depth"].dropped
+            nursery.cancel_scope.cancel()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+from support.market import BookClient
+from support.markets import next_event, running_market
 
 from broker.feed.routing.rowtext import Columns, NotARow, columns_of
 from broker.market.depth import Depth
@@ -147,3 +152,34 @@ def test_a_row_with_strange_strings_is_read_as_ever() -> None:
         assert columns.keys() == known.keys()
         for name, value in columns.items():
             assert (value.levels() if isinstance(value, Unread) else value) == known[name]
+
+
+async def test_whole_books_by_tcp_are_not_read_either(tmp_path: Path) -> None:
+    settings = """[source.book]
+tcp = "127.0.0.1:0"
+[[market.depth]]
+from = "book"
+shape = "snapshot"
+every = "0s"
+[[websocket.route]]
+from = "market.depth"
+channel = "{symbol}@depth"
+"""
+    lines = [
+        '{"symbol":"X","bids":[["1.50","2"],["1.40","3"]],"asks":[["2","1"],["3","1"]]}',
+        '{"symbol":"X","bids":[["1.50","2"],["oops,"3"]],"asks":[["2","1"],["3","1"]]}',
+        '{"symbol":"X","bids":[["1.50","2"],[oops]],"asks":[["2","1"],["3","1"]]}',
+        '{"symbol":"X","bids":[["1.50","2.5"],["1.30","3"]],"asks":[["2.0","1"],["3","1"]]}',
+        '[{"symbol":"Y","bids":[["1","1"]],"asks":[]}, {"symbol":"X","bids":[["1.50","2.5"],["1.30","4"]],"asks":[]}]',
+    ]
+    async with running_market(tmp_path, settings) as market, trio.open_nursery() as nursery:
+        reader = await market.connect(nursery, "X@depth")
+        engine = await market.engine("book")
+        await engine.send_all("\n".join([*lines, ""]).encode())
+        client = BookClient()
+        with trio.fail_after(10):
+            while client.sides != {"bids": {"1.50": "2.5", "1.30": "4"}, "asks": {}}:
+                client.take(json.dumps(await next_event(reader)).encode())
+        feeds = market.broker.app.feeds
+        assert (feeds["book"].dropped, feeds["market.depth"].dropped) == ({}, {"not_json": 2})
+        nursery.cancel_scope.cancel()
