@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import jwt
 import psycopg
 import pytest
 import trio
 from support.market import BookClient
-from support.markets import LISTENERS, RunningMarket, line, next_event, running_market
+from support.markets import LISTENERS, SECRET, RunningMarket, line, next_event, running_market
 from support.polling import until
+from support.websockets import closed_with
 
 from broker.config.model import Config, ConfigError
 from broker.config.reload import reloaded
@@ -204,3 +206,30 @@ async def test_a_new_calculator_of_a_query_is_told_all_and_the_query_may_change(
             client.take(json.dumps(await next_event(reader)).encode())
             assert client.sides["asks"] == {"2": "6", "2000": "1"}
             nursery.cancel_scope.cancel()
+
+
+PRIVATE = """
+[source.orders]
+tcp = "127.0.0.1:0"
+sequence = "$.seq"
+[[websocket.route]]
+from = "orders"
+channel = "{uid}@order"
+"""
+
+
+async def test_a_gap_of_a_source_that_came_by_a_reload_closes_readers_of_private_rows(tmp_path: Path) -> None:
+    async with running_market(tmp_path, TRADES) as market, trio.open_nursery() as nursery:
+        reload(market, tmp_path, TRADES + PRIVATE)
+        engine = await market.engine("orders")
+        private = await market.connect(nursery)
+        token = jwt.encode({"uid": "1001"}, SECRET, algorithm="HS256")
+        for request in ({"op": "auth", "token": token}, {"op": "subscribe", "channel": "@order"}):
+            await private.send_message(json.dumps(request))
+            assert json.loads(await private.get_message()) == {"result": True}
+        await engine.send_all(line(seq=1, uid="1001"))
+        assert (await next_event(private, "@order"))["seq"] == 1
+        await engine.send_all(line(seq=3, uid="1001"))
+        with trio.fail_after(100):
+            assert await closed_with(private) == 4000
+        nursery.cancel_scope.cancel()
