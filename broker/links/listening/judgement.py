@@ -1,38 +1,38 @@
-"""What a door says to a CONNECT."""
+"""What a door says to a CONNECT.
+
+Hot: one is made for each, so these are plain classes.
+"""
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
-from attrs import frozen
-
 from broker.gateway.authentication import Verdict
 
 
-@frozen
 class Accepted:
     """Let it in, under this id."""
 
-    client_id: bytes
-    verdict: Verdict
+    def __init__(self, client_id: bytes, verdict: Verdict) -> None:
+        self.client_id = client_id
+        self.verdict = verdict
 
 
-@frozen
 class Refused:
     """Say no with this return code [MQTT-3.2.2-5]; `reason` is for the log."""
 
-    code: int
-    reason: str
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        self.reason = reason
 
 
-@frozen
 class TurnedAway:
     """Close without an answer, as Mosquitto does where there is no room."""
 
-    reason: str
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
 
 
-@frozen
 class Slow:
     """The answer is meant to take long: compute `Door.verdict_for` where nobody waits for it, then judge with it."""
 
