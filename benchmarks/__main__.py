@@ -166,6 +166,7 @@ def _raw(output: Path) -> Path:
 
 
 def _write(results: Results, output: Path) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(report.render(results))
     plots.draw(results, output.parent / "plots")
     say(f"\nwritten: {output}")

@@ -177,7 +177,7 @@ SECURED: Final = (
     ),
     _secured(
         "tls-resume",
-        "the same, each resuming a session",
+        "TLS, RSA 2048: 300 clients resume a session and subscribe, one after the other",
         "tls-rsa",
         partial(connections.connect_in_turn, count=300, resume=True),
         "clients",
@@ -317,7 +317,7 @@ WORKLOADS: Final = (
     ),
     Workload(
         "churn",
-        "the same beside 1 000 SUBSCRIBE/s",
+        "1→10 over 1 000 topics, beside 1 000 SUBSCRIBE/s",
         partial(connections.subscribe_churn, topics=1000, per_second=1000),
     ),
     Workload(
@@ -355,7 +355,7 @@ WORKLOADS: Final = (
     ),
     Workload(
         "wss-one",
-        "the same over TLS",
+        "WebSocket fan-out 1→1000 over TLS, MQTT, one message at a time",
         partial(websocket.fan_out, dialect="mqtt", clients=1000, burst=1),
         "tls-websocket",
     ),
