@@ -47,6 +47,45 @@ def receivers_of(engine: Engine, session: Session, topic: bytes) -> Targets:
     return targets if access is None or access.may_write(topic) else NOBODY
 
 
+class Run:
+    """Packets of one receive that follow each other and go to the same receivers: they are handed on as one slice."""
+
+    def __init__(self, engine: Engine, session: Session, data: bytes) -> None:
+        self.topic = b""
+        """Of its last packet; not asked for before there is one."""
+        self.targets: Targets | None = None
+        self._engine = engine
+        self._session = session
+        self._data = data
+        self._start = 0
+        self._count = 0
+        self._payload_bytes = 0
+
+    def begin(self, targets: Targets, topic: bytes, start: int) -> None:
+        """A packet to another topic begins at `start`.  What goes elsewhere than it is handed on."""
+        self.topic = topic
+        if targets is not self.targets:
+            self.end(start)
+            self.targets = targets
+            self._start = start
+
+    def add(self, payload_bytes: int) -> None:
+        """One more packet."""
+        self._count += 1
+        self._payload_bytes += payload_bytes
+
+    def end(self, end: int) -> None:
+        """Hand on what there is, up to `end`."""
+        targets = self.targets
+        if targets is not None:
+            self.targets = None
+            count = self._count
+            payload_bytes = self._payload_bytes
+            self._count = 0
+            self._payload_bytes = 0
+            forward(self._engine, self._session, targets, self._data, self._start, end, count, payload_bytes)
+
+
 def forward(
     engine: Engine,
     session: Session,

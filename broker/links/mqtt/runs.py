@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from broker.core.names import DOLLAR
 from broker.core.session import Session
-from broker.core.targets import Targets
-from broker.links.mqtt.forwarding import PUBLISH_QOS_0, forward, miss_steps, receivers_of
+from broker.links.mqtt.forwarding import PUBLISH_QOS_0, Run, miss_steps, receivers_of
 from broker.links.mqtt.packets import handle
 from protocol.mqtt.errors import MalformedPacket
 from protocol.mqtt.framing import frame_at
@@ -27,18 +26,15 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
         fast: packets may go on as they came.
     """
     engine = link.engine
+    counters = engine.counters
+    trie = engine.trie
+    misses = trie.misses
+    run = Run(engine, session, data)
     position = 0
     length = len(data)
-    run: Targets | None = None
-    run_start = 0
-    run_count = 0
-    run_payload = 0
-    run_topic = b""
     packets = 0
     publishes = 0
     payload_bytes = 0
-    trie = engine.trie
-    misses = trie.misses
     try:
         while position < length:
             body, end = frame_at(data, position, size_max)
@@ -52,22 +48,9 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                 topic = data[body + 2 : payload_start]
                 publishes += 1
                 payload_bytes += end - payload_start
-                if topic == run_topic and run is not None:
-                    run_count += 1
-                    run_payload += end - payload_start
-                    position = end
-                    continue
-                targets = receivers_of(engine, session, topic)
-                if targets is not run:
-                    if run is not None:
-                        forward(engine, session, run, data, run_start, position, run_count, run_payload)
-                    run = targets
-                    run_start = position
-                    run_count = 0
-                    run_payload = 0
-                run_topic = topic
-                run_count += 1
-                run_payload += end - payload_start
+                if topic != run.topic or run.targets is None:
+                    run.begin(receivers_of(engine, session, topic), topic, position)
+                run.add(end - payload_start)
                 position = end
                 if trie.misses != misses:
                     misses = trie.misses
@@ -75,19 +58,14 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                     if link.steps <= 0:
                         break
                 continue
-            if run is not None:
-                forward(engine, session, run, data, run_start, position, run_count, run_payload)
-                run = None
-                run_topic = b""
+            run.end(position)
             handle(link, session, data[position], data, body, end)
             position = end
             if link.steps <= 0 or link.session is not session:
                 break
     finally:
-        counters = engine.counters
         counters.packets_received += packets
         counters.publishes_received += publishes
         counters.publish_bytes_received += payload_bytes
-        if run is not None:
-            forward(engine, session, run, data, run_start, position, run_count, run_payload)
+        run.end(position)
     return position

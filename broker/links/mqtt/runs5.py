@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from broker.core.names import DOLLAR
 from broker.core.session import Session
-from broker.core.targets import Targets
-from broker.links.mqtt.forwarding import PUBLISH_QOS_0, forward, miss_steps, receivers_of
-from broker.links.mqtt.v5 import handle
+from broker.links.mqtt.forwarding import PUBLISH_QOS_0, Run, miss_steps, receivers_of
+from broker.links.mqtt.v5 import Terms, handle
 from protocol.mqtt.errors import MalformedPacket, ProtocolError
 from protocol.mqtt.framing import frame_at
 from protocol.mqtt.v5.codec import retagged
@@ -29,23 +28,19 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
         fast: packets may go on as they came.
     """
     engine = link.engine
-    position = 0
-    length = len(data)
-    run: Targets | None = None
-    run_start = 0
-    run_count = 0
-    run_payload = 0
-    run_topic = b""
-    head = b""  # topic name and properties of the run's last packet: what begins so goes the same way
-    head_length = 0
+    counters = engine.counters
+    trie = engine.trie
+    misses = trie.misses
     terms = link.terms
     assert terms is not None
-    known = terms.forwarded
+    run = Run(engine, session, data)
+    head = b""  # topic name and properties of the run's last packet: what begins so goes the same way
+    head_length = 0
+    position = 0
+    length = len(data)
     packets = 0
     publishes = 0
     payload_bytes = 0
-    trie = engine.trie
-    misses = trie.misses
     try:
         while position < length:
             body, end = frame_at(data, position, size_max)
@@ -54,71 +49,37 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
             if body - position > 2 and data[body - 1] == 0:
                 raise MalformedPacket("a remaining length longer than it need be", "MQTT-1.5.5-1")
             packets += 1
-            if (
-                run is not None
-                and data[position] == PUBLISH_QOS_0
-                and data[body : body + head_length] == head
-                and body + head_length <= end
-            ):
+            payload_start = 0
+            if fast and data[position] == PUBLISH_QOS_0:
+                if (
+                    run.targets is not None
+                    and data[body : body + head_length] == head
+                    and body + head_length <= end
+                ):
+                    publishes += 1
+                    payload_bytes += end - body - head_length
+                    run.add(end - body - head_length)
+                    position = end
+                    continue
+                payload_start = _payload_start(terms, data, body, end)
+            if payload_start:
+                topic = data[body + 2 : body + 2 + data[body] * 256 + data[body + 1]]
                 publishes += 1
-                payload_bytes += end - body - head_length
-                run_count += 1
-                run_payload += end - body - head_length
+                payload_bytes += end - payload_start
+                if topic != run.topic or run.targets is None:
+                    run.begin(receivers_of(engine, session, topic), topic, position)
+                if end < length:
+                    head = data[body:payload_start]
+                    head_length = payload_start - body
+                run.add(end - payload_start)
                 position = end
+                if trie.misses != misses:
+                    misses = trie.misses
+                    link.steps -= miss_steps(topic)
+                    if link.steps <= 0:
+                        break
                 continue
-            if fast and data[position] == PUBLISH_QOS_0 and body + 3 < end and data[body + 2] != DOLLAR:
-                topic_end = body + 2 + data[body] * 256 + data[body + 1]
-                # Without a topic name there is an alias; properties of 128 bytes or more are read elsewhere.
-                if body + 2 < topic_end < end and data[topic_end] < 128:
-                    payload_start = topic_end + 1 + data[topic_end]
-                    if payload_start <= end:
-                        goes_on = payload_start == topic_end + 1
-                        if not goes_on:
-                            properties = data[topic_end + 1 : payload_start]
-                            if properties == known:
-                                goes_on = True
-                            elif are_forwarded(properties):
-                                goes_on = True
-                                known = terms.forwarded = properties
-                        if goes_on:
-                            topic = data[body + 2 : topic_end]
-                            publishes += 1
-                            payload_bytes += end - payload_start
-                            if topic != run_topic or run is None:
-                                targets = receivers_of(engine, session, topic)
-                                if targets is not run:
-                                    if run is not None:
-                                        forward(
-                                            engine,
-                                            session,
-                                            run,
-                                            data,
-                                            run_start,
-                                            position,
-                                            run_count,
-                                            run_payload,
-                                        )
-                                    run = targets
-                                    run_start = position
-                                    run_count = 0
-                                    run_payload = 0
-                                run_topic = topic
-                            if end < length:
-                                head = data[body:payload_start]
-                                head_length = payload_start - body
-                            run_count += 1
-                            run_payload += end - payload_start
-                            position = end
-                            if trie.misses != misses:
-                                misses = trie.misses
-                                link.steps -= miss_steps(run_topic)
-                                if link.steps <= 0:
-                                    break
-                            continue
-            if run is not None:
-                forward(engine, session, run, data, run_start, position, run_count, run_payload)
-                run = None
-                run_topic = b""
+            run.end(position)
             handle(link, session, data[position], data, body, end)
             position = end
             if link.steps <= 0 or link.session is not session:
@@ -126,10 +87,28 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
     except ProtocolError as error:
         raise retagged(error) from None
     finally:
-        counters = engine.counters
         counters.packets_received += packets
         counters.publishes_received += publishes
         counters.publish_bytes_received += payload_bytes
-        if run is not None:
-            forward(engine, session, run, data, run_start, position, run_count, run_payload)
+        run.end(position)
     return position
+
+
+def _payload_start(terms: Terms, data: bytes, body: int, end: int) -> int:
+    """Where the payload of a PUBLISH begins that may go on as it came; 0 for any other."""
+    if body + 3 >= end or data[body + 2] == DOLLAR:
+        return 0
+    topic_end = body + 2 + data[body] * 256 + data[body + 1]
+    # Without a topic name there is an alias; properties of 128 bytes or more are read elsewhere.
+    if not body + 2 < topic_end < end or data[topic_end] >= 128:
+        return 0
+    payload_start = topic_end + 1 + data[topic_end]
+    if payload_start > end:
+        return 0
+    if payload_start > topic_end + 1:
+        properties = data[topic_end + 1 : payload_start]
+        if properties != terms.forwarded:
+            if not are_forwarded(properties):
+                return 0
+            terms.forwarded = properties
+    return payload_start
