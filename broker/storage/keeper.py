@@ -143,20 +143,9 @@ class Keeper:
 
         async def take() -> Snapshot:
             nonlocal taken
-            engine = self._engine
-            with engine.turn:
-                taken = engine.kept_changes()
-            unix_now = time.time()
-            is_whole = self._journal.needs_whole
-            saved = Snapshot(unix_now, unix_now - engine.now, is_whole=is_whole)
-            saved.retained_changed = is_whole or engine.retained.changes != self._collected_retained
-            self._collected_retained = engine.retained.changes
-            for _ in collect(engine, saved, retained=self._settings.retained_persistence):
-                # A message that moves from its publisher's session to a subscriber's must not be in both, or in
-                # neither: where that is promised, nothing else runs until all of one moment is collected.
-                if engine.saving is None:
-                    await trio.lowlevel.checkpoint()
-            return saved
+            with self._engine.turn:
+                taken = self._engine.kept_changes()
+            return await self._collected()
 
         began = trio.current_time()
         if self._saving_since is None:
@@ -167,24 +156,47 @@ class Keeper:
             )
         finally:
             self._saving_since = None
-        now = trio.current_time()
-        if self._engine.saving is not None and now - began > SLOW_S:
-            logger.warning("Saving to %s took %.1f s, and clients waited.", self._journal.path, now - began)
+        took_s = trio.current_time() - began
+        if self._engine.saving is not None and took_s > SLOW_S:
+            logger.warning("Saving to %s took %.1f s, and clients waited.", self._journal.path, took_s)
         if succeeded:
-            self._saved_changes = max(self._saved_changes, taken)
-            self._saved_at = now
-            self._not_before = now + min(REST * max(self._journal.saved_s, now - began), REST_S_MAX)
-            self.saves.observe(self._journal.saved_s)
-            self.problem = ""
-            if self._engine.saving is not None:
-                with self._engine.turn:
-                    self._engine.saving.reached(self._saved_changes)
+            self._saved(began, taken)
         else:
-            promised = self._engine.saving is not None
-            self._not_before = now + (PROMISED_RETRY_INTERVAL_S if promised else RETRY_INTERVAL_S)
-            self.failures += 1
-            self.problem = self._journal.problem
+            self._failed()
         return succeeded
+
+    async def _collected(self) -> Snapshot:
+        engine = self._engine
+        unix_now = time.time()
+        is_whole = self._journal.needs_whole
+        saved = Snapshot(unix_now, unix_now - engine.now, is_whole=is_whole)
+        saved.retained_changed = is_whole or engine.retained.changes != self._collected_retained
+        self._collected_retained = engine.retained.changes
+        for _ in collect(engine, saved, retained=self._settings.retained_persistence):
+            # A message that moves from its publisher's session to a subscriber's must not be in both, or in
+            # neither: where that is promised, nothing else runs until all of one moment is collected.
+            if engine.saving is None:
+                await trio.lowlevel.checkpoint()
+        return saved
+
+    def _saved(self, began: float, taken: int) -> None:
+        now = trio.current_time()
+        saving = self._engine.saving
+        self._saved_changes = max(self._saved_changes, taken)
+        self._saved_at = now
+        self._not_before = now + min(REST * max(self._journal.saved_s, now - began), REST_S_MAX)
+        self.saves.observe(self._journal.saved_s)
+        self.problem = ""
+        if saving is not None:
+            with self._engine.turn:
+                saving.reached(self._saved_changes)
+
+    def _failed(self) -> None:
+        promised = self._engine.saving is not None
+        pause_s = PROMISED_RETRY_INTERVAL_S if promised else RETRY_INTERVAL_S
+        self._not_before = trio.current_time() + pause_s
+        self.failures += 1
+        self.problem = self._journal.problem
 
     async def settle(self) -> None:
         """Return when everything that changed before this call is saved, however many saves have to fail first.

@@ -78,25 +78,8 @@ def _sink(reader: Reader, path: Path, value: dict[str, Any], taken: list[str]) -
             )
             reader.wrong((*path, "topics", index), what)
     function, columns = _values(reader, path, table, value.get("columns"), levels if patterns else None)
-    check_choice(reader, (*path, "on_conflict"), table.on_conflict, ON_CONFLICT)
-    check_choice(reader, (*path, "on_null"), table.on_null, ON_NULL)
-    check_choice(reader, (*path, "acknowledge"), table.acknowledge, ACKNOWLEDGE)
-    if table.call and table.on_conflict is not None:
-        reader.wrong((*path, "on_conflict"), "on_conflict: only with a table; a function decides for itself")
-    if not 1 <= table.batch.rows <= ROWS_MAX:
-        reader.wrong((*path, "batch", "rows"), f"rows: 1 to {ROWS_MAX} is wanted, not {table.batch.rows}")
-    for key in ("max_messages", "max_bytes"):
-        if getattr(table, key) < 1:
-            reader.wrong((*path, key), f"{key}: at least 1 is wanted")
-    if table.dead_letters:
-        _named(reader, (*path, "dead_letters"), table.dead_letters)
-    name = table.name or table.table or function or f"sink {path[-1]}"
-    if name in taken:
-        if table.name:
-            reader.wrong((*path, "name"), f"name: another sink is called {name}: give each a name of its own")
-        name = next(
-            f"{name} {number}" for number in range(2, 1 + ROWS_MAX) if f"{name} {number}" not in taken
-        )
+    _check(reader, path, table)
+    name = _name(reader, path, table, table.name or table.table or function or f"sink {path[-1]}", taken)
     return SinkConfig(
         name,
         patterns,
@@ -112,6 +95,30 @@ def _sink(reader: Reader, path: Path, value: dict[str, Any], taken: list[str]) -
         table.max_bytes,
         reader.where(path),
     )
+
+
+def _check(reader: Reader, path: Path, table: SinkTable) -> None:
+    check_choice(reader, (*path, "on_conflict"), table.on_conflict, ON_CONFLICT)
+    check_choice(reader, (*path, "on_null"), table.on_null, ON_NULL)
+    check_choice(reader, (*path, "acknowledge"), table.acknowledge, ACKNOWLEDGE)
+    if table.call and table.on_conflict is not None:
+        reader.wrong((*path, "on_conflict"), "on_conflict: only with a table; a function decides for itself")
+    if not 1 <= table.batch.rows <= ROWS_MAX:
+        reader.wrong((*path, "batch", "rows"), f"rows: 1 to {ROWS_MAX} is wanted, not {table.batch.rows}")
+    for key in ("max_messages", "max_bytes"):
+        if getattr(table, key) < 1:
+            reader.wrong((*path, key), f"{key}: at least 1 is wanted")
+    if table.dead_letters:
+        _named(reader, (*path, "dead_letters"), table.dead_letters)
+
+
+def _name(reader: Reader, path: Path, table: SinkTable, name: str, taken: list[str]) -> str:
+    """A name that no sink has yet."""
+    if name not in taken:
+        return name
+    if table.name:
+        reader.wrong((*path, "name"), f"name: another sink is called {name}: give each a name of its own")
+    return next(f"{name} {number}" for number in range(2, 1 + ROWS_MAX) if f"{name} {number}" not in taken)
 
 
 def _patterns(reader: Reader, path: Path, table: SinkTable) -> tuple[TopicPattern, ...]:
