@@ -105,7 +105,7 @@ class Process:
     async def _run(self) -> None:
         app = App(self._config)
         app.on_run = partial(self._operate, app)
-        handed = from_service_manager() if self._old is None else self._old.sockets
+        handed = from_service_manager(system.known_number()) if self._old is None else self._old.sockets
         app.inherited = Inherited(handed)
         self._log.publish_with(
             lambda topic, line: app.engine.publish(Publication(topic, line, LOG_QOS)),

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, MutableMapping
 from typing import Final
 
+from broker.process.system import known_number
+
 STATUS_INTERVAL_S: Final = 10.0
 
 
@@ -26,10 +28,9 @@ class ServiceManager:
         path = environ.pop("NOTIFY_SOCKET", "")
         self._address = "\0" + path[1:] if path.startswith("@") else path
         microseconds = environ.pop("WATCHDOG_USEC", "")
-        whose = environ.pop("WATCHDOG_PID", "") or str(os.getpid())
-        self._watchdog_s = (
-            int(microseconds) / 1e6 if microseconds.isdigit() and whose == str(os.getpid()) else 0.0
-        )
+        own = str(known_number())
+        is_meant = environ.pop("WATCHDOG_PID", own) in (own, "")
+        self._watchdog_s = int(microseconds) / 1e6 if microseconds.isdigit() and is_meant else 0.0
         self._alive_at = self._status_at = 0.0
 
     def tell(self, *lines: str) -> None:
@@ -45,7 +46,7 @@ class ServiceManager:
 
     def ready(self) -> None:
         """Every listener is open.  With the process's number, which is another one after `-d`."""
-        self.tell("READY=1", f"MAINPID={os.getpid()}")
+        self.tell("READY=1", f"MAINPID={known_number()}")
 
     def reloading(self) -> None:
         """`ready` follows."""

@@ -24,6 +24,18 @@ SAVE: Final = getattr(signal, "SIGUSR1", None)
 TELL: Final = getattr(signal, "SIGUSR2", None)
 
 
+_STARTED: Final = (os.getpid(), os.getppid())
+
+
+def known_number() -> int:
+    """The number by which whoever started this process knows it.
+
+    A single file is unpacked by a parent process, which stays, and hands signals down and the status up.
+    """
+    own, parent = _STARTED
+    return parent if getattr(sys, "frozen", False) and os.getpid() == own else os.getpid()
+
+
 def is_root() -> bool:
     """False where there is no such account."""
     return hasattr(os, "geteuid") and os.geteuid() == 0

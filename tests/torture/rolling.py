@@ -35,7 +35,7 @@ from torture.followers import Crowd, Tally
 from broker.config.toml import configuration as toml
 from broker.feed.setup.install import install_steps
 
-DESCRIPTORS_APART = 300
+DESCRIPTORS_APART = 60
 """Of a process, for what is no client."""
 
 READY_S = 240.0
@@ -158,8 +158,9 @@ class Move:
     status: int | None
     moved: int
     processor_mean: float
-    processor_worst: float
-    """Of the node that takes them, a share of one: while the other drained, and in its worst second."""
+    """Of the node that takes them, a share of one, while the other drained."""
+    processor_seconds: list[float]
+    """The same in each second, until all were back."""
     processor_ms: float
     """For each that moved, rows included."""
 
@@ -190,7 +191,7 @@ def drain(crowd: Crowd, old: Node, new: Node) -> Move:
     spent_s = new.processor_s() - before
     count = crowd.tally.moved - moved
     shares = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(marks)]
-    return Move(took_s, old.status(), count, mean, max(shares, default=mean), spent_s * 1000 / max(1, count))
+    return Move(took_s, old.status(), count, mean, shares or [mean], spent_s * 1000 / max(1, count))
 
 
 @define
@@ -214,8 +215,9 @@ class Outcome:
         for move in self.moves:
             lines.append(
                 f"{move.moved} left a node within {move.drain_s:.0f} s, which ended with {move.status};"
-                f" the other's processor: {move.processor_mean:.0%}, {move.processor_worst:.0%} in its worst second,"
-                f" {move.processor_ms:.2f} ms for each"
+                f" the other's processor: {move.processor_mean:.0%}, {max(move.processor_seconds):.0%} in its worst"
+                f" second, {move.processor_ms:.2f} ms for each; in each second, in per cent:"
+                f" {' '.join(f'{share * 100:.0f}' for share in move.processor_seconds)}"
             )
         return "\n".join([*lines, *self.faults[:20]])
 

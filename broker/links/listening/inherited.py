@@ -46,11 +46,11 @@ def _place(sock: socket.socket) -> tuple[str, int]:
     return (name.decode() if isinstance(name, bytes) else str(name)), 0
 
 
-def from_service_manager(environ: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
-    """What systemd has opened for this process (sd_listen_fds(3)); the variables are removed."""
+def from_service_manager(number: int, environ: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
+    """What systemd has opened for the process that it knows by this number (sd_listen_fds(3)); the variables go."""
     count, whose = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
     environ.pop("LISTEN_FDNAMES", None)
-    if whose != str(os.getpid()) or not count.isdigit():
+    if whose != str(number) or not count.isdigit():
         return []
     sockets = []
     for descriptor in range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count)):

@@ -23,6 +23,8 @@ STATE_STEPS_MAX: Final = 2000
 """Names looked at for one frame of a state, however few of them the filter matches."""
 
 TEXTS_PER_SEGMENT_MAX: Final = 4
+PIECES_PER_FRAME_MAX: Final = 16
+"""Of the ring, where the filter matches little in them: some milliseconds at most."""
 
 
 def is_same_row(state: bytes, message: bytes) -> bool:
@@ -244,6 +246,8 @@ class Subscription:
             return self.words.next(STATE, messages, False, self._is_more())
         fresh = self._is_fresh()
         messages = self._some_missed()
+        if self.ring_backed and (fresh or not messages):
+            fresh, messages = True, self._with_meanwhile(messages)
         return self.words.next(MISSED, messages, fresh, self._is_more())
 
     def _is_fresh(self) -> bool:
@@ -281,6 +285,21 @@ class Subscription:
             return positions.at(self.began)
         first = self._pieces[-1]
         return positions.at(first.segment.kept[first.first].sequence - 1)
+
+    def _with_meanwhile(self, messages: bytes) -> bytes:
+        """Fresh messages, and those that came while this reader waited for its turn.
+
+        Where more comes between any two turns than none at all, nobody would ever be live otherwise: each frame would
+        find that another has to follow, if only for what the filter doesn't match.
+        """
+        for _ in range(PIECES_PER_FRAME_MAX):
+            if not self._pieces:
+                self._look_again()
+            if not self._pieces or len(self._pieces) > self._fresh or len(messages) >= SEGMENT_BYTES_MAX:
+                break
+            more = self._texts(self._pieces.pop())
+            messages = self.words.separator.join([part for part in (messages, more) if part])
+        return messages
 
     def _is_more(self) -> bool:
         """Whether another frame follows; the reader is live if not."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,3 +74,43 @@ def test_an_abstract_socket_is_reached() -> None:
         sock.settimeout(5)
         ServiceManager({"NOTIFY_SOCKET": name}).tell("READY=1")
         assert sock.recv(100) == b"READY=1"
+
+
+SINGLE_FILE = """
+import os, sys
+if os.fork() == 0:
+    sys.frozen = True  # as PyInstaller says it
+    from broker.links.listening.inherited import from_service_manager
+    from broker.process import system
+    from broker.process.service import ServiceManager
+    ServiceManager().ready()
+    print(system.known_number() == os.getppid(), len(from_service_manager(system.known_number())))
+    if os.fork() == 0:  # -d: that parent is nobody's main process
+        print(system.known_number() == os.getpid())
+    else:
+        os.wait()
+else:
+    os.wait()
+"""
+
+
+def test_a_single_file_goes_by_the_number_of_the_process_that_unpacked_it(
+    manager: socket.socket, tmp_path: Path
+) -> None:
+    """Its parent is what systemd started, watches and hands sockets to."""
+    set_up = (
+        "import os, socket\n"
+        "os.environ['LISTEN_PID'] = os.environ['WATCHDOG_PID'] = str(os.getpid())\n"
+        "sock = socket.create_server(('127.0.0.1', 0))\n"
+        "os.dup2(sock.fileno(), 3)\n"
+    )
+    environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "LISTEN_FDS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", set_up + SINGLE_FILE],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert told(manager, "READY=1") == ["READY=1", f"MAINPID={process.pid}"]
+        assert process.stdout is not None
+        assert process.stdout.read().splitlines() == ["True 1", "True"]

@@ -1,0 +1,42 @@
+"""A reader that catches up becomes live, however much comes between its turns."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from broker.config.tokens import HistoryRule
+from broker.core.history import History
+from broker.core.publication import Publication
+from broker.links.websocket.catching_up import Subscription
+from broker.links.websocket.words import RowcastWords, text_in
+from broker.storage.history_file import history_for
+from protocol.dialects.rowcast import Read
+
+
+def publish(history: History, topic: bytes) -> None:
+    history.rings[0].deliver(Publication(topic, b"1"), 0, False)
+
+
+@pytest.mark.parametrize("topic", [b"row/1", b"row/2"])
+@pytest.mark.parametrize("between", [1, 60, 700])
+def test_what_comes_between_turns_keeps_nobody_from_being_live(topic: bytes, between: int) -> None:
+    """Twenty thousand readers of a node that was restarted waited for ever, where a row came once in a round."""
+    history = history_for([HistoryRule(("row/#",), count=10**6)], None, 0.0, 0.0, {})
+    publish(history, topic)
+    since = history.positions.at(0)
+    missed = history.missed(b"row/1", since)
+    words = RowcastWords(Read("", b"row/1", since), history)
+    one = Subscription(words, history, None, missed, True, 10**6)
+    seen: list[str] = []
+    turns = 0
+    while one.catching_up:
+        turns += 1
+        assert turns < 12
+        for _ in range(between):
+            publish(history, topic)
+        said = json.loads(text_in(one.next_frame()))
+        seen += [each["at"] for each in said.get("missed", ())]
+    wanted = range(1, history.positions.number + 1) if topic == b"row/1" else ()
+    assert seen == [history.positions.at(number) for number in wanted]
