@@ -47,10 +47,13 @@ def _place(sock: socket.socket) -> tuple[str, int]:
 
 
 def from_service_manager(number: int, environ: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
-    """What systemd has opened for the process that it knows by this number (sd_listen_fds(3)); the variables go."""
+    """What systemd has opened for the process that it knows by this number (sd_listen_fds(3)); the variables go.
+
+    PyInstaller puts its child's own number there, so that one is good, too.
+    """
     count, whose = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
     environ.pop("LISTEN_FDNAMES", None)
-    if whose != str(number) or not count.isdigit():
+    if whose not in (str(number), str(os.getpid())) or not count.isdigit():
         return []
     sockets = []
     for descriptor in range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count)):
