@@ -31,9 +31,6 @@ SPIN_S = 0.00005
 QUICK_S = 2 * SPIN_S
 """Slept for less than this, waking included: it would have been better to stay awake."""
 
-READY_FEW = 42
-"""Asked for at a time: what is told of so many fits into the small objects that Python has at hand."""
-
 
 class Linger:
     """One pump's short way to its next event.
@@ -55,12 +52,16 @@ class Linger:
         self._both.register(own.fileno(), select.EPOLLIN)
         self._both.register(trios, select.EPOLLIN)
 
-    def wait(self) -> list[tuple[int, int]]:
-        """What is ready of the pump's sockets, as their epoll tells it; nothing where somebody else wants to run."""
+    def wait(self, count_max: int) -> list[tuple[int, int]]:
+        """What is ready of the pump's sockets, as their epoll tells it; nothing where somebody else wants to run.
+
+        Args:
+            count_max: how many at most.
+        """
         if self._runnable:
             return []
         if self._spinning:
-            ready = self._spin()
+            ready = self._spin(count_max)
             if ready:
                 return ready
         asleep_since = perf_counter()
@@ -68,7 +69,7 @@ class Linger:
         was_quick = len(ready) > 0 and perf_counter() - asleep_since < QUICK_S
         self._spinning = was_quick and self._may_spin
         if len(ready) == 1 and ready[0][0] != self._trios:
-            return self._own.poll(0, READY_FEW)
+            return self._own.poll(0, count_max)
         return []
 
     def others_wait(self) -> bool:
@@ -78,12 +79,12 @@ class Linger:
         ready = [fd for fd, _ in self._both.poll(0, 2)]
         return self._trios in ready
 
-    def _spin(self) -> list[tuple[int, int]]:
+    def _spin(self, count_max: int) -> list[tuple[int, int]]:
         # Trio's events are not looked at meanwhile: the pump's turn, which ends soon, is not theirs anyway.
         poll = self._own.poll
         until = perf_counter() + SPIN_S
         while True:
-            ready = poll(0, READY_FEW)
+            ready = poll(0, count_max)
             if ready or perf_counter() > until:
                 return ready
 

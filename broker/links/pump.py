@@ -240,7 +240,7 @@ class Pump:
             if not ready and not self._takers:
                 if linger is None:
                     return
-                ready = linger.wait()
+                ready = linger.wait(READY_MAX)
                 if not ready:
                     return
 

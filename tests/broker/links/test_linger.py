@@ -38,9 +38,9 @@ def lingering(own: select.epoll) -> Linger:
 
 async def test_a_ready_socket_is_waited_for(own: select.epoll, pair: socket.socket) -> None:
     linger = lingering(own)
-    assert not linger.wait()
+    assert not linger.wait(8)
     pair.send(b"x")
-    assert linger.wait()
+    assert linger.wait(8)
     linger.close()
 
 
@@ -49,8 +49,8 @@ async def test_a_task_that_can_run_goes_first(own: select.epoll, pair: socket.so
     pair.send(b"x")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.lowlevel.checkpoint)
-        assert not linger.wait()
-    assert linger.wait()
+        assert not linger.wait(8)
+    assert linger.wait(8)
     linger.close()
 
 
@@ -68,7 +68,7 @@ async def test_an_event_for_another_task_goes_first(own: select.epoll, pair: soc
         await trio.testing.wait_all_tasks_blocked()
         far.send(b"y")
         pair.send(b"x")
-        assert not linger.wait()
+        assert not linger.wait(8)
     assert received == [b"y"]
     linger.close()
     near.close()
@@ -118,17 +118,17 @@ async def test_after_a_quick_answer_the_next_is_looked_out_for_until_one_is_late
     linger = lingering(own)
     pair.send(b"x")
     clock.goes(0.0, QUICK_S / 2)
-    assert linger.wait()
+    assert linger.wait(8)
     clock.goes(1.0)  # awake: found at the first look
-    assert linger.wait()
+    assert linger.wait(8)
     own.unregister(next(fd for fd, _ in own.poll(0)))
     clock.goes(2.0, 2.0 + SPIN_S / 2, 2.0 + 2 * SPIN_S, 3.0)  # awake, looking twice, then asleep in vain
-    assert not linger.wait()
+    assert not linger.wait(8)
     own.register(pair.fileno(), select.EPOLLOUT)
     clock.goes(4.0, 4.0 + 2 * QUICK_S)  # asleep at once; and it took long
-    assert linger.wait()
+    assert linger.wait(8)
     clock.goes(5.0, 5.0)
-    assert linger.wait()
+    assert linger.wait(8)
     linger.close()
 
 
@@ -140,7 +140,7 @@ async def test_on_one_core_nothing_is_looked_out_for(
     pair.send(b"x")
     for _ in range(2):
         clock.goes(0.0, 0.0)  # asleep, for no time, each time
-        assert linger.wait()
+        assert linger.wait(8)
     linger.close()
 
 
