@@ -451,7 +451,7 @@ def test_installing_again_waits_for_no_writer_and_lets_none_wait(config: FeedCon
         writer.execute("BEGIN; INSERT INTO event VALUES (1, 'open')")
         if config.kind == "outbox":
             pruner.execute("BEGIN; DELETE FROM rowcast.outbox; UPDATE rowcast.outbox_pruned SET seq = seq")
-        in_time = evolve(config, dsn=f"{config.dsn} options='-c statement_timeout=2s'")
+        in_time = evolve(config, dsn=f"{config.dsn} options='-c statement_timeout=60s'")
         install(in_time)
         sql(in_time, "INSERT INTO event VALUES (2, 'other')")
 
