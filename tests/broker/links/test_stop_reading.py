@@ -84,8 +84,8 @@ async def connected(authority: Authority, kind: str) -> AsyncIterator[tuple[Brok
 
 def hold_little(descriptor: int) -> None:
     """Let the kernel hold little on the broker's side, too: megabytes of it would take seconds to fill."""
-    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-        return  # a listener's pipe or the like
+    if descriptor < 0 or not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return  # what holds several, a listener's pipe, or the like
     with socket.socket(fileno=os.dup(descriptor)) as sock:
         if sock.family == socket.AF_INET and sock.type == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
