@@ -207,10 +207,12 @@ class OutboxFeed:
             is_here = not other_numbers and self._xid and await xid_of(connection, self._seq) == self._xid
             if (
                 not is_here
-            ):  # what was read last; a promoted standby may have that and not yet that it was saved
+            ):  # what was read last; a promoted standby may have that, and not yet that it was saved
                 self._seq, self._id, self._xid = saved_seq, saved_id, ""
             if reason:
-                self._announce(reason, "" if other_numbers else str(known_seq), str(self._seq))
+                # What somebody has taken away is behind what was read, up to whatever there was then.
+                end = "now" if known.owed else str(self._seq)
+                self._announce(reason, "" if other_numbers else str(known_seq), end)
         if pruned_seq > self._seq:
             why = "rows that were not read within keep_unread have been pruned"
             self._announce(why, str(self._seq), str(pruned_seq))

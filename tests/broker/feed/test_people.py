@@ -17,6 +17,7 @@ from support.installed import connect, feed_config, install
 from support.polling import until
 
 from broker.config.feeds import FeedConfig, Route
+from broker.feed.outbox.pruning import OURS
 from broker.feed.setup.install import remove_steps
 from broker.feed.supervise import supervise
 from broker.feed.wal import slots
@@ -450,7 +451,8 @@ def test_installing_again_waits_for_no_writer_and_lets_none_wait(config: FeedCon
     with connect(config.dsn) as writer, connect(config.dsn) as pruner:
         writer.execute("BEGIN; INSERT INTO event VALUES (1, 'open')")
         if config.kind == "outbox":
-            pruner.execute("BEGIN; DELETE FROM rowcast.outbox; UPDATE rowcast.outbox_pruned SET seq = seq")
+            pruner.execute(f"BEGIN; {OURS}; DELETE FROM rowcast.outbox")
+            pruner.execute("UPDATE rowcast.outbox_pruned SET seq = seq")
         in_time = evolve(config, dsn=f"{config.dsn} options='-c statement_timeout=60s'")
         install(in_time)
         sql(in_time, "INSERT INTO event VALUES (2, 'other')")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -260,6 +261,7 @@ async def test_rows_that_somebody_deletes_from_the_outbox_are_a_gap_before_the_n
         goes_on.set()
         await until(lambda: b"event/3" in feed.sink.topics())
         assert await feed.sink.gap() == "somebody has deleted rows of the outbox"
+        assert json.loads(feed.sink.announced[0][1])["to"] == "now"  # behind what had been read
     assert told[feed.sink.topics()[1:].index(b"event/3")]
 
 
