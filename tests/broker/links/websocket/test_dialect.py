@@ -1,0 +1,82 @@
+"""A client that takes what it is owed is asked whether it lives, however much that is."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.config.dialects.exchange import Exchange
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.dialects.kind import Asked
+from broker.config.feeds import JwtConfig
+from broker.core.engine import Engine
+from broker.core.history import History, Positions
+from broker.core.outbox import Outbox
+from broker.core.publication import Publication
+from broker.gateway.gateway import Gateway
+from broker.gateway.identity import JwtVerifier
+from broker.links.websocket.dialect import DialectLink
+from broker.links.websocket.readers import Readers
+from protocol.dialects.base import Clock
+from protocol.websocket import PING_FRAME
+
+JWT = JwtConfig("s" * 32)
+INTERVAL_S = 30.0
+PONG = b"\x8a\x80\0\0\0\0"
+
+
+class Client:
+    """Behind a kernel that takes a little at a time, so that something is always owed."""
+
+    def __init__(self) -> None:
+        self.engine = Engine()
+        exchange = Exchange(jwt=JWT, ping_interval_s=INTERVAL_S)
+        gateway = Gateway(GatewayConfig(exchange=exchange), self.engine, {"exchange": JwtVerifier(JWT)})
+        self.wire = b""
+        self.room = 0
+        self.outbox = Outbox(self.engine.round, 10**6, self._send, lambda: None, lambda: None)
+        dialect = exchange.open(Asked(), None, Clock(0.0), 0.0)
+        readers = Readers(History(Positions("e"), []), lambda _: None, lambda *_: None, lambda *_: None)
+        self.link = DialectLink(dialect, gateway, self.outbox, "peer", 65536, lambda *_: None, readers)
+        self.link.open()
+        self.says(b'{"op":"subscribe","channel":"BTC@trades"}')
+
+    def _send(self, data: bytes) -> int:
+        taken = data[: self.room]
+        if not taken:
+            raise BlockingIOError
+        self.room -= len(taken)
+        self.wire += taken
+        return len(taken)
+
+    def says(self, text: bytes) -> None:
+        self.link.received(bytes([0x81, 0x80 | len(text)]) + bytes(4) + text)
+        self.engine.flush()
+
+    def takes(self, count: int) -> None:
+        self.room = count
+        if self.outbox.blocked:
+            self.outbox.writable()
+        self.engine.flush()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_who_is_always_owed_something_is_asked_and_stays_if_it_answers(answers: bool) -> None:
+    client = Client()
+    client.takes(10)
+    asked = 0
+    for second in range(1, 200):
+        client.engine.now = float(second)
+        client.engine.publish(Publication(b"$ws/exchange/BTC@trades", b"x" * 100))
+        client.engine.flush()
+        client.takes(102 if second > 1 else 20)
+        assert client.outbox.pending_bytes
+        client.link.tick(float(second))
+        if client.wire.count(PING_FRAME) > asked and answers:
+            asked = client.wire.count(PING_FRAME)
+            client.link.received(PONG)
+            client.engine.flush()
+        if client.link.closing:
+            break
+    assert bool(client.link.closing) is not answers
+    assert client.link.close_reason == ("" if answers else "no answer to pings")
+    assert asked >= 5 or not answers
