@@ -232,9 +232,7 @@ class DialectLink(FollowingLink):
             self.too_slow()
 
     def too_slow(self) -> None:
-        self.engine.counters.dropped_outbox_full += 1
-        logger.info("%s reads too slowly: %d bytes owed", self.peer, self.outbox.pending_bytes)
-        self.close(CloseCode.POLICY_VIOLATION, "slow receiver")
+        self._close_as_slow(CloseCode.POLICY_VIOLATION)
 
     def _sent_all(self) -> None:
         """The client, having been slow, has caught up."""

@@ -8,6 +8,7 @@ Invariant: each filter in `_read` is subscribed with the engine, and `_behind` c
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from broker.core.engine import Engine
@@ -23,6 +24,8 @@ from broker.links.websocket.readers import Readers
 from broker.links.websocket.words import ChannelWords, Words
 from protocol.websocket import CloseCode
 from protocol.websocket_reader import FrameReader
+
+logger = logging.getLogger("broker.links")
 
 CONFLATE_ABOVE_BYTES: Final = 64 * 1024
 """Market data waits, newest per key, once a client is owed this much: late data is worth less than new data."""
@@ -43,6 +46,11 @@ class FollowingLink(WebSocketLink):
         self._read: dict[bytes, Subscription] = {}
         self._behind = 0
         self._in_line = False
+
+    def _close_as_slow(self, code: int) -> None:
+        self.engine.counters.dropped_outbox_full += 1
+        logger.info("%s reads too slowly: %d bytes owed", self.peer, self.outbox.pending_bytes)
+        self.close(code, "slow receiver")
 
     # --- for a subclass ------------------------------------------------------------------------------------
 

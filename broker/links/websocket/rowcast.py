@@ -6,7 +6,6 @@ Invariant: each filter in `_read` is subscribed with the engine, and no other fo
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -27,8 +26,6 @@ from protocol.dialects.rowcast import Leave, Read, RowcastDialect, Say, error_te
 from protocol.mqtt.topics import matches
 from protocol.mqtt.v5.reasons import ReasonCode
 from protocol.websocket import CloseCode, text_frame
-
-logger = logging.getLogger("broker.links")
 
 CONFLATED_TOPICS_MAX: Final = 10_000
 """Topics of one connection whose newest message may wait; more are skipped."""
@@ -144,9 +141,7 @@ class RowcastLink(DialectLink):
             self.too_slow()
 
     def too_slow(self) -> None:
-        self.engine.counters.dropped_outbox_full += 1
-        logger.info("%s reads too slowly: %d bytes owed", self.peer, self.outbox.pending_bytes)
-        self.close(CloseCode.TRY_AGAIN_LATER, "slow receiver")
+        self._close_as_slow(CloseCode.TRY_AGAIN_LATER)
 
     def _conflate(self, publication: Publication) -> None:
         waiting = self._waiting.get(publication.topic)
