@@ -85,9 +85,8 @@ def _from_file(value: str, reader: Reader, path: Path) -> str:
     if len(data) > FILE_BYTES_MAX:
         reader.wrong(path, f"{label(path)}: {file} is longer than {FILE_BYTES_MAX} bytes")
         return Unresolved(value)
-    if is_public and not file.is_relative_to(
-        "/run"
-    ):  # what a container or systemd puts there is as they want it
+    # What a container or systemd puts into /run is as they want it.
+    if is_public and not file.is_relative_to("/run"):
         reader.warn(f"{reader.where(path)}: everybody may read {file}. Cure: `chmod o-rwx {file}`.")
     return text.removesuffix("\n").removesuffix("\r")
 

@@ -108,9 +108,8 @@ class FeedReader:
         database = self._reader.structure(self._document["database"], DatabaseTable, ("database",))
         if database is not None:
             check_choice(self._reader, ("database", "kind"), database.kind, tuple(FEED_KINDS))
-            if (
-                database.kind not in FEED_KINDS
-            ):  # what may have been meant, so that nothing else seems wrong for it
+            if database.kind not in FEED_KINDS:
+                # What may have been meant, so that nothing else seems wrong for it.
                 meant = next(iter(get_close_matches(database.kind, FEED_KINDS, 1)), "wal")
                 database = evolve(database, kind=meant)
             check_name(self._reader, ("database", "name"), database.name)

@@ -143,14 +143,12 @@ class ListenFeed:
         """Raises: psycopg.OperationalError, to read by key what triggers may not have told."""
         while self._marks:
             await trio.sleep(LOOK_INTERVAL_S)
+            silenced: list[str] = []
             with suppress(psycopg.Error):  # then listening will fail, too, or we look again
                 async with connected(self._config) as connection:
-                    now = await self._telling.look(connection)
-                if silenced := self._telling.silenced(now):
-                    break
-        else:
-            return
-        raise psycopg.OperationalError(f"{', '.join(silenced)}: {UNTOLD}")
+                    silenced = self._telling.silenced(await self._telling.look(connection))
+            if silenced:
+                raise psycopg.OperationalError(f"{', '.join(silenced)}: {UNTOLD}")
 
     @property
     def is_saved(self) -> bool:

@@ -149,7 +149,7 @@ class OutboxFeed:
             while await self._read(connection) or await self._look_at_captures(connection):
                 await self._save(connection)
                 woken_for_nothing = False
-            if woken_for_nothing and (lost := await self._lost_commits(connection)):
+            if woken_for_nothing and (lost := await self._lost_now(connection)):
                 raise psycopg.OperationalError(lost)
             await self._save(connection)
             self._go_live()
@@ -164,7 +164,7 @@ class OutboxFeed:
         if not changed and trio.current_time() < self._look_at:
             return False
         known = await known_feed(connection, self._config)
-        if owed := known.owed or await self._lost_commits(connection):
+        if owed := known.owed or await self._lost_now(connection):
             raise psycopg.OperationalError(owed)
         await self._check_captured(connection)
         self._look_at = trio.current_time() + LOOK_INTERVAL_S
@@ -198,16 +198,15 @@ class OutboxFeed:
         if self._seq < 0:
             self._saved = (saved_seq, saved_id)
         last_seq = await last_number(connection)
-        reason = reason or await self._lost_commits(connection, saved_seq)
+        reason = reason or await self._lost_commits(connection, last_seq, saved_seq)
         if last_seq < saved_seq:
             saved_seq, saved_id, pruned_seq = last_seq, 0, min(pruned_seq, last_seq)
             await connection.execute("UPDATE rowcast.outbox_pruned SET seq = %s", [pruned_seq])
         if self._seq < 0 or reason:
             known_seq = self._seq if self._seq >= 0 else saved_seq
             is_here = not other_numbers and self._xid and await xid_of(connection, self._seq) == self._xid
-            if (
-                not is_here
-            ):  # what was read last; a promoted standby may have that, and not yet that it was saved
+            # A promoted standby may have what was read last, and not yet that it was saved.
+            if not is_here:
                 self._seq, self._id, self._xid = saved_seq, saved_id, ""
             if reason:
                 # What somebody has taken away is behind what was read, up to whatever there was then.
@@ -240,11 +239,14 @@ class OutboxFeed:
     async def _captures_now(self, connection: TrioConnection) -> int:
         return int((await one_row(connection, f"SELECT {CAPTURES}"))[0])
 
-    async def _lost_commits(self, connection: TrioConnection, saved_seq: int = 0) -> str:
+    async def _lost_now(self, connection: TrioConnection) -> str:
+        return await self._lost_commits(connection, await last_number(connection))
+
+    async def _lost_commits(self, connection: TrioConnection, last_seq: int, saved_seq: int = 0) -> str:
         """Why what was read last, by us or by whoever saved the place, is not what the server has now; "" if it is."""
         xid = await xid_of(connection, self._seq)
         is_other = xid and self._xid and xid != self._xid
-        return LOST if is_other or await last_number(connection) < max(self._seq, saved_seq) else ""
+        return LOST if is_other or last_seq < max(self._seq, saved_seq) else ""
 
     def _announce(self, reason: str, start: str, end: str, tables: Sequence[str] = ()) -> None:
         announce(self._status, self._sink, reason, start, end, tables)
