@@ -21,7 +21,7 @@ from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.row_source import RowSource, StateSource
 from broker.core.traces import Traces
-from protocol.mqtt.topics import covers, matches
+from protocol.mqtt.topics import covers, has_wildcard, matches
 
 SEGMENT_MESSAGES_MAX: Final = 256
 SEGMENT_BYTES_MAX: Final = 64 * 1024
@@ -34,10 +34,14 @@ MESSAGE_OVERHEAD_BYTES: Final = 400
 class Segment:
     """Some publications in order.  Append-only: whoever holds one reads it as it was, evicted or not."""
 
-    __slots__ = ("kept", "places", "size", "start", "texts", "times", "whole")
+    __slots__ = ("_earlier", "_newest", "kept", "places", "size", "start", "texts", "times", "whole")
 
     def __init__(self) -> None:
         self.kept: list[Publication] = []
+        self._newest: dict[bytes, int] = {}
+        """Where the last message of each topic is, of those that `_earlier` knows."""
+        self._earlier: list[int] = []
+        """For each message, where the one before it of its topic is; -1 if there is none here."""
         self.times: list[float] = []
         self.places: list[bytes] = []
         """Where the row of each is; b"" if it is of none that can be read again."""
@@ -52,6 +56,22 @@ class Segment:
     def is_full(self) -> bool:
         """Whether the next message begins another segment."""
         return len(self.kept) >= SEGMENT_MESSAGES_MAX or self.size >= SEGMENT_BYTES_MAX
+
+    def of_topic(self, topic: bytes, first: int, last: int) -> list[Publication]:
+        """The messages of one topic in `kept[first:last]`, without a look at the others."""
+        kept, newest, earlier = self.kept, self._newest, self._earlier
+        for index in range(len(earlier), len(kept)):
+            name = kept[index].topic
+            earlier.append(newest.get(name, -1))
+            newest[name] = index
+        found: list[Publication] = []
+        index = newest.get(topic, -1)
+        while index >= first:
+            if index < last:
+                found.append(kept[index])
+            index = earlier[index]
+        found.reverse()
+        return found
 
     def rest(self) -> Piece:
         """What is not evicted of it, as of now."""
@@ -78,6 +98,8 @@ class Piece:
 
     def publications(self, topic_filter: bytes, narrower: bool) -> list[Publication]:
         """Its messages, of a `narrower` filter only those that match."""
+        if narrower and not has_wildcard(topic_filter):
+            return self.segment.of_topic(topic_filter, self.first, self.last)
         kept = self.segment.kept[self.first : self.last]
         return [one for one in kept if matches(topic_filter, one.topic)] if narrower else kept
 

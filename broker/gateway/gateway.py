@@ -37,7 +37,11 @@ AGGREGATE_TICK_S: Final = 0.05
 class Link(Protocol):
     """What the gateway knows of a connection."""
 
-    def tick(self, now: float) -> None: ...
+    def is_due(self, now: float) -> bool:
+        """Whether one of its clocks has come; cheap, for it is asked of all of them."""
+
+    def tick(self, now: float) -> None:
+        """One of its clocks may have come."""
 
     def rows_missing(self, channels: Channels) -> None:
         """A feed says that rows may be missing that would have come to these."""
@@ -110,9 +114,10 @@ class Gateway:
     def tick(self) -> None:
         """Let each connection look at its own clocks: pings, idle time, tokens that end."""
         with self.engine.turn:
-            for link in list(self._links):
+            now = self.engine.now
+            for link in [link for link in self._links if link.is_due(now)]:
                 with barrier(self.engine.counters, "a WebSocket client's clock"):
-                    link.tick(self.engine.now)
+                    link.tick(now)
 
     # --- connections ---------------------------------------------------------------------------------------
 

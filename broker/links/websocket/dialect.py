@@ -138,8 +138,12 @@ class DialectLink(FollowingLink):
         """How many channels or filters are subscribed."""
         return len(self._subscriptions)
 
+    def is_due(self, now: float) -> bool:
+        """Asked about four times a second, of everybody."""
+        return self.rests or now >= self._next_ping_at or now >= self.dialect.wake_at
+
     def tick(self, now: float) -> None:
-        """Called about four times a second."""
+        """Called when `is_due` says so."""
         if self.rests and now >= self.dialect.rests_until:
             self.rests = False
             self.outbox.rest(False)

@@ -1,0 +1,43 @@
+"""Which connections the gateway looks at when their clocks may have come."""
+
+from __future__ import annotations
+
+import random
+
+from broker.config.dialects.gateway import GatewayConfig
+from broker.core.engine import Engine
+from broker.gateway.gateway import Gateway
+
+
+class Alarm:
+    """A connection that wants to be ticked at a time."""
+
+    def __init__(self, gateway: Gateway, at: float) -> None:
+        self.gateway, self.at = gateway, at
+        self.ticked: list[float] = []
+
+    def is_due(self, now: float) -> bool:
+        return now >= self.at
+
+    def tick(self, now: float) -> None:
+        self.ticked.append(now)
+        self.gateway.closed(self)
+
+    def rows_missing(self, channels: object) -> None:
+        raise NotImplementedError
+
+
+def test_only_those_are_ticked_whose_time_has_come() -> None:
+    chance = random.Random(7)
+    clock = 0.0
+    engine = Engine()
+    engine.turn.clock = lambda: clock
+    gateway = Gateway(GatewayConfig(), engine)
+    alarms = [Alarm(gateway, chance.uniform(0, 100)) for _ in range(500)]
+    for alarm in alarms:
+        gateway.opened(alarm)
+    for second in range(101):
+        clock = float(second)
+        gateway.tick()
+    assert gateway.count() == 0
+    assert all(len(alarm.ticked) == 1 and 0 <= alarm.ticked[0] - alarm.at < 1 for alarm in alarms)
