@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from broker.config.addresses import overlap
 from broker.config.model import Config, Listener, Security
 from broker.config.tokens import TokenConfig
 from broker.process.system import is_root, refusals
+from protocol.mistakes import Mistake, mistake_at
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -23,15 +23,15 @@ MADE_AT_START: Final = ("/run", "/var/run")
 """Folders in which systemd makes a service's own only when it starts."""
 
 
-def mistakes_beyond_text(config: Config, may_open_doors: bool = False) -> list[str]:
+def mistakes_beyond_text(config: Config, may_open_doors: bool = False) -> list[Mistake]:
     """Each once, in words with a cure: files, ports, folders, and doors that nobody can pass.
 
     Args:
         config: what could be read; mistakes of its text are not repeated.
         may_open_doors: one of those may have been meant to let clients in, so nothing is said of closed doors.
     """
-    found: dict[str, None] = {}
-    found.update(dict.fromkeys(refusals(config)))
+    found: dict[Mistake, None] = {}
+    found.update(dict.fromkeys(map(Mistake, refusals(config))))
     found.update(dict.fromkeys(file_mistakes(config)))
     found.update(dict.fromkeys(_outdated(config)))
     if config.source is None or config.source.suffix != ".toml":  # whose text has its lines
@@ -43,31 +43,21 @@ def mistakes_beyond_text(config: Config, may_open_doors: bool = False) -> list[s
     return list(found)
 
 
-def located(config: Config, text: str, key: str, value: object) -> str:
-    """A mistake with the place of what it is about, in the manner of the file's other mistakes."""
-    place = config.places.get((key, str(value)))
+def located(config: Config, text: str, key: str, value: object) -> Mistake:
+    """A mistake with the place of the option that it is about, in the manner of the file's other mistakes."""
+    place = config.places.get((key, str(value))) or config.places.get((_ELSEWHERE.get(key, key), str(value)))
     if place is None:
-        return text
+        return Mistake(text)
     if config.source is not None and config.source.suffix == ".toml":
-        return f"{place}: {text.removeprefix('Error: ')}"
-    return f"{text} Found at {place}."
+        return mistake_at(place, text.removeprefix("Error: "))
+    return Mistake(f"{text} Found at {place}.", place)
 
 
-def place_of(mistake: str) -> str:
-    """FILE:LINE of a mistake; "" if it has none."""
-    found = _PLACE.search(mistake)
-    return "" if found is None else found[1] or found[2]
+_ELSEWHERE: Final = {"jwks_file": "rowcast_token_jwks", "secret_files": "rowcast_token_secret_file"}
+"""What a mosquitto.conf calls an option."""
 
 
-_PLACE: Final = re.compile(r"\A(\S.*?:\d+): |Found at (.*?:\d+)\.")
-
-
-def line_of(mistake: str) -> int:
-    """The line of a mistake in its file, which the file's own mistakes are told by; 0 if it has none."""
-    return int(place_of(mistake).rpartition(":")[2] or 0)
-
-
-def file_mistakes(config: Config) -> Iterator[str]:
+def file_mistakes(config: Config) -> Iterator[Mistake]:
     """Password, ACL, key and certificate files."""
     from broker.gateway.authentication import RulesError, load_rules
     from broker.links.listening.tls import TlsError, server_context
@@ -82,10 +72,10 @@ def file_mistakes(config: Config) -> Iterator[str]:
             try:
                 server_context(evolve(listener.tls, keylog_file=None))  # which would be made
             except TlsError as error:
-                yield located(config, str(error), error.key, error.value)
+                yield located(config, str(error), *error.option)
 
 
-def _login_mistakes(config: Config) -> Iterator[str]:
+def _login_mistakes(config: Config) -> Iterator[Mistake]:
     from broker.gateway.tokens import TokenVerifier, UnusableKey
 
     for kind in config.gateway.dialects:
@@ -93,30 +83,15 @@ def _login_mistakes(config: Config) -> Iterator[str]:
             try:
                 TokenVerifier(kind.login)
             except UnusableKey as error:
-                yield _in_its_file(config, f"Error: {error}")
+                yield located(config, f"Error: {error}", *error.option)
 
 
-def _in_its_file(config: Config, mistake: str) -> str:
+def _in_its_file(config: Config, mistake: Mistake) -> Mistake:
     """With the place of the option that names the file, unless the mistake has a line of that file."""
-    if " Found at " in mistake:
-        return mistake
-    for key, value in config.places:
-        if key in _RULE_FILES and value in mistake:
-            return located(config, mistake, key, value)
-    return mistake
+    return mistake if mistake.place else located(config, mistake, *mistake.option)
 
 
-_RULE_FILES: Final = {
-    "acl_file",
-    "jwks_file",
-    "keys",
-    "password_file",
-    "rowcast_token_jwks",
-    "rowcast_token_secret_file",
-}
-
-
-def _outdated(config: Config) -> Iterator[str]:
+def _outdated(config: Config) -> Iterator[Mistake]:
     """Certificates that clients will refuse because of their dates."""
     now = datetime.now(UTC)
     for listener in config.listeners:
@@ -146,7 +121,7 @@ def _certificate(file: Path) -> Certificate | None:
         return None
 
 
-def _port_mistakes(config: Config) -> Iterator[str]:
+def _port_mistakes(config: Config) -> Iterator[Mistake]:
     for number, one in enumerate(config.listeners):
         for other in config.listeners[:number]:
             if 0 < one.port == other.port and overlap(one.host, other.host):
@@ -155,7 +130,7 @@ def _port_mistakes(config: Config) -> Iterator[str]:
                 yield located(config, text, "listener", number)
 
 
-def _folder_mistakes(config: Config) -> Iterator[str]:
+def _folder_mistakes(config: Config) -> Iterator[Mistake]:
     settings = config.persistence
     folder = settings.persistence_location
     if settings.persistence and not os.path.isdir(folder):
@@ -181,7 +156,7 @@ def _folder_mistakes(config: Config) -> Iterator[str]:
         yield located(config, text, key, file)
 
 
-def _account_mistakes(config: Config) -> Iterator[str]:
+def _account_mistakes(config: Config) -> Iterator[Mistake]:
     if config.user in (None, "", "root") or not is_root():
         return
     import pwd
@@ -193,7 +168,7 @@ def _account_mistakes(config: Config) -> Iterator[str]:
         yield located(config, text, "user", config.user)
 
 
-def _closed_doors(config: Config) -> Iterator[str]:
+def _closed_doors(config: Config) -> Iterator[Mistake]:
     if config.listeners and not any(lets_somebody_in(listener) for listener in config.listeners):
         text = (
             "Error: nobody can ever connect: no listener has allow_anonymous, a password_file with users, or another"

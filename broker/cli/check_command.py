@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from operator import attrgetter
 from pathlib import Path
 
-from broker.cli.check import line_of, mistakes_beyond_text, place_of
+from broker.cli.check import mistakes_beyond_text
 from broker.cli.exits import EXIT_CONFIG, EXIT_OK
 from broker.config.arguments import Arguments
 from broker.config.load import load
 from broker.config.model import Config, ConfigError
+from protocol.mistakes import Mistake
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,17 +37,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> int:
     """Print every mistake of the configuration; the status to exit with."""
     config: Config | None
-    mistakes: list[str] = []
+    mistakes: list[Mistake] = []
     may_open_doors = False
     try:
         config = load(Arguments(config_file=options.config_file))
     except ConfigError as error:
         config, mistakes, may_open_doors = error.config, list(error.mistakes), error.may_open_doors
     if config is not None:
-        told = {place_of(mistake) for mistake in mistakes} - {""}
+        told = {mistake.place for mistake in mistakes} - {""}
         beyond = mistakes_beyond_text(config, may_open_doors)
-        mistakes += [mistake for mistake in beyond if place_of(mistake) not in told]
-        mistakes.sort(key=line_of)
+        mistakes += [mistake for mistake in beyond if mistake.place not in told]
+        mistakes.sort(key=attrgetter("line"))
         for warning in config.warnings:
             print(f"Warning: {warning}", file=sys.stderr)
     if config is None or mistakes:

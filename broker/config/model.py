@@ -17,9 +17,10 @@ from broker.config.feeds import FeedConfig, one_or_more
 from broker.config.ingest import IngestConfig
 from broker.config.market import MarketConfig
 from broker.config.tokens import HistoryRule, TokenConfig
+from protocol.mistakes import Mistaken
 
 
-class ConfigError(Exception):
+class ConfigError(Mistaken):
     """Every mistake of a configuration at once, each as `FILE:LINE: what, and what would be right`.
 
     Args:
@@ -28,8 +29,7 @@ class ConfigError(Exception):
     """
 
     def __init__(self, *mistakes: str, config: Config | None = None, may_open_doors: bool = False) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
+        super().__init__(*mistakes)
         self.config = config
         self.may_open_doors = may_open_doors
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from broker.core.access import Access
+from protocol.mistakes import Mistaken, mistake_found_at
 from protocol.mqtt.topics import has_wildcard, is_valid_topic_filter
 
 DECISIONS_BYTES_MAX: Final = 32 * 1024
@@ -33,12 +34,8 @@ _DENY: Final = 0
 _ACCESS: Final = {b"read": _READ, b"write": _WRITE, b"readwrite": _READ | _WRITE, b"deny": _DENY}
 
 
-class AclError(Exception):
+class AclError(Mistaken):
     """Every mistake of an acl_file, each as `Error: … Found at FILE:LINE. …`."""
-
-    def __init__(self, *mistakes: str) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
 
 
 class Subject(NamedTuple):
@@ -261,7 +258,7 @@ def parse_acl(text: bytes, file: str, names_have_slashes: bool = False) -> Acl:
                 raise ValueError(said, "Begin it with `user`, `topic` or `pattern`, or with # as a comment.")
         except ValueError as wrong:
             said, cure = wrong.args
-            mistakes.append(f"Error: {said} Found at {file}:{number}. {cure}")
+            mistakes.append(mistake_found_at(f"{file}:{number}", said, cure))
     if mistakes:
         raise AclError(*mistakes)
     return acl

@@ -22,6 +22,7 @@ from broker.core.acl import Acl, AclError, Filters, GrantedAccess, TokenGone, pa
 from broker.gateway.passwords import Hash, PasswordFileError, read_passwords
 from protocol.dialects.base import Clock, Refusal
 from protocol.grants import grants_of
+from protocol.mistakes import Mistake, Mistaken
 from protocol.mqtt.packets import ConnectReturnCode
 
 if TYPE_CHECKING:
@@ -32,12 +33,8 @@ UNIX_CLOCK = Clock(0.0)
 log = logging.getLogger("broker.gateway")
 
 
-class RulesError(Exception):
+class RulesError(Mistaken):
     """Every mistake of a password_file and an acl_file, each as `Error: … Found at FILE:LINE. …`."""
-
-    def __init__(self, *mistakes: str) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
 
 
 @frozen
@@ -93,7 +90,7 @@ class Rules:
             try:
                 self.tokens = TokenVerifier(security.token_config)
             except UnusableKey as error:
-                raise RulesError(f"Error: {error}") from None
+                raise RulesError(Mistake(f"Error: {error}", option=error.option)) from None
 
     @property
     def has_users(self) -> bool:
@@ -263,7 +260,8 @@ def _read_acl(path: Path, names_have_slashes: bool) -> Acl:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise AclError(f'Error: Unable to open acl_file "{path}". {error.strerror}.') from None
+        said = f'Error: Unable to open acl_file "{path}". {error.strerror}.'
+        raise AclError(Mistake(said, option=("acl_file", str(path)))) from None
     acl = parse_acl(text, str(path), names_have_slashes)
     for warning in acl.warnings:
         log.warning("Warning: %s", warning)

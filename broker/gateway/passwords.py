@@ -16,6 +16,8 @@ import secrets
 from pathlib import Path
 from typing import Protocol
 
+from protocol.mistakes import Mistake, Mistaken, mistake_found_at
+
 HASH_BYTES = 64
 SALT_BYTES = 12
 ITERATIONS_DEFAULT = 1000
@@ -27,12 +29,8 @@ ITERATIONS_ON_THE_LOOP_MAX = 20_000
 ARGON2_MISSING = "argon2id needs the package argon2-cffi: install it, or hash again with `-H sha512-pbkdf2`."
 
 
-class PasswordFileError(Exception):
+class PasswordFileError(Mistaken):
     """Every mistake of a password_file, each as `Error: … Found at FILE:LINE. …`.  No hash is ever in it."""
-
-    def __init__(self, *mistakes: str) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
 
 
 class Hash(Protocol):
@@ -198,7 +196,7 @@ def parse_passwords(text: bytes, file: str) -> dict[bytes, Hash]:
                 )
             users[name] = _hash(stored, file)
         except _Wrong as wrong:
-            mistakes.append(f"Error: {wrong.text} Found at {file}:{number}. {wrong.cure}")
+            mistakes.append(mistake_found_at(f"{file}:{number}", str(wrong), wrong.cure))
     if mistakes:
         raise PasswordFileError(*mistakes)
     return users
@@ -207,7 +205,6 @@ def parse_passwords(text: bytes, file: str) -> dict[bytes, Hash]:
 class _Wrong(Exception):
     def __init__(self, text: str, cure: str) -> None:
         super().__init__(text)
-        self.text = text
         self.cure = cure
 
 
@@ -249,5 +246,6 @@ def read_passwords(path: Path) -> dict[bytes, Hash]:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise PasswordFileError(f'Error: Unable to open pwfile "{path}". {error.strerror}.') from None
+        said = f'Error: Unable to open pwfile "{path}". {error.strerror}.'
+        raise PasswordFileError(Mistake(said, option=("password_file", str(path)))) from None
     return parse_passwords(text, str(path))

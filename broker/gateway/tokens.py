@@ -20,6 +20,7 @@ from broker.core.barrier import barrier
 from broker.core.counters import Counters
 from broker.gateway.identity import SIGNATURE_ONLY, TOKEN_BYTES_MAX, JwtVerifier, identity_of
 from protocol.dialects.base import Clock, Identity, Refusal
+from protocol.mistakes import NO_OPTION
 
 log = logging.getLogger("broker.gateway")
 
@@ -43,7 +44,11 @@ UNKNOWN_KEY_PAUSE_S: Final = 10.0
 
 
 class UnusableKey(Exception):
-    """A key or a key set can't be used."""
+    """A key or a key set can't be used.  `option` names its file, as `Mistake.option` does."""
+
+    def __init__(self, text: str, option: tuple[str, str] = NO_OPTION) -> None:
+        super().__init__(text)
+        self.option = option
 
 
 @frozen
@@ -144,25 +149,29 @@ class TokenVerifier(JwtVerifier):
         """A token names a key that is not known."""
         self._secrets = list(config.secrets)
         for path in config.secret_files:
+            option = ("secret_files", str(path))
             try:
                 found = [line for line in path.read_text("utf-8-sig").split("\n") if line]
             except (OSError, UnicodeDecodeError) as error:
-                raise UnusableKey(f"Unable to use the secrets in {path}: {_why(error)}.") from None
+                text = f"Unable to use the secrets in {path}: {_why(error)}."
+                raise UnusableKey(text, option) from None
             if not found:
-                raise UnusableKey(f"There is no secret in {path}: write one into each line.")
+                raise UnusableKey(f"There is no secret in {path}: write one into each line.", option)
             self._secrets += found
             if any(len(secret.encode()) < SECRET_BYTES_MIN for secret in self._secrets):
-                raise UnusableKey(f"A secret in {path} has fewer than {SECRET_BYTES_MIN} bytes.")
+                raise UnusableKey(f"A secret in {path} has fewer than {SECRET_BYTES_MIN} bytes.", option)
         for path in config.keys:
             try:
                 self._fixed.append(key_in_pem(path.read_bytes()))
             except (OSError, UnusableKey) as error:
-                raise UnusableKey(f"Unable to use the key {path}: {_why(error)}.") from None
+                text = f"Unable to use the key {path}: {_why(error)}."
+                raise UnusableKey(text, ("keys", str(path))) from None
         if config.jwks_file is not None:
             try:
                 self._fetched = keys_in(config.jwks_file.read_bytes())
             except (OSError, UnusableKey) as error:
-                raise UnusableKey(f"Unable to use {config.jwks_file}: {_why(error)}.") from None
+                text = f"Unable to use {config.jwks_file}: {_why(error)}."
+                raise UnusableKey(text, ("jwks_file", str(config.jwks_file))) from None
 
     def verify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
         if len(token) > TOKEN_BYTES_MAX:

@@ -201,12 +201,12 @@ class Process:
                 raise ConfigError(*mistakes)
             app.reload(config)
         except (ConfigError, ListenError) as error:
-            mistakes = list(error.mistakes) if isinstance(error, ConfigError) else [str(error)]
-            for mistake in mistakes:
+            told = list(map(str, error.mistakes if isinstance(error, ConfigError) else [error]))
+            for mistake in told:
                 logger.error("%s", mistake)
             logger.error("The configuration read before stays in force.")
             self._log.reopen()  # logrotate doesn't care
-            return mistakes
+            return told
         logger.info("Reloading config.")
         self._config = config
         self._warn()

@@ -17,6 +17,7 @@ from broker.config.model import Config, ConfigError
 from broker.config.mosquitto.build import build
 from broker.config.mosquitto.reader import Reader
 from broker.config.mosquitto.special import SPECIALS
+from protocol.mistakes import Mistake
 
 
 def load(
@@ -38,7 +39,7 @@ def load(
         reader.read(path)
     config = build(reader, arguments, environment.get("MOSQUITTO_PERSISTENCE_LOCATION"))
     if reader.mistakes_left_out:
-        reader.mistakes.append(f"Error: {reader.mistakes_left_out} more mistakes.")
+        reader.mistakes.append(Mistake(f"Error: {reader.mistakes_left_out} more mistakes."))
     if reader.mistakes:
         raise ConfigError(*reader.mistakes, config=config, may_open_doors=reader.may_open_doors)
     return config

@@ -15,6 +15,7 @@ from broker.config.mosquitto import values as conf_values
 from broker.config.mosquitto.option import Kind, Level, Option, Role
 from broker.config.mosquitto.options import OPTIONS, find_option
 from broker.config.mosquitto.values import Wrong
+from protocol.mistakes import Mistake, mistake_found_at
 
 MISTAKES_MAX = 1000
 """A file of another kind would otherwise give a mistake for each of its lines; the rest are counted."""
@@ -57,7 +58,7 @@ class Reader:
         self.depth = 0
         self.file = ""
         self.line = 0
-        self.mistakes: list[str] = []
+        self.mistakes: list[Mistake] = []
         self.mistakes_left_out = 0
         self.may_open_doors = False
         """A line that is wrong may have been meant to let clients in."""
@@ -158,7 +159,7 @@ class Reader:
     def mistake(self, wrong: Wrong, place: str = "") -> None:
         """Note a mistake at `place`, or where reading is; those past MISTAKES_MAX are only counted."""
         if len(self.mistakes) < MISTAKES_MAX:
-            self.mistakes.append(f"Error: {wrong.text} Found at {place or self.place}. {wrong.cure}")
+            self.mistakes.append(mistake_found_at(place or self.place, wrong.text, wrong.cure))
         else:
             self.mistakes_left_out += 1
 

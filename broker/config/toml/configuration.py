@@ -29,6 +29,7 @@ from broker.config.toml.process import check_ports, http_of, logging_of
 from broker.config.toml.reader import Reader, unknown_key
 from broker.config.toml.tables import RENAMES, BrokerTable
 from broker.config.toml.tokens import history_rules
+from protocol.mistakes import mistake_at
 
 T = TypeVar("T")
 
@@ -175,7 +176,9 @@ def _text_of(path: Path) -> str:
         raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: not UTF-8, which TOML is: save it as UTF-8") from None
+        raise ConfigError(
+            mistake_at(f"{path}:{line}", "not UTF-8, which TOML is: save it as UTF-8")
+        ) from None
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
@@ -184,11 +187,17 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         position = _POSITION.search(str(error))
         line = int(position[1]) if position and position[1] else text.count("\n") + 1
-        raise ConfigError(f"{path}:{line}: not TOML: {_POSITION.sub('', str(error))}") from None
+        raise ConfigError(
+            mistake_at(f"{path}:{line}", f"not TOML: {_POSITION.sub('', str(error))}")
+        ) from None
     except RecursionError:
-        raise ConfigError(f"{path}:{_deepest(text)}: arrays or tables that are nested too deep") from None
+        raise ConfigError(
+            mistake_at(f"{path}:{_deepest(text)}", "arrays or tables that are nested too deep")
+        ) from None
     except ValueError:
-        raise ConfigError(f"{path}:{_longest_number(text)}: a number with too many digits") from None
+        raise ConfigError(
+            mistake_at(f"{path}:{_longest_number(text)}", "a number with too many digits")
+        ) from None
 
 
 def _deepest(text: str) -> int:

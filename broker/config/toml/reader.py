@@ -19,6 +19,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from broker.config.toml.lines import Lines
 from broker.config.toml.lines import Path as KeyPath
+from protocol.mistakes import Mistake, mistake_at
 
 T = TypeVar("T")
 
@@ -103,9 +104,10 @@ class Reader:
         """The line of the file on which this key stands, or the table it is missing in."""
         return self._lines.of(path)
 
-    def mistakes(self) -> list[str]:
+    def mistakes(self) -> list[Mistake]:
         """Every mistake as `FILE:LINE: what`, in the order of lines."""
-        return [f"{self._file}:{line}: {what}" for line, what in sorted(self._mistakes, key=lambda m: m[0])]
+        by_line = sorted(self._mistakes, key=lambda m: m[0])
+        return [mistake_at(f"{self._file}:{line}", what) for line, what in by_line]
 
     def _explain(self, error: BaseException, path: KeyPath, cls: Any) -> Iterator[tuple[KeyPath, str]]:
         if isinstance(error, cattrs.BaseValidationError):

@@ -49,13 +49,12 @@ _OLDEST: Final = {
 class TlsError(Exception):
     """Why a listener cannot have TLS: `Error: ` and Mosquitto's words, then what would be right.
 
-    `key` and `value` are the option that it is about; "" is none.
+    `option` is the one that it is about, as `Mistake.option`.
     """
 
     def __init__(self, text: str, key: str = "", value: object = "") -> None:
         super().__init__(text)
-        self.key = key
-        self.value = str(value)
+        self.option = (key, str(value))
 
 
 class PeerSocket(Protocol):
