@@ -138,6 +138,7 @@ def restore(engine: Engine, client_id: bytes, state: SessionState) -> Session:
         if topic_filter in session.subscriptions:
             engine.replaying.restore(session, topic_filter)
     engine.endings.keep_for(session, state.expiry_s)
+    engine.endings.left(session)
     return session
 
 

@@ -1,6 +1,6 @@
 """When sessions and wills of MQTT 5.0 come to their end: after an interval that the client chose.
 
-Invariant: `_wills` has exactly the sessions with `will_due` set, `_ending` those whose state ends by itself.
+Invariant: `Session.due` is where its client id stands in the wheel, infinity if nowhere; what it says may have passed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from broker.core.publication import Publication
 from broker.core.session import Session
 from broker.core.slicing import Work
+from broker.core.wheel import Wheel
 
 if TYPE_CHECKING:
     from broker.core.engine import Engine
@@ -20,6 +21,9 @@ logger = logging.getLogger("broker.core")
 
 LEAVE_STEPS: Final = 8
 """What a subscription that ends counts for; see `Slicing`."""
+
+EXPIRE_STEPS: Final = 8
+"""What something that expires counts for, beside those who get its will."""
 
 NOTICE: Final = 25
 """Mosquitto's level between information and warning."""
@@ -44,16 +48,50 @@ class Parting(Work):
         return used
 
 
+class Expiry(Work):
+    """Retained messages, wills and sessions whose time has come."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    def go_on(self, steps: int) -> int:
+        engine = self._engine
+        counters = engine.counters
+        used = 0
+        while used < steps:
+            sent = counters.publishes_sent
+            if not (engine.retained.expire_one() or engine.endings.expire_one()):
+                self.is_over = True
+                break
+            used += EXPIRE_STEPS + counters.publishes_sent - sent
+        return used
+
+
+class Rescheduling(Work):
+    """`persistent_client_expiration` has changed: every session may end at another time."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._engine = engine
+        self._sessions = list(engine.sessions.values())
+
+    def go_on(self, steps: int) -> int:
+        used = 0
+        while self._sessions and used < steps:
+            self._engine.endings.left(self._sessions.pop())
+            used += 1
+        self.is_over = not self._sessions
+        return used
+
+
 class Endings:
     """Session expiry intervals and will delays of one engine."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._wills: dict[bytes, Session] = {}
-        self._ending: dict[bytes, Session] = {}
-        self._look_at = -math.inf
-        """No session expires sooner, with `_looked_with_s` for `persistent_client_expiration_s`."""
-        self._looked_with_s = 0.0
+        self._wheel = Wheel()
+        self._expiry: Expiry | None = None
 
     def delay_will(self, session: Session, will: Publication) -> bool:
         """Keep the will of a client that asked for that, until its delay or its session is over; whether it did."""
@@ -61,28 +99,23 @@ class Endings:
         delay = min(session.will_delay_s, session.expiry_s)
         if delay <= 0 or engine.sessions.get(session.client_id) is not session:
             return False
-        session.will = will
-        session.will_due = engine.now + delay
-        self._wills[session.client_id] = session
+        self.restore_will(session, will, engine.now + delay)
         return True
 
     def restore_will(self, session: Session, will: Publication, due: float) -> None:
-        """A will waited for its delay when the broker stopped; its time went on."""
+        """A will waits for its delay; if it did when the broker stopped, its time went on.  `left` must follow."""
         session.will = will
         session.will_due = due
-        self._wills[session.client_id] = session
 
     def publish_will(self, session: Session) -> None:
         """Its time has come, or its session ends; nothing where none waits [MQTT-3.1.2-8]."""
-        if self._wills.get(session.client_id) is session:
-            del self._wills[session.client_id]
+        if session.will_due != 0.0:
             session.will_due = 0.0
             self._engine.send_will(session)
 
     def cancel_will(self, session: Session) -> None:
         """The client is back in time [MQTT-3.1.3-9]."""
-        if self._wills.get(session.client_id) is session:
-            del self._wills[session.client_id]
+        if session.will_due != 0.0:
             session.will_due = 0.0
             session.will = None
 
@@ -91,49 +124,65 @@ class Endings:
         session.expiry_s = expiry_s
         session.clean = expiry_s <= 0
         session.outbound.durable = not session.clean
-        if 0 < expiry_s < math.inf:
-            self._ending[session.client_id] = session
-        else:
-            self._ending.pop(session.client_id, None)
         self._engine.changes += 1
         session.outbound.mark_unsaved()
 
-    def expire(self) -> list[Session]:
-        """Publish wills whose time has come; the sessions that are over, for the engine to end."""
-        engine = self._engine
-        now = engine.now
-        if self._wills:
-            for session in [session for session in self._wills.values() if session.will_due <= now]:
-                self.publish_will(session)
-        over: list[Session] = []
-        for client_id, session in list(self._ending.items()):
-            if engine.sessions.get(client_id) is not session:
-                del self._ending[client_id]
-            elif session.link is None and now - session.disconnected_at >= session.expiry_s:
-                del self._ending[client_id]
-                logger.log(NOTICE, "Expiring client %s due to timeout.", client_id.decode(errors="replace"))
-                over.append(session)
-        self._expire_persistent(over)
-        return over
+    def left(self, session: Session) -> None:
+        """This session has no connection any more, or its times have changed: look at it when one of them comes."""
+        due = self._due(session)
+        if due != session.due:
+            self.forget(session)
+            if due < math.inf:
+                session.due = due
+                self._wheel.put(session.client_id, due)
 
-    def _expire_persistent(self, over: list[Session]) -> None:
-        """Nobody came back for them within `persistent_client_expiration`."""
+    def forget(self, session: Session) -> None:
+        """It need not be looked at."""
+        if session.due < math.inf:
+            self._wheel.remove(session.client_id, session.due)
+            session.due = math.inf
+
+    def expire(self) -> None:
+        """Begin with what is due by now, if that is not being done yet."""
         engine = self._engine
-        now = engine.now
-        limit = engine.policy.persistent_client_expiration_s
-        if limit <= 0 or (limit == self._looked_with_s and now < self._look_at):
-            return
-        oldest = now
-        known = set(over)
-        for session in engine.sessions.values():
-            if session.link is not None or session in known:
-                continue
-            if now - session.disconnected_at >= limit:
-                logger.log(
-                    NOTICE, "Expiring client %s due to timeout.", session.client_id.decode(errors="replace")
-                )
-                over.append(session)
-            elif session.disconnected_at < oldest:
-                oldest = session.disconnected_at
-        self._looked_with_s = limit
-        self._look_at = oldest + limit
+        some_retained = engine.retained.turn(engine.now)
+        some = self._wheel.turn(engine.now)
+        expiry = self._expiry
+        if (some or some_retained) and (expiry is None or expiry.is_over):
+            self._expiry = Expiry(engine)
+            engine.slicing.begin(self._expiry)
+
+    def expire_one(self) -> bool:
+        """Look at one session of those that are due: publish its will, or end it; False if there is none."""
+        engine = self._engine
+        client_id = self._wheel.take()
+        if client_id is None:
+            return False
+        session = engine.sessions.get(client_id)
+        if session is None:
+            return True
+        self.forget(session)
+        if 0.0 != session.will_due <= engine.now:
+            self.publish_will(session)
+        if session.link is None and engine.now - session.disconnected_at >= self._lasts_s(session):
+            logger.log(NOTICE, "Expiring client %s due to timeout.", client_id.decode(errors="replace"))
+            engine.end_session(session)
+            engine.counters.sessions_expired += 1
+        else:
+            self.left(session)
+        return True
+
+    def limit_changed(self) -> None:
+        """`persistent_client_expiration` is another."""
+        self._engine.slicing.begin(Rescheduling(self._engine))
+
+    def _lasts_s(self, session: Session) -> float:
+        """What its client asked for, or `persistent_client_expiration`, where that is less."""
+        limit = self._engine.policy.persistent_client_expiration_s
+        return min(session.expiry_s, limit) if limit > 0 else session.expiry_s
+
+    def _due(self, session: Session) -> float:
+        due = session.will_due if session.will_due != 0.0 else math.inf
+        if session.link is None and self._engine.sessions.get(session.client_id) is session:
+            due = min(due, session.disconnected_at + self._lasts_s(session))
+        return due

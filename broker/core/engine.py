@@ -91,7 +91,10 @@ class Engine:
 
     def adopt(self, policy: Policy, window: Window, rules: DeliveryRules) -> None:
         """Take over new settings; sessions share the objects that hold them, so it holds for all at once."""
+        limit_s = self.policy.persistent_client_expiration_s
         self.policy = policy
+        if policy.persistent_client_expiration_s != limit_s:
+            self.endings.limit_changed()
         self.trie.copy_per_filter(policy.allow_duplicate_messages)
         self.retained.messages_max = policy.retained_messages_max
         self.retained.bytes_max = policy.retained_bytes_max
@@ -194,6 +197,7 @@ class Engine:
         if will is not None and send_will and not self.endings.delay_will(session, will):
             session.will = will
             self.send_will(session)  # [MQTT-3.1.2-8]
+        self.endings.left(session)
         if self.on_detached is not None:
             self.on_detached(session)
 
@@ -209,6 +213,7 @@ class Engine:
     def end_session(self, session: Session) -> None:
         """Nothing is kept of it from now on; its connection, if it has one, was ended by the caller."""
         self.endings.publish_will(session)
+        self.endings.forget(session)
         self.replaying.drop(session)
         session.discard()
         self.slicing.begin(Parting(self, session))
@@ -381,7 +386,4 @@ class Engine:
 
     def expire(self) -> None:
         """Forget persistent sessions that nobody came back for in time, and what has expired."""
-        self.retained.expire(self.now)
-        for session in self.endings.expire():
-            self.end_session(session)
-            self.counters.sessions_expired += 1
+        self.endings.expire()

@@ -5,13 +5,12 @@ Invariant: `_names` holds exactly the keys of `_by_topic`.
 
 from __future__ import annotations
 
-import heapq
-
 from broker.core.counters import Counters
 from broker.core.limits import RETAINED_CHANGES_MAX
 from broker.core.names import SYS_PREFIX, NameTree
 from broker.core.names_walk import NameWalk
 from broker.core.publication import Publication
+from broker.core.wheel import Wheel
 from protocol.mqtt.message import MessageStore
 from protocol.mqtt.topics import has_wildcard
 
@@ -43,8 +42,8 @@ class RetainedStore:
         self._notes_changed = False
         self._by_topic: dict[bytes, Publication] = {}
         self._names = NameTree()
-        self._expiring: list[tuple[float, bytes]] = []
-        """A heap of when, and of which topic; one that was replaced meanwhile stays until its time."""
+        self._expiring = Wheel()
+        self._now = 0.0
 
     def __len__(self) -> int:
         return len(self._by_topic)
@@ -76,13 +75,14 @@ class RetainedStore:
         else:
             self._store.release(older)
             self.size -= 0 if is_system else _size(older)
+            self._expires_not(older)
         self._store.hold(publication)
         self._by_topic[topic] = publication
         self.size += 0 if is_system else _size(publication)
         self.puts += 1
         publication.stored_as = self.puts
         if publication.expires_at != 0.0:
-            heapq.heappush(self._expiring, (publication.expires_at, topic))
+            self._expiring.put(topic, publication.expires_at)
 
     def walk(self, topic_filter: bytes) -> NameWalk:
         """What a new subscription gets, a few steps at a time."""
@@ -98,17 +98,27 @@ class RetainedStore:
             return len(self._by_topic) > 0
         return topic_filter in self._by_topic
 
-    def expire(self, now: float) -> None:
-        """Forget what has expired [MQTT-3.3.2-5]."""
-        expiring = self._expiring
-        while expiring and expiring[0][0] < now:
-            due, topic = heapq.heappop(expiring)
-            kept = self._by_topic.get(topic)
-            if kept is not None and kept.expires_at == due:
-                self.changes += 1
-                if self._notes_changed:
-                    self._note(topic)
-                self._forget(kept)
+    def turn(self, now: float) -> bool:
+        """It is so late; whether anything has expired."""
+        self._now = now
+        return self._expiring.turn(now)
+
+    def expire_one(self) -> bool:
+        """Forget one message that has expired; False if there is none [MQTT-3.3.2-5]."""
+        topic = self._expiring.take()
+        if topic is None:
+            return False
+        kept = self._by_topic.get(topic)
+        if kept is None or kept.expires_at == 0.0:
+            return True
+        if not kept.has_expired(self._now):
+            self._expiring.put(topic, kept.expires_at)
+        else:
+            self.changes += 1
+            if self._notes_changed:
+                self._note(topic)
+            self._forget(kept)
+        return True
 
     def note_changed(self) -> None:
         """Remember from now on which topics change, for `take_changed`."""
@@ -162,7 +172,12 @@ class RetainedStore:
             self.size -= _size(publication)
         del self._by_topic[publication.topic]
         self._names.discard(publication.topic)
+        self._expires_not(publication)
         self._store.release(publication)
+
+    def _expires_not(self, publication: Publication) -> None:
+        if publication.expires_at != 0.0:
+            self._expiring.remove(publication.topic, publication.expires_at)
 
 
 def _size(publication: Publication) -> int:

@@ -104,6 +104,8 @@ class Session(Receiver):
         self.will_due = 0.0
         """When the will of a client that has gone is published; 0.0 if none waits."""
         self.disconnected_at = 0.0
+        self.due = math.inf
+        """When `Endings` looks at this session."""
         self.replays: dict[bytes, Replay] | None = None
         """By filter, what new subscriptions still have to get; see `Replaying`."""
         self.replaying: Replaying | None = None

@@ -259,6 +259,7 @@ def _restore_session(engine: Engine, record: SessionRecord, disconnected_at: flo
     engine.endings.keep_for(session, record.expiry_s)
     if record.will is not None:
         engine.endings.restore_will(session, record.will, record.will_due)
+    engine.endings.left(session)
     # The file has it as it is, unless it says that the client is here.
     session.outbound.unsaved = False
     if math.isinf(record.disconnected_at):
