@@ -107,11 +107,11 @@ def _plan(connection: psycopg.Connection[Any], one: SinkConfig) -> Plan:
     dead: Any = (None, False)
     if one.dead_letters:
         name = quoted_name(one.dead_letters)
-        dead = connection.execute(TARGET_SQL, [name, name]).fetchone()
+        dead = connection.execute(TARGET_SQL, [name] * 3).fetchone()
     if one.function:
         schema, last = split_name(one.function)
         found = connection.execute(FUNCTION_SQL, [last, schema, schema, len(one.columns)]).fetchall()
         return function_plan(one, found, dead)
     name = quoted_name(one.table)
-    target: Any = connection.execute(TARGET_SQL, [name, name]).fetchone()
+    target: Any = connection.execute(TARGET_SQL, [name] * 3).fetchone()
     return table_plan(one, target, connection.execute(COLUMNS_SQL, [name]).fetchall(), dead)

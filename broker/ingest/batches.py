@@ -95,6 +95,18 @@ class Batches:
         """All that was taken and is not settled, in order."""
         return [one for batch in self._taken for one in batch.messages if not one.is_settled]
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether something was taken and is not written."""
+        return bool(self._taken)
+
+    def give_up(self) -> list[Waiting]:
+        """Everything that is off the sink and not settled; it is not to be written any more."""
+        left = self.unsettled()
+        self._taken.clear()
+        self._change()
+        return left
+
     async def keep_taking(self) -> None:
         """Take batches, and make their columns, until cancelled."""
         while True:

@@ -46,6 +46,9 @@ class Hub:
             if name not in self.sinks:
                 assert config is not None
                 self._begin(config, one, ended.get(name))
+        for name, writer in ended.items():
+            if name not in self.sinks:
+                writer.remove()
         self._engine.ingest = self.offer if self.sinks else None
 
     def offer(self, publication: Publication) -> None:

@@ -15,15 +15,18 @@ from psycopg import sql
 from broker.config.ingest import Expression, SinkConfig
 
 TARGET_SQL: Final = """
-SELECT to_regclass(%s)::oid::bigint, coalesce(has_table_privilege(to_regclass(%s), 'INSERT'), false)
+SELECT to_regclass(%s)::oid::bigint, coalesce(has_table_privilege(to_regclass(%s), 'INSERT'), false),
+       pg_relation_is_updatable(to_regclass(%s), true) & 8 <> 0
 """
+"""The table, or view; whether this role may insert into it; whether anybody can."""
 
 COLUMNS_SQL: Final = """
 SELECT a.attname::text, coalesce(base.typname, t.typname)::text, format_type(a.atttypid, NULL),
        a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attgenerated <> '' OR a.attidentity = 'a',
        coalesce(a.attnum = ANY (i.indkey), false), has_column_privilege(a.attrelid, a.attnum, 'INSERT'),
        has_column_privilege(a.attrelid, a.attnum, 'UPDATE'), a.attcollation = 0 OR c.collcollate IN ('C', 'POSIX')
-           OR c.collname = 'C'
+           OR c.collname = 'C',
+       EXISTS (SELECT FROM pg_index u WHERE u.indrelid = a.attrelid AND u.indisunique AND a.attnum = ANY (u.indkey))
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_type base ON base.oid = t.typbasetype
 LEFT JOIN pg_collation c ON c.oid = a.attcollation
@@ -114,6 +117,9 @@ def table_plan(
     if target[0] is None:
         proposed = create_table(config).replace("\n", " ")
         return Plan(problems=(Problem(f"there is no table {config.table}", f"create it: {proposed}"),))
+    if not target[2]:
+        cure = "name a table, or give the view an INSTEAD OF INSERT trigger"
+        return Plan(problems=(Problem(f"nothing can be inserted into {config.table}", cure),))
     known = {row[0]: row for row in columns}
     problems = [*_column_problems(config, known), *_dead_problems(config, dead)]
     keys = [row[0] for row in columns if row[5]]
@@ -137,6 +143,9 @@ def table_plan(
             if not row[8]:
                 cure = f'text COLLATE "C" lets an index find the ids of a client after a restart: {name}'
                 advice.append(Problem(f"column {name} has a collation other than C", cure))
+    if config.on_conflict == "nothing" and not any(row[9] for row in chosen):
+        cure = "give one of its columns a unique index, or leave on_conflict out"
+        advice.append(Problem(f"no row of {config.table} ever conflicts with another", cure))
     return Plan(
         _insert(config, chosen, keys),
         tuple(row[1] for row in chosen),

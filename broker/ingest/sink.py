@@ -76,6 +76,7 @@ class Sink(Receiver):
         self.waiting_bytes = 0
         self.unsettled = 0
         """Of those that were taken off, how many are not settled yet."""
+        self.settled = 0
         self.written = 0
         self.refused = 0
         self.dead_letters = 0
@@ -196,6 +197,14 @@ class Sink(Receiver):
         self.unsettled += count
         return batch
 
+    def take_all(self) -> list[Waiting]:
+        """Take off everything; each has to be settled."""
+        batch = list(self.waiting)
+        self.waiting.clear()
+        self.waiting_bytes = 0
+        self.unsettled += len(batch)
+        return batch
+
     def settle(self, batch: list[Waiting], code: int = 0) -> None:
         """These are committed, or refused for good: their publishers are told at the end of the turn.
 
@@ -203,6 +212,7 @@ class Sink(Receiver):
             code: what clients of 5.0 are told.
         """
         self.unsettled -= len(batch)
+        self.settled += len(batch)
         now_ns = self.clock_ns()
         for one in batch:
             one.is_settled = True

@@ -33,6 +33,7 @@ from broker.ingest.plan import (
     split_name,
     table_plan,
 )
+from broker.ingest.refusals import Again, TableChanged, first_line, is_for_people, is_refusal, reason_of
 from broker.ingest.sink import Sink, Waiting
 from broker.ingest.values import Rows, Value, column_text, time_text
 from protocol.mqtt.v5.reasons import ReasonCode
@@ -47,18 +48,8 @@ RETRY_S_MIN: Final = 0.01
 RETRY_S_MAX: Final = 1.0
 REASON_CHARACTERS_MAX: Final = 1000
 
-RETRIED: Final = ("40", "55")
-"""Classes of SQLSTATE: the transaction was rolled back for others' sake, or a lock was not to be had."""
-RETRIED_CODES: Final = frozenset({"57014"})
-"""Cancelled, such as by statement_timeout."""
-OURS: Final = ("42", "0A", "26", "3D", "3F", "28")
-"""The statement itself does not fit the database (any more), whatever the rows are."""
-REFUSED: Final = ("22", "23", "21", "44", "P0", "38", "39", "2F", "27", "09", "XX", "54")
-"""The row is what it does not want."""
-
-
-class Again(Exception):
-    """Try the same rows again over the same connection."""
+LOOK_AGAIN_S: Final = 5.0
+"""So old may what is known of the table be when a batch is written: a column's type may change without any error."""
 
 
 class Writer:
@@ -75,11 +66,20 @@ class Writer:
         self._batches = Batches(sink)
         self._refused: list[tuple[Waiting, str]] = []
         self._running = trio.CancelScope()
+        self._known_since = 0.0
+        self._is_removed = False
+        self._is_checked = False
+        """The catalogue was looked at since this batch was begun."""
         self.finished = trio.Event()
         """Everything is written, after `end`."""
 
     def end(self) -> None:
         """Nothing more comes: write what waits, and return from `run`."""
+        self._batches.end()
+
+    def remove(self) -> None:
+        """As `end`, and nobody follows: what has no table to go to is given up."""
+        self._is_removed = True
         self._batches.end()
 
     async def succeed(self, former: Writer) -> None:
@@ -107,13 +107,18 @@ class Writer:
         pause_s = PAUSE_S_MIN
         sink = self._sink
         while not self._batches.is_done:
+            settled = sink.settled
             try:
                 await self._attempt()
+            except TableChanged:
+                continue
             except (psycopg.Error, OSError) as error:
-                if sink.state == "live":
-                    pause_s = PAUSE_S_MIN
                 sink.enter("waiting", first_line(error))
                 sink.say("away", f"{sink.problem}; trying again")
+                if self._is_removed and is_for_people(error):
+                    self._give_up(sink.problem)
+            if sink.settled != settled:
+                pause_s = PAUSE_S_MIN
             if not self._batches.is_done:
                 await trio.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(pause_s * 2, PAUSE_S_MAX)
@@ -129,16 +134,58 @@ class Writer:
                 problem = "; ".join(f"{one.text}: {one.cure}" for one in plan.problems)
                 sink.enter("waiting", problem)
                 sink.say("plan", problem)
+                if self._is_removed:
+                    self._give_up(problem)
                 return
             for one in plan.advice:
                 sink.say(one.text, f"{one.text}: {one.cure}")
             connection.prepare_threshold = 0
-            sink.enter("live")
-            logger.info("sink %s: writes to %s", sink.config.name, sink.config.target)
+            self._known_since = trio.current_time()
             rows = self._batches.rows = Rows(sink.config, plan.types)
+            if not self._has_failed():
+                self._is_live()
             while (batch := await self._batches.first()) is not None:
+                if trio.current_time() - self._known_since >= LOOK_AGAIN_S:
+                    await self._check_table(connection, plan)
                 await self._write(connection, plan, rows, batch)
                 self._batches.written()
+                if sink.state != "live":
+                    self._is_live()
+
+    def _has_failed(self) -> bool:
+        """Whether the last thing that was tried is waiting to be tried again: `live` is said when it is written."""
+        return self._sink.state == "waiting" and self._batches.holds_any
+
+    def _is_live(self) -> None:
+        sink = self._sink
+        sink.enter("live")
+        logger.info("sink %s: writes to %s", sink.config.name, sink.config.target)
+
+    def _give_up(self, problem: str) -> None:
+        """Nobody will mend the table of a sink that is no longer configured: its publishers are told."""
+        sink = self._sink
+        with self._engine.turn:
+            left = [*self._batches.give_up(), *sink.take_all()]
+            if left:
+                logger.warning(
+                    "sink %s: %d messages were never written: the sink was removed, and %s",
+                    sink.config.name,
+                    len(left),
+                    problem,
+                )
+                sink.refused += len(left)
+                sink.settle(left, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
+
+    async def _check_table(self, connection: TrioConnection, plan: Plan) -> None:
+        """Look at the catalogue again.
+
+        Raises:
+            TableChanged: the statement is not the right one any more.
+        """
+        now = await load_plan(connection, self._sink)
+        if now != plan:
+            raise TableChanged(f"{self._sink.config.target} has changed")
+        self._known_since = trio.current_time()
 
     async def _write(self, connection: TrioConnection, plan: Plan, rows: Rows, batch: Batch) -> None:
         """Write the whole batch, however often it takes."""
@@ -149,11 +196,15 @@ class Writer:
                     batch.made = None
                 messages, columns, refused = batch.make(rows)
                 self._refused = list(refused)
+                self._is_checked = False
                 await self._insert(connection, plan, messages, columns)
                 await self._bury(connection, plan)
             except Again as again:
                 self._sink.retried += 1
                 self._sink.say("again", f"tried again: {again}")
+                if pause_s == RETRY_S_MAX:
+                    self._sink.enter("waiting", str(again))
+                    await self._check_table(connection, plan)
                 await trio.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(pause_s * 2, RETRY_S_MAX)
             finally:
@@ -168,7 +219,7 @@ class Writer:
         try:
             await self._execute(connection, plan.statement, columns)
         except (psycopg.Error, UnicodeEncodeError) as error:
-            if not await self._is_refusal(connection, error):
+            if not await self._is_refusal(connection, plan, error):
                 raise
             if len(messages) == 1:
                 self._refused.append((messages[0], reason_of(error)))
@@ -187,28 +238,24 @@ class Writer:
         await cursor.execute(statement, texts, prepare=True)
 
     async def _is_refusal(
-        self, connection: TrioConnection, error: psycopg.Error | UnicodeEncodeError
+        self, connection: TrioConnection, plan: Plan, error: psycopg.Error | UnicodeEncodeError
     ) -> bool:
-        """Whether a row is to blame.
+        """Whether a row is to blame, and not what has become of the table since the statement was made.
 
         Raises:
             Again: the same rows may be written if they are tried again.
+            TableChanged: by another statement.
         """
-        if isinstance(error, UnicodeEncodeError):
-            return True
-        if connection.closed or connection.pgconn.status != pq.ConnStatus.OK:
+        if isinstance(error, psycopg.Error) and (
+            connection.closed or connection.pgconn.status != pq.ConnStatus.OK
+        ):
             return False
-        state = error.sqlstate
-        if state is None:
-            return isinstance(error, psycopg.DataError)  # NUL in a text, which psycopg does not even send
-        if state.startswith(RETRIED) or state in RETRIED_CODES:
-            raise Again(first_line(error)) from error
-        if state == "42501" and self._sink.config.table:
-            # A policy of the table refuses this row, if inserting as such is allowed.
-            target = quoted_name(self._sink.config.table)
-            row = await (await connection.execute(TARGET_SQL, [target, target])).fetchone()
-            return row is not None and bool(row[1])
-        return state.startswith(REFUSED)
+        if not is_refusal(error):
+            return False
+        if not self._is_checked:
+            await self._check_table(connection, plan)
+            self._is_checked = True
+        return True
 
     async def _bury(self, connection: TrioConnection, plan: Plan) -> None:
         """What was refused goes to the dead letters, where there are any; then nobody waits for it any more."""
@@ -233,7 +280,7 @@ class Writer:
         try:
             await self._execute(connection, plan.dead_letter, [list(one) for one in zip(*rows, strict=True)])
         except psycopg.Error as error:
-            if not await self._is_refusal(connection, error):
+            if not await self._is_refusal(connection, plan, error):
                 raise
             self._sink.say("buried", f"{self._sink.config.dead_letters}: {first_line(error)}")
             return 0
@@ -262,14 +309,14 @@ async def load_plan(connection: TrioConnection, sink: Sink) -> Plan:
     dead: Any = (None, False)
     if config.dead_letters:
         name = quoted_name(config.dead_letters)
-        dead = await (await connection.execute(TARGET_SQL, [name, name])).fetchone()
+        dead = await (await connection.execute(TARGET_SQL, [name] * 3)).fetchone()
     if config.function:
         schema, last = split_name(config.function)
         parameters = [last, schema, schema, len(config.columns)]
         found = await (await connection.execute(FUNCTION_SQL, parameters)).fetchall()
         return function_plan(config, found, dead)
     name = quoted_name(config.table)
-    target: Any = await (await connection.execute(TARGET_SQL, [name, name])).fetchone()
+    target: Any = await (await connection.execute(TARGET_SQL, [name] * 3)).fetchone()
     columns = await (await connection.execute(COLUMNS_SQL, [name])).fetchall()
     return table_plan(config, target, columns, dead)
 
@@ -285,19 +332,3 @@ def _letter(name: str, one: Waiting, reason: str) -> list[Value]:
         str(publication.qos),
         reason.replace("\0", "")[:REASON_CHARACTERS_MAX].encode(errors="replace").decode(),
     ]
-
-
-def reason_of(error: psycopg.Error | UnicodeEncodeError) -> str:
-    """Why Postgres, or the conversion to its encoding, refused a row, in one line."""
-    if isinstance(error, UnicodeEncodeError):
-        return "the payload has half of a character (a lone surrogate)"
-    diagnosis = error.diag
-    if diagnosis.message_primary is None:
-        return first_line(error)
-    detail = f": {diagnosis.message_detail}" if diagnosis.message_detail else ""
-    return f"{error.sqlstate}: {diagnosis.message_primary}{detail}"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what the error says, or its type."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
