@@ -101,7 +101,8 @@ class Listener:
     mount_point: str = ""
     max_connections: int = -1
     max_qos: int = 2
-    max_keepalive_s: int = 65535
+    max_keepalive_s: int = 0
+    """The longest keep alive; 0 is no limit.  Under a limit a client's 0, for ever, is too long as well."""
     use_username_as_clientid: bool = False
     accept_protocol_versions: tuple[int, ...] = (3, 4, 5)
     max_topic_alias: int = 10
@@ -121,6 +122,10 @@ class Listener:
     """Let another process of the same user listen on the same port, and the kernel share the connections out."""
     local_only: bool = False
     """Bind to loopback, IPv4 and IPv6: the default when no listener is configured."""
+
+    def allows_keep_alive(self, seconds: int) -> bool:
+        """Whether a client may ask for this keep alive."""
+        return not self.max_keepalive_s or 0 < seconds <= self.max_keepalive_s
 
 
 @frozen

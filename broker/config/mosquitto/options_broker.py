@@ -119,8 +119,9 @@ _LIMITS: tuple[Option, ...] = (
         low=0, high=65535, clamp=0, range_error="'max_inflight_messages' must be <= 65535.",
     ),
     _number(
-        "max_keepalive", "65535", "listeners.max_keepalive_s",
-        "The longest keep alive, in seconds, that a client may ask for; it is refused if it asks for more.",
+        "max_keepalive", "0", "listeners.max_keepalive_s",
+        "The longest keep alive, in seconds, that a client may ask for; one of MQTT 5.0 is told to use it if it "
+        "asks for more, others are refused.",
         low=0, high=65535, range_error=_INVALID, note="0 is no limit.",
     ),
     _number(

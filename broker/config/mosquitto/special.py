@@ -208,10 +208,6 @@ def _max_inflight_messages(reader: Reader, option: Option, rest: str) -> None:
     reader.broker.values[option.field] = 0 if number == 65535 else number
 
 
-def _max_keepalive(reader: Reader, option: Option, rest: str) -> None:
-    reader.broker.values[option.field] = read_integer(option, rest) or 65535
-
-
 def _tls_keyform(reader: Reader, option: Option, rest: str) -> None:
     reader.scope(option)
     if read_text(option, rest) == "engine":
@@ -227,7 +223,6 @@ SPECIALS: dict[str, Special] = {
     "log_dest": _log_dest,
     "log_type": _log_type,
     "max_inflight_messages": _max_inflight_messages,
-    "max_keepalive": _max_keepalive,
     "mount_point": _mount_point,
     "per_listener_settings": _per_listener_settings,
     "persistent_client_expiration": _persistent_client_expiration,

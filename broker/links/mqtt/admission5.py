@@ -40,9 +40,9 @@ def refusal_code(code: int) -> int:
 
 def keep_alive_s(link: MqttLink, packet: Connect) -> int:
     """The keep alive that holds: the server's, where the client asks for more [MQTT-3.1.2-21]."""
-    longest = link.door.listener.max_keepalive_s
+    listener = link.door.listener
     wanted = packet.keep_alive_s
-    return longest if wanted > longest or (wanted == 0 and longest != 65_535) else wanted
+    return wanted if listener.allows_keep_alive(wanted) else listener.max_keepalive_s
 
 
 def settle(link: MqttLink, session: Session, packet: Connect, has_will: Publication | None) -> None:

@@ -106,7 +106,8 @@ def test_a_listener_is_closed_to_anonymous_clients_and_p_is_ignored(read: Read) 
             ],
         ),
         ("listener 1\nmax_keepalive 60\n", [Listener(1, max_keepalive_s=60)]),
-        ("max_keepalive 0\nlistener 1\n", [Listener(1, max_keepalive_s=65535)]),
+        ("max_keepalive 65535\nlistener 1\n", [Listener(1, max_keepalive_s=65535)]),
+        ("max_keepalive 0\nlistener 1\n", [Listener(1)]),
         ("listener 1\nwebsockets_headers_size 0x1000\n", [Listener(1)]),
     ],
 )

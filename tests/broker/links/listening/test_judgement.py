@@ -46,6 +46,7 @@ NOT_AUTHORIZED = ConnectReturnCode.NOT_AUTHORIZED
         (secured(allow_zero_length_clientid=False), Connect(b"", True, 60), IDENTIFIER),
         (evolve(OPEN, max_keepalive_s=30), CONNECT, IDENTIFIER),
         (evolve(OPEN, max_keepalive_s=30), Connect(b"c", True, 0), IDENTIFIER),
+        (evolve(OPEN, max_keepalive_s=65535), Connect(b"c", True, 0), IDENTIFIER),
         (secured(clientid_prefixes="dev-"), CONNECT, NOT_AUTHORIZED),
         (evolve(OPEN, use_username_as_clientid=True), CONNECT, NOT_AUTHORIZED),
     ],
@@ -69,6 +70,8 @@ def test_a_will_beyond_the_limit_is_refused() -> None:
         (OPEN, CONNECT, b"c"),
         (secured(clientid_prefixes="dev-"), Connect(b"dev-1", True, 60), b"dev-1"),
         (evolve(OPEN, max_keepalive_s=30), Connect(b"c", True, 30), b"c"),
+        (OPEN, Connect(b"c", True, 0), b"c"),
+        (OPEN, Connect(b"c", True, 65535), b"c"),
         (
             evolve(OPEN, use_username_as_clientid=True),
             Connect(b"c", True, 60, user_name=b"ada", password=b"x"),

@@ -201,6 +201,28 @@ def test_a_client_that_is_silent_for_one_and_a_half_times_its_keep_alive_is_told
     assert not never.link.silent_too_long()
 
 
+@pytest.mark.parametrize(
+    ("longest", "wanted", "told"),
+    [
+        (0, 0, None),
+        (0, 65_535, None),
+        (10, 10, None),
+        (10, 11, 10),
+        (10, 0, 10),
+        (65_535, 0, 65_535),
+        (65_535, 65_535, None),
+    ],
+)
+def test_a_server_keep_alive_is_told_where_the_client_asks_for_more(
+    longest: int, wanted: int, told: int | None
+) -> None:
+    peer = Peer5(Engine(), door(max_keepalive_s=longest))
+    peer.send(Connect(b"c", True, wanted, 5))
+    (connack,) = peer.read()
+    assert isinstance(connack, Connack)
+    assert connack.properties.numbers.get(SERVER_KEEP_ALIVE) == told  # [MQTT-3.2.2-21]
+
+
 def test_the_servers_keep_alive_is_the_one_that_counts() -> None:
     engine = Engine()
     peer = Peer5(engine, door(max_keepalive_s=10))
