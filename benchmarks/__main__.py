@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 import signal
 import sys
@@ -39,6 +40,7 @@ examples:
   python -m benchmarks --quick                  the core against Mosquitto in two minutes
   python -m benchmarks --workloads burst-1,qos2-1 --peers Rowcast,Mosquitto --rounds 5
   python -m benchmarks --peer flashmq=/usr/bin/flashmq --rounds 5
+  python -m benchmarks --minutes 45             as many rounds of everything as that allows
   python -m benchmarks --list                   names of workloads and peers
   python -m benchmarks --report                 write the tables again from the last run
   python -m benchmarks.soak --minutes 60        does memory grow?
@@ -53,6 +55,7 @@ It is installed for Debian's python3 where that can compile; BENCHMARKS_PYTHON=P
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    began = time.monotonic()
     options = _parser().parse_args(argv)
     is_part = bool(options.quick or options.workloads or options.peers)
     output: Path = options.output or (others.CACHE / "PART.md" if is_part else HERE / "RESULTS.md")
@@ -82,7 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     raw = _raw(output)
     if options.resume:
         results = load(raw)
-    run(results, wanted, [peer for peer in peers if peer.name in versions], lambda: save(results, raw))
+    run(
+        results, wanted, [peer for peer in peers if peer.name in versions], lambda: save(results, raw),
+        math.inf if options.minutes is None else began + options.minutes * 60,
+    )  # fmt: skip
     if not options.workloads and not options.quick:
         results.micro = micro_figures([peer.name for peer in peers if peer.name in versions])
         save(results, raw)
@@ -122,6 +128,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="how often each is measured (3; quick: 1)")
     parser.add_argument("--seconds", type=float, metavar="S", help="how long each is measured (3; quick: 1)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="begin nothing after so long, and write the tables of what there is; --resume goes on from there",
+    )
     parser.add_argument(
         "--output",
         type=Path,

@@ -115,12 +115,22 @@ def _disturbance(results: Results) -> str:
 def _circumstances(results: Results) -> str:
     lines = [
         f"- machine: {results.machine}; the broker alone on one core, the generator on the others, loopback",
-        f"- commit {results.commit}, {results.date}; {results.rounds} rounds of {results.seconds:g} s",
+        f"- commit {results.commit}, {results.date}; {_rounds(results)} of {results.seconds:g} s",
         f"- command: `{results.command}`",
         *(f"- {name}: {version}" for name, version in results.versions.items()),
         "- payload 64 bytes; closed loops, so nothing is dropped; brokers run in turn within each round",
     ]
     return "\n".join(lines)
+
+
+def _rounds(results: Results) -> str:
+    """How often each row was measured, which a run that was cut short did not do alike."""
+    fewest, most = results.rounds_taken()
+    return (
+        f"{most} rounds"
+        if fewest == most
+        else f"{fewest} to {most} rounds of each row, the first rows the most,"
+    )
 
 
 def _verdict_table(judged: Sequence[Verdict]) -> str:

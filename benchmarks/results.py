@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import cattrs
@@ -67,6 +68,11 @@ class Results:
 
     def _each(self, workload: str, peer: str, figure: str) -> list[float | None]:
         return [None if m is None else getattr(m, figure) for m in self.of(workload, peer)]
+
+    def rounds_taken(self) -> tuple[int, int]:
+        """The fewest and the most of any workload and peer."""
+        taken = Counter((record.workload, record.peer) for record in self.records).values()
+        return (min(taken), max(taken)) if taken else (0, 0)
 
     def peers(self) -> list[str]:
         return list(dict.fromkeys(record.peer for record in self.records))

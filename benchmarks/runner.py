@@ -1,10 +1,12 @@
-"""Every workload against every peer in turn, round by round, each measurement in a process of its own."""
+"""Round by round, every workload against every peer in turn, each measurement in a process of its own."""
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -42,25 +44,47 @@ def install(peers: Sequence[Peer]) -> dict[str, str]:
 
 
 def run(
-    results: Results, workloads: Sequence[Workload], peers: Sequence[Peer], after_each: Callable[[], None]
+    results: Results,
+    workloads: Sequence[Workload],
+    peers: Sequence[Peer],
+    after_each: Callable[[], None],
+    until: float = math.inf,
 ) -> None:
-    """Add to `results` what they lack; `after_each` measurement they can be saved."""
+    """Add to `results` what they lack; `after_each` measurement they can be saved.
+
+    Args:
+        until: of `time.monotonic()`: no row of a round is begun later.
+    """
     pin_generator()
     allow_open_files(_FILES)
-    known = {(record.workload, record.peer, record.round) for record in results.records}
-    plan = [
-        (workload, number, peer)
-        for workload in workloads
-        for number in range(1, results.rounds + 1)
-        for peer in peers
-        if workload.needs in peer.abilities and (workload.name, peer.name, number) not in known
-    ]
+    plan = planned(results, workloads, peers)
     say(f"{len(plan)} measurements; the generator has cores {sorted(GENERATOR_CORES)}")
+    begun = None
     for done, (workload, number, peer) in enumerate(plan, 1):
+        if (workload, number) != begun and time.monotonic() > until:
+            say(
+                f"the time is over with {len(plan) - done + 1} measurements to do; --resume goes on with them"
+            )
+            return
+        begun = workload, number
         record = measure(workload, number, peer, results.seconds)
         results.records.append(record)
         after_each()
         say(f"[{done:3}/{len(plan)}] {workload.name:14} {peer.name:20} round {number}  {in_words(record)}")
+
+
+def planned(
+    results: Results, workloads: Sequence[Workload], peers: Sequence[Peer]
+) -> list[tuple[Workload, int, Peer]]:
+    """What is to be measured, in its order: every row once before any twice, so that a run cut short has all rows."""
+    known = {(record.workload, record.peer, record.round) for record in results.records}
+    return [
+        (workload, number, peer)
+        for number in range(1, results.rounds + 1)
+        for workload in workloads
+        for peer in peers
+        if workload.needs in peer.abilities and (workload.name, peer.name, number) not in known
+    ]
 
 
 def in_words(record: Record) -> str:

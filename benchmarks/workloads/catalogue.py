@@ -311,6 +311,13 @@ WORKLOADS: Final = (
         "clients",
     ),
     Workload(
+        "connect-paced",
+        "10 000 clients connect and subscribe within one second, at an even pace",
+        partial(connections.connect_paced, count=10_000, within_s=1.0),
+        "large",
+        "clients",
+    ),
+    Workload(
         "steady",
         "1→10 over 1 000 topics, without churn",
         partial(connections.subscribe_churn, topics=1000, per_second=0),

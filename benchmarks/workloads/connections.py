@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import select
 import time
 from typing import Final
 
 from benchmarks import packets
 from benchmarks.clients import (
+    PATIENCE_S,
     Client,
     Lost,
     TlsClient,
@@ -25,6 +27,11 @@ from benchmarks.workloads.delivery import PAYLOAD
 
 _SETTLE_S: Final = 1.0
 _BATCH: Final = 50
+_SLICE: Final = 64
+"""Connections that are opened, and answers that are read, before the generator looks at the other of the two."""
+_CONNACK_BYTES: Final = 4
+"""Of 3.1.1; these clients are no others."""
+_REFUSED: Final = 0x80
 
 
 def start_up(target: Target, seconds: float) -> Measurement:
@@ -78,6 +85,77 @@ def connect_storm(target: Target, seconds: float, count: int, batch: int = 50) -
     return measured
 
 
+def connect_paced(target: Target, seconds: float, count: int, within_s: float) -> Measurement:
+    """`count` clients connect and subscribe at an even pace within `within_s`, whether or not earlier ones are ready.
+
+    A message is a client that is ready; latency is from its own connect() to its SUBACK.  `opened_s` is how long the
+    last connect() came after the start: more than `within_s` where the generator, or the broker's backlog, was slower.
+    """
+    del seconds
+    _allow(count)
+    clocks = Clocks(target)
+    with _Arrivals(target, count) as arrivals:
+        began = time.perf_counter()
+        while not arrivals.complete:
+            arrivals.open(int((time.perf_counter() - began) / within_s * count) + 1)
+            arrivals.read()
+        return clocks.measure(count, arrivals.samples_us, opened_s=arrivals.opened_at - began)
+
+
+class _Arrivals:
+    """Clients that connect and subscribe in one write, and whose answers are read as they come."""
+
+    def __init__(self, target: Target, count: int) -> None:
+        self._target = target
+        self._count = count
+        self._poll = select.epoll()
+        self._clients: list[Client] = []
+        self._waiting: dict[int, tuple[Client, float, bytearray]] = {}
+        self._heard = self.opened_at = time.perf_counter()
+        self.samples_us: list[float] = []
+
+    def __enter__(self) -> _Arrivals:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._poll.close()
+        for client in self._clients:
+            client.close()
+
+    @property
+    def complete(self) -> bool:
+        return len(self.samples_us) == self._count
+
+    def open(self, due: int) -> None:
+        """Open what is missing to `due`, and no more than a slice, so that answers are read in between."""
+        begun = len(self._clients)
+        for number in range(begun, min(due, self._count, begun + _SLICE)):
+            asked = time.perf_counter()
+            client = open_socket(self._target.mqtt)
+            name = b"paced-%06d" % number
+            client.sendall(packets.connect(name) + packets.subscribe(1, b"idle/" + name))
+            self._clients.append(client)
+            self._waiting[client.fileno()] = client, asked, bytearray()
+            self._poll.register(client.fileno(), select.EPOLLIN)
+            self.opened_at = time.perf_counter()
+
+    def read(self) -> None:
+        """Take the answers that are there; once all are open, wait for some."""
+        owed = _CONNACK_BYTES + packets.suback_bytes()
+        for number, _ in self._poll.poll(0.1 if len(self._clients) == self._count else 0, _SLICE):
+            client, asked, answer = self._waiting[number]
+            received = client.recv(owed - len(answer))
+            answer += received
+            if not received or (len(answer) == owed and (answer[3] or answer[-1] == _REFUSED)):
+                raise Lost(f"the broker refused a client: {bytes(answer)!r}")
+            self._heard = time.perf_counter()
+            if len(answer) == owed:
+                self.samples_us.append((self._heard - asked) * 1e6)
+                self._poll.unregister(number)
+        if time.perf_counter() - self._heard > PATIENCE_S:
+            raise Lost(f"{self._count - len(self.samples_us)} of {self._count} clients are not ready")
+
+
 def idle_memory(target: Target, seconds: float, count: int) -> Measurement:
     """What the broker's resident memory grows by for each idle client with a subscription of its own."""
     del seconds
@@ -93,13 +171,17 @@ def idle_memory(target: Target, seconds: float, count: int) -> Measurement:
     return measured
 
 
+def _allow(count: int) -> None:
+    allowed = allow_open_files(count + 500)
+    if allowed < count + 100:
+        raise Lost(f"only {allowed} files may be open here, {count + 100} are needed")
+
+
 class _Crowd:
     """Many clients, each with one subscription."""
 
     def __init__(self, target: Target, count: int, prefix: bytes = b"idle") -> None:
-        allowed = allow_open_files(count + 500)
-        if allowed < count + 100:
-            raise Lost(f"only {allowed} files may be open here, {count + 100} are needed")
+        _allow(count)
         self._target = target
         self._names = [b"%s-%06d" % (prefix, i) for i in range(count)]
         self._clients: list[Client] = []

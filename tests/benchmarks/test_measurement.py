@@ -1,4 +1,8 @@
 import os
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,9 +13,13 @@ from benchmarks.goals import verdicts
 from benchmarks.machine import cpu_seconds, resident_bytes
 from benchmarks.measurement import Clocks, Measurement, Pipeline, Target
 from benchmarks.peers import flashmq
+from benchmarks.peers.kinds import Peer
 from benchmarks.plots import svg
 from benchmarks.report import render
 from benchmarks.results import Record, Results, load, save
+from benchmarks.runner import planned, run
+from benchmarks.workloads import connections
+from benchmarks.workloads.catalogue import WORKLOADS
 
 
 def measured(rate: float, cpu_us: float, generator_share: float = 0.5) -> Measurement:
@@ -158,3 +166,59 @@ def test_picture_has_a_bar_for_each_value_and_none_for_a_missing_one() -> None:
     assert drawn.count('class="value">1<') >= 1
     assert drawn.count("<rect") == 1 + 2 + 3  # background, legend, bars
     assert "second &lt;&amp;&gt;" in drawn
+
+
+def test_a_run_that_is_cut_short_has_every_row_before_any_twice() -> None:
+    one, two = WORKLOADS[0], WORKLOADS[1]
+    broker = Peer("broker", frozenset({one.needs}), lambda: "1", unused)
+    done = results(Record(one.name, "broker", 1))
+    assert planned(results(), [one, two], [broker]) == [
+        (one, 1, broker),
+        (two, 1, broker),
+        (one, 2, broker),
+        (two, 2, broker),
+    ]
+    assert planned(done, [one, two], [broker])[0] == (two, 1, broker)
+    assert done.rounds_taken() == (1, 1)
+
+
+def test_nothing_is_begun_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.runner.pin_generator", lambda: None)  # this process is not one
+    taken = results()
+    broker = Peer("broker", frozenset({WORKLOADS[0].needs}), lambda: "1", unused)
+    run(taken, WORKLOADS[:1], [broker], lambda: None, until=0.0)
+    assert not taken.records
+
+
+def test_the_report_says_how_often_each_row_was_measured() -> None:
+    alike = results(*(Record("burst-1", "Rowcast", number, measured(1, 1)) for number in (1, 2)))
+    assert "2 rounds of 1 s" in render(alike)
+    cut = results(*alike.records, Record("single-1", "Rowcast", 1, measured(1, 1)))
+    assert "1 to 2 rounds of each row" in render(cut)
+
+
+@contextmanager
+def unused(directory: Path, needs: str) -> Iterator[Target]:
+    raise AssertionError("no broker is started")
+    yield
+
+
+def test_clients_that_arrive_at_a_pace_are_each_timed_to_their_suback() -> None:
+    count = 70
+    with socket.create_server(("127.0.0.1", 0), backlog=count) as server, ThreadPoolExecutor(1) as broker:
+        served = broker.submit(answer, server, count)
+        address = Address("127.0.0.1", server.getsockname()[1])
+        found = connections.connect_paced(Target("me", os.getpid(), 0.0, address, address), 0, count, 0.01)
+        served.result()
+    assert (found.messages, found.latency and found.latency.samples) == (count, count)
+    assert found.extra["opened_s"] > 0
+
+
+def answer(server: socket.socket, count: int) -> None:
+    """CONNACK and SUBACK for as many, in two pieces."""
+    for _ in range(count):
+        client, _ = server.accept()
+        with client:
+            client.recv(1000)
+            client.sendall(b"\x20\x02\x00")
+            client.sendall(b"\x00\x90\x03\x00\x01\x00")
