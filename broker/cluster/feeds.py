@@ -61,13 +61,16 @@ class ElectedFeed:
             log.warning("The feed %s is not read here any more.", self._config.name)
 
     async def _hold(self) -> None:
-        """Until the lease is lost, or the rows are another node's."""
+        """Until the lease is lost, or the rows are another node's, or some are to be read again."""
         node = self._node
         self._terms += 1
         holder = b"%b/%b.%d" % (node.mark, self._config.name.encode(), self._terms)
-        sink = RowSink(node.engine, node.link, node.names, self._status, holder, node.status)
+        keep_s = node.config.keep_wal_s
+        sink = RowSink(node.engine, node.link, node.names, self._status, holder, node.status, keep_s)
         try:
             await sink.begin()
+            if sink.epoch != node.reader.epoch:
+                raise Unavailable("this node has not found the log that was made anew")
         except (Unavailable, ApiError, NatsProtocolError) as error:
             log.warning("The feed %s can't begin: %s", self._config.name, error)
             await trio.sleep(PAUSE_S)
@@ -81,6 +84,7 @@ class ElectedFeed:
                     shield=True
                 )  # the feed's last rows go out before its position is saved
                 sending.start_soon(self._send, sink, reading, sender)
+                node.reader.on_lost.append(reading.cancel)
                 try:
                     with reading:
                         async with trio.open_nursery() as nursery:
@@ -88,6 +92,7 @@ class ElectedFeed:
                             await self._lease.keep()
                             nursery.cancel_scope.cancel()
                 finally:
+                    node.reader.on_lost.remove(reading.cancel)
                     sender.cancel()
         finally:
             self._supervisor = None
@@ -97,5 +102,6 @@ class ElectedFeed:
             try:
                 await sink.run()
             except TakenOver:
-                log.warning("Another node writes the rows of the feed %s.", self._config.name)
+                text = "The rows of the feed %s are written by another node, or the log has lost some."
+                log.warning(text, self._config.name)
                 reading.cancel()

@@ -58,6 +58,11 @@ class Names:
         parts = subject[len(self.messages_prefix) :].split(b".", 2)
         return (parts[1], parts[2]) if len(parts) == 3 else (b"", b"")
 
+    def origin_in(self, subject: bytes) -> bytes:
+        """Whose a message of the log is, by its subject."""
+        start = len(self.messages_prefix)
+        return subject[start : subject.find(b".", start)]
+
     def record(self, key: bytes) -> bytes:
         """The subject of a lease, or of another record of one value."""
         return self._prefix + b".SESS." + key

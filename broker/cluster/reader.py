@@ -16,11 +16,13 @@ import trio
 
 from broker.cluster import record
 from broker.cluster.link import NatsLink, Unavailable
-from broker.cluster.names import RETAINED, Names
+from broker.cluster.names import CLIENTS, RETAINED, Names
 from broker.cluster.refill import refill
-from broker.cluster.setup import ask, info
+from broker.cluster.rows_seen import RowsSeen
+from broker.cluster.setup import ask, epoch_of, info
 from broker.cluster.stretch import read_all
 from broker.core.publication import Publication
+from protocol.mqtt.topics import matches
 from protocol.nats import jetstream, ordered, subjects, wire
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError
@@ -49,6 +51,7 @@ class LogReader:
         publisher: knows this node's own publications again.
 
     Attributes:
+        on_lost: called when the log has turned out to be another one, or to end earlier than it was read.
         is_current: the log was read up to its end at some time, and the retained messages are here.
     """
 
@@ -71,6 +74,8 @@ class LogReader:
         self._publisher = publisher
         self._history = history
         self._status = status
+        self.on_lost: list[Callable[[], None]] = []
+        self._rows_seen = RowsSeen()
         self._created = ""
         self._reader = OrderedReader(1)
         self._heard = 0.0
@@ -162,7 +167,10 @@ class LogReader:
             self._begin(created, last)
         elif created != self._created or last < self._reader.last:
             self._gap(f"the log was made anew; it was read up to {self._reader.last}")
+            self._rows_seen.log_lost()
             self._begin(created, 0)
+            for listener in list(self.on_lost):
+                listener()
         elif first > self._reader.last + 1:
             self._gap(f"messages {self._reader.last + 1} to {first - 1} of the log are gone")
             self._begin(created, first - 1)
@@ -216,9 +224,23 @@ class LogReader:
         positions = self._history.positions
         positions.number = max(positions.number, sequence)
         self._status.delivered += 1
+        origin = self._names.origin_in(message.subject)
+        if origin != CLIENTS and self._rows_seen.is_repeated(origin, message.block):
+            self._hand_on_again(publication)
+            return
         if self._waiting_count and publication.retain:
             self._came[publication.topic] = sequence
         self._engine.publish_here(publication)
+
+    def _hand_on_again(self, publication: Publication) -> None:
+        """A row that the log before this one had: clients have got it; what the log keeps of it is kept here."""
+        self._status.repeated += 1
+        engine = self._engine
+        if publication.retain and engine.policy.retain_available:
+            engine.retained.put(publication)
+        for ring in self._history.rings:
+            if matches(ring.topic_filter, publication.topic):
+                ring.deliver(publication, 0, False)
 
     def _publication(self, message: wire.Message, again: bool = False) -> Publication | None:
         """What a message of the log says; the object itself, if this node has made it."""
@@ -326,8 +348,3 @@ class LogReader:
             self._waiting = [one for one in self._waiting if one[0] > reached]
             for then in due:
                 then()
-
-
-def epoch_of(created: str) -> str:
-    """From when a stream was made, as NATS says it."""
-    return "".join(one for one in created if one.isdigit()) or "0"

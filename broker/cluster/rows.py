@@ -20,8 +20,10 @@ from broker.cluster import record
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names, origin_of
 from broker.cluster.publisher import ACK_S, BATCH_BYTES, RETRY_S
-from broker.cluster.setup import last
+from broker.cluster.rows_seen import ANEW, NOWHERE, ROW, Place, place_in
+from broker.cluster.setup import epoch_of, info, last
 from broker.core.publication import Publication
+from broker.feed.status import Resumption
 from broker.sink import put_on
 from protocol.nats import headers, jetstream, subjects, wire
 from protocol.nats.errors import NatsProtocolError
@@ -33,11 +35,6 @@ if TYPE_CHECKING:
     from broker.core.engine import Engine
     from broker.feed.status import FeedStatus
 
-Place = tuple[int, int]
-"""Of a row among all of a feed: its transaction, and its number there.  (0, 0) for what has none, as a snapshot's."""
-
-NOWHERE: Final[Place] = (0, 0)
-ROW: Final = b"Rowcast-Row"
 QUEUED_MAX: Final = 5_000
 QUEUED_BYTES_MAX: Final = 32 * 1024 * 1024
 """Of rows that the log has not taken: above either the feed is not read."""
@@ -46,18 +43,19 @@ BATCH_ROWS: Final = 400
 
 
 class TakenOver(Exception):
-    """Another node writes this feed's rows."""
+    """Another node writes this feed's rows, or the log has lost some: who reads the feed is to begin again."""
 
 
 class Row:
     """One publication on its way."""
 
-    __slots__ = ("number", "place", "publication", "size")
+    __slots__ = ("is_anew", "number", "place", "publication", "size")
 
-    def __init__(self, publication: Publication, place: Place, number: int) -> None:
+    def __init__(self, publication: Publication, place: Place, number: int, is_anew: bool) -> None:
         self.publication = publication
         self.place = place
         self.number = number
+        self.is_anew = is_anew
         self.size = len(publication.payload) + len(publication.topic) + 300
 
 
@@ -67,6 +65,10 @@ class RowSink:
     Args:
         here: the place of the row that is being published.
         holder: the `node` of `record.describe`; another one for every sink.
+        keep_s: see `broker.feed.status.Keeping`.
+
+    Attributes:
+        epoch: of the log that was there at the beginning.
     """
 
     ends_other_readers = True
@@ -80,7 +82,11 @@ class RowSink:
         feed: FeedStatus,
         holder: bytes,
         status: ClusterStatus,
+        keep_s: float = 0.0,
     ) -> None:
+        self.keep_s = keep_s
+        self.epoch = ""
+        self._is_anew = False
         self.here: Callable[[], Place] = lambda: NOWHERE
         self._engine = engine
         self._link = link
@@ -111,12 +117,13 @@ class RowSink:
         if added is not None:
             put_on(publication, added, self._engine)
         is_gap = topic.startswith(b"$SYS") and topic.endswith(b"/gap")
-        if is_gap:
-            self._skip = self._covered = NOWHERE  # places may begin anew
-        elif topic.startswith(b"$SYS"):
+        if not is_gap and topic.startswith(b"$SYS"):
             with self._engine.turn:
                 self._engine.publish_here(publication)
             return
+        is_anew = is_gap and self._is_anew
+        if is_anew:
+            self._is_anew = False
         place = NOWHERE if is_gap else self.here()
         if place != NOWHERE:
             if place <= self._skip:
@@ -124,7 +131,7 @@ class RowSink:
                 return
             self._covered = place
         self._number += 1
-        row = Row(publication, self._covered, self._number)
+        row = Row(publication, self._covered, self._number, is_anew)
         self._queue.append(row)
         self._queued_bytes += row.size
         if is_gap:
@@ -156,10 +163,35 @@ class RowSink:
             self.flush()
             await self._progress.wait()
 
+    # --- Keeping -------------------------------------------------------------------------------------------
+
+    @property
+    def log(self) -> str:
+        """As `Keeping.log`: when the stream was made."""
+        return self.epoch
+
+    def resume(self, log: str, place: Place) -> Resumption:
+        """As `Keeping.resume`: behind the last row that is in the log."""
+        has, lost = self._covered, ""
+        if log and log != self.epoch:
+            lost = "the cluster's log was made anew"
+        elif has == NOWHERE:  # the feed has said nothing for longer than the log keeps, or never
+            has = place
+        elif log and has < place:
+            lost = "the cluster's log has lost its end"
+        self._skip = self._covered = has
+        return Resumption(has, lost)
+
+    def begin_anew(self) -> None:
+        """As `Keeping.begin_anew`; every node hears of it with the gap that follows."""
+        self._skip = self._covered = NOWHERE
+        self._is_anew = True
+
     # --- the log -------------------------------------------------------------------------------------------
 
     async def begin(self) -> None:
         """Find out what the log has.  Raises: Unavailable, ApiError, NatsProtocolError."""
+        self.epoch, _ = await self._state()
         known = await self._last()
         self._expected = 0 if known is None else known.sequence
         self._skip = self._covered = NOWHERE if known is None else place_of(known)
@@ -206,11 +238,17 @@ class RowSink:
         """Whether the log has it although no acknowledgement came.  Raises: TakenOver."""
         try:
             known = await self._last()
+            epoch, first = await self._state()
         except (Unavailable, ApiError, NatsProtocolError):
             return False
-        if known is None or known.sequence == self._expected:
-            self._expected = 0 if known is None else known.sequence
+        if epoch != self.epoch:
+            raise TakenOver
+        if known is None and first > self._expected:  # by its age
+            self._expected = 0
+        if (0 if known is None else known.sequence) == self._expected:
             return False
+        if known is None:
+            raise TakenOver
         words = record.value_in(known.block).split(b" ")
         if words[0] == self._holder and words[1].isdigit() and int(words[1]) == batch[-1].number:
             self._settle(batch, known.sequence)
@@ -240,7 +278,7 @@ class RowSink:
             is_long = subjects.is_long(self._names.topic_part(subject)[1])
             said = {
                 record.HEADER: record.describe(publication, self._holder, row.number, now, unix_now, is_long),
-                ROW: b"%d/%d" % row.place,
+                ROW: ANEW if row.is_anew else b"%d/%d" % row.place,
             }
             if number == 1:
                 said[jetstream.EXPECTED_LAST_SUBJECT_SEQUENCE] = b"%d" % self._expected
@@ -251,6 +289,13 @@ class RowSink:
             sent.append(wire.publish(subject, publication.payload, answer_to, headers.encode(said)))
         return b"".join(sent)
 
+    async def _state(self) -> tuple[str, int]:
+        """The log's epoch, and its first sequence.  Raises: Unavailable, ApiError, NatsProtocolError."""
+        found = await info(self._link, self._names.messages)
+        if found is None:
+            raise Unavailable("the log is not there")
+        return epoch_of(str(found.get("created", ""))), int(found.get("state", {}).get("first_seq", 0))
+
     async def _last(self) -> Stored | None:
         """The feed's last message in the log."""
         return await last(self._link, self._names.messages, self._names.of_origin(self._origin), ACK_S)
@@ -258,5 +303,4 @@ class RowSink:
 
 def place_of(stored: Stored) -> Place:
     """Up to which row the log has the feed, by its last message."""
-    first, _, second = (headers.decode(stored.block).get(ROW) or b"0/0").partition(b"/")
-    return (int(first), int(second)) if first.isdigit() and second.isdigit() else NOWHERE
+    return place_in(headers.decode(stored.block).get(ROW) or b"")

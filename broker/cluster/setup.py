@@ -33,6 +33,11 @@ async def info(link: NatsLink, name: str) -> dict[str, Any] | None:
         raise
 
 
+def epoch_of(created: str) -> str:
+    """From when a stream was made, as NATS says it."""
+    return "".join(one for one in created if one.isdigit()) or "0"
+
+
 async def last(link: NatsLink, stream: str, subject: bytes, timeout_s: float) -> Stored | None:
     """The last message of a subject, None if there never was one.  Raises: Unavailable, ApiError, NatsProtocolError."""
     try:

@@ -19,6 +19,7 @@ class ClusterStatus:
         too_large: messages that NATS' max_payload does not allow.
         position: the last sequence of the log that was handed on here; `behind`: how many are waiting, as NATS said.
         delivered: messages of the log that were handed on here.
+        repeated: rows that came again when the log was filled again, and that clients were not given again.
         unreadable: messages of the log that no node can have written.
         live_sent, live_received, live_dropped: QoS 0 messages to and from other nodes, and those that were not sent.
         gaps: times when messages of the log were gone before this node could read them.
@@ -44,6 +45,7 @@ class ClusterStatus:
         self.position = 0
         self.behind = 0
         self.delivered = 0
+        self.repeated = 0
         self.unreadable = 0
         self.live_sent = 0
         self.live_received = 0

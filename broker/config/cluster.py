@@ -23,6 +23,7 @@ class ClusterConfig:
         ca_file, cert_file, key_file: for `tls://`.
         workers: processes of this configuration on this machine, each a node, on the same ports.
         keep_s, keep_bytes: how long, and how much, of what was published stays in the log.
+        keep_wal_s: how long Postgres keeps rows that the log has, to fill it again.
     """
 
     nats: tuple[str, ...]
@@ -39,3 +40,4 @@ class ClusterConfig:
     key_file: Path | None = None
     keep_s: float = DAY_S
     keep_bytes: int = 1024 * 1024 * 1024
+    keep_wal_s: float = 150.0

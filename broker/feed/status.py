@@ -70,6 +70,34 @@ class Placed(Protocol):
 
 
 @frozen
+class Resumption:
+    """Behind which row a feed goes on, and why earlier ones come again; "" if they do not."""
+
+    place: tuple[int, int]
+    lost: str = ""
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A sink that keeps rows, and so knows better than the database up to which it has them.
+
+    `keep_s`: how long the database is to keep what the sink has, in case that it is lost.
+    `log`: a name of what it keeps them in now, for `rowcast.feed`; another one is another place.
+    """
+
+    keep_s: float
+
+    @property
+    def log(self) -> str: ...
+
+    def resume(self, log: str, place: tuple[int, int]) -> Resumption:
+        """Where to go on, if `place` was saved when `log` was as it was then; "" for a feed without one."""
+
+    def begin_anew(self) -> None:
+        """Places that come from now on may be lower than those before."""
+
+
+@frozen
 class Gap:
     """Rows may have been lost: why, and when that was noticed."""
 
@@ -107,7 +135,7 @@ class FeedStatus:
             position in the WAL, or a transaction's number in the outbox; -1 before the first.
         delivered_xids: the low 32 bits of the last transactions that came over a replication connection.
         acknowledged: up to where the database need not keep anything for this feed any more.
-        lag_bytes: WAL that the database keeps for this feed, for the kind `wal`.
+        lag_bytes: WAL that is not durable here yet, for the kind `wal`; the database keeps it for this feed.
         lag_s: how long ago the newest delivered row was committed, while more is waiting; else 0.
         more: counters that only this feed has, by name; those of a market's calculator, for instance.
         spooled_bytes: parts of transactions that have not committed yet, in temporary files.

@@ -19,6 +19,7 @@ _NUMBERS: Final = (
     ("too_large", "counter", "Messages above NATS' max_payload."),
     ("position", "gauge", "Sequence in the log up to which messages were handed on here."),
     ("delivered", "counter", "Messages of the log that were handed on here."),
+    ("repeated", "counter", "Rows that came again when the log was filled again."),
     ("unreadable", "counter", "Messages of the log that no node can have written."),
     ("live_sent", "counter", "QoS 0 messages to the other nodes."),
     ("live_received", "counter", "QoS 0 messages from the other nodes."),

@@ -45,6 +45,8 @@ def cluster_of(reader: Reader, document: Document) -> ClusterConfig | None:
         reader.wrong(("cluster", "keep"), "keep: at least 1m is wanted, or sessions that move lose messages")
     if found.keep_bytes < 1024 * 1024:
         reader.wrong(("cluster", "keep_bytes"), "keep_bytes: at least 1MB is wanted")
+    if found.keep_wal_s < 0:
+        reader.wrong(("cluster", "keep_wal"), "keep_wal: 0s or more is wanted")
     for key in ("credentials", "ca_file", "cert_file", "key_file"):
         path = getattr(found, key)
         if path is not None and not os.path.isfile(path):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any, Final, cast
 
 import psycopg
@@ -35,10 +35,12 @@ from broker.feed.outbox.queries import (
     TEXTSEND,
     identify,
     last_number,
+    number_prepared,
     one_row,
     xid_of,
 )
 from broker.feed.placing import Placing
+from broker.feed.resuming import Resuming
 from broker.feed.routing.routes import Outgoing
 from broker.feed.routing.tables import TableRoutes
 from broker.feed.row_barrier import RowBarrier
@@ -85,6 +87,7 @@ class OutboxFeed:
         self._config = config
         self._sink = sink
         self._placing = Placing(sink, config.name)
+        self._resuming = Resuming(sink)
         self._status = status
         self._routes = TableRoutes(config, status)
         self._notices = Notices(config, status)
@@ -145,7 +148,7 @@ class OutboxFeed:
         self._status.enter("recovering")
         while True:
             woken_for_nothing, self._woken = self._woken, False
-            await self._number_prepared(connection)
+            await number_prepared(connection)
             while await self._read(connection) or await self._look_at_captures(connection):
                 await self._save(connection)
                 woken_for_nothing = False
@@ -172,11 +175,6 @@ class OutboxFeed:
             raise psycopg.OperationalError("rows may be missing, so the snapshots are due again")
         return changed
 
-    async def _number_prepared(self, connection: TrioConnection) -> None:
-        """What was committed with COMMIT PREPARED, or without the trigger, has no number yet."""
-        with suppress(psycopg.errors.UndefinedFunction):  # installed by an earlier version
-            await connection.execute("SELECT rowcast.outbox_number_rest()")
-
     # --- before the first row -------------------------------------------------------------------
 
     async def _prepare(self, connection: TrioConnection) -> None:
@@ -192,6 +190,8 @@ class OutboxFeed:
         if not row:
             raise NotReady("the outbox is not installed: run `rowcast feed install --apply`")
         saved_seq, saved_id, pruned_seq = row
+        if self._seq < 0:
+            saved_seq, saved_id = self._resuming.place(known, (saved_seq, saved_id))
         reason = identity.difference(self._identity or known.identity)
         other_numbers = known.owed or known.move
         reason = other_numbers or reason
@@ -209,15 +209,17 @@ class OutboxFeed:
             if not is_here:
                 self._seq, self._id, self._xid = saved_seq, saved_id, ""
             if reason:
+                self._resuming.begin_anew()
                 # What somebody has taken away is behind what was read, up to whatever there was then.
                 end = "now" if known.owed else str(self._seq)
                 self._announce(reason, "" if other_numbers else str(known_seq), end)
         if pruned_seq > self._seq:
-            why = "rows that were not read within keep_unread have been pruned"
+            why = self._resuming.lost or "rows that were not read within keep_unread have been pruned"
             self._announce(why, str(self._seq), str(pruned_seq))
             self._seq, self._id, self._xid = pruned_seq, 0, ""
-        if reason:
+        if reason or self._resuming.lost:
             await self._sink.durable()
+        await self._resuming.begun(connection, self._config.name, (self._seq, self._id))
         await remember_identity(connection, self._config, identity)
         self._identity = identity
         if other_numbers:
@@ -226,7 +228,7 @@ class OutboxFeed:
 
     async def _check_captured(self, connection: TrioConnection) -> None:
         """Announce a gap for what is not captured, or was not for a while."""
-        self._captures = await self._captures_now(connection)
+        self._captures = int((await one_row(connection, f"SELECT {CAPTURES}"))[0])
         seq = max(self._seq, 0)
         found = await self._watch.check(connection, seq)
         if found.reason:
@@ -235,9 +237,6 @@ class OutboxFeed:
             self._announce(found.reason, str(start), "now", found.tables)
             await self._sink.durable()
         await self._watch.keep(connection)
-
-    async def _captures_now(self, connection: TrioConnection) -> int:
-        return int((await one_row(connection, f"SELECT {CAPTURES}"))[0])
 
     async def _lost_now(self, connection: TrioConnection) -> str:
         return await self._lost_commits(connection, await last_number(connection))

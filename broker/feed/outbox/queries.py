@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any, Final
+
+import psycopg
 
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.wal.slots import ServerIdentity, refuse_standby
@@ -88,6 +91,12 @@ async def last_number(connection: TrioConnection) -> int:
     """The highest number that a transaction has got; 0 before the first."""
     row = await one_row(connection, "SELECT last_value - (NOT is_called)::integer FROM rowcast.outbox_seq")
     return int(row[0])
+
+
+async def number_prepared(connection: TrioConnection) -> None:
+    """What was committed with COMMIT PREPARED, or without the trigger, has no number yet."""
+    with suppress(psycopg.errors.UndefinedFunction):  # installed by an earlier version
+        await connection.execute("SELECT rowcast.outbox_number_rest()")
 
 
 async def xid_of(connection: TrioConnection, seq: int) -> str:

@@ -25,11 +25,13 @@ from broker.feed.driver.failures import alone, is_being_stopped, last_words
 from broker.feed.gaps import announce
 from broker.feed.notices import carried_channels
 from broker.feed.placing import Placing
+from broker.feed.resuming import Resuming
 from broker.feed.status import FeedSink, FeedStatus, Fenced, first_line
 from broker.feed.wal import slots
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.progress import Progress
 from broker.feed.wal.relations import full_name
+from broker.feed.wal.retention import Retention
 from broker.feed.wal.slots import ServerIdentity
 from broker.feed.wal.stopping import hold_up_no_stop
 from broker.feed.wal.stream import WalStream
@@ -69,6 +71,8 @@ class WalFeed:
         self._status = status
         self._sink = sink
         self._placing = Placing(sink, config.name)
+        self._resuming = Resuming(sink)
+        self._retention = Retention(self._resuming.keep_s)
         self._delivery = Delivery(config, sink, status)
         self._confirmed_lsn = 0
         self._snapshot_due = bool(self._delivery.routes.snapshots)
@@ -119,7 +123,9 @@ class WalFeed:
                 if replication.pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII":
                     # Otherwise the server refuses to send a text that is not UTF-8, for ever.
                     await replication.execute("SET client_encoding = SQL_ASCII")
-                await replication.execute(slots.start_replication(self._config, self._slot, version))
+                # What a cluster's log has needs no decoding again.
+                lsn = self._delivery.progress.place[0] if self._resuming.log else 0
+                await replication.execute(slots.start_replication(self._config, self._slot, version, lsn))
                 await self._replicate(replication, connection)
 
     def _connect(self, **parameters: str) -> AbstractAsyncContextManager[TrioConnection]:
@@ -133,7 +139,7 @@ class WalFeed:
         progress = self._delivery.progress
         if not self._was_live:
             # Whoever waited for the slot while another process read from it has missed nothing: as that one kept it.
-            progress.resume(*known.place)
+            progress.resume(*self._resuming.place(known, known.place))
             self._saved_place = progress.place
         reasons = [identity.difference(self._identity or known.identity), known.move, known.owed]
         self._slot, slot = await slots.find_slot(connection, self._config)
@@ -163,9 +169,14 @@ class WalFeed:
                 reasons.append(
                     f"the slot {name} was made anew or read by somebody else since the feed stopped"
                 )
+        delivery = self._delivery
+        lost = "" if progress.place[0] >= start_lsn else self._resuming.lost
         if any(reasons):
-            self._begin_anew("; ".join(dict.fromkeys(filter(None, reasons))), start_lsn)
+            self._resuming.begin_anew()
+        if any(reasons) or lost:
+            self._begin_anew("; ".join(dict.fromkeys(filter(None, [*reasons, lost]))), start_lsn)
             await self._sink.durable()  # whoever is ended now owes it, and who comes then must not
+        await self._resuming.begun(connection, self._config.name, delivery.progress.place)
         self._confirmed_lsn = self._confirmed_lsn if self._was_live and self._confirmed_lsn else start_lsn
         await slots.remember_identity(connection, self._config, identity)
         self._identity = identity
@@ -179,6 +190,7 @@ class WalFeed:
         delivery.progress = Progress()
         delivery.snapshot_lsn = 0
         self._confirmed_lsn = 0
+        self._retention.begin_anew()
         self._snapshot_due = bool(delivery.routes.snapshots)
 
     def _delivered(self) -> str:
@@ -309,27 +321,34 @@ class WalFeed:
             await stream.news.wait()
             stream.news = trio.Event()
             lsn = self._delivery.progress.safe_lsn
-            if lsn > self._confirmed_lsn:
+            if lsn > self._retention.durable_lsn:
                 self._sink.flush()
                 await self._sink.durable()
-                self._confirmed_lsn = lsn
+                self._retention.durable(lsn, trio.current_time())
+            self._confirm_late()
             stream.send_status(self._confirmed_lsn)
             if not stream.reply_now:
                 await trio.sleep(CONFIRM_INTERVAL_S)
             stream.reply_now = False
+
+    def _confirm_late(self) -> None:
+        """Let the server forget what is durable, and need not be there for a refill any more."""
+        self._confirmed_lsn = max(self._confirmed_lsn, self._retention.confirmable(trio.current_time()))
 
     async def _report(self, stream: WalStream) -> None:
         """Show the server that we live, and the world how far behind we are, however long `durable` takes."""
         while True:
             self._measure_lag(stream.wal_end)
             await trio.sleep(STATUS_INTERVAL_S)
+            self._confirm_late()
             stream.send_status(self._confirmed_lsn)
 
     async def _leave(self, stream: WalStream) -> None:
         """Keep the exact place, in the middle of a transaction if need be, so that a stop repeats nothing."""
         with last_words():
             await self._save_place()
-            self._confirmed_lsn = max(self._confirmed_lsn, self._delivery.progress.safe_lsn)
+            self._retention.durable(self._delivery.progress.safe_lsn, trio.current_time())
+            self._confirm_late()
             async with self._connect() as connection:
                 await slots.remember_stop(connection, self._config.name, self._confirmed_lsn)
             stream.send_status(self._confirmed_lsn)
@@ -362,7 +381,7 @@ class WalFeed:
         status, committed_unix_s = self._status, self._delivery.committed_unix_s
         status.position = lsn_text(max(self._delivery.progress.safe_lsn, self._confirmed_lsn))
         status.acknowledged = lsn_text(self._confirmed_lsn)
-        status.lag_bytes = max(0, wal_end - self._confirmed_lsn)
+        status.lag_bytes = max(0, wal_end - max(self._retention.durable_lsn, self._confirmed_lsn))
         behind = status.lag_bytes > 0 and committed_unix_s > 0
         status.lag_s = max(0.0, time.time() - committed_unix_s) if behind else 0.0
         alarm_bytes = self._config.replication.lag_alarm_bytes

@@ -22,7 +22,7 @@ from broker.feed.notices import carried_channels
 from broker.feed.routing.tables import OPERATIONS
 from broker.feed.setup.install_notices import CALL, callers
 from broker.feed.status import FeedStatus
-from protocol.pgoutput import parse_lsn
+from protocol.pgoutput import lsn_text, parse_lsn
 
 PG_STREAMING: Final = 140000
 """server_version from which logical messages and the streaming of open transactions exist."""
@@ -131,6 +131,7 @@ class Known:
         moved_from: the kind that the feed had before it was installed as another.
         owed: a gap that a process was about to announce when it ended.
         stopped_at: up to where the slot had been read when the feed was stopped in order; 0 if it was not.
+        log: of a cluster, which had everything up to the place; "" if none has.
     """
 
     identity: ServerIdentity | None = None
@@ -138,6 +139,7 @@ class Known:
     moved_from: str = ""
     owed: str = ""
     stopped_at: int = 0
+    log: str = ""
 
     @property
     def move(self) -> str:
@@ -151,7 +153,8 @@ async def known_feed(connection: TrioConnection, config: FeedConfig) -> Known:
         row = await _one(
             connection,
             "SELECT kind, system_identifier, timeline, read_seq, read_id, to_jsonb(feed) ->> 'moved_from',"
-            " to_jsonb(feed) ->> 'owed', (to_jsonb(feed) ->> 'stopped_at')::bigint FROM rowcast.feed WHERE name = %s",
+            " to_jsonb(feed) ->> 'owed', (to_jsonb(feed) ->> 'stopped_at')::bigint, to_jsonb(feed) ->> 'log'"
+            " FROM rowcast.feed WHERE name = %s",
             config.name,
         )
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
@@ -160,14 +163,14 @@ async def known_feed(connection: TrioConnection, config: FeedConfig) -> Known:
         raise NotReady(f"{error}: run `rowcast feed install --apply` for this role") from None
     if row is None:
         return Known()
-    kind, system_identifier, timeline, seq, place_id, moved_from, owed, stopped_at = row
+    kind, system_identifier, timeline, seq, place_id, moved_from, owed, stopped_at, log = row
     if kind != config.kind:
         raise NotReady(
             f'the feed {config.name} was installed with kind = "{kind}", and is configured with "{config.kind}": '
             "run `rowcast feed install --apply`"
         )
     identity = None if system_identifier is None else ServerIdentity(system_identifier, timeline, 0)
-    return Known(identity, (seq, place_id), moved_from or "", owed or "", stopped_at or 0)
+    return Known(identity, (seq, place_id), moved_from or "", owed or "", stopped_at or 0, log or "")
 
 
 async def remember_identity(connection: TrioConnection, config: FeedConfig, identity: ServerIdentity) -> None:
@@ -211,6 +214,12 @@ async def remember_place(connection: TrioConnection, feed: str, commit_lsn: int,
     """Keep a `Progress.place` for the next process."""
     query = "UPDATE rowcast.feed SET read_seq = %s, read_id = %s WHERE name = %s"
     await connection.execute(query, [commit_lsn, changes, feed])
+
+
+async def remember_log(connection: TrioConnection, feed: str, log: str) -> None:
+    """Keep which log of a cluster has the rows up to the place."""
+    with suppress(psycopg.errors.UndefinedColumn):  # installed by an earlier version
+        await connection.execute("UPDATE rowcast.feed SET log = %s WHERE name = %s", [log, feed])
 
 
 async def remember_stop(connection: TrioConnection, feed: str, lsn: int) -> None:
@@ -321,15 +330,19 @@ async def end_own_sender(connection: TrioConnection, slot: Slot, own_pid: int | 
         await connection.execute("SELECT pg_terminate_backend(%s)", [own_pid])
 
 
-def start_replication(config: FeedConfig, slot: str, server_version: int) -> sql.Composed:
-    """START_REPLICATION from where the slot stands, with what this server's pgoutput can do."""
+def start_replication(config: FeedConfig, slot: str, server_version: int, lsn: int) -> sql.Composed:
+    """START_REPLICATION with what this server's pgoutput can do.
+
+    Args:
+        lsn: transactions that committed before are not sent; where the slot stands, if that is behind it.
+    """
     names = ",".join(f'"{name}"' for name in publication_names(config))
     options = {"proto_version": "1", "publication_names": names}
     if server_version >= PG_STREAMING:
         options |= {"proto_version": "2", "streaming": "on", "messages": "true"}
     written = [sql.SQL(f"{name} {{}}").format(sql.Literal(value)) for name, value in options.items()]
-    return sql.SQL("START_REPLICATION SLOT {} LOGICAL 0/0 ({})").format(
-        sql.Identifier(slot), sql.SQL(", ").join(written)
+    return sql.SQL("START_REPLICATION SLOT {} LOGICAL {} ({})").format(
+        sql.Identifier(slot), sql.SQL(lsn_text(lsn)), sql.SQL(", ").join(written)
     )
 
 

@@ -4,69 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import psycopg
 import pytest
 import trio
-from attrs import evolve
 from support.nats import Server
+from support.node_rows import configured, ids, insert, reader_among
 from support.nodes import Client, joined
 from support.postgres import cluster, database
 
 from broker import Broker, Config
-from broker.cli.main import main
 from broker.cluster import lease
-from broker.config.toml import configuration as toml
 
 __all__ = ["cluster", "database"]
-
-CONFIGURATION = """
-[[listener]]
-port = 0
-
-[database]
-dsn = "{dsn}"
-kind = "{kind}"
-
-[source.rows]
-tables = ["public.items"]
-
-[[mqtt.route]]
-from = "rows"
-topics = ["items/{{id}}", "copies/{{id}}"]
-"""
-
-
-def configured(folder: Path, dsn: str, kind: str) -> Config:
-    path = folder / "rowcast.toml"
-    text = CONFIGURATION.format(dsn=dsn, kind=kind)
-    if kind == "wal":
-        text += "[database.replication]\nallow_unbounded_wal = true\n"
-    path.write_text(text)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("CREATE TABLE items (id int PRIMARY KEY)")
-    assert main(["feed", "install", "-c", str(path), "--apply"]) == 0
-    return evolve(toml.load(path, {}), listeners=())
-
-
-async def insert(dsn: str, first: int, last: int) -> None:
-    def work() -> None:
-        with psycopg.connect(dsn) as connection:
-            connection.execute("INSERT INTO items SELECT generate_series(%s::int, %s::int)", [first, last])
-
-    await trio.to_thread.run_sync(work)
-
-
-async def reader_among(*brokers: Broker) -> Broker:
-    with trio.fail_after(60):
-        while True:
-            for broker in brokers:
-                if broker.app.feeds["main"].state == "live":
-                    return broker
-            await trio.sleep(0.05)
-
-
-async def ids(client: Client, count: int) -> list[int]:
-    return [int((await client.message())[0].rpartition(b"/")[2]) for _ in range(count)]
 
 
 @pytest.mark.parametrize("kind", ["wal", "outbox"])

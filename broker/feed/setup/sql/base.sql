@@ -19,7 +19,9 @@ CREATE TABLE IF NOT EXISTS rowcast.feed (
     -- Why rows may be missing, from before what costs them is done until it has been said.
     owed              text,
     -- For the kind wal: up to where the slot was read when the feed was stopped in order; null while it runs.
-    stopped_at        bigint
+    stopped_at        bigint,
+    -- On a cluster: which log had the rows up to that place.
+    log               text
 );
 
 DO $do$
@@ -30,6 +32,9 @@ BEGIN
     END IF;
     IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'rowcast.feed'::regclass AND attname = 'owed') THEN
         ALTER TABLE rowcast.feed ADD owed text, ADD stopped_at bigint;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'rowcast.feed'::regclass AND attname = 'log') THEN
+        ALTER TABLE rowcast.feed ADD log text;
     END IF;
 END
 $do$;

@@ -1,0 +1,70 @@
+"""Rows that this node has handed on, so that a log which is filled again repeats none of them to who is connected.
+
+Invariant: a row is repeated only if the log before this one brought it, all of its publications included.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+ROW: Final = b"Rowcast-Row"
+ANEW: Final = b"anew"
+"""In place of a row's place: those that follow may be lower."""
+
+Place = tuple[int, int]
+"""Of a row among all of a feed: its transaction, and its number there.  (0, 0) for what has none, as a snapshot's."""
+
+NOWHERE: Final[Place] = (0, 0)
+_LINE: Final = b"\r\n" + ROW + b": "
+
+
+def place_in(value: bytes) -> Place:
+    """A place as the header says it."""
+    first, _, second = value.partition(b"/")
+    return (int(first), int(second)) if first.isdigit() and second.isdigit() else NOWHERE
+
+
+class RowsSeen:
+    """Of one node, by feeds."""
+
+    def __init__(self) -> None:
+        self._last: dict[bytes, tuple[bytes, int]] = {}
+        """The last row of each feed, as the log says it, and how many of its publications have come."""
+        self._before: dict[bytes, tuple[Place, int]] = {}
+        """The same of the log that was lost."""
+
+    def log_lost(self) -> None:
+        """What comes now is read from another log, or from an earlier place."""
+        for origin, (value, count) in self._last.items():
+            seen = (place_in(value), count)
+            self._before[origin] = max(seen, self._before.get(origin, seen))
+        self._last.clear()
+
+    def is_repeated(self, origin: bytes, block: bytes) -> bool:
+        """Count a message of a feed; whether it was handed on already.
+
+        Args:
+            origin: the feed's, as in the subject.
+            block: the message's headers.
+        """
+        start = block.find(_LINE)
+        if start < 0:
+            return False
+        start += len(_LINE)
+        value = block[start : block.index(b"\r", start)]
+        if value == ANEW:
+            self._last.pop(origin, None)
+            self._before.pop(origin, None)
+            return False
+        if value == b"0/0":
+            return False
+        last = self._last.get(origin)
+        count = last[1] + 1 if last is not None and last[0] == value else 1
+        self._last[origin] = (value, count)
+        before = self._before.get(origin)
+        if before is None:
+            return False
+        if (place_in(value), count) <= before:
+            return True
+        del self._before[origin]
+        return False
