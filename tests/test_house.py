@@ -72,6 +72,8 @@ WAITS = {
     "broker.feed.snapshot",
     "broker.feed.supervise",
     "broker.feed.wal.feed",
+    "broker.feed.wal.confirming",
+    "broker.feed.wal.kept_place",
     "broker.feed.wal.stopping",
     "broker.feed.wal.stream",
     "broker.gateway.gateway",

@@ -218,7 +218,7 @@ def check_slot(examination: Examination) -> Iterator[Finding]:
     if not slot:
         yield wrong(f"there is no slot {name}: what commits now is lost", INSTALL)
         return
-    plugin, is_here, wal_status, active, lag_bytes, kept_bytes, _ = slot
+    plugin, is_here, wal_status, active, lag_bytes, kept_bytes, confirmed_lsn, _ = slot
     alarm_bytes = examination.config.replication.lag_alarm_bytes
     if plugin != "pgoutput" or not is_here:
         yield wrong(f"the slot {name} belongs to another database or plugin", "give this feed another `slot`")
@@ -231,6 +231,11 @@ def check_slot(examination: Examination) -> Iterator[Finding]:
         yield wrong(
             f"the slot {name} is about to be lost", "start Rowcast now, or raise max_slot_wal_keep_size"
         )
+    elif not active and _is_beyond_place(examination, confirmed_lsn):
+        yield wrong(
+            f"somebody has moved the slot {name}, read from it or made it anew: rows are missing",
+            "start Rowcast: it announces the gap, goes on",
+        )
     elif lag_bytes > alarm_bytes:
         yield unwise(
             f"{lag_bytes} bytes of WAL wait in the slot {name}", "start Rowcast, or see why it does not read"
@@ -240,11 +245,21 @@ def check_slot(examination: Examination) -> Iterator[Finding]:
         yield fine(f"the slot {name} {state}, {lag_bytes} bytes behind; it keeps {kept_bytes} bytes of WAL")
 
 
+def _is_beyond_place(examination: Examination, confirmed_lsn: int | None) -> bool:
+    """Whether the slot is farther than what the feed kept; to be asked behind the slot, as its place is kept first."""
+    if not examination.exists("rowcast.feed"):
+        return False
+    query = "SELECT (to_jsonb(feed) ->> 'stopped_at')::bigint FROM rowcast.feed WHERE name = %s"
+    row = examination.one(query, examination.config.name)
+    return bool(row and row[0] and confirmed_lsn and confirmed_lsn > row[0])
+
+
 def _slot(examination: Examination) -> tuple[Any, ...]:
     return examination.one(
         "SELECT plugin, database = current_database(), wal_status, active,"
         " pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint,"
-        " pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint, slot_name::text"
+        " pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint,"
+        " (confirmed_flush_lsn - '0/0')::bigint, slot_name::text"
         " FROM pg_replication_slots"
         " WHERE slot_name = %s OR (slot_name = %s AND database = current_database())"
         " ORDER BY slot_name = %s DESC",

@@ -66,8 +66,12 @@ def _slot_names(config: FeedConfig) -> dict[str, sql.Literal]:
 
 
 def _create_slot(config: FeedConfig) -> str:
+    """A feed that has never run begins where its slot is made, wherever that stands when it starts."""
     return text_of(
-        sql.SQL("SELECT pg_create_logical_replication_slot({name}, 'pgoutput') WHERE " + _NO_SLOT).format(
-            **_slot_names(config)
-        )
+        sql.SQL(
+            "DO $do$ DECLARE made pg_lsn; BEGIN IF " + _NO_SLOT + " THEN"
+            " made := (SELECT lsn FROM pg_create_logical_replication_slot({name}, 'pgoutput'));"
+            " UPDATE rowcast.feed SET stopped_at = made - '0/0'"
+            " WHERE name = {feed} AND system_identifier IS NULL; END IF; END $do$"
+        ).format(feed=sql.Literal(config.name), **_slot_names(config))
     )

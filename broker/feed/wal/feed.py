@@ -1,7 +1,8 @@
 """A feed from the write-ahead log: every committed change once, in commit order, as logical replication sends it.
 
-Invariant: a position is confirmed to Postgres only after everything before it was handed to the sink and the
-sink called it durable; so what the process loses with its memory, Postgres still has.
+Invariant: a position is confirmed to Postgres only after everything before it was handed to the sink, the sink
+called it durable, and it was kept in `rowcast.feed`; so what the process loses with its memory, Postgres still has,
+and what somebody else takes from the slot is noticed.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from broker.feed.placing import Placing
 from broker.feed.resuming import Resuming
 from broker.feed.status import FeedSink, FeedStatus, Fenced, first_line
 from broker.feed.wal import slots
+from broker.feed.wal.confirming import Confirming
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.progress import Progress
 from broker.feed.wal.relations import full_name
-from broker.feed.wal.retention import Retention
 from broker.feed.wal.slots import ServerIdentity
 from broker.feed.wal.stopping import hold_up_no_stop
 from broker.feed.wal.stream import WalStream
@@ -40,14 +41,8 @@ from protocol.pgoutput import Relation, lsn_text, parse_lsn
 
 _LOG = logging.getLogger("broker.feed")
 
-CONFIRM_INTERVAL_S: Final = 0.05
-"""Between two confirmations: what a crash repeats at most, beside what is in flight."""
-
 STATUS_INTERVAL_S: Final = 1.0
 """A status goes out at least so often, for the server's wal_sender_timeout while a long transaction is read."""
-
-PLACE_INTERVAL_S: Final = 10.0
-"""What a crash of the server and of this process together repeats at most."""
 
 ALARM_INTERVAL_S: Final = 60.0
 LOOK_INTERVAL_S: Final = 30.0
@@ -72,9 +67,8 @@ class WalFeed:
         self._sink = sink
         self._placing = Placing(sink, config.name)
         self._resuming = Resuming(sink)
-        self._retention = Retention(self._resuming.keep_s)
         self._delivery = Delivery(config, sink, status)
-        self._confirmed_lsn = 0
+        self._confirming = Confirming(config, self._delivery, sink, status, self._resuming.keep_s)
         self._snapshot_due = bool(self._delivery.routes.snapshots)
         self._identity: ServerIdentity | None = None
         self._slot = slots.slot_name(config)
@@ -82,7 +76,6 @@ class WalFeed:
         self._sender_pid: int | None = None
         self._alarmed_at = -ALARM_INTERVAL_S
         self._was_live = False
-        self._saved_place = (0, 0)
         self._slot_is_useless = False
         self._spool_problem = ""
         self._unrouted: set[int] = set()
@@ -91,7 +84,7 @@ class WalFeed:
     @property
     def is_saved(self) -> bool:
         """Whether the next process would repeat nothing.  False while live, and after a stop without database."""
-        return self._saved_place == self._delivery.progress.place
+        return self._confirming.is_saved
 
     @property
     def here(self) -> tuple[int, int]:
@@ -135,14 +128,17 @@ class WalFeed:
 
     async def _prepare(self, connection: TrioConnection, identity: ServerIdentity) -> None:
         """See that the slot is there and goes on where we stopped, or announce the gap and begin anew."""
+        self._slot, slot = await slots.find_slot(connection, self._config)
+        # Behind the slot: whoever reads it now keeps its place before it confirms that.
         known = await slots.known_feed(connection, self._config)
         progress = self._delivery.progress
         if not self._was_live:
             # Whoever waited for the slot while another process read from it has missed nothing: as that one kept it.
             progress.resume(*self._resuming.place(known, known.place))
-            self._saved_place = progress.place
+        self._confirming.found(known, is_resumed=not self._was_live)
         reasons = [identity.difference(self._identity or known.identity), known.move, known.owed]
-        self._slot, slot = await slots.find_slot(connection, self._config)
+        if known.reaches > identity.wal_lsn and known.reaches > await slots.current_lsn(connection):
+            reasons.append("the place in rowcast.feed is behind the end of the server's WAL")
         name = self._slot
         if slot is None:
             reasons.append(f"there was no slot {name}")
@@ -163,11 +159,11 @@ class WalFeed:
             start_lsn = slot.confirmed_lsn
             entitled = isinstance(self._sink, Fenced) and self._sink.ends_other_readers
             await slots.end_own_sender(connection, slot, slot.active_pid if entitled else self._sender_pid)
-            if self._was_live and start_lsn > self._confirmed_lsn:
+            if self._was_live and start_lsn > max(self._confirming.lsn, progress.safe_lsn):
                 reasons.append(f"somebody else has read from the slot {name}")
-            elif not self._was_live and known.stopped_at and start_lsn > known.stopped_at:
+            elif not self._was_live and known.kept_lsn and start_lsn > known.kept_lsn:
                 reasons.append(
-                    f"the slot {name} was made anew or read by somebody else since the feed stopped"
+                    f"the slot {name} was made anew, moved or read by somebody else while the feed was away"
                 )
         delivery = self._delivery
         lost = "" if progress.place[0] >= start_lsn else self._resuming.lost
@@ -176,11 +172,12 @@ class WalFeed:
         if any(reasons) or lost:
             self._begin_anew("; ".join(dict.fromkeys(filter(None, [*reasons, lost]))), start_lsn)
             await self._sink.durable()  # whoever is ended now owes it, and who comes then must not
+            await self._confirming.begin_anew(connection, start_lsn)
         await self._resuming.begun(connection, self._config.name, delivery.progress.place)
-        self._confirmed_lsn = self._confirmed_lsn if self._was_live and self._confirmed_lsn else start_lsn
+        self._confirming.stands_at(start_lsn)
         await slots.remember_identity(connection, self._config, identity)
         self._identity = identity
-        if any(reasons) or known.stopped_at:
+        if any(reasons):
             await slots.owe_nothing(connection, self._config.name)
         await self._check_captured(connection)
 
@@ -189,14 +186,13 @@ class WalFeed:
         announce(self._status, self._sink, reason, self._delivered(), lsn_text(start_lsn))
         delivery.progress = Progress()
         delivery.snapshot_lsn = 0
-        self._confirmed_lsn = 0
-        self._retention.begin_anew()
+        self._confirming.forget()
         self._snapshot_due = bool(delivery.routes.snapshots)
 
     def _delivered(self) -> str:
         """The last position known to be delivered, by this process or the one before; "" if unknown."""
         progress = self._delivery.progress
-        lsn = progress.safe_lsn or progress.place[0]
+        lsn = progress.safe_lsn or max(progress.place[0], self._confirming.kept_lsn)
         return lsn_text(lsn) if lsn else ""
 
     async def _check_captured(self, connection: TrioConnection) -> None:
@@ -283,12 +279,14 @@ class WalFeed:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._go_live)
-                nursery.start_soon(self._confirm, stream)
+                nursery.start_soon(self._confirming.confirm, stream)
                 nursery.start_soon(self._report, stream)
-                nursery.start_soon(self._save_place_regularly)
+                nursery.start_soon(self._confirming.keep_regularly, stream)
                 nursery.start_soon(self._look_for_unheard)
                 nursery.start_soon(self._look_regularly)
-                nursery.start_soon(hold_up_no_stop, session, self._connect)
+                nursery.start_soon(
+                    hold_up_no_stop, session, self._connect, lambda: stream.until_asked(self._confirming.lsn)
+                )
                 await stream.pull()
         except BaseExceptionGroup as group:
             error = alone(group)
@@ -301,6 +299,7 @@ class WalFeed:
             stream.close()
             if is_being_stopped():
                 await self._leave(stream)
+            self._confirming.close()
 
     async def _go_live(self) -> None:
         """At once; after a disk was full only when it has been none for a while, so that the state does not flap."""
@@ -315,51 +314,17 @@ class WalFeed:
         async with self._connect() as connection:
             return await load_types(connection, type_oids)
 
-    async def _confirm(self, stream: WalStream) -> None:
-        """Tell the server what it may forget, as soon as that is durable."""
-        while True:
-            await stream.news.wait()
-            stream.news = trio.Event()
-            lsn = self._delivery.progress.safe_lsn
-            if lsn > self._retention.durable_lsn:
-                self._sink.flush()
-                await self._sink.durable()
-                self._retention.durable(lsn, trio.current_time())
-            self._confirm_late()
-            stream.send_status(self._confirmed_lsn)
-            if not stream.reply_now:
-                await trio.sleep(CONFIRM_INTERVAL_S)
-            stream.reply_now = False
-
-    def _confirm_late(self) -> None:
-        """Let the server forget what is durable, and need not be there for a refill any more."""
-        self._confirmed_lsn = max(self._confirmed_lsn, self._retention.confirmable(trio.current_time()))
-
     async def _report(self, stream: WalStream) -> None:
         """Show the server that we live, and the world how far behind we are, however long `durable` takes."""
         while True:
             self._measure_lag(stream.wal_end)
             await trio.sleep(STATUS_INTERVAL_S)
-            self._confirm_late()
-            stream.send_status(self._confirmed_lsn)
+            self._confirming.tell(stream)
 
     async def _leave(self, stream: WalStream) -> None:
         """Keep the exact place, in the middle of a transaction if need be, so that a stop repeats nothing."""
         with last_words():
-            await self._save_place()
-            self._retention.durable(self._delivery.progress.safe_lsn, trio.current_time())
-            self._confirm_late()
-            async with self._connect() as connection:
-                await slots.remember_stop(connection, self._config.name, self._confirmed_lsn)
-            stream.send_status(self._confirmed_lsn)
-
-    async def _save_place_regularly(self) -> None:
-        """A server that crashes forgets what it was told since its last checkpoint; this it does not forget."""
-        while True:
-            await trio.sleep(PLACE_INTERVAL_S)
-            if not self.is_saved:
-                with suppress(psycopg.Error):  # then the stream will fail, too
-                    await self._save_place()
+            await self._confirming.leave(stream)
 
     async def _look_for_unheard(self) -> None:
         while carried_channels(self._config):
@@ -369,19 +334,11 @@ class WalFeed:
                     now = trio.current_time()
                     await slots.warn_of_unheard(connection, self._config, self._status, now)
 
-    async def _save_place(self) -> None:
-        place = self._delivery.progress.place
-        self._sink.flush()
-        await self._sink.durable()
-        async with self._connect() as connection:
-            await slots.remember_place(connection, self._config.name, *place)
-        self._saved_place = place
-
     def _measure_lag(self, wal_end: int) -> None:
         status, committed_unix_s = self._status, self._delivery.committed_unix_s
-        status.position = lsn_text(max(self._delivery.progress.safe_lsn, self._confirmed_lsn))
-        status.acknowledged = lsn_text(self._confirmed_lsn)
-        status.lag_bytes = max(0, wal_end - max(self._retention.durable_lsn, self._confirmed_lsn))
+        status.position = lsn_text(max(self._delivery.progress.safe_lsn, self._confirming.lsn))
+        status.acknowledged = lsn_text(self._confirming.lsn)
+        status.lag_bytes = max(0, wal_end - self._confirming.secured_lsn)
         behind = status.lag_bytes > 0 and committed_unix_s > 0
         status.lag_s = max(0.0, time.time() - committed_unix_s) if behind else 0.0
         alarm_bytes = self._config.replication.lag_alarm_bytes

@@ -130,7 +130,7 @@ class Known:
         place: a `Progress.place`, or for the outbox what was read last; harmless when old, since positions only grow.
         moved_from: the kind that the feed had before it was installed as another.
         owed: a gap that a process was about to announce when it ended.
-        stopped_at: up to where the slot had been read when the feed was stopped in order; 0 if it was not.
+        kept_lsn: up to where the server may have been told to forget, for the kind `wal`; 0 if that is unknown.
         log: of a cluster, which had everything up to the place; "" if none has.
     """
 
@@ -138,8 +138,13 @@ class Known:
     place: tuple[int, int] = (0, 0)
     moved_from: str = ""
     owed: str = ""
-    stopped_at: int = 0
+    kept_lsn: int = 0
     log: str = ""
+
+    @property
+    def reaches(self) -> int:
+        """Up to where the WAL was that a `wal` feed's place is of."""
+        return max(self.kept_lsn, self.place[0])
 
     @property
     def move(self) -> str:
@@ -163,14 +168,14 @@ async def known_feed(connection: TrioConnection, config: FeedConfig) -> Known:
         raise NotReady(f"{error}: run `rowcast feed install --apply` for this role") from None
     if row is None:
         return Known()
-    kind, system_identifier, timeline, seq, place_id, moved_from, owed, stopped_at, log = row
+    kind, system_identifier, timeline, seq, place_id, moved_from, owed, kept_lsn, log = row
     if kind != config.kind:
         raise NotReady(
             f'the feed {config.name} was installed with kind = "{kind}", and is configured with "{config.kind}": '
             "run `rowcast feed install --apply`"
         )
     identity = None if system_identifier is None else ServerIdentity(system_identifier, timeline, 0)
-    return Known(identity, (seq, place_id), moved_from or "", owed or "", stopped_at or 0, log or "")
+    return Known(identity, (seq, place_id), moved_from or "", owed or "", kept_lsn or 0, log or "")
 
 
 async def remember_identity(connection: TrioConnection, config: FeedConfig, identity: ServerIdentity) -> None:
@@ -206,8 +211,7 @@ async def owe_nothing(connection: TrioConnection, feed: str) -> None:
     """What was owed, or came with a feed's move to another kind, has been announced."""
     await connection.execute("UPDATE rowcast.feed SET moved_from = NULL WHERE name = %s", [feed])
     with suppress(psycopg.errors.UndefinedColumn):
-        query = "UPDATE rowcast.feed SET owed = NULL, stopped_at = NULL WHERE name = %s"
-        await connection.execute(query, [feed])
+        await connection.execute("UPDATE rowcast.feed SET owed = NULL WHERE name = %s", [feed])
 
 
 async def remember_place(connection: TrioConnection, feed: str, commit_lsn: int, changes: int) -> None:
@@ -220,12 +224,6 @@ async def remember_log(connection: TrioConnection, feed: str, log: str) -> None:
     """Keep which log of a cluster has the rows up to the place."""
     with suppress(psycopg.errors.UndefinedColumn):  # installed by an earlier version
         await connection.execute("UPDATE rowcast.feed SET log = %s WHERE name = %s", [log, feed])
-
-
-async def remember_stop(connection: TrioConnection, feed: str, lsn: int) -> None:
-    """Keep up to where the slot has been read: if it stands farther at the next start, it is another one."""
-    with suppress(psycopg.errors.UndefinedColumn):  # installed by an earlier version
-        await connection.execute("UPDATE rowcast.feed SET stopped_at = %s WHERE name = %s", [lsn, feed])
 
 
 async def check_settings(connection: TrioConnection, config: FeedConfig) -> None:

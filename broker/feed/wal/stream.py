@@ -58,7 +58,6 @@ class WalStream:
 
     Attributes:
         news: set when there may be something to confirm, or when the server asks for a status.
-        reply_now: the server asks for it.
         wal_end: the server's end of WAL, as last heard.
     """
 
@@ -86,7 +85,7 @@ class WalStream:
         self._streamed_xid = 0
         self._now = trio.current_time()
         self.news = trio.Event()
-        self.reply_now = False
+        self._asked = trio.Event()
         self.wal_end = 0
         delivery.checks_text = connection.pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII"
         delivery.progress.connected()
@@ -129,6 +128,12 @@ class WalStream:
         pgconn = self._connection.pgconn
         pgconn.put_copy_data(pgoutput.encode_status(received_lsn, confirmed_lsn, now_us, reply_requested))
         pgconn.flush()
+
+    async def until_asked(self, confirmed_lsn: int) -> None:
+        """Until the server has asked for a status between two transactions, having got one just now."""
+        self._asked = trio.Event()
+        self.send_status(confirmed_lsn)
+        await self._asked.wait()
 
     def close(self) -> None:
         """Forget transactions that have not committed; the server sends them again."""
@@ -208,8 +213,9 @@ class WalStream:
             self._status.delivered = progress.safe_lsn
             self.news.set()
         if frame.reply_requested:
-            self.reply_now = True
             self.news.set()
+            if not progress.in_transaction and not self._streamed_xid:
+                self._asked.set()
 
     def _take(self, message: Message) -> Message | None:
         match message:

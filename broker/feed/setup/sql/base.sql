@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS rowcast.feed (
     system_identifier text,
     timeline          integer,
     -- For the kind outbox: up to where this consumer has read.
-    -- For the kind wal: the last transaction delivered before a stop (its commit LSN), and how much of it (0: all).
+    -- For the kind wal: the last transaction delivered (its commit LSN), and how much of it (0: all).
     read_seq          bigint NOT NULL DEFAULT 0,
     read_id           bigint NOT NULL DEFAULT 0,
     -- For the kind listen: the highest key delivered of each table that is read again after a gap.
@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS rowcast.feed (
     moved_from        text,
     -- Why rows may be missing, from before what costs them is done until it has been said.
     owed              text,
-    -- For the kind wal: up to where the slot was read when the feed was stopped in order; null while it runs.
+    -- For the kind wal: up to where the feed may have confirmed what came.  A slot that stands farther was moved.
     stopped_at        bigint,
     -- On a cluster: which log had the rows up to that place.
     log               text

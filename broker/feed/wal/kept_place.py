@@ -1,0 +1,135 @@
+"""How far a `wal` feed has got, kept in `rowcast.feed` before the server is told that it may forget what is before it.
+
+So at a start a slot that stands farther than the kept place was moved, read or made anew by somebody else, and what
+lies between is missing; one that stands where it is or before has been left alone, and what comes again is known.
+
+Invariant: nothing is confirmed to the server behind `KeptPlace.lsn`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+import trio
+from attrs import evolve, frozen
+
+from broker.config.feeds import FeedConfig
+from broker.feed.driver.connect import open_connection, within
+from broker.feed.driver.connection import TrioConnection
+from broker.feed.status import FeedStatus, first_line
+from broker.feed.wal.progress import Progress
+from protocol.pgjson import SESSION_SQL
+
+STEP_BYTES: Final = 65536
+"""Of WAL without a row for us: keeping the place writes WAL, too, so an idle server must not be let go on for less."""
+
+SETTINGS: Final = f"{SESSION_SQL}; SET synchronous_commit = local"
+"""What is confirmed must have been kept, also if the server crashes; a standby that is away holds nobody up."""
+
+_KEEP: Final = """
+INSERT INTO rowcast.feed AS known (name, kind, read_seq, read_id, stopped_at) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (name) DO UPDATE SET read_seq = excluded.read_seq, read_id = excluded.read_id,
+    stopped_at = greatest(known.stopped_at, excluded.stopped_at)
+"""
+_KEEP_BEFORE: Final = "UPDATE rowcast.feed SET read_seq = %s, read_id = %s WHERE name = %s"
+
+_BEGIN: Final = "UPDATE rowcast.feed SET read_seq = 0, read_id = 0, stopped_at = %s WHERE name = %s"
+_BEGIN_BEFORE: Final = "UPDATE rowcast.feed SET read_seq = 0, read_id = 0 WHERE name = %s"
+
+TROUBLE: Final = "the place in rowcast.feed"
+
+
+@frozen
+class Standing:
+    """How far a feed has got at one moment.
+
+    Attributes:
+        lsn: everything before it was delivered, or nothing of it is ours; `Progress.safe_lsn`.
+        place: `Progress.place`.
+        rows: `Progress.partial`, which changes with each row, and with nothing else.
+    """
+
+    lsn: int
+    place: tuple[int, int] = (0, 0)
+    rows: tuple[int, int] = (0, 0)
+
+
+def standing_of(progress: Progress) -> Standing:
+    """Where it stands now."""
+    return Standing(progress.safe_lsn, progress.place, progress.partial)
+
+
+class KeptPlace:
+    """One feed's place, and its copy in the database; outlives connections."""
+
+    def __init__(self, config: FeedConfig, status: FeedStatus) -> None:
+        self._config = config
+        self._status = status
+        self._kept = Standing(0)
+        self._session: TrioConnection | None = None
+        self._has_failed = False
+
+    @property
+    def lsn(self) -> int:
+        """Up to where the server may be told to forget."""
+        return self._kept.lsn
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """From where the next process goes on."""
+        return self._kept.place
+
+    def found(self, lsn: int, resumed: Standing | None) -> None:
+        """What the database has: `lsn`, 0 if it has none; and what was resumed there, if something was."""
+        self._kept = evolve(resumed or self._kept, lsn=lsn)
+
+    async def begin_anew(self, connection: TrioConnection, lsn: int) -> None:
+        """Behind a gap: what was kept before says nothing any more.  Raises: psycopg.Error."""
+        try:
+            await connection.execute(_BEGIN, [lsn, self._config.name])
+        except psycopg.errors.UndefinedColumn:  # installed by an earlier version
+            await connection.execute(_BEGIN_BEFORE, [self._config.name])
+        self._kept = Standing(lsn)
+
+    def is_due(self, now: Standing) -> bool:
+        """Whether there are rows that are not covered, or enough of WAL."""
+        kept = self._kept
+        return now.rows != kept.rows or now.lsn - kept.lsn >= STEP_BYTES
+
+    async def keep(self, now: Standing) -> bool:
+        """Keep it, what it covers being durable.  Whether it was kept; if not, why is one of the feed's troubles."""
+        try:
+            with within(self._config.check_timeout_s, "keeping the place"):
+                if self._session is None or self._session.closed:
+                    self._session = await open_connection(self._config, SETTINGS)
+                await self._write(self._session, now)
+        except psycopg.Error as error:
+            self._forget_session()
+            if self._has_failed:  # once is what a server does that is stopped, which the stream says, too
+                text = f"can't be written, so nothing is confirmed, and the server keeps its WAL: {first_line(error)}"
+                self._status.trouble(TROUBLE, f"{TROUBLE} {text}")
+            self._has_failed = True
+            return False
+        self._kept = now
+        self._has_failed = False
+        self._status.over(TROUBLE)
+        return True
+
+    async def _write(self, session: TrioConnection, now: Standing) -> None:
+        try:
+            await session.execute(_KEEP, [self._config.name, self._config.kind, *now.place, now.lsn])
+        except psycopg.errors.UndefinedColumn:
+            what = "a slot that somebody moves while Rowcast is away is not noticed"
+            where = "rowcast.feed is of an earlier version: run `rowcast feed install --apply`"
+            self._status.warn(what, where, trio.current_time())
+            await session.execute(_KEEP_BEFORE, [*now.place, self._config.name])
+
+    def close(self) -> None:
+        """The connection that it came over has ended."""
+        self._forget_session()
+
+    def _forget_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.abandon()
