@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.mqtt.window import TOO_LARGE
+from protocol.mqtt.window import FORBIDDEN, TOO_LARGE
 
 
 class Counters:
@@ -52,6 +52,8 @@ class Counters:
         """Count a message that a client's queue lost, for a reason of `protocol.mqtt.window`."""
         if why == TOO_LARGE:
             self.dropped_too_large += 1
+        elif why == FORBIDDEN:
+            self.dropped_acl += 1
         else:
             self.messages_expired += 1
 

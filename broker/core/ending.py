@@ -13,6 +13,7 @@ from broker.core.publication import Publication
 from broker.core.session import Session
 from broker.core.slicing import Work
 from broker.core.wheel import Wheel
+from protocol.mqtt.owed import Discarded
 
 if TYPE_CHECKING:
     from broker.core.engine import Engine
@@ -22,6 +23,9 @@ logger = logging.getLogger("broker.core")
 LEAVE_STEPS: Final = 8
 """What a subscription that ends counts for; see `Slicing`."""
 
+SEND_STEPS: Final = 4
+"""What a message counts for that is sent from a queue."""
+
 EXPIRE_STEPS: Final = 8
 """What something that expires counts for, beside those who get its will."""
 
@@ -30,12 +34,13 @@ NOTICE: Final = 25
 
 
 class Parting(Work):
-    """A session that has ended, and still stands in the trie; it gets nothing there."""
+    """A session that has ended, and still stands in the trie, where it gets nothing, and its messages in the store."""
 
-    def __init__(self, engine: Engine, session: Session) -> None:
+    def __init__(self, engine: Engine, session: Session, discarded: Discarded | None) -> None:
         super().__init__()
         self._engine = engine
         self._session = session
+        self._discarded = discarded
 
     def go_on(self, steps: int) -> int:
         subscriptions = self._session.subscriptions
@@ -44,8 +49,24 @@ class Parting(Work):
             topic_filter, _ = subscriptions.popitem()
             self._engine.leave(self._session, topic_filter)
             used += LEAVE_STEPS
-        self.is_over = not subscriptions
+        discarded = self._discarded
+        if discarded is not None and used < steps:
+            used += discarded.release(steps - used)
+        self.is_over = not subscriptions and (discarded is None or discarded.is_empty())
         return used
+
+
+class Catching(Work):
+    """A client that is owed more than is sent in one turn."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._outbound = session.outbound
+
+    def go_on(self, steps: int) -> int:
+        used = self._outbound.go_on(max(1, steps // SEND_STEPS))
+        self.is_over = not self._outbound.waits
+        return used * SEND_STEPS
 
 
 class Expiry(Work):

@@ -10,7 +10,7 @@ from typing import Final
 
 from broker.core.access import Access, same_rights
 from broker.core.counters import Counters
-from broker.core.ending import Endings, Parting
+from broker.core.ending import Catching, Endings, Parting
 from broker.core.limits import PLAIN_SUBSCRIPTIONS_MAX
 from broker.core.names import DOLLAR, DROPPED_SILENTLY, NOT_AUTHORIZED, closed_to_clients
 from broker.core.names import GATEWAY_PREFIX as GATEWAY_PREFIX
@@ -36,6 +36,8 @@ from protocol.mqtt.v5.subscribing import capped
 
 QUOTA_EXCEEDED: Final = 0x97
 NO_MATCHING_SUBSCRIBERS: Final = 0x10
+RECHECKED_MAX: Final = 64
+"""Subscriptions of a client with other rights whose topics are resolved anew; with more of them, all topics are."""
 
 
 class Engine:
@@ -68,6 +70,8 @@ class Engine:
         """Monotonic seconds, set at the beginning of each turn."""
         self.books.clock = lambda: self.now
         self.books.on_discarded = self.counters.discarded
+        self.books.may_get = self._may_get
+        self.books.on_more = self._owes_more
         self.endings = Endings(self)
         self.turn = Turn(self)
         """The way to work on the engine from outside: `with engine.turn:`."""
@@ -145,11 +149,10 @@ class Engine:
     ) -> None:
         """Who has this session from now on; what was decided or kept for somebody else is decided again.
 
-        Subscriptions stay, and bring what the new identity may read.  What is queued or in flight is looked at by
-        `attach`, what waits for a PUBREL here, with the rights of whoever sent it, and again when it is released.
+        Subscriptions stay, and bring what the new identity may read.  What is queued or in flight is looked at when
+        it would be sent, what waits for a PUBREL here, with the rights of whoever sent it, and again when released.
         """
         before = session.access
-        qos_before = session.max_qos
         inbound = session.inbound
         if inbound is not None and before is not None and user_name != session.user_name:
             for packet_id, message in inbound.pending():
@@ -158,27 +161,22 @@ class Engine:
                     self.counters.dropped_acl += 1
         session.identify(user_name, access, mount_point, bridge, max_qos, listener_port)
         if self.trie.filtered and not same_rights(before, access):
+            if len(session.subscriptions) > RECHECKED_MAX:
+                self.trie.forget()
+                return
             for topic_filter in session.subscriptions:
                 if not topic_filter.startswith(SHARE_PREFIX):  # a group asks its members each time
                     self.trie.recheck(topic_filter)
-        if max_qos != qos_before:
-            for topic_filter, granted in session.subscriptions.items():
-                self.subscribe(session, topic_filter, capped(granted, max_qos))
-            self.replaying.cap(session, max_qos)
 
     def reconsider(self, session: Session, access: Access | None) -> None:
         """The rules of a connected client were read again; `SubscriptionTrie.forget` must follow."""
-        session.access = access
-        if access is not None:
-            self._forget_forbidden(session)
+        session.set_access(access)
 
     def attach(self, session: Session, link: Link, outbox: Outbox) -> None:
         """The connection is accepted: everything that waits for this client goes out."""
         self.connected += 1
         if self.connected > self.counters.clients_maximum:
             self.counters.clients_maximum = self.connected
-        if session.access is not None:
-            self._forget_forbidden(session)
         self.settle_plain(session)
         session.attach(link, outbox, self.saving)
         outbox.on_drained = None
@@ -215,15 +213,10 @@ class Engine:
         self.endings.publish_will(session)
         self.endings.forget(session)
         self.replaying.drop(session)
-        session.discard()
-        self.slicing.begin(Parting(self, session))
+        self.slicing.begin(Parting(self, session, session.discard()))
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
         self.note_change(session)
-
-    def _forget_forbidden(self, session: Session) -> None:
-        if session.forget_forbidden():
-            self.note_change(session)
 
     def settle_plain(self, session: Session) -> None:
         """Hand raw QoS 0 packets to this session from now on, or no more, after what it depends on changed."""
@@ -234,6 +227,15 @@ class Engine:
             for topic_filter in session.subscriptions:
                 if not topic_filter.startswith(SHARE_PREFIX):  # a group takes none in any case
                     self.trie.settle_plain(topic_filter, session)
+
+    def _may_get(self, client_id: bytes, topic: bytes) -> bool:
+        session = self.sessions.get(client_id)
+        return session is None or session.may_read(session.mount_point + topic)
+
+    def _owes_more(self, client_id: bytes) -> None:
+        session = self.sessions.get(client_id)
+        if session is not None:
+            self.slicing.begin(Catching(session))
 
     # --- subscriptions -------------------------------------------------------------------------------------
 

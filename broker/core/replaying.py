@@ -27,7 +27,6 @@ from broker.core.limits import (
 from broker.core.names import SEPARATOR
 from broker.core.publication import Publication
 from broker.core.replay import Replay
-from protocol.mqtt.v5.subscribing import capped
 
 if TYPE_CHECKING:
     from broker.core.engine import Engine
@@ -131,12 +130,6 @@ class Replaying:
             self.active -= 1
             self._engine.note_change(session)
             self._through.append(session)
-
-    def cap(self, session: Session, max_qos: int) -> None:
-        """The client came back by a listener that grants less, or more."""
-        if session.replays is not None:
-            for topic_filter, replay in session.replays.items():
-                replay.granted = capped(session.subscriptions[topic_filter], max_qos)
 
     def leave_all(self, sessions: Iterable[Session]) -> None:
         """The broker ends, and everybody is away: what fits into a queue waits there, as it does with Mosquitto."""

@@ -24,6 +24,7 @@ from protocol.mqtt.books import Books
 from protocol.mqtt.inbound import Inbound
 from protocol.mqtt.message import Sink
 from protocol.mqtt.outbound import DROPPED, Outbound, Window
+from protocol.mqtt.owed import Discarded
 from protocol.mqtt.v5.subscribing import granted_to
 
 logger = logging.getLogger("broker.core")
@@ -160,12 +161,12 @@ class Session(Receiver):
             self._saved_sink.abandon()
             self._saved_sink = None
 
-    def discard(self) -> None:
-        """The session ends: nothing is kept for this client any more, and nothing comes."""
+    def discard(self) -> Discarded | None:
+        """The session ends: nothing is kept for this client any more, and nothing comes; what is to be released."""
         self.has_ended = True
-        self.outbound.discard()
         if self.inbound is not None:
             self.inbound.discard()
+        return self.outbound.discard()
 
     def identify(
         self,
@@ -178,11 +179,16 @@ class Session(Receiver):
     ) -> None:
         """Who the client turned out to be at this connect, and what that lets it do; then `Engine.settle_plain`."""
         self.user_name = user_name
-        self.access = access
+        self.set_access(access)
         self.mount_point = mount_point
         self.bridge = bridge
         self.max_qos = max_qos
         self.listener_port = listener_port
+
+    def set_access(self, access: Access | None) -> None:
+        """What the client may do from now on; also with what is owed to it already."""
+        self.access = access
+        self.outbound.guarded = access is not None
 
     def takes_raw_packets(self) -> bool:
         """What `plain` should be by now; the engine sets it, since the trie counts the receivers that are not plain."""
@@ -207,23 +213,6 @@ class Session(Receiver):
             return False
         access = self.access
         return access is None or access.may_read(topic)
-
-    def forget_forbidden(self) -> bool:
-        """Drop what this client is owed and may not read any more; whether there was any.
-
-        What is in flight to a client that is here has been sent; it is looked at when it would be sent again.
-        """
-        outbound = self.outbound
-        topics = {waiting.message.topic for waiting in outbound.queued()}
-        if self.link is None:
-            topics.update([entry.message.topic for entry in outbound.inflight()])
-        forbidden = {topic for topic in topics if not self.may_read(self.mount_point + topic)}
-        if not forbidden:
-            return False
-        self.counters.dropped_acl += outbound.forget_queued(forbidden)
-        if self.link is None:
-            self.counters.dropped_acl += outbound.forget_inflight(forbidden)
-        return True
 
     def may_write(self, topic: bytes) -> bool:
         """Whether this client may publish to the topic; its rules remember what they decided."""
@@ -250,7 +239,7 @@ class Session(Receiver):
         Args:
             granted: by a single subscription.
         """
-        granted &= 3
+        granted = min(granted & 3, self.max_qos)
         return granted if self.rules.upgrade_qos or granted < publication.qos else publication.qos
 
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
@@ -276,6 +265,8 @@ class Session(Receiver):
         qos = publication.qos
         if granted < qos or self.rules.upgrade_qos:
             qos = granted  # [MQTT-3.8.4-6]
+        if qos > self.max_qos:
+            qos = self.max_qos  # it subscribed by a listener that grants more
         if self.bridge and not retained and publication.client_id == self.client_id:
             return False  # as mosquitto: a bridge gets no echo of its own messages
         if self.mount_point:
@@ -296,9 +287,9 @@ class Session(Receiver):
 
     def _deliver_qos_0(self, publication: Publication, retain: bool, ids: bytes) -> bool:
         outbox = self.outbox
-        if outbox is None:
-            if not self.rules.queue_qos0 or self.clean or self.has_ended:
-                return False
+        if outbox is None and (not self.rules.queue_qos0 or self.clean or self.has_ended):
+            return False
+        if outbox is None or self.outbound.queued_qos_0 > 0:  # which go first [MQTT-4.6.0-6]
             if self.outbound.offer(publication, 0, retain, ids) == DROPPED:
                 self.counters.dropped_queue_full += 1
                 return False

@@ -20,7 +20,11 @@ class Books:
         self.clock: Callable[[], float] | None = None
         """The broker's, for messages that expire; without one none does."""
         self.on_discarded: Callable[[int], None] | None = None
-        """Told of what a queue lost: `TOO_LARGE` for its client, or `EXPIRED`."""
+        """Told of what a queue lost: `TOO_LARGE` for its client, `EXPIRED` or `FORBIDDEN`."""
+        self.may_get: Callable[[bytes, bytes], bool] | None = None
+        """Whether a client, by its id, may get a message of a topic; asked where `Outbound.guarded` is set."""
+        self.on_more: Callable[[bytes], None] | None = None
+        """Told of a client for whom `Outbound.go_on` has to be called, in a later turn; without it all goes at once."""
         self.changes = 0
         """Counts up with every change of what a durable client is owed, so that a saver can tell."""
         self.last_position = 0

@@ -25,6 +25,7 @@ from protocol.mqtt.v5.sending import Sending
 from protocol.mqtt.window import (
     DROPPED,
     EXPIRED,
+    FORBIDDEN,
     QUEUED,
     SENT,
     TOO_LARGE,
@@ -43,6 +44,11 @@ AWAIT_PUBCOMP: Final = 3
 
 PUBREL_FIRST_BYTE: Final = 0x62
 
+AT_ONCE_MAX: Final = 256
+"""Messages that one acknowledgement, or a connect, sends from the queue before others have their turn; 1 ms or so."""
+
+ALL: Final = 1 << 60
+
 
 class Outbound(Owed):
     """The sending side of QoS 1 and 2 for one session (MQTT 3.1.1 §4.3, §4.4, §4.6).
@@ -57,13 +63,14 @@ class Outbound(Owed):
         self._resend: deque[InFlight] | None = None
         """In flight when the last connection ended, and not sent again yet."""
         self._sink: Sink | None = None
+        self.waits = False
+        """`go_on` is going to be called."""
 
     def attach(self, sink: Sink) -> None:
         """The client is here: resume what was in flight, in original order, then what was queued."""
         self._sink = sink
         self._resend = deque(self._inflight.values()) if self._inflight else None
-        self._send_again(sink)
-        self._drain()
+        self._go_on()
 
     def detach(self) -> None:
         self._sink = None
@@ -76,7 +83,13 @@ class Outbound(Owed):
     def resume(self) -> None:
         """The sink takes more again."""
         if self._queue:
-            self._drain()
+            self._go_on()
+
+    def go_on(self, count: int) -> int:
+        """The turn that `Books.on_more` asked for: look at so many messages at most; how many it were."""
+        used = self._some(count)
+        self.waits = used >= count
+        return used
 
     def has_room(self) -> bool:
         """Whether a message offered now would be sent at once."""
@@ -87,7 +100,8 @@ class Outbound(Owed):
 
         Args:
             message: as published; shared by all receivers, never modified.
-            qos: 1 or 2, what it leaves with; 0 only for a client that is away and wants those queued, too.
+            qos: 1 or 2, what it leaves with; 0 only for a client that wants those queued, too, and is away, or for
+                whom others at QoS 0 wait.
             retain: leaves with the retain flag set.
             ids: subscription identifiers, as properties of 5.0.
 
@@ -110,6 +124,7 @@ class Outbound(Owed):
         self._note_expiry(message)
         self.books.store.hold(message)
         self.queued_bytes += message.size()
+        self.queued_qos_0 += 1 if qos == 0 else 0
         self._note_change()
         return QUEUED
 
@@ -154,24 +169,6 @@ class Outbound(Owed):
         self._finish(entry)
         return True
 
-    def forget_inflight(self, topics: set[bytes]) -> int:
-        """Drop what would be sent again for these topics, because the client may not read them; it is away.
-
-        What waits for PUBCOMP has been received: PUBREL ends it, and shows nothing.
-        """
-        gone = [
-            entry
-            for entry in self._inflight.values()
-            if entry.state != AWAIT_PUBCOMP and entry.message.topic in topics
-        ]
-        for entry in gone:
-            self._finish(entry)
-        return len(gone)
-
-    def forget_queued(self, topics: set[bytes]) -> int:
-        """Drop what is queued for these topics, because the client may not read them any more."""
-        return self._take_out({waiting for waiting in self.queued() if waiting.message.topic in topics})
-
     def _take_out(self, gone: set[Queued]) -> int:
         """Drop these from the queue; how many.
 
@@ -186,6 +183,7 @@ class Outbound(Owed):
             ids += waiting.ids_before
             if waiting in gone:
                 self.queued_bytes -= waiting.message.size()
+                self.queued_qos_0 -= 1 if waiting.qos == 0 else 0
                 self.books.store.release(waiting.message)
                 ids = (ids + (1 if waiting.qos > 0 else 0)) % PACKET_ID_MAX
                 continue
@@ -245,14 +243,16 @@ class Outbound(Owed):
                 self._note_expiry(waiting.message)
         return self._take_out(gone) > 0
 
-    def _send_again(self, sink: Sink) -> None:
+    def _send_again(self, sink: Sink, count: int) -> int:
         """What was in flight, in its order, as much at a time as the client takes."""
+        used = 0
         resend = self._resend
         sending = self.sending
         at_a_time = 0 if sending is None else sending.receive_maximum
         while resend:
-            if at_a_time and len(self._inflight) - len(resend) >= at_a_time:
-                return
+            if used >= count or (at_a_time and len(self._inflight) - len(resend) >= at_a_time):
+                return used
+            used += 1
             entry = resend.popleft()
             if self._inflight.get(entry.packet_id) is not entry:
                 continue
@@ -261,9 +261,13 @@ class Outbound(Owed):
             elif sending is not None and not sending.fits(entry.message, entry.ids):
                 self._forget(entry)
                 self.books.discarded(TOO_LARGE)
+            elif self.guarded and not self._may_get(entry.message):
+                self._forget(entry)
+                self.books.discarded(FORBIDDEN)
             else:  # also what has expired since it was first sent [MQTT-4.3.3-7]
                 self._push(sink, entry, True)  # [MQTT-3.3.1-1]
         self._resend = None
+        return used
 
     def _send(self, sink: Sink, message: Message, qos: int, retain: bool, ids: bytes) -> None:
         sending = self.sending
@@ -304,29 +308,50 @@ class Outbound(Owed):
 
     def _finish(self, entry: InFlight) -> None:
         self._forget(entry)
-        sink = self._sink
-        if self._resend is not None and sink is not None:
-            self._send_again(sink)
-        if self._queue:
-            self._drain()
+        if self._resend is not None or self._queue:
+            self._go_on()
 
-    def _drain(self) -> None:
-        """Send from the queue while the window is open."""
-        sink = self._sink
-        queue = self._queue
-        if sink is None or queue is None:
+    def _go_on(self) -> None:
+        """Send what may be sent; where that is very much, the rest has its turn later, and keeps its place."""
+        if self.waits:
             return
-        while queue and self._window_open():
+        on_more = self.books.on_more
+        if on_more is None:
+            self._some(ALL)
+        elif self._some(AT_ONCE_MAX) >= AT_ONCE_MAX:
+            self.waits = True
+            on_more(self.client_id)
+
+    def _some(self, count: int) -> int:
+        sink = self._sink
+        if sink is None:
+            return 0
+        used = 0 if self._resend is None else self._send_again(sink, count)
+        return used if self._queue is None else used + self._drain(sink, self._queue, count - used)
+
+    def _may_get(self, message: Message) -> bool:
+        may_get = self.books.may_get
+        return may_get is None or may_get(self.client_id, message.topic)
+
+    def _drain(self, sink: Sink, queue: deque[Queued], count: int) -> int:
+        """Send from the queue while the window is open."""
+        used = 0
+        while queue and used < count and self._window_open():
+            used += 1
             waiting = queue.popleft()
             self.queued_bytes -= waiting.message.size()
+            self.queued_qos_0 -= 1 if waiting.qos == 0 else 0
             for _ in range(waiting.ids_before):
                 self._next_packet_id()
             message = waiting.message
             if message.expires_at != 0.0 and message.has_expired(self.books.now()):
                 self._let_go(waiting.qos, EXPIRED)  # [MQTT-3.3.2-5]
+            elif self.guarded and not self._may_get(message):
+                self._let_go(waiting.qos, FORBIDDEN)
             else:
                 self._send(sink, message, waiting.qos, waiting.retain, waiting.ids)
             self.books.store.release(message)
         if not queue:
             self._queue = None
             self._pass_ids_after()
+        return used

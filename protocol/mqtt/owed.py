@@ -11,10 +11,35 @@ from collections import deque
 from typing import Final
 
 from protocol.mqtt.books import Books
-from protocol.mqtt.message import Message
+from protocol.mqtt.message import Message, MessageStore
 from protocol.mqtt.window import InFlight, Queued, Window
 
 PACKET_ID_MAX: Final = 65_535
+
+
+class Discarded:
+    """Messages of a session that has ended, which the store still holds."""
+
+    def __init__(self, store: MessageStore, inflight: list[InFlight], queue: deque[Queued] | None) -> None:
+        self._store = store
+        self._inflight = inflight
+        self._queue = queue
+
+    def release(self, count: int) -> int:
+        """Let go of so many at most; how many it were."""
+        released = 0
+        while self._inflight and released < count:
+            self._store.release(self._inflight.pop().message)
+            released += 1
+        queue = self._queue
+        while queue and released < count:
+            self._store.release(queue.popleft().message)
+            released += 1
+        return released
+
+    def is_empty(self) -> bool:
+        """Whether all are released."""
+        return not self._inflight and not self._queue
 
 
 class Owed:
@@ -31,12 +56,16 @@ class Owed:
         """What is owed outlives the connection, and a snapshot holds it."""
         self.unsaved = False
         """Something that a snapshot holds of this session changed since the last one was taken."""
+        self.guarded = False
+        """Its client may not read everything: `Books.may_get` is asked about each message when its turn comes."""
         self._inflight: dict[int, InFlight] = {}
         self.ids_after = 0
         """As `Queued.ids_before`, of those dropped from the end of the queue."""
         self.first_expiry = math.inf
         """No message in the queue expires before."""
         self._queue: deque[Queued] | None = None
+        self.queued_qos_0 = 0
+        """Of the messages in the queue, those at QoS 0."""
 
     def inflight_count(self) -> int:
         """How many messages are sent and not yet acknowledged."""
@@ -82,23 +111,23 @@ class Owed:
                 if waiting.position == 0:
                     waiting.position = books.next_position()
                 self.queued_bytes += waiting.message.size()
+                self.queued_qos_0 += 1 if waiting.qos == 0 else 0
                 self._note_expiry(waiting.message)
                 books.store.hold(waiting.message)
         self.last_packet_id = last_packet_id
         self.ids_after = ids_after
 
-    def discard(self) -> None:
-        """The session ends: keep nothing."""
-        store = self.books.store
-        for entry in self._inflight.values():
-            store.release(entry.message)
-        if self._queue is not None:
-            for waiting in self._queue:
-                store.release(waiting.message)
+    def discard(self) -> Discarded | None:
+        """The session ends: keep nothing; what is still to be released, if there is anything."""
+        discarded = None
+        if self._inflight or self._queue:
+            discarded = Discarded(self.books.store, list(self._inflight.values()), self._queue)
         self._inflight = {}
         self._queue = None
+        self.queued_qos_0 = 0
         self.inflight_bytes = 0
         self.queued_bytes = 0
+        return discarded
 
     def _pass_ids_after(self) -> None:
         """The queue is empty: the ids of what was dropped from its end are gone."""

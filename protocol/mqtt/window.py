@@ -12,6 +12,7 @@ QUEUED: Final = 1
 DROPPED: Final = 2
 TOO_LARGE: Final = 3
 EXPIRED: Final = 4
+FORBIDDEN: Final = 5
 
 _PACKET_ID_BYTES: Final[list[bytes]] = [n.to_bytes(2, "big") for n in range(4096)]
 

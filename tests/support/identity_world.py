@@ -117,6 +117,8 @@ class World:
         self.due: dict[bytes, set[bytes]] = {b"x": set(), b"y": set()}
         self.queued: dict[bytes, set[bytes]] = {b"x": set(), b"y": set()}
         """What may wait for it, or have waited."""
+        self.decided: dict[bytes, set[bytes]] = {}
+        """Retained messages that stood in a client's queue when rules changed: their writers had been asked about."""
         self.got: dict[bytes, set[bytes]] = {b"x": set(), b"y": set()}
         self.to_answer: dict[bytes, list[Puback | Pubrec | Pubcomp]] = {b"x": [], b"y": []}
         self.peers: dict[bytes, Peer] = {}
@@ -178,6 +180,9 @@ class World:
 
     def reload(self) -> None:
         before = self.known_users
+        for session in self.engine.sessions.values():
+            waiting = [one.message.payload for one in session.outbound.queued() if one.retain]
+            self.decided.setdefault(session.client_id, set()).update(waiting)
         self.write_rules()
         rules = load_rules(self.security(place) for place in self.doors)
         for place, door in self.doors.items():
@@ -470,7 +475,7 @@ class World:
             if packet.payload in new and not own_will:
                 granted = self.granted(client_id, topic, shared=True)
                 assert packet.qos <= min(said.qos, max(granted)), about
-            if packet.retain and not packet.dup:
+            if packet.retain and not packet.dup and packet.payload not in self.decided.get(client_id, ()):
                 assert self.may(said.writer, b"write", topic), about
             else:
                 live.add(packet.payload)

@@ -116,7 +116,8 @@ class Sources:
         """Tell the sessions that have no connection what they may read by now."""
         for session in engine.sessions.values():
             if session.link is None:
-                session.access = self.access_for(session.listener_port, session.user_name, session.client_id)
+                access = self.access_for(session.listener_port, session.user_name, session.client_id)
+                session.set_access(access)
 
     def _ask(self, listener_port: int, user_name: bytes | None, client_id: bytes) -> Access | None:
         if not self._rules:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.budgets import cases
 from support.clients import Client, Deed
+from support.owed import lose
 from support.peer import connected
 from support.storage import engine_with
 
@@ -139,7 +140,7 @@ class Broker:
         elif deed.word == "forbid":
             session = self.engine.sessions.get(client.client_id)
             if session is not None:
-                session.outbound.forget_queued({deed.topic})
+                lose(session.outbound, deed.topic)
         elif deed.word == "save":
             self.save()
         elif deed.word == "fail":
@@ -217,7 +218,7 @@ def test_a_message_for_many_stands_once_and_goes_with_the_last_who_is_owed_it() 
             writer.write(collected(engine), pause_s=0)
             assert contents(connection)["messages"] == min(left, 1)
             if left:
-                engine.sessions[b"%d" % (left - 1)].outbound.forget_queued({b"t"})
+                lose(engine.sessions[b"%d" % (left - 1)].outbound, b"t")
 
 
 def test_a_message_given_up_before_its_pubrel_leaves_the_file() -> None:

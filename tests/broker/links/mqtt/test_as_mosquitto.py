@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from support.owed import lose
 from support.peer import Peer, connected, subscribed
 
 from broker.config.model import Limits, Listener, Security
@@ -117,7 +118,7 @@ def test_a_message_dropped_for_lost_rights_takes_its_packet_id_with_it() -> None
     engine = Engine()
     away(engine)
     publish(engine, b"b", b"a", b"b", b"a")
-    engine.sessions[b"away"].outbound.forget_queued({b"a"})
+    lose(engine.sessions[b"away"].outbound, b"a")
     assert back(engine) == [1, 3]
     publish(engine, b"b")
     assert back(engine) == [1, 3, 5]
@@ -127,9 +128,9 @@ def test_ids_of_dropped_messages_are_passed_over_when_more_is_queued_behind_them
     engine = Engine()
     away(engine)
     publish(engine, b"b", b"a")
-    engine.sessions[b"away"].outbound.forget_queued({b"a"})
+    lose(engine.sessions[b"away"].outbound, b"a")
     publish(engine, b"b", b"a")
-    engine.sessions[b"away"].outbound.forget_queued({b"a"})
+    lose(engine.sessions[b"away"].outbound, b"a")
     assert back(engine) == [1, 3]
 
 
