@@ -65,6 +65,12 @@ class Confirming:
         """Up to where nothing waits for us any more."""
         return max(self._durable.lsn, self.lsn)
 
+    @property
+    def needless_lsn(self) -> int:
+        """Up to where the server need keep nothing, be it that for WAL without a row of ours it was not told so yet."""
+        has_rows = self._kept.is_behind(self._durable)
+        return self.lsn if has_rows else max(self.lsn, self._retention.confirmable(trio.current_time()))
+
     def found(self, known: Known, is_resumed: bool) -> None:
         """What the database has; `is_resumed`: this process has gone on from there, and has read nothing yet."""
         if is_resumed:

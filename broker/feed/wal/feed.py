@@ -337,7 +337,7 @@ class WalFeed:
     def _measure_lag(self, wal_end: int) -> None:
         status, committed_unix_s = self._status, self._delivery.committed_unix_s
         status.position = lsn_text(max(self._delivery.progress.safe_lsn, self._confirming.lsn))
-        status.acknowledged = lsn_text(self._confirming.lsn)
+        status.acknowledged = lsn_text(self._confirming.needless_lsn)
         status.lag_bytes = max(0, wal_end - self._confirming.secured_lsn)
         behind = status.lag_bytes > 0 and committed_unix_s > 0
         status.lag_s = max(0.0, time.time() - committed_unix_s) if behind else 0.0

@@ -92,10 +92,13 @@ class KeptPlace:
             await connection.execute(_BEGIN_BEFORE, [self._config.name])
         self._kept = Standing(lsn)
 
+    def is_behind(self, now: Standing) -> bool:
+        """Whether there are rows that are not covered."""
+        return now.rows != self._kept.rows
+
     def is_due(self, now: Standing) -> bool:
         """Whether there are rows that are not covered, or enough of WAL."""
-        kept = self._kept
-        return now.rows != kept.rows or now.lsn - kept.lsn >= STEP_BYTES
+        return self.is_behind(now) or now.lsn - self._kept.lsn >= STEP_BYTES
 
     async def keep(self, now: Standing) -> bool:
         """Keep it, what it covers being durable.  Whether it was kept; if not, why is one of the feed's troubles."""

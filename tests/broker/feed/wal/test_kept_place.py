@@ -289,6 +289,7 @@ async def test_nothing_is_confirmed_that_is_not_kept_and_an_idle_feed_writes_not
             connection.execute("SELECT pg_logical_emit_message(false, 'another', repeat('x', 100000))")
             await until(lambda: confirmed(connection)[0] - kept_before > kept_place.STEP_BYTES)
             await until(lambda: feed.status.lag_s == 0.0)
+            await until(lambda: feed.status.acknowledged == feed.status.position)
 
 
 async def test_place_that_can_not_be_written_is_a_trouble_and_nothing_is_confirmed(
