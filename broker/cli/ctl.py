@@ -19,7 +19,7 @@ from broker.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from broker.cli.tables import print_table
 from broker.config.arguments import Arguments
 from broker.config.load import load
-from broker.config.model import ConfigError
+from broker.config.model import Config, ConfigError
 
 TIMEOUT_S: Final = 30.0
 ANYWHERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -142,7 +142,7 @@ def run(options: argparse.Namespace) -> int:
 def _target(options: argparse.Namespace) -> Target:
     token = os.environ.get("ROWCAST_TOKEN", "")
     if options.config_file is not None:
-        config = load(Arguments(config_file=options.config_file))
+        config = _read(options.config_file)
         if config.admin is None or not config.admin.port:
             raise CtlError(f"{options.config_file} has no [admin] with a port: add one, or use --url")
         host = ANYWHERE.get(config.admin.host, config.admin.host)
@@ -155,6 +155,19 @@ def _target(options: argparse.Namespace) -> Target:
     if options.token_file is not None:
         target = Target(target.host, target.port, options.token_file.read_text().strip())
     return target
+
+
+def _read(path: Path) -> Config:
+    """The running one's configuration; what its service has in its environment need not be known here.
+
+    Raises: ConfigError: what is wrong hides [admin].
+    """
+    try:
+        return load(Arguments(config_file=path))
+    except ConfigError as error:
+        if error.config is None or error.config.admin is None:
+            raise
+        return error.config
 
 
 def _health(target: Target, _: argparse.Namespace) -> Any:

@@ -104,3 +104,16 @@ def test_what_is_wrong_is_said_in_words(
     none.write_text("[[listener]]\nport = 1\n[security]\nallow_anonymous = true\n")
     assert main(["ctl", "-c", str(none), "feeds"]) == 3
     assert "has no [admin] with a port" in capsys.readouterr().err
+
+
+def test_what_only_the_service_knows_is_not_asked_for(
+    running: RowcastProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "shop.toml"
+    database = '[database]\ndsn = "env:OF_THE_SERVICE_ONLY"\n[source.a]\nlisten = "a"\n'
+    config.write_text(SETTINGS.format(port=running.port, admin_port=running.admin_port) + database)
+    assert main(["ctl", "-c", str(config), "status"]) == 0
+    assert "\nready\n" in capsys.readouterr().out
+    config.write_text("[admin\n" + database)
+    assert main(["ctl", "-c", str(config), "status"]) == 3
+    assert f"{config}:1" in capsys.readouterr().err
