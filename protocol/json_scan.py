@@ -32,7 +32,7 @@ _CLOSING_BRACKET: Final = 0x5D
 _LOWER_A: Final = 0x61
 _LOWER_E: Final = 0x65
 LOWER_F: Final = 0x66
-_LOWER_N: Final = 0x6E
+LOWER_N: Final = 0x6E
 LOWER_T: Final = 0x74
 _LOWER_U: Final = 0x75
 OPENING_BRACE: Final = 0x7B
@@ -60,7 +60,7 @@ def _value_end(text: bytes, i: i64, end: i64, depth: i64) -> i64:
         return word_end(text, i, end, b"true")
     if c == LOWER_F:
         return word_end(text, i, end, b"false")
-    if c == _LOWER_N:
+    if c == LOWER_N:
         return word_end(text, i, end, b"null")
     return -1
 

@@ -10,8 +10,9 @@ from typing import Final
 
 import trio
 
+from broker.ingest.rows import Rows
 from broker.ingest.sink import Sink, Waiting
-from broker.ingest.values import Rows, Value
+from broker.ingest.values import Value
 
 Made = tuple[list[Waiting], list[list[Value]], list[tuple[Waiting, str]]]
 """The messages that make rows, their columns, and the other messages with reasons."""

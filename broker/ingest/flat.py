@@ -5,12 +5,12 @@ What devices send is nearly always such an object.  Equal to what `values.parsed
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
-from protocol.json_members import Number
 from protocol.json_scan import (
     CLOSING_BRACE,
     COMMA,
+    LOWER_N,
     MINUS,
     NINE,
     OPENING_BRACE,
@@ -20,54 +20,72 @@ from protocol.json_scan import (
     number_end,
     space_end,
     string_end,
+    value_end,
 )
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
+PARSE: Final = -1
 
-def flat(payload: bytes, names: dict[bytes, str]) -> dict[str, Any] | None:
-    """The wanted members of an object without blanks around it, escapes, words, arrays and objects in it.
+
+def members_into(payload: bytes, slots: dict[bytes, int], members: list[str | None]) -> i64:
+    """Find the wanted members of an object without escapes and without blanks around it.
 
     Args:
-        names: those wanted, as they are written in JSON with their quotes, and as they are called.
+        slots: those wanted, as they are written in JSON with their quotes, and where each is put.
+        members: a place for each; None for one that is missing or null.
 
     Returns:
-        Texts and `Number`s; None: it has to be parsed, and may be anything.
+        A bit for each that is a text, where the others are numbers; `PARSE`: it has to be parsed, and may be anything.
     """
     end: i64 = len(payload)
     if end < 2 or payload[0] != OPENING_BRACE or b"\\" in payload:
-        return None
-    found: dict[str, Any] = {}
-    i: i64 = space_end(payload, 1, end)
+        return PARSE
+    count: i64 = len(members)
+    i: i64 = 0
+    while i < count:
+        members[i] = None
+        i += 1
+    texts: i64 = 0
+    bit: i64 = 0
+    i = space_end(payload, 1, end)
     value: i64 = 0
     after: i64 = 0
     c: i64 = 0
     while i < end:
         value = name_end(payload, i, end)
         if value < 0 or value >= end:
-            return None
+            return PARSE
         c = payload[value]
         if c == QUOTE:
             after = string_end(payload, value, end)
         elif ZERO <= c <= NINE or c == MINUS:
             after = number_end(payload, value, end)
         else:
-            return None
+            after = value_end(payload, value)
         if after < 0:
-            return None
-        name = names.get(payload[i : string_end(payload, i, end)])
-        if name is not None:
+            return PARSE
+        slot = slots.get(payload[i : string_end(payload, i, end)])
+        if slot is not None:
+            bit = 1
+            bit <<= slot
+            texts &= ~bit
             if c == QUOTE:
-                found[name] = payload[value + 1 : after - 1].decode()
+                members[slot] = payload[value + 1 : after - 1].decode()
+                texts |= bit
+            elif ZERO <= c <= NINE or c == MINUS:
+                members[slot] = payload[value:after].decode()
+            elif c == LOWER_N:
+                members[slot] = None
             else:
-                found[name] = Number(payload[value:after].decode())
+                return PARSE
         i = space_end(payload, after, end)
         if i >= end:
-            return None
+            return PARSE
         if payload[i] == CLOSING_BRACE:
-            return found if i + 1 == end else None
+            return texts if i + 1 == end else PARSE
         if payload[i] != COMMA:
-            return None
+            return PARSE
         i = space_end(payload, i + 1, end)
-    return None
+    return PARSE

@@ -1,4 +1,4 @@
-"""Messages to the text of their columns.  Pure.
+"""Messages to the text of their columns.  Pure; compiled.
 
 Postgres itself makes values of the texts, so a number stays what it is digit for digit, and what is no value of its
 type is refused by Postgres in its own words.  Only what Postgres has no text for is changed here: bytes, times that are
@@ -9,34 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from broker.config.ingest import Expression, SinkConfig
-from broker.ingest.flat import flat
+from broker.config.ingest import Expression
 from broker.ingest.sink import Waiting
+from broker.ingest.times import TIMES, Refused, is_number, number_time, time_text
 from protocol.json_members import Number
 
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
 Value = str | None
-Maker = Callable[[Waiting, Any], Value]
-Bulk = Callable[[list[Waiting], list[Any]], list[Value]]
 _QOS: Final = ("0", "1", "2")
-
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
-SECONDS_BELOW: Final = 100_000_000_000
-"""A number without a unit is seconds below it (the year 5138), milliseconds below a thousand times it, else µs."""
-EXPONENT_MAX: Final = 20
-TIMES: Final = frozenset({"timestamptz", "timestamp", "date"})
-
-
-_second_texts: dict[int, str] = {}
-SECONDS_REMEMBERED_MAX: Final = 10_000
-
-
-class Refused(ValueError):
-    """This message makes no row; the text says why."""
+NAMES_REMEMBERED_MAX: Final = 10_000
 
 
 def _no_constant(name: str) -> None:
@@ -44,133 +29,6 @@ def _no_constant(name: str) -> None:
 
 
 _JSON: Final = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=_no_constant)
-_scan: Callable[[str, int], tuple[Any, int]] = _JSON.scan_once  # type: ignore[attr-defined]
-
-
-class Rows:
-    """Makes the columns of a batch.
-
-    Args:
-        config: the sink's.
-        types: of each column, as Postgres names them inside: `int4`, `_text`.
-    """
-
-    def __init__(self, config: SinkConfig, types: tuple[str, ...]) -> None:
-        levels = config.topics[0].names
-        self._refuses_null = config.on_null == "refuse"
-        self._columns = [
-            (name, _maker(one, levels, kind), one)
-            for (name, one), kind in zip(config.columns, types, strict=True)
-        ]
-        self._bulks = [
-            _bulk(one, levels, kind, make) for (_, make, one), kind in zip(self._columns, types, strict=True)
-        ]
-        self._reads_json = any(one.path is not None for _, one in config.columns)
-        self._members = _members_of([one for _, one in config.columns if one.path is not None])
-
-    def columns(
-        self, batch: list[Waiting]
-    ) -> tuple[list[Waiting], list[list[Value]], list[tuple[Waiting, str]]]:
-        """All columns of a batch: the messages that make rows, a list for each column, and the others with reasons."""
-        refused: list[tuple[Waiting, str]] = []
-        documents: list[Any] = [None] * len(batch)
-        if self._reads_json:
-            batch, documents = _documents(batch, self._members, refused)
-        try:
-            columns = [bulk(batch, documents) for bulk in self._bulks]
-            if not self._refuses_null or not any(None in column for column in columns):
-                return batch, columns, refused
-        except (Refused, AttributeError):
-            pass  # an AttributeError: a payload that is no object
-        taken: list[Waiting] = []
-        rows: list[list[Value]] = []
-        for one in batch:
-            try:
-                rows.append(self.of(one))
-                taken.append(one)
-            except Refused as error:
-                refused.append((one, str(error)))
-        return taken, [list(column) for column in zip(*rows, strict=True)], refused
-
-    def of(self, message: Waiting) -> list[Value]:
-        """A row.
-
-        Raises:
-            Refused: no row can be made of it.
-        """
-        document: Any = None
-        if self._reads_json:
-            document = parsed(message.payload)
-        row = [make(message, document) for _, make, _ in self._columns]
-        if self._refuses_null and None in row:
-            name, _, one = self._columns[row.index(None)]
-            raise Refused(f"column {name}: {one.text} is missing or null")
-        return row
-
-
-def _members_of(expressions: list[Expression]) -> dict[bytes, str]:
-    """What `flat` looks for; {} where more than members of an object is wanted."""
-    names: dict[bytes, str] = {}
-    for one in expressions:
-        name = one.path[0] if one.path is not None and len(one.path) == 1 else None
-        if not isinstance(name, str):
-            return {}
-        names[json.dumps(name, ensure_ascii=False).encode()] = name
-    return names
-
-
-def _documents(
-    batch: list[Waiting], names: dict[bytes, str], refused: list[tuple[Waiting, str]]
-) -> tuple[list[Waiting], list[Any]]:
-    """The messages whose payloads are JSON, and those values, or as much of them as is wanted."""
-    taken: list[Waiting] = []
-    documents: list[Any] = []
-    for one in batch:
-        members = flat(one.payload, names) if names else None
-        if members is not None:
-            taken.append(one)
-            documents.append(members)
-            continue
-        try:
-            text = one.payload.decode()
-            document, end = _scan(text, 0)
-            if end != len(text):
-                document = parsed(one.payload)
-        except (ValueError, StopIteration, RecursionError):
-            try:
-                document = parsed(one.payload)  # blanks around it, or the reason in words
-            except Refused as error:
-                refused.append((one, str(error)))
-                continue
-        taken.append(one)
-        documents.append(document)
-    return taken, documents
-
-
-def _bulk(one: Expression, levels: tuple[str, ...], kind: str, make: Maker) -> Bulk:
-    """What makes a column of many messages; the same as `make` for each."""
-    name = one.sole
-    if name in levels:
-        index = levels.index(name)
-        return lambda batch, documents: [message.levels[index] for message in batch]
-    if name == "$qos":
-        return lambda batch, documents: [_QOS[message.publication.qos] for message in batch]
-    path = one.path
-    if (
-        path is not None
-        and len(path) == 1
-        and isinstance(path[0], str)
-        and _converter("", kind) is plain_text
-    ):
-        member = path[0]
-        # A payload that is no object has no `get`; then each message is looked at.
-        return lambda batch, documents: [
-            value if value is None or type(value) is Number or type(value) is str else json_text(value)
-            for value in [document.get(member) for document in documents]
-        ]
-    return lambda batch, documents: [
-        make(message, document) for message, document in zip(batch, documents, strict=True)
-    ]
 
 
 def parsed(payload: bytes) -> Any:
@@ -185,101 +43,187 @@ def parsed(payload: bytes) -> Any:
         raise Refused("the payload is not JSON: too deep") from None
 
 
-def _maker(one: Expression, levels: tuple[str, ...], kind: str) -> Maker:
-    if one.path is not None:
-        return _member(one.path, one.unit, kind)
-    if not one.names:
-        constant = one.pieces[0]
-        return lambda message, document: constant
-    if one.sole == "$payload":
-        return _payload(kind)
-    makers = [_named(name, levels) for name in one.names]
-    if one.sole:
-        make = makers[0]
-        return lambda message, document: make(message)
-    constants = one.pieces[::2]
+class Maker:
+    """Makes one column's values."""
 
-    def joined(message: Waiting, document: Any) -> Value:
-        found = [constants[0]]
-        for make, constant in zip(makers, constants[1:], strict=True):
-            found += [make(message) or "", constant]
-        return "".join(found)
+    def of(self, message: Waiting, document: Any) -> Value:
+        """The value of a message whose payload was parsed, if any column wants that.  Raises: Refused."""
+        raise NotImplementedError
 
-    return joined
+    def quick(self, message: Waiting, members: list[Value], texts: i64) -> Value:
+        """The same of one whose members were found by `members_into`."""
+        return self.of(message, None)
 
 
-def _named(name: str, levels: tuple[str, ...]) -> Callable[[Waiting], Value]:
-    if name in levels:
-        index = levels.index(name)
-        return lambda message: message.levels[index]
-    return _BUILTINS[name]
+class _Constant(Maker):
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def of(self, message: Waiting, document: Any) -> Value:
+        return self._text
 
 
-def _user(message: Waiting) -> Value:
-    user = message.publication.user_name
-    return None if user is None else user.decode(errors="replace")
+class _Level(Maker):
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def of(self, message: Waiting, document: Any) -> Value:
+        return message.levels[self._index]
 
 
-_BUILTINS: Final[dict[str, Callable[[Waiting], Value]]] = {
-    "$payload": lambda message: _text(message.payload),
-    "$qos": lambda message: str(message.publication.qos),
-    "$client": lambda message: message.publication.client_id.decode(errors="replace"),
-    "$user": _user,
-    "$now": lambda message: time_text(message.received_ns // 1000),
-    "$topic": lambda message: message.levels[-1],
-    "$message_id": lambda message: message.message_id,
-    "$retain": lambda message: "true" if message.publication.retain else "false",
-}
+class _Qos(Maker):
+    def of(self, message: Waiting, document: Any) -> Value:
+        return _QOS[message.publication.qos]
 
 
-def _text(payload: bytes) -> str:
-    try:
-        return payload.decode()
-    except UnicodeDecodeError:
-        raise Refused("the payload is not UTF-8 text, which only a column of type bytea takes") from None
+class _Client(Maker):
+    def __init__(self) -> None:
+        self._texts: dict[bytes, str] = {}
+
+    def of(self, message: Waiting, document: Any) -> Value:
+        name = message.publication.client_id
+        text = self._texts.get(name)
+        if text is None:
+            if len(self._texts) >= NAMES_REMEMBERED_MAX:
+                self._texts.clear()
+            text = self._texts[name] = name.decode(errors="replace")
+        return text
 
 
-def _payload(kind: str) -> Maker:
-    if kind == "bytea":
-        return lambda message, document: "\\x" + message.payload.hex()
-    if kind in TIMES:
-        return lambda message, document: _time(_text(message.payload).strip(), "")
-    return lambda message, document: _text(message.payload)
+class _User(Maker):
+    def of(self, message: Waiting, document: Any) -> Value:
+        user = message.publication.user_name
+        return None if user is None else user.decode(errors="replace")
 
 
-def _member(path: tuple[str | int, ...], unit: str, kind: str) -> Maker:
-    convert = _converter(unit, kind)
-    if len(path) == 1 and isinstance(path[0], str):
-        name = path[0]
+class _Now(Maker):
+    def of(self, message: Waiting, document: Any) -> Value:
+        return time_text(message.received_ns // 1000)
 
-        def sole(message: Waiting, document: Any) -> Value:
-            value = document.get(name) if type(document) is dict else None
-            return None if value is None else convert(value)
 
-        return sole
+class _Topic(Maker):
+    def of(self, message: Waiting, document: Any) -> Value:
+        return message.levels[-1]
 
-    def deep(message: Waiting, document: Any) -> Value:
+
+class _MessageId(Maker):
+    def of(self, message: Waiting, document: Any) -> Value:
+        return message.message_id
+
+
+class _Retain(Maker):
+    def of(self, message: Waiting, document: Any) -> Value:
+        return "true" if message.publication.retain else "false"
+
+
+class _Payload(Maker):
+    def __init__(self, kind: str) -> None:
+        self._is_bytes = kind == "bytea"
+        self._is_time = kind in TIMES
+
+    def of(self, message: Waiting, document: Any) -> Value:
+        if self._is_bytes:
+            return "\\x" + message.payload.hex()
+        try:
+            text = message.payload.decode()
+        except UnicodeDecodeError:
+            raise Refused("the payload is not UTF-8 text, which only a column of type bytea takes") from None
+        return _text_time(text.strip(), "") if self._is_time else text
+
+
+class _Joined(Maker):
+    def __init__(self, makers: list[Maker], constants: tuple[str, ...]) -> None:
+        self._makers = makers
+        self._constants = constants
+
+    def of(self, message: Waiting, document: Any) -> Value:
+        found = self._constants[0]
+        for index, make in enumerate(self._makers, 1):
+            found += (make.of(message, document) or "") + self._constants[index]
+        return found
+
+
+class Member(Maker):
+    """Of the JSON payload.
+
+    Args:
+        slot: where `members_into` puts it, if it is a member of the payload itself.
+    """
+
+    def __init__(self, path: tuple[str | int, ...], unit: str, kind: str, slot: i64 = -1) -> None:
+        self._path = path
+        self._unit = unit
+        self._is_json = kind in ("json", "jsonb")
+        self._is_time = kind in TIMES
+        self._is_array = kind.startswith("_")
+        self._slot = slot
+
+    def of(self, message: Waiting, document: Any) -> Value:
         value = document
-        for step in path:
+        for step in self._path:
             if isinstance(step, str):
                 value = value.get(step) if isinstance(value, dict) else None
             else:
                 value = value[step] if isinstance(value, list) and step < len(value) else None
             if value is None:
                 return None
-        return convert(value)
+        return self._text(value)
 
-    return deep
+    def quick(self, message: Waiting, members: list[Value], texts: i64) -> Value:
+        value = members[self._slot]
+        if value is None:
+            return None
+        if self._is_time:
+            return (
+                _text_time(value, self._unit) if texts >> self._slot & 1 else number_time(value, self._unit)
+            )
+        if self._is_json and texts >> self._slot & 1:
+            return json_text(value)
+        return value
+
+    def _text(self, value: Any) -> str:
+        if self._is_json:
+            return json_text(value)
+        if self._is_time:
+            return _time(value, self._unit)
+        if self._is_array and isinstance(value, list):
+            return array_text(value)
+        return plain_text(value)
 
 
-def _converter(unit: str, kind: str) -> Callable[[Any], Value]:
-    if kind in ("json", "jsonb"):
-        return json_text
-    if kind in TIMES:
-        return lambda value: _time(value, unit)
-    if kind.startswith("_"):
-        return lambda value: array_text(value) if isinstance(value, list) else plain_text(value)
-    return plain_text
+_BUILTINS: Final[dict[str, Callable[[], Maker]]] = {
+    "$qos": _Qos,
+    "$client": _Client,
+    "$user": _User,
+    "$now": _Now,
+    "$topic": _Topic,
+    "$message_id": _MessageId,
+    "$retain": _Retain,
+}
+
+
+def maker(one: Expression, levels: tuple[str, ...], kind: str, slots: dict[str, int]) -> Maker:
+    """What makes the values of an expression.
+
+    Args:
+        levels: the names of the topic's; kind: the column's type, as Postgres names it inside.
+        slots: where `members_into` puts the members that it looks for.
+    """
+    if one.path is not None:
+        slot = slots.get(str(one.path[0]), -1) if len(one.path) == 1 else -1
+        return Member(one.path, one.unit, kind, slot)
+    if not one.names:
+        return _Constant(one.pieces[0])
+    makers = [_named(name, levels, kind if one.sole else "text") for name in one.names]
+    return makers[0] if one.sole else _Joined(makers, one.pieces[::2])
+
+
+def _named(name: str, levels: tuple[str, ...], kind: str) -> Maker:
+    if name in levels:
+        return _Level(levels.index(name))
+    if name == "$payload":
+        return _Payload(kind)
+    return _BUILTINS[name]()
 
 
 def plain_text(value: Any) -> str:
@@ -310,55 +254,15 @@ def array_text(value: list[Any]) -> str:
 
 
 def _time(value: Any, unit: str) -> str:
-    if isinstance(value, Number) or (isinstance(value, str) and _is_number(value, unit)):
-        return time_text(microseconds(value, unit))
+    if isinstance(value, Number):
+        return number_time(value, unit)
     if isinstance(value, str):
-        return value
+        return _text_time(value, unit)
     raise Refused(f"no time: {json_text(value)[:100]}")
 
 
-def _is_number(text: str, unit: str) -> bool:
-    """Whether a text is a number of seconds or the like: always if a unit is given, else if no date looks like it."""
-    return bool(text) and (bool(unit) or (text.isascii() and text.isdigit() and len(text) >= 9))
-
-
-def microseconds(text: str, unit: str) -> int:
-    """Since 1970, rounded down.
-
-    Raises:
-        Refused: no number, or far from any time.
-    """
-    try:
-        if text.isdigit():
-            whole: Decimal | int = int(text) if len(text) < 30 else Decimal("inf")
-        else:
-            whole = Decimal(text)
-            if not whole.is_finite() or abs(whole.adjusted()) > EXPONENT_MAX:
-                raise Refused(f"no time: {text[:100]}")
-    except (InvalidOperation, ValueError):
-        raise Refused(f"no time: {text[:100]}") from None
-    if not unit:
-        size = abs(Decimal(whole)) if isinstance(whole, Decimal) else whole
-        unit = "s" if size < SECONDS_BELOW else "ms" if size < SECONDS_BELOW * 1000 else "us"
-    try:
-        return int(whole * MICROSECONDS[unit] // 1)
-    except (InvalidOperation, OverflowError, ValueError):
-        raise Refused(f"no time: {text[:100]}") from None
-
-
-def time_text(since_epoch_us: int) -> str:
-    """ISO 8601 in UTC.  Raises: Refused, outside of the years 1 to 9999."""
-    second, fraction = divmod(since_epoch_us, 1_000_000)
-    try:
-        text = _second_texts.get(second)
-        if text is None:
-            if len(_second_texts) >= SECONDS_REMEMBERED_MAX:
-                _second_texts.clear()
-            moment = EPOCH + timedelta(seconds=second)
-            text = _second_texts[second] = moment.isoformat().removesuffix("+00:00")
-        return f"{text}.{fraction:06d}+00:00"
-    except OverflowError:
-        raise Refused(f"no time: {since_epoch_us} µs since 1970") from None
+def _text_time(text: str, unit: str) -> str:
+    return number_time(text, unit) if is_number(text, unit) else text
 
 
 def column_text(values: list[Value]) -> str:

@@ -34,8 +34,10 @@ from broker.ingest.plan import (
     table_plan,
 )
 from broker.ingest.refusals import Again, TableChanged, first_line, is_for_people, is_refusal, reason_of
+from broker.ingest.rows import Rows
 from broker.ingest.sink import Sink, Waiting
-from broker.ingest.values import Rows, Value, column_text, time_text
+from broker.ingest.times import time_text
+from broker.ingest.values import Value, column_text
 from protocol.mqtt.v5.reasons import ReasonCode
 
 logger = logging.getLogger("broker.ingest")

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Final
 
-from broker.storage.schema import Row
+from broker.storage.schema import Row, Value
 
 BATCH_ROWS: Final = 50
 """A batch takes the interpreter for about 0.2 ms."""
@@ -42,15 +42,15 @@ class Batches:
         self.written += max(0, self._connection.execute(statement, row).rowcount)
         self._count += 1
 
-    def rows(self, query: str, row: Row = ()) -> Iterator[Row]:
+    def rows(self, query: str, row: Row = ()) -> Iterator[tuple[Value, ...]]:
         """What a query finds; nothing may be written to its table before the last row was taken."""
         for found in self._connection.execute(query, row):
             self._count += 1
             yield found
 
-    def one(self, query: str, row: Row = ()) -> Row | None:
+    def one(self, query: str, row: Row = ()) -> tuple[Value, ...] | None:
         """The first row that the query gives, or None."""
-        found: Row | None = self._connection.execute(query, row).fetchone()
+        found: tuple[Value, ...] | None = self._connection.execute(query, row).fetchone()
         return found
 
     def integer(self, query: str, values: Row = ()) -> int:

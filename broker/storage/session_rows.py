@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Generator
-from itertools import islice
 from operator import attrgetter
 from typing import Final
 
-from broker.storage.batches import Batches
+from broker.storage.batches import BATCH_ROWS, Batches
 from broker.storage.numbers import Numbers, as_publication
 from broker.storage.records import SessionRecord
 from broker.storage.schema import Row, Value, checked
-from protocol.mqtt.outbound import InFlight
+from protocol.mqtt.outbound import InFlight, Queued
 
 _SESSION: Final = "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SUBSCRIPTION: Final = "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?, ?, ?)"
@@ -153,21 +152,25 @@ class SessionRows:
             gone = "FROM queued WHERE session = ? AND position < ?"
             if (yield from self._release(f"SELECT message {gone}", self._number, oldest)):
                 self._batches.execute(f"DELETE {gone}", (self._number, oldest))
-        for waiting in islice(queue, stay, None):
-            number = self._numbers.name(waiting.message, self._batches)
-            self._batches.later(
-                _QUEUED,
-                checked(
-                    self._number,
-                    waiting.position,
-                    number,
-                    waiting.qos,
-                    waiting.retain,
-                    waiting.ids_before,
-                    waiting.ids,
-                ),
-            )
+        for first in range(stay, len(queue), BATCH_ROWS):
+            for waiting in queue[first : first + BATCH_ROWS]:
+                self._write_waiting(waiting)
             yield from self._batches.pause()
+
+    def _write_waiting(self, waiting: Queued) -> None:
+        number = self._numbers.name(waiting.message, self._batches)
+        self._batches.later(
+            _QUEUED,
+            checked(
+                self._number,
+                waiting.position,
+                number,
+                waiting.qos,
+                waiting.retain,
+                waiting.ids_before,
+                waiting.ids,
+            ),
+        )
 
     def _write_inbound(self, record: SessionRecord) -> Generator[None]:
         kept = yield from self._kept("SELECT packet_id, message FROM inbound WHERE session = ?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from broker.config.ingest import Expression, SinkConfig, parse_expression, parse_pattern
 from broker.core.publication import Publication
+from broker.ingest.rows import Rows
 from broker.ingest.sink import Waiting
-from broker.ingest.values import Refused, Rows, column_text, json_text, microseconds, parsed, time_text
+from broker.ingest.times import Refused, microseconds, number_time, time_text
+from broker.ingest.values import column_text, json_text, parsed
 
 EXPRESSIONS = (
     "$.v",
@@ -29,10 +32,14 @@ EXPRESSIONS = (
 TYPES = ("text", "timestamptz", "_int4", "jsonb", "text", "bytea", "int2", "text", "text", "text")
 
 
-def rows() -> Rows:
+MEMBERS = ("$.v", "$.v", "$.ts", "$.ts ms", "$.list", "$.list", "{$client}", "{$topic}-{$retain}")
+MEMBER_TYPES = ("text", "jsonb", "timestamptz", "timestamptz", "_int4", "numeric", "text", "text")
+
+
+def rows(expressions: tuple[str, ...], types: tuple[str, ...], on_null: str = "null") -> Rows:
     pattern = parse_pattern("t/{device}")
-    columns = tuple((str(n), parse_expression(text, pattern.names)) for n, text in enumerate(EXPRESSIONS))
-    return Rows(SinkConfig("s", (pattern,), columns=columns), TYPES)
+    columns = tuple((str(n), parse_expression(text, pattern.names)) for n, text in enumerate(expressions))
+    return Rows(SinkConfig("s", (pattern,), columns=columns, on_null=on_null), types)
 
 
 json_values = st.recursive(
@@ -40,13 +47,33 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["v", "ts", "list"]), inner),
     max_leaves=6,
 )
-payloads = st.binary(max_size=6) | json_values.map(lambda value: f" {json.dumps(value)} ".encode())
+flat_values = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from(["1700000000123", "1700000000", "2024-01-01", 'q"', "ü", "\\", "", 1700000000123, 17e8])
+)
+flat_objects = st.dictionaries(st.sampled_from(["v", "ts", "list", "x"]), flat_values | json_values)
+payloads = (
+    st.binary(max_size=6)
+    | json_values.map(lambda value: f" {json.dumps(value)} ".encode())
+    | st.builds(
+        lambda value, ascii_only: json.dumps(value, ensure_ascii=ascii_only).encode(),
+        flat_objects,
+        st.booleans(),
+    )
+    | st.just(b'{"v": 1, "v": "2", "ts": "x", "ts": null}')
+)
 
 
-@given(st.lists(payloads, max_size=8))
-def test_a_batch_makes_the_same_as_its_messages_one_by_one(bodies: list[bytes]) -> None:
+@pytest.mark.parametrize("on_null", ["null", "refuse"])
+@pytest.mark.parametrize(("expressions", "types"), [(EXPRESSIONS, TYPES), (MEMBERS, MEMBER_TYPES)])
+@given(bodies=st.lists(payloads, max_size=8))
+def test_a_batch_makes_the_same_as_its_messages_one_by_one(
+    expressions: tuple[str, ...], types: tuple[str, ...], on_null: str, bodies: list[bytes]
+) -> None:
     batch = [Waiting(Publication(b"t/d", body, 1), ("d", "t/d"), 10**18, "") for body in bodies]
-    maker = rows()
+    maker = rows(expressions, types, on_null)
     taken, columns, refused = maker.columns(batch)
     wanted = []
     for one in batch:
@@ -73,6 +100,19 @@ def test_a_batch_makes_the_same_as_its_messages_one_by_one(bodies: list[bytes]) 
 )
 def test_times_that_are_numbers(text: str, unit: str, expected: str) -> None:
     assert time_text(microseconds(text, unit)) == expected
+    assert number_time(text, unit) == expected
+
+
+@given(st.integers(0, 10**17), st.sampled_from(["", "s", "ms", "us"]))
+def test_the_quick_way_to_a_time_gives_the_same(number: int, unit: str) -> None:
+    def either(make: Callable[[], str]) -> str:
+        try:
+            return make()
+        except Refused as error:
+            return f"refused: {error}"
+
+    text = str(number)
+    assert either(lambda: number_time(text, unit)) == either(lambda: time_text(microseconds(text, unit)))
 
 
 @pytest.mark.parametrize("text", ["1e999999999", "9" * 400, "1e25", "NaN", "-1e400"])
