@@ -13,10 +13,12 @@ import trio_websocket
 from attrs import evolve
 from support.nats import Server
 from support.nodes import Client, joined, node_of
+from support.websockets import ECONIA, reader, token
 from trio_websocket import WebSocketConnection
 
 from broker import Broker, Config, Listener
 from broker.cluster.rows import RowSink
+from broker.config.dialects.canton import Canton
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.rowcast import Rowcast
@@ -62,8 +64,8 @@ class LateReader:
             self._take(message)
 
 
-async def connect(broker: Broker, path: str) -> WebSocketConnection:
-    port = broker.app.addresses[0][1]
+async def connect(broker: Broker, path: str, listener: int = 0) -> WebSocketConnection:
+    port = broker.app.addresses[listener][1]
     url = f"ws://127.0.0.1:{port}{path}"
     return await trio_websocket.connect_websocket_url(broker.app.server.nursery, url)
 
@@ -97,6 +99,74 @@ async def test_what_is_pushed_on_one_node_reaches_subscribed_clients_of_all(
                 assert await told(client) == message
         for client in clients:
             await client.aclose()
+
+
+MARKETS = Config(
+    tuple(
+        Listener(
+            0,
+            "127.0.0.1",
+            protocol="websockets",
+            dialects=(dialect,),
+            security=Security(allow_anonymous=True),
+        )
+        for dialect in ("canton", "econia")
+    ),
+    gateway=GatewayConfig(canton=Canton(ECONIA.jwt), econia=ECONIA),
+    admin=AdminHttp(0),
+)
+ACCOUNT = "acc_1"
+
+
+async def canton_client(broker: Broker) -> WebSocketConnection:
+    ws = await connect(broker, "/v1/ws")
+    answer = await say(ws, {"type": "auth", "token": token(account_id=ACCOUNT)})
+    assert answer["status"] == "authenticated"
+    for wanted in ({"channel": "orders"}, {"channel": "market_data", "symbols": ["AAPL/USDC"]}):
+        answer = await say(ws, {"type": "subscribe", **wanted})
+        assert answer["status"] == "subscribed", answer
+    return ws
+
+
+async def test_market_dialects_are_pushed_to_on_every_node(nats_server: Server, cluster_name: str) -> None:
+    urls = (nats_server.url,)
+    async with joined(urls, cluster_name, "a", MARKETS) as a, joined(urls, cluster_name, "b", MARKETS) as b:
+        nodes = (a, b)
+        canton = [await canton_client(one) for one in nodes]
+        econia = [await connect(one, "/" + reader("fills"), 1) for one in nodes]
+        pushes = [
+            ("canton:orders/acc_2", {"type": "not theirs"}, []),
+            ("econia:places", {"not": "theirs"}, []),
+            (f"canton:orders/{ACCOUNT}", {"type": "order_created"}, canton),
+            ("canton:market_data/AAPL/USDC", {"type": "trade"}, canton),
+            ("econia:fills", {"price": 1}, econia),
+        ]
+        for node in nodes:
+            for channel, message, readers in pushes:
+                url = f"http://127.0.0.1:{node.app.admin_port}/v1/mesh/publish"
+                async with httpx.AsyncClient() as http:
+                    answer = await http.post(url, json={"c": channel, "d": json.dumps(message)})
+                assert answer.status_code == 200, answer.text
+                for one in readers:
+                    assert await told(one) == message
+        for one in (*canton, *econia):
+            await one.aclose()
+
+
+async def test_what_an_econia_writer_sends_on_one_node_reaches_readers_of_all(
+    nats_server: Server, cluster_name: str
+) -> None:
+    urls = (nats_server.url,)
+    async with joined(urls, cluster_name, "a", MARKETS) as a, joined(urls, cluster_name, "b", MARKETS) as b:
+        readers = [await connect(one, "/" + reader("chat"), 1) for one in (a, b)]
+        for node in (a, b):
+            writer = await connect(node, "/" + token(mode="w", channels=["chat"]), 1)
+            await writer.send_message("hello")
+            for one in readers:
+                assert (await told(one))["payload"] == "hello"
+            await writer.aclose()
+        for one in readers:
+            await one.aclose()
 
 
 @pytest.mark.parametrize("count", [1, 20])
