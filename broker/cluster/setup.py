@@ -59,8 +59,8 @@ async def make_streams(link: NatsLink, config: ClusterConfig) -> bool:
     for wanted in streams(config):
         found = await info(link, wanted["name"])
         if found is None:
-            log.info("Making the stream %s with %d replicas.", wanted["name"], config.replicas)
             await _ask_patiently(link, jetstream.stream_create(wanted))
+            log.info("Made the stream %s with %d replicas.", wanted["name"], config.replicas)
             is_new = is_new or wanted["name"] == Names(config.name).messages
         elif _differs(wanted, found.get("config", {})):
             log.info("The stream %s is to be as configured here.", wanted["name"])

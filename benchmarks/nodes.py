@@ -1,0 +1,216 @@
+"""What a cluster costs: latency, CPU per delivery on each node, and deliveries per second, beside one process alone.
+
+    PYTHONPATH=.:tests python benchmarks/nodes.py --nodes 1 2 3 --subscribers 500 --rounds 3 --seconds 3
+
+Three NATS servers (as delivered: default fsync), replicas 3, and for each number of nodes a cluster of its own, all
+on loopback.  They are measured in turn, round after round.  A publisher of QoS 1 is on the first node, each node has
+`--subscribers` of QoS 0 on its topic.  Latency is from PUBLISH to the one subscriber of another topic, on the last
+node, one message at a time.  CPU is each node's own; NATS servers' is shown for all three together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import selectors
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from attrs import define, field
+from support.nats import NatsCluster
+from support.ports import free_port
+
+from benchmarks.clients import Address, Client, Lost, connect, read_exactly, subscribe
+from benchmarks.machine import allow_open_files, cpu_seconds
+
+TOPIC = b"t/x"
+ALONE = b"t/y"
+"""Of the same length, with one subscriber."""
+
+PAYLOAD = bytes(64)
+WINDOW = 20
+LATENCIES = 200
+START_S = 60.0
+CONFIGURATION = """
+[[listener]]
+port = {port}
+host = "127.0.0.1"
+[listener.security]
+allow_anonymous = true
+"""
+CLUSTER = """
+[cluster]
+nats = {nats}
+name = "{name}"
+node = "n{index}"
+keep_bytes = "64MB"
+"""
+
+
+def publish(topic: bytes, payload: bytes, packet_id: int) -> bytes:
+    """A PUBLISH of QoS 1."""
+    body = len(topic).to_bytes(2, "big") + topic + packet_id.to_bytes(2, "big") + payload
+    return bytes([0x32, len(body)]) + body
+
+
+DELIVERED = 2 + 2 + len(TOPIC) + len(PAYLOAD)
+"""Bytes of a delivery of QoS 0."""
+
+
+@define
+class Setup:
+    """So many nodes; 0 for a process without `[cluster]`."""
+
+    count: int
+    pids: list[int]
+    publisher: Client
+    probe: Client
+    readers: list[Client]
+    latencies: list[float] = field(factory=list)
+    rates: list[float] = field(factory=list)
+    costs: list[list[float]] = field(factory=list)
+    """Of each round: microseconds of each node's CPU for one of its deliveries."""
+    nats: list[float] = field(factory=list)
+
+    def measure_latency(self) -> None:
+        """One message at a time."""
+        for number in range(LATENCIES):
+            started = time.perf_counter()
+            self.publisher.sendall(publish(ALONE, PAYLOAD, number + 1))
+            read_exactly(self.probe, DELIVERED)
+            self.latencies.append(time.perf_counter() - started)
+            read_exactly(self.publisher, 4)
+
+    def measure_rate(self, seconds: float, nats_pids: list[int]) -> None:
+        """`WINDOW` messages under way."""
+        before = [cpu_seconds(pid) for pid in self.pids]
+        nats_before = sum(map(cpu_seconds, nats_pids))
+        started = time.perf_counter()
+        messages = 0
+        with selectors.DefaultSelector() as selector:
+            for one in (*self.readers, self.publisher):
+                selector.register(one, selectors.EVENT_READ)
+            got = dict.fromkeys(self.readers, 0)
+            acknowledged = 0
+            is_over = False
+            while not is_over or acknowledged < 4 * messages or min(got.values()) < messages * DELIVERED:
+                is_over = time.perf_counter() - started >= seconds
+                while not is_over and messages - acknowledged // 4 < WINDOW:
+                    messages += 1
+                    self.publisher.sendall(publish(TOPIC, PAYLOAD, messages % 65535 + 1))
+                for key, _ in selector.select(1.0):
+                    one = key.fileobj
+                    assert isinstance(one, socket.socket)
+                    received = len(one.recv(65536))
+                    if one is self.publisher:
+                        acknowledged += received
+                    else:
+                        got[one] += received
+        took = time.perf_counter() - started
+        each = len(self.readers) / len(self.pids)
+        after = [cpu_seconds(pid) for pid in self.pids]
+        self.rates.append(messages * len(self.readers) / took)
+        self.costs.append([(b - a) / messages / each * 1e6 for a, b in zip(before, after, strict=True)])
+        self.nats.append((sum(map(cpu_seconds, nats_pids)) - nats_before) / messages * 1e6)
+
+
+@contextmanager
+def running(folder: Path, nats: tuple[str, ...], count: int, subscribers: int) -> Iterator[Setup]:
+    with ExitStack() as stack:
+        addresses, pids = [], []
+        for index in range(max(1, count)):
+            port = free_port()
+            path = folder / f"{count}-{index}.toml"
+            text = CONFIGURATION.format(port=port)
+            if count:
+                text += CLUSTER.format(nats=list(nats), name=f"bench{count}", index=index).replace("'", '"')
+            path.write_text(text)
+            log = stack.enter_context((folder / f"{count}-{index}.log").open("wb"))
+            process = subprocess.Popen(
+                [sys.executable, "-m", "broker", "-c", str(path)], stdout=log, stderr=log
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            addresses.append(Address("127.0.0.1", port))
+            pids.append(process.pid)
+        publisher = _patiently(addresses[0], b"publisher")
+        readers: list[Client] = []
+        for address in addresses:
+            _patiently(address, b"first%d" % address.port).close()
+            for number in range(subscribers):
+                one = connect(address, b"s%d.%d" % (address.port, number))
+                subscribe(one, TOPIC)
+                readers.append(one)
+        probe = connect(addresses[-1], b"probe")
+        subscribe(probe, ALONE)
+        yield Setup(count, pids, publisher, probe, readers)
+
+
+def _patiently(address: Address, client_id: bytes) -> Client:
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            return connect(address, client_id)
+        except (OSError, Lost):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def show(setups: list[Setup]) -> None:
+    print(
+        "nodes  p50 ms  +ms    deliveries/s  of alone  CPU us/delivery of each node  of alone   NATS us/message"
+    )
+    alone = setups[0]
+    base_ms = statistics.median(alone.latencies) * 1e3
+    for one in setups:
+        p50_ms = statistics.median(one.latencies) * 1e3
+        rate = statistics.median(one.rates)
+        costs = [statistics.median(each) for each in zip(*one.costs, strict=True)]
+        ratios = [
+            statistics.median(
+                [mine[index] / theirs[0] for mine, theirs in zip(one.costs, alone.costs, strict=True)]
+            )
+            for index in range(len(costs))
+        ]
+        print(
+            f"{one.count or 'alone':>5}  {p50_ms:6.2f}  {p50_ms - base_ms:4.2f}  {rate:12.0f}"
+            f"  {rate / statistics.median(alone.rates):8.2f}"
+            f"  {' '.join(f'{cost:.2f}' for cost in costs):>28}  {' '.join(f'{ratio:.2f}' for ratio in ratios)}"
+            f"  {statistics.median(one.nats):8.0f}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--subscribers", type=int, default=200, help="of each node")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    args = parser.parse_args()
+    allow_open_files(4096)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        nats = stack.enter_context(NatsCluster(3))
+        pids = [one.process.pid for one in nats.servers if one.process is not None]
+        setups = [
+            stack.enter_context(running(folder, nats.urls, count, args.subscribers))
+            for count in (0, *args.nodes)
+        ]
+        for _ in range(args.rounds):
+            for one in setups:
+                one.measure_latency()
+                one.measure_rate(args.seconds, pids if one.count else [])
+        show(setups)
+
+
+if __name__ == "__main__":
+    main()
