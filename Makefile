@@ -30,7 +30,7 @@ help:
 demo: .venv/.demo
 	@$(BIN)/rowcast demo $(ARGS)
 
-test: .venv/.test
+test: .venv/.collected
 	@$(PYTEST) $(ARGS)
 
 test-all: .venv/.test
@@ -93,4 +93,10 @@ clean:
 .venv/.test: $(INSTALLED)
 	@scripts/install-missing initdb:postgresql mosquitto:mosquitto mosquitto_sub:mosquitto-clients pgbouncer:pgbouncer
 	@scripts/setup-venv test
+	@touch $@
+
+# Compiles modules and tests once; else each of the workers does it, all at the same time.  What is wrong with one, the
+# run itself says.
+.venv/.collected: .venv/.test
+	@$(BIN)/pytest --collect-only -qq >/dev/null || true
 	@touch $@

@@ -36,7 +36,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 def block(page: str, kind: str) -> str:
     text = (ROOT / "docs/how-to" / page).read_text()
-    return re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)[0]
+    (found, *_) = re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)
+    return str(found)
 
 
 def token(**claims: Any) -> str:
@@ -55,7 +56,7 @@ async def test_chat_is_kept_once_each_over_a_restart_of_its_keeper(
     program = tmp_path / "keeper.py"
     program.write_text(block("chat.md", "python").replace("127.0.0.1:8080", f"127.0.0.1:{port}"))
     with connect_database(database) as connection:
-        connection.execute(block("chat.md", "sql"))  # type: ignore[call-overload]
+        connection.execute(block("chat.md", "sql"))
 
         def kept() -> list[str]:
             return [text for (text,) in connection.execute("SELECT text FROM chat ORDER BY id")]
@@ -81,7 +82,8 @@ async def say(page: Any, text: str) -> None:
     with trio.fail_after(60):
         while True:
             try:
-                return await page.publish("chat/7", {"text": text})
+                await page.publish("chat/7", {"text": text})
+                return
             except Refused as refused:
                 assert refused.code == "disconnected"  # noqa: PT017  not connected yet
                 await trio.sleep(0.05)

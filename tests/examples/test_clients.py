@@ -37,7 +37,7 @@ async def line_printed_for_a_fill(broker: Broker, command: Sequence[str | Path],
         assert await anext(lines) == "subscribed to fill/+/0xc0deface/+"
         await broker.publish("fill/3/0xsomebody/0", FILL)
         await broker.publish(TOPIC, FILL)
-        line = await anext(lines)
+        line: str = await anext(lines)
         nursery.cancel_scope.cancel()
     return line
 

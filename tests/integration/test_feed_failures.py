@@ -22,6 +22,7 @@ import psycopg
 import pytest
 import trio
 import trio_websocket
+from paho.mqtt.enums import CallbackAPIVersion
 from support.postgres import Cluster
 from support.rowcast_process import RowcastProcess
 from support.tcp_proxy import tcp_proxy
@@ -106,7 +107,7 @@ class MqttReader:
         self.feed: dict[str, str] = {}
         """What `$SYS/feed/main/` says."""
         self.disconnections = 0
-        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="reader", clean_session=False)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="reader", clean_session=False)
         self._client.on_message = self._message
         self._client.on_disconnect = self._disconnected
         subscribed = threading.Event()

@@ -9,6 +9,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 from support.rowcast_process import RowcastProcess
 
 WITHIN_S = 50.0
@@ -23,7 +24,7 @@ class PahoClient:
         self._subscribed: queue.Queue[list[int]] = queue.Queue()
         self._port = rowcast.port if transport == "tcp" else rowcast.websocket_port
         self.client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, client_id=client_id, transport=transport, **more
+            CallbackAPIVersion.VERSION2, client_id=client_id, transport=transport, **more
         )
         self.client.on_message = self._message
         self.client.on_connect = self._connected

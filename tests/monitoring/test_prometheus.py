@@ -19,6 +19,7 @@ import httpx
 import paho.mqtt.client as paho
 import psycopg
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 from support.installed import connect
 from support.polling import until_blocking
 from support.ports import free_port
@@ -154,7 +155,7 @@ def test_every_panel_shows_something_and_what_breaks_is_told(tmp_path: Path, pos
     saved.mkdir()
     process = start(tmp_path, postgres, saved)
     prometheus = Prometheus(tmp_path, process.admin_port)
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    client = paho.Client(CallbackAPIVersion.VERSION2)
     try:
         with process:
             until_blocking(prometheus.is_up)
@@ -212,7 +213,7 @@ def test_a_full_disk_is_told(tmp_path: Path, postgres: Cluster) -> None:
         with process:
             process.status_wanted = 1  # the last save fails, too
             until_blocking(prometheus.is_up)
-            client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+            client = paho.Client(CallbackAPIVersion.VERSION2)
             client.connect("127.0.0.1", process.port)
             client.loop_start()
             for number in range(400):

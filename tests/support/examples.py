@@ -56,7 +56,7 @@ async def running_example(name: str, dialect: str, dsn: str) -> AsyncIterator[Ex
         database.execute((EXAMPLES / f"{name}.sql").read_bytes())
         for feed in feeds:
             for step in install_steps(feed):
-                database.execute(step.statement)  # type: ignore[call-overload]
+                database.execute(step.statement)
         async with Broker(config) as broker:
             await until(lambda: all(feed.state == "live" for feed in broker.app.feeds.values()))
             [port] = [port for one, port in broker.app.addresses if dialect in one.dialects]

@@ -62,4 +62,4 @@ def install(config: FeedConfig) -> None:
     """Run what `rowcast feed install --apply` runs."""
     with connect(config.dsn) as connection:
         for step in install_steps(config):
-            connection.execute(step.statement)  # type: ignore[call-overload]
+            connection.execute(step.statement)

@@ -32,10 +32,10 @@ NAMES: dict[types.ModuleType, tuple[str, ...]] = {
 def take_away() -> None:
     tempfile.gettempdir()
     uuid.uuid4()
-    trio._core._io_epoll.select = types.SimpleNamespace(**vars(select))  # type: ignore[assignment]
+    trio._core._io_epoll.select = types.SimpleNamespace(**vars(select))  # type: ignore[attr-defined, assignment]
     pair = socket.socketpair
     unix = socket.AF_UNIX
-    socket.socketpair = lambda *args: pair(*(args or (unix,)))  # type: ignore[assignment]
+    socket.socketpair = lambda *args: pair(*(args or (unix,)))
     for module in MODULES:
         sys.modules[module] = None  # type: ignore[assignment]
     for owner, names in NAMES.items():

@@ -120,7 +120,7 @@ class Chaos:
     async def _execute(self, query: str) -> None:
         def run() -> None:
             with psycopg.connect(self._cluster.dsn(), autocommit=True) as connection:
-                connection.execute(query)  # type: ignore[call-overload]
+                connection.execute(query)
 
         await trio.to_thread.run_sync(run)
 

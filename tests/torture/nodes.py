@@ -345,7 +345,7 @@ async def torture(cluster: Cluster, seconds: float, seed: int) -> tuple[History,
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute("CREATE TABLE items (id int PRIMARY KEY)")
             for step in install_steps(toml.load(world.configs[0], {}).feeds[0]):
-                connection.execute(step.statement)  # type: ignore[call-overload]
+                connection.execute(step.statement)
         try:
             async with trio.open_nursery() as observers:
                 for cable in [cable for cables in world.cables for cable in cables]:

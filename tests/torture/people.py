@@ -124,7 +124,7 @@ class People:
         try:
             with psycopg.connect(dsn, autocommit=True, application_name=INSTALLING) as connection:
                 for step in steps[: round(len(steps) * part)]:
-                    connection.execute(step.statement)  # type: ignore[call-overload]
+                    connection.execute(step.statement)
         except psycopg.Error:
             return False
         return True
@@ -137,7 +137,7 @@ class People:
                 with psycopg.connect(self._dsn) as connection:
                     connection.execute("SET LOCAL lock_timeout = '5s'")
                     for statement in statements:
-                        connection.execute(statement)  # type: ignore[call-overload]
+                        connection.execute(statement)
             except psycopg.Error:
                 return False
             return True
@@ -281,11 +281,11 @@ class People:
             name = self._cluster.create_database()
             dsn = self._cluster.dsn(name)
             with psycopg.connect(dsn, autocommit=True) as connection:
-                connection.execute(TABLE)  # type: ignore[call-overload]
+                connection.execute(TABLE)
                 if self._install(dsn):
                     connection.execute("INSERT INTO torture VALUES (-1, -1, 1, 'x')")
                 for step in remove_steps(torture_config(self._kind_now, as_role(dsn))):
-                    connection.execute(step.statement)  # type: ignore[call-overload]
+                    connection.execute(step.statement)
             self._cluster.drop_database(name)
 
         try:

@@ -250,7 +250,7 @@ def roll(
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute("CREATE TABLE item (topic int, number int, PRIMARY KEY (topic, number))")
             for step in install_steps(toml.load(configs[0], {}).feeds[0]):
-                connection.execute(step.statement)  # type: ignore[call-overload]
+                connection.execute(step.statement)
         nodes: list[Node] = []
         crowd = Crowd(port, clients)
         try:

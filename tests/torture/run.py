@@ -174,11 +174,11 @@ topics = ["torture/{{txn}}/{{number}}"]
 def prepare(kind: str, dsn: str, feed_dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(KEPT)
-        connection.execute(TABLE)  # type: ignore[call-overload]
+        connection.execute(TABLE)
         if kind == "listen":
             connection.execute(NOTIFY)
         for step in install_steps(torture_config(kind, feed_dsn)):
-            connection.execute(step.statement)  # type: ignore[call-overload]
+            connection.execute(step.statement)
 
 
 async def until_live(log: Path) -> None:

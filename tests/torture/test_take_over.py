@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from attrs import Factory, define
 from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 from support.polling import until_blocking
 from support.postgres import cluster, database
 from support.rowcast_process import RowcastProcess
@@ -124,7 +125,7 @@ class Saying(threading.Thread):
 
 
 def connected(name: str, port: int, stack: ExitStack) -> paho.Client:
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2, name, clean_session=False)
+    client = paho.Client(CallbackAPIVersion.VERSION2, name, clean_session=False)
     client.reconnect_delay_set(1, 1)
     client.connect("127.0.0.1", port)
     client.loop_start()

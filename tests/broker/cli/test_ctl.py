@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 from support.rowcast_process import RowcastProcess
 
 from broker.cli.main import main
@@ -39,7 +40,7 @@ def ctl(running: RowcastProcess, *words: str) -> int:
 
 def client(running: RowcastProcess, name: str) -> paho.Client:
     """Connected, and turning no loop of its own."""
-    made = paho.Client(paho.CallbackAPIVersion.VERSION2, name)
+    made = paho.Client(CallbackAPIVersion.VERSION2, name)
     made.connect("127.0.0.1", running.port)
     while not made.is_connected():
         made.loop(0.1)

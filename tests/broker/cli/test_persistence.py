@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.killable import mosquitto_client, rowcast
 from support.polling import until_listening
-from support.rowcast_process import free_port
+from support.ports import free_port
 from support.storage import engine_with
 
 from broker.cli.commands import run_command

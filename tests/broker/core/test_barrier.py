@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 
 import pytest
 from support.peer import connected, subscribed
@@ -12,7 +13,6 @@ from broker.admin.publishing import BadPublish, MeshPublisher
 from broker.config.dialects.canton import Canton
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.feeds import JwtConfig
-from broker.core import barrier as barriers
 from broker.core.barrier import barrier
 from broker.core.counters import Counters
 from broker.core.engine import Engine
@@ -48,8 +48,8 @@ HOSTILE = [
 
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(barriers, "_said", {})
-    monkeypatch.setattr(barriers, "RERAISE", False)
+    monkeypatch.setattr("broker.core.barrier._said", {})
+    monkeypatch.setattr("broker.core.barrier.RERAISE", False)
 
 
 def canton(engine: Engine) -> Gateway:
@@ -61,7 +61,7 @@ def test_a_reason_is_counted_each_time_and_logged_once_a_minute(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(barriers.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     counters = Counters()
     with caplog.at_level(logging.ERROR):
         for second in range(90):

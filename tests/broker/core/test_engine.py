@@ -8,10 +8,10 @@ from support.peer import Peer, Publish, Subscribe, connected, subscribed
 from broker.core.access import Access, ReadOnly
 from broker.core.engine import (
     GATEWAY_PREFIX,
-    NOT_AUTHORIZED,
     QUOTA_EXCEEDED,
     Engine,
 )
+from broker.core.names import NOT_AUTHORIZED
 from broker.core.policy import Policy
 from broker.core.publication import Publication
 from broker.core.session import DeliveryRules, Session

@@ -206,7 +206,7 @@ CASES: Final = [(kind, name) for name, act in ACTS.items() for kind in act.kinds
 def sql(dsn: str, *statements: str) -> None:
     with connect(dsn) as connection:
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
@@ -295,7 +295,7 @@ async def test_the_gap_begins_where_all_was_captured_still(
 
     def here() -> int:
         with connect(database) as connection:
-            (text,) = connection.execute(f"SELECT {position}").fetchone() or ("",)  # type: ignore[call-overload]
+            (text,) = connection.execute(f"SELECT {position}").fetchone() or ("",)
         return parse_lsn(text) if kind == "wal" else int(text)
 
     async with running(config) as feed:

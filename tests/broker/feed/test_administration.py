@@ -30,7 +30,7 @@ END_OTHERS = (
 def sql(dsn: str, *statements: str) -> None:
     with connect(dsn) as connection:
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def renamed(cluster: Cluster, database: str) -> Iterator[tuple[str, str]]:
     yield database, cluster.dsn(f"{name}_renamed")
     with connect(cluster.dsn()) as connection:
         connection.execute(END_OTHERS, [f"{name}_renamed"])
-        connection.execute(f'ALTER DATABASE "{name}_renamed" RENAME TO "{name}"')  # type: ignore[call-overload]
+        connection.execute(f'ALTER DATABASE "{name}_renamed" RENAME TO "{name}"')
 
 
 @pytest.mark.parametrize("kind", ["wal", "outbox"])
@@ -57,7 +57,7 @@ async def test_database_that_is_renamed_loses_nothing_in_silence(
     name = psycopg.conninfo.conninfo_to_dict(before)["dbname"]
     with connect(cluster.dsn()) as connection:
         connection.execute(END_OTHERS, [name])
-        connection.execute(f'ALTER DATABASE "{name}" RENAME TO "{name}_renamed"')  # type: ignore[call-overload]
+        connection.execute(f'ALTER DATABASE "{name}" RENAME TO "{name}_renamed"')
     sql(after, "INSERT INTO event VALUES (2, 'b')")
     async with running(evolve(config, dsn=after)) as feed:
         sql(after, "INSERT INTO event VALUES (3, 'c')")

@@ -37,13 +37,13 @@ ALL = ("insert", "update", "delete")
 def sql(config: FeedConfig, *statements: str) -> None:
     with connect(config.dsn) as connection:
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
 
 def install(config: FeedConfig, widen: bool = False) -> None:
     with connect(config.dsn) as connection:
         for step in install_steps(config, widen=widen):
-            connection.execute(step.statement)  # type: ignore[call-overload]
+            connection.execute(step.statement)
 
 
 def published(config: FeedConfig) -> dict[str, tuple[str, str | None]]:

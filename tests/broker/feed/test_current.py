@@ -21,7 +21,7 @@ from broker.config.dialects.rowcast import Rowcast
 from broker.config.feeds import FeedConfig, Route
 from broker.config.model import Config, Listener, Security
 from broker.config.tokens import HistoryRule
-from broker.core.row_source import TooMuch
+from broker.core.row_source import SourceError, TooMuch
 from broker.feed import current
 from broker.feed.current import CurrentRows, sees_all
 from broker.feed.driver.connection import TrioConnection
@@ -210,4 +210,4 @@ def test_who_serves_which_filter() -> None:
     assert not CurrentRows(
         feed_config("", routes=(Route("tables", ("b",), kind="public.event"),)), {}
     ).serves(b"b")
-    assert issubclass(TooMuch, current.SourceError)
+    assert issubclass(TooMuch, SourceError)

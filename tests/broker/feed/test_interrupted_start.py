@@ -30,7 +30,7 @@ async def test_start_that_fails_at_any_statement_loses_no_row_from_before_it(
     with connect(database) as connection:
         connection.execute("CREATE TABLE event (id bigint PRIMARY KEY)")
         if kind == "listen":
-            connection.execute(TELLS_OF_EVENTS)  # type: ignore[call-overload]
+            connection.execute(TELLS_OF_EVENTS)
         install(config)
         async with running(config):
             pass

@@ -9,8 +9,9 @@ import psycopg
 import pytest
 import trio
 from attrs import evolve
-from support.feeds import Running, running, until
+from support.feeds import Running, running
 from support.installed import TELLS_OF_EVENTS, connect, feed_config, install
+from support.polling import until
 
 from broker.config.feeds import FeedConfig, Fetch, Recovery, Route, Source
 from broker.feed.setup.install import install_steps
@@ -35,7 +36,7 @@ def made(dsn: str, kind: str, **route: Any) -> FeedConfig:
             fetches=(Fetch("public.event", ("id",), kinds),),
         )
         with connect(dsn) as connection:
-            connection.execute(TELLS_OF_EVENTS)  # type: ignore[call-overload]
+            connection.execute(TELLS_OF_EVENTS)
     install(config)
     return config
 
@@ -43,14 +44,14 @@ def made(dsn: str, kind: str, **route: Any) -> FeedConfig:
 def write(config: FeedConfig, *statements: str | bytes) -> None:
     with connect(config.dsn) as connection:
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
 
 @pytest.fixture
 def ascii_dsn(cluster: Any) -> Iterator[str]:
     name = "ascii_odd"
     with connect(cluster.dsn()) as connection:
-        connection.execute(f"CREATE DATABASE {name} ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")  # type: ignore[arg-type]
+        connection.execute(f"CREATE DATABASE {name} ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")
     yield cluster.dsn(name)
     cluster.drop_database(name)
 
@@ -190,7 +191,7 @@ def made_for(dsn: str, role: str) -> FeedConfig:
     )
     with connect(dsn) as connection:
         for step in install_steps(config):
-            connection.execute(step.statement)  # type: ignore[call-overload]
+            connection.execute(step.statement)
     return config
 
 

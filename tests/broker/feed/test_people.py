@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("short_pauses")
 def sql(config: FeedConfig, *statements: str) -> None:
     with connect(config.dsn) as connection:
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
 
 @pytest.fixture(params=["wal", "outbox"])
@@ -308,7 +308,7 @@ async def test_databases_of_one_server_do_not_touch_each_others_slots(database: 
             install(config)
         with connect(configs[1].dsn) as connection:
             for step in remove_steps(configs[1]):
-                connection.execute(step.statement)  # type: ignore[call-overload]
+                connection.execute(step.statement)
         async with running(configs[0]) as feed:
             sql(configs[0], "INSERT INTO event VALUES (1, 'a')")
             await feed.sink.until(1)
@@ -345,7 +345,7 @@ async def test_row_security_refuses_instead_of_showing_nothing(database: str) ->
             from broker.feed.setup.install import install_steps
 
             for step in install_steps(install_as):
-                connection.execute(step.statement)  # type: ignore[call-overload]
+                connection.execute(step.statement)
             connection.execute("ALTER TABLE event ENABLE ROW LEVEL SECURITY")
         feed = Running(as_role)
         async with trio.open_nursery() as nursery:
@@ -551,9 +551,7 @@ async def test_names_that_want_quotes_work_everywhere(database: str) -> None:
 async def test_text_that_is_not_utf8_costs_its_row_and_no_other(cluster: Any, kind: str) -> None:
     name = f"ascii_{kind}"
     with connect(cluster.dsn()) as connection:
-        connection.execute(
-            f"CREATE DATABASE {name} ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0"  # type: ignore[arg-type]
-        )
+        connection.execute(f"CREATE DATABASE {name} ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")
     try:
         config = feed_config(cluster.dsn(name), kind)
         sql(config, "CREATE TABLE event (id bigint PRIMARY KEY, note text)")

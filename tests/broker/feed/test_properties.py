@@ -47,7 +47,7 @@ ROUTE = Route(
 def sql(config: FeedConfig, *statements: str) -> None:
     with connect(config.dsn) as connection:
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
 
 def read(added: Added | None) -> Properties:
@@ -254,7 +254,7 @@ async def test_an_earlier_installation_is_upgraded_under_those_who_use_it(databa
                 "SELECT rowcast.publish('quoted', 'x', '1', 'false')",
                 "SELECT rowcast.publish('with', 'x', properties => '{}')",
             ):
-                user.execute(statement)  # type: ignore[call-overload]
+                user.execute(statement)
         published = await feed.sink.until(8)
     assert [topic for topic, *_ in published] == [
         b"prepared", b"prepared", b"view", b"function", b"two", b"named", b"quoted", b"with",

@@ -102,7 +102,7 @@ async def missed(url: str, since: str, topic: str = "event/#", last: int = ROWS)
 def write(feed: FeedConfig, *statements: str) -> None:
     with connect(feed.dsn) as connection:
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
 
 @pytest.mark.parametrize("kind", ["wal", "outbox"])

@@ -34,7 +34,7 @@ def signed(claims: dict[str, object], secret: str = SECRET, algorithm: str = "HS
 def test_a_signed_token_gives_its_claims_account_and_roles() -> None:
     identity = verify(signed({"account_id": "acc_1", "roles": ["trader"], "mode": "r"}))
     assert isinstance(identity, Identity)
-    assert (identity.account, identity.roles) == ("acc_1", {"trader"})
+    assert (identity.account, identity.roles) == ("acc_1", frozenset({"trader"}))
     assert identity.claims["mode"] == "r"
     assert identity.expires_at == NEVER
 
@@ -42,7 +42,7 @@ def test_a_signed_token_gives_its_claims_account_and_roles() -> None:
 def test_claims_may_have_other_names_and_an_account_may_be_an_integer() -> None:
     identity = verify(signed({"uid": 1001, "scope": "a b"}), account_claim="uid", roles_claim="scope")
     assert isinstance(identity, Identity)
-    assert (identity.account, identity.roles) == ("1001", {"a", "b"})
+    assert (identity.account, identity.roles) == ("1001", frozenset({"a", "b"}))
 
 
 def test_expiry_is_told_in_monotonic_seconds() -> None:

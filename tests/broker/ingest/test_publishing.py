@@ -20,8 +20,9 @@ from broker.config.dialects.kind import Asked
 from broker.config.dialects.rowcast import Rowcast
 from broker.config.tokens import TokenConfig
 from broker.core.engine import Engine
-from broker.core.history import History, Positions
+from broker.core.history import History
 from broker.core.outbox import Outbox
+from broker.core.positions import Positions
 from broker.core.promise import Promise
 from broker.gateway.gateway import Gateway
 from broker.gateway.tokens import TokenVerifier

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 from support.ports import free_port
 from support.rowcast_process import RowcastProcess
 
@@ -63,7 +64,7 @@ class Knocking(threading.Thread):
 def test_the_next_process_takes_over_and_no_port_is_closed(saving: bool, tmp_path: Path) -> None:
     settings = SETTINGS + (SAVING if saving else "")
     with RowcastProcess.from_toml(tmp_path, settings) as old:
-        resident = paho.Client(paho.CallbackAPIVersion.VERSION2, "resident", clean_session=False)
+        resident = paho.Client(CallbackAPIVersion.VERSION2, "resident", clean_session=False)
         resident.connect("127.0.0.1", old.port)
         resident.loop_start()
         while not resident.is_connected():

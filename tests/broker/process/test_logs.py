@@ -15,6 +15,7 @@ import pytest
 
 from broker.config.model import Logging
 from broker.config.mosquitto.special import every_log_type
+from broker.links.words import NOTICE, SUBSCRIBE, UNSUBSCRIBE
 from broker.process import logs
 from broker.process.log_events import EVENTS
 
@@ -39,10 +40,10 @@ def open_log() -> Iterator[Open]:
 def log_one_of_each() -> None:
     logger.error("an error")
     logger.warning("a warning")
-    logger.log(logs.NOTICE, "a notice")
+    logger.log(NOTICE, "a notice")
     logger.info("an information")
-    logger.log(logs.SUBSCRIBE, "a subscribe")
-    logger.log(logs.UNSUBSCRIBE, "an unsubscribe")
+    logger.log(SUBSCRIBE, "a subscribe")
+    logger.log(UNSUBSCRIBE, "an unsubscribe")
     logger.log(logs.WEBSOCKETS, "a websockets")
     logger.debug("a debug")
     logger.log(logs.INTERNAL, "an internal")
@@ -221,7 +222,7 @@ def test_one_event_is_one_line_whatever_a_client_called_itself(
 def test_json_says_what_happened_to_whom(open_log: Open, capsys: pytest.CaptureFixture[str]) -> None:
     open_log("stderr", log_format="json")
     logger.log(
-        logs.NOTICE,
+        NOTICE,
         "New client connected from %s as %s (p%d, c%d, k%d%s).",
         *("127.0.0.1:1", 'a"da\n', 4, 1, 60, ", u'x'"),
     )

@@ -13,7 +13,8 @@ from broker.core.engine import Engine, Policy
 from broker.core.publication import Publication
 from broker.embed import Broker
 from broker.links.listening.door import Door
-from broker.reports.sys_topics import PREFIX, LoadAverage, SysTopics, resident_bytes
+from broker.reports.sys_topics import PREFIX, LoadAverage, SysTopics
+from broker.reports.usage import resident_bytes
 from protocol.mqtt.codec import encode
 from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import Connect, Packet, Pingreq, Puback, Publish, Subscribe

@@ -20,6 +20,7 @@ from broker.feed.wal import tables as fast_tables
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.relations import Relations
 from protocol import pgoutput
+from protocol.pgjson import TypeEntry
 from protocol.pgoutput import Column, Relation, RowChange
 
 RELATION = Relation(
@@ -123,7 +124,7 @@ def change(values: list[bytes | None], operation: bytes = b"I", oid: int = 7, xi
 USUAL = [b"12", b"n", b"0xc0", b"t", b"2024-02-13 15:53:50.5+00", b"1.50", None, b'{"a" : 1}']
 """A row that is taken."""
 
-_TEXT_ARRAY = fast_tables.pgjson.TypeEntry(element_oid=25)
+_TEXT_ARRAY = TypeEntry(element_oid=25)
 
 numbers = st.sampled_from(
     [b"0", b"-1", b"340282366920938463463374607431768211455", b"1e+20", b"NaN", b"-Infinity"]

@@ -23,6 +23,7 @@ from broker.config.feeds import FeedConfig, Recovery, Route, Source
 from broker.feed import supervise as supervise_module
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.listen import feed as listen_module
+from broker.feed.listen.recovery import begin_snapshot
 
 pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
 
@@ -290,7 +291,7 @@ async def test_a_row_both_read_and_notified_comes_once(
     database: str, writer: TrioConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows are committed after LISTEN and before the snapshot, so that they are in the one and in the other."""
-    begin = listen_module.begin_snapshot
+    begin = begin_snapshot
 
     async def insert_before(reader: TrioConnection) -> None:
         if feed.status.received:

@@ -114,7 +114,7 @@ MADE_ANEW = {
 
 def change(config: FeedConfig, statements: str) -> None:
     with connect(config.dsn) as connection:
-        connection.execute(statements)  # type: ignore[call-overload]
+        connection.execute(statements)
 
 
 END_BACKENDS = (
@@ -251,7 +251,7 @@ async def test_rights_that_are_taken_cost_delay_only(config: FeedConfig, short_p
     config = evolve(config, dsn=dsn)
     with connect(dsn.replace("user=kept_marks_reader", "user=postgres")) as connection:
         for step in install_steps(config):
-            connection.execute(step.statement)  # type: ignore[call-overload]
+            connection.execute(step.statement)
         try:
             async with running(config):
                 pass
@@ -277,7 +277,7 @@ ON = "ALTER TABLE event ENABLE TRIGGER tell"
 def sql(config: FeedConfig, *statements: str) -> None:
     with connect(config.dsn) as connection:
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
 
 @pytest.mark.usefixtures("short_pauses")

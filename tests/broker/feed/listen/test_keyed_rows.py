@@ -51,6 +51,7 @@ LONG = "x" * 1_000_000
 
 def trigger() -> str:
     """The SQL of docs/feeds.md, which is for this table."""
+    text: str
     (text,) = re.findall(r"```sql\n(CREATE FUNCTION notify_fill.*?)```", PAGE, re.DOTALL)
     return text
 
@@ -288,8 +289,9 @@ async def test_rows_notified_while_recovery_reads_come_once(
 ) -> None:
     """Some are both read again and notified, with their key only; others only notified."""
     from broker.feed.listen import feed as listen_module
+    from broker.feed.listen.recovery import begin_snapshot
 
-    begin = listen_module.begin_snapshot
+    begin = begin_snapshot
 
     async def insert_around(reader: TrioConnection) -> None:
         if feed.status.received:

@@ -19,6 +19,7 @@ from broker.config.feeds import FeedConfig, Replication, Route
 from broker.feed.driver import connection as trio_connection
 from broker.feed.outbox import feed as outbox
 from broker.feed.outbox import pruning
+from broker.feed.outbox.queries import NEXT, REST
 
 pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
 
@@ -35,7 +36,7 @@ def config(database: str) -> FeedConfig:
 def sql(config: FeedConfig, *statements: str) -> None:
     with connect(config.dsn) as connection:
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
 
 async def test_committed_row_is_published_as_row_to_json(config: FeedConfig) -> None:
@@ -201,7 +202,7 @@ def test_large_transaction_is_read_in_parts_without_looking_at_it_whole(config: 
         "INSERT INTO event VALUES (0, 'small')",
     )
     parameters = {"seq": 1, "id": 2500, "limit": 500, "rows": 100}
-    for query, seq in ((outbox.NEXT, 0), (outbox.REST, 1)):
+    for query, seq in ((NEXT, 0), (REST, 1)):
         with psycopg.connect(config.dsn) as connection:
             connection.execute(outbox.SETTINGS.encode())
             explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {query}".encode()

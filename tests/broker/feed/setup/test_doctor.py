@@ -27,7 +27,7 @@ def dsn(database: str) -> str:
 def sql(dsn: str, *statements: str) -> None:
     with connect(dsn) as connection:
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
 
 def findings(config: FeedConfig, level: str = "wrong") -> list[Finding]:
@@ -56,7 +56,7 @@ def test_remove_takes_everything_away_and_may_be_repeated(dsn: str, kind: str) -
     for _ in range(2):
         with connect(dsn) as connection:
             for step in remove_steps(config, drop_schema=True):
-                connection.execute(step.statement)  # type: ignore[call-overload]
+                connection.execute(step.statement)
     with connect(dsn) as connection:
         left = (
             "SELECT (SELECT count(*) FROM pg_replication_slots WHERE database = current_database()),"
@@ -171,7 +171,7 @@ def test_the_role_of_a_feed_that_fetches_may_read_the_table_and_no_more(dsn: str
     try:
         with connect(dsn) as connection:
             for step in install_steps(config):
-                connection.execute(step.statement)  # type: ignore[call-overload]
+                connection.execute(step.statement)
         assert not findings(config)
         with connect(config.dsn) as feed:
             feed.execute("SELECT * FROM event")
@@ -195,7 +195,7 @@ def test_role_made_by_install_can_run_the_feed_and_no_more(dsn: str, kind: str) 
     try:
         with connect(dsn) as connection:
             for step in install_steps(config):
-                connection.execute(step.statement)  # type: ignore[call-overload]
+                connection.execute(step.statement)
         assert not findings(config)
         with connect(config.dsn) as connection:
             may = (

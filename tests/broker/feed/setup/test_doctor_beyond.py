@@ -25,7 +25,7 @@ def dsn(database: str) -> str:
 def sql(dsn: str, *statements: str) -> None:
     with connect(dsn) as connection:
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
 
 def texts(config: FeedConfig, level: str = "wrong") -> str:
@@ -117,7 +117,7 @@ def test_policies_that_hide_rows_are_seen(dsn: str, what: str) -> None:
             from broker.feed.setup.install import install_steps
 
             for step in install_steps(config):
-                connection.execute(step.statement)  # type: ignore[call-overload]
+                connection.execute(step.statement)
         assert "row security" not in texts(config)
         sql(dsn, "ALTER TABLE event ENABLE ROW LEVEL SECURITY")
         assert "ALTER ROLE rowcast_reader BYPASSRLS" in texts(config)
@@ -274,14 +274,14 @@ def test_right_that_the_feed_lacks_is_seen(dsn: str, kind: str, right: str) -> N
     config = as_kind(dsn.replace("user=postgres", f"user={role}"), kind)
     with connect(dsn) as connection:
         for step in install_steps(config):
-            connection.execute(step.statement)  # type: ignore[call-overload]
+            connection.execute(step.statement)
         try:
             assert "may not use" not in texts(config)
-            connection.execute(f"REVOKE {right} FROM {role}, PUBLIC")  # type: ignore[call-overload]
+            connection.execute(f"REVOKE {right} FROM {role}, PUBLIC")
             assert "may not use the table rowcast.feed" in texts(config)
         finally:
-            connection.execute(f"DROP OWNED BY {role}")  # type: ignore[call-overload]
-            connection.execute(f"DROP ROLE {role}")  # type: ignore[call-overload]
+            connection.execute(f"DROP OWNED BY {role}")
+            connection.execute(f"DROP ROLE {role}")
 
 
 @pytest.mark.parametrize("kind", ["wal", "outbox"])

@@ -146,7 +146,7 @@ async def test_a_standby_takes_over(pair: tuple[Cluster, Standby], kind: str) ->
     with connect(primary.dsn()) as connection:
         connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
         if kind == "listen":
-            connection.execute(TELLS_OF_EVENTS)  # type: ignore[call-overload]
+            connection.execute(TELLS_OF_EVENTS)
     install(event_config(kind, primary.dsn()))
     told: list[bool] = []
     async with running(event_config(kind, standby.dsn_of_both())) as feed:

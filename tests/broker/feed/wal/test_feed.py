@@ -38,7 +38,7 @@ def config(database: str) -> FeedConfig:
 def sql(config: FeedConfig, *statements: str) -> None:
     with connect(config.dsn) as connection:
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
 
 async def test_committed_row_is_published_as_row_to_json(config: FeedConfig) -> None:

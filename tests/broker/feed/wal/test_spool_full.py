@@ -40,7 +40,7 @@ async def test_the_state_is_not_live_again_before_the_disk_has_proven_itself(
     with connect(database) as connection:
         connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
         name = connection.info.dbname
-        connection.execute(f"ALTER DATABASE \"{name}\" SET logical_decoding_work_mem = '64kB'")  # type: ignore[call-overload]
+        connection.execute(f"ALTER DATABASE \"{name}\" SET logical_decoding_work_mem = '64kB'")
     config = feed_config(database)
     install(config)
     async with running(config) as feed:

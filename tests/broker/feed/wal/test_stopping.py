@@ -38,7 +38,7 @@ async def stop_and_start(cluster: Cluster) -> None:
 
 def write(config: FeedConfig, first: int, last: int) -> None:
     with connect(config.dsn) as connection:
-        connection.execute(f"INSERT INTO event SELECT i, 'x' FROM generate_series({first}, {last}) i")  # type: ignore[call-overload]
+        connection.execute(f"INSERT INTO event SELECT i, 'x' FROM generate_series({first}, {last}) i")
 
 
 async def all_came_once(feed: Running, last: int) -> None:

@@ -9,8 +9,9 @@ from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.kind import Asked
 from broker.config.feeds import JwtConfig
 from broker.core.engine import Engine
-from broker.core.history import History, Positions
+from broker.core.history import History
 from broker.core.outbox import Outbox
+from broker.core.positions import Positions
 from broker.core.publication import Publication
 from broker.gateway.gateway import Gateway
 from broker.gateway.identity import JwtVerifier

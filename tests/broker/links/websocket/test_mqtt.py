@@ -6,6 +6,7 @@ import paho.mqtt.client as paho
 import pytest
 import trio
 import trio_websocket
+from paho.mqtt.enums import CallbackAPIVersion
 from support.websockets import Running, closed_with, listening, masked
 
 from broker.core.publication import Publication
@@ -178,7 +179,7 @@ async def test_a_stock_client_subscribes_and_publishes() -> None:
 def converse(port: int) -> list[tuple[str, bytes]]:
     """Connect, subscribe, publish to itself, and return what came."""
     received: list[tuple[str, bytes]] = []
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2, transport="websockets")
+    client = paho.Client(CallbackAPIVersion.VERSION2, transport="websockets")
 
     def on_connect(client: paho.Client, *rest: object) -> None:
         client.subscribe("fill/#", 1)
