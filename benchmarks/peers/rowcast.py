@@ -53,10 +53,11 @@ ABILITIES: Final = frozenset(
         "dialects",
         "ws-connections",
         "feed",
+        "feed-websocket",
     }
 )
 SECRET: Final = "benchmark-secret-that-is-long-enough"
-_NEEDS_POSTGRES: Final = frozenset({"dialects", "ws-connections", "feed"})
+_NEEDS_POSTGRES: Final = frozenset({"dialects", "ws-connections", "feed", "feed-websocket"})
 _TOML: Final = """\
 [database]
 dsn = "{dsn}"

@@ -401,6 +401,12 @@ WORKLOADS: Final = (
         partial(feed.commit_to_client, subscribers=1, per_second=100),
         "feed",
     ),
+    Workload(
+        "feed-both",
+        "COMMIT to a WebSocket client beside an MQTT client, 100 transactions/s",
+        partial(feed.commit_to_both, per_second=100),
+        "feed-websocket",
+    ),
 )
 
 BY_NAME: Final = {workload.name: workload for workload in WORKLOADS}

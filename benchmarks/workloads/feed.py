@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import psycopg
 
+from benchmarks.arithmetic import median
 from benchmarks.clients import Client, Lost, open_socket, read_exactly, read_into, subscriber
 from benchmarks.measurement import WARM_UP_S, Clocks, Measurement, Target, repeat
+from benchmarks.workloads import websocket
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS bench_rows (
@@ -136,16 +138,26 @@ def many_commits(target: Target, seconds: float, writers: int) -> Measurement:
     return measured
 
 
+class Pace:
+    """So many turns per second; what is late is not made up for."""
+
+    def __init__(self, per_second: int) -> None:
+        self._between_s = 1 / per_second
+        self._due = time.perf_counter()
+
+    def wait(self) -> None:
+        time.sleep(max(self._due - time.perf_counter(), 0))
+        self._due = max(self._due + self._between_s, time.perf_counter())
+
+
 def commit_to_client(target: Target, seconds: float, subscribers: int, per_second: int) -> Measurement:
     """One row per transaction at a fixed pace: from sending COMMIT until every subscriber has the row."""
     rows = _Rows(target, subscribers)
     samples_us: list[float] = []
-    due = time.perf_counter()
+    pace = Pace(per_second)
 
     def one_row() -> None:
-        nonlocal due
-        time.sleep(max(due - time.perf_counter(), 0))
-        due = max(due + 1 / per_second, time.perf_counter())
+        pace.wait()
         rows.writer.execute("BEGIN")
         rows.insert(1)
         began = time.perf_counter()
@@ -158,3 +170,40 @@ def commit_to_client(target: Target, seconds: float, subscribers: int, per_secon
     clocks = Clocks(target)
     count = repeat(one_row, seconds)
     return clocks.measure(count * subscribers, samples_us)
+
+
+def commit_to_both(target: Target, seconds: float, per_second: int) -> Measurement:
+    """As `commit_to_client`, with a WebSocket client of Econia's protocol beside the MQTT client, each in its thread.
+
+    The latency is the WebSocket client's; `mqtt_us` and `later_us` are the medians of MQTT's, and of how much later
+    the same transaction came to the WebSocket.
+    """
+    rows = _Rows(target, 1)
+    reader = websocket.Reader(websocket.open_econia(target, 0))
+    pace = Pace(per_second)
+    mqtt_us: list[float] = []
+    websocket_us: list[float] = []
+
+    def at(wait: Callable[[int], None]) -> float:
+        wait(1)
+        return time.perf_counter()
+
+    def one_row() -> None:
+        pace.wait()
+        arrivals = [pool.submit(at, wait) for wait in (rows.receive, reader.expect)]
+        rows.writer.execute("BEGIN")
+        rows.insert(1)
+        rows.writer.execute("SELECT pg_notify('econiaws', %s)", (websocket.econia_message(len(mqtt_us)),))
+        began = time.perf_counter()
+        rows.writer.execute("COMMIT")
+        for samples, arrival in zip((mqtt_us, websocket_us), arrivals, strict=True):
+            samples.append((arrival.result() - began) * 1e6)
+
+    with ThreadPoolExecutor(2) as pool:
+        repeat(one_row, WARM_UP_S)
+        mqtt_us.clear()
+        websocket_us.clear()
+        clocks = Clocks(target)
+        count = repeat(one_row, seconds)
+        later = [mine - theirs for mine, theirs in zip(websocket_us, mqtt_us, strict=True)]
+        return clocks.measure(2 * count, websocket_us, mqtt_us=median(mqtt_us), later_us=median(later))

@@ -164,7 +164,8 @@ def _open_mqtt(target: Target, number: int) -> Client:
     return connection
 
 
-def _open_econia(target: Target, number: int) -> Client:
+def open_econia(target: Target, number: int) -> Client:
+    """One that gets every `econia_message`."""
     return _handshake(target, "/" + _token(target, mode="r", channels=["fill_event"]))
 
 
@@ -190,7 +191,7 @@ def _open_broadcast(target: Target, number: int) -> Client:
 
 _OPEN: Final[dict[str, Callable[[Target, int], Client]]] = {
     "mqtt": _open_mqtt,
-    "econia": _open_econia,
+    "econia": open_econia,
     "exchange": _open_exchange,
     "canton": _open_canton,
     "broadcast": _open_broadcast,
@@ -232,6 +233,11 @@ _PUBLISH: Final[dict[str, Callable[[Target, str, int], Publish]]] = {
     "canton": _publish_through_postgres,
     "broadcast": _publish_broadcast,
 }
+
+
+def econia_message(number: int) -> str:
+    """What to notify `econiaws` of, so that Econia's clients get a message."""
+    return _message("econia", 100_000 + number)
 
 
 def _message(dialect: str, number: int) -> str:
