@@ -31,6 +31,12 @@ READY_MAX = 512
 """Sockets served per round, so that a round stays short however many are ready."""
 
 
+CLOSING_MAX = 64
+"""Connections that end in one round: each closes a socket, and may publish a will."""
+
+SENT_MAX = 2_000
+"""Messages sent in a round in which connections end, before the others have to wait for the next one."""
+
 SMALL_PACKET_BYTES = 24
 RECEIVE_BYTES_MANY = 8 * 1024
 """What a receive takes from a peer whose last packets were shorter than that on average."""
@@ -155,6 +161,8 @@ class Pump:
         self.closing: list[Connection] = []
         self._connections: dict[int, Connection] = {}
         self._takers: deque[Connection] = deque()
+        self._rest: list[tuple[int, int]] = []
+        """Those of the last round that were not served, because too many others ended."""
         self.holds_off: Callable[[], bool] = never
         """Whether something has to be done before those are served who are ready now; it has its turn first."""
         self._drained: trio.Event | None = None
@@ -208,7 +216,7 @@ class Pump:
         self._linger = self.ready.linger()
         try:
             while True:
-                if self._takers:
+                if self._takers or self._rest:
                     await trio.lowlevel.checkpoint()
                 else:
                     await self.ready.wait()
@@ -222,7 +230,7 @@ class Pump:
         """Rounds until nothing is ready, somebody else wants to run, or the turn has lasted long enough."""
         linger = self._linger
         poll = self.ready.poll
-        ready = poll(0, READY_MAX)
+        ready = self._rest or poll(0, READY_MAX)
         started = looked = -1.0
         while True:
             if ready and self.holds_off():
@@ -235,6 +243,8 @@ class Pump:
                 if linger is None or now - started > LONE_TURN_S_MAX or linger.others_wait():
                     return
                 looked = now
+            if self._rest:
+                return  # whoever else waits has its turn first
             # Where several were ready, more are by now.
             ready = poll(0, READY_MAX) if len(ready) > 1 or self._takers else []
             if not ready and not self._takers:
@@ -246,9 +256,14 @@ class Pump:
 
     def serve_round(self, ready: list[tuple[int, int]]) -> None:
         """Everything that can be done now, without waiting, with the sockets that are ready."""
+        self._rest = []
         with self.engine.turn:
             connections = self._connections
-            for fd, events in ready:
+            sent_max = self.engine.counters.publishes_sent + SENT_MAX
+            for position, (fd, events) in enumerate(ready):
+                if self.closing and self._is_enough(sent_max):
+                    self._rest = ready[position:]
+                    break
                 connection = connections.get(fd)
                 if connection is None:
                     continue
@@ -259,6 +274,10 @@ class Pump:
                     connection.readable()
             if self._takers:
                 self._send_on()
+
+    def _is_enough(self, sent_max: int) -> bool:
+        """Whether so many have ended in this round, or their wills gone to so many, that others are to be served."""
+        return len(self.closing) >= CLOSING_MAX or self.engine.counters.publishes_sent > sent_max
 
     def _send_on(self) -> None:
         """To those who take more, one after the other."""

@@ -21,7 +21,7 @@ from broker.links.listening.deciding import Claims, Deciding
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
 from broker.links.mqtt.stream import StreamShell
-from broker.links.pump import Pump
+from broker.links.pump import CLOSING_MAX, Pump
 from broker.links.tls_socket import Socket, TlsSocket
 from protocol.mqtt.v5.reasons import ReasonCode
 
@@ -124,19 +124,30 @@ class Server:
             await trio.sleep(SWEEP_INTERVAL_S)
             links = list(self._links)
             unix_now = time.time()
-            for start in range(0, len(links), SWEEP_LINKS_MAX):
+            while links:
                 with self.engine.turn:
-                    for link in links[start : start + SWEEP_LINKS_MAX]:
-                        if link.silent_too_long():
-                            link.code = ReasonCode.KEEP_ALIVE_TIMEOUT
-                            link.close("has exceeded timeout, disconnecting.")
-                        elif has_expired(link, unix_now):
-                            link.code = ReasonCode.NOT_AUTHORIZED
-                            link.close("disconnected: its token has expired.")
+                    self._sweep(links, unix_now)
                 await trio.lowlevel.checkpoint()
             with self.engine.turn:
                 self.arrivals.sweep()
                 self.engine.expire()
+
+    def _sweep(self, links: list[MqttLink], unix_now: float) -> None:
+        """Some of these links; they are taken from the list."""
+        closed = 0
+        for _ in range(min(len(links), SWEEP_LINKS_MAX)):
+            link = links.pop()
+            if link.silent_too_long():
+                link.code = ReasonCode.KEEP_ALIVE_TIMEOUT
+                link.close("has exceeded timeout, disconnecting.")
+            elif has_expired(link, unix_now):
+                link.code = ReasonCode.NOT_AUTHORIZED
+                link.close("disconnected: its token has expired.")
+            else:
+                continue
+            closed += 1
+            if closed >= CLOSING_MAX:
+                return
 
     def owed(self) -> tuple[int, int]:
         """Packets (pieces, at least) and bytes that peers have yet to take."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import pytest
 import trio
@@ -15,9 +16,9 @@ from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
-from broker.links.pump import LONE_TURN_S_MAX, TURN_S_MAX, Pump
+from broker.links.pump import CLOSING_MAX, LONE_TURN_S_MAX, SENT_MAX, TURN_S_MAX, Pump
 from protocol.mqtt.codec import encode
-from protocol.mqtt.packets import Connect, Pingreq, Puback, Publish, Subscribe
+from protocol.mqtt.packets import Connect, Pingreq, Puback, Publish, Subscribe, Will
 
 CONNACK = b"\x20\x02\x00\x00"
 PINGRESP = b"\xd0\x00"
@@ -42,7 +43,10 @@ class Client:
         return bytes(data)
 
 
-Connector = Callable[[bytes], Awaitable[Client]]
+class Connector(Protocol):
+    """Opens one connection."""
+
+    async def __call__(self, client_id: bytes, will: Will | None = None) -> Client: ...
 
 
 @asynccontextmanager
@@ -56,12 +60,12 @@ async def pumping(limits: Limits | None = None) -> AsyncIterator[tuple[Pump, set
         connection_messages=False,
     )
 
-    async def connect(client_id: bytes) -> Client:
+    async def connect(client_id: bytes, will: Will | None = None) -> Client:
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         pump.add(theirs, door, client_id.decode())
         client = Client(ours)
-        await client.send(Connect(client_id, True, 60))
+        await client.send(Connect(client_id, True, 60, will=will))
         assert await client.receive(4) == CONNACK
         return client
 
@@ -187,3 +191,53 @@ async def test_a_flooding_publisher_does_not_starve_others() -> None:
                 await other.send(Pingreq())
                 assert await other.receive(2) == PINGRESP
             nursery.cancel_scope.cancel()
+
+
+async def test_of_many_who_vanish_at_once_some_end_in_each_round_and_every_will_comes() -> None:
+    many = CLOSING_MAX + 20
+    async with pumping() as (pump, links, connect):
+        reader = await connect(b"reader")
+        await reader.send(Subscribe(1, ((b"will/+", 0),)))
+        await reader.receive(5)
+        clients = [
+            await connect(b"%d" % number, Will(b"will/%03d" % number, b"x", 0, False))
+            for number in range(many)
+        ]
+        ended = [0]
+        left = len(links)
+
+        def note() -> None:
+            nonlocal left
+            ended.append(left - len(links))
+            left = len(links)
+
+        pump.engine.turn.on_settled(note)
+        for client in clients:
+            client.stream.socket.close()
+        packet = encode(Publish(b"will/000", b"x"))
+        wills = await reader.receive(len(packet) * many)
+        names = {wills[start + 4 : start + 12] for start in range(0, len(wills), len(packet))}
+        assert names == {b"will/%03d" % number for number in range(many)}
+        while len(links) > 1:
+            await trio.testing.wait_all_tasks_blocked()
+        assert max(ended) <= CLOSING_MAX
+        assert sum(ended) == many
+
+
+async def test_wills_that_go_to_very_many_are_served_in_more_rounds() -> None:
+    readers, many = 60, 50
+    async with pumping() as (pump, links, connect):
+        wills = Will(b"will", b"x", 0, False)
+        listening = [await connect(b"r%d" % number) for number in range(readers)]
+        for reader in listening:
+            await reader.send(Subscribe(1, ((b"will", 0),)))
+            await reader.receive(5)
+        clients = [await connect(b"%d" % number, wills) for number in range(many)]
+        sent = [pump.engine.counters.publishes_sent]
+        pump.engine.turn.on_settled(lambda: sent.append(pump.engine.counters.publishes_sent))
+        for client in clients:
+            client.stream.socket.close()
+        while len(links) > readers:
+            await trio.testing.wait_all_tasks_blocked()
+        assert sent[-1] - sent[0] == readers * many
+        assert max(after - before for before, after in itertools.pairwise(sent)) <= SENT_MAX + readers
