@@ -21,7 +21,6 @@ from protocol.dialects.rowcast import (
     published_text,
 )
 from protocol.grants import Grants, grants_of
-from protocol.json_members import members_of
 
 ALL = Grants((b"#",), (b"#",))
 
@@ -174,12 +173,3 @@ def test_a_client_that_answers_no_ping_is_closed() -> None:
 )
 def test_a_payload_is_handed_on_unchanged_or_says_how_it_is_written(payload: bytes, members: bytes) -> None:
     assert message_text(b"a", payload, b"E/1") == b'{"topic":"a","at":"E/1",' + members + b"}"
-
-
-@given(
-    st.dictionaries(st.text(), st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=8))
-)
-def test_members_are_found_as_json_finds_them(value: dict[str, object]) -> None:
-    found = members_of(json.dumps(value))
-    assert found is not None
-    assert {name: json.loads(text) for name, (_, text) in found.items()} == value

@@ -18,7 +18,7 @@ from protocol.mqtt.packets import Packet, Publish, Subscribe
 from protocol.mqtt.v5.codec import decode, encode, publish_parts
 from protocol.mqtt.v5.wire import PACKET
 
-_spec = importlib.util.spec_from_file_location("codec5", Path(__file__).parent / "test_codec5.py")
+_spec = importlib.util.spec_from_file_location("codec5", Path(__file__).parent / "test_codec.py")
 assert _spec is not None
 assert _spec.loader is not None
 _codec5: Any = importlib.util.module_from_spec(_spec)
