@@ -4,8 +4,9 @@
 
 A writer commits numbered rows, publishers send numbered messages at QoS 1 to any node that takes them, observers read
 every node; clients move, share, and die with wills.  Meanwhile nodes and NATS servers are killed and made to stand
-still, and links between them are cut, slow, or hanging, one at a time.  In the end the log itself is read, and judged
-with what everybody has seen:
+still, and links between them are cut, slow, or hanging, one at a time; or, with `--upgrade-from`, the nodes run another
+checkout of Rowcast and are replaced by this one, one after the other, in order.  In the end the log itself is read, and
+judged with what everybody has seen:
 
 - every committed row is in the log once, in commit order;
 - every acknowledged message is in the log, no message more often than it was tried, a publisher's in their order;
@@ -47,6 +48,7 @@ from protocol.mqtt.packets import Puback, Publish, Suback, Subscribe
 from protocol.nats import jetstream, subjects, wire
 from protocol.nats.ordered import ANSWER, LOST, NEXT, OrderedReader
 
+HERE = Path(__file__).parents[2]
 NODES = 3
 PUBLISHERS = 3
 ACK_S = 10.0
@@ -156,10 +158,14 @@ class World:
             path.write_text(CONFIGURATION.format(port=port, nats=urls, index=index, dsn=dsn))
             self.configs.append(path)
 
-    def start(self, index: int) -> None:
+    def start(self, index: int, checkout: Path | None = None) -> None:
+        """Begin a node, of this checkout or of another."""
         with (self.folder / f"n{index}.log").open("ab") as log:
             self.processes[index] = subprocess.Popen(
-                [sys.executable, "-m", "broker", "-c", str(self.configs[index])], stdout=log, stderr=log
+                [sys.executable, "-m", "broker", "-c", str(self.configs[index])],
+                stdout=log,
+                stderr=log,
+                cwd=checkout or HERE,
             )
 
     def logs(self) -> str:
@@ -273,6 +279,20 @@ class World:
                 victim.send_signal(signal.SIGCONT)
             await trio.sleep(self.random.uniform(1.0, 3.0))
 
+    async def upgrade(self, seconds: float) -> None:
+        """Replace each node in order, and let `seconds` pass in all."""
+        pause_s = seconds / (NODES + 1)
+        await trio.sleep(pause_s)
+        for index in range(NODES):
+            process = self.processes[index]
+            assert process is not None
+            process.terminate()
+            self.history.deeds[
+                "stopped in order" if await trio.to_thread.run_sync(process.wait) == 0 else "failed"
+            ] += 1
+            self.start(index)
+            await trio.sleep(pause_s)
+
     # --- the end -------------------------------------------------------------------------------------------
 
     def last_row(self) -> bytes:
@@ -337,7 +357,9 @@ class World:
         return False
 
 
-async def torture(cluster: Cluster, seconds: float, seed: int) -> tuple[History, list[str], str]:
+async def torture(
+    cluster: Cluster, seconds: float, seed: int, upgrade_from: Path | None = None
+) -> tuple[History, list[str], str]:
     """What happened, what was broken, and what the nodes wrote."""
     dsn = cluster.dsn(cluster.create_database())
     with tempfile.TemporaryDirectory(prefix="rowcast-nodes-") as name, NatsCluster(3) as nats:
@@ -351,7 +373,7 @@ async def torture(cluster: Cluster, seconds: float, seed: int) -> tuple[History,
                 for cable in [cable for cables in world.cables for cable in cables]:
                     await observers.start(cable.run)
                 for index in range(NODES):
-                    world.start(index)
+                    world.start(index, upgrade_from)
                 for index in range(NODES):
                     observers.start_soon(world.observe, index)
                 async with trio.open_nursery() as busy:
@@ -365,7 +387,7 @@ async def torture(cluster: Cluster, seconds: float, seed: int) -> tuple[History,
                     for mover in range(MOVERS):
                         busy.start_soon(world.publish, 100 + mover, b"mv/%d" % mover)
                     busy.start_soon(world.publish, 200, b"sh/x")
-                    await world.break_things(seconds)
+                    await (world.upgrade if upgrade_from else world.break_things)(seconds)
                     world.is_over = True
                 await trio.sleep(10)  # the last wills
                 await world.settled()
@@ -385,10 +407,13 @@ def main() -> int:
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="of trouble (60)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
+    parser.add_argument(
+        "--upgrade-from", type=Path, metavar="FOLDER", help="a checkout of an earlier Rowcast"
+    )
     args = parser.parse_args()
     cluster = Cluster()
     try:
-        history, faults, written = trio.run(torture, cluster, args.seconds, args.seed)
+        history, faults, written = trio.run(torture, cluster, args.seconds, args.seed, args.upgrade_from)
     finally:
         cluster.close()
     deeds = ", ".join(f"{deed} {count}" for deed, count in sorted(history.deeds.items()))
