@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from broker.cli.tables import print_table
-
-SILENT_S: Final = 5.0
-"""A node tells of itself once a second."""
+from broker.cluster.status import SILENT_S
 
 
 def is_silent(node: Any) -> bool:

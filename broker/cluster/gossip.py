@@ -40,18 +40,27 @@ class Gossip:
         self._status = status
         self._elsewhere: dict[str, dict[str, float]] = {}
         """By group, nodes that have members, and when they said so."""
+        self._has_left = False
         self._changed = trio.Event()
         link.subscribe(names.groups("*"), self._told)
 
     async def run(self) -> None:
         """Tell the others, until cancelled."""
-        while True:
-            report = self._status.report(self._engine.connected, len(self._engine.sessions))
-            said = json.dumps({"n": self._mark, "g": self.groups_here(), "r": report}).encode()
-            self._link.send(wire.publish(self._subject, said))
+        while not self._has_left:
+            self._tell(self.groups_here())
             self._changed = trio.Event()
             with trio.move_on_after(TELL_S):
                 await self._changed.wait()
+
+    def leave(self) -> None:
+        """The node ends in order: it is not missed."""
+        self._has_left = True
+        self._tell([])
+
+    def _tell(self, groups: list[str]) -> None:
+        report = self._status.report(self._engine.connected, len(self._engine.sessions))
+        said = {"n": self._mark, "g": groups, "r": report, "left": self._has_left}
+        self._link.send(wire.publish(self._subject, json.dumps(said).encode()))
 
     def tell_soon(self) -> None:
         """Something has changed that others should know."""
@@ -75,6 +84,8 @@ class Gossip:
         now = trio.current_time()
         nodes = self._status.nodes
         nodes[node] = (now, report)
+        if said.get("left"):
+            del nodes[node]
         if len(nodes) > NODES_MAX:
             nodes.pop(min(nodes, key=lambda one: nodes[one][0]))
         for others in self._elsewhere.values():

@@ -28,7 +28,7 @@ from broker.cluster.publisher import Publisher, turn_away
 from broker.cluster.reader import LogReader
 from broker.cluster.setup import info, make_streams
 from broker.cluster.shares import Shares
-from broker.cluster.status import ClusterStatus
+from broker.cluster.status import SILENT_S, ClusterStatus
 from broker.core.engine import GATEWAY_PREFIX
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError
@@ -166,10 +166,13 @@ class Node:
         now = trio.current_time()
         mine = self.status.report(self.engine.connected, len(self.engine.sessions))
         nodes = [{"node": self.config.node, "heard_s": 0.0, "here": True, **mine}]
-        for mark, (heard, said) in sorted(self.status.nodes.items()):
-            nodes.append(
-                {"node": mark.rpartition("-")[0], "heard_s": round(now - heard, 1), "here": False, **said}
-            )
+        is_again = {self.config.node}
+        for mark, (heard, said) in sorted(self.status.nodes.items(), key=lambda one: -one[1][0]):
+            name, heard_s = mark.rpartition("-")[0], round(now - heard, 1)
+            if heard_s < SILENT_S or name not in is_again:  # else it is there again, under another mark
+                nodes.append({"node": name, "heard_s": heard_s, "here": False, **said})
+            is_again.add(name)
+        nodes[1:] = sorted(nodes[1:], key=lambda one: str(one["node"]))
         status = self.status
         return {
             "cluster": self.config.name,
@@ -182,6 +185,7 @@ class Node:
         """The node ends in an orderly way: what it owes the log is there, and its clients are free for other nodes."""
         await self.publisher.drained()
         await self.owners.leave()
+        self._gossip.leave()
         await self.liveness.leave()
 
     async def _make_again(self) -> None:

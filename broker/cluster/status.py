@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 log = logging.getLogger("broker.cluster")
+
+SILENT_S: Final = 5.0
+"""A node tells of itself once a second; who is not heard of for so long is missed."""
 
 
 class ClusterStatus:

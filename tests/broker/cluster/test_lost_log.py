@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import trio
 from support.nats import Server
 from support.node_rows import configured, ids, insert, reader_among
 from support.nodes import Client, joined, node_of
+from support.polling import until
 from support.postgres import cluster, database
 
 from broker import Broker
@@ -113,9 +113,7 @@ async def test_a_gap_says_what_the_database_does_not_have_any_more(
 async def until_confirmed(broker: Broker) -> None:
     """The database need keep nothing."""
     status = broker.app.feeds["main"]
-    with trio.fail_after(60):
-        while status.acknowledged in ("", "0/0") or status.acknowledged != status.position:  # noqa: ASYNC110
-            await trio.sleep(0.05)
+    await until(lambda: status.acknowledged not in ("", "0/0") and status.acknowledged == status.position)
 
 
 async def test_the_slot_stays_behind_what_the_log_has_and_a_successor_decodes_none_of_it_again(

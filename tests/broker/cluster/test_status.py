@@ -9,9 +9,11 @@ import trio
 from attrs import evolve
 from support.nats import Server
 from support.nodes import Client, joined, node_of
+from support.polling import until
 
 from broker import Config
 from broker.cli.main import main
+from broker.cluster.status import SILENT_S
 from broker.config.model import AdminHttp
 from broker.reports.cluster_metrics import cluster_families
 
@@ -47,6 +49,29 @@ async def test_each_node_knows_of_all(
         }
         assert shown_numbers["rowcast_cluster_claimed"] == 1
         assert shown_numbers["rowcast_cluster_published"] == 1
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+async def test_a_node_that_was_replaced_is_not_missed(
+    nats_server: Server, cluster_name: str, crashes: bool
+) -> None:
+    urls = (nats_server.url,)
+    async with joined(urls, cluster_name, "a") as a:
+        node = node_of(a)
+
+        def known(silent_s: float = 0.0) -> list[str]:
+            for mark, (heard, said) in node.status.nodes.items():
+                node.status.nodes[mark] = (heard - silent_s, said)
+            return [one["node"] for one in node.report()["nodes"]]
+
+        async with joined(urls, cluster_name, "b", crashes=crashes):
+            await until(lambda: known() == ["a", "b"], 60)
+        await until(lambda: known() == (["a", "b"] if crashes else ["a"]), 60)
+        assert known(SILENT_S) == (["a", "b"] if crashes else ["a"])
+        async with joined(urls, cluster_name, "b") as b:
+            await until(lambda: node_of(b).mark.decode() in node.status.nodes, 60)
+            assert known() == ["a", "b"]
+            assert all(one["heard_s"] < SILENT_S for one in node.report()["nodes"])
 
 
 async def test_without_a_cluster_the_command_says_so(capsys: pytest.CaptureFixture[str]) -> None:
