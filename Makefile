@@ -70,6 +70,7 @@ torture: .venv/.test
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/run.py $(ARGS)
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/sinks.py
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/power.py
+	@PYTHONPATH=.:tests $(BIN)/python tests/torture/blackout.py
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/nodes.py
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/rolling.py
 

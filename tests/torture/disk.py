@@ -24,8 +24,11 @@ HEAD: Final = struct.Struct("=cqqq")
 SECTOR: Final = 512
 
 
-def environment(folder: Path, into: Path) -> dict[str, str]:
+def environment(folder: Path, into: Path, record: Path | None = None) -> dict[str, str]:
     """What a process needs in its environment to be on such a disk, for files of `folder`; compiles it.
+
+    Args:
+        record: what is to be read with `recorded` when the process was killed.
 
     Raises:
         subprocess.CalledProcessError, FileNotFoundError: there is no C compiler.
@@ -35,7 +38,14 @@ def environment(folder: Path, into: Path) -> dict[str, str]:
     subprocess.run(
         [compiler, "-O1", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl", "-pthread"], check=True
     )
-    return {**os.environ, "LD_PRELOAD": str(library), "DISK_FOLDER": str(folder)}
+    more = {} if record is None else {"DISK_RECORD": str(record)}
+    return {**os.environ, "LD_PRELOAD": str(library), "DISK_FOLDER": str(folder), **more}
+
+
+def recorded(record: Path) -> tuple[bytes, list[str]]:
+    """The record and the names of a process that is gone."""
+    names = record.with_name(record.name + ".names")
+    return record.read_bytes(), names.read_text().splitlines()
 
 
 @define

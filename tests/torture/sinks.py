@@ -46,20 +46,28 @@ on_conflict = "nothing"
 batch = {{ rows = 50, every = "2ms" }}
 """
 IN_FLIGHT = 20
-CLIENTS = 3
+CLIENTS = 4
 SETTLE_S = 90.0
 PUBACK, PUBREC, PUBCOMP = 0x40, 0x50, 0x70
+FAILURE = 0x80
+"""Of a reason code of 5.0."""
 
 
 class Client:
-    """Publishes until told to stop, and then until all is acknowledged; blocking, for a thread of its own."""
+    """Publishes until told to stop, and then until all is acknowledged; blocking, for a thread of its own.
 
-    def __init__(self, port: int, name: str, chance: random.Random) -> None:
+    Args:
+        level: 4 speaks MQTT 3.1.1, 5 speaks 5.0.
+    """
+
+    def __init__(self, port: int, name: str, chance: random.Random, level: int = 4) -> None:
         self.port = port
+        self.level = level
         self.name = name
         self.published = 0
         self.acknowledged = 0
         self.reconnects = 0
+        self.refused = 0
         self.is_stopping = False
         self.gives_up_at = float("inf")
         self._chance = chance
@@ -78,13 +86,11 @@ class Client:
                 time.sleep(0.05)
 
     def _serve(self, sock: socket.socket) -> None:
-        name = self.name.encode()
-        body = b"\x00\x04MQTT\x04\x00\x00\x00" + len(name).to_bytes(2, "big") + name
-        sock.sendall(b"\x10" + bytes([len(body)]) + body)
+        sock.sendall(connect_packet(self.name.encode(), self.level))
         buffer = b""
-        while len(buffer) < 4:
+        while len(buffer) < 2 or len(buffer) < 2 + buffer[1]:
             buffer += self._read(sock)
-        buffer = buffer[4:]
+        buffer = buffer[2 + buffer[1] :]
         again = []
         for packet_id, (number, qos) in self._waiting.items():
             is_received = packet_id in self._received
@@ -109,9 +115,10 @@ class Client:
         sock.sendall(self._packet(packet_id, number, qos))
 
     def _take(self, sock: socket.socket, buffer: bytes) -> bytes:
-        while len(buffer) >= 4:
+        while len(buffer) >= 2 and len(buffer) >= 2 + buffer[1]:
             kind, packet_id = buffer[0], int.from_bytes(buffer[2:4], "big")
-            buffer = buffer[4:]
+            self.refused += buffer[1] > 2 and buffer[4] >= FAILURE
+            buffer = buffer[2 + buffer[1] :]
             if kind == PUBREC:
                 self._received.add(packet_id)
                 sock.sendall(_pubrel(packet_id))
@@ -130,8 +137,15 @@ class Client:
     def _packet(self, packet_id: int, number: int, qos: int, dup: bool = False) -> bytes:
         topic = b"telemetry/" + self.name.encode()
         body = len(topic).to_bytes(2, "big") + topic + packet_id.to_bytes(2, "big")
-        body += b'{"n": %d}' % number
+        body += (b"\x00" if self.level == 5 else b"") + b'{"n": %d}' % number
         return bytes([0x30 | qos << 1 | (8 if dup else 0), len(body)]) + body
+
+
+def connect_packet(name: bytes, level: int) -> bytes:
+    """Of a session that outlives its connections, for ever."""
+    expiry = b"\x05\x11\xff\xff\xff\xff" if level == 5 else b""
+    body = b"\x00\x04MQTT" + bytes([level]) + b"\x00\x00\x00" + expiry + len(name).to_bytes(2, "big") + name
+    return b"\x10" + bytes([len(body)]) + body
 
 
 def _pubrel(packet_id: int) -> bytes:
@@ -172,7 +186,7 @@ def torture(cluster: Cluster, seconds: float, seed: int) -> Outcome:
             )
 
         process = start()
-        clients = [Client(port, f"c{n}", random.Random(f"{seed} {n}")) for n in range(CLIENTS)]
+        clients = [Client(port, f"c{n}", random.Random(f"{seed} {n}"), (4, 5)[n % 2]) for n in range(CLIENTS)]
         threads = [threading.Thread(target=client.run, daemon=True) for client in clients]
         for thread in threads:
             thread.start()
@@ -217,6 +231,8 @@ def judge(dsn: str, clients: list[Client]) -> list[str]:
             found = [n for (n,) in connection.execute(query, [client.name]).fetchall()]
             if client.acknowledged != client.published:
                 faults.append(f"{client.name}: {client.acknowledged} of {client.published} acknowledged")
+            if client.refused:
+                faults.append(f"{client.name}: {client.refused} refused")
             counts = Counter(found)
             if lost := [n for n in range(client.published) if n not in counts]:
                 faults.append(f"{client.name}: {len(lost)} lost, such as {lost[:5]}")
