@@ -164,6 +164,14 @@ class Move:
     processor_ms: float
     """For each that moved, rows included."""
 
+    def __str__(self) -> str:
+        return (
+            f"{self.moved} left a node within {self.drain_s:.0f} s, which ended with {self.status};"
+            f" the other's processor: {self.processor_mean:.0%}, {max(self.processor_seconds):.0%} in its worst"
+            f" second, {self.processor_ms:.2f} ms for each; in each second, in per cent:"
+            f" {' '.join(f'{share * 100:.0f}' for share in self.processor_seconds)}"
+        )
+
 
 def drain(crowd: Crowd, old: Node, new: Node) -> Move:
     began, before, moved = time.monotonic(), new.processor_s(), crowd.tally.moved
@@ -191,7 +199,9 @@ def drain(crowd: Crowd, old: Node, new: Node) -> Move:
     spent_s = new.processor_s() - before
     count = crowd.tally.moved - moved
     shares = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(marks)]
-    return Move(took_s, old.status(), count, mean, shares or [mean], spent_s * 1000 / max(1, count))
+    move = Move(took_s, old.status(), count, mean, shares or [mean], spent_s * 1000 / max(1, count))
+    tell(str(move))
+    return move
 
 
 @define
@@ -212,14 +222,7 @@ class Outcome:
         ]
         if self.tally.closed:
             lines.append(f"closed for another reason: {dict(self.tally.closed)}")
-        for move in self.moves:
-            lines.append(
-                f"{move.moved} left a node within {move.drain_s:.0f} s, which ended with {move.status};"
-                f" the other's processor: {move.processor_mean:.0%}, {max(move.processor_seconds):.0%} in its worst"
-                f" second, {move.processor_ms:.2f} ms for each; in each second, in per cent:"
-                f" {' '.join(f'{share * 100:.0f}' for share in move.processor_seconds)}"
-            )
-        return "\n".join([*lines, *self.faults[:20]])
+        return "\n".join([*lines, *map(str, self.moves), *self.faults[:20]])
 
 
 def judge(crowd: Crowd, written: Writing) -> list[str]:
