@@ -39,7 +39,7 @@ def test_what_a_snapshot_kept_is_counted_and_in_its_order() -> None:
 def test_a_session_that_ends_lets_go_of_its_messages_a_few_at_a_time() -> None:
     books = Books()
     owed = restored(books)
-    held = [one.message for one in (*owed.inflight(), *owed.queued())]
+    held = [one.message for one in owed.inflight()] + [one.message for one in owed.queued()]
     discarded = owed.discard()
     assert (owed.inflight_bytes, owed.queued_bytes, owed.inflight(), owed.queued()) == (0, 0, [], [])
     assert owed.discard() is None

@@ -337,7 +337,7 @@ async def test_feed_of_an_earlier_version_goes_on_without_a_gap(
             write(config, range(1, 3))
             await until(lambda: 2 in entries)
     with connect(config.dsn) as connection:
-        connection.execute(before)  # type: ignore[call-overload]
+        connection.execute(before)
     write(config, range(3, 5))
     for _ in range(2):
         async with life(config, entries) as feed:
