@@ -6,12 +6,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from broker.core.publication import Publication
+from broker.core.session import Session
 from broker.links.mqtt import trace
 from broker.links.mqtt.admission5 import connack, keep_alive_s, settle
 from broker.links.words import NOTICE, printable
 from protocol.mqtt.codec import encode_connack
 from protocol.mqtt.connection import silence_max_s
-from protocol.mqtt.packets import Connect
+from protocol.mqtt.packets import Connect, Will
 from protocol.mqtt.v5.reasons import ReasonCode
 
 if TYPE_CHECKING:
@@ -30,17 +31,8 @@ def accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes |
         engine.endings.cancel_will(session)
     access = door.access_for(client_id, user_name, link.verdict)
     engine.identify(session, user_name, access, door.mount_point, packet.bridge, door.max_qos, door.port)
-    will = packet.will
-    if will is not None:
-        session.will = Publication(
-            door.mount_point + will.topic,
-            will.payload,
-            will.qos,
-            will.retain,
-            client_id,
-            user_name,
-            door.port,
-        )
+    if packet.will is not None:
+        session.will = _will(link, packet.will, client_id, user_name)
     link.connected(session)
     settle(link, session, packet, session.will)
     link.silence_max_s = silence_max_s(
@@ -48,7 +40,28 @@ def accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes |
     )
     link.choose_path(session)
     engine.counters.connections_accepted += 1
-    if door.connection_messages and logger.isEnabledFor(NOTICE):
+    _log_accepted(link, packet, client_id, user_name)
+    if link.tracing:
+        link.outbox.on_push = lambda data: _trace_sent(client_id, data, link.level)
+    too_long = not _answer(link, session, packet, present)
+    engine.counters.other_packets_sent += 1
+    engine.attach(session, link, link.outbox)
+    link.outbox.on_drained = link.drained
+    if too_long:
+        link.close("disconnected: it takes no packet as long as its CONNACK.")
+        return
+    link.resume_reading()
+
+
+def _will(link: MqttLink, will: Will, client_id: bytes, user_name: bytes | None) -> Publication:
+    door = link.door
+    return Publication(
+        door.mount_point + will.topic, will.payload, will.qos, will.retain, client_id, user_name, door.port
+    )
+
+
+def _log_accepted(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes | None) -> None:
+    if link.door.connection_messages and logger.isEnabledFor(NOTICE):
         logger.log(
             NOTICE,
             "New client connected from %s as %s (p%d, c%d, k%d%s).",
@@ -59,26 +72,21 @@ def accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes |
             packet.keep_alive_s,
             "" if user_name is None else f", u'{printable(user_name)}'",
         )
-    if link.tracing:
-        link.outbox.on_push = lambda data: _trace_sent(client_id, data, link.level)
-    too_long = False
+
+
+def _answer(link: MqttLink, session: Session, packet: Connect, present: bool) -> bool:
+    """Push CONNACK; False if it is longer than the client takes."""
     if packet.protocol_level == 5:
         answer = connack(link, session, packet, present)
         sending = session.outbound.sending
-        too_long = sending is not None and 0 < sending.packet_max < len(answer)
-        if too_long:
+        if sending is not None and 0 < sending.packet_max < len(answer):
             link.outbox.close()  # nothing may be sent [MQTT-3.1.2-24]
+            return False
         link.outbox.push(answer)
     else:
         is_told = present and packet.protocol_level >= 4  # [MQTT-3.2.2-2]; 3.1 has no room for it
         link.outbox.push(encode_connack(0, is_told))
-    engine.counters.other_packets_sent += 1
-    engine.attach(session, link, link.outbox)
-    link.outbox.on_drained = link.drained
-    if too_long:
-        link.close("disconnected: it takes no packet as long as its CONNACK.")
-        return
-    link.resume_reading()
+    return True
 
 
 def take_over(link: MqttLink, client_id: bytes, clean: bool) -> None:

@@ -114,18 +114,10 @@ def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, bod
         check_topic_name(session.mount_point + topic)  # what is kept has to fit
     qos = first_byte >> 1 & 3
     if qos > session.max_qos:
-        raise ProtocolViolation(
-            f"a PUBLISH with QoS {qos}; this listener takes {session.max_qos}",
-            "MQTT-3.2.2-11",
-            ReasonCode.QOS_NOT_SUPPORTED,
-        )
+        raise _qos_not_supported(qos, session.max_qos)
     retain = first_byte & 1 == 1
     if retain and not engine.policy.retain_available:
-        raise ProtocolViolation(
-            "a retained PUBLISH, and retain_available is false",
-            "MQTT-3.2.2-14",
-            ReasonCode.RETAIN_NOT_SUPPORTED,
-        )
+        raise _retain_not_supported()
     counters = engine.counters
     counters.publishes_received += 1
     counters.publish_bytes_received += end - payload_start
@@ -152,6 +144,22 @@ def _publish(link: MqttLink, session: Session, first_byte: int, data: bytes, bod
         answer(link, PUBACK, packet_id, code, publication)  # [MQTT-4.3.2-4]
     else:
         _exactly_once(link, session, publication, packet_id, first_byte & DUP != 0)
+
+
+def _qos_not_supported(qos: int, qos_max: int) -> ProtocolViolation:
+    return ProtocolViolation(
+        f"a PUBLISH with QoS {qos}; this listener takes {qos_max}",
+        "MQTT-3.2.2-11",
+        ReasonCode.QOS_NOT_SUPPORTED,
+    )
+
+
+def _retain_not_supported() -> ProtocolViolation:
+    return ProtocolViolation(
+        "a retained PUBLISH, and retain_available is false",
+        "MQTT-3.2.2-14",
+        ReasonCode.RETAIN_NOT_SUPPORTED,
+    )
 
 
 def _aliased(link: MqttLink, topic: bytes, alias: int) -> bytes:
