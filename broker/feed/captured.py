@@ -16,6 +16,7 @@ from attrs import frozen
 from psycopg import sql
 
 from broker.config.feeds import FeedConfig
+from broker.feed.altered import ADDED, ALTERED_FUNCTION, ALTERED_OUTBOX, MADE_ANEW
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.routing.columns_wanted import columns_wanted, missing_text
 from broker.feed.routing.tables import OPERATIONS, table_operations
@@ -36,23 +37,27 @@ SELECT wanted.name, c.oid::bigint, c.relkind::text, c.relpersistence::text, (
         (SELECT r.oid::text FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid), NULL)
         ORDER BY p.pubname), '[]')
     FROM pg_publication p JOIN pg_publication_tables t ON t.pubname = p.pubname
-    WHERE p.pubname = ANY(%(publications)s) AND t.schemaname = n.nspname AND t.tablename = c.relname), NULL
+    WHERE p.pubname = ANY(%(publications)s) AND t.schemaname = n.nspname AND t.tablename = c.relname), NULL, NULL
 FROM unnest(%(names)s::text[], %(quoted)s::text[]) AS wanted(name, quoted)
 LEFT JOIN pg_class c ON c.oid = to_regclass(wanted.quoted)
 LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
 """
 
-TRIGGERED: Final = """
+TRIGGERED: Final = f"""
 SELECT wanted.name, c.oid::bigint, c.relkind::text, c.relpersistence::text, (
     SELECT coalesce(jsonb_agg(jsonb_build_array(
-        '', t.tgtype & 4 <> 0, t.tgtype & 16 <> 0, t.tgtype & 8 <> 0, t.oid::text, t.xmin::text,
+        '', t.tgtype & 4 <> 0, t.tgtype & 16 <> 0, t.tgtype & 8 <> 0, t.oid::text,
+        concat_ws('+', t.xmin, {MADE_ANEW}),
         (SELECT x.xmin::text FROM pg_trigger x WHERE x.tgname = 'outbox_number' AND x.tgenabled <> 'D'
-            AND x.tgrelid = to_regclass('rowcast.outbox_commit')),
+            AND x.tgrelid = to_regclass('rowcast.outbox_commit')
+            AND x.tgfoid = to_regprocedure('rowcast.outbox_number()')
+            AND it.altered IS NULL),
         nullif(t.tgrelid, c.oid)::text) ORDER BY t.tgrelid <> c.oid, t.tgrelid), '[]')
     FROM pg_trigger t WHERE t.tgname = 'rowcast_capture' AND t.tgenabled = 'A'
-        AND t.tgfoid = to_regprocedure('rowcast.outbox_capture()')
+        AND t.tgfoid = to_regprocedure('rowcast.outbox_capture()') AND t.tgqual IS NULL AND t.tgattr = ''::int2vector
+        AND t.tgargs = convert_to(wanted.name, 'UTF8') || '\\x00'::bytea
         AND (t.tgrelid = c.oid OR t.tgrelid IN (SELECT l.relid FROM pg_partition_tree(c.oid) l WHERE l.isleaf))
-        AND (t.tgrelid <> c.oid OR off.partition IS NULL)), off.partition
+        AND (t.tgrelid <> c.oid OR off.partition IS NULL)), off.partition, it.altered
 FROM unnest(%(names)s::text[], %(quoted)s::text[]) AS wanted(name, quoted)
 LEFT JOIN pg_class c ON c.oid = to_regclass(wanted.quoted)
 LEFT JOIN LATERAL (
@@ -60,6 +65,7 @@ LEFT JOIN LATERAL (
         AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = l.relid AND t.tgname = 'rowcast_capture'
             AND t.tgenabled = 'A')
     ORDER BY l.relid LIMIT 1) AS off(partition) ON true
+CROSS JOIN (SELECT {ALTERED_OUTBOX}) AS it(altered)
 """
 
 COLUMNS: Final = """
@@ -114,7 +120,7 @@ def marks_of(config: FeedConfig, rows: Iterable[tuple[Any, ...]]) -> tuple[Marks
     missing: dict[str, str] = {}
     wanted = table_operations(config)
     is_wal = config.captures_by == "publication"
-    for name, oid, kind, persistence, captures, partition in rows:
+    for name, oid, kind, persistence, captures, partition, altered in rows:
         mark_of: dict[str, list[str]] = {operation: [] for operation in wanted[name]}
         for _, *operations, capture_oid, xmin, member, leaf in captures:
             if not is_wal and member is None:
@@ -135,6 +141,11 @@ def marks_of(config: FeedConfig, rows: Iterable[tuple[Any, ...]]) -> tuple[Marks
         elif unlogged:
             missing[name] = (
                 f"{name} is unlogged, so its rows are in no WAL: ALTER TABLE {quoted(name)} SET LOGGED"
+            )
+        elif altered is not None:
+            cure = "drop it" if altered.startswith(ADDED) else CURE
+            missing[name] = (
+                f"{altered} is not as Rowcast has made it, so rows of {name} are not captured: {cure}"
             )
         elif partition is not None:
             missing[name] = f"rows of {partition}, a partition of {name}, are not captured: {CURE}"
@@ -225,11 +236,20 @@ class Watch:
             else:
                 self._status.over(f"table {table}")
         self._status.uncaptured = tuple(missing)
+        await self._tell_of_functions(connection)
         self._tell_of_columns(dict(await look(connection, COLUMNS, self._wanted)))
         start = self._until
         self._until = position if gaps or not missing else start
         self._known, self._has_looked = marks, True
         return Uncaptured("; ".join(gaps.values()), tuple(gaps), start)
+
+    async def _tell_of_functions(self, connection: TrioConnection) -> None:
+        """What is sent by a function that somebody has replaced may never come here."""
+        row = await (await connection.execute(f"SELECT {ALTERED_FUNCTION}".replace("%%", "%"))).fetchone()
+        if row is None or row[0] is None:
+            self._status.over("functions")
+        else:
+            self._status.trouble("functions", f"{row[0]} is not as Rowcast has made it: {CURE}")
 
     def _tell_of_columns(self, columns: dict[str, list[str]]) -> None:
         """A name that no column has drops every row, and is more than a row's fault."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import psycopg
 
+from broker.feed.altered import OUTBOX_FUNCTIONS
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.wal.slots import ServerIdentity, refuse_standby
 
@@ -25,13 +26,20 @@ LOST: Final = (
     " or their numbers were set back"
 )
 
-CAPTURES: Final = """(
+CAPTURES: Final = f"""(
     SELECT coalesce(sum(hashtextextended(
         concat_ws('/', t.oid, t.xmin, t.tgenabled, n.nspname, c.relname), 0)), 0)
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE t.tgname IN ('rowcast_capture', 'outbox_number')
+) + (
+    SELECT count(*) FROM pg_trigger WHERE tgrelid IN ('rowcast.outbox'::regclass, 'rowcast.outbox_commit'::regclass)
+) + (
+    SELECT coalesce(sum(hashtextextended(concat_ws('/', oid, xmin), 0)), 0) FROM pg_proc
+    WHERE proname IN {OUTBOX_FUNCTIONS} AND pronamespace = 'rowcast'::regnamespace
+) + (
+    SELECT count(*) FROM pg_rewrite WHERE ev_class IN ('rowcast.outbox'::regclass, 'rowcast.outbox_commit'::regclass)
 ) + (SELECT count(*) FROM rowcast.feed f WHERE to_jsonb(f) ->> 'owed' IS NOT NULL)"""
-"""A number that changes with the triggers, with the names of their tables, and when a feed owes a gap.
+"""A number that changes with the triggers, their functions, the names of their tables, and when a feed owes a gap.
 
 As part of the query for rows it is of the same moment as these.
 """

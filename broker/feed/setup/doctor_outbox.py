@@ -10,7 +10,7 @@ from broker.feed.routing.tables import table_operations
 from broker.feed.setup.doctor_columns import check_columns
 from broker.feed.setup.doctor_leftovers import check_leftovers
 from broker.feed.setup.doctor_notices import check_notices
-from broker.feed.setup.doctor_publish import check_properties
+from broker.feed.setup.doctor_publish import check_altered, check_properties
 from broker.feed.setup.doctor_server import (
     check_idle_transactions,
     check_notification_queue,
@@ -109,6 +109,7 @@ def check_backlog(examination: Examination) -> Iterator[Finding]:
 CHECKS: Final[tuple[Check, ...]] = (
     check_server,
     check_installation,
+    check_altered,
     check_tables,
     check_heirs,
     check_triggers,

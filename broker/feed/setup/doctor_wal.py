@@ -11,7 +11,7 @@ from broker.feed.routing.tables import OPERATIONS, qualified, table_operations
 from broker.feed.setup.doctor_columns import check_columns
 from broker.feed.setup.doctor_leftovers import check_leftovers
 from broker.feed.setup.doctor_notices import check_notices
-from broker.feed.setup.doctor_publish import check_properties
+from broker.feed.setup.doctor_publish import check_altered, check_properties
 from broker.feed.setup.doctor_server import (
     check_idle_transactions,
     check_place,
@@ -274,6 +274,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     check_settings,
     check_role,
     check_installation,
+    check_altered,
     check_tables,
     check_heirs,
     check_publication,

@@ -11,7 +11,7 @@ from broker.feed.captured import PUBLISHED, TRIGGERED, parameters
 from broker.feed.routing.tables import OPERATIONS, table_operations
 from broker.feed.wal.slots import publication_names
 
-_REMEMBER = """WITH seen (name, oid, kind, persistence, captures, partition) AS ({seen}), marks AS (
+_REMEMBER = """WITH seen (name, oid, kind, persistence, captures, partition, altered) AS ({seen}), marks AS (
     SELECT name, (
         SELECT jsonb_object_agg(o.operation, CASE WHEN {is_wal} AND persistence = 'u' THEN '' ELSE coalesce((
             SELECT string_agg(coalesce(c.capture ->> 7 || ':', oid || '/')

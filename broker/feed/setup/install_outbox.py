@@ -7,6 +7,7 @@ from typing import Final
 from psycopg import sql
 
 from broker.config.feeds import FeedConfig
+from broker.feed.altered import ALTERED_OUTBOX, OUTBOX_FUNCTIONS
 from broker.feed.captured import quoted
 from broker.feed.routing.tables import table_operations
 from broker.feed.setup.install_marks import remember_statement
@@ -23,6 +24,8 @@ from broker.feed.setup.steps import (
     publish_step,
     remember_installed,
     role_step,
+    signed,
+    signed_notices,
     sql_file,
     table_identifier,
     text_of,
@@ -42,16 +45,23 @@ def install_steps(config: FeedConfig, publishers: str) -> list[Step]:
     return [
         base_step(),
         role_step(config, may_replicate=False),
-        Step("the outbox", sql_file("outbox.sql")),
+        Step("the outbox", _outbox()),
         *_triggers(config),
         Step("the consumer, from now on", know(config, _LAST)),
         *leftovers(config),
         publish_step("publish_outbox.sql", publishers),
         Step("exactly what the feed's role needs", grants(config, _PRIVILEGES)),
         *(Step(*step) for step in notice_steps(config)),
+        *signed_notices(config),
         Step("what is captured from now on", remember_statement(config)),
         Step("that it is installed", remember_installed(config, True)),
     ]
+
+
+def _outbox() -> str:
+    """In one transaction: nobody's alteration goes away unsaid."""
+    owe = sql_file("owe_for_altered.sql").format(altered=ALTERED_OUTBOX)
+    return ";\n".join([owe, sql_file("outbox.sql"), signed(OUTBOX_FUNCTIONS)])
 
 
 def leftovers(config: FeedConfig) -> list[Step]:

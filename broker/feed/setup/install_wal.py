@@ -17,6 +17,7 @@ from broker.feed.setup.steps import (
     publish_step,
     remember_installed,
     role_step,
+    signed_notices,
     text_of,
 )
 from broker.feed.wal.slots import earlier_slot_name, slot_name
@@ -33,6 +34,7 @@ def install_steps(config: FeedConfig, publishers: str, widen: bool) -> list[Step
         publish_step("publish_wal.sql", publishers),
         Step("exactly what the feed's role needs", grants(config)),
         *(Step(*step) for step in notice_steps(config)),
+        *signed_notices(config),
         Step("that rows may be missing, where its slot is gone", _owe_for_slot(config)),
         Step("the replication slot, from now on", _create_slot(config)),
         Step("what is captured from now on", remember_statement(config)),

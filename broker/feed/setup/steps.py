@@ -12,7 +12,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from broker.config.feeds import FeedConfig
+from broker.feed.altered import FINGERPRINT, NOTIFYING_FUNCTIONS, PUBLISHING_FUNCTIONS
 from broker.feed.captured import quoted
+from broker.feed.notices import carried_channels
 from broker.feed.routing.tables import table_operations
 from broker.feed.wal.slots import earlier_slot_name, publication_names, slot_name
 
@@ -102,6 +104,17 @@ def remember_installed(config: FeedConfig, is_installed: bool) -> str:
     )
 
 
+def signed(names: Iterable[str]) -> str:
+    """Notes what these functions have been made, behind what makes them and in its transaction."""
+    return sql_file("sign.sql").format(names=text_of(sql.Literal(list(names))), fingerprint=FINGERPRINT)
+
+
+def signed_notices(config: FeedConfig) -> list[Step]:
+    """The same for those that notify, where there are some."""
+    names = signed(NOTIFYING_FUNCTIONS)
+    return [Step("what these functions were made", names)] if carried_channels(config) else []
+
+
 def feed_role(config: FeedConfig) -> str:
     """The user that the feed's connection string names; libpq's default otherwise."""
     user = conninfo_to_dict(config.dsn).get("user") or os.environ.get("PGUSER")
@@ -167,6 +180,7 @@ def publish_step(for_bytes: str, publishers: str) -> Step:
         publishers: as for `install_steps`.
     """
     files = [sql_file(name) for name in ("publish_before.sql", for_bytes, "publish_text.sql")]
+    files.append(signed(PUBLISHING_FUNCTIONS))
     return Step("rowcast.publish(), and who may use it", ";\n".join([*files, _grant_publishers(publishers)]))
 
 

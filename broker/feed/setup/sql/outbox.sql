@@ -107,7 +107,8 @@ $function$;
 DO $do$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'rowcast.outbox_commit'::regclass
-        AND tgname = 'outbox_number' AND tgtype & 16 <> 0 AND tgenabled = 'A')
+        AND tgname = 'outbox_number' AND tgtype & 16 <> 0 AND tgenabled = 'A' AND tgqual IS NULL
+        AND tgfoid = 'rowcast.outbox_number'::regproc)
     THEN
         PERFORM set_config('lock_timeout', '3s', true);
         DROP TRIGGER IF EXISTS outbox_number ON rowcast.outbox_commit;
@@ -221,3 +222,11 @@ BEGIN
     RETURN NULL;
 END
 $function$;
+
+DO $do$
+BEGIN
+    -- Amounts of money as the database writes them, not as the writer's session does.
+    EXECUTE format('ALTER FUNCTION rowcast.outbox_capture() SET lc_monetary = %L',
+        (SELECT reset_val FROM pg_settings WHERE name = 'lc_monetary'));
+END
+$do$;

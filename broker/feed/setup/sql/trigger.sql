@@ -5,7 +5,7 @@ BEGIN
     -- Only what differs: whoever waits for the table's lock lets all behind it wait.
     PERFORM set_config('lock_timeout', '3s', true);
     IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = {table}::regclass AND tgname = {trigger_name} AND tgenabled = 'A'
-        AND tgtype = {bits} AND tgfoid = 'rowcast.outbox_capture'::regproc
+        AND tgtype = {bits} AND tgqual IS NULL AND tgattr = ''::int2vector AND tgfoid = 'rowcast.outbox_capture'::regproc
         AND tgargs = convert_to({argument}, 'UTF8') || '\x00'::bytea)
         -- Each partition has its own, cloned.
         AND NOT EXISTS (SELECT FROM pg_partition_tree({table}::regclass) l WHERE l.relid <> {table}::regclass
