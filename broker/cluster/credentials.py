@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.config.cluster import ClusterConfig
+from broker.config.files import read_file
 
 _JWT = re.compile(r"-----BEGIN NATS USER JWT-----\s*(\S+)\s*-+END")
 _SEED = re.compile(r"-----BEGIN USER NKEY SEED-----\s*(\S+)\s*-+END")
@@ -26,7 +27,7 @@ def options(config: ClusterConfig, url: str, nonce: str) -> dict[str, Any]:
     parts = urlsplit(url)
     user, password = parts.username, parts.password
     if config.credentials is not None:
-        said.update(_signed(config.credentials.read_text(), nonce))
+        said.update(_signed(read_file(config.credentials).decode(), nonce))
     elif user is not None and password is None:
         said["auth_token"] = unquote(user)  # as NATS' own clients
     elif user is not None:

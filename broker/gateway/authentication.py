@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, field, frozen
 
+from broker.config.files import read_file
 from broker.config.model import Security
 from broker.core.access import Access, ReadOnly
 from broker.core.acl import Acl, AclError, Filters, GrantedAccess, TokenGone, parse_acl
@@ -258,7 +259,7 @@ def _read(security: Security) -> _Files:
 
 def _read_acl(path: Path, names_have_slashes: bool) -> Acl:
     try:
-        text = path.read_bytes()
+        text = read_file(path)
     except OSError as error:
         said = f'Error: Unable to open acl_file "{path}". {error.strerror}.'
         raise AclError(Mistake(said, option=("acl_file", str(path)))) from None

@@ -16,6 +16,7 @@ import secrets
 from pathlib import Path
 from typing import Protocol
 
+from broker.config.files import read_file
 from protocol.mistakes import Mistake, Mistaken, mistake_found_at
 
 HASH_BYTES = 64
@@ -244,7 +245,7 @@ def read_passwords(path: Path) -> dict[bytes, Hash]:
         PasswordFileError: also where the file cannot be read.
     """
     try:
-        text = path.read_bytes()
+        text = read_file(path)
     except OSError as error:
         said = f'Error: Unable to open pwfile "{path}". {error.strerror}.'
         raise PasswordFileError(Mistake(said, option=("password_file", str(path)))) from None

@@ -15,6 +15,7 @@ import trio
 from attrs import frozen
 
 from broker.config.feeds import JwtConfig
+from broker.config.files import read_file
 from broker.config.tokens import TokenConfig
 from broker.core.barrier import barrier
 from broker.core.counters import Counters
@@ -151,7 +152,7 @@ class TokenVerifier(JwtVerifier):
         for path in config.secret_files:
             option = ("secret_files", str(path))
             try:
-                found = [line for line in path.read_text("utf-8-sig").split("\n") if line]
+                found = [line for line in read_file(path).decode("utf-8-sig").split("\n") if line]
             except (OSError, UnicodeDecodeError) as error:
                 text = f"Unable to use the secrets in {path}: {_why(error)}."
                 raise UnusableKey(text, option) from None
@@ -162,13 +163,13 @@ class TokenVerifier(JwtVerifier):
                 raise UnusableKey(f"A secret in {path} has fewer than {SECRET_BYTES_MIN} bytes.", option)
         for path in config.keys:
             try:
-                self._fixed.append(key_in_pem(path.read_bytes()))
+                self._fixed.append(key_in_pem(read_file(path)))
             except (OSError, UnusableKey) as error:
                 text = f"Unable to use the key {path}: {_why(error)}."
                 raise UnusableKey(text, ("keys", str(path))) from None
         if config.jwks_file is not None:
             try:
-                self._fetched = keys_in(config.jwks_file.read_bytes())
+                self._fetched = keys_in(read_file(config.jwks_file))
             except (OSError, UnusableKey) as error:
                 text = f"Unable to use {config.jwks_file}: {_why(error)}."
                 raise UnusableKey(text, ("jwks_file", str(config.jwks_file))) from None
@@ -250,7 +251,7 @@ class TokenVerifier(JwtVerifier):
     def _read(self) -> list[PublicKey]:
         found: list[PublicKey] = []
         if self.config.jwks_file is not None:
-            found += keys_in(self.config.jwks_file.read_bytes())
+            found += keys_in(read_file(self.config.jwks_file))
         if self.config.jwks_url:
             text = _fetch(self.config.jwks_url)
             if len(text) > JWKS_BYTES_MAX:

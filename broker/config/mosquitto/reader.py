@@ -11,6 +11,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
+from broker.config.files import read_file
 from broker.config.mosquitto import values as conf_values
 from broker.config.mosquitto.option import Kind, Level, Option, Role
 from broker.config.mosquitto.options import OPTIONS, find_option
@@ -87,7 +88,11 @@ class Reader:
 
     def _text_of(self, path: Path) -> str | None:
         try:
-            return path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+            return (
+                read_file(path, may_be_pipe=not self.file)
+                .removeprefix(b"\xef\xbb\xbf")
+                .decode("utf-8", "surrogateescape")
+            )
         except IsADirectoryError:
             wrong = Wrong(f"Config file '{path}' is a directory.", "Name a file; include_dir takes a folder.")
         except OSError as error:

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from attrs import evolve
 
+from broker.config.files import read_file
 from broker.config.model import (
     Config,
     ConfigError,
@@ -171,7 +172,7 @@ def _table(reader: Reader, document: Document, name: str, cls: type[T]) -> T:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_bytes().removeprefix(BOM).decode()
+        return read_file(path, may_be_pipe=True).removeprefix(BOM).decode()
     except OSError as error:
         raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from broker.config.files import read_file
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader, Unresolved, label
 
@@ -72,9 +72,8 @@ def _from_file(value: str, reader: Reader, path: Path) -> str:
         return Unresolved(value)
     file = reader.folder / named
     try:
-        with file.open("rb") as opened:
-            data = opened.read(FILE_BYTES_MAX + 1)
-            is_public = os.fstat(opened.fileno()).st_mode & stat.S_IROTH
+        data = read_file(file)
+        is_public = file.stat().st_mode & stat.S_IROTH
         text = data.decode("utf-8-sig")
     except OSError as error:
         reader.wrong(path, f"{label(path)}: {file} can't be read: {error.strerror}")

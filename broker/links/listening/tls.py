@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
+from broker.config.files import check_file, read_file
 from broker.config.model import Tls
 from broker.core.limits import SLOW_KEY_BYTES
 from protocol.certificate import common_name, public_key_bytes, subject
@@ -105,7 +106,7 @@ def peer_identity(tls: Tls, peer: PeerSocket) -> bytes | None:
 def has_slow_key(tls: Tls) -> bool:
     """Whether a signature of the server's takes so long that nobody else should wait for it."""
     try:
-        pem = tls.certfile.read_text()
+        pem = read_file(tls.certfile).decode()
         start = pem.index(ssl.PEM_HEADER)
         der = ssl.PEM_cert_to_DER_cert(pem[start : pem.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)])
     except (OSError, ValueError):
@@ -149,6 +150,7 @@ def _load_authorities(context: ssl.SSLContext, tls: Tls) -> None:
             continue
         try:
             if option == "cafile":
+                check_file(path)
                 context.load_verify_locations(cafile=path)
             else:
                 os.listdir(path)
@@ -163,11 +165,12 @@ def _load_certificate(context: ssl.SSLContext, tls: Tls) -> None:
     certificate = f'Error: Unable to load server certificate "{tls.certfile}". Check certfile.'
     key = f'Error: Unable to load server key file "{tls.keyfile}". Check keyfile.'
     try:
+        check_file(tls.certfile)
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cafile=tls.certfile)
     except OSError as error:
         raise TlsError(f"{certificate} {_why(error)}", "certfile", tls.certfile) from None
     try:
-        tls.keyfile.open("rb").close()
+        check_file(tls.keyfile)
         context.load_cert_chain(tls.certfile, tls.keyfile, password=lambda: _passphrase(tls))
     except OSError as error:
         if "KEY_VALUES_MISMATCH" in str(error):
@@ -202,6 +205,7 @@ def _load_revoked(context: ssl.SSLContext, tls: Tls) -> None:
     said = f'Error: Unable to load certificate revocation file "{tls.crlfile}". Check crlfile.'
     before = context.cert_store_stats()["crl"]
     try:
+        check_file(tls.crlfile)
         context.load_verify_locations(cafile=tls.crlfile)
     except OSError as error:
         raise TlsError(f"{said} {_why(error)}", "crlfile", tls.crlfile) from None
