@@ -45,7 +45,7 @@ UNDONE = ("DROP RULE IF EXISTS away ON rowcast.outbox", "DROP TRIGGER IF EXISTS 
 def sql(dsn: str, *statements: str) -> None:
     with connect(dsn) as connection:
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ async def test_alteration_that_is_put_back_while_nobody_looks_is_a_gap(config: F
         pass
     with connect(config.dsn) as connection:
         (definition,) = connection.execute(function).fetchone() or ("",)
-        connection.execute(ACTS["mark"][0])  # type: ignore[call-overload]
+        connection.execute(ACTS["mark"][0])
         connection.execute("INSERT INTO event VALUES (1, 'lost')")
         if back == "installed":
             install(config)
