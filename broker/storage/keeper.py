@@ -121,8 +121,9 @@ class Keeper:
         """Save when it is due, for ever."""
         while True:
             counts = self._settings.autosave_on_changes or self._engine.saving is not None
-            with trio.move_on_after(CHANGES_LOOK_INTERVAL_S if counts else LOOK_INTERVAL_S):
-                await self._wanted.wait()
+            if not self._is_promised_now():
+                with trio.move_on_after(CHANGES_LOOK_INTERVAL_S if counts else LOOK_INTERVAL_S):
+                    await self._wanted.wait()
             self._wanted = trio.Event()
             now = trio.current_time()
             if self._is_due(now):
@@ -232,6 +233,11 @@ class Keeper:
                 saving.give_up()
                 for session in engine.sessions.values():
                     session.send_by(None)
+
+    def _is_promised_now(self) -> bool:
+        """Whether something began to wait for the next save while the last one was being written."""
+        saving = self._engine.saving
+        return saving is not None and saving.waiting() > 0 and self._is_due(trio.current_time())
 
     def _is_due(self, now: float) -> bool:
         """As mosquitto counts, but not when there is nothing new; and at once where somebody waits for it."""

@@ -18,8 +18,10 @@ from broker.config.model import ConfigError, Persistence
 from broker.config.mosquitto.configuration import load as load_conf
 from broker.config.toml.configuration import load
 from broker.core.engine import Engine
+from broker.core.outbox import nothing
 from broker.core.saving import SWEEP_AT, Saving
 from broker.links.mqtt.answers import HELD_MAX
+from broker.storage import keeper as keeper_module
 from broker.storage.database import open_database
 from broker.storage.journal import Journal
 from broker.storage.keeper import Keeper
@@ -35,6 +37,7 @@ class Disk:
     Attributes:
         works: what is saved is kept; otherwise the save fails.
         free: set while a save may end.
+        on_saved: called when a save is on disk, before its broker knows.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -42,6 +45,7 @@ class Disk:
         self.free = trio.Event()
         self.free.set()
         self.saves = 0
+        self.on_saved: Callable[[], None] = nothing
         self._journal = journal
 
     @property
@@ -74,6 +78,7 @@ class Disk:
             return False
         succeeded = await self._journal.save(take, hurry=hurry, announce=announce, close_behind=close_behind)
         self.saves += 1
+        self.on_saved()
         return succeeded
 
     async def close(self) -> None:
@@ -131,6 +136,26 @@ async def away(engine: Engine) -> None:
     peer.send(Subscribe(1, ((b"kept/#", 2),)))
     assert await read(peer, 1) == [Suback(1, (2,))]
     peer.drop()
+
+
+async def test_what_comes_while_a_save_is_written_is_saved_right_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: it does not wait until somebody looks whether there is something to save."""
+    monkeypatch.setattr(keeper_module, "CHANGES_LOOK_INTERVAL_S", 1000.0)
+    async with keeping(tmp_path) as (engine, disk, _):
+        reader, first, second = (connected(engine, name, clean=False) for name in (b"r", b"a", b"b"))
+        reader.send(Subscribe(1, ((b"t", 1),)))
+        await read(reader, 1)
+
+        def publish_once() -> None:
+            disk.on_saved = nothing
+            second.send(Publish(b"t", b"2", 1, packet_id=2))
+
+        disk.on_saved = publish_once
+        first.send(Publish(b"t", b"1", 1, packet_id=1))
+        assert await read(first, 1) == [Puback(1)]
+        assert await read(second, 1) == [Puback(2)]
 
 
 async def test_a_suback_and_a_puback_wait_for_the_disk(tmp_path: Path) -> None:
