@@ -4,8 +4,9 @@
 
 Three NATS servers (as delivered: default fsync), replicas 3, and for each number of nodes a cluster of its own, all
 on loopback.  They are measured in turn, round after round.  A publisher of QoS 1 is on the first node, each node has
-`--subscribers` of QoS 0 on its topic.  Latency is from PUBLISH to the one subscriber of another topic, on the last
-node, one message at a time.  CPU is each node's own; NATS servers' is shown for all three together.
+`--subscribers` of QoS 0 on its topic; `--workers` processes share a port, the subscribers of one node, and a line.
+Latency is from PUBLISH to the one subscriber of another topic, on the last node, one message at a time.  CPU is each
+node's own; NATS servers' is shown for all three together.
 """
 
 from __future__ import annotations
@@ -65,9 +66,9 @@ DELIVERED = 2 + 2 + len(TOPIC) + len(PAYLOAD)
 
 @define
 class Setup:
-    """So many nodes; 0 for a process without `[cluster]`."""
+    """Some nodes; a process without `[cluster]`; or workers, whose CPU is counted together."""
 
-    count: int
+    name: str
     pids: list[int]
     publisher: Client
     probe: Client
@@ -116,6 +117,8 @@ class Setup:
         each = len(self.readers) / len(self.pids)
         after = [cpu_seconds(pid) for pid in self.pids]
         self.rates.append(messages * len(self.readers) / took)
+        if self.name.startswith("w"):
+            before, after, each = [sum(before)], [sum(after)], len(self.readers)
         self.costs.append([(b - a) / messages / each * 1e6 for a, b in zip(before, after, strict=True)])
         self.nats.append((sum(map(cpu_seconds, nats_pids)) - nats_before) / messages * 1e6)
 
@@ -149,7 +152,29 @@ def running(folder: Path, nats: tuple[str, ...], count: int, subscribers: int) -
                 readers.append(one)
         probe = connect(addresses[-1], b"probe")
         subscribe(probe, ALONE)
-        yield Setup(count, pids, publisher, probe, readers)
+        yield Setup(str(count) if count else "alone", pids, publisher, probe, readers)
+
+
+@contextmanager
+def sharing(folder: Path, nats: tuple[str, ...], workers: int, subscribers: int) -> Iterator[Setup]:
+    with ExitStack() as stack:
+        address = Address("127.0.0.1", free_port())
+        path = folder / "workers.toml"
+        text = (CONFIGURATION + CLUSTER).format(port=address.port, nats=list(nats), name="benchw", index=0)
+        path.write_text(text.replace("'", '"') + f"workers = {workers}\n")
+        log = stack.enter_context((folder / "workers.log").open("wb"))
+        parent = subprocess.Popen([sys.executable, "-m", "broker", "-c", str(path)], stdout=log, stderr=log)
+        stack.callback(parent.wait)
+        stack.callback(parent.terminate)
+        publisher = _patiently(address, b"publisher")
+        time.sleep(5.0)  # the others are there, too
+        readers = [_patiently(address, b"s%d" % number) for number in range(subscribers)]
+        for one in readers:
+            subscribe(one, TOPIC)
+        probe = connect(address, b"probe")
+        subscribe(probe, ALONE)
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        yield Setup(f"w{workers}", [int(one) for one in children], publisher, probe, readers)
 
 
 def _patiently(address: Address, client_id: bytes) -> Client:
@@ -180,7 +205,7 @@ def show(setups: list[Setup]) -> None:
             for index in range(len(costs))
         ]
         print(
-            f"{one.count or 'alone':>5}  {p50_ms:6.2f}  {p50_ms - base_ms:4.2f}  {rate:12.0f}"
+            f"{one.name:>5}  {p50_ms:6.2f}  {p50_ms - base_ms:4.2f}  {rate:12.0f}"
             f"  {rate / statistics.median(alone.rates):8.2f}"
             f"  {' '.join(f'{cost:.2f}' for cost in costs):>28}  {' '.join(f'{ratio:.2f}' for ratio in ratios)}"
             f"  {statistics.median(one.nats):8.0f}"
@@ -191,8 +216,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--nodes", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--subscribers", type=int, default=200, help="of each node")
+    parser.add_argument("--workers", type=int, default=0, help="measure `workers` as well")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     args = parser.parse_args()
@@ -205,10 +231,12 @@ def main() -> None:
             stack.enter_context(running(folder, nats.urls, count, args.subscribers))
             for count in (0, *args.nodes)
         ]
+        if args.workers:
+            setups.append(stack.enter_context(sharing(folder, nats.urls, args.workers, args.subscribers)))
         for _ in range(args.rounds):
             for one in setups:
                 one.measure_latency()
-                one.measure_rate(args.seconds, pids if one.count else [])
+                one.measure_rate(args.seconds, pids if one is not setups[0] else [])
         show(setups)
 
 
