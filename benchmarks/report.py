@@ -126,11 +126,9 @@ def _circumstances(results: Results) -> str:
 def _rounds(results: Results) -> str:
     """How often each row was measured, which a run that was cut short did not do alike."""
     fewest, most = results.rounds_taken()
-    return (
-        f"{most} rounds"
-        if fewest == most
-        else f"{fewest} to {most} rounds of each row, the first rows the most,"
-    )
+    if fewest == most:
+        return "1 round" if most == 1 else f"{most} rounds"
+    return f"{fewest} to {most} rounds of each row, the first rows the most,"
 
 
 def _verdict_table(judged: Sequence[Verdict]) -> str:
