@@ -258,6 +258,8 @@ def _refuse_orphan(path: Path) -> None:
 
 def _check_header(path: Path) -> int:
     """The number of its format, which is one that we know."""
+    if not path.is_file():  # opening a pipe would wait for somebody who writes
+        raise _refused(path, "it is no file", "Choose another name with `persistence_file`.")
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
     if header.startswith(MAGIC):

@@ -84,6 +84,13 @@ def test_what_mosquitto_wrote_is_refused(tmp_path: Path) -> None:
     assert "`persistence_file rowcast.db`" in text
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "rowcast.db")
+    with pytest.raises(StorageError, match="it is no file"):
+        open_database(tmp_path / "rowcast.db")
+
+
 def test_another_programs_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rowcast.db"
     execute(path, "CREATE TABLE cookies (name TEXT)")
