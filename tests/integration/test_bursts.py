@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -147,6 +150,8 @@ async def test_who_reads_steadily_gets_every_row_however_large(
 EXAMPLE = Path(__file__).parents[2] / "examples" / "econia.toml"
 NOTIFICATIONS = 3000
 MANY_READERS = 100
+PROCESSES = 4
+TESTS = Path(__file__).parents[1]
 PAYLOAD = """SELECT pg_notify('econiaws', json_build_object(
     'channel', 'fill_event', 'payload', json_build_object('n', n, 'note', repeat('x', 1000)))::text)
 FROM generate_series(1, %s) n"""
@@ -157,24 +162,29 @@ async def test_econias_example_gives_a_large_transaction_to_a_hundred_readers(da
     config = on_free_ports(load(EXAMPLE, {"DATABASE_URL": database, "PGWS_JWT_SECRET": SECRET}))
     with connect(database) as writer:
         writer.execute(files("broker.demo").joinpath("schema.sql").read_bytes())  # Econia's own
-    received: list[list[int]] = [[] for _ in range(MANY_READERS)]
     async with Broker(config) as broker:
         await until(lambda: all(feed.state == "live" for feed in broker.app.feeds.values()))
         (port,) = [port for listener, port in broker.app.addresses if "econia" in listener.dialects]
+        many = MANY_READERS // PROCESSES
+        arguments = [str(port), f"/{reader('fill_event')}", str(many), str(NOTIFICATIONS)]
+        results: list[bytes] = []
 
-        async def read(into: list[int], task_status: trio.TaskStatus[None]) -> None:
-            async with trio_websocket.open_websocket(
-                "127.0.0.1", port, f"/{reader('fill_event')}", use_ssl=False, message_queue_size=100
-            ) as websocket:
-                task_status.started()
-                while len(into) < NOTIFICATIONS:
-                    message = json.loads(await websocket.get_message())
-                    assert message["channel"] == "fill_event"
-                    into.append(message["payload"]["n"])
+        async def read(task_status: trio.TaskStatus[None]) -> None:
+            command = [sys.executable, "-m", "support.burst_readers", *arguments]
+            process = await trio.lowlevel.open_process(
+                command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(TESTS)}
+            )
+            assert process.stdout is not None
+            said = b""
+            while not said.endswith(b"ready\n"):
+                said += await process.stdout.receive_some(1)
+            task_status.started()
+            results.append(b"".join([some async for some in process.stdout]))
+            await process.wait()
 
-        with connect(database) as writer:
+        with connect(database) as writer, trio.fail_after(400):
             async with trio.open_nursery() as readers:
-                for into in received:
-                    await readers.start(read, into)
+                for _ in range(PROCESSES):
+                    await readers.start(read)
                 await trio.to_thread.run_sync(writer.execute, PAYLOAD, [NOTIFICATIONS])
-    assert received == [list(range(1, NOTIFICATIONS + 1))] * MANY_READERS
+    assert results == [b"%d readers: all\n" % many] * PROCESSES
