@@ -245,3 +245,11 @@ def test_hot_modules_exist_and_are_as_plain_as_the_compiler_wants_them() -> None
         module = module_name(ROOT / path)
         assert module in SOURCES, f"hot-modules.toml names {path}"
         assert broken([module], lambda name: name.split(".")[0] not in {"attrs", "dataclasses"}) == []
+
+
+def test_each_package_says_what_it_holds() -> None:
+    packages = {module: path for module, path in SOURCES.items() if path.name == "__init__.py"}
+    assert len(packages) > 20
+    assert [
+        module for module, path in packages.items() if not ast.get_docstring(ast.parse(path.read_text()))
+    ] == []

@@ -11,7 +11,7 @@ from broker.config.mosquitto.special import every_log_type
 
 def overridden(config: Config, arguments: Arguments) -> Config:
     """-q and -v for the log; -p where the file defines no listener: loopback only, anonymous, as Mosquitto."""
-    config = evolve(config, logging=_logging(config.logging, arguments))
+    config = evolve(config, logging=logging_as_typed(config.logging, arguments))
     if config.listeners:
         return config
     security = Security(allow_anonymous=True)
@@ -20,7 +20,8 @@ def overridden(config: Config, arguments: Arguments) -> Config:
     return evolve(config, listeners=listeners)
 
 
-def _logging(logging: Logging, arguments: Arguments) -> Logging:
+def logging_as_typed(logging: Logging, arguments: Arguments) -> Logging:
+    """The log, with -q and -v over it."""
     if arguments.quiet:
         return evolve(logging, log_type=())
     return evolve(logging, log_type=every_log_type()) if arguments.verbose else logging

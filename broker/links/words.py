@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-NOTICE: Final = 25
-"""Mosquitto's level between information and warning: clients that come and go."""
+from broker.core.ending import NOTICE as NOTICE
 
 SUBSCRIBE: Final = 16
 UNSUBSCRIBE: Final = 17

@@ -23,8 +23,8 @@ from broker.config.model import (
 )
 from broker.config.mosquitto.reader import Reader, Scope
 from broker.config.mosquitto.refused import check_bridges
-from broker.config.mosquitto.special import every_log_type
 from broker.config.mosquitto.values import Wrong
+from broker.config.overrides import logging_as_typed
 from broker.config.tokens import TokenConfig
 
 
@@ -92,9 +92,7 @@ def _logging(reader: Reader, arguments: Arguments) -> Logging:
     logging = Logging(**_fields(reader.broker, "logging"))
     if not logging.log_dest:
         logging = evolve(logging, log_dest=("none",))
-    if arguments.quiet:
-        return evolve(logging, log_type=())
-    return evolve(logging, log_type=every_log_type()) if arguments.verbose else logging
+    return logging_as_typed(logging, arguments)
 
 
 def _listeners(reader: Reader, arguments: Arguments) -> tuple[Listener, ...]:
