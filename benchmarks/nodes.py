@@ -106,13 +106,13 @@ class Setup:
                     messages += 1
                     self.publisher.sendall(publish(TOPIC, PAYLOAD, messages % 65535 + 1))
                 for key, _ in selector.select(1.0):
-                    one = key.fileobj
-                    assert isinstance(one, socket.socket)
-                    received = len(one.recv(65536))
-                    if one is self.publisher:
+                    ready = key.fileobj
+                    assert isinstance(ready, socket.socket)
+                    received = len(ready.recv(65536))
+                    if ready is self.publisher:
                         acknowledged += received
                     else:
-                        got[one] += received
+                        got[ready] += received
         took = time.perf_counter() - started
         each = len(self.readers) / len(self.pids)
         after = [cpu_seconds(pid) for pid in self.pids]
