@@ -30,13 +30,13 @@ from broker.feed.outbox.queries import (
     CAPTURES,
     LOST,
     NEXT,
-    POSITION,
     REST,
     TEXTSEND,
     identify,
     last_number,
     number_prepared,
     one_row,
+    saved_position,
     xid_of,
 )
 from broker.feed.placing import Placing
@@ -49,7 +49,6 @@ from broker.feed.sql_publish import Unpublishable, may_publish, parse_properties
 from broker.feed.status import FeedSink, FeedStatus
 from broker.feed.wal.delivery import is_utf8
 from broker.feed.wal.slots import (
-    NotReady,
     ServerIdentity,
     check_notices,
     known_feed,
@@ -183,13 +182,7 @@ class OutboxFeed:
         await check_notices(connection, self._config)
         await warn_of_unheard(connection, self._config, self._status, trio.current_time())
         identity = await identify(connection)
-        try:
-            row = await one_row(connection, POSITION, self._config.name)
-        except psycopg.errors.UndefinedTable:
-            row = ()
-        if not row:
-            raise NotReady("the outbox is not installed: run `rowcast feed install --apply`")
-        saved_seq, saved_id, pruned_seq = row
+        saved_seq, saved_id, pruned_seq = await saved_position(connection, self._config.name)
         if self._seq < 0:
             saved_seq, saved_id = self._resuming.place(known, (saved_seq, saved_id))
         reason = identity.difference(self._identity or known.identity)

@@ -10,14 +10,14 @@ import psycopg
 
 from broker.feed.altered import OUTBOX_FUNCTIONS
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.wal.slots import ServerIdentity, refuse_standby
+from broker.feed.wal.slots import NotReady, ServerIdentity, refuse_standby
 
 IDENTITY: Final = """
 SELECT system_identifier::text, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer
 FROM pg_control_system()
 """
 
-POSITION: Final = """
+_POSITION: Final = """
 SELECT read_seq, read_id, (SELECT seq FROM rowcast.outbox_pruned) FROM rowcast.feed WHERE name = %s
 """
 
@@ -93,6 +93,18 @@ async def identify(connection: TrioConnection) -> ServerIdentity:
     await refuse_standby(connection)
     system_identifier, timeline = await one_row(connection, IDENTITY)
     return ServerIdentity(system_identifier, timeline, wal_lsn=0)
+
+
+async def saved_position(connection: TrioConnection, name: str) -> tuple[int, int, int]:
+    """Up to where the feed has read, as number and row, and up to which number was pruned.  Raises: NotReady."""
+    row: tuple[Any, ...] = ()
+    with suppress(psycopg.errors.UndefinedTable):
+        row = await one_row(connection, _POSITION, name)
+    if not row:
+        raise NotReady("the outbox is not installed: run `rowcast feed install --apply`")
+    if row[2] is None:
+        raise NotReady("rowcast.outbox_pruned is empty: run `rowcast feed install --apply`")
+    return row[0], row[1], row[2]
 
 
 async def last_number(connection: TrioConnection) -> int:

@@ -34,6 +34,8 @@ def check_installation(examination: Examination) -> Iterator[Finding]:
         if not examination.exists(table):
             yield wrong(f"the table {table} is missing", INSTALL)
             return
+    if not examination.one("SELECT 1 FROM rowcast.outbox_pruned"):
+        yield wrong("rowcast.outbox_pruned is empty: what was pruned unread is not known", INSTALL)
     wanted = (
         "SELECT has_table_privilege('rowcast.feed', 'SELECT') AND has_table_privilege('rowcast.feed', 'UPDATE')"
         " AND has_table_privilege('rowcast.outbox', 'SELECT') AND has_table_privilege('rowcast.outbox', 'DELETE')"

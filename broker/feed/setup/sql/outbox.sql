@@ -35,7 +35,15 @@ CREATE TABLE IF NOT EXISTS rowcast.outbox_pruned (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     seq bigint NOT NULL DEFAULT 0
 );
-INSERT INTO rowcast.outbox_pruned SELECT WHERE NOT EXISTS (SELECT FROM rowcast.outbox_pruned) ON CONFLICT DO NOTHING;
+DO $do$
+BEGIN
+    IF NOT EXISTS (SELECT FROM rowcast.outbox_pruned) THEN
+        INSERT INTO rowcast.outbox_pruned DEFAULT VALUES ON CONFLICT DO NOTHING;
+        UPDATE rowcast.feed SET owed = coalesce(owed, 'somebody has emptied rowcast.outbox_pruned')
+            WHERE kind = 'outbox' AND read_seq > 0;
+    END IF;
+END
+$do$;
 
 DO $do$
 BEGIN

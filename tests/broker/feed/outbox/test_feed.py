@@ -10,7 +10,7 @@ import psycopg
 import pytest
 import trio
 from attrs import evolve
-from support.feeds import check_positions, running
+from support.feeds import Running, check_positions, running
 from support.installed import connect, feed_config, install
 from support.polling import until
 from support.tcp_proxy import tcp_proxy
@@ -20,6 +20,7 @@ from broker.feed.driver import connection as trio_connection
 from broker.feed.outbox import feed as outbox
 from broker.feed.outbox import pruning
 from broker.feed.outbox.queries import NEXT, REST
+from broker.feed.supervise import supervise
 
 pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
 
@@ -264,6 +265,23 @@ async def test_rows_that_somebody_deletes_from_the_outbox_are_a_gap_before_the_n
         assert await feed.sink.gap() == "somebody has deleted rows of the outbox"
         assert json.loads(feed.sink.announced[0][1])["to"] == "now"  # behind what had been read
     assert told[feed.sink.topics()[1:].index(b"event/3")]
+
+
+async def test_feed_waits_for_what_was_pruned_to_be_known_again(config: FeedConfig) -> None:
+    async with running(config) as feed:
+        sql(config, "INSERT INTO event VALUES (1, 'x')")
+        await feed.sink.until(1)
+    sql(config, "DELETE FROM rowcast.outbox_pruned", "INSERT INTO event VALUES (2, 'x')")
+    feed = Running(config)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervise, config, feed.sink, feed.status)
+        await until(lambda: "rowcast feed install" in feed.status.problem)
+        assert not feed.sink.published
+        install(config)
+        assert await feed.sink.gap() == "somebody has emptied rowcast.outbox_pruned"
+        sql(config, "INSERT INTO event VALUES (3, 'x')")
+        await until(lambda: b"event/3" in feed.sink.topics())
+        nursery.cancel_scope.cancel()
 
 
 async def test_rows_that_somebody_deletes_from_the_outbox_of_a_stopped_feed_are_a_gap(

@@ -105,6 +105,7 @@ def test_doctor_names_unbounded_wal(dsn: str) -> None:
         ("ALTER TABLE rowcast.outbox_commit DISABLE TRIGGER outbox_number", "not numbered at their commit"),
         ("DELETE FROM rowcast.feed", "does not know the feed test"),
         ("DROP TABLE rowcast.outbox_pruned", "rowcast.outbox_pruned is missing"),
+        ("DELETE FROM rowcast.outbox_pruned", "rowcast.outbox_pruned is empty"),
     ],
 )
 def test_doctor_names_what_is_wrong_with_an_outbox_feed(dsn: str, statement: str, says: str) -> None:
