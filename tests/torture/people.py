@@ -99,6 +99,7 @@ class People:
                 "truncate",
                 "taken",
                 "slot",
+                "moved",
                 "kind",
                 "update_route",
             ]
@@ -337,6 +338,26 @@ class People:
             " WHERE database = current_database() AND NOT active"
         )
         await self._meanwhile()
+
+    async def _moved(self) -> None:
+        """The slot is moved while the feed, killed or stopped, is away."""
+        if self._kind_now == "wal":
+            ending = self._random.choice([STOPPED, KILLED, KILLED])
+            await self._victim.end(signal.SIGTERM if ending == STOPPED else signal.SIGKILL)
+            await trio.sleep(self._random.choice([0.0, 0.5]))
+            move = self._random.choice(
+                [
+                    "pg_replication_slot_advance(slot_name, pg_current_wal_lsn())",
+                    "pg_drop_replication_slot(slot_name), pg_create_logical_replication_slot(slot_name, 'pgoutput')",
+                ]
+            )
+            await self._run(
+                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
+                " WHERE database = current_database() AND active",
+            )
+            await self._run(f"SELECT {move} FROM pg_replication_slots WHERE database = current_database()")
+            self._victim.start(ending)
+            await self._meanwhile()
 
     async def _update_route(self) -> None:
         """Somebody adds to the publication, or to the trigger, what no route wants, and it is taken back."""
