@@ -189,7 +189,9 @@ def _without_repetition(runs: list[Run], verdict: Verdict) -> list[Received]:
     for run in runs:
         repeated = _repeated_at_start(run, sequence, places)
         verdict.repeated += repeated
-        if repeated and run.after == STOPPED and not behind:
+        # Behind a gap without a beginning nobody knows the place, so the slot's own is gone on from.
+        is_known = not any(gap.at == 0 and gap.start is None for gap in run.gaps)
+        if repeated and run.after == STOPPED and not behind and is_known:
             verdict.fault(f"{repeated} publications repeated after an orderly stop")
         # A run that was ended before it came to anything new leaves the next one where it was itself.
         behind = len(run.received) == repeated and (behind or run.after == KILLED)

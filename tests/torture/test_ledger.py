@@ -137,3 +137,11 @@ def test_log_is_read_with_its_torn_line_left_out() -> None:
         Run("", [Received(1, 2)], [Gap("some gap", 1, 7.5, "wal", (1 << 32) + 10, None, True)]),
         Run("killed", [Received(1, 3, False)]),
     ]
+
+
+@pytest.mark.parametrize(("start", "is_fault"), [(None, False), (7, True)], ids=["unknown", "known"])
+def test_a_stop_may_repeat_where_its_place_was_lost(start: int | None, is_fault: bool) -> None:
+    again = Run(STOPPED, run(1, 2, 3, 5).received, [Gap("the schema was dropped", 0, 9.0, start=start)])
+    verdict = judge(transactions(), [run(1, 2), again], may_lose=True)
+    assert verdict.repeated == 2
+    assert any("orderly stop" in fault for fault in verdict.faults) == is_fault
