@@ -21,6 +21,7 @@ from broker.config.load import load
 from broker.config.market import MarketConfig
 from broker.config.model import ConfigError
 from broker.feed.driver.blockers import BLOCKERS, blocker_words
+from broker.feed.driver.failures import first_line
 from broker.feed.driver.pooler import refusal_words
 from broker.feed.setup import doctor
 from broker.feed.setup.dangers import dangers
@@ -143,7 +144,7 @@ def _tell_findings(
         with _connect(feed, args) as connection:
             findings = list(examine(connection))
     except psycopg.Error as error:
-        print(f"  wrong   can't connect: {str(error).strip().splitlines()[0]}")
+        print(f"  wrong   can't connect: {first_line(error)}")
         return EXIT_FAILED
     for finding in findings:
         print(
@@ -243,7 +244,7 @@ def _check(config: FeedConfig, args: argparse.Namespace) -> int:
         with _connect(config, args) as connection:
             report = doctor.examine(connection, config)
     except psycopg.Error as error:
-        print(f"  wrong   can't connect: {str(error).strip().splitlines()[0]}")
+        print(f"  wrong   can't connect: {first_line(error)}")
         if cure := refusal_words(str(error), args.admin_dsn or config.dsn):
             print(f"          cure: {cure}")
         return EXIT_FAILED

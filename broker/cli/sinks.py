@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from broker.config.ingest import IngestConfig, SinkConfig
+from broker.feed.driver.failures import first_line
 from broker.feed.setup.findings import Finding, fine, unwise, wrong
 from broker.feed.setup.steps import Step, feed_role
 from broker.ingest.plan import (
@@ -90,9 +91,7 @@ def examine(connection: psycopg.Connection[Any], config: IngestConfig) -> Iterat
         try:
             plan = _plan(connection, one)
         except psycopg.Error as error:
-            yield wrong(
-                f"sink {one.name}: {str(error).strip().splitlines()[0]}", "let the role read the catalogue"
-            )
+            yield wrong(f"sink {one.name}: {first_line(error)}", "let the role read the catalogue")
             continue
         for problem in plan.problems:
             yield wrong(f"sink {one.name}: {problem.text}", problem.cure)

@@ -21,10 +21,11 @@ from broker.config.templates import parse_template
 from broker.core.row_source import SourceError, TooMuch
 from broker.feed.driver.connect import connected, within
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.driver.failures import first_line
 from broker.feed.outbox.queries import one_row
 from broker.feed.routing.tables import RouteSnapshot, TableRoutes
 from broker.feed.snapshot import row_query
-from broker.feed.status import FeedStatus, first_line
+from broker.feed.status import FeedStatus
 from protocol.mqtt.topics import matches
 from protocol.pgjson import SESSION_SQL
 from protocol.pgoutput import parse_lsn

@@ -18,6 +18,7 @@ from broker.config.feeds import FeedConfig, Recovery
 from broker.core.row_source import RowReader, RowSource, SourceError
 from broker.feed.driver.connect import connected, within
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.driver.failures import first_line
 from broker.feed.listen.mark import table_name
 from broker.feed.notices import OPERATION, Notices
 from broker.feed.outbox.queries import TEXTSEND
@@ -26,7 +27,7 @@ from broker.feed.routing.routes import Outgoing
 from broker.feed.routing.rowtext import Columns, NotARow, columns_of
 from broker.feed.routing.tables import OPERATIONS, TableRoutes, qualified
 from broker.feed.sql_publish import may_publish
-from broker.feed.status import FeedStatus, first_line
+from broker.feed.status import FeedStatus
 from protocol.pgjson import SESSION_SQL
 
 READ_TIMEOUT_S: Final = 20.0

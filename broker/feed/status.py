@@ -222,8 +222,3 @@ class FeedStatus:
         self._said[what, where] = (now, 0)
         more = f" ({unsaid} more since the last time)" if unsaid else ""
         _LOG.warning("feed %s: %s: %s%s", self.name, what, where, more)
-
-
-def first_line(error: BaseException) -> str:
-    """What to show of an error: libpq's come with hints on more lines."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -13,8 +13,9 @@ import psycopg
 import trio
 
 from broker.config.feeds import FeedConfig
+from broker.feed.driver.failures import first_line
 from broker.feed.kinds import kind_of
-from broker.feed.status import FeedSink, FeedStatus, first_line
+from broker.feed.status import FeedSink, FeedStatus
 
 _LOG = logging.getLogger("broker.feed")
 

@@ -6,6 +6,8 @@ from typing import Final
 
 import psycopg
 
+from broker.feed.driver.failures import first_line
+
 RETRIED: Final = ("40", "55")
 """Classes of SQLSTATE: the transaction was rolled back for others' sake, or a lock was not to be had."""
 RETRIED_CODES: Final = frozenset({"57014"})
@@ -60,8 +62,3 @@ def reason_of(error: psycopg.Error | UnicodeEncodeError) -> str:
         return first_line(error)
     detail = f": {diagnosis.message_detail}" if diagnosis.message_detail else ""
     return f"{error.sqlstate}: {diagnosis.message_primary}{detail}"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what the error says, or its type."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

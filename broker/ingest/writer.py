@@ -21,6 +21,7 @@ from broker.config.feeds import FeedConfig
 from broker.core.engine import Engine
 from broker.feed.driver.connect import connected
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.driver.failures import first_line
 from broker.ingest.batches import Batch, Batches
 from broker.ingest.message_ids import is_unknown, prefix_of
 from broker.ingest.plan import (
@@ -33,7 +34,7 @@ from broker.ingest.plan import (
     split_name,
     table_plan,
 )
-from broker.ingest.refusals import Again, TableChanged, first_line, is_for_people, is_refusal, reason_of
+from broker.ingest.refusals import Again, TableChanged, is_for_people, is_refusal, reason_of
 from broker.ingest.rows import Rows
 from broker.ingest.sink import Sink, Waiting
 from broker.ingest.times import time_text

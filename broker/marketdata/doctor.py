@@ -21,9 +21,9 @@ from broker.config.market import (
     shown_name,
 )
 from broker.feed.captured import quoted
+from broker.feed.driver.failures import first_line
 from broker.feed.setup.findings import Finding, fine, unwise, wrong
 from broker.feed.setup.steps import feed_role
-from broker.feed.status import first_line
 from broker.marketdata.history import COLUMNS, CREATE, KEYS
 from broker.marketdata.intake.polled import ANSWER_TIMEOUT_S, ROWS_MAX, inner_of, statement_of
 

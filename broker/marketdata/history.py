@@ -18,6 +18,7 @@ from psycopg import sql
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connect import connected, within
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.driver.failures import first_line
 from broker.feed.status import FeedStatus
 from broker.market.candle import Candle
 from broker.market.numbers import Sum, parse
@@ -156,7 +157,7 @@ class History:
                             self._status.over("history")
                             await trio.sleep(WRITE_EVERY_S)
                 except (psycopg.Error, OSError) as error:
-                    problem = f"candles are not written to {self.name}: {str(error).strip().splitlines()[0]}"
+                    problem = f"candles are not written to {self.name}: {first_line(error)}"
                     logger.warning("%s; trying again", problem)
                     self._status.trouble("history", problem)
                 self._news.set()

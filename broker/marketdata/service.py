@@ -13,7 +13,8 @@ import trio
 from broker.config.market import Intake, MarketConfig
 from broker.core.engine import Engine
 from broker.core.positions import Positions
-from broker.feed.status import FeedStatus, first_line
+from broker.feed.driver.failures import first_line
+from broker.feed.status import FeedStatus
 from broker.market.calculator import NEVER_MS
 from broker.market.kline import Kline
 from broker.marketdata.history import History

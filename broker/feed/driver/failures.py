@@ -13,6 +13,11 @@ STOP_S_MAX = 2.0
 """How long a feed may take to save its position when it is stopped."""
 
 
+def first_line(error: BaseException) -> str:
+    """What to show of an error: libpq's come with hints on more lines."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def alone(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The database's error, if nothing else happened; otherwise everything but the database's errors."""
     rest = group.split((psycopg.Error, OSError))[1]

@@ -12,6 +12,7 @@ import psycopg
 from attrs import frozen
 
 from broker.config.feeds import FeedConfig
+from broker.feed.driver.failures import first_line
 from broker.feed.kinds import kind_of
 from broker.feed.setup.findings import Examination, Finding, wrong
 
@@ -39,6 +40,6 @@ def examine(connection: psycopg.Connection[Any], config: FeedConfig) -> Report:
             findings.extend(check(examination))
         except psycopg.Error as error:
             topic = check.__name__.replace("_", " ").removeprefix("check ")
-            first = str(error).strip().splitlines()[0]
+            first = first_line(error)
             findings.append(wrong(f"{topic}: {first}", "let the feed's role read what this needs"))
     return Report(config.name, config.kind, tuple(findings))

@@ -22,12 +22,12 @@ from broker.feed.driver.blockers import waiting
 from broker.feed.driver.catalog import load_types
 from broker.feed.driver.connect import connected, open_connection
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.driver.failures import alone, is_being_stopped, last_words
+from broker.feed.driver.failures import alone, first_line, is_being_stopped, last_words
 from broker.feed.gaps import announce
 from broker.feed.notices import carried_channels
 from broker.feed.placing import Placing
 from broker.feed.resuming import Resuming
-from broker.feed.status import FeedSink, FeedStatus, Fenced, first_line
+from broker.feed.status import FeedSink, FeedStatus, Fenced
 from broker.feed.wal import slots
 from broker.feed.wal.confirming import Confirming
 from broker.feed.wal.delivery import Delivery

@@ -17,7 +17,8 @@ from attrs import evolve, frozen
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connect import open_connection, within
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.status import FeedStatus, first_line
+from broker.feed.driver.failures import first_line
+from broker.feed.status import FeedStatus
 from broker.feed.wal.progress import Progress
 from protocol.pgjson import SESSION_SQL
 
@@ -108,7 +109,7 @@ class KeptPlace:
                     self._session = await open_connection(self._config, SETTINGS)
                 await self._write(self._session, now)
         except psycopg.Error as error:
-            self._forget_session()
+            self.close()
             if self._has_failed:  # once is what a server does that is stopped, which the stream says, too
                 text = f"can't be written, so nothing is confirmed, and the server keeps its WAL: {first_line(error)}"
                 self._status.trouble(TROUBLE, f"{TROUBLE} {text}")
@@ -130,9 +131,6 @@ class KeptPlace:
 
     def close(self) -> None:
         """The connection that it came over has ended."""
-        self._forget_session()
-
-    def _forget_session(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             session.abandon()
