@@ -29,5 +29,5 @@ def describe() -> str:
     if modules := compiled_modules():
         how = f"compiled ({modules} module{'s' if modules > 1 else ''})"
     else:
-        how = "interpreted (no compiler was found at installation)"
+        how = "interpreted (installed without a C compiler, or with ROWCAST_COMPILE=0)"
     return f"rowcast version {VERSION}, {how}, Python {platform.python_version()}"

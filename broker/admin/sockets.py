@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 from broker.admin.http import HttpError, Request
-from broker.links.websocket.handshake import OpeningRequest, accept, is_nonce
+from broker.links.websocket.handshake import accept, is_nonce
 from protocol.websocket import PING_FRAME, CloseCode, close_frame, pong_frame
 from protocol.websocket_reader import Binary, FrameReader, PeerClose, Ping, Text, WebSocketError
 
@@ -47,7 +47,7 @@ class AdminSocket:
         key = request.headers.get("sec-websocket-key", "").encode()
         if not is_nonce(key) or request.headers.get("sec-websocket-version") != "13":
             raise HttpError(400, "not a WebSocket handshake of version 13")
-        await self.send(await accept(OpeningRequest("/", key, (), None, ""), None))
+        await self.send(accept(key, None))
         self._reader.feed(rest)
 
     async def send(self, frames: bytes) -> None:

@@ -11,7 +11,7 @@ from broker import version
 @pytest.mark.parametrize(
     ("modules", "said"),
     [
-        ([], "interpreted (no compiler was found at installation)"),
+        ([], "interpreted (installed without a C compiler, or with ROWCAST_COMPILE=0)"),
         (["broker/market/numbers"], "compiled (1 module)"),
         (["broker/core/engine", "broker/sink", "protocol/mqtt/codec"], "compiled (3 modules)"),
     ],

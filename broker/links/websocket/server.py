@@ -1,6 +1,6 @@
 """WebSocket connections: the handshake, which protocol a path means, and who serves it from then on.
 
-trio-websocket accepts the handshake.  Then the connection goes to the pump.
+Once it is accepted, the connection goes to the pump.
 """
 
 from __future__ import annotations
@@ -303,7 +303,7 @@ class WebSocketServer:
         else:
             link_for = await self._dialect_link(arrival, opening)
             subprotocol = agreed_subprotocol(opening) if "rowcast" in door.listener.dialects else None
-        return Agreed(await accept(opening, subprotocol), rest, link_for)
+        return Agreed(accept(opening.key, subprotocol), rest, link_for)
 
     def _mqtt_link(self, arrival: Arrival) -> Callable[[Shell], WebSocketLink]:
         door = arrival.door
