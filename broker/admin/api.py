@@ -9,6 +9,7 @@ from typing import Any
 
 from broker.admin.http import Handler, HttpError, Request, Response, json_response
 from broker.core.publication import Publication
+from broker.links.mqtt.link import MqttLink
 from broker.links.words import NOTICE
 from broker.reports import listing
 from broker.reports.facts import Facts
@@ -109,25 +110,26 @@ class Api:
     async def _kick(self, request: Request) -> Response:
         body = json_body(request)
         with self._facts.engine.turn:
-            name = self._disconnect(body)
-        logger.log(NOTICE, "Client %s disconnected by an administrator.", name)
+            self._disconnect(body)
         return json_response({"result": True})
 
-    def _disconnect(self, body: Mapping[str, Any]) -> str:
+    def _disconnect(self, body: Mapping[str, Any]) -> None:
         if "client" in body:
             name = _text(body, "client")
             session = self._facts.engine.sessions.get(name.encode("utf-8", "surrogatepass"))
             if session is None or session.link is None:
                 raise HttpError(404, f"no client {name} is connected")
-            session.link.close(KICKED)
+            link = session.link
+            link.close(KICKED)
+            if not (isinstance(link, MqttLink) and link.door.connection_messages):  # which has said so
+                logger.log(NOTICE, "Client %s disconnected by an administrator.", name)
         else:
             name = _text(body, "peer")
-            found = [link for link in self._facts.dialect_links() if link.peer == name]
+            found = [one for one in self._facts.dialect_links() if one.peer == name]
             if not found:
                 raise HttpError(404, f"nobody is connected from {name}")
-            for link in found:
-                link.close(CloseCode.POLICY_VIOLATION, "disconnected by an administrator")
-        return name
+            for one in found:
+                one.close(CloseCode.POLICY_VIOLATION, "disconnected by an administrator")
 
     async def _clear(self, request: Request) -> Response:
         name = _text(json_body(request), "topic")

@@ -65,6 +65,20 @@ async def test_clients_are_listed_searched_and_kicked() -> None:
         assert (gone.status_code, gone.json()) == (404, {"error": "no client ada is connected"})
 
 
+@pytest.mark.parametrize("connection_messages", [True, False])
+async def test_log_says_of_a_kick_once_that_it_was(
+    connection_messages: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running() as (broker, http):
+        for door in broker.app.doors:
+            door.connection_messages = connection_messages
+        ada = await connected(broker, b"ada")
+        with caplog.at_level("DEBUG"):
+            await http.post("/api/v1/clients/kick", json={"client": "ada"})
+            await ada.read_to_end()
+    assert sum("disconnected by an administrator" in said for said in caplog.messages) == 1
+
+
 async def test_lists_come_in_pages() -> None:
     async with running() as (broker, http):
         for number in range(5):
