@@ -180,7 +180,7 @@ class App:
             door.configure(listener, config.limits, config.logging.connection_messages)
         fresh = engine_for(config)
         self.engine.adopt(fresh.policy, fresh.window, fresh.rules)
-        self._sources.renew(self.engine, self.server.links())
+        self._sources.renew(self.engine)
         self._adopt_ingest()
         if self.keeper is not None:
             self.keeper.adopt(config.persistence)
@@ -241,7 +241,7 @@ class App:
             self.server = Server(self.engine, links)
             if is_portable():
                 logger.warning("%s", WITHOUT_EPOLL)
-            self._sources.restrict(self.engine)
+            self._sources.renew(self.engine)
             links.start_soon(self.server.pump.run)
             links.start_soon(self.server.sweep)
             links.start_soon(renew_ticket_keys, self.doors)

@@ -22,6 +22,7 @@ from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.replaying import Replaying
 from broker.core.retained import RetainedStore
+from broker.core.review import Review, Reviewing, Settling
 from broker.core.saving import Saving
 from broker.core.session import DeliveryRules, Link, Session
 from broker.core.shared import SHARE_PREFIX, SharedGroups, split_shared
@@ -63,6 +64,7 @@ class Engine:
         self.retained.bytes_max = self.policy.retained_bytes_max
         self.replaying = Replaying(self)
         self.slicing = Slicing()
+        self.review = Review()
         self.parts = PartStore()
         self.sessions: dict[bytes, Session] = {}
         self.connected = 0
@@ -103,10 +105,8 @@ class Engine:
         self.retained.messages_max = policy.retained_messages_max
         self.retained.bytes_max = policy.retained_bytes_max
         self.window.adopt(window)
-        self.rules.queue_qos0 = rules.queue_qos0
-        self.rules.upgrade_qos = rules.upgrade_qos
-        for session in self.sessions.values():
-            self.settle_plain(session)
+        if self.rules.adopt(rules):
+            self.slicing.begin(Settling(self))
 
     def kept_changes(self) -> int:
         """Changes, since the start, of anything that a snapshot holds."""
@@ -132,7 +132,9 @@ class Engine:
             session = None
         present = session is not None
         if session is None:
-            session = Session(client_id, clean, self.rules, self.window, self.counters, self.books)
+            session = Session(
+                client_id, clean, self.rules, self.window, self.counters, self.books, self.review
+            )
             self.sessions[client_id] = session
         self.note_change(session)
         return session, present
@@ -152,6 +154,8 @@ class Engine:
         Subscriptions stay, and bring what the new identity may read.  What is queued or in flight is looked at when
         it would be sent, what waits for a PUBREL here, with the rights of whoever sent it, and again when released.
         """
+        if session.edition != self.review.edition:
+            self.review.renew(session)
         before = session.access
         inbound = session.inbound
         if inbound is not None and before is not None and user_name != session.user_name:
@@ -168,9 +172,10 @@ class Engine:
                 if not topic_filter.startswith(SHARE_PREFIX):  # a group asks its members each time
                     self.trie.recheck(topic_filter)
 
-    def reconsider(self, session: Session, access: Access | None) -> None:
-        """The rules of a connected client were read again; `SubscriptionTrie.forget` must follow."""
-        session.set_access(access)
+    def reconsider(self) -> None:
+        """The rules were read again: who may do what is decided anew, of everybody; `review.judge` knows it."""
+        self.trie.forget()
+        self.slicing.begin(Reviewing(self))
 
     def attach(self, session: Session, link: Link, outbox: Outbox) -> None:
         """The connection is accepted: everything that waits for this client goes out."""
@@ -218,15 +223,18 @@ class Engine:
             del self.sessions[session.client_id]
         self.note_change(session)
 
-    def settle_plain(self, session: Session) -> None:
-        """Hand raw QoS 0 packets to this session from now on, or no more, after what it depends on changed."""
+    def settle_plain(self, session: Session) -> int:
+        """Hand raw packets to this session from now on, or no more, by what holds now; steps taken, and counted."""
         plain = session.takes_raw_packets()
-        if plain != session.plain:
-            session.plain = plain
-            self.slicing.used(len(session.subscriptions) >> 2)
-            for topic_filter in session.subscriptions:
-                if not topic_filter.startswith(SHARE_PREFIX):  # a group takes none in any case
-                    self.trie.settle_plain(topic_filter, session)
+        if plain == session.plain:
+            return 0
+        session.plain = plain
+        steps = len(session.subscriptions) >> 2
+        self.slicing.used(steps)
+        for topic_filter in session.subscriptions:
+            if not topic_filter.startswith(SHARE_PREFIX):  # a group takes none in any case
+                self.trie.settle_plain(topic_filter, session)
+        return steps
 
     def _may_get(self, client_id: bytes, topic: bytes) -> bool:
         session = self.sessions.get(client_id)

@@ -18,6 +18,7 @@ from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.replay import Replay
 from broker.core.replaying import Replaying
+from broker.core.review import Review
 from broker.core.saved_sink import SavedSink
 from broker.core.saving import Saving
 from protocol.mqtt.books import Books
@@ -60,6 +61,13 @@ class DeliveryRules:
         self.queue_qos0 = queue_qos0
         self.upgrade_qos = upgrade_qos
 
+    def adopt(self, other: DeliveryRules) -> bool:
+        """Take over another configuration's; whether they are other rules."""
+        differs = (self.queue_qos0, self.upgrade_qos) != (other.queue_qos0, other.upgrade_qos)
+        self.queue_qos0 = other.queue_qos0
+        self.upgrade_qos = other.upgrade_qos
+        return differs
+
 
 class Session(Receiver):
     """One client id's state (MQTT 3.1.1 §3.1.2.4).
@@ -67,7 +75,7 @@ class Session(Receiver):
     Args:
         client_id: as in CONNECT, or made up for a client that sent none.
         clean: the state ends with the connection.
-        rules, window, counters, books: the broker's, shared.
+        rules, window, counters, books, review: the broker's, shared.
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class Session(Receiver):
         window: Window,
         counters: Counters,
         books: Books | None = None,
+        review: Review | None = None,
     ) -> None:
         super().__init__(plain=not rules.queue_qos0 and not rules.upgrade_qos)
         self.client_id = client_id
@@ -86,6 +95,9 @@ class Session(Receiver):
         self.counters = counters
         self.user_name: bytes | None = None
         self.access: Access | None = None
+        self.review = Review() if review is None else review
+        self.edition = self.review.edition
+        """Of the rules that `access` is by."""
         self.mount_point = b""
         self.bridge = False
         self.listener_port = 0
@@ -180,6 +192,7 @@ class Session(Receiver):
         """Who the client turned out to be at this connect, and what that lets it do; then `Engine.settle_plain`."""
         self.user_name = user_name
         self.set_access(access)
+        self.edition = self.review.edition
         self.mount_point = mount_point
         self.bridge = bridge
         self.max_qos = max_qos
@@ -211,11 +224,15 @@ class Session(Receiver):
         mount_point = self.mount_point
         if mount_point and len(topic) <= len(mount_point):
             return False
+        if self.edition != self.review.edition:
+            self.review.renew(self)
         access = self.access
         return access is None or access.may_read(topic)
 
     def may_write(self, topic: bytes) -> bool:
         """Whether this client may publish to the topic; its rules remember what they decided."""
+        if self.edition != self.review.edition:
+            self.review.renew(self)
         access = self.access
         return access is None or access.may_write(topic)
 

@@ -23,6 +23,8 @@ class Books:
         """Told of what a queue lost: `TOO_LARGE` for its client, `EXPIRED` or `FORBIDDEN`."""
         self.may_get: Callable[[bytes, bytes], bool] | None = None
         """Whether a client, by its id, may get a message of a topic; asked where `Outbound.guarded` is set."""
+        self.asks_all = False
+        """It is asked for every client: rules have changed, and some do not know yet that they have any."""
         self.on_more: Callable[[bytes], None] | None = None
         """Told of a client for whom `Outbound.go_on` has to be called, in a later turn; without it all goes at once."""
         self.changes = 0

@@ -261,7 +261,7 @@ class Outbound(Owed):
             elif sending is not None and not sending.fits(entry.message, entry.ids):
                 self._forget(entry)
                 self.books.discarded(TOO_LARGE)
-            elif self.guarded and not self._may_get(entry.message):
+            elif (self.guarded or self.books.asks_all) and not self._may_get(entry.message):
                 self._forget(entry)
                 self.books.discarded(FORBIDDEN)
             else:  # also what has expired since it was first sent [MQTT-4.3.3-7]
@@ -346,7 +346,7 @@ class Outbound(Owed):
             message = waiting.message
             if message.expires_at != 0.0 and message.has_expired(self.books.now()):
                 self._let_go(waiting.qos, EXPIRED)  # [MQTT-3.3.2-5]
-            elif self.guarded and not self._may_get(message):
+            elif (self.guarded or self.books.asks_all) and not self._may_get(message):
                 self._let_go(waiting.qos, FORBIDDEN)
             else:
                 self._send(sink, message, waiting.qos, waiting.retain, waiting.ids)

@@ -171,7 +171,7 @@ class World:
 
     def begin(self) -> None:
         """Read the rules, and let in whoever sees everything."""
-        self.sources.restrict(self.engine)
+        self.sources.renew(self.engine)
         self.everything = Peer(self.engine, self.doors[OPEN])
         self.everything.send(Connect(b"everything", True, 0), Subscribe(1, ((b"#", 0),)))
         self.everything.read()
@@ -188,8 +188,7 @@ class World:
         for place, door in self.doors.items():
             door.rules = rules[self.security(place)]
             door.configure(door.listener, Limits(), False)
-        peers = (*self.peers.values(), self.everything, self.outsider)
-        self.sources.renew(self.engine, [peer.link for peer in peers])
+        self.sources.renew(self.engine)
         for client_id, identity in list(self.identities.items()):
             peer = self.peers.get(client_id)
             user = identity.user

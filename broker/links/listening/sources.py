@@ -5,18 +5,18 @@ A client is known by the port of its listener, its user name and its client id, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import Final
 
 from broker.core.access import Access
 from broker.core.engine import Engine
 from broker.core.publication import Publication
+from broker.core.review import Judge
+from broker.core.session import Session
 from broker.gateway.authentication import Rules
 from broker.links.listening.door import Door
+from broker.links.mqtt.link import MqttLink
 from protocol.mqtt.v5.reasons import ReasonCode
-
-if TYPE_CHECKING:
-    from broker.links.mqtt.link import MqttLink
 
 IDENTITIES_MAX: Final = 4096
 """Identities whose rules are remembered; forgotten all at once when full."""
@@ -45,7 +45,7 @@ class All(Access):
         return all(access.may_write(topic) for access in self._accesses)
 
 
-class Sources:
+class Sources(Judge):
     """The rules of all listeners.
 
     Args:
@@ -53,6 +53,7 @@ class Sources:
     """
 
     def __init__(self, doors: Iterable[Door]) -> None:
+        super().__init__()
         self._doors = tuple(doors)
         self._rules: dict[int, set[Rules]] = {}
         self._common: Rules | None = None
@@ -88,36 +89,39 @@ class Sources:
         access = self.access_for(publication.listener_port, publication.user_name, publication.client_id)
         return access is None or access.may_write(publication.topic)
 
-    def restrict(self, engine: Engine) -> None:
-        """Ask every receiver what it may read only where some rule could forbid it; those who are away, too."""
+    def renew(self, engine: Engine) -> None:
+        """The doors have read their rules: what is kept, and who may stay, is decided by them from now on.
+
+        Every receiver is asked what it may read only where some rule could forbid it; those who are away, too.
+        """
         self.forget()
-        self._admit_absent(engine)
+        engine.review.judge = self
         engine.may_still_write = self.may_still_write if engine.policy.check_retain_source else None
         engine.trie.restrict(any(door.rules.restricts_reading for door in self._doors))
-
-    def renew(self, engine: Engine, links: Sequence[MqttLink]) -> None:
-        """The doors have read their rules again: what is kept, and who may stay, is decided by them from now on.
-
-        Args:
-            links: every open connection that speaks MQTT.
-        """
-        for link in links:
-            link.reconsider()
-        self.restrict(engine)
         with engine.turn:
-            for link in links:
-                verdict = link.verdict
-                if verdict is not None and not link.door.authenticator.is_still_valid(verdict):
-                    link.will_wanted = False  # as mosquitto
-                    link.code = ReasonCode.NOT_AUTHORIZED
-                    link.close("disconnected, not authorised.")
+            engine.reconsider()
 
-    def _admit_absent(self, engine: Engine) -> None:
-        """Tell the sessions that have no connection what they may read by now."""
-        for session in engine.sessions.values():
-            if session.link is None:
-                access = self.access_for(session.listener_port, session.user_name, session.client_id)
-                session.set_access(access)
+    def decide(self, session: Session) -> bool:
+        """By the rules of its listener; who is away is known by what is kept of it."""
+        link = session.link
+        if isinstance(link, MqttLink):
+            verdict = link.verdict
+            if verdict is not None and not link.door.authenticator.is_still_valid(verdict):
+                session.set_access(Nothing())
+                return False
+            link.reconsider(session)
+        elif link is None:
+            access = self.access_for(session.listener_port, session.user_name, session.client_id)
+            session.set_access(access)
+        return True
+
+    def dismiss(self, session: Session) -> None:
+        """What its password file says of this client is another thing than when it came."""
+        link = session.link
+        assert link is not None
+        link.will_wanted = False  # as mosquitto
+        link.code = ReasonCode.NOT_AUTHORIZED
+        link.close("disconnected, not authorised.")
 
     def _ask(self, listener_port: int, user_name: bytes | None, client_id: bytes) -> Access | None:
         if not self._rules:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from broker.core.names import CONTROL_PREFIX
 from broker.links.listening.judgement import Accepted, Judgement, Refused, Slow, TurnedAway
 from broker.links.mqtt import v5
 from broker.links.mqtt.accepting import accept
-from broker.links.mqtt.admission5 import refusal_code
 from broker.links.mqtt.forgetting import waits_for_disk
+from broker.links.mqtt.refusing import refuse, refuse_outdated
 from broker.links.words import NOTICE
-from protocol.mqtt.codec import encode_connack
 from protocol.mqtt.connection import AUTHENTICATING
 from protocol.mqtt.errors import (
     ConnectRefused,
@@ -21,9 +20,8 @@ from protocol.mqtt.errors import (
     ProtocolError,
     ProtocolViolation,
 )
-from protocol.mqtt.packets import UNSUPPORTED_PROTOCOL_VERSION_5_0, Connect, ConnectReturnCode, Will
+from protocol.mqtt.packets import Connect, Will
 from protocol.mqtt.topics import check_topic_name
-from protocol.mqtt.v5.codec import encode_refusal
 
 if TYPE_CHECKING:
     from broker.gateway.authentication import Verdict
@@ -74,9 +72,12 @@ def admit(
         judgement = door.judge(packet, link.certificate_identity, link.engine.sessions, verdict)
     if isinstance(judgement, Accepted):
         link.verdict = judgement.verdict
-        if waits_for_disk(link, packet, judgement.client_id):
+        if in_turn and not door.authenticator.is_still_valid(judgement.verdict):
+            refuse_outdated(link)
+        elif waits_for_disk(link, packet, judgement.client_id):
             return
-        accept(link, packet, judgement.client_id, judgement.verdict.user_name)
+        else:
+            accept(link, packet, judgement.client_id, judgement.verdict.user_name)
     elif isinstance(judgement, Refused):
         refuse(link, judgement.code, judgement.reason)
     elif isinstance(judgement, TurnedAway):
@@ -103,27 +104,3 @@ def fail(link: MqttLink, error: ProtocolError) -> None:
         link.close("disconnected due to malformed packet.")
     else:
         link.close("disconnected due to protocol error.")
-
-
-REASONS: Final = {
-    ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION: "protocol_version",
-    ConnectReturnCode.IDENTIFIER_REJECTED: "client_id",
-    ConnectReturnCode.SERVER_UNAVAILABLE: "unavailable",
-    ConnectReturnCode.BAD_USER_NAME_OR_PASSWORD: "bad_credentials",
-    ConnectReturnCode.NOT_AUTHORIZED: "not_authorized",
-    UNSUPPORTED_PROTOCOL_VERSION_5_0: "protocol_version",
-}
-"""What the metrics call the return codes."""
-
-
-def refuse(link: MqttLink, code: int, why: str) -> None:
-    """CONNACK with the return code, then close [MQTT-3.2.2-5]."""
-    link.engine.counters.refuse(REASONS.get(code, "other"))
-    link.engine.counters.other_packets_sent += 1
-    if link.level == 5 or code == UNSUPPORTED_PROTOCOL_VERSION_5_0:
-        code = refusal_code(code)
-        link.outbox.push(encode_refusal(code))
-    else:
-        link.outbox.push(encode_connack(code))
-    logger.log(NOTICE, "Client connection from %s refused: %s.", link.peer, why)
-    link.close(why)

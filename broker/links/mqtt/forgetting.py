@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.links.mqtt.accepting import accept, take_over
+from broker.links.mqtt.refusing import refuse_outdated
 from protocol.mqtt.connection import AUTHENTICATING
 from protocol.mqtt.packets import Connect
 
@@ -61,6 +62,10 @@ class Forgetting:
         if link.state != AUTHENTICATING:
             return  # it left
         verdict = link.verdict
-        accept(link, self._packet, self._client_id, None if verdict is None else verdict.user_name)
+        assert verdict is not None
+        if link.door.authenticator.is_still_valid(verdict):
+            accept(link, self._packet, self._client_id, verdict.user_name)
+        else:
+            refuse_outdated(link)
         if link.departed:
             link.close("closed its connection.")

@@ -118,6 +118,8 @@ class MqttLink(Link):
             assert self._parts is not None
             self._parts.append(data)
             return
+        if not self._may_stay():
+            return
         if self._parts is not None:
             self._missing -= len(data)
             self._progress += len(data)
@@ -206,14 +208,15 @@ class MqttLink(Link):
         else:
             self.close("closed its connection.")
 
-    def reconsider(self) -> None:
+    def reconsider(self, session: Session) -> None:
         """The access rules were read again: ask them anew, for this client."""
-        session = self.session
-        if session is None:
-            return
-        access = self.door.access_for(session.client_id, session.user_name, self.verdict)
-        self.engine.reconsider(session, access)
+        session.set_access(self.door.access_for(session.client_id, session.user_name, self.verdict))
         self.choose_path(session)
+
+    def _may_stay(self) -> bool:
+        """Whether this client goes by the rules in force; one that they shut out is closed, and does nothing more."""
+        session = self.session
+        return session is None or session.edition == session.review.edition or session.review.look_at(session)
 
     def connected(self, session: Session) -> None:
         """The client was let in, and this is its session."""
@@ -304,7 +307,7 @@ class MqttLink(Link):
 
     def go_on(self, steps: int) -> int:
         """The turn of what waits here has come; the steps that it took."""
-        if self.state == CLOSED:
+        if self.state == CLOSED or not self._may_stay():
             self.stalled = None
             return 0
         self.steps = steps

@@ -96,7 +96,7 @@ class TestSessionsThatAreAway:
         peer.send(Subscribe(1, ((b"#", 1),)))
         peer.drop()
         one.rules = door(tmp_path, 1883, "topic read u\n").rules
-        Sources([one]).restrict(engine)
+        Sources([one]).renew(engine)
         engine.trie.restrict(True)
         engine.publish(Publication(b"t", b"x", 1))
         engine.publish(Publication(b"u", b"y", 1))
