@@ -362,7 +362,8 @@ async def test_place_of_another_servers_life_skips_nothing(
     async with life(config, entries):
         write(config, range(2, 3))
         await until(lambda: 2 in entries)
-    assert entries == [1, GAP, 2]
+    assert entries[:2] == [1, GAP]
+    judge(entries, 2, may_repeat=True)
 
 
 async def test_second_process_that_waits_sees_no_gap_in_what_the_first_keeps(
