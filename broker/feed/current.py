@@ -108,7 +108,7 @@ class CurrentRows:
 
     async def _horizon(self, connection: TrioConnection, status: FeedStatus) -> int:
         """-1 if something was delivered already that this transaction does not see yet."""
-        if self._config.kind == "outbox":
+        if self._config.captures_by == "trigger":
             return int((await one_row(connection, OUTBOX_HORIZON))[0])
         text, seen = await one_row(connection, WAL_HORIZON)
         if not sees_all(seen, status.delivered_xids):

@@ -47,9 +47,9 @@ Candidates = dict[bytes, list[tuple[bytes, bytes]]]
 
 def source_of(config: FeedConfig) -> RowSource | None:
     """How rows of a feed are read again; None if they can't be."""
-    if config.kind == "outbox":
+    if config.captures_by == "trigger":
         return OutboxRows(config)
-    if config.kind == "wal" and config.recoveries:
+    if config.captures_by == "publication" and config.recoveries:
         return KeyedRows(config)
     return None
 

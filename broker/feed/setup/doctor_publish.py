@@ -17,7 +17,7 @@ def check_properties(examination: Examination) -> Iterator[Finding]:
 
 def check_altered(examination: Examination) -> Iterator[Finding]:
     """Functions of ours that somebody has replaced, and what keeps rows from the outbox."""
-    is_outbox = examination.config.kind == "outbox"
+    is_outbox = examination.config.captures_by == "trigger"
     first = f"{ALTERED_OUTBOX}, " if is_outbox else ""
     (altered,) = examination.one(f"SELECT coalesce({first}{ALTERED_FUNCTION})".replace("%%", "%"))
     if altered is not None:

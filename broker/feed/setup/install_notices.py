@@ -31,6 +31,14 @@ ORDER BY 2
 """
 """Functions of the database, but for those of extensions, whose body holds the pattern."""
 
+HAND_ON: Final = {
+    "publication": r"""PERFORM pg_logical_emit_message(true, 'rowcast.notify',
+        convert_to(channel, encoding) || '\x00' || convert_to(coalesce(payload, ''), encoding));""",
+    "trigger": """PERFORM rowcast.outbox_mark();
+    INSERT INTO rowcast.outbox (relation, operation, body) VALUES (channel, 'notify', coalesce(payload, ''));""",
+}
+"""How `rowcast.notify` lets the feed know, by what brings its rows: into the WAL, into the outbox."""
+
 _REPLACE: Final = """DO $do$
 DECLARE
     caller record;
@@ -56,8 +64,9 @@ def notice_steps(config: FeedConfig) -> list[tuple[str, str]]:
     if not channels:
         return []
     both = sql.SQL(_file("notify_both.sql")).format(channels=sql.Literal(list(channels)))
+    hand_on = sql.SQL(HAND_ON[config.captures_by])
     return [
-        ("notifications for the feed", _file(f"notify_{config.kind}.sql")),
+        ("notifications for the feed", sql.SQL(_file("notify.sql")).format(hand_on=hand_on).as_string(None)),
         ("notifications for everybody and for the feed", both.as_string(None)),
         ("whoever notifies may go on", _GRANTS),
         ("the functions that notify, now for the feed, too", _calls(CALL, "rowcast.pg_notify")),

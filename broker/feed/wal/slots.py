@@ -256,7 +256,7 @@ async def check_notices(connection: TrioConnection, config: FeedConfig) -> None:
     """Raises: NotReady, if a source listens to channels and nothing brings their notifications here."""
     if not carried_channels(config):
         return
-    if config.kind == "wal" and connection.pgconn.server_version < PG_STREAMING:
+    if config.captures_by == "publication" and connection.pgconn.server_version < PG_STREAMING:
         raise NotReady('notifications come through the WAL from PostgreSQL 14 on: use kind = "outbox"')
     if await _one(connection, "SELECT to_regprocedure('rowcast.pg_notify(text, text)')") == (None,):
         raise NotReady("rowcast.pg_notify() is missing: run `rowcast feed install --apply`")

@@ -1,4 +1,4 @@
--- A notification for the feed: into the WAL, in its place among the transaction's rows, rolled back with it.
+-- A notification for the feed, in its place among the transaction's rows, rolled back with it.
 CREATE OR REPLACE FUNCTION rowcast.notify(channel text, payload text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -10,7 +10,6 @@ BEGIN
     IF channel IS NULL OR octet_length(convert_to(channel, encoding)) NOT BETWEEN 1 AND 63 THEN
         RAISE EXCEPTION 'rowcast.notify: a channel''s name has 1 to 63 bytes';
     END IF;
-    PERFORM pg_logical_emit_message(true, 'rowcast.notify',
-        convert_to(channel, encoding) || '\x00' || convert_to(coalesce(payload, ''), encoding));
+    {hand_on}
 END
 $function$;
