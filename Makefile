@@ -3,8 +3,8 @@
 BIN := .venv/bin
 # Stamps live in .venv, so that they go when it goes.
 INSTALLED := pyproject.toml setup.py
-# Tests wait more than they work: three processes for each core.
-PYTEST = $(BIN)/pytest --numprocesses $$(expr $$(getconf _NPROCESSORS_ONLN) \* 3) --dist worksteal
+# Tests wait more than they work: four processes for each core.
+PYTEST = $(BIN)/pytest --numprocesses $$(expr $$(getconf _NPROCESSORS_ONLN) \* 4) --dist worksteal
 SYSTEM_POSTGRES = $(shell command -v initdb || ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)
 DEMO_EXTRA = $(if $(SYSTEM_POSTGRES),,demo)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +23,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """A quick run draws the same few cases every time; one with slow tests more of them, and others every time."""
     settings.load_profile("quick" if config.option.markexpr == "not slow" else "thorough")
     initdb.begin_run()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays to the end; looking for garbage in it would take a third of each worker's time for it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_unconfigure() -> None:
