@@ -15,6 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LINES_MAX = 400
+WITHOUT_TEST_MAX = 226
+"""Modules that are tested through others alone.  It only ever falls."""
 
 IMPURE = {
     "asyncio", "random", "secrets", "select", "selectors", "signal", "socket", "ssl", "subprocess", "threading",
@@ -253,3 +255,22 @@ def test_each_package_says_what_it_holds() -> None:
     assert [
         module for module, path in packages.items() if not ast.get_docstring(ast.parse(path.read_text()))
     ] == []
+
+
+def decides(path: Path) -> bool:
+    """Whether a module has a condition or a loop of its own: tables, types and texts have none."""
+    deciding = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.Match, ast.BoolOp, ast.comprehension)
+    return any(isinstance(node, deciding) for node in ast.walk(ast.parse(path.read_text())))
+
+
+def test_no_more_modules_are_without_a_test_at_their_path() -> None:
+    without = [
+        module
+        for module, path in SOURCES.items()
+        if not path.name.startswith("__")
+        and not (ROOT / "tests" / path.relative_to(ROOT).parent / f"test_{path.name}").exists()
+        and decides(path)
+    ]
+    assert len(without) <= WITHOUT_TEST_MAX, (
+        "a new module needs a test at its path, or an old one has lost its own"
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from broker.config.ingest import Expression, SinkConfig, parse_expression, parse
 from broker.core.publication import Publication
 from broker.ingest.rows import Rows
 from broker.ingest.sink import Waiting
-from broker.ingest.times import Refused, microseconds, number_time, time_text
+from broker.ingest.times import Refused
 from broker.ingest.values import column_text, json_text, parsed
 
 EXPRESSIONS = (
@@ -84,41 +83,6 @@ def test_a_batch_makes_the_same_as_its_messages_one_by_one(
     assert taken == [one for one, _ in wanted]
     assert [list(row) for row in zip(*columns, strict=True)] == [row for _, row in wanted]
     assert len(taken) + len(refused) == len(batch)
-
-
-@pytest.mark.parametrize(
-    ("text", "unit", "expected"),
-    [
-        ("1700000000", "", "2023-11-14T22:13:20.000000+00:00"),
-        ("1700000000.25", "", "2023-11-14T22:13:20.250000+00:00"),
-        ("1700000000123", "", "2023-11-14T22:13:20.123000+00:00"),
-        ("1700000000123456", "", "2023-11-14T22:13:20.123456+00:00"),
-        ("1700000000123", "ms", "2023-11-14T22:13:20.123000+00:00"),
-        ("-1", "ms", "1969-12-31T23:59:59.999000+00:00"),
-        ("1.7e9", "", "2023-11-14T22:13:20.000000+00:00"),
-    ],
-)
-def test_times_that_are_numbers(text: str, unit: str, expected: str) -> None:
-    assert time_text(microseconds(text, unit)) == expected
-    assert number_time(text, unit) == expected
-
-
-@given(st.integers(0, 10**17), st.sampled_from(["", "s", "ms", "us"]))
-def test_the_quick_way_to_a_time_gives_the_same(number: int, unit: str) -> None:
-    def either(make: Callable[[], str]) -> str:
-        try:
-            return make()
-        except Refused as error:
-            return f"refused: {error}"
-
-    text = str(number)
-    assert either(lambda: number_time(text, unit)) == either(lambda: time_text(microseconds(text, unit)))
-
-
-@pytest.mark.parametrize("text", ["1e999999999", "9" * 400, "1e25", "NaN", "-1e400"])
-def test_no_number_is_too_far_from_any_time_to_be_refused(text: str) -> None:
-    with pytest.raises(Refused):
-        time_text(microseconds(text, ""))
 
 
 def test_numbers_stay_digit_for_digit_however_deep_they_are() -> None:

@@ -228,4 +228,8 @@ async def test_answer_is_what_trio_websocket_would_say(key: str, subprotocol: st
         nursery.cancel_scope.cancel()
     if subprotocol in ("mqtt", "mqttv3.1"):  # as libwebsockets spells it, and so Mosquitto
         said = said.replace(b"Upgrade: websocket", b"Upgrade: WebSocket")
-    assert accept(key.encode(), subprotocol) == said
+    # Older versions of its parts leave out the words behind the number.
+    status, _, headers = accept(key.encode(), subprotocol).partition(b"\r\n")
+    assert status == b"HTTP/1.1 101 Switching Protocols"
+    assert said.startswith(b"HTTP/1.1 101 ")
+    assert said.partition(b"\r\n")[2] == headers
