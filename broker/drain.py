@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from broker.links.mqtt.link import MqttLink
+from broker.links.pump import CLOSING_MAX
 from broker.links.websocket.outbox import FramingOutbox
 from protocol.mqtt.v5.reasons import ReasonCode
 from protocol.websocket import CloseCode
@@ -56,9 +57,12 @@ async def drain_clients(
     end = trio.current_time() + within_s
     while links := clients(server, websockets):
         left_s = end - trio.current_time()
-        with server.engine.turn:
-            for link in random.sample(links, slice_size(len(links), left_s)):
-                _ask(link, elsewhere)
+        asked = random.sample(links, slice_size(len(links), left_s))
+        for start in range(0, len(asked), CLOSING_MAX):
+            with server.engine.turn:
+                for link in asked[start : start + CLOSING_MAX]:
+                    _ask(link, elsewhere)
+            await trio.lowlevel.checkpoint()
         if left_s <= SLICE_S:
             return  # those were all; however late a pause ends, nobody is left unasked
         await trio.sleep(min(SLICE_S * random.uniform(0.5, 1.5), left_s))

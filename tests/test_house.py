@@ -115,7 +115,7 @@ WAITS = {
     "broker.process.hand_over",
     "broker.process.run",
     "broker.process.token_keys",
-    "broker.reports.listing",
+    "broker.reports.gently",
     "broker.reports.pulse",
     "broker.storage.journal",
     "broker.storage.keeper",

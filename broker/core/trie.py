@@ -10,6 +10,7 @@ Invariant: every cached topic's entry is what `_resolve` would give now.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from broker.core.matches import MatchCache
@@ -162,15 +163,22 @@ class SubscriptionTrie:
             if leaf.merged:
                 self._invalidate(leaf)
 
-    def subscriptions(self) -> list[tuple[bytes, Receiver, int]]:
-        """Every subscription, for reports."""
-        found: list[tuple[bytes, Receiver, int]] = []
-        leaves = list(self._exact.values())
-        self._collect_leaves(self._root, leaves)
-        for leaf in leaves:
+    def subscriptions(self) -> Iterator[tuple[bytes, Receiver, int]]:
+        """Every subscription, for reports; one that comes or goes while this is read may be there or not."""
+        for leaf in list(self._exact.values()):
             for receiver, granted in leaf.pairs():
-                found.append((leaf.topic_filter, receiver, granted))
-        return found
+                yield leaf.topic_filter, receiver, granted
+        nodes = [self._root]
+        while nodes:
+            node = nodes.pop()
+            for end in (node.here, node.plus_here, node.multi):
+                if end is not None:
+                    for receiver, granted in end.pairs():
+                        yield end.topic_filter, receiver, granted
+            if node.plus is not None:
+                nodes.append(node.plus)
+            if node.children is not None:
+                nodes.extend(node.children.values())
 
     def _leaf(self, topic_filter: bytes) -> Leaf | None:
         if not has_wildcard(topic_filter):
@@ -317,16 +325,3 @@ class SubscriptionTrie:
         for receiver, granted in leaf.pairs():
             if not self.filtered or receiver.may_read(topic):
                 into.add_highest(receiver, granted)
-
-    def _collect_leaves(self, node: TrieNode, leaves: list[Leaf]) -> None:
-        if node.here is not None:
-            leaves.append(node.here)
-        if node.plus_here is not None:
-            leaves.append(node.plus_here)
-        if node.multi is not None:
-            leaves.append(node.multi)
-        if node.plus is not None:
-            self._collect_leaves(node.plus, leaves)
-        if node.children is not None:
-            for child in node.children.values():
-                self._collect_leaves(child, leaves)

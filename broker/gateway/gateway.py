@@ -6,8 +6,8 @@ Invariant: `_links` holds exactly the open dialect connections, and `_per_accoun
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Final, Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, Protocol, TypeVar
 
 import trio
 
@@ -32,6 +32,11 @@ TICK_S: Final = 0.25
 """How often expiries, heartbeats and idle connections are looked at."""
 
 AGGREGATE_TICK_S: Final = 0.05
+
+A_TURN: Final = 200
+"""So many have theirs before others go on; each may send."""
+
+T = TypeVar("T")
 
 
 class Link(Protocol):
@@ -107,17 +112,22 @@ class Gateway:
             try:
                 while True:
                     await trio.sleep(TICK_S)
-                    self.tick()
+                    await self.tick()
             finally:
                 await self._close_hooks()
 
-    def tick(self) -> None:
-        """Let each connection look at its own clocks: pings, idle time, tokens that end."""
+    async def tick(self) -> None:
+        """Let each connection look at its own clocks: pings, idle time, tokens that end; some in each turn."""
         with self.engine.turn:
             now = self.engine.now
-            for link in [link for link in self._links if link.is_due(now)]:
-                with barrier(self.engine.counters, "a WebSocket client's clock"):
-                    link.tick(now)
+        due = [link for link in self._links if link.is_due(now)]
+        for some in _by_turns(due):
+            with self.engine.turn:
+                for link in some:
+                    if link in self._links:
+                        with barrier(self.engine.counters, "a WebSocket client's clock"):
+                            link.tick(self.engine.now)
+            await trio.lowlevel.checkpoint()
 
     # --- connections ---------------------------------------------------------------------------------------
 
@@ -246,16 +256,22 @@ class Gateway:
         while True:
             await self._aggregating.wait()
             await trio.sleep(AGGREGATE_TICK_S)
-            self.publish_aggregates()
+            await self.publish_aggregates()
 
-    def publish_aggregates(self) -> None:
-        """Publish every aggregate whose interval is over."""
-        with self.engine.turn:
-            for aggregate in list(self._aggregates.values()):
-                aggregate.publish_due(self.engine.now, self.engine.publish_here)
-            for pacer in list(self._pacing):
-                with barrier(self.engine.counters, "a WebSocket client's interval"):
-                    pacer.pace(self.engine.now)
+    async def publish_aggregates(self) -> None:
+        """Publish what is due of aggregates, and let readers at an interval send; some in each turn."""
+        for aggregates in _by_turns(list(self._aggregates.values())):
+            with self.engine.turn:
+                for aggregate in aggregates:
+                    aggregate.publish_due(self.engine.now, self.engine.publish_here)
+            await trio.lowlevel.checkpoint()
+        for pacers in _by_turns(list(self._pacing)):
+            with self.engine.turn:
+                for pacer in pacers:
+                    if pacer in self._pacing:
+                        with barrier(self.engine.counters, "a WebSocket client's interval"):
+                            pacer.pace(self.engine.now)
+            await trio.lowlevel.checkpoint()
         if not self._aggregates and not self._pacing:
             self._aggregating = trio.Event()
 
@@ -263,6 +279,10 @@ class Gateway:
         with trio.CancelScope(shield=True):
             for hook in self._hooks.values():
                 await hook.aclose()
+
+
+def _by_turns(items: list[T]) -> Iterator[list[T]]:
+    return (items[start : start + A_TURN] for start in range(0, len(items), A_TURN))
 
 
 def identifiers_for(config: GatewayConfig, hooks: dict[str, HttpHook]) -> dict[str, Identifier]:

@@ -227,7 +227,7 @@ LOG_QOS = 2
 
 async def log_subscriptions(app: App) -> None:
     """Log who subscribed to what, as Mosquitto prints it on SIGUSR2; a long list a bit at a time."""
-    for line in tree_lines(app.engine):
+    async for line in tree_lines(app.engine):
         logger.info("%s", line)
         await trio.lowlevel.checkpoint()
 

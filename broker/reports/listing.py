@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
-
-import trio
 
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
@@ -20,15 +18,13 @@ from broker.gateway.aggregates import Aggregate
 from broker.links.mqtt.link import MqttLink
 from broker.links.websocket.dialect import DialectLink
 from broker.reports.facts import Facts
+from broker.reports.gently import gently, part_in_order
 
 DIGITS_MAX: Final = 20
 """Of a number in a query: Python refuses to read one of some thousands."""
 
 LIST_MAX: Final = 1000
 LIST_DEFAULT: Final = 100
-STEP: Final = 500
-"""Entries looked at in one go."""
-
 PAYLOAD_SHOWN_MAX: Final = 4096
 """Bytes of a retained payload that are shown."""
 
@@ -60,10 +56,9 @@ async def clients(facts: Facts, query: Mapping[str, str]) -> Json:
     `sort=owed` puts slow readers first; without it they come as they connected.
     """
     search = query.get("search", "").lower()
-    entries = [entry async for entry in _gently(_clients(facts)) if _matches(entry, search)]
-    if query.get("sort") == "owed":
-        entries.sort(key=lambda entry: -entry["owed_bytes"])
-    return _page("clients", entries, query)
+    entries = [entry async for entry in gently(_clients(facts)) if _matches(entry, search)]
+    order = (lambda entry: -entry["owed_bytes"]) if query.get("sort") == "owed" else None
+    return await _page("clients", entries, query, order)
 
 
 def _clients(facts: Facts) -> Iterable[Json]:
@@ -116,7 +111,7 @@ async def subscriptions(facts: Facts, query: Mapping[str, str]) -> Json:
     """Filters with `search` in them, and how many subscribed to each."""
     search = query.get("search", "").lower()
     found: dict[str, Json] = {}
-    async for topic_filter, receiver, granted in _gently(facts.engine.trie.subscriptions()):
+    async for topic_filter, receiver, granted in gently(facts.engine.trie.subscriptions()):
         name = topic_filter.decode(errors="replace")
         if search and search not in name.lower():
             continue
@@ -124,8 +119,12 @@ async def subscriptions(facts: Facts, query: Mapping[str, str]) -> Json:
         entry["subscribers"] += 1
         entry["qos"] = max(entry["qos"], granted)
         entry["example"] = entry["example"] or _name_of(receiver)
-    entries = sorted(found.values(), key=lambda entry: (-entry["subscribers"], entry["filter"]))
-    return _page("subscriptions", entries, query)
+    return await _page(
+        "subscriptions",
+        list(found.values()),
+        query,
+        lambda entry: (-entry["subscribers"], entry["filter"]),
+    )
 
 
 def _name_of(receiver: Receiver) -> str:
@@ -141,11 +140,15 @@ async def retained(facts: Facts, query: Mapping[str, str]) -> Json:
     search = query.get("search", "").lower().encode()
     found = [
         message
-        async for message in _gently(facts.engine.retained.all())
+        async for message in gently(facts.engine.retained.all())
         if not search or search in message.topic.lower()
     ]
-    found.sort(key=lambda message: (message.topic.startswith(b"$"), message.topic))  # $SYS last
-    page = _page("retained", found, query)
+    page = await _page(
+        "retained",
+        found,
+        query,
+        lambda message: (message.topic.startswith(b"$"), message.topic),  # $SYS last
+    )
     page["retained"] = [_message(message) for message in page["retained"]]
     return page
 
@@ -234,17 +237,15 @@ def cluster(facts: Facts) -> Json | None:
     return None if facts.cluster is None else facts.cluster.report()
 
 
-def _page(name: str, entries: list[Any], query: Mapping[str, str]) -> Json:
+async def _page(
+    name: str, entries: list[T], query: Mapping[str, str], order: Callable[[T], Any] | None = None
+) -> Json:
     offset, limit = page_of(query)
-    return {name: entries[offset : offset + limit], "total": len(entries), "offset": offset, "limit": limit}
-
-
-async def _gently(entries: Iterable[T]) -> AsyncIterator[T]:
-    """The entries, with a turn for the others every so many."""
-    for number, entry in enumerate(entries):
-        if number % STEP == STEP - 1:
-            await trio.lowlevel.checkpoint()
-        yield entry
+    if order is None:
+        shown = entries[offset : offset + limit]
+    else:
+        shown = await part_in_order(entries, order, offset, limit)
+    return {name: shown, "total": len(entries), "offset": offset, "limit": limit}
 
 
 def _utc(unix_s: float) -> str:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 from broker.core.engine import Engine
 from broker.core.receiver import Receiver
 from broker.core.session import Session
 from broker.core.shared import SharedGroup
+from broker.reports.gently import gently, part_in_order
 
 INDENT = "  "
 
 
-def tree_lines(engine: Engine) -> Iterator[str]:
+async def tree_lines(engine: Engine) -> AsyncIterator[str]:
     """Each level of the subscribed filters, indented, with `(client id, QoS)` of whoever subscribed just there.
 
-    Levels are in the order of their names.  Taken when the first line is asked for.
+    Levels are in the order of their names.  Taken, a little at a time, when the first line is asked for.
     """
     by_filter: dict[tuple[str, ...], list[str]] = {}
-    for topic_filter, receiver, granted in engine.trie.subscriptions():
+    async for topic_filter, receiver, granted in gently(engine.trie.subscriptions()):
         levels = tuple(topic_filter.decode(errors="replace").split("/"))
         by_filter.setdefault(levels, []).append(_subscriber(receiver, granted))
     shown: tuple[str, ...] = ()
-    for levels in sorted(by_filter):
+    for levels in await part_in_order(list(by_filter), _itself, 0, len(by_filter)):
         common = 0
         while common < min(len(shown), len(levels)) and shown[common] == levels[common]:
             common += 1
@@ -30,6 +31,10 @@ def tree_lines(engine: Engine) -> Iterator[str]:
             yield INDENT * (depth + 1) + levels[depth]
         yield " ".join([INDENT * len(levels) + levels[-1], *by_filter[levels]])
         shown = levels
+
+
+def _itself(levels: tuple[str, ...]) -> tuple[str, ...]:
+    return levels
 
 
 def _subscriber(receiver: Receiver, granted: int) -> str:

@@ -110,7 +110,7 @@ class Unmergeable(Conflation):
         raise ArithmeticError
 
 
-def test_an_interval_that_fails_costs_its_own_messages_and_nobody_elses() -> None:
+async def test_an_interval_that_fails_costs_its_own_messages_and_nobody_elses() -> None:
     engine = Engine()
     gateway = canton(engine)
     reader = Collector()
@@ -120,18 +120,18 @@ def test_an_interval_that_fails_costs_its_own_messages_and_nobody_elses() -> Non
         for channel in ("market_data/A", "market_data/B"):
             gateway.publish("canton", channel, b"%d" % number)
     engine.now = 100.0
-    gateway.publish_aggregates()
+    await gateway.publish_aggregates()
     assert engine.counters.link_bugs == 1
     assert reader.payloads == [b"1"], "that of B"
     gateway.publish("canton", "market_data/A", b"alone")  # what failed is not tried again for ever
     engine.now = 200.0
-    gateway.publish_aggregates()
+    await gateway.publish_aggregates()
     assert reader.payloads == [b"1", b"alone"]
     assert engine.counters.link_bugs == 1
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
-def test_no_value_is_more_than_one_item(value: bytes) -> None:
+async def test_no_value_is_more_than_one_item(value: bytes) -> None:
     engine = Engine()
     gateway = canton(engine)
     reader = Collector()
@@ -141,7 +141,7 @@ def test_no_value_is_more_than_one_item(value: bytes) -> None:
         gateway.subscribe(reader, "canton", wanted, MarketConflation())
     for _ in range(3):
         gateway.publish("canton", "market_data/A", value)
-    gateway.publish_aggregates()
+    await gateway.publish_aggregates()
     with contextlib.suppress(BadPublish):
         MeshPublisher(gateway).publish(value)
     sink = EngineSink(engine, None)

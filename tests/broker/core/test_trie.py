@@ -240,3 +240,20 @@ def test_subscriptions_lists_every_pair(pairs: list[tuple[bytes, int]], topic: b
         trie.subscribe(topic_filter, receiver, granted)
         trie.match(topic)
     assert {(f, granted) for f, _, granted in trie.subscriptions()} == set(dict(pairs).items())
+
+
+def test_subscriptions_are_listed_while_they_change() -> None:
+    trie = SubscriptionTrie()
+    filters = [b"a/%d" % number for number in range(100)] + [b"a/%d/#" % number for number in range(100)]
+    receivers = {topic_filter: Named("one") for topic_filter in filters}
+    for topic_filter, receiver in receivers.items():
+        trie.subscribe(topic_filter, receiver, 0)
+    listing = trie.subscriptions()
+    listed = [next(listing)[0]]
+    gone = filters[50:150]
+    for topic_filter in gone:
+        trie.unsubscribe(topic_filter, receivers[topic_filter])
+    trie.subscribe(b"b/#", Named("one"), 0)
+    listed += [topic_filter for topic_filter, _, _ in listing]
+    assert len(listed) == len(set(listed))
+    assert set(filters) - set(gone) <= set(listed) <= {*filters, b"b/#"}

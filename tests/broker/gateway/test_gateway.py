@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
+
+import trio
 
 from broker.config.dialects.gateway import GatewayConfig
 from broker.core.engine import Engine
-from broker.gateway.gateway import Gateway
+from broker.gateway.gateway import A_TURN, Gateway
 
 
 class Alarm:
@@ -27,7 +30,7 @@ class Alarm:
         raise NotImplementedError
 
 
-def test_only_those_are_ticked_whose_time_has_come() -> None:
+async def test_only_those_are_ticked_whose_time_has_come() -> None:
     chance = random.Random(7)
     clock = 0.0
     engine = Engine()
@@ -38,6 +41,27 @@ def test_only_those_are_ticked_whose_time_has_come() -> None:
         gateway.opened(alarm)
     for second in range(101):
         clock = float(second)
-        gateway.tick()
+        await gateway.tick()
     assert gateway.count() == 0
     assert all(len(alarm.ticked) == 1 and 0 <= alarm.ticked[0] - alarm.at < 1 for alarm in alarms)
+
+
+async def test_others_have_their_turn_while_very_many_are_ticked() -> None:
+    engine = Engine()
+    gateway = Gateway(GatewayConfig(), engine)
+    alarms = [Alarm(gateway, 0.0) for _ in range(20 * A_TURN)]
+    for alarm in alarms:
+        gateway.opened(alarm)
+    engine.now = 1.0
+    ticked: list[int] = []
+
+    async def watch() -> None:
+        while gateway.count():
+            ticked.append(sum(len(alarm.ticked) for alarm in alarms))
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        nursery.start_soon(gateway.tick)
+    ticked.append(len(alarms))
+    assert max(later - earlier for earlier, later in pairwise(ticked)) <= 3 * A_TURN

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from support.peer import Peer, connected
 
+from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
 from broker.core.saving import Saving
+from broker.links.listening.door import Door
 from broker.storage.records import snapshot
 from protocol.mqtt.packets import Connack, Connect, Pingreq, Pingresp, Publish, Suback, Subscribe, Will
 
@@ -84,3 +86,15 @@ def test_the_older_connection_ends_at_once() -> None:
     assert peer.read() == [Connack(False, 0)]
     peer.drop()
     assert saved(engine, saving) == []
+
+
+def test_who_may_not_come_in_any_more_when_it_is_saved_is_refused() -> None:
+    engine, saving = engine_that_promises()
+    door = Door(Listener(1883, security=Security(allow_anonymous=True)), Limits(), connection_messages=False)
+    peer = Peer(engine, door)
+    peer.send(Connect(b"x", True, 60))
+    door.configure(Listener(1883, security=Security(allow_anonymous=False)), Limits(), False)
+    saved(engine, saving)
+    assert peer.read() == [Connack(False, 5)]
+    assert peer.closed
+    assert b"x" not in engine.sessions

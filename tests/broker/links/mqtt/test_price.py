@@ -104,6 +104,25 @@ def test_while_a_client_is_authenticated_little_is_read_and_nothing_lost() -> No
     assert not peer.link.outbox.holds_reading
 
 
+def test_who_waits_while_the_rules_change_comes_in_by_the_new_ones() -> None:
+    door = Door(Listener(0, security=Security(allow_anonymous=True)), Limits(), connection_messages=False)
+    peer = Peer(engine_at(), door)
+    waiting: list[Connect] = []
+
+    def check_slowly(_: MqttLink, packet: Connect, __: bool) -> bool:
+        waiting.append(packet)
+        return True
+
+    peer.link.check_slowly = check_slowly
+    peer.write(encode(Connect(b"a", True, 60)))
+    verdict = door.verdict_for(waiting[0], None)
+    door.configure(Listener(0, security=Security(allow_anonymous=False)), Limits(), False)
+    admit(peer.link, waiting[0], verdict, in_turn=True)
+    peer.engine.flush()
+    assert peer.read_bytes() == b"\x20\x02\x00\x05"
+    assert peer.closed
+
+
 def test_a_packet_of_too_many_filters_closes() -> None:
     body = b"\x00\x01" + b"\x00\x01a\x00" * (FILTERS_MAX + 1)
     peer = connected(engine_at())
