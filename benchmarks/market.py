@@ -271,8 +271,8 @@ def main() -> None:
     count = 20_000 if options.quick else 200_000
     found: dict[str, object] = {
         "python": sys.version.split()[0],
-        "compiled": sys.modules["broker.market.book"].__file__[-3:] == ".so",
-    }  # type: ignore[index]
+        "compiled": str(sys.modules["broker.market.book"].__file__).endswith(".so"),
+    }
     if options.memory:
         found["memory_mb_1000_symbols_of_1000_levels"] = round(memory_mb(100 if options.quick else 1000))
     else:

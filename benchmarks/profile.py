@@ -29,7 +29,7 @@ from benchmarks.measurement import Clocks, Measurement, Target
 from benchmarks.peers import rowcast
 from benchmarks.peers.kinds import Peer, Unavailable, Word
 from benchmarks.peers.others import CACHE, MOSQUITTO, install_from_pypi, write_mosquitto_conf
-from benchmarks.peers.process import free_address, running
+from benchmarks.peers.process import running
 from benchmarks.workloads.catalogue import BY_NAME, Workload
 
 _CONNECTED_S_MAX: Final = 120
@@ -165,12 +165,11 @@ def _py_spy(target: Target, seconds: float, directory: Path) -> None:
 def _under_cprofile(peer: Peer, workload: Workload, seconds: float, directory: Path) -> None:
     """Start the broker inside cProfile; its figures appear when SIGINT has ended it."""
     kind = "interpreted" if peer.name.endswith("interpreted") else "compiled"
-    mqtt, websocket = free_address(), free_address()
-    conf = write_mosquitto_conf(directory, mqtt.port, websocket.port)
+    setting = write_mosquitto_conf(directory, workload.needs)
     python, figures = rowcast.venv_of(kind) / "bin" / "python", directory / "figures"
-    command: list[Word] = [python, "-m", "cProfile", "-o", figures, "-m", "broker", "-c", conf]
-    with running(command, directory, mqtt) as process:
-        target = Target(peer.name, process.pid, process.start_ms, mqtt, websocket)
+    command: list[Word] = [python, "-m", "cProfile", "-o", figures, "-m", "broker", "-c", setting.conf]
+    with running(command, directory, setting.mqtt) as process:
+        target = Target(peer.name, process.pid, process.start_ms, setting.mqtt, setting.websocket)
         _print_measured(_while_running(workload, target, seconds, lambda: None))
     pstats.Stats(str(figures), stream=sys.stdout).sort_stats("tottime").print_stats(35)
 

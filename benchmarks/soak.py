@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -148,7 +149,7 @@ class _Load:
 
     def _passer_by(self, number: int) -> None:
         """A client with a name of its own that subscribes, unsubscribes and vanishes."""
-        with connect(self._target.mqtt, b"passer-by-%d" % number) as client:
+        with closing(connect(self._target.mqtt, b"passer-by-%d" % number)) as client:
             for packet, answer_bytes in _changes(number):
                 client.sendall(packet)
                 read_exactly(client, answer_bytes)

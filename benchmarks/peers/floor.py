@@ -24,7 +24,7 @@ def _install() -> str:
     if compiler is None:
         raise Unavailable("no C compiler (cc) to make it with")
     CACHE.mkdir(parents=True, exist_ok=True)
-    command = [compiler, "-O2", "-o", PROGRAM, SOURCE]
+    command: list[str | Path] = [compiler, "-O2", "-o", PROGRAM, SOURCE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unavailable(done.stderr.strip()[-400:])
