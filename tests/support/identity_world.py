@@ -12,6 +12,7 @@ from support.peer5 import Peer5
 
 from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
+from broker.core.outbox import nothing
 from broker.gateway.authentication import load_rules
 from broker.gateway.passwords import Sha512
 from broker.links.listening.door import Door
@@ -42,6 +43,8 @@ TOPICS = (b"a", b"b", b"in/a", b"in/b", b"a/b")
 FILTERS = (b"#", b"#", b"a", b"+", b"in/#", b"+/a", b"a/b", b"$share/g/#", b"$share/g/a", b"$share/h/+/a")
 RULE_FILTERS = (b"#", b"#", b"a", b"b", b"in/#", b"in/a", b"+/b", b"in/+", b"a/#")
 PASSWORDS = (b"secret", b"other")
+CROWD = 700
+"""Sessions that are looked at before the clients', so that these wait for a slice."""
 HASHES = [Sha512.make(password) for password in PASSWORDS]
 
 
@@ -188,16 +191,37 @@ class World:
         for place, door in self.doors.items():
             door.rules = rules[self.security(place)]
             door.configure(door.listener, Limits(), False)
-        self.sources.renew(self.engine)
+        self.renew_behind_a_crowd()
         for client_id, identity in list(self.identities.items()):
             peer = self.peers.get(client_id)
             user = identity.user
             if peer is not None and identity.place.passwords and user is not None:
+                peer.write(b"\xc0\x00")  # whoever says anything is looked at before its turn
                 assert peer.closed == (self.known_users.get(user) != before.get(user))
                 if peer.closed:
                     self.take_back_will(client_id)
                     self.forget(client_id)
         self.keep_what_may_be_read()
+
+    def renew_behind_a_crowd(self) -> None:
+        """The clients are looked at by slices, which `slice` goes on with; before that they go by the new rules."""
+        engine = self.engine
+        for number in range(CROWD):
+            client_id = b"crowd %d" % number
+            older = engine.sessions.get(client_id)
+            if older is not None:
+                engine.end_session(older)
+            engine.open_session(client_id, True)
+        engine.slicing.on_waiting = nothing
+        self.sources.renew(engine)
+        engine.slicing.on_waiting = None
+        engine.flush()
+        assert engine.slicing.waits()
+
+    def slice(self) -> None:
+        """Go on with what waits for that."""
+        self.engine.slicing.turn()
+        self.engine.flush()
 
     def restart(self) -> None:
         for client_id in list(self.peers):

@@ -31,6 +31,7 @@ STEPS = (
 def play(folder: Path, seed: int, steps: int) -> None:
     random = Random(seed)
     world = World(folder, random)
+    until, until_slice = Random(seed), 0
     for _ in range(steps):
         kind = random.choice(STEPS)
         client_id = random.choice(CLIENT_IDS)
@@ -38,6 +39,7 @@ def play(folder: Path, seed: int, steps: int) -> None:
             world.connect()
         elif kind == "reload":
             world.reload()
+            until_slice = until.randrange(12)
         elif kind == "restart":
             world.restart()
         elif kind in ("wait", "outside"):
@@ -49,6 +51,9 @@ def play(folder: Path, seed: int, steps: int) -> None:
         else:
             getattr(world, kind)(client_id)
         world.look()
+        until_slice -= 1
+        if until_slice < 0:
+            world.slice()
         for one, peer in world.peers.items():
             assert not peer.closed, (kind, one)
     world.finish()
