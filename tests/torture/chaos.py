@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -17,7 +18,6 @@ from support.tcp_proxy import TcpProxy
 from torture.ledger import KILLED, STOPPED
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
 
 
 class Victim:
@@ -46,7 +46,7 @@ class Victim:
         with self._errors.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, *self.command, *([after] if self._tell else [])],
-                env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PATH": "/usr/bin:/bin"},
+                env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": "/usr/bin:/bin"},
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
             )

@@ -4,7 +4,7 @@ psycopg's own I/O is sans-IO: generators that yield which readiness they need.  
 asyncio's, so that is all that is replaced here.  No asyncio loop; no thread but Trio's own for a host *name*.
 
 Invariant: after a cancelled call the connection is either idle and usable, or closed; never in between.
-Uses of psycopg's internals, pinned by tests: `generators`, `lock`, `wait`, `_should_cancel`, `_cancel_gen`.
+Uses of psycopg's internals, pinned by tests: `generators`, `lock`, `wait`, `_should_cancel`.
 """
 
 from __future__ import annotations
@@ -135,7 +135,9 @@ class TrioConnection(AsyncConnection[Any]):
         if not psycopg.capabilities.has_cancel_safe():
             raise psycopg.NotSupportedError("cancelling without blocking needs libpq 17")
         with trio.CancelScope(shield=True, deadline=trio.current_time() + timeout) as scope:
-            await _drive_connect(self._cancel_gen())
+            request = self.pgconn.cancel_conn()
+            request.start()
+            await _drive_connect(generators.cancel(request))
         if scope.cancelled_caught:
             raise errors.CancellationTimeout(f"the server took no cancellation within {timeout} s")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.peer import subscribed
+from support.peer import Peer, subscribed
 
 from broker.core.engine import Engine
 from broker.reports.subscription_tree import tree_lines
@@ -10,7 +10,7 @@ from broker.reports.subscription_tree import tree_lines
 
 def test_each_level_once_with_who_subscribed_just_there() -> None:
     engine = Engine()
-    peers = []
+    peers: list[Peer] = []
     peers.append(subscribed(engine, (b"shop/orders/#", 1), client_id=b"ada"))
     peers.append(subscribed(engine, (b"shop/orders", 2), client_id=b"grace"))
     peers.append(subscribed(engine, (b"$share/g/shop/stock", 2), client_id=b"hedy"))
