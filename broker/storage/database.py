@@ -20,7 +20,7 @@ from broker.storage.records import Snapshot
 from broker.storage.salvage.header import is_header_right
 from broker.storage.salvage.log_file import log_of, put_right, read_log, said
 from broker.storage.salvage.replace import finish, is_in_use, replace
-from broker.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLE_NAMES, TABLES, register
+from broker.storage.schema import APPLICATION_ID, BACKLOG, FORMAT_VERSION, TABLE_NAMES_4, TABLES_4, register
 from broker.storage.unfit import Unfit, name_each
 from broker.storage.writing import Writer
 from protocol.mosquitto_db import MAGIC
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("broker.storage")
 
-OLDER_TABLES: Final = {2: schema_2.TABLES, 3: schema_3.TABLES}
+OLDER_TABLES: Final = {2: schema_2.TABLES, 3: schema_3.TABLES, 4: TABLES_4}
 """The formats before this one, whose files are taken over."""
+_ALL_CHECKED: Final = 4
+"""From this format on each row has a checksum of all of it."""
 _HEADER_BYTES: Final = 100
 _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 
@@ -299,16 +301,17 @@ def _migrate(path: Path, version: int) -> None:
             raise Damaged(wrong.replace("\n", " "))
         if tables_of(connection) != expected_tables(OLDER_TABLES[version]):
             raise Damaged(f"its tables are not those of format {version}")
-        changed = schema_3.changed_message(connection)
+        changed = schema_3.changed_message(connection) if version < _ALL_CHECKED else None
         if changed is not None:
             raise Damaged(f"message {changed} is not what was saved: its checksum differs")
     steps = _step(schema_3.TABLES, schema_2.MIGRATION) if version == 2 else ""
-    steps += _step(TABLES, schema_3.MIGRATION)
+    if version < _ALL_CHECKED:
+        steps += _step(TABLES_4, schema_3.MIGRATION)
     with closing(connect(path)) as connection:
         register(connection)
         try:
             connection.executescript(
-                f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {FORMAT_VERSION}; COMMIT"
+                f"BEGIN IMMEDIATE; {steps} {BACKLOG} PRAGMA user_version = {FORMAT_VERSION}; COMMIT"
             )
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except BaseException:
@@ -319,8 +322,8 @@ def _migrate(path: Path, version: int) -> None:
 
 def _step(tables: str, migration: str) -> str:
     """Statements that bring the tables of one format to those of the next."""
-    renamed = "".join(f"ALTER TABLE {name} RENAME TO old_{name};" for name in TABLE_NAMES)
-    dropped = "".join(f"DROP TABLE old_{name};" for name in TABLE_NAMES)
+    renamed = "".join(f"ALTER TABLE {name} RENAME TO old_{name};" for name in TABLE_NAMES_4)
+    dropped = "".join(f"DROP TABLE old_{name};" for name in TABLE_NAMES_4)
     return f"{renamed} {tables} {migration} {dropped}"
 
 

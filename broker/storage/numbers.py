@@ -34,6 +34,8 @@ class Numbers:
         self._clock_offset_s = 0.0
         seen: set[int] = set()
         for message in map(as_publication, _named(saved)):
+            if message.number == 0:
+                continue  # it stands in the backlog
             if message.number in seen:
                 self._more[message.number] = self._more.get(message.number, 0) + 1
             seen.add(message.number)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from broker.core.publication import Publication
+from broker.storage.backlog import bodies, opened, place
 from broker.storage.records import SessionRecord, Snapshot
 from broker.storage.schema import row_checksum
 from broker.storage.unfit import Unfit
@@ -170,6 +172,33 @@ def _read_outbound(
         if message in unfit.messages:
             continue
         record.queued.append(Queued(_at(messages, message), qos, bool(retain), ids_before, ids, position))
+    _read_backlog(connection, sessions, unfit)
+
+
+def _read_backlog(connection: sqlite3.Connection, sessions: dict[int, SessionRecord], unfit: Unfit) -> None:
+    for session, last, first, count, messages in _rows(connection, "backlog"):
+        _expect_bytes(messages)
+        record = _at(sessions, session)
+        found = bodies(messages)
+        places = [place(body) for body in found]
+        if len(found) != count or places[0] != (session, first) or places[-1] != (session, last):
+            raise Damaged("a row of the table backlog does not hold what it says")
+        record.last_position = max(record.last_position, last)
+        for body in found:
+            waiting = opened(body)
+            if waiting is None:
+                raise Damaged("a message in the table backlog says what can't be")
+            message = waiting.message
+            if not is_valid_topic_name(message.topic):
+                unfit.waiting.setdefault((session, last), {})[waiting.position] = (
+                    f"message {waiting.position} in the queue of {_start(record.client_id)} has a topic that is none:"
+                    f" {_start(message.topic)}"
+                )
+                continue
+            message.properties = _checked(message.properties)
+            record.queued.append(waiting)
+    for record in sessions.values():
+        record.queued.sort(key=attrgetter("position"))
 
 
 def _checked(properties: bytes) -> bytes:

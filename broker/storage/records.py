@@ -25,6 +25,9 @@ from protocol.mqtt.outbound import InFlight, Queued
 
 Item = TypeVar("Item")
 
+NEVER: Final = 2**62
+"""Above every position in a queue."""
+
 
 @define
 class SessionRecord:
@@ -55,6 +58,8 @@ class SessionRecord:
     """Filters that have not got all retained messages yet."""
     last_position: int = 0
     """`Queued.position` of the last message that a file had queued for it."""
+    oldest: int = 0
+    """If not 0, `queued` has only what is new: the position of the first message that waits, or `NEVER`."""
 
 
 @define
@@ -146,6 +151,8 @@ def _collect_changed(engine: Engine, client_id: bytes, into: Snapshot) -> int:
     session = engine.sessions.get(client_id)
     if session is not None and not session.clean:
         return _take(session, into)
+    if session is not None:
+        session.outbound.collected = 0
     assert into.ended is not None
     into.ended.add(client_id)
     return 1
@@ -153,6 +160,7 @@ def _collect_changed(engine: Engine, client_id: bytes, into: Snapshot) -> int:
 
 def _collect_one(engine: Engine, session: Session, into: Snapshot) -> int:
     if session.clean or engine.sessions.get(session.client_id) is not session:
+        session.outbound.collected = 0
         return 1
     if into.is_whole or session.outbound.unsaved:
         return _take(session, into)
@@ -163,8 +171,9 @@ def _collect_one(engine: Engine, session: Session, into: Snapshot) -> int:
 def _take(session: Session, into: Snapshot) -> int:
     """Add a session to the snapshot: how much work it was."""
     session.outbound.unsaved = False
-    into.sessions.append(_record(session))
-    return SESSION_WORK * (1 + session.outbound.queued_count() // MESSAGES_PER_SESSION)
+    record = _record(session, into.is_whole)
+    into.sessions.append(record)
+    return SESSION_WORK * (1 + len(record.queued) // MESSAGES_PER_SESSION)
 
 
 SLICE_SESSIONS: Final = 400
@@ -178,8 +187,10 @@ _NOTHING: list[Any] = []
 """Shared by all records, which nobody changes: most sessions wait for nothing."""
 
 
-def _record(session: Session) -> SessionRecord:
+def _record(session: Session, is_whole: bool) -> SessionRecord:
     outbound = session.outbound
+    collected = 0 if is_whole else outbound.collected
+    outbound.collected = outbound.books.last_position
     inflight = outbound.inflight() if outbound.inflight_count() else _NOTHING
     inbound = session.inbound
     return SessionRecord(
@@ -194,12 +205,13 @@ def _record(session: Session) -> SessionRecord:
         session.subscriptions.copy(),
         inflight,
         bytes([entry.state for entry in inflight]) if inflight else b"",
-        outbound.queued() if outbound.queued_count() else _NOTHING,
+        outbound.queued_behind(collected) if outbound.queued_count() else _NOTHING,
         inbound.pending() if inbound is not None and inbound.count() else _NOTHING,
         session.expiry_s,
         session.will if session.will_due else None,
         session.will_due,
         _NO_FILTERS if session.replays is None else set(session.replays),
+        oldest=0 if is_whole else outbound.oldest_position() or NEVER,
     )
 
 

@@ -1,6 +1,7 @@
 """The tables of the file that keeps sessions and messages, and what marks it as ours.
 
-A message stands once in `message`, whoever is owed it; the other tables name it by number.  Every row of `queued`,
+A message stands once in `message`, whoever is owed it; the other tables name it by number.  But a small one that waits
+in a single queue stands in `backlog`, with those beside it in one row, and has no number.  Every row of `queued`,
 `inflight` and `inbound` has a key of its own, so one delivery or one acknowledgement is one row more or less.  A
 message that no row names any more is deleted in the same transaction.
 
@@ -15,10 +16,10 @@ import zlib
 from typing import Final
 
 APPLICATION_ID: Final = 0x526F7763  # "Rowc"; the number at offset 68 of an SQLite file
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 """At offset 60 of the file.  Counts up when the tables change."""
 
-TABLES: Final = """
+TABLES_4: Final = """
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     saved_at REAL NOT NULL,  -- Unix time, as all times here
@@ -96,8 +97,23 @@ CREATE TABLE retained (
     checksum INTEGER NOT NULL
 );
 """
+"""Those of format 4, to which format 5 added one."""
 
-TABLE_NAMES: Final = (
+BACKLOG: Final = """
+CREATE TABLE backlog (
+    session INTEGER NOT NULL,
+    last INTEGER NOT NULL,  -- position in the queue of the last of these messages
+    first INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    messages BLOB NOT NULL,  -- see `backlog.entry`
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY (session, last)
+) WITHOUT ROWID;
+"""
+
+TABLES: Final = TABLES_4 + BACKLOG
+
+TABLE_NAMES_4: Final = (
     "state",
     "message",
     "session",
@@ -107,6 +123,7 @@ TABLE_NAMES: Final = (
     "inbound",
     "retained",
 )
+TABLE_NAMES: Final = (*TABLE_NAMES_4, "backlog")
 
 
 Value = int | float | bytes | None

@@ -11,9 +11,11 @@ from collections.abc import Generator
 from operator import attrgetter
 from typing import Final
 
-from broker.storage.batches import BATCH_ROWS, Batches
+from broker.core.publication import Publication
+from broker.storage.backlog import ROW_BYTES, belongs, bodies, entry, place, row_of
+from broker.storage.batches import Batches
 from broker.storage.numbers import Numbers, as_publication
-from broker.storage.records import SessionRecord
+from broker.storage.records import NEVER, SessionRecord
 from broker.storage.schema import Row, Value, checked
 from protocol.mqtt.outbound import InFlight, Queued
 
@@ -22,7 +24,10 @@ _SUBSCRIPTION: Final = "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?, ?, 
 _INFLIGHT: Final = "INSERT OR REPLACE INTO inflight VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _QUEUED: Final = "INSERT INTO queued VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _INBOUND: Final = "INSERT INTO inbound VALUES (?, ?, ?, ?)"
+_BACKLOG: Final = "INSERT OR REPLACE INTO backlog VALUES (?, ?, ?, ?, ?, ?)"
 _LAST_QUEUED: Final = "SELECT coalesce(max(position), 0) FROM queued WHERE session = ?"
+_LAST_IN_BACKLOG: Final = "SELECT coalesce(max(last), 0) FROM backlog WHERE session = ?"
+_FIRST: Final = "SELECT first, last FROM backlog WHERE session = ? ORDER BY last LIMIT 1"
 
 
 class SessionRows:
@@ -61,7 +66,7 @@ class SessionRows:
         )
         yield from self._write_subscriptions(record)
         yield from self._write_inflight(record)
-        yield from self._write_queued(record)
+        yield from self._write_queued(record, clock_offset_s)
         yield from self._write_inbound(record)
         yield from self._batches.pause()
 
@@ -86,7 +91,7 @@ class SessionRows:
         )
         for table in ("inflight", "queued", "inbound"):
             yield from self._release(f"SELECT message FROM {table} WHERE session = ?", self._number)
-        for table in ("subscription", "inflight", "queued", "inbound"):
+        for table in ("subscription", "inflight", "queued", "inbound", "backlog"):
             self._batches.execute(f"DELETE FROM {table} WHERE session = ?", (self._number,))
         self._batches.execute("DELETE FROM session WHERE number = ?", (self._number,))
 
@@ -142,23 +147,77 @@ class SessionRows:
             self._number, position, entry.packet_id, number, entry.qos, entry.retain, state, entry.ids
         )
 
-    def _write_queued(self, record: SessionRecord) -> Generator[None]:
+    def _write_queued(self, record: SessionRecord, clock_offset_s: float) -> Generator[None]:
         queue = record.queued
         stay = 0
         if not self._is_new:
-            last = self._batches.integer(_LAST_QUEUED, (self._number,))
+            of_this = (self._number,)
+            last = max(
+                self._batches.integer(_LAST_QUEUED, of_this), self._batches.integer(_LAST_IN_BACKLOG, of_this)
+            )
             stay = bisect_right(queue, last, key=_position)
-            oldest = queue[0].position if stay > 0 else _NEVER
-            gone = "FROM queued WHERE session = ? AND position < ?"
-            if (yield from self._release(f"SELECT message {gone}", self._number, oldest)):
-                self._batches.execute(f"DELETE {gone}", (self._number, oldest))
-        for first in range(stay, len(queue), BATCH_ROWS):
-            for waiting in queue[first : first + BATCH_ROWS]:
-                self._write_waiting(waiting)
-            yield from self._batches.pause()
+            yield from self._forget_before(record.oldest or (queue[0].position if queue else NEVER))
+        entries: list[bytes] = []
+        size = 0
+        for at in range(stay, len(queue)):
+            waiting = queue[at]
+            message = as_publication(waiting.message)
+            if not belongs(message):
+                self._write_waiting(waiting, message)
+                yield from self._batches.pause()
+                continue
+            written = entry(self._number, waiting, message, clock_offset_s)
+            entries.append(written)
+            size += len(written)
+            if size >= ROW_BYTES:
+                self._write_backlog(entries)
+                entries = []
+                size = 0
+                yield from self._batches.pause()
+        if entries:
+            self._write_backlog(entries)
 
-    def _write_waiting(self, waiting: Queued) -> None:
-        number = self._numbers.name(waiting.message, self._batches)
+    def _forget_before(self, oldest: int) -> Generator[None]:
+        """What waited before this position waits no more."""
+        gone = "FROM queued WHERE session = ? AND position < ?"
+        if (yield from self._release(f"SELECT message {gone}", self._number, oldest)):
+            self._batches.execute(f"DELETE {gone}", (self._number, oldest))
+        first, last = self._first_in_backlog()
+        if last < oldest:
+            self._batches.execute(
+                "DELETE FROM backlog WHERE session = ? AND last < ?", (self._number, oldest)
+            )
+            first, last = self._first_in_backlog()
+        if first < oldest:
+            self._cut(last, oldest)
+
+    def _first_in_backlog(self) -> tuple[int, int]:
+        """The positions of the first and the last message of this session's first row there; `NEVER` if it has none."""
+        row = self._batches.one(_FIRST, (self._number,))
+        if row is None:
+            return NEVER, NEVER
+        first, last = row
+        assert isinstance(first, int)
+        assert isinstance(last, int)
+        return first, last
+
+    def _cut(self, last: int, oldest: int) -> None:
+        """Write a row again without its first messages."""
+        row = self._batches.one(
+            "SELECT messages FROM backlog WHERE session = ? AND last = ?", (self._number, last)
+        )
+        assert row is not None
+        assert isinstance(row[0], bytes)
+        stay = [body for body in bodies(row[0]) if place(body)[1] >= oldest]
+        if stay and place(stay[-1])[1] == last:
+            self._write_backlog(stay)
+
+    def _write_backlog(self, entries: list[bytes]) -> None:
+        self._batches.later(_BACKLOG, row_of(self._number, entries))
+        self._batches.worked(len(entries) // _ENTRIES_PER_ROW)
+
+    def _write_waiting(self, waiting: Queued, message: Publication) -> None:
+        number = self._numbers.name(message, self._batches)
         self._batches.later(
             _QUEUED,
             checked(
@@ -207,5 +266,5 @@ class SessionRows:
 
 
 _position = attrgetter("position")
-_NEVER: Final = 2**62
-"""Above every position."""
+_ENTRIES_PER_ROW: Final = 4
+"""So many entries of a row in the backlog take as long as a row of their own."""

@@ -56,6 +56,8 @@ class Owed:
         """What is owed outlives the connection, and a snapshot holds it."""
         self.unsaved = False
         """Something that a snapshot holds of this session changed since the last one was taken."""
+        self.collected = 0
+        """`Queued.position` up to which a snapshot has taken the queue."""
         self.guarded = False
         """Its client may not read everything: `Books.may_get` is asked about each message when its turn comes."""
         self._inflight: dict[int, InFlight] = {}
@@ -85,6 +87,23 @@ class Owed:
         queue = self._queue
         return [] if queue is None else list(queue)
 
+    def queued_behind(self, position: int) -> list[Queued]:
+        """Those messages of `queued` whose position is behind this one."""
+        found: list[Queued] = []
+        queue = self._queue
+        if queue is not None:
+            for waiting in reversed(queue):
+                if waiting.position <= position:
+                    break
+                found.append(waiting)
+            found.reverse()
+        return found
+
+    def oldest_position(self) -> int:
+        """Of the first message that waits; 0 if none does."""
+        queue = self._queue
+        return queue[0].position if queue else 0
+
     def restore(
         self,
         inflight: list[InFlight],
@@ -105,6 +124,7 @@ class Owed:
             self.inflight_bytes += entry.message.size()
             books.store.hold(entry.message)
         books.last_position = max(books.last_position, last_position)
+        self.collected = last_position
         if queued:
             self._queue = deque(queued)
             for waiting in queued:

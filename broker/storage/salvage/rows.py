@@ -66,6 +66,12 @@ def prune(connection: sqlite3.Connection) -> list[str]:
             )
             lost.append(f"{thing} of {whose}")
         connection.execute(f"DELETE FROM {table} WHERE {orphaned}")
+    orphaned = "session NOT IN (SELECT number FROM session)"
+    for session, count in _all(
+        connection, f"SELECT session, sum(count) FROM backlog WHERE {orphaned} GROUP BY session"
+    ):
+        lost.append(f"{_shown(count)} messages that waited for session {_shown(session)}, which is lost")
+    connection.execute(f"DELETE FROM backlog WHERE {orphaned}")
     gone = "message NOT IN (SELECT number FROM message)"
     for (message,) in _all(connection, f"SELECT message FROM retained WHERE {gone}"):
         lost.append(f"message {_shown(message)}, which was retained")

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping, Set
 from typing import Final
 
+from broker.storage.backlog import intact
 from broker.storage.salvage.cells import (
     INTERIOR_INDEX,
     INTERIOR_TABLE,
@@ -207,15 +208,18 @@ class Trees:
         is_parent = any(self._is_child(child, number) for child in _children(nodes[-1]))
         node = nodes[-1] if is_parent else nodes[0]
         right: list[Row] = []
+        saved_from: list[Row] = []
         last: Row | None = None
         for values in values_of(node):
             key = tuple(values[:2])
             if len(values) != self._tables[name][1] or not is_right(values):
+                if name == "backlog":
+                    saved_from += intact(values)
                 continue
             if last is None or _is_after(key, last):
                 last = key
                 right.append(tuple(values))
-        self.by_page[number] = (name, right)
+        self.by_page[number] = (name, right + saved_from)
         wanted = 0 if node.kind == INTERIOR_TABLE else node.expected
         if len(right) != wanted:
             self.wrong[number] = (name, abs(wanted - len(right)))

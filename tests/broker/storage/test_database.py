@@ -31,15 +31,15 @@ from protocol.mqtt.v5.property_table import SESSION_EXPIRY, WILL_DELAY
 MOSQUITTO_FILE = b"\x00\xb5\x00mosquitto db" + bytes(4) + b"\x00\x00\x00\x06" + bytes(64)
 
 
-def saved_file(folder: Path, messages: int = 200) -> Path:
-    """A file with one durable session that is owed messages."""
+def saved_file(folder: Path, messages: int = 200, repeats: int = 400) -> Path:
+    """A file with one durable session that is owed messages: of 1200 bytes, which have rows of their own."""
     path = folder / "rowcast.db"
     engine = Engine()
     engine.window.queued_messages = 0
     session, _ = engine.open_session(b"away", False)
     engine.subscribe_session(session, b"t", 1)
     for number in range(messages):
-        engine.publish(Publication(b"t", b"%d" % number * 50, 1))
+        engine.publish(Publication(b"t", b"%03d" % number * repeats, 1))
     connection, _ = open_database(path)
     with closing(connection):
         Writer(connection).write(snapshot(engine, 0.0), pause_s=0)
@@ -197,6 +197,8 @@ def every_kind(folder: Path) -> tuple[Path, list[list[tuple[object, ...]]]]:
         engine.publish(
             Publication(b"t/%d" % number, b"payload %d" % number, 1, True, b"writer", b"user", 1883)
         )
+    for number in range(3):
+        engine.publish(Publication(b"t/small", b"payload %d" % number, 1, False, b"writer", b"user", 1883))
     away.drop()
     connection, _ = open_database(path)
     with closing(connection):

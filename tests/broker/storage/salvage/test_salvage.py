@@ -15,6 +15,7 @@ from support.peer5 import Peer5, connected5
 
 from broker.core.engine import Engine
 from broker.core.publication import Publication
+from broker.storage.backlog import bodies
 from broker.storage.database import open_database, read_database
 from broker.storage.records import restore, snapshot
 from broker.storage.salvage.log_file import log_of, read_log
@@ -30,6 +31,9 @@ from protocol.mqtt.v5.property_table import SESSION_EXPIRY, WILL_DELAY
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
+PLACE_BYTES = 16
+"""What an entry of the backlog begins with: the number of its session, and its position."""
+
 FLIPS = 16
 """Of one seed."""
 
@@ -43,7 +47,8 @@ def people(engine: Engine, count: int) -> list[Peer5]:
         will = Will(b"w/%d" % number, b"gone", 1, False, Properties({WILL_DELAY: 1000}))
         properties = Properties({SESSION_EXPIRY: 5000})
         away = connected5(engine, b"away%d" % number, will=will, properties=properties)
-        away.send(Subscribe(1, ((b"t/#", 2), (b"u/%d" % number, 0)), Properties(subscription_ids=[9])))
+        filters = ((b"t/#", 2), (b"u/%d" % number, 0), (b"own/%d" % number, 1))
+        away.send(Subscribe(1, filters, Properties(subscription_ids=[9])))
         away.send(Publish(b"t/mine", b"mine", 2, packet_id=7))
         peers.append(away)
     return peers
@@ -54,6 +59,7 @@ def talk(engine: Engine, first: int, count: int, chance: random.Random) -> None:
     for number in range(first, first + count):
         payload = chance.randbytes(chance.choice((3, 40, 300, 9000)))
         engine.publish(Publication(b"t/%d" % number, payload, 1, number % 3 == 0, b"writer", b"user", 1883))
+        engine.publish(Publication(b"own/%d" % (number % 5), payload, 1, False, b"writer", b"user", 1883))
 
 
 def save(path: Path, engine: Engine, saved_at: float = 1_800_000_000.25) -> None:
@@ -124,6 +130,9 @@ def meaning(rows: Rows) -> dict[str, set[tuple[Any, ...]]]:
     for table in ("inflight", "queued"):
         at = 3 if table == "inflight" else 2
         said[table] = {(sessions[row[0]], messages[row[at]], *row[at + 1 : -1]) for row in rows[table]}
+    said["backlog"] = {
+        (sessions[row[0]], body[PLACE_BYTES:]) for row in rows["backlog"] for body in bodies(row[4])
+    }
     said["inbound"] = {(sessions[row[0]], row[1], messages[row[2]]) for row in rows["inbound"]}
     said["retained"] = {messages[row[1]] for row in rows["retained"]}
     return said
@@ -156,6 +165,7 @@ def without(rows: Rows, lost: set[tuple[str, tuple[Any, ...]]]) -> Rows:
     for table, at in (("inflight", 3), ("queued", 2), ("inbound", 2)):
         kept[table] = [row for row in kept[table] if row[0] in sessions and row[at] in messages]
     kept["subscription"] = [row for row in kept["subscription"] if row[0] in sessions]
+    kept["backlog"] = [row for row in kept["backlog"] if row[0] in sessions]
     kept["retained"] = [row for row in kept["retained"] if row[1] in messages]
     named = {row[10] for row in kept["session"]} | {row[1] for row in kept["retained"]}
     for table, at in (("inflight", 3), ("queued", 2), ("inbound", 2)):
