@@ -37,6 +37,7 @@ test-all: .venv/.test
 	@scripts/setup-clients
 	@$(BIN)/pytest -m 'slow or not slow' $(ARGS)
 	@ROWCAST_PORTABLE=1 $(BIN)/pytest -m 'slow or not slow' tests/broker/links tests/integration
+	@scripts/test-compiled
 	@scripts/test-postgres-versions
 	@scripts/test-versions
 

@@ -6,6 +6,7 @@ import pytest
 from support.postgres import cluster, database, pair
 
 from broker.feed import supervise
+from broker.feed.fast import shape
 from broker.feed.fast.learning import FAST_PATH
 
 __all__ = ["cluster", "database", "fast_path", "pair", "short_pauses"]
@@ -16,6 +17,20 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A feed that failed begins again soon."""
     monkeypatch.setattr(supervise, "PAUSE_S_MIN", 0.05)
     monkeypatch.setattr(supervise, "PAUSE_S_MAX", 0.2)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where it is compiled, a quick run leaves the careful path out: it is not compiled, and tested interpreted."""
+    if str(shape.__file__).endswith(".py") or config.option.markexpr != "not slow":
+        return
+    left_out = [one for one in items if takes_careful_path(one)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [one for one in items if not takes_careful_path(one)]
+
+
+def takes_careful_path(item: pytest.Item) -> bool:
+    drawn = getattr(item, "callspec", None)
+    return drawn is not None and drawn.params.get("fast_path") is False
 
 
 @pytest.fixture(params=[True, False], ids=["fast", "careful"])
