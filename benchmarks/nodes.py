@@ -7,6 +7,9 @@ on loopback.  They are measured in turn, round after round.  A publisher of QoS 
 `--subscribers` of QoS 0 on its topic; `--workers` processes share a port, the subscribers of one node, and a line.
 Latency is from PUBLISH to the one subscriber of another topic, on the last node, one message at a time.  CPU is each
 node's own; NATS servers' is shown for all three together.
+
+Node i is connected to server i modulo 3.  `bare` is NATS alone, in the same stream and between the same two servers:
+from a publication to its delivery by an ordered consumer, by sockets without any Rowcast, in turn with the others.
 """
 
 from __future__ import annotations
@@ -25,10 +28,12 @@ from pathlib import Path
 
 from attrs import define, field
 from support.nats import NatsCluster
+from support.nats_client import Client as NatsClient
 from support.ports import free_port
 
 from benchmarks.clients import Address, Client, Lost, connect, read_exactly, subscribe
 from benchmarks.machine import allow_open_files, cpu_seconds
+from protocol.nats import jetstream, wire
 
 TOPIC = b"t/x"
 ALONE = b"t/y"
@@ -64,6 +69,32 @@ DELIVERED = 2 + 2 + len(TOPIC) + len(PAYLOAD)
 """Bytes of a delivery of QoS 0."""
 
 
+class Bare:
+    """Two sockets to NATS: one publishes to a cluster's log, the other reads it."""
+
+    def __init__(self, stream: str, servers: tuple[int, int]) -> None:
+        self.publisher, self.reader = (NatsClient(port) for port in servers)
+        self.subject = stream.replace("_MSGS", ".MSGS").encode() + b".c.m.bare"
+        inbox = self.reader.subscriptions.new_inbox()
+        self.reader.sock.sendall(wire.subscribe(inbox, 7))
+        config = jetstream.ordered_config(inbox, 1, 3600.0, (self.subject,))
+        self.reader.ask(jetstream.consumer_create(stream, "bare", config))
+        self.latencies: list[float] = []
+
+    def measure(self) -> None:
+        """One message at a time, until the reader has it; its acknowledgement is awaited before the next."""
+        data = wire.publish(self.subject, PAYLOAD, b"bare.ack", b"NATS/1.0\r\nRowcast: - \r\n\r\n")
+        self.publisher.sock.sendall(wire.subscribe(b"bare.ack", 8))
+        for _ in range(LATENCIES):
+            started = time.perf_counter()
+            self.publisher.sock.sendall(data)
+            while not self.reader.sock.recv(65536).endswith(PAYLOAD + b"\r\n"):
+                pass
+            self.latencies.append(time.perf_counter() - started)
+            while b"seq" not in self.publisher.sock.recv(65536):
+                pass
+
+
 @define
 class Setup:
     """Some nodes; a process without `[cluster]`; or workers, whose CPU is counted together."""
@@ -78,6 +109,8 @@ class Setup:
     costs: list[list[float]] = field(factory=list)
     """Of each round: microseconds of each node's CPU for one of its deliveries."""
     nats: list[float] = field(factory=list)
+    bare: Bare | None = None
+    """The same way without nodes."""
 
     def measure_latency(self) -> None:
         """One message at a time."""
@@ -132,7 +165,9 @@ def running(folder: Path, nats: tuple[str, ...], count: int, subscribers: int) -
             path = folder / f"{count}-{index}.toml"
             text = CONFIGURATION.format(port=port)
             if count:
-                text += CLUSTER.format(nats=list(nats), name=f"bench{count}", index=index).replace("'", '"')
+                text += CLUSTER.format(
+                    nats=[nats[index % len(nats)]], name=f"bench{count}", index=index
+                ).replace("'", '"')
             path.write_text(text)
             log = stack.enter_context((folder / f"{count}-{index}.log").open("wb"))
             process = subprocess.Popen(
@@ -152,7 +187,11 @@ def running(folder: Path, nats: tuple[str, ...], count: int, subscribers: int) -
                 readers.append(one)
         probe = connect(addresses[-1], b"probe")
         subscribe(probe, ALONE)
-        yield Setup(str(count) if count else "alone", pids, publisher, probe, readers)
+        setup = Setup(str(count) if count else "alone", pids, publisher, probe, readers)
+        if count:
+            ports = [int(url.rpartition(":")[2]) for url in nats]
+            setup.bare = Bare(f"bench{count}_MSGS", (ports[0], ports[(count - 1) % len(ports)]))
+        yield setup
 
 
 @contextmanager
@@ -190,7 +229,7 @@ def _patiently(address: Address, client_id: bytes) -> Client:
 
 def show(setups: list[Setup]) -> None:
     print(
-        "nodes  p50 ms  +ms    deliveries/s  of alone  CPU us/delivery of each node  of alone   NATS us/message"
+        "nodes  p50 ms  +ms    bare   deliveries/s  of alone  CPU us/delivery of each node  of alone   NATS us/message"
     )
     alone = setups[0]
     base_ms = statistics.median(alone.latencies) * 1e3
@@ -204,8 +243,9 @@ def show(setups: list[Setup]) -> None:
             )
             for index in range(len(costs))
         ]
+        bare = f"{statistics.median(one.bare.latencies) * 1e3:4.2f}" if one.bare is not None else "    "
         print(
-            f"{one.name:>5}  {p50_ms:6.2f}  {p50_ms - base_ms:4.2f}  {rate:12.0f}"
+            f"{one.name:>5}  {p50_ms:6.2f}  {p50_ms - base_ms:4.2f}  {bare}  {rate:12.0f}"
             f"  {rate / statistics.median(alone.rates):8.2f}"
             f"  {' '.join(f'{cost:.2f}' for cost in costs):>28}  {' '.join(f'{ratio:.2f}' for ratio in ratios)}"
             f"  {statistics.median(one.nats):8.0f}"
@@ -236,6 +276,8 @@ def main() -> None:
         for _ in range(args.rounds):
             for one in setups:
                 one.measure_latency()
+                if one.bare is not None:
+                    one.bare.measure()
                 one.measure_rate(args.seconds, pids if one is not setups[0] else [])
         show(setups)
 

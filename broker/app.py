@@ -285,7 +285,7 @@ class App:
             return  # and nothing of it is even imported
         from broker.cluster.node import Node
 
-        self.cluster = Node(self.config.cluster, self.engine, self.history)
+        self.cluster = Node(self.config.cluster, self.engine, self.history, self.server.pump)
         self.server.share_clients(self.cluster.clients)
         await nursery.start(self.cluster.run)
 

@@ -43,6 +43,10 @@ class Names:
         kind = RETAINED if retain else PLAIN
         return b"%b%b.%b.%b" % (self.messages_prefix, origin, kind, subjects.subject_of(topic))
 
+    def is_long(self, subject: bytes) -> bool:
+        """Whether the topic of a message's subject has to travel beside it."""
+        return subjects.is_long(self.topic_part(subject)[1])
+
     def of_origin(self, origin: bytes) -> bytes:
         """All messages of one origin."""
         return self.messages_prefix + origin + b".>"

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from broker.core.publication import Publication
     from broker.core.session import Session
     from broker.feed.status import FeedStatus
+    from broker.links.pump import Pump
 
 log = logging.getLogger("broker.cluster")
 
@@ -63,14 +64,15 @@ class Node:
     Args:
         engine: whose publications are shared; its `log` and `catch_up` are set.
         history: its positions become the log's sequences.
+        pump: serves the connection to NATS.
     """
 
-    def __init__(self, config: ClusterConfig, engine: Engine, history: History) -> None:
+    def __init__(self, config: ClusterConfig, engine: Engine, history: History, pump: Pump) -> None:
         self.config = config
         self.status = ClusterStatus()
         self.names = Names(config.name)
         self.mark = f"{config.node}-{uuid4().hex[:8]}".encode()
-        self.link = NatsLink(config, engine, self.status)
+        self.link = NatsLink(config, engine, pump, self.status)
         self.publisher = Publisher(engine, self.link, self.names, self.mark, self.status)
         self.reader = LogReader(
             engine, self.link, self.names, self.mark, self.publisher, history, self.status

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from broker.cluster import record
+from broker.cluster.batch import Waiting, encoded, new_sender
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import CLIENTS, Names
 from broker.core.promise import Promise
 from broker.ingest.message_ids import MessageIds
 from protocol.mqtt.v5.reasons import ReasonCode
-from protocol.nats import jetstream, subjects, wire
+from protocol.nats import jetstream, wire
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError, PubAck
 
@@ -49,23 +50,6 @@ REFUSE_AFTER_S: Final = 6.0
 
 OWN_MAX: Final = 20_000
 """Own publications that are known again when the log brings them; others are read anew."""
-
-
-class Waiting:
-    """One message on its way to the log."""
-
-    __slots__ = ("block", "number", "publication", "subject")
-
-    def __init__(self, publication: Publication, subject: bytes, block: bytes, number: int) -> None:
-        self.publication = publication
-        self.subject = subject
-        self.block = block
-        """Its headers without the empty line at their end."""
-        self.number = number
-
-    def size(self) -> int:
-        """Bytes that it counts for while it waits."""
-        return len(self.block) + len(self.publication.payload)
 
 
 class Publisher:
@@ -95,12 +79,19 @@ class Publisher:
         self._ids = MessageIds()
         self._number = 0
         self._batches = 0
+        self._sender = new_sender()
         self._own: dict[int, Publication] = {}
         self._paused: dict[Outbox, None] = {}
-        self._wanted = trio.Event()
+        self._reply = b""
+        """Where the acknowledgement of what is under way comes to; b"" if nothing is, or it has to be sent again."""
+        self._sent_at = 0.0
+        self._failed = trio.Event()
         self._idle = trio.Event()
         self._idle.set()
         self._taken_at = trio.current_time()
+        self._sends_again = False
+        """`run` sees to what is under way."""
+        link.at_turn_end.append(self._begin)
 
     # --- messages come -------------------------------------------------------------------------------------
 
@@ -115,7 +106,7 @@ class Publisher:
             number,
             self._engine.now,
             time.time(),
-            subjects.is_long(self._names.topic_part(subject)[1]),
+            self._names.is_long(subject),
         )
         block = b"NATS/1.0\r\n%b: %b\r\n%b: %b\r\n" % (
             jetstream.MSG_ID, self._id_of(publication, number), record.HEADER, value,
@@ -139,7 +130,6 @@ class Publisher:
         self.waiting_bytes += one.size()
         if len(self._own) < OWN_MAX:
             self._own[number] = publication
-        self._wanted.set()
 
     def own(self, number: int) -> Publication | None:
         """A publication of this node that the log has brought, if it is remembered; then no longer."""
@@ -187,17 +177,54 @@ class Publisher:
     # --- messages go ---------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Send until cancelled."""
+        """See to what the log did not take at once, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)
             while True:
-                await self._wanted.wait()
-                self._wanted = trio.Event()
-                while self.waiting:
-                    self.under_way = self._next_batch()
-                    await self._deliver(self.under_way)
-                    self.under_way = []
-                self._idle.set()
+                await self._failed.wait()
+                self._failed = trio.Event()
+                await self._deliver(self.under_way)
+                self._sends_again = False
+                with self._engine.turn:
+                    self._done()
+
+    def _begin(self) -> None:
+        """At the end of a turn: what has come goes, unless something is under way."""
+        if not self.waiting or self.under_way or self._sends_again:
+            return
+        batch = self.under_way = self._next_batch()
+        self._batches += 1
+        self._sent_at = self._engine.now
+        self._reply = self._link.expect(self._answered)
+        if not self._link.send(encoded(batch, self._sender, self._batches, self._reply)):
+            self._fail()
+
+    def _answered(self, message: wire.Message | None) -> None:
+        """Inside a turn: the log has what was under way, or not."""
+        try:
+            if message is None:
+                raise NatsProtocolError("the connection was lost")
+            ack = jetstream.pub_ack(message)
+        except (ApiError, NatsProtocolError) as error:
+            self._status.log_problem = f"the log takes nothing: {error}"
+            self._fail()
+            return
+        self._reply = b""
+        self._settle(self.under_way, ack)
+        self._done()
+
+    def _fail(self) -> None:
+        """It is sent again, by `run`."""
+        self._link.give_up(self._reply)
+        self._reply = b""
+        self._sends_again = True
+        self._failed.set()
+
+    def _done(self) -> None:
+        """The log has what was under way.  Inside a turn, at whose end the next batch goes."""
+        self.under_way = []
+        if not self.waiting:
+            self._idle.set()
 
     async def drained(self) -> None:
         """Wait until the log has everything that was taken."""
@@ -242,28 +269,9 @@ class Publisher:
     async def _send(self, batch: list[Waiting]) -> PubAck:
         """Raises: Unavailable, ApiError, NatsProtocolError."""
         self._batches += 1
-        return jetstream.pub_ack(await self._link.exchange(lambda reply: self._bytes(batch, reply), ACK_S))
-
-    def _bytes(self, batch: list[Waiting], reply: bytes) -> bytes:
-        if len(batch) == 1:
-            one = batch[0]
-            return wire.publish(one.subject, one.publication.payload, reply, one.block + b"\r\n")
-        mark = b"%b: %b.%d\r\n%b: " % (
-            jetstream.BATCH_ID, self._node[-16:], self._batches, jetstream.BATCH_SEQUENCE,
-        )  # fmt: skip
-        commit = b"%b: 1\r\n\r\n" % jetstream.BATCH_COMMIT
-        last = len(batch)
-        return b"".join([
-            wire.publish(
-                one.subject,
-                one.publication.payload,
-                reply if number == last else b"",
-                b"%b%b%d\r\n%b" % (
-                    one.block, mark, number, commit if number == last else b"\r\n",
-                ),
-            )
-            for number, one in enumerate(batch, 1)
-        ])  # fmt: skip
+        number = self._batches
+        sent = self._link.exchange(lambda reply: encoded(batch, self._sender, number, reply), ACK_S)
+        return jetstream.pub_ack(await sent)
 
     def _settle(self, batch: list[Waiting], ack: PubAck) -> None:
         status = self._status
@@ -302,6 +310,9 @@ class Publisher:
         """Send publishers elsewhere when the log takes nothing for too long."""
         while True:
             await trio.sleep(1.0)
+            if self._reply and trio.current_time() - self._sent_at > ACK_S:
+                self._status.log_problem = f"the log takes nothing: no answer within {ACK_S:g} s"
+                self._fail()
             owed = [*self.under_way, *self.waiting]
             if not owed or trio.current_time() - self._taken_at < REFUSE_AFTER_S:
                 continue

@@ -71,6 +71,7 @@ class LogReader:
         self._link = link
         self._names = names
         self._node = node
+        self._own = node + b" "
         self._publisher = publisher
         self._history = history
         self._status = status
@@ -200,16 +201,16 @@ class LogReader:
         reader = self._reader
         found = reader.take(message)
         if found == ordered.NEXT:
-            self._heard = trio.current_time()
+            self._heard = self._engine.now
             self._hand_on(message, reader.last)
         elif found == ordered.ANSWER:
-            self._heard = trio.current_time()
+            self._heard = self._engine.now
             self._link.send(wire.publish(reader.reply, b""))
         elif found == ordered.LOST:
             self._lost.set()
             return
         elif message.status == 100:
-            self._heard = trio.current_time()
+            self._heard = self._engine.now
         self._status.position = reader.last
         self._status.behind = reader.pending
         if self._waiting:
@@ -249,7 +250,7 @@ class LogReader:
         try:
             topic = None if subjects.is_long(subject) else subjects.topic_of(subject)
             value = record.value_in(message.block)
-            if not again and value.startswith(self._node + b" "):
+            if not again and value.startswith(self._own):
                 own = self._publisher.own(int(value.split(b" ", 2)[1]))
                 if own is not None:
                     return own

@@ -19,7 +19,8 @@ from broker.cluster.setup import info
 from broker.cluster.stretch import read_all
 from broker.gateway.gaps import GAP_FILTER
 from protocol.mqtt.topics import matches
-from protocol.nats import jetstream, subjects, wire
+from protocol.nats import subjects, wire
+from protocol.nats.delivery import Delivered
 from protocol.nats.jetstream import ApiError
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ async def _copies(
     now, unix_now = trio.current_time(), time.time()
 
     def keep(message: wire.Message) -> None:
-        sequence = jetstream.delivered(message.reply).stream_sequence
+        about = Delivered(message.reply)
+        sequence = about.stream_sequence
         publication = read(message, sequence)
         if publication is None:
             return
@@ -108,7 +110,7 @@ async def _copies(
             for copy in copies:
                 copy.forget(sequence, "rows may be missing")
             return
-        at = now - max(0.0, unix_now - jetstream.stored_at(message.reply))
+        at = now - max(0.0, unix_now - about.stored_at)
         for copy in copies:
             if matches(copy.topic_filter, topic):
                 copy.add(publication, at)

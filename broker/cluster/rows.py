@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from broker.cluster import record
+from broker.cluster.batch import Waiting, encoded, new_sender
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names, origin_of
 from broker.cluster.publisher import ACK_S, BATCH_BYTES, RETRY_S
@@ -25,7 +26,7 @@ from broker.cluster.setup import epoch_of, info, last
 from broker.core.publication import Publication
 from broker.feed.status import Resumption
 from broker.sink import put_on
-from protocol.nats import headers, jetstream, subjects, wire
+from protocol.nats import headers, jetstream, wire
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError, Stored
 
@@ -104,7 +105,14 @@ class RowSink:
         self._skip: Place = NOWHERE
         self._expected = 0
         self._batches = 0
-        self._wanted = trio.Event()
+        self._sender = new_sender()
+        self._under_way: list[Row] = []
+        self._reply = b""
+        """Where the acknowledgement of what is under way comes to; b"" if nothing is, or it has to be sent again."""
+        self._sent_at = 0.0
+        self._sends = False
+        """`run` runs, and has nothing to send again."""
+        self._failed = trio.Event()
         self._progress = trio.Event()
 
     # --- FeedSink ------------------------------------------------------------------------------------------
@@ -138,8 +146,9 @@ class RowSink:
             self.flush()
 
     def flush(self) -> None:
-        """Let what is queued go to the log."""
-        self._wanted.set()
+        """Let what is queued go to the log: now, or with what comes until the log has what is under way."""
+        if self._sends and not self._under_way and self._queue:
+            self._begin()
 
     async def durable(self) -> None:
         """When the log has everything that was published before."""
@@ -197,12 +206,58 @@ class RowSink:
         self._skip = self._covered = NOWHERE if known is None else place_of(known)
 
     async def run(self) -> None:
-        """Send until cancelled.  Raises: TakenOver."""
-        while True:
-            await self._wanted.wait()
-            self._wanted = trio.Event()
-            while self._queue:
-                await self._deliver(self._next_batch())
+        """Let rows go to the log until cancelled, and see to those that it did not take.  Raises: TakenOver."""
+        self._sends = True
+        try:
+            self.flush()
+            while True:
+                with trio.move_on_after(ACK_S):
+                    await self._failed.wait()
+                if self._reply and trio.current_time() - self._sent_at > ACK_S:
+                    self._fail(Unavailable(f"no answer within {ACK_S:g} s"))
+                if self._failed.is_set():
+                    self._failed = trio.Event()
+                    await self._deliver_again(self._under_way)
+                    self._sends = True
+                    self.flush()
+        finally:
+            self._sends = False
+            self._link.give_up(self._reply)
+
+    def _begin(self) -> None:
+        """Send the next batch."""
+        batch = self._under_way = self._next_batch()
+        self._sent_at = trio.current_time()
+        self._reply = self._link.expect(self._answered)
+        if not self._link.send(self._bytes(batch, self._reply)):
+            self._fail(Unavailable("not connected"))
+
+    def _answered(self, message: wire.Message | None) -> None:
+        """Inside a turn: the log has what was under way, or not."""
+        try:
+            if message is None:
+                raise Unavailable("the connection was lost")
+            sequence = jetstream.pub_ack(message).sequence
+        except (ApiError, NatsProtocolError, Unavailable) as error:
+            self._fail(error)
+            return
+        self._reply = b""
+        self._settle(self._under_way, sequence)
+        self.flush()
+
+    def _fail(self, error: Exception) -> None:
+        """`run` finds out whether the log has it, and sends it again."""
+        self._link.give_up(self._reply)
+        self._reply = b""
+        self._sends = False
+        self._complain(error)
+        self._failed.set()
+
+    def _complain(self, error: Exception) -> None:
+        if not isinstance(error, ApiError):
+            self._feed.trouble("log", f"the log takes no rows: {error}")
+        elif not error.passes and not error.is_conflict:
+            self._feed.trouble("log", f"the log refuses rows: {error}")
 
     def _next_batch(self) -> list[Row]:
         """As many as fit, up to the end of a row; they stay in the queue until the log has them."""
@@ -216,23 +271,19 @@ class RowSink:
             size += row.size
         return batch
 
-    async def _deliver(self, batch: list[Row]) -> None:
+    async def _deliver_again(self, batch: list[Row]) -> None:
         """Try until the log has it.  Raises: TakenOver."""
         while True:
-            try:
-                self._batches += 1
-                made = self._link.exchange(lambda reply: self._bytes(batch, reply), ACK_S)
-                self._settle(batch, jetstream.pub_ack(await made).sequence)
-                return
-            except ApiError as error:
-                if not error.passes and not error.is_conflict:
-                    self._feed.trouble("log", f"the log refuses rows: {error}")
-            except (Unavailable, NatsProtocolError) as error:
-                self._feed.trouble("log", f"the log takes no rows: {error}")
             self._status.retried += 1
             await trio.sleep(RETRY_S)
             if await self._was_taken(batch):
                 return
+            try:
+                made = self._link.exchange(lambda reply: self._bytes(batch, reply), ACK_S)
+                self._settle(batch, jetstream.pub_ack(await made).sequence)
+                return
+            except (ApiError, Unavailable, NatsProtocolError) as error:
+                self._complain(error)
 
     async def _was_taken(self, batch: list[Row]) -> bool:
         """Whether the log has it although no acknowledgement came.  Raises: TakenOver."""
@@ -263,31 +314,30 @@ class RowSink:
         for row in batch:
             self._queue.popleft()
             self._queued_bytes -= row.size
+        self._under_way = []
         self._progress.set()
         self._progress = trio.Event()
 
     def _bytes(self, batch: list[Row], reply: bytes) -> bytes:
         self._engine.turn.tick()
+        self._batches += 1
+        names = self._names
         now, unix_now = self._engine.now, time.time()
-        count = len(batch)
-        batch_id = b"%b.%d" % (self._holder[-20:], self._batches)
-        sent: list[bytes] = []
-        for number, row in enumerate(batch, 1):
+        rows: list[Waiting] = []
+        for row in batch:
             publication = row.publication
-            subject = self._names.message(self._origin, publication.retain, publication.topic)
-            is_long = subjects.is_long(self._names.topic_part(subject)[1])
-            said = {
-                record.HEADER: record.describe(publication, self._holder, row.number, now, unix_now, is_long),
-                ROW: ANEW if row.is_anew else b"%d/%d" % row.place,
-            }
-            if number == 1:
-                said[jetstream.EXPECTED_LAST_SUBJECT_SEQUENCE] = b"%d" % self._expected
-                said[jetstream.EXPECTED_LAST_SUBJECT] = self._names.of_origin(self._origin)
-            if count > 1:
-                said |= jetstream.batch_headers(batch_id, number, number == count)
-            answer_to = reply if number == count else b""
-            sent.append(wire.publish(subject, publication.payload, answer_to, headers.encode(said)))
-        return b"".join(sent)
+            subject = names.message(self._origin, publication.retain, publication.topic)
+            value = record.describe(
+                publication, self._holder, row.number, now, unix_now, names.is_long(subject)
+            )
+            place = ANEW if row.is_anew else b"%d/%d" % row.place
+            block = b"NATS/1.0\r\n%b: %b\r\n%b: %b\r\n" % (record.HEADER, value, ROW, place)
+            rows.append(Waiting(publication, subject, block, row.number))
+        rows[0].block += b"%b: %d\r\n%b: %b\r\n" % (
+            jetstream.EXPECTED_LAST_SUBJECT_SEQUENCE, self._expected,
+            jetstream.EXPECTED_LAST_SUBJECT, names.of_origin(self._origin),
+        )  # fmt: skip
+        return encoded(rows, self._sender, self._batches, reply)
 
     async def _state(self) -> tuple[str, int]:
         """The log's epoch, and its first sequence.  Raises: Unavailable, ApiError, NatsProtocolError."""

@@ -27,6 +27,7 @@ from broker.core.shared import SHARE_PREFIX, SharedGroup, split_shared
 from protocol.mqtt.outbound import AWAIT_PUBCOMP
 from protocol.mqtt.topics import matches
 from protocol.nats import jetstream, subjects, wire
+from protocol.nats.delivery import Delivered
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ACK, NAK, NANOSECONDS, ApiError
 
@@ -253,7 +254,7 @@ class Shares:
 
     def _give(self, key: Key, message: wire.Message) -> None:
         """To the member whose turn it is.  Inside a turn."""
-        about = jetstream.delivered(message.reply)
+        about = Delivered(message.reply)
         publication = self._reader.publication_of(message, about.stream_sequence)
         if publication is None:
             self._answer(message.reply, ACK)

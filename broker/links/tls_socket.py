@@ -39,18 +39,23 @@ class _Records(Protocol):
 
 
 class TlsSocket:
-    """The server's end of one TLS connection.
+    """One end of one TLS connection.
 
     Args:
         sock: connected and non-blocking; from now on nobody else's.
-        context: the listener's.
+        context: the listener's, or the client's.
         buffers: shared with others that are served in the same thread.
+        server: the name of the server that this is the client of; None for the server's end.
     """
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, buffers: Buffers) -> None:
+    def __init__(
+        self, sock: socket.socket, context: ssl.SSLContext, buffers: Buffers, server: str | None = None
+    ) -> None:
         self._sock = sock
         self._buffers = buffers
-        self._ssl = context.wrap_bio(buffers.incoming, buffers.outgoing, server_side=True)
+        self._ssl = context.wrap_bio(
+            buffers.incoming, buffers.outgoing, server_side=server is None, server_hostname=server
+        )
         self._records_of: _Records = getattr(self._ssl, "_sslobj", self._ssl)
         self._is_open = False
         self._rest = b""

@@ -23,7 +23,12 @@ CLOSED: Final = "closed"
 OLDEST: Final = (2, 12)
 """The first server with atomic batches, which is what keeps a publisher's order."""
 
+PAYLOAD_MAX: Final = 1024 * 1024
+"""NATS' default."""
+
 Handler = Callable[[wire.Message], None]
+Answered = Callable[[wire.Message | None], None]
+"""Gets the answer, or None when the connection is lost."""
 
 
 class Subscriptions:
@@ -37,7 +42,7 @@ class Subscriptions:
         self.inbox = inbox
         self._next_sid = 2
         self._handlers: dict[int, tuple[bytes, Handler]] = {}
-        self._requests: dict[bytes, Handler] = {}
+        self._requests: dict[bytes, Answered] = {}
         self._next_request = 0
 
     def add(self, subject: bytes, handler: Handler) -> int:
@@ -56,7 +61,7 @@ class Subscriptions:
         self._next_request += 1
         return b"%b.s.%d" % (self.inbox, self._next_request)
 
-    def expect(self, handler: Handler) -> bytes:
+    def expect(self, handler: Answered) -> bytes:
         """The reply subject for a request; its first answer goes to the handler, then it is forgotten."""
         self._next_request += 1
         reply = b"%b.r.%d" % (self.inbox, self._next_request)
@@ -66,6 +71,13 @@ class Subscriptions:
     def give_up(self, reply: bytes) -> None:
         """An answer is no longer awaited."""
         self._requests.pop(reply, None)
+
+    def lose_requests(self) -> None:
+        """The connection is lost: whoever waits for an answer is told that none comes."""
+        requests = self._requests
+        self._requests = {}
+        for handler in requests.values():
+            handler(None)
 
     def open_requests(self) -> int:
         """How many answers are awaited."""
@@ -97,11 +109,13 @@ class Connection:
         info: of the server, once it came; newer ones replace it.
         error: the server's last -ERR.
         pings: PINGs that the server has not answered.
+        payload_max: bytes of a message that the server takes, headers included.
     """
 
     def __init__(self, subscriptions: Subscriptions) -> None:
         self.state = AWAITING_INFO
         self.info = wire.Info({})
+        self.payload_max = 0
         self.error = ""
         self.pings = 0
         self._subscriptions = subscriptions
@@ -143,17 +157,13 @@ class Connection:
                     self.state = OPEN
             elif isinstance(event, wire.Info):
                 self.info = event
+                self.payload_max = event.number("max_payload", PAYLOAD_MAX)
             else:
                 self.error = event.text
                 if event.is_fatal:
                     self.state = CLOSED
                     raise NatsProtocolError(f"the server said: {event.text}")
         return owed
-
-    def fits(self, size: int) -> bool:
-        """Whether the server takes a message of so many bytes, headers included."""
-        limit = self.info.number("max_payload", 1024 * 1024)
-        return size <= limit
 
 
 def publication(

@@ -6,16 +6,13 @@ Source: docs.nats.io, "NATS Protocol", HPUB and HMSG; ADR-4.
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from attrs import frozen
+from typing import Final
 
 from protocol.nats.errors import NatsProtocolError
 
-VERSION = b"NATS/1.0"
-_FORBIDDEN = (b"\r", b"\n")
+VERSION: Final = b"NATS/1.0"
 
 
-@frozen
 class Headers:
     """Of one message.
 
@@ -25,9 +22,10 @@ class Headers:
         values: the last value of each name, as bytes; names are as written, JetStream's never vary.
     """
 
-    status: int
-    description: bytes
-    values: Mapping[bytes, bytes]
+    def __init__(self, status: int, description: bytes, values: Mapping[bytes, bytes]) -> None:
+        self.status = status
+        self.description = description
+        self.values = values
 
     def get(self, name: bytes) -> bytes | None:
         """The header's value, or None."""
@@ -45,7 +43,8 @@ class Headers:
         return int(value)
 
 
-NONE = Headers(0, b"", {})
+def _ends_line(text: bytes) -> bool:
+    return b"\r" in text or b"\n" in text
 
 
 def encode(headers: Mapping[bytes, bytes]) -> bytes:
@@ -56,7 +55,7 @@ def encode(headers: Mapping[bytes, bytes]) -> bytes:
     """
     lines = [VERSION]
     for name, value in headers.items():
-        if any(mark in name or mark in value for mark in _FORBIDDEN) or not name or b":" in name:
+        if _ends_line(name) or _ends_line(value) or not name or b":" in name:
             raise ValueError(f"a header must fit on one line: {name!r}")
         lines.append(name + b": " + value)
     return b"\r\n".join(lines) + b"\r\n\r\n"
@@ -65,7 +64,7 @@ def encode(headers: Mapping[bytes, bytes]) -> bytes:
 def decode(block: bytes) -> Headers:
     """Raises: NatsProtocolError, if it is no such block."""
     if not block:
-        return NONE
+        return Headers(0, b"", {})
     lines = block.split(b"\r\n")
     first = lines[0]
     if not first.startswith(VERSION) or lines[-1] or len(lines) < 3:

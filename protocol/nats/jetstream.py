@@ -93,18 +93,6 @@ class PubAck:
     batch_size: int = 0
 
 
-@frozen
-class Delivered:
-    """What the reply subject of a consumer's message says of it."""
-
-    stream: str
-    consumer: str
-    deliveries: int
-    stream_sequence: int
-    consumer_sequence: int
-    pending: int
-
-
 def answer(message: wire.Message) -> dict[str, Any]:
     """The object of an answer.
 
@@ -303,30 +291,6 @@ def ordered_config(
     if filters:
         config["filter_subjects"] = [one.decode() for one in filters]
     return config
-
-
-def delivered(reply: bytes) -> Delivered:
-    """What `$JS.ACK.…` says.  Raises: NatsProtocolError, if it is none."""
-    tokens = reply.split(b".")
-    if len(tokens) >= 11:
-        del tokens[2:4]  # domain and account, of newer servers
-    if len(tokens) < 9 or tokens[0] != b"$JS" or tokens[1] != b"ACK":
-        raise NatsProtocolError(f"no reply subject of a consumer: {reply[:80]!r}")
-    numbers = [*tokens[4:7], tokens[8]]
-    if not all(one.isdigit() for one in numbers):
-        raise NatsProtocolError(f"no reply subject of a consumer: {reply[:80]!r}")
-    deliveries, stream_sequence, consumer_sequence, pending = map(int, numbers)
-    stream, consumer = tokens[2].decode(errors="replace"), tokens[3].decode(errors="replace")
-    return Delivered(stream, consumer, deliveries, stream_sequence, consumer_sequence, pending)
-
-
-def stored_at(reply: bytes) -> float:
-    """When the stream took a consumer's message, in Unix seconds.  Raises: NatsProtocolError."""
-    tokens = reply.split(b".")
-    time = tokens[9 if len(tokens) >= 11 else 7] if len(tokens) >= 9 else b""
-    if not time.isdigit():
-        raise NatsProtocolError(f"no reply subject of a consumer: {reply[:80]!r}")
-    return int(time) / NANOSECONDS
 
 
 # --- headers of publications -----------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.nats import wire
+from protocol.nats.delivery import Delivered
 from protocol.nats.errors import NatsProtocolError
-from protocol.nats.jetstream import delivered
 
 HEARTBEAT_S: Final = 1.0
 SILENCES_MAX: Final = 2.5
@@ -58,11 +58,12 @@ class OrderedReader:
         """
         if message.sid != self._sid:
             return NOTHING
-        if message.status == 100:
+        status = message.status
+        if status == 100:
             return self._told(message)
-        if message.status:
+        if status:
             return LOST  # 409: the consumer was deleted, or its server is stopping
-        about = delivered(message.reply)
+        about = Delivered(message.reply)
         if about.consumer_sequence <= self._consumer_last or about.stream_sequence <= self.last:
             return NOTHING
         if about.consumer_sequence != self._consumer_last + 1:

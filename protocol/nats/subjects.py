@@ -40,22 +40,29 @@ def token_of(level: bytes) -> bytes:
 
 def level_of(token: bytes) -> bytes:
     """Raises: NatsProtocolError, if it is nothing that `token_of` makes."""
+    if b"%" not in token and token:
+        return token
     if token == EMPTY:
         return b""
     if not token or not _WELL_ENCODED.fullmatch(token):
         raise NatsProtocolError(f"no level of a topic: {token[:60]!r}")
-    if b"%" not in token:
-        return token
     return _ENCODED.sub(lambda found: bytes((int(found[1], 16),)), token)
 
 
 def subject_of(topic: bytes) -> bytes:
     """A topic name as a subject; a long one as its hash, see `is_long`."""
     if len(topic) <= SUBJECT_BYTES_MAX and topic.count(b"/") < TOKENS_MAX:
+        if _UNFIT.search(topic) is None and not _has_empty(topic, b"/"):
+            return topic.replace(b"/", b".")
         subject = b".".join([token_of(level) for level in topic.split(b"/")])
         if len(subject) <= SUBJECT_BYTES_MAX:
             return subject
     return LONG + b"." + hashlib.sha256(topic).hexdigest().encode()
+
+
+def _has_empty(text: bytes, separator: bytes) -> bool:
+    """Whether there is nothing between two separators, or beside one."""
+    return not text or text.startswith(separator) or text.endswith(separator) or separator + separator in text
 
 
 def is_long(subject: bytes) -> bool:
@@ -67,6 +74,8 @@ def topic_of(subject: bytes) -> bytes:
     """Raises: NatsProtocolError, if it is nothing that `subject_of` makes, or the topic is not in it."""
     if is_long(subject):
         raise NatsProtocolError("the topic of a long subject is in a header")
+    if b"%" not in subject and not _has_empty(subject, b"."):
+        return subject.replace(b".", b"/")
     return b"/".join([level_of(token) for token in subject.split(b".")])
 
 

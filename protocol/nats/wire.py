@@ -159,6 +159,7 @@ class Reader:
         self._buffer = bytearray()
         self._needed = 0
         """So many bytes must be there before it is worth to look."""
+        self._end = 0
 
     def receive(self, data: bytes) -> list[Event]:
         """Everything that is complete by now.
@@ -167,50 +168,55 @@ class Reader:
             NatsProtocolError: the server does not speak the protocol; what came before it in `data` is lost with it.
         """
         buffer = self._buffer
-        buffer += data
         events: list[Event] = []
-        if len(buffer) < self._needed:
-            return events
-        whole = bytes(buffer)
+        if buffer:
+            buffer += data
+            if len(buffer) < self._needed:
+                return events
+            data = bytes(buffer)
+            buffer.clear()
         position = 0
-        while True:
-            event, end = self._next(whole, position)
-            if end < 0:
+        size = len(data)
+        while position < size:
+            event = self._next(data, position)
+            if self._end < 0:
+                buffer += data[position:]
                 break
-            position = end
+            position = self._end
             if event is not None:
                 events.append(event)
-        del buffer[:position]
         return events
 
-    def _next(self, data: bytes, start: int) -> tuple[Event | None, int]:
-        """The next event, and where it ends; -1 if it is not complete."""
+    def _next(self, data: bytes, start: int) -> Event | None:
+        """The next event; `_end` is where it ends, -1 if it is not complete."""
         end = data.find(b"\r\n", start)
         if end < 0:
             if len(data) - start > LINE_BYTES_MAX:
                 raise NatsProtocolError(f"a line of more than {LINE_BYTES_MAX} bytes")
             self._needed = 0
-            return None, -1
+            self._end = -1
+            return None
         if end - start > LINE_BYTES_MAX:
             raise NatsProtocolError(f"a line of more than {LINE_BYTES_MAX} bytes")
         line = data[start:end]
         after = end + 2
         verb = line[:5].upper()
-        if verb.startswith(b"MSG ") or verb == b"HMSG ":
+        if verb == b"HMSG " or verb.startswith(b"MSG "):
             return self._message(line, data, start, after)
+        self._end = after
         if verb == b"INFO ":
-            return Info(_json_object(line[5:])), after
+            return Info(_json_object(line[5:]))
         if verb.rstrip(_SPACES) == b"PING":
-            return Ping(), after
+            return Ping()
         if verb.rstrip(_SPACES) == b"PONG":
-            return Pong(), after
+            return Pong()
         if verb.startswith(b"+OK"):
-            return None, after
+            return None
         if verb.startswith(b"-ERR"):
-            return ServerError(line[4:].strip(b" '\t").decode(errors="replace")), after
+            return ServerError(line[4:].strip(b" '\t").decode(errors="replace"))
         raise NatsProtocolError(f"no word of the protocol: {line[:40]!r}")
 
-    def _message(self, line: bytes, data: bytes, start: int, after: int) -> tuple[Event | None, int]:
+    def _message(self, line: bytes, data: bytes, start: int, after: int) -> Event | None:
         has_headers = line[:1] in (b"H", b"h")
         words = line.split()
         sizes = 2 if has_headers else 1
@@ -224,17 +230,19 @@ class Reader:
         end = after + total
         if len(data) < end + 2:
             self._needed = end + 2 - start
-            return None, -1
+            self._end = -1
+            return None
         self._needed = 0
+        self._end = end + 2
         if data[end : end + 2] != b"\r\n":
             raise NatsProtocolError("a message that does not end where it said")
         reply = words[3] if len(words) == 4 + sizes else b""
         block = data[after : after + header_bytes]
-        return Message(words[1], sid, reply, block, data[after + header_bytes : end]), end + 2
+        return Message(words[1], sid, reply, block, data[after + header_bytes : end])
 
 
 def _number(word: bytes) -> int:
-    if not word.isdigit() or len(word) > 12:
+    if len(word) > 12 or not word.isdigit():
         raise NatsProtocolError(f"a number is wanted, not {word[:20]!r}")
     return int(word)
 

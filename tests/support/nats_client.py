@@ -58,10 +58,11 @@ class Client:
     def request(
         self, subject: bytes, body: bytes, headers: Mapping[bytes, bytes] | None = None
     ) -> wire.Message:
-        got: list[wire.Message] = []
+        got: list[wire.Message | None] = []
         reply = self.subscriptions.expect(got.append)
         self.sock.sendall(publication(subject, body, headers, reply))
         self.until(lambda: got)
+        assert got[0] is not None
         return got[0]
 
     def ask(self, request: tuple[bytes, bytes]) -> dict[str, Any]:

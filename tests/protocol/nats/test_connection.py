@@ -53,12 +53,25 @@ def test_a_ping_is_answered() -> None:
 def test_an_answer_reaches_its_request_once() -> None:
     connection, subscriptions = opened()
     got: list[bytes] = []
-    reply = subscriptions.expect(lambda message: got.append(message.payload))
-    other = subscriptions.expect(lambda message: got.append(b"other"))
+
+    def take(message: wire.Message | None) -> None:
+        got.append(b"lost" if message is None else message.payload)
+
+    reply = subscriptions.expect(take)
+    other = subscriptions.expect(take)
     subscriptions.give_up(other)
     connection.receive(b"MSG %b 1 2\r\nok\r\nMSG %b 1 2\r\nno\r\nMSG %b 1 0\r\n\r\n" % (reply, reply, other))
     assert got == [b"ok"]
     assert subscriptions.open_requests() == 0
+
+
+def test_who_waits_for_an_answer_is_told_that_the_connection_is_lost() -> None:
+    connection, subscriptions = opened()
+    got: list[wire.Message | None] = []
+    reply = subscriptions.expect(got.append)
+    subscriptions.lose_requests()
+    connection.receive(b"MSG %b 1 2\r\nok\r\n" % reply)
+    assert got == [None]
 
 
 def test_a_message_reaches_its_subscription_until_that_is_removed() -> None:
@@ -82,5 +95,4 @@ def test_what_the_server_says_before_it_hangs_up_is_the_reason() -> None:
 
 def test_what_a_server_does_not_take_is_known_before() -> None:
     connection, _ = opened()
-    assert connection.fits(100)
-    assert not connection.fits(101)
+    assert connection.payload_max == 100

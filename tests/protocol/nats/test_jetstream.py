@@ -40,26 +40,6 @@ def test_an_answer_that_is_none(payload: bytes) -> None:
         jetstream.pub_ack(answer(payload))
 
 
-def test_reply_subjects_of_either_length() -> None:
-    wanted = jetstream.Delivered("shop_MSGS", "c1", 1, 2, 3, 8)
-    assert jetstream.delivered(b"$JS.ACK.shop_MSGS.c1.1.2.3.1795676104685900071.8") == wanted
-    assert jetstream.delivered(b"$JS.ACK._.AHASH.shop_MSGS.c1.1.2.3.1795676104685900071.8.tok") == wanted
-
-
-def test_when_a_message_was_stored() -> None:
-    wanted = pytest.approx(1795676104.6859)
-    assert jetstream.stored_at(b"$JS.ACK.shop_MSGS.c1.1.2.3.1795676104685900071.8") == wanted
-    assert jetstream.stored_at(b"$JS.ACK._.AHASH.shop_MSGS.c1.1.2.3.1795676104685900071.8.tok") == wanted
-
-
-@pytest.mark.parametrize("reply", [b"", b"_INBOX.1", b"$JS.ACK.s.c.1.2", b"$JS.ACK.s.c.1.x.3.y.5"])
-def test_a_reply_subject_of_nobody(reply: bytes) -> None:
-    with pytest.raises(NatsProtocolError):
-        jetstream.delivered(reply)
-    with pytest.raises(NatsProtocolError):
-        jetstream.stored_at(reply)
-
-
 def test_a_stored_message() -> None:
     text = (
         b'{"message":{"subject":"shop.MSGS.c.m.a","seq":9,"data":"eDE=","hdrs":"TkFUUy8xLjANClg6IHkNCg0K"}}'

@@ -1,0 +1,97 @@
+"""From an address to a connection that NATS has let in: TCP, INFO, TLS if it is wanted, CONNECT."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import trio
+
+from broker.cluster.credentials import options
+from broker.links.tls_socket import Buffers, Socket, TlsSocket
+from protocol.nats.connection import CLOSED, OPEN, Connection, Subscriptions
+from protocol.nats.errors import NatsProtocolError
+
+if TYPE_CHECKING:
+    from broker.config.cluster import ClusterConfig
+
+PORT: Final = 4222
+RECEIVE_BYTES: Final = 64 * 1024
+
+
+async def shake_hands(
+    url: str, config: ClusterConfig, subscriptions: Subscriptions
+) -> tuple[Socket, Connection]:
+    """A non-blocking socket, and the conversation on it, which is open.
+
+    Raises:
+        OSError: there is no way, or TLS does not agree.
+        NatsProtocolError: the server does not let us in, or is none.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "localhost", parts.port or PORT
+    sock: Socket = await _connected(host, port)
+    try:
+        connection = Connection(subscriptions)
+        while not connection.info.fields:
+            await _take(sock, connection)
+        if parts.scheme == "tls" or connection.info.flag("tls_required"):
+            assert isinstance(sock, socket.socket)
+            sock = await _encrypted(sock, _tls(config), host)
+        said = options(config, url, connection.info.text("nonce"))
+        await _send(sock, connection.hello(said))
+        while connection.state not in (OPEN, CLOSED):
+            await _take(sock, connection)
+    except BaseException:
+        sock.close()
+        raise
+    return sock, connection
+
+
+async def _connected(host: str, port: int) -> socket.socket:
+    stream = await trio.open_tcp_stream(host, port)
+    async with stream:
+        # The stream closes its own descriptor, and knows nothing of this one.
+        sock = socket.socket(fileno=os.dup(stream.socket.fileno()))
+    sock.setblocking(False)
+    return sock
+
+
+def _tls(config: ClusterConfig) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(config.ca_file) if config.ca_file else None)
+    if config.cert_file is not None:
+        context.load_cert_chain(config.cert_file, config.key_file)
+    return context
+
+
+async def _encrypted(sock: socket.socket, context: ssl.SSLContext, host: str) -> TlsSocket:
+    encrypted = TlsSocket(sock, context, Buffers(), host)
+    data = b""
+    while not encrypted.shake_hands(data):
+        await trio.lowlevel.wait_readable(sock)
+        data = encrypted.receive_handshake()
+        if not data:
+            raise NatsProtocolError("the server closed the connection")
+    return encrypted
+
+
+async def _take(sock: Socket, connection: Connection) -> None:
+    await trio.lowlevel.wait_readable(sock.fileno())
+    try:
+        data = sock.recv(RECEIVE_BYTES)
+    except BlockingIOError:
+        return
+    if not data:
+        raise NatsProtocolError("the server closed the connection")
+    await _send(sock, connection.receive(data))
+
+
+async def _send(sock: Socket, data: bytes) -> None:
+    while data:
+        try:
+            data = data[sock.send(data) :]
+        except BlockingIOError:
+            await trio.lowlevel.wait_writable(sock.fileno())
