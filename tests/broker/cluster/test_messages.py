@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import trio
 from support.nats import Server
@@ -123,13 +120,3 @@ async def test_what_the_broker_says_of_itself_stays_here(nats_server: Server, cl
     async with joined(urls, cluster_name, "a") as a, joined(urls, cluster_name, "b"):
         assert node_of(a).status.published == 0
         assert any(one.topic.startswith(b"$SYS") for one in a.app.engine.retained.all())
-
-
-def test_nothing_of_it_is_imported_without_the_table() -> None:
-    code = (
-        "import sys, trio\nfrom broker import Broker, Config\n"
-        "async def main():\n    async with Broker(Config()): pass\n"
-        "trio.run(main)\n"
-        "print([name for name in sys.modules if name.startswith(('broker.cluster', 'protocol.nats'))])"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
