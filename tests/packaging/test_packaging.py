@@ -14,7 +14,7 @@ from broker.config.toml import configuration as toml
 
 ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"
-ENVIRONMENT = {"DATABASE_URL": "postgres://postgres@postgres/postgres"}
+ENVIRONMENT = {"DATABASE_URL": "postgres://postgres@postgres/postgres", "NODE": "rowcast-1"}
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,21 @@ def test_the_manifests_are_ones_that_kustomize_takes() -> None:
     assert made.returncode == 0, made.stderr
     kinds = re.findall(r"^kind: (\w+)$", made.stdout, re.MULTILINE)
     assert sorted(kinds) == ["ConfigMap", "PodDisruptionBudget", "Service", "Service", "StatefulSet"]
+
+
+def test_three_nodes_are_the_same_with_a_name_each() -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("needs kubectl")
+    command = ["kubectl", "kustomize", str(PACKAGING / "kubernetes-nodes")]
+    made = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if made.returncode and "unknown command" in made.stderr:
+        pytest.skip("this kubectl has no kustomize")
+    assert made.returncode == 0, made.stderr
+    assert "  replicas: 3\n" in made.stdout
+    assert "fieldPath: metadata.name" in made.stdout
+    assert "[cluster]" in made.stdout
+    cluster = tomllib.loads((PACKAGING / "kubernetes-nodes" / "rowcast.toml").read_text())["cluster"]
+    assert (cluster["node"], len(cluster["nats"])) == ("env:NODE", 3)
 
 
 def test_the_manifests_are_what_kubernetes_defines() -> None:
