@@ -33,6 +33,17 @@ async def info(link: NatsLink, name: str) -> dict[str, Any] | None:
         raise
 
 
+async def consumer(link: NatsLink, stream: str, name: str) -> dict[str, Any] | None:
+    """A consumer's configuration, None if there is none.  Raises: Unavailable, ApiError, NatsProtocolError."""
+    try:
+        found = await ask(link, jetstream.consumer_info(stream, name))
+    except ApiError as error:
+        if error.err_code == jetstream.CONSUMER_NOT_FOUND:
+            return None
+        raise
+    return dict(found.get("config") or {})
+
+
 def epoch_of(created: str) -> str:
     """From when a stream was made, as NATS says it."""
     return "".join(one for one in created if one.isdigit()) or "0"

@@ -12,14 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
-from broker.cluster.setup import ask
+from broker.cluster.setup import ask, consumer, epoch_of, info
 from broker.cluster.tasks import Tasks
 from broker.core.promise import Promise
 from broker.core.session import Session
@@ -53,8 +52,8 @@ PER_MEMBER_MAX: Final = 20
 UNFINISHED_MAX: Final = 10_000
 TICK_S: Final = 0.02
 AGAIN_S: Final = 0.2
-CLEAN_GROUP_S: Final = 60.0
-"""How long a group without a persistent member outlives its last node."""
+CLEAN_GROUP_S: Final = 10.0
+"""How long a group without a persistent member outlives its last member."""
 
 
 class Unfinished:
@@ -96,6 +95,8 @@ class Shares:
         self._ready: set[Key] = set()
         self._waiting: dict[Key, list[Promise]] = {}
         self._lasting: set[Key] = set()
+        self._places: dict[Key, tuple[str, int]] = {}
+        """Of groups with members here: of which log, and up to where, they were given everything, or were not there."""
         self._unfinished: list[Unfinished] = []
         self._given_back: dict[Session, set[int]] = {}
         self._tasks = Tasks()
@@ -130,8 +131,7 @@ class Shares:
         served = self._serving.pop(key, None)
         if served is not None:
             served.cancel()
-        if key not in self._lasting and not self._others(key):
-            self._tasks.start(self._remove, key)
+        self._places.pop(key, None)
 
     def promise(self, session: Session) -> Promise | None:
         """What a SUBACK waits for: the groups that it is for have their consumers."""
@@ -153,39 +153,54 @@ class Shares:
         return any(isinstance(one, Session) and not one.clean for one in group.members())
 
     async def _make(self, key: Key) -> None:
-        """See that there is a consumer.  Raises: Unavailable, ApiError, NatsProtocolError."""
+        """See that there is a consumer.  Raises: Unavailable, ApiError, NatsProtocolError.
+
+        It is never deleted, since another node might have got a member just then: it ends when nobody has fetched for
+        long enough.
+        """
         lasts = self._has_to_last(key) or key in self._lasting
+        lives = int((max(self._keep_s, CLEAN_GROUP_S) if lasts else CLEAN_GROUP_S) * NANOSECONDS)
+        stream, name = self._names.messages, name_of(key)
+        here = (self._reader.epoch, self._reader.last)
+        found = await consumer(self._link, stream, name)
+        if found is None:
+            await self._ask_to(
+                "create", stream, name, {**await self._config(key), "inactive_threshold": lives}
+            )
+        elif lasts and int(found.get("inactive_threshold", 0)) < lives:
+            await self._ask_to("update", stream, name, {**found, "inactive_threshold": lives})
+        self._places.setdefault(key, here)
+        if lasts:
+            self._lasting.add(key)
+
+    async def _config(self, key: Key) -> dict[str, Any]:
+        """Of a new consumer; behind what members here were given, if there was one before.
+
+        Raises: Unavailable, ApiError.
+        """
         prefix = self._names.messages_prefix + b"*.*."
-        lives_s = self._keep_s if lasts else CLEAN_GROUP_S
-        config: dict[str, Any] = {
+        start: dict[str, Any] = {"deliver_policy": "new"}
+        if key in self._places:
+            epoch, place = self._places[key]
+            stream = await info(self._link, self._names.messages) or {}
+            if epoch == epoch_of(str(stream.get("created", ""))):
+                start = {"deliver_policy": "by_start_sequence", "opt_start_seq": place + 1}
+            else:  # what the members had not got is lost with the other log
+                del self._places[key]
+        return {
+            **start,
             "durable_name": name_of(key),
-            "deliver_policy": "new",
             "ack_policy": "explicit",
             "ack_wait": int(ACK_WAIT_S * NANOSECONDS),
             "max_ack_pending": UNFINISHED_MAX,
             "max_deliver": -1,
             "filter_subjects": [(prefix + one).decode() for one in subjects.subjects_of_filter(key[1])],
-            "inactive_threshold": int(max(lives_s, CLEAN_GROUP_S) * NANOSECONDS),
         }
-        subject, body = jetstream.consumer_create(self._names.messages, name_of(key), config)
-        if not lasts:
-            body = json.dumps({**json.loads(body), "action": "create"}).encode()
-        try:
-            await ask(self._link, (subject, body))
-        except ApiError as error:
-            if lasts or error.err_code not in jetstream.CONSUMER_EXISTS:
-                raise
-        if lasts:
-            self._lasting.add(key)
 
-    async def _remove(self, key: Key) -> None:
-        """The group has nobody left, unless a persistent member of another node is away: then its consumer lasts."""
-        stream, name = self._names.messages, name_of(key)
-        with suppress(Unavailable, ApiError, NatsProtocolError):  # it ends by itself
-            found = await ask(self._link, jetstream.consumer_info(stream, name))
-            lasts = int(found.get("config", {}).get("inactive_threshold", 0)) > CLEAN_GROUP_S * NANOSECONDS
-            if not lasts and self._engine.shared.get(key) is None:
-                await ask(self._link, jetstream.consumer_delete(stream, name))
+    async def _ask_to(self, action: str, stream: str, name: str, config: dict[str, Any]) -> None:
+        """Raises: ApiError, also where another node was faster; then it is looked at again."""
+        subject, body = jetstream.consumer_create(stream, name, config)
+        await ask(self._link, (subject, json.dumps({**json.loads(body), "action": action}).encode()))
 
     # --- fetching ------------------------------------------------------------------------------------------
 
@@ -272,6 +287,9 @@ class Shares:
             if not member.hand_on(publication, granted, False):
                 continue
             self._status.shared += 1
+            if key in self._places:
+                epoch, place = self._places[key]
+                self._places[key] = (epoch, max(place, about.stream_sequence))
             if member.quality(publication, granted) == 0:
                 self._answer(message.reply, ACK)
             else:

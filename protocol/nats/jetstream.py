@@ -43,11 +43,9 @@ WRONG_LAST_SEQUENCE_OF: Final = 10164
 """As 10071, without the sequence."""
 STREAM_NOT_FOUND: Final = 10059
 STREAM_NAME_IN_USE: Final = 10058
+CONSUMER_NOT_FOUND: Final = 10014
 DUPLICATE_IN_BATCH: Final = 10201
 NO_MESSAGE: Final = 10037
-CONSUMER_EXISTS: Final = frozenset({10013, 10105, 10148})
-"""A consumer of this name is there; 10148: with another configuration."""
-
 NOT_NOW: Final = frozenset({503, 408})
 """Statuses and codes that pass: no leader, no quorum, too busy."""
 

@@ -7,10 +7,13 @@ from collections import Counter
 import pytest
 import trio
 from support.nats import Server
-from support.nodes import Client, joined
+from support.nodes import Client, joined, node_of
 
 from broker import Broker
+from broker.cluster.setup import ask
+from broker.cluster.shares import name_of
 from protocol.mqtt.packets import Puback, Publish
+from protocol.nats import jetstream
 
 
 class Member:
@@ -139,3 +142,20 @@ async def test_a_group_lasts_for_a_persistent_member_that_is_away(
         keeper = Client(b)
         assert await keeper.connect(b"keeper", False)
         assert (await keeper.message())[:2] == (b"t", b"1")
+
+
+async def test_a_group_whose_consumer_is_gone_goes_on_where_it_was(
+    nats_server: Server, cluster_name: str
+) -> None:
+    """As after somebody deleted it, or NATS forgot it because no node could fetch for a while."""
+    async with joined((nats_server.url,), cluster_name, "a") as a:
+        publisher, member = Client(a), Client(a)
+        await publisher.connect(b"p")
+        await member.connect(b"m")
+        await member.subscribe((b"$share/g/t", 1))
+        await publisher.publish(b"t", b"0")
+        assert (await member.message())[:2] == (b"t", b"0")
+        names = node_of(a).names
+        await ask(node_of(a).link, jetstream.consumer_delete(names.messages, name_of((b"g", b"t"))))
+        await publisher.publish(b"t", b"1")
+        assert (await member.message())[:2] == (b"t", b"1")
