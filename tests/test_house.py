@@ -35,6 +35,7 @@ WAITS = {
     "broker.cluster.behind",
     "broker.cluster.feeds",
     "broker.cluster.gossip",
+    "broker.cluster.handshake",
     "broker.cluster.janitor",
     "broker.cluster.lease",
     "broker.cluster.link",

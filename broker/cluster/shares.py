@@ -20,10 +20,10 @@ from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
 from broker.cluster.setup import ask, consumer, epoch_of, info
 from broker.cluster.tasks import Tasks
+from broker.cluster.unfinished import Unfinished, owed_to, received_by
 from broker.core.promise import Promise
 from broker.core.session import Session
 from broker.core.shared import SHARE_PREFIX, SharedGroup, split_shared
-from protocol.mqtt.outbound import AWAIT_PUBCOMP
 from protocol.mqtt.topics import matches
 from protocol.nats import jetstream, subjects, wire
 from protocol.nats.delivery import Delivered
@@ -54,16 +54,6 @@ TICK_S: Final = 0.02
 AGAIN_S: Final = 0.2
 CLEAN_GROUP_S: Final = 10.0
 """How long a group without a persistent member outlives its last member."""
-
-
-class Unfinished:
-    """A message that a member was given."""
-
-    def __init__(self, session: Session, sequence: int, reply: bytes, now: float) -> None:
-        self.session = session
-        self.sequence = sequence
-        self.reply = reply
-        self.told_at = now
 
 
 class Shares:
@@ -313,7 +303,7 @@ class Shares:
             for one in self._unfinished:
                 session = one.session
                 if session not in owed:
-                    owed[session] = _owed(session)
+                    owed[session] = owed_to(session)
                 if one.sequence not in owed[session]:
                     self._answer(one.reply, ACK)
                     continue
@@ -329,8 +319,8 @@ class Shares:
         if not mine:
             return
         self._unfinished = [one for one in self._unfinished if one.session is not session]
-        received = _received(session)
-        owed = _owed(session)
+        received = received_by(session)
+        owed = owed_to(session)
         back: set[int] = set()
         for one in mine:
             # A clean session has been emptied by now, so that what it acknowledged just before may come twice.
@@ -382,20 +372,3 @@ class Shares:
 def name_of(key: Key) -> str:
     """The consumer of a group."""
     return "share-" + hashlib.sha256(b"%b\0%b" % key).hexdigest()[:24]
-
-
-def _owed(session: Session) -> set[int]:
-    """Places in the log of what a session has not acknowledged."""
-    outbound = session.outbound
-    messages = [entry.message for entry in outbound.inflight()]
-    messages += [waiting.message for waiting in outbound.queued()]
-    return {getattr(message, "sequence", 0) for message in messages}
-
-
-def _received(session: Session) -> set[int]:
-    """Of QoS 2, those that the client has said it has."""
-    return {
-        getattr(entry.message, "sequence", 0)
-        for entry in session.outbound.inflight()
-        if entry.state == AWAIT_PUBCOMP
-    }
