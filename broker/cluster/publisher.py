@@ -256,10 +256,10 @@ class Publisher:
                 if error.err_code == jetstream.DUPLICATE_IN_BATCH:
                     singly = True  # some of it, or all, is in the log: an answer was lost, or clients repeat
                     continue
-                if not error.passes and singly:
+                if error.is_final and singly:
                     self._reject(batch, error)
                     continue
-                singly = singly or not error.passes
+                singly = singly or error.is_final
                 self._status.log_problem = f"the log takes nothing: {error}"
             except (Unavailable, NatsProtocolError) as error:
                 self._status.log_problem = f"the log takes nothing: {error}"

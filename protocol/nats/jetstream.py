@@ -46,6 +46,7 @@ STREAM_NAME_IN_USE: Final = 10058
 CONSUMER_NOT_FOUND: Final = 10014
 DUPLICATE_IN_BATCH: Final = 10201
 NO_MESSAGE: Final = 10037
+BAD_REQUEST: Final = 400
 NOT_NOW: Final = frozenset({503, 408})
 """Statuses and codes that pass: no leader, no quorum, too busy."""
 
@@ -73,6 +74,14 @@ class ApiError(Exception):
     def passes(self) -> bool:
         """Whether asking again later is worth it."""
         return self.code in NOT_NOW
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same will never be taken.
+
+        409 is not: an id that is "in process" belongs to a message that may be in the stream, or never get there.
+        """
+        return self.code == BAD_REQUEST
 
 
 @frozen

@@ -426,7 +426,9 @@ def main() -> int:
     for fault in faults[:20]:
         print("FAULT", fault)
     if faults:
-        print(written[-6000:])
+        with tempfile.NamedTemporaryFile("w", prefix="rowcast-nodes-", suffix=".log", delete=False) as file:
+            file.write(written)
+        print(f"What the nodes wrote: {file.name}")
     return 1 if faults else 0
 
 

@@ -1,0 +1,127 @@
+"""What a node does with the log's answers to what it has sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+import trio
+
+from broker.cluster import publisher as module
+from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.names import Names
+from broker.cluster.publisher import Publisher
+from broker.cluster.status import ClusterStatus
+from broker.core.engine import Engine
+from broker.core.publication import Publication
+from protocol.nats import wire
+
+STORED = {"stream": "shop_MSGS", "seq": 9}
+DUPLICATE = {**STORED, "duplicate": True}
+
+
+def refused(code: int, err_code: int) -> dict[str, object]:
+    return {"error": {"code": code, "err_code": err_code, "description": "no"}}
+
+
+IN_PROCESS = refused(409, 10158)
+DUPLICATE_IN_BATCH = refused(400, 10201)
+TOO_LARGE = refused(400, 10054)
+
+
+class Log(NatsLink):
+    """Answers as it is told, and forgets the connection where that is None."""
+
+    def __init__(self, answers: list[object]) -> None:
+        self.answers = answers
+        self.at_turn_end: list[Callable[[], None]] = []
+        self.sent: list[bytes] = []
+        self._handler: Callable[[wire.Message | None], None] = lambda message: None
+
+    def payload_max(self) -> int:
+        return 1024 * 1024
+
+    def expect(self, handler: Callable[[wire.Message | None], None]) -> bytes:
+        self._handler = handler
+        return b"_INBOX.r"
+
+    def give_up(self, reply: bytes) -> None:
+        self._handler = lambda message: None
+
+    def send(self, data: bytes) -> bool:
+        self.sent.append(data)
+        return True
+
+    def answer(self) -> None:
+        """To what was sent at the end of a turn."""
+        self._handler(self._next())
+
+    async def exchange(self, make: Callable[[bytes], bytes], timeout_s: float) -> wire.Message:
+        self.sent.append(make(b"_INBOX.r"))
+        answer = self._next()
+        if answer is None:
+            raise Unavailable("the connection was lost")
+        return answer
+
+    def _next(self) -> wire.Message | None:
+        value = self.answers.pop(0)
+        return None if value is None else wire.Message(b"_INBOX.r", 1, b"", b"", json.dumps(value).encode())
+
+
+@pytest.mark.parametrize(
+    ("answers", "tries"),
+    [
+        ([STORED], 1),
+        ([None, DUPLICATE], 2),
+        ([None, None, STORED], 3),
+        ([None, IN_PROCESS, IN_PROCESS, DUPLICATE], 4),
+        ([None, IN_PROCESS, STORED], 3),
+        ([refused(500, 10000), refused(503, 0), STORED], 3),
+        ([TOO_LARGE, TOO_LARGE], 2),
+    ],
+)
+async def test_an_acknowledgement_waits_until_the_log_has_it_for_certain(
+    answers: list[object], tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In process is not in the log: whoever takes it on may be no leader any more before it is."""
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    engine, log = Engine(), Log(list(answers))
+    publisher = Publisher(engine, log, Names("shop"), b"n1-1234", ClusterStatus())
+    publication = Publication(b"t", b"x", 1, False, b"client")
+    publication.packet_id = 7
+    kept: list[int] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publisher.run)
+        with engine.turn:
+            publisher.offer(publication)
+            promise = publication.promise
+            assert promise is not None
+            promise.on_kept = lambda: kept.append(len(log.answers))
+            for listener in log.at_turn_end:
+                listener()
+        log.answer()
+        with trio.fail_after(30):
+            await publisher.drained()
+        nursery.cancel_scope.cancel()
+    assert kept == [0]
+    assert len(log.sent) == tries
+
+
+async def test_a_batch_of_which_some_is_there_goes_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    engine, log = Engine(), Log([None, DUPLICATE_IN_BATCH, DUPLICATE, IN_PROCESS, STORED])
+    publisher = Publisher(engine, log, Names("shop"), b"n1-1234", ClusterStatus())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publisher.run)
+        for payload in (b"1", b"2"):
+            publisher.offer(Publication(b"t", payload))
+        for listener in log.at_turn_end:
+            listener()
+        log.answer()
+        with trio.fail_after(30):
+            await publisher.drained()
+        nursery.cancel_scope.cancel()
+    assert [data.count(b"HPUB ") for data in log.sent] == [2, 2, 1, 1, 1]
+    assert log.sent[3].endswith(b"2\r\n")
+    assert log.sent[4].endswith(b"2\r\n")
