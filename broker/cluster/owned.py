@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("broker.cluster")
 
 AGAIN_S: Final = 0.1
+LOGGED_S: Final = 0.01
+LOGGED_TRIES: Final = 100
 SAVE_EVERY_S: Final = 1.0
 SAVES_MAX: Final = 200
 """Records that are written at a time without being asked for; the others have their turn a second later."""
@@ -115,6 +117,8 @@ class OwnedClients:
         record = Record(self._link, self._names, self._names.client(own.client_id))
         began = trio.current_time()
         mark = self._liveness.mark
+        if self._is_away(own):
+            await self._until_logged(own)
         while self.owned.get(own.client_id) is own:
             with engine.turn:
                 value, ttl_s, goes = self._value(own)
@@ -142,6 +146,17 @@ class OwnedClients:
                 self._forget(own)
             for promise in promises:
                 promise.keep()
+
+    async def _until_logged(self, own: Owned) -> None:
+        """Wait a moment for the log to have what the client sent last at QoS 2.
+
+        What it has goes into the record, and is not published again where the client repeats it elsewhere.
+        """
+        for _ in range(LOGGED_TRIES):
+            session = self._engine.sessions.get(own.client_id)
+            if session is None or session_state.are_promised(session):
+                return
+            await trio.sleep(LOGGED_S)
 
     def _is_away(self, own: Owned) -> bool:
         session = self._engine.sessions.get(own.client_id)

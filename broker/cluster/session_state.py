@@ -98,7 +98,8 @@ def state_of(
             size += _size(message)
             state.owed.append((QUEUED, waiting.qos, waiting.retain, 0, waiting.ids, message))
     if session.inbound is not None:
-        state.inbound = [(packet_id, _publication(one)) for packet_id, one in session.inbound.pending()]
+        pending = [(packet_id, _publication(one)) for packet_id, one in session.inbound.pending()]
+        state.inbound = [one for one in pending if is_promised(one[1])]
     state.last_packet_id = outbound.last_packet_id
     state.expiry_s = session.expiry_s
     state.mount_point = session.mount_point
@@ -107,6 +108,17 @@ def state_of(
     state.bridge = session.bridge
     state.replays = [] if session.replays is None else list(session.replays)
     return state
+
+
+def is_promised(publication: Publication) -> bool:
+    """Whether a message of QoS 2 may have had its PUBREC: the log has it, or it need not be there."""
+    return publication.promise is None or publication.promise.is_kept
+
+
+def are_promised(session: Session) -> bool:
+    """The same of all that wait for their PUBREL."""
+    inbound = session.inbound
+    return inbound is None or all(is_promised(_publication(one)) for _, one in inbound.pending())
 
 
 def restore(engine: Engine, client_id: bytes, state: SessionState) -> Session:

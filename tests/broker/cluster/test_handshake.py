@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 import trio
 
@@ -31,6 +33,7 @@ async def shaken(said: list[bytes]) -> tuple[str, int]:
         try:
             with trio.fail_after(30):
                 sock, connection = await shake_hands(url, ClusterConfig(nats=(url,)), Subscriptions(b"_I.x"))
+            assert isinstance(sock, socket.socket)
             assert not sock.getblocking()
             sock.close()
             return connection.state, connection.payload_max
