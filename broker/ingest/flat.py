@@ -39,6 +39,7 @@ def members_into(payload: bytes, slots: dict[bytes, int], members: list[str | No
     Returns:
         A bit for each that is a text, where the others are numbers; `PARSE`: it has to be parsed, and may be anything.
     """
+    # In one piece: a step of its own would have to give back where it got to and what it found, in an object.
     end: i64 = len(payload)
     if end < 2 or payload[0] != OPENING_BRACE or b"\\" in payload:
         return PARSE

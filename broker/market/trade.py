@@ -95,16 +95,8 @@ def trade_of(row: Row, names: TradeNames, now_ms: int) -> Trade:
         at_us = time_us(written)
         if at_us > now_ms * 1000 + AHEAD_US_MAX:
             raise BadValue("in_the_future")
-    id = ""
-    number = -1
-    if names.id:
-        given = row.get(names.id)
-        if given is not None:
-            if not isinstance(given, str) or not given or len(given) > 64:
-                raise BadValue("bad_id")
-            id = given
-            if given.isdigit() and given.isascii() and len(given) < 19:
-                number = int(given)
+    id = _id(row.get(names.id)) if names.id else ""
+    number = int(id) if id.isdigit() and id.isascii() and len(id) < 19 else -1
     side = ""
     if names.is_signed:
         side = "sell" if is_sale else "buy"
@@ -119,6 +111,14 @@ def trade_of(row: Row, names: TradeNames, now_ms: int) -> Trade:
         if side == UNKNOWN:
             side = ""
     return Trade(symbol, id, number, price, size, side, at_us)
+
+
+def _id(given: object) -> str:
+    if given is None:
+        return ""
+    if not isinstance(given, str) or not given or len(given) > 64:
+        raise BadValue("bad_id")
+    return given
 
 
 def _side(word: str) -> str:

@@ -27,6 +27,7 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
         size_max: as for `frame_at`.
         fast: packets may go on as they came.
     """
+    # In one piece: what a step would need and change (`run`, `head`, `position`, four counts) is most of what there is.
     engine = link.engine
     counters = engine.counters
     trie = engine.trie
