@@ -1,16 +1,22 @@
 """Waiting for the pump's sockets without a turn of Trio's loop, as long as nobody else in Trio wants one.
 
 A turn costs about 15 µs, three times what a small message costs altogether.  So after a round the pump waits for
-its own next event here, for a millisecond at most, and gives way at once when a task can run or Trio's own epoll
-has an event: nobody is delayed by more than Trio's own timer resolution.
+its own next event here, for `LINGER_MAX_S` at most, and gives way at once when a task can run, when Trio's own
+epoll has an event, and when somebody's deadline has come.  Which tasks can run an instrument of Trio's is told;
+where the deadlines can't be asked for, it waits a millisecond, to which Trio's own timeouts are rounded up, too.
+
+That costs more: a timer that is so near is set and taken back in the hardware for each wait.
+
+One epoll is asked, the pump's, and meanwhile it has Trio's among its sockets; while Trio waits it is the other way
+round, since the kernel has no circles.  A third one around both would take 3 µs more for each message.
 
 Falling asleep and being woken costs some 10 µs of CPU and 50 µs until it has happened, more on a virtual machine.
-So where the last answer came within `SPIN_S`, the next one is looked out for as long before going to sleep.  One
-that does not come ends the looking out until an answer is that quick again, so that a quiet broker sleeps.  What is
-found while looking out is served without asking again, so a round then has one poll.
+So where most answers came within `QUICK_S` lately, three of five, the next one is looked out for during `SPIN_S` before
+going to sleep: a quiet broker sleeps, and so does one whose peers take a little longer, such as those who compute a TLS
+handshake.  What is found while looking out is served without asking again, so a round then has one poll.
 
-Trio does not publish its run queue and its epoll, so they are looked up with care: where they are not as expected,
-`linger_for` gives None and every wait goes through Trio.
+Trio does not publish its epoll, so it is looked up with care: where it is not as expected, `linger_for` gives None and
+every wait goes through Trio.
 """
 
 from __future__ import annotations
@@ -18,18 +24,32 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable, Sized
+from contextlib import suppress
 from time import perf_counter
+from typing import Final
 
 import trio
 
-LINGER_S = 0.001
+LINGER_S: Final = 0.001
 """The least that epoll can wait; Trio's own timeouts are rounded up to it, too."""
 
-SPIN_S = 0.00005
+LINGER_MAX_S: Final = 0.05
+"""Where it is known when somebody wants to be woken."""
+
+SPIN_S: Final = 0.00005
 """How long to look out for an event while awake."""
 
-QUICK_S = 2 * SPIN_S
+QUICK_S: Final = 2 * SPIN_S
 """Slept for less than this, waking included: it would have been better to stay awake."""
+
+QUICK_POINTS: Final = 2
+LATE_POINTS: Final = 3
+"""What a quick answer adds to a pump's points, and a late one takes away."""
+
+LOOK_OUT_POINTS: Final = 8
+"""With so many the next answer is looked out for."""
+
+POINTS_MAX: Final = 16
 
 
 class Linger:
@@ -37,50 +57,105 @@ class Linger:
 
     Args:
         own: the pump's epoll.
-        trios: Trio's epoll, as a file descriptor.
-        runnable: the tasks that Trio would run next.
+        trios: Trio's epoll.
+        runnable: the tasks that could run now, without the pump's own.
+        next_deadline: when Trio has to wake somebody, by `clock`; None where that is not known.
+        clock: seconds.
         may_spin: whether the peers have a core to themselves, so that looking out takes nothing from them.
+
+    Invariant: `_has_trios` says whether `own` watches Trio's epoll; if so, Trio's does not watch `own`.
     """
 
-    def __init__(self, own: select.epoll, trios: int, runnable: Sized, may_spin: bool) -> None:
+    def __init__(
+        self,
+        own: select.epoll,
+        trios: select.epoll,
+        runnable: Sized,
+        next_deadline: Callable[[], float] | None,
+        clock: Callable[[], float],
+        may_spin: bool,
+    ) -> None:
         self._own = own
         self._runnable = runnable
+        self.knows_deadlines = next_deadline is not None
+        self._next_deadline = next_deadline
+        self._clock = clock
         self._may_spin = may_spin
-        self._spinning = False
+        self._points = 0
+        """How well it went lately; none where nothing is ever looked out for."""
         self._trios = trios
-        self._both = select.epoll()
-        self._both.register(own.fileno(), select.EPOLLIN)
-        self._both.register(trios, select.EPOLLIN)
+        self._trios_fd = trios.fileno()
+        self._has_trios = False
+        self._others = select.epoll()
+        self._others.register(self._trios_fd, select.EPOLLIN)
 
     def wait(self, count_max: int) -> list[tuple[int, int]]:
         """What is ready of the pump's sockets, as their epoll tells it; nothing where somebody else wants to run.
+
+        From now on that epoll may tell of Trio's, too, which is no socket of the pump's.
 
         Args:
             count_max: how many at most.
         """
         if self._runnable:
             return []
-        if self._spinning:
-            ready = self._spin(count_max)
+        if not self._has_trios:
+            self._take_trios()
+        if self._points >= LOOK_OUT_POINTS:
+            ready = self._look_out(count_max)
+            self._note(len(ready) > 0)
             if ready:
-                return ready
+                return self._unless_trios(ready)
+        elif self._may_spin:
+            return self._sleep_and_note(count_max)
+        return self._sleep(count_max)
+
+    def _sleep(self, count_max: int) -> list[tuple[int, int]]:
+        seconds = LINGER_S
+        if self._next_deadline is not None:
+            seconds = min(LINGER_MAX_S, self._next_deadline() - self._clock())
+            if seconds <= 0.0:
+                return []
+        return self._unless_trios(self._own.poll(seconds, count_max))
+
+    def _sleep_and_note(self, count_max: int) -> list[tuple[int, int]]:
         asleep_since = perf_counter()
-        ready = self._both.poll(LINGER_S, 2)
-        was_quick = len(ready) > 0 and perf_counter() - asleep_since < QUICK_S
-        self._spinning = was_quick and self._may_spin
-        if len(ready) == 1 and ready[0][0] != self._trios:
-            return self._own.poll(0, count_max)
-        return []
+        ready = self._sleep(count_max)
+        self._note(len(ready) > 0 and perf_counter() - asleep_since < QUICK_S)
+        return ready
 
     def others_wait(self) -> bool:
-        """Whether a task of Trio's could run, or an event of Trio's own is there for one."""
-        if self._runnable:
+        """Whether a task of Trio's could run, or wants to be woken by now, or has an event of Trio's own."""
+        if self._runnable or (self._next_deadline is not None and self._next_deadline() <= self._clock()):
             return True
-        ready = [fd for fd, _ in self._both.poll(0, 2)]
-        return self._trios in ready
+        return len(self._others.poll(0, 1)) > 0
 
-    def _spin(self, count_max: int) -> list[tuple[int, int]]:
-        # Trio's events are not looked at meanwhile: the pump's turn, which ends soon, is not theirs anyway.
+    def give_trios_back(self) -> None:
+        """Trio is going to wait for the pump's epoll."""
+        if self._has_trios:
+            self._has_trios = False
+            self._own.unregister(self._trios_fd)
+
+    def _take_trios(self) -> None:
+        with suppress(OSError):  # it is not there before Trio has waited for the first time
+            self._trios.unregister(self._own.fileno())
+        self._own.register(self._trios_fd, select.EPOLLIN)
+        self._has_trios = True
+
+    def _note(self, was_quick: bool) -> None:
+        if was_quick:
+            self._points = min(POINTS_MAX, self._points + QUICK_POINTS)
+        else:
+            self._points = max(0, self._points - LATE_POINTS)
+
+    def _unless_trios(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Nothing where Trio has an event; the sockets are ready after its turn, too."""
+        for fd, _ in ready:
+            if fd == self._trios_fd:
+                return []
+        return ready
+
+    def _look_out(self, count_max: int) -> list[tuple[int, int]]:
         poll = self._own.poll
         until = perf_counter() + SPIN_S
         while True:
@@ -89,8 +164,8 @@ class Linger:
                 return ready
 
     def close(self) -> None:
-        """Close the descriptors that lingering needed."""
-        self._both.close()
+        """Close the descriptor that lingering needed."""
+        self._others.close()
 
 
 class SteadyClock:
@@ -117,12 +192,23 @@ def clock_of_trio() -> Callable[[], float]:
     return trio.current_time
 
 
-def linger_for(own: select.epoll) -> Linger | None:
+def linger_for(own: select.epoll, runnable: Sized) -> Linger | None:
     """For the running Trio loop; None where this Trio keeps its things elsewhere."""
     try:
         runner = trio._core._run.GLOBAL_RUN_CONTEXT.runner
-        trios, runnable = runner.io_manager._epoll.fileno(), runner.runq
-        len(runnable)
-        return Linger(own, trios, runnable, (os.cpu_count() or 1) > 1)
-    except (AttributeError, TypeError, OSError):
+        trios = runner.io_manager._epoll
+        trios.fileno()
+    except (AttributeError, OSError):
         return None
+    return Linger(own, trios, runnable, _deadlines_of(runner), clock_of_trio(), (os.cpu_count() or 1) > 1)
+
+
+def _deadlines_of(runner: object) -> Callable[[], float] | None:
+    """What says when this loop has to wake somebody, in seconds of a clock that goes as ours does.
+
+    A loop that is a guest in another must not be kept from it.
+    """
+    if getattr(runner, "is_guest", True) or type(trio.lowlevel.current_clock()).__name__ != "SystemClock":
+        return None
+    found = getattr(getattr(runner, "deadlines", None), "next_deadline", None)
+    return found if callable(found) and isinstance(found(), float) else None

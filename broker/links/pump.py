@@ -30,6 +30,8 @@ from protocol.mqtt.v5.reasons import ReasonCode
 READY_MAX = 512
 """Sockets served per round, so that a round stays short however many are ready."""
 
+FIRST_MAX = 32
+"""Of those that end a wait, since it is seldom for more, and the room for what is told is made for each look."""
 
 CLOSING_MAX = 64
 """Connections that end in one round: each closes a socket, and may publish a will."""
@@ -45,16 +47,11 @@ TURN_S_MAX = 0.002
 """How long the pump goes on before the other tasks have their turn, however busy its sockets are."""
 
 LONE_TURN_S_MAX = 0.01
-"""The same where none of them could run: for those that sleep until some time."""
+"""The same where none of them could run, and it is not known when one that sleeps wants to be woken."""
 
 
 SENDING_S_MAX = 0.002
 """How long a round goes on sending to those who were owed more than their kernels took; the others have their turn."""
-
-
-def never() -> bool:
-    """What `Pump.holds_off` says unless somebody else is asked."""
-    return False
 
 
 class Connection:
@@ -163,7 +160,7 @@ class Pump:
         self._takers: deque[Connection] = deque()
         self._rest: list[tuple[int, int]] = []
         """Those of the last round that were not served, because too many others ended."""
-        self.holds_off: Callable[[], bool] = never
+        self.holds_off = False
         """Whether something has to be done before those are served who are ready now; it has its turn first."""
         self._drained: trio.Event | None = None
         self._linger: Linger | None = None
@@ -215,12 +212,14 @@ class Pump:
         """Serve until cancelled; then every connection is closed."""
         self._linger = self.ready.linger()
         try:
+            for _ in range(2):  # those who could run before are known to `linger` afterwards
+                await trio.lowlevel.checkpoint()
             while True:
                 if self._takers or self._rest:
                     await trio.lowlevel.checkpoint()
                 else:
                     await self.ready.wait()
-                while self.holds_off():
+                while self.holds_off:
                     await trio.lowlevel.checkpoint()
                 self.serve_turn()
         finally:
@@ -233,14 +232,16 @@ class Pump:
         ready = self._rest or poll(0, READY_MAX)
         started = looked = -1.0
         while True:
-            if ready and self.holds_off():
+            if ready and self.holds_off:
                 return  # they are ready the next time, too
             self.serve_round(ready)
             now = self.engine.now
             if started < 0.0:
                 started = looked = now
             elif now - looked > TURN_S_MAX:
-                if linger is None or now - started > LONE_TURN_S_MAX or linger.others_wait():
+                if linger is None or linger.others_wait():
+                    return
+                if now - started > LONE_TURN_S_MAX and not linger.knows_deadlines:
                     return
                 looked = now
             if self._rest:
@@ -250,7 +251,7 @@ class Pump:
             if not ready and not self._takers:
                 if linger is None:
                     return
-                ready = linger.wait(READY_MAX)
+                ready = linger.wait(FIRST_MAX)
                 if not ready:
                     return
 
@@ -307,8 +308,6 @@ class Pump:
             for connection in list(self._connections.values()):
                 connection.stop()
         self.engine.turn.forget(self._settled)
-        if self._linger is not None:
-            self._linger.close()
         self._connections.clear()
         self._takers.clear()
         self.ready.close()

@@ -12,11 +12,13 @@ from __future__ import annotations
 import os
 import select
 import socket
+from contextlib import suppress
 from typing import Final, Protocol
 
 import trio
 
 from broker.links.linger import Linger, linger_for
+from broker.links.others import Others
 
 READABLE: Final = 0x001
 """EPOLLIN."""
@@ -82,7 +84,8 @@ class Epoll:
         self.unregister = epoll.unregister
         self.poll = epoll.poll
         self.fileno = epoll.fileno
-        self.close = epoll.close
+        self._linger: Linger | None = None
+        self._others = Others()
 
     def nested(self) -> Epoll:
         """An epoll of its own; who holds it registers its descriptor here."""
@@ -90,10 +93,24 @@ class Epoll:
 
     def linger(self) -> Linger | None:
         """How to wait a moment in the kernel before Trio is asked, where that can be had."""
-        return linger_for(self._epoll)
+        self._linger = linger_for(self._epoll, self._others.runnable)
+        if self._linger is not None:
+            trio.lowlevel.add_instrument(self._others)
+        return self._linger
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        if self._linger is not None:
+            with suppress(KeyError):
+                trio.lowlevel.remove_instrument(self._others)
+            self._linger.close()
+            self._linger = None
+        self._epoll.close()
 
     async def wait(self) -> None:
         """Return when something may be ready; it need not be."""
+        if self._linger is not None:
+            self._linger.give_trios_back()
         await trio.lowlevel.wait_readable(self._epoll.fileno())
 
 

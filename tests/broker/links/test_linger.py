@@ -9,9 +9,22 @@ from types import SimpleNamespace
 
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 
-from broker.links.linger import QUICK_S, SPIN_S, Linger, linger_for
+from broker.links.linger import (
+    LATE_POINTS,
+    LOOK_OUT_POINTS,
+    POINTS_MAX,
+    QUICK_POINTS,
+    QUICK_S,
+    SPIN_S,
+    Linger,
+    _deadlines_of,
+    linger_for,
+)
+from broker.links.others import Others
+from broker.links.readiness import Epoll
 
 
 @pytest.fixture
@@ -31,8 +44,17 @@ def pair(own: select.epoll) -> Iterator[socket.socket]:
 
 
 def lingering(own: select.epoll) -> Linger:
-    linger = linger_for(own)
-    assert linger is not None, "this Trio keeps its run queue or its epoll elsewhere: adapt linger_for"
+    others = Others()
+    trio.lowlevel.add_instrument(others)
+    linger = linger_for(own, others.runnable)
+    assert linger is not None, "this Trio keeps its epoll elsewhere: adapt linger_for"
+    return linger
+
+
+def lingering_without_deadlines(own: select.epoll) -> Linger:
+    """One that reads the clock for its own purposes only."""
+    linger = lingering(own)
+    linger._next_deadline = None
     return linger
 
 
@@ -100,6 +122,9 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.times: list[float] = []
         monkeypatch.setattr("broker.links.linger.perf_counter", lambda: self.times.pop(0))
+        monkeypatch.setattr(
+            "broker.links.linger._deadlines_of", lambda _: None
+        )  # which would read the clock, too
 
     def goes(self, *times: float) -> None:
         assert not self.times, "it was read less often than before"
@@ -112,35 +137,143 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-async def test_after_a_quick_answer_the_next_is_looked_out_for_until_one_is_late(
+def answers_come(linger: Linger, clock: Clock, after_s: float, count: int) -> None:
+    for _ in range(count):
+        clock.goes(0.0, after_s)  # asleep
+        assert linger.wait(8)
+
+
+def looks_out_in_vain(linger: Linger, clock: Clock, own: select.epoll, near: int) -> None:
+    own.unregister(near)
+    clock.goes(2.0, 2.0 + SPIN_S / 2, 2.0 + 2 * SPIN_S)  # awake, looking twice, then asleep in vain
+    assert not linger.wait(8)
+    own.register(near, select.EPOLLIN)
+
+
+def looks_out(linger: Linger, clock: Clock) -> None:
+    clock.goes(1.0)  # found at the first look
+    assert linger.wait(8)
+
+
+async def test_after_quick_answers_the_next_is_looked_out_for_until_some_are_late(
     own: select.epoll, pair: socket.socket, clock: Clock
 ) -> None:
+    linger = lingering_without_deadlines(own)
+    pair.send(b"x")
+    near = own.poll(0)[0][0]
+    answers_come(linger, clock, QUICK_S / 2, LOOK_OUT_POINTS // QUICK_POINTS - 1)
+    answers_come(linger, clock, 2 * QUICK_S, 1)
+    answers_come(linger, clock, QUICK_S / 2, LOOK_OUT_POINTS // QUICK_POINTS - 1)
+    for _ in range(POINTS_MAX):
+        looks_out(linger, clock)
+    for _ in range((POINTS_MAX - LOOK_OUT_POINTS) // LATE_POINTS + 1):
+        looks_out_in_vain(linger, clock, own, near)
+    answers_come(linger, clock, QUICK_S / 2, 1)  # asleep at once
+    linger.close()
+
+
+@pytest.mark.parametrize(("late_of_five", "does"), [(2, True), (3, False)])
+async def test_two_late_answers_of_five_are_worth_it_and_three_are_not(
+    own: select.epoll, pair: socket.socket, clock: Clock, late_of_five: int, does: bool
+) -> None:
+    linger = lingering_without_deadlines(own)
+    pair.send(b"x")
+    near = own.poll(0)[0][0]
+    answers_come(linger, clock, QUICK_S / 2, LOOK_OUT_POINTS // QUICK_POINTS)
+    for number in range(50):
+        is_late = number % 5 >= 5 - late_of_five
+        if linger._points < LOOK_OUT_POINTS:
+            answers_come(linger, clock, 2 * QUICK_S if is_late else QUICK_S / 2, 1)
+        elif is_late:
+            looks_out_in_vain(linger, clock, own, near)
+        else:
+            looks_out(linger, clock)
+    assert (linger._points + LATE_POINTS >= LOOK_OUT_POINTS) is does
+    linger.close()
+
+
+async def test_trio_has_its_epoll_back_while_it_waits() -> None:
+    readiness = Epoll()
+    near, far = socket.socketpair()
+    with near, far:
+        readiness.register(near.fileno(), select.EPOLLIN)
+        linger = readiness.linger()
+        assert linger is not None
+        for _ in range(3):
+            far.send(b"x")
+            with trio.fail_after(60):
+                await readiness.wait()
+            assert linger.wait(8) == [(near.fileno(), select.EPOLLIN)]
+            near.recv(1)
+            assert not linger.wait(8)
+    readiness.close()
+
+
+async def test_who_wants_to_be_woken_goes_first(own: select.epoll, pair: socket.socket) -> None:
     linger = lingering(own)
     pair.send(b"x")
-    clock.goes(0.0, QUICK_S / 2)
-    assert linger.wait(8)
-    clock.goes(1.0)  # awake: found at the first look
-    assert linger.wait(8)
-    own.unregister(next(fd for fd, _ in own.poll(0)))
-    clock.goes(2.0, 2.0 + SPIN_S / 2, 2.0 + 2 * SPIN_S, 3.0)  # awake, looking twice, then asleep in vain
-    assert not linger.wait(8)
-    own.register(pair.fileno(), select.EPOLLOUT)
-    clock.goes(4.0, 4.0 + 2 * QUICK_S)  # asleep at once; and it took long
-    assert linger.wait(8)
-    clock.goes(5.0, 5.0)
+    woken = trio.Event()
+
+    async def sleep() -> None:
+        await trio.lowlevel.checkpoint()
+        with trio.move_on_after(0):
+            await trio.sleep_forever()
+        woken.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sleep)
+        while not woken.is_set():
+            assert not linger.wait(8)
+            await trio.lowlevel.checkpoint()
     assert linger.wait(8)
     linger.close()
+
+
+async def test_a_deadline_that_has_come_is_waited_for_no_longer(own: select.epoll) -> None:
+    linger = lingering(own)
+    assert linger._next_deadline is not None, "this Trio keeps its deadlines elsewhere: adapt _deadlines_of"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep, 0.01)
+        await trio.testing.wait_all_tasks_blocked()
+        waits = 0
+        while trio.current_time() < linger._next_deadline():
+            assert not linger.wait(8)
+            waits += 1
+        assert waits < 100  # each sleeps
+    linger.close()
+
+
+def test_a_mocked_clock_and_a_guest_are_not_asked_for_deadlines() -> None:
+    async def asks() -> bool:
+        return _deadlines_of(SimpleNamespace(is_guest=False, deadlines=Soon())) is not None
+
+    async def asks_a_guest() -> bool:
+        return _deadlines_of(SimpleNamespace(is_guest=True, deadlines=Soon())) is not None
+
+    async def asks_another() -> bool:
+        return _deadlines_of(SimpleNamespace(is_guest=False)) is not None
+
+    assert trio.run(asks)
+    assert not trio.run(asks_a_guest)
+    assert not trio.run(asks_another)
+    assert not trio.run(asks, clock=trio.testing.MockClock())
+
+
+class Soon:
+    """A loop's deadlines."""
+
+    def next_deadline(self) -> float:
+        return 1.0
 
 
 async def test_on_one_core_nothing_is_looked_out_for(
     own: select.epoll, pair: socket.socket, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 1)
-    linger = lingering(own)
+    linger = lingering_without_deadlines(own)
     pair.send(b"x")
-    for _ in range(2):
-        clock.goes(0.0, 0.0)  # asleep, for no time, each time
-        assert linger.wait(8)
+    for _ in range(POINTS_MAX):
+        assert linger.wait(8)  # asleep each time, and no clock is read
     linger.close()
 
 
@@ -150,4 +283,4 @@ async def test_another_trio_is_simply_gone_through(
     elsewhere = SimpleNamespace(runner=SimpleNamespace())
     with monkeypatch.context() as patch:
         patch.setattr("trio._core._run.GLOBAL_RUN_CONTEXT", elsewhere)
-        assert linger_for(own) is None
+        assert linger_for(own, ()) is None

@@ -116,24 +116,28 @@ class AlwaysReady:
         return [(-7, 1), (-8, 1)]
 
 
-@pytest.mark.parametrize(("somebody_waits", "turn_s"), [(True, TURN_S_MAX), (False, LONE_TURN_S_MAX)])
+@pytest.mark.parametrize(
+    ("somebody_waits", "next_deadline", "turn_s"),
+    [(True, None, TURN_S_MAX), (False, None, LONE_TURN_S_MAX), (False, 0.0, TURN_S_MAX)],
+)
 async def test_however_busy_its_sockets_are_others_have_their_turn(
-    somebody_waits: bool, turn_s: float
+    somebody_waits: bool, next_deadline: float | None, turn_s: float
 ) -> None:
     engine = Engine()
     pump = Pump(engine, lambda _: None, lambda _: None)
     real, pump.ready = pump.ready, AlwaysReady()  # type: ignore[assignment]
-    pump._linger = real.linger()
+    linger = pump._linger = real.linger()
+    if linger is not None:
+        linger.knows_deadlines = next_deadline is not None
+        linger._next_deadline = None if next_deadline is None else lambda: next_deadline
     ticks = itertools.count()
     engine.turn.clock = lambda: next(ticks) * 0.0005
     async with trio.open_nursery() as nursery:
         if somebody_waits:
             nursery.start_soon(trio.lowlevel.checkpoint)
         pump.serve_turn()
-    if pump._linger is None:  # nobody knows whether somebody waits
+    if linger is None:  # nobody knows whether somebody waits
         turn_s = TURN_S_MAX
-    else:
-        pump._linger.close()
     assert turn_s < engine.now <= turn_s + TURN_S_MAX + 0.001
     real.close()
 
