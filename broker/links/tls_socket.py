@@ -64,6 +64,8 @@ class TlsSocket:
         """Encrypted, and refused by the kernel; they go first."""
         self._ahead = 0
         """So many bytes, at the front of what is to be sent next, are in `_records` already."""
+        self._first = b""
+        """Encrypted, and goes in one piece with what is sent next."""
 
     def fileno(self) -> int:
         """The descriptor of the socket below."""
@@ -100,7 +102,10 @@ class TlsSocket:
             self._records_of.do_handshake()
             self._is_open = True
             self._rest = incoming.read()
-            self._send_control()
+            if self._rest:
+                self._first = outgoing.read()  # a ticket, which goes with the answer to what has come already
+            else:
+                self._send_control()
             return True
         except ssl.SSLWantReadError:
             pass
@@ -183,7 +188,8 @@ class TlsSocket:
 
     def _send_control(self) -> None:
         """What OpenSSL has to say of its own: an answer to a change of keys, tickets behind a handshake."""
-        self._records += self._buffers.outgoing.read()
+        self._records += self._first + self._buffers.outgoing.read()
+        self._first = b""
         if self._records:
             # Without room it goes with what is sent next.  If the peer has gone, what it sent before counts.
             with suppress(OSError):
@@ -211,6 +217,9 @@ class TlsSocket:
                 piece = data[done : done + ENCRYPT_BYTES]
             self._records_of.write(piece)
             records = outgoing.read()
+            if self._first:
+                records = self._first + records
+                self._first = b""
             try:
                 sent = self._sock.send(records)
             except BlockingIOError:
@@ -239,7 +248,7 @@ class TlsSocket:
             with suppress(OSError):
                 self._ssl.unwrap()  # and would wait for the peer's goodbye
             with suppress(OSError):
-                self._sock.send(self._buffers.outgoing.read())
+                self._sock.send(self._first + self._buffers.outgoing.read())
         self._is_open = False
 
     def hang_up(self) -> None:

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from broker.core.limits import ARRIVALS_PER_POLL, ARRIVALS_TASKS_MAX, ARRIVALS_TURN_S, CONNECT_TIMEOUT_S
 from broker.core.outbox import Outbox, nothing
-from broker.links.barrier import barrier
+from broker.links.barrier import attempt, barrier
 from broker.links.listening.door import Door
 from broker.links.listening.tls import peer_identity
 from broker.links.pump import Connection, Pump
@@ -209,23 +209,25 @@ class Handshake(Arrival):
 
     def readable(self) -> None:
         """The other side has sent: take it, and go on or end."""
-        with barrier(self._arrivals.pump.engine.counters, self._peer, self.drop):
-            try:
-                data = self._tls.receive_handshake()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._fail(error)
-                return
-            if not data:
-                self._fail(ConnectionResetError("closed its connection"))
-            elif self._in_thread:
-                self._is_paused = True
-                self._arrivals.pause(self)
-                self._arrivals.in_thread(lambda: self._step(data), self._resume)
-            else:
-                self._step(data)
-                self._look()
+        attempt(self._take, self._arrivals.pump.engine.counters, self._peer, self.drop)
+
+    def _take(self) -> None:
+        try:
+            data = self._tls.receive_handshake()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(error)
+            return
+        if not data:
+            self._fail(ConnectionResetError("closed its connection"))
+        elif self._in_thread:
+            self._is_paused = True
+            self._arrivals.pause(self)
+            self._arrivals.in_thread(lambda: self._step(data), self._resume)
+        else:
+            self._step(data)
+            self._look()
 
     def drop(self) -> None:
         if self._arrivals.leave(self) and not self._is_paused:

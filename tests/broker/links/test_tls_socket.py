@@ -191,6 +191,38 @@ def test_what_comes_with_the_end_of_the_handshake_is_not_lost(pairs: Pairs) -> N
     assert server.take_rest() == b"CONNECT"
 
 
+def shaken_with(pairs: Pairs, data: bytes) -> tuple[TlsSocket, Client]:
+    """A connection whose handshake ends in one piece with `data`, which the server has taken."""
+    server, client = pairs.made()
+    client.sock.send(client.step())
+    assert not server.shake_hands(server.receive_handshake())
+    client.sock.send(client.step() + client.encrypted(data))
+    assert server.shake_hands(server.receive_handshake())
+    assert server.take_rest() == data
+    return server, client
+
+
+def test_a_ticket_goes_in_one_piece_with_the_answer_to_what_came_with_the_handshake(pairs: Pairs) -> None:
+    server, client = shaken_with(pairs, b"CONNECT")
+    with pytest.raises(BlockingIOError):
+        client.sock.recv(1)
+    assert server.send(b"CONNACK") == 7
+    assert client.read() == b"CONNACK"
+    assert client.tls.session is not None
+    assert client.tls.session.has_ticket
+    assert server.send(b"more") == 4
+    assert client.read() == b"more"
+
+
+def test_a_ticket_that_went_with_nothing_goes_before_the_goodbye(pairs: Pairs) -> None:
+    server, client = shaken_with(pairs, b"CONNECT")
+    server.close()
+    assert client.read() == b""
+    client.tls.unwrap()  # and would want to read if the server had not said goodbye
+    assert client.tls.session is not None
+    assert client.tls.session.has_ticket
+
+
 def test_a_goodbye_is_answered_and_is_the_end(pairs: Pairs) -> None:
     server, client = pairs.opened()
     client.sock.send(client.encrypted(b"last") + client.goodbye())
