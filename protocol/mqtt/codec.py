@@ -11,7 +11,7 @@ from typing import Final
 
 from protocol.mqtt.connect import read_connack, read_connect, write_connack, write_connect
 from protocol.mqtt.errors import MalformedPacket
-from protocol.mqtt.framing import REMAINING_LENGTH_MAX
+from protocol.mqtt.framing import REMAINING_LENGTH_MAX, packet_id_bytes
 from protocol.mqtt.packets import (
     Connack,
     Connect,
@@ -79,6 +79,9 @@ _FLAGS_TAGS: Final = {
     0xE0: "MQTT-3.14.1-1",
 }
 _ONE_BYTE: Final = [bytes([value]) for value in range(256)]
+
+ACK_HEADS: Final[list[bytes]] = [bytes([value, 2]) for value in range(256)]
+"""By first byte, the fixed headers of packets that have no more than a packet id."""
 
 
 def decode(first_byte: int, body: bytes) -> Packet:
@@ -213,11 +216,7 @@ def encode_suback(packet_id: int, codes: bytes) -> bytes:
 
 def encode_ack(kind_first_byte: int, packet_id: int) -> bytes:
     """A whole packet of 4 bytes; `kind_first_byte` is PUBACK, PUBREC, PUBREL or PUBCOMP of this module."""
-    return b"%b\x02%b%b" % (
-        _ONE_BYTE[kind_first_byte],
-        _ONE_BYTE[packet_id >> 8],
-        _ONE_BYTE[packet_id & 0xFF],
-    )
+    return ACK_HEADS[kind_first_byte] + packet_id_bytes(packet_id)
 
 
 def encode_remaining_length(length: int) -> bytes:
@@ -240,12 +239,11 @@ def encode_remaining_length(length: int) -> bytes:
 def publish_head(first_byte: int, topic: bytes, rest_length: int) -> bytes:
     """A PUBLISH up to the end of its topic; `rest_length` bytes (packet id, payload) must follow."""
     size = len(topic)
-    return b"%b%b%b%b%b" % (
-        _ONE_BYTE[first_byte],
-        encode_remaining_length(2 + size + rest_length),
-        _ONE_BYTE[size >> 8],
-        _ONE_BYTE[size & 0xFF],
-        topic,
+    return (
+        _ONE_BYTE[first_byte]
+        + encode_remaining_length(2 + size + rest_length)
+        + packet_id_bytes(size)
+        + topic
     )
 
 

@@ -13,6 +13,8 @@ from protocol.mqtt.errors import MalformedPacket, PacketTooLarge
 REMAINING_LENGTH_MAX: Final = 268_435_455
 """Four bytes of seven bits each, §2.2.3."""
 
+_TWO_BYTES: Final[list[bytes]] = [n.to_bytes(2, "big") for n in range(4096)]
+
 
 def frame_at(data: bytes, position: int, size_max: int) -> tuple[int, int]:
     """Find the packet whose first byte is `data[position]`.
@@ -53,6 +55,13 @@ def frame_at(data: bytes, position: int, size_max: int) -> tuple[int, int]:
     if end > received:
         return 0, 0
     return body, end
+
+
+def packet_id_bytes(packet_id: int) -> bytes:
+    """Two bytes, big-endian; the ids that windows really use come from a table."""
+    if packet_id < 4096:
+        return _TWO_BYTES[packet_id]
+    return packet_id.to_bytes(2, "big")
 
 
 def bytes_missing(data: bytes, position: int) -> int:

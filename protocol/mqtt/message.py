@@ -59,6 +59,10 @@ class Message:
         self._packet_5: bytes | None = None
         self._packet_5_with_ids: bytes | None = None
         self._ids = b""
+        self.first_byte_5 = 0
+        """Which `head_5` and `block_5` there are, as `encode_5` made them; 0 before."""
+        self.head_5 = b""
+        self.block_5 = b""
         self._head_qos_1: bytes | None = None
         self._head_qos_2: bytes | None = None
 
@@ -99,6 +103,13 @@ class Message:
             left = max(0, math.ceil(self.expires_at - now - 0.001))
             inner += b"\x02" + min(left, 0xFFFF_FFFF).to_bytes(4, "big")
         return encode_remaining_length(len(inner)) + inner
+
+    def encode_5(self, first_byte: int) -> None:
+        """What stands before and behind the packet id of its PUBLISH, for all clients of 5.0 that get no more than it
+        says itself: for messages that don't expire."""
+        self.block_5 = self.block(0.0, b"")
+        self.head_5 = publish_head(first_byte, self.topic, 2 + len(self.block_5) + len(self.payload))
+        self.first_byte_5 = first_byte
 
     def packet_5(self, retain: bool, now: float, subscription_ids: bytes) -> bytes:
         """The whole PUBLISH at QoS 0 for a client of 5.0.

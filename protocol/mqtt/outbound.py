@@ -19,6 +19,7 @@ from typing import Final
 from protocol.mqtt.books import Books
 from protocol.mqtt.codec import encode_ack
 from protocol.mqtt.errors import ProtocolViolation
+from protocol.mqtt.framing import packet_id_bytes
 from protocol.mqtt.message import Message, Sink
 from protocol.mqtt.owed import PACKET_ID_MAX, Owed
 from protocol.mqtt.v5.sending import Sending
@@ -32,7 +33,6 @@ from protocol.mqtt.window import (
     InFlight,
     Queued,
     Window,
-    packet_id_bytes,
 )
 
 __all__ = ["DROPPED", "QUEUED", "SENT", "TOO_LARGE", "InFlight", "Outbound", "Queued", "Window"]

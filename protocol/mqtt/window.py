@@ -14,15 +14,6 @@ TOO_LARGE: Final = 3
 EXPIRED: Final = 4
 FORBIDDEN: Final = 5
 
-_PACKET_ID_BYTES: Final[list[bytes]] = [n.to_bytes(2, "big") for n in range(4096)]
-
-
-def packet_id_bytes(packet_id: int) -> bytes:
-    """Two bytes, big-endian; the ids that windows really use come from a table."""
-    if packet_id < 4096:
-        return _PACKET_ID_BYTES[packet_id]
-    return packet_id.to_bytes(2, "big")
-
 
 def publish_size(topic: int, properties: int, payload: int, packet_id: int) -> int:
     """Bytes of a whole PUBLISH of 5.0 with so many of each."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.mqtt.codec import (
+    ACK_HEADS,
     CONNACK,
     CONNECT,
     DISCONNECT,
@@ -30,6 +31,7 @@ from protocol.mqtt.codec import (
     encode_remaining_length,
 )
 from protocol.mqtt.errors import MalformedPacket, ProtocolError, ProtocolViolation
+from protocol.mqtt.framing import packet_id_bytes
 from protocol.mqtt.packets import (
     Auth,
     Connack,
@@ -260,17 +262,8 @@ def check_end(stop: int, end: int) -> None:
 def encode_ack(first_byte: int, packet_id: int, code: int) -> bytes:
     """An acknowledgement without properties; as mosquitto, a code of 0 is left out."""
     if code == 0:
-        return b"%b\x02%b%b" % (
-            _ONE_BYTE[first_byte],
-            _ONE_BYTE[packet_id >> 8],
-            _ONE_BYTE[packet_id & 0xFF],
-        )
-    return b"%b\x03%b%b%b" % (
-        _ONE_BYTE[first_byte],
-        _ONE_BYTE[packet_id >> 8],
-        _ONE_BYTE[packet_id & 0xFF],
-        _ONE_BYTE[code],
-    )
+        return ACK_HEADS[first_byte] + packet_id_bytes(packet_id)
+    return _ONE_BYTE[first_byte] + b"\x03" + packet_id_bytes(packet_id) + _ONE_BYTE[code]
 
 
 def encode_refusal(code: int) -> bytes:

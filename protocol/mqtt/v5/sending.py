@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.mqtt.codec import publish_head
-from protocol.mqtt.framing import REMAINING_LENGTH_MAX
+from protocol.mqtt.framing import REMAINING_LENGTH_MAX, packet_id_bytes
 from protocol.mqtt.message import Message, Sink
-from protocol.mqtt.window import InFlight, packet_id_bytes, publish_size
+from protocol.mqtt.window import InFlight, publish_size
 
 _EXPIRY_BYTES: Final = 5
 _PACKET_MAX: Final = REMAINING_LENGTH_MAX + 5
@@ -72,14 +72,20 @@ class Sending:
     def push(self, sink: Sink, entry: InFlight, dup: bool, now: float) -> None:
         """A PUBLISH at QoS 1 or 2."""
         message = entry.message
-        topic = message.topic
         ids = entry.ids
+        first_byte = 0x30 | entry.qos << 1 | (1 if entry.retain else 0) | (8 if dup else 0)
+        if self.aliases_max == 0 and not ids and message.expires_at == 0.0:
+            if message.first_byte_5 != first_byte:
+                message.encode_5(first_byte)
+            packet_id = packet_id_bytes(entry.packet_id)
+            sink.push_publish(message.head_5, packet_id + message.block_5, message.payload)
+            return
+        topic = message.topic
         if self.aliases_max:
             topic, alias = self._named(message, ids, 2)
             ids = alias + ids
             self.sent()
         block = message.block(now, ids)
-        first_byte = 0x30 | entry.qos << 1 | (1 if entry.retain else 0) | (8 if dup else 0)
         head = publish_head(first_byte, topic, 2 + len(block) + len(message.payload))
         sink.push_publish(head, packet_id_bytes(entry.packet_id) + block, message.payload)
 

@@ -7,7 +7,7 @@ from support.packet_case import ValidCase, framed
 from support.packet_cases import VALID, case_name
 
 from protocol.mqtt.errors import MalformedPacket, PacketTooLarge
-from protocol.mqtt.framing import REMAINING_LENGTH_MAX, bytes_missing, frame_at
+from protocol.mqtt.framing import REMAINING_LENGTH_MAX, bytes_missing, frame_at, packet_id_bytes
 
 PINGREQ = b"\xc0\x00"
 SHORT = [case for case in VALID if len(case.raw) < 300]
@@ -83,3 +83,9 @@ def test_a_larger_packet_is_refused_as_soon_as_its_length_is_known(size: int) ->
     assert frame_at(header[:-1], 0, size - 1) == (0, 0)
     with pytest.raises(PacketTooLarge):
         frame_at(header, 0, size - 1)
+
+
+@pytest.mark.parametrize("packet_id", [1, 255, 256, 4095, 4096, 65535])
+def test_packet_ids_are_two_bytes_big_endian(packet_id: int) -> None:
+    assert int.from_bytes(packet_id_bytes(packet_id), "big") == packet_id
+    assert len(packet_id_bytes(packet_id)) == 2

@@ -8,13 +8,7 @@ from protocol.mqtt.packets import Publish
 from protocol.mqtt.v5.codec import encode
 from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties
 from protocol.mqtt.v5.property_table import CONTENT_TYPE
-from protocol.mqtt.window import Window, packet_id_bytes, publish_size
-
-
-@pytest.mark.parametrize("packet_id", [1, 255, 256, 4095, 4096, 65535])
-def test_packet_ids_are_two_bytes_big_endian(packet_id: int) -> None:
-    assert int.from_bytes(packet_id_bytes(packet_id), "big") == packet_id
-    assert len(packet_id_bytes(packet_id)) == 2
+from protocol.mqtt.window import Window, publish_size
 
 
 @pytest.mark.parametrize(
