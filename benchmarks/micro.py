@@ -1,6 +1,6 @@
 """The parts that every message passes, alone: framing, codec, match.  Compiled or not, as this interpreter has them.
 
-    python -m benchmarks.micro [--subscriptions 1000000] [--json]
+    python -m benchmarks.micro [--subscriptions 1000000] [--certificate PATH] [--json]
 
 The full run calls this file with the interpreter of each Rowcast install.  Figures are the best of several rounds:
 what the code can do, not what the machine's mood made of it.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,9 +34,17 @@ def main() -> None:
     parser.add_argument(
         "--subscriptions", type=int, default=1_000_000, metavar="N", help="in the trie (1000000)"
     )
+    parser.add_argument(
+        "--certificate",
+        type=Path,
+        metavar="PATH",
+        help="of localhost, with .crt and .key behind it: measures TLS, too",
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     figures = {**packet_figures(), **trie_figures(options.subscriptions)}
+    if options.certificate is not None:
+        figures |= record_figures(options.certificate)
     if options.json:
         print(json.dumps(figures))
         return
@@ -75,6 +84,36 @@ def trie_figures(subscriptions: int) -> dict[str, float]:
     trie.match(TOPIC)
     figures["match, cached, µs"] = _best(lambda: trie.match(TOPIC))
     return figures
+
+
+def record_figures(certificate: Path) -> dict[str, float]:
+    """What OpenSSL takes for a short record, called from Python."""
+    server, outgoing = _encrypted(certificate)
+    payload = bytes(256)
+
+    def write() -> None:
+        server.write(payload)
+        outgoing.read()
+
+    return {"encrypt a record of 256 bytes, µs": _best(write)}
+
+
+def _encrypted(certificate: Path) -> tuple[ssl.SSLObject, ssl.MemoryBIO]:
+    """The server's end of a connection in memory, and what it writes to."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.with_suffix(".crt"), certificate.with_suffix(".key"))
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    trusting = ssl.create_default_context(cafile=str(certificate.with_suffix(".crt")))
+    client = trusting.wrap_bio(to_client, to_server, server_hostname="localhost")
+    waiting = [client, server]
+    while waiting:
+        end = waiting.pop(0)
+        try:
+            end.do_handshake()
+        except ssl.SSLWantReadError:
+            waiting.append(end)
+    return server, to_client
 
 
 def _filter(number: int, i: int) -> bytes:
