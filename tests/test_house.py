@@ -130,6 +130,7 @@ WAITS = {
     "broker.process.token_keys",
     "broker.reports.gently",
     "broker.reports.pulse",
+    "broker.storage.disk_thread",
     "broker.storage.journal",
     "broker.storage.keeper",
 }

@@ -20,6 +20,7 @@ from typing import Final, Self
 import trio
 
 from broker.storage.database import open_database
+from broker.storage.disk_thread import DiskThread
 from broker.storage.records import Snapshot
 from broker.storage.writing import PAUSE_S, Writer
 
@@ -27,6 +28,9 @@ logger = logging.getLogger("broker.storage")
 
 SPARE_PAGES_MAX: Final = 4096
 """Unused pages (4 KiB each) that the file may keep for the next save."""
+
+LOOK_AT_SPARE_S: Final = 0.1
+"""Of saves that come closer together, not each looks how many pages are unused."""
 
 SLICE_S: Final = 0.001
 SLICE_S_MAX: Final = 0.01
@@ -51,6 +55,9 @@ class Journal:
         self.needs_whole = False
         self._connection = connection
         self._writer = Writer(connection, saved)
+        self._disk = DiskThread()
+        self._looked_at = 0.0
+        """When it was last seen how many pages are spare."""
         self._turn = trio.Lock()
         self._asked = 0
         self._answered = 0
@@ -107,6 +114,7 @@ class Journal:
 
     async def close(self) -> None:
         """Let go of the file.  No save may be under way."""
+        self._disk.close()
         await trio.to_thread.run_sync(self._connection.close)
 
     async def _write_here(self, snapshot: Snapshot, announce: bool) -> bool:
@@ -123,9 +131,11 @@ class Journal:
                         again = time.monotonic()
                         until = again + min(max(again - now, SLICE_S), SLICE_S_MAX)
                 # The commit itself moves the log into the file when it has grown to 4 MB, SQLite's measure for that.
-                rows = await trio.to_thread.run_sync(self._writer.commit)
-                if self._spare_pages() > 0:
-                    await trio.to_thread.run_sync(self._tidy_up)
+                rows = await self._disk.run(self._writer.commit)
+                if started - self._looked_at >= LOOK_AT_SPARE_S:
+                    self._looked_at = started
+                    if self._spare_pages() > 0:
+                        await self._disk.run(self._tidy_up)
             except sqlite3.Error as error:
                 return self._failed(error)
         self._succeed(rows, started)

@@ -25,8 +25,10 @@ _INFLIGHT: Final = "INSERT OR REPLACE INTO inflight VALUES (?, ?, ?, ?, ?, ?, ?,
 _QUEUED: Final = "INSERT INTO queued VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _INBOUND: Final = "INSERT INTO inbound VALUES (?, ?, ?, ?)"
 _BACKLOG: Final = "INSERT OR REPLACE INTO backlog VALUES (?, ?, ?, ?, ?, ?)"
-_LAST_QUEUED: Final = "SELECT coalesce(max(position), 0) FROM queued WHERE session = ?"
-_LAST_IN_BACKLOG: Final = "SELECT coalesce(max(last), 0) FROM backlog WHERE session = ?"
+_LAST: Final = """
+SELECT max(coalesce((SELECT max(position) FROM queued WHERE session = ?1), 0),
+    coalesce((SELECT max(last) FROM backlog WHERE session = ?1), 0))
+"""
 _FIRST: Final = "SELECT first, last FROM backlog WHERE session = ? ORDER BY last LIMIT 1"
 
 
@@ -36,11 +38,15 @@ class SessionRows:
     Args:
         number: of the session.
         is_new: the file has no row of it.
+        will: the number of the will that it has there, if any.
     """
 
-    def __init__(self, number: int, is_new: bool, numbers: Numbers, batches: Batches) -> None:
+    def __init__(
+        self, number: int, is_new: bool, numbers: Numbers, batches: Batches, will: int | None = None
+    ) -> None:
         self._number = number
         self._is_new = is_new
+        self._kept_will = will
         self._numbers = numbers
         self._batches = batches
 
@@ -72,15 +78,11 @@ class SessionRows:
 
     def _will(self, record: SessionRecord) -> int | None:
         """The number of the will that waits for its delay, which is written if it is not there yet."""
-        found = None
-        if not self._is_new:
-            row = self._batches.one("SELECT will FROM session WHERE number = ?", (self._number,))
-            found = None if row is None else row[0]
+        found = self._kept_will
         will = record.will
         if will is not None and found is not None and found == will.number:
             return will.number
         if found is not None:
-            assert isinstance(found, int)
             self._numbers.release((found,))
         return None if will is None else self._numbers.name(will, self._batches)
 
@@ -151,10 +153,7 @@ class SessionRows:
         queue = record.queued
         stay = 0
         if not self._is_new:
-            of_this = (self._number,)
-            last = max(
-                self._batches.integer(_LAST_QUEUED, of_this), self._batches.integer(_LAST_IN_BACKLOG, of_this)
-            )
+            last = self._batches.integer(_LAST, (self._number,))
             stay = bisect_right(queue, last, key=_position)
             yield from self._forget_before(record.oldest or (queue[0].position if queue else NEVER))
         entries: list[bytes] = []

@@ -147,14 +147,16 @@ class Writer:
         batches.later(_RETAINED, checked(position, number))
 
     def _write_sessions(self, snapshot: Snapshot, batches: Batches) -> Generator[None]:
-        last = batches.integer("SELECT coalesce(max(number), 0) FROM session")
+        last = 0
         for record in snapshot.sessions:
-            found = batches.one("SELECT number FROM session WHERE client_id = ?", (record.client_id,))
+            found = batches.one("SELECT number, will FROM session WHERE client_id = ?", (record.client_id,))
             if found is None:
-                last += 1
-            number = last if found is None else found[0]
+                # Those before it in this save may not be in the table yet.
+                last = max(last, batches.integer("SELECT coalesce(max(number), 0) FROM session")) + 1
+            number, will = (last, None) if found is None else found
             assert isinstance(number, int)
-            rows = SessionRows(number, found is None, self._numbers, batches)
+            assert will is None or isinstance(will, int)
+            rows = SessionRows(number, found is None, self._numbers, batches, will)
             yield from rows.write(record, snapshot.clock_offset_s)
 
     def _remove_ended(self, snapshot: Snapshot, batches: Batches) -> Generator[None]:
