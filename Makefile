@@ -16,7 +16,7 @@ help:
 	@echo 'make test-all     that, and what takes longer, or needs other client libraries or PostgreSQLs'
 	@echo 'make test-versions  the oldest and the newest packages, on every Python from 3.11 that is found'
 	@echo 'make check        ruff, mypy, and which package may import which'
-	@echo 'make compat       scenarios played to Mosquitto and to Rowcast, and their differences'
+	@echo 'make compat       scenarios played to Mosquitto and to Rowcast, and their differences; ARGS="-V 5": by clients of 5.0'
 	@echo 'make foreign      suites that Mosquitto and Paho wrote for brokers, downloaded and played to Rowcast'
 	@echo 'make bench        Rowcast against other brokers, an hour; writes benchmarks/RESULTS.md'
 	@echo 'make bench-quick  the core of it, against Mosquitto, in two minutes'

@@ -1,5 +1,8 @@
 """Play the scenarios against Mosquitto and Rowcast and compare: `make compat`.
 
+With `-V 5` every scenario that can be is played by clients of MQTT 5.0.  What differs just as in 3.1.1 stands in
+`ledger.txt`, what differs in 5.0 alone in `ledger5.txt`.
+
 Exit status 0: every difference stands in the ledger, and the ledger has none that is gone.
 """
 
@@ -25,12 +28,20 @@ from player import certificates, compare  # noqa: E402
 from player.broker import COMMANDS  # noqa: E402
 from player.play import play  # noqa: E402
 from player.scenario import Scenario, read_folder  # noqa: E402
+from player.version5 import in_version_5  # noqa: E402
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "words", nargs="*", help="play only scenarios whose file or title contains all of these"
+    )
+    parser.add_argument(
+        "-V",
+        "--protocol-version",
+        choices=("3", "5"),
+        default="3",
+        help="of clients that a scenario leaves free",
     )
     parser.add_argument(
         "--only", choices=("mosquitto", "rowcast"), help="play against one and print transcripts"
@@ -49,6 +60,27 @@ def parse() -> argparse.Namespace:
 def chosen(words: list[str]) -> list[Scenario]:
     scenarios = read_folder(HERE / "scenarios")
     return [s for s in scenarios if all(re.search(w, f"{s.path.name} {s.title}", re.I) for w in words)]
+
+
+def for_version(scenarios: list[Scenario], version: str) -> tuple[list[Scenario], dict[str, list[str]]]:
+    """Those to play, and the titles of those that are not, by the reason."""
+    if version != "5":
+        return scenarios, {}
+    played: list[Scenario] = []
+    left_out: dict[str, list[str]] = {}
+    for scenario in scenarios:
+        found = in_version_5(scenario)
+        if isinstance(found, str):
+            left_out.setdefault(found, []).append(f"{scenario.path.name}: {scenario.title}")
+        else:
+            played.append(found)
+    return played, left_out
+
+
+def read_ledgers(version: str) -> tuple[dict[str, compare.Entry], dict[str, compare.Entry]]:
+    """What explains a difference, and what is looked at where the first says nothing, or something else."""
+    common = compare.read_ledger(HERE / "ledger.txt")
+    return (compare.read_ledger(HERE / "ledger5.txt"), common) if version == "5" else (common, {})
 
 
 class Run:
@@ -84,12 +116,14 @@ def mosquitto_version() -> str:
 
 def report(run: Run, scenarios: list[Scenario], arguments: argparse.Namespace) -> int:
     """Print the comparison.  Returns how many scenarios are not as they should be."""
-    ledger = compare.read_ledger(HERE / "ledger.txt")
+    ledger, common = read_ledgers(arguments.protocol_version)
     alike = explained = wrong = 0
     for scenario in scenarios:
         theirs, ours = (run.transcripts[scenario.title, kind] for kind in ("mosquitto", "rowcast"))
         found, entry = compare.differences(theirs, ours), ledger.get(scenario.title)
-        if compare.is_explained(found, entry):
+        if compare.is_explained(found, entry) or (
+            not entry and compare.is_explained(found, common.get(scenario.title))
+        ):
             alike, explained = alike + (not found), explained + bool(found)
             continue
         wrong += 1
@@ -125,13 +159,15 @@ def _print_transcript(run: Run, title: str, kind: str, logs: bool) -> None:
 
 def main() -> int:
     arguments = parse()
-    scenarios = chosen(arguments.words)
+    scenarios, left_out = for_version(chosen(arguments.words), arguments.protocol_version)
     if arguments.rowcast:
         COMMANDS["rowcast"] = shlex.split(arguments.rowcast)
     if arguments.list:
         for scenario in scenarios:
             print(f"{scenario.path.name}: {scenario.title} ({', '.join(scenario.covers)})")
         print(f"{len(scenarios)} scenarios")
+        for reason, titles in left_out.items():
+            print(f"not played, {reason}:", *titles, sep="\n  ")
         return 0
     folder = Path(tempfile.mkdtemp(prefix="rowcast-compat-certificates-"))
     began = time.monotonic()
@@ -147,6 +183,8 @@ def main() -> int:
     if not arguments.only and not mosquitto_version().endswith(LEDGER_VERSION):
         print(f"the ledger is about Mosquitto {LEDGER_VERSION}; this is {mosquitto_version()}")
     wrong = 0 if arguments.only else report(run, scenarios, arguments)
+    for reason, titles in left_out.items():
+        print(f"{len(titles)} are not played with 5.0: {reason} (--list names them)")
     slowest = sorted(run.seconds.items(), key=lambda item: -item[1])[:3]
     print(
         f"{time.monotonic() - began:.1f} s; longest:", *(f"{title!r} {s:.1f} s;" for (title, _), s in slowest)

@@ -103,7 +103,8 @@ class Client:
             return
         self.packets += 1
         if self.collected is not None and kind == 3:
-            topic, payload = packets.topic_and_payload(packet)
+            reading = packets5 if self.level == 5 else packets
+            topic, payload = reading.topic_and_payload(packet)
             self.collected[topic] = payload
             self.stir()
             return

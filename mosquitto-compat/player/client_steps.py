@@ -16,7 +16,10 @@ from player.scenario import ScenarioError, Step
 if TYPE_CHECKING:
     from player.play import Play
 
-AWAIT_S = 5.0
+AWAIT_S = 20.0
+"""How long to wait for what must come."""
+LISTEN_S = 5.0
+"""How long to collect topics."""
 
 
 def payload_of(text: str) -> bytes:
@@ -163,12 +166,17 @@ def _packet(client: Client, verb: str, words: list[str], options: Mapping[str, s
         return b"".join(_publish(client, [words[0], f"{n}"], options) for n in range(int(words[1])))
     if verb == "publish":
         return _publish(client, words, options)
-    packet_id = _id(client, options)
-    if client.level == 5 and verb == "unsubscribe":
-        return packets5.unsubscribe(packet_id, [payload_of(word) for word in words], options)
     if verb == "unsubscribe":
-        return packets.unsubscribe(packet_id, [payload_of(word) for word in words])
+        packet_id, filters = _id(client, options), [payload_of(word) for word in words]
+        if client.level == 5:
+            return packets5.unsubscribe(packet_id, filters, options)
+        return packets.unsubscribe(packet_id, filters)
     pairs = [(payload_of(words[at]), int(words[at + 1])) for at in range(0, len(words), 2)]
+    return _subscribe(client, pairs, options)
+
+
+def _subscribe(client: Client, pairs: list[tuple[bytes, int]], options: Mapping[str, str]) -> bytes:
+    packet_id = _id(client, options)
     if client.level == 5:
         return packets5.subscribe(packet_id, pairs, options)
     return packets.subscribe(packet_id, pairs)
@@ -213,18 +221,18 @@ async def _await(client: Client, words: list[str], options: Mapping[str, str]) -
 
 async def _observe(client: Client, verb: str, words: list[str], options: Mapping[str, str]) -> None:
     """`names FILTER` lists the topics of what arrives; `value TOPIC want=V` waits for a value."""
-    within_s = float(options.get("within", AWAIT_S))
+    within_s = float(options.get("within", LISTEN_S if verb == "names" else AWAIT_S))
     if client.collected is None:
         client.collected = {}
     collected = client.collected
     if verb == "names":
-        await client.send(packets.subscribe(_id(client, {}), [(payload_of(words[0]), 0)]))
+        await client.send(_subscribe(client, [(payload_of(words[0]), 0)], {}))
         await client.until(lambda: False, within_s)
         lines = sorted(collected)
         client.lines.clear()
     else:
         if words[0] not in collected:
-            await client.send(packets.subscribe(_id(client, {}), [(payload_of(words[0]), 0)]))
+            await client.send(_subscribe(client, [(payload_of(words[0]), 0)], {}))
         want = options.get("want", "")
         await client.until(lambda: re.fullmatch(want, collected.get(words[0], "")) is not None, within_s)
         value = collected.get(words[0], "nothing")

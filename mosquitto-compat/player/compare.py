@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from itertools import zip_longest
 from pathlib import Path
 
 
@@ -46,7 +47,8 @@ def differences(mosquitto: list[str], rowcast: list[str]) -> list[str]:
 def differing(mosquitto: list[list[str]], rowcast: list[list[str]]) -> list[str]:
     """The same of transcripts that are cut into steps already."""
     found: list[str] = []
-    for theirs, ours in zip(mosquitto, rowcast, strict=True):
+    nothing: list[str] = []
+    for theirs, ours in zip_longest(mosquitto, rowcast, fillvalue=nothing):  # one may have taken too long
         for tag, a, b, c, d in SequenceMatcher(None, theirs, ours, autojunk=False).get_opcodes():
             if tag != "equal":
                 found += [f"- {line.strip()}" for line in theirs[a:b]]

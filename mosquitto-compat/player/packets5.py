@@ -116,6 +116,14 @@ def disconnect(options: Mapping[str, str]) -> bytes:
     return packets.packet(0xE0, bytes([int(options.get("code", "0"), 0)]) + block(options))
 
 
+def topic_and_payload(whole: bytes) -> tuple[str, str]:
+    """Of a PUBLISH with QoS 0, as text."""
+    body = packets.body_of(whole)
+    topic, at = _text(body, 0)
+    _, at = _read(body, at)
+    return topic.decode("utf-8", "replace"), body[at:].decode("utf-8", "replace")
+
+
 def level_of(whole: bytes) -> int:
     """Of a CONNECT."""
     body = packets.body_of(whole)
@@ -123,7 +131,14 @@ def level_of(whole: bytes) -> int:
 
 
 def describe(whole: bytes) -> str:
-    """One line, as `packets.describe`."""
+    """One line, as `packets.describe`; of a packet that is none of 5.0, its bytes."""
+    try:
+        return _described(whole)
+    except (KeyError, IndexError):
+        return whole[:40].hex(" ")
+
+
+def _described(whole: bytes) -> str:
     kind, flags, body = whole[0] >> 4, whole[0] & 15, packets.body_of(whole)
     name = packets.NAMES.get(kind, f"TYPE-{kind}")
     if kind == 1:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from player import compare, packets
-from player.scenario import ScenarioError, read, read_folder
+from player.scenario import Scenario, ScenarioError, parse_step, read, read_folder
+from player.version5 import in_version_5
 
 HERE = Path(__file__).parents[2] / "mosquitto-compat"
 SCENARIOS = read_folder(HERE / "scenarios")
@@ -24,6 +25,37 @@ def test_every_ledger_entry_gives_a_reason_and_lines_of_a_scenario() -> None:
     ledger = compare.read_ledger(HERE / "ledger.txt")
     assert set(ledger) <= {scenario.title for scenario in SCENARIOS}
     assert [entry.title for entry in ledger.values() if len(entry.because) < 10 or not entry.lines] == []
+
+
+def test_so_does_every_entry_of_the_ledger_of_5_of_a_scenario_that_is_played_so() -> None:
+    ledger = compare.read_ledger(HERE / "ledger5.txt")
+    played = {scenario.title for scenario in SCENARIOS if isinstance(in_version_5(scenario), Scenario)}
+    assert set(ledger) <= played
+    assert [entry.title for entry in ledger.values() if len(entry.because) < 10 or not entry.lines] == []
+
+
+def test_a_scenario_is_played_by_clients_of_5() -> None:
+    steps = ["A: connect clean=0 id=x", "T: run mosquitto_pub -p {port} -t t -m x", "A: publish t x"]
+    scenario = Scenario("title", Path("x"), steps=[parse_step(text, 1, "x") for text in steps])
+    played = in_version_5(scenario)
+    assert isinstance(played, Scenario)
+    connect, tool, publish = played.steps
+    assert connect.options == {
+        "version": "5",
+        "session-expiry-interval": "4294967295",
+        "clean": "0",
+        "id": "x",
+    }
+    assert tool.arguments[-2:] == ["-V", "5"]
+    assert publish == scenario.steps[2]
+
+
+@pytest.mark.parametrize(
+    "step", ["A: raw c0 00", "A: connect level=3", "A: connect version=5", "broker: run -h"]
+)
+def test_a_scenario_that_is_about_a_version_or_none_is_left_out(step: str) -> None:
+    scenario = Scenario("title", Path("x"), steps=[parse_step(step, 1, "x")])
+    assert isinstance(in_version_5(scenario), str)
 
 
 def test_differences_are_found_step_by_step() -> None:
