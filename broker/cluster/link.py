@@ -35,6 +35,9 @@ PING_INTERVAL_S: Final = 1.0
 PINGS_MAX: Final = 3
 """So many unanswered mean that the server is gone, whatever its socket says."""
 
+SILENCE_S: Final = 2.5
+"""Longer than a server that lives takes to answer a ping."""
+
 PAUSE_S: Final = 0.25
 
 
@@ -75,6 +78,11 @@ class NatsLink:
     def is_open(self) -> bool:
         """Whether a server is connected now."""
         return self._opened.is_set()
+
+    def is_cut_off(self, now: float) -> bool:
+        """Whether none of several servers is there for this node, though they may be for others."""
+        socket = self._socket
+        return len(self._config.nats) > 1 and (socket is None or now - socket.heard_at > SILENCE_S)
 
     async def until_open(self) -> None:
         """Wait until one is."""

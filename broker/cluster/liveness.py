@@ -32,6 +32,7 @@ LIVES_S: Final = 4
 """What a record lives without being renewed."""
 
 RENEW_S: Final = 1.0
+TICK_S: Final = 0.5
 GRACE_S: Final = 3.0
 """So long a record has to be seen ended before its node counts as dead, or an outage of NATS would kill all."""
 
@@ -75,11 +76,18 @@ class Liveness:
         def look() -> float:
             now = clock()
             before, self._turn_at = self._turn_at, now
-            if now - before > STOOD_STILL_S and now - self._renewed_at > STOOD_STILL_S:
-                self._die("this process stood still")
+            if now - self._renewed_at > STOOD_STILL_S:
+                self._look(now, now - before > STOOD_STILL_S)
             return now
 
         return look
+
+    def _look(self, now: float, stood_still: bool) -> None:
+        """The others may take this node for dead by now; where nobody reaches a quorum they do not."""
+        if stood_still:
+            self._die("this process stood still")
+        elif self._engine.connected and self._link.is_cut_off(now):
+            self._die("no NATS server can be reached")
 
     def _record(self, mark: bytes) -> Record:
         return Record(self._link, self._names, self._names.node(mark))
@@ -88,10 +96,19 @@ class Liveness:
 
     async def run(self) -> None:
         """Say once a second that this node lives."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tick)
+            while True:
+                await self._link.until_open()
+                await self._renew()
+                await trio.sleep(RENEW_S)
+
+    async def _tick(self) -> None:
+        """Have turns, whose clock notices what is wrong, also where nobody says anything."""
         while True:
-            await self._link.until_open()
-            await self._renew()
-            await trio.sleep(RENEW_S)
+            await trio.sleep(TICK_S)
+            with self._engine.turn:
+                pass
 
     async def ready(self) -> None:
         """Wait until this node's record is there."""

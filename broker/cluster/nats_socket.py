@@ -29,6 +29,9 @@ class NatsSocket(Connection):
         sock: non-blocking; closed by whoever made it.
         connection: the conversation.
         ended: told why it has ended.
+
+    Attributes:
+        heard_at: when something came last.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class NatsSocket(Connection):
         self.sock = sock
         self.fd = sock.fileno()
         self.connection = connection
+        self.heard_at = pump.engine.now
         self._ended: Callable[[str], None] | None = ended
         # A round of its own: what goes to NATS does not count among what goes to clients, and leaves behind it.
         self._round = Round(Counters())
@@ -63,6 +67,7 @@ class NatsSocket(Connection):
         except OSError as error:
             self.end(str(error))
             return
+        self.heard_at = self.pump.engine.now
         if not data:
             self.end("the server closed the connection")
             return
