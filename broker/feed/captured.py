@@ -18,7 +18,6 @@ from psycopg import sql
 from broker.config.feeds import FeedConfig
 from broker.feed.altered import ADDED, ALTERED_FUNCTION, ALTERED_OUTBOX, MADE_ANEW
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.open_writers import ENDED, OpenWriters
 from broker.feed.routing.columns_wanted import columns_wanted, missing_text
 from broker.feed.routing.tables import OPERATIONS, table_operations
 from broker.feed.status import FeedStatus
@@ -79,9 +78,6 @@ GROUP BY 1
 
 UNTIL: Final = "until"
 """Among the marks as they are kept: up to which position all was captured.  No table's name, since it has no schema."""
-
-WRITERS: Final = "writers"
-"""Among the marks likewise: `OpenWriters.as_json`."""
 
 UNTIL_STEP_BYTES: Final = 65536
 """Of WAL: an announcement after a restart begins so much too early at most."""
@@ -202,9 +198,6 @@ class Watch:
 
     What is not captured is announced when that is noticed, and once more when it is captured again, before the first
     row that comes then: whoever loads its tables at the last announcement has all of them.
-
-    Attributes:
-        writers: whose end is a gap, too.
     """
 
     def __init__(
@@ -218,18 +211,15 @@ class Watch:
         self._until: int | None = None
         self._saved: Marks | None = None
         self._saved_until: int | None = None
-        self._saved_writers: list[list[str]] = []
         self._has_looked = False
-        self.writers = OpenWriters()
 
-    async def check(self, connection: TrioConnection, position: int, is_owed: bool = False) -> Uncaptured:
+    async def check(self, connection: TrioConnection, position: int) -> Uncaptured:
         """What may be missing since the last time, by whatever process; troubles are told to the status.
 
         It is found again by the next process until `keep` is called, which is to be done once it has been announced.
 
         Args:
             position: where the server is, or up to where rows were read that were seen captured.
-            is_owed: a gap of all tables has been announced just now, since they were not captured for a while.
 
         Raises:
             psycopg.Error: the connection failed.
@@ -238,12 +228,8 @@ class Watch:
             await self._recall(connection)
         marks, missing = marks_of(self._config, await look(connection, self._query, self._wanted))
         gaps = differences(self._known, marks, missing)
-        anew = list(marks) if is_owed else list(gaps)
         if not self._has_looked:  # what the process before has announced is not retained
             gaps |= missing
-        gaps |= {table: ENDED for table in await self.writers.take_ended(connection) if table not in gaps}
-        if anew:
-            await self.writers.note(connection, anew, list(map(quoted, anew)))
         for table in marks:
             if table in missing:
                 self._status.trouble(f"table {table}", missing[table])
@@ -291,8 +277,6 @@ class Watch:
         row = await (await connection.execute(known, [self._config.name])).fetchone()
         if row is not None and row[0] is not None:
             self._until = self._saved_until = row[0].pop(UNTIL, None)
-            self._saved_writers = row[0].pop(WRITERS, [])
-            self.writers.recall(self._saved_writers)
             self._known = self._saved = row[0]
 
     async def keep(self, connection: TrioConnection) -> None:
@@ -301,15 +285,13 @@ class Watch:
         Raises:
             psycopg.Error: the connection failed.
         """
-        writers = self.writers.as_json()
-        is_same = (self._known, writers) == (self._saved, self._saved_writers)
-        if is_same and not self._is_worth_keeping():
+        if self._known == self._saved and not self._is_worth_keeping():
             return
         with suppress(psycopg.errors.UndefinedColumn):  # installed by an earlier version
             query = "UPDATE rowcast.feed SET captured = %s::jsonb WHERE name = %s"
-            kept = json.dumps({**(self._known or {}), UNTIL: self._until, WRITERS: writers})
+            kept = json.dumps({**(self._known or {}), UNTIL: self._until})
             await connection.execute(query, [kept, self._config.name])
-        self._saved, self._saved_until, self._saved_writers = self._known, self._until, writers
+        self._saved, self._saved_until = self._known, self._until
 
     def _is_worth_keeping(self) -> bool:
         """An idle server's WAL grows by what is kept here, so a little of it is no reason to keep more."""

@@ -93,7 +93,6 @@ class People:
                 "left_out",
                 "left_out",
                 "capture",
-                "altered",
                 "rename",
                 "recreate",
                 "other_schema",
@@ -307,17 +306,6 @@ class People:
             await self._run("DROP PUBLICATION rowcast_torture")
         else:
             await self._run("DROP TRIGGER rowcast_capture ON torture")
-        await self._meanwhile()
-
-    async def _altered(self) -> None:
-        """What keeps no writer out, nor waits for one: rows are lost that commit when all is right again."""
-        if self._kind_now == "wal":
-            await self._run("ALTER PUBLICATION rowcast_torture SET (publish = 'truncate')")
-        else:
-            await self._run(
-                "CREATE OR REPLACE FUNCTION rowcast.outbox_capture() RETURNS trigger LANGUAGE plpgsql"
-                " AS $$ BEGIN RETURN NULL; END $$"
-            )
         await self._meanwhile()
 
     async def _rename(self) -> None:

@@ -217,20 +217,19 @@ class OutboxFeed:
         self._identity = identity
         if other_numbers:
             await owe_nothing(connection, self._config.name)
-        await self._check_captured(connection, is_owed=bool(known.owed))
+        await self._check_captured(connection)
 
-    async def _check_captured(self, connection: TrioConnection, is_owed: bool = False) -> None:
+    async def _check_captured(self, connection: TrioConnection) -> None:
         """Announce a gap for what is not captured, or was not for a while."""
         self._captures = int((await one_row(connection, f"SELECT {CAPTURES}"))[0])
         seq = max(self._seq, 0)
-        found = await self._watch.check(connection, seq, is_owed)
+        found = await self._watch.check(connection, seq)
         if found.reason:
             # It begins where all was captured still: what came since then says nothing of what did not.
             start = seq if found.start is None else min(found.start, seq)
             self._announce(found.reason, str(start), "now", found.tables)
             await self._sink.durable()
         await self._watch.keep(connection)
-        self._captures += len(self._watch.writers.names)
 
     async def _lost_now(self, connection: TrioConnection) -> str:
         return await self._lost_commits(connection, await last_number(connection))
@@ -269,13 +268,7 @@ class OutboxFeed:
         return count > 0
 
     async def _publish_some(self, connection: TrioConnection, query: str) -> int:
-        parameters: dict[str, object] = {
-            "seq": self._seq,
-            "id": self._id,
-            "limit": TRANSACTIONS_PER_READ,
-            "rows": ROWS_PER_READ,
-            "writers": self._watch.writers.names,
-        }
+        parameters = {"seq": self._seq, "id": self._id, "limit": TRANSACTIONS_PER_READ, "rows": ROWS_PER_READ}
         count = 0
         age_s = 0.0
         ages_s: list[float] = []

@@ -35,7 +35,7 @@ from broker.feed.wal.progress import Progress
 from broker.feed.wal.relations import full_name
 from broker.feed.wal.slots import ServerIdentity
 from broker.feed.wal.stopping import hold_up_no_stop
-from broker.feed.wal.stream import Told, WalStream
+from broker.feed.wal.stream import WalStream
 from protocol.pgjson import SESSION_SQL, TypeEntry
 from protocol.pgoutput import Relation, lsn_text, parse_lsn
 
@@ -80,10 +80,6 @@ class WalFeed:
         self._spool_problem = ""
         self._unrouted: set[int] = set()
         """Tables described on this connection of which no route wants anything."""
-        self._looked_at = 0
-        """Up to where the last look at the capture is known to hold."""
-        self._beside: TrioConnection | None = None
-        """To ask who has ended, while there are `Watch.writers`."""
 
     @property
     def is_saved(self) -> bool:
@@ -183,7 +179,7 @@ class WalFeed:
         self._identity = identity
         if any(reasons):
             await slots.owe_nothing(connection, self._config.name)
-        await self._check_captured(connection, is_owed=bool(known.owed))
+        await self._check_captured(connection)
 
     def _begin_anew(self, reason: str, start_lsn: int) -> None:
         delivery = self._delivery
@@ -199,14 +195,13 @@ class WalFeed:
         lsn = progress.safe_lsn or max(progress.place[0], self._confirming.kept_lsn)
         return lsn_text(lsn) if lsn else ""
 
-    async def _check_captured(self, connection: TrioConnection, is_owed: bool = False) -> None:
+    async def _check_captured(self, connection: TrioConnection) -> None:
         """Announce a gap for what is not captured, or was not for a while.
 
         It begins where all was captured still: rows of other tables, which came since then, say nothing of these.
         """
         looked_at = await slots.current_lsn(connection)
-        found = await self._watch.check(connection, looked_at, is_owed)
-        self._looked_at = looked_at
+        found = await self._watch.check(connection, looked_at)
         if found.reason:
             known = [lsn for lsn in (parse_lsn(self._delivered() or "0/0"), found.start) if lsn]
             start = lsn_text(min(known)) if known else ""
@@ -216,21 +211,9 @@ class WalFeed:
             await self._sink.durable()
         await self._watch.keep(connection)
 
-    async def _look_at_capture(self, is_patient: bool = True) -> None:
-        """As `_check_captured`, while live.
-
-        Args:
-            is_patient: wait for a connection while the server has none to spare, instead of not looking.
-
-        Raises:
-            psycopg.OperationalError: to begin again with the snapshots.
-        """
-        try:
-            connection = await open_connection(self._config, SESSION_SQL)
-        except psycopg.OperationalError:
-            if not is_patient:
-                return
-            connection = await self._connection_to_spare()
+    async def _look_at_capture(self) -> None:
+        """As `_check_captured`, while live.  Raises: psycopg.OperationalError, to begin again with the snapshots."""
+        connection = await self._connection_to_spare()
         try:
             await self._check_captured(connection)
         finally:
@@ -267,23 +250,11 @@ class WalFeed:
         name, watch = full_name(relation), self._watch
         if not is_first or name not in watch.tables or not watch.table_of(relation.oid):
             await self._look_at_capture()
-        elif self._delivery.progress.open_lsn > self._looked_at:
-            await self._look_at_capture(is_patient=False)
         if name not in watch.tables:
             name = watch.table_of(relation.oid) or name
             if name not in watch.tables:
                 self._unrouted.add(relation.oid)
         return name
-
-    async def _beginning(self, xid: int) -> None:
-        """A transaction is about to be delivered: announce before it what those may have lost that ended before it."""
-        writers = self._watch.writers
-        if not writers.names:
-            return
-        if self._beside is None:
-            self._beside = await self._connection_to_spare()
-        if await writers.has_ended(self._beside, xid):
-            await self._look_at_capture()
 
     async def _publish_snapshots(self, connection: TrioConnection) -> None:
         delivery = self._delivery
@@ -295,14 +266,10 @@ class WalFeed:
 
     # --- the stream -----------------------------------------------------------------------------
 
-    def _stream(self, connection: TrioConnection) -> WalStream:
-        told = Told(self._described, self._beginning, self._watch.writers)
-        return WalStream(
-            connection, self._config, self._delivery, self._sink, self._status, self._look_up, told
-        )
-
     async def _replicate(self, connection: TrioConnection, session: TrioConnection) -> None:
-        stream = self._stream(connection)
+        stream = WalStream(
+            connection, self._config, self._delivery, self._sink, self._status, self._look_up, self._described
+        )
         if self._was_live:
             self._status.reconnects += 1
         self._was_live = True
@@ -330,9 +297,6 @@ class WalFeed:
         finally:
             self._placing.nowhere()
             stream.close()
-            if self._beside is not None:
-                self._beside.abandon()
-                self._beside = None
             if is_being_stopped():
                 await self._leave(stream)
             self._confirming.close()

@@ -11,12 +11,10 @@ from typing import Final
 
 import psycopg
 import trio
-from attrs import frozen
 
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.fast.columns import FastChanges, Read
-from broker.feed.open_writers import OpenWriters
 from broker.feed.slices import Slices
 from broker.feed.status import FeedSink, FeedStatus
 from broker.feed.wal import tables as fast_tables
@@ -49,22 +47,10 @@ LOOK_FRAMES: Final = 32
 
 STREAM_STOP: Final = 0x45
 
+Described = Callable[[Relation, bool], Awaitable[str]]
+"""Told of each table that the server describes, and whether for the first time on this connection; says its name."""
+
 LookUp = Callable[[list[int]], Awaitable[dict[int, TypeEntry]]]
-
-
-@frozen
-class Told:
-    """Who hears of what is coming, before anything of it is delivered.
-
-    Attributes:
-        described: of each table that the server describes, and whether for the first time on this connection; says its
-            name.
-        beginning: of each transaction, by its id of 32 bits, while there are `writers`.
-    """
-
-    described: Callable[[Relation, bool], Awaitable[str]]
-    beginning: Callable[[int], Awaitable[None]]
-    writers: OpenWriters
 
 
 class WalStream:
@@ -83,7 +69,7 @@ class WalStream:
         sink: FeedSink,
         status: FeedStatus,
         look_up: LookUp,
-        told: Told,
+        described: Described,
     ) -> None:
         self._connection = connection
         self._config = config
@@ -91,7 +77,7 @@ class WalStream:
         self._sink = sink
         self._status = status
         self._look_up = look_up
-        self._told = told
+        self._described = described
         self._slices = Slices(sink)
         self._relations = Relations()
         self._spools = Spools()
@@ -187,9 +173,6 @@ class WalStream:
         read = self._connection.pgconn.get_copy_data
         if self._streamed_xid:
             return self._spool_frames(read, self._spools.of(self._streamed_xid))
-        if self._told.writers.names:
-            size, view = read(1)
-            return int(size > 0), size, bytes(view)
         taken, size, frame = self._fast.take_frames(read, LOOK_FRAMES, self._now)
         self.wal_end = max(self.wal_end, self._fast.wal_end)
         return taken, size, frame
@@ -238,10 +221,9 @@ class WalStream:
         match message:
             case RowChange():
                 self._delivery.change(self._relations.table(message.relation_oid), message, self._now)
-            case Begin() if self._told.writers.names:
-                return message
             case Begin():
-                self._begin(message.commit_lsn, message.xid)
+                self._delivery.begin(message.commit_lsn)
+                self._status.delivered_xids.append(message.xid)
             case Commit():
                 self._commit(message.end_lsn, message.commit_time_us)
             case LogicalMessage():
@@ -262,24 +244,20 @@ class WalStream:
 
     async def _take_waiting(self, message: Message) -> None:
         if isinstance(message, Relation):
-            name = await self._told.described(message, not self._relations.knows(message.oid))
+            name = await self._described(message, not self._relations.knows(message.oid))
             unknown = self._relations.unknown_types(message)
             table = self._relations.learn(message, await self._look_up(unknown) if unknown else {}, name)
             if not self._delivery.checks_text:
                 fast_tables.learn(self._fast, message.oid, table, self._delivery.routes)
         elif isinstance(message, StreamCommit):
             await self._replay(message)
-        elif isinstance(message, Begin):
-            await self._tell_of_beginning(message.xid)
-            self._begin(message.commit_lsn, message.xid)
 
     async def _replay(self, committed: StreamCommit) -> None:
         """A transaction that was streamed while it ran has committed: deliver what was spooled."""
-        if self._told.writers.names:
-            await self._tell_of_beginning(committed.xid)
         spool = self._spools.take(committed.xid)
         try:
-            self._begin(committed.commit_lsn, committed.xid)
+            self._delivery.begin(committed.commit_lsn)
+            self._status.delivered_xids.append(committed.xid)
             for count, data in enumerate(spool.messages()):
                 if not self._fast.take(data, 0, True, self._now):
                     waiting = self._take(pgoutput.decode(data, in_stream=True))
@@ -292,14 +270,6 @@ class WalStream:
         finally:
             spool.close()
             self._status.spooled_bytes = self._spools.size_bytes
-
-    async def _tell_of_beginning(self, xid: int) -> None:
-        self._settle()
-        await self._told.beginning(xid)
-
-    def _begin(self, commit_lsn: int, xid: int) -> None:
-        self._delivery.begin(commit_lsn)
-        self._status.delivered_xids.append(xid)
 
     def _commit(self, end_lsn: int, commit_time_us: int) -> None:
         self._delivery.commit(end_lsn, commit_time_us)
