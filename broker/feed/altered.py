@@ -62,3 +62,7 @@ MADE_ANEW: Final = (
     " WHERE proname LIKE 'outbox%%' AND is_signed AND is_made_anew)"
 )
 """Changes where functions of the outbox were replaced and put back, but for what an installation does; else NULL."""
+
+MAKINGS: Final = """SELECT string_agg(concat_ws('/', oid, xmin), ',' ORDER BY oid) FROM pg_proc
+WHERE pronamespace = to_regnamespace('rowcast') AND proname LIKE 'outbox%'"""
+"""Changes whenever a function of the outbox was replaced, be it by an installation."""

@@ -16,8 +16,9 @@ from attrs import frozen
 from psycopg import sql
 
 from broker.config.feeds import FeedConfig
-from broker.feed.altered import ADDED, ALTERED_FUNCTION, ALTERED_OUTBOX, MADE_ANEW
+from broker.feed.altered import ADDED, ALTERED_FUNCTION, ALTERED_OUTBOX, MADE_ANEW, MAKINGS
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.open_writers import Awaited, ended, ids, joined, open_writers
 from broker.feed.routing.columns_wanted import columns_wanted, missing_text
 from broker.feed.routing.tables import OPERATIONS, table_operations
 from broker.feed.status import FeedStatus
@@ -27,6 +28,8 @@ Marks = dict[str, dict[str, str]]
 
 A partition has a trigger of its own, cloned from its table's: a word `PARTITION:…` behind the others.
 """
+
+ENDED: Final = "a transaction has ended that may have written to {} while it was not captured"
 
 CURE: Final = "run `rowcast feed install --apply`"
 
@@ -78,6 +81,12 @@ GROUP BY 1
 
 UNTIL: Final = "until"
 """Among the marks as they are kept: up to which position all was captured.  No table's name, since it has no schema."""
+
+AWAITED: Final = "awaited"
+"""Among them, too: transactions in whose rows there may be a hole, `open_writers.Awaited`."""
+
+MADE: Final = "functions"
+"""Among them, too: which the functions were that capture, `altered.MAKINGS`."""
 
 UNTIL_STEP_BYTES: Final = 65536
 """Of WAL: an announcement after a restart begins so much too early at most."""
@@ -211,6 +220,9 @@ class Watch:
         self._until: int | None = None
         self._saved: Marks | None = None
         self._saved_until: int | None = None
+        self._awaited: Awaited = {}
+        self._makings: str | None = None
+        self._saved_rest: tuple[Awaited, str | None] = ({}, None)
         self._has_looked = False
 
     async def check(self, connection: TrioConnection, position: int) -> Uncaptured:
@@ -224,12 +236,15 @@ class Watch:
         Raises:
             psycopg.Error: the connection failed.
         """
-        if self._known is None:
-            await self._recall(connection)
+        await self._recall(connection)
         marks, missing = marks_of(self._config, await look(connection, self._query, self._wanted))
         gaps = differences(self._known, marks, missing)
         if not self._has_looked:  # what the process before has announced is not retained
             gaps |= missing
+        self._awaited, over = await ended(connection, self._awaited)
+        # Before anything is announced: who commits behind that was open here, or wrote to what is right.
+        await self._await_writers(connection, gaps.keys() - missing.keys())
+        gaps = {table: ENDED.format(table) for table in marks if table in over} | gaps
         for table in marks:
             if table in missing:
                 self._status.trouble(f"table {table}", missing[table])
@@ -242,6 +257,23 @@ class Watch:
         self._until = position if gaps or not missing else start
         self._known, self._has_looked = marks, True
         return Uncaptured("; ".join(gaps.values()), tuple(gaps), start)
+
+    async def owed(self, connection: TrioConnection) -> None:
+        """A gap that an installation owes is about to be announced: it may have put right what captures.
+
+        Raises:
+            psycopg.Error: the connection failed.
+        """
+        await self._recall(connection)
+        await self._await_writers(connection, set(self._wanted["names"]))
+
+    async def _await_writers(self, connection: TrioConnection, tables: Collection[str]) -> None:
+        """Whoever writes to these tables, unless all of them had to end before what captures was changed."""
+        row = await (await connection.execute(MAKINGS)).fetchone()
+        makings = "" if row is None else row[0] or ""
+        if tables and (self._config.captures_by == "publication" or makings != self._makings):
+            self._awaited = joined(self._awaited, await open_writers(connection, self._wanted, tables))
+        self._makings = makings
 
     async def _tell_of_functions(self, connection: TrioConnection) -> None:
         """What is sent by a function that somebody has replaced may never come here."""
@@ -261,6 +293,11 @@ class Watch:
                 self._status.trouble(trouble, missing_text(wanted, columns[wanted.table]))
 
     @property
+    def awaited(self) -> list[str]:
+        """Transactions behind whose end a gap has to be announced, for `open_writers.OVER`."""
+        return ids(self._awaited)
+
+    @property
     def tables(self) -> Collection[str]:
         """Those that the routes name."""
         return self._wanted["names"]
@@ -273,10 +310,15 @@ class Watch:
         return ""
 
     async def _recall(self, connection: TrioConnection) -> None:
+        """What was kept by the process before, once."""
+        if self._known is not None:
+            return
         known = "SELECT to_jsonb(feed) -> 'captured' FROM rowcast.feed WHERE name = %s"
         row = await (await connection.execute(known, [self._config.name])).fetchone()
         if row is not None and row[0] is not None:
             self._until = self._saved_until = row[0].pop(UNTIL, None)
+            self._awaited, self._makings = row[0].pop(AWAITED, {}), row[0].pop(MADE, None)
+            self._saved_rest = (self._awaited, self._makings)
             self._known = self._saved = row[0]
 
     async def keep(self, connection: TrioConnection) -> None:
@@ -285,13 +327,16 @@ class Watch:
         Raises:
             psycopg.Error: the connection failed.
         """
-        if self._known == self._saved and not self._is_worth_keeping():
+        rest = (self._awaited, self._makings)
+        if (self._known, rest) == (self._saved, self._saved_rest) and not self._is_worth_keeping():
             return
         with suppress(psycopg.errors.UndefinedColumn):  # installed by an earlier version
             query = "UPDATE rowcast.feed SET captured = %s::jsonb WHERE name = %s"
-            kept = json.dumps({**(self._known or {}), UNTIL: self._until})
+            kept = json.dumps(
+                {**(self._known or {}), UNTIL: self._until, AWAITED: self._awaited, MADE: self._makings}
+            )
             await connection.execute(query, [kept, self._config.name])
-        self._saved, self._saved_until = self._known, self._until
+        self._saved, self._saved_until, self._saved_rest = self._known, self._until, rest
 
     def _is_worth_keeping(self) -> bool:
         """An idle server's WAL grows by what is kept here, so a little of it is no reason to keep more."""

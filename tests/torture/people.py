@@ -10,6 +10,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 import psycopg
 import trio
@@ -102,6 +103,8 @@ class People:
                 "moved",
                 "kind",
                 "update_route",
+                "altered",
+                "altered",
             ]
         self._round = list(self._acts)
 
@@ -366,6 +369,32 @@ class People:
         else:
             await self._run("ALTER TABLE torture ENABLE TRIGGER rowcast_capture")
         await self._meanwhile()
+
+    async def _altered(self) -> None:
+        """What captures is replaced while writers are open, and put back by hand: neither waits for any of them."""
+        if self._kind_now == "wal":
+            away, back = (
+                f"ALTER PUBLICATION rowcast_torture {verb} TABLE torture" for verb in ("DROP", "ADD")
+            )
+        else:
+            name, kind, body = self._random.choice(
+                [("outbox_capture()", "trigger", "RETURN NULL;"), ("outbox_mark()", "void", "")]
+            )
+            idle = f"RETURNS {kind} LANGUAGE plpgsql AS $$ BEGIN {body} END $$"
+            away = f"CREATE OR REPLACE FUNCTION rowcast.{name} {idle}"
+            back = await trio.to_thread.run_sync(self._definition, f"rowcast.{name}")
+        await self._run(away)
+        await self._meanwhile()
+        if self._random.random() < 0.7:
+            await self._run(back)
+            await self._meanwhile()
+
+    def _definition(self, function: str) -> str:
+        while True:
+            with suppress(psycopg.Error), psycopg.connect(self._dsn) as connection:
+                row = connection.execute("SELECT pg_get_functiondef(%s::regprocedure)", [function]).fetchone()
+                assert row is not None
+                return str(row[0])
 
     async def _kind(self) -> None:
         ending = self._random.choice([STOPPED, KILLED])

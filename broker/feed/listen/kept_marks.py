@@ -19,6 +19,7 @@ from broker.feed.driver.connect import connected
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.listen.marks import Marks, Saved
 from broker.feed.listen.telling import Telling, Triggers
+from broker.feed.sealed import seal
 from broker.feed.status import FeedSink
 from broker.feed.wal.slots import known_feed, owe_nothing
 
@@ -38,6 +39,15 @@ SELECT coalesce(%s::text = ANY(string_to_array(current_setting('rowcast.installe
         AND has_table_privilege(c.oid, 'UPDATE'))
 """
 """Whether the table is there for us; also where it was, and has been dropped or denied, so that it is missed."""
+
+_SAVE_UNSEALED: Final = """
+INSERT INTO rowcast.feed AS known (name, kind, marks) VALUES (%s, 'listen', %s)
+ON CONFLICT (name) DO UPDATE SET marks = excluded.marks"""
+
+_SAVE: Final = (
+    f"{_SAVE_UNSEALED}, sealed = {seal('known.read_seq', 'known.read_id', 'excluded.marks', 'known.kind')}"
+)
+"""(The first time without a seal: nothing was there that somebody could move.)"""
 
 
 @frozen
@@ -107,11 +117,10 @@ class KeptMarks:
         async with connected(self._config) as connection:
             if not (self._is_possible or await self._look(connection)):
                 return
-            await connection.execute(
-                "INSERT INTO rowcast.feed AS known (name, kind, marks) VALUES (%s, 'listen', %s)"
-                " ON CONFLICT (name) DO UPDATE SET marks = excluded.marks",
-                [self._config.name, Jsonb(marks)],
-            )
+            try:
+                await connection.execute(_SAVE.encode(), [self._config.name, Jsonb(marks)])
+            except psycopg.errors.UndefinedColumn:  # installed by an earlier version
+                await connection.execute(_SAVE_UNSEALED, [self._config.name, Jsonb(marks)])
             if triggers != self._saved_triggers:
                 with suppress(psycopg.errors.UndefinedColumn):  # installed by an earlier version
                     query = "UPDATE rowcast.feed SET captured = %s WHERE name = %s"

@@ -54,6 +54,7 @@ from broker.feed.wal.slots import (
     known_feed,
     owe_nothing,
     remember_identity,
+    remember_place,
     warn_of_unheard,
 )
 from protocol.pgjson import SESSION_SQL
@@ -195,9 +196,11 @@ class OutboxFeed:
         if last_seq < saved_seq:
             saved_seq, saved_id, pruned_seq = last_seq, 0, min(pruned_seq, last_seq)
             await connection.execute("UPDATE rowcast.outbox_pruned SET seq = %s", [pruned_seq])
+        if known.owed:
+            await self._watch.owed(connection)
         if self._seq < 0 or reason:
             known_seq = self._seq if self._seq >= 0 else saved_seq
-            is_here = not other_numbers and self._xid and await xid_of(connection, self._seq) == self._xid
+            is_here = not known.move and self._xid and await xid_of(connection, self._seq) == self._xid
             # A promoted standby may have what was read last, and not yet that it was saved.
             if not is_here:
                 self._seq, self._id, self._xid = saved_seq, saved_id, ""
@@ -268,7 +271,13 @@ class OutboxFeed:
         return count > 0
 
     async def _publish_some(self, connection: TrioConnection, query: str) -> int:
-        parameters = {"seq": self._seq, "id": self._id, "limit": TRANSACTIONS_PER_READ, "rows": ROWS_PER_READ}
+        parameters: dict[str, object] = {
+            "seq": self._seq,
+            "id": self._id,
+            "limit": TRANSACTIONS_PER_READ,
+            "rows": ROWS_PER_READ,
+        }
+        parameters["awaited"] = self._watch.awaited
         count = 0
         age_s = 0.0
         ages_s: list[float] = []
@@ -354,10 +363,7 @@ class OutboxFeed:
             return
         await self._sink.durable()
         with within(self._config.check_timeout_s, "saving the position"):
-            await connection.execute(
-                "UPDATE rowcast.feed SET read_seq = %s, read_id = %s WHERE name = %s",
-                [*position, self._config.name],
-            )
+            await remember_place(connection, self._config.name, *position)
         self._saved = position
         self._status.position = self._status.acknowledged = str(position[0])
 

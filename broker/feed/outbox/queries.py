@@ -10,6 +10,7 @@ import psycopg
 
 from broker.feed.altered import OUTBOX_FUNCTIONS
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.open_writers import OVER
 from broker.feed.wal.slots import NotReady, ServerIdentity, refuse_standby
 
 IDENTITY: Final = """
@@ -41,7 +42,7 @@ CAPTURES: Final = f"""(
 ) + (SELECT count(*) FROM rowcast.feed f WHERE to_jsonb(f) ->> 'owed' IS NOT NULL)"""
 """A number that changes with the triggers, their functions, the names of their tables, and when a feed owes a gap.
 
-As part of the query for rows it is of the same moment as these.
+As part of the query for rows it is of the same moment as these; there, those of `OVER` are added.
 """
 
 _ROWS: Final = """
@@ -55,11 +56,11 @@ LIMIT %(rows)s
 # Lateral, so that of a large transaction no more is looked at than is read.
 
 NEXT: Final = _ROWS.format(
-    captures=CAPTURES, commits="seq > %(seq)s ORDER BY seq LIMIT %(limit)s", rows="true"
+    captures=f"{CAPTURES} + {OVER}", commits="seq > %(seq)s ORDER BY seq LIMIT %(limit)s", rows="true"
 )
 """The transactions behind the last one read."""
 
-REST: Final = _ROWS.format(captures=CAPTURES, commits="seq = %(seq)s", rows="id > %(id)s")
+REST: Final = _ROWS.format(captures=f"{CAPTURES} + {OVER}", commits="seq = %(seq)s", rows="id > %(id)s")
 """What is left of the last one."""
 
 PRUNE: Final = """

@@ -60,7 +60,7 @@ def know(config: FeedConfig, seq: str) -> str:
             + seq
             + ", (SELECT {reason} WHERE {name} = ANY ({installed}))"
             " ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, read_seq = excluded.read_seq, read_id = 0,"
-            " captured = NULL, marks = NULL, moved_from = coalesce(known.moved_from, known.kind)"
+            " captured = NULL, marks = NULL, sealed = NULL, moved_from = coalesce(known.moved_from, known.kind)"
             " WHERE known.kind <> excluded.kind"
         ).format(
             name=sql.Literal(config.name),

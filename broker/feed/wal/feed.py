@@ -78,6 +78,11 @@ class WalFeed:
         self._was_live = False
         self._slot_is_useless = False
         self._spool_problem = ""
+        self._looking = trio.Lock()
+        self._awaits = False
+        """Whether there are transactions behind whose end a gap has to be announced."""
+        self._looked_at = 0
+        """Up to where none of them has ended."""
         self._unrouted: set[int] = set()
         """Tables described on this connection of which no route wants anything."""
 
@@ -200,16 +205,22 @@ class WalFeed:
 
         It begins where all was captured still: rows of other tables, which came since then, say nothing of these.
         """
-        looked_at = await slots.current_lsn(connection)
-        found = await self._watch.check(connection, looked_at)
-        if found.reason:
-            known = [lsn for lsn in (parse_lsn(self._delivered() or "0/0"), found.start) if lsn]
-            start = lsn_text(min(known)) if known else ""
-            end = lsn_text(await slots.current_lsn(connection))
-            announce(self._status, self._sink, found.reason, start, end, found.tables)
-            self._snapshot_due = bool(self._delivery.routes.snapshots)
-            await self._sink.durable()
-        await self._watch.keep(connection)
+        async with self._looking:  # nobody goes on before what another look finds has been said
+            looked_at = await slots.current_lsn(connection)
+            found = await self._watch.check(connection, looked_at)
+            if found.reason:
+                known = [lsn for lsn in (parse_lsn(self._delivered() or "0/0"), found.start) if lsn]
+                start = lsn_text(min(known)) if known else ""
+                end = lsn_text(await slots.current_lsn(connection))
+                announce(self._status, self._sink, found.reason, start, end, found.tables)
+                self._snapshot_due = bool(self._delivery.routes.snapshots)
+                await self._sink.durable()
+            await self._watch.keep(connection)
+            self._looked_at, self._awaits = looked_at, bool(self._watch.awaited)
+
+    def _is_due(self, commit_lsn: int) -> bool:
+        """Whether one of those may have committed before who is awaited."""
+        return self._awaits and commit_lsn > self._looked_at
 
     async def _look_at_capture(self) -> None:
         """As `_check_captured`, while live.  Raises: psycopg.OperationalError, to begin again with the snapshots."""
@@ -268,7 +279,15 @@ class WalFeed:
 
     async def _replicate(self, connection: TrioConnection, session: TrioConnection) -> None:
         stream = WalStream(
-            connection, self._config, self._delivery, self._sink, self._status, self._look_up, self._described
+            connection,
+            self._config,
+            self._delivery,
+            self._sink,
+            self._status,
+            self._look_up,
+            self._described,
+            self._is_due,
+            self._look_at_capture,
         )
         if self._was_live:
             self._status.reconnects += 1

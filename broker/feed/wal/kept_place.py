@@ -8,6 +8,7 @@ Invariant: nothing is confirmed to the server behind `KeptPlace.lsn`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 import psycopg
@@ -18,6 +19,7 @@ from broker.config.feeds import FeedConfig
 from broker.feed.driver.connect import open_connection, within
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import first_line
+from broker.feed.sealed import seal
 from broker.feed.status import FeedStatus
 from broker.feed.wal.progress import Progress
 from protocol.pgjson import SESSION_SQL
@@ -28,14 +30,26 @@ STEP_BYTES: Final = 65536
 SETTINGS: Final = f"{SESSION_SQL}; SET synchronous_commit = local"
 """What is confirmed must have been kept, also if the server crashes; a standby that is away holds nobody up."""
 
-_KEEP: Final = """
+_KEEP: Final = f"""
+INSERT INTO rowcast.feed AS known (name, kind, read_seq, read_id, stopped_at, sealed)
+SELECT name, kind, read_seq, read_id, stopped_at, {seal()}
+FROM (VALUES (%s, %s, %s::bigint, %s::bigint, %s::bigint, NULL::jsonb))
+    AS place (name, kind, read_seq, read_id, stopped_at, marks)
+ON CONFLICT (name) DO UPDATE SET read_seq = excluded.read_seq, read_id = excluded.read_id,
+    stopped_at = greatest(known.stopped_at, excluded.stopped_at),
+    sealed = {seal("excluded.read_seq", "excluded.read_id", "known.marks", "known.kind")}
+"""
+_KEEP_UNSEALED: Final = """
 INSERT INTO rowcast.feed AS known (name, kind, read_seq, read_id, stopped_at) VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (name) DO UPDATE SET read_seq = excluded.read_seq, read_id = excluded.read_id,
     stopped_at = greatest(known.stopped_at, excluded.stopped_at)
 """
+"""Where an earlier version was installed; the next are for one that was earlier still."""
 _KEEP_BEFORE: Final = "UPDATE rowcast.feed SET read_seq = %s, read_id = %s WHERE name = %s"
 
-_BEGIN: Final = "UPDATE rowcast.feed SET read_seq = 0, read_id = 0, stopped_at = %s WHERE name = %s"
+_BEGIN: Final = f"""
+UPDATE rowcast.feed SET read_seq = 0, read_id = 0, stopped_at = %s, sealed = {seal("0", "0")} WHERE name = %s"""
+_BEGIN_UNSEALED: Final = "UPDATE rowcast.feed SET read_seq = 0, read_id = 0, stopped_at = %s WHERE name = %s"
 _BEGIN_BEFORE: Final = "UPDATE rowcast.feed SET read_seq = 0, read_id = 0 WHERE name = %s"
 
 TROUBLE: Final = "the place in rowcast.feed"
@@ -70,6 +84,7 @@ class KeptPlace:
         self._kept = Standing(0)
         self._session: TrioConnection | None = None
         self._has_failed = False
+        self._is_sealed = True
 
     @property
     def lsn(self) -> int:
@@ -87,10 +102,11 @@ class KeptPlace:
 
     async def begin_anew(self, connection: TrioConnection, lsn: int) -> None:
         """Behind a gap: what was kept before says nothing any more.  Raises: psycopg.Error."""
-        try:
-            await connection.execute(_BEGIN, [lsn, self._config.name])
-        except psycopg.errors.UndefinedColumn:  # installed by an earlier version
-            await connection.execute(_BEGIN_BEFORE, [self._config.name])
+        name = self._config.name
+        for query, values in ((_BEGIN, [lsn, name]), (_BEGIN_UNSEALED, [lsn, name]), (_BEGIN_BEFORE, [name])):
+            with suppress(psycopg.errors.UndefinedColumn):  # installed by an earlier version
+                await connection.execute(query.encode(), values)
+                break
         self._kept = Standing(lsn)
 
     def is_behind(self, now: Standing) -> bool:
@@ -121,8 +137,14 @@ class KeptPlace:
         return True
 
     async def _write(self, session: TrioConnection, now: Standing) -> None:
+        values = [self._config.name, self._config.kind, *now.place, now.lsn]
+        if self._is_sealed:
+            with suppress(psycopg.errors.UndefinedColumn):
+                await session.execute(_KEEP.encode(), values)
+                return
+            self._is_sealed = False
         try:
-            await session.execute(_KEEP, [self._config.name, self._config.kind, *now.place, now.lsn])
+            await session.execute(_KEEP_UNSEALED, values)
         except psycopg.errors.UndefinedColumn:
             what = "a slot that somebody moves while Rowcast is away is not noticed"
             where = "rowcast.feed is of an earlier version: run `rowcast feed install --apply`"
@@ -131,6 +153,7 @@ class KeptPlace:
 
     def close(self) -> None:
         """The connection that it came over has ended."""
+        self._is_sealed = True  # somebody may install
         session, self._session = self._session, None
         if session is not None:
             session.abandon()

@@ -20,6 +20,7 @@ from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.notices import carried_channels
 from broker.feed.routing.tables import OPERATIONS
+from broker.feed.sealed import BROKEN, IS_BROKEN, seal
 from broker.feed.setup.install_notices import CALL, callers
 from broker.feed.status import FeedStatus
 from protocol.pgoutput import lsn_text, parse_lsn
@@ -158,8 +159,8 @@ async def known_feed(connection: TrioConnection, config: FeedConfig) -> Known:
         row = await _one(
             connection,
             "SELECT kind, system_identifier, timeline, read_seq, read_id, to_jsonb(feed) ->> 'moved_from',"
-            " to_jsonb(feed) ->> 'owed', (to_jsonb(feed) ->> 'stopped_at')::bigint, to_jsonb(feed) ->> 'log'"
-            " FROM rowcast.feed WHERE name = %s",
+            " to_jsonb(feed) ->> 'owed', (to_jsonb(feed) ->> 'stopped_at')::bigint, to_jsonb(feed) ->> 'log',"
+            f" {IS_BROKEN} FROM rowcast.feed WHERE name = %s",
             config.name,
         )
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
@@ -168,14 +169,21 @@ async def known_feed(connection: TrioConnection, config: FeedConfig) -> Known:
         raise NotReady(f"{error}: run `rowcast feed install --apply` for this role") from None
     if row is None:
         return Known()
-    kind, system_identifier, timeline, seq, place_id, moved_from, owed, kept_lsn, log = row
+    kind, system_identifier, timeline, seq, place_id, moved_from, owed, kept_lsn, log, is_moved = row
     if kind != config.kind:
         raise NotReady(
             f'the feed {config.name} was installed with kind = "{kind}", and is configured with "{config.kind}": '
             "run `rowcast feed install --apply`"
         )
     identity = None if system_identifier is None else ServerIdentity(system_identifier, timeline, 0)
-    return Known(identity, (seq, place_id), moved_from or "", owed or "", kept_lsn or 0, log or "")
+    return Known(
+        identity,
+        (seq, place_id),
+        moved_from or "",
+        owed or (BROKEN if is_moved else ""),
+        kept_lsn or 0,
+        log or "",
+    )
 
 
 async def remember_identity(connection: TrioConnection, config: FeedConfig, identity: ServerIdentity) -> None:
@@ -212,12 +220,18 @@ async def owe_nothing(connection: TrioConnection, feed: str) -> None:
     await connection.execute("UPDATE rowcast.feed SET moved_from = NULL WHERE name = %s", [feed])
     with suppress(psycopg.errors.UndefinedColumn):
         await connection.execute("UPDATE rowcast.feed SET owed = NULL WHERE name = %s", [feed])
+        await connection.execute(f"UPDATE rowcast.feed SET sealed = {seal()} WHERE name = %s", [feed])
 
 
 async def remember_place(connection: TrioConnection, feed: str, commit_lsn: int, changes: int) -> None:
-    """Keep a `Progress.place` for the next process."""
-    query = "UPDATE rowcast.feed SET read_seq = %s, read_id = %s WHERE name = %s"
-    await connection.execute(query, [commit_lsn, changes, feed])
+    """Keep a `Progress.place` for the next process.  Raises: psycopg.Error."""
+    query = "UPDATE rowcast.feed SET read_seq = %s, read_id = %s{} WHERE name = %s"
+    place = [commit_lsn, changes]
+    try:
+        sealed = f", sealed = {seal('%s::bigint', '%s::bigint')}"
+        await connection.execute(query.format(sealed).encode(), [*place, *place, feed])
+    except psycopg.errors.UndefinedColumn:  # installed by an earlier version
+        await connection.execute(query.format("").encode(), [*place, feed])
 
 
 async def remember_log(connection: TrioConnection, feed: str, log: str) -> None:

@@ -50,6 +50,9 @@ STREAM_STOP: Final = 0x45
 Described = Callable[[Relation, bool], Awaitable[str]]
 """Told of each table that the server describes, and whether for the first time on this connection; says its name."""
 
+Due = Callable[[int], bool]
+"""Whether somebody has to look before the transaction that committed there is delivered."""
+
 LookUp = Callable[[list[int]], Awaitable[dict[int, TypeEntry]]]
 
 
@@ -70,6 +73,8 @@ class WalStream:
         status: FeedStatus,
         look_up: LookUp,
         described: Described,
+        is_due: Due,
+        look: Callable[[], Awaitable[None]],
     ) -> None:
         self._connection = connection
         self._config = config
@@ -78,6 +83,8 @@ class WalStream:
         self._status = status
         self._look_up = look_up
         self._described = described
+        self._is_due = is_due
+        self._look = look
         self._slices = Slices(sink)
         self._relations = Relations()
         self._spools = Spools()
@@ -222,8 +229,9 @@ class WalStream:
             case RowChange():
                 self._delivery.change(self._relations.table(message.relation_oid), message, self._now)
             case Begin():
-                self._delivery.begin(message.commit_lsn)
-                self._status.delivered_xids.append(message.xid)
+                if self._is_due(message.commit_lsn):
+                    return message
+                self._begin(message)
             case Commit():
                 self._commit(message.end_lsn, message.commit_time_us)
             case LogicalMessage():
@@ -243,7 +251,10 @@ class WalStream:
         return None
 
     async def _take_waiting(self, message: Message) -> None:
-        if isinstance(message, Relation):
+        if isinstance(message, Begin):
+            await self._look()
+            self._begin(message)
+        elif isinstance(message, Relation):
             name = await self._described(message, not self._relations.knows(message.oid))
             unknown = self._relations.unknown_types(message)
             table = self._relations.learn(message, await self._look_up(unknown) if unknown else {}, name)
@@ -256,8 +267,9 @@ class WalStream:
         """A transaction that was streamed while it ran has committed: deliver what was spooled."""
         spool = self._spools.take(committed.xid)
         try:
-            self._delivery.begin(committed.commit_lsn)
-            self._status.delivered_xids.append(committed.xid)
+            if self._is_due(committed.commit_lsn):
+                await self._look()
+            self._begin(committed)
             for count, data in enumerate(spool.messages()):
                 if not self._fast.take(data, 0, True, self._now):
                     waiting = self._take(pgoutput.decode(data, in_stream=True))
@@ -270,6 +282,10 @@ class WalStream:
         finally:
             spool.close()
             self._status.spooled_bytes = self._spools.size_bytes
+
+    def _begin(self, transaction: Begin | StreamCommit) -> None:
+        self._delivery.begin(transaction.commit_lsn)
+        self._status.delivered_xids.append(transaction.xid)
 
     def _commit(self, end_lsn: int, commit_time_us: int) -> None:
         self._delivery.commit(end_lsn, commit_time_us)

@@ -21,7 +21,9 @@ CREATE TABLE IF NOT EXISTS rowcast.feed (
     -- For the kind wal: up to where the feed may have confirmed what came.  A slot that stands farther was moved.
     stopped_at        bigint,
     -- On a cluster: which log had the rows up to that place.
-    log               text
+    log               text,
+    -- Of kind, place and marks as Rowcast wrote them, so that a place that somebody moves by hand is known.
+    sealed            text
 );
 
 DO $do$
@@ -35,6 +37,9 @@ BEGIN
     END IF;
     IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'rowcast.feed'::regclass AND attname = 'log') THEN
         ALTER TABLE rowcast.feed ADD log text;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'rowcast.feed'::regclass AND attname = 'sealed') THEN
+        ALTER TABLE rowcast.feed ADD sealed text;
     END IF;
 END
 $do$;
