@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import psycopg
@@ -106,6 +106,11 @@ class People:
                 "altered",
                 "altered",
             ]
+        self._round = list(self._acts)
+
+    def choose(self, names: Sequence[str]) -> None:
+        """Do nothing but these; all if there is none."""
+        self._acts = [name for name in self._acts if name in names or not names]
         self._round = list(self._acts)
 
     async def act(self) -> None:

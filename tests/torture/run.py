@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -66,13 +67,19 @@ class Outcome:
 
 
 async def torture(
-    cluster: Cluster, kind: str, seconds: float, seed: int, victim_name: str = "feed"
+    cluster: Cluster,
+    kind: str,
+    seconds: float,
+    seed: int,
+    victim_name: str = "feed",
+    only: Sequence[str] = (),
 ) -> Outcome:
     """Torture a feed of one kind on a server of its own, and judge it.
 
     Args:
         victim_name: `broker`, the whole broker with persistence, and an MQTT client receives; otherwise it is
             the feed alone, and what it publishes is received.  `people` do to the database what costs rows, too.
+        only: of what people do; all if there is none.
     """
     broker, people = victim_name == "broker", victim_name == "people"
     chance = random.Random(seed)
@@ -101,6 +108,7 @@ async def torture(
             acts = None
             if people:
                 acts = People(chance.getrandbits(32), cluster, name, kind, victim, command, chaos.done)
+                acts.choose(only)
                 chaos.act = acts.act
             try:
                 victim.start("")
@@ -271,6 +279,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--kind", choices=KINDS, action="append", help="may be repeated; all by default")
     parser.add_argument("--victim", choices=VICTIMS, help="the feed alone, people beside it, or the broker")
+    parser.add_argument(
+        "--act", action="append", default=[], help="of people; may be repeated; all by default"
+    )
     args = parser.parse_args()
     seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
     trials = [
@@ -281,7 +292,7 @@ def main() -> int:
     failed = False
     for kind, victim in trials:
         cluster = configured(Cluster())
-        outcome = trio.run(torture, cluster, kind, seconds, seed, victim)
+        outcome = trio.run(torture, cluster, kind, seconds, seed, victim, args.act)
         cluster.close()
         print(f"{victim:6} {outcome}", flush=True)
         if outcome.verdict.faults:

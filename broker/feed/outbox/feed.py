@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final, cast
 
 import psycopg
@@ -166,6 +166,7 @@ class OutboxFeed:
         changed, self._captures_changed = self._captures_changed, False
         if not changed and trio.current_time() < self._look_at:
             return False
+        await self._note_captures(connection)
         known = await known_feed(connection, self._config)
         if owed := known.owed or await self._lost_now(connection):
             raise psycopg.OperationalError(owed)
@@ -179,6 +180,7 @@ class OutboxFeed:
 
     async def _prepare(self, connection: TrioConnection) -> None:
         """Take up the position, or announce why it can't be kept."""
+        await self._note_captures(connection)
         known = await known_feed(connection, self._config)
         await check_notices(connection, self._config)
         await warn_of_unheard(connection, self._config, self._status, trio.current_time())
@@ -222,9 +224,13 @@ class OutboxFeed:
             await owe_nothing(connection, self._config.name)
         await self._check_captured(connection)
 
+    async def _note_captures(self, connection: TrioConnection) -> None:
+        """Before anything is looked at: what changes behind that is noticed with the next row."""
+        with suppress(psycopg.ProgrammingError):  # not there, or denied: what follows says so
+            self._captures = int((await one_row(connection, f"SELECT {CAPTURES}"))[0])
+
     async def _check_captured(self, connection: TrioConnection) -> None:
         """Announce a gap for what is not captured, or was not for a while."""
-        self._captures = int((await one_row(connection, f"SELECT {CAPTURES}"))[0])
         seq = max(self._seq, 0)
         found = await self._watch.check(connection, seq)
         if found.reason:
