@@ -34,16 +34,22 @@ ENDED: Final = "a transaction has ended that may have written to {} while it was
 CURE: Final = "run `rowcast feed install --apply`"
 
 PUBLISHED: Final = """
-SELECT wanted.name, c.oid::bigint, c.relkind::text, c.relpersistence::text, (
+SELECT wanted.name, c.oid::bigint, c.relkind::text,
+    CASE WHEN unseen.partition IS NULL THEN c.relpersistence::text ELSE 'u' END, (
     SELECT coalesce(jsonb_agg(jsonb_build_array(
         p.pubname, p.pubinsert, p.pubupdate, p.pubdelete, p.oid::text, p.xmin::text,
         (SELECT r.oid::text FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid), NULL)
         ORDER BY p.pubname), '[]')
     FROM pg_publication p JOIN pg_publication_tables t ON t.pubname = p.pubname
-    WHERE p.pubname = ANY(%(publications)s) AND t.schemaname = n.nspname AND t.tablename = c.relname), NULL, NULL
+    WHERE p.pubname = ANY(%(publications)s) AND t.schemaname = n.nspname AND t.tablename = c.relname),
+    unseen.partition, NULL
 FROM unnest(%(names)s::text[], %(quoted)s::text[]) AS wanted(name, quoted)
 LEFT JOIN pg_class c ON c.oid = to_regclass(wanted.quoted)
 LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN LATERAL (
+    SELECT l.relid::regclass::text FROM pg_partition_tree(c.oid) l JOIN pg_class p ON p.oid = l.relid
+    WHERE l.isleaf AND (p.relpersistence = 'u' OR p.relkind = 'f')
+    ORDER BY l.relid LIMIT 1) AS unseen(partition) ON true
 """
 
 TRIGGERED: Final = f"""
@@ -147,6 +153,11 @@ def marks_of(config: FeedConfig, rows: Iterable[tuple[Any, ...]]) -> tuple[Marks
             missing[name] = f"there is no table {name}: create it or correct its name, then {CURE}"
         elif kind not in ("r", "p"):
             missing[name] = f"{name} is a view or the like: name the table behind it"
+        elif unlogged and partition is not None:
+            missing[name] = (
+                f"{partition}, a partition of {name}, is unlogged or a foreign table, so its rows are in no WAL here:"
+                f" ALTER TABLE {partition} SET LOGGED, or detach it"
+            )
         elif unlogged:
             missing[name] = (
                 f"{name} is unlogged, so its rows are in no WAL: ALTER TABLE {quoted(name)} SET LOGGED"

@@ -113,6 +113,38 @@ ACTS: Final = {
         ("CREATE TABLE event_c PARTITION OF event FOR VALUES FROM (200) TO (300)",),
         "INSERT INTO event_c VALUES (202, 'x')",
     ),
+    "an unlogged partition": Act(
+        PARTITIONED,
+        ("CREATE UNLOGGED TABLE event_c PARTITION OF event FOR VALUES FROM (200) TO (300)",),
+        "INSERT INTO event_c VALUES (202, 'x')",
+        ("ALTER TABLE event_c SET LOGGED",),
+    ),
+    "a partition that is unlogged": Act(
+        PARTITIONED, ("ALTER TABLE event_a SET UNLOGGED",), undone=("ALTER TABLE event_a SET LOGGED",)
+    ),
+    "a partition detached and attached again": Act(
+        PARTITIONED,
+        (
+            "ALTER TABLE event DETACH PARTITION event_a",
+            "ALTER TABLE event ATTACH PARTITION event_a FOR VALUES FROM (0) TO (100)",
+        ),
+    ),
+    "unlogged": Act(
+        PLAIN,
+        ("ALTER PUBLICATION rowcast_test DROP TABLE event", "ALTER TABLE event SET UNLOGGED"),
+        undone=("ALTER TABLE event SET LOGGED",),
+        kinds=("wal",),
+    ),
+    "a column of a topic renamed": Act(
+        PLAIN,
+        ("ALTER TABLE event RENAME id TO number",),
+        undone=("ALTER TABLE event RENAME number TO id", "INSERT INTO event VALUES (3, 'y')"),
+    ),
+    "the table in an extension": Act(
+        PLAIN,
+        ("CREATE EXTENSION IF NOT EXISTS hstore", "ALTER EXTENSION hstore ADD TABLE event"),
+        undone=("ALTER EXTENSION hstore DROP TABLE event",),
+    ),
     "a partition attached, with columns in another order": Act(
         PARTITIONED,
         (
