@@ -33,7 +33,12 @@ ENDED: Final = "a transaction has ended that may have written to {} while it was
 
 CURE: Final = "run `rowcast feed install --apply`"
 
-PUBLISHED: Final = """
+UNSEEN_PARTITION: Final = """
+    SELECT l.relid::regclass::text FROM pg_partition_tree({table}) l JOIN pg_class p ON p.oid = l.relid
+    WHERE l.isleaf AND (p.relpersistence = 'u' OR p.relkind = 'f') ORDER BY l.relid LIMIT 1"""
+"""A partition of whose rows nothing is in this server's WAL."""
+
+PUBLISHED: Final = f"""
 SELECT wanted.name, c.oid::bigint, c.relkind::text,
     CASE WHEN unseen.partition IS NULL THEN c.relpersistence::text ELSE 'u' END, (
     SELECT coalesce(jsonb_agg(jsonb_build_array(
@@ -46,10 +51,7 @@ SELECT wanted.name, c.oid::bigint, c.relkind::text,
 FROM unnest(%(names)s::text[], %(quoted)s::text[]) AS wanted(name, quoted)
 LEFT JOIN pg_class c ON c.oid = to_regclass(wanted.quoted)
 LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN LATERAL (
-    SELECT l.relid::regclass::text FROM pg_partition_tree(c.oid) l JOIN pg_class p ON p.oid = l.relid
-    WHERE l.isleaf AND (p.relpersistence = 'u' OR p.relkind = 'f')
-    ORDER BY l.relid LIMIT 1) AS unseen(partition) ON true
+LEFT JOIN LATERAL ({UNSEEN_PARTITION.format(table="c.oid")}) AS unseen(partition) ON true
 """
 
 TRIGGERED: Final = f"""

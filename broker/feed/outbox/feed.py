@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any, Final, cast
 
 import psycopg
@@ -27,11 +27,11 @@ from broker.feed.gaps import announce
 from broker.feed.notices import OPERATION, Notices
 from broker.feed.outbox.pruning import Pruner
 from broker.feed.outbox.queries import (
-    CAPTURES,
     LOST,
     NEXT,
     REST,
     TEXTSEND,
+    captures,
     identify,
     last_number,
     number_prepared,
@@ -166,7 +166,7 @@ class OutboxFeed:
         changed, self._captures_changed = self._captures_changed, False
         if not changed and trio.current_time() < self._look_at:
             return False
-        await self._note_captures(connection)
+        self._captures = await captures(connection)  # first: what changes behind it is seen with the next row
         known = await known_feed(connection, self._config)
         if owed := known.owed or await self._lost_now(connection):
             raise psycopg.OperationalError(owed)
@@ -180,7 +180,7 @@ class OutboxFeed:
 
     async def _prepare(self, connection: TrioConnection) -> None:
         """Take up the position, or announce why it can't be kept."""
-        await self._note_captures(connection)
+        self._captures = await captures(connection)  # first: what changes behind it is seen with the next row
         known = await known_feed(connection, self._config)
         await check_notices(connection, self._config)
         await warn_of_unheard(connection, self._config, self._status, trio.current_time())
@@ -223,11 +223,6 @@ class OutboxFeed:
         if other_numbers:
             await owe_nothing(connection, self._config.name)
         await self._check_captured(connection)
-
-    async def _note_captures(self, connection: TrioConnection) -> None:
-        """Before anything is looked at: what changes behind that is noticed with the next row."""
-        with suppress(psycopg.ProgrammingError):  # not there, or denied: what follows says so
-            self._captures = int((await one_row(connection, f"SELECT {CAPTURES}"))[0])
 
     async def _check_captured(self, connection: TrioConnection) -> None:
         """Announce a gap for what is not captured, or was not for a while."""
@@ -282,8 +277,8 @@ class OutboxFeed:
             "id": self._id,
             "limit": TRANSACTIONS_PER_READ,
             "rows": ROWS_PER_READ,
+            "awaited": self._watch.awaited,
         }
-        parameters["awaited"] = self._watch.awaited
         count = 0
         age_s = 0.0
         ages_s: list[float] = []

@@ -114,6 +114,13 @@ async def last_number(connection: TrioConnection) -> int:
     return int(row[0])
 
 
+async def captures(connection: TrioConnection) -> int:
+    """As `CAPTURES`; 0 where something is not there, or denied, which others say."""
+    with suppress(psycopg.ProgrammingError):
+        return int((await one_row(connection, f"SELECT {CAPTURES}"))[0])
+    return 0
+
+
 async def number_prepared(connection: TrioConnection) -> None:
     """What was committed with COMMIT PREPARED, or without the trigger, has no number yet."""
     with suppress(psycopg.errors.UndefinedFunction):  # installed by an earlier version

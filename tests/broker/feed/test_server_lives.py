@@ -116,26 +116,24 @@ async def test_database_that_is_moved_to_another_server_goes_on_and_is_a_gap(
 ) -> None:
     source, target = own_cluster.dsn(), other_cluster.dsn()
     config = prepared(source, kind)
-    own_port = own_cluster.port
     async with running(config) as feed:
         sql(source, "INSERT INTO event VALUES (1, 'a')")
         await feed.sink.until(1)
         if is_live:
             await trio.to_thread.run_sync(take_place, own_cluster, other_cluster)
-            sql(own_cluster.dsn(), "INSERT INTO event VALUES (3, 'b')")
             if kind != "listen":  # reads the table again, from the last key
                 assert "another database system" in await feed.sink.gap()
-            await until(lambda: b"event/3" in feed.sink.topics(), 60.0)
+            sql(own_cluster.dsn(), "INSERT INTO event VALUES (3, 'b')")
+            await until(lambda: b"event/3" in feed.sink.topics())
             assert b"event/2" in feed.sink.topics() or kind != "listen"
-            assert own_cluster.port == own_port
             return
     sql(source, "INSERT INTO event VALUES (2, 'perhaps')")
     moved(source, target)
     config = evolve(config, dsn=target)
     async with running(config) as feed:
-        sql(target, "INSERT INTO event VALUES (3, 'b')")
         if kind != "listen":
             assert "another database system" in await feed.sink.gap()
+        sql(target, "INSERT INTO event VALUES (3, 'b')")
         await until(lambda: b"event/3" in feed.sink.topics())
         assert b"event/2" in feed.sink.topics() or kind != "listen"
 

@@ -258,6 +258,23 @@ def test_the_trigger_of_a_partition_that_is_off_is_seen_and_an_installation_turn
     assert texts(config) == ""
 
 
+def test_partition_whose_rows_are_in_no_wal_is_seen(database: str) -> None:
+    sql(
+        database,
+        "CREATE TABLE event (id bigint PRIMARY KEY, note text) PARTITION BY RANGE (id)",
+        "CREATE UNLOGGED TABLE event_a PARTITION OF event FOR VALUES FROM (0) TO (100)",
+    )
+    config = feed_config(database, "wal")
+    install(config)
+    assert "event_a, a partition of public.event, is unlogged" in texts(config)
+    sql(database, "ALTER TABLE event_a SET LOGGED")
+    assert texts(config) == ""
+    outbox = feed_config(database, "outbox")
+    install(outbox)
+    sql(database, "ALTER TABLE event_a SET UNLOGGED")
+    assert texts(outbox) == ""
+
+
 def test_place_that_is_not_kept_is_seen_for_listen(dsn: str) -> None:
     config = as_kind(dsn, "listen")
     assert "how far the feed got is not kept" in texts(config, "unwise")
