@@ -135,11 +135,6 @@ ACTS: Final = {
         undone=("ALTER TABLE event SET LOGGED",),
         kinds=("wal",),
     ),
-    "a column of a topic renamed": Act(
-        PLAIN,
-        ("ALTER TABLE event RENAME id TO number",),
-        undone=("ALTER TABLE event RENAME number TO id", "INSERT INTO event VALUES (3, 'y')"),
-    ),
     "the table in an extension": Act(
         PLAIN,
         ("CREATE EXTENSION IF NOT EXISTS hstore", "ALTER EXTENSION hstore ADD TABLE event"),

@@ -202,7 +202,7 @@ def test_large_transaction_is_read_in_parts_without_looking_at_it_whole(config: 
         "BEGIN; INSERT INTO event SELECT n, 'a' FROM generate_series(1, 5000) n; COMMIT",
         "INSERT INTO event VALUES (0, 'small')",
     )
-    parameters = {"seq": 1, "id": 2500, "limit": 500, "rows": 100}
+    parameters = {"seq": 1, "id": 2500, "limit": 500, "rows": 100, "awaited": ["1", "2"]}
     for query, seq in ((NEXT, 0), (REST, 1)):
         with psycopg.connect(config.dsn) as connection:
             connection.execute(outbox.SETTINGS.encode())
