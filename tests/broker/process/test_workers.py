@@ -31,7 +31,7 @@ nats = ["{nats}"]
 name = "{name}"
 node = "m"
 replicas = 1
-workers = 2
+workers = 4
 keep_bytes = "8MB"
 """
 
@@ -74,11 +74,11 @@ def test_what_dies_is_started_again_and_all_end_together(
     with (tmp_path / "log").open("wb") as log:
         parent = subprocess.Popen([sys.executable, "-m", "broker", "-c", str(path)], stdout=log, stderr=log)
     try:
-        wait_for(lambda: len(children(parent.pid)) == 2)
+        wait_for(lambda: len(children(parent.pid)) == 4)
         trio.run(everybody_hears, port, 8)
-        victim, other = children(parent.pid)
+        victim, *others = children(parent.pid)
         os.kill(victim, signal.SIGKILL)
-        wait_for(lambda: len({*children(parent.pid), victim, other}) == 3)
+        wait_for(lambda: len({*children(parent.pid), victim, *others}) == 5)
         trio.run(everybody_hears, port, 8)
         text = (tmp_path / "log").read_text()
         assert "ended with signal 9" in text
