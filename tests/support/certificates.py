@@ -20,6 +20,10 @@ default_days = 30
 default_crl_days = 30
 unique_subject = no
 copy_extensions = copy
+x509_extensions = issued
+[issued]
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
 [any]
 commonName = optional
 organizationName = optional
@@ -38,7 +42,23 @@ class Authority:
         (folder / "index.txt").touch()
         (folder / "serial").write_text("1000\n")
         self._key("ca")
-        self._openssl("req", "-x509", "-new", "-key", "ca.key", "-subj", f"/CN={name}", "-out", "ca.crt")
+        # Python 3.13 wants to be told what it is for.
+        usage = "keyUsage=critical,keyCertSign,cRLSign"
+        self._openssl(
+            *(
+                "req",
+                "-x509",
+                "-new",
+                "-key",
+                "ca.key",
+                "-subj",
+                f"/CN={name}",
+                "-addext",
+                usage,
+                "-out",
+                "ca.crt",
+            )
+        )
         self.ca = folder / "ca.crt"
 
     def issue(

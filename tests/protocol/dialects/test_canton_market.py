@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.canton_examples import EXAMPLES
@@ -148,9 +149,12 @@ def test_nothing_in_a_message_makes_merging_fail(messages: list[dict[str, object
     assert isinstance(json.loads(merged), dict)
 
 
-def test_a_message_too_deep_to_write_is_not_merged() -> None:
-    deep = b'{"type":"orderbook_update","changes":{},"x":' + b"[" * 700 + b"]" * 700 + b"}"
-    assert MarketConflation().merge([BOOK, deep]) == deep
+@pytest.mark.parametrize("depth", [700, 200_000])
+def test_a_message_too_deep_to_write_is_not_merged(depth: int) -> None:
+    deep = b'{"type":"orderbook_update","changes":{},"x":' + b"[" * depth + b"]" * depth + b"}"
+    merged = MarketConflation().merge([BOOK, deep])
+    # Python 3.13 writes the less deep of them.
+    assert merged == deep or (depth == 700 and json.loads(merged)["x"] == json.loads(deep)["x"])
 
 
 def test_a_number_that_no_decimal_can_hold_ends_nothing() -> None:
