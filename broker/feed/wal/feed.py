@@ -82,7 +82,7 @@ class WalFeed:
         self._awaits = False
         """Whether there are transactions behind whose end a gap has to be announced."""
         self._looked_at = 0
-        """Up to where none of them has ended."""
+        """Up to where the last look holds."""
         self._unrouted: set[int] = set()
         """Tables described on this connection of which no route wants anything."""
 
@@ -222,9 +222,21 @@ class WalFeed:
         """Whether one of those may have committed before who is awaited."""
         return self._awaits and commit_lsn > self._looked_at
 
-    async def _look_at_capture(self) -> None:
-        """As `_check_captured`, while live.  Raises: psycopg.OperationalError, to begin again with the snapshots."""
-        connection = await self._connection_to_spare()
+    async def _look_at_capture(self, is_patient: bool = True) -> None:
+        """As `_check_captured`, while live.
+
+        Args:
+            is_patient: wait for a connection while the server has none to spare, instead of not looking.
+
+        Raises:
+            psycopg.OperationalError: to begin again with the snapshots.
+        """
+        try:
+            connection = await open_connection(self._config, SESSION_SQL)
+        except psycopg.OperationalError:
+            if not is_patient:
+                return
+            connection = await self._connection_to_spare()
         try:
             await self._check_captured(connection)
         finally:
@@ -261,6 +273,8 @@ class WalFeed:
         name, watch = full_name(relation), self._watch
         if not is_first or name not in watch.tables or not watch.table_of(relation.oid):
             await self._look_at_capture()
+        elif self._delivery.progress.open_lsn > self._looked_at:
+            await self._look_at_capture(is_patient=False)
         if name not in watch.tables:
             name = watch.table_of(relation.oid) or name
             if name not in watch.tables:

@@ -146,3 +146,21 @@ async def test_writers_of_other_tables_are_not_waited_for(config: FeedConfig) ->
             writer.commit()
             await settled(feed, config, 4)
             assert feed.status.gaps == gaps
+
+
+async def test_what_was_lost_before_the_first_row_of_a_connection_is_a_gap_before_it(
+    config: FeedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_feed, "LOOK_INTERVAL_S", 3600.0)
+    monkeypatch.setattr(wal_feed, "LOOK_INTERVAL_S", 3600.0)
+    gaps: list[int] = []
+    async with running(config) as feed:
+        feed.sink.on_publish = lambda published: gaps.append(len(feed.sink.announced))
+        put_right = by_hand(config)
+        spoil(config)
+        sql(config, "INSERT INTO event VALUES (1, 'lost')")
+        put_right(config)
+        sql(config, "INSERT INTO event VALUES (2, 'a')")
+        await feed.sink.until(1)
+    assert feed.sink.topics() == [b"event/2"]
+    assert gaps[0] > 0
