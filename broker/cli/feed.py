@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
@@ -32,6 +32,15 @@ from broker.marketdata import doctor as market_doctor
 
 BLOCKED_FIRST_S = 1.0
 BLOCKED_AGAIN_S = 10.0
+
+TURNS: Final = 0x726F7763617374
+"""The advisory lock that `install --apply` and `remove --apply` hold in a database: "rowcast" as a number."""
+
+NO_TIMEOUTS: Final = """
+SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN
+('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
+"""
+"""For this transaction, which lasts as long as the installation."""
 
 _EXAMPLES = """examples:
   rowcast feed install -c rowcast.toml                  show the SQL that the feeds need
@@ -172,7 +181,7 @@ def _show_or_apply(config: FeedConfig, args: argparse.Namespace, steps: list[Ste
         return EXIT_OK
     done: list[str] = []
     try:
-        with _connect(config, args) as connection:
+        with _taking_turns(config, args), _connect(config, args) as connection:
             connection.add_notice_handler(lambda said: _tell(config, said))
             refused = dangers(connection, config) if args.verb == "install" else []
             for finding in refused:
@@ -181,7 +190,7 @@ def _show_or_apply(config: FeedConfig, args: argparse.Namespace, steps: list[Ste
                 print(f"feed {config.name}: nothing was changed", file=sys.stderr)
                 return EXIT_FAILED
             for step in steps:
-                with _naming_whom_we_wait_for(config, args, connection.info.backend_pid, step):
+                with _naming_whom_we_wait_for(config, args, connection.info.backend_pid, step.purpose):
                     _apply(connection, step)
                 done.append(step.purpose)
     except psycopg.Error as error:
@@ -195,8 +204,21 @@ def _show_or_apply(config: FeedConfig, args: argparse.Namespace, steps: list[Ste
 
 
 @contextmanager
+def _taking_turns(config: FeedConfig, args: argparse.Namespace) -> Iterator[None]:
+    """Two of these at once would make the same things, and one would fail: as two containers do that start together.
+
+    The lock is a transaction's, on a connection of its own: so it holds behind a pooler, too, and no slot waits for it.
+    """
+    with _connect(config, args) as turn, turn.transaction():
+        turn.execute(NO_TIMEOUTS)
+        with _naming_whom_we_wait_for(config, args, turn.info.backend_pid, "its turn"):
+            turn.execute("SELECT pg_advisory_xact_lock(%s)", [TURNS])
+        yield
+
+
+@contextmanager
 def _naming_whom_we_wait_for(
-    config: FeedConfig, args: argparse.Namespace, pid: int, step: Step
+    config: FeedConfig, args: argparse.Namespace, pid: int, purpose: str
 ) -> Iterator[None]:
     """A slot waits for open transactions, a trigger for whoever uses its table: say for whom, while it does."""
     over = threading.Event()
@@ -211,7 +233,7 @@ def _naming_whom_we_wait_for(
             except psycopg.Error:
                 continue
             for row in rows:
-                print(f"feed {config.name}: {step.purpose}: waits for {blocker_words(row)}", file=sys.stderr)
+                print(f"feed {config.name}: {purpose}: waits for {blocker_words(row)}", file=sys.stderr)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
