@@ -29,10 +29,12 @@ from broker.feed.outbox.pruning import Pruner
 from broker.feed.outbox.queries import (
     LOST,
     NEXT,
+    PRUNED,
     REST,
     TEXTSEND,
     captures,
     identify,
+    is_overtaken,
     last_number,
     number_prepared,
     one_row,
@@ -76,8 +78,7 @@ LOOK_INTERVAL_S: Final = 30.0
 
 SETTINGS: Final = f"{SESSION_SQL}; SET synchronous_commit = off; SET enable_bitmapscan = off"
 """A bitmap has no order, so a part of a transaction would be sorted out of all of it; without
-statistics the planner finds that cheap.
-"""
+statistics the planner finds that cheap."""
 
 
 class OutboxFeed:
@@ -212,8 +213,7 @@ class OutboxFeed:
                 end = "now" if known.owed else str(self._seq)
                 self._announce(reason, "" if other_numbers else str(known_seq), end)
         if pruned_seq > self._seq:
-            why = self._resuming.lost or "rows that were not read within keep_unread have been pruned"
-            self._announce(why, str(self._seq), str(pruned_seq))
+            self._announce(self._resuming.lost or PRUNED, str(self._seq), str(pruned_seq))
             self._seq, self._id, self._xid = pruned_seq, 0, ""
         if reason or self._resuming.lost:
             await self._sink.durable()
@@ -236,7 +236,8 @@ class OutboxFeed:
         await self._watch.keep(connection)
 
     async def _lost_now(self, connection: TrioConnection) -> str:
-        return await self._lost_commits(connection, await last_number(connection))
+        lost = await self._lost_commits(connection, await last_number(connection))
+        return lost or (PRUNED if await is_overtaken(connection, self._seq) else "")
 
     async def _lost_commits(self, connection: TrioConnection, last_seq: int, saved_seq: int = 0) -> str:
         """Why what was read last, by us or by whoever saved the place, is not what the server has now; "" if it is."""

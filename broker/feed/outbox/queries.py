@@ -27,6 +27,8 @@ LOST: Final = (
     " or their numbers were set back"
 )
 
+PRUNED: Final = "rows that were not read within keep_unread have been pruned"
+
 CAPTURES: Final = f"""(
     SELECT coalesce(sum(hashtextextended(
         concat_ws('/', t.oid, t.xmin, t.tgenabled, n.nspname, c.relname), 0)), 0)
@@ -42,8 +44,11 @@ CAPTURES: Final = f"""(
 ) + (SELECT count(*) FROM rowcast.feed f WHERE to_jsonb(f) ->> 'owed' IS NOT NULL)"""
 """A number that changes with the triggers, their functions, the names of their tables, and when a feed owes a gap.
 
-As part of the query for rows it is of the same moment as these; there, those of `OVER` are added.
+As part of the query for rows it is of the same moment as these; there, those of `OVER` and `OVERTAKEN` are added.
 """
+
+OVERTAKEN: Final = "(SELECT count(*) FROM rowcast.outbox_pruned WHERE seq > %(seq)s)"
+"""1 where rows behind the last one read have been pruned: another process of this feed may have read farther."""
 
 _ROWS: Final = """
 SELECT c.seq, o.id, c.xid::text, extract(epoch FROM clock_timestamp() - c.committed_at)::float8,
@@ -55,12 +60,14 @@ LIMIT %(rows)s
 """
 # Lateral, so that of a large transaction no more is looked at than is read.
 
+_OF_NOW: Final = f"{CAPTURES} + {OVER} + {OVERTAKEN}"
+
 NEXT: Final = _ROWS.format(
-    captures=f"{CAPTURES} + {OVER}", commits="seq > %(seq)s ORDER BY seq LIMIT %(limit)s", rows="true"
+    captures=_OF_NOW, commits="seq > %(seq)s ORDER BY seq LIMIT %(limit)s", rows="true"
 )
 """The transactions behind the last one read."""
 
-REST: Final = _ROWS.format(captures=f"{CAPTURES} + {OVER}", commits="seq = %(seq)s", rows="id > %(id)s")
+REST: Final = _ROWS.format(captures=_OF_NOW, commits="seq = %(seq)s", rows="id > %(id)s")
 """What is left of the last one."""
 
 PRUNE: Final = """
@@ -119,6 +126,12 @@ async def captures(connection: TrioConnection) -> int:
     with suppress(psycopg.ProgrammingError):
         return int((await one_row(connection, f"SELECT {CAPTURES}"))[0])
     return 0
+
+
+async def is_overtaken(connection: TrioConnection, seq: int) -> bool:
+    """As `OVERTAKEN`, now."""
+    (count,) = await one_row(connection, f"SELECT {OVERTAKEN}", {"seq": seq})
+    return bool(count)
 
 
 async def number_prepared(connection: TrioConnection) -> None:

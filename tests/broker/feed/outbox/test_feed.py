@@ -241,6 +241,35 @@ async def test_rows_pruned_unread_are_a_gap(config: FeedConfig) -> None:
     assert feed.sink.topics() == [b"event/2"]
 
 
+async def test_rows_pruned_before_a_live_process_has_read_them_are_a_gap(config: FeedConfig) -> None:
+    """Another process of the same feed was quicker, and said that they had been read."""
+    gaps: list[int] = []
+    asked, go_on = trio.Event(), trio.Event()
+
+    async def durable() -> None:
+        asked.set()
+        await go_on.wait()
+
+    async with running(config) as feed:
+        feed.sink.on_publish = lambda published: gaps.append(len(feed.sink.announced))
+        feed.sink.durable = durable  # type: ignore[method-assign]
+        sql(config, "INSERT INTO event VALUES (1, 'x')")
+        await asked.wait()
+        sql(
+            config,
+            "INSERT INTO event VALUES (2, 'x')",
+            "SET rowcast.prunes = on",
+            "DELETE FROM rowcast.outbox_commit WHERE seq = 2",
+            "UPDATE rowcast.outbox_pruned SET seq = 2",
+            "INSERT INTO event VALUES (3, 'x')",
+        )
+        go_on.set()
+        await until(lambda: b"event/3" in feed.sink.topics())
+    assert feed.sink.topics() == [b"event/1", b"event/3"]
+    assert gaps[0] == 0
+    assert gaps[1] > 0
+
+
 @pytest.mark.parametrize(
     "taken",
     [
