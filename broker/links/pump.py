@@ -54,6 +54,11 @@ SENDING_S_MAX = 0.002
 """How long a round goes on sending to those who were owed more than their kernels took; the others have their turn."""
 
 
+def never() -> bool:
+    """What `Pump.holds_off` says unless somebody else is asked."""
+    return False
+
+
 class Connection:
     """One socket of the pump.  A subclass makes its outbox, and knows what the bytes mean."""
 
@@ -160,8 +165,11 @@ class Pump:
         self._takers: deque[Connection] = deque()
         self._rest: list[tuple[int, int]] = []
         """Those of the last round that were not served, because too many others ended."""
-        self.holds_off = False
-        """Whether something has to be done before those are served who are ready now; it has its turn first."""
+        self.holds_off: Callable[[], bool] = never
+        """Whether something has to be done before those are served who are ready now; it has its turn first.
+
+        Interpreted code where a signal decides: its handler runs there, and nowhere in compiled code.
+        """
         self._drained: trio.Event | None = None
         self._linger: Linger | None = None
         self._on_open = on_open
@@ -219,7 +227,7 @@ class Pump:
                     await trio.lowlevel.checkpoint()
                 else:
                     await self.ready.wait()
-                while self.holds_off:
+                while self.holds_off():
                     await trio.lowlevel.checkpoint()
                 self.serve_turn()
         finally:
@@ -232,7 +240,7 @@ class Pump:
         ready = self._rest or poll(0, READY_MAX)
         started = looked = -1.0
         while True:
-            if ready and self.holds_off:
+            if ready and self.holds_off():
                 return  # they are ready the next time, too
             self.serve_round(ready)
             now = self.engine.now

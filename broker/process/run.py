@@ -22,7 +22,6 @@ from broker.gateway.authentication import RulesError
 from broker.links.listening.accept import ListenError
 from broker.links.listening.inherited import Inherited, from_service_manager
 from broker.links.listening.tls import TlsError
-from broker.links.pump import Pump
 from broker.process import logs, system
 from broker.process.daemon import Background, DaemonError, pid_file
 from broker.process.garbage import collect_when_quiet, traffic
@@ -61,7 +60,6 @@ class Process:
         self._is_wanted_to_end = False
         """A signal asked for the end before there was anything to end."""
         self._reload_is_due = False
-        self._pump: Pump | None = None
         self._is_lost = False
         self._background = background
         self._manager = ServiceManager()
@@ -120,8 +118,7 @@ class Process:
                 obeying.start_soon(self._obey, app, signals, obeying)
                 async with trio.open_nursery() as running:
                     await running.start(app.run)
-                    self._pump = app.server.pump
-                    self._hold_off(self._reload_is_due)
+                    app.server.pump.holds_off = lambda: self._reload_is_due
                     if self._config.control_socket is not None:
                         obeying.start_soon(offer, self._config.control_socket, app)
                         await trio.lowlevel.checkpoint()  # it is made before privileges are dropped
@@ -163,16 +160,11 @@ class Process:
         trio_handler = signal.getsignal(system.RELOAD)
 
         def handle(number: int, frame: FrameType | None) -> None:
-            self._hold_off(True)
+            self._reload_is_due = True
             if callable(trio_handler):
                 trio_handler(number, frame)
 
         signal.signal(system.RELOAD, handle)
-
-    def _hold_off(self, is_due: bool) -> None:
-        self._reload_is_due = is_due
-        if self._pump is not None:
-            self._pump.holds_off = is_due
 
     def _end(self, app: App) -> None:
         self._is_ending = True
@@ -184,7 +176,7 @@ class Process:
         async for number in signals:
             if number == system.RELOAD:
                 self._manager.reloading()
-                self._hold_off(False)
+                self._reload_is_due = False
                 self._reload(app)
                 self._manager.ready()
             elif number == system.SAVE:
