@@ -147,7 +147,7 @@ class ModelBroker:
         waiting = len(session.queue)
         if session.connected and not waiting and len(session.inflight) < self.window:
             self._send(session, note)
-        elif waiting + (0 if session.connected else len(session.inflight)) < self.queue_max:
+        elif waiting < self.queue_max:  # what is in flight does not count
             session.queue.append(note)
 
     def _fill_window(self, session: ModelSession) -> None:
