@@ -13,6 +13,9 @@ from attrs import evolve, frozen
 PORT_DEFAULT = 1883
 """Where clients are heard if neither -p nor a configuration says it."""
 
+PORT_DIGITS = 20
+"""Zeros in front, and a sign, among them."""
+
 PORTS_MAX = 100
 """Mosquitto's limit for -p."""
 
@@ -127,7 +130,8 @@ def _with_config_file(arguments: Arguments, left: list[str]) -> Arguments:
 
 def _with_port(arguments: Arguments, left: list[str]) -> Arguments:
     text = _value(left, "-p argument given, but no port specified.")
-    port = int(text) if text.isascii() and text.removeprefix("-").isdigit() else 0
+    is_number = len(text) <= PORT_DIGITS and text.isascii() and text.removeprefix("-").isdigit()
+    port = int(text) if is_number else 0
     if not 1 <= port <= 65535:
         raise ArgumentsError(f"Error: Invalid port specified ({port}).")
     if len(arguments.ports) == PORTS_MAX:

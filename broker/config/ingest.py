@@ -25,8 +25,8 @@ BYTES_MAX: Final = 64 * 1024 * 1024
 """What waits for the table, unless the configuration says otherwise."""
 
 _LEVEL: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}")
-_PATH: Final = re.compile(r"\$((?:\.[^.\[\]*?@$ {}]+|\[\d+\])*)(?: (\w+))?")
-_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+_PATH: Final = re.compile(r"\$((?:\.[^.\[\]*?@$ {}]+|\[[0-9]{1,9}\])*)(?: (\w+))?")
+_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[([0-9]{1,9})\]")
 _NAMED: Final = re.compile(r"\{([^{}]*)\}")
 _CALL: Final = re.compile(r"\s*([^\s()]+)\s*\((.*)\)\s*", re.DOTALL)
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -15,6 +15,8 @@ TEXT_BYTES_MAX = 65535
 # What strtol takes in base 0: decimal, 0x hexadecimal, 0 octal.
 _INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)\Z")
 _INTEGER_MAX = 2**31 - 1
+DIGITS_MAX = 64
+"""Of a number, zeros in front among them: Python makes none of thousands of digits."""
 
 # Control characters, the halves of surrogate pairs (bytes that were not UTF-8 among them) and non-characters.
 _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
@@ -57,7 +59,7 @@ def read_boolean(option: Option, rest: str) -> bool:
 def read_integer(option: Option, rest: str) -> int:
     """A whole number within the option's range; below it, the option's `clamp` if it has one."""
     word = read_word(option, rest)
-    if not _INTEGER.match(word):
+    if len(word) > DIGITS_MAX or not _INTEGER.match(word):
         raise Wrong(
             f"'{option.titled}' value not a number.", f"Write a whole number, as `{example(option)}`."
         )

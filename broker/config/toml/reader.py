@@ -23,9 +23,9 @@ from protocol.mistakes import Mistake, mistake_at
 
 T = TypeVar("T")
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?) *(ms|s|m|h|d)")
+_DURATION = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?) *(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZE = re.compile(r"(\d+) *(B|kB|MB|GB)")
+_SIZE = re.compile(r"([0-9]{1,18}) *(B|kB|MB|GB)")
 _BYTES = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3}
 
 Renames = Mapping[type, Mapping[str, str | None]]
