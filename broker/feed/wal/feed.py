@@ -231,12 +231,9 @@ class WalFeed:
         Raises:
             psycopg.OperationalError: to begin again with the snapshots.
         """
-        try:
-            connection = await open_connection(self._config, SESSION_SQL)
-        except psycopg.OperationalError:
-            if not is_patient:
-                return
-            connection = await self._connection_to_spare()
+        connection = await self._connection_to_spare(is_patient)
+        if connection is None:
+            return
         try:
             await self._check_captured(connection)
         finally:
@@ -247,12 +244,14 @@ class WalFeed:
             # PostgreSQL 15 and older don't describe the tables of a schema anew that has got its name back.
             raise psycopg.OperationalError("a table has got a name back that a route has")
 
-    async def _connection_to_spare(self) -> TrioConnection:
+    async def _connection_to_spare(self, is_patient: bool) -> TrioConnection | None:
         """The stream goes on while the server lets nobody in; that it has ended is seen elsewhere."""
         while True:
             try:
                 connection = await open_connection(self._config, SESSION_SQL)
             except psycopg.OperationalError as error:
+                if not is_patient:
+                    return None
                 text = f"can't look whether everything is captured: {first_line(error)}"
                 self._status.trouble("looking", text)
                 await trio.sleep(CONNECT_PAUSE_S)
