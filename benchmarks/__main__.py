@@ -40,6 +40,7 @@ examples:
   python -m benchmarks --quick                  the core against Mosquitto in two minutes
   python -m benchmarks --workloads burst-1,qos2-1 --peers Rowcast,Mosquitto --rounds 5
   python -m benchmarks --peer flashmq=/usr/bin/flashmq --rounds 5
+  python -m benchmarks --peer rowcast=HEAD~10 --peers Rowcast   what ten commits changed
   python -m benchmarks --minutes 45             as many rounds of everything as that allows
   python -m benchmarks --list                   names of workloads and peers
   python -m benchmarks --report                 write the tables again from the last run
@@ -68,8 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = _chosen(
         options.workloads, {w.name: w for w in WORKLOADS}, _quick() if options.quick else WORKLOADS
     )
-    known = (*PEERS, *(flashmq.given(words) for words in options.peer or ()))
-    peers = _chosen(options.peers, {p.name: p for p in known}, _quick_peers() if options.quick else known)
+    given = [_given(words) for words in options.peer or ()]
+    listed = _quick_peers() if options.quick else PEERS
+    peers = _chosen(options.peers, {p.name: p for p in (*PEERS, *given)}, listed)
+    peers += [peer for peer in given if peer not in peers]
     versions = install(peers)
     seconds = options.seconds or (1.0 if options.quick else 3.0)
     results = Results(
@@ -125,7 +128,8 @@ def _parser() -> argparse.ArgumentParser:
         "--peer",
         action="append",
         metavar="NAME=PATH",
-        help="a broker that is built already, beside the others: flashmq=PATH or nanomq=PATH",
+        help="beside the others: flashmq=PATH or nanomq=PATH, which is built already; "
+        "or rowcast=COMMIT, an earlier version, built for it",
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="how often each is measured (3; quick: 1)")
     parser.add_argument("--seconds", type=float, metavar="S", help="how long each is measured (3; quick: 1)")
@@ -156,6 +160,11 @@ def _chosen(names: str | None, known: Mapping[str, _T], otherwise: Iterable[_T])
     if missing:
         raise SystemExit(f"unknown: {', '.join(missing)}; there are: {', '.join(known)}")
     return [known[name] for name in names.split(",")]
+
+
+def _given(words: str) -> Peer:
+    """What `--peer` names: an earlier version of Rowcast, or a broker that is built."""
+    return rowcast.earlier(words) if words.startswith("rowcast=") else flashmq.given(words)
 
 
 def _quick() -> list[Workload]:

@@ -7,17 +7,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.arithmetic import Latency, Spread, median
+from benchmarks.arithmetic import Latency, Spread, median, ratios, spread
 from benchmarks.goals import INTERPRETED, OURS, THEIRS, Verdict, verdicts
 from benchmarks.measurement import Measurement
+from benchmarks.peers.rowcast import EARLIER
 from benchmarks.results import Results
 from benchmarks.workloads.catalogue import BY_NAME
 
+NOTICED: Final = 1.03
+"""A row that takes so many times as much CPU as before is named."""
 HERE: Final = Path(__file__).parent
 FINDINGS: Final = HERE / "findings.toml"
 """What the profile showed for goals that are not reached, by the goal's key, written by hand."""
 
 Cell = Callable[[list[Measurement]], str]
+Figure = Callable[[Measurement], float | None]
+_COMPARED: Final[dict[str, Figure]] = {
+    "CPU per message": lambda measured: measured.cpu_us,
+    "p50": lambda measured: measured.latency.p50_us if measured.latency else None,
+    "bytes per connection": lambda measured: measured.bytes_per_connection,
+}
 
 
 def render(results: Results) -> str:
@@ -28,6 +37,7 @@ def render(results: Results) -> str:
         _summary(judged),
         _disturbance(results),
         _circumstances(results),
+        *(_since(results, peer) for peer in results.peers() if peer.startswith(EARLIER)),
         "## Verdicts",
         _verdict_table(judged),
         "## Throughput and broker CPU",
@@ -59,7 +69,11 @@ def _rows(results: Results) -> list[str]:
 
 def _first_table(results: Results) -> str:
     """CPU per message beside Mosquitto's, what is behind it first; and what the others take."""
-    others = [peer for peer in results.peers() if peer not in {OURS, THEIRS, INTERPRETED}]
+    others = [
+        peer
+        for peer in results.peers()
+        if peer not in {OURS, THEIRS, INTERPRETED} and not peer.startswith(EARLIER)
+    ]
     rows: list[tuple[float, list[str]]] = []
     for workload in _rows(results):
         ratio = results.cpu_ratio(workload, OURS, THEIRS)
@@ -78,6 +92,38 @@ def _first_table(results: Results) -> str:
     )
     table = _table(["workload", f"share of {THEIRS}'s", OURS, THEIRS, *others], [row for _, row in rows])
     return f"{said}\n\n{table}"
+
+
+def _since(results: Results, before: str) -> str:
+    """What became of each row since an earlier version: what takes more CPU now comes first."""
+    rows: list[tuple[float, list[str]]] = []
+    for workload in _rows(results):
+        shares = [_share(results, workload, before, figure) for figure in _COMPARED.values()]
+        if shares[0] is not None:
+            cells = ["–" if share is None else _marked(share) for share in shares]
+            rows.append((shares[0].median, [BY_NAME[workload].title, *cells]))
+    if not rows:
+        return ""
+    rows.sort(key=lambda row: -row[0])
+    more = sum(share > NOTICED for share, _ in rows)
+    said = (
+        "This version by the earlier one in the same round, median (lowest – highest); more than "
+        f"{NOTICED:g} is in bold: {more} of {len(rows)} rows by CPU."
+    )
+    return f"## Beside {before}\n\n{said}\n\n" + _table(["workload", *_COMPARED], [row for _, row in rows])
+
+
+def _share(results: Results, workload: str, before: str, figure: Figure) -> Spread | None:
+    """Ours by the earlier version's, of a figure that is better when smaller."""
+    each = [
+        [None if measured is None else figure(measured) for measured in results.of(workload, peer)]
+        for peer in (OURS, before)
+    ]
+    return spread(ratios(*each))
+
+
+def _marked(share: Spread) -> str:
+    return f"**{_spread(share)}**" if share.median > NOTICED else _spread(share)
 
 
 def _summary(judged: Sequence[Verdict]) -> str:
@@ -187,7 +233,9 @@ def _others(measured: list[Measurement]) -> str:
 
 
 def _ratio_table(results: Results) -> str:
-    theirs = [peer for peer in results.peers() if peer not in {OURS, INTERPRETED}]
+    theirs = [
+        peer for peer in results.peers() if peer not in {OURS, INTERPRETED} and not peer.startswith(EARLIER)
+    ]
     ours = [peer for peer in (OURS, INTERPRETED) if peer in results.peers()]
     rows = []
     for workload in _rows(results):

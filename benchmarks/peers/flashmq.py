@@ -65,7 +65,9 @@ def given(words: str) -> Peer:
         "nanomq": ("NanoMQ", _NANOMQ, lambda conf: [path, "start", "--conf", conf]),
     }
     if kind not in kinds:
-        raise SystemExit(f"--peer {words}: write {' or '.join(f'{name}=PATH' for name in kinds)}")
+        raise SystemExit(
+            f"--peer {words}: write {', '.join(f'{name}=PATH' for name in kinds)} or rowcast=COMMIT"
+        )
     if not os.access(path, os.X_OK):
         raise SystemExit(f"--peer {words}: {path or 'nothing'} is no program that can be run")
     name, conf, command = kinds[kind]

@@ -1,6 +1,7 @@
 """Rowcast as any user has it: built as a wheel from this checkout, installed in a venv of its own.
 
 Two installs: hot modules compiled by mypyc, and interpreted.  Each is built anew when a source file has changed.
+`--peer rowcast=COMMIT` adds a compiled install of another commit, to be measured beside this one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -56,6 +57,8 @@ ABILITIES: Final = frozenset(
         "feed-websocket",
     }
 )
+EARLIER: Final = "Rowcast at "
+"""A peer of that beginning, followed by a commit, is another version of Rowcast."""
 SECRET: Final = "benchmark-secret-that-is-long-enough"
 _NEEDS_POSTGRES: Final = frozenset({"dialects", "ws-connections", "feed", "feed-websocket"})
 _TOML: Final = """\
@@ -137,20 +140,26 @@ def python_in_use() -> str:
     return os.environ.get("BENCHMARKS_PYTHON", "") or default_python()
 
 
-def venv_of(kind: str) -> Path:
-    """Where the `compiled` or the `interpreted` install lives."""
-    return CACHE / f"rowcast-{kind}"
+def venv_of(kind: str, commit: str = "") -> Path:
+    """Where the `compiled` or the `interpreted` install lives; of this checkout, or of another commit."""
+    return CACHE / "-".join(filter(None, ("rowcast", kind, commit)))
 
 
-def install(kind: str) -> str:
+def install(kind: str, commit: str = "") -> str:
     """Build and install if need be; the version with its interpreter.
+
+    Args:
+        commit: another one than is checked out, in full or the beginning of its name.
 
     Raises:
         Unavailable: the build failed, or `compiled` came out interpreted.
     """
-    venv = venv_of(kind)
+    venv = venv_of(kind, commit)
     with _alone():
-        _bring_up_to_date(kind, venv)
+        if commit:
+            _keep_built(kind, commit, venv)
+        else:
+            _bring_up_to_date(kind, venv)
     python = venv / "bin" / "python"
     compiled = output_of(python, "-P", "-c", "import broker.core.engine as e; print(e.__file__)").endswith(
         ".so"
@@ -172,8 +181,15 @@ def _bring_up_to_date(kind: str, venv: Path) -> None:
     commit += " with uncommitted changes" if uncommitted() else ""
     digest = _digest()
     if _stamp(venv)[1:] != [python_in_use(), digest]:
-        _build(kind, venv)
+        _build(kind, venv, _copy_sources)
     (venv / "built-from").write_text("\n".join([commit, python_in_use(), digest]))
+
+
+def _keep_built(kind: str, commit: str, venv: Path) -> None:
+    """A commit does not change: one build is enough."""
+    if _stamp(venv) != [commit, python_in_use(), commit]:
+        _build(kind, venv, partial(_extract, commit))
+        (venv / "built-from").write_text("\n".join([commit, python_in_use(), commit]))
 
 
 def _stamp(venv: Path) -> list[str]:
@@ -216,14 +232,8 @@ def _source_files() -> Iterator[Path]:
 
 def _copy_sources(checkout: Path) -> None:
     """To another place: compiled files in the checkout would shadow its sources."""
-    shutil.rmtree(checkout, ignore_errors=True)
-    checkout.mkdir(parents=True)
     if not uncommitted():
-        archive = subprocess.run(
-            ["git", "archive", "HEAD", *_SOURCES], cwd=ROOT, capture_output=True, check=True
-        )
-        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-            tar.extractall(checkout, filter="data")
+        _extract("HEAD", checkout)
         return
     for path in _source_files():
         copy = checkout / path.relative_to(ROOT)
@@ -231,9 +241,24 @@ def _copy_sources(checkout: Path) -> None:
         shutil.copy2(path, copy)
 
 
-def _build(kind: str, venv: Path) -> None:
+def _extract(commit: str, checkout: Path) -> None:
+    """What that commit has of the sources: an early one lacks some of today's files."""
+    listed = output_of("git", "ls-tree", "--name-only", commit, cwd=ROOT).split()
+    archive = subprocess.run(
+        ["git", "archive", commit, *(name for name in _SOURCES if name in listed)],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+        tar.extractall(checkout, filter="data")
+
+
+def _build(kind: str, venv: Path, copy_sources_to: Callable[[Path], None]) -> None:
     checkout = CACHE / f"build-{kind}"
-    _copy_sources(checkout)
+    shutil.rmtree(checkout, ignore_errors=True)
+    checkout.mkdir(parents=True)
+    copy_sources_to(checkout)
     if not (venv / "bin" / "python").exists() or _stamp(venv)[1] != python_in_use():
         _run([python_in_use(), "-m", "venv", "--clear", venv], checkout, kind)
     pip: list[Word] = [venv / "bin" / "python", "-m", "pip", "install", "--quiet"]
@@ -265,27 +290,44 @@ def _run(command: list[Word], directory: Path, kind: str) -> None:
 
 
 @contextmanager
-def _start(kind: str, name: str, directory: Path, needs: str) -> Iterator[Target]:
-    facts = {"kind": kind}
+def _start(venv: Path, name: str, directory: Path, needs: str) -> Iterator[Target]:
+    facts: dict[str, str] = {}
     if needs in _NEEDS_POSTGRES:
         mqtt, websocket = free_address(), free_address()
-        facts |= {"dsn": postgres.dsn(), "secret": SECRET}
+        facts = {"dsn": postgres.dsn(), "secret": SECRET}
         conf = directory / "rowcast.toml"
         values = {"dsn": postgres.dsn(), "mqtt": mqtt.port, "websocket": websocket.port, "secret": SECRET}
         conf.write_text(_TOML.format(**values))
     else:
         setting = write_mosquitto_conf(directory, needs)
         conf, mqtt, websocket = setting.conf, setting.mqtt, setting.websocket
-    with running([venv_of(kind) / "bin" / "rowcast", "-c", conf], directory, mqtt) as process:
+    with running([venv / "bin" / "rowcast", "-c", conf], directory, mqtt) as process:
         yield Target(name, process.pid, process.start_ms, mqtt, websocket, facts)
 
 
-COMPILED: Final = Peer(
-    "Rowcast", ABILITIES, partial(install, "compiled"), partial(_start, "compiled", "Rowcast")
-)
-INTERPRETED: Final = Peer(
-    "Rowcast interpreted",
-    ABILITIES,
-    partial(install, "interpreted"),
-    partial(_start, "interpreted", "Rowcast interpreted"),
-)
+def _peer(name: str, kind: str, commit: str = "") -> Peer:
+    return Peer(name, ABILITIES, partial(install, kind, commit), partial(_start, venv_of(kind, commit), name))
+
+
+COMPILED: Final = _peer("Rowcast", "compiled")
+INTERPRETED: Final = _peer("Rowcast interpreted", "interpreted")
+
+
+def earlier(words: str) -> Peer:
+    """The peer that `rowcast=COMMIT` stands for.
+
+    Raises:
+        SystemExit: there is no such commit.
+    """
+    commit = output_of(
+        "git",
+        "rev-parse",
+        "--short",
+        "--quiet",
+        "--verify",
+        f"{words.partition('=')[2]}^{{commit}}",
+        cwd=ROOT,
+    )
+    if not commit:
+        raise SystemExit(f"--peer {words}: there is no such commit in {ROOT}; see `git log --oneline`")
+    return _peer(f"{EARLIER}{commit}", "compiled", commit)

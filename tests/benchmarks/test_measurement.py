@@ -12,8 +12,9 @@ from benchmarks.clients import Address
 from benchmarks.goals import verdicts
 from benchmarks.machine import cpu_seconds, resident_bytes
 from benchmarks.measurement import Clocks, Measurement, Pipeline, Target
-from benchmarks.peers import flashmq
+from benchmarks.peers import flashmq, rowcast
 from benchmarks.peers.kinds import Peer
+from benchmarks.peers.rowcast import EARLIER
 from benchmarks.plots import svg
 from benchmarks.report import render
 from benchmarks.results import Record, Results, load, save
@@ -134,6 +135,28 @@ def test_report_begins_with_what_is_behind_and_then_says_what_was_not_reached() 
     assert "at least 10× Mosquitto (measured 3)" in those
 
 
+def test_an_earlier_version_is_compared_row_by_row_and_what_takes_more_comes_first() -> None:
+    before = f"{EARLIER}abc1234"
+    found = results(
+        *(Record("burst-1", "Rowcast", number, measured(300, cpu)) for number, cpu in ((1, 1.0), (2, 1.02))),
+        *(Record("burst-1", before, number, measured(300, 1)) for number in (1, 2)),
+        Record("ping-pong", "Rowcast", 1, measured(100, 20)),
+        Record("ping-pong", before, 1, measured(100, 10)),
+        Record("single-1", before, 1, None, "NotStarted"),
+    )
+    text = render(found)
+    part = text[text.index(f"## Beside {before}") :].split("\n\n")
+    assert part[1].endswith("1 of 2 rows by CPU.")
+    rows = [line.split(" | ") for line in part[2].split("\n")[2:]]
+    assert [row[0] for row in rows] == ["| ping-pong, one in flight", "| 1→1 QoS 0, publisher batches 200"]
+    assert [row[1] for row in rows] == ["**2× (2 – 2)**", "1.01× (1 – 1.02)"]
+
+
+def test_a_commit_that_does_not_exist_is_told() -> None:
+    with pytest.raises(SystemExit, match="there is no such commit"):
+        rowcast.earlier("rowcast=no-such-commit")
+
+
 def test_the_picture_has_no_exponents_and_says_the_same_as_text() -> None:
     groups: plots.Bars = [("connect", [4916.0, 0.0772, None]), ("nobody", [None, None, None])]
     picture = plots.svg("CPU", ["a", "b", "c"], groups)
@@ -145,7 +168,7 @@ def test_the_picture_has_no_exponents_and_says_the_same_as_text() -> None:
 
 
 def test_a_broker_that_is_no_program_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="write flashmq=PATH or nanomq=PATH"):
+    with pytest.raises(SystemExit, match="write flashmq=PATH, nanomq=PATH or rowcast=COMMIT"):
         flashmq.given("emqx=/bin/sh")
     with pytest.raises(SystemExit, match="is no program"):
         flashmq.given(f"flashmq={tmp_path}/none")
