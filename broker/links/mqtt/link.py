@@ -87,7 +87,8 @@ class MqttLink(Link):
         """Of a client of 5.0."""
         self._fast = False
         self.tracing = logger.isEnabledFor(logging.DEBUG)
-        self._size_max = door.max_packet_size
+        # As mosquitto: a packet counts with its first byte, and without those that say how long it is.
+        self._size_max = max(door.max_packet_size - 1, 0)
         self._parts: list[bytes] | None = None
         self._missing = 0
         self.departed = False

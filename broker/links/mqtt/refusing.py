@@ -33,7 +33,7 @@ def refuse(link: MqttLink, code: int, why: str) -> None:
     link.engine.counters.other_packets_sent += 1
     if link.level == 5 or code == UNSUPPORTED_PROTOCOL_VERSION_5_0:
         code = refusal_code(code)
-        link.outbox.push(encode_refusal(code))
+        link.outbox.push(encode_refusal(code, link.door.max_qos))
     else:
         link.outbox.push(encode_connack(code))
     logger.log(NOTICE, "Client connection from %s refused: %s.", link.peer, why)

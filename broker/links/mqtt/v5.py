@@ -75,7 +75,7 @@ def say_why(link: MqttLink, session: Session) -> None:
 def refuse_malformed(link: MqttLink) -> None:
     """A CONNECT of 5.0 that is none: CONNACK with the reason before the close."""
     if link.level == 5 and link.state == AWAITING_CONNECT:
-        link.outbox.push(encode_refusal(link.code))
+        link.outbox.push(encode_refusal(link.code, link.door.max_qos))
         link.engine.counters.other_packets_sent += 1
 
 

@@ -53,7 +53,7 @@ from protocol.mqtt.packets import (
 from protocol.mqtt.topics import check_topic_name
 from protocol.mqtt.v5.connect import read_connack, read_connect, write_connack, write_connect
 from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties, bounds, encode_variable, read_properties
-from protocol.mqtt.v5.property_table import SERVER_REFERENCE, TOPIC_ALIAS
+from protocol.mqtt.v5.property_table import MAXIMUM_QOS, SERVER_REFERENCE, TOPIC_ALIAS
 from protocol.mqtt.v5.reasons import ALLOWED
 from protocol.mqtt.v5.subscribing import (
     read_answers,
@@ -266,8 +266,10 @@ def encode_ack(first_byte: int, packet_id: int, code: int) -> bytes:
     return _ONE_BYTE[first_byte] + b"\x03" + packet_id_bytes(packet_id) + _ONE_BYTE[code]
 
 
-def encode_refusal(code: int) -> bytes:
-    """CONNACK that keeps a client out; `code` is a reason code."""
+def encode_refusal(code: int, max_qos: int = 2) -> bytes:
+    """CONNACK that keeps a client out; `code` is a reason code.  A QoS that is not taken is told [MQTT-3.2.2-9]."""
+    if max_qos < 2:
+        return bytes((CONNACK, 5, 0, code, 2, MAXIMUM_QOS, max_qos))
     return bytes((CONNACK, 3, 0, code, 0))
 
 

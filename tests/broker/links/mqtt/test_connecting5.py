@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.packet_case import framed, string
-from support.peer import Peer
+from support.peer import Peer, connected
 from support.peer5 import Peer5, connected5
 
 from broker.config.model import Limits, Listener, Security
@@ -31,6 +31,7 @@ from protocol.mqtt.v5.property_table import (
     AUTHENTICATION_METHOD,
     CONTENT_TYPE,
     MAXIMUM_PACKET_SIZE,
+    MAXIMUM_QOS,
     REASON_STRING,
     REQUEST_PROBLEM_INFORMATION,
     REQUEST_RESPONSE_INFORMATION,
@@ -357,8 +358,33 @@ def test_a_will_that_could_not_be_published_is_refused(
 ) -> None:
     peer = Peer5(Engine(policy), door(**settings))
     peer.send(Connect(b"c", True, 60, 5, will))
-    assert peer.read() == [Connack(False, code)]  # [MQTT-3.2.2-12] [MQTT-3.2.2-13]
+    told = Properties({MAXIMUM_QOS: 1} if code == ReasonCode.QOS_NOT_SUPPORTED else {})
+    assert peer.read() == [Connack(False, code, told)]  # [MQTT-3.2.2-9] [MQTT-3.2.2-12] [MQTT-3.2.2-13]
     assert peer.closed
+
+
+@pytest.mark.parametrize(
+    ("connect", "code"),
+    [
+        (raw_connect(2, string(b"c\xff")), ReasonCode.MALFORMED_PACKET),
+        (raw_connect(2, string(b"c"), b"\x06" + 2 * b"\x21\x00\x01"), ReasonCode.PROTOCOL_ERROR),
+    ],
+)
+def test_whoever_is_not_let_in_is_told_a_lower_maximum_qos(connect: bytes, code: int) -> None:
+    """As Mosquitto, whatever the reason [MQTT-3.2.2-9]."""
+    peer = Peer5(Engine(), door(max_qos=0))
+    peer.write(connect)
+    assert peer.read() == [Connack(False, code, Properties({MAXIMUM_QOS: 0}))]
+
+
+@pytest.mark.parametrize("level", [4, 5])
+def test_the_longest_packet_is_counted_as_by_mosquitto(level: int) -> None:
+    """With its first byte, without its length: one of 52 bytes is over a limit of 50, and one of 51 is not."""
+    connect = connected5 if level == 5 else connected
+    for body_bytes, closes in ((49, False), (50, True)):
+        peer = connect(Engine(), door=door(max_packet_size=50))
+        peer.write(framed(0x30, string(b"a") + bytes(body_bytes - 3)))
+        assert peer.closed is closes
 
 
 # --- what CONNACK said holds ------------------------------------------------------------------------------
