@@ -318,11 +318,11 @@ class App:
         """The page that shows it, where one is wanted."""
         if self.websockets is None:
             return
-        self.websockets.site = None
+        self.websockets.agreeing.site = None
         if market.config.page:
             from broker.marketdata.site import Site
 
-            self.websockets.site = Site(market, self.config.gateway).answer
+            self.websockets.agreeing.site = Site(market, self.config.gateway).answer
 
     def _start_database_feeds(self, nursery: trio.Nursery) -> None:
         if not self.config.feeds:
@@ -357,7 +357,7 @@ class App:
         gateway = Gateway(self.config.gateway, self.engine)
         gateway.adopt_feeds(self.config.all_feeds)
         self.websockets = WebSocketServer(self.server, gateway, self.history)
-        self.websockets.health = self.operation.facts.health
+        self.websockets.agreeing.health = self.operation.facts.health
         nursery.start_soon(gateway.run)
         return gateway
 

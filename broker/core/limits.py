@@ -73,8 +73,8 @@ ARRIVALS_PER_POLL: Final = 32
 """Peers in a handshake looked at in a round at most."""
 
 ARRIVALS_TASKS_MAX: Final = 16
-"""WebSocket handshakes that begin in one go: each takes some tenths of a millisecond, and all of them run before the
-pump has its turn again."""
+"""Tasks of WebSocket handshakes that begin in one go: each takes some tenths of a millisecond, and all of them run
+before the pump has its turn again."""
 
 SLOW_KEY_BYTES: Final = 320
 """A longer public key has a private one whose signature takes a thread: RSA 2048 has 294 and takes 1 ms, RSA 4096

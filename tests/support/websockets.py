@@ -24,6 +24,7 @@ from broker.gateway.gateway import Gateway
 from broker.gateway.identity import Identifier
 from broker.links.listening.accept import accept_forever, open_sockets
 from broker.links.listening.door import Door
+from broker.links.listening.entrance import Entrance
 from broker.links.server import Server
 from broker.links.websocket.server import WebSocketServer
 
@@ -216,6 +217,6 @@ async def listening(
         websockets = WebSocketServer(server, gateway)
         nursery.start_soon(server.pump.run)
         nursery.start_soon(gateway.run)
-        nursery.start_soon(accept_forever, sock, door, server, websockets.take)
+        nursery.start_soon(accept_forever, sock, door, server, Entrance(server, websockets.take).take)
         yield Running(engine, gateway, websockets, server, door, sock.getsockname()[1])
         nursery.cancel_scope.cancel()

@@ -96,13 +96,14 @@ class Arrivals(Connection):
                 break  # the others are told of again
 
     def may_start(self) -> bool:
-        """Count one more task, unless enough of them wait for their first turn already."""
-        if self._started == ARRIVALS_TASKS_MAX:
-            return False
+        """False while so many tasks wait for their first turn that another should come later."""
+        return self._started < ARRIVALS_TASKS_MAX
+
+    def started(self) -> None:
+        """Count a task that was started for one of these."""
         if not self._started:
             self._afterwards(self._have_run)
         self._started += 1
-        return True
 
     def _have_run(self) -> None:
         self._started = 0

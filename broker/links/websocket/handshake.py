@@ -22,6 +22,9 @@ from attrs import field, frozen
 REQUEST_HEAD_END: Final = b"\r\n\r\n"
 FORWARDED_HOPS_MAX: Final = 20
 
+FIRST_BYTES: Final = 4096
+"""What is received of a request at a time; nearly all are shorter."""
+
 _GET = re.compile(rb"GET (/[^ \r\n]*) HTTP/1\.[01]\r\n")
 
 _METHOD = re.compile(rb"[A-Z]{1,7}( |$)")
@@ -55,29 +58,36 @@ class OpeningRequest:
         return self.target.partition("?")[0]
 
 
-async def read_head(stream: trio.abc.ReceiveStream, size_max: int) -> tuple[bytes, bytes]:
-    """Read up to the end of the request's head.
-
-    Returns:
-        The head, and what came after it; (b"", b"") if the peer left without a request.
+def head_in(data: bytes, size_max: int) -> tuple[bytes, bytes] | None:
+    """The request's head and what came after it; None while it is not whole.
 
     Raises:
         Refused: the head is longer than `size_max` bytes, or what comes is no HTTP from its first bytes on.
     """
-    data = b""
-    while REQUEST_HEAD_END not in data:
-        if len(data) > size_max:
-            raise Refused(431, f"the request's head is longer than {size_max} bytes")
-        received = await stream.receive_some(4096)
+    if data and not _METHOD.match(data):
+        raise Refused(400, "this is no HTTP request, and a WebSocket begins with one")
+    before_end, end, rest = data.partition(REQUEST_HEAD_END)
+    if len(before_end) + len(end) > size_max:
+        raise Refused(431, f"the request's head is longer than {size_max} bytes")
+    return (before_end + end, rest) if end else None
+
+
+async def read_head(stream: trio.abc.ReceiveStream, size_max: int, came: bytes = b"") -> tuple[bytes, bytes]:
+    """Read up to the end of the request's head, which begins with what came already.
+
+    Returns:
+        As `head_in`; (b"", b"") if the peer left without a request.
+
+    Raises:
+        Refused: as `head_in`.
+    """
+    data = came
+    while (found := head_in(data, size_max)) is None:
+        received = await stream.receive_some(FIRST_BYTES)
         if not received:
             return b"", b""
         data += received
-        if not _METHOD.match(data):
-            raise Refused(400, "this is no HTTP request, and a WebSocket begins with one")
-    end = data.index(REQUEST_HEAD_END) + len(REQUEST_HEAD_END)
-    if end > size_max:
-        raise Refused(431, f"the request's head is longer than {size_max} bytes")
-    return data[:end], data[end:]
+    return found
 
 
 def understand(head: bytes, hint: str) -> OpeningRequest:

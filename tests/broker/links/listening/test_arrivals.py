@@ -151,11 +151,16 @@ async def test_of_many_websockets_that_come_at_once_a_few_begin_at_a_time() -> N
     async with websocket_broker() as broker:
         arrivals = broker.app.server.arrivals
         begun: list[int] = []
+
+        def begin(number: int) -> None:
+            begun.append(number)
+            arrivals.started()
+
         mine, theirs = zip(*(socket.socketpair() for _ in range(100)), strict=True)
         for number, sock in enumerate(theirs):
             sock.setblocking(False)
             door = broker.app.doors[0]
-            arrivals.await_bytes(sock, door, "pair", None, lambda *_, number=number: begun.append(number))
+            arrivals.await_bytes(sock, door, "pair", None, lambda *_, number=number: begin(number))
         for sock in mine:
             sock.send(b"GET")
         for _ in range(20):

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 import trio_websocket
+from support.polling import until
 from support.websockets import ECONIA, Running, listening, masked, reader, token
 
 from broker.config.dialects.exchange import Exchange
@@ -193,6 +194,42 @@ async def test_a_handshake_that_is_not_finished_in_time_is_cut_off() -> None:
         await stream.send_all(b"GET / HTTP/1.1\r\n")
         with trio.fail_after(60):
             assert await stream.receive_some() == b""
+
+
+class Spawned(trio.abc.Instrument):
+    """The names of the tasks that were started while this was installed."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        self.names.append(task.name)
+
+
+@pytest.mark.parametrize("cut", [None, 1, 30])
+async def test_a_task_begins_only_for_a_request_that_comes_in_pieces(cut: int | None) -> None:
+    request = (
+        f"GET /{reader('fill_event')} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    ).encode()
+    spawned = Spawned()
+    async with listening() as broker:
+        trio.lowlevel.add_instrument(spawned)
+        stream = await broker.raw()
+        if cut is not None:
+            await stream.send_all(request[:cut])
+            with trio.fail_after(60):
+                await until(lambda: any("WebSocketServer" in name for name in spawned.names))
+            request = request[cut:]
+        await stream.send_all(request + masked(0x89, b"at once"))
+        answered = b""
+        with trio.fail_after(60):
+            while not answered.endswith(b"\x8a\x07at once"):
+                answered += await stream.receive_some()
+        trio.lowlevel.remove_instrument(spawned)
+        assert answered.startswith(b"HTTP/1.1 101 ")
+        assert any("WebSocketServer" in name for name in spawned.names) == (cut is not None)
+        await stream.aclose()
 
 
 # --- peers that don't behave ---------------------------------------------------------------------------------
