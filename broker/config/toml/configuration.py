@@ -109,7 +109,8 @@ def _read(reader: Reader, document: Document, path: Path) -> Config:
     feed = feed_reader.read()
     connections.check_routes(listeners, feed_reader.routes)
     admin, metrics = http_of(reader, document, "admin"), http_of(reader, document, "metrics")
-    check_ports(reader, listeners, admin, metrics)
+    cluster = cluster_of(reader, document)
+    check_ports(reader, listeners, admin, metrics, 1 if cluster is None else cluster.workers)
     broker = _table(reader, document, "broker", BrokerTable)
     if len(broker.drain_to.encode()) > SERVER_REFERENCE_BYTES_MAX:
         reader.wrong(
@@ -135,7 +136,7 @@ def _read(reader: Reader, document: Document, path: Path) -> Config:
         gateway=connections.gateway(),
         history=history_rules(reader, document),
         market=feed_reader.market if feed_reader.market.is_used else None,
-        cluster=cluster_of(reader, document),
+        cluster=cluster,
         admin=admin,
         metrics=metrics,
         health=_table(reader, document, "health", Health),

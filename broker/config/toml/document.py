@@ -52,38 +52,56 @@ def resolved(value: Any, environ: Mapping[str, str], reader: Reader, path: Path 
         return {key: resolved(member, environ, reader, (*path, key)) for key, member in value.items()}
     if isinstance(value, list):
         return [resolved(member, environ, reader, (*path, index)) for index, member in enumerate(value)]
-    if isinstance(value, str) and value.startswith(FILE):
-        return _from_file(value, reader, path)
-    if not isinstance(value, str) or not value.startswith(ENVIRONMENT):
+    if not isinstance(value, str):
         return value
+    text = _text_of(value, environ, reader, path)
+    if "\0" in text and not isinstance(text, Unresolved):
+        # No path, address, connection string or topic can have one, and who uses them says so in other words or none.
+        return reader.unresolved(path, "a NUL character is in it", text.replace("\0", ""))
+    return text
+
+
+def _text_of(value: str, environ: Mapping[str, str], reader: Reader, path: Path) -> str:
+    if "\0" in value:
+        return value
+    if value.startswith(FILE):
+        return _from_file(value, reader, path)
+    if value.startswith(ENVIRONMENT):
+        return _from_environment(value, environ, reader, path)
+    return value
+
+
+def _from_environment(value: str, environ: Mapping[str, str], reader: Reader, path: Path) -> str:
     name = value.removeprefix(ENVIRONMENT)
-    if name in environ:
-        return environ[name]
-    missing = f"there is no environment variable {name}: set it, or write the value here"
-    reader.wrong(path, f"{label(path)}: {missing if name else 'env: needs the name of a variable behind it'}")
-    return Unresolved(value)
+    if not name:
+        return reader.unresolved(path, "env: needs the name of a variable behind it", value)
+    if name not in environ:
+        missing = f"there is no environment variable {name}: set it, or write the value here"
+        return reader.unresolved(path, missing, value)
+    text = environ[name]
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # other bytes come as halves of surrogate pairs
+        return reader.unresolved(path, f"the environment variable {name} is not UTF-8 text", value)
+    return text
 
 
 def _from_file(value: str, reader: Reader, path: Path) -> str:
     """What a file holds, without the line break at its end; for secrets that something else puts there."""
     named = value.removeprefix(FILE)
     if not named:
-        reader.wrong(path, f"{label(path)}: file: needs a path behind it")
-        return Unresolved(value)
+        return reader.unresolved(path, "file: needs a path behind it", value)
     file = reader.folder / named
     try:
         data = read_file(file)
         is_public = file.stat().st_mode & stat.S_IROTH
         text = data.decode("utf-8-sig")
     except OSError as error:
-        reader.wrong(path, f"{label(path)}: {file} can't be read: {error.strerror}")
-        return Unresolved(value)
+        return reader.unresolved(path, f"{file} can't be read: {error.strerror}", value)
     except UnicodeDecodeError:
-        reader.wrong(path, f"{label(path)}: {file} is not UTF-8 text")
-        return Unresolved(value)
+        return reader.unresolved(path, f"{file} is not UTF-8 text", value)
     if len(data) > FILE_BYTES_MAX:
-        reader.wrong(path, f"{label(path)}: {file} is longer than {FILE_BYTES_MAX} bytes")
-        return Unresolved(value)
+        return reader.unresolved(path, f"{file} is longer than {FILE_BYTES_MAX} bytes", value)
     # What a container or systemd puts into /run is as they want it.
     if is_public and not file.is_relative_to("/run"):
         reader.warn(f"{reader.where(path)}: everybody may read {file}. Cure: `chmod o-rwx {file}`.")

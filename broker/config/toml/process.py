@@ -60,20 +60,35 @@ def http_of(reader: Reader, document: Document, name: str) -> AdminHttp | None:
 
 
 def check_ports(
-    reader: Reader, listeners: tuple[Listener, ...], admin: AdminHttp | None, metrics: AdminHttp | None
+    reader: Reader,
+    listeners: tuple[Listener, ...],
+    admin: AdminHttp | None,
+    metrics: AdminHttp | None,
+    workers: int,
 ) -> None:
-    """No two of the process's own ports may be the same; those of two listeners are compared elsewhere."""
-    taken: list[tuple[str, str | None, int]] = [
-        (f"[[listener]] {number}", one.host, one.port)
+    """No two of our own ports may be the same; those of two listeners are compared elsewhere.
+
+    Args:
+        workers: how many processes there are: of [admin] and [metrics] each has the next port.
+    """
+    taken: list[tuple[str, str | None, range]] = [
+        (f"[[listener]] {number}", one.host, range(one.port, one.port + 1))
         for number, one in enumerate(listeners, 1)
         if one.port and one.unix_path is None
     ]
     for name, http in (("admin", admin), ("metrics", metrics)):
         if http is None or not http.port:
             continue
-        for other, host, port in taken:
-            if port == http.port and overlap(host, http.host):
-                path: Path = (name, "port")
-                reader.wrong(path, f"port: {port} is taken by {other}: choose another")
+        path: Path = (name, "port")
+        wanted = range(http.port, http.port + max(workers, 1))
+        several = (
+            f"with {workers} workers it takes {wanted[0]} to {wanted[-1]}, and " if len(wanted) > 1 else ""
+        )
+        if several and wanted[0] <= PORT_MAX < wanted[-1]:
+            reader.wrong(path, f"port: {several}{PORT_MAX} is the last there is: choose another")
+        for other, host, ports in taken:
+            both = range(max(wanted[0], ports[0]), min(wanted[-1], ports[-1]) + 1)
+            if both and overlap(host, http.host):
+                reader.wrong(path, f"port: {several}{both[0]} is taken by {other}: choose another")
                 break
-        taken.append((f"[{name}]", http.host, http.port))
+        taken.append((f"[{name}]", http.host, wanted))

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 _DURATION = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?) *(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SECONDS_END = 10**18
+"""TOML can write numbers that no float is, and `inf`."""
 _SIZE = re.compile(r"([0-9]{1,18}) *(B|kB|MB|GB)")
 _BYTES = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3}
 
@@ -85,6 +87,12 @@ class Reader:
         mistake = (self._lines.of(path), what)
         if mistake not in self._mistakes:
             self._mistakes.append(mistake)
+
+    def unresolved(self, path: KeyPath, what: str, value: str) -> Unresolved:
+        """Note that a text refers to something that can't be had; what follows from that is no second mistake."""
+        self.wrong(path, f"{label(path)}: {what}")
+        self._broken.add(path)
+        return Unresolved(value)
 
     def warn(self, what: str) -> None:
         """Note something that is no mistake but may surprise; each text once."""
@@ -247,7 +255,7 @@ def _described(value: Any) -> str:
 
 def _duration(value: Any, _: Any) -> float:
     """Seconds."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _SECONDS_END:
         return float(value)
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:

@@ -25,8 +25,6 @@ from broker.config.toml.reader import Renames
 
 CALCULATOR_TABLES = (DepthConfig, TradesConfig, KlineConfig, TickerConfig, MarkPriceConfig)
 
-"""What `[websocket.NAME]` may be, and `dialects` of a listener beside `mqtt`."""
-
 
 @frozen
 class DatabaseTable:

@@ -96,7 +96,7 @@ LINE = 15
             LINE,
             'expiry: a duration such as "30s" is wanted, or { column = "NAME" }',
         ),
-        ('content_type = "a\\u0000"', "wal", LINE, "content_type: MQTT forbids control characters in it"),
+        ('content_type = "a\\u0001"', "wal", LINE, "content_type: MQTT forbids control characters in it"),
         ('content_type = "{a"', "wal", LINE, f"content_type: {BRACE}"),
         ('response_topic = "a/#"', "wal", LINE, f"response_topic: {TOPIC}"),
         ('correlation_data = "{$place}"', "wal", LINE, f"correlation_data: {{$place}} {NAMES}"),
