@@ -154,7 +154,10 @@ def _named(level: list[object], names: DepthNames, side: int) -> dict[str, objec
 
 
 def _is_zero(value: object) -> bool:
-    return isinstance(value, str) and bool(value) and not value.strip("0.-")
+    try:
+        return parse(value).units == 0
+    except BadValue:
+        return False
 
 
 def is_one_level(changes: list[object]) -> bool:

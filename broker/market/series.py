@@ -156,9 +156,7 @@ class Series(Stream):
             start_ms = self.interval.start_ms(at_ms)
             candle = Candle(start_ms, self.interval.end_ms(start_ms), trade.price)
             candle.is_closed = True
-            candle.told_rev = (
-                0  # its place in the order has gone by, so that its first message is a correction
-            )
+            candle.told_rev = 0  # its place in the order has gone by: its first message is a correction
             candles.insert(i + 1, candle)
         was_empty = candle.trades == 0
         close_before = candle.close
