@@ -8,7 +8,7 @@ Many sequences go to the same two processes, one after another: in between all s
 
 Steps are those of the scenarios.  What `ledger.txt` explains is not drawn: flags and lengths that 2.0 lets pass,
 overlapping subscriptions of different QoS, shared subscriptions, a window that is full, names below `$`, a second
-CONNECT on the connection of a session that lasts, one of 5.0 with a will that is taken over.
+CONNECT on the connection of a session that lasts or has a will, one of 5.0 with a will that is taken over.
 
 Exit status 0: nothing differed.
 """
@@ -73,10 +73,12 @@ KNOWN: Final = (
     re.compile(r"[-] . < CONNACK present=0 code=1"),
     re.compile(r"[+] . < CONNACK 20 03 00 84 00"),
     re.compile(r"[-+] . < DISCONNECT code=8[12]"),
+    re.compile(r"- . < PUBREL id=… code=00"),
 )
 """What the ledger explains and no choice of steps avoids: 2.0 says nothing to a client of 5.0 that is taken over, and
 answers levels that it does not know in the words of 3.1.1.  Which of malformed and protocol error a client of 5.0 is
-told differs by packet: tests/protocol/mqtt/v5/test_cases5_against_mosquitto.py has the list."""
+told differs by packet: tests/protocol/mqtt/v5/test_cases5_against_mosquitto.py has the list.  Each of several copies of
+QoS 2 has its PUBREL."""
 LIVE: Final = re.compile(r" < PUBLISH (?!.* retain qos=)")
 RETAINED: Final = re.compile(r"(.*) < PUBLISH .* retain qos=")
 UNSUBACK: Final = re.compile(r"[-+] . < UNSUBACK ")
@@ -93,8 +95,13 @@ RESET: Final = (
     *(f"R: publish '{topic}' '' retain=1 &" for topic in TOPICS[:9]),
     "R: ping",
 )
-RULES_RESET: Final = ("R: connect id=z clean=1 port=port2", "R: publish 'a' '' qos=1 retain=1")
-"""Nothing else that is below the mount point is retained: what is drawn there is that topic."""
+RULES_RESET: Final = (
+    "R: connect id=z clean=1 port=port2",
+    *(f"R: publish '{topic}' '' retain=1 &" for topic in TOPICS[:9]),
+    "R: ping",
+)
+LOOK: Final = ("R: connect id=q clean=1 user=alice", "R: subscribe '#' 2")
+"""The last steps of each sequence: what is retained by then."""
 
 
 class Wanderer:
@@ -108,6 +115,8 @@ class Wanderer:
         self._here = dict.fromkeys(ACTORS, False)
         self._lasting = dict.fromkeys(ACTORS, False)
         """Whose session outlives the connection."""
+        self._once = dict.fromkeys(ACTORS, False)
+        """Who says CONNECT only once: the session lasts, or there is a will."""
         self._willing = dict.fromkeys(ACTORS, False)
         """Who is of 5.0, has a lasting session and a will: taken over, 2.0 forgets that will."""
 
@@ -173,6 +182,7 @@ class Wanderer:
                 words.append(f"session-expiry-interval={expiry_s}")
         has_will = random.random() < 0.4
         self._willing[actor] = has_will and version == 5 and self._lasting[actor]
+        self._once[actor] = has_will or self._lasting[actor]
         if has_will:
             topic = random.choice(TOPICS[:9])
             words.append(f"will.topic='{topic}' will.payload=gone will.qos={random.randint(0, 2)}")
@@ -190,7 +200,7 @@ class Wanderer:
     def _packet(self, actor: str, taken: set[str] | None = None) -> bytes:
         """One that is right by itself; with client ids that are taken it is a CONNECT."""
         random = self._random
-        if taken is not None or (not self._lasting[actor] and random.random() < 0.1):
+        if taken is not None or (not self._once[actor] and random.random() < 0.1):
             ids = [name.encode() for name in ("x", "y", "q", "") if name not in (taken or ())]
             return packets.connect(client_id=random.choice(ids), clean=random.random() < 0.6)
         topic = random.choice(TOPICS).encode()
@@ -296,6 +306,7 @@ async def differing(sequences: list[list[str]], with_rules: bool) -> list[list[s
     scenario = Scenario("wandering", Path("wander"), conf=RULES_CONF if with_rules else CONF)
     scenario.files = {"rules": RULES}
     reset = (*RULES_RESET, *RESET) if with_rules else RESET
+    sequences = [[*steps, *LOOK] for steps in sequences]
     texts = [text for steps in sequences for text in (*steps, *reset)]
     scenario.steps = [parse_step(text, number, "wander") for number, text in enumerate(texts)]
     transcripts: dict[str, list[str]] = {}
