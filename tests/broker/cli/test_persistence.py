@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import signal
@@ -13,23 +12,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.killable import mosquitto_client, rowcast
 from support.polling import until_listening
 from support.ports import free_port
 from support.storage import engine_with
 
 from broker.cli.commands import run_command
-from broker.core.publication import Publication
 from broker.storage.database import read_database, write_database
-from broker.storage.json_lines import lines
-from broker.storage.json_reading import WrongLine, snapshot_of
 from broker.storage.mosquitto_import import read_mosquitto
-from broker.storage.records import SessionRecord, Snapshot, snapshot
+from broker.storage.records import snapshot
 from protocol.mosquitto_db import NotReadable, chunks
 from protocol.mqtt.codec import encode
-from protocol.mqtt.outbound import InFlight, Queued
 from protocol.mqtt.packets import Connect, Packet, Pubcomp, Publish, Pubrec, Pubrel, Subscribe
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin")
@@ -153,76 +146,6 @@ def test_a_mosquitto_db_that_is_cut_off_or_changed_is_refused_or_read(tmp_path: 
                 read_mosquitto(bytes(changed), 0.0, {})
 
 
-some_bytes = st.one_of(st.text(max_size=5).map(str.encode), st.binary(max_size=5))
-names = st.sampled_from([b"a", b"b/c", "ü/\U0001f600".encode()])
-times = st.sampled_from([0.0, 1_800_000_000.0, 1_900_000_000.25])
-
-
-@st.composite
-def snapshots(draw: st.DrawFn) -> Snapshot:
-    saved = Snapshot(draw(times), 0.0)
-    messages = [
-        Publication(
-            draw(names), draw(some_bytes), draw(st.integers(0, 2)), draw(st.booleans()), draw(some_bytes)
-        )
-        for _ in range(draw(st.integers(1, 4)))
-    ]
-    for message in messages:
-        message.properties = draw(st.sampled_from([b"", b"\x26\x00\x01k\x00\x01v"]))
-        message.expires_at = draw(times)
-        message.user_name = draw(st.one_of(st.none(), some_bytes))
-    any_message = st.sampled_from(messages)
-    ids = st.sampled_from([b"", b"\x0b\x07"])
-    for number in range(draw(st.integers(0, 3))):
-        inflight = []
-        for packet_id in range(1, draw(st.integers(1, 4))):
-            qos, state = draw(st.sampled_from([(1, 1), (2, 2), (2, 3)]))
-            inflight.append(
-                InFlight(packet_id, draw(any_message), qos, draw(st.booleans()), state, draw(ids))
-            )
-        queued = [
-            Queued(
-                draw(any_message),
-                draw(st.integers(0, 2)),
-                draw(st.booleans()),
-                draw(st.integers(0, 3)),
-                draw(ids),
-            )
-            for _ in range(draw(st.integers(0, 3)))
-        ]
-        record = SessionRecord(
-            client_id=draw(some_bytes) + b"%d" % number,
-            user_name=draw(st.one_of(st.none(), some_bytes)),
-            listener_port=draw(st.integers(0, 65_535)),
-            mount_point=draw(st.sampled_from([b"", b"site/"])),
-            bridge=draw(st.booleans()),
-            last_packet_id=draw(st.integers(0, 65_535)),
-            ids_after=draw(st.integers(0, 3)),
-            disconnected_at=draw(st.sampled_from([math.inf, 1_800_000_000.5])),
-            subscriptions=draw(st.dictionaries(names, st.sampled_from([0, 1, 2, 1 << 32 | 7 << 4 | 9]))),
-            inflight=inflight,
-            states=bytes(entry.state for entry in inflight),
-            queued=queued,
-            inbound=[(1, draw(any_message))] if draw(st.booleans()) else [],
-            expiry_s=draw(st.sampled_from([math.inf, 3600.0])),
-            will=draw(any_message) if draw(st.booleans()) else None,
-        )
-        record.will_due = 1_800_000_001.0 if record.will is not None else 0.0
-        record.replays = set(list(record.subscriptions)[:1])
-        saved.sessions.append(record)
-    saved.retained = [one for one in {one.topic: one for one in messages}.values() if draw(st.booleans())]
-    return saved
-
-
-@given(snapshots())
-def test_what_is_exported_is_imported_as_it_was(saved: Snapshot) -> None:
-    exported = list(lines(saved))
-    again = snapshot_of(exported)
-    assert list(lines(again)) == exported
-    for line in exported:
-        json.loads(line)
-
-
 def test_what_a_file_holds_goes_through_lines_into_another_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,63 +163,6 @@ def test_what_a_file_holds_goes_through_lines_into_another_file(
     assert capsys.readouterr().out == out.read_text()
     assert run_command(["persistence", "import", str(out), str(two)]) == 1
     assert "there is one already" in capsys.readouterr().err
-
-
-HEAD = '{"format": "rowcast persistence", "version": 1, "saved_at": "2026-01-01T00:00:00Z"}'
-MESSAGE = '{"message": 1, "topic": "a", "payload": "x", "qos": 1}'
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("", "line 1: the first line must begin"),
-        (MESSAGE, "line 1: the first line must begin"),
-        (f"{HEAD}\n{{", "line 2: it is no JSON"),
-        (f"{HEAD}\n[]", "line 2: an object is wanted"),
-        (f"{HEAD}\n{{}}", "line 2: it has neither"),
-        (f"{HEAD}\n" + MESSAGE.replace('"a"', '"a/#"'), "line 2: 'a/#' is no topic name"),
-        (
-            f"{HEAD}\n" + MESSAGE.replace('"qos": 1', '"qos": 3'),
-            "line 2: 'qos' is a whole number from 0 to 2",
-        ),
-        (f"{HEAD}\n" + MESSAGE.replace('"x"', '{"base64": "?"}'), "line 2: "),
-        (f"{HEAD}\n" + MESSAGE.replace(', "payload": "x"', ""), "line 2: there is no 'payload'"),
-        (f'{HEAD}\n{MESSAGE}\n{{"retained": 2}}', "line 3: no line before has the message 2"),
-        (f'{HEAD}\n{{"session": "s"}}\n{{"session": "s"}}', "line 3: this session has a line already"),
-        (
-            f'{HEAD}\n{MESSAGE}\n{{"session": "s", "in_flight": [{{"packet_id": 1, "message": 1, "qos": 1,'
-            ' "awaits": "PUBREC"}]}',
-            "line 3: 'awaits' is PUBACK at QoS 1",
-        ),
-        (
-            f'{HEAD}\n{{"session": "s", "subscriptions": [{{"filter": "a/#/b", "qos": 1}}]}}',
-            "line 2: 'a/#/b' is no topic filter",
-        ),
-    ],
-)
-def test_a_wrong_line_is_named(text: str, problem: str) -> None:
-    with pytest.raises(WrongLine) as error:
-        snapshot_of(text.splitlines())
-    assert str(error.value).startswith(problem)
-
-
-@given(
-    st.recursive(st.one_of(st.none(), st.booleans(), st.integers(), st.text()), lambda inner: st.lists(inner))
-)
-def test_a_line_of_anything_is_taken_or_refused(value: object) -> None:
-    for name in (
-        "session",
-        "subscriptions",
-        "in_flight",
-        "queued",
-        "inbound",
-        "will",
-        "mount_point",
-        "expiry_s",
-    ):
-        line = {"session": "s", name: value}
-        with suppress(WrongLine):
-            snapshot_of([HEAD, json.dumps(line)])
 
 
 def test_without_a_file_it_is_said_what_to_name(capsys: pytest.CaptureFixture[str]) -> None:
