@@ -14,17 +14,26 @@ from typing import Any, Final
 from broker.core.publication import Publication
 from broker.storage.json_lines import FORMAT, STATES, VERSION
 from broker.storage.records import SessionRecord, Snapshot
+from protocol.mqtt.codec import PUBLISH_TYPE
 from protocol.mqtt.errors import ProtocolError
 from protocol.mqtt.outbound import AWAIT_PUBACK, InFlight, Queued
 from protocol.mqtt.owed import PACKET_ID_MAX
 from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
-from protocol.mqtt.v5.properties import publish_properties
+from protocol.mqtt.v5.properties import (
+    NO_PROPERTIES,
+    encode_number,
+    encode_variable,
+    publish_properties,
+    read_properties,
+)
+from protocol.mqtt.v5.property_table import SUBSCRIPTION_ID
 from protocol.mqtt.v5.subscribing import subscription
 
 _AWAITED: Final = {name: state for state, name in STATES.items()}
 _FIRST_LINE: Final = (
     f'the first line must begin with {{"format": "{FORMAT}", "version": {VERSION}, "saved_at": '
 )
+_MESSAGE_NUMBER_MAX: Final = 2**62
 
 
 class WrongLine(Exception):
@@ -46,6 +55,8 @@ def snapshot_of(text: Iterable[str]) -> Snapshot:
             reading.take(json.loads(line))
         except json.JSONDecodeError as error:
             raise WrongLine(f"line {number}: it is no JSON: {error.msg} at column {error.colno}") from None
+        except RecursionError:
+            raise WrongLine(f"line {number}: it is no JSON: it goes too deep") from None
         except KeyError as error:
             raise WrongLine(f"line {number}: there is no {error.args[0]!r}") from None
         except (TypeError, ValueError, OverflowError, AttributeError, binascii.Error, ProtocolError) as error:
@@ -70,7 +81,7 @@ class _Reading:
                 raise ValueError(_FIRST_LINE)
             self.saved = Snapshot(_unix(line["saved_at"]), 0.0)
         elif "message" in line:
-            self._messages[_integer(line["message"], "message", 1, 2**62)] = _read_message(line)
+            self._messages[_integer(line["message"], "message", 1, _MESSAGE_NUMBER_MAX)] = _read_message(line)
         elif "session" in line:
             record = self._record(line)
             if record.client_id in self._clients:
@@ -83,7 +94,7 @@ class _Reading:
             raise ValueError("it has neither 'message' nor 'session' nor 'retained'")
 
     def _message(self, number: Any) -> Publication:
-        message = self._messages.get(number)
+        message = self._messages.get(_integer(number, "message", 1, _MESSAGE_NUMBER_MAX))
         if message is None:
             raise ValueError(f"no line before has the message {number}")
         return message
@@ -104,7 +115,7 @@ class _Reading:
             states=b"",
             queued=[self._queued(one) for one in line.get("queued", [])],
             inbound=[(_packet_id(one), self._message(one["message"])) for one in line.get("inbound", [])],
-            expiry_s=float(line["expiry_s"]) if "expiry_s" in line else math.inf,
+            expiry_s=_seconds(line["expiry_s"], "expiry_s") if "expiry_s" in line else math.inf,
         )
         record.states = bytes(entry.state for entry in record.inflight)
         for one in line.get("subscriptions", []):
@@ -185,6 +196,12 @@ def _integer(value: Any, name: str, least: int, most: int) -> int:
     return value
 
 
+def _seconds(value: Any, name: str) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
+        raise ValueError(f"{name!r} is a number of seconds, not {value!r}")
+    return float(value)
+
+
 def _qos(line: dict[str, Any]) -> int:
     return _integer(line["qos"], "qos", 0, 2)
 
@@ -194,4 +211,13 @@ def _packet_id(line: dict[str, Any]) -> int:
 
 
 def _ids(one: dict[str, Any]) -> bytes:
-    return _bytes(one.get("properties", ""))
+    """The subscription identifiers that a message came by, as properties of its PUBLISH."""
+    ids = _bytes(one.get("properties", ""))
+    whole = encode_variable(len(ids)) + ids
+    try:
+        found, _ = read_properties(whole, 0, len(whole), PUBLISH_TYPE)
+    except ProtocolError:
+        found = NO_PROPERTIES
+    if b"".join(encode_number(SUBSCRIPTION_ID, number) for number in found.subscription_ids) != ids:
+        raise ValueError("'properties' of a session's message are subscription identifiers, and nothing else")
+    return ids

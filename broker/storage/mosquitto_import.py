@@ -31,6 +31,8 @@ from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
 from protocol.mqtt.v5.properties import publish_properties
 from protocol.mqtt.v5.subscribing import NO_LOCAL, RETAIN_AS_PUBLISHED, subscription
 
+_QOS_MAX: Final = 2
+
 _AWAITS_PUBCOMP: Final = (6, 9)
 """States of a message at QoS 2 whose PUBREC has come."""
 
@@ -85,6 +87,9 @@ class _Reading:
         if not is_valid_topic_name(chunk.topic):
             self.left_out.append(f"a message with a topic that is none: {chunk.topic!r}")
             return
+        if chunk.qos > _QOS_MAX:
+            self.left_out.append(f"a message to {chunk.topic!r} with a QoS that is none: {chunk.qos}")
+            return
         message = Publication(
             chunk.topic,
             chunk.payload,
@@ -135,11 +140,20 @@ class _Reading:
         if message is None:
             self.left_out.append(f"a message of {_name(chunk.client_id)} that is not in the file")
             return
+        if chunk.qos > _QOS_MAX:
+            self.left_out.append(
+                f"a message of {_name(chunk.client_id)} with a QoS that is none: {chunk.qos}"
+            )
+            return
+        is_queued = chunk.direction != INBOUND and chunk.state == QUEUED
+        if chunk.qos > 0 and chunk.packet_id == 0 and not is_queued:
+            self.left_out.append(f"a message of {_name(chunk.client_id)} without a packet id")
+            return
         retain = chunk.flags >> 4 != 0
         if chunk.direction == INBOUND:
             if chunk.qos == 2:
                 record.inbound.append((chunk.packet_id, message))
-        elif chunk.state == QUEUED or chunk.qos == 0:
+        elif is_queued or chunk.qos == 0:
             if chunk.qos > 0:
                 self._first_queued.setdefault(chunk.client_id, chunk.packet_id)
             position = next(self._positions)
@@ -159,7 +173,13 @@ class _Reading:
                 f"a subscription of {_name(chunk.client_id)} with a filter that is none: {chunk.topic_filter!r}"
             )
             return
-        options = chunk.qos & 3 | chunk.options & (NO_LOCAL | RETAIN_AS_PUBLISHED)
+        if chunk.qos > _QOS_MAX:
+            self.left_out.append(
+                f"a subscription of {_name(chunk.client_id)} to {chunk.topic_filter!r} with a QoS that is none:"
+                f" {chunk.qos}"
+            )
+            return
+        options = chunk.qos | chunk.options & (NO_LOCAL | RETAIN_AS_PUBLISHED)
         record.subscriptions[chunk.topic_filter] = subscription(options, chunk.subscription_id)
 
     def take_retained(self, chunk: Any) -> None:

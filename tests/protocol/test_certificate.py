@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from support.certificates import Authority
 
-from protocol.certificate import common_name, subject
+from protocol.certificate import common_name, public_key_bytes, subject
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make certificates")
 
@@ -58,3 +58,50 @@ def test_bytes_that_are_no_certificate_have_no_name(authority: Authority) -> Non
     for size in range(0, len(der), 7):
         assert common_name(der[:size]) in (None, whole)
         assert common_name(der[size + 1 :]) in (None, whole)
+
+
+def _der(tag: int, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    return bytes((tag, 0x82)) + len(content).to_bytes(2, "big") + content
+
+
+def _certificate(*names: bytes, version: bytes = b"\xa0\x03\x02\x01\x02") -> bytes:
+    """What RFC 5280 §4.1 has up to the public key, which is 4 bytes here; `names` are the subject's sets."""
+    fields = (b"\x02\x01\x07", b"\x30\x00", b"\x30\x00", b"\x30\x00", _der(0x30, *names), b"\x30\x02\x05\x00")
+    return _der(0x30, _der(0x30, version, *fields))
+
+
+def _name(text: bytes, *, tag: int = 12, kind: bytes = b"\x55\x04\x03") -> bytes:
+    attribute = _der(0x06, kind) + _der(tag, text)
+    return _der(0x31, _der(0x30, attribute))
+
+
+@pytest.mark.parametrize(
+    ("name", "common", "printed"),
+    [
+        (_name(b"a"), b"a", b"CN=a"),
+        (_name(b"a") + _name(b"b"), b"a", b"CN=b,CN=a"),
+        (_name(b"B\xfcrger", tag=19), None, b"CN=B\\C3\\BCrger"),
+        (_name(b"\0a", tag=30), None, b"CN=a"),
+        (_name(b"\0\0\0a", tag=28), None, b"CN=a"),
+        (_name(b"a", tag=4), b"a", b"CN=#040161"),
+        (_name(b"a", kind=b"\x88\x37\x03"), None, b"2.999.3=#0C0161"),
+        (_name(b""), None, b"CN="),
+        (_name(b"a\nb"), None, b"CN=a\\0Ab"),
+        (_name(b" a "), b" a ", b"CN=\\ a\\ "),
+        (_name(b"#a#"), b"#a#", b"CN=\\#a#"),
+        (b"", None, None),
+    ],
+)
+def test_a_name_is_told_by_its_encoding(name: bytes, common: bytes | None, printed: bytes | None) -> None:
+    for version in (b"\xa0\x03\x02\x01\x02", b""):  # version 1 does not say its version
+        der = _certificate(name, version=version)
+        assert common_name(der) == common
+        assert subject(der) == printed
+        assert public_key_bytes(der) == 2
+
+
+def test_bytes_that_are_no_certificate_have_no_key_either() -> None:
+    assert public_key_bytes(b"") == 0
+    assert public_key_bytes(b"\x30\x80") == 0
+    assert public_key_bytes(b"\x30\x03\x30\x01\x30") == 0

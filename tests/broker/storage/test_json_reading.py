@@ -66,3 +66,52 @@ def test_a_line_of_anything_is_taken_or_refused(value: object) -> None:
         line = {"session": "s", name: value}
         with suppress(WrongLine):
             snapshot_of([HEAD, json.dumps(line)])
+
+
+IN_FLIGHT = '{"packet_id": 1, "message": 1, "qos": 1, "awaits": "PUBACK"'
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("[" * 100_000, "line 3: it is no JSON: it goes too deep"),
+        ('{"session": "s", "expiry_s": NaN}', "line 3: 'expiry_s' is a number of seconds, not nan"),
+        ('{"session": "s", "expiry_s": -1}', "line 3: 'expiry_s' is a number of seconds, not -1"),
+        ('{"session": "s", "expiry_s": "1"}', "line 3: 'expiry_s' is a number of seconds, not '1'"),
+        ('{"session": "s", "expiry_s": true}', "line 3: 'expiry_s' is a number of seconds, not True"),
+        ('{"session": "s", "last_packet_id": 65536}', "line 3: 'last_packet_id' is a whole number from 0 to"),
+        ('{"session": "s", "last_packet_id": true}', "line 3: 'last_packet_id' is a whole number from 0 to"),
+        ('{"session": "s", "disconnected_at": 5}', "line 3: a time is wanted, not 5"),
+        ('{"session": 5}', 'line 3: a string or {"base64": "..."} is wanted, not 5'),
+        ('{"session": "s", "will": {"message": 1}}', "line 3: there is no 'due'"),
+        (f'{{"session": "s", "in_flight": [{IN_FLIGHT}}}, {IN_FLIGHT}}}]}}', "line 3: a packet id stands tw"),
+        (
+            f'{{"session": "s", "in_flight": [{IN_FLIGHT}, "properties": {{"base64": "AQE="}}}}]}}',
+            "line 3: 'properties' of a session's message are subscription identifiers",
+        ),
+        (
+            '{"session": "s", "queued": [{"message": 1, "qos": 1, "properties": "?"}]}',
+            "line 3: 'properties' of a session's message are subscription identifiers",
+        ),
+        ('{"retained": [1]}', "line 3: 'message' is a whole number"),
+        ('{"retained": true}', "line 3: 'message' is a whole number"),
+        ('{"session": "s", "queued": 1}', "line 3: "),
+    ],
+)
+def test_a_session_that_can_not_be_is_refused_with_its_line(line: str, problem: str) -> None:
+    with pytest.raises(WrongLine) as error:
+        snapshot_of([HEAD, MESSAGE, line])
+    assert str(error.value).startswith(problem)
+
+
+def test_a_time_without_a_zone_is_in_utc_and_empty_lines_are_none() -> None:
+    saved = snapshot_of(
+        [HEAD, "", MESSAGE, '{"session": "s", "disconnected_at": "1970-01-01T00:00:05"}', " "]
+    )
+    assert saved.sessions[0].disconnected_at == 5.0
+
+
+def test_an_identifier_that_a_message_came_by_is_kept() -> None:
+    line = '{"session": "s", "queued": [{"message": 1, "qos": 1, "properties": {"base64": "CwcL/wE="}}]}'
+    (waiting,) = snapshot_of([HEAD, MESSAGE, line]).sessions[0].queued
+    assert waiting.ids == b"\x0b\x07\x0b\xff\x01"
