@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.budgets import cases
-from support.packet_case import framed, string
+from support.packet_case import framed
 
 from protocol.mqtt.errors import ProtocolError
 from protocol.mqtt.framing import frame_at
@@ -40,7 +40,6 @@ from protocol.mqtt.v5.property_table import (
     NOT_ZERO,
     PLACES,
     RESPONSE_TOPIC,
-    SUBSCRIPTION_ID,
     TEXT,
     TOPIC_ALIAS,
     TYPES,
@@ -48,7 +47,6 @@ from protocol.mqtt.v5.property_table import (
     VARIABLE,
 )
 from protocol.mqtt.v5.reasons import ALLOWED, ReasonCode
-from protocol.mqtt.v5.subscribing import both, granted_to, options_of, subscription
 
 NAME = st.text("ab/$ é\U0002a6d4", min_size=1, max_size=8).map(str.encode)
 WORD = st.text("ab+# é", max_size=8).map(str.encode)
@@ -193,38 +191,7 @@ def test_an_acknowledgement_is_written_as_short_as_mosquitto_writes_it(packet_id
     assert ack_parts(0x50, raw, 2, len(raw)) == (packet_id, code)
 
 
-CONNECT = b"\x00\x04MQTT\x05\x02\x00\x3c"
-CLIENT = b"\x00\x01c"
 FORBIDDEN = [
-    ("remaining property length missing", 0x10, CONNECT, 0x81, "MQTT-1.5.5-1"),
-    ("property length in two bytes", 0x10, CONNECT + b"\x80\x00" + CLIENT, 0x81, "MQTT-1.5.5-1"),
-    ("property length in five bytes", 0x10, CONNECT + b"\x80\x80\x80\x80\x01" + CLIENT, 0x81, "MQTT-1.5.5-1"),
-    ("properties longer than the packet", 0x10, CONNECT + b"\x09" + CLIENT, 0x81, "MQTT-2.2.2-1"),
-    ("receive maximum 0", 0x10, CONNECT + b"\x03\x21\x00\x00" + CLIENT, 0x82, ""),
-    ("maximum packet size 0", 0x10, CONNECT + b"\x05\x27\x00\x00\x00\x00" + CLIENT, 0x82, ""),
-    ("request problem information 2", 0x10, CONNECT + b"\x02\x17\x02" + CLIENT, 0x82, ""),
-    (
-        "session expiry twice",
-        0x10,
-        CONNECT + b"\x0a" + b"\x11\x00\x00\x00\x01" * 2 + CLIENT,
-        0x82,
-        "",
-    ),
-    ("a property of PUBLISH", 0x10, CONNECT + b"\x02\x01\x01" + CLIENT, 0x81, "MQTT-2.2.2-2"),
-    ("a property that there is not", 0x10, CONNECT + b"\x02\x7f\x01" + CLIENT, 0x81, "MQTT-2.2.2-2"),
-    ("data without a method", 0x10, CONNECT + b"\x04\x16\x00\x01a" + CLIENT, 0x82, "MQTT-3.1.2-30"),
-    ("reserved flag", 0x10, b"\x00\x04MQTT\x05\x03\x00\x3c\x00" + CLIENT, 0x81, "MQTT-3.1.2-3"),
-    ("will QoS 3", 0x10, b"\x00\x04MQTT\x05\x1e\x00\x3c\x00" + CLIENT, 0x81, "MQTT-3.1.2-12"),
-    ("will QoS and no will", 0x10, b"\x00\x04MQTT\x05\x0a\x00\x3c\x00" + CLIENT, 0x81, "MQTT-3.1.2-11"),
-    ("will retain and no will", 0x10, b"\x00\x04MQTT\x05\x22\x00\x3c\x00" + CLIENT, 0x81, "MQTT-3.1.2-13"),
-    ("NUL in a client id", 0x10, CONNECT + b"\x00" + string(b"\x00"), 0x81, "MQTT-1.5.4-2"),
-    (
-        "surrogate in a user property",
-        0x10,
-        CONNECT + b"\x08\x26\x00\x03\xed\xa0\x80\x00\x00" + CLIENT,
-        0x81,
-        "MQTT-1.5.4-1",
-    ),
     ("QoS 3", 0x36, b"\x00\x01t\x00\x01\x00", 0x81, "MQTT-3.3.1-4"),
     ("DUP at QoS 0", 0x38, b"\x00\x01t\x00", 0x81, "MQTT-3.3.1-2"),
     ("packet id 0", 0x32, b"\x00\x01t\x00\x00\x00", 0x82, "MQTT-2.2.1-3"),
@@ -239,20 +206,7 @@ FORBIDDEN = [
     ("PUBCOMP code", 0x70, b"\x00\x01\x80", 0x81, "MQTT-3.7.2-1"),
     ("PUBREL flags", 0x60, b"\x00\x01", 0x81, "MQTT-3.6.1-1"),
     ("SUBSCRIBE flags", 0x80, b"\x00\x01\x00\x00\x01t\x00", 0x81, "MQTT-3.8.1-1"),
-    ("SUBSCRIBE without filter", 0x82, b"\x00\x01\x00", 0x82, "MQTT-3.8.3-2"),
-    ("SUBSCRIBE id 0", 0x82, b"\x00\x01\x02\x0b\x00\x00\x01t\x00", 0x82, ""),
-    ("SUBSCRIBE two ids", 0x82, b"\x00\x01\x04\x0b\x01\x0b\x02\x00\x01t\x00", 0x82, ""),
-    ("reserved options", 0x82, b"\x00\x01\x00\x00\x01t\x40", 0x81, "MQTT-3.8.3-5"),
-    ("retain handling 3", 0x82, b"\x00\x01\x00\x00\x01t\x30", 0x82, "MQTT-3.8.3-5"),
-    (
-        "no local on a shared one",
-        0x82,
-        b"\x00\x01\x00" + string(b"$share/g/t") + b"\x04",
-        0x82,
-        "MQTT-3.8.3-4",
-    ),
     ("UNSUBSCRIBE flags", 0xA0, b"\x00\x01\x00\x00\x01t", 0x81, "MQTT-3.10.1-1"),
-    ("UNSUBSCRIBE without filter", 0xA2, b"\x00\x01\x00", 0x82, "MQTT-3.10.3-2"),
     ("DISCONNECT flags", 0xE1, b"", 0x81, "MQTT-3.14.1-1"),
     ("DISCONNECT code", 0xE0, b"\x01", 0x81, "MQTT-3.14.2-1"),
     ("AUTH flags", 0xF1, b"", 0x81, "MQTT-3.15.1-1"),
@@ -276,27 +230,6 @@ def test_what_a_statement_forbids_is_refused_with_its_code(
 def test_there_are_27_properties_and_43_reason_codes() -> None:
     assert len(TYPES) == len(PLACES) == 27
     assert len(set(ReasonCode)) == 43
-
-
-@given(st.lists(st.tuples(OPTIONS, st.integers(0, 268_435_455)), min_size=1, max_size=5), st.booleans())
-def test_one_number_says_what_several_subscriptions_ask_for(
-    wanted: list[tuple[int, int]], is_own: bool
-) -> None:
-    wanted = [(options & 15, number) for options, number in wanted]
-    all_of_them = subscription(*wanted[0])
-    assert options_of(all_of_them) == wanted[0]
-    for options, number in wanted[1:]:
-        all_of_them = both(all_of_them, subscription(options, number))
-    counting = [(o, n) for o, n in wanted if not (is_own and o & 4)]
-    if all_of_them <= 2:
-        assert all_of_them == max(o for o, _ in wanted)
-        return
-    qos, as_published, ids = granted_to(all_of_them, is_own)
-    assert qos == max((o & 3 for o, _ in counting), default=-1)
-    assert as_published == any(o & 8 for o, _ in counting)
-    expected = Properties(subscription_ids=[n for _, n in counting if n])
-    assert ids == expected.inner()
-    assert SUBSCRIPTION_ID == 11
 
 
 MANY = 5_000
