@@ -181,7 +181,7 @@ def _read_backlog(connection: sqlite3.Connection, sessions: dict[int, SessionRec
         record = _at(sessions, session)
         found = bodies(messages)
         places = [place(body) for body in found]
-        if len(found) != count or places[0] != (session, first) or places[-1] != (session, last):
+        if not found or len(found) != count or places[0] != (session, first) or places[-1] != (session, last):
             raise Damaged("a row of the table backlog does not hold what it says")
         record.last_position = max(record.last_position, last)
         for body in found:

@@ -90,6 +90,12 @@ def _name(text: bytes, *, tag: int = 12, kind: bytes = b"\x55\x04\x03") -> bytes
         (_name(b"a\nb"), None, b"CN=a\\0Ab"),
         (_name(b" a "), b" a ", b"CN=\\ a\\ "),
         (_name(b"#a#"), b"#a#", b"CN=\\#a#"),
+        (_name(b"a\x7f"), None, b"CN=a\\7F"),
+        (_name(b"a "), b"a ", b"CN=a\\ "),
+        (_name(b"a~"), b"a~", b"CN=a~"),
+        (_name("\x80".encode()), None, b"CN=\\C2\\80"),
+        (_name("\xa0".encode()), "\xa0".encode(), b"CN=\\C2\\A0"),
+        (_name(b"a" * 200, tag=4), b"a" * 200, b"CN=#0481C8" + b"61" * 200),
         (b"", None, None),
     ],
 )

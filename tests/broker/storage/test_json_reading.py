@@ -111,6 +111,27 @@ def test_a_time_without_a_zone_is_in_utc_and_empty_lines_are_none() -> None:
     assert saved.sessions[0].disconnected_at == 5.0
 
 
+def test_what_a_line_leaves_out_is_not_there() -> None:
+    saved = snapshot_of(
+        [
+            HEAD,
+            MESSAGE,
+            '{"session": "s", "queued": [{"message": 1, "qos": 1}], "subscriptions": [{"filter": "#", "qos": 1}],'
+            ' "in_flight": [{"packet_id": 1, "message": 1, "qos": 1, "awaits": "PUBACK"}], "expiry_s": 0}',
+        ]
+    )
+    (session,) = saved.sessions
+    assert (session.ids_after, session.last_packet_id, session.listener_port, session.bridge) == (
+        0,
+        0,
+        0,
+        False,
+    )
+    assert (session.expiry_s, session.subscriptions, session.replays) == (0.0, {b"#": 1}, set())
+    assert [(one.retain, one.ids_before, one.ids) for one in session.queued] == [(False, 0, b"")]
+    assert [(one.retain, one.ids) for one in session.inflight] == [(False, b"")]
+
+
 def test_an_identifier_that_a_message_came_by_is_kept() -> None:
     line = '{"session": "s", "queued": [{"message": 1, "qos": 1, "properties": {"base64": "CwcL/wE="}}]}'
     (waiting,) = snapshot_of([HEAD, MESSAGE, line]).sessions[0].queued

@@ -43,6 +43,7 @@ def test_a_session_that_ends_with_its_connection_goes_with_all_it_had_and_withou
 def test_a_session_has_the_mount_point_of_its_listener() -> None:
     (one, other), _ = read(files.client(b"a", port=8883), files.client(b"b", port=1883))
     assert (one.mount_point, other.mount_point) == (b"site/", b"")
+    assert (one.user_name, one.listener_port) == (b"user", 8883)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,17 @@ def test_the_receivers_of_a_will_get_what_is_theirs_of_its_properties() -> None:
     assert will.properties.handed_on == b"\x01\x01" + b"\x26\x00\x01k\x00\x011" + b"\x26\x00\x01k\x00\x012"
 
 
+@pytest.mark.parametrize("qos", [0, 1, 2])
+@pytest.mark.parametrize("retain", [False, True])
+@pytest.mark.parametrize("clean", [False, True])
+def test_flags_say_what_the_packet_has(qos: int, retain: bool, clean: bool) -> None:
+    packet = Connect(b"c", clean, 0x1234, 5, Will(b"t", b"gone", qos, retain), b"u")
+    body = write_connect(packet)
+    assert body[7] == 0x84 | qos << 3 | retain << 5 | clean << 1
+    assert body[8:] == b"\x12\x34\x00\x00\x01c\x00\x00\x01t\x00\x04gone\x00\x01u"
+    assert read_connect(body) == packet
+
+
 def test_a_bridge_says_so_in_the_highest_bit_of_the_level() -> None:
     body = write_connect(Connect(b"c", True, 60, 5, bridge=True))
     assert body[6] == 0x85
