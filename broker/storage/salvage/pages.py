@@ -11,11 +11,15 @@ from broker.storage.salvage.wal import Wal
 PAGE_BYTES: Final = 4096
 """What SQLite gives a new file."""
 
+LOST: Final = 0
 ROOT: Final = 1
 FREE: Final = 2
 OVERFLOW: Final = (3, 4)
 NODE: Final = 5
-"""Kinds of pages in the pointer map: every file of ours has one, since it is vacuumed in steps."""
+"""Kinds of pages in the pointer map: every file of ours has one, since it is vacuumed in steps.
+
+`LOST` is none: where the map says it, the map itself is not what was written.
+"""
 
 
 class Pages:
@@ -52,12 +56,12 @@ class Pages:
     def mapped(self, number: int) -> tuple[int, int]:
         """What the pointer map says: the kind, and the page that points to this one."""
         if number < 3 or self.is_map(number):
-            return 0, 0
+            return LOST, 0
         map_page = (number - 2) // (self._per_map + 1) * (self._per_map + 1) + 2
         page = self.page(map_page)
         at = 5 * (number - map_page - 1)
         if len(page) < at + 5:
-            return 0, 0
+            return LOST, 0
         kind, parent = struct.unpack_from(">BI", page, at)
         return kind, parent
 

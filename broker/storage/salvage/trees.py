@@ -22,7 +22,7 @@ from broker.storage.salvage.cells import (
     is_right,
     values_of,
 )
-from broker.storage.salvage.pages import FREE, NODE, ROOT, Pages
+from broker.storage.salvage.pages import FREE, LOST, NODE, ROOT, Pages
 from broker.storage.schema import Row, Value
 
 BY_NUMBER: Final = frozenset({"state", "message", "session", "retained"})
@@ -98,11 +98,11 @@ class Trees:
                 if cell.fields is not None:
                     yield cell.fields
             for child in _children(node):
-                if child not in seen and self._pages.mapped(child) == (NODE, number):
+                if child not in seen and self._is_mapped(child, number):
                     yield from self._schema(child, seen)
 
     def _is_root_of(self, name: str, root: int) -> bool:
-        if self._pages.mapped(root)[0] == ROOT:
+        if self._pages.mapped(root)[0] in (ROOT, LOST):
             node = self._node(root)
             if node is None or node.expected == 0 or self._guess(root, {name}) is not None:
                 return True  # an empty table says no more of itself
@@ -137,7 +137,7 @@ class Trees:
                         if (name in BY_NUMBER) == (kind == LEAF_TABLE) and self._is_row(name, values, names):
                             return name
                 for child in _children(node):
-                    if child not in seen and self._pages.mapped(child) == (NODE, at):
+                    if child not in seen and self._is_mapped(child, at):
                         seen.add(child)
                         waiting.append(child)
         return None
@@ -175,12 +175,18 @@ class Trees:
         if not 3 <= child <= self._pages.count or self._pages.is_map(child):
             return False
         kind, mapped = self._pages.mapped(child)
+        if kind == LOST and mapped == 0:
+            return True
         if mapped == parent:
             return kind not in (FREE, ROOT)
         if kind != NODE:
             return False
         node = self._node(mapped)
         return node is None or child not in _children(node)
+
+    def _is_mapped(self, child: int, parent: int) -> bool:
+        """Whether the pointer map says the same as the parent, or says nothing."""
+        return self._pages.mapped(child) in ((NODE, parent), (LOST, 0))
 
     def _find_lost_pages(self) -> None:
         """Pages whose parent does not name them any more."""
