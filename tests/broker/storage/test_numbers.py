@@ -73,16 +73,16 @@ def test_a_number_of_another_file_is_not_believed(connection: sqlite3.Connection
     assert stranger.number == 2
 
 
+@pytest.mark.parametrize("number", [1, 7])
 def test_what_a_file_held_goes_on_under_its_number_and_new_ones_come_behind(
-    connection: sqlite3.Connection,
+    connection: sqlite3.Connection, number: int
 ) -> None:
-    kept = message(number=7)
-    connection.execute("INSERT INTO message VALUES (7, 't', 'x', 1, 0, '', NULL, 0, '', 0, 0)")
-    connection.execute("UPDATE message SET topic = CAST('t' AS BLOB)")
+    kept = message(number=number)
+    connection.execute("INSERT INTO message VALUES (?, x'74', x'', 1, 0, x'', NULL, 0, x'', 0, 0)", (number,))
     saved = Snapshot(0.0, 0.0, retained=[kept, kept, message(b"in the backlog")])
     numbers, fresh = Numbers(saved), message()
-    assert save(numbers, connection, [fresh], [7]) == [7, 8]
-    assert save(numbers, connection, [], [7]) == [8]
+    assert save(numbers, connection, [fresh], [number]) == [number, number + 1]
+    assert save(numbers, connection, [], [number]) == [number + 1]
 
 
 def test_a_file_that_was_emptied_is_named_by_nothing(connection: sqlite3.Connection) -> None:
