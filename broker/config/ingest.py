@@ -29,6 +29,9 @@ _PATH: Final = re.compile(r"\$((?:\.[^.\[\]*?@$ {}]+|\[[0-9]{1,9}\])*)(?: (\w+))
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[([0-9]{1,9})\]")
 _NAMED: Final = re.compile(r"\{([^{}]*)\}")
 _CALL: Final = re.compile(r"\s*([^\s()]+)\s*\((.*)\)\s*", re.DOTALL)
+_QUOTED: Final = re.compile(r"'(?:[^']|'')*'")
+_COMMA: Final = re.compile(r",(?=(?:[^']*'[^']*')*[^']*\Z)")
+"""Between two arguments: quotes behind it come in pairs."""
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -159,6 +162,10 @@ def parse_expression(text: str, levels: tuple[str, ...]) -> Expression:
             raise ValueError(f'"{text}": the unit of a time is s, ms or us, not {found[2]}')
         path = tuple(name or int(index) for name, index in _STEP.findall(found[1]))
         return Expression(text, path, found[2] or "")
+    return _parse_text(text, levels)
+
+
+def _parse_text(text: str, levels: tuple[str, ...]) -> Expression:
     pieces: list[str] = []
     position = 0
     for named in _NAMED.finditer(text):
@@ -177,7 +184,8 @@ def parse_expression(text: str, levels: tuple[str, ...]) -> Expression:
 def parse_call(text: str, levels: tuple[str, ...]) -> tuple[str, tuple[tuple[str, Expression], ...]]:
     """`app.ingest(topic, $.v)` to the function's name and its arguments.
 
-    An argument is a level's name, one of `topic`, `payload` and so on, a path, or text in single quotes.
+    An argument is a level's name, one of `topic`, `payload` and so on, a path, or text in single quotes, in which two
+    of them stand for one.
 
     Raises:
         ValueError: what is wrong, and what would be right.
@@ -190,17 +198,21 @@ def parse_call(text: str, levels: tuple[str, ...]) -> tuple[str, tuple[tuple[str
     check_name(found[1])
     if not found[2].strip():
         raise ValueError(f'"{text}": at least one argument is wanted, such as payload')
-    arguments: list[tuple[str, Expression]] = []
-    for index, written in enumerate(found[2].split(","), 1):
-        argument = written.strip()
-        if _WORD.fullmatch(argument):
-            argument = f"{{{argument}}}" if argument in levels else f"{{${argument}}}"
-        elif len(argument) >= 2 and argument[0] == argument[-1] == "'":
-            argument = argument[1:-1]
-        elif not argument.startswith(("$", "{")):
-            raise ValueError(f"{argument or 'nothing'}: a name, a path or text in single quotes is wanted")
-        arguments.append((f"argument {index}", parse_expression(argument, levels)))
+    arguments = [
+        (f"argument {index}", _parse_argument(written.strip(), levels))
+        for index, written in enumerate(_COMMA.split(found[2]), 1)
+    ]
     return found[1], tuple(arguments)
+
+
+def _parse_argument(written: str, levels: tuple[str, ...]) -> Expression:
+    if _WORD.fullmatch(written):
+        return parse_expression(f"{{{written}}}" if written in levels else f"{{${written}}}", levels)
+    if _QUOTED.fullmatch(written):
+        return _parse_text(written[1:-1].replace("''", "'"), levels)
+    if written.startswith(("$", "{")):
+        return parse_expression(written, levels)
+    raise ValueError(f"{written or 'nothing'}: a name, a path or text in single quotes is wanted")
 
 
 def check_name(name: str) -> None:

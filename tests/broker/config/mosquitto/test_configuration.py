@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker.config.arguments import Arguments
-from broker.config.model import Config, ConfigError, Listener, Security, Tls
+from broker.config.model import Config, Listener, Security, Tls
 from broker.config.mosquitto.configuration import load
 from broker.config.mosquitto.special import every_log_type
 from broker.config.reload import reloaded
@@ -421,17 +421,5 @@ def test_a_reload_takes_what_mosquitto_takes_and_leaves_the_rest(read: Read) -> 
     assert second.tls == Tls(Path("c"), Path("b"))
 
 
-@pytest.mark.parametrize("text", ["listener 1\n", "listener 1\nlistener 3\n", "listener 1\nlistener 2 ::1\n"])
-def test_a_reload_neither_adds_nor_removes_listeners(read: Read, text: str) -> None:
-    with pytest.raises(ConfigError, match="not currently possible to add/remove listeners"):
-        reloaded(read("listener 1\nlistener 2\n"), read(text))
-
-
 def test_a_reload_of_the_same_file_changes_nothing(read: Read) -> None:
     assert reloaded(read(EVERYTHING), read(EVERYTHING)) == read(EVERYTHING)
-
-
-def test_a_reload_tells_listeners_on_ports_of_the_kernels_choice_apart() -> None:
-    old = Config(listeners=(Listener(0), Listener(0)))
-    new = Config(listeners=(Listener(0, max_qos=1), Listener(0, max_qos=0)))
-    assert [listener.max_qos for listener in reloaded(old, new).listeners] == [1, 0]
