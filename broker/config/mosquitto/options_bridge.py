@@ -48,7 +48,7 @@ def _in_block(
 
 
 def _flag(name: str, default: bool, meaning: str) -> Option:
-    return _in_block(name, Kind.BOOLEAN, meaning, default="true" if default else "false")
+    return _in_block(name, Kind.BOOLEAN, meaning, default=str(default).lower())
 
 
 def _text(name: str, meaning: str, *, title: str = "", once: bool = True, alias_of: str = "") -> Option:

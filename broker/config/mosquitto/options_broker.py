@@ -8,7 +8,7 @@ from broker.config.mosquitto.option import Kind, Level, Option, Role
 def _flag(
     name: str, default: bool, field: str, meaning: str, *, reload: bool = False, note: str = ""
 ) -> Option:
-    text = "true" if default else "false"
+    text = str(default).lower()
     return Option(name, Level.BROKER, Kind.BOOLEAN, text, meaning, field=field, reload=reload, note=note)
 
 

@@ -15,7 +15,7 @@ from broker.config.files import read_file
 from broker.config.mosquitto import values as conf_values
 from broker.config.mosquitto.option import Kind, Level, Option, Role
 from broker.config.mosquitto.options import OPTIONS, find_option
-from broker.config.mosquitto.values import Wrong
+from broker.config.mosquitto.values import Wrong, not_text
 from protocol.mistakes import Mistake, mistake_found_at
 
 MISTAKES_MAX = 1000
@@ -109,6 +109,10 @@ class Reader:
             option = find_option(name)
             if option is None:
                 raise Wrong(f"Unknown configuration variable '{name}'.", self._suggestion(name))
+            if (
+                "\0" in rest
+            ):  # of what is read as text each says so itself; files and addresses can't have one either
+                raise not_text()
             special = self._specials.get(option.name) or self._specials.get(option.alias_of)
             if special is not None:
                 special(self, option, rest)

@@ -134,8 +134,6 @@ def _include_dir(reader: Reader, option: Option, rest: str) -> None:
         names = [entry.name for entry in Path(folder).iterdir() if len(entry.name) > 5]
     except OSError as error:
         raise Wrong(f"Unable to open include_dir '{folder}'.", f"{error.strerror}.") from None
-    except ValueError:
-        raise Wrong(f"Unable to open include_dir '{folder}'.", "No name has a NUL character.") from None
     reader.depth += 1
     for name in sorted((name for name in names if name.endswith(".conf")), key=_in_name_order):
         reader.read(Path(folder) / name)

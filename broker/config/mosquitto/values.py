@@ -87,9 +87,7 @@ def read_text(option: Option, rest: str) -> str:
     if not text:
         raise empty(option)
     if _NOT_TEXT.search(text):
-        raise Wrong(
-            "Malformed UTF-8 in configuration.", "Save the file as UTF-8, without control characters."
-        )
+        raise not_text()
     if len(text.encode()) > TEXT_BYTES_MAX:
         raise Wrong(f"Invalid '{option.titled}' value (too long).", f"Write at most {TEXT_BYTES_MAX} bytes.")
     if option.high is not None and len(text.encode()) > option.high:
@@ -103,6 +101,11 @@ def read_choice(option: Option, rest: str) -> str:
     if word not in option.words:
         raise out_of_range(option, word)
     return word
+
+
+def not_text() -> Wrong:
+    """The mistake of bytes that are no text for MQTT, nor for the name of a file."""
+    return Wrong("Malformed UTF-8 in configuration.", "Save the file as UTF-8, without control characters.")
 
 
 def empty(option: Option) -> Wrong:

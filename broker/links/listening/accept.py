@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import stat
+from typing import Final
 
 import trio
 
@@ -25,6 +26,10 @@ _FAMILY_NAMES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 
 EXHAUSTED_PAUSE_S = 0.1
 """Until the next try, where the system had no more sockets to give."""
+
+
+UNUSABLE: Final = (OSError, ValueError)
+"""A ValueError is a name of which the resolver makes none, such as one with a label of more than 63 characters."""
 
 
 class ListenError(Exception):
@@ -56,7 +61,7 @@ def open_sockets(listener: Listener, inherited: Inherited | None = None) -> list
             opened.append(sock)
             # Port 0 on both families is one free port, not two.
             port = port or sock.getsockname()[1]
-    except OSError as error:
+    except UNUSABLE as error:
         for sock in opened:
             sock.close()
         raise ListenError(_explain(listener, error)) from None
@@ -154,7 +159,7 @@ def _open_tcp(family: socket.AddressFamily, address: str, port: int, reuse_port:
         sock.bind((address, port))
         sock.listen(BACKLOG)
         sock.setblocking(False)
-    except OSError:
+    except UNUSABLE:
         sock.close()
         raise
     return sock
@@ -171,19 +176,21 @@ def _open_unix(path: str) -> socket.socket:
         sock.bind(path)
         sock.listen(BACKLOG)
         sock.setblocking(False)
-    except OSError:
+    except UNUSABLE:
         sock.close()
         raise
     return sock
 
 
-def _explain(listener: Listener, error: OSError) -> str:
+def _explain(listener: Listener, error: OSError | ValueError) -> str:
+    said = getattr(error, "strerror", None) or error
     if listener.unix_path is not None:
-        return f"Unable to listen on {listener.unix_path}: {error.strerror}"
+        return f"Unable to listen on {listener.unix_path}: {said}"
     everywhere = "loopback" if listener.local_only else "any address"
     where = f"{listener.host or everywhere}, port {listener.port}"
-    if error.errno == errno.EADDRINUSE:
-        return f"{where}: {error.strerror}; stop the other program, or choose another port"
-    if error.errno == errno.EACCES:
-        return f"{where}: {error.strerror}; ports below 1024 need privileges"
-    return f"{where}: {error.strerror or error}"
+    number = error.errno if isinstance(error, OSError) else 0
+    if number == errno.EADDRINUSE:
+        return f"{where}: {said}; stop the other program, or choose another port"
+    if number == errno.EACCES:
+        return f"{where}: {said}; ports below 1024 need privileges"
+    return f"{where}: {said}"

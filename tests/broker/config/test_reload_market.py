@@ -28,6 +28,10 @@ OLD = MarketConfig(
 )
 
 
+def changed(**tables: Any) -> MarketConfig:
+    return evolve(OLD, **tables)
+
+
 @pytest.mark.parametrize(
     ("kind", "key", "value"),
     [
@@ -43,7 +47,7 @@ OLD = MarketConfig(
     ],
 )
 def test_a_setting_without_a_state_is_taken_in_place(kind: str, key: str, value: Any) -> None:
-    new = evolve(OLD, **{kind: (evolve(getattr(OLD, kind)[0], **{key: value}),)})
+    new = changed(**{kind: (evolve(getattr(OLD, kind)[0], **{key: value}),)})
     assert market_mistakes(OLD, new) == []
     assert set(IN_PLACE) == {"depth", "trades", "kline", "ticker", "markprice"}
 
@@ -59,7 +63,7 @@ def test_a_setting_without_a_state_is_taken_in_place(kind: str, key: str, value:
     ],
 )
 def test_another_state_takes_a_restart(kind: str, changes: dict[str, Any], what: str) -> None:
-    new = evolve(OLD, **{kind: (evolve(getattr(OLD, kind)[0], **changes),)})
+    new = changed(**{kind: (evolve(getattr(OLD, kind)[0], **changes),)})
     assert market_mistakes(OLD, new) == [f"{what} would need another state; that takes a restart."]
 
 
@@ -82,7 +86,7 @@ QUERY = Intake("query", FeedConfig("asked", "", "query"))
     ],
 )  # fmt: skip
 def test_one_that_needs_what_was_before_takes_a_restart(kind: str, added: Any, what: str) -> None:
-    new = evolve(OLD, intakes=(QUERY,), **{kind: (*getattr(OLD, kind), added)})
+    new = changed(intakes=(QUERY,), **{kind: (*getattr(OLD, kind), added)})
     wanted = [f"[[market.{kind}]] market.n: {what}; that takes a restart."] if what else []
     assert market_mistakes(OLD, new) == wanted
 

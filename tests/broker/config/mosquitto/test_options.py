@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import attrs
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from broker.config import model
 from broker.config.mosquitto.option import Kind, Level, Option, Role
 from broker.config.mosquitto.options import OPTIONS, find_option
-from broker.config.mosquitto.options_document import document
 from broker.config.mosquitto.special import SPECIALS
 
 CLASSES = {
@@ -113,10 +111,3 @@ def test_prefixes_find_their_family_under_their_own_name() -> None:
     assert option is not None
     assert (option.name, option.level) == ("plugin_opt_config", Level.PLUGIN)
     assert find_option("plugin_optional") is None
-
-
-def test_the_document_is_in_step_with_the_table() -> None:
-    path = Path(__file__).parents[4] / "docs" / "mosquitto-conf.md"
-    assert path.read_text() == document(), (
-        "run: python -m broker.config.mosquitto.options_document > docs/mosquitto-conf.md"
-    )

@@ -1,57 +1,36 @@
-"""Every mistake in mistakes/*.toml is told with its file, its line, Mosquitto's words and a cure."""
+"""Lines of mosquitto.conf: what is about what, and every mistake with its file, its line and a cure."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.conf_mistakes import LISTS, cases_of, check, write_files
 
 from broker.config.model import ConfigError
 from broker.config.mosquitto.configuration import load
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-
-
-def every_case() -> list[Any]:
-    cases = []
-    for path in sorted((Path(__file__).parent / "mistakes").glob("*.toml")):
-        for case in tomllib.loads(path.read_text(encoding="utf-8"))["mistake"]:
-            cases.append(pytest.param(case, id=case["name"]))
-    return cases
-
-
-def write_files(case: dict[str, Any]) -> None:
-    Path("main.conf").write_bytes(case["conf"].encode(case.get("encoding", "utf-8")))
-    for name, text in case.get("files", {}).items():
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(text, newline="")
+EVERY_CASE = cases_of(*(path.stem for path in LISTS.glob("*.toml")))
 
 
 def test_at_least_80_mistakes_are_listed() -> None:
-    assert len(every_case()) >= 80
+    assert len(EVERY_CASE) >= 80
 
 
-@pytest.mark.parametrize("case", every_case())
+@pytest.mark.parametrize("case", cases_of("files", "listeners"))
 def test_mistake_is_told_with_file_line_and_cure(
     case: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_files(case)
-    with pytest.raises(ConfigError) as caught:
-        load(Path("main.conf"), environment={})
-    assert list(caught.value.mistakes) == [
-        f"Error: {told['text']} Found at {told['file']}:{told['line']}. {told['cure']}"
-        for told in case["expected"]
-    ]
-    assert all(told["cure"] for told in case["expected"])
+    check(case)
 
 
 @pytest.mark.skipif(not Path(MOSQUITTO).exists(), reason="no Mosquitto to ask")
-@pytest.mark.parametrize("case", [case for case in every_case() if case.values[0].get("mosquitto")])
+@pytest.mark.parametrize("case", [case for case in EVERY_CASE if case.values[0].get("mosquitto")])
 def test_mosquitto_itself_says_so_too(
     case: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,3 +83,41 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"Error: Unable to open config file '{path}'. Found at {path}. No such file or directory."
     )
+
+
+@pytest.mark.parametrize("name", ["allow_anonymos", "listner", "acl_fil", "certfil", "protocl", "include_di"])
+def test_a_line_that_may_have_been_meant_to_let_clients_in_is_remembered(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "main.conf"
+    path.write_text(f"listener 1883\n{name} true\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert caught.value.may_open_doors
+
+
+@pytest.mark.parametrize("line", ["sys_interval x", "max_queued_mesages 5", "log_dest nowhere"])
+def test_one_that_was_not_lets_the_rest_be_used(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "main.conf"
+    path.write_text(f"listener 1884\n{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert not caught.value.may_open_doors
+    assert caught.value.config is not None
+    assert [listener.port for listener in caught.value.config.listeners] == [1884]
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("listner 1883", "Did you mean `listener`?"),
+        (" #comment", "The # of a comment must be the first character of its line."),
+        ("port=1883", "Put one space between the name and its value, as `listener 1883`."),
+        ("port\t1883", "Put one space between the name and its value, as `listener 1883`."),
+        ("zzzzzz 1", "Delete the line, or see docs/mosquitto-conf.md for what may stand there."),
+    ],
+)
+def test_a_word_that_nobody_knows_brings_the_one_that_was_meant(tmp_path: Path, name: str, cure: str) -> None:
+    path = tmp_path / "main.conf"
+    path.write_text(f"port 1883\n{name}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value).endswith(f"Found at {path}:2. {cure}")

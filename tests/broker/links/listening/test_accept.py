@@ -58,6 +58,21 @@ def test_an_interface_that_is_not_there_or_elsewhere_is_told() -> None:
         places(Listener(0, bind_interface="a-name-that-is-far-too-long"))
 
 
+@pytest.mark.parametrize(
+    ("listener", "words"),
+    [
+        (Listener(0, "a" * 64), "a" * 64 + ", port 0: .*label"),
+        (Listener(0, "a\udcff"), "a\udcff, port 0: .*"),
+        (Listener(0, "a\0b"), "a\0b, port 0: .*"),
+        (Listener(0, unix_path="/tmp/a\0b"), "Unable to listen on /tmp/a\0b: embedded null byte"),
+        (Listener(0, unix_path="/tmp/" + "a" * 200), "Unable to listen on /tmp/a*: AF_UNIX path too long"),
+    ],
+)
+def test_a_place_that_can_be_none_is_told(listener: Listener, words: str) -> None:
+    with pytest.raises(ListenError, match=words):
+        open_sockets(listener)
+
+
 def test_a_path_left_behind_is_taken_over(tmp_path: Path) -> None:
     path = str(tmp_path / "mqtt.sock")
     for _ in range(2):
