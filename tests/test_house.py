@@ -55,6 +55,7 @@ WAITS = {
     "broker.cluster.owned",
     "broker.cluster.owners",
     "broker.cluster.publisher",
+    "broker.cluster.quorum",
     "broker.cluster.reader",
     "broker.cluster.refill",
     "broker.cluster.rows",

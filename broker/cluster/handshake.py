@@ -37,14 +37,14 @@ async def shake_hands(
     try:
         connection = Connection(subscriptions)
         while not connection.info.fields:
-            await _take(sock, connection)
+            await take(sock, connection)
         if parts.scheme == "tls" or connection.info.flag("tls_required"):
             assert isinstance(sock, socket.socket)
             sock = await _encrypted(sock, _tls(config), host)
         said = options(config, url, connection.info.text("nonce"))
-        await _send(sock, connection.hello(said))
+        await send(sock, connection.hello(said))
         while connection.state not in (OPEN, CLOSED):
-            await _take(sock, connection)
+            await take(sock, connection)
     except BaseException:
         sock.close()
         raise
@@ -78,7 +78,8 @@ async def _encrypted(sock: socket.socket, context: ssl.SSLContext, host: str) ->
     return encrypted
 
 
-async def _take(sock: Socket, connection: Connection) -> None:
+async def take(sock: Socket, connection: Connection) -> None:
+    """Wait for what comes, and handle it.  Raises: OSError, NatsProtocolError."""
     await trio.lowlevel.wait_readable(sock.fileno())
     try:
         data = sock.recv(RECEIVE_BYTES)
@@ -86,10 +87,11 @@ async def _take(sock: Socket, connection: Connection) -> None:
         return
     if not data:
         raise NatsProtocolError("the server closed the connection")
-    await _send(sock, connection.receive(data))
+    await send(sock, connection.receive(data))
 
 
-async def _send(sock: Socket, data: bytes) -> None:
+async def send(sock: Socket, data: bytes) -> None:
+    """All of it.  Raises: OSError."""
     while data:
         try:
             data = data[sock.send(data) :]

@@ -24,6 +24,9 @@ LEASE_S: Final = 4
 """What a record lives without being renewed; the server looks once a second."""
 
 RENEW_S: Final = 1.0
+MARGIN_S: Final = 0.5
+"""So much earlier its holder stops."""
+
 LOOK_S: Final = 0.3
 """Between two looks of somebody who wants it."""
 
@@ -83,6 +86,8 @@ class Lease:
         self._link = link
         self._holder = holder
         self._sequence = 0
+        self._asked_at = 0.0
+        """When the last write was sent that is known to be there."""
 
     async def acquire(self) -> None:
         """Wait until it is ours."""
@@ -90,39 +95,43 @@ class Lease:
             await self._link.until_open()
             try:
                 stored = await self._record.get()
-                if has_ended(stored):
-                    expected = 0 if stored is None else stored.sequence
-                    ack = await self._record.put(self._holder, expected, LEASE_S)
-                    self._sequence = ack.sequence
+                # Our own, if the answer to a write of ours was lost; but who has said so may be a server that is cut
+                # off, and does not know that it has ended: a quorum has to take it.
+                if has_ended(stored) or (stored is not None and stored.payload == self._holder):
+                    self._sequence = 0 if stored is None else stored.sequence
+                    await self._write()
                     self.held_by = self._holder
                     return
                 assert stored is not None
                 self.held_by = stored.payload
-                if stored.payload == self._holder:  # the answer to our own write was lost
-                    self._sequence = stored.sequence
-                    return
             except (Unavailable, ApiError, NatsProtocolError):
                 pass  # no quorum, or somebody was faster
             await trio.sleep(LOOK_S)
 
     async def keep(self) -> None:
         """Renew it until it is lost."""
-        renewed_at = trio.current_time()
-        while trio.current_time() - renewed_at < LEASE_S - RENEW_S:
-            await trio.sleep(RENEW_S)
-            asked_at = trio.current_time()
-            if asked_at - renewed_at > LEASE_S:
-                break  # this process stood still
-            try:
-                ack = await self._record.put(self._holder, self._sequence, LEASE_S)
-                self._sequence = ack.sequence
-                renewed_at = asked_at
-            except ApiError as error:
-                if error.is_conflict and not await self._is_still_ours():
-                    break
-            except (Unavailable, NatsProtocolError):
-                pass
+        is_ours = True
+        while is_ours and (ends_at := self._asked_at + LEASE_S - MARGIN_S) > trio.current_time():
+            with trio.move_on_at(ends_at):
+                await trio.sleep(RENEW_S)
+                is_ours = await self._renew()
         log.warning("The lease %s is lost.", self.key.decode())
+
+    async def _renew(self) -> bool:
+        """Try to; False if another node has it."""
+        try:
+            await self._write()
+        except ApiError as error:
+            return not error.is_conflict or await self._is_still_ours()
+        except (Unavailable, NatsProtocolError):
+            pass
+        return True
+
+    async def _write(self) -> None:
+        """Behind what is known of it.  Raises: Unavailable, ApiError, NatsProtocolError."""
+        asked_at = trio.current_time()
+        self._sequence = (await self._record.put(self._holder, self._sequence, LEASE_S)).sequence
+        self._asked_at = asked_at
 
     async def _is_still_ours(self) -> bool:
         """After a conflict: whether it was our own renewal whose answer was lost."""

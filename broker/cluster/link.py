@@ -56,6 +56,7 @@ class NatsLink:
 
     Attributes:
         on_open, on_lost: called when a connection is ready, and when it has ended.
+        url: of the server that is connected, or was last.
         at_turn_end: called at the end of every turn, before what is owed to NATS is sent.
     """
 
@@ -67,6 +68,9 @@ class NatsLink:
         self._subscriptions = Subscriptions(b"_INBOX." + uuid4().hex.encode())
         self._socket: NatsSocket | None = None
         self._opened = trio.Event()
+        self._urls = list(config.nats)
+        random.shuffle(self._urls)  # nodes that start together do not all take the first
+        self.url = ""
         self.on_open: list[Callable[[], None]] = []
         self.on_lost: list[Callable[[], None]] = []
         self.at_turn_end: list[Callable[[], None]] = []
@@ -79,10 +83,17 @@ class NatsLink:
         """Whether a server is connected now."""
         return self._opened.is_set()
 
-    def is_cut_off(self, now: float) -> bool:
-        """Whether none of several servers is there for this node, though they may be for others."""
+    def hears(self, now: float) -> bool:
+        """Whether the server that is connected answers pings, whatever else it does."""
         socket = self._socket
-        return len(self._config.nats) > 1 and (socket is None or now - socket.heard_at > SILENCE_S)
+        return socket is not None and now - socket.heard_at <= SILENCE_S
+
+    def prefer(self, url: str, why: str) -> None:
+        """Connect to this server from now on, at once if another one is connected."""
+        self._urls.remove(url)
+        self._urls.insert(0, url)
+        if self._socket is not None and self.url != url:
+            self._socket.end(why)
 
     async def until_open(self) -> None:
         """Wait until one is."""
@@ -157,11 +168,9 @@ class NatsLink:
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
-        urls = list(self._config.nats)
-        random.shuffle(urls)  # nodes that start together do not all take the first
         said: dict[str, str] = {}
         while True:
-            for url in urls:
+            for url in list(self._urls):
                 was_open = await self._serve(url)
                 if self._status.problem != said.get(url):
                     log.warning("NATS %s: %s", _shown(url), self._status.problem)
@@ -179,6 +188,7 @@ class NatsLink:
             with trio.fail_after(HANDSHAKE_S):
                 sock, connection = await shake_hands(url, self._config, self._subscriptions)
             was_open = True
+            self.url = url
             status.connects += 1
             status.server = connection.info.text("server_name") or _shown(url)
             status.problem = ""

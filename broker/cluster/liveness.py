@@ -20,6 +20,7 @@ import trio
 from broker.cluster.lease import Record, has_ended
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
+from broker.cluster.quorum import Quorum
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError
 
@@ -48,13 +49,14 @@ class Liveness:
 
     Args:
         mark: of this start of the node.
+        quorum: hears of every renewal, and knows whether the others may have one where this node has none.
 
     Attributes:
         mark: under which this node has clients; another one after it was dead to the others.
         on_dead: told, inside a turn, that others may have taken all that was here.
     """
 
-    def __init__(self, engine: Engine, link: NatsLink, names: Names, mark: bytes) -> None:
+    def __init__(self, engine: Engine, link: NatsLink, names: Names, mark: bytes, quorum: Quorum) -> None:
         self.mark = mark + b"-1"
         self.on_dead: Callable[[], None] = lambda: None
         self._first = mark
@@ -62,11 +64,14 @@ class Liveness:
         self._engine = engine
         self._link = link
         self._names = names
+        self._quorum = quorum
+        self._soon = trio.Event()
         self._sequence = 0
         self._renewed_at = trio.current_time()
         self._seen_ended: dict[bytes, float] = {}
         self._began = trio.Event()
         self._turn_at = trio.current_time()
+        link.on_open.append(self._renew_soon)
         if engine.turn.clock is not None:
             engine.turn.clock = self._watched(engine.turn.clock)
 
@@ -86,8 +91,8 @@ class Liveness:
         """The others may take this node for dead by now; where nobody reaches a quorum they do not."""
         if stood_still:
             self._die("this process stood still")
-        elif self._engine.connected and self._link.is_cut_off(now):
-            self._die("no NATS server can be reached")
+        elif self._engine.connected and self._quorum.is_elsewhere(now):
+            self._die("no NATS server that has a quorum can be reached")
 
     def _record(self, mark: bytes) -> Record:
         return Record(self._link, self._names, self._names.node(mark))
@@ -95,13 +100,19 @@ class Liveness:
     # --- this node -----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Say once a second that this node lives."""
+        """Say once a second, and on every new connection, that this node lives."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tick)
             while True:
                 await self._link.until_open()
+                self._soon = trio.Event()
                 await self._renew()
-                await trio.sleep(RENEW_S)
+                with trio.move_on_after(RENEW_S):
+                    await self._soon.wait()
+
+    def _renew_soon(self) -> None:
+        """There is a new connection: the one before may have been of no use."""
+        self._soon.set()
 
     async def _tick(self) -> None:
         """Have turns, whose clock notices what is wrong, also where nobody says anything."""
@@ -128,12 +139,14 @@ class Liveness:
                     return
                 if stored is not None and stored.payload == DEAD:
                     with self._engine.turn:
-                        self._die("the other nodes took it for dead")
+                        if mark == self.mark:
+                            self._die("the other nodes took it for dead")
                     return
                 self._sequence = 0 if stored is None else stored.sequence
                 ack = await self._record(mark).put(b"lives", self._sequence, LIVES_S)
         except (Unavailable, ApiError, NatsProtocolError):
             return
+        self._quorum.taken(asked_at)
         if mark == self.mark:
             self._sequence = ack.sequence
             self._renewed_at = asked_at

@@ -25,6 +25,7 @@ from broker.cluster.liveness import Liveness
 from broker.cluster.names import Names
 from broker.cluster.owners import Owners
 from broker.cluster.publisher import Publisher, turn_away
+from broker.cluster.quorum import Quorum
 from broker.cluster.reader import LogReader
 from broker.cluster.setup import info, make_streams
 from broker.cluster.shares import Shares
@@ -79,7 +80,8 @@ class Node:
         )
         self.streams_made = trio.Event()
         self.engine = engine
-        self.liveness = Liveness(engine, self.link, self.names, self.mark)
+        self.quorum = Quorum(config, self.link, self.names, self.status)
+        self.liveness = Liveness(engine, self.link, self.names, self.mark, self.quorum)
         self.link.on_lost.append(self.liveness.forget_sightings)
         self._gossip = Gossip(engine, self.link, self.names, self.mark, self.status)
         self.shares = Shares(
@@ -107,6 +109,7 @@ class Node:
         """Be a part of the cluster until cancelled.  Started once the log is read, or `JOIN_S` have passed."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.link.run)
+            nursery.start_soon(self.quorum.run)
             nursery.start_soon(self._keep_streams)
             nursery.start_soon(self.publisher.run)
             await nursery.start(self.shares.run)

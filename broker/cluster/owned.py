@@ -117,31 +117,34 @@ class OwnedClients:
         record = Record(self._link, self._names, self._names.client(own.client_id))
         began = trio.current_time()
         mark = self._liveness.mark
+        tried: set[bytes] = set()
         if self._is_away(own):
             await self._until_logged(own)
         while self.owned.get(own.client_id) is own:
-            with engine.turn:
+            with engine.turn:  # whose clock may find that all is to be dropped
+                if self.owned.get(own.client_id) is not own:
+                    return
                 value, ttl_s, goes = self._value(own)
+            tried.add(value)
             try:
                 ack = await record.put(value, own.sequence, ttl_s)
                 own.sequence = ack.sequence
                 break
             except ApiError as error:
-                if error.is_conflict and not await self._is_ours(own, record, value):
-                    self._lost(own)
-                    return
-                if error.is_conflict:
+                if error.is_conflict and await self._found(own, record, tried) == value:
                     break
+                if self.owned.get(own.client_id) is not own:
+                    return
             except (Unavailable, NatsProtocolError):
                 pass
             if promises and trio.current_time() - began > TURN_AWAY_S:
                 self._turn_away(own)
             await trio.sleep(AGAIN_S * 2)
-        if self.owned.get(own.client_id) is not own or mark != self._liveness.mark:
-            return
-        own.written_at = trio.current_time()
-        self._status.saved += 1
         with engine.turn:
+            if self.owned.get(own.client_id) is not own or mark != self._liveness.mark:
+                return
+            own.written_at = trio.current_time()
+            self._status.saved += 1
             if goes and self._is_away(own):
                 self._forget(own)
             for promise in promises:
@@ -184,18 +187,24 @@ class OwnedClients:
             ttl_s = 0 if lives_s == math.inf else max(1, math.ceil(lives_s))
         return session_state.encode(state, engine.now, time.time()), ttl_s, goes
 
-    async def _is_ours(self, own: Owned, record: Record, value: bytes) -> bool:
-        """After a conflict: whether it was our own write whose answer was lost."""
+    async def _found(self, own: Owned, record: Record, tried: set[bytes]) -> bytes | None:
+        """After a conflict: what is there, if it is one of our own writes, whose answer was lost; else None.
+
+        Lets go of what another node has.
+        """
         while True:
             try:
                 stored = await record.get()
                 break
             except (Unavailable, ApiError, NatsProtocolError):
                 await trio.sleep(AGAIN_S)
-        if stored is not None and stored.payload == value:
+        if stored is not None and stored.payload in tried:
             own.sequence = stored.sequence
-            return True
-        return False
+            return stored.payload
+        # A leader without a quorum has our write under way, and refuses it when it comes again.
+        if stored is None or stored.sequence != own.sequence:
+            self._lost(own)
+        return None
 
     def _forget(self, own: Owned) -> None:
         """The record has all of it."""
@@ -209,18 +218,20 @@ class OwnedClients:
 
     def _lost(self, own: Owned) -> None:
         """Another node has it."""
-        if self.owned.get(own.client_id) is not own:
-            return
-        log.warning("Client %s is on another node.", own.client_id.decode(errors="replace"))
         with self._engine.turn:
-            self._drop(own)
+            if self.owned.get(own.client_id) is own:
+                log.warning("Client %s is on another node.", own.client_id.decode(errors="replace"))
+                self._drop(own)
 
     def _drop(self, own: Owned) -> None:
         """Close it without will, and keep nothing."""
-        engine = self._engine
         own.will = None
-        session = engine.sessions.get(own.client_id)
         del self.owned[own.client_id]
+        self._drop_client(own.client_id)
+
+    def _drop_client(self, client_id: bytes) -> None:
+        engine = self._engine
+        session = engine.sessions.get(client_id)
         if session is None:
             return
         link = session.link
@@ -228,7 +239,7 @@ class OwnedClients:
             link.will_wanted = False
             link.code = ReasonCode.SESSION_TAKEN_OVER
             link.close("disconnected: taken over on another node.")
-        session = engine.sessions.get(own.client_id)
+        session = engine.sessions.get(client_id)
         if session is not None:
             engine.endings.cancel_will(session)
             self.behind.forget(session)

@@ -150,13 +150,12 @@ class Owners(OwnedClients):
         expected = 0 if stored is None else stored.sequence
         value = session_state.encode(state, engine.now, time.time())
         ack = await record.put(value, expected, CLEAN_S if state.clean else 0)
-        if mark != self._liveness.mark:
-            return None
-        own = self.owned[client_id] = Owned(client_id, ack.sequence)
-        own.written_at = trio.current_time()
-        if moved:
-            self._status.moved_here += 1
-        with engine.turn:
+        with engine.turn:  # whose clock may find that this node is dead to the others
+            if mark != self._liveness.mark:
+                return None
+            own = self.owned[client_id] = Owned(client_id, ack.sequence)
+            own.written_at = trio.current_time()
+            self._status.moved_here += moved
             older = engine.sessions.get(client_id)
             if older is not None:  # of the file of this node, from before it was in the cluster
                 engine.endings.cancel_will(older)
@@ -178,7 +177,8 @@ class Owners(OwnedClients):
     def arrived(self, client_id: bytes, will: WillRecord | None) -> None:
         """The client was let in, or has gone meanwhile.  In the turn of that."""
         own = self.owned.get(client_id)
-        if own is None:
+        if own is None:  # dropped with all others, in the turn that has let it in
+            self._drop_client(client_id)
             return
         own.is_arriving = False
         session = self._engine.sessions.get(client_id)

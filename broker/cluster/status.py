@@ -16,6 +16,7 @@ class ClusterStatus:
 
     Attributes:
         server: the NATS server that this node is connected to, "" for none; `problem`: why.
+        quorum_problem: why that server is of no use, though it is connected; `log_problem`: what is wrong with the log.
         connects: connections that were made.
         published: messages of this node that the log has taken; `duplicates` of them it had already.
         retried: batches that were sent again; `given_up`: messages that were never acknowledged.
@@ -39,6 +40,7 @@ class ClusterStatus:
         self.server = ""
         self.problem = "not connected yet"
         self.log_problem = "the log has not been read yet"
+        self.quorum_problem = ""
         self.connects = 0
         self.published = 0
         self.duplicates = 0
@@ -90,6 +92,5 @@ class ClusterStatus:
 
     def unready(self) -> list[str]:
         """Why what needs the cluster does not get through, in words; empty if it does."""
-        if self.problem:
-            return [f"cluster: {self.problem}"]
-        return [f"cluster: {self.log_problem}"] if self.log_problem else []
+        why = self.problem or self.quorum_problem or self.log_problem
+        return [f"cluster: {why}"] if why else []

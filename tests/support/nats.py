@@ -70,20 +70,21 @@ class Server:
 
 
 class NatsCluster:
-    """So many servers that know each other, or a single one.  Context manager."""
+    """So many servers that know each other, or a single one.  Context manager.
 
-    def __init__(self, count: int = 1, more: str = "") -> None:
+    Args:
+        ways: of more than one server: who passes on what comes to the routes of each, so that the first can be cut off
+            from the others; their ports. The others go to each other directly.
+    """
+
+    def __init__(self, count: int = 1, more: str = "", ways: tuple[int, ...] = ()) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rowcast-nats-"))
         ports = _free_ports(2 * count)
         clients, routes = ports[:count], ports[count:]
         self.servers: list[Server] = []
-        peers = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
+        self.routes, self.ways = routes, ways
         for index in range(count):
-            joined = (
-                f'cluster {{ name: test, listen: "127.0.0.1:{routes[index]}", routes: [{peers}] }}\n'
-                if count > 1
-                else ""
-            )
+            joined = _joined(index, routes, ways) if count > 1 else ""
             self.servers.append(Server(self.folder, f"n{index + 1}", clients[index], joined + more))
 
     @property
@@ -101,6 +102,17 @@ class NatsCluster:
         for server in self.servers:
             server.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _joined(index: int, routes: list[int], ways: tuple[int, ...]) -> str:
+    """How one server finds the others, and they it."""
+    peers = list(routes)
+    more = ""
+    if ways:
+        peers = list(ways) if index == 0 else [ways[0], *routes[1:]]
+        more = f', advertise: "127.0.0.1:{ways[index]}"'
+    said = ", ".join(f'"nats://127.0.0.1:{port}"' for port in peers)
+    return f'cluster {{ name: test, listen: "127.0.0.1:{routes[index]}", routes: [{said}]{more} }}\n'
 
 
 def _free_ports(count: int) -> list[int]:

