@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,7 +59,7 @@ def test_what_is_forgotten_gives_its_bytes_back(topics: list[bytes]) -> None:
     for number, topic in enumerate(topics):
         cache.keep(topic, Leaf(topic))
         if number % 3 == 2:
-            cache.note_change(b"nobody/+")
+            cache.note_change(b"+/nobody")
     assert cache.count() <= len(topics)
     for topic in topics:
         cache.drop(topic)
@@ -78,10 +79,10 @@ def test_generations_and_changes_are_bounded() -> None:
     cache = MatchCache()
     for number in range(4 * GENERATIONS_MAX):
         cache.keep(b"t/%d" % number, Leaf(b"t"))
-        cache.note_change(b"nobody/%d/+" % number)
+        cache.note_change(b"t/%d/nobody/+" % number)
     assert cache.count() <= GENERATIONS_MAX
-    for number in range(CHANGES_MAX + 1):
-        cache.note_change(b"nobody/%d/#" % number)
+    for _ in range(CHANGES_MAX + 1):
+        cache.note_change(b"t/+/nobody")
     assert cache.count() == 0, "with so many changes it is cheaper to begin anew"
 
 
@@ -91,3 +92,27 @@ def test_a_filter_for_everything_leaves_nothing() -> None:
     cache.note_change(b"#")
     assert cache.recall(b"t") is None
     assert (cache.count(), cache.size()) == (0, 0)
+
+
+@pytest.mark.parametrize("changed", [b"other/+", b"t/2/+", b"t/2/#", b"t/2/3/+"])
+def test_a_change_for_others_leaves_what_is_remembered_at_hand(changed: bytes) -> None:
+    cache = MatchCache()
+    cache.keep(b"old", Leaf(b"old"))
+    cache.note_change(b"old/+")
+    for number in range(3 * CHANGES_MAX):
+        cache.keep(b"t/1/%d" % number, Leaf(b"t"))
+        cache.note_change(changed)
+    assert len(cache.newest) == 3 * CHANGES_MAX
+    assert cache.recall(b"old") is not None
+    cache.note_change(b"t/1/+")
+    assert not cache.newest
+
+
+def test_topics_that_come_and_are_dropped_leave_nothing_that_grows() -> None:
+    cache = MatchCache()
+    cache.keep(b"stays", Leaf(b"stays"))
+    for number in range(50_000):
+        topic = b"%d/reply" % number
+        cache.keep(topic, Leaf(topic))
+        cache.drop(topic)
+    assert cache.size() < 1_000_000

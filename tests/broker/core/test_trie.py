@@ -205,7 +205,7 @@ def test_what_is_remembered_is_counted_exactly_and_stays_true() -> None:
             cache = trie._cache
             for topics, size in [
                 (cache.newest, cache._newest_bytes),
-                *((o.topics, o.size) for o in cache._older),
+                *((o.topics, o.topics_bytes) for o in cache._older),
             ]:
                 assert sum(_size(name, targets) for name, targets in topics.items()) == size
 
