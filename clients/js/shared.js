@@ -1,5 +1,7 @@
 // One connection for all tabs: one of them has it, and is to the others what the server would be.
 
+// So many messages wait at most for a tab that joins; then the others come back, each from where it is.
+const HELD_MAX = 10_000;
 const later = (act) => setTimeout(act, 0);
 const locks = () => globalThis.navigator?.locks;
 
@@ -157,10 +159,16 @@ class Hub {
     const { topic } = wanted;
     if (!this.filters.has(topic)) this.filters.set(topic, { tabs: new Set(), queue: [], join: null });
     const filter = this.filters.get(topic);
+    this.forget(filter, tab);
+    filter.queue.push({ tab, id, wanted, held: null, fresh: [], begun: false, behind: false });
+    this.join(filter);
+  }
+
+  // What is asked for it goes on, but for nobody.
+  forget(filter, tab) {
     filter.tabs.delete(tab);
     filter.queue = filter.queue.filter((one) => one.tab !== tab);
-    filter.queue.push({ tab, id, wanted, seen: new Set(), begun: false });
-    this.join(filter);
+    if (filter.join?.tab === tab) filter.join.tab = null;
   }
 
   // The filter is subscribed anew, from where the next tab wants it: one after the other.
@@ -173,9 +181,7 @@ class Hub {
   unsubscribe(tab, topic) {
     const filter = this.filters.get(topic);
     if (!filter) return;
-    filter.tabs.delete(tab);
-    filter.queue = filter.queue.filter((one) => one.tab !== tab);
-    if (filter.join?.tab === tab) filter.join.tab = null;
+    this.forget(filter, tab);
     if (filter.tabs.size || filter.queue.length || filter.join?.tab) return;
     this.filters.delete(topic);
     this.send({ unsubscribe: topic });
@@ -192,8 +198,9 @@ class Hub {
     const all = [...this.tabs];
     if (said.subscribed !== undefined) return this.subscribed(said, text);
     if (said.topic !== undefined && said.at) {
-      for (const [topic, { join }] of this.filters) {
-        if (join && !join.begun && this.matches(topic, said.topic)) join.seen.add(said.at);
+      for (const [topic, filter] of this.filters) {
+        const { join } = filter;
+        if (join && !join.begun && this.matches(topic, said.topic)) this.keep(join, this.hold(topic, filter), [said]);
       }
     }
     if (said.ping) this.send({ pong: 1 });
@@ -203,10 +210,40 @@ class Hub {
       this.asked.delete(said.id);
       this.answer(asked[0], asked[1], { ...said, id: asked[1] });
       const filter = said.error && this.filters.get(said.subscribe);
-      if (filter?.join?.ours === said.id) this.joined(said.subscribe, filter);
+      if (filter?.join?.ours === said.id) {
+        this.release(said.subscribe, filter);
+        this.joined(said.subscribe, filter);
+      }
     } else if (said.id === undefined) {
       if (said.unsubscribed !== undefined) this.filters.delete(said.unsubscribed);
       this.say(all, "text", text);
+    }
+  }
+
+  // While a filter is subscribed anew, another one may bring a message before those that this one alone brings: those
+  // who are here get neither until it is known which come first.
+  hold(topic, { tabs, join }) {
+    if (!join.held) {
+      join.held = [];
+      this.say([...tabs], "text", this.text({ subscribed: topic, missed: [], more: true }));
+    }
+    return join.held;
+  }
+
+  keep(join, list, messages) {
+    if (list.length + messages.length > HELD_MAX) join.behind = true;
+    if (!join.behind) list.push(...messages);
+  }
+
+  release(topic, { tabs, join }, at) {
+    const group = [...tabs];
+    if (join.behind) {
+      for (const tab of group) this.leave(tab);
+      this.say(group, "close", { code: 1006, reason: "behind" }); // they come back, each from where it is
+    } else if (join.held) {
+      const fresh = new Set(join.fresh.map((one) => one.at));
+      const missed = [...join.held.filter((one) => !fresh.has(one.at)), ...join.fresh];
+      this.say(group, "text", this.text({ subscribed: topic, missed, at: at ?? missed.at(-1)?.at }));
     }
   }
 
@@ -214,31 +251,23 @@ class Hub {
     const topic = said.subscribed, filter = this.filters.get(topic);
     if (!filter) return;
     const { join } = filter;
-    const group = [...filter.tabs];
     const answers = join && join.ours === said.id;
     if (!join || (!join.begun && !answers)) {
       // We were too slow for the server: so is everybody here.
       if (join) join.behind = true;
-      this.say(group, "text", text);
+      else this.say([...filter.tabs], "text", text);
       return;
     }
     if (answers) {
       this.asked.delete(said.id);
       join.begun = true;
-      // Without more to come, and nothing fresh in it, those who are here have all of it.
-      if (said.more) this.say(group, "text", this.text({ subscribed: topic, missed: [], more: true }));
     }
     if (join.tab) this.say([join.tab], "text", answers ? text.replace(/^\{"id":\d+/, `{"id":${join.id}`) : text);
-    if (join.behind) {
-      if (said.more) return;
-      for (const tab of group) this.leave(tab);
-      this.say(group, "close", { code: 1006, reason: "behind" }); // they come back, each from where it is
-    } else if (!answers || said.more || said.fresh) {
-      const missed = said.fresh ? said.missed.filter(({ at }) => !join.seen.has(at)) : [];
-      const rest = said.more ? { more: true } : { at: said.at };
-      if (missed.length || !said.more) this.say(group, "text", this.text({ subscribed: topic, missed, ...rest }));
-    }
+    // Without more to come, and nothing fresh in it, those who are here have all of it.
+    if (said.more || said.fresh) this.hold(topic, filter);
+    if (said.fresh) this.keep(join, join.fresh, said.missed);
     if (said.more) return;
+    this.release(topic, filter, said.at);
     if (join.tab) filter.tabs.add(join.tab);
     this.joined(topic, filter);
   }
