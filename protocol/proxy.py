@@ -12,6 +12,8 @@ from typing import Final
 
 from attrs import evolve, frozen
 
+from protocol.port import port_of
+
 V1_BYTES_MAX: Final = 108
 """Of a header of version 1 with its line end; the standard's longest has 107."""
 
@@ -123,9 +125,10 @@ def _printed(address: IPv4Address | IPv6Address) -> str:
 
 
 def _port(text: bytes) -> int:
-    if not text.isdigit() or len(text) > 5 or not 1 <= int(text) <= 65535:
+    port = port_of(text.decode("latin-1"))
+    if port < 1:  # as mosquitto: none of a connection is 0
         raise ProxyError("the PROXY line has a wrong port")
-    return int(text)
+    return port
 
 
 def _parse_v2(data: bytes) -> tuple[int, ProxyHeader | None]:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
+from protocol.port import port_of
+
 PORT_DEFAULT = 1883
 """Where clients are heard if neither -p nor a configuration says it."""
 
-PORT_DIGITS = 20
-"""Zeros in front, and a sign, among them."""
+PORT_SHOWN = 20
+"""Letters of what is no port, in a message about it."""
 
 PORTS_MAX = 100
 """Mosquitto's limit for -p."""
@@ -130,10 +132,9 @@ def _with_config_file(arguments: Arguments, left: list[str]) -> Arguments:
 
 def _with_port(arguments: Arguments, left: list[str]) -> Arguments:
     text = _value(left, "-p argument given, but no port specified.")
-    is_number = len(text) <= PORT_DIGITS and text.isascii() and text.removeprefix("-").isdigit()
-    port = int(text) if is_number else 0
-    if not 1 <= port <= 65535:
-        raise ArgumentsError(f"Error: Invalid port specified ({port}).")
+    port = port_of(text)
+    if port < 1:
+        raise ArgumentsError(f"Error: Invalid port specified ({text[:PORT_SHOWN]}).")
     if len(arguments.ports) == PORTS_MAX:
         raise ArgumentsError(f"Error: Only {PORTS_MAX} ports can be specified on the command line.")
     return evolve(arguments, ports=(*arguments.ports, port))

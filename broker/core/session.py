@@ -254,7 +254,7 @@ class Session(Receiver):
         """The QoS with which a message leaves [MQTT-3.8.4-6].
 
         Args:
-            granted: by a single subscription.
+            granted: by a single subscription, perhaps by a listener that grants more than the one it is at now.
         """
         granted = min(granted & 3, self.max_qos)
         return granted if self.rules.upgrade_qos or granted < publication.qos else publication.qos
@@ -279,11 +279,7 @@ class Session(Receiver):
                 return False
         if publication.expires_at != 0.0 and publication.has_expired(self.outbound.books.now()):
             return False  # [MQTT-3.3.2-5]
-        qos = publication.qos
-        if granted < qos or self.rules.upgrade_qos:
-            qos = granted  # [MQTT-3.8.4-6]
-        if qos > self.max_qos:
-            qos = self.max_qos  # it subscribed by a listener that grants more
+        qos = self.quality(publication, granted)
         if self.bridge and not retained and publication.client_id == self.client_id:
             return False  # as mosquitto: a bridge gets no echo of its own messages
         if self.mount_point:

@@ -8,6 +8,7 @@ from broker.config.mosquitto.option import Option
 from broker.config.mosquitto.options_bridge import PLUGIN_CURES
 from broker.config.mosquitto.reader import Reader, Scope, Special, refused
 from broker.config.mosquitto.values import Wrong, out_of_range, read_boolean, read_word
+from protocol.port import port_of
 
 _NOTHING_TO_CURE = "Correct it for Mosquitto, or delete the bridge: Rowcast has no bridges."
 
@@ -32,7 +33,7 @@ def _address(reader: Reader, option: Option, rest: str) -> None:
     scope.values["address"] = addresses
     for address in addresses:
         port = address.rpartition(":")[2] if ":" in address else "1883"
-        if not port.isdecimal() or len(port) > 5 or not 1 <= int(port) <= 65535:
+        if port_of(port) < 1:
             raise Wrong(f"Invalid bridge port value ({port}).", _NOTHING_TO_CURE)
 
 

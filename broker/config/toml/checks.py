@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import Final
 
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader, Unresolved, label
 from protocol.mqtt.topics import is_valid_topic_name
-
-PORT_DIGITS: Final = 20
-"""Zeros in front among them."""
+from protocol.port import NONE, port_of
 
 SECRET_BYTES_MIN = 32
 """As postgres-websockets, and RFC 7518 for HS256."""
@@ -59,7 +56,7 @@ def check_dsn(reader: Reader, path: Path, dsn: str) -> None:
     try:
         found = conninfo_to_dict(dsn)
         for port in str(found.get("port") or "").split(","):
-            if port and not 1 <= port_of(port) <= 65535:
+            if port and port_of(port) < 1:
                 reader.wrong(path, f"dsn: port: 1 to 65535 is wanted, not {port[:20]}")
         mode = found.get("sslmode")
         if mode is not None and mode not in SSL_MODES:
@@ -157,15 +154,10 @@ def json_path(reader: Reader, path: Path, text: str) -> tuple[str, ...]:
     return tuple(text.split(".")[1:])
 
 
-def port_of(text: str) -> int:
-    """The number, -1 for what can be none: Python makes none of thousands of digits."""
-    return int(text) if len(text) <= PORT_DIGITS and text.isascii() and text.isdigit() else -1
-
-
 def address_of(reader: Reader, path: Path, text: str) -> tuple[str, int]:
     """`HOST:PORT`, or a port alone, which is on loopback."""
     host, _, port = text.rpartition(":")
-    if not 0 <= port_of(port) <= 65535:
+    if port_of(port) == NONE:
         reader.wrong(path, f'{label(path)}: "HOST:PORT" is wanted, such as "127.0.0.1:7001", or a port')
         return "127.0.0.1", 0
     return host.strip("[]") or "127.0.0.1", port_of(port)

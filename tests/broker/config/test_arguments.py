@@ -40,7 +40,7 @@ def test_arguments_are_understood(words: list[str], meant: Arguments) -> None:
         (["-p", "0"], "Error: Invalid port specified (0)."),
         (["-p", "-1"], "Error: Invalid port specified (-1)."),
         (["-p", "65536"], "Error: Invalid port specified (65536)."),
-        (["-p", "mqtt"], "Error: Invalid port specified (0)."),
+        (["-p", "mqtt"], "Error: Invalid port specified (mqtt)."),
         (["-c"], "Error: -c argument given, but no config file specified."),
         (["-c", "a", "-c", "b"], "Error: -c argument given twice. Name one file, and use include_dir in it."),
         (["--tls-keylog"], "Error: --tls-keylog argument given, but no file specified."),

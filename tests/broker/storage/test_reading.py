@@ -78,6 +78,7 @@ Rows = tuple[tuple[str, tuple[Value, ...]], ...]
         ),
         ((("message", changed((8, *MESSAGE[1:]), 1, 5)),), "a text stands where bytes should"),
         ((("session", changed((4, *SESSION[1:]), 1, 5)),), "a text stands where bytes should"),
+        ((("backlog", (3, 1, 1, 0, 5)),), "a text stands where bytes should"),
         ((("backlog", (3, 1, 1, 0, b"")),), "a row of the table backlog does not hold what it says"),
     ],
 )
@@ -125,6 +126,25 @@ def test_a_row_of_the_backlog_holds_what_its_columns_say(
     columns[at] = value
     insert(connection, "backlog", *columns)
     with pytest.raises(Damaged, match="does not hold what it says"):
+        read(connection, Unfit())
+
+
+def test_a_subscription_that_has_not_got_all_retained_messages_goes_on_with_them(
+    connection: sqlite3.Connection,
+) -> None:
+    with_a_session(connection)
+    insert(connection, "subscription", 3, b"a", 1, 1)
+    insert(connection, "subscription", 3, b"b", 2, 0)
+    (record,) = read(connection, Unfit()).sessions
+    assert (record.subscriptions, record.replays) == ({b"a": 1, b"b": 2}, {b"a"})
+
+
+@pytest.mark.parametrize("properties", [b"\x02\x00\x00\x00\x00", b"\x23\x00\x01"])
+def test_what_is_not_handed_on_is_no_property_of_a_message(
+    connection: sqlite3.Connection, properties: bytes
+) -> None:
+    insert(connection, "message", *changed(MESSAGE, 8, properties))
+    with pytest.raises(Damaged, match="not handed on"):
         read(connection, Unfit())
 
 

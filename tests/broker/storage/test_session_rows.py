@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from broker.core.publication import Publication
-from broker.storage.backlog import ENTRY_MAX
+from broker.storage.backlog import ENTRY_MAX, ROW_BYTES
 from broker.storage.batches import Batches
 from broker.storage.numbers import Numbers
 from broker.storage.reading import read
@@ -157,6 +157,16 @@ def test_of_a_queue_the_first_leave_and_new_ones_come_behind(file: File, message
     file.write(one)
     assert topics(file.read()) == [b"t/%d" % at for at in range(left + 1, 6)]
     assert file.count("message") == (5 - left if message is large else 0)
+
+
+def test_a_long_queue_stands_in_rows_that_fill_a_page_and_no_more(file: File) -> None:
+    one = record()
+    one.queued = [Queued(small(at), 1, False, position=at) for at in range(1, 401)]
+    file.write(one)
+    sizes = [row[0] for row in file.connection.execute("SELECT length(messages) FROM backlog")]
+    assert len(sizes) > 5
+    assert all(ROW_BYTES <= size < ROW_BYTES + 2 * ENTRY_MAX for size in sizes[:-1])
+    assert topics(file.read()) == [b"t/%d" % at for at in range(1, 401)]
 
 
 def test_what_is_only_new_leaves_what_still_waits_in_the_file(file: File) -> None:
