@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connect import connected
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.kept import write_as_installed
 from broker.feed.listen.marks import Marks, Saved
 from broker.feed.listen.telling import Telling, Triggers
 from broker.feed.sealed import seal
@@ -117,10 +118,8 @@ class KeptMarks:
         async with connected(self._config) as connection:
             if not (self._is_possible or await self._look(connection)):
                 return
-            try:
-                await connection.execute(_SAVE.encode(), [self._config.name, Jsonb(marks)])
-            except psycopg.errors.UndefinedColumn:  # installed by an earlier version
-                await connection.execute(_SAVE_UNSEALED, [self._config.name, Jsonb(marks)])
+            values = [self._config.name, Jsonb(marks)]
+            await write_as_installed(connection, (_SAVE, values), (_SAVE_UNSEALED, values))
             if triggers != self._saved_triggers:
                 with suppress(psycopg.errors.UndefinedColumn):  # installed by an earlier version
                     query = "UPDATE rowcast.feed SET captured = %s WHERE name = %s"

@@ -8,7 +8,6 @@ Invariant: nothing is confirmed to the server behind `KeptPlace.lsn`.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Final
 
 import psycopg
@@ -19,6 +18,7 @@ from broker.config.feeds import FeedConfig
 from broker.feed.driver.connect import open_connection, within
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import first_line
+from broker.feed.kept import write_as_installed
 from broker.feed.sealed import seal
 from broker.feed.status import FeedStatus
 from broker.feed.wal.progress import Progress
@@ -103,10 +103,9 @@ class KeptPlace:
     async def begin_anew(self, connection: TrioConnection, lsn: int) -> None:
         """Behind a gap: what was kept before says nothing any more.  Raises: psycopg.Error."""
         name = self._config.name
-        for query, values in ((_BEGIN, [lsn, name]), (_BEGIN_UNSEALED, [lsn, name]), (_BEGIN_BEFORE, [name])):
-            with suppress(psycopg.errors.UndefinedColumn):  # installed by an earlier version
-                await connection.execute(query.encode(), values)
-                break
+        await write_as_installed(
+            connection, (_BEGIN, [lsn, name]), (_BEGIN_UNSEALED, [lsn, name]), (_BEGIN_BEFORE, [name])
+        )
         self._kept = Standing(lsn)
 
     def is_behind(self, now: Standing) -> bool:
@@ -138,18 +137,14 @@ class KeptPlace:
 
     async def _write(self, session: TrioConnection, now: Standing) -> None:
         values = [self._config.name, self._config.kind, *now.place, now.lsn]
-        if self._is_sealed:
-            with suppress(psycopg.errors.UndefinedColumn):
-                await session.execute(_KEEP.encode(), values)
-                return
-            self._is_sealed = False
-        try:
-            await session.execute(_KEEP_UNSEALED, values)
-        except psycopg.errors.UndefinedColumn:
+        sealed = [(_KEEP, values)] if self._is_sealed else []
+        before = (_KEEP_BEFORE, [*now.place, self._config.name])
+        which = await write_as_installed(session, *sealed, (_KEEP_UNSEALED, values), before)
+        self._is_sealed = which < len(sealed)
+        if which == len(sealed) + 1:
             what = "a slot that somebody moves while Rowcast is away is not noticed"
             where = "rowcast.feed is of an earlier version: run `rowcast feed install --apply`"
             self._status.warn(what, where, trio.current_time())
-            await session.execute(_KEEP_BEFORE, [*now.place, self._config.name])
 
     def close(self) -> None:
         """The connection that it came over has ended."""

@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.kept import write_as_installed
 from broker.feed.notices import carried_channels
 from broker.feed.routing.tables import OPERATIONS
 from broker.feed.sealed import BROKEN, IS_BROKEN, seal
@@ -226,12 +227,11 @@ async def owe_nothing(connection: TrioConnection, feed: str) -> None:
 async def remember_place(connection: TrioConnection, feed: str, commit_lsn: int, changes: int) -> None:
     """Keep a `Progress.place` for the next process.  Raises: psycopg.Error."""
     query = "UPDATE rowcast.feed SET read_seq = %s, read_id = %s{} WHERE name = %s"
+    sealed = f", sealed = {seal('%s::bigint', '%s::bigint')}"
     place = [commit_lsn, changes]
-    try:
-        sealed = f", sealed = {seal('%s::bigint', '%s::bigint')}"
-        await connection.execute(query.format(sealed).encode(), [*place, *place, feed])
-    except psycopg.errors.UndefinedColumn:  # installed by an earlier version
-        await connection.execute(query.format("").encode(), [*place, feed])
+    await write_as_installed(
+        connection, (query.format(sealed), [*place, *place, feed]), (query.format(""), [*place, feed])
+    )
 
 
 async def remember_log(connection: TrioConnection, feed: str, log: str) -> None:

@@ -323,6 +323,7 @@ async def test_place_that_can_not_be_written_is_a_trouble_and_nothing_is_confirm
     "before",
     [
         "UPDATE rowcast.feed SET stopped_at = NULL",
+        "ALTER TABLE rowcast.feed DROP COLUMN sealed",
         "ALTER TABLE rowcast.feed DROP COLUMN stopped_at",
         "ALTER TABLE rowcast.feed DROP COLUMN stopped_at, DROP COLUMN owed",
     ],
