@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -28,8 +29,8 @@ from protocol.mqtt.packets import Connect, ConnectReturnCode, Disconnect, Will
 CONNECT = Connect(b"c", True, 60)
 
 
-def door(**listener: object) -> Door:
-    return Door(evolve(OPEN_DOOR.listener, **listener), Limits(), connection_messages=False)  # type: ignore[arg-type]
+def door(**listener: Any) -> Door:
+    return Door(evolve(OPEN_DOOR.listener, **listener), Limits(), connection_messages=False)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -34,7 +35,7 @@ from protocol.mqtt.v5.property_table import (
 from protocol.mqtt.v5.reasons import ReasonCode
 
 
-def door(limits: Limits | None = None, **listener: object) -> Door:
+def door(limits: Limits | None = None, **listener: Any) -> Door:
     """One that says nothing of itself but what is asked for here."""
     changed = evolve(OPEN_DOOR.listener, **{"max_topic_alias": 0, **listener})
     return Door(changed, limits or Limits(max_packet_size_bytes=0), connection_messages=False)

@@ -90,7 +90,7 @@ def test_who_is_owed_too_many_is_not_read_from_until_half_of_them_left() -> None
     peer = connected(Engine())
     held = HeldAnswers(peer.link)
     paused: list[bool] = []
-    peer.outbox.pause = paused.append  # type: ignore[method-assign]
+    peer.outbox.pause = paused.append  # type: ignore[method-assign, assignment]
     messages = [promised() for _ in range(HELD_MAX + 2)]
     for packet_id, message in enumerate(messages, 1):
         assert paused == ([True] if packet_id > HELD_MAX else [])

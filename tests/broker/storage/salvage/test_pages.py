@@ -57,6 +57,24 @@ def test_maps_stand_before_the_pages_that_they_are_of(size: int, maps: list[int]
     assert [number for number in range(1, maps[-1] + 2) if pages.is_map(number)] == maps
 
 
+def test_each_page_has_its_entry_in_the_map_before_it() -> None:
+    """Entries of five bytes follow each other, in the order of the pages that follow the map."""
+    size, count = 512, 320
+    data = bytearray(size * count)
+    data[16:18] = size.to_bytes(2, "big")
+    at = 0
+    for number in range(2, count + 1):
+        if number in (2, 105, 208, 311):
+            at = (number - 1) * size
+        else:
+            data[at : at + 5] = bytes((NODE,)) + number.to_bytes(4, "big")
+            at += 5
+    pages = Pages(bytes(data), None, None)
+    for number in range(1, count + 1):
+        expected = (0, 0) if number in (1, 2, 105, 208, 311) else (NODE, number)
+        assert pages.mapped(number) == expected, number
+
+
 @pytest.mark.parametrize(("said", "length"), [(0, 8192), (513, 8192), (256, 8192), (8192, 12_288), (2, 8192)])
 def test_a_size_that_can_not_be_is_that_of_a_new_file(said: int, length: int) -> None:
     header = bytearray(length)
