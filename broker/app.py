@@ -363,13 +363,12 @@ class App:
 
     def _take(self, door: Door) -> Take:
         """What becomes of a listener's connections."""
-        listener = door.listener
         proceed: Take = self.server.add_socket
-        if listener.protocol == "websockets":
+        if door.listener.is_plain:
+            return proceed
+        if door.listener.protocol == "websockets":
             assert self.websockets is not None
             proceed = self.websockets.take
-        elif listener.tls is None and listener.enable_proxy_protocol == 0:
-            return proceed
         from broker.links.listening.entrance import Entrance
 
         return Entrance(self.server, proceed).take

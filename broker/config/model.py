@@ -123,6 +123,11 @@ class Listener:
     local_only: bool = False
     """Bind to loopback, IPv4 and IPv6: the default when no listener is configured."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether what comes is MQTT from its first byte on."""
+        return self.protocol == "mqtt" and self.tls is None and not self.enable_proxy_protocol
+
     def allows_keep_alive(self, seconds: int) -> bool:
         """Whether a client may ask for this keep alive."""
         return not self.max_keepalive_s or 0 < seconds <= self.max_keepalive_s

@@ -2,6 +2,8 @@
 
 `Rules` are what the files of one `Security` say; `Authenticator` asks them for one listener.  A file that cannot be
 read or is broken stops the start; at a reload it leaves the old rules in force, so that no mistake ever opens the door.
+
+Hot: every CONNECT is asked about, so these are plain classes.
 """
 
 from __future__ import annotations
@@ -13,8 +15,6 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from attrs import evolve, field, frozen
 
 from broker.config.files import read_file
 from broker.config.model import Security
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 UNIX_CLOCK = Clock(0.0)
 
+ACCEPTED: Final[int] = ConnectReturnCode.ACCEPTED.value
+
 log = logging.getLogger("broker.gateway")
 
 
@@ -38,39 +40,40 @@ class RulesError(Mistaken):
     """Every mistake of a password_file and an acl_file, each as `Error: … Found at FILE:LINE. …`."""
 
 
-@frozen
 class Verdict:
-    """Whether a client may connect.
+    """Whether a client may connect.  Never changes.
 
-    `user_name` is the one to go by from here on; `return_code` CONNACK's, 0 if accepted; `reason` is for the log, never
-    for the client; `credential` is what to show to `Authenticator.is_still_valid` after a reload.
+    Args:
+        user_name: the one to go by from here on.
+        return_code: CONNACK's, 0 if accepted.
+        reason: for the log, never for the client.
+        credential: what to show to `Authenticator.is_still_valid` after a reload.
+        by_token: by the token that it showed as its password.
+        access: what its token allows; None where the rules of the listener say it.
     """
 
-    user_name: bytes | None = None
-    return_code: int = ConnectReturnCode.ACCEPTED
-    reason: str = ""
-    credential: str = field(default="", repr=False)
-    by_token: bool = False
-    access: Access | None = None
-    """What its token allows; None where the rules of the listener say it."""
-    expires_unix_s: float = math.inf
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the client may come in."""
-        return self.return_code == ConnectReturnCode.ACCEPTED
+    def __init__(
+        self,
+        user_name: bytes | None = None,
+        return_code: int = ACCEPTED,
+        reason: str = "",
+        credential: str = "",
+        by_token: bool = False,
+        access: Access | None = None,
+        expires_unix_s: float = math.inf,
+    ) -> None:
+        self.user_name = user_name
+        self.return_code = return_code
+        self.reason = reason
+        self.credential = credential
+        self.by_token = by_token
+        self.access = access
+        self.expires_unix_s = expires_unix_s
+        self.accepted = return_code == ACCEPTED
 
 
 NOBODY: Final = Verdict()
 """May connect, without a name."""
-
-
-@frozen
-class _Files:
-    """What the two files say; None where there is no such file.  Replaced as a whole, never changed."""
-
-    users: Mapping[bytes, Hash] | None = None
-    acl: Acl | None = None
 
 
 class Rules:
@@ -83,7 +86,7 @@ class Rules:
             RulesError: one cannot be read, or is wrong.
         """
         self._security = security
-        self._files = _read(security)
+        self._users, self._acl = _read(security)
         self.tokens: TokenVerifier | None = None
         if security.tokens:
             from broker.gateway.tokens import TokenVerifier, UnusableKey
@@ -96,24 +99,24 @@ class Rules:
     @property
     def has_users(self) -> bool:
         """Whether there is a password_file at all."""
-        return self._files.users is not None
+        return self._users is not None
 
     @property
     def restricts_reading(self) -> bool:
         """Whether some client may be forbidden to read something: there is an acl_file."""
-        return self._files.acl is not None or self.tokens is not None
+        return self._acl is not None or self.tokens is not None
 
     def hash_of(self, user_name: bytes) -> Hash | None:
         """The user's stored password; None where the user is unknown."""
-        users = self._files.users
+        users = self._users
         return None if users is None else users.get(user_name)
 
     def access_for(self, user_name: bytes | None, client_id: bytes) -> Access | None:
         """What that client may read and write; None where nothing is forbidden.  Ask again after a reload."""
         if self.tokens is not None and user_name is not None and self.hash_of(user_name) is None:
             return TokenGone()
-        if self._files.acl is not None:
-            return self._files.acl.access(user_name, client_id)
+        if self._acl is not None:
+            return self._acl.access(user_name, client_id)
         if user_name is None and self._security.anonymous_access == "read":
             return ReadOnly()
         return None
@@ -234,10 +237,11 @@ def _by_token(tokens: TokenVerifier, user_name: bytes | None, password: bytes) -
 
 
 def _refused(reason: str, code: int = ConnectReturnCode.NOT_AUTHORIZED) -> Verdict:
-    return evolve(Verdict(), return_code=code, reason=reason)
+    return Verdict(return_code=code, reason=reason)
 
 
-def _read(security: Security) -> _Files:
+def _read(security: Security) -> tuple[Mapping[bytes, Hash] | None, Acl | None]:
+    """What the two files say; None where there is no such file."""
     mistakes: list[str] = []
     users: Mapping[bytes, Hash] | None = None
     acl: Acl | None = None
@@ -254,7 +258,7 @@ def _read(security: Security) -> _Files:
             mistakes.extend(error.mistakes)
     if mistakes:
         raise RulesError(*mistakes)
-    return _Files(users, acl)
+    return users, acl
 
 
 def _read_acl(path: Path, names_have_slashes: bool) -> Acl:

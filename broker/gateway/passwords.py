@@ -79,6 +79,7 @@ class Pbkdf2:
         self._salt = salt
         self._digest = digest
         self.slow = iterations > ITERATIONS_ON_THE_LOOP_MAX
+        self._encoded = ""
 
     @staticmethod
     def make(password: bytes, iterations: int = ITERATIONS_DEFAULT) -> Pbkdf2:
@@ -93,7 +94,9 @@ class Pbkdf2:
 
     def encode(self) -> str:
         """As it stands in a password file: `$7$ITERATIONS$SALT$HASH`, the last two in base64."""
-        return f"$7${self._iterations}${_base64(self._salt)}${_base64(self._digest)}"
+        if not self._encoded:  # asked for at each login
+            self._encoded = f"$7${self._iterations}${_base64(self._salt)}${_base64(self._digest)}"
+        return self._encoded
 
 
 class Argon2:

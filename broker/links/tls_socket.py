@@ -269,5 +269,5 @@ def _whole_records(data: bytes) -> int:
     return end
 
 
-Socket: TypeAlias = socket.socket | TlsSocket
-"""Either, non-blocking, as the pump uses them."""
+Socket: TypeAlias = socket.SocketType | TlsSocket
+"""Either, non-blocking, as the pump uses them.  The first is what `socket.socket` inherits from."""

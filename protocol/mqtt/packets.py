@@ -13,7 +13,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final, TypeAlias
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties
 
@@ -66,7 +66,7 @@ class Will:
     properties: Properties = NO_PROPERTIES
 
 
-@frozen
+@define(unsafe_hash=True)  # `frozen` would take a microsecond more, and each client sends one
 class Connect:
     """CONNECT.  `protocol_level` is 3 (MQIsdp), 4 or 5 (MQTT); `bridge` is bit 7 of the level on the wire.
 
@@ -142,7 +142,7 @@ class Pubcomp:
     properties: Properties = NO_PROPERTIES
 
 
-@frozen
+@define(unsafe_hash=True)  # as `Connect`
 class Subscribe:
     """SUBSCRIBE.  Each filter with the QoS asked for (in 5.0: all of its options), in the packet's order."""
 

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import TypeAlias
 
+from broker.core.hearing import is_heard
 from broker.core.limits import ACCEPTS_PER_WAKE_MAX
 from broker.core.outbox import Outbox, nothing
 from broker.links.listening.door import Door
@@ -43,6 +44,8 @@ class Acceptor(Connection):
         # What socket.accept() calls; it looks up the rest for each connection anew.
         self._accept: Callable[[], tuple[int, object]] = listening._accept  # type: ignore[attr-defined]
         self._kind = (int(listening.family), int(listening.type), listening.proto)
+        # What goes to the pump as it is needs nothing of what Python's own class adds.
+        self._make = socket.SocketType if door.listener.is_plain else socket.socket
         self._take = take
         self._on_exhausted = on_exhausted
         self._at_once = 1
@@ -62,12 +65,12 @@ class Acceptor(Connection):
                 self._failed(error)
                 return
             family, kind, protocol = self._kind
-            self._accepted(socket.socket(family, kind, protocol, fd), address)
+            self._accepted(self._make(family, kind, protocol, fd), address)
         self._fulls += 1
         if self._fulls >= FULLS_MIN:
             self._at_once = min(self._at_once * 2, ACCEPTS_PER_WAKE_MAX)
 
-    def _accepted(self, connection: socket.socket, address: object) -> None:
+    def _accepted(self, connection: socket.SocketType, address: object) -> None:
         connection.setblocking(False)
         door = self.door
         peer = peer_name(connection, address)
@@ -76,7 +79,7 @@ class Acceptor(Connection):
             self.pump.engine.counters.turn_away("max_connections")
             logger.log(NOTICE, "Client connection from %s denied: max_connections exceeded.", peer)
             return
-        if door.connection_messages:
+        if door.connection_messages and is_heard(logger, NOTICE):
             logger.log(NOTICE, "New connection from %s on port %d.", peer, door.port)
         self._take(connection, door, peer, None)
 
@@ -91,7 +94,7 @@ class Acceptor(Connection):
         """Whoever opened the socket closes it."""
 
 
-def peer_name(connection: socket.socket, address: object) -> str:
+def peer_name(connection: socket.SocketType, address: object) -> str:
     """`ADDRESS:PORT` as log lines show it; the path for a unix socket."""
     if isinstance(address, tuple):
         host = str(address[0])

@@ -184,7 +184,11 @@ class Door:
             )  # [MQTT-4.12.0-1]
         if not packet.client_id and not self._may_be_nameless(packet):
             return Refused(ConnectReturnCode.IDENTIFIER_REJECTED, "identifier rejected")  # [MQTT-3.1.3-8]
-        if packet.protocol_level < 5 and not listener.allows_keep_alive(packet.keep_alive_s):
+        if (
+            packet.protocol_level < 5
+            and listener.max_keepalive_s
+            and not listener.allows_keep_alive(packet.keep_alive_s)
+        ):
             return Refused(ConnectReturnCode.IDENTIFIER_REJECTED, "keep-alive longer than max_keepalive")
         prefixes = listener.security.clientid_prefixes
         client_id = (

@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from broker.core.engine import GATEWAY_PREFIX
+from broker.core.hearing import is_heard
 from broker.core.session import Session
 from broker.core.shared import is_misnamed, lacks_filter
 from broker.links.mqtt.answers import answer_packet
@@ -102,7 +103,7 @@ class SubscribeRequest(Request):
             else:
                 code = SUBSCRIBE_FAILURE
         self.codes.append(code)
-        if logger.isEnabledFor(SUBSCRIBE):
+        if is_heard(logger, SUBSCRIBE):
             logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
 
     def _subscribe_5(self, link: MqttLink, topic_filter: bytes, options: int) -> int:
@@ -140,7 +141,7 @@ class UnsubscribeRequest(Request):
 
     def go_on(self, link: MqttLink) -> bool:
         session = self.session
-        is_logged = logger.isEnabledFor(UNSUBSCRIBE)
+        is_logged = is_heard(logger, UNSUBSCRIBE)
         while self.position < len(self.filters):
             if link.steps <= 0:
                 return False

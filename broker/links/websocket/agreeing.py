@@ -111,7 +111,7 @@ class Agreeing:
     def __init__(
         self, server: Server, gateway: Gateway, readers: Readers, ask: Callable[[DialectLink, str], None]
     ) -> None:
-        self.config: GatewayConfig = gateway.config
+        self.adopt(gateway.config)
         self.health: Callable[[str], tuple[int, str]] | None = None
         """Answers `/healthz` and `/readyz`, for load balancers."""
         self.site: Site | None = None
@@ -120,6 +120,11 @@ class Agreeing:
         self._gateway = gateway
         self._readers = readers
         self._ask = ask
+
+    def adopt(self, config: GatewayConfig) -> None:
+        """Go by these settings from now on."""
+        self.config = config
+        self._kinds = config.dialects
 
     def at_once(self, arrival: Arrival, came: bytes) -> Outcome | Later | None:
         """What these first bytes lead to; None where more have to come first."""
@@ -216,7 +221,7 @@ class Agreeing:
 
     def _dialect_asked(self, door: Door, opening: OpeningRequest) -> tuple[DialectKind, Asked]:
         """What the path means on this listener."""
-        for kind in self.config.dialects:
+        for kind in self._kinds:
             asked = kind.asked(opening.target) if kind.name in door.listener.dialects else None
             if asked is not None:
                 return kind, asked
@@ -294,7 +299,7 @@ class Agreeing:
     def _hint(self, door: Door) -> str:
         names = door.listener.dialects
         spoken = [f"{MQTT_PATH} (MQTT, subprotocol mqtt)"] if "mqtt" in names else []
-        spoken += [f"{kind.path} ({kind.title})" for kind in self.config.dialects if kind.name in names]
+        spoken += [f"{kind.path} ({kind.title})" for kind in self._kinds if kind.name in names]
         return f"This port speaks WebSocket on: {', '.join(spoken)}.\n"
 
 

@@ -240,6 +240,8 @@ def peer_behind(peer: str, forwarded_for: str, trusted: tuple[str, ...]) -> str:
     Returns:
         `ADDRESS` from the header, or `peer` unchanged if it is no trusted proxy.
     """
+    if not forwarded_for or not trusted:
+        return peer
     found = peer
     address = peer.rpartition(":")[0].strip("[]")
     for claimed in reversed(forwarded_for.split(",")[-FORWARDED_HOPS_MAX:]):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from contextlib import suppress
 
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.feeds import FeedConfig
@@ -84,7 +83,7 @@ class WebSocketServer:
         """Take over new settings, for handshakes and logins to come; clients that are connected keep theirs."""
         self._gateway.adopt(config)
         self._gateway.adopt_feeds(feeds)
-        self.agreeing.config = config
+        self.agreeing.adopt(config)
 
     def take(self, sock: Socket, door: Door, peer: str, identity: bytes | None = None) -> None:
         """A connection, from the first byte of its request; whatever goes wrong ends it and nothing else."""
@@ -211,6 +210,7 @@ def _come_already(sock: Socket) -> bytes:
     """The first bytes, as far as they are here; whoever reads on learns what is wrong where none are."""
     if isinstance(sock, TlsSocket) and (rest := sock.take_rest()):
         return rest
-    with suppress(OSError):
+    try:
         return sock.recv(FIRST_BYTES)
-    return b""
+    except OSError:
+        return b""

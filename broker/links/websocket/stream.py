@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import suppress
 
 import trio
@@ -14,6 +15,7 @@ def stream_of(sock: Socket) -> trio.abc.HalfCloseableStream:
     """A stream over a socket whose handshake, if there is one, is complete."""
     if isinstance(sock, TlsSocket):
         return TlsStream(sock)
+    assert isinstance(sock, socket.socket)
     return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
 
 

@@ -53,6 +53,21 @@ def types_in(text: str) -> list[str]:
     return [line.split()[-1] for line in text.splitlines()]
 
 
+def test_what_no_line_shows_is_not_found_out_meanwhile(open_log: Open) -> None:
+    before = {name: getattr(logging, name) for name in logs.NOT_SHOWN}
+    log = open_log("none")
+    made: list[logging.LogRecord] = []
+    logger.addFilter(lambda record: not made.append(record))
+    try:
+        logger.error("an error")
+    finally:
+        logger.filters.clear()
+        logs.teardown(log)
+    assert (made[0].process, made[0].thread, made[0].lineno) == (None, None, 0)
+    assert before == {name: getattr(logging, name) for name in logs.NOT_SHOWN}
+    assert all(before.values())
+
+
 def test_a_line_begins_with_the_seconds(open_log: Open, capsys: pytest.CaptureFixture[str]) -> None:
     open_log("stderr")
     logger.info("rowcast version %s starting", "1.0")

@@ -129,7 +129,7 @@ async def test_without_sockets_to_give_it_tries_again_when_there_may_be_some() -
             nursery.cancel_scope.cancel()
     assert refusals == 0
     for sock in (*clients, *accepted):
-        assert isinstance(sock, socket.socket)
+        assert isinstance(sock, socket.SocketType)
         if sock in accepted:
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
         sock.close()
