@@ -112,19 +112,18 @@ def test_a_row_that_was_deleted_is_no_row_though_its_bytes_are_there(tmp_path: P
 
 
 def test_a_row_that_was_deleted_is_none_though_the_number_of_rows_says_so(tmp_path: Path) -> None:
-    """A bit of the number makes one more of two: the pointer of what was deleted last is still there."""
+    """A bit of the number makes one more of three: the pointer of what was deleted last is still there."""
     path = tmp_path / "file"
     file = File(path, BY_NUMBER, [(1, b"a", b"b"), (2, b"a", b"b"), (3, b"gone", b"gone")])
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute("INSERT INTO t VALUES (0, x'01', x'02', 0)")
         connection.execute("DELETE FROM t WHERE number = 3")
-        connection.execute("INSERT INTO t VALUES (0, 'x', 'y', 0)")
-        connection.execute("DELETE FROM t WHERE number = 0")
         connection.commit()
     page = bytearray(path.read_bytes()[(file.root - 1) * PAGE : file.root * PAGE])
-    assert page[3:5] == b"\x00\x02"
-    page[4] = 3
-    assert [row[0] for row in values_of(Node(bytes(page), False, file.page))] == [1, 2]
+    assert page[3:5] == b"\x00\x03"
+    page[4] = 4
+    assert [row[0] for row in values_of(Node(bytes(page), False, file.page))] == [0, 1, 2]
 
 
 def test_a_long_row_whose_pages_are_gone_or_go_in_a_circle_is_left_out(tmp_path: Path) -> None:
