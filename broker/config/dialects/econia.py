@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from typing import ClassVar, Final
 
 from attrs import frozen
 
@@ -10,6 +11,8 @@ from broker.config.dialects.kind import Asked, DialectKind, NotAdmitted
 from broker.config.feeds import JwtConfig
 from protocol.dialects.base import Clock, Identity, Refusal
 from protocol.dialects.econia import REFUSAL_TEXTS, EconiaDialect, admit, credentials_of
+
+_PATH: Final = re.compile(r"(/[^/?{}]+)*(/\{channel\??\})?/\{jwt\}")
 
 
 @frozen
@@ -34,6 +37,11 @@ class Econia(DialectKind):
     def asked(self, target: str) -> Asked | None:
         credentials = credentials_of(self.path, target)
         return None if credentials is None else Asked(credentials.token, credentials.channel)
+
+    def path_fault(self) -> str:
+        if self.path.startswith("/") and _PATH.fullmatch(self.path):
+            return ""
+        return 'it begins with a slash and ends with {jwt}, as "/{channel?}/{jwt}"'
 
     def open(self, asked: Asked, found: Identity | Refusal | None, clock: Clock, now: float) -> EconiaDialect:
         if isinstance(found, Refusal):

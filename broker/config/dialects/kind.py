@@ -71,6 +71,12 @@ class DialectKind:
         """What a handshake with this target asks; None if the target is not this dialect's."""
         return Asked() if target.partition("?")[0] == self.path else None
 
+    def path_fault(self) -> str:
+        """What keeps handshakes from ever asking for this path; "" if nothing does."""
+        if not self.path.startswith("/"):
+            return f'it begins with a slash, as "/{self.path}"'
+        return "it is the whole path, without ? { and }" if set(self.path) & set("?{}") else ""
+
     def open(self, asked: Asked, found: Identity | Refusal | None, clock: Clock, now: float) -> Dialect:
         """The machine for a connection.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from difflib import get_close_matches
+from typing import Final
 
 from attrs import evolve
 
@@ -28,6 +29,11 @@ from broker.config.toml.tables import (
     WebsocketRouteTable,
     WebsocketTable,
 )
+
+_OF_A_PLACE: Final = frozenset({"snapshot", "position", POSITION})
+"""Of rows that come from where a feed goes on."""
+_OF_A_CHANGE: Final = frozenset({"operations", "operation", "delete_clears", OPERATION})
+"""Of rows of which it is known what was done to them, as of those that a query gave before and gives no more."""
 
 
 def are_intakes(document: Document) -> bool:
@@ -145,13 +151,10 @@ class FeedReader:
 
     def _add(self, path: Path, written: Document, route: Route) -> None:
         self._check_origin(path, route)
-        if not self._keeps_place and not self._is_query(route.source):
-            for name in ("operations", "snapshot", "position", "operation", "delete_clears"):
-                if name in written:
-                    self._reader.wrong(
-                        (*path, name), f'{name}: only for the database kinds "wal" and "outbox"'
-                    )
-        if not self._keeps_place and any(OPERATION in names_in(topic) for topic in route.topics):
+        unknown = self._unknown_of(route.source)
+        for name in unknown & written.keys():
+            self._reader.wrong((*path, name), f'{name}: only for the database kinds "wal" and "outbox"')
+        if OPERATION in unknown and any(OPERATION in names_in(topic) for topic in route.topics):
             what = f'topics: {{{OPERATION}}} is known only with the database kinds "wal" and "outbox"'
             self._reader.wrong(path, what)
         self._check_properties(path, route)
@@ -181,10 +184,19 @@ class FeedReader:
     def _check_properties(self, path: Path, route: Route) -> None:
         names = route.properties.names()
         for name in (OPERATION, POSITION):
-            if name in names and not self._keeps_place and not self._is_query(route.source):
+            if name in names and name in self._unknown_of(route.source):
                 key = _naming(route, name)
                 what = f'{key[0]}: {{{name}}} is known only with the database kinds "wal" and "outbox"'
                 self._reader.wrong((*path, *key), what)
+
+    def _unknown_of(self, source: str) -> Set[str]:
+        """Keys and names that say nothing of this source's rows."""
+        if self._keeps_place and source not in self._intakes():
+            return frozenset()
+        return _OF_A_PLACE if self._is_query(source) else _OF_A_PLACE | _OF_A_CHANGE
+
+    def _intakes(self) -> set[str]:
+        return {one.feed.name for _, one in self._origins.intakes}
 
     def _is_query(self, source: str) -> bool:
         return any(one.kind == "query" and one.feed.name == source for _, one in self._origins.intakes)

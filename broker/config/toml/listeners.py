@@ -168,8 +168,8 @@ class ListenerReader:
             if kind is None:
                 continue
             where: Path = ("websocket", name, "path")
-            if not kind.path.startswith("/"):
-                self._reader.wrong(where, f'path: it begins with a slash, as "/{kind.path}"')
+            if fault := kind.path_fault():
+                self._reader.wrong(where, f"path: {fault}")
             elif kind.path in taken:
                 other = taken[kind.path]
                 self._reader.wrong(

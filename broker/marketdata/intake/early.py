@@ -31,11 +31,11 @@ class Early:
             self._count -= len(kept)
             return [row for number, row in kept if number > message.number]
         if not message.is_founded:
-            kept = self._kept.setdefault(message.of, deque())
-            if len(kept) >= KEPT_MAX:
-                kept.popleft()
+            own = self._kept.get(message.of)
+            if own is not None and len(own) >= KEPT_MAX:
+                own.popleft()
                 self._count -= 1
             if self._count < KEPT_ALL_MAX:
-                kept.append((message.number, row))
+                self._kept.setdefault(message.of, deque()).append((message.number, row))
                 self._count += 1
         return []

@@ -68,7 +68,8 @@ def levels_of(filters: tuple[str, ...], topic: str) -> dict[str, str]:
     for topic_filter in filters:
         found: dict[str, str] = {}
         pattern = topic_filter.split("/")
-        if len(pattern) != len(levels) and pattern[-1] != "#":
+        # `a/#` matches `a`, too [MQTT-4.7.1-2].
+        if len(pattern) != len(levels) and (pattern[-1] != "#" or len(pattern) > len(levels) + 1):
             continue
         for i, level in enumerate(pattern):
             if level == "#":

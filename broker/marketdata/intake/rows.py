@@ -121,7 +121,9 @@ class IntakeRows:
                     self.status.drop(error.reason, name, self._market.engine.now)
                     continue
                 self.status.received += 1
-                self.row(self._router.changed_row(name, name, columns, text.encode()), operation)
+                row = self._router.changed_row(name, name, columns, text.encode())
+                row.operation = operation
+                self.row(row, operation)
 
     def commit(self) -> None:
         """The messages taken so far belong together: calculators say what they changed."""

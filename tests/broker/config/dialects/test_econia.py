@@ -57,3 +57,28 @@ def test_a_token_without_channels_is_refused_unless_they_are_not_required() -> N
 
 def test_a_token_with_channels_opens_a_connection() -> None:
     assert KIND.open(Asked("t"), Identity("a", claims={"m": "rw", "c": "x"}), CLOCK, 0.0) is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/{channel?}/{jwt}", "/c/t"),
+        ("/{channel}/{jwt}", "/c/t"),
+        ("/{jwt}", "/t"),
+        ("/a/b/{channel?}/{jwt}", "/a/b/t"),
+        ("/", None),
+        ("", None),
+        ("/ws", None),
+        ("ws/{jwt}", None),
+        ("/{jwt}/{channel}", None),
+        ("/{channel}/ws/{jwt}", None),
+        ("/{token}", None),
+        ("/{jwt}/", None),
+        ("/a?b/{jwt}", None),
+    ],
+)
+def test_a_path_has_a_token_behind_all_else_or_is_told(path: str, target: str | None) -> None:
+    kind = Econia(KIND.jwt, path=path)
+    assert (kind.path_fault() == "") == (target is not None)
+    if target is not None:
+        assert kind.asked(target) is not None

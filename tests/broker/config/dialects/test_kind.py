@@ -53,3 +53,22 @@ def test_each_says_who_answers_logins_and_what_is_published_to_it_is_called() ->
     )
     rowcast = Rowcast()
     assert (rowcast.login, rowcast.mesh_prefix, rowcast.has_channels) == (rowcast.tokens, "", False)
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ("/a", ""),
+        ("/a/b-c.d", ""),
+        ("/", ""),
+        ("a", 'it begins with a slash, as "/a"'),
+        ("", 'it begins with a slash, as "/"'),
+        ("/a?b", "it is the whole path, without ? { and }"),
+        ("/{jwt}", "it is the whole path, without ? { and }"),
+    ],
+)
+def test_a_path_that_no_handshake_asks_for_is_told(path: str, fault: str) -> None:
+    kind = Exchange(path=path)
+    assert kind.path_fault() == fault
+    if not fault:
+        assert kind.asked(path) is not None
