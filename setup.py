@@ -43,6 +43,10 @@ def compiled_extensions() -> list[object]:
         # would only keep it from saying what it has found.  The list is one for all of them.
         if sys.platform != "win32":
             extension.extra_compile_args = [*extension.extra_compile_args, "-Wno-all", "-w"]
+        if sys.platform == "linux":
+            # Else each call of one compiled function by another goes through a table, in case somebody had replaced it:
+            # a tenth of what a small message takes.  Debian's Python asks for it by itself, others do not.
+            extension.extra_link_args = [*extension.extra_link_args, "-Wl,-Bsymbolic-functions"]
     return list(extensions)
 
 
