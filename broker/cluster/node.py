@@ -97,6 +97,7 @@ class Node:
         self.owners = Owners(
             engine, self.link, self.names, self.liveness, self.reader, self.shares, self.status
         )
+        self.owners.on_under_way = self.publisher.know
         self.clients = Clients(engine, self.link, self.names, self.owners)
         self._janitor = Janitor(
             engine, self.link, self.names, self.liveness, self.publisher, self.mark, self.status

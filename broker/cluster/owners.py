@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -67,6 +68,8 @@ class Owners(OwnedClients):
         super().__init__(engine, link, names, liveness, reader, shares, status)
         self._locks: dict[bytes, tuple[trio.Lock, int]] = {}
         self._is_leaving = False
+        self.on_under_way: Callable[[bytes, int, bytes], None] = lambda client_id, packet_id, message_id: None
+        """Told of what the log may not have yet of a client that comes here: client id, packet id, id in the log."""
         engine.on_detached = self._detached
         engine.keep = self._keep
 
@@ -161,6 +164,8 @@ class Owners(OwnedClients):
                 engine.endings.cancel_will(older)
                 engine.end_session(older)
             if not state.clean:
+                for packet_id, message_id in state.under_way:
+                    self.on_under_way(client_id, packet_id, message_id)
                 session = own.session = session_state.restore(engine, client_id, state)
                 self.behind.begin(session, state.cursor, state.epoch)
         return own

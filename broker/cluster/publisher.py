@@ -108,8 +108,9 @@ class Publisher:
             time.time(),
             self._names.is_long(subject),
         )
+        message_id = self._id_of(publication, number)
         block = b"NATS/1.0\r\n%b: %b\r\n%b: %b\r\n" % (
-            jetstream.MSG_ID, self._id_of(publication, number), record.HEADER, value,
+            jetstream.MSG_ID, message_id, record.HEADER, value,
         )  # fmt: skip
         one = Waiting(publication, subject, block, number)
         limit = self._link.payload_max()
@@ -118,6 +119,7 @@ class Publisher:
             self._refuse_one(publication, ReasonCode.PACKET_TOO_LARGE)
             return
         if publication.qos > 0 and publication.packet_id:
+            publication.message_id = message_id
             if publication.promise is None:
                 publication.promise = Promise()
             publication.promise.join()
@@ -134,6 +136,10 @@ class Publisher:
     def own(self, number: int) -> Publication | None:
         """A publication of this node that the log has brought, if it is remembered; then no longer."""
         return self._own.pop(number, None)
+
+    def know(self, client_id: bytes, packet_id: int, message_id: bytes) -> None:
+        """Another node has sent this to the log, which may have it or not; the client is here now, and repeats it."""
+        self._ids.know(client_id, packet_id, message_id.decode())
 
     def owed(self) -> int:
         """Messages that the log has not taken yet."""

@@ -8,6 +8,7 @@ two versions can share records.
     p  cursor: what the log has behind it is still to come; the rest is in f
     s  filters and what was granted            f  sent and not acknowledged, or queued apart from the log
     i  QoS 2 that waits for its PUBREL         l  the last packet id used
+    w  ids of QoS 2 that the log may not have yet, so that it knows them when they come again
     e  seconds that it outlives its connection m, u, t, b  mount point, user, port, bridge
     r  filters with retained messages to come
 """
@@ -44,6 +45,7 @@ class SessionState:
         cursor: everything of the log behind it is still to come; `epoch` tells which log.
         owed: (packet id, QoS, retain, state, subscription ids, publication), in the order of sending.
         inbound: messages of QoS 2 that have been acknowledged by PUBREC.
+        under_way: (packet id, id in the log) of those that have not.
     """
 
     def __init__(self, owner: bytes, clean: bool = True) -> None:
@@ -54,6 +56,7 @@ class SessionState:
         self.subscriptions: dict[bytes, int] = {}
         self.owed: list[tuple[int, int, bool, int, bytes, Publication]] = []
         self.inbound: list[tuple[int, Publication]] = []
+        self.under_way: list[tuple[int, bytes]] = []
         self.last_packet_id = 0
         self.expiry_s = math.inf
         self.mount_point = b""
@@ -100,6 +103,9 @@ def state_of(
     if session.inbound is not None:
         pending = [(packet_id, _publication(one)) for packet_id, one in session.inbound.pending()]
         state.inbound = [one for one in pending if is_promised(one[1])]
+        state.under_way = [
+            (packet_id, message.message_id) for packet_id, message in pending if not is_promised(message)
+        ]
     state.last_packet_id = outbound.last_packet_id
     state.expiry_s = session.expiry_s
     state.mount_point = session.mount_point
@@ -183,6 +189,8 @@ def encode(state: SessionState, now: float, unix_now: float) -> bytes:
             value["u"] = _text(state.user_name)
         if state.bridge:
             value["b"] = True
+        if state.under_way:
+            value["w"] = [[packet_id, _text(message_id)] for packet_id, message_id in state.under_way]
         if state.replays:
             value["r"] = [_text(one) for one in state.replays]
     return json.dumps(value, separators=(",", ":")).encode()
@@ -203,6 +211,9 @@ def decode(data: bytes, now: float, unix_now: float) -> SessionState:
             for packet_id, qos, retain, stage, ids, message in value.get("f", [])
         ]
         state.inbound = [(int(packet_id), _read(message, shift)) for packet_id, message in value.get("i", [])]
+        state.under_way = [
+            (int(packet_id), _bytes(message_id)) for packet_id, message_id in value.get("w", [])
+        ]
         state.expiry_s = float(value.get("e", math.inf))
         state.mount_point = _bytes(value.get("m", ""))
         user = value.get("u")

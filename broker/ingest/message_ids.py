@@ -49,6 +49,10 @@ class MessageIds:
                 return f"?{prefix_of(publication)}{self._epoch:016x}:{digest}"
         return self._remember(key, f"{prefix_of(publication)}{self._epoch:016x}:{digest}", digest)
 
+    def know(self, client_id: bytes, packet_id: int, message_id: str) -> None:
+        """Take over the id that a message got elsewhere."""
+        self._remember((client_id, packet_id), message_id, message_id.rpartition(":")[2])
+
     def found(self, publication: Publication, asked: str, newest: str | None) -> str:
         """The id to use after the table was asked.
 
