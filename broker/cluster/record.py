@@ -19,6 +19,8 @@ from protocol.nats.subjects import level_of, token_of
 
 HEADER: Final = b"Rowcast"
 NONE: Final = b"-"
+DIGITS_MAX: Final = 20
+"""Of a number: more than a counter, a port or milliseconds have."""
 _LINE = b"\r\n" + HEADER + b": "
 _LIVE: Final = struct.Struct(">HHI")
 
@@ -72,7 +74,7 @@ def read(
         topic = level_of(words[8])
     if not is_valid_topic_name(topic) or qos not in (b"0", b"1", b"2"):
         raise NatsProtocolError(f"no topic name, or no QoS: {value[:80]!r}")
-    if not (number.isdigit() and port.isdigit()) or not (expires == NONE or expires.isdigit()):
+    if not (_is_number(number) and _is_number(port) and (expires == NONE or _is_number(expires))):
         raise NatsProtocolError(f"no numbers: {value[:80]!r}")
     publication = Publication(
         topic,
@@ -101,6 +103,10 @@ def value_in(block: bytes) -> bytes:
         return b""
     start += len(_LINE)
     return block[start : block.find(b"\r\n", start)]
+
+
+def _is_number(word: bytes) -> bool:
+    return word.isdigit() and len(word) <= DIGITS_MAX
 
 
 def _word(text: bytes) -> bytes:

@@ -10,13 +10,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 from broker.config.feeds import FeedConfig
+from broker.config.templates import KIND, Template, parse_template
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 
 GAP_FILTER: Final = b"$SYS/feed/+/gap"
-
-PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")
-KIND: Final = "{$kind}"
 
 Channels = Mapping[str, re.Pattern[str]]
 """By dialect: the names of channels that a feed's rows may come to."""
@@ -72,11 +70,16 @@ def channels_of(feed: FeedConfig) -> Channels:
 
 def _pattern_but(template: str, kinds: list[str]) -> str:
     """What a template of all kinds gives, but for the channels that only these kinds give."""
-    if not kinds or KIND not in template:
-        return _pattern(template)
-    whole = "|".join(_pattern(template.replace(KIND, kind)) for kind in kinds)
-    return f"(?!(?:{whole})\\Z){_pattern(template)}"
+    parsed = parse_template(template)
+    if not kinds or KIND not in parsed.names:
+        return _pattern(parsed)
+    whole = "|".join(_pattern(parsed, kind) for kind in kinds)
+    return f"(?!(?:{whole})\\Z){_pattern(parsed)}"
 
 
-def _pattern(template: str) -> str:
-    return ".*".join(re.escape(text) for text in PLACEHOLDER.split(template))
+def _pattern(template: Template, kind: str | None = None) -> str:
+    """What a template gives of any kind, or of this one."""
+    found = re.escape(template.pieces[0])
+    for name, piece in zip(template.names, template.pieces[1:], strict=True):
+        found += (".*" if kind is None or name != KIND else re.escape(kind)) + re.escape(piece)
+    return found
