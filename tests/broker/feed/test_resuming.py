@@ -1,0 +1,97 @@
+"""Where a process begins: where the sink says, unless a gap is owed, and whatever it reads again is said once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from attrs import evolve
+from support.feeds import Collector
+
+from broker.feed import resuming
+from broker.feed.resuming import Resuming
+from broker.feed.status import Resumption
+from broker.feed.wal.slots import Known
+
+SAVED = (5, 1)
+
+
+class Keeping(Collector):
+    """A sink that keeps rows up to 3 in a log of this name."""
+
+    keep_s = 60.0
+    log = "new"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[str, tuple[int, int]]] = []
+        self.begun_anew = 0
+
+    def resume(self, log: str, place: tuple[int, int]) -> Resumption:
+        self.asked.append((log, place))
+        return Resumption((3, 0), "the log has lost them") if log != self.log else Resumption(place)
+
+    def begin_anew(self) -> None:
+        self.begun_anew += 1
+
+
+@pytest.fixture
+def remembered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """What the database is told."""
+    found: list[tuple[object, ...]] = []
+
+    async def place(connection: object, feed: str, lsn: int, changes: int) -> None:
+        found.append(("place", feed, lsn, changes))
+
+    async def log(connection: object, feed: str, name: str) -> None:
+        found.append(("log", feed, name))
+
+    monkeypatch.setattr(resuming, "remember_place", place)
+    monkeypatch.setattr(resuming, "remember_log", log)
+    return found
+
+
+async def test_what_the_sink_has_lost_is_read_again_and_said_once(
+    remembered: list[tuple[object, ...]],
+) -> None:
+    sink = Keeping()
+    found = Resuming(sink)
+    assert found.place(evolve(Known(), log="old"), SAVED) == (3, 0)
+    assert found.lost == "the log has lost them"
+    connection: Any = None
+    await found.begun(connection, "main", (3, 0))
+    assert remembered == [("place", "main", 3, 0), ("log", "main", "new")]
+    await found.begun(connection, "main", (3, 0))
+    assert remembered[2:] == [("log", "main", "new")]
+
+
+async def test_what_it_has_is_not_read_again(remembered: list[tuple[object, ...]]) -> None:
+    sink = Keeping()
+    found = Resuming(sink)
+    assert found.place(evolve(Known(), log="new"), SAVED) == SAVED
+    assert (found.lost, sink.asked) == ("", [("new", SAVED)])
+
+
+@pytest.mark.parametrize("owed", [{"owed": "why"}, {"moved_from": "wal"}])
+def test_after_a_gap_the_database_s_place_counts(owed: dict[str, Any]) -> None:
+    sink = Keeping()
+    assert Resuming(sink).place(evolve(Known(), log="old", **owed), SAVED) == SAVED
+    assert sink.asked == []
+
+
+async def test_places_that_begin_anew_are_told_to_the_sink() -> None:
+    sink = Keeping()
+    found = Resuming(sink)
+    found.place(evolve(Known(), log="old"), SAVED)
+    found.begin_anew()
+    assert (found.lost, sink.begun_anew) == ("", 1)
+
+
+async def test_another_sink_keeps_nothing(remembered: list[tuple[object, ...]]) -> None:
+    found = Resuming(Collector())
+    assert (found.keep_s, found.log) == (0.0, "")
+    assert found.place(evolve(Known(), log="old"), SAVED) == SAVED
+    found.begin_anew()
+    connection: Any = None
+    await found.begun(connection, "main", SAVED)
+    assert remembered == []
