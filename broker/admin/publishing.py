@@ -28,8 +28,9 @@ class BadPublish(ValueError):
 
 
 def prefixes_of(config: GatewayConfig) -> dict[str, str]:
-    """What may stand before a channel's name, and which dialect it means."""
-    return {kind.mesh_prefix: kind.name for kind in config.dialects if kind.mesh_prefix}
+    """What may stand before a channel's name, and which dialect it means; of two that begin alike the longer first."""
+    found = {kind.mesh_prefix: kind.name for kind in config.dialects if kind.mesh_prefix}
+    return dict(sorted(found.items(), key=lambda one: -len(one[0])))
 
 
 _FIRST_FAILURE: Final = 0x80

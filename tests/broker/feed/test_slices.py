@@ -13,20 +13,20 @@ from broker.feed.slices import LOOK_S_MAX, SLICE_WAIT_S_MAX, Slices
 class Strained(Collector):
     """A sink whose readers have caught up at a certain time."""
 
-    def __init__(self, until: float) -> None:
+    def __init__(self, caught_up_at: float) -> None:
         super().__init__()
         self.is_strained = True
-        self.until = until
+        self.caught_up_at = caught_up_at
         self.looks = 0
 
     def awaits_readers(self, now: float) -> bool:
         self.looks += 1
-        return now < self.until
+        return now < self.caught_up_at
 
 
 async def pause(sink: Strained) -> float:
     began = trio.current_time()
-    sink.until += began
+    sink.caught_up_at += began
     await Slices(sink).breathe()
     return trio.current_time() - began
 

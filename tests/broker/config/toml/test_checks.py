@@ -195,14 +195,6 @@ def test_paths(text: str, plain: tuple[str, ...] | None, through_arrays: tuple[s
         assert bool(reader.mistakes()) == (expected is None), "a path that is none is told"
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("0", 0), ("65535", 65535), ("007", 7), ("", -1), ("-1", -1), ("1.5", -1), ("٣", -1), ("9" * 21, -1)],
-)
-def test_a_port_is_its_digits(text: str, number: int) -> None:
-    assert checks.port_of(text) == number
-
-
 ADDRESS = 'key: "HOST:PORT" is wanted, such as "127.0.0.1:7001", or a port'
 
 

@@ -9,7 +9,18 @@ import pytest
 
 from broker.feed.wal.relations import Relations, RowColumns, Table, full_name
 from protocol.pgjson import TypeEntry
-from protocol.pgoutput import DELETE, INSERT, KEY, UNCHANGED, UPDATE, WHOLE, Column, Relation, RowChange
+from protocol.pgoutput import (
+    DELETE,
+    INSERT,
+    KEY,
+    UNCHANGED,
+    UPDATE,
+    WHOLE,
+    Column,
+    Columns,
+    Relation,
+    RowChange,
+)
 
 RELATION = Relation(
     20_000,
@@ -19,7 +30,7 @@ RELATION = Relation(
     (Column("id", 20, key=True), Column("note", 25), Column("done", 16), Column("tags", 1009)),
 )
 CATALOG = {1009: TypeEntry(0, 25, b",", None, False)}
-ROW = [b"1", b'a"b', b"t", b"{x,y}"]
+ROW: Columns = [b"1", b'a"b', b"t", b"{x,y}"]
 
 
 def columns_of(columns: RowColumns, *names: str) -> dict[str, Any]:
