@@ -102,3 +102,23 @@ def test_what_is_no_seed_is_refused(seed: str) -> None:
 def test_a_seed_is_read_as_it_was_written() -> None:
     key = Key(USER)
     assert private_key(key.seed).private_bytes_raw() == key.private.private_bytes_raw()
+
+
+@pytest.mark.parametrize(
+    ("url", "config", "said"),
+    [
+        ("nats://h", {}, {}),
+        ("nats://u:p%40@h", {}, {"user": "u", "pass": "p@"}),
+        ("nats://u:@h", {}, {"user": "u", "pass": ""}),
+        ("nats://to%2Fken@h", {}, {"auth_token": "to/ken"}),
+        ("nats://h", {"token": "t", "user": "u", "password": "p"}, {"auth_token": "t"}),
+        ("nats://h", {"user": "u", "password": "p"}, {"user": "u", "pass": "p"}),
+        ("nats://u:p@h", {"token": "t"}, {"user": "u", "pass": "p"}),
+        ("nats://h", {"password": "p"}, {}),
+    ],
+)
+def test_what_stands_in_an_address_goes_before_the_configuration(
+    url: str, config: dict[str, Any], said: dict[str, str]
+) -> None:
+    found = options(ClusterConfig((url,), node="n1", **config), url, "")
+    assert found == {"name": "rowcast n1", "version": "1", **said}

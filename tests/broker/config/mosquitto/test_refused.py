@@ -52,7 +52,7 @@ def test_a_bridge_that_mosquitto_takes_is_refused_once_as_what_it_is(tmp_path: P
     assert mistake == f"Error: The 'connection' option is not supported. 1. {BRIDGES}"
 
 
-@pytest.mark.parametrize("port", ["0", "65536", "x", "", "-1", "1e3", "000001"])
+@pytest.mark.parametrize("port", ["0", "65536", "x", "", "-1", "1e3"])
 def test_a_bridge_s_port_is_one(tmp_path: Path, port: str) -> None:
     _, mistake = told(tmp_path, f"connection b\naddress h:{port}\ntopic #\n")
     assert mistake.startswith(f"Error: Invalid bridge port value ({port}). 2. ")
