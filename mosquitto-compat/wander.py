@@ -70,18 +70,18 @@ PAYLOADS: Final = ("", "1", "2", "x", "hex:00ff", "zeros:300", "zeros:70000")
 STEPS: Final = 40
 KNOWN: Final = (
     re.compile(r"[+] . < DISCONNECT code=8e"),
-    re.compile(r"[-] . < CONNACK present=0 code=1"),
+    re.compile(r"[-] . < CONNACK present=0 code=[12]"),
     re.compile(r"[+] . < CONNACK 20 03 00 84 00"),
     re.compile(r"[-+] . < DISCONNECT code=8[12]"),
     re.compile(r"- . < PUBREL id=… code=00"),
 )
 """What the ledger explains and no choice of steps avoids: 2.0 says nothing to a client of 5.0 that is taken over, and
-answers levels that it does not know in the words of 3.1.1.  Which of malformed and protocol error a client of 5.0 is
-told differs by packet: tests/protocol/mqtt/v5/test_cases5_against_mosquitto.py has the list.  Each of several copies of
-QoS 2 has its PUBREL."""
+answers levels that it does not know in the words of 3.1.1, and an empty client id before it has read the rest.  Which
+of malformed and protocol error a client of 5.0 is told differs by packet:
+tests/protocol/mqtt/v5/test_cases5_against_mosquitto.py has the list.  Each of several copies of QoS 2 has its
+PUBREL."""
 LIVE: Final = re.compile(r" < PUBLISH (?!.* retain qos=)")
 RETAINED: Final = re.compile(r"(.*) < PUBLISH .* retain qos=")
-UNSUBACK: Final = re.compile(r"[-+] . < UNSUBACK ")
 NOBODY: Final = re.compile(r"( < PUB(?:ACK|REC) .*)code=10")
 SENT: Final = re.compile(r"( < (?:PUBLISH .* |PUBREL ))id=\d+")
 BATCH: Final = 20
@@ -142,12 +142,12 @@ class Wanderer:
             )
             qos = IDS[self._id[actor]]
             return f"{actor}: subscribe " + " ".join(f"'{name}' {qos}" for name in dict.fromkeys(filters))
-        if kind == "unsubscribe":
+        if kind == "unsubscribe" and not self._is_mounted(actor):
             return f"{actor}: unsubscribe '{random.choice(FILTERS)}'"
         if kind == "ack":
             verb = random.choice(("puback", "pubrec", "pubrel", "pubcomp"))
             return f"{actor}: {verb} {random.choice((1, 1, 2, 3, 4, 9, 65535))}"
-        if kind == "raw":
+        if kind in ("raw", "unsubscribe"):
             whole = self._packet(actor)
             return f"{actor}: raw " + (self._broken(whole) if random.random() < 0.6 else whole).hex(" ")
         if kind == "mode":
@@ -155,6 +155,10 @@ class Wanderer:
         if kind in ("disconnect", "drop"):
             self._here[actor] = False
         return f"{actor}: {kind}"
+
+    def _is_mounted(self, actor: str) -> bool:
+        """Below a mount point 2.0 does not find what it is to unsubscribe from."""
+        return self._with_rules and self._id[actor] == "z"
 
     def _connect(self, actor: str) -> str:
         random = self._random
@@ -210,7 +214,7 @@ class Wanderer:
         if kind == 1:
             qos = IDS[self._id[actor]]
             return packets.subscribe(random.choice((0, 1)), [(random.choice(FILTERS).encode(), qos)] * 2)
-        if kind == 2:
+        if kind == 2 and not self._is_mounted(actor):
             return packets.unsubscribe(1, [random.choice((*FILTERS, *BAD_FILTERS)).encode()])
         if kind == 3:
             return packets.short(random.choice((4, 5, 6, 7)), random.choice((0, 1, 2, 7, 65535)))
@@ -287,11 +291,8 @@ def in_one_order(transcript: list[str]) -> list[str]:
 
 
 def without_mount_point(lines: list[str]) -> list[str]:
-    """What does not differ by Mosquitto 2.0's forgetting the mount point.
-
-    It does not strip it from what is retained, and does not find below it what it is to unsubscribe from.
-    """
-    kept = [line for line in lines if not UNSUBACK.match(line)]
+    """Mosquitto 2.0 forgets to strip the mount point from what is retained: what differs by that alone is left out."""
+    kept = list(lines)
     for line in lines:
         if line.startswith("- ") and " < PUBLISH 'm/" in line:
             ours = "+ " + line[2:].replace(" < PUBLISH 'm/", " < PUBLISH '", 1)
