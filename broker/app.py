@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import evolve
 
-from broker.config.model import Config, Listener
+from broker.config.model import Config, Listener, Security
 from broker.core.engine import Engine, Policy
 from broker.core.history import History
 from broker.core.outbox import nothing
 from broker.core.positions import Positions
 from broker.core.session import DeliveryRules
 from broker.drain import drain_clients
-from broker.gateway.authentication import load_rules, reload_rules
+from broker.gateway.authentication import Rules, load_rules, reload_rules
 from broker.links.listening.accept import accept_forever, open_sockets
 from broker.links.listening.acceptor import Take
 from broker.links.listening.door import Door, Occupancy
@@ -145,16 +145,15 @@ class App:
         """Everything that listens, for the next process; HTTP ports as copies."""
         return [*(sock for sock, _ in self._listening), *self.operation.sockets()]
 
-    def reload(self, config: Config) -> None:
+    def reload(self, config: Config, rules: dict[Security, Rules] | None = None) -> None:
         """Take over what Mosquitto takes over on SIGHUP, and what WebSocket dialects ask of their clients.
 
-        That is everything but the addresses of listeners.
-
-        A password or ACL file that can't be read leaves the rules of all listeners as they were, a certificate
-        file its listener's TLS; the log says why.
+        That is everything but the addresses of listeners.  A password or ACL file that can't be read leaves the rules
+        of all listeners as they were, a certificate file its listener's TLS; the log says why.
 
         Args:
             config: what `broker.config.reload.reloaded` made: the same listeners, in the same order.
+            rules: what its files say, if they have been read.
 
         Raises:
             ListenError: an HTTP port can't be opened; nothing has changed.
@@ -169,7 +168,7 @@ class App:
             self._show_market(self.market)
         for feed in config.feeds:
             self._supervisors[feed.name].adopt(feed)
-        rules = reload_rules(listener.security for listener in config.listeners)
+        rules = rules or reload_rules(listener.security for listener in config.listeners)
         for door, listener in zip(self.doors, config.listeners, strict=True):
             if rules is None:
                 listener = evolve(listener, security=door.listener.security)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 import trio
@@ -84,7 +84,7 @@ class Operation:
         self._app = app
         self.facts = Facts(app, trio.current_time)
         self.drain: Callable[[], None] | None = None
-        self.reload: Callable[[], list[str]] | None = None
+        self.reload: Callable[[], Awaitable[list[str]]] | None = None
         self._admin: Port | None = None
         self._metrics: Port | None = None
         self._gateway: Gateway | None = None

@@ -127,6 +127,7 @@ WAITS = {
     "broker.process.garbage",
     "broker.process.history",
     "broker.process.hand_over",
+    "broker.process.reloading",
     "broker.process.run",
     "broker.process.token_keys",
     "broker.reports.gently",

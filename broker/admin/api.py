@@ -60,7 +60,7 @@ class Api:
         self,
         facts: Facts,
         drain: Callable[[], None] | None = None,
-        reload: Callable[[], list[str]] | None = None,
+        reload: Callable[[], Awaitable[list[str]]] | None = None,
     ) -> None:
         self._facts = facts
         self._drain = drain
@@ -166,7 +166,7 @@ class Api:
         json_body(request)
         if self._reload is None:
             raise HttpError(501, "this process does not read its configuration again")
-        mistakes = self._reload()
+        mistakes = await self._reload()
         if mistakes:
             return json_response({"result": False, "mistakes": mistakes}, 409)
         return json_response({"result": True})

@@ -19,6 +19,8 @@ from protocol.mistakes import Mistake, mistake_at
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
+    from broker.gateway.authentication import RulesError
+
 MADE_AT_START: Final = ("/run", "/var/run")
 """Folders in which systemd makes a service's own only when it starts."""
 
@@ -60,12 +62,23 @@ _ELSEWHERE: Final = {"jwks_file": "rowcast_token_jwks", "secret_files": "rowcast
 def file_mistakes(config: Config) -> Iterator[Mistake]:
     """Password, ACL, key and certificate files."""
     from broker.gateway.authentication import RulesError, load_rules
-    from broker.links.listening.tls import TlsError, server_context
 
     try:
         load_rules(listener.security for listener in config.listeners)
     except RulesError as error:
-        yield from (_in_its_file(config, mistake) for mistake in error.mistakes)
+        yield from rule_mistakes(config, error)
+    yield from key_mistakes(config)
+
+
+def rule_mistakes(config: Config, error: RulesError) -> Iterator[Mistake]:
+    """Those of password and ACL files, each with the place of the option that names the file or the line in it."""
+    return (_in_its_file(config, mistake) for mistake in error.mistakes)
+
+
+def key_mistakes(config: Config) -> Iterator[Mistake]:
+    """Key and certificate files."""
+    from broker.links.listening.tls import TlsError, server_context
+
     yield from _login_mistakes(config)
     for listener in config.listeners:
         if listener.tls is not None:

@@ -8,8 +8,13 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from broker.config.steps import Steps, finished
+
 FILE_BYTES_MAX: Final = 256 * 1024 * 1024
 """A million users with their hashes take less than half of it."""
+
+
+STEP_BYTES: Final = 1024 * 1024
 
 
 def read_file(path: Path, *, may_be_pipe: bool = False) -> bytes:
@@ -21,11 +26,22 @@ def read_file(path: Path, *, may_be_pipe: bool = False) -> bytes:
     Raises:
         OSError: it can't be read, is longer than `FILE_BYTES_MAX`, or is no file; `strerror` says which.
     """
-    with _opened(path, may_be_pipe) as descriptor, open(descriptor, "rb", closefd=False) as file:
-        data = file.read(FILE_BYTES_MAX + 1)
-    if len(data) > FILE_BYTES_MAX:
-        raise OSError(errno.EFBIG, f"It has more than {FILE_BYTES_MAX >> 20} MB", str(path))
-    return data
+    return finished(read_in_steps(path, may_be_pipe=may_be_pipe))
+
+
+def read_in_steps(path: Path, *, may_be_pipe: bool = False) -> Steps[bytes]:
+    """As `read_file`; a file of one step takes no other."""
+    pieces: list[bytes] = []
+    size = 0
+    with _opened(path, may_be_pipe) as descriptor:
+        while piece := os.read(descriptor, STEP_BYTES):
+            pieces.append(piece)
+            size += len(piece)
+            if size > FILE_BYTES_MAX:
+                raise OSError(errno.EFBIG, f"It has more than {FILE_BYTES_MAX >> 20} MB", str(path))
+            if len(piece) == STEP_BYTES:
+                yield
+    return b"".join(pieces)
 
 
 def check_file(path: Path) -> None:

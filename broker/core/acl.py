@@ -13,8 +13,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from broker.core.access import Access
-from protocol.mistakes import Mistaken, mistake_found_at
-from protocol.mqtt.topics import has_wildcard, is_valid_topic_filter
+from protocol.mqtt.topics import has_wildcard
 
 DECISIONS_BYTES_MAX: Final = 32 * 1024
 """What the topics remembered per subject may take, for reading and writing; forgotten all at once when full."""
@@ -28,14 +27,10 @@ REMEMBERED_TOPIC_BYTES_MAX: Final = 1024
 IDENTITIES_MAX: Final = 1024
 """Identities remembered by `Acl.may_read` and `Acl.may_write`."""
 
-_READ: Final = 1
-_WRITE: Final = 2
-_DENY: Final = 0
-_ACCESS: Final = {b"read": _READ, b"write": _WRITE, b"readwrite": _READ | _WRITE, b"deny": _DENY}
-
-
-class AclError(Mistaken):
-    """Every mistake of an acl_file, each as `Error: … Found at FILE:LINE. …`."""
+READ: Final = 1
+WRITE: Final = 2
+DENY: Final = 0
+"""What a rule is about, as bits."""
 
 
 class Subject(NamedTuple):
@@ -89,16 +84,16 @@ class Rules:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         rules = tuple(rules)
-        self._deny = Filters(rule.topic_filter for rule in rules if rule.access == _DENY)
-        self._read = Filters(rule.topic_filter for rule in rules if rule.access & _READ)
-        self._write = Filters(rule.topic_filter for rule in rules if rule.access & _WRITE)
+        self._deny = Filters(rule.topic_filter for rule in rules if rule.access == DENY)
+        self._read = Filters(rule.topic_filter for rule in rules if rule.access & READ)
+        self._write = Filters(rule.topic_filter for rule in rules if rule.access & WRITE)
 
     def decide(self, topic: bytes, access: int) -> bool | None:
         """What they say; None if nothing."""
         levels = topic.split(b"/")
         if self._deny.match(topic, levels):
             return False
-        allowing = self._read if access == _READ else self._write
+        allowing = self._read if access == READ else self._write
         return True if allowing.match(topic, levels) else None
 
 
@@ -121,11 +116,11 @@ class RuledAccess(Access):
 
     def may_read(self, topic: bytes) -> bool:
         known = self._readable.get(topic)
-        return self._decide(topic, _READ, self._readable) if known is None else known
+        return self._decide(topic, READ, self._readable) if known is None else known
 
     def may_write(self, topic: bytes) -> bool:
         known = self._writable.get(topic)
-        return self._decide(topic, _WRITE, self._writable) if known is None else known
+        return self._decide(topic, WRITE, self._writable) if known is None else known
 
     def decides_as(self, other: Access) -> bool:
         return isinstance(other, RuledAccess) and other._acl is self._acl and other._subject == self._subject
@@ -231,71 +226,3 @@ def _filled(pattern: bytes, user_name: bytes | None, client_id: bytes) -> bytes:
     """As mosquitto 2.1: only a whole level `%u` or `%c` stands for name and id."""
     names = {b"%u": user_name or b"", b"%c": client_id}
     return b"/".join(names.get(level, level) for level in pattern.split(b"/"))
-
-
-def parse_acl(text: bytes, file: str, names_have_slashes: bool = False) -> Acl:
-    """Read the text of an acl_file; `file` is its name, for messages, `names_have_slashes` as for `Acl`.
-
-    Raises:
-        AclError: with every mistake.
-    """
-    acl = Acl(names_have_slashes)
-    mistakes: list[str] = []
-    rules = acl.anonymous
-    for number, line in enumerate(text.split(b"\n"), 1):
-        if line.startswith(b"#") or not line.strip():
-            continue
-        word, _, rest = line.strip().partition(b" ")
-        try:
-            if word == b"user":
-                rules = acl.users.setdefault(_user_name(rest, file), [])
-            elif word == b"topic":
-                rules.append(_rule(rest, file))
-            elif word == b"pattern":
-                acl.patterns.append(_pattern(rest, file, number, acl.warnings))
-            else:
-                said = f'Invalid line in acl_file "{file}": {_shown(word)}.'
-                raise ValueError(said, "Begin it with `user`, `topic` or `pattern`, or with # as a comment.")
-        except ValueError as wrong:
-            said, cure = wrong.args
-            mistakes.append(mistake_found_at(f"{file}:{number}", said, cure))
-    if mistakes:
-        raise AclError(*mistakes)
-    return acl
-
-
-def _user_name(rest: bytes, file: str) -> bytes:
-    name = rest.strip()
-    if not name:
-        raise ValueError(f'Missing username in acl_file "{file}".', "Write `user NAME`.")
-    return name
-
-
-def _rule(rest: bytes, file: str) -> Rule:
-    first, _, second = rest.lstrip(b" ").partition(b" ")
-    if not first:
-        raise ValueError(f'Empty topic in acl_file "{file}".', "Write `topic read a/b`, for example.")
-    topic_filter = second.strip() or first
-    if second.strip() and first not in _ACCESS:
-        raise ValueError(
-            f'Invalid topic access type "{_shown(first)}" in acl_file "{file}".',
-            "Write read, write, readwrite or deny in front of the topic.",
-        )
-    if not is_valid_topic_filter(topic_filter):
-        raise ValueError(
-            f'Invalid ACL topic "{_shown(topic_filter)}" in acl_file "{file}".',
-            "A + stands for a whole level, a # for all that is left, at the end only.",
-        )
-    return Rule(topic_filter, _ACCESS[first] if second.strip() else _READ | _WRITE)
-
-
-def _pattern(rest: bytes, file: str, number: int, warnings: list[str]) -> Rule:
-    rule = _rule(rest, file)
-    if b"%c" not in rule.topic_filter and b"%u" not in rule.topic_filter:
-        shown = _shown(rule.topic_filter)
-        warnings.append(f"ACL pattern '{shown}' does not contain '%c' or '%u'. Found at {file}:{number}.")
-    return rule
-
-
-def _shown(text: bytes) -> str:
-    return text.decode("utf-8", "replace")

@@ -42,10 +42,12 @@ class Review:
     Attributes:
         edition: counts up when the rules change.
         judge: whoever decides; without one nothing is forbidden but what a session was told.
+        is_awaited: other rules are being read: whoever comes is decided about by those.
     """
 
     def __init__(self) -> None:
         self.edition = 0
+        self.is_awaited = False
         self.judge: Judge | None = None
 
     def renew(self, session: Session) -> None:

@@ -14,13 +14,14 @@ import stat
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from broker.config.files import read_file
 from broker.config.model import Security
+from broker.config.steps import Steps, finished
 from broker.core.access import Access, ReadOnly
-from broker.core.acl import Acl, AclError, Filters, GrantedAccess, TokenGone, parse_acl
-from broker.gateway.passwords import Hash, PasswordFileError, read_passwords
+from broker.core.acl import Acl, Filters, GrantedAccess, TokenGone
+from broker.gateway.acl_file import AclError, read_acl
+from broker.gateway.passwords import Hash, PasswordFileError, read_passwords_in_steps
 from protocol.dialects.base import Clock, Refusal
 from protocol.grants import grants_of
 from protocol.mistakes import Mistake, Mistaken
@@ -76,17 +77,21 @@ NOBODY: Final = Verdict()
 """May connect, without a name."""
 
 
+_Files: TypeAlias = tuple[Mapping[bytes, Hash] | None, Acl | None]
+"""What the two say; None where there is no such file."""
+
+
 class Rules:
     """What the password_file and acl_file of one `Security` said when they were read.  Never changes."""
 
-    def __init__(self, security: Security) -> None:
-        """Read both files.
+    def __init__(self, security: Security, files: _Files | None = None) -> None:
+        """Take what the files say, or read both.
 
         Raises:
             RulesError: one cannot be read, or is wrong.
         """
         self._security = security
-        self._users, self._acl = _read(security)
+        self._users, self._acl = finished(_read(security)) if files is None else files
         self.tokens: TokenVerifier | None = None
         if security.tokens:
             from broker.gateway.tokens import TokenVerifier, UnusableKey
@@ -105,6 +110,11 @@ class Rules:
     def restricts_reading(self) -> bool:
         """Whether some client may be forbidden to read something: there is an acl_file."""
         return self._acl is not None or self.tokens is not None
+
+    def parts(self) -> list[object]:
+        """What was read, entry by entry, for whoever lets go of a long file a little at a time."""
+        users, acl = self._users, self._acl
+        return [*(users or {}).values(), *(() if acl is None else acl.users.values())]
 
     def hash_of(self, user_name: bytes) -> Hash | None:
         """The user's stored password; None where the user is unknown."""
@@ -128,6 +138,11 @@ def load_rules(securities: Iterable[Security]) -> dict[Security, Rules]:
     Raises:
         RulesError: with the mistakes of all files.
     """
+    return finished(load_in_steps(securities))
+
+
+def load_in_steps(securities: Iterable[Security]) -> Steps[dict[Security, Rules]]:
+    """As `load_rules`."""
     rules: dict[Security, Rules] = {}
     shared: dict[tuple[object, ...], Rules] = {}
     mistakes: list[str] = []
@@ -142,7 +157,7 @@ def load_rules(securities: Iterable[Security]) -> dict[Security, Rules]:
         )
         try:
             if files not in shared:
-                shared[files] = Rules(security)
+                shared[files] = Rules(security, (yield from _read(security)))
             rules[security] = shared[files]
         except RulesError as error:
             mistakes.extend(mistake for mistake in error.mistakes if mistake not in mistakes)
@@ -240,37 +255,26 @@ def _refused(reason: str, code: int = ConnectReturnCode.NOT_AUTHORIZED) -> Verdi
     return Verdict(return_code=code, reason=reason)
 
 
-def _read(security: Security) -> tuple[Mapping[bytes, Hash] | None, Acl | None]:
-    """What the two files say; None where there is no such file."""
+def _read(security: Security) -> Steps[_Files]:
     mistakes: list[str] = []
     users: Mapping[bytes, Hash] | None = None
     acl: Acl | None = None
     if security.password_file is not None:
         try:
-            users = read_passwords(security.password_file)
+            users = yield from read_passwords_in_steps(security.password_file)
             _warn_if_public(security.password_file)
         except PasswordFileError as error:
             mistakes.extend(error.mistakes)
     if security.acl_file is not None:
         try:
-            acl = _read_acl(security.acl_file, security.acl_patterns_allow_slash)
+            acl = yield from read_acl(security.acl_file, security.acl_patterns_allow_slash)
+            for warning in acl.warnings:
+                log.warning("Warning: %s", warning)
         except AclError as error:
             mistakes.extend(error.mistakes)
     if mistakes:
         raise RulesError(*mistakes)
     return users, acl
-
-
-def _read_acl(path: Path, names_have_slashes: bool) -> Acl:
-    try:
-        text = read_file(path)
-    except OSError as error:
-        said = f'Error: Unable to open acl_file "{path}". {error.strerror}.'
-        raise AclError(Mistake(said, option=("acl_file", str(path)))) from None
-    acl = parse_acl(text, str(path), names_have_slashes)
-    for warning in acl.warnings:
-        log.warning("Warning: %s", warning)
-    return acl
 
 
 def _warn_if_public(path: Path) -> None:

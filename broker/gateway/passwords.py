@@ -16,7 +16,8 @@ import secrets
 from pathlib import Path
 from typing import Protocol
 
-from broker.config.files import read_file
+from broker.config.files import read_in_steps
+from broker.config.steps import Steps, blocks_of_lines, finished
 from protocol.mistakes import Mistake, Mistaken, mistake_found_at
 
 HASH_BYTES = 64
@@ -187,23 +188,32 @@ def parse_passwords(text: bytes, file: str) -> dict[bytes, Hash]:
     Raises:
         PasswordFileError: with every mistake; `file` is the name it gives them.
     """
+    return finished(_users_in_steps(text, file))
+
+
+def _users_in_steps(text: bytes, file: str) -> Steps[dict[bytes, Hash]]:
     users: dict[bytes, Hash] = {}
     mistakes: list[str] = []
-    for number, line in enumerate(text.split(b"\n"), 1):
-        if line.startswith(b"#") or b":" not in line:
-            continue
-        try:
-            name, stored = _user(line, file)
-            if name in users:
-                raise _Wrong(
-                    f"Duplicate user '{_shown(name)}' in password file '{file}'.", "Delete one of the two."
-                )
-            users[name] = _hash(stored, file)
-        except _Wrong as wrong:
-            mistakes.append(mistake_found_at(f"{file}:{number}", str(wrong), wrong.cure))
+    for first, lines in blocks_of_lines(text):
+        if first > 1:
+            yield
+        for number, line in enumerate(lines, first):
+            if line.startswith(b"#") or b":" not in line:
+                continue
+            try:
+                _take(users, line, file)
+            except _Wrong as wrong:
+                mistakes.append(mistake_found_at(f"{file}:{number}", str(wrong), wrong.cure))
     if mistakes:
         raise PasswordFileError(*mistakes)
     return users
+
+
+def _take(users: dict[bytes, Hash], line: bytes, file: str) -> None:
+    name, stored = _user(line, file)
+    if name in users:
+        raise _Wrong(f"Duplicate user '{_shown(name)}' in password file '{file}'.", "Delete one of the two.")
+    users[name] = _hash(stored, file)
 
 
 class _Wrong(Exception):
@@ -247,9 +257,14 @@ def read_passwords(path: Path) -> dict[bytes, Hash]:
     Raises:
         PasswordFileError: also where the file cannot be read.
     """
+    return finished(read_passwords_in_steps(path))
+
+
+def read_passwords_in_steps(path: Path) -> Steps[dict[bytes, Hash]]:
+    """As `read_passwords`."""
     try:
-        text = read_file(path)
+        text = yield from read_in_steps(path)
     except OSError as error:
         said = f'Error: Unable to open pwfile "{path}". {error.strerror}.'
         raise PasswordFileError(Mistake(said, option=("password_file", str(path)))) from None
-    return parse_passwords(text, str(path))
+    return (yield from _users_in_steps(text, str(path)))

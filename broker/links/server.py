@@ -56,6 +56,14 @@ class Server:
         """From now on a client comes in once it is this node's."""
         self._deciding.claims = claims
 
+    def hold_logins(self) -> None:
+        """Other rules are being read: whoever says CONNECT waits for them, until `let_logins_on`."""
+        self._deciding.hold()
+
+    def let_logins_on(self) -> None:
+        """The rules in force are those to decide by."""
+        self._deciding.go_on()
+
     def opened(self, link: MqttLink) -> None:
         """A connection that speaks MQTT is here; it has some time to send CONNECT."""
         self.engine.counters.sockets_opened += 1

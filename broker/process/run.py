@@ -13,10 +13,8 @@ from types import FrameType
 import trio
 
 from broker.app import App
-from broker.cli.check import file_mistakes
 from broker.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
-from broker.config.model import Config, ConfigError
-from broker.config.reload import reloaded
+from broker.config.model import Config
 from broker.core.publication import Publication
 from broker.gateway.authentication import RulesError
 from broker.links.listening.accept import ListenError
@@ -27,6 +25,7 @@ from broker.process.daemon import Background, DaemonError, pid_file
 from broker.process.garbage import collect_when_quiet, traffic
 from broker.process.hand_over import TakeOver, offer
 from broker.process.privileges import drop_privileges
+from broker.process.reloading import Reloading
 from broker.process.service import ServiceManager
 from broker.reports.subscription_tree import tree_lines
 from broker.storage.errors import StorageError
@@ -59,7 +58,6 @@ class Process:
         self._is_ending = False
         self._is_wanted_to_end = False
         """A signal asked for the end before there was anything to end."""
-        self._reload_is_due = False
         self._is_lost = False
         self._background = background
         self._manager = ServiceManager()
@@ -104,21 +102,23 @@ class Process:
 
     async def _run(self) -> None:
         app = App(self._config)
-        app.on_run = partial(self._operate, app)
+        reloading = Reloading(app, self._config, self._reread, self._log)
+        app.on_run = partial(self._operate, app, reloading)
         handed = from_service_manager(system.known_number()) if self._old is None else self._old.sockets
         app.inherited = Inherited(handed)
         self._log.publish_with(
             lambda topic, line: app.engine.publish(Publication(topic, line, LOG_QOS)),
         )
         with trio.open_signal_receiver(*system.SIGNALS) as signals:
-            self._notice_reload()
+            self._notice_reload(reloading)
             if self._is_wanted_to_end:
                 self._end(app)
             async with trio.open_nursery() as obeying:
-                obeying.start_soon(self._obey, app, signals, obeying)
+                obeying.start_soon(self._obey, app, reloading, signals, obeying)
                 async with trio.open_nursery() as running:
                     await running.start(app.run)
-                    app.server.pump.holds_off = lambda: self._reload_is_due
+                    app.server.pump.holds_off = reloading.holds_off
+                    reloading.begin()
                     if self._config.control_socket is not None:
                         obeying.start_soon(offer, self._config.control_socket, app)
                         await trio.lowlevel.checkpoint()  # it is made before privileges are dropped
@@ -139,9 +139,9 @@ class Process:
         if self._background is not None:
             self._background.report(EXIT_OK)
 
-    def _operate(self, app: App) -> None:
+    def _operate(self, app: App, reloading: Reloading) -> None:
         """What `rowcast ctl` may ask of the process."""
-        app.operation.reload = partial(self._reload, app)
+        app.operation.reload = reloading.ask
         app.operation.drain = app.stop
 
     def _obey_outside(self, number: int, _: object) -> None:
@@ -153,14 +153,14 @@ class Process:
             signal.raise_signal(number)
         self._is_wanted_to_end = True
 
-    def _notice_reload(self) -> None:
+    def _notice_reload(self, reloading: Reloading) -> None:
         """Let nobody be served by the old rules who comes after the signal, however busy the loop is."""
         if system.RELOAD is None:
             return
         trio_handler = signal.getsignal(system.RELOAD)
 
         def handle(number: int, frame: FrameType | None) -> None:
-            self._reload_is_due = True
+            reloading.is_due = True
             if callable(trio_handler):
                 trio_handler(number, frame)
 
@@ -171,14 +171,13 @@ class Process:
         self._manager.stopping(app.config.drain_s + app.config.shutdown_grace_s + STOP_S)
         app.stop()
 
-    async def _obey(self, app: App, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
+    async def _obey(
+        self, app: App, reloading: Reloading, signals: AsyncIterator[int], nursery: trio.Nursery
+    ) -> None:
         stopping_since = 0.0
         async for number in signals:
             if number == system.RELOAD:
-                self._manager.reloading()
-                self._reload_is_due = False
-                self._reload(app)
-                self._manager.ready()
+                nursery.start_soon(self._renew, reloading)
             elif number == system.SAVE:
                 nursery.start_soon(app.save)
             elif number == system.TELL:
@@ -189,29 +188,14 @@ class Process:
             elif trio.current_time() - stopping_since > SAME_SIGNAL_S:
                 os._exit(EXIT_FAILED)  # a second signal ends at once
 
+    async def _renew(self, reloading: Reloading) -> None:
+        self._manager.reloading()
+        await reloading.obey()
+        self._manager.ready()
+
     def _warn(self) -> None:
         for warning in self._config.warnings:
             logger.warning("Warning: %s", warning)
-
-    def _reload(self, app: App) -> list[str]:
-        """Read the configuration again, and take over all of it, or with a mistake nothing; the mistakes."""
-        try:
-            config = reloaded(self._config, self._reread())
-            if mistakes := list(file_mistakes(config)):
-                raise ConfigError(*mistakes)
-            app.reload(config)
-        except (ConfigError, ListenError) as error:
-            told = list(map(str, error.mistakes if isinstance(error, ConfigError) else [error]))
-            for mistake in told:
-                logger.error("%s", mistake)
-            logger.error("The configuration read before stays in force.")
-            self._log.reopen()  # logrotate doesn't care
-            return told
-        logger.info("Reloading config.")
-        self._config = config
-        self._warn()
-        self._log.apply(config.logging)
-        return []
 
 
 STOP_S = 30.0

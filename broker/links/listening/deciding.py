@@ -1,4 +1,5 @@
-"""Clients about which somebody else decides (a slow password hash): each in its turn, also after it has left.
+"""Clients about which somebody else decides (a slow password hash, rules that are being read): each in its turn, also
+after it has left.
 
 Two CONNECTs of one client id from one address are decided in the order in which they came, so that the later one takes
 over.  One from another address overtakes, or whoever knows a client id could keep its owner out: what it overtook is
@@ -17,7 +18,7 @@ from broker.core.engine import Engine
 from broker.core.limits import PASSWORD_THREADS_MAX
 from broker.links.barrier import barrier
 from broker.links.departed import Departed
-from broker.links.listening.judgement import Accepted, Judgement, Refused
+from broker.links.listening.judgement import Accepted, Judgement, Refused, Slow
 from broker.links.listening.turns import Turns
 from broker.links.mqtt.admission import admit
 from broker.links.mqtt.link import MqttLink
@@ -77,16 +78,33 @@ class Deciding:
         self._overtaken: dict[bytes, int] = {}
         """Client ids with cases that a later CONNECT has overtaken: its number."""
         self._numbers = 0
+        self._rules_read: trio.Event | None = None
+        """Set once the rules are there that whoever comes is to be decided about by."""
+        self._entering = trio.Lock()
         self._departed = Departed()
         self.claims: Claims | None = None
+
+    def hold(self) -> None:
+        """Other rules are being read: decide about nobody who comes, until `go_on`."""
+        if self._rules_read is None:
+            self._rules_read = trio.Event()
+            self._engine.review.is_awaited = True
+
+    def go_on(self) -> None:
+        """The rules in force are those to decide by."""
+        if self._rules_read is not None:
+            self._rules_read.set()
+            self._rules_read = None
+            self._engine.review.is_awaited = False
 
     def decide(self, link: MqttLink, packet: Connect, is_slow: bool) -> bool:
         """Have this CONNECT wait, if it is slow or must not overtake; False if it need not."""
         self._numbers += 1
-        if not is_slow and not self._cases and self.claims is None:
+        must_wait = is_slow or self.claims is not None or self._rules_read is not None
+        if not must_wait and not self._cases:
             return False  # nobody waits, so nobody is overtaken
         case = Case(link, packet, self._numbers)
-        if not is_slow and self.claims is None and (case.client_id, case.address) not in self._lines:
+        if not must_wait and (case.client_id, case.address) not in self._lines:
             self._overtake(case)
             return False
         self._cases[link] = case
@@ -108,14 +126,17 @@ class Deciding:
         link = case.link
         with barrier(self._engine.counters, link.peer), case.scope:
             try:
-                verdict = None
+                verdict = judgement = None
+                if self._rules_read is not None:
+                    judgement = await self._by_new_rules(case)
+                    is_slow = isinstance(judgement, Slow)
                 if is_slow:
+                    judgement = None
                     async with self._turns.one(case.address, case.packet.user_name or b""):
                         verdict = await trio.to_thread.run_sync(
                             link.door.verdict_for, case.packet, link.certificate_identity
                         )
                 await case.is_first.wait()
-                judgement = None
                 if self.claims is not None and not self._is_overtaken(case):
                     judgement = await self._claim(self.claims, case, verdict)
                 with self._engine.turn:
@@ -131,6 +152,14 @@ class Deciding:
                             self.claims.arrived(judgement.client_id)
             finally:
                 self._leave(case)
+
+    async def _by_new_rules(self, case: Case) -> Judgement:
+        """What the door says once they are there; one case after the other, as each may be a password to hash."""
+        async with self._entering:
+            while self._rules_read is not None:
+                await self._rules_read.wait()
+            link = case.link
+            return link.door.judge(case.packet, link.certificate_identity, self._engine.sessions)
 
     async def _claim(self, claims: Claims, case: Case, verdict: Verdict | None) -> Judgement | None:
         """What the door says, and if it lets the client in, whether the other nodes do."""

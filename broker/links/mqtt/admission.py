@@ -59,10 +59,12 @@ def admit(
     """
     if link.state != AUTHENTICATING:
         return  # it left while it was being authenticated
-    door = link.door
+    door, check_slowly = link.door, link.check_slowly
+    if link.engine.review.is_awaited and not in_turn and check_slowly is not None:
+        check_slowly(link, packet, False)  # by rules that are still being read
+        return
     if judgement is None:
         judgement = door.judge(packet, link.certificate_identity, link.engine.sessions, verdict)
-    check_slowly = link.check_slowly
     if check_slowly is not None and not in_turn and verdict is None:
         is_slow = isinstance(judgement, Slow)
         if (is_slow or isinstance(judgement, Accepted)) and check_slowly(link, packet, is_slow):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from broker.config.model import ConfigError
 from broker.config.mosquitto.configuration import load
 from broker.config.mosquitto.options import OPTIONS
-from broker.core.acl import AclError, parse_acl
+from broker.gateway.acl_file import AclError, parse_acl
 from broker.gateway.passwords import PasswordFileError, parse_passwords
 
 NAMES = [name for name in OPTIONS if name not in ("include_dir",)]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.core.acl import DECISION_BYTES, DECISIONS_BYTES_MAX, AclError, Subject, parse_acl
+from broker.core.acl import DECISION_BYTES, DECISIONS_BYTES_MAX, Subject
+from broker.gateway.acl_file import parse_acl
 from protocol.mqtt.topics import matches
 
 FILE = b"""\
@@ -94,34 +95,6 @@ def test_a_wildcard_in_name_or_id_shuts_patterns_but_not_own_rules(user: bytes |
     text = own + b"pattern free/%c\npattern all/#\n"
     assert ask(text, user, b"own", client) == "rw"
     assert ask(text, user, b"all/x", client) == ""
-
-
-def test_windows_line_endings_and_spaces_are_taken() -> None:
-    assert ask(b"user  roger rabbit \r\n topic   read   a b/c \r\n", b"roger rabbit", b"a b/c") == "r"
-
-
-def test_mistakes_come_all_at_once_with_their_lines() -> None:
-    text = b"topic\nuser\ntopic reed a\ntopic a/#/b\n  # comment\nallow a\npattern write a+b/%u\n"
-    with pytest.raises(AclError) as caught:
-        parse_acl(text, "acl")
-    assert [mistake.split(". ")[0] for mistake in caught.value.mistakes] == [
-        'Error: Empty topic in acl_file "acl"',
-        'Error: Missing username in acl_file "acl"',
-        'Error: Invalid topic access type "reed" in acl_file "acl"',
-        'Error: Invalid ACL topic "a/#/b" in acl_file "acl"',
-        'Error: Invalid line in acl_file "acl": #',
-        'Error: Invalid line in acl_file "acl": allow',
-        'Error: Invalid ACL topic "a+b/%u" in acl_file "acl"',
-    ]
-    assert [f"Found at acl:{line}." in said for line, said in enumerate(caught.value.mistakes, 1)] == [
-        True
-    ] * 7
-
-
-def test_a_pattern_that_is_none_is_warned_about() -> None:
-    assert parse_acl(b"pattern read a/b\n", "acl").warnings == [
-        "ACL pattern 'a/b' does not contain '%c' or '%u'. Found at acl:1."
-    ]
 
 
 LEVELS = st.sampled_from([b"a", b"b", b"", b"$s"])
