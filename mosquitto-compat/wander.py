@@ -213,7 +213,9 @@ class Wanderer:
             return packets.publish(topic, b"raw", random.randrange(3), False, False, random.choice((0, 1, 7)))
         if kind == 1:
             qos = IDS[self._id[actor]]
-            return packets.subscribe(random.choice((0, 1)), [(random.choice(FILTERS).encode(), qos)] * 2)
+            # 2.0 subscribes to what stands before the broken part of a packet; here it is broken as a whole.
+            many = 1 if self._lasting[actor] else 2
+            return packets.subscribe(random.choice((0, 1)), [(random.choice(FILTERS).encode(), qos)] * many)
         if kind == 2 and not self._is_mounted(actor):
             return packets.unsubscribe(1, [random.choice((*FILTERS, *BAD_FILTERS)).encode()])
         if kind == 3:
