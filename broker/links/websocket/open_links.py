@@ -16,6 +16,8 @@ class OpenLinks:
 
     def add(self, link: WebSocketLink) -> None:
         """A connection is open."""
+        if not self._links:
+            self._none_left = trio.Event()
         self._links[link] = None
 
     def links(self) -> list[WebSocketLink]:
@@ -31,5 +33,4 @@ class OpenLinks:
     async def emptied(self) -> None:
         """Wait until the last of them has gone."""
         while self._links:
-            self._none_left = trio.Event()
             await self._none_left.wait()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 
 import pytest
+from attrs import evolve
 from support.peer import OPEN_DOOR, Peer, connected, subscribed
 from support.peer5 import Peer5, connected5
 
 from broker.config.model import Limits
 from broker.core.engine import Engine
 from broker.links.listening.door import Door
+from broker.links.mqtt.admission import admit
 from protocol.mqtt.packets import Connect, Disconnect, Pingreq, Pingresp, Publish, Will
 from protocol.mqtt.v5.properties import Properties
 from protocol.mqtt.v5.property_table import MAXIMUM_PACKET_SIZE, SESSION_EXPIRY, WILL_DELAY
@@ -142,3 +144,39 @@ def test_a_keep_alive_of_a_minute_may_be_silent_for_one_and_a_half() -> None:
     idle = connected(engine, b"idle", keep_alive_s=0)
     engine.now += 1e6
     assert not idle.link.silent_too_long()
+
+
+def test_who_is_back_before_its_wills_delay_is_over_has_none_published() -> None:
+    engine = Engine()
+    reader = subscribed(engine, (b"gone", 0))
+    properties = Properties({SESSION_EXPIRY: 100})
+    will = Will(b"gone", b"old", 0, False, Properties({WILL_DELAY: 10}))
+    connected5(engine, clean=False, will=will, properties=properties).drop()
+    engine.now += 9
+    connected5(engine, clean=False, properties=properties, present=True)
+    engine.now += 50
+    engine.expire()
+    engine.flush()
+    assert reader.read() == []
+
+
+def test_what_follows_the_connect_in_one_receive_is_answered_behind_its_connack() -> None:
+    peer = Peer(Engine())
+    peer.link.check_slowly = lambda link, packet, is_slow: True
+    peer.send(Connect(b"c", True, 60), Pingreq())
+    assert peer.read_bytes() == b""
+    admit(peer.link, Connect(b"c", True, 60), in_turn=True)
+    peer.engine.flush()
+    assert peer.read_bytes() == b"\x20\x02\x00\x00\xd0\x00"
+
+
+def test_what_the_listener_says_holds_for_the_session_from_this_connection_on() -> None:
+    engine = Engine()
+    for port, max_qos in ((1883, 2), (1884, 1)):
+        listener = evolve(OPEN_DOOR.listener, port=port, max_qos=max_qos)
+        peer = Peer(engine, Door(listener, Limits(), connection_messages=False))
+        peer.send(Connect(b"c", False, 60, user_name=b"u", bridge=True))
+        session = engine.sessions[b"c"]
+        found = (session.user_name, session.bridge, session.listener_port, session.max_qos)
+        assert found == (b"u", True, port, max_qos)
+        peer.drop()

@@ -80,6 +80,35 @@ def test_a_sole_receiver_of_the_same_version_gets_the_bytes_as_they_came() -> No
     assert reader.read_bytes() == data
 
 
+@pytest.mark.parametrize("level", [4, 5])
+def test_a_sole_receiver_of_the_other_version_gets_them_in_its_own(level: int) -> None:
+    engine = Engine()
+    session = writer_of(engine, level=level)
+    if level == 5:
+        reader: Peer = subscribed(engine, (b"t", 0))
+    else:
+        reader = connected5(engine, b"new")
+        reader.send(Subscribe(1, ((b"t", 0),)))
+        reader.read()
+    properties = Properties(texts={CONTENT_TYPE: b"x"}) if level == 5 else None
+    hand_on(engine, session, packets(b"1", b"2", level=level, properties=properties), 2)
+    assert reader.read() == [Publish(b"t", b"1"), Publish(b"t", b"2")]
+
+
+@pytest.mark.parametrize("level", [4, 5])
+def test_raw_and_other_receivers_of_one_topic_get_their_own_versions(level: int) -> None:
+    engine = Engine()
+    session = writer_of(engine, level=level)
+    engine.subscribe(OneByOne(), b"t", 0)
+    old = subscribed(engine, (b"t", 0), client_id=b"old")
+    new = connected5(engine, b"new")
+    new.send(Subscribe(1, ((b"t", 0),), Properties(subscription_ids=[7])))
+    new.read()
+    hand_on(engine, session, packets(b"1", level=level), 1)
+    assert old.read() == [Publish(b"t", b"1")]
+    assert new.read() == [Publish(b"t", b"1", properties=Properties(subscription_ids=[7]))]
+
+
 def test_what_may_not_be_written_reaches_nobody_and_is_counted() -> None:
     class Nothing(Access):
         def may_write(self, topic: bytes) -> bool:

@@ -160,6 +160,16 @@ def test_a_message_of_a_client_says_whose_it_is_and_stands_below_its_mount_point
     )
 
 
+def test_a_message_that_is_sent_again_says_so_to_tables() -> None:
+    engine = Engine()
+    came: list[tuple[int, bool]] = []
+    engine.ingest = lambda publication: came.append((publication.packet_id, publication.dup))
+    peer = connected(engine)
+    for dup in (False, True):
+        peer.send(Publish(b"t", b"x", 2, dup=dup, packet_id=4 + dup))
+    assert came == [(4, False), (5, True)]
+
+
 class Tables:
     """Takes note of what it is given."""
 

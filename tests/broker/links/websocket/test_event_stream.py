@@ -8,7 +8,6 @@ from support.websockets import Running, listening
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.rowcast import Rowcast
 from broker.core.publication import Publication
-from broker.links.websocket.event_stream_link import events_of
 
 CONFIG = GatewayConfig(rowcast=Rowcast(anonymous_subscribe=("a/#",)))
 
@@ -57,9 +56,3 @@ async def test_a_position_nobody_gave_is_a_gap() -> None:
     async with listening(CONFIG, ("rowcast",)) as broker:
         stream = await ask(broker, "/rowcast/sse?topic=a/1", "Last-Event-ID: other/7\r\n")
         assert b"event: gap\ndata: {" in await read_until(stream, b"id: -/0\n\n")
-
-
-def test_what_was_missed_is_an_event_each() -> None:
-    one, two = b'{"topic":"a","at":"e/1","data":[1,"]"]}', b'{"topic":"a","at":"e/2","data":2}'
-    text = b'{"subscribed":"a","recovered":true,"missed":[%b,%b],"more":true}' % (one, two)
-    assert events_of(text) == b"id: e/1\ndata: %b\n\nid: e/2\ndata: %b\n\n" % (one, two)
