@@ -117,7 +117,7 @@ async def subscriptions(facts: Facts, query: Mapping[str, str]) -> Json:
             continue
         entry = found.setdefault(name, {"filter": name, "subscribers": 0, "qos": 0, "example": ""})
         entry["subscribers"] += 1
-        entry["qos"] = max(entry["qos"], granted)
+        entry["qos"] = max(entry["qos"], granted & 3)
         entry["example"] = entry["example"] or _name_of(receiver)
     return await _page(
         "subscriptions",

@@ -21,7 +21,8 @@ def test_what_was_missed_is_an_event_each() -> None:
 def as_a_browser_reads(events: bytes) -> list[tuple[str, str, str]]:
     """Kind, data and last id of each event, by the rules of the HTML standard, §9.2.6."""
     found: list[tuple[str, str, str]] = []
-    kind, data, last_id = "message", [], ""
+    data: list[str] = []
+    kind, last_id = "message", ""
     text = events.decode().replace("\r\n", "\n").replace("\r", "\n")
     for line in text.split("\n"):
         name, _, value = line.partition(":")
