@@ -53,7 +53,7 @@ def from_service_manager(number: int, environ: MutableMapping[str, str] = os.env
     """
     count, whose = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
     environ.pop("LISTEN_FDNAMES", None)
-    if whose not in (str(number), str(os.getpid())) or not count.isdigit():
+    if whose not in (str(number), str(os.getpid())) or not (count.isascii() and count.isdigit()):
         return []
     sockets = []
     for descriptor in range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import logging
 import os
@@ -17,7 +16,6 @@ from broker.config.model import Logging
 from broker.config.mosquitto.special import every_log_type
 from broker.links.words import NOTICE, SUBSCRIBE, UNSUBSCRIBE
 from broker.process import logs
-from broker.process.log_events import EVENTS
 
 logger = logging.getLogger("broker.test")
 Open = Callable[..., logs.Log]
@@ -265,20 +263,6 @@ def test_json_says_what_happened_to_whom(open_log: Open, capsys: pytest.CaptureF
     }
     assert (feed["event"], feed["feed"], feed["severity"]) == ("feed", "main", "warning")
     assert (bug["event"], bug["severity"], "ValueError: bug" in bug["traceback"]) == ("log", "error", True)
-
-
-def test_every_named_event_is_logged_somewhere() -> None:
-    root = Path(logs.__file__).parent.parent
-    logged = set()
-    for path in root.rglob("*.py"):
-        if path.name == "log_events.py":
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                logged.add(node.value)
-    assert set(EVENTS) - logged == set()
-    for template, (_, *names) in EVENTS.items():
-        assert len(re.findall("%", template)) == len(names), template
 
 
 def test_under_systemd_a_line_begins_with_its_severity_and_has_no_time(

@@ -6,17 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-import trio
-import trio.testing
 from attrs import evolve
 from support.certificates import Authority
 from support.peer import Peer
 
 from broker.config.model import Limits, Listener, Security, Tls
 from broker.core.engine import Engine
-from broker.core.limits import TICKET_KEYS_S
 from broker.links.listening.door import Door, Occupancy
-from broker.links.listening.tickets import renew_ticket_keys
 from broker.links.listening.tls import TlsError
 from protocol.mqtt.packets import Connack, Connect
 
@@ -37,20 +33,6 @@ def test_certificates_are_read_again(listener: Listener) -> None:
     assert before is not None
     assert listener.tls is not None
     assert door.renew_tls(listener.tls)
-    assert door.tls_context is not before
-
-
-@needs_openssl
-async def test_ticket_keys_are_new_each_day(
-    listener: Listener, autojump_clock: trio.testing.MockClock
-) -> None:
-    door = Door(listener, Limits())
-    before = door.tls_context
-    with trio.move_on_after(TICKET_KEYS_S - 1):
-        await renew_ticket_keys([door, Door(evolve(listener, tls=None), Limits())])
-    assert door.tls_context is before
-    with trio.move_on_after(TICKET_KEYS_S + 1):
-        await renew_ticket_keys([door])
     assert door.tls_context is not before
 
 
