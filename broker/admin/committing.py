@@ -23,6 +23,7 @@ async def outcome(published: Published) -> tuple[int, dict[str, object]]:
         return 504, {"error": f"not committed within {COMMIT_WAIT_S:.0f} s; it may still be"}
     refused = published.refused()
     if refused:
-        which = "the message" if published.count == 1 else f"messages {', '.join(map(str, refused))}"
+        which = f"message{'s' * (len(refused) > 1)} {', '.join(map(str, refused))}"
+        which = "the message" if published.count == 1 else which
         return 422, {"error": f"the table refused {which}", "refused": refused}
     return 200, {"result": True, "published": published.count}
