@@ -4,7 +4,6 @@ import attrs
 import pytest
 
 from broker.demo.measure import Summary
-from broker.demo.screen import Screen
 from broker.demo.view import Figures, Transport, json_line, page, report, rows_of
 
 EXACT = Summary(expected=1234, received=1234, lost=0, duplicated=0, unexpected=0, p50_s=0.00061, p99_s=0.0119)
@@ -60,28 +59,6 @@ def test_json_line_names_every_count() -> None:
         "p99_ms": 11.9,
     }
     assert (summary["events"], summary["ok"]) == (1234, True)
-
-
-def test_screen_writes_only_the_lines_that_changed() -> None:
-    screen = Screen(out=None)  # type: ignore[arg-type]
-    first = screen.difference(["one", "two", "three"], 80, 24)
-    assert first.startswith("\x1b[2J")
-    assert screen.difference(["one", "2", "three"], 80, 24) == "\x1b[2;1H2\x1b[K"
-    assert screen.difference(["one", "2", "three"], 80, 24) == ""
-
-
-def test_screen_starts_over_when_its_size_or_the_places_of_lines_change() -> None:
-    screen = Screen(out=None)  # type: ignore[arg-type]
-    screen.difference(["one", "two"], 80, 24)
-    assert screen.difference(["one", "two"], 79, 24).startswith("\x1b[2J")
-    assert screen.difference(["one", "more", "two"], 79, 24).startswith("\x1b[2J")
-
-
-def test_screen_leaves_out_what_has_no_room() -> None:
-    screen = Screen(out=None)  # type: ignore[arg-type]
-    text = screen.difference(["a", "b" * 25, "c"], 10, 4)
-    assert "b" * 25 in text
-    assert "c" not in text
 
 
 def test_more_than_was_due_is_shown() -> None:
