@@ -138,3 +138,10 @@ def test_what_tables_have_yet_to_take_is_counted_and_told_once() -> None:
     promises[1].keep()
     assert told == [0]
     assert published.refused() == [1]
+
+
+def test_of_two_prefixes_that_begin_alike_the_longer_counts() -> None:
+    config = GatewayConfig(exchange=Exchange(publish_prefix="eco"), econia=Econia(JwtConfig("s" * 32)))
+    assert list(prefixes_of(config).items()) == [("econia:", "econia"), ("eco", "exchange")]
+    _, (one,) = publish({"c": "econia:fill", "d": "x"}, config)
+    assert one.topic == topic_of("econia", "fill")
