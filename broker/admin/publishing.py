@@ -28,9 +28,8 @@ class BadPublish(ValueError):
 
 
 def prefixes_of(config: GatewayConfig) -> dict[str, str]:
-    """What may stand before a channel's name, and which dialect it means; of two that begin alike the longer first."""
-    found = {kind.mesh_prefix: kind.name for kind in config.dialects if kind.mesh_prefix}
-    return dict(sorted(found.items(), key=lambda one: -len(one[0])))
+    """What may stand before a channel's name, and which dialect it means."""
+    return {kind.mesh_prefix: kind.name for kind in config.dialects if kind.mesh_prefix}
 
 
 _FIRST_FAILURE: Final = 0x80
@@ -126,19 +125,20 @@ class MeshPublisher:
         return dialect, channel, _payload(data, where)
 
     def _channel(self, name: str, where: str) -> tuple[str, str]:
-        for prefix, dialect in self._prefixes.items():
-            if name.startswith(prefix):
-                channel = name[len(prefix) :]
-                try:
-                    topic_of(dialect, channel)
-                except BadChannel as error:
-                    raise BadPublish(f"{where}c: {error}") from None
-                wrong = DIALECT_KINDS[dialect].machine.why_unreadable(channel)
-                if wrong is not None:
-                    raise BadPublish(f"{where}c: nobody can read {name}: {wrong}")
-                return dialect, channel
-        known = " or ".join(self._prefixes) or "(no dialect is set up)"
-        raise BadPublish(f"{where}c must begin with {known}")
+        # Of two that begin alike the longer one is meant.
+        prefix = max((one for one in self._prefixes if name.startswith(one)), key=len, default="")
+        if not prefix:
+            known = " or ".join(self._prefixes) or "(no dialect is set up)"
+            raise BadPublish(f"{where}c must begin with {known}")
+        dialect, channel = self._prefixes[prefix], name[len(prefix) :]
+        try:
+            topic_of(dialect, channel)
+        except BadChannel as error:
+            raise BadPublish(f"{where}c: {error}") from None
+        wrong = DIALECT_KINDS[dialect].machine.why_unreadable(channel)
+        if wrong is not None:
+            raise BadPublish(f"{where}c: nobody can read {name}: {wrong}")
+        return dialect, channel
 
 
 def _items(body: bytes) -> list[tuple[object, str]]:
