@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from support.feed_files import feed_file
 from support.installed import connect
 from support.polling import until
 from support.postgres import cluster, database
@@ -19,31 +20,11 @@ __all__ = ["cluster", "database"]
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rowcast feed' AND wait_event_type = 'Lock'"
 
 
-def written(tmp_path: Path, database: str, kind: str) -> str:
-    path = tmp_path / "c.toml"
-    path.write_text(f"""
-[security]
-allow_anonymous = true
-[[listener]]
-port = 1883
-[database]
-dsn = "{database}"
-kind = "{kind}"
-replication = {{ allow_unbounded_wal = true }}
-[source.rows]
-tables = ["public.event"]
-[[mqtt.route]]
-from = "rows"
-topics = "t/{{id}}"
-""")
-    return str(path)
-
-
 @pytest.mark.parametrize("kind", ["wal", "outbox"])
 async def test_installations_at_once_follow_upon_each_other(
     database: str, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = written(tmp_path, database, kind)
+    file = feed_file(tmp_path, database, kind, "event")
     statuses: list[int] = []
 
     def install() -> None:

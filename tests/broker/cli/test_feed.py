@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from support.feed_files import feed_file
 from support.postgres import cluster, database  # noqa: F401 - fixtures
 
 from broker.cli.main import main
@@ -21,29 +22,14 @@ def test_an_installation_that_fails_says_what_it_has_done_and_is_gone_on_with(
     kind: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = tmp_path / "c.toml"
-    path.write_text(f"""
-[security]
-allow_anonymous = true
-[[listener]]
-port = 1883
-[database]
-dsn = "{database}"
-kind = "{kind}"
-replication = {{ allow_unbounded_wal = true }}
-[source.rows]
-tables = ["public.mine", "public.theirs"]
-[[mqtt.route]]
-from = "rows"
-topics = "t/{{id}}"
-""")
+    path = feed_file(tmp_path, database, kind, "mine", "theirs")
     with psycopg.connect(database, autocommit=True) as admin:
         admin.execute(f"CREATE ROLE {ROLE} LOGIN REPLICATION")
         try:
             admin.execute("CREATE TABLE mine (id int PRIMARY KEY); CREATE TABLE theirs (id int PRIMARY KEY)")
             admin.execute(f"ALTER TABLE mine OWNER TO {ROLE}")
             admin.execute(f"GRANT CREATE ON DATABASE {admin.info.dbname} TO {ROLE}")
-            install = ["feed", "install", "-c", str(path), "--apply"]
+            install = ["feed", "install", "-c", path, "--apply"]
             as_role = ["--as", database.replace("user=postgres", f"user={ROLE}")]
 
             assert main([*install, *as_role]) == 1
@@ -64,7 +50,7 @@ topics = "t/{{id}}"
             if kind == "outbox":
                 assert set(kept) < set(admin.execute(triggers).fetchall())
             capsys.readouterr()
-            assert main(["feed", "check", "-c", str(path)]) == 0, capsys.readouterr().out
+            assert main(["feed", "check", "-c", path]) == 0, capsys.readouterr().out
         finally:
             admin.execute(f"REASSIGN OWNED BY {ROLE} TO postgres")
             admin.execute(f"DROP OWNED BY {ROLE}")
