@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-import pytest
 
-from broker.cluster import live, record
-from broker.cluster.live import LiveMessages
+from broker.cluster import record
+from broker.cluster.live import PACKED_BYTES, LiveMessages
 from broker.cluster.names import Names
 from broker.cluster.status import ClusterStatus
 from broker.core.engine import Engine
@@ -90,10 +89,9 @@ def test_what_no_node_writes_is_counted_and_what_stood_before_it_is_taken() -> N
     assert (status.unreadable, status.live_received) == (2, 1), "of what is cut nothing is believed"
 
 
-def test_a_long_turn_goes_out_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "PACKED_BYTES", 200)
+def test_a_long_turn_goes_out_in_pieces() -> None:
     messages, link, status, _ = node()
-    offer(messages, *[b"x" * 60] * 5)
+    offer(messages, *[b"x" * (PACKED_BYTES // 3)] * 5)
     assert [len(link.sent), status.live_sent] == [2, 4]
     messages.flush()
     assert [len(link.sent), status.live_sent] == [3, 5]

@@ -129,7 +129,9 @@ def test_one_level_is_told_from_a_list_of_them(changes: list[object], expected: 
     assert is_one_level(changes) == expected
 
 
-@pytest.mark.parametrize("name", ["level", "removed_by", "is_signed", "id"])
-def test_a_source_of_pairs_alone_is_plain(name: str) -> None:
+@pytest.mark.parametrize(
+    "more", [{"level": ["price", "size"]}, {"removed_by": "count"}, {"is_signed": True}, {"id": "order"}]
+)
+def test_a_source_of_pairs_alone_is_plain(more: dict[str, Any]) -> None:
     assert DepthNames(changes="c", actions=ACTIONS).is_plain
-    assert not DepthNames(**{name: ["price", "size"] if name == "level" else "x"}).is_plain  # type: ignore[arg-type]
+    assert not DepthNames(**more).is_plain
