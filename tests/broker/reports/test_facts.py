@@ -7,39 +7,13 @@ from typing import Any
 
 import pytest
 from support.peer import connected
+from support.report_app import App, facts_of
 
-from broker.config.model import Config, Limits, Listener
-from broker.core.engine import Engine
+from broker.config.model import Limits, Listener
 from broker.feed.status import FeedStatus
 from broker.links.listening.door import Door
-from broker.reports.facts import Facts, Owed
+from broker.reports.facts import Owed
 from broker.reports.pulse import BEAT_S
-
-
-class App:
-    """As much of a broker as is looked at; ready."""
-
-    def __init__(self) -> None:
-        self.engine = Engine()
-        self.config = Config()
-        self.feeds: dict[str, FeedStatus] = {}
-        self.doors: list[Door] = []
-        self.keeper: Any = None
-        self.websockets: Any = None
-        self.ingest: Any = None
-        self.cluster: Any = None
-        self.market: Any = None
-        self.is_listening = True
-        self.is_draining = False
-        self.links: list[Any] = []
-        self.server: Any = SimpleNamespace(links=lambda: self.links, owed=lambda: (0, 0))
-
-
-def facts_of(app: App) -> tuple[Facts, list[float]]:
-    """And its clock."""
-    clock = [100.0]
-    app_: Any = app
-    return Facts(app_, lambda: clock[0]), clock
 
 
 def test_a_broker_that_does_all_it_should_is_ready() -> None:
