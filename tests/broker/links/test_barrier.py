@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from support.interpreted import interpreted_only
 from support.peer import Peer, connected
 
 from broker.core.counters import Counters
@@ -12,6 +13,8 @@ from broker.core.engine import Engine
 from broker.links.barrier import attempt, receive
 from protocol.mqtt.codec import encode
 from protocol.mqtt.packets import Pingreq, Pingresp
+
+pytestmark = interpreted_only
 
 
 @pytest.fixture(autouse=True)

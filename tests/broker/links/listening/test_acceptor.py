@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from support.interpreted import interpreted_only
 
 from broker.config.model import Limits, Listener
 from broker.core.engine import Engine
@@ -17,6 +18,8 @@ from broker.core.limits import ACCEPTS_PER_WAKE_MAX
 from broker.links.listening.acceptor import FULLS_MIN, Acceptor, peer_name
 from broker.links.listening.door import Door
 from broker.links.tls_socket import Socket
+
+pytestmark = interpreted_only
 
 
 class Waiting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.interpreted import interpreted_only
 from support.peer import Peer, connected
 from support.peer5 import connected5
 
@@ -86,6 +87,7 @@ def test_the_worst_that_anybody_said_is_told() -> None:
     assert peer.read() == [Puback(1, 0x10), Puback(2, 0x97)]
 
 
+@interpreted_only
 def test_who_is_owed_too_many_is_not_read_from_until_half_of_them_left() -> None:
     peer = connected(Engine())
     held = HeldAnswers(peer.link)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from support.interpreted import interpreted_only
 from support.peer import Peer, connected
 
 from broker.core.engine import Engine
 from broker.links.mqtt.link import MqttLink
 from broker.links.mqtt.stalled import Stalled
+
+pytestmark = interpreted_only
 
 
 class Working:

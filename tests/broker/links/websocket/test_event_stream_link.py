@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.interpreted import interpreted_only
 from support.websockets import masked
 
 from broker.core.engine import Engine
@@ -98,6 +99,7 @@ class Bare(EventStreamLink):
         self.last_received = 0.0
 
 
+@interpreted_only
 @pytest.mark.parametrize("size", [0, 60, 200, 70_000])
 def test_a_frame_of_any_length_leaves_without_its_head(size: int) -> None:
     link = Bare()
@@ -106,6 +108,7 @@ def test_a_frame_of_any_length_leaves_without_its_head(size: int) -> None:
     assert all_owed(link.outbox) == b"data: " + text + b"\n\n"
 
 
+@interpreted_only
 def test_the_response_leaves_as_it_is_and_close_frames_not_at_all() -> None:
     link = Bare()
     link.push(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -113,6 +116,7 @@ def test_the_response_leaves_as_it_is_and_close_frames_not_at_all() -> None:
     assert all_owed(link.outbox) == b"HTTP/1.1 200 OK\r\n\r\n"
 
 
+@interpreted_only
 def test_whatever_the_peer_sends_keeps_it_alive_and_means_nothing() -> None:
     link = Bare()
     link.engine.now = 5.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.interpreted import interpreted_only
 from support.websockets import masked
 
 from broker.core.engine import Engine
@@ -13,6 +14,8 @@ from broker.links.websocket.farewell import all_owed
 from broker.links.websocket.link import CONTROL_FRAMES_PER_S_MAX, LOST, WebSocketLink
 from protocol.websocket import close_frame, pong_frame, text_frame
 from protocol.websocket_reader import FrameReader
+
+pytestmark = interpreted_only
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.interpreted import interpreted_only
 from support.peer import OPEN_DOOR
 from support.websockets import masked
 
@@ -18,6 +19,8 @@ from broker.links.websocket.outbox import FramingOutbox
 from broker.links.websocket.pumped import RECEIVES_OF_DEPARTED_MAX, PumpedWebSocket
 from protocol.websocket import text_frame
 from protocol.websocket_reader import FrameReader
+
+pytestmark = interpreted_only
 
 
 class Link(WebSocketLink):
