@@ -84,7 +84,6 @@ def test_bytes_do_not_prolong_the_time_for_connect() -> None:
 def test_while_a_client_is_authenticated_little_is_read_and_nothing_lost() -> None:
     door = Door(Listener(0, security=Security(allow_anonymous=True)), Limits(), connection_messages=False)
     waiting: list[tuple[MqttLink, Connect]] = []
-    door.authenticator.needs_thread = lambda user_name: True  # type: ignore[method-assign]
     peer = Peer(engine_at(), door)
 
     def check_slowly(link: MqttLink, packet: Connect, _: bool) -> bool:
