@@ -319,6 +319,41 @@ def test_hot_modules_exist_and_are_as_plain_as_the_compiler_wants_them() -> None
         assert broken([module], lambda name: name.split(".")[0] not in {"attrs", "dataclasses"}) == []
 
 
+def test_what_is_not_compiled_inherits_from_nothing_that_is() -> None:
+    """Python would refuse to make such an object, in a compiled broker only."""
+    hot = {
+        path[:-3].replace("/", ".")
+        for path in tomllib.loads((ROOT / "hot-modules.toml").read_text())["modules"]
+    }
+    closed = {
+        (module, node.name)
+        for module in hot
+        for node in ast.walk(ast.parse(SOURCES[module].read_text()))
+        if isinstance(node, ast.ClassDef) and not _may_be_inherited_from(node)
+    }
+    wrong = []
+    for module in set(SOURCES) - hot:
+        names = {
+            alias.asname or alias.name: (node.module or "", alias.name)
+            for node in ast.walk(ast.parse(SOURCES[module].read_text()))
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        wrong += [
+            f"{module}.{node.name} inherits from {base.id}"
+            for node in ast.walk(ast.parse(SOURCES[module].read_text()))
+            if isinstance(node, ast.ClassDef)
+            for base in node.bases
+            if isinstance(base, ast.Name) and names.get(base.id) in closed
+        ]
+    assert not wrong, wrong
+
+
+def _may_be_inherited_from(node: ast.ClassDef) -> bool:
+    said = " ".join(ast.unparse(one) for one in (*node.decorator_list, *node.bases))
+    return "allow_interpreted_subclasses=True" in said or "Protocol" in said
+
+
 def test_each_package_says_what_it_holds() -> None:
     packages = {module: path for module, path in SOURCES.items() if path.name == "__init__.py"}
     assert len(packages) > 20
