@@ -260,13 +260,20 @@ class Session(Receiver):
         return granted if self.rules.upgrade_qos or granted < publication.qos else publication.qos
 
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
-        replaying = self.replaying
-        if self.behind and publication.sequence != 0 and not retained:
-            return
-        if self.replays is not None and replaying is not None and not retained:
-            replaying.deliver(self, publication, granted)
+        if (self.behind or self.replays is not None) and not retained:
+            self._deliver_in_order(publication, granted)
         else:
             self.hand_on(publication, granted, retained)
+
+    def _deliver_in_order(self, publication: Publication, granted: int) -> None:
+        """A live message, while older ones are still to come."""
+        replaying = self.replaying
+        if self.behind and publication.sequence != 0:
+            return
+        if self.replays is not None and replaying is not None:
+            replaying.deliver(self, publication, granted)
+        else:
+            self.hand_on(publication, granted, False)
 
     def hand_on(self, publication: Publication, granted: int, retained: bool) -> bool:
         """`deliver`, without a look at retained messages that wait; whether the client has it, or will get it."""

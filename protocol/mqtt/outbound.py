@@ -198,15 +198,14 @@ class Outbound(Owed):
         return len(gone)
 
     def _window_open(self) -> bool:
-        window = self.window
         if self._resend is not None:
             return False
-        if window.inflight_messages != 0 and len(self._inflight) >= window.inflight_messages:
-            return False
-        if len(self._inflight) >= PACKET_ID_MAX:
+        window = self.window
+        inflight = len(self._inflight)
+        if inflight >= PACKET_ID_MAX or 0 < window.inflight_messages <= inflight:
             return False
         sending = self.sending
-        if sending is not None and 0 < sending.receive_maximum <= len(self._inflight):
+        if sending is not None and 0 < sending.receive_maximum <= inflight:
             return False
         # As Mosquitto: one message may overstep the bytes, or a single big one could never be sent.
         if window.inflight_bytes != 0 and self.inflight_bytes >= window.inflight_bytes:
@@ -288,7 +287,10 @@ class Outbound(Owed):
         self.inflight_bytes += message.size()
         self.books.store.hold(message)
         self._note_change()
-        self._push(sink, entry, False)
+        if sending is not None:
+            sending.push(sink, entry, False, self.books.now())
+        else:
+            sink.push_publish(message.head(qos, retain, False), packet_id_bytes(packet_id), message.payload)
 
     def _let_go(self, qos: int, why: int) -> None:
         """A message whose turn has come is not sent; it consumes a packet id, as in Mosquitto."""

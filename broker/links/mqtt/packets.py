@@ -56,7 +56,9 @@ def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body:
     if packet_type == PUBLISH_TYPE:
         _publish(link, session, first_byte, data, body, end)
     elif packet_type == PUBACK_TYPE:
-        _acknowledged(link, session, first_byte, data, body, end)
+        if first_byte & 0x0F:
+            raise MalformedPacket("PUBACK with flags", "MQTT-2.2.2-2")
+        acknowledged(link.engine, session, packet_id_of(data, body, end))
     elif packet_type in (PUBREC_TYPE, PUBREL_TYPE, PUBCOMP_TYPE):
         _exactly_once(link, session, first_byte, data, body, end)
     else:
@@ -139,15 +141,11 @@ def offer_once(engine: Engine, session: Session, packet_id: int, publication: Pu
     return publication
 
 
-def _acknowledged(
-    link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int
-) -> None:
+def acknowledged(engine: Engine, session: Session, packet_id: int) -> None:
     """PUBACK."""
-    if first_byte & 0x0F:
-        raise MalformedPacket("PUBACK with flags", "MQTT-2.2.2-2")
-    session.outbound.puback(packet_id_of(data, body, end))
+    session.outbound.puback(packet_id)
     if session.replays is not None:
-        link.engine.replaying.acknowledged(session)
+        engine.replaying.acknowledged(session)
 
 
 def _exactly_once(

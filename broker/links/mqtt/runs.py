@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from broker.core.names import DOLLAR
 from broker.core.session import Session
 from broker.links.mqtt.forwarding import PUBLISH_QOS_0, Run, miss_steps, receivers_of
-from broker.links.mqtt.packets import handle
+from broker.links.mqtt.packets import acknowledged, handle
+from protocol.mqtt.codec import PUBACK, packet_id_of
 from protocol.mqtt.errors import MalformedPacket
 from protocol.mqtt.framing import frame_at
 
@@ -29,7 +30,7 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
     counters = engine.counters
     trie = engine.trie
     misses = trie.misses
-    run = Run(engine, session, data)
+    run: Run | None = None
     position = 0
     length = len(data)
     packets = 0
@@ -48,6 +49,8 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                 topic = data[body + 2 : payload_start]
                 publishes += 1
                 payload_bytes += end - payload_start
+                if run is None:
+                    run = Run(engine, session, data)
                 if topic != run.topic or run.targets is None:
                     run.begin(receivers_of(engine, session, topic), topic, position)
                 run.add(end - payload_start)
@@ -58,8 +61,13 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                     if link.steps <= 0:
                         break
                 continue
-            run.end(position)
-            handle(link, session, data[position], data, body, end)
+            if run is not None:
+                run.end(position)
+            if data[position] == PUBACK and not link.tracing and engine.saving is None:
+                link.steps -= 1
+                acknowledged(engine, session, packet_id_of(data, body, end))
+            else:
+                handle(link, session, data[position], data, body, end)
             position = end
             if link.steps <= 0 or link.session is not session:
                 break
@@ -67,5 +75,6 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
         counters.packets_received += packets
         counters.publishes_received += publishes
         counters.publish_bytes_received += payload_bytes
-        run.end(position)
+        if run is not None:
+            run.end(position)
     return position

@@ -34,7 +34,7 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
     misses = trie.misses
     terms = link.terms
     assert terms is not None
-    run = Run(engine, session, data)
+    run: Run | None = None
     head = b""  # topic name and properties of the run's last packet: what begins so goes the same way
     head_length = 0
     position = 0
@@ -53,7 +53,8 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
             payload_start = 0
             if fast and data[position] == PUBLISH_QOS_0:
                 if (
-                    run.targets is not None
+                    run is not None
+                    and run.targets is not None
                     and data[body : body + head_length] == head
                     and body + head_length <= end
                 ):
@@ -67,6 +68,8 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                 topic = data[body + 2 : body + 2 + data[body] * 256 + data[body + 1]]
                 publishes += 1
                 payload_bytes += end - payload_start
+                if run is None:
+                    run = Run(engine, session, data)
                 if topic != run.topic or run.targets is None:
                     run.begin(receivers_of(engine, session, topic), topic, position)
                 if end < length:
@@ -80,7 +83,8 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                     if link.steps <= 0:
                         break
                 continue
-            run.end(position)
+            if run is not None:
+                run.end(position)
             handle(link, session, data[position], data, body, end)
             position = end
             if link.steps <= 0 or link.session is not session:
@@ -91,7 +95,8 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
         counters.packets_received += packets
         counters.publishes_received += publishes
         counters.publish_bytes_received += payload_bytes
-        run.end(position)
+        if run is not None:
+            run.end(position)
     return position
 
 
