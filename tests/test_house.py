@@ -23,6 +23,7 @@ LONG_FUNCTIONS = {
     "broker.feed.outbox.feed._prepare": "as that of wal",
     "broker.feed.wal.feed._prepare": "the order of its questions is the point",
     "broker.ingest.flat.members_into": "a hot loop",
+    "broker.links.mqtt.runs.read": "a hot loop",
     "broker.links.mqtt.runs5.read": "a hot loop",
 }
 """Those that may be longer, not counting their docstrings, and why."""

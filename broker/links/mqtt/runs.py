@@ -33,9 +33,7 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
     run: Run | None = None
     position = 0
     length = len(data)
-    packets = 0
-    publishes = 0
-    payload_bytes = 0
+    packets = publishes = payload_bytes = 0
     try:
         while position < length:
             body, end = frame_at(data, position, size_max)

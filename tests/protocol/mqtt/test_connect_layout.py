@@ -28,7 +28,7 @@ CLIENT = string(b"c")
         (NEW + b"\x02" + KEEP_ALIVE + CLIENT + b"\0", "bytes behind its last field", "MQTT-3.1.4-1"),
         (string(b"HTTP") + b"\x04", "another protocol than MQTT", "MQTT-3.1.2-1"),
         (NEW + b"\x03" + KEEP_ALIVE + CLIENT, "reserved flag", "MQTT-3.1.2-3"),
-        (NEW + b"\x1e" + KEEP_ALIVE + CLIENT, "will QoS 3", "MQTT-3.1.2-14"),
+        (NEW + b"\x1e" + KEEP_ALIVE + CLIENT + string(b"t") + string(b"m"), "will QoS 3", "MQTT-3.1.2-14"),
         (NEW + b"\x0a" + KEEP_ALIVE + CLIENT, "will QoS but no will", "MQTT-3.1.2-13"),
         (NEW + b"\x22" + KEEP_ALIVE + CLIENT, "will retain but no will", "MQTT-3.1.2-15"),
         (NEW + b"\x42" + KEEP_ALIVE + CLIENT + string(b"p"), "password but no user name", "MQTT-3.1.2-22"),
