@@ -93,7 +93,16 @@ def test_a_file_without_a_seed_is_refused_without_its_words(tmp_path: Path) -> N
     assert "secret" not in str(raised.value)
 
 
-@pytest.mark.parametrize("seed", ["SU!", "SUAA", Key(ACCOUNT).public, Key(USER).seed[:-1] + "1"])
+@pytest.mark.parametrize(
+    "seed",
+    ["SU!", "SUAA", Key(ACCOUNT).public, Key(USER).seed[:-1] + "1"],
+    ids=[
+        "no base32",
+        "short",
+        "public",
+        "checksum",
+    ],  # as keys are made anew, workers would collect other tests
+)
 def test_what_is_no_seed_is_refused(seed: str) -> None:
     with pytest.raises(ValueError, match="credentials: "):
         private_key(seed)
