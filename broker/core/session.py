@@ -256,8 +256,10 @@ class Session(Receiver):
         Args:
             granted: by a single subscription, perhaps by a listener that grants more than the one it is at now.
         """
-        granted = min(granted & 3, self.max_qos)
-        return granted if self.rules.upgrade_qos or granted < publication.qos else publication.qos
+        qos = granted & 3
+        if publication.qos < qos and not self.rules.upgrade_qos:
+            qos = publication.qos
+        return qos if qos <= self.max_qos else self.max_qos
 
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
         if (self.behind or self.replays is not None) and not retained:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from broker.core.publication import Publication
 from broker.storage.backlog import bodies, opened, place
 from broker.storage.records import SessionRecord, Snapshot
-from broker.storage.schema import row_checksum
+from broker.storage.schema import has_types, row_checksum
 from broker.storage.unfit import Unfit
 from protocol.mqtt.errors import ProtocolError
 from protocol.mqtt.outbound import AWAIT_PUBACK, InFlight, Queued
@@ -69,10 +69,14 @@ def _rows(connection: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...
         try:
             found = row_checksum(*columns)
         except (TypeError, struct.error):
-            found = -1  # a text stands where bytes or a number should
+            found = -1  # a text
         if found != expected:
             raise Damaged(
                 f"a row of the table {table} is not what was saved: its checksum differs{_key(columns)}"
+            )
+        if not has_types(table, columns):
+            raise Damaged(
+                f"a row of the table {table} has a number where bytes belong, or bytes for one{_key(columns)}"
             )
         yield tuple(columns)
 
@@ -85,7 +89,6 @@ def _messages(connection: sqlite3.Connection, unfit: Unfit) -> dict[int, Publica
     messages: dict[int, Publication] = {}
     for row in _rows(connection, "message"):
         number, topic, payload, qos, retain, client_id, user_name, listener_port, properties, expires_at = row
-        _expect_bytes(topic, payload, client_id, properties)
         if not is_valid_topic_name(topic):
             unfit.messages[number] = f"message {number} has a topic that is none: {_start(topic)}"
             continue
@@ -108,7 +111,6 @@ def _session(
     disconnected_at: float,
     expiry_s: float,
 ) -> SessionRecord:
-    _expect_bytes(client_id, mount_point)
     return SessionRecord(
         client_id=client_id,
         user_name=user_name,
@@ -136,7 +138,6 @@ def _read_subscriptions(
     connection: sqlite3.Connection, sessions: dict[int, SessionRecord], unfit: Unfit
 ) -> None:
     for session, topic_filter, granted, replay in _rows(connection, "subscription"):
-        _expect_bytes(topic_filter)
         if not is_valid_topic_filter(topic_filter):
             client_id = _at(sessions, session).client_id
             unfit.subscriptions[session, topic_filter] = (
@@ -177,7 +178,6 @@ def _read_outbound(
 
 def _read_backlog(connection: sqlite3.Connection, sessions: dict[int, SessionRecord], unfit: Unfit) -> None:
     for session, last, first, count, messages in _rows(connection, "backlog"):
-        _expect_bytes(messages)
         record = _at(sessions, session)
         found = bodies(messages)
         places = [place(body) for body in found]
@@ -217,8 +217,3 @@ def _at(items: Mapping[int, Item], number: int) -> Item:
     if item is None:
         raise Damaged("a row names a session or message that is not there")
     return item
-
-
-def _expect_bytes(*values: object) -> None:
-    if not all(isinstance(value, bytes) for value in values):
-        raise Damaged("a text stands where bytes should")

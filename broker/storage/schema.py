@@ -5,14 +5,17 @@ in a single queue stands in `backlog`, with those beside it in one row, and has 
 `inflight` and `inbound` has a key of its own, so one delivery or one acknowledgement is one row more or less.  A
 message that no row names any more is deleted in the same transaction.
 
-Every row ends with a checksum of its other columns, so that a bit which the disk changed is found wherever it is.
+Every row ends with a checksum of its other columns, so that a bit which the disk changed is found wherever it is; but
+for what tells 0 from no bytes, which `has_types` finds.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Final
 
 APPLICATION_ID: Final = 0x526F7763  # "Rowc"; the number at offset 68 of an SQLite file
@@ -146,6 +149,25 @@ def row_checksum(*values: Value) -> int:
         else:
             numbers.append(-1.0 if value is None else value)  # type: ignore[arg-type]
     return zlib.crc32(_PACK[len(numbers)](*numbers), crc)
+
+
+_BLOBS: Final[dict[str, tuple[bool, ...]]] = {
+    table: tuple(kind == "BLOB" for kind in re.findall(r"^    [a-z_]+ ([A-Z]+)", columns, re.MULTILINE))
+    for table, columns in re.findall(r"CREATE TABLE (\w+) \((.*?)\n\)", TABLES, re.DOTALL)
+}
+_known_types: set[tuple[str, tuple[type, ...]]] = set()
+
+
+def has_types(table: str, columns: Sequence[object]) -> bool:
+    """Whether a row has bytes where its table has them, and numbers elsewhere: 0 and no bytes have one checksum."""
+    types = (table, tuple(map(type, columns)))
+    if types in _known_types:
+        return True
+    pairs = zip(columns, _BLOBS[table], strict=False)
+    if all(column is None or (type(column) is bytes) == is_blob for column, is_blob in pairs):
+        _known_types.add(types)
+        return True
+    return False
 
 
 _COLUMNS_MAX: Final = 16

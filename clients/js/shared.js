@@ -1,6 +1,6 @@
 // One connection for all tabs: one of them has it, and is to the others what the server would be.
 
-// So many messages wait at most for a tab that joins; then the others come back, each from where it is.
+// So many messages wait for a tab that joins; then the others come back, each from where it is.
 const HELD_MAX = 10_000;
 const later = (act) => setTimeout(act, 0);
 const locks = () => globalThis.navigator?.locks;
@@ -220,8 +220,8 @@ class Hub {
     }
   }
 
-  // While a filter is subscribed anew, another one may bring a message before those that this one alone brings: those
-  // who are here get neither until it is known which come first.
+  // While a filter is subscribed anew, another may bring a message before those that it alone brings: those who are
+  // here get neither until it is known which come first.
   hold(topic, { tabs, join }) {
     if (!join.held) {
       join.held = [];

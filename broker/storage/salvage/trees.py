@@ -23,7 +23,7 @@ from broker.storage.salvage.cells import (
     values_of,
 )
 from broker.storage.salvage.pages import FREE, LOST, NODE, ROOT, Pages
-from broker.storage.schema import Row, Value
+from broker.storage.schema import Row, Value, has_types
 
 BY_NUMBER: Final = frozenset({"state", "message", "session", "retained"})
 """Tables whose rows have a number as their key; the others are stored as indexes."""
@@ -102,7 +102,8 @@ class Trees:
                     yield from self._schema(child, seen)
 
     def _is_root_of(self, name: str, root: int) -> bool:
-        if self._pages.mapped(root)[0] in (ROOT, LOST):
+        kind = self._pages.mapped(root)[0]
+        if kind == ROOT or (kind == LOST and root <= self._pages.count):
             node = self._node(root)
             if node is None or node.expected == 0 or self._guess(root, {name}) is not None:
                 return True  # an empty table says no more of itself
@@ -143,7 +144,7 @@ class Trees:
         return None
 
     def _is_row(self, name: str, values: list[Value], names: Set[str]) -> bool:
-        if len(values) != self._tables[name][1] or not is_right(values):
+        if not self._is_right(name, values):
             return False
         if names >= {"state", "retained"} and name in ("state", "retained"):
             is_time = isinstance(values[1], float) or (
@@ -151,6 +152,9 @@ class Trees:
             )
             return is_time == (name == "state")
         return True
+
+    def _is_right(self, name: str, values: list[Value]) -> bool:
+        return len(values) == self._tables[name][1] and is_right(values) and has_types(name, values[:-1])
 
     def _walk(self, name: str, root: int) -> None:
         """Give a table the pages below a root, as far as they can be reached."""
@@ -218,7 +222,7 @@ class Trees:
         last: Row | None = None
         for values in values_of(node):
             key = tuple(values[:2])
-            if len(values) != self._tables[name][1] or not is_right(values):
+            if not self._is_right(name, values):
                 if name == "backlog":
                     saved_from += intact(values)
                 continue

@@ -76,9 +76,9 @@ Rows = tuple[tuple[str, tuple[Value, ...]], ...]
             (("message", changed((8, *MESSAGE[1:]), 8, b"\x02\x00\x00\x00\x01")),),
             "a message has properties that are not handed on",
         ),
-        ((("message", changed((8, *MESSAGE[1:]), 1, 5)),), "a text stands where bytes should"),
-        ((("session", changed((4, *SESSION[1:]), 1, 5)),), "a text stands where bytes should"),
-        ((("backlog", (3, 1, 1, 0, 5)),), "a text stands where bytes should"),
+        ((("message", changed((8, *MESSAGE[1:]), 1, 5)),), "a row of the table message has a number where"),
+        ((("session", changed((4, *SESSION[1:]), 1, 5)),), "a row of the table session has a number where"),
+        ((("backlog", (3, 1, 1, 0, 5)),), "a row of the table backlog has a number where"),
         ((("backlog", (3, 1, 1, 0, b"")),), "a row of the table backlog does not hold what it says"),
     ],
 )
@@ -98,6 +98,13 @@ def test_what_can_not_have_been_written_by_us_is_refused(
     [
         ("UPDATE session SET user_name = 'text'", "a row of the table session is not what was saved"),
         ("UPDATE message SET payload = x'01'", "its checksum differs (it begins with 7)"),
+        # One bit of what SQLite says of a column's type: 8 is the number 0, and 12 are no bytes.
+        ("UPDATE message SET retain = x''", "a row of the table message has a number where bytes belong"),
+        (
+            "UPDATE message SET properties = 0",
+            "a row of the table message has a number where bytes belong",
+        ),
+        ("UPDATE session SET mount_point = 0", "a row of the table session has a number where bytes belong"),
     ],
 )
 def test_a_row_whose_checksum_differs_is_named(
