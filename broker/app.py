@@ -34,7 +34,7 @@ from broker.links.listening.door import Door, Occupancy
 from broker.links.listening.inherited import Inherited
 from broker.links.listening.sources import Sources
 from broker.links.listening.tickets import renew_ticket_keys
-from broker.links.readiness import is_portable
+from broker.links.readiness import tell_if_portable
 from broker.links.server import Server
 from broker.operation import Operation
 from broker.process.history import age, keep_history, open_history, tables_of
@@ -58,9 +58,6 @@ LOCAL_ONLY = (
     "Starting in local only mode. Connections will only be possible from clients running on this machine."
 )
 """Mosquitto's words where no listener is configured."""
-
-WITHOUT_EPOLL = "Connections are served without epoll, which is slower: good for trying things out."
-"""Elsewhere than on Linux, or because ROWCAST_PORTABLE is set."""
 
 
 def engine_for(config: Config) -> Engine:
@@ -238,8 +235,9 @@ class App:
     ) -> None:
         async with trio.open_nursery() as links:
             self.server = Server(self.engine, links)
-            if is_portable():
-                logger.warning("%s", WITHOUT_EPOLL)
+            if self.keeper is not None:
+                self.keeper.watch(self.server.pump)
+            tell_if_portable()
             self._sources.renew(self.engine)
             links.start_soon(self.server.pump.run)
             links.start_soon(self.server.sweep)

@@ -46,6 +46,11 @@ class Turn:
             if listener in listeners:
                 listeners.remove(listener)
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether there will be an end that listeners are told of."""
+        return self._depth > 0
+
     def tick(self) -> None:
         """Set the clock, for who publishes outside of a turn and ends the batch with one."""
         if self._depth == 0 and self.clock is not None:

@@ -9,6 +9,7 @@ read, or by keep-alive.
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import socket
@@ -19,6 +20,8 @@ import trio
 
 from broker.links.linger import Linger, linger_for
 from broker.links.others import Others
+
+logger = logging.getLogger("broker.links")
 
 READABLE: Final = 0x001
 """EPOLLIN."""
@@ -67,6 +70,12 @@ LOOK_AGAIN_S: Final = 0.5
 def is_portable() -> bool:
     """Whether Trio's own waiting is used."""
     return not hasattr(select, "epoll") or os.environ.get("ROWCAST_PORTABLE", "") not in ("", "0")
+
+
+def tell_if_portable() -> None:
+    """Say so in the log: elsewhere than on Linux, or because ROWCAST_PORTABLE is set."""
+    if is_portable():
+        logger.warning("Connections are served without epoll, which is slower: good for trying things out.")
 
 
 def readiness() -> Readiness:

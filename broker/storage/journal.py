@@ -4,7 +4,8 @@ Whoever asks for a save while one is being written shares the next one with ever
 
 A save that is large is written by a thread.  One of the many small ones that keep the file close behind the broker is
 written by the loop, a millisecond at a time, and only its commit waits for the disk in a thread: beside a busy loop a
-thread gets the interpreter for a statement once in 5 ms, and 1000 rows would take it seconds.
+thread gets the interpreter for a statement once in 5 ms, and 1000 rows would take it seconds.  Where somebody waits for
+it, `begin` does the first millisecond at once, which as a rule is all, and no task has to be woken before or after.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
@@ -45,6 +46,7 @@ class Journal:
         path: of the file.
         saved_s: what the last save took, in seconds; 0.0 before the first.
         problem: why the last save failed; "" if it did not.
+        disk: waits for commits; may be watched.
         needs_whole: a snapshot that was begun did not reach the file, so the next one must be whole.
     """
 
@@ -55,10 +57,10 @@ class Journal:
         self.needs_whole = False
         self._connection = connection
         self._writer = Writer(connection, saved)
-        self._disk = DiskThread()
+        self.disk = DiskThread()
         self._looked_at = 0.0
         """When it was last seen how many pages are spare."""
-        self._turn = trio.Lock()
+        self._free = trio.Semaphore(1)
         self._asked = 0
         self._answered = 0
         self._succeeded = True
@@ -94,7 +96,7 @@ class Journal:
         """
         self._asked += 1
         mine = self._asked
-        async with self._turn:
+        async with self._free:
             if self._answered >= mine:
                 return self._succeeded
             answering = self._asked
@@ -112,58 +114,134 @@ class Journal:
             self._answered = answering
             return self._succeeded
 
+    def begin(self, take: Callable[[], Snapshot], ended: Callable[[bool], None]) -> bool:
+        """Save what `take` returns, if nothing else is being saved and the next one need not be whole.
+
+        Args:
+            ended: told whether it succeeded; a failure is logged, and the file holds what it held before.
+
+        Returns:
+            False if nothing was begun.
+        """
+        if self.needs_whole:
+            return False
+        try:
+            self._free.acquire_nowait()
+        except trio.WouldBlock:
+            return False
+        started = time.monotonic()
+        end = partial(self._end, started, ended)
+        try:
+            steps = self._writer.steps(take())
+            for _ in steps:
+                if time.monotonic() - started >= SLICE_S:
+                    trio.lowlevel.spawn_system_task(self._go_on, steps, end)
+                    return True
+        except sqlite3.Error as error:
+            end(error)
+        except BaseException:
+            self._give_up()
+            raise
+        else:
+            self.disk.submit(self._writer.commit, end)
+        return True
+
+    def tell(self) -> None:
+        """Say in the log that a save has begun, as mosquitto words it."""
+        logger.info("Saving in-memory database to %s.", self.path)
+
     async def close(self) -> None:
-        """Let go of the file.  No save may be under way."""
-        self._disk.close()
+        """Let go of the file, when what is being saved is saved.  No other save may follow."""
+        await self._free.acquire()
+        self.disk.close()
         await trio.to_thread.run_sync(self._connection.close)
+
+    async def _go_on(self, steps: Generator[None], end: Callable[[BaseException | None], None]) -> None:
+        """The rest of one that was begun and turned out not to be so small."""
+        try:
+            await self._in_slices(steps)
+        except sqlite3.Error as error:
+            end(error)
+        except BaseException:
+            self._give_up()
+            raise
+        else:
+            self.disk.submit(self._writer.commit, end)
+
+    def _give_up(self) -> None:
+        """What was begun does not reach the file."""
+        self.needs_whole = True
+        self._free.release()
+
+    def _end(self, started: float, ended: Callable[[bool], None], error: BaseException | None) -> None:
+        """What was begun is on disk, or has failed."""
+        if error is not None:
+            self._give_up()
+            if not isinstance(error, sqlite3.Error):
+                raise error
+            ended(self._failed(error))
+            return
+        self._succeed(started)
+        if self._must_tidy_up(started):
+            self.disk.submit(self._tidy_up, lambda _: self._free.release())
+        else:
+            self._free.release()
+        ended(True)
 
     async def _write_here(self, snapshot: Snapshot, announce: bool) -> bool:
         """Write in the loop's own turns, and let a thread wait for the disk."""
         started = time.monotonic()
-        self._tell(announce)
+        if announce:
+            self.tell()
         with trio.CancelScope(shield=True):
             try:
-                until = started + SLICE_S
-                for _ in self._writer.steps(snapshot):
-                    now = time.monotonic()
-                    if now >= until:
-                        await trio.lowlevel.checkpoint()
-                        again = time.monotonic()
-                        until = again + min(max(again - now, SLICE_S), SLICE_S_MAX)
+                await self._in_slices(self._writer.steps(snapshot))
                 # The commit itself moves the log into the file when it has grown to 4 MB, SQLite's measure for that.
-                rows = await self._disk.run(self._writer.commit)
-                if started - self._looked_at >= LOOK_AT_SPARE_S:
-                    self._looked_at = started
-                    if self._spare_pages() > 0:
-                        await self._disk.run(self._tidy_up)
+                await self.disk.run(self._writer.commit)
+                if self._must_tidy_up(started):
+                    await self.disk.run(self._tidy_up)
             except sqlite3.Error as error:
                 return self._failed(error)
-        self._succeed(rows, started)
+        self._succeed(started)
         return True
+
+    async def _in_slices(self, steps: Generator[None]) -> None:
+        until = time.monotonic() + SLICE_S
+        for _ in steps:
+            now = time.monotonic()
+            if now >= until:
+                await trio.lowlevel.checkpoint()
+                again = time.monotonic()
+                until = again + min(max(again - now, SLICE_S), SLICE_S_MAX)
+
+    def _must_tidy_up(self, now: float) -> bool:
+        """Whether the file has too many unused pages; one save in so many looks."""
+        if now - self._looked_at < LOOK_AT_SPARE_S:
+            return False
+        self._looked_at = now
+        return self._spare_pages() > 0
 
     def _write(self, snapshot: Snapshot, pause_s: float, announce: bool) -> bool:
         started = time.monotonic()
-        self._tell(announce)
+        if announce:
+            self.tell()
         try:
-            rows = self._writer.write(snapshot, pause_s)
+            self._writer.write(snapshot, pause_s)
         except sqlite3.Error as error:
             return self._failed(error)
         self._tidy_up()
-        self._succeed(rows, started)
+        self._succeed(started)
         return True
-
-    def _tell(self, announce: bool) -> None:
-        if announce:
-            logger.info("Saving in-memory database to %s.", self.path)  # as mosquitto words it
 
     def _failed(self, error: sqlite3.Error) -> bool:
         self.problem = f"nothing can be saved to {self.path}: {error}"
         logger.error("Error saving to %s: %s. What was saved before is kept.", self.path, error)
         return False
 
-    def _succeed(self, rows: int, started: float) -> None:
+    def _succeed(self, started: float) -> None:
+        self.problem = ""
         self.saved_s = time.monotonic() - started
-        logger.debug("Saved %d rows in %.3f s.", rows, self.saved_s)
+        logger.debug("Saved %d rows in %.3f s.", self._writer.written, self.saved_s)
 
     def _spare_pages(self) -> int:
         """How many pages the file should give back."""

@@ -14,6 +14,8 @@ from broker.config.model import Persistence
 from broker.core.engine import Engine
 from broker.core.histogram import Histogram
 from broker.core.saving import Saving
+from broker.links.bell import Bell
+from broker.links.pump import Pump
 from broker.storage.journal import Journal
 from broker.storage.records import Snapshot, collect, restore
 
@@ -76,10 +78,12 @@ class Keeper:
         self.failures = 0
         self.is_lost = False
         """The last save of all failed: what changed since the one before is gone with the process."""
-        self._promise()
         self.problem = ""
         """Why the last save failed; "" if it did not."""
         self._saving_since: float | None = None
+        self._begun_since: float | None = None
+        """As that, of the save that a turn's end began."""
+        self._promise()
 
     @classmethod
     async def open(cls, engine: Engine, settings: Persistence) -> Self:
@@ -101,11 +105,23 @@ class Keeper:
             )
         return cls(engine, journal, settings)
 
+    def watch(self, pump: Pump) -> None:
+        """Let this pump tell that the disk is done, from now on.
+
+        What is begun at the end of its turns then has all of a turn in it: call this when the pump is made.
+        """
+        disk = self._journal.disk
+        disk.is_watched = True
+        Bell(pump, disk.fileno(), disk.collect, disk.unwatch).hang()
+        if self._engine.saving is not None:
+            self._begin_at_ends()
+
     def trouble(self) -> str:
         """Why what clients are promised may not get on disk now; "" if all is well."""
-        if self.problem or self._saving_since is None or self._engine.saving is None:
+        since = self._saving_since if self._begun_since is None else self._begun_since
+        if self.problem or since is None or self._engine.saving is None:
             return self.problem
-        took = trio.current_time() - self._saving_since
+        took = trio.current_time() - since
         return f"a save takes {took:.1f} s so far, and clients wait for it" if took > SLOW_S else ""
 
     def adopt(self, settings: Persistence) -> None:
@@ -127,10 +143,7 @@ class Keeper:
             self._wanted = trio.Event()
             now = trio.current_time()
             if self._is_due(now):
-                announce = not counts or now - self._announced_at >= ANNOUNCE_INTERVAL_S
-                if announce:
-                    self._announced_at = now
-                await self.save(announce=announce, close_behind=counts)
+                await self.save(announce=not counts or self._is_announced(now), close_behind=counts)
 
     async def save(self, *, hurry: bool = False, announce: bool = True, close_behind: bool = False) -> bool:
         """Save now; False if that failed, which is logged.
@@ -157,6 +170,60 @@ class Keeper:
             )
         finally:
             self._saving_since = None
+        self._ended(began, taken, succeeded)
+        return succeeded
+
+    def _turn_ended(self) -> None:
+        """Begin a save at once where somebody waits for one."""
+        saving = self._engine.saving
+        if saving is None or self._begun_since is not None or not saving.waiting() or self.problem:
+            return
+        began = self._begun_since = trio.current_time()
+        taken = self._engine.kept_changes()
+
+        def ended(succeeded: bool) -> None:
+            self._begun_since = None
+            self._ended(began, taken, succeeded)
+
+        if not self._journal.begin(self._collected_at_once, ended):
+            self._begun_since = None
+            self._wanted.set()
+        elif self._is_announced(began):
+            self._journal.tell()
+
+    def _is_announced(self, now: float) -> bool:
+        """Whether the log is to tell of this one of many saves."""
+        if now - self._announced_at < ANNOUNCE_INTERVAL_S:
+            return False
+        self._announced_at = now
+        return True
+
+    async def _collected(self) -> Snapshot:
+        saved = self._nothing_yet()
+        for _ in collect(self._engine, saved, retained=self._settings.retained_persistence):
+            # A message that moves from its publisher's session to a subscriber's must not be in both, or in
+            # neither: where that is promised, nothing else runs until all of one moment is collected.
+            if self._engine.saving is None:
+                await trio.lowlevel.checkpoint()
+        return saved
+
+    def _collected_at_once(self) -> Snapshot:
+        saved = self._nothing_yet()
+        for _ in collect(self._engine, saved, retained=self._settings.retained_persistence):
+            pass
+        return saved
+
+    def _nothing_yet(self) -> Snapshot:
+        """A snapshot of this moment, to be filled."""
+        engine = self._engine
+        unix_now = time.time()
+        is_whole = self._journal.needs_whole
+        saved = Snapshot(unix_now, unix_now - engine.now, is_whole=is_whole)
+        saved.retained_changed = is_whole or engine.retained.changes != self._collected_retained
+        self._collected_retained = engine.retained.changes
+        return saved
+
+    def _ended(self, began: float, taken: int, succeeded: bool) -> None:
         took_s = trio.current_time() - began
         if self._engine.saving is not None and took_s > SLOW_S:
             logger.warning("Saving to %s took %.1f s, and clients waited.", self._journal.path, took_s)
@@ -164,21 +231,6 @@ class Keeper:
             self._saved(began, taken)
         else:
             self._failed()
-        return succeeded
-
-    async def _collected(self) -> Snapshot:
-        engine = self._engine
-        unix_now = time.time()
-        is_whole = self._journal.needs_whole
-        saved = Snapshot(unix_now, unix_now - engine.now, is_whole=is_whole)
-        saved.retained_changed = is_whole or engine.retained.changes != self._collected_retained
-        self._collected_retained = engine.retained.changes
-        for _ in collect(engine, saved, retained=self._settings.retained_persistence):
-            # A message that moves from its publisher's session to a subscriber's must not be in both, or in
-            # neither: where that is promised, nothing else runs until all of one moment is collected.
-            if engine.saving is None:
-                await trio.lowlevel.checkpoint()
-        return saved
 
     def _saved(self, began: float, taken: int) -> None:
         now = trio.current_time()
@@ -226,13 +278,26 @@ class Keeper:
                 engine.saving = Saving(engine, self._saved_changes)
                 for session in engine.sessions.values():
                     session.send_by(engine.saving)
-            engine.saving.on_wanted = lambda: self._wanted.set()
+            engine.saving.on_wanted = self._want
+            self._begin_at_ends()
         elif engine.saving is not None:
             saving, engine.saving = engine.saving, None
+            engine.turn.forget(self._turn_ended)
             with engine.turn:
                 saving.give_up()
                 for session in engine.sessions.values():
                     session.send_by(None)
+
+    def _begin_at_ends(self) -> None:
+        """Look for who waits at the end of each turn, behind all others who do something then."""
+        turn = self._engine.turn
+        turn.forget(self._turn_ended)
+        turn.on_settled(self._turn_ended)
+
+    def _want(self) -> None:
+        """Something begins to wait for the next save."""
+        if not self._engine.turn.is_under_way:
+            self._wanted.set()
 
     def _is_promised_now(self) -> bool:
         """Whether something began to wait for the next save while the last one was being written."""
@@ -241,6 +306,8 @@ class Keeper:
 
     def _is_due(self, now: float) -> bool:
         """As mosquitto counts, but not when there is nothing new; and at once where somebody waits for it."""
+        if self._begun_since is not None:
+            return False
         saving = self._engine.saving
         if saving is not None and saving.waiting():
             return not self.problem or now >= self._not_before

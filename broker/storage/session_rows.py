@@ -14,6 +14,7 @@ from typing import Final
 from broker.core.publication import Publication
 from broker.storage.backlog import ROW_BYTES, belongs, bodies, entry, place, row_of
 from broker.storage.batches import Batches
+from broker.storage.known import Known
 from broker.storage.numbers import Numbers, as_publication
 from broker.storage.records import NEVER, SessionRecord
 from broker.storage.schema import Row, Value, checked
@@ -39,19 +40,49 @@ class SessionRows:
         number: of the session.
         is_new: the file has no row of it.
         will: the number of the will that it has there, if any.
+        known: what else it has there; without that it is asked.
+
+    Attributes:
+        now_known: what it has after `write`.
     """
 
     def __init__(
-        self, number: int, is_new: bool, numbers: Numbers, batches: Batches, will: int | None = None
+        self,
+        number: int,
+        is_new: bool,
+        numbers: Numbers,
+        batches: Batches,
+        will: int | None = None,
+        known: Known | None = None,
     ) -> None:
         self._number = number
         self._is_new = is_new
         self._kept_will = will
         self._numbers = numbers
         self._batches = batches
+        self._known = known
+        self.now_known: Known | None = None
 
     def write(self, record: SessionRecord, clock_offset_s: float) -> Generator[None]:
         """Write the session with its subscriptions and what it is owed, in steps that others come between."""
+        known = self._known
+        if known is not None and known.is_session(record, clock_offset_s):
+            now_known = Known(self._number, known.will, record, known.clock_offset_s)
+        else:
+            will = self._write_session(record, clock_offset_s)
+            now_known = Known(self._number, will, record, clock_offset_s)
+        if known is None or not known.is_subscriptions(record):
+            yield from self._write_subscriptions(record)
+        if known is None or known.has_inflight or record.inflight:
+            yield from self._write_inflight(record)
+        now_known.last = yield from self._write_queued(record, clock_offset_s)
+        if known is None or known.has_inbound or record.inbound:
+            yield from self._write_inbound(record)
+        yield from self._batches.pause()
+        self.now_known = now_known
+
+    def _write_session(self, record: SessionRecord, clock_offset_s: float) -> int | None:
+        """The session's own row; the number of its will."""
         will = self._will(record)
         self._batches.later(
             _SESSION,
@@ -70,11 +101,7 @@ class SessionRows:
                 0.0 if will is None else record.will_due + clock_offset_s,
             ),
         )
-        yield from self._write_subscriptions(record)
-        yield from self._write_inflight(record)
-        yield from self._write_queued(record, clock_offset_s)
-        yield from self._write_inbound(record)
-        yield from self._batches.pause()
+        return will
 
     def _will(self, record: SessionRecord) -> int | None:
         """The number of the will that waits for its delay, which is written if it is not there yet."""
@@ -149,13 +176,21 @@ class SessionRows:
             self._number, position, entry.packet_id, number, entry.qos, entry.retain, state, entry.ids
         )
 
-    def _write_queued(self, record: SessionRecord, clock_offset_s: float) -> Generator[None]:
+    def _write_queued(self, record: SessionRecord, clock_offset_s: float) -> Generator[None, None, int]:
+        """What waits; the position of the last message that the file has had."""
         queue = record.queued
-        stay = 0
+        known = self._known
+        last = 0
         if not self._is_new:
-            last = self._batches.integer(_LAST, (self._number,))
-            stay = bisect_right(queue, last, key=_position)
-            yield from self._forget_before(record.oldest or (queue[0].position if queue else NEVER))
+            last = self._batches.integer(_LAST, (self._number,)) if known is None else known.last
+            oldest = record.oldest or (queue[0].position if queue else NEVER)
+            if known is None or known.first < oldest:
+                yield from self._forget_before(oldest)
+        yield from self._write_behind(queue, bisect_right(queue, last, key=_position), clock_offset_s)
+        return max(last, queue[-1].position) if queue else last
+
+    def _write_behind(self, queue: list[Queued], stay: int, clock_offset_s: float) -> Generator[None]:
+        """All but the first so many of these."""
         entries: list[bytes] = []
         size = 0
         for at in range(stay, len(queue)):

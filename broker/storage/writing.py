@@ -13,9 +13,10 @@ from typing import Final
 
 from broker.core.publication import Publication
 from broker.storage.batches import Batches
+from broker.storage.known import CLOCK_S, KnownSessions
 from broker.storage.numbers import Numbers
 from broker.storage.records import Snapshot
-from broker.storage.schema import TABLE_NAMES, checked
+from broker.storage.schema import TABLE_NAMES, Value, checked
 from broker.storage.session_rows import SessionRows
 
 PAUSE_S: Final = 0.0005
@@ -25,6 +26,7 @@ its own system calls."""
 _LOOKED_AT: Final = 20
 """Retained messages that are found unchanged in the time of one row."""
 
+_STATE: Final = "INSERT OR REPLACE INTO state VALUES (?, ?, ?)"
 _RETAINED: Final = "INSERT OR REPLACE INTO retained VALUES (?, ?, ?)"
 
 
@@ -46,6 +48,9 @@ class Writer:
             for position, publication in zip(saved.retained_positions, saved.retained, strict=True)
         }
         """Topic to position and message, as the file has them."""
+        self._known = KnownSessions()
+        self._saved_at = 0.0
+        """What the file says of itself, if this has written it."""
         self._last_position = max(saved.retained_positions, default=0)
 
     def write(self, snapshot: Snapshot, pause_s: float = PAUSE_S) -> int:
@@ -63,7 +68,8 @@ class Writer:
         for _ in self.steps(snapshot):
             if pause_s > 0:
                 time.sleep(pause_s)
-        return self.commit()
+        self.commit()
+        return self.written
 
     def steps(self, snapshot: Snapshot) -> Generator[None]:
         """All of `write` but the commit, which must follow; a generator that is closed early leaves nothing."""
@@ -78,16 +84,25 @@ class Writer:
             self._roll_back()
             raise
 
-    def commit(self) -> int:
-        """Put on disk what `steps` wrote: rows that were put in, changed or taken out.  Blocks.  Raises: as `write`."""
+    @property
+    def written(self) -> int:
+        """Rows that the last save put in, changed or took out."""
+        return self._batches.written
+
+    def commit(self) -> None:
+        """Put on disk what `steps` wrote.  Blocks.  Raises: as `write`."""
         try:
             self._connection.execute("COMMIT")
         except BaseException:
             self._roll_back()
             raise
-        return self._batches.written
+
+    def _forget_known(self) -> None:
+        self._known.forget_all()
+        self._saved_at = 0.0
 
     def _roll_back(self) -> None:
+        self._forget_known()
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
@@ -95,6 +110,7 @@ class Writer:
         for table in TABLE_NAMES:
             self._connection.execute(f"DELETE FROM {table}")
         self._numbers.forget()
+        self._forget_known()
         self._retained = {}
         self._last_position = 0
 
@@ -108,7 +124,9 @@ class Writer:
         yield from self._write_sessions(snapshot, batches)
         batches.flush()
         yield from self._remove_ended(snapshot, batches)
-        batches.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", checked(1, snapshot.saved_at))
+        if abs(snapshot.saved_at - self._saved_at) >= CLOCK_S:
+            self._saved_at = snapshot.saved_at
+            batches.execute(_STATE, checked(1, snapshot.saved_at))
         yield from self._numbers.end(batches)
         batches.flush()
 
@@ -149,19 +167,29 @@ class Writer:
     def _write_sessions(self, snapshot: Snapshot, batches: Batches) -> Generator[None]:
         last = 0
         for record in snapshot.sessions:
-            found = batches.one("SELECT number, will FROM session WHERE client_id = ?", (record.client_id,))
+            known = self._known.get(record.client_id)
+            found: tuple[Value, ...] | None
+            if known is not None:
+                found = (known.number, known.will)
+            else:
+                found = batches.one(
+                    "SELECT number, will FROM session WHERE client_id = ?", (record.client_id,)
+                )
             if found is None:
                 # Those before it in this save may not be in the table yet.
                 last = max(last, batches.integer("SELECT coalesce(max(number), 0) FROM session")) + 1
             number, will = (last, None) if found is None else found
             assert isinstance(number, int)
             assert will is None or isinstance(will, int)
-            rows = SessionRows(number, found is None, self._numbers, batches, will)
+            rows = SessionRows(number, found is None, self._numbers, batches, will, known)
             yield from rows.write(record, snapshot.clock_offset_s)
+            assert rows.now_known is not None
+            self._known.note(record, rows.now_known)
 
     def _remove_ended(self, snapshot: Snapshot, batches: Batches) -> Generator[None]:
         if snapshot.ended is not None:
             for client_id in snapshot.ended:
+                self._known.forget(client_id)
                 found = batches.one("SELECT number FROM session WHERE client_id = ?", (client_id,))
                 if found is not None:
                     assert isinstance(found[0], int)
@@ -178,5 +206,7 @@ class Writer:
                 assert isinstance(number, int)
                 ended.append(number)
             yield from batches.pause()
+        if ended:
+            self._known.forget_all()
         for number in ended:
             yield from SessionRows(number, False, self._numbers, batches).remove()

@@ -94,6 +94,10 @@ class World:
         self.connections[client.name] = Connection(client, self.engine, self.tick())
 
     def step(self, chance: random.Random) -> None:
+        with self.engine.turn:
+            self._step(chance)
+
+    def _step(self, chance: random.Random) -> None:
         client = chance.choice(self.clients)
         connection = self.connections.get(client.name)
         if connection is None or connection.peer.closed:

@@ -64,6 +64,14 @@ class Disk:
     def needs_whole(self) -> bool:
         return self._journal.needs_whole
 
+    def begin(self, take: Callable[[], Snapshot], ended: Callable[[bool], None]) -> bool:
+        def saved(succeeded: bool) -> None:
+            self.saves += 1
+            self.on_saved()
+            ended(succeeded)
+
+        return self.works and self.free.is_set() and self._journal.begin(take, saved)
+
     async def save(
         self,
         take: Callable[[], Awaitable[Snapshot]],

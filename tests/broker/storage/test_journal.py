@@ -19,6 +19,8 @@ from broker.storage.records import Snapshot, snapshot
 class HeldWriter:
     """Makes a journal's writer wait in its thread until it may go on."""
 
+    written = 0
+
     def __init__(self, journal: Journal) -> None:
         self.is_writing = threading.Event()
         self.may_go_on = threading.Event()

@@ -36,6 +36,9 @@ class NotedJournal:
         self.retained: list[int] = []
         self._topics: set[bytes] = set()
 
+    def begin(self, take: Callable[[], Snapshot], ended: Callable[[bool], None]) -> bool:
+        return False
+
     async def save(
         self,
         take: Callable[[], Awaitable[Snapshot]],
