@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 from attrs import evolve
+from support.polling import until
 
 from broker.config.feeds import FeedConfig, Recovery, Replication, Route, Source
 from broker.feed.setup.install import install_steps
@@ -63,3 +64,15 @@ def install(config: FeedConfig) -> None:
     with connect(config.dsn) as connection:
         for step in install_steps(config):
             connection.execute(step.statement)
+
+
+async def drop_slots(dsn: str) -> None:
+    """Every replication slot of the server: each ends to be in use a little later than the client that used it."""
+
+    def is_any_in_use() -> bool:
+        with connect(dsn) as connection:
+            return bool(connection.execute("SELECT 1 FROM pg_replication_slots WHERE active").fetchall())
+
+    await until(lambda: not is_any_in_use())
+    with connect(dsn) as connection:
+        connection.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 from attrs import evolve
 from support.feeds import Published, Running, running
-from support.installed import connect, feed_config, install
+from support.installed import connect, drop_slots, feed_config, install
 from support.polling import until
 
 from broker.config.feeds import FeedConfig, Route
@@ -203,7 +203,7 @@ async def test_gap_that_was_not_yet_durable_is_announced_by_the_next_process(
         act(config, name)
         put_right(config, name)
     elif config.kind == "wal":
-        sql(config, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+        await drop_slots(config.dsn)
     else:
         sql(config, "UPDATE rowcast.feed SET timeline = timeline - 1")
     ended = Running(config)

@@ -11,7 +11,7 @@ import trio
 from attrs import evolve
 from support.feeds import Running, running
 from support.initdb import RUN
-from support.installed import TELLS_OF_EVENTS, connect, event_config, install
+from support.installed import TELLS_OF_EVENTS, connect, drop_slots, event_config, install
 from support.polling import until
 from support.postgres import Cluster, binaries
 
@@ -66,7 +66,7 @@ async def test_wal_level_that_is_lowered_for_a_while_is_refused_in_words_and_the
     async with running(config) as feed:
         sql(dsn, "INSERT INTO event VALUES (1, 'a')")
         await feed.sink.until(1)
-    sql(dsn, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+    await drop_slots(dsn)
     restart_with(own_cluster, "replica")
     sql(dsn, "INSERT INTO event VALUES (2, 'lost')")
     feed = Running(config)

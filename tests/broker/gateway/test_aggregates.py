@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from broker.core import barrier as barriers
 from broker.core.counters import Counters
+from broker.core.parts import Part
 from broker.core.publication import Publication
 from broker.gateway.aggregates import Aggregate
 from protocol.dialects.conflation import Conflation
@@ -54,7 +53,7 @@ def test_an_interval_without_messages_is_not_waited_for() -> None:
 def test_what_has_a_state_is_passed_on_for_each_reader_to_ask() -> None:
     made, published, _ = aggregate()
     news = Publication(b"in", b"x")
-    part: Any = object()
+    part = Part(b"in", 0, False)
     news.part = part
     made.deliver(news, 0, False)
     [passed] = published

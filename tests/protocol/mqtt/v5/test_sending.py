@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.interpreted import interpreted_only
 
 from protocol.mqtt.framing import frame_at
 from protocol.mqtt.message import Message, Sink
@@ -106,6 +107,7 @@ def test_a_packet_that_fits_without_its_topic_comes_once_the_alias_is_known() ->
     assert named(limited.packet(long, False, NOW, b"")) == (b"", 1)
 
 
+@interpreted_only
 @given(st.integers(0, 2), st.booleans(), st.sampled_from([0.0, 150.0]), st.sampled_from([b"", b"\x0b\x07"]))
 def test_at_qos_1_a_packet_says_what_the_message_and_its_subscription_have(
     aliases_max: int, dup: bool, expires_at: float, ids: bytes
