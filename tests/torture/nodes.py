@@ -149,6 +149,8 @@ class World:
         self.configs: list[Path] = []
         self.processes: list[subprocess.Popen[bytes] | None] = [None] * NODES
         self.folder = folder
+        self.routes = [Cable(way, port) for way, port in zip(nats.ways, nats.routes, strict=True)]
+        """By which the first server and the others reach each other."""
         self.cables = [[Cable(free_port(), server.port) for server in nats.servers] for _ in range(NODES)]
         self.movers = Movers(self.ports, seed, lambda: self.is_over)
         self.history.moved = self.movers.moved
@@ -250,7 +252,9 @@ class World:
         end = trio.current_time() + seconds
         while trio.current_time() < end:
             index = self.random.randrange(NODES)
-            deed = self.random.choice(["kill node", "pause node", "kill nats", "pause nats", *LINKS])
+            deed = self.random.choice(
+                ["kill node", "pause node", "kill nats", "pause nats", "cut off nats", *LINKS]
+            )
             length_s = self.random.choice([self.random.uniform(0.5, 6.0), self.random.uniform(8.0, 12.0)])
             self.history.deeds[deed] += 1
             server, process = self.nats.servers[index], self.processes[index]
@@ -259,11 +263,13 @@ class World:
                 self.kill(index)
                 await trio.sleep(min(length_s, 2.0))
                 self.start(index)
-            elif deed in LINKS:
-                # To one server, or to all of them.
+            elif deed in LINKS or deed == "cut off nats":
+                # To one server, or to all of them; or all between one server and the others.
                 cables = self.random.choice([self.cables[index], [self.random.choice(self.cables[index])]])
+                how = LINKS.get(deed) or self.random.choice([CUT, HANGING])
+                cables = cables if deed in LINKS else self.routes
                 for cable in cables:
-                    await cable.become(LINKS[deed])
+                    await cable.become(how)
                 await trio.sleep(length_s)
                 for cable in cables:
                     await cable.become(OPEN)
@@ -362,7 +368,8 @@ async def torture(
 ) -> tuple[History, list[str], str]:
     """What happened, what was broken, and what the nodes wrote."""
     dsn = cluster.dsn(cluster.create_database())
-    with tempfile.TemporaryDirectory(prefix="rowcast-nodes-") as name, NatsCluster(3) as nats:
+    ways = (free_port(), free_port(), free_port())
+    with tempfile.TemporaryDirectory(prefix="rowcast-nodes-") as name, NatsCluster(3, ways=ways) as nats:
         world = World(Path(name), dsn, nats, seed)
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute("CREATE TABLE items (id int PRIMARY KEY)")
@@ -370,7 +377,7 @@ async def torture(
                 connection.execute(step.statement)
         try:
             async with trio.open_nursery() as observers:
-                for cable in [cable for cables in world.cables for cable in cables]:
+                for cable in [cable for cables in (world.routes, *world.cables) for cable in cables]:
                     await observers.start(cable.run)
                 for index in range(NODES):
                     world.start(index, upgrade_from)
@@ -392,8 +399,8 @@ async def torture(
                 await trio.sleep(10)  # the last wills
                 await world.settled()
                 await trio.sleep(2)
+                world.history.log = await trio.to_thread.run_sync(world.read_log)
                 observers.cancel_scope.cancel()
-            world.history.log = await trio.to_thread.run_sync(world.read_log)
             written = world.logs()
         finally:
             for index in range(NODES):
