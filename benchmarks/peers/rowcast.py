@@ -34,6 +34,7 @@ _SOURCES: Final = (
     "setup.py",
     "pyproject.toml",
     "hot-modules.toml",
+    "MANIFEST.in",
     "README.md",
     "LICENSE",
 )
