@@ -67,13 +67,16 @@ def _rows(results: Results) -> list[str]:
     return [name for name in BY_NAME if name in results.workloads()]
 
 
+def _rivals(results: Results) -> list[str]:
+    """The peers that are no Rowcast, of whatever version."""
+    return [
+        peer for peer in results.peers() if peer not in {OURS, INTERPRETED} and not peer.startswith(EARLIER)
+    ]
+
+
 def _first_table(results: Results) -> str:
     """CPU per message beside Mosquitto's, what is behind it first; and what the others take."""
-    others = [
-        peer
-        for peer in results.peers()
-        if peer not in {OURS, THEIRS, INTERPRETED} and not peer.startswith(EARLIER)
-    ]
+    others = [peer for peer in _rivals(results) if peer != THEIRS]
     rows: list[tuple[float, list[str]]] = []
     for workload in _rows(results):
         ratio = results.cpu_ratio(workload, OURS, THEIRS)
@@ -233,9 +236,7 @@ def _others(measured: list[Measurement]) -> str:
 
 
 def _ratio_table(results: Results) -> str:
-    theirs = [
-        peer for peer in results.peers() if peer not in {OURS, INTERPRETED} and not peer.startswith(EARLIER)
-    ]
+    theirs = _rivals(results)
     ours = [peer for peer in (OURS, INTERPRETED) if peer in results.peers()]
     rows = []
     for workload in _rows(results):
