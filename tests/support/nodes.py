@@ -106,3 +106,11 @@ class Client(PacketStream):
 
     async def close(self) -> None:
         await self._stream.aclose()
+
+
+async def watching(broker: Broker, *filters: bytes) -> Client:
+    """A client that has subscribed to so much at QoS 1."""
+    client = Client(broker)
+    await client.connect(b"watch")
+    await client.subscribe(*[(one, 1) for one in filters])
+    return client

@@ -95,30 +95,6 @@ async def test_a_short_silence_costs_delay_and_nothing_else(cluster_name: str) -
             assert [(await reader.message())[1] for _ in range(50)] == [b"%d" % n for n in range(1, 51)]
 
 
-async def test_a_log_that_was_made_anew_is_a_gap(cluster_name: str) -> None:
-    with nats.NatsCluster() as servers:
-        server = servers.servers[0]
-        async with joined((server.url,), cluster_name, "a") as a:
-            watcher, publisher = Client(a), Client(a)
-            await watcher.connect(b"watcher")
-            await watcher.subscribe((b"$SYS/cluster/gap", 1), (b"t", 1))
-            await publisher.connect(b"p")
-            await publisher.publish(b"t", b"1", retain=True)
-            assert (await watcher.message())[1] == b"1"
-            server.kill()
-            server.forget()
-            server.start()
-            topic, text, _, _ = await watcher.message()
-            assert topic == b"$SYS/cluster/gap"
-            assert b"made anew" in text
-            assert await watcher.message() == (b"t", b"1", 1, False), (
-                "the node brought its retained ones along"
-            )
-            await publisher.publish(b"t", b"2")
-            assert (await watcher.message())[1] == b"2"
-            assert node_of(a).status.gaps == 1
-
-
 async def test_tls_and_a_password(cluster_name: str, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     certificate, key = authority.issue("server", "/CN=server", host=True)

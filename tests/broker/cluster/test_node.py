@@ -73,36 +73,6 @@ async def test_the_acknowledgement_waits_for_the_log(nats_server: Server, cluste
         assert node.publisher.own(1) is None, "known again when the log brought it"
 
 
-async def test_retained_messages_are_there_on_every_node_at_once(
-    nats_server: Server, cluster_name: str
-) -> None:
-    urls = (nats_server.url,)
-    async with joined(urls, cluster_name, "a") as a, joined(urls, cluster_name, "b") as b:
-        publisher = Client(a)
-        await publisher.connect(b"p")
-        for number in range(20):
-            await publisher.publish(b"r", b"%d" % number, 1, True)
-            there = Client(b)
-            await there.connect(b"there%d" % number)
-            await there.subscribe((b"r", 1))
-            # Retained, or live if it came to this node after the subscription; never both.
-            assert (await there.message())[:3] == (b"r", b"%d" % number, 1)
-            await there.publish(b"end", b"", 0)
-            await there.subscribe((b"nothing", 0))
-        await publisher.publish(b"r", b"", 1, True)
-        await publisher.publish(b"s", b"left", 1, True)
-        async with joined(urls, cluster_name, "c") as c:
-            late = Client(c)
-            await late.connect(b"late")
-            await late.subscribe((b"#", 1))
-            assert await late.message() == (b"s", b"left", 1, True)
-            stores = [
-                {one.topic: one.payload for one in node.app.engine.retained.all() if one.topic[:1] != b"$"}
-                for node in (a, b, c)
-            ]
-            assert stores == [{b"s": b"left"}] * 3
-
-
 async def test_programs_publish_to_all_nodes(nats_server: Server, cluster_name: str) -> None:
     urls = (nats_server.url,)
     async with joined(urls, cluster_name, "a") as a, joined(urls, cluster_name, "b") as b:
