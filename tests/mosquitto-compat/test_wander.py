@@ -1,0 +1,53 @@
+"""What random sequences are made even by, before they are compared."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import wander
+
+ONE, OTHER = "  B < PUBLISH 'a' 'x' qos=1 id=…", "  B < PUBLISH 'a' 'y' qos=1 id=…"
+
+
+def test_a_copy_for_each_filter_is_left_out() -> None:
+    assert wander.in_as_many_copies([["-- 1", ONE, ONE, OTHER]], [["-- 1", ONE, OTHER]]) == [
+        ["-- 1", ONE, OTHER]
+    ]
+
+
+def test_the_same_message_published_twice_is_not() -> None:
+    theirs = [["-- 1", ONE, ONE]]
+    assert wander.in_as_many_copies(theirs, [["-- 1", ONE, ONE]]) == theirs
+
+
+def test_nor_is_one_that_did_not_come_from_the_other() -> None:
+    assert wander.in_as_many_copies([["-- 1", ONE, ONE]], [["-- 1"]]) == [["-- 1", ONE]]
+
+
+def test_nor_what_the_other_sent_more_often() -> None:
+    assert wander.in_as_many_copies([["-- 1", ONE]], [["-- 1", ONE, ONE]]) == [["-- 1", ONE]]
+
+
+@pytest.mark.parametrize("with_rules", [False, True])
+def test_whoever_has_a_will_leaves_before_it_comes_again(with_rules: bool) -> None:
+    for seed in range(300):
+        willing: dict[str, bool] = {}
+        for step in wander.Wanderer(Random(seed), with_rules).steps():
+            actor, words = step.split(": ", 1)
+            if words.startswith("connect "):
+                assert not willing.get(actor), (seed, step)
+                willing[actor] = "will.topic=" in words
+            elif words in ("drop", "disconnect"):
+                willing[actor] = False
+
+
+def test_no_lasting_session_is_told_to_replace_a_held_message_by_a_forbidden_one() -> None:
+    for seed in range(300):
+        names: dict[str, str] = {}
+        for step in wander.Wanderer(Random(seed), with_rules=True).steps():
+            actor, words = step.split(": ", 1)
+            if words.startswith("connect "):
+                names[actor] = words if " clean=0" in words and "version=5" not in words else ""
+            elif words.startswith("publish 'b' ") and " qos=2" in words:
+                assert " id=x " not in names[actor], (seed, step)
