@@ -9,12 +9,15 @@ from typing import Any
 
 import psycopg
 import trio
+from support.peer import Peer
+from support.polling import until
 
 from broker.app import engine_for
 from broker.config.model import Config
 from broker.config.toml.configuration import load
 from broker.core.engine import Engine
 from broker.ingest.hub import Hub
+from protocol.mqtt.packets import Publish
 
 TABLE = """
 CREATE TABLE telemetry (id text COLLATE "C" UNIQUE, device text, metric text, value numeric CHECK (value < 1000000),
@@ -60,3 +63,20 @@ async def ingesting(config: Config) -> AsyncIterator[tuple[Engine, Hub]]:
             hub.adopt(config.ingest)
             yield engine, hub
             nursery.cancel_scope.cancel()
+
+
+async def read(peer: Peer, count: int = 1) -> list[Any]:
+    """What a peer is answered, as soon as it is so much."""
+    found: list[Any] = []
+
+    def has_come() -> bool:
+        found.extend(peer.read())
+        return len(found) >= count
+
+    await until(has_come)
+    return found
+
+
+def publish(topic: str, payload: str | bytes, qos: int, packet_id: int, dup: bool = False) -> Publish:
+    body = payload.encode() if isinstance(payload, str) else payload
+    return Publish(topic.encode(), body, qos, False, dup, packet_id)

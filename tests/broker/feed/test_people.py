@@ -389,33 +389,6 @@ async def test_second_process_that_waited_for_the_slot_announces_no_gap(database
     assert second.status.gaps == 0
 
 
-async def test_slot_that_waits_for_an_open_transaction_says_for_whom(
-    database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("broker.feed.driver.blockers.FIRST_S", 0.1)
-    config = feed_config(database)
-    sql(config, "CREATE TABLE event (id bigint PRIMARY KEY, note text)")
-    install(config)
-    sql(
-        config,
-        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()",
-    )
-    feed = Running(config)
-    with connect(database) as writer:
-        writer.execute("BEGIN; INSERT INTO event VALUES (1, 'open')")
-        async with trio.open_nursery() as nursery:
-            from broker.feed.supervise import supervise
-
-            nursery.start_soon(supervise, config, feed.sink, feed.status)
-            await until(lambda: "waiting" in feed.status.troubles)
-            assert f"session {writer.info.backend_pid} of postgres" in feed.status.troubles["waiting"]
-            writer.execute("COMMIT")
-            await feed.until_live()
-            assert "waiting" not in feed.status.troubles
-            nursery.cancel_scope.cancel()
-    assert feed.status.gaps == 1  # there was no slot
-
-
 def test_insert_only_table_without_a_key_stays_writable(database: str) -> None:
     config = feed_config(
         database,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import psycopg
@@ -17,9 +16,6 @@ from support.tcp_proxy import tcp_proxy
 
 from broker.config.feeds import FeedConfig, Replication, Route
 from broker.feed.driver import connection as trio_connection
-from broker.feed.outbox import feed as outbox
-from broker.feed.outbox import pruning
-from broker.feed.outbox.queries import NEXT, REST
 from broker.feed.supervise import supervise
 
 pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
@@ -194,37 +190,6 @@ async def test_transaction_cut_by_a_stop_goes_on_where_it_was_cut(config: FeedCo
                 await feed.sink.until(5000 - len(delivered))
         delivered += feed.sink.topics()
     assert delivered == [b"event/%d" % number for number in range(1, 5001)]
-
-
-def test_large_transaction_is_read_in_parts_without_looking_at_it_whole(config: FeedConfig) -> None:
-    sql(
-        config,
-        "BEGIN; INSERT INTO event SELECT n, 'a' FROM generate_series(1, 5000) n; COMMIT",
-        "INSERT INTO event VALUES (0, 'small')",
-    )
-    parameters = {"seq": 1, "id": 2500, "limit": 500, "rows": 100, "awaited": ["1", "2"]}
-    for query, seq in ((NEXT, 0), (REST, 1)):
-        with psycopg.connect(config.dsn) as connection:
-            connection.execute(outbox.SETTINGS.encode())
-            explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {query}".encode()
-            plan = connection.execute(explain, {**parameters, "seq": seq}).fetchall()
-        looked_at = re.findall(r"'Actual Rows': (\d+)", str(plan))
-        assert looked_at
-        assert max(map(int, looked_at)) <= 102
-
-
-async def test_rows_read_by_all_are_pruned(config: FeedConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pruning, "PRUNE_INTERVAL_S", 0.05)
-    config = evolve(config, replication=Replication(keep_s=0.0, poll_s=0.05))
-    with connect(config.dsn) as connection:
-        async with running(config) as feed:
-            sql(config, *[f"INSERT INTO event VALUES ({number}, 'x')" for number in range(1, 11)])
-            await feed.sink.until(10)
-            count = (
-                "SELECT (SELECT count(*) FROM rowcast.outbox), (SELECT count(*) FROM rowcast.outbox_commit)"
-            )
-            await until(lambda: connection.execute(count).fetchone() == (1, 1))
-    assert feed.status.gaps == 0
 
 
 async def test_rows_pruned_unread_are_a_gap(config: FeedConfig) -> None:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import psycopg
 import pytest
 import trio
 from attrs import evolve
-from support.feeds import Collector, check_positions, running
+from support.feeds import check_positions, running
 from support.installed import connect, feed_config, install
 from support.polling import until
-from support.tcp_proxy import tcp_proxy
 
 from broker.config.feeds import FeedConfig, Recovery, Replication, Route, Source
-from broker.feed.status import FeedStatus
 from broker.feed.wal import feed as wal_feed
 from broker.feed.wal import slots
-from broker.feed.wal.feed import WalFeed
-from broker.feed.wal.slots import NotReady
 
 ROWS = 3000
 """Of 4000 bytes each: more than what a connection holds on its way."""
@@ -209,37 +203,6 @@ async def test_transaction_cut_in_the_middle_goes_on_where_it_was_cut(config: Fe
     assert feed.sink.topics() == [b"event/%d" % number for number in range(1, ROWS + 1)]
 
 
-async def test_streamed_transaction_is_delivered_at_its_commit_without_aborted_parts(
-    config: FeedConfig, cluster: Any
-) -> None:
-    sql(config, "ALTER SYSTEM SET logical_decoding_work_mem = '64kB'", "SELECT pg_reload_conf()")
-    try:
-        async with running(config) as feed:
-            with connect(config.dsn) as large, connect(config.dsn) as small:
-                large.execute(
-                    "BEGIN; INSERT INTO event SELECT i, repeat('x', 100) FROM generate_series(1, 3000) i"
-                )
-                large.execute(
-                    "SAVEPOINT s; INSERT INTO event SELECT i, repeat('y', 100) FROM generate_series(10000, 13000) i"
-                )
-                small.execute("INSERT INTO event VALUES (0, 'small')")
-                await feed.sink.until(1)
-                await until(lambda: feed.status.spooled_bytes > 0)
-                large.execute("ROLLBACK TO s; INSERT INTO event VALUES (3001, 'last'); COMMIT")
-            await feed.sink.until(3002)
-            await until(lambda: feed.status.spooled_bytes == 0)
-            sql(
-                config,
-                "BEGIN; INSERT INTO event SELECT i, repeat('z', 100) FROM generate_series(20000, 23000) i; ROLLBACK",
-            )
-            sql(config, "INSERT INTO event VALUES (5000, 'after')")
-            await feed.sink.until(3003)
-    finally:
-        sql(config, "ALTER SYSTEM RESET logical_decoding_work_mem", "SELECT pg_reload_conf()")
-    numbers = [int(topic[6:]) for topic in feed.sink.topics()]
-    assert numbers == [0, *range(1, 3002), 5000]
-
-
 async def test_lost_slot_is_a_gap_and_the_feed_goes_on(config: FeedConfig) -> None:
     async with running(config) as feed:
         sql(config, "INSERT INTO event VALUES (1, 'a')")
@@ -276,12 +239,6 @@ async def test_other_timeline_is_a_gap(config: FeedConfig) -> None:
         assert feed.status.gaps == 0
 
 
-async def test_unbounded_wal_is_refused_unless_allowed(config: FeedConfig) -> None:
-    config = evolve(config, replication=Replication())
-    with pytest.raises(NotReady, match="max_slot_wal_keep_size is unlimited"):
-        await WalFeed(config, Collector(), FeedStatus("test")).attempt()
-
-
 async def test_lag_is_what_waits_for_this_slot_and_raises_an_alarm(
     config: FeedConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,22 +258,6 @@ async def test_lag_is_what_waits_for_this_slot_and_raises_an_alarm(
         await until(lambda: "more than lag_alarm_bytes" in caplog.text)
         assert feed.status.lag_bytes > 200_000
         assert feed.status.lag_s > 0
-
-
-async def test_position_is_confirmed_only_when_durable(config: FeedConfig) -> None:
-    async with running(config) as feed:
-        held = trio.Event()
-        feed.sink.durable = held.wait  # type: ignore[method-assign]
-        sql(config, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
-        await trio.sleep(0.2)
-        confirmed = (
-            "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE database = current_database()"
-        )
-        with connect(config.dsn) as connection:
-            before = connection.execute(confirmed).fetchone()
-            held.set()
-            await until(lambda: connection.execute(confirmed).fetchone() != before)
 
 
 async def test_snapshot_comes_first_then_live_without_gap_or_repetition(config: FeedConfig) -> None:
@@ -361,35 +302,6 @@ async def test_routes_made_for_listen_serve_wal(config: FeedConfig) -> None:
         b'{"channel" : "fill_event", "payload" : {"id":1,"note":"a"}}',
     )
     assert published[1][:2] == (b"fill/1", b'{"id":1,"note":"a"}')
-
-
-async def test_silent_server_is_noticed(config: FeedConfig, cluster: Any) -> None:
-    async with tcp_proxy(cluster.port) as proxy:
-        dsn = config.dsn.replace(f"port={cluster.port}", f"port={proxy.port}")
-        async with running(evolve(config, dsn=dsn, check_interval_s=0.3, check_timeout_s=0.5)) as feed:
-            sql(config, "INSERT INTO event VALUES (1, 'a')")
-            await feed.sink.until(1)
-            proxy.freeze()
-            sql(config, "INSERT INTO event VALUES (2, 'b')")
-            await until(lambda: feed.status.state != "live")
-            assert "silent" in feed.status.problem
-            proxy.thaw()
-            await feed.sink.until(2)
-            sql(config, "INSERT INTO event VALUES (3, 'c')")
-            await feed.sink.until(3)
-    assert feed.sink.topics() == [b"event/1", b"event/2", b"event/3"]
-
-
-async def test_server_that_can_not_stream_is_read_with_protocol_1(
-    config: FeedConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before PostgreSQL 14 there are neither streamed transactions nor logical messages."""
-    monkeypatch.setattr(slots, "PG_STREAMING", 10**9)
-    async with running(config) as feed:
-        sql(config, "INSERT INTO event SELECT i, 'x' FROM generate_series(1, 1000) i")
-        sql(config, "SELECT rowcast.publish('a', 'unseen')", "INSERT INTO event VALUES (1001, 'x')")
-        await feed.sink.until(1001)
-    assert feed.sink.topics() == [b"event/%d" % number for number in range(1, 1002)]
 
 
 async def test_slot_that_kept_too_much_is_a_gap_and_the_feed_goes_on(config: FeedConfig) -> None:
