@@ -59,10 +59,10 @@ def connect(dsn: str) -> psycopg.Connection[Any]:
     return psycopg.connect(dsn, autocommit=True)
 
 
-def install(config: FeedConfig) -> None:
+def install(config: FeedConfig, widen: bool = False) -> None:
     """Run what `rowcast feed install --apply` runs."""
     with connect(config.dsn) as connection:
-        for step in install_steps(config):
+        for step in install_steps(config, widen=widen):
             connection.execute(step.statement)
 
 

@@ -1,4 +1,4 @@
-"""`rowcast feed install` that fails in the middle: what it says, what it leaves, and that the next one goes on."""
+"""`rowcast feed install | show | check | remove` against a real server, and installations that fail in the middle."""
 
 from __future__ import annotations
 
@@ -55,3 +55,51 @@ def test_an_installation_that_fails_says_what_it_has_done_and_is_gone_on_with(
             admin.execute(f"REASSIGN OWNED BY {ROLE} TO postgres")
             admin.execute(f"DROP OWNED BY {ROLE}")
             admin.execute(f"DROP ROLE {ROLE}")
+
+
+@pytest.fixture
+def config_file(database: str, tmp_path: Path) -> Path:  # noqa: F811 - a fixture
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
+    path = tmp_path / "rowcast.toml"
+    path.write_text(f"""
+[[listener]]
+port = 0
+[database]
+dsn = "{database}"
+name = "shop"
+kind = "outbox"
+[source.tables]
+tables = ["public.event"]
+[[mqtt.route]]
+from = "tables"
+topics = ["event/{{id}}"]
+""")
+    return path
+
+
+def test_commands_install_show_check_and_remove(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rowcast(*words: str) -> tuple[int, str]:
+        status = main(["feed", words[0], "-c", str(config_file), *words[1:]])
+        return status, capsys.readouterr().out
+
+    assert rowcast("check")[0] == 1
+    status, shown = rowcast("install")
+    assert status == 0
+    assert "CREATE TRIGGER" in shown
+    assert rowcast("check")[0] == 1, "showing changes nothing"
+    assert rowcast("install", "--apply")[0] == 0
+    status, checked = rowcast("check")
+    assert (status, "wrong" in checked) == (0, False)
+    assert "0 transactions are unread" in rowcast("show")[1]
+    assert rowcast("remove", "--apply", "--schema")[0] == 0
+    assert rowcast("check")[0] == 1
+
+
+def test_commands_say_when_there_is_no_such_feed(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["feed", "check", "-c", str(config_file), "--feed", "other"]) == 3
+    assert "its feeds: shop" in capsys.readouterr().err
