@@ -44,8 +44,9 @@ def compiled_extensions() -> list[object]:
         if sys.platform != "win32":
             extension.extra_compile_args = [*extension.extra_compile_args, "-Wno-all", "-w"]
         if sys.platform == "linux":
-            # Else each call of one compiled function by another goes through a table, in case somebody had replaced it:
-            # a tenth of what a small message takes.  Debian's Python asks for it by itself, others do not.
+            # Else one compiled function's call of another goes through a table, in case somebody had replaced it, and
+            # is never inlined: a tenth of what a small message takes, a twentieth of a delivery at QoS 1.
+            extension.extra_compile_args.append("-fvisibility=hidden")
             extension.extra_link_args = [*extension.extra_link_args, "-Wl,-Bsymbolic-functions"]
     return list(extensions)
 
