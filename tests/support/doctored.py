@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
 
-from attrs import evolve
+import psycopg
+from attrs import evolve, frozen
 from support.installed import connect, feed_config
 
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
 from broker.feed.setup import doctor
-from broker.feed.setup.findings import Finding
+from broker.feed.setup.findings import Check, Examination, Finding
+from broker.feed.setup.steps import Step
 
 EVENT = "CREATE TABLE event (id bigint PRIMARY KEY, note text)"
 
@@ -51,3 +55,48 @@ def as_kind(dsn: str, kind: str) -> FeedConfig:
     return FeedConfig(
         "test", dsn, sources=(source,), routes=(Route("tables", ("event/{id}",)),), recoveries=(recovery,)
     )
+
+
+@contextmanager
+def undone(dsn: str, *statements: str) -> Iterator[psycopg.Connection[Any]]:
+    """A transaction in which these have run, and of which nothing stays."""
+    with connect(dsn) as connection, connection.transaction(force_rollback=True):
+        for statement in statements:
+            connection.execute(statement)
+        yield connection
+
+
+def run_steps(connection: psycopg.Connection[Any], steps: list[Step]) -> None:
+    for step in steps:
+        connection.execute(step.statement)
+
+
+def said(check: Check, examination: Examination) -> list[tuple[str, str, str]]:
+    """Level, text and cure of what a check finds."""
+    return [(found.level, found.text, found.cure) for found in check(examination)]
+
+
+@frozen
+class _Info:
+    server_version: int
+    dsn: str
+
+
+@frozen
+class _Connection:
+    info: _Info
+
+
+class Told(Examination):
+    """A database that answers as it is told: each question by a part of its text, all others with no row."""
+
+    def __init__(
+        self, config: FeedConfig, answers: Mapping[str, list[tuple[Any, ...]]], version: int = 150000
+    ) -> None:
+        stands_in = _Connection(_Info(version, config.dsn))
+        super().__init__(cast("psycopg.Connection[Any]", stands_in), config)
+        self._answers = answers
+
+    def all(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        asked = f"{query} {parameters}"
+        return next((rows for part, rows in self._answers.items() if part in asked), [])

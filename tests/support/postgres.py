@@ -1,7 +1,8 @@
 """A private PostgreSQL for a test session, and a database of its own for each test.
 
-Fixtures, for a `conftest.py` to import: `cluster` (the server, one per process) and `database` (a fresh,
-empty database's connection string).  A test that stops the server must start it again (`cluster.restart`).
+Fixtures, for a `conftest.py` to import: `cluster` (the server, one per process), `database` (a fresh, empty
+database's connection string) and `kept_database` (one for a whole module).  A test that stops the server must start
+it again (`cluster.restart`).
 
 The server ends with this process however that ends: a helper waits for its standard input to close.
 """
@@ -242,6 +243,14 @@ def pair() -> Iterator[tuple[Cluster, Standby]]:
 @pytest.fixture
 def database(cluster: Cluster) -> Iterator[str]:
     """An empty database's connection string over TCP."""
+    name = cluster.borrow_database()
+    yield cluster.dsn(name)
+    cluster.give_back(name)
+
+
+@pytest.fixture(scope="module")
+def kept_database(cluster: Cluster) -> Iterator[str]:
+    """The same for all tests of a module, which undo what they do."""
     name = cluster.borrow_database()
     yield cluster.dsn(name)
     cluster.give_back(name)

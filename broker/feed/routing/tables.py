@@ -105,6 +105,12 @@ def table_operations(config: FeedConfig) -> dict[str, tuple[str, ...]]:
     return {table: tuple(o for o in OPERATIONS if o in some) for table, some in wanted.items()}
 
 
+def snapshot_tables(config: FeedConfig) -> list[str]:
+    """The tables of the routes that have a snapshot."""
+    with_snapshot = [route for route in config.routes if route.snapshot]
+    return list(dict.fromkeys(a.table for a in appearances(config) if any(map(a.wanted_by, with_snapshot))))
+
+
 class TableRoutes:
     """A feed's routes by table and operation."""
 

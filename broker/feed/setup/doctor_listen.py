@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from psycopg import sql
+
 from broker.config.feeds import Fetch, Recovery
 from broker.feed.captured import quoted
 from broker.feed.setup.doctor_columns import check_columns
@@ -17,6 +19,7 @@ from broker.feed.setup.doctor_server import (
 )
 from broker.feed.setup.doctor_sessions import check_row_security
 from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, fine, unwise, wrong
+from broker.feed.setup.steps import text_of
 
 KeyCheck = Callable[[Examination, str, tuple[str, ...]], Iterator[Finding]]
 
@@ -76,7 +79,7 @@ def _check_keyed(
     if relation is None:
         yield wrong(f"there is no table {keyed.table}", f"create it, or correct its name in {where}")
     elif not relation.may_select:
-        cure = f"GRANT SELECT ON {keyed.table} TO {examination.role}"
+        cure = f"GRANT SELECT ON {quoted(keyed.table)} TO {examination.quoted_role}"
         yield wrong(f"{keyed.table} may not be read", cure)
     elif not _has_columns(examination, keyed.table, keyed.key):
         listed = ", ".join(keyed.key)
@@ -108,7 +111,7 @@ def _check_identity(examination: Examination, table: str, key: tuple[str, ...]) 
     else:
         yield unwise(
             f"{table} has no unique index on ({listed}): looking up a row reads it all, and may find two",
-            f"CREATE UNIQUE INDEX ON {table} ({listed})",
+            f"CREATE UNIQUE INDEX ON {_indexed(table, key)}",
         )
 
 
@@ -125,8 +128,12 @@ def _check_order(examination: Examination, table: str, key: tuple[str, ...]) -> 
     else:
         yield unwise(
             f"{table} has no index on ({listed}): recovery sorts it all",
-            f"CREATE INDEX ON {table} ({listed})",
+            f"CREATE INDEX ON {_indexed(table, key)}",
         )
+
+
+def _indexed(table: str, key: tuple[str, ...]) -> str:
+    return f"{quoted(table)} ({text_of(sql.SQL(', ').join(map(sql.Identifier, key)))})"
 
 
 CHECKS: Final[tuple[Check, ...]] = (

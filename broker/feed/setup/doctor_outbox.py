@@ -74,7 +74,7 @@ def check_triggers(examination: Examination) -> Iterator[Finding]:
         elif row[0] == "D":
             yield wrong(
                 f"the trigger of {table} is disabled",
-                f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {CAPTURE_TRIGGER}",
+                f"ALTER TABLE {quoted(table)} ENABLE ALWAYS TRIGGER {CAPTURE_TRIGGER}",
             )
         elif off := examination.one(PARTITION_OFF, quoted(table), CAPTURE_TRIGGER):
             yield wrong(f"the trigger of {off[0]}, a partition of {table}, is disabled", INSTALL)

@@ -7,7 +7,7 @@ from typing import Final
 
 from broker.feed.captured import UNSEEN_PARTITION, quoted
 from broker.feed.driver.pooler import REFUSED, shares_sessions
-from broker.feed.routing.tables import table_operations
+from broker.feed.routing.tables import snapshot_tables, table_operations
 from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, unwise, wrong
 
 SERVER_VERSION_MIN: Final = 130000
@@ -79,7 +79,8 @@ def check_tables(examination: Examination) -> Iterator[Finding]:
         elif relation.kind not in ("r", "p"):
             yield wrong(f"{table} is no table but a view or the like", "name the table behind it")
         elif relation.is_unlogged and examination.config.captures_by == "publication":
-            yield wrong(f"{table} is unlogged: its changes are in no WAL", f"ALTER TABLE {table} SET LOGGED")
+            cure = f"ALTER TABLE {quoted(table)} SET LOGGED"
+            yield wrong(f"{table} is unlogged: its changes are in no WAL", cure)
         elif examination.config.captures_by == "publication" and (
             unseen := examination.one(UNSEEN_PARTITION.format(table="to_regclass(%s)"), quoted(table))
         ):
@@ -87,7 +88,6 @@ def check_tables(examination: Examination) -> Iterator[Finding]:
                 f"{unseen[0]}, a partition of {table}, is unlogged or a foreign table: its rows are in no WAL here",
                 f"ALTER TABLE {unseen[0]} SET LOGGED, or detach it",
             )
-        elif any(r.snapshot for r in examination.config.routes) and not relation.may_select:
-            yield wrong(
-                f"{table} may not be read for a snapshot", f"GRANT SELECT ON {table} TO {examination.role}"
-            )
+        elif table in snapshot_tables(examination.config) and not relation.may_select:
+            cure = f"GRANT SELECT ON {quoted(table)} TO {examination.quoted_role}"
+            yield wrong(f"{table} may not be read for a snapshot", cure)

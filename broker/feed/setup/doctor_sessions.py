@@ -6,9 +6,12 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
+from psycopg import sql
+
 from broker.feed.captured import quoted
-from broker.feed.routing.tables import appearances, qualified, table_operations
+from broker.feed.routing.tables import qualified, snapshot_tables, table_operations
 from broker.feed.setup.findings import Examination, Finding, unwise, wrong
+from broker.feed.setup.steps import text_of
 
 OPEN_S_MAX: Final = 5.0
 """How long a writing transaction may be open before it is worth a word."""
@@ -29,10 +32,9 @@ _WRITERS = (
 def check_row_security(examination: Examination) -> Iterator[Finding]:
     """Tables that are read (snapshots, [[recover]], [[fetch]]) and whose policies hide rows from the feed's role."""
     config = examination.config
-    read = {keyed.table for keyed in config.keyed_tables} if not config.captures_by else set()
-    for appearance in appearances(config):
-        if any(route.snapshot and appearance.wanted_by(route) for route in config.routes):
-            read.add(appearance.table)
+    read = set(snapshot_tables(config))
+    if not config.captures_by:
+        read |= {keyed.table for keyed in config.keyed_tables}
     query = (
         "SELECT c.relrowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls"
         " AND (c.relforcerowsecurity OR NOT pg_has_role(r.oid, c.relowner, 'USAGE'))"
@@ -41,7 +43,7 @@ def check_row_security(examination: Examination) -> Iterator[Finding]:
     for table in sorted(read):
         row = examination.one(query, quoted(table), examination.role)
         if row and row[0]:
-            cure = f"ALTER ROLE {examination.role} BYPASSRLS"
+            cure = f"ALTER ROLE {examination.quoted_role} BYPASSRLS"
             yield wrong(
                 f"{table} has row security, so Postgres refuses to let {examination.role} read it", cure
             )
@@ -74,7 +76,7 @@ def check_open_writers(examination: Examination) -> Iterator[Finding]:
         if gid is not None:
             what, cure = (
                 f"the prepared transaction {gid!r} is open",
-                f"COMMIT PREPARED {gid!r}, or ROLLBACK PREPARED",
+                f"COMMIT PREPARED {text_of(sql.Literal(gid))}, or ROLLBACK PREPARED",
             )
         else:
             what = f"session {pid} of {user or 'another role'}"

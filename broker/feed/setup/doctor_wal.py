@@ -85,9 +85,9 @@ def check_role(examination: Examination) -> Iterator[Finding]:
     may_replicate, is_superuser = row
     if not may_replicate:
         is_service = bool(examination.one("SELECT 1 FROM pg_roles WHERE rolname = %s", SERVICE_ROLE))
-        role = examination.role
+        role = examination.quoted_role
         cure = f"GRANT {SERVICE_ROLE} TO {role}" if is_service else f"ALTER ROLE {role} REPLICATION"
-        yield wrong(f"{role} may not replicate", cure)
+        yield wrong(f"{examination.role} may not replicate", cure)
     elif is_superuser:
         yield unwise(
             f"{examination.role} is a superuser, which a feed does not need",
@@ -183,10 +183,10 @@ def check_replica_identity(examination: Examination) -> Iterator[Finding]:
         if relation is None or not {"update", "delete"} & set(operations):
             continue
         if relation.identity == "n" or (relation.identity == "d" and not relation.has_primary_key):
-            cure = f"give it a primary key, or ALTER TABLE {table} REPLICA IDENTITY FULL"
+            cure = f"give it a primary key, or ALTER TABLE {quoted(table)} REPLICA IDENTITY FULL"
             yield wrong(f"{table} has no replica identity: updating or deleting its rows fails", cure)
         elif generated := _generated_in_identity(examination, table):
-            cure = f"ALTER TABLE {table} REPLICA IDENTITY DEFAULT, or an index without them"
+            cure = f"ALTER TABLE {quoted(table)} REPLICA IDENTITY DEFAULT, or an index without them"
             what = (
                 f"{table}: PostgreSQL 18 publishes no generated columns ({generated}) in a replica identity"
             )

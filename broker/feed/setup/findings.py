@@ -7,10 +7,11 @@ from typing import Any
 
 import psycopg
 from attrs import frozen
+from psycopg import sql
 
 from broker.config.feeds import FeedConfig
 from broker.feed.captured import quoted
-from broker.feed.setup.steps import feed_role
+from broker.feed.setup.steps import feed_role, text_of
 
 INSTALL = "run `rowcast feed install --apply`"
 """A cure."""
@@ -58,6 +59,8 @@ class Examination:
         self.connection = connection
         self.config = config
         self.role = feed_role(config)
+        self.quoted_role = text_of(sql.Identifier(self.role))
+        """For the SQL of a cure."""
 
     def all(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         """All rows that the query gives."""

@@ -15,7 +15,7 @@ from broker.config.feeds import FeedConfig
 from broker.feed.altered import FINGERPRINT, NOTIFYING_FUNCTIONS, PUBLISHING_FUNCTIONS
 from broker.feed.captured import quoted
 from broker.feed.notices import carried_channels
-from broker.feed.routing.tables import table_operations
+from broker.feed.routing.tables import snapshot_tables
 from broker.feed.wal.slots import earlier_slot_name, publication_names, slot_name
 
 CAPTURE_TRIGGER = "rowcast_capture"
@@ -161,8 +161,7 @@ def grants(config: FeedConfig, more: Iterable[str] = ()) -> str:
         *more,
     ]
     statements = [text_of(sql.SQL(text).format(role)) for text in wanted]
-    if any(route.snapshot for route in config.routes):
-        statements += [grant_select(config, table) for table in table_operations(config)]
+    statements += [grant_select(config, table) for table in snapshot_tables(config)]
     return ";\n".join(statements)
 
 
@@ -185,21 +184,16 @@ def publish_step(for_bytes: str, publishers: str) -> Step:
 
 
 def _grant_publishers(publishers: str) -> str:
-    who = sql.SQL("PUBLIC") if publishers.upper() == "PUBLIC" else sql.Identifier(publishers)
-    revoke = (
-        ""
-        if publishers.upper() == "PUBLIC"
-        else (
-            "REVOKE EXECUTE ON FUNCTION rowcast.publish(text, bytea, integer, boolean, jsonb), "
-            "rowcast.publish(text, text, integer, boolean, jsonb) FROM PUBLIC;\n"
-        )
-    )
+    """For one role, which takes it from all others; or for everybody."""
+    is_everybody = publishers.upper() == "PUBLIC"
+    who = sql.SQL("PUBLIC") if is_everybody else sql.Identifier(publishers)
+    take = sql.SQL(sql_file("take_publish.sql")).format(publisher=sql.Literal(text_of(who)))
     grant = sql.SQL(
         "GRANT USAGE ON SCHEMA rowcast TO {};\n"
         "GRANT EXECUTE ON FUNCTION rowcast.publish(text, bytea, integer, boolean, jsonb), "
         "rowcast.publish(text, text, integer, boolean, jsonb) TO {}"
-    )
-    return revoke + text_of(grant.format(who, who))
+    ).format(who, who)
+    return text_of(grant) if is_everybody else ";\n".join([text_of(take), text_of(grant)])
 
 
 def drop_wal(config: FeedConfig) -> list[Step]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from support.postgres import cluster, database, pair
+from support.postgres import cluster, database, kept_database, pair
 
 from broker.feed import supervise
 from broker.feed.fast import shape
 from broker.feed.fast.learning import FAST_PATH
 
-__all__ = ["cluster", "database", "fast_path", "pair", "short_pauses"]
+__all__ = ["cluster", "database", "fast_path", "kept_database", "pair", "short_pauses"]
 
 
 @pytest.fixture

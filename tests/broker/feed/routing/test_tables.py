@@ -9,7 +9,7 @@ import pytest
 from broker.config.feeds import FeedConfig, Fetch, Recovery, Route, Source
 from broker.config.toml import configuration as toml
 from broker.feed.notices import carried_channels
-from broker.feed.routing.tables import TableRoutes, table_operations
+from broker.feed.routing.tables import TableRoutes, snapshot_tables, table_operations
 from broker.feed.status import FeedStatus
 from broker.feed.wal.relations import Table
 from protocol.pgoutput import DELETE, INSERT, KEY, UNCHANGED, UPDATE, Column, Relation, RowChange
@@ -49,6 +49,16 @@ def test_table_without_a_route_is_not_wanted() -> None:
         recoveries=(Recovery("public.three", ("id",), (("b", "three"),)),),
     )
     assert list(table_operations(config)) == ["public.one"]
+
+
+def test_tables_of_a_snapshot_are_those_of_its_routes_each_once() -> None:
+    routes = (
+        Route("a", ("x",), kind="two", snapshot="table"),
+        Route("a", ("y",), kind="two", snapshot="SELECT 1"),
+        Route("a", ("z",), kind="public.one"),
+    )
+    config = FeedConfig("x", "", sources=(Source("a", (), tables=("public.one", "two")),), routes=routes)
+    assert snapshot_tables(config) == ["public.two"]
 
 
 def test_a_table_that_is_fetched_from_comes_by_itself_and_its_notifications_do_not() -> None:

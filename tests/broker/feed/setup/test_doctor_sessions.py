@@ -29,7 +29,7 @@ def test_policies_that_hide_rows_are_seen(dsn: str, what: str) -> None:
                 connection.execute(step.statement)
         assert "row security" not in texts(config)
         sql(dsn, "ALTER TABLE event ENABLE ROW LEVEL SECURITY")
-        assert "ALTER ROLE rowcast_reader BYPASSRLS" in texts(config)
+        assert 'ALTER ROLE "rowcast_reader" BYPASSRLS' in texts(config)
         sql(dsn, "ALTER ROLE rowcast_reader BYPASSRLS")
         assert "row security" not in texts(config)
     finally:
