@@ -26,10 +26,13 @@ WHERE l.lanname IN ('plpgsql', 'sql') AND p.prokind IN ('f', 'p')
     AND p.pronamespace IS DISTINCT FROM to_regnamespace('rowcast')
     AND NOT EXISTS (
         SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
-    AND p.prosrc ~* {pattern}
+    AND CASE p.prosrc WHEN '' THEN pg_get_functiondef(p.oid) ELSE p.prosrc END ~* {pattern}
 ORDER BY 2
 """
-"""Functions of the database, but for those of extensions, whose body holds the pattern."""
+"""Functions of the database, but for those of extensions, whose body holds the pattern.
+
+One that was made with BEGIN ATOMIC has its body as a tree, and no text of it.
+"""
 
 HAND_ON: Final = {
     "publication": r"""PERFORM pg_logical_emit_message(true, 'rowcast.notify',
