@@ -120,9 +120,16 @@ class Lease:
     async def _renew(self) -> bool:
         """Try to; False if another node has it."""
         try:
-            await self._write()
+            try:
+                await self._write()
+            except ApiError as error:
+                if not error.is_conflict:
+                    raise
+                if not await self._is_still_ours():
+                    return False
+                await self._write()  # at once: what was waited for an answer is not there any more
         except ApiError as error:
-            return not error.is_conflict or await self._is_still_ours()
+            return not error.is_conflict
         except (Unavailable, NatsProtocolError):
             pass
         return True
@@ -134,11 +141,11 @@ class Lease:
         self._asked_at = asked_at
 
     async def _is_still_ours(self) -> bool:
-        """After a conflict: whether it was our own renewal whose answer was lost."""
-        try:
-            stored = await self._record.get()
-        except (Unavailable, ApiError, NatsProtocolError):
-            return True
+        """After a conflict: whether it was our own renewal whose answer was lost.
+
+        Raises: Unavailable, ApiError, NatsProtocolError.
+        """
+        stored = await self._record.get()
         if stored is None or stored.payload != self._holder:
             return False
         self._sequence = stored.sequence

@@ -1,0 +1,345 @@
+"""A NATS server with JetStream in memory, as far as a cluster asks one, on Trio's clock, which may be a mock.
+
+What a real server does, the tests with `support.nats` show; this is for what only happens now and then: answers that
+are lost, writes that another node makes meanwhile, records that end.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, Final, cast
+
+import trio
+
+from broker.cluster.link import NatsLink
+from broker.cluster.status import ClusterStatus
+from broker.config.cluster import ClusterConfig
+from broker.core.engine import Engine
+from broker.links.pump import Pump
+from protocol.nats import headers, jetstream, wire
+
+LOST: Final = "lost"
+"""A request is done, and its answer does not come."""
+SILENT: Final = "silent"
+"""Nothing is done, and nothing said."""
+
+
+def refused(code: int, err_code: int = 0) -> dict[str, Any]:
+    """An answer that says no."""
+    return {"error": {"code": code, "err_code": err_code, "description": "no"}}
+
+
+class Kept:
+    """A message of a stream."""
+
+    def __init__(self, sequence: int, subject: bytes, block: bytes, payload: bytes, ends_at: float) -> None:
+        self.sequence, self.subject, self.block, self.payload = sequence, subject, block, payload
+        self.ends_at = ends_at
+
+
+class Stream:
+    """One stream: `kept` in its order."""
+
+    def __init__(self, config: dict[str, Any], created: str) -> None:
+        self.config = config
+        self.created = created
+        self.last = 0
+        self.kept: list[Kept] = []
+
+    def takes(self, subject: bytes) -> bool:
+        return any(_matches(one.encode(), subject) for one in self.config.get("subjects", []))
+
+    def put(self, subject: bytes, block: bytes, payload: bytes, ttl_s: float = 0.0) -> Kept:
+        self.last += 1
+        if self.config.get("max_msgs_per_subject") == 1:
+            self.kept = [one for one in self.kept if one.subject != subject]
+        ends_at = trio.current_time() + ttl_s if ttl_s else float("inf")
+        self.kept.append(Kept(self.last, subject, block, payload, ends_at))
+        return self.kept[-1]
+
+    def expire(self) -> None:
+        """What has lived its time leaves a mark."""
+        for one in [one for one in self.kept if one.ends_at <= trio.current_time()]:
+            self.put(one.subject, headers.encode({jetstream.MARKER_REASON: b"MaxAge"}), b"")
+
+    def of(self, subject: bytes) -> list[Kept]:
+        self.expire()
+        return [one for one in self.kept if _matches(subject, one.subject)]
+
+    def state(self) -> dict[str, Any]:
+        first = self.kept[0].sequence if self.kept else self.last + 1
+        return {
+            "first_seq": first,
+            "last_seq": self.last,
+            "messages": len(self.kept),
+            "bytes": 100 * self.last,
+        }
+
+
+class MemoryNats:
+    """The server.
+
+    Attributes:
+        faults: (part of a subject, what happens instead); the first that fits is used, once.
+        asked: subjects of all requests and messages that came, in their order.
+        said: messages that were published, with their subjects.
+    """
+
+    def __init__(self) -> None:
+        self.streams: dict[str, Stream] = {}
+        self.consumers: dict[tuple[str, str], dict[str, Any]] = {}
+        self.faults: list[tuple[bytes, object]] = []
+        self.asked: list[bytes] = []
+        self.said: list[tuple[bytes, bytes]] = []
+        self.is_full = False
+        self._sockets: list[_Socket] = []
+        self._made = 0
+
+    # --- connections ---------------------------------------------------------------------------------------
+
+    def connected(self, engine: Engine | None = None, status: ClusterStatus | None = None) -> NatsLink:
+        """A node's link, which is open."""
+        config = ClusterConfig(nats=("nats://memory:4222",))
+        link = NatsLink(config, engine or Engine(), cast("Pump", None), status or ClusterStatus())
+        self.admit(link)
+        return link
+
+    def admit(self, link: NatsLink) -> None:
+        """Open a connection, as `NatsLink.run` would."""
+        socket = _Socket(self, link)
+        self._sockets.append(socket)
+        link._socket = cast("Any", socket)
+        link._status.problem = ""
+        socket.send(link._subscriptions.all())
+        link._opened.set()
+        with link._engine.turn:
+            for listener in link.on_open:
+                listener()
+
+    def drop(self, link: NatsLink) -> None:
+        """End a connection."""
+        self._sockets = [one for one in self._sockets if one.link is not link]
+        link._lost()
+
+    # --- what comes ----------------------------------------------------------------------------------------
+
+    def stream(self, name: str, subjects: tuple[str, ...] = (), **config: Any) -> Stream:
+        """Make a stream."""
+        self._made += 1
+        made = {"name": name, "subjects": list(subjects), **config}
+        self.streams[name] = Stream(made, f"2026-01-01T00:00:{self._made:02}Z")
+        return self.streams[name]
+
+    def published(self, subject: bytes, reply: bytes, block: bytes, payload: bytes) -> None:
+        self.asked.append(subject)
+        self.said.append((subject, payload))
+        fault = next((one for one in self.faults if one[0] in subject), None)
+        if fault is not None:
+            self.faults.remove(fault)
+            if fault[1] == SILENT:
+                return
+            if isinstance(fault[1], dict):
+                self._answer(reply, fault[1])
+                return
+        answer = self._take(subject, reply, block, payload)
+        if answer is not None and (fault is None or fault[1] != LOST):
+            self._answer(reply, answer)
+
+    def _answer(self, reply: bytes, value: Mapping[str, Any]) -> None:
+        if reply:
+            self.deliver(reply, jetstream.body(value))
+
+    def deliver(self, subject: bytes, payload: bytes, reply: bytes = b"", block: bytes = b"") -> int:
+        """To everybody who has subscribed; how many that are."""
+        found = [(one, sid) for one in self._sockets for sid in one.wanting(subject)]
+        for socket, sid in found:
+            socket.hand_over(wire.Message(subject, sid, reply, block, payload))
+        return len(found)
+
+    def _take(self, subject: bytes, reply: bytes, block: bytes, payload: bytes) -> dict[str, Any] | None:
+        if subject.startswith(jetstream.API):
+            words = subject[len(jetstream.API) :].decode().split(".")
+            body = json.loads(payload or b"{}")
+            return self._api(".".join(words[:-1]), words[-1], words, body, reply)
+        for stream in self.streams.values():
+            if stream.takes(subject):
+                return self._store(stream, subject, block, payload)
+        if not self.deliver(subject, payload, reply, block) and reply:
+            self.deliver(reply, b"", b"", b"NATS/1.0 503\r\n\r\n")
+        return None
+
+    def _store(self, stream: Stream, subject: bytes, block: bytes, payload: bytes) -> dict[str, Any]:
+        said = headers.decode(block)
+        expected = said.number(jetstream.EXPECTED_LAST_SUBJECT_SEQUENCE)
+        found = stream.of(subject)
+        if expected is not None and expected != (found[-1].sequence if found else 0):
+            return refused(400, jetstream.WRONG_LAST_SEQUENCE)
+        ttl = said.get(jetstream.TTL) or b"0s"
+        kept = stream.put(subject, block, payload, int(ttl[:-1]))
+        self._push(stream, kept)
+        return {"stream": stream.config["name"], "seq": kept.sequence}
+
+    # --- its API -------------------------------------------------------------------------------------------
+
+    def _api(
+        self, what: str, name: str, words: list[str], body: dict[str, Any], reply: bytes
+    ) -> dict[str, Any] | None:
+        if what.startswith("CONSUMER."):
+            return self._consumer(what.split(".")[1], words, body, reply)
+        if what == "STREAM.CREATE":
+            if name in self.streams:
+                return refused(400, jetstream.STREAM_NAME_IN_USE)
+            self.stream(name).config.update(body)
+            return {}
+        stream = self.streams.get(name)
+        if stream is None:
+            return refused(404, jetstream.STREAM_NOT_FOUND)
+        if what == "STREAM.UPDATE":
+            stream.config.update(body)
+            return {}
+        if what == "STREAM.INFO":
+            state = stream.state()
+            if "subjects_filter" in body:
+                state["subjects"] = {
+                    one.subject.decode(): 1 for one in stream.of(body["subjects_filter"].encode())
+                }
+            return {"config": stream.config, "state": state, "created": stream.created}
+        if what == "STREAM.MSG.GET":
+            return self._message(stream, body)
+        assert what == "DIRECT.GET", what
+        for one in [one for one in stream.kept if one.sequence >= body["seq"]][: body["batch"]]:
+            said = {b"Nats-Sequence": b"%d" % one.sequence, b"Nats-Subject": one.subject}
+            block = headers.encode({**headers.decode(one.block).values, **said})
+            self.deliver(reply, one.payload, b"", block)
+        self.deliver(reply, b"", b"", b"NATS/1.0 204 EOB\r\n\r\n")
+        return None
+
+    def _message(self, stream: Stream, body: dict[str, Any]) -> dict[str, Any]:
+        subject = body.get("last_by_subj") or body["next_by_subj"]
+        found = [one for one in stream.of(subject.encode()) if one.sequence >= body.get("seq", 0)]
+        if not found:
+            return refused(404, jetstream.NO_MESSAGE)
+        one = found[-1] if "last_by_subj" in body else found[0]
+        message = {"subject": one.subject.decode(), "seq": one.sequence}
+        message["hdrs"] = base64.b64encode(one.block).decode()
+        return {"message": {**message, "data": base64.b64encode(one.payload).decode()}}
+
+    def _consumer(
+        self, what: str, words: list[str], body: dict[str, Any], reply: bytes
+    ) -> dict[str, Any] | None:
+        key = (words[-2], words[-1])
+        if words[-2] not in self.streams:
+            return refused(404, jetstream.STREAM_NOT_FOUND)
+        if what == "CREATE":
+            config = self.consumers[key] = {**body["config"], "sent": 0}
+            found = [
+                one for one in self.streams[key[0]].kept if one.sequence >= config.get("opt_start_seq", 0)
+            ]
+            if "deliver_subject" in config:
+                found = [one for one in found if _is_wanted(config, one.subject)]
+                for number, one in enumerate(found):
+                    self._send(key, one, len(found) - number - 1)
+            return {"config": body["config"], "num_pending": len(found)}
+        if key not in self.consumers:
+            if what == "MSG":
+                self.deliver(reply, b"", b"", b"NATS/1.0 503\r\n\r\n")
+                return None
+            return refused(404, jetstream.CONSUMER_NOT_FOUND)
+        if what == "DELETE":
+            del self.consumers[key]
+            return {}
+        if what == "INFO":
+            return {"config": {name: one for name, one in self.consumers[key].items() if name != "sent"}}
+        return None  # a pull; what it gets is the test's to `deliver`
+
+    def _push(self, stream: Stream, kept: Kept) -> None:
+        for key, config in self.consumers.items():
+            is_pushed = key[0] == stream.config["name"] and "deliver_subject" in config
+            if is_pushed and _is_wanted(config, kept.subject):
+                self._send(key, kept, 0)
+
+    def _send(self, key: tuple[str, str], kept: Kept, pending: int) -> None:
+        config = self.consumers[key]
+        config["sent"] += 1
+        socket_subject = config["deliver_subject"].encode()
+        reply = acknowledged_at(*key, kept.sequence, config["sent"], pending)
+        for socket in self._sockets:
+            for sid in socket.wanting(socket_subject):
+                socket.hand_over(wire.Message(kept.subject, sid, reply, kept.block, kept.payload))
+
+
+class _Socket:
+    """As `NatsSocket`, with a `MemoryNats` behind it."""
+
+    def __init__(self, server: MemoryNats, link: NatsLink) -> None:
+        self.server = server
+        self.link = link
+        self.connection = SimpleNamespace(payload_max=1024 * 1024)
+        self.heard_at = 0.0
+        self.ended: list[str] = []
+        self._wanted: dict[int, bytes] = {}
+        self._soon = trio.lowlevel.current_trio_token().run_sync_soon
+
+    def send(self, data: bytes) -> bool:
+        if self.server.is_full:
+            return False
+        self._soon(self._read, data)
+        return True
+
+    def flush(self) -> None:
+        pass
+
+    def end(self, why: str) -> None:
+        self.ended.append(why)
+
+    def wanting(self, subject: bytes) -> list[int]:
+        return [sid for sid, wanted in self._wanted.items() if _matches(wanted, subject)]
+
+    def hand_over(self, message: wire.Message) -> None:
+        self._soon(self._hand_over, message)
+
+    def _hand_over(self, message: wire.Message) -> None:
+        if self.link._socket is cast("Any", self):
+            with self.link._engine.turn:
+                self.link._subscriptions.take(message)
+
+    def _read(self, data: bytes) -> None:
+        while data:
+            line, _, data = data.partition(b"\r\n")
+            verb, *words = line.split(b" ")
+            if verb == b"SUB":
+                self._wanted[int(words[-1])] = words[0]
+            elif verb == b"UNSUB":
+                self._wanted.pop(int(words[0]), None)
+            elif verb in (b"PUB", b"HPUB"):
+                sizes = 2 if verb == b"HPUB" else 1
+                head = int(words[-2]) if sizes == 2 else 0
+                total = int(words[-1])
+                reply = words[1] if len(words) > 1 + sizes else b""
+                self.server.published(words[0], reply, data[:head], data[head:total])
+                data = data[total + 2 :]
+
+
+def acknowledged_at(stream: str, consumer: str, sequence: int, number: int, pending: int = 0) -> bytes:
+    """The reply subject of a message that a consumer sends."""
+    return f"$JS.ACK.{stream}.{consumer}.1.{sequence}.{number}.1700000000000000000.{pending}".encode()
+
+
+def _is_wanted(config: Mapping[str, Any], subject: bytes) -> bool:
+    filters = config.get("filter_subjects")
+    return not filters or any(_matches(one.encode(), subject) for one in filters)
+
+
+def _matches(wanted: bytes, subject: bytes) -> bool:
+    levels, found = wanted.decode().split("."), subject.decode().split(".")
+    if levels[-1] == ">":
+        levels = levels[:-1]
+        if len(found) <= len(levels):
+            return False
+        found = found[: len(levels)]
+    return len(levels) == len(found) and all(
+        one == "*" or one == other for one, other in zip(levels, found, strict=True)
+    )
