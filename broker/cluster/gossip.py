@@ -10,6 +10,7 @@ import trio
 
 from broker.cluster.link import NatsLink
 from broker.cluster.names import Names
+from broker.cluster.said import UNREADABLE
 from protocol.nats import wire
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Gossip:
             said = json.loads(message.payload)
             node, groups = str(said["n"]), [str(one) for one in said["g"]]
             report = dict(said["r"])
-        except (ValueError, KeyError, TypeError):
+        except UNREADABLE:
             self._status.unreadable += 1
             return
         if node == self._mark:

@@ -18,6 +18,7 @@ from broker.cluster import session_state
 from broker.cluster.lease import Lease, Record, has_ended
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
+from broker.cluster.said import UNREADABLE
 from broker.cluster.setup import ask
 from broker.cluster.will_record import remove
 from broker.core.promise import Promise
@@ -141,7 +142,7 @@ class Janitor:
             message_id = str(value["i"]).encode()
             publication = session_state.read_message(value["w"], now, time.time())
             delay_s, expiry_s = float(value["d"]), int(value["e"])
-        except (ValueError, KeyError, TypeError, NatsProtocolError) as error:
+        except (*UNREADABLE, NatsProtocolError) as error:
             log.error("A will of a client of the node %s can't be read: %s", mark.decode(), error)
             return 0.0
         due = self._due.setdefault(stored.subject, now + delay_s)

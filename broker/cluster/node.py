@@ -176,7 +176,7 @@ class Node:
         for mark, (heard, said) in sorted(self.status.nodes.items(), key=lambda one: -one[1][0]):
             name, heard_s = mark.rpartition("-")[0], round(now - heard, 1)
             if heard_s < SILENT_S or name not in is_again:  # else it is there again, under another mark
-                nodes.append({"node": name, "heard_s": heard_s, "here": False, **said})
+                nodes.append({**said, "node": name, "heard_s": heard_s, "here": False})
             is_again.add(name)
         nodes[1:] = sorted(nodes[1:], key=lambda one: str(one["node"]))
         status = self.status

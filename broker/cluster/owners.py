@@ -23,6 +23,7 @@ from broker.cluster.lease import Record, has_ended
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
 from broker.cluster.owned import AGAIN_S, CLEAN_S, SAVE_EVERY_S, Owned, OwnedClients
+from broker.cluster.said import UNREADABLE
 from broker.cluster.session_state import SessionState
 from broker.cluster.will_record import WillRecord
 from broker.core.promise import Promise
@@ -235,7 +236,7 @@ class Owners(OwnedClients):
         try:
             said = json.loads(message.payload)
             client_id, clean = bytes.fromhex(said["c"]), bool(said["n"])
-        except (ValueError, KeyError, TypeError):
+        except UNREADABLE:
             return
         own = self.owned.get(client_id)
         if own is None or own.is_arriving:

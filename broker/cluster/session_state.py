@@ -22,6 +22,7 @@ import math
 from collections.abc import Set
 from typing import Any, Final
 
+from broker.cluster.said import UNREADABLE
 from broker.core.engine import Engine
 from broker.core.publication import Publication
 from broker.core.session import Session
@@ -221,7 +222,7 @@ def decode(data: bytes, now: float, unix_now: float) -> SessionState:
         state.listener_port = int(value.get("t", 0))
         state.bridge = bool(value.get("b", False))
         state.replays = [_bytes(one) for one in value.get("r", [])]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise NatsProtocolError(f"no record of a session: {type(error).__name__}: {error}") from None
     return state
 
@@ -235,7 +236,7 @@ def read_message(value: object, now: float, unix_now: float) -> Publication:
     """Raises: NatsProtocolError, if no node writes such a thing."""
     try:
         return _read(value, unix_now - now)
-    except (ValueError, TypeError) as error:
+    except UNREADABLE as error:
         raise NatsProtocolError(f"no message of a record: {error}") from None
 
 

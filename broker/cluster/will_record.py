@@ -13,6 +13,7 @@ from broker.cluster import session_state
 from broker.cluster.lease import Record, has_ended
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
+from broker.cluster.said import UNREADABLE
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError, Stored
 
@@ -96,5 +97,5 @@ def id_of(stored: Stored) -> bytes:
     """By which the log would know the will of a record; b"" for none."""
     try:
         return str(json.loads(stored.payload)["i"]).encode()
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return b""

@@ -38,7 +38,7 @@ def is_same_row(state: bytes, message: bytes) -> bool:
         return False
     try:
         rows = [json.loads(text) for text in (state, message)]
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     if not all(isinstance(row, dict) for row in rows):
         return False

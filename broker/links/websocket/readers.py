@@ -57,7 +57,7 @@ class Readers(Receiver):
         try:
             said = json.loads(publication.payload)
             reason = str(said["reason"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return
         positions = self.history.positions
         if publication.sequence > 0:  # its place in the cluster's log

