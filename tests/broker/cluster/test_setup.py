@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -100,7 +101,7 @@ async def test_what_is_not_there_is_none_and_any_other_refusal_is_said() -> None
     assert found["config"]["name"] == MESSAGES
     assert await consumer(link, MESSAGES, "x") is None
     assert await last(link, SESSIONS, b"shop.SESS.x", 1.0) is None
-    asks = [
+    asks: list[Callable[[], Awaitable[object]]] = [
         lambda: info(link, MESSAGES),
         lambda: consumer(link, MESSAGES, "x"),
         lambda: last(link, SESSIONS, b"shop.SESS.x", 1.0),
