@@ -139,11 +139,21 @@ class Sink(Receiver):
         if count == 1 or count == self.config.batch.rows:
             self.on_waiting()
 
-    def inherit(self, older: list[Waiting]) -> None:
-        """Put what another sink took, and did not write, before what came since; topics that are no longer ours end."""
+    def inherit(self, former: Sink, taken: list[Waiting]) -> None:
+        """Put what another sink has not written before what came since; topics that are no longer ours end.
+
+        Who waits for room there waits for room here.
+
+        Args:
+            former: writes nothing any more.
+            taken: what is off it and not settled; what waits in it comes behind that.
+        """
+        for outbox in former._paused:
+            self._hold_up(outbox)
+        former._let_go()
         kept: list[Waiting] = []
         gone: list[Waiting] = []
-        for one in older:
+        for one in [*taken, *former.take_all()]:
             levels = self._levels_of(one.publication.topic)
             if levels is None:
                 gone.append(one)
@@ -173,8 +183,19 @@ class Sink(Receiver):
         outbox = None if session is None else session.outbox
         if outbox is not None and outbox not in self._paused:
             self.paused_count += 1
+            self._hold_up(outbox)
+
+    def _hold_up(self, outbox: Outbox) -> None:
+        if outbox not in self._paused:
             self._paused[outbox] = None
             outbox.pause(True)
+
+    def _let_go(self) -> None:
+        """Hold nobody up any more."""
+        paused = list(self._paused)
+        self._paused.clear()
+        for outbox in paused:
+            outbox.pause(False)
 
     def _levels_of(self, topic: bytes) -> Levels | None:
         """The values of the named levels, in the order of the first pattern's names; None if no pattern matches."""
@@ -230,10 +251,7 @@ class Sink(Receiver):
             if promise is not None:
                 promise.keep(code)
         if self._paused and not self.is_half_full():
-            paused = list(self._paused)
-            self._paused.clear()
-            for outbox in paused:
-                outbox.pause(False)
+            self._let_go()
 
     def _observe(self, batch: list[Waiting], now_ns: int) -> None:
         """Count how long each took: in one go those that came within a millisecond."""

@@ -92,7 +92,7 @@ class Writer:
         former._running.cancel()
         await former.finished.wait()
         with self._engine.turn:
-            self._sink.inherit([*former._batches.unsettled(), *former._sink.waiting])
+            self._sink.inherit(former._sink, former._batches.unsettled())
         await self.run()
 
     async def run(self) -> None:

@@ -184,3 +184,19 @@ async def test_a_deadlock_is_tried_again(tmp_path: Path, database: str) -> None:
         assert await read(peer, 2) == [Puback(1), Puback(2)]
         assert hub.sinks["t"].retried == 2
     assert rows_of(database, "SELECT v FROM t") == [(1,), (2,)]
+
+
+async def test_a_client_that_a_mistaken_sink_held_up_is_read_again_by_the_corrected_one(
+    tmp_path: Path, database: str
+) -> None:
+    run_sql(database, TABLE)
+    name = 'name = "one"\nmax_messages = 1\n'
+    wrong = SINK.replace("public.telemetry", "public.telemetri") + name
+    async with ingesting(config_of(tmp_path, database, wrong)) as (engine, hub):
+        await until(lambda: hub.sinks["one"].state == "waiting")
+        peer = connected(engine, b"c")
+        peer.send(*[publish("telemetry/d/m", f'{{"v": {n}}}', 1, n) for n in (1, 2)])
+        assert peer.outbox.holds_reading
+        hub.adopt(config_of(tmp_path, database, SINK + name).ingest)
+        assert await read(peer, 2) == [Puback(1), Puback(2)]
+        assert not peer.outbox.holds_reading
