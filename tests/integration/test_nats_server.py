@@ -186,3 +186,12 @@ def test_wrong_credentials_are_named() -> None:
             Client(port, {"user": "shop", "pass": "wrong"})
         with Client(port, {"user": "shop", "pass": "secret"}) as client:
             assert client.request(b"nobody", b"").status == 503
+
+
+def test_servers_that_do_not_all_start_leave_none_behind() -> None:
+    servers = nats.NatsCluster(2)
+    servers.servers[1].config.write_text("listen: nowhere at all {")
+    with pytest.raises(AssertionError), servers:
+        pytest.fail("the second one has not started")
+    assert [one.process for one in servers.servers] == [None, None]
+    assert not servers.folder.exists()

@@ -92,10 +92,14 @@ class NatsCluster:
         return tuple(server.url for server in self.servers)
 
     def __enter__(self) -> NatsCluster:
-        for server in self.servers:
-            server.start()
-        for server in self.servers:
-            server.wait_until_it_answers()
+        try:
+            for server in self.servers:
+                server.start()
+            for server in self.servers:
+                server.wait_until_it_answers()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
