@@ -57,6 +57,16 @@ def as_kind(dsn: str, kind: str) -> FeedConfig:
     )
 
 
+def config_of_both(dsn: str, kind: str = "outbox") -> FeedConfig:
+    """A feed of `event` and of `parted`, a partitioned table: inserts and deletes."""
+    return feed_config(
+        dsn,
+        kind,
+        sources=(Source("tables", (), tables=("public.event", "public.parted")),),
+        routes=(Route("tables", ("t/{id}",), operations=("insert", "delete")),),
+    )
+
+
 @contextmanager
 def undone(dsn: str, *statements: str) -> Iterator[psycopg.Connection[Any]]:
     """A transaction in which these have run, and of which nothing stays."""

@@ -101,7 +101,8 @@ def _check_identity(examination: Examination, table: str, key: tuple[str, ...]) 
     """An index whose columns are among the key's in whatever order finds a row, and a unique one the only row."""
     listed = ", ".join(key)
     query = (
-        "SELECT count(*) FROM pg_index i WHERE i.indrelid = %s::regclass AND i.indpred IS NULL AND i.indisunique"
+        "SELECT count(*) FROM pg_index i WHERE i.indrelid = %s::regclass AND i.indisvalid AND i.indpred IS NULL"
+        " AND i.indisunique"
         " AND %s @> (SELECT array_agg(a.attname::text) FROM unnest(i.indkey) WITH ORDINALITY AS k(number, place)"
         "  LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number WHERE place <= i.indnkeyatts)"
     )
@@ -116,11 +117,14 @@ def _check_identity(examination: Examination, table: str, key: tuple[str, ...]) 
 
 
 def _check_order(examination: Examination, table: str, key: tuple[str, ...]) -> Iterator[Finding]:
+    """An index that has an order, whose first columns are the key's; those that it only includes have no part in it."""
     listed = ", ".join(key)
     query = (
-        "SELECT count(*) FROM pg_index i WHERE i.indrelid = %s::regclass AND i.indpred IS NULL AND %s ="
+        "SELECT count(*) FROM pg_index i WHERE i.indrelid = %s::regclass AND i.indisvalid AND i.indpred IS NULL"
+        " AND pg_index_column_has_property(i.indexrelid, 1, 'orderable') AND %s ="
         " (SELECT array_agg(a.attname::text ORDER BY place) FROM unnest(i.indkey) WITH ORDINALITY AS k(number, place)"
-        "  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number WHERE place <= %s)"
+        "  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number"
+        "  WHERE place <= least(%s, i.indnkeyatts))"
     )
     (indexes,) = examination.one(query, quoted(table), list(key), len(key))
     if indexes:

@@ -42,12 +42,17 @@ def check_installation(examination: Examination) -> Iterator[Finding]:
     )
     if not examination.one(wanted)[0]:
         yield wrong(f"{examination.role} may not read and prune the outbox", INSTALL)
-    query = "SELECT tgenabled::text FROM pg_trigger WHERE tgname = 'outbox_number'"
+    query = (
+        "SELECT tgenabled::text FROM pg_trigger WHERE tgname = 'outbox_number'"
+        " AND tgrelid = to_regclass('rowcast.outbox_commit') AND tgfoid = to_regprocedure('rowcast.outbox_number()')"
+    )
     state = examination.one(query)
     if not state or state[0] in ("D", "R"):
         yield wrong(
             "transactions are not numbered at their commit: the trigger outbox_number is off", INSTALL
         )
+    elif state[0] == "O":
+        yield wrong("transactions of replication or pg_restore are not numbered at their commit", INSTALL)
     if not examination.one("SELECT 1 FROM rowcast.feed WHERE name = %s", examination.config.name):
         yield wrong(f"the outbox does not know the feed {examination.config.name}", INSTALL)
     else:
@@ -61,27 +66,37 @@ def check_triggers(examination: Examination) -> Iterator[Finding]:
         if examination.relation(table) is None:
             continue
         query = (
-            "SELECT tgenabled::text, tgtype FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgname = %s"
+            "SELECT tgenabled::text, tgtype, tgqual IS NULL AND tgattr = ''::int2vector"
+            " AND tgfoid = to_regprocedure('rowcast.outbox_capture()')"
+            " AND tgargs = convert_to(%s, 'UTF8') || '\\x00'::bytea"
+            " FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgname = %s"
         )
-        row = examination.one(query, quoted(table), CAPTURE_TRIGGER)
+        row = examination.one(query, table, quoted(table), CAPTURE_TRIGGER)
         if not row:
             yield wrong(f"{table} has no trigger {CAPTURE_TRIGGER}: its rows are not seen", INSTALL)
-        elif row[0] == "O":
-            yield wrong(
-                f"the trigger of {table} does not fire for rows that replication or pg_restore writes",
-                INSTALL,
-            )
-        elif row[0] == "D":
-            yield wrong(
-                f"the trigger of {table} is disabled",
-                f"ALTER TABLE {quoted(table)} ENABLE ALWAYS TRIGGER {CAPTURE_TRIGGER}",
-            )
+        elif row[0] != "A":
+            yield _off(table, row[0])
+        elif not row[2]:
+            what = f"the trigger of {table} is not as Rowcast has made it: its rows may not be seen"
+            yield wrong(what, INSTALL)
         elif off := examination.one(PARTITION_OFF, quoted(table), CAPTURE_TRIGGER):
             yield wrong(f"the trigger of {off[0]}, a partition of {table}, is disabled", INSTALL)
         elif missing := [o for o in operations if not row[1] & TRIGGER_BITS[o]]:
             yield wrong(f"the trigger of {table} leaves out {' and '.join(missing)}", INSTALL)
         else:
             yield fine(f"{table} is captured on {', '.join(operations)}")
+
+
+def _off(table: str, state: str) -> Finding:
+    """Of a trigger that does not fire for every session.  `state`: pg_trigger.tgenabled."""
+    if state == "O":
+        what = f"the trigger of {table} does not fire for rows that replication or pg_restore writes"
+        return wrong(what, INSTALL)
+    if state == "R":
+        what = f"the trigger of {table} fires for rows that replication or pg_restore writes alone"
+        return wrong(what, INSTALL)
+    cure = f"ALTER TABLE {quoted(table)} ENABLE ALWAYS TRIGGER {CAPTURE_TRIGGER}"
+    return wrong(f"the trigger of {table} is disabled", cure)
 
 
 def check_backlog(examination: Examination) -> Iterator[Finding]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from psycopg import sql
+
 from broker.feed.captured import quoted
 from broker.feed.routing.columns_wanted import columns_wanted
 from broker.feed.routing.tables import OPERATIONS, qualified, table_operations
@@ -20,7 +22,7 @@ from broker.feed.setup.doctor_server import (
 )
 from broker.feed.setup.doctor_sessions import check_heirs, check_open_writers, check_row_security
 from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, fine, unwise, wrong
-from broker.feed.setup.steps import MAY_REPLICATE, SERVICE_ROLE
+from broker.feed.setup.steps import MAY_REPLICATE, SERVICE_ROLE, text_of
 from broker.feed.wal.slots import (
     PG_STREAMING,
     earlier_slot_name,
@@ -171,6 +173,10 @@ def _check_publication(examination: Examination, operation: str, tables: list[st
         yield wrong(f"the publication {name} leaves out {operation}s", INSTALL)
     if not row[1]:
         yield unwise(f"the publication {name} names partitions instead of their tables", INSTALL)
+    if row[2]:
+        cure = f"DROP PUBLICATION {text_of(sql.Identifier(name))}, then {INSTALL}"
+        yield unwise(f"the publication {name} is of all tables, whether a route wants them or not", cure)
+        return
     for table in sorted(published - set(map(qualified, tables))):
         yield unwise(f"{table} is published, but no route wants its {operation}s", INSTALL)
     yield fine(f"the publication {name} has {len(published)} table{'s' * (len(published) != 1)}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.doctored import EVENT, sql
+from support.doctored import EVENT, config_of_both, sql
+from support.installed import install
 
 
 @pytest.fixture
@@ -11,3 +12,16 @@ def dsn(database: str) -> str:
     """Of a database with the table `event`."""
     sql(database, EVENT)
     return database
+
+
+@pytest.fixture(scope="module")
+def outbox_database(kept_database: str) -> str:
+    """A database for a whole module with `event` and a partitioned table, of which an `outbox` feed is installed."""
+    sql(
+        kept_database,
+        EVENT,
+        "CREATE TABLE parted (id bigint PRIMARY KEY) PARTITION BY RANGE (id)",
+        "CREATE TABLE parted_a PARTITION OF parted FOR VALUES FROM (0) TO (100)",
+    )
+    install(config_of_both(kept_database))
+    return kept_database

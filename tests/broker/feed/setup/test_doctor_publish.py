@@ -7,30 +7,20 @@ from typing import Any
 
 import psycopg
 import pytest
-from support.doctored import run_steps, said, undone
+from support.doctored import said, undone
 from support.installed import feed_config
 
 from broker.feed.setup.doctor_publish import check_altered, check_properties
 from broker.feed.setup.findings import INSTALL, Examination
-from broker.feed.setup.install_outbox import install_steps
 
 Undoing = psycopg.Connection[Any]
 
 LOSES = "{} is not as Rowcast has made it: rows or messages are lost"
 
 
-@pytest.fixture(scope="module")
-def installed(kept_database: str) -> str:
-    """A database in which a feed of the kind `outbox` is installed."""
-    with psycopg.connect(kept_database, autocommit=True) as connection:
-        connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
-        run_steps(connection, install_steps(feed_config(kept_database, "outbox"), "PUBLIC"))
-    return kept_database
-
-
 @pytest.fixture
-def undoing(installed: str) -> Iterator[Undoing]:
-    with undone(installed) as connection:
+def undoing(outbox_database: str) -> Iterator[Undoing]:
+    with undone(outbox_database) as connection:
         yield connection
 
 
