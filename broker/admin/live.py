@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -59,30 +60,37 @@ class Live:
             said = await page.next_text()
         if said is None:
             return
-        if not self._is_right(_token_in(said)):
+        token = _token_in(said)
+        if not self._is_right(token):
             await page.send(close_frame(NOT_LOGGED_IN, "the token is missing or wrong"))
             return
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._tell, page, nursery.cancel_scope)
-            while await page.next_text() is not None:
-                pass
+            nursery.start_soon(_until_it_leaves, page, nursery.cancel_scope)
+            with suppress(trio.BrokenResourceError):
+                await self._tell(page, token)
             nursery.cancel_scope.cancel()
 
-    async def _tell(self, page: AdminSocket, scope: trio.CancelScope) -> None:
+    async def _tell(self, page: AdminSocket, token: str) -> None:
+        """News each second, until the token is none of those that are good.  Raises: trio.BrokenResourceError."""
         seen = 0
-        while True:
+        while self._is_right(token):
             news: list[dict[str, object]] = [{"type": "overview", **listing.overview(self._facts)}]
             seen, lines = self._tail.since(seen)
             if lines:
                 news.append(
                     {"type": "log", "lines": [{"severity": kind, "text": text} for kind, text in lines]}
                 )
-            frames = b"".join(text_frame(json.dumps(one).encode()) for one in news)
-            try:
-                await page.send(frames)
-            except trio.BrokenResourceError:
-                scope.cancel()
+            await page.send(b"".join(text_frame(json.dumps(one).encode()) for one in news))
             await trio.sleep(INTERVAL_S)
+        await page.send(close_frame(NOT_LOGGED_IN, "the token is not valid any more"))
+
+
+async def _until_it_leaves(page: AdminSocket, scope: trio.CancelScope) -> None:
+    # A page that is closed may reset its connection instead of ending it.
+    with suppress(trio.BrokenResourceError):
+        while await page.next_text() is not None:
+            pass
+    scope.cancel()
 
 
 def _token_in(text: str) -> str:

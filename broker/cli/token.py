@@ -22,7 +22,7 @@ from broker.config.feeds import JwtConfig
 from broker.config.load import load
 from broker.config.model import Config, ConfigError
 from broker.config.tokens import TokenConfig
-from broker.gateway.identity import JwtVerifier
+from broker.gateway.identity import MALFORMED, JwtVerifier
 from broker.gateway.tokens import TokenVerifier, UnusableKey
 from protocol.dialects.base import Clock, Identity
 
@@ -168,9 +168,10 @@ def decode(config: Config, dialect: str, token: str) -> int:
     try:
         header = jwt.get_unverified_header(text)
         claims = jwt.decode(text, options={"verify_signature": False})
-    except jwt.PyJWTError as error:
+        shown = json.dumps({"header": header, "claims": claims}, indent=2)
+    except (jwt.PyJWTError, *MALFORMED) as error:
         raise TokenError(f"this is no token: {error}") from None
-    print(json.dumps({"header": header, "claims": claims}, indent=2))
+    print(shown)
     settings = _settings(config, dialect)
     verifier = TokenVerifier(settings) if isinstance(settings, TokenConfig) else JwtVerifier(settings)
     if isinstance(verifier, TokenVerifier):

@@ -12,6 +12,7 @@ is by compare-and-set: what fails has been taken over, and is closed.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -32,7 +33,7 @@ from protocol.mqtt.packets import Connect
 from protocol.mqtt.v5.reasons import ReasonCode
 from protocol.nats import wire
 from protocol.nats.errors import NatsProtocolError
-from protocol.nats.jetstream import ApiError
+from protocol.nats.jetstream import ApiError, Stored
 
 if TYPE_CHECKING:
     from broker.cluster.liveness import Liveness
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from broker.cluster.status import ClusterStatus
     from broker.core.engine import Engine
     from broker.core.publication import Publication
+
+log = logging.getLogger("broker.cluster")
 
 CLAIM_S: Final = 12.0
 """Longest wait of a CONNECT: a dead node is one after 7 s."""
@@ -141,7 +144,8 @@ class Owners(OwnedClients):
         engine = self._engine
         state = None
         if stored is not None and not has_ended(stored):
-            state = session_state.decode(stored.payload, engine.now, time.time())
+            state = self._state_in(stored, client_id)
+        if state is not None:
             owner = state.owner
             if owner not in (b"", mark) and not await self._liveness.is_dead(owner):
                 answer = await self._ask(owner, client_id, packet.clean_session)
@@ -170,6 +174,14 @@ class Owners(OwnedClients):
                 session = own.session = session_state.restore(engine, client_id, state)
                 self.behind.begin(session, state.cursor, state.epoch)
         return own
+
+    def _state_in(self, stored: Stored, client_id: bytes) -> SessionState | None:
+        """None if nobody can read it: a node that has the client finds that its record is not its own any more."""
+        try:
+            return session_state.decode(stored.payload, self._engine.now, time.time())
+        except NatsProtocolError as error:
+            log.error("The session of client %s begins anew: %s", client_id.decode(errors="replace"), error)
+            return None
 
     async def _ask(self, owner: bytes, client_id: bytes, clean: bool) -> bytes:
         """Ask the node that has a client to let it go; what it says.  Raises: Unavailable, if it says nothing."""

@@ -46,6 +46,10 @@ SIGNATURE_ONLY: Final = {
 """`exp` and `nbf` are checked here, against the connection's own clock; `aud` and `iss`, too."""
 
 
+MALFORMED: Final = (ValueError, TypeError, RecursionError)
+"""What PyJWT lets out of some malformed tokens; older versions the last one, too."""
+
+
 class Identifier(Protocol):
     """Answers who a token belongs to."""
 
@@ -95,8 +99,7 @@ class JwtVerifier:
                 )
             except jwt.InvalidSignatureError:
                 continue
-            except (jwt.PyJWTError, ValueError, TypeError):
-                # PyJWT lets some malformed headers out as ValueError or TypeError.
+            except (jwt.PyJWTError, *MALFORMED):
                 return None
         return None
 

@@ -19,7 +19,7 @@ from broker.config.files import read_file
 from broker.config.tokens import TokenConfig
 from broker.core.barrier import barrier
 from broker.core.counters import Counters
-from broker.gateway.identity import SIGNATURE_ONLY, TOKEN_BYTES_MAX, JwtVerifier, identity_of
+from broker.gateway.identity import MALFORMED, SIGNATURE_ONLY, TOKEN_BYTES_MAX, JwtVerifier, identity_of
 from protocol.dialects.base import Clock, Identity, Refusal
 from protocol.mistakes import NO_OPTION
 
@@ -95,7 +95,7 @@ def _public_key(member: object) -> PublicKey | None:
 
     try:
         made = jwt.PyJWK(member, algorithms[0] if kind != "EC" else None)
-    except (jwt.PyJWTError, ValueError, TypeError):
+    except (jwt.PyJWTError, *MALFORMED):
         return None
     return PublicKey(made.key, algorithms, str(member.get("kid", "")))
 
@@ -186,7 +186,7 @@ class TokenVerifier(JwtVerifier):
         for key, algorithms in self._candidates(algorithm, kid):
             try:
                 claims = jwt.decode(token, key, algorithms=algorithms, options=SIGNATURE_ONLY)  # type: ignore[arg-type]
-            except (jwt.PyJWTError, ValueError, TypeError):
+            except (jwt.PyJWTError, *MALFORMED):
                 continue
             return identity_of(claims, self._config, clock, now)
         self.wanted = algorithm not in HMAC
@@ -279,7 +279,7 @@ def _header(token: str) -> tuple[str, str] | None:
 
     try:
         header = jwt.get_unverified_header(token)
-    except (jwt.PyJWTError, ValueError, TypeError):
+    except (jwt.PyJWTError, *MALFORMED):
         return None
     algorithm, kid = header.get("alg"), header.get("kid", "")
     return (algorithm, kid) if isinstance(algorithm, str) and isinstance(kid, str) else None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from broker.core import barrier as core
 from broker.core.barrier import barrier
 from broker.core.counters import Counters
 from broker.links.mqtt.link import MqttLink
 
-__all__ = ["attempt", "barrier", "receive"]
+__all__ = ["attempt", "barrier", "receive", "take"]
+
+Item = TypeVar("Item")
 
 
 def receive(link: MqttLink, data: bytes) -> None:
@@ -30,5 +33,15 @@ def attempt(work: Callable[[], None], counters: Counters, where: str, on_bug: Ca
     except Exception as error:
         core.report(counters, where, error)
         on_bug()
+        if core.RERAISE:
+            raise
+
+
+def take(work: Callable[[Item], None], item: Item, counters: Counters, where: str) -> None:
+    """`work(item)` as in `with barrier(counters, where):`, without the price of a context manager per call."""
+    try:
+        work(item)
+    except Exception as error:
+        core.report(counters, where, error)
         if core.RERAISE:
             raise

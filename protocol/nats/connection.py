@@ -31,15 +31,22 @@ Answered = Callable[[wire.Message | None], None]
 """Gets the answer, or None when the connection is lost."""
 
 
+def call(handler: Handler, message: wire.Message) -> None:
+    """Hand a message on, with nothing between."""
+    handler(message)
+
+
 class Subscriptions:
     """Who wants what; outlives connections.
 
     Args:
         inbox: prefix of the subjects that answers come to, such as `_INBOX.x7`; nobody else may use it.
+        hand_on: called with a subscription's handler and a message for it, where something is to stand between them.
     """
 
-    def __init__(self, inbox: bytes) -> None:
+    def __init__(self, inbox: bytes, hand_on: Callable[[Handler, wire.Message], None] | None = None) -> None:
         self.inbox = inbox
+        self._hand_on = call if hand_on is None else hand_on
         self._next_sid = 2
         self._handlers: dict[int, tuple[bytes, Handler]] = {}
         self._requests: dict[bytes, Answered] = {}
@@ -94,11 +101,11 @@ class Subscriptions:
         if message.sid == 1:
             handler = self._requests.pop(message.subject, None)
             if handler is not None:
-                handler(message)
+                self._hand_on(handler, message)
             return
         found = self._handlers.get(message.sid)
         if found is not None:
-            found[1](message)
+            self._hand_on(found[1], message)
 
 
 class Connection:

@@ -38,14 +38,14 @@ def is_same_row(state: bytes, message: bytes) -> bool:
         return False
     try:
         rows = [json.loads(text) for text in (state, message)]
-    except (ValueError, RecursionError):
+        if not all(isinstance(row, dict) for row in rows):
+            return False
+        for row in rows:
+            row.pop("position", None)
+            row.pop("operation", None)
+        return bool(rows[0] == rows[1])
+    except (ValueError, RecursionError):  # whoever publishes to the topic may have put anything there
         return False
-    if not all(isinstance(row, dict) for row in rows):
-        return False
-    for row in rows:
-        row.pop("position", None)
-        row.pop("operation", None)
-    return bool(rows[0] == rows[1])
 
 
 def parted(pieces: list[Piece], number: int) -> tuple[list[Piece], list[Piece]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 from typing import Any
 
 import pytest
@@ -51,20 +53,21 @@ class Page:
 class Case:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.tail = LogTail()
-        self.live = Live(facts_of(App())[0], self.tail, lambda token: token == "right")
+        self.good = {"right"}
+        self.live = Live(facts_of(App())[0], self.tail, self.good.__contains__)
         self.left = 0
         self._nursery = nursery
 
     async def open(self, *said: bytes) -> Page:
         ours, theirs = trio.testing.memory_stream_pair()
-        self._nursery.start_soon(self._serve, ours)
+        self._nursery.start_soon(self.serve, ours)
         page = Page(theirs)
         await page.answered()
         for one in said:
             await theirs.send_all(one)
         return page
 
-    async def _serve(self, stream: trio.abc.Stream) -> None:
+    async def serve(self, stream: trio.abc.Stream) -> None:
         await self.live.serve(stream, REQUEST, b"")
         self.left += 1
         await stream.aclose()
@@ -132,3 +135,32 @@ async def test_a_page_that_takes_nothing_any_more_is_left(autojump_clock: trio.t
         page.stream.receive_stream.close()  # type: ignore[attr-defined]
         await trio.sleep(2 * INTERVAL_S)
         assert case.left == 1
+
+
+async def test_a_page_whose_token_is_taken_away_is_told_so_and_closed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        case = Case(nursery)
+        page = await case.open(TOKEN)
+        await page.told()
+        case.good.clear()
+        assert await page.stream.receive_some() == close_frame(4401, "the token is not valid any more")
+        assert await page.stream.receive_some() == b""
+
+
+async def test_a_page_that_resets_its_connection_is_left_without_a_word() -> None:
+    async with trio.open_nursery() as nursery:
+        case = Case(nursery)
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        address = listener.socket.getsockname()
+        peer = socket.create_connection(address)
+        nursery.start_soon(case.serve, await listener.accept())
+        page = Page(trio.SocketStream(trio.socket.from_stdlib_socket(peer)))
+        await page.answered()
+        await page.stream.send_all(TOKEN)
+        assert (await page.told())["type"] == "overview"
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await page.stream.aclose()
+        await listener.aclose()
+    assert case.left == 1

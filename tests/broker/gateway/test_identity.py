@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from broker.config.feeds import HttpHookConfig, JwtConfig
+from broker.config.tokens import TokenConfig
 from broker.gateway.identity import TOKEN_BYTES_MAX, HttpHook, JwtVerifier, identity_in
+from broker.gateway.tokens import TokenVerifier
 from protocol.dialects.base import NEVER, Clock, Identity, Refusal
 
 SECRET = "econia_0000000000000000000000000"
@@ -249,3 +251,21 @@ def test_any_of_several_secrets_verifies_and_no_other() -> None:
         assert isinstance(verifier.verify(token, CLOCK, NOW), Identity)
     token = jwt.encode({"account_id": "ada"}, other, algorithm="HS256")
     assert verifier.verify(token, CLOCK, NOW) is Refusal.INVALID
+
+
+@pytest.mark.parametrize("error", [RecursionError, ValueError, TypeError])
+def test_whatever_the_library_raises_is_a_refusal(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older versions of PyJWT let the RecursionError of a nested header out."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    token = signed({"sub": "a"}, "s" * 32)
+    mqtt = TokenVerifier(TokenConfig(secrets=("s" * 32,)))
+    monkeypatch.setattr(jwt, "decode", fail)
+    assert verify(token) is Refusal.INVALID
+    assert mqtt.verify(token, CLOCK, NOW) is Refusal.INVALID
+    monkeypatch.setattr(jwt, "get_unverified_header", fail)
+    assert mqtt.verify(token, CLOCK, NOW) is Refusal.INVALID

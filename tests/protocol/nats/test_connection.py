@@ -96,3 +96,18 @@ def test_what_the_server_says_before_it_hangs_up_is_the_reason() -> None:
 def test_what_a_server_does_not_take_is_known_before() -> None:
     connection, _ = opened()
     assert connection.payload_max == 100
+
+
+def test_a_message_goes_to_its_handler_as_whoever_listens_says() -> None:
+    handed: list[tuple[object, bytes]] = []
+    subscriptions = Subscriptions(
+        b"_INBOX.x", lambda handler, message: handed.append((handler, message.payload))
+    )
+
+    def take(message: wire.Message | None) -> None:
+        raise AssertionError
+
+    subscriptions.add(b"a", take)
+    reply = subscriptions.expect(take)
+    Connection(subscriptions).receive(INFO + b"MSG a 2 2\r\nok\r\nMSG %b 1 3\r\nyes\r\n" % reply)
+    assert handed == [(take, b"ok"), (take, b"yes")]

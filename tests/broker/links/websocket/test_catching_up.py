@@ -58,9 +58,16 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         (b'{"id":1}', b'["position"]', False),
         pytest.param(DEEP, DEEP, True, id="deep"),
         pytest.param(DEEP, b'{"position":"e/9","d":%b}' % DEEP, False, id="deep with position"),
+        (b'{"id":1}', b'{"position":' + b"9" * 5000 + b"}", False),
     ],
 )
 def test_a_row_that_was_read_is_held_against_the_row_that_was_published(
     state: bytes, message: bytes, same: bool
 ) -> None:
     assert is_same_row(state, message) is same
+
+
+@pytest.mark.parametrize("depth", range(900, 1000, 10))
+def test_rows_as_deep_as_can_be_read_are_compared_or_are_not_the_same(depth: int) -> None:
+    row = b'"d":' + b"[" * depth + b"]" * depth
+    assert is_same_row(b"{%b}" % row, b'{"position":"e/9",%b}' % row) in (True, False)
