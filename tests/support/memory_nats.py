@@ -48,6 +48,8 @@ class Stream:
         self.created = created
         self.last = 0
         self.kept: list[Kept] = []
+        self.ids: dict[bytes, int] = {}
+        """Of messages that had one, with their sequences."""
 
     def takes(self, subject: bytes) -> bool:
         return any(_matches(one.encode(), subject) for one in self.config.get("subjects", []))
@@ -177,8 +179,13 @@ class MemoryNats:
         found = stream.of(subject)
         if expected is not None and expected != (found[-1].sequence if found else 0):
             return refused(400, jetstream.WRONG_LAST_SEQUENCE)
+        message_id = said.get(jetstream.MSG_ID)
+        if message_id is not None and message_id in stream.ids:
+            return {"stream": stream.config["name"], "seq": stream.ids[message_id], "duplicate": True}
         ttl = said.get(jetstream.TTL) or b"0s"
         kept = stream.put(subject, block, payload, int(ttl[:-1]))
+        if message_id is not None:
+            stream.ids[message_id] = kept.sequence
         self._push(stream, kept)
         return {"stream": stream.config["name"], "seq": kept.sequence}
 
