@@ -18,6 +18,7 @@ class Attached(Link):
 
     Attributes:
         why: it was closed.
+        is_stuck: it takes nothing.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Attached(Link):
     ) -> None:
         super().__init__()
         self.why = ""
+        self.is_stuck = False
         self.engine = engine
         self.session, self.was_present = engine.open_session(client_id, clean)
         engine.identify(self.session, None, None)
@@ -40,6 +42,8 @@ class Attached(Link):
             engine.subscribe_session(self.session, topic_filter, granted)
 
     def _send(self, data: bytes) -> int:
+        if self.is_stuck:
+            return 0
         self.sent += data
         return len(data)
 
