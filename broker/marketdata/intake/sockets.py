@@ -47,15 +47,15 @@ async def _serve_peer(
         logger.info("source %s: connected", name)
         lines = Lines()
         try:
-            with barrier(engine.counters, f"source {name}"):
-                while data := await stream.receive_some(READ_BYTES):
-                    too_long = lines.too_long
-                    found = lines.feed(bytes(data))
-                    with engine.turn:
-                        for line in found:
+            while data := await stream.receive_some(READ_BYTES):
+                too_long = lines.too_long
+                found = lines.feed(bytes(data))
+                with engine.turn:
+                    for line in found:
+                        with barrier(engine.counters, f"source {name}"):
                             rows.message(line)
-                        for _ in range(lines.too_long - too_long):
-                            rows.status.drop("line_too_long", name, engine.now)
+                    for _ in range(lines.too_long - too_long):
+                        rows.status.drop("line_too_long", name, engine.now)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         logger.info("source %s: disconnected", name)
