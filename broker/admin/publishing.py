@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from broker.config.dialects.gateway import DIALECT_KINDS, GatewayConfig
 from broker.core.outbox import nothing
@@ -17,10 +17,15 @@ from broker.core.promise import Promise
 from broker.core.publication import Publication
 from broker.gateway.channels import BadChannel, topic_of
 from broker.gateway.gateway import Gateway
-from protocol.dialects.base import json_text
+from protocol.json_members import elements_of, is_json, is_text, members_of
 from protocol.mqtt.topics import is_valid_topic_name
 
 BATCH_MAX: Final = 1000
+
+Members: TypeAlias = dict[str, tuple[Any, str]]
+"""Of one message: the value and the text of each."""
+
+ABSENT: Final = (None, "")
 
 
 class BadPublish(ValueError):
@@ -89,40 +94,43 @@ class MeshPublisher:
         messages = [self._message(item, where) for item, where in _items(body)]
         return Published([publish() for publish in messages])
 
-    def _message(self, item: object, where: str) -> Callable[[], Promise | None]:
-        if not isinstance(item, dict):
-            raise BadPublish(f'{where}{{"c": CHANNEL, "d": TEXT}} is wanted')
-        if "topic" in item:
-            return self._to_topic(item, where)
-        dialect, channel, payload = self._to_channel(item, where)
+    def _message(self, text: str, where: str) -> Callable[[], Promise | None]:
+        members = members_of(text)
+        if members is None:
+            wanted = '{"c": CHANNEL, "d": TEXT} is wanted' if is_json(text) else "the body must be JSON"
+            raise BadPublish(f"{where}{wanted}")
+        if "topic" in members:
+            return self._to_topic(members, where)
+        dialect, channel, payload = self._to_channel(members, where)
         return lambda: self._gateway.publish(dialect, channel, payload)
 
-    def _to_topic(self, item: dict[str, Any], where: str) -> Callable[[], Promise | None]:
-        wanted, qos, retain = item["topic"], item.get("qos", 1), item.get("retain", False)
+    def _to_topic(self, members: Members, where: str) -> Callable[[], Promise | None]:
+        wanted = members["topic"][0]
+        qos, retain = members.get("qos", ABSENT)[1] or "1", members.get("retain", ABSENT)[1] or "false"
         try:
-            topic = wanted.encode() if isinstance(wanted, str) else b""
+            topic = wanted.encode() if is_text(wanted) else b""
         except UnicodeEncodeError:
             topic = b""
         if not is_valid_topic_name(topic) or topic.startswith(b"$"):
             raise BadPublish(f"{where}topic must be a topic's name, without wildcards or a $ before it")
-        if "c" in item:
+        if "c" in members:
             raise BadPublish(f"{where}a message has a c or a topic")
-        if type(qos) is not int or not 0 <= qos <= 2 or not isinstance(retain, bool):
+        if qos not in ("0", "1", "2") or retain not in ("true", "false"):
             raise BadPublish(f"{where}retain must be true or false, and qos 0, 1 or 2")
-        payload = _payload(item.get("d"), where)
-        return lambda: self._publish_to_topic(Publication(topic, payload, qos, retain))
+        payload = _payload(members, where)
+        return lambda: self._publish_to_topic(Publication(topic, payload, int(qos), retain == "true"))
 
     def _publish_to_topic(self, publication: Publication) -> Promise | None:
         publication.is_requested = True
         self._gateway.engine.publish(publication)
         return publication.promise
 
-    def _to_channel(self, item: dict[str, Any], where: str) -> tuple[str, str, bytes]:
-        name, data = item.get("c"), item.get("d")
-        if not isinstance(name, str):
+    def _to_channel(self, members: Members, where: str) -> tuple[str, str, bytes]:
+        name = members.get("c", ABSENT)[0]
+        if not is_text(name):
             raise BadPublish(f"{where}c must be a channel's name")
         dialect, channel = self._channel(name, where)
-        return dialect, channel, _payload(data, where)
+        return dialect, channel, _payload(members, where)
 
     def _channel(self, name: str, where: str) -> tuple[str, str]:
         # Of two that begin alike the longer one is meant.
@@ -141,26 +149,30 @@ class MeshPublisher:
         return dialect, channel
 
 
-def _items(body: bytes) -> list[tuple[object, str]]:
-    """The messages in a request, each with where it stands, for an error."""
+def _items(body: bytes) -> list[tuple[str, str]]:
+    """The text of each message in a request, with where it stands, for an error."""
     try:
-        value: Any = json.loads(body)
-    except (ValueError, RecursionError):
+        text = body.decode(json.detect_encoding(body), "surrogatepass").strip(" \t\n\r")
+    except ValueError:
         raise BadPublish("the body must be JSON") from None
-    if not isinstance(value, list):
-        return [(value, "")]
-    if not 0 < len(value) <= BATCH_MAX:
-        raise BadPublish(f"a batch has 1 to {BATCH_MAX} messages, not {len(value)}")
-    return [(item, f"[{index}] ") for index, item in enumerate(value)]
+    if not text.startswith("["):
+        return [(text, "")]
+    if not is_json(text):
+        raise BadPublish("the body must be JSON")
+    items = elements_of(text)
+    if not 0 < len(items) <= BATCH_MAX:
+        raise BadPublish(f"a batch has 1 to {BATCH_MAX} messages, not {len(items)}")
+    return [(item, f"[{index}] ") for index, item in enumerate(items)]
 
 
-def _payload(data: object, where: str) -> bytes:
-    """Text is sent as it is; an object or a list as its JSON text."""
-    if isinstance(data, dict | list):
-        data = json_text(data)
-    if not isinstance(data, str):
-        raise BadPublish(f"{where}d must be text, or an object")
+def _payload(members: Members, where: str) -> bytes:
+    """Text is sent as what it says; an object or a list as it is written, digit for digit."""
+    value, text = members.get("d", ABSENT)
+    if not text.startswith(("{", "[")):
+        if not is_text(value):
+            raise BadPublish(f"{where}d must be text, or an object")
+        text = value
     try:
-        return data.encode()
+        return text.encode()
     except UnicodeEncodeError:
         raise BadPublish(f"{where}d must be valid Unicode text") from None

@@ -7,6 +7,7 @@ postgres-websockets.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 from urllib.parse import unquote
@@ -131,7 +132,23 @@ def admit(
         return "No allowed channels"
     # Only a writer's messages show its claims.
     kept = claims if mode in MODES_THAT_WRITE else {}
+    if not _is_finite(kept):
+        return "Claims of a writer must be JSON, without numbers beyond all bounds"
     return Admission(tuple(channels), mode, kept, identity.expires_at)
+
+
+def _is_finite(claims: Mapping[str, Any]) -> bool:
+    """Whether they can be shown to a reader: what a parser takes as infinite (1e400) no JSON can say."""
+    try:
+        json.dumps(claims, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
+def why_unreadable(channel: str) -> str | None:
+    """Why no token reads this channel; None if one may."""
+    return "wildcards are not supported" if _has_wildcard(channel) else None
 
 
 def _has_wildcard(channel: str) -> bool:
@@ -158,6 +175,7 @@ class EconiaDialect(Dialect):
     """One admitted connection."""
 
     name: ClassVar[str] = "econia"
+    why_unreadable = staticmethod(why_unreadable)
 
     def __init__(self, clock: Clock, admission: Admission, ping_interval_s: float) -> None:
         super().__init__(clock, ping_interval_s)

@@ -97,7 +97,7 @@ async def test_each_message_is_published_and_answered_in_order() -> None:
         await ws.send_message(json.dumps(batch))
         answers = [json.loads(await ws.get_message()) for _ in range(4)]
         assert answers == [{"result": True, "published": count} for count in (1, 1, 1, 2)]
-        assert payloads == ["0", "1", "2", "3", '{"n":4}']
+        assert payloads == ["0", "1", "2", "3", '{"n": 4}']
         await ws.aclose()
 
 

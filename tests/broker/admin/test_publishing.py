@@ -58,7 +58,7 @@ def test_a_message_for_a_channel_goes_to_its_topic() -> None:
     [
         ("", b""),
         ("grün \U0001f600", "grün \U0001f600".encode()),
-        ({"b": 1, "a": ["ü"]}, '{"b":1,"a":["ü"]}'.encode()),
+        ({"b": 1, "a": ["ü"]}, b'{"b": 1, "a": ["\\u00fc"]}'),
         ([], b"[]"),
     ],
 )
@@ -77,7 +77,7 @@ def test_a_batch_is_published_in_its_order() -> None:
     [
         (b"", "the body must be JSON"),
         (b"[" * 100_000, "the body must be JSON"),
-        (b"9" * 5000, "the body must be JSON"),
+        (b"9" * 5000, '{"c": CHANNEL, "d": TEXT} is wanted'),
         ([], "a batch has 1 to 1000 messages, not 0"),
         ([{}] * 1001, "a batch has 1 to 1000 messages, not 1001"),
         ("x", '{"c": CHANNEL, "d": TEXT} is wanted'),
@@ -145,3 +145,29 @@ def test_of_two_prefixes_that_begin_alike_the_longer_counts() -> None:
     assert prefixes_of(config) == {"eco": "exchange", "econia:": "econia"}
     _, (one,) = publish({"c": "econia:fill", "d": "x"}, config)
     assert one.topic == topic_of("econia", "fill")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"price":0.00000010,"size":150.40}',
+        b"[123456789012345678901234567890.10, 1e400, -0, -0.0, 1E-7]",
+        b'{"a":1,"a":2}',
+        b'{"a":"\\ud800"}',
+        '{ "ü" : [ ] }'.encode(),
+        b"[" * 900 + b"]" * 900,
+    ],
+    ids=["prices", "numbers", "twice", "surrogate", "blanks", "deep"],
+)
+@pytest.mark.parametrize(
+    "body", [b'{"topic":"a","d":%b}', b' [ {"topic":"a" , "d": %b } ] \n'], ids=["one", "list"]
+)
+def test_json_goes_digit_for_digit(data: bytes, body: bytes) -> None:
+    """150.40 became 150.4, and 1e400 the word Infinity, which no browser reads."""
+    assert [one.payload for one in publish(body.replace(b"%b", data))[1]] == [data]
+
+
+@pytest.mark.parametrize("data", [b"NaN", b'{"a":NaN}', b"[-Infinity]", b"1e400", b"0", b"null", b"true"])
+def test_what_is_neither_text_nor_json_in_brackets_is_no_message(data: bytes) -> None:
+    with pytest.raises(BadPublish):
+        publish(b'{"topic":"a","d":%b}' % data)

@@ -15,6 +15,7 @@ from protocol.dialects.econia import (
     EconiaDialect,
     admit,
     credentials_of,
+    why_unreadable,
 )
 from protocol.websocket import CloseCode
 
@@ -185,3 +186,20 @@ def test_wildcards_are_refused_rather_than_read_as_a_name(channel: str) -> None:
     assert admit(claimed, None, "mode", ("channels",)) == wanted
     asked = Identity("", claims={"mode": "r"})
     assert admit(asked, channel, "mode", ("channels",), channels_required=False) == wanted
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), [{"a": float("inf")}]])
+def test_a_writer_whose_claims_no_json_can_say_is_refused(value: object) -> None:
+    """Its readers were sent the word Infinity, which no browser reads."""
+    claims: dict[str, object] = {"channels": ["a"], "more": value}
+    assert isinstance(admitted({"mode": "rw", **claims}), str)
+    assert isinstance(admitted({"mode": "r", **claims}), Admission), "nobody is shown a reader's"
+
+
+@pytest.mark.parametrize(
+    ("channel", "readable"),
+    [("fill_event", True), ("a/b", True), ("a+b", True), ("#", False), ("a/+", False), ("*", False)],
+)
+def test_a_channel_that_no_token_reads_is_said(channel: str, readable: bool) -> None:
+    admission = admitted({"mode": "r", "channels": [channel]}, channel)
+    assert (why_unreadable(channel) is None) is isinstance(admission, Admission) is readable
