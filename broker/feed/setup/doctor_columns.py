@@ -34,11 +34,21 @@ def check_columns(examination: Examination) -> Iterator[Finding]:
 
 COMPARED_AS: Final = {
     "number": "typcategory = 'N' AND typname NOT IN ('float4', 'money') AND typname NOT LIKE 'reg%%'",
-    "text": "(typcategory = 'S' AND typname <> 'bpchar') OR typcategory = 'E'",
+    "text": "(typcategory = 'S' AND typname NOT IN ('bpchar', 'citext') AND coalesce(collisdeterministic, true))"
+    " OR typcategory = 'E'",
     "boolean": "typcategory = 'B'",
     "": "true",
 }
 """Types whose text decides as Postgres does."""
+
+_COMPARED: Final = (
+    "WITH RECURSIVE made_of AS (SELECT atttypid AS oid, format_type(atttypid, atttypmod) AS written, attcollation"
+    "  FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped"
+    " UNION ALL SELECT typbasetype, written, attcollation FROM made_of JOIN pg_type USING (oid) WHERE typbasetype <> 0)"
+    " SELECT {}, written FROM made_of JOIN pg_type t USING (oid) LEFT JOIN pg_collation c ON c.oid = attcollation"
+    " WHERE typbasetype = 0"
+)
+"""Whether a column may be compared as one of them, and its type: of a domain what it is made of decides."""
 
 
 def check_conditions(examination: Examination) -> Iterator[Finding]:
@@ -48,11 +58,7 @@ def check_conditions(examination: Examination) -> Iterator[Finding]:
         for route in filter(appearance.wanted_by, config.routes):
             types = parse_condition(route.condition).types if route.condition else ()
             for name, kind in types:
-                query = (
-                    f"SELECT {COMPARED_AS[kind]}, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a"
-                    " JOIN pg_type t ON t.oid = a.atttypid"
-                    " WHERE a.attrelid = to_regclass(%s) AND a.attname = %s AND NOT a.attisdropped"
-                )
+                query = _COMPARED.format(COMPARED_AS[kind])
                 row = examination.one(query, quoted(appearance.table), name)
                 if row and not row[0]:
                     what = f"{route.where}: where compares {name} of {appearance.table} as {kind}, and it is {row[1]}"
@@ -103,7 +109,7 @@ def _deleted(examination: Examination) -> Iterator[Finding]:
             " AND a.attnum = ANY (i.indkey::int2[]) WHERE i.indrelid = to_regclass(%s) AND a.attname = %s"
             " AND CASE WHEN %s = 'i' THEN i.indisreplident ELSE i.indisprimary END"
         )
-        name = wanted.name.split(".")[0]
+        name = wanted.column_in(_columns(examination, wanted.table))
         if not examination.one(query, quoted(wanted.table), name, relation.identity)[0]:
             yield unwise(
                 f"{wanted.where}: deletes of {wanted.table} come without {name}, so its topic can't be made",

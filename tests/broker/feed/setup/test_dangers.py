@@ -1,4 +1,4 @@
-"""What an installation refuses to break."""
+"""What an installation refuses, since the application's writers would fail."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 from support.columns_and_rows import ROUTE, TABLE
-from support.doctored import sql, texts
+from support.doctored import as_kind, sql, texts, undone
 from support.installed import connect, feed_config
 
 from broker.config.feeds import Route
@@ -44,3 +44,38 @@ def test_mistakes_are_found_by_check_and_refused_by_install(
         refused = " ".join(found.text for found in dangers(connection, config))
     assert says in refused
     assert says in texts(config)
+
+
+@pytest.mark.parametrize(
+    ("made", "kind", "operations", "texts_"),
+    [
+        ("TABLE event (id int PRIMARY KEY)", "wal", ("insert", "update", "delete"), []),
+        ("TABLE other (id int)", "wal", ("insert",), ["there is no table public.event"]),
+        ("TABLE other (id int)", "outbox", ("insert",), ["there is no table public.event"]),
+        ("TABLE other (id int)", "listen", ("insert",), ["there is no table public.event"]),
+        ("VIEW event AS SELECT 1 AS id", "outbox", ("insert",), ["public.event is no table but a view or the like"]),
+        ("UNLOGGED TABLE event (id int)", "wal", ("insert",), ["public.event is unlogged: its changes are in no WAL"]),
+        ("UNLOGGED TABLE event (id int)", "outbox", ("insert",), []),
+        ("TABLE event (id int) PARTITION BY RANGE (id)", "wal", ("insert",), []),
+        ("TABLE event (id int)", "wal", ("insert",), []),
+        (
+            "TABLE event (id int)", "wal", ("insert", "delete"),
+            ["public.event has no replica identity: updating or deleting its rows fails"],
+        ),
+        ("TABLE event (id int)", "outbox", ("insert", "delete"), []),
+        ("TABLE event (nothing int)", "wal", ("insert",), []),
+    ],
+    ids=[
+        "good", "none", "none outbox", "none listen", "view", "unlogged", "unlogged outbox", "partitioned", "insert",
+        "delete", "delete outbox", "misspelt topic",
+    ],
+)  # fmt: skip
+def test_only_what_would_break_or_could_not_be_made_is_refused(
+    kept_database: str, made: str, kind: str, operations: tuple[str, ...], texts_: list[str]
+) -> None:
+    config = as_kind("user=postgres", kind)
+    config = evolve(config, routes=tuple(evolve(route, operations=operations) for route in config.routes))
+    with undone(kept_database, f"CREATE {made}") as connection:
+        found = dangers(connection, config)
+    assert [one.text for one in found] == texts_
+    assert all(one.level == "wrong" and one.cure for one in found)
