@@ -36,6 +36,7 @@ class Names:
         self.sessions = f"{name}_SESS"
         self._prefix = name.encode()
         self.messages_prefix = self._prefix + b".MSGS."
+        self._plain_prefix = self.messages_prefix + CLIENTS + b"." + PLAIN + b"."
         self.retained_prefix = self._prefix + b".RET."
 
     def message(self, origin: bytes, retain: bool, topic: bytes) -> bytes:
@@ -57,6 +58,9 @@ class Names:
 
     def topic_part(self, subject: bytes) -> tuple[bytes, bytes]:
         """(kind, the topic's subject) of a message's subject in the log, or in the stream of retained ones."""
+        plain = self._plain_prefix
+        if subject.startswith(plain):  # most are
+            return PLAIN, subject[len(plain) :]
         if subject.startswith(self.retained_prefix):
             return RETAINED, subject[len(self.retained_prefix) :]
         parts = subject[len(self.messages_prefix) :].split(b".", 2)

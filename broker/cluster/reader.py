@@ -246,14 +246,14 @@ class LogReader:
     def _publication(self, message: wire.Message, again: bool = False) -> Publication | None:
         """What a message of the log says; the object itself, if this node has made it."""
         engine = self._engine
-        kind, subject = self._names.topic_part(message.subject)
         try:
-            topic = None if subjects.is_long(subject) else subjects.topic_of(subject)
             value = record.value_in(message.block)
             if not again and value.startswith(self._own):
-                own = self._publisher.own(int(value.split(b" ", 2)[1]))
+                own = self._publisher.own(record.number_in(value))
                 if own is not None:
                     return own
+            kind, subject = self._names.topic_part(message.subject)
+            topic = None if subjects.is_long(subject) else subjects.topic_of(subject)
             publication = record.read(
                 value, topic, message.payload, kind == RETAINED, engine.now, time.time()
             )

@@ -40,19 +40,18 @@ def describe(
     if publication.expires_at != 0.0:
         expires = b"%d" % int((publication.expires_at - now + unix_now) * 1000)
     user = publication.user_name
-    words = [
+    properties = publication.properties
+    value = b"%b %d %d %b %b %d %b %b" % (
         node,
-        b"%d" % number,
-        b"%d" % publication.qos,
+        number,
+        publication.qos,
         _word(publication.client_id),
         NONE if user is None else _word(user),
-        b"%d" % publication.listener_port,
+        publication.listener_port,
         expires,
-        binascii.hexlify(publication.properties) or NONE,
-    ]
-    if long:
-        words.append(_word(publication.topic))
-    return b" ".join(words)
+        binascii.hexlify(properties) if properties else NONE,
+    )
+    return b"%b %b" % (value, _word(publication.topic)) if long else value
 
 
 def read(
@@ -103,6 +102,12 @@ def value_in(block: bytes) -> bytes:
         return b""
     start += len(_LINE)
     return block[start : block.find(b"\r\n", start)]
+
+
+def number_in(value: bytes) -> int:
+    """The number in a header's value that begins with a node.  Raises: ValueError, if there is none."""
+    start = value.find(b" ") + 1
+    return int(value[start : value.find(b" ", start)])
 
 
 def _is_number(word: bytes) -> bool:

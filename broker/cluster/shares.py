@@ -88,6 +88,7 @@ class Shares:
         self._places: dict[Key, tuple[str, int]] = {}
         """Of groups with members here: of which log, and up to where, they were given everything, or were not there."""
         self._unfinished: list[Unfinished] = []
+        self._given = trio.Event()
         self._given_back: dict[Session, set[int]] = {}
         self._tasks = Tasks()
         self._serving: dict[Key, trio.CancelScope] = {}
@@ -285,6 +286,7 @@ class Shares:
             else:
                 now = trio.current_time()
                 self._unfinished.append(Unfinished(member, about.stream_sequence, message.reply, now))
+                self._given.set()
             return
         self._answer(message.reply, NAK + b' {"delay": %d}' % int(AGAIN_S * NANOSECONDS))
 
@@ -292,26 +294,31 @@ class Shares:
         self._link.send(wire.publish(reply, what))
 
     async def _finish(self) -> None:
-        """Acknowledge what members have acknowledged."""
+        """Look again and again while members have something to acknowledge."""
         while True:
-            await trio.sleep(TICK_S)
             if not self._unfinished:
+                self._given = trio.Event()
+                await self._given.wait()
+            await trio.sleep(TICK_S)
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Acknowledge what members have acknowledged."""
+        now = trio.current_time()
+        owed: dict[Session, set[int]] = {}
+        kept: list[Unfinished] = []
+        for one in self._unfinished:
+            session = one.session
+            if session not in owed:
+                owed[session] = owed_to(session)
+            if one.sequence not in owed[session]:
+                self._answer(one.reply, ACK)
                 continue
-            now = trio.current_time()
-            owed: dict[Session, set[int]] = {}
-            kept: list[Unfinished] = []
-            for one in self._unfinished:
-                session = one.session
-                if session not in owed:
-                    owed[session] = owed_to(session)
-                if one.sequence not in owed[session]:
-                    self._answer(one.reply, ACK)
-                    continue
-                if now - one.told_at > IN_PROGRESS_S:
-                    one.told_at = now
-                    self._answer(one.reply, IN_PROGRESS)
-                kept.append(one)
-            self._unfinished = kept
+            if now - one.told_at > IN_PROGRESS_S:
+                one.told_at = now
+                self._answer(one.reply, IN_PROGRESS)
+            kept.append(one)
+        self._unfinished = kept
 
     def left(self, session: Session) -> None:
         """Its client is gone: others of the group get what it has not received.  Inside a turn."""

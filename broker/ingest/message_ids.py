@@ -5,18 +5,23 @@ another id.  A PUBLISH with DUP gets the id of the message before it with that p
 a start of the broker nothing is remembered: `is_unknown` then says that the table has to be asked.
 
 Bounded: the least recently used are forgotten, and are asked for again.
+
+Hot: compiled, and asked once for each message that a table or a log takes.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections import OrderedDict
 from typing import Final
 from urllib.parse import quote
 
 from broker.core.publication import Publication
 
 REMEMBERED_MAX: Final = 100_000
+"""At most; half of it is the least that is remembered."""
+
+_PLAIN: Final = re.compile(rb"[A-Za-z0-9._~/-]*")
 
 Key = tuple[bytes, int]
 
@@ -25,7 +30,9 @@ class MessageIds:
     """The newest id of each client and packet id."""
 
     def __init__(self) -> None:
-        self._newest: OrderedDict[Key, tuple[str, str]] = OrderedDict()
+        self._newest: dict[Key, str] = {}
+        self._older: dict[Key, str] = {}
+        """What was the newest before; those that are asked for come back from here."""
         self._epoch = 0
 
     def of(self, publication: Publication, now_ns: int) -> str:
@@ -36,22 +43,21 @@ class MessageIds:
         """
         self._epoch = max(now_ns, self._epoch + 1)
         digest = digest_of(publication)
+        message_id = prefix_of(publication) + self._epoch.to_bytes(8, "big").hex() + ":" + digest
         if publication.packet_id == 0:
-            return f"{prefix_of(publication)}{self._epoch:016x}:{digest}"
+            return message_id
         key = (publication.client_id, publication.packet_id)
         if publication.dup:
-            known = self._newest.get(key)
-            if known is not None and known[1] == digest:
-                self._newest.move_to_end(key)
-                return known[0]
+            known = self._known(key)
             if known is None:
-                # To be asked for; if the table has none, this one is as good as any.
-                return f"?{prefix_of(publication)}{self._epoch:016x}:{digest}"
-        return self._remember(key, f"{prefix_of(publication)}{self._epoch:016x}:{digest}", digest)
+                return "?" + message_id  # To be asked for; if the table has none, this one is as good as any.
+            if _digest_in(known) == digest:
+                message_id = known
+        return self._remember(key, message_id)
 
     def know(self, client_id: bytes, packet_id: int, message_id: str) -> None:
         """Take over the id that a message got elsewhere."""
-        self._remember((client_id, packet_id), message_id, message_id.rpartition(":")[2])
+        self._remember((client_id, packet_id), message_id)
 
     def found(self, publication: Publication, asked: str, newest: str | None) -> str:
         """The id to use after the table was asked.
@@ -62,18 +68,22 @@ class MessageIds:
         """
         digest = digest_of(publication)
         key = (publication.client_id, publication.packet_id)
-        known = self._newest.get(key)
-        if known is not None and known[1] == digest:
-            return known[0]
-        is_same = newest is not None and newest.rpartition(":")[2] == digest
+        known = self._known(key)
+        if known is not None and _digest_in(known) == digest:
+            return known
+        is_same = newest is not None and _digest_in(newest) == digest
         own = newest if is_same and newest is not None else asked.removeprefix("?")
-        return self._remember(key, own, digest)
+        return self._remember(key, own)
 
-    def _remember(self, key: Key, message_id: str, digest: str) -> str:
-        self._newest[key] = (message_id, digest)
-        self._newest.move_to_end(key)
-        if len(self._newest) > REMEMBERED_MAX:
-            self._newest.popitem(last=False)
+    def _known(self, key: Key) -> str | None:
+        known = self._newest.get(key)
+        return known if known is not None else self._older.get(key)
+
+    def _remember(self, key: Key, message_id: str) -> str:
+        if len(self._newest) >= REMEMBERED_MAX >> 1:
+            self._older = self._newest
+            self._newest = {}
+        self._newest[key] = message_id
         return message_id
 
 
@@ -84,9 +94,16 @@ def is_unknown(message_id: str) -> bool:
 
 def prefix_of(publication: Publication) -> str:
     """How every id of this client and packet id begins."""
-    return f"{quote(publication.client_id, safe='-._~/')}:{publication.packet_id}:"
+    client_id = publication.client_id
+    if _PLAIN.fullmatch(client_id) is not None:
+        return f"{client_id.decode()}:{publication.packet_id}:"
+    return f"{quote(client_id, safe='-._~/')}:{publication.packet_id}:"
+
+
+def _digest_in(message_id: str) -> str:
+    return message_id.rpartition(":")[2]
 
 
 def digest_of(publication: Publication) -> str:
     """Of topic and payload, eight digits."""
-    return f"{zlib.crc32(publication.payload, zlib.crc32(publication.topic)):08x}"
+    return zlib.crc32(publication.payload, zlib.crc32(publication.topic)).to_bytes(4, "big").hex()

@@ -13,6 +13,7 @@ from protocol.nats.errors import NatsProtocolError
 
 NANOSECONDS: Final = 1_000_000_000
 TOKENS_MIN: Final = 9
+DIGITS_MAX: Final = 19
 WITH_DOMAIN_MIN: Final = 11
 """Newer servers have the domain and the account behind `ACK`."""
 
@@ -24,9 +25,7 @@ class Delivered:
         reply: the subject.
 
     Attributes:
-        deliveries: how often this message has been delivered, this time included.
         stream_sequence, consumer_sequence: its place in the stream, and among what the consumer has sent.
-        stored_ns: when the stream took it, in Unix nanoseconds.
         pending: messages that the consumer has still to send.
 
     Raises:
@@ -39,16 +38,25 @@ class Delivered:
         if count < TOKENS_MIN or tokens[0] != b"$JS" or tokens[1] != b"ACK":
             raise _no_reply(reply)
         at = 6 if count >= WITH_DOMAIN_MIN else 4
-        try:
-            self.deliveries = int(tokens[at])
-            self.stream_sequence = int(tokens[at + 1])
-            self.consumer_sequence = int(tokens[at + 2])
-            self.stored_ns = int(tokens[at + 3])
-            self.pending = int(tokens[at + 4])
-        except ValueError:
-            raise _no_reply(reply) from None
-        if self.stream_sequence < 0 or self.consumer_sequence < 0 or self.pending < 0:
-            raise _no_reply(reply)
+        for token in tokens[at : at + 5]:
+            if len(token) > DIGITS_MAX or not token.isdigit():
+                raise _no_reply(reply)
+        # Not all are wanted of every message.
+        self._deliveries = tokens[at]
+        self.stream_sequence = int(tokens[at + 1])
+        self.consumer_sequence = int(tokens[at + 2])
+        self._stored_ns = tokens[at + 3]
+        self.pending = int(tokens[at + 4])
+
+    @property
+    def deliveries(self) -> int:
+        """How often this message has been delivered, this time included."""
+        return int(self._deliveries)
+
+    @property
+    def stored_ns(self) -> int:
+        """When the stream took it, in Unix nanoseconds."""
+        return int(self._stored_ns)
 
     @property
     def stored_at(self) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -49,6 +50,11 @@ NO_MESSAGE: Final = 10037
 BAD_REQUEST: Final = 400
 NOT_NOW: Final = frozenset({503, 408})
 """Statuses and codes that pass: no leader, no quorum, too busy."""
+
+_STORED: Final = re.compile(
+    rb'\{"stream":"([A-Za-z0-9_-]+)", ?"seq":([0-9]{1,19})(?:,"batch":"[A-Za-z0-9_.-]+","count":([0-9]{1,9}))?\}'
+)
+"""A message, or a batch, that was taken as usual."""
 
 
 class ApiError(Exception):
@@ -128,6 +134,10 @@ def answer(message: wire.Message) -> dict[str, Any]:
 
 def pub_ack(message: wire.Message) -> PubAck:
     """Raises: ApiError, NatsProtocolError."""
+    usual = _STORED.fullmatch(message.payload)
+    if usual is not None and not message.status:  # a tenth of the time of reading JSON
+        stream, number, count = usual.groups()
+        return PubAck(stream.decode(), int(number), False, int(count or 0))
     value = answer(message)
     sequence = value.get("seq")
     if not isinstance(sequence, int):

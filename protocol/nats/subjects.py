@@ -20,11 +20,15 @@ EMPTY: Final = b"%00"
 """No topic has U+0000 [MQTT-1.5.4-2], so this stands for nothing at all."""
 
 LONG: Final = b"%long"
+_LONG: Final = LONG + b"."
 SUBJECT_BYTES_MAX: Final = 2000
 """Of what a topic becomes: a server takes lines of 4096 bytes, with prefix, reply and sizes."""
 
 TOKENS_MAX: Final = 64
 """A server walks subjects token by token; it is made for a few."""
+
+_PERCENT: Final = 0x25
+"""A byte is looked for as a number: for bytes in bytes, Python first makes and drops an exception."""
 
 _UNFIT: Final = re.compile(rb"[\x00-\x20\x7f%.*>]")
 _ENCODED: Final = re.compile(rb"%([0-9A-F]{2})")
@@ -33,6 +37,8 @@ _WELL_ENCODED: Final = re.compile(rb"(?:[^%]|%[0-9A-F]{2})*")
 
 def token_of(level: bytes) -> bytes:
     """One level, or any other bytes without U+0000, as one token."""
+    if level.isalnum() or (level and _UNFIT.search(level) is None):
+        return level
     if not level:
         return EMPTY
     return _UNFIT.sub(lambda found: b"%%%02X" % found[0][0], level)
@@ -40,7 +46,7 @@ def token_of(level: bytes) -> bytes:
 
 def level_of(token: bytes) -> bytes:
     """Raises: NatsProtocolError, if it is nothing that `token_of` makes."""
-    if b"%" not in token and token:
+    if _PERCENT not in token and token:
         return token
     if token == EMPTY:
         return b""
@@ -52,29 +58,29 @@ def level_of(token: bytes) -> bytes:
 def subject_of(topic: bytes) -> bytes:
     """A topic name as a subject; a long one as its hash, see `is_long`."""
     if len(topic) <= SUBJECT_BYTES_MAX and topic.count(b"/") < TOKENS_MAX:
-        if _UNFIT.search(topic) is None and not _has_empty(topic, b"/"):
+        if _UNFIT.search(topic) is None and not _has_empty(topic, b"//"):
             return topic.replace(b"/", b".")
         subject = b".".join([token_of(level) for level in topic.split(b"/")])
         if len(subject) <= SUBJECT_BYTES_MAX:
             return subject
-    return LONG + b"." + hashlib.sha256(topic).hexdigest().encode()
+    return _LONG + hashlib.sha256(topic).hexdigest().encode()
 
 
-def _has_empty(text: bytes, separator: bytes) -> bool:
-    """Whether there is nothing between two separators, or beside one."""
-    return not text or text.startswith(separator) or text.endswith(separator) or separator + separator in text
+def _has_empty(text: bytes, two: bytes) -> bool:
+    """Whether there is nothing between two separators, given side by side, or beside one."""
+    return not text or text[0] == two[0] or text[-1] == two[0] or text.find(two) >= 0
 
 
 def is_long(subject: bytes) -> bool:
     """Whether the topic has to travel beside it."""
-    return subject.startswith(LONG + b".")
+    return subject.startswith(_LONG)
 
 
 def topic_of(subject: bytes) -> bytes:
     """Raises: NatsProtocolError, if it is nothing that `subject_of` makes, or the topic is not in it."""
     if is_long(subject):
         raise NatsProtocolError("the topic of a long subject is in a header")
-    if b"%" not in subject and not _has_empty(subject, b"."):
+    if _PERCENT not in subject and not _has_empty(subject, b".."):
         return subject.replace(b".", b"/")
     return b"/".join([level_of(token) for token in subject.split(b".")])
 

@@ -201,8 +201,10 @@ class Reader:
         line = data[start:end]
         after = end + 2
         verb = line[:5].upper()
-        if verb == b"HMSG " or verb.startswith(b"MSG "):
-            return self._message(line, data, start, after)
+        if verb == b"HMSG ":
+            return self._message(line, 2, data, start, after)
+        if verb.startswith(b"MSG "):
+            return self._message(line, 1, data, start, after)
         self._end = after
         if verb == b"INFO ":
             return Info(_json_object(line[5:]))
@@ -216,15 +218,15 @@ class Reader:
             return ServerError(line[4:].strip(b" '\t").decode(errors="replace"))
         raise NatsProtocolError(f"no word of the protocol: {line[:40]!r}")
 
-    def _message(self, line: bytes, data: bytes, start: int, after: int) -> Event | None:
-        has_headers = line[:1] in (b"H", b"h")
+    def _message(self, line: bytes, sizes: int, data: bytes, start: int, after: int) -> Event | None:
+        """MSG has one size, HMSG two."""
         words = line.split()
-        sizes = 2 if has_headers else 1
-        if len(words) not in (3 + sizes, 4 + sizes):
-            raise NatsProtocolError(f"a message of {len(words)} words: {line[:80]!r}")
+        count = len(words)
+        if not 3 + sizes <= count <= 4 + sizes:
+            raise NatsProtocolError(f"a message of {count} words: {line[:80]!r}")
         sid = _number(words[2])
-        total = _number(words[-1])
-        header_bytes = _number(words[-2]) if has_headers else 0
+        total = _number(words[count - 1])
+        header_bytes = _number(words[count - 2]) if sizes == 2 else 0
         if total > PAYLOAD_BYTES_MAX or header_bytes > total:
             raise NatsProtocolError(f"impossible sizes: {line[-40:]!r}")
         end = after + total
@@ -234,9 +236,9 @@ class Reader:
             return None
         self._needed = 0
         self._end = end + 2
-        if data[end : end + 2] != b"\r\n":
+        if not data.startswith(b"\r\n", end):
             raise NatsProtocolError("a message that does not end where it said")
-        reply = words[3] if len(words) == 4 + sizes else b""
+        reply = words[3] if count == 4 + sizes else b""
         block = data[after : after + header_bytes]
         return Message(words[1], sid, reply, block, data[after + header_bytes : end])
 

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from support.nats import Server
 from support.nodes import Client, joined, node_of
 
 from broker import Broker
+from broker.cluster.gossip import Gossip
+from broker.cluster.names import Names
 from broker.cluster.setup import ask
-from broker.cluster.shares import name_of
+from broker.cluster.shares import Shares, name_of
+from broker.cluster.status import ClusterStatus
+from broker.core.engine import Engine
 from protocol.mqtt.packets import Puback, Publish
-from protocol.nats import jetstream
+from protocol.nats import jetstream, wire
+
+
+class Silent:
+    """A connection to NATS that nothing comes by."""
+
+    def subscribe(self, subject: bytes, take: Callable[[wire.Message], None]) -> int:
+        return 1
+
+    def send(self, data: bytes) -> bool:
+        return True
 
 
 class Member:
@@ -159,3 +177,16 @@ async def test_a_group_whose_consumer_is_gone_goes_on_where_it_was(
         await ask(node_of(a).link, jetstream.consumer_delete(names.messages, name_of((b"g", b"t"))))
         await publisher.publish(b"t", b"1")
         assert (await member.message())[:2] == (b"t", b"1")
+
+
+async def test_a_node_whose_members_have_nothing_wakes_up_for_nothing() -> None:
+    engine, names, status = Engine(), Names("shop"), ClusterStatus()
+    link: Any = Silent()
+    reader: Any = None
+    gossip = Gossip(engine, link, names, b"n1.1", status)
+    shares = Shares(engine, link, names, b"n1.1", reader, gossip, 60.0, status)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(shares.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
+        nursery.cancel_scope.cancel()

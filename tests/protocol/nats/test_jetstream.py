@@ -21,6 +21,22 @@ def test_acknowledgements() -> None:
     assert batch.batch_size == 3
 
 
+@pytest.mark.parametrize(
+    "usual",
+    [
+        b'{"stream":"s_MSGS", "seq":7}',
+        b'{"stream":"s_MSGS","seq":7}',
+        b'{"stream":"s_MSGS","seq":7,"batch":"x.1-y","count":3}',
+    ],
+)
+def test_an_acknowledgement_says_the_same_however_it_is_written(usual: bytes) -> None:
+    assert jetstream.pub_ack(answer(usual)) == jetstream.pub_ack(answer(b" " + usual))
+    more = usual[:-1] + b',"duplicate":true}'
+    assert jetstream.pub_ack(answer(more)).duplicate
+    with pytest.raises(jetstream.ApiError):
+        jetstream.pub_ack(answer(usual, b"NATS/1.0 503\r\n\r\n"))
+
+
 def test_refusals() -> None:
     text = (
         b'{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 6"},"stream":"s","seq":0}'
