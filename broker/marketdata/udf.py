@@ -40,6 +40,8 @@ SEARCH_MAX: Final = 1000
 SEARCH_DEFAULT: Final = 30
 QUERIES_MAX: Final = 4
 """At the same time."""
+SECONDS_MAX: Final = 2**37
+"""No candle is of a time so late, and Postgres knows of it."""
 
 Bar = tuple[str, str, str, str, str]
 """Open, high, low, close, volume."""
@@ -157,7 +159,7 @@ class Udf:
             return _error("unknown_symbol" if name else "unknown resolution")
         try:
             from_s, to_s = int(query.get("from", "0")), int(query.get("to", str(int(time.time()) + 1)))
-            countback = int(query.get("countback", "0"))
+            countback = max(0, int(query.get("countback", "0")))
         except ValueError:
             return _error("from, to and countback must be whole numbers")
         history, series = found
@@ -181,12 +183,11 @@ class Udf:
     async def _stored(
         self, history: History | None, symbol: str, name: str, from_s: int, to_s: int, count: int
     ) -> dict[int, Bar]:
-        if history is None:
-            return {}
-        if not 0 <= from_s < 2**40 or not 0 <= to_s < 2**40:
+        if history is None or to_s <= 0 or from_s >= SECONDS_MAX:
             return {}
         async with self._slots:
-            rows = await history.bars(symbol, name, from_s, min(to_s, 2**37), count)
+            # A chart asks for what was before 1970, too.
+            rows = await history.bars(symbol, name, max(0, from_s), min(to_s, SECONDS_MAX), count)
         return {row[0]: (row[1], row[2], row[3], row[4], row[5]) for row in rows}
 
     def _series(self, symbol: str, interval: str) -> tuple[History | None, Series] | None:
