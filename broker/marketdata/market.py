@@ -77,8 +77,8 @@ class Market:
         self._price: Running | None = None
         self.running: dict[tuple[str, int], Running] = {}
         self._touched: dict[Running, None] = {}
+        self._taps: dict[str, tuple[Tap, list[Running], Readers]] = {}
         self._build({})
-        self._taps = self._taps_of(config)
         self.asleep_until_ms = 0
 
     def adopt(self, config: MarketConfig) -> None:
