@@ -32,9 +32,8 @@ PAYLOAD: Final = b"x" * 64
 WARM_S: Final = 1.0
 SYNCS: Final = 50
 ALONE: Final = 200
-ALONE_BEFORE: Final = 1500
-"""Messages before those that are timed: an fsync of a log that grows takes longer than of one that is used again, which
-it is from about the thousandth save on."""
+ALONE_BEFORE: Final = 100
+"""Messages before those that are timed."""
 RECEIVE_BYTES: Final = 65536
 PUBACK_BYTES: Final = 4
 QUEUED: Final = "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from broker.process.system import is_root
+from broker.storage.log_room import ROOM_BYTES_MAX
 from broker.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLES
 from broker.storage.unfit import TABLE as SET_ASIDE
 
@@ -59,6 +60,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
+        connection.execute(f"PRAGMA journal_size_limit = {ROOM_BYTES_MAX}")
         connection.execute("BEGIN IMMEDIATE")  # takes the lock, which stays
         connection.execute("COMMIT")
     except BaseException:

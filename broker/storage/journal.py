@@ -22,6 +22,7 @@ import trio
 
 from broker.storage.database import open_database
 from broker.storage.disk_thread import DiskThread
+from broker.storage.log_room import make_room
 from broker.storage.records import Snapshot
 from broker.storage.writing import PAUSE_S, Writer
 
@@ -48,6 +49,7 @@ class Journal:
         problem: why the last save failed; "" if it did not.
         disk: waits for commits; may be watched.
         needs_whole: a snapshot that was begun did not reach the file, so the next one must be whole.
+        keeps_room: the log is to stay as long as it gets, because somebody waits for what is saved.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, saved: Snapshot) -> None:
@@ -55,6 +57,7 @@ class Journal:
         self.saved_s = 0.0
         self.problem = ""
         self.needs_whole = False
+        self.keeps_room = False
         self._connection = connection
         self._writer = Writer(connection, saved)
         self.disk = DiskThread()
@@ -149,6 +152,11 @@ class Journal:
     def tell(self) -> None:
         """Say in the log that a save has begun, as mosquitto words it."""
         logger.info("Saving in-memory database to %s.", self.path)
+
+    async def make_room(self) -> None:
+        """Move the log into the file; if `keeps_room`, there is room for what follows."""
+        async with self._free:
+            await trio.to_thread.run_sync(self._tidy_up)
 
     async def close(self) -> None:
         """Let go of the file, when what is being saved is saved.  No other save may follow."""
@@ -259,3 +267,9 @@ class Journal:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             logger.warning("Saved to %s-wal, and not yet to %s itself: %s.", self.path, self.path, error)
+            return
+        if self.keeps_room:
+            try:
+                make_room(self._connection)
+            except sqlite3.Error as error:
+                logger.warning("Saves may take longer: no room was made in %s-wal: %s.", self.path, error)

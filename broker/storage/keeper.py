@@ -103,7 +103,10 @@ class Keeper:
                 len(saved.retained),
                 journal.path,
             )
-        return cls(engine, journal, settings)
+        keeper = cls(engine, journal, settings)
+        if journal.keeps_room:
+            await journal.make_room()
+        return keeper
 
     def watch(self, pump: Pump) -> None:
         """Let this pump tell that the disk is done, from now on.
@@ -263,6 +266,7 @@ class Keeper:
 
     async def close(self) -> None:
         """Save what is not saved yet, and let go of the file, whatever is being cancelled."""
+        self._journal.keeps_room = False  # nothing follows
         with trio.CancelScope(shield=True):
             with self._engine.turn:
                 self._engine.replaying.leave_all(self._engine.sessions.values())
@@ -273,6 +277,7 @@ class Keeper:
     def _promise(self) -> None:
         """Let acknowledgements wait for saves, or no longer."""
         engine = self._engine
+        self._journal.keeps_room = self._settings.acknowledge == "saved"
         if self._settings.acknowledge == "saved":
             if engine.saving is None:
                 engine.saving = Saving(engine, self._saved_changes)
