@@ -86,7 +86,10 @@ class Breaking(trio.abc.SendStream):
         await trio.lowlevel.checkpoint()
 
 
-async def test_who_owes_reading_is_read_to_its_end_once_nothing_can_be_sent_to_it() -> None:
+async def test_who_owes_reading_is_read_to_its_end_once_nothing_can_be_sent_to_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its time for that is seconds, which a busy machine may take; this clock waits for whoever has something to do."""
     engine = Engine()
     door = Door(
         Listener(port=0, security=Security(allow_anonymous=True)), Limits(), connection_messages=False
