@@ -71,6 +71,8 @@ class Owners(OwnedClients):
     ) -> None:
         super().__init__(engine, link, names, liveness, reader, shares, status)
         self._locks: dict[bytes, tuple[trio.Lock, int]] = {}
+        self._moving: set[bytes] = set()
+        """Client ids that are being claimed and that another node has, or had."""
         self._is_leaving = False
         self.on_under_way: Callable[[bytes, int, bytes], None] = lambda client_id, packet_id, message_id: None
         """Told of what the log may not have yet of a client that comes here: client id, packet id, id in the log."""
@@ -92,6 +94,7 @@ class Owners(OwnedClients):
                 try:
                     problem = await self._claim(client_id, packet, will)
                 finally:
+                    self._moving.discard(client_id)
                     own = self.owned.get(client_id)
                     if problem and own is not None and own.is_arriving:
                         self.arrived(client_id, will)
@@ -147,11 +150,12 @@ class Owners(OwnedClients):
             state = self._state_in(stored, client_id)
         if state is not None:
             owner = state.owner
-            if owner not in (b"", mark) and not await self._liveness.is_dead(owner):
-                answer = await self._ask(owner, client_id, packet.clean_session)
-                if answer != NOT_HERE:
-                    return None
-        moved = state is not None and state.owner not in (b"", mark)
+            if owner not in (b"", mark):
+                self._moving.add(client_id)
+                if not await self._liveness.is_dead(owner):
+                    answer = await self._ask(owner, client_id, packet.clean_session)
+                    if answer != NOT_HERE:
+                        return None
         if state is None or state.clean or packet.clean_session:
             state = SessionState(mark)
         state.owner = mark
@@ -163,7 +167,7 @@ class Owners(OwnedClients):
                 return None
             own = self.owned[client_id] = Owned(client_id, ack.sequence)
             own.written_at = trio.current_time()
-            self._status.moved_here += moved
+            self._status.moved_here += client_id in self._moving
             older = engine.sessions.get(client_id)
             if older is not None:  # of the file of this node, from before it was in the cluster
                 engine.endings.cancel_will(older)

@@ -2,18 +2,326 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
+from support.attached import Attached
+from support.memory_nats import LOST, SILENT, MemoryNats, refused
+from support.memory_node import MemoryNode, running
 from support.nats import Server
 from support.nats_client import Client as NatsClient
 from support.nodes import Client, joined, node_of
+from trio.testing import MockClock
 
 from broker import Broker
-from broker.cluster import liveness
+from broker.cluster import liveness, session_state
+from broker.cluster.link import Unavailable
+from broker.cluster.liveness import GRACE_S
 from broker.cluster.names import Names
-from protocol.mqtt.packets import Publish, Pubrec, Pubrel
+from broker.cluster.owners import CLAIM_S
+from broker.cluster.will_record import WillRecord
+from broker.core.promise import Promise
+from broker.core.publication import Publication
+from protocol.mqtt.packets import Connect, Publish, Pubrec, Pubrel
+from protocol.mqtt.v5.reasons import ReasonCode
+from protocol.nats import jetstream
+
+SHOP = Names("shop")
+
+
+class Held:
+    """Node `a` has the client `c`, who has subscribed to `t`; node `b` is there as well."""
+
+    def __init__(self, server: MemoryNats, a: MemoryNode, b: MemoryNode, client: Attached) -> None:
+        self.server, self.a, self.b, self.client = server, a, b, client
+
+    async def claim(self, clean: bool = False) -> str:
+        """By node `b`; the connection follows if it may."""
+        problem = await self.b.owners.claim(b"c", Connect(b"c", clean, 0), None)
+        if not problem:
+            with self.b.engine.turn:
+                self.client = Attached(self.b.engine, b"c", clean)
+                self.b.owners.arrived(b"c", None)
+        return problem
+
+    def owner(self) -> bytes:
+        found = self.server.streams["shop_SESS"].of(SHOP.record(SHOP.client(b"c")))
+        return session_state.decode(found[-1].payload, 0.0, 0.0).owner
+
+    def wills(self) -> list[bytes]:
+        return [one.payload for one in self.server.streams["shop_MSGS"].kept if one.subject.endswith(b".w")]
+
+
+@asynccontextmanager
+async def held(clean: bool = False) -> AsyncIterator[Held]:
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        client = await a.comes(clean=clean, filters=((b"t", 1),))
+        await a.settled()
+        yield Held(server, a, b, client)
+
+
+@pytest.mark.parametrize("clean_before", [False, True])
+@pytest.mark.parametrize("clean_now", [False, True])
+async def test_a_client_has_one_node(autojump_clock: MockClock, clean_before: bool, clean_now: bool) -> None:
+    async with held(clean_before) as it:
+        older = it.client
+        assert await it.claim(clean_now) == ""
+        assert older.why == "disconnected: taken over on another node."
+        assert older.code == ReasonCode.SESSION_TAKEN_OVER
+        assert b"c" not in it.a.engine.sessions
+        kept = not clean_before and not clean_now
+        assert it.client.was_present is kept
+        assert it.client.session.subscriptions == ({b"t": 1} if kept else {})
+        assert (it.a.node.status.moved_away, it.b.node.status.moved_here) == (1, 1)
+        await it.b.settled()
+        assert it.owner() == it.b.node.liveness.mark
+
+
+@pytest.mark.parametrize(
+    ("clean_before", "clean_now", "level", "delay_s", "comes"),
+    [
+        (False, False, 4, 0, False),
+        (False, False, 5, 0, True),
+        (False, False, 5, 9, False),
+        (False, True, 4, 0, True),
+        (True, False, 4, 0, True),
+        (True, True, 4, 0, True),
+    ],
+)
+async def test_a_session_that_moves_has_no_will(
+    autojump_clock: MockClock, clean_before: bool, clean_now: bool, level: int, delay_s: int, comes: bool
+) -> None:
+    """As on one node; of 5.0 it has, unless it has a delay, which is not over."""
+    async with held(clean_before) as it:
+        session = it.client.session
+        session.level, session.will_delay_s = level, delay_s
+        session.will = Publication(b"w", b"gone", 1, False, b"c")
+        assert await it.claim(clean_now) == ""
+        await it.b.settled()
+        assert it.wills() == ([b"gone"] if comes else [])
+
+
+@pytest.mark.parametrize("clean_now", [False, True])
+async def test_a_will_that_waits_for_its_delay_is_not_wanted_where_the_session_goes_on(
+    autojump_clock: MockClock, clean_now: bool
+) -> None:
+    async with held() as it:
+        session = it.client.session
+        session.level, session.will_delay_s = 5, 6
+        session.will = Publication(b"w", b"gone", 1, False, b"c")
+        await it.a.goes(it.client)
+        assert session.will_due, "it is kept for that"
+        assert b"c" in it.a.engine.sessions
+        assert await it.claim(clean_now) == ""
+        await trio.sleep(9)
+        assert it.wills() == ([b"gone"] if clean_now else [])
+
+
+async def test_a_node_that_lives_and_says_nothing_keeps_its_client(autojump_clock: MockClock) -> None:
+    async with held() as it:
+        it.a.owners.asked = lambda message: None  # type: ignore[method-assign]
+        it.a.node.link._subscriptions._handlers = {
+            sid: (subject, (lambda message: None) if b".ASK." in subject else handler)
+            for sid, (subject, handler) in it.a.node.link._subscriptions._handlers.items()
+        }
+        began = trio.current_time()
+        problem = await it.claim()
+        assert problem == "the cluster can't say who has this client: no answer within 1 s"
+        assert CLAIM_S <= trio.current_time() - began <= CLAIM_S + 2
+        assert it.client.why == ""
+        assert it.b.node.status.refused == 1
+        assert it.b.owners._locks == it.b.owners.owned == {}
+        assert it.owner() == it.a.node.liveness.mark
+
+
+async def test_a_node_that_is_dead_is_not_asked(autojump_clock: MockClock) -> None:
+    async with held() as it:
+        it.server.drop(it.a.node.link)
+        began = trio.current_time()
+        assert await it.claim() == ""
+        assert GRACE_S <= trio.current_time() - began < CLAIM_S
+        assert it.client.session.subscriptions == {b"t": 1}
+
+
+@pytest.mark.parametrize("place", [b"MSG.GET.shop_SESS", b"shop.SESS.c.", b"shop.ASK."])
+@pytest.mark.parametrize(
+    "fault",
+    [SILENT, LOST, refused(503, 10008), refused(400, jetstream.WRONG_LAST_SEQUENCE)],
+    ids=["silent", "lost", "no leader", "conflict"],
+)
+async def test_what_is_not_answered_is_asked_again(
+    autojump_clock: MockClock, place: bytes, fault: object
+) -> None:
+    async with held() as it:
+        it.server.faults.append((place, fault))
+        assert await it.claim() == ""
+        await it.b.settled()
+        assert it.owner() == it.b.node.liveness.mark
+        assert it.client.session.subscriptions == {b"t": 1}
+
+
+async def test_where_nats_is_not_there_nobody_is_let_in(autojump_clock: MockClock) -> None:
+    async with held() as it:
+        it.server.drop(it.b.node.link)
+        problem = await it.claim()
+        assert problem == "the cluster can't say who has this client: the connection was lost"
+
+
+async def test_two_connects_of_one_client_have_their_turns(autojump_clock: MockClock) -> None:
+    async with held() as it:
+        came: list[int] = []
+
+        async def connect(number: int) -> None:
+            assert await it.claim() == ""
+            came.append(number)
+            it.client.close("the next one comes")
+
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                nursery.start_soon(connect, number)
+        assert sorted(came) == [0, 1, 2]
+        assert it.b.owners._locks == {}
+        assert it.b.node.status.claimed == 3
+        assert it.b.node.status.moved_here == 1
+
+
+async def test_a_claim_that_is_given_up_leaves_the_client_to_others(autojump_clock: MockClock) -> None:
+    async with held() as it:
+        will = WillRecord(
+            it.b.engine, it.b.node.link, SHOP, b"will:1", Publication(b"w", b"", 1, False, b"c"), 0, -1
+        )
+        it.server.faults += [(b"shop.SESS.w.", SILENT)]
+        with trio.move_on_after(0.5) as scope:
+            await it.b.owners.claim(b"c", Connect(b"c", False, 0), will)
+        assert scope.cancelled_caught
+        await trio.sleep(2)
+        assert it.b.owners.owned == it.b.owners._locks == {}
+        assert it.owner() == b""
+
+
+@pytest.mark.parametrize("goes", [False, True])
+async def test_a_will_is_at_its_record_while_its_client_is_here(
+    autojump_clock: MockClock, goes: bool
+) -> None:
+    """And goes the way of the log when it comes, after which its record is not wanted any more."""
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        said = Publication(b"w", b"gone", 1, False, b"c")
+        will = WillRecord(a.engine, a.node.link, SHOP, b"will:1", said, 0, -1)
+        assert await a.owners.claim(b"c", Connect(b"c", True, 0), will) == ""
+        with a.engine.turn:
+            client = Attached(a.engine, b"c", True)
+            client.session.will = Publication(b"w", b"gone", 1, False, b"c")
+            a.owners.arrived(b"c", will)
+        await a.settled()
+        records = server.streams["shop_SESS"]
+        subject = SHOP.record(SHOP.will(a.node.liveness.mark, b"c"))
+        assert records.of(subject)[-1].payload
+        client.will_wanted = not goes
+        await a.goes(client)
+        await trio.sleep(2)
+        assert not records.of(subject)[-1].payload
+        ids = list(server.streams["shop_MSGS"].ids)
+        assert ids == ([] if goes else [b"will:1"])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"{", b"[]", b"{}", b'{"c":"zz","n":true}', b'{"c":7,"n":true}', b'{"c":"63"}', b"[" * 100_000],
+    ids=["nothing", "no JSON", "list", "empty", "no hex", "number", "no clean", "deep"],
+)
+async def test_what_no_node_asks_is_not_answered(autojump_clock: MockClock, said: bytes) -> None:
+    async with held() as it:
+        with pytest.raises(Unavailable, match="no answer"):
+            await it.b.node.link.request(SHOP.ask(it.a.node.liveness.mark), said, 1.0)
+        assert it.client.why == ""
+
+
+async def test_who_has_no_such_client_says_so_and_one_that_is_just_coming_is_waited_for(
+    autojump_clock: MockClock,
+) -> None:
+    async with held() as it:
+
+        async def ask(client_id: bytes) -> bytes:
+            said = json.dumps({"c": client_id.hex(), "n": True}).encode()
+            subject = SHOP.ask(it.a.node.liveness.mark)
+            return (await it.b.node.link.request(subject, said, 1.0)).payload
+
+        assert await ask(b"other") == b"not here"
+        it.a.owners.owned[b"c"].is_arriving = True
+        assert await ask(b"c") == b"wait"
+        assert it.client.why == ""
+        it.a.owners.owned[b"c"].is_arriving = False
+        assert await ask(b"c") == b"released"
+        assert b"c" not in it.a.owners.owned
+
+
+async def test_a_record_that_names_a_node_that_does_not_know_it_is_taken(autojump_clock: MockClock) -> None:
+    """As where that node has dropped it, and could not say so."""
+    async with held() as it:
+        it.a.owners._drop_all()
+        assert await it.claim() == ""
+        assert it.client.session.subscriptions == {b"t": 1}
+
+
+async def test_a_node_that_ends_leaves_its_clients_to_the_others(autojump_clock: MockClock) -> None:
+    async with held() as it:
+        with it.a.engine.turn:
+            it.client.close("the broker stops")
+        await it.a.owners.leave()
+        assert it.owner() == b""
+        assert it.a.owners.owned == {}
+        problem = await it.a.owners.claim(b"late", Connect(b"late", True, 0), None)
+        assert problem.endswith("its node does not answer")
+
+
+async def test_sessions_of_a_node_s_file_become_the_cluster_s_unless_it_has_them(
+    autojump_clock: MockClock,
+) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        known = await a.comes(b"known", filters=((b"t", 1),))
+        await a.settled()
+        await a.goes(known)
+        node = MemoryNode(server, "b")
+        for client_id in (b"known", b"new"):
+            session, _ = node.engine.open_session(client_id, False)
+            node.engine.identify(session, None, None)
+            node.engine.subscribe_session(session, b"from the file", 1)
+        async with node.running() as b:
+            await trio.sleep(3)
+            assert b.engine.sessions == b.owners.owned == {}
+            there = [await a.comes(one) for one in (b"known", b"new")]
+            assert [list(one.session.subscriptions) for one in there] == [[b"t"], [b"from the file"]]
+
+
+async def test_a_session_of_a_node_s_file_gives_way_to_what_the_cluster_has(
+    autojump_clock: MockClock,
+) -> None:
+    async with held() as it:
+        session, _ = it.b.engine.open_session(b"c", False)
+        it.b.engine.identify(session, None, None)
+        it.b.engine.subscribe_session(session, b"from the file", 1)
+        assert await it.claim() == ""
+        assert it.client.session is not session
+        assert it.client.session.subscriptions == {b"t": 1}
+
+
+async def test_ids_of_what_the_log_may_not_have_yet_are_told(autojump_clock: MockClock) -> None:
+    async with held() as it:
+        told: list[tuple[bytes, int, bytes]] = []
+        it.b.owners.on_under_way = lambda *words: told.append(words)
+        message = Publication(b"t", b"1", 2, False, b"c")
+        message.message_id = b"id"
+        message.promise = Promise()
+        message.promise.join()
+        it.client.session.expect().accept(5, message, False)
+        assert await it.claim() == ""
+        assert told == [(b"c", 5, b"id")]
 
 
 async def numbers(client: Client, count: int) -> list[int]:
