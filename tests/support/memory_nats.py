@@ -87,7 +87,7 @@ class MemoryNats:
     Attributes:
         faults: (part of a subject, what happens instead); the first that fits is used, once.
         asked: subjects of all requests and messages that came, in their order.
-        said: messages that were published, with their subjects.
+        said: messages that were published, with their subjects; `requests` have their reply subjects, too.
     """
 
     def __init__(self) -> None:
@@ -96,6 +96,7 @@ class MemoryNats:
         self.faults: list[tuple[bytes, object]] = []
         self.asked: list[bytes] = []
         self.said: list[tuple[bytes, bytes]] = []
+        self.requests: list[tuple[bytes, bytes, bytes]] = []
         self.is_full = False
         self._sockets: list[_Socket] = []
         self._made = 0
@@ -138,6 +139,8 @@ class MemoryNats:
     def published(self, subject: bytes, reply: bytes, block: bytes, payload: bytes) -> None:
         self.asked.append(subject)
         self.said.append((subject, payload))
+        if reply:
+            self.requests.append((subject, payload, reply))
         fault = next((one for one in self.faults if one[0] in subject), None)
         if fault is not None:
             self.faults.remove(fault)
@@ -267,6 +270,15 @@ class MemoryNats:
             is_pushed = key[0] == stream.config["name"] and "deliver_subject" in config
             if is_pushed and _is_wanted(config, kept.subject):
                 self._send(key, kept, 0)
+
+    async def beat(self) -> None:
+        """Say once a second that consumers live, until cancelled."""
+        while True:
+            await trio.sleep(1.0)
+            for config in self.consumers.values():
+                said = b"NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: %d\r\n\r\n" % config["sent"]
+                if "idle_heartbeat" in config:
+                    self.deliver(config["deliver_subject"].encode(), b"", b"", said)
 
     def _send(self, key: tuple[str, str], kept: Kept, pending: int) -> None:
         config = self.consumers[key]

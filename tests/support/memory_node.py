@@ -40,6 +40,7 @@ class MemoryNode:
         self.node.link.run = trio.sleep_forever  # type: ignore[method-assign]
         self.server.admit(self.node.link)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.server.beat)
             await nursery.start(self.node.run)
             assert self.node.reader.current.is_set()
             yield self
