@@ -52,9 +52,11 @@ class NotThere(Access):
         return not topic.startswith(b"m/secret")
 
 
-def link_at(mount_point: bytes = b"m/", access: Access | None = None) -> tuple[MqttLink, list[object]]:
+def link_at(
+    mount_point: bytes = b"m/", access: Access | None = None
+) -> tuple[MqttLink, list[tuple[bytes, bytes | None, Verdict]]]:
     """A client's link, and for whom its door was asked what they may do."""
-    asked: list[object] = []
+    asked: list[tuple[bytes, bytes | None, Verdict]] = []
 
     def access_for(client_id: bytes, user_name: bytes | None, verdict: Verdict) -> Access | None:
         asked.append((client_id, user_name, verdict))

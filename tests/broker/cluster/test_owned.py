@@ -86,7 +86,8 @@ async def test_nothing_of_it_comes_where_the_record_is_another_node_s(autojump_c
         assert client.why == "disconnected: taken over on another node."
         assert client.code == ReasonCode.SESSION_TAKEN_OVER
         assert not client.will_wanted
-        assert a.engine.sessions == a.owners.owned == {}
+        assert a.engine.sessions == {}
+        assert a.owners.owned == {}
         assert len(acknowledged) == 1
         state, _ = record(server)
         assert state is not None
@@ -170,7 +171,8 @@ async def test_the_record_of_who_is_away_lives_as_long_as_its_session(
         assert state.owner == b""
         assert state.subscriptions == {b"t": 1}
         assert lives_s == pytest.approx(ttl_s, abs=0.3) if ttl_s else lives_s == float("inf")
-        assert a.owners.owned == a.engine.sessions == {}
+        assert a.owners.owned == {}
+        assert a.engine.sessions == {}
 
 
 async def test_of_a_clean_client_nothing_is_left(autojump_clock: MockClock) -> None:
@@ -186,7 +188,8 @@ async def test_of_a_clean_client_nothing_is_left(autojump_clock: MockClock) -> N
         state, lives_s = record(server)
         assert state is None
         assert lives_s <= 1
-        assert a.owners.owned == a.engine.sessions == {}
+        assert a.owners.owned == {}
+        assert a.engine.sessions == {}
 
 
 async def test_what_is_owed_is_written_down_now_and_then(autojump_clock: MockClock) -> None:
@@ -310,7 +313,8 @@ async def test_a_node_that_may_be_dead_to_the_others_drops_all_without_a_word(
         with a.engine.turn:
             a.node.liveness._die("a test")
         assert all(one.why for one in clients)
-        assert a.owners.owned == a.engine.sessions == {}
+        assert a.owners.owned == {}
+        assert a.engine.sessions == {}
         await trio.sleep(0.1)
         assert not any(subject.startswith(b"shop.SESS.c.") for subject, _ in server.said)
 

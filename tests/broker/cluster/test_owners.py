@@ -134,7 +134,8 @@ async def test_a_node_that_lives_and_says_nothing_keeps_its_client(autojump_cloc
         assert CLAIM_S <= trio.current_time() - began <= CLAIM_S + 2
         assert it.client.why == ""
         assert it.b.node.status.refused == 1
-        assert it.b.owners._locks == it.b.owners.owned == {}
+        assert it.b.owners._locks == {}
+        assert it.b.owners.owned == {}
         assert it.owner() == it.a.node.liveness.mark
 
 
@@ -199,7 +200,8 @@ async def test_a_claim_that_is_given_up_leaves_the_client_to_others(autojump_clo
             await it.b.owners.claim(b"c", Connect(b"c", False, 0), will)
         assert scope.cancelled_caught
         await trio.sleep(2)
-        assert it.b.owners.owned == it.b.owners._locks == {}
+        assert it.b.owners.owned == {}
+        assert it.b.owners._locks == {}
         assert it.owner() == b""
 
 
@@ -294,7 +296,8 @@ async def test_sessions_of_a_node_s_file_become_the_cluster_s_unless_it_has_them
             node.engine.subscribe_session(session, b"from the file", 1)
         async with node.running() as b:
             await trio.sleep(3)
-            assert b.engine.sessions == b.owners.owned == {}
+            assert b.engine.sessions == {}
+            assert b.owners.owned == {}
             there = [await a.comes(one) for one in (b"known", b"new")]
             assert [list(one.session.subscriptions) for one in there] == [[b"t"], [b"from the file"]]
 

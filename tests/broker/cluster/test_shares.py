@@ -327,7 +327,8 @@ async def test_a_group_without_members_is_fetched_for_no_more(autojump_clock: Mo
         it.server.requests.clear()
         await trio.sleep(5)
         assert not any(b"MSG.NEXT" in one[0] for one in it.server.requests)
-        assert it.shares._serving == it.shares._places == {}
+        assert it.shares._serving == {}
+        assert it.shares._places == {}
         assert it.shares._groups_here() == []
 
 
