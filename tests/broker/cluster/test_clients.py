@@ -62,7 +62,7 @@ def link_at(
         asked.append((client_id, user_name, verdict))
         return access
 
-    door = SimpleNamespace(mount_point=mount_point, port=1883, access_for=access_for)
+    door = SimpleNamespace(mount_point=b"m/", port=1883, access_for=access_for)
     return cast("MqttLink", SimpleNamespace(door=door)), asked
 
 
