@@ -84,11 +84,12 @@ class MarketService:
         self.config = config
         with self.engine.turn:
             self.market.adopt(config)
-        self.histories = {
-            index: of_before[id(one)]
-            for (kind, index), one in self.market.running.items()
-            if kind == "kline" and id(one) in of_before
-        }
+            # Before the turn ends, when each is given what its calculator has changed.
+            self.histories = {
+                index: of_before[id(one)]
+                for (kind, index), one in self.market.running.items()
+                if kind == "kline" and id(one) in of_before
+            }
         writing = {id(history) for history in self.histories.values()}
         for number in [number for number in self._writers if number not in writing]:
             self._writers.pop(number).cancel()
