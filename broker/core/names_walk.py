@@ -74,8 +74,10 @@ class NameWalk:
                 child = place.next_child()
                 if child is None:
                     path.pop()
-                else:
+                elif child.children is not None:
                     path.append(Place(child, BELOW, place.level + 1))
+                elif child.name is not None:
+                    return child.name  # most names end where nothing is below: no place is needed there
                 continue
             if depth == len(levels):
                 path.pop()
@@ -90,7 +92,12 @@ class NameWalk:
                     # "sport/#" also matches "sport" itself, as in Mosquitto after what is below it [MQTT-4.7.1-2]
                     if level == MULTI_LEVEL and node.name is not None:
                         return node.name
-                elif not child.hidden:
+                elif child.hidden:
+                    continue
+                elif child.children is None and (level == MULTI_LEVEL or depth + 1 == len(levels)):
+                    if child.name is not None:
+                        return child.name
+                else:
                     below = BELOW if level == MULTI_LEVEL else depth + 1
                     path.append(Place(child, below, place.level + 1))
                 continue

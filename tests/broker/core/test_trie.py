@@ -151,14 +151,14 @@ def test_unrelated_subscriptions_leave_the_cache_alone() -> None:
 def test_the_cache_is_bounded_in_bytes(topic: bytes) -> None:
     trie = SubscriptionTrie()
     trie.subscribe(b"other/+", Named("one"), 0)
-    for number in range(2 * MATCH_CACHE_BYTES_MAX // (160 + len(topic))):
+    for number in range(2 * MATCH_CACHE_BYTES_MAX // (112 + len(topic))):
         trie.match(topic % number)
         if number % 10_000 == 0:
             trie.subscribe(b"more/%d/#" % number, Named("one"), 0)
     cache = trie._cache
     assert cache.size() <= MATCH_CACHE_BYTES_MAX
     kept = len(cache.newest) + sum(len(older.topics) for older in cache._older)
-    assert kept * (160 + len(topic)) <= MATCH_CACHE_BYTES_MAX + 20 * kept
+    assert kept * (112 + len(topic)) <= MATCH_CACHE_BYTES_MAX + 20 * kept
 
 
 def test_a_merged_copy_of_many_receivers_counts() -> None:
