@@ -67,17 +67,9 @@ class NameWalk:
             node = place.node
             depth = place.depth
             if depth == BELOW:
-                if not place.begun:
-                    place.begun = True
-                    if node.name is not None:
-                        return node.name
-                child = place.next_child()
-                if child is None:
-                    path.pop()
-                elif child.children is not None:
-                    path.append(Place(child, BELOW, place.level + 1))
-                elif child.name is not None:
-                    return child.name  # most names end where nothing is below: no place is needed there
+                name = self._step_below(place)
+                if name is not None:
+                    return name
                 continue
             if depth == len(levels):
                 path.pop()
@@ -106,6 +98,21 @@ class NameWalk:
             found = None if children is None else children.get(level)
             if found is not None:
                 path.append(Place(found, depth + 1, place.level + 1))
+        return None
+
+    def _step_below(self, place: Place) -> bytes | None:
+        """One step behind a `#`; the name that it led to, if it did."""
+        if not place.begun:
+            place.begun = True
+            if place.node.name is not None:
+                return place.node.name
+        child = place.next_child()
+        if child is None:
+            self._path.pop()
+        elif child.children is not None:
+            self._path.append(Place(child, BELOW, place.level + 1))
+        elif child.name is not None:
+            return child.name  # most names end where nothing is below: no place is needed there
         return None
 
     def will_give(self, name_levels: list[bytes]) -> bool:

@@ -2,28 +2,30 @@
 
 What the broker makes for a message or a connection is freed by reference counting.  The collector is only needed
 for what others leave in cycles, but a full collection walks every session there is: tens of milliseconds with
-10 000 of them.  So it runs when a timer says so: the young objects every second or a few thousand at a time, all of
-them when it is quiet.
+10 000 of them.  So the young objects are looked through every second or a few thousand at a time, all of them when
+it is quiet.
 """
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from typing import Final
 
 import trio
 
 from broker.core.counters import Counters
 
-YOUNG_INTERVAL_S = 1.0
-YOUNG_MANY = 4_000
+YOUNG_INTERVAL_S: Final = 1.0
+YOUNG_MANY: Final = 4_000
 """So many new objects are looked through without waiting for the second to end, in 2 ms or so."""
 
-LOOKS_PER_YOUNG = 20
-FULL_INTERVAL_S = 60
+NEVER: Final = 1 << 30
+
+FULL_INTERVAL_S: Final = 60
 """At the earliest, and only after a second without traffic."""
 
-FULL_INTERVAL_S_MAX = 3600
+FULL_INTERVAL_S_MAX: Final = 3600
 """At the latest, however busy the broker is."""
 
 
@@ -40,11 +42,13 @@ async def collect_when_quiet(traffic: Callable[[], int]) -> None:
     """
     gc.collect()
     gc.freeze()  # what was imported stays for good
-    gc.disable()
+    before = gc.get_threshold()
+    # Each second time with those that were kept the time before, so that they never become many.
+    gc.set_threshold(YOUNG_MANY, 1, NEVER)
     try:
         await _collect(traffic)
     finally:
-        gc.enable()
+        gc.set_threshold(*before)
         gc.unfreeze()
 
 
@@ -52,10 +56,7 @@ async def _collect(traffic: Callable[[], int]) -> None:
     before = traffic()
     seconds = 0
     while True:
-        for _ in range(LOOKS_PER_YOUNG):
-            await trio.sleep(YOUNG_INTERVAL_S / LOOKS_PER_YOUNG)
-            if gc.get_count()[0] > YOUNG_MANY:
-                gc.collect(1)
+        await trio.sleep(YOUNG_INTERVAL_S)
         seconds += 1
         now = traffic()
         is_quiet, before = now == before, now

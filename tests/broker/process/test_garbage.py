@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from broker.core.counters import Counters
-from broker.process.garbage import FULL_INTERVAL_S, collect_when_quiet, traffic
+from broker.process.garbage import FULL_INTERVAL_S, YOUNG_MANY, collect_when_quiet, traffic
 
 
 @pytest.fixture
@@ -63,7 +63,25 @@ async def test_a_broker_that_only_sends_is_busy_too(
     assert generations.count(2) == 1
 
 
+async def test_many_new_objects_are_looked_through_at_once_and_kept_ones_not_for_ever(
+    generations: list[int],
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(collect_when_quiet, lambda: 0)
+        await trio.testing.wait_all_tasks_blocked()
+        generations.clear()
+        kept: list[list[int]] = [[] for _ in range(8 * YOUNG_MANY)]
+        seen = list(generations)
+        nursery.cancel_scope.cancel()
+    assert len(kept) == 8 * YOUNG_MANY
+    assert 0 in seen
+    assert 1 in seen
+    assert 2 not in seen
+
+
 async def test_the_collector_is_as_before_afterwards(autojump_clock: trio.testing.MockClock) -> None:
+    before = gc.get_threshold()
     await collecting_for(5, lambda: 0)
     assert gc.isenabled()
+    assert gc.get_threshold() == before
     assert gc.get_freeze_count() == 0
