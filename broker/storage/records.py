@@ -5,6 +5,8 @@ Collecting holds up the loop, so it takes references only: messages never change
 
 Times are in seconds of the broker's monotonic clock; Unix time is that plus `Snapshot.clock_offset_s`, so the time that
 a session was away goes on counting while the broker is down.
+
+Hot: compiled.
 """
 
 from __future__ import annotations
@@ -13,8 +15,6 @@ import gc
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
-
-from attrs import define, field
 
 from broker.core.engine import Engine
 from broker.core.names import SYS_PREFIX
@@ -29,60 +29,93 @@ NEVER: Final = 2**62
 """Above every position in a queue."""
 
 
-@define
 class SessionRecord:
     """One session with clean_session 0.
 
     `inflight` is in the order of first sending, `queued` in that of publishing; `states` are those of `inflight`.
     `disconnected_at` is infinity for a client that is here.
+
+    Attributes:
+        will: it waits for its delay, until `will_due`.
+        replays: filters that have not got all retained messages yet.
+        last_position: `Queued.position` of the last message that a file had queued for it.
+        oldest: if not 0, `queued` has only what is new: the position of the first message that waits, or `NEVER`.
     """
 
-    client_id: bytes
-    user_name: bytes | None
-    listener_port: int
-    mount_point: bytes
-    bridge: bool
-    last_packet_id: int
-    ids_after: int
-    disconnected_at: float
-    subscriptions: dict[bytes, int]
-    inflight: list[InFlight]
-    states: bytes
-    queued: list[Queued]
-    inbound: list[tuple[int, Message]]
-    expiry_s: float = math.inf
-    will: Publication | None = None
-    """It waits for its delay, until `will_due`."""
-    will_due: float = 0.0
-    replays: set[bytes] = field(factory=set)
-    """Filters that have not got all retained messages yet."""
-    last_position: int = 0
-    """`Queued.position` of the last message that a file had queued for it."""
-    oldest: int = 0
-    """If not 0, `queued` has only what is new: the position of the first message that waits, or `NEVER`."""
+    def __init__(
+        self,
+        client_id: bytes,
+        user_name: bytes | None,
+        listener_port: int,
+        mount_point: bytes,
+        bridge: bool,
+        last_packet_id: int,
+        ids_after: int,
+        disconnected_at: float,
+        subscriptions: dict[bytes, int],
+        inflight: list[InFlight],
+        states: bytes,
+        queued: list[Queued],
+        inbound: list[tuple[int, Message]],
+        expiry_s: float = math.inf,
+        will: Publication | None = None,
+        will_due: float = 0.0,
+        replays: set[bytes] | None = None,
+        last_position: int = 0,
+        oldest: int = 0,
+    ) -> None:
+        self.client_id = client_id
+        self.user_name = user_name
+        self.listener_port = listener_port
+        self.mount_point = mount_point
+        self.bridge = bridge
+        self.last_packet_id = last_packet_id
+        self.ids_after = ids_after
+        self.disconnected_at = disconnected_at
+        self.subscriptions = subscriptions
+        self.inflight = inflight
+        self.states = states
+        self.queued = queued
+        self.inbound = inbound
+        self.expiry_s = expiry_s
+        self.will = will
+        self.will_due = will_due
+        self.replays: set[bytes] = set() if replays is None else replays
+        self.last_position = last_position
+        self.oldest = oldest
 
 
-@define
 class Snapshot:
-    """Everything that outlives the process, at one moment; or what changed of it since the snapshot before."""
+    """Everything that outlives the process, at one moment; or what changed of it since the snapshot before.
 
-    saved_at: float
-    """Unix time."""
-    clock_offset_s: float
-    sessions: list[SessionRecord] = field(factory=list)
-    retained: list[Publication] = field(factory=list)
-    is_whole: bool = True
-    """False: `sessions` are those that changed."""
-    unchanged: set[bytes] = field(factory=set)
-    """Client ids of the other sessions there are."""
-    ended: set[bytes] | None = None
-    """In place of `unchanged`: client ids that have no durable session any more."""
-    retained_changed: bool = True
-    """False: `retained` is left empty, because it is what it was."""
-    retained_changes: dict[bytes, Publication | None] | None = None
-    """In place of `retained`: the topics that changed, each with what it has now."""
-    retained_positions: list[int] = field(factory=list)
-    """Where the file has each of `retained`; only of a snapshot that was read from one."""
+    Attributes:
+        saved_at: Unix time.
+        is_whole: False: `sessions` are those that changed.
+        unchanged: client ids of the other sessions there are.
+        ended: in place of `unchanged`: client ids that have no durable session any more.
+        retained_changed: False: `retained` is left empty, because it is what it was.
+        retained_changes: in place of `retained`: the topics that changed, each with what it has now.
+        retained_positions: where the file has each of `retained`; only of a snapshot that was read from one.
+    """
+
+    def __init__(
+        self,
+        saved_at: float,
+        clock_offset_s: float,
+        *,
+        retained: list[Publication] | None = None,
+        is_whole: bool = True,
+    ) -> None:
+        self.saved_at = saved_at
+        self.clock_offset_s = clock_offset_s
+        self.sessions: list[SessionRecord] = []
+        self.retained: list[Publication] = [] if retained is None else retained
+        self.is_whole = is_whole
+        self.unchanged: set[bytes] = set()
+        self.ended: set[bytes] | None = None
+        self.retained_changed = True
+        self.retained_changes: dict[bytes, Publication | None] | None = None
+        self.retained_positions: list[int] = []
 
     def retained_to_keep(self) -> Iterator[Publication]:
         """Retained messages but what the broker said about itself: it would be wrong after a restart."""
