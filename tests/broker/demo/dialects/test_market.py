@@ -29,8 +29,8 @@ def trade(first: int, last: int, size: str = "1", price: str = "10") -> dict[str
     return {"first": first, "last": last, "size": size, "price": price}
 
 
-def bar(start: int, closed: bool = False, rev: int = 0, **values: Any) -> dict[str, Any]:
-    return {"start": start, "closed": closed, "rev": rev, **values}
+def bar(start: int, closed: bool = False, rev: int = 0) -> dict[str, Any]:
+    return {"start": start, "closed": closed, "rev": rev}
 
 
 def watched(kind: str, *messages: Any) -> MarketWatcher:
@@ -115,7 +115,7 @@ def database(**wrong: Any) -> SaidSql:
 def seen() -> MarketWatcher:
     watcher = watched("depth", depth(1, 0, (("9.0", "1"),), (("11", "2.00"),), "snapshot"))
     watcher.take("B", "trades", [trade(1, 1, "1", "10"), trade(2, 3, "2", "10")])
-    watcher.take("B", "kline_1m", bar(60000, **dict(zip(NAMES, CANDLE, strict=True))))
+    watcher.take("B", "kline_1m", {**bar(60000), **dict(zip(NAMES, CANDLE, strict=True))})
     return watcher
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,7 +57,7 @@ def test_each_node_has_its_ports_and_all_servers(tmp_path: Path) -> None:
 def test_servers_run_while_the_demo_does(monkeypatch: pytest.MonkeyPatch, program: Path) -> None:
     with running_servers(2, DSN) as servers:
         assert sorted(servers._processes) == ["s1", "s2", "s3"]
-        monkeypatch.setattr(module.sys, "executable", str(program))
+        monkeypatch.setattr(sys, "executable", str(program))
         servers.start("n1")
         folder = servers.configuration("n1").parent
         processes = dict(servers._processes)
@@ -88,7 +90,7 @@ def test_none_is_left_where_the_demo_fails() -> None:
 
 def test_what_is_missing_is_said_with_what_would_help(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[object] = []
-    monkeypatch.setattr(module.shutil, "which", lambda name, path=None: found.append(path))
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: found.append(path))
     with pytest.raises(ServerError, match="pip install"):
         running_servers(1, DSN).__enter__()
-    assert found == [str(Path(module.sys.executable).parent), None], "beside this Python, then in PATH"
+    assert found == [str(Path(sys.executable).parent), None], "beside this Python, then in PATH"
