@@ -249,7 +249,7 @@ class App:
             await self._join_cluster(links)
             await self._run_feeds(listening, task_status)
             with trio.move_on_after(self.config.shutdown_grace_s):
-                self.server.send_wills()
+                await self.server.send_wills()
                 if self.websockets is not None:
                     await self.websockets.close_all()
                 if self.ingest is not None:

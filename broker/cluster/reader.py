@@ -38,6 +38,7 @@ log = logging.getLogger("broker.cluster")
 
 PAUSE_S: Final = 0.25
 ASK_S: Final = 3.0
+RETAINED_A_TURN: Final = 256
 """Longest wait for the log's end before a new subscription gets what is here."""
 
 GAP_TOPIC: Final = b"$SYS/cluster/gap"
@@ -295,15 +296,24 @@ class LogReader:
         if copied < last:
             filters = (self._names.all_retained(),)
             await read_all(self._link, self._names.messages, copied + 1, last, filters, keep)
-        with self._engine.turn:
-            store = self._engine.retained
-            for publication in store.all():
-                if not publication.topic.startswith(b"$SYS") and publication.topic not in kept:
-                    store.put(Publication(publication.topic, b"", 0, True))
-            for publication in kept.values():
-                if not publication.has_expired(self._engine.now):
-                    store.put(publication)
+        store = self._engine.retained
+        gone = [
+            Publication(one.topic, b"", 0, True)
+            for one in store.all()
+            if not one.topic.startswith(b"$SYS") and one.topic not in kept
+        ]
+        await self._retain([*gone, *kept.values()])
         log.info("%d retained messages are here.", len(kept))
+
+    async def _retain(self, publications: list[Publication]) -> None:
+        """Some in each turn."""
+        store = self._engine.retained
+        for start in range(0, len(publications), RETAINED_A_TURN):
+            with self._engine.turn:
+                for publication in publications[start : start + RETAINED_A_TURN]:
+                    if not publication.has_expired(self._engine.now):
+                        store.put(publication)
+            await trio.lowlevel.checkpoint()
 
     # --- read your own writes ------------------------------------------------------------------------------
 

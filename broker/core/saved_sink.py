@@ -40,13 +40,13 @@ class SavedSink(Sink):
 
     Args:
         outbox: where everything leaves in the end.
-        saving: knows what is on disk.
+        saving: knows what is on disk; stays readable.
         outbound: told to go on when there is room again.
     """
 
     def __init__(self, outbox: Outbox, saving: Saving, outbound: Outbound) -> None:
+        self.saving = saving
         self._outbox = outbox
-        self._saving = saving
         self._outbound = outbound
         self._held: deque[_Held] = deque()
         self._held_bytes = 0
@@ -62,7 +62,7 @@ class SavedSink(Sink):
         self.push(data)
 
     def push_publish(self, head: bytes, packet_id: bytes, payload: bytes) -> None:
-        promise = self._saving.promise_saved() if head[0] & _QOS_2 else None
+        promise = self.saving.promise_saved() if head[0] & _QOS_2 else None
         if promise is None and not self._held:
             self._outbox.push_publish(head, packet_id, payload)
         else:
@@ -82,7 +82,7 @@ class SavedSink(Sink):
         self._held.clear()
 
     def _push_pubrel(self, data: bytes) -> None:
-        promise = self._saving.promise_saved()
+        promise = self.saving.promise_saved()
         if promise is None and not self._held:
             self._outbox.answer(data)
         else:

@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.outbox import nothing
 from broker.core.promise import Promise
+from broker.core.slicing import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from broker.core.engine import Engine
     from broker.core.session import Session
+
+_ALL: Final = 1 << 60
+"""More changes than there will be."""
 
 SWEEP_AT: Final = 10_000
 """So many may wait before those that nobody waits for any more are looked for."""
@@ -90,6 +94,30 @@ class Saving:
             self._waiting.popleft()[1].keep()
 
     def give_up(self) -> None:
-        """Nobody promises any longer: what waits leaves now."""
+        """Nobody promises any longer: what waits leaves now, and what is sent by this from now on does not wait."""
+        self.saved = _ALL
         while self._waiting:
             self._waiting.popleft()[1].keep()
+
+
+class Redirecting(Work):
+    """What is sent at QoS 2 has to be on disk before, or no longer: each connection is told."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._engine = engine
+        self._saving = engine.saving
+        self._sessions = list(engine.sessions.values())
+
+    def go_on(self, steps: int) -> int:
+        saving = self._saving
+        if self._engine.saving is not saving:
+            self.is_over = True
+            return 0
+        sessions = self._sessions
+        used = 0
+        while sessions and used < steps:
+            sessions.pop().send_by(saving)
+            used += 1
+        self.is_over = not sessions
+        return used

@@ -153,8 +153,9 @@ class Session(Receiver):
         self.outbound.attach(self._choose_sink(outbox, saving))
 
     def send_by(self, saving: Saving | None) -> None:
-        """From now on what is sent at QoS 2 has to be on disk before, or no longer; nothing is held."""
-        if self.outbox is not None:
+        """From now on what is sent at QoS 2 has to be on disk before, or no longer; nobody else holds anything."""
+        sink = self._saved_sink
+        if self.outbox is not None and (sink is None or sink.saving is not saving):
             self.outbound.redirect(self._choose_sink(self.outbox, saving))
 
     def _choose_sink(self, outbox: Outbox, saving: Saving | None) -> Sink:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 import trio
 
@@ -11,6 +12,7 @@ from broker.core.engine import Engine
 from broker.core.limits import (
     CONNECT_TIMEOUT_S,
     HANDSHAKE_THREADS_MAX,
+    STEPS_MAX,
     SWEEP_INTERVAL_S,
     SWEEP_LINKS_MAX,
 )
@@ -24,6 +26,9 @@ from broker.links.mqtt.stream import StreamShell
 from broker.links.pump import CLOSING_MAX, Pump
 from broker.links.tls_socket import Socket, TlsSocket
 from protocol.mqtt.v5.reasons import ReasonCode
+
+WILLS_MAX: Final = 64
+"""In one turn at the end, however few get them."""
 
 
 def has_expired(link: MqttLink, unix_now: float) -> bool:
@@ -167,12 +172,25 @@ class Server:
                 size += link.outbox.pending_bytes
         return pieces, size
 
-    def send_wills(self) -> None:
-        """As Mosquitto at its end: every client's will goes out while the others are still connected."""
-        with self.engine.turn:
-            for link in self._links:
-                if link.session is not None:
-                    self.engine.send_will(link.session)
+    async def send_wills(self) -> None:
+        """As Mosquitto at its end: every client's will goes out while the others are still connected.
+
+        All of them, whatever is being cancelled; some in each turn.
+        """
+        links = list(self._links)
+        counters = self.engine.counters
+        with trio.CancelScope(shield=True):
+            while links:
+                with self.engine.turn:
+                    most = counters.publishes_sent + STEPS_MAX
+                    for _ in range(min(len(links), WILLS_MAX)):
+                        session = links.pop().session
+                        if session is not None:
+                            self.engine.send_will(session)
+                        if counters.publishes_sent > most:
+                            break
+                if links:
+                    await trio.lowlevel.checkpoint()
 
     def close_all(self) -> None:
         """The broker ends, and what it knows of its clients is to be kept elsewhere."""

