@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import trio
+import trio_websocket
 from support.said_sql import SaidSql
 from trio.testing import MockClock
 
@@ -23,8 +25,10 @@ from broker.demo.dialects.run import (
     _configuration,
     _invitations,
     _line,
+    _shown,
     _Simulator,
     _url,
+    _watch,
 )
 from broker.demo.run import Options
 
@@ -188,3 +192,42 @@ def test_a_visitor_is_told_how_to_join_in(admin_port: int) -> None:
     if admin_port:
         assert commands[0].startswith(f"  curl http://{HOST}:8080/v1/mesh/publish ")
         assert json.loads(commands[0].rpartition("-d '")[2].removesuffix("'"))["d"] == "hello"
+
+
+async def test_a_client_says_who_it_is_answers_pings_and_counts_the_rest() -> None:
+    got: list[str] = []
+    text = '{"type":"ping"}'
+
+    async def serve(request: trio_websocket.WebSocketRequest) -> None:
+        websocket = await request.accept()
+        for _ in range(3):
+            got.append(str(await websocket.get_message()))
+            await websocket.send_message('{"result":true}')
+        await websocket.send_message(text)
+        got.append(str(await websocket.get_message()))
+        await websocket.send_message("a: row")
+        await websocket.aclose(1000, "the end")
+
+    audience = Audience(Scenario())
+    audience.expect("a", "row")
+    audience.committed(0.0)
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(ClientError, match="WebSocket of alice: .*the end"), flatten_subgroups=True
+    ):
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(trio_websocket.serve_websocket, serve, HOST, 0, None)
+            await nursery.start(_watch, audience, ALICE, f"ws://{HOST}:{server.port}/", "s" * 32)
+            await trio.sleep_forever()
+    assert got == ["alice has True", "second", "third", '{"type":"pong"}']
+    assert audience.awaited == 0
+    assert audience.ledgers["alice"].summary(trio.current_time()).unexpected == 0
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_the_balance_is_shown_once_a_second(autojump_clock: MockClock, as_json: bool) -> None:
+    out = io.StringIO()
+    async with _shown(Audience(Scenario()), Options(json=as_json), out):
+        await trio.sleep(2.5)
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("{" if as_json else "bob 0/0 | alice 0/0")
