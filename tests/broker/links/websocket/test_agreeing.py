@@ -265,6 +265,11 @@ async def test_somebody_else_is_asked_whose_a_token_is_for_as_long_as_a_handshak
             assert outcome == b"" if expected is None else said(outcome)[0] == expected
 
 
+async def test_nobody_is_asked_about_no_token() -> None:
+    async with here(identifiers={"exchange": Somewhere()}) as port:
+        assert isinstance(port.at_once(asks("/exchange-stream")), Agreed)
+
+
 async def test_rest_of_a_request_is_waited_for_and_no_longer_than_a_handshake_may_take(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
