@@ -70,7 +70,9 @@ foreign: .venv/.test
 torture: .venv/.test
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/run.py $(ARGS)
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/sinks.py
+	@PYTHONPATH=.:tests $(BIN)/python tests/torture/sinks.py --acknowledge received
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/power.py
+	@PYTHONPATH=.:tests $(BIN)/python tests/torture/unpromised.py
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/blackout.py
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/nodes.py
 	@PYTHONPATH=.:tests $(BIN)/python tests/torture/rolling.py

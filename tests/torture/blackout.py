@@ -237,7 +237,7 @@ def torture(
             client.is_stopping = True
         for thread in threads:
             thread.join(SETTLE_S + 10.0)
-        faults = judge(dsn, clients)
+        _, faults = judge(dsn, clients)
         faults += _judge_reader(dsn, reader)
         reader.is_stopping = True
         reading.join()

@@ -5,6 +5,9 @@
 Clients publish numbered messages at QoS 1 and 2; meanwhile the broker is killed, sessions of the database are ended,
 and Postgres is crashed.  Clients connect again and send again what was not acknowledged, as MQTT wants it.  At the end
 each message has to be in the table once, those of one client in their order.  The seed decides everything but timing.
+
+With `--acknowledge received` a kill may cost what waits for the table, `max_messages` of them, and nothing else may
+cost anything.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from pathlib import Path
 
 import psycopg
 from attrs import define
+from support.polling import until_blocking
 from support.ports import free_port
 from support.postgres import Cluster
 
@@ -44,7 +48,12 @@ table = "telemetry"
 columns = {{ id = "{{$message_id}}", client = "{{client}}", n = "$.n" }}
 on_conflict = "nothing"
 batch = {{ rows = 50, every = "2ms" }}
+acknowledge = "{acknowledge}"
+max_messages = {max_messages}
 """
+MAX_MESSAGES = {"committed": 100_000, "received": 100}
+DEEDS = ("kill the broker", "end its sessions", "crash Postgres")
+KILL = DEEDS[0]
 IN_FLIGHT = 20
 CLIENTS = 4
 SETTLE_S = 90.0
@@ -156,27 +165,42 @@ def _pubrel(packet_id: int) -> bytes:
 class Outcome:
     seed: int
     published: int
+    lost: int
+    """As far as it may be."""
     faults: list[str]
     deeds: Counter[str]
     log: str
 
     def __str__(self) -> str:
         deeds = ", ".join(f"{name} {count}" for name, count in sorted(self.deeds.items()))
-        verdict = "FAILED" if self.faults else "nothing lost, nothing twice, all in order"
+        verdict = "FAILED" if self.faults else f"{self.lost or 'nothing'} lost, nothing twice, all in order"
         return "\n  ".join(
             [f"sink    seed {self.seed}: {self.published} messages; {deeds}: {verdict}", *self.faults]
         )
 
 
-def torture(cluster: Cluster, seconds: float, seed: int) -> Outcome:
-    """Torture a sink, and judge what is in its table."""
+def torture(
+    cluster: Cluster,
+    seconds: float,
+    seed: int,
+    acknowledge: str = "committed",
+    choices: tuple[str, ...] = DEEDS,
+) -> Outcome:
+    """Torture a sink, and judge what is in its table.
+
+    Args:
+        acknowledge: as the sink has it.
+        choices: deeds, one after the other, of these.
+    """
     chance = random.Random(seed)
     dsn = cluster.dsn(cluster.create_database())
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(TABLE)
     folder = Path(tempfile.mkdtemp(prefix="rowcast-torture-"))
     port = free_port()
-    (folder / "rowcast.toml").write_text(CONFIG.format(dsn=dsn, port=port))
+    (folder / "rowcast.toml").write_text(
+        CONFIG.format(dsn=dsn, port=port, acknowledge=acknowledge, max_messages=MAX_MESSAGES[acknowledge])
+    )
     deeds: Counter[str] = Counter()
     with (folder / "log").open("w") as log:
 
@@ -191,12 +215,13 @@ def torture(cluster: Cluster, seconds: float, seed: int) -> Outcome:
         for thread in threads:
             thread.start()
         try:
+            until_blocking(lambda: any(client.acknowledged for client in clients))
             until = time.monotonic() + seconds
             while time.monotonic() < until:
                 time.sleep(chance.uniform(0.3, 2.0))
-                deed = chance.choice(("kill the broker", "end its sessions", "crash Postgres"))
+                deed = chance.choice(choices)
                 deeds[deed] += 1
-                if deed == "kill the broker":
+                if deed == KILL:
                     process.kill()
                     process.wait()
                     process = start()
@@ -216,15 +241,17 @@ def torture(cluster: Cluster, seconds: float, seed: int) -> Outcome:
         finally:
             process.terminate()
             process.wait()
-    faults = judge(dsn, clients)
+    may_lose = MAX_MESSAGES[acknowledge] * deeds[KILL] if acknowledge == "received" else 0
+    lost, faults = judge(dsn, clients, may_lose)
     text = (folder / "log").read_text()
     shutil.rmtree(folder)
-    return Outcome(seed, sum(client.published for client in clients), faults, deeds, text)
+    return Outcome(seed, sum(client.published for client in clients), lost, faults, deeds, text)
 
 
-def judge(dsn: str, clients: list[Client]) -> list[str]:
-    """What is wrong; nothing if each message is there once, in order."""
+def judge(dsn: str, clients: list[Client], may_lose: int = 0) -> tuple[int, list[str]]:
+    """How many are lost, if no more than may be, and what is wrong; nothing if the others are there once, in order."""
     faults: list[str] = []
+    missing: dict[str, list[int]] = {}
     with psycopg.connect(dsn) as connection:
         for client in clients:
             query = "SELECT n FROM telemetry WHERE client = %s ORDER BY seq"
@@ -235,12 +262,15 @@ def judge(dsn: str, clients: list[Client]) -> list[str]:
                 faults.append(f"{client.name}: {client.refused} refused")
             counts = Counter(found)
             if lost := [n for n in range(client.published) if n not in counts]:
-                faults.append(f"{client.name}: {len(lost)} lost, such as {lost[:5]}")
+                missing[client.name] = lost
             if twice := [n for n, count in counts.items() if count > 1]:
                 faults.append(f"{client.name}: {len(twice)} twice, such as {twice[:5]}")
             if found != sorted(found):
                 faults.append(f"{client.name}: out of order")
-    return faults
+    count = sum(map(len, missing.values()))
+    if count > may_lose:
+        faults += [f"{name}: {len(lost)} lost, such as {lost[:5]}" for name, lost in missing.items()]
+    return count, faults
 
 
 def main() -> int:
@@ -249,11 +279,12 @@ def main() -> int:
     )
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--acknowledge", choices=MAX_MESSAGES, default="committed")
     args = parser.parse_args()
     seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(4), "big")
     cluster = Cluster()
     try:
-        outcome = torture(cluster, args.seconds, seed)
+        outcome = torture(cluster, args.seconds, seed, args.acknowledge)
     finally:
         cluster.close()
     print(outcome)
