@@ -348,7 +348,8 @@ def start_replication(config: FeedConfig, slot: str, server_version: int, lsn: i
     Args:
         lsn: transactions that committed before are not sent; where the slot stands, if that is behind it.
     """
-    names = ",".join(f'"{name}"' for name in publication_names(config))
+    quoted = [name.replace('"', '""') for name in publication_names(config)]
+    names = ",".join(f'"{name}"' for name in quoted)
     options = {"proto_version": "1", "publication_names": names}
     if server_version >= PG_STREAMING:
         options |= {"proto_version": "2", "streaming": "on", "messages": "true"}
