@@ -1,13 +1,197 @@
-"""What clients of one node publish reaches the clients of the others, with a real NATS server between them."""
+"""What clients of one node publish reaches the clients of the others, and which way it goes."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
+from support.attached import Attached
+from support.memory_nats import MemoryNats, refused
+from support.memory_node import MemoryNode, running
 from support.nats import Server
 from support.nodes import Client, joined, node_of
+from trio.testing import MockClock
 
+from broker.cluster.node import FORGET_S, JOIN_S, LOGGED
+from broker.cluster.will_record import WillRecord
+from broker.core.names import GATEWAY_PREFIX
+from broker.core.publication import Publication
+from broker.core.session import Link
 from protocol.mqtt.packets import Pubcomp, Publish, Pubrec, Pubrel
+
+
+def publication(topic: bytes, **said: Any) -> Publication:
+    made = Publication(topic, b"x", said.pop("qos", 1), said.pop("retain", False), said.pop("client", b""))
+    for name, value in said.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("one", "to_log", "is_live"),
+    [
+        (publication(b"t"), True, False),
+        (publication(b"t", qos=0), True, False),
+        (publication(b"t", client=b"c"), True, False),
+        (publication(b"t", client=b"c", qos=0), False, True),
+        (publication(b"t", client=b"c", qos=0, retain=True), True, False),
+        (publication(b"$SYS/x"), False, False),
+        (publication(b"$SYS/x", client=b"c", qos=0), False, False),
+        (publication(GATEWAY_PREFIX + b"x"), True, False),
+    ],
+    ids=["row", "row at 0", "client", "client at 0", "retained at 0", "own", "own at 0", "gateway"],
+)
+async def test_where_a_publication_goes(one: Publication, to_log: bool, is_live: bool) -> None:
+    node = MemoryNode(MemoryNats(), "a").node
+    assert node.take(one) is to_log
+    assert node.publisher.owed() == to_log
+    assert one.sequence == (LOGGED if to_log else 0)
+    assert bool(one.message_id) is is_live, "its number chooses the member of a group"
+
+
+async def test_what_the_log_had_before_its_pubrec_is_not_sent_again() -> None:
+    node = MemoryNode(MemoryNats(), "a").node
+    assert node.take(publication(b"t", sequence=9))
+    assert node.publisher.owed() == 0
+
+
+async def test_a_will_goes_by_the_log_at_any_quality(autojump_clock: MockClock) -> None:
+    async with running(MemoryNats(), "a") as (a,):
+        client = await a.comes()
+        own = a.owners.owned[b"c"]
+        will = publication(b"w", client=b"c", qos=0, message_id=b"will:1")
+        own.will = WillRecord(a.engine, a.node.link, a.node.names, b"will:1", will, 0, -1)
+        own.will.publication = will
+        assert a.node.take(will)
+        assert client.why == ""
+        assert a.node.publisher.owed() == 1
+
+
+@pytest.mark.parametrize(
+    ("client", "packet_id", "is_turned_away"), [(b"c", 7, True), (b"c", 0, False), (b"", 0, False)]
+)
+async def test_where_the_log_takes_nothing_who_waits_for_it_is_sent_elsewhere(
+    client: bytes, packet_id: int, is_turned_away: bool
+) -> None:
+    node = MemoryNode(MemoryNats(), "a").node
+    here = Attached(node.engine, b"c")
+    node.publisher.refuses = True
+    assert node.take(publication(b"t", client=client, packet_id=packet_id))
+    assert node.publisher.owed() == (not is_turned_away)
+    assert bool(here.why) is is_turned_away
+
+
+@pytest.mark.parametrize(
+    ("requested", "ingested", "count"), [(True, False, 1), (True, True, 0), (False, False, 0)]
+)
+async def test_tables_are_offered_it_on_the_node_that_it_came_to(
+    requested: bool, ingested: bool, count: int
+) -> None:
+    node = MemoryNode(MemoryNats(), "a").node
+    offered: list[Publication] = []
+    node.engine.ingest = offered.append
+    one = publication(b"t", is_requested=requested, is_ingested=ingested)
+    assert node.take(one)
+    assert len(offered) == count
+    assert one.is_ingested is (requested or ingested)
+
+
+async def test_a_report_has_each_node_once_and_by_what_is_known_of_it(autojump_clock: MockClock) -> None:
+    node = MemoryNode(MemoryNats(), "m").node
+    await trio.sleep(FORGET_S + 10)
+    now = trio.current_time()
+    said = {"clients": 3, "node": "a stranger's", "heard_s": "never", "here": True}
+    node.status.nodes = {
+        "z-1": (now - 1, said),
+        "b-1": (now - 60, said),
+        "b-2": (now - 2, said),
+        "c-1": (now - 60, said),
+        "d-1": (now - 1, said),
+        "d-2": (now - 2, said),
+        "m-0": (now - 60, said),
+        "gone-1": (now - FORGET_S - 1, said),
+    }
+    node.status.leader, node.status.log_first, node.status.log_last = "n1", 2, 9
+    report = node.report()
+    assert (report["cluster"], report["leader"], report["log"]) == ("shop", "n1", {"first": 2, "last": 9})
+    shown = [(one["node"], one["heard_s"], one["here"]) for one in report["nodes"]]
+    assert shown == [
+        ("m", 0.0, True),
+        ("b", 2.0, False),
+        ("c", 60.0, False),
+        ("d", 1.0, False),
+        ("d", 2.0, False),
+        ("z", 1.0, False),
+    ]
+    assert report["nodes"][1]["clients"] == 3
+
+
+@pytest.mark.parametrize("how", ["stays", "unsubscribes", "comes again"])
+async def test_a_subscription_gets_what_is_retained_when_all_of_it_is_here(
+    autojump_clock: MockClock, how: str
+) -> None:
+    async with running(MemoryNats(), "a", "b") as (a, b):
+        client = await a.comes(filters=((b"r", 1),))
+        b.publish(b"r", b"kept", 1, True)
+        await a.settled()
+        assert client.payloads() == [b"kept"]
+        a.node.catch_up(client.session, b"r", 1)
+        if how == "unsubscribes":
+            a.engine.unsubscribe(client.session, b"r")
+        elif how == "comes again":
+            client.session.link = Link()
+        await a.settled()
+        assert client.payloads() == ([b"kept"] if how == "stays" else [])
+
+
+async def test_a_node_that_ends_says_so_to_all(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        await a.comes()
+        a.publish(b"t", b"1")
+        await trio.sleep(2)
+        assert a.node.mark.decode() in b.node.status.nodes
+        a.publish(b"t", b"2")
+        await a.node.leave()
+        await b.settled()
+        assert [one.payload for one in server.streams["shop_MSGS"].kept] == [b"1", b"2"]
+        assert a.node.mark.decode() not in b.node.status.nodes
+        assert await b.node.liveness.is_dead(a.node.liveness.mark)
+
+
+async def test_what_was_retained_before_the_cluster_was_there_is_everybody_s(
+    autojump_clock: MockClock,
+) -> None:
+    server = MemoryNats()
+    node = MemoryNode(server, "a")
+    for topic in (b"r", b"$SYS/x"):
+        node.engine.retained.put(Publication(topic, b"kept", 1, True))
+    async with node.running() as a:
+        await a.settled()
+        assert [one.subject for one in server.streams["shop_MSGS"].kept] == [b"shop.MSGS.c.r.r"]
+        late = MemoryNode(server, "b")
+        late.engine.retained.put(Publication(b"other", b"of its own", 1, True))
+        async with late.running() as b:
+            await b.settled()
+            assert len(server.streams["shop_MSGS"].kept) == 1, "only who makes the log brings it along"
+            assert [one.topic for one in b.engine.retained.all()] == [b"r"]
+
+
+async def test_listeners_do_not_wait_for_ever(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    server.faults = [(b"$JS.API", refused(503, 10008))] * 1000
+    node = MemoryNode(server, "a")
+    node.node.link.run = trio.sleep_forever  # type: ignore[method-assign]
+    server.admit(node.node.link)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(node.node.run)
+        assert trio.current_time() == pytest.approx(JOIN_S, abs=0.1)
+        assert node.node.status.log_problem == "the streams are not ready: no (503/10008)"
+        server.faults.clear()
+        with trio.fail_after(5):
+            await node.node.reader.current.wait()
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("qos", [0, 1])
