@@ -86,11 +86,14 @@ class Janitor:
 
     async def _look(self, nursery: trio.Nursery) -> None:
         looks = 0
+        undecided: set[bytes] = set()  # that one is dead takes its time, and its own record may be gone
         while True:
             with suppress(Unavailable, ApiError, NatsProtocolError):
                 marks = await self._marks(looks % LOOK_FOR_ALL_EVERY == 0)
-                for mark in marks - {self._liveness.mark} - self._done - self._at_work:
+                undecided |= marks - {self._liveness.mark} - self._done - self._at_work
+                for mark in list(undecided):
                     if await self._liveness.is_dead(mark):
+                        undecided.discard(mark)
                         self._at_work.add(mark)
                         nursery.start_soon(self._see_to, mark)
                 looks += 1

@@ -111,7 +111,7 @@ class Liveness:
                     await self._soon.wait()
 
     def _renew_soon(self) -> None:
-        """There is a new connection: the one before may have been of no use."""
+        """There is a new connection, since the one before may have been of no use, or a new mark."""
         self._soon.set()
 
     async def _tick(self) -> None:
@@ -122,7 +122,7 @@ class Liveness:
                 pass
 
     async def ready(self) -> None:
-        """Wait until this node's record is there."""
+        """Wait until this node's record is there, so that others see to the wills that it leaves."""
         await self._began.wait()
 
     async def _renew(self) -> None:
@@ -158,6 +158,9 @@ class Liveness:
         self.mark = b"%b-%d" % (self._first, self._lives)
         self._sequence = 0
         self._renewed_at = trio.current_time()
+        if self._began.is_set():
+            self._began = trio.Event()
+        self._renew_soon()
         self.on_dead()
 
     async def leave(self) -> None:

@@ -195,7 +195,7 @@ async def test_now_and_then_wills_are_looked_for_whose_node_has_no_record_any_mo
         await it.will(b"1")
         await trio.sleep(LOOK_S * 5)
         assert it.wills() == []
-        await trio.sleep(LOOK_S * (2 * LOOK_FOR_ALL_EVERY + 5))  # seen twice: that it is dead takes its time
+        await trio.sleep(LOOK_S * (LOOK_FOR_ALL_EVERY + 5))  # that it is dead takes its time
         assert it.wills() == [b"1"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 from support import nats
 from support.memory_nats import LOST, SILENT, MemoryNats, refused
 from support.nodes import Client, joined
@@ -66,6 +67,24 @@ async def test_a_node_lives_while_it_says_so(autojump_clock: MockClock) -> None:
             await trio.sleep(RENEW_S)
         assert 20 <= living.record_of(living.a)[1] <= 23, "once a second"
         assert living.deaths == []
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_was_dead_is_ready_once_it_is_said_under_the_new_mark_that_it_lives(
+    autojump_clock: MockClock,
+) -> None:
+    """Else clients would be let in, and nobody would see to their wills: who looks for dead nodes finds records."""
+    living = Living()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(living.a.run)
+        await living.a.ready()
+        await trio.testing.wait_all_tasks_blocked()
+        living.a._die("for this test")
+        began = trio.current_time()
+        await living.a.ready()
+        assert living.a.mark == b"a-2"
+        assert living.record_of(living.a)[0] == b"lives"
+        assert trio.current_time() - began < RENEW_S / 2, "at once"
         nursery.cancel_scope.cancel()
 
 
