@@ -121,8 +121,8 @@ class Setup:
             self.latencies.append(time.perf_counter() - started)
             read_exactly(self.publisher, 4)
 
-    def measure_rate(self, seconds: float, nats_pids: list[int]) -> None:
-        """`WINDOW` messages under way."""
+    def measure_rate(self, seconds: float, nats_pids: list[int], rate: float = 0.0) -> None:
+        """`WINDOW` messages under way, or fewer where only `rate` are sent in a second, one after the other."""
         before = [cpu_seconds(pid) for pid in self.pids]
         nats_before = sum(map(cpu_seconds, nats_pids))
         started = time.perf_counter()
@@ -134,11 +134,13 @@ class Setup:
             acknowledged = 0
             is_over = False
             while not is_over or acknowledged < 4 * messages or min(got.values()) < messages * DELIVERED:
-                is_over = time.perf_counter() - started >= seconds
-                while not is_over and messages - acknowledged // 4 < WINDOW:
+                passed = time.perf_counter() - started
+                is_over = passed >= seconds
+                due = passed * rate if rate else float("inf")
+                while not is_over and messages - acknowledged // 4 < WINDOW and messages < due:
                     messages += 1
                     self.publisher.sendall(publish(TOPIC, PAYLOAD, messages % 65535 + 1))
-                for key, _ in selector.select(1.0):
+                for key, _ in selector.select(max(0.0, messages / rate - passed) if rate else 1.0):
                     ready = key.fileobj
                     assert isinstance(ready, socket.socket)
                     received = len(ready.recv(65536))
@@ -259,6 +261,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--subscribers", type=int, default=200, help="of each node")
     parser.add_argument("--workers", type=int, default=0, help="measure `workers` as well")
+    parser.add_argument("--rate", type=float, default=0.0, help="messages a second; else as many as go")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     args = parser.parse_args()
@@ -278,7 +281,7 @@ def main() -> None:
                 one.measure_latency()
                 if one.bare is not None:
                     one.bare.measure()
-                one.measure_rate(args.seconds, pids if one is not setups[0] else [])
+                one.measure_rate(args.seconds, pids if one is not setups[0] else [], args.rate)
         show(setups)
 
 
