@@ -1,8 +1,8 @@
 """The log as mosquitto.conf asks for it: log_dest, log_type, log_timestamp, log_timestamp_format; or as JSON.
 
 One event is one line: a line break in a message, be it of a traceback or in a name that a client chose, is written
-as `\\n`.  What goes to stdout or stderr under systemd begins with the severity in journald's form, without the time,
-which the journal has.
+as `\\n`, another character that acts on a terminal as `\\x1b`.  What goes to stdout or stderr under systemd begins with
+the severity in journald's form, without the time, which the journal has.
 
 Modules log through `logging` as usual; the levels that Mosquitto has and Python lacks are here.  One handler at the
 root writes each line to every place that was asked for.  A place that cannot be written to loses lines, and stops
@@ -310,7 +310,7 @@ class Log(logging.Handler):
             traceback = formatter.formatException(record.exc_info) if record.exc_info else ""
             return "", json_line(record, severity, traceback)
         stamp = self._stamp(record.created)
-        return stamp, stamp + "\\n".join(self.format(record).splitlines())
+        return stamp, stamp + _printable("\\n".join(self.format(record).splitlines()))
 
     def _stamp(self, created: float) -> str:
         """`1700000000: `, or in the form that was asked for."""
@@ -325,6 +325,15 @@ class Log(logging.Handler):
                 )
             self._second, self._time = second, shown + ": "
         return self._time
+
+
+def _printable(text: str) -> str:
+    """With what would act on the terminal that shows it written as `\\x1b`: a client may call itself anything."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one == "\t" else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 def setup(config: Logging) -> Log:

@@ -228,11 +228,13 @@ def test_one_event_is_one_line_whatever_a_client_called_itself(
 ) -> None:
     open_log("stderr", log_timestamp=False)
     logger.info("Client %s is here", "a\nError: forged\r\u2028b")
+    logger.info("Client %s is here", "\x1b[2J\x9b31m\u202e\x00\tgrün 日")
     try:
         raise ValueError("bug")
     except ValueError:
         logger.exception("a bug")
-    first, second = capsys.readouterr().err.splitlines()
+    first, other, second = capsys.readouterr().err.split("\n")[:3]
+    assert other == "Client \\x1b[2J\\x9b31m\\u202e\\x00\tgrün 日 is here"
     assert first == "Client a\\nError: forged\\n\\nb is here"
     assert second.startswith("a bug\\nTraceback (most recent call last):\\n")
 
