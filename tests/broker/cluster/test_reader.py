@@ -259,6 +259,22 @@ async def test_who_asks_is_told_once_all_is_here_that_the_log_has(autojump_clock
         assert told[1:] == [(3, set())]
 
 
+async def test_and_waits_for_what_is_still_to_come(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        told: list[int] = []
+        stream = server.streams[LOG]
+        late = [stream.put(b"shop.MSGS.c.m.t", b"", b"") for _ in range(2)]
+        a.node.reader.when_current(lambda came: told.append(a.node.reader.last))
+        await a.settled()
+        server._push(stream, late[0])
+        await a.settled()
+        assert told == []
+        server._push(stream, late[1])
+        await a.settled()
+        assert told == [2]
+
+
 async def test_without_an_answer_what_is_here_is_the_best_there_is(autojump_clock: MockClock) -> None:
     server = MemoryNats()
     async with running(server, "a") as (a,):
