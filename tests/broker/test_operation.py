@@ -93,13 +93,20 @@ async def test_socket_of_the_process_before_is_taken_over() -> None:
         operation.close()
 
 
-async def adopt(operation: Operation, app: Any, **settings: Any) -> None:
-    """As a reload does, which has opened no gateway before."""
+async def adopt(operation: Operation, app: Any, **settings: Any) -> list[Gateway]:
+    """As a reload does; the gateways that were opened for it."""
+    opened: list[Gateway] = []
+
+    def open_gateway(nursery: trio.Nursery) -> Gateway:
+        opened.append(gateway_of(app))
+        return opened[0]
+
     config = evolve(app.config, **settings)
     ports = operation.opened_for(config)
     app.config = config
-    operation.adopt(ports, lambda nursery: gateway_of(app))
+    operation.adopt(ports, open_gateway)
     await trio.testing.wait_all_tasks_blocked()
+    return opened
 
 
 @pytest.mark.parametrize("name", ["admin", "metrics"])
@@ -110,7 +117,8 @@ async def test_reload_opens_keeps_moves_and_closes_a_port(name: str) -> None:
         def number() -> int:
             return operation.admin_port if name == "admin" else operation.metrics_port
 
-        await adopt(operation, app, **{name: AdminHttp(0)})
+        opened = await adopt(operation, app, **{name: AdminHttp(0)})
+        assert len(opened) == (name == "admin")
         first = number()
         assert await status_of(first, "/metrics") == 200
         await adopt(operation, app, **{name: AdminHttp(0, token="secret")})
@@ -118,7 +126,7 @@ async def test_reload_opens_keeps_moves_and_closes_a_port(name: str) -> None:
         assert await status_of(first, "/metrics") == 401
         assert await status_of(first, "/metrics", "secret") == 200
         moved = free_port()
-        await adopt(operation, app, **{name: AdminHttp(moved)})
+        assert await adopt(operation, app, **{name: AdminHttp(moved)}) == []
         assert (number(), await status_of(moved, "/metrics"), await status_of(first, "/metrics")) == (
             moved,
             200,

@@ -1,23 +1,32 @@
-"""The end of a broker: each client's will goes out before it, and nobody waits for all of them."""
+"""All links of a broker: who is counted, who has been silent for too long, and what they are owed at the end."""
 
 from __future__ import annotations
 
+import math
+import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
 import trio.testing
+from support.mqtt_stream import StreamClient
+from support.peer import Peer
 
 from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
-from broker.core.limits import STEPS_MAX
+from broker.core.limits import CONNECT_TIMEOUT_S, STEPS_MAX, SWEEP_LINKS_MAX
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
+from broker.gateway.authentication import Verdict
+from broker.links.listening.deciding import Claims
 from broker.links.listening.door import Door
-from broker.links.server import WILLS_MAX, Server
+from broker.links.mqtt.link import MqttLink
+from broker.links.pump import CLOSING_MAX
+from broker.links.server import WILLS_MAX, Server, has_expired
 from protocol.mqtt.codec import encode
-from protocol.mqtt.packets import Connect, Subscribe, Will
+from protocol.mqtt.packets import Connack, Connect, Pingreq, Pingresp, Subscribe, Will
 
 DOOR = Door(Listener(port=0, security=Security(allow_anonymous=True)), Limits(), connection_messages=False)
 
@@ -88,7 +97,8 @@ async def test_wills_that_very_many_get_are_fewer_in_a_turn() -> None:
 
 
 async def test_others_have_their_turns_in_between() -> None:
-    async with clients(2 * WILLS_MAX) as (server, collector), trio.open_nursery() as nursery:
+    """Trio chooses who is first in each of its rounds, so one of four turns has another task before or behind it."""
+    async with clients(4 * WILLS_MAX) as (server, collector), trio.open_nursery() as nursery:
         seen: list[int] = []
 
         async def look() -> None:
@@ -99,4 +109,234 @@ async def test_others_have_their_turns_in_between() -> None:
         nursery.start_soon(look)
         await server.send_wills()
         nursery.cancel_scope.cancel()
-    assert WILLS_MAX in seen
+    assert {WILLS_MAX, 2 * WILLS_MAX, 3 * WILLS_MAX} & set(seen)
+
+
+class Here:
+    """A server whose clients come over streams in memory."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery = nursery
+        self.engine = Engine()
+        self.server = Server(self.engine, nursery)
+        self.door = Door(
+            Listener(0, security=Security(allow_anonymous=True)), Limits(), connection_messages=False
+        )
+
+    def client(self) -> StreamClient:
+        ours, theirs = trio.testing.memory_stream_pair()
+        self.nursery.start_soon(self.server.serve_stream, ours, self.door, "10.0.0.1:7")
+        return StreamClient(theirs)
+
+    async def connected(
+        self, client_id: bytes, keep_alive_s: int = 0, will: Will | None = None
+    ) -> StreamClient:
+        client = self.client()
+        await client.send(Connect(client_id, True, keep_alive_s, will=will))
+        assert await client.receive() == Connack(False, 0)
+        return client
+
+
+def clients_of(broker: Here) -> list[bytes]:
+    return [link.session.client_id for link in broker.server.links() if link.session is not None]
+
+
+@asynccontextmanager
+async def here() -> AsyncIterator[Here]:
+    async with trio.open_nursery() as nursery:
+        yield Here(nursery)
+        nursery.cancel_scope.cancel()
+
+
+async def test_connections_are_counted_from_their_first_byte_to_their_last() -> None:
+    async with here() as broker:
+        ours, theirs = trio.testing.memory_stream_pair()
+        broker.nursery.start_soon(broker.server.serve_stream, ours, broker.door, "10.0.0.1:7")
+        await broker.connected(b"stays")
+        counters = broker.engine.counters
+        assert (counters.sockets_opened, counters.sockets_closed) == (2, 0)
+        assert (len(broker.server.links()), broker.door.open_count) == (2, 2)
+        await theirs.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (counters.sockets_opened, counters.sockets_closed) == (2, 1)
+        assert clients_of(broker) == [b"stays"]
+        assert broker.door.open_count == 1
+
+
+async def test_silence_ends_a_connection_at_the_next_sweep(autojump_clock: trio.testing.MockClock) -> None:
+    """Without CONNECT after a while, with it after one and a half times its keep-alive time, and without one never."""
+    left: dict[str, float] = {}
+
+    async def stay(name: str, client: StreamClient) -> None:
+        begun = trio.current_time()
+        while await client._stream.receive_some():
+            pass
+        left[name] = trio.current_time() - begun
+
+    async with here() as broker:
+        broker.nursery.start_soon(broker.server.sweep)
+        clients = {
+            "mute": broker.client(),
+            "10": await broker.connected(b"a", 10),
+            "0": await broker.connected(b"b", 0),
+        }
+        for name, client in clients.items():
+            broker.nursery.start_soon(stay, name, client)
+        pinging = await broker.connected(b"c", 10)
+        for _ in range(10):
+            await trio.sleep(10)
+            await pinging.send(Pingreq())
+            assert await pinging.receive() == Pingresp()
+    assert left == {"10": pytest.approx(16, abs=0.01), "mute": pytest.approx(CONNECT_TIMEOUT_S + 1, abs=0.01)}
+
+
+@pytest.mark.parametrize(
+    ("expires_unix_s", "now", "expired"), [(10, 9.9, False), (10, 10, True), (math.inf, 1e12, False)]
+)
+def test_token_is_good_until_it_expires(expires_unix_s: float, now: float, expired: bool) -> None:
+    link = Peer(Engine()).link
+    assert not has_expired(link, now)
+    link.verdict = Verdict(expires_unix_s=float(expires_unix_s))
+    assert has_expired(link, float(now)) is expired
+
+
+async def test_client_whose_token_has_expired_is_sent_away(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with here() as broker:
+        broker.door.connection_messages = True
+        clients = [await broker.connected(name) for name in (b"stays", b"goes")]
+        _, link = broker.server.links()
+        link.verdict = Verdict(expires_unix_s=1.0)
+        broker.nursery.start_soon(broker.server.sweep)
+        assert await clients[1].read_to_end() == b""
+        assert clients_of(broker) == [b"stays"]
+    assert "its token has expired" in caplog.text
+
+
+async def swept(silent: int, loud: int) -> list[int]:
+    """How many links are left to be looked at after each part of a sweep."""
+    async with here() as broker:
+        peers = [Peer(broker.engine) for _ in range(silent + loud)]
+        links = [peer.link for peer in peers]
+        for number, link in enumerate(links):
+            broker.server.opened(link)
+            link.last_received = broker.engine.now - (1000 if number < silent else 0)
+        left = []
+        while links:
+            broker.server._sweep(links, 0.0)
+            left.append(len(links))
+        assert [peer.closed for peer in peers] == [True] * silent + [False] * loud
+        return left
+
+
+async def test_sweep_looks_at_some_at_a_time_and_closes_fewer() -> None:
+    assert await swept(0, SWEEP_LINKS_MAX + 5) == [5, 0]
+    assert await swept(CLOSING_MAX * 2 + 3, 0) == [CLOSING_MAX + 3, 3, 0]
+    assert await swept(CLOSING_MAX - 1, 10) == [0]
+
+
+async def test_what_is_owed_is_summed_over_all_links() -> None:
+    async with here() as broker:
+        peers = [Peer(broker.engine) for _ in range(3)]
+        for peer in peers:
+            broker.server.opened(peer.link)
+        assert broker.server.owed() == (0, 0)
+        for peer, sizes in zip(peers, ((3,), (), (2, 5)), strict=True):
+            peer.takes = 0
+            for size in sizes:
+                peer.outbox.push(b"x" * size)
+        assert broker.server.owed() == (3, 10)
+
+
+async def test_all_are_closed_when_the_broker_ends() -> None:
+    async with here() as broker:
+        clients = [await broker.connected(b"a"), await broker.connected(b"b"), broker.client()]
+        await trio.testing.wait_all_tasks_blocked()
+        broker.server.close_all()
+        for client in clients:
+            assert await client.read_to_end() == b""
+        await trio.testing.wait_all_tasks_blocked()
+        assert broker.server.links() == []
+
+
+async def test_logins_wait_while_other_rules_are_read() -> None:
+    async with here() as broker:
+        broker.server.hold_logins()
+        client = broker.client()
+        await client.send(Connect(b"a", True, 0))
+        await trio.testing.wait_all_tasks_blocked()
+        assert clients_of(broker) == []
+        broker.server.let_logins_on()
+        assert await client.receive() == Connack(False, 0)
+
+
+class Shared(Claims):
+    """Client ids beginning with x are another node's."""
+
+    def __init__(self) -> None:
+        self.came: list[bytes] = []
+
+    async def claim(self, link: MqttLink, packet: Connect, client_id: bytes, verdict: Verdict) -> str:
+        return "another node has it" if client_id.startswith(b"x") else ""
+
+    def arrived(self, client_id: bytes) -> None:
+        self.came.append(client_id)
+
+
+async def test_clients_come_in_once_they_are_this_nodes() -> None:
+    async with here() as broker:
+        claims = Shared()
+        broker.server.share_clients(claims)
+        await broker.connected(b"a")
+        client = broker.client()
+        await client.send(Connect(b"xa", True, 0))
+        assert (await client.read_to_end())[:4] == b"\x20\x02\x00\x03"  # CONNACK, server unavailable
+        assert claims.came == [b"a"]
+
+
+async def test_retained_messages_for_one_client_come_while_another_is_answered() -> None:
+    async with here() as broker:
+        for number in range(3000):
+            broker.engine.publish(Publication(b"t/%d" % number, b"x" * 100, retain=True))
+        one, other = await broker.connected(b"one"), await broker.connected(b"other")
+        await one.subscribe(b"t/#", 0)
+        await other.send(Pingreq())
+        assert await other.receive() == Pingresp()
+        topics = {(await one.receive()).topic for _ in range(3000)}  # type: ignore[union-attr]
+        assert len(topics) == 3000
+        await trio.testing.wait_all_tasks_blocked()
+        assert not broker.engine.replaying.waits()
+
+
+async def test_certificates_identity_is_known_before_the_first_packet() -> None:
+    async with here() as broker:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            broker.server.add_socket(ours, broker.door, "10.0.0.1:7", b"certified")
+            (link,) = broker.server.links()
+            assert (link.certificate_identity, link.peer) == (b"certified", "10.0.0.1:7")
+            broker.nursery.start_soon(broker.server.pump.run)
+            theirs.sendall(encode(Connect(b"a", True, 0)))
+            await trio.lowlevel.wait_readable(theirs)
+            assert theirs.recv(9) == b"\x20\x02\x00\x00"
+            await broker.server.drained()
+
+
+async def test_work_for_a_thread_is_done_there_and_its_end_in_a_turn() -> None:
+    async with here() as broker:
+        done = trio.Event()
+        seen: list[object] = []
+
+        def work() -> None:
+            seen.append(threading.current_thread() is threading.main_thread())
+
+        def then() -> None:
+            seen.append(broker.engine.turn.is_under_way)
+            done.set()
+
+        broker.server._in_thread(work, then)
+        await done.wait()
+        assert seen == [False, True]
