@@ -9,6 +9,7 @@ from support.installed import connect, feed_config, install
 from support.polling import until
 
 from broker.config.feeds import FeedConfig
+from broker.feed.driver.blockers import blocker_words
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
 
@@ -44,3 +45,18 @@ async def test_slot_that_waits_for_an_open_transaction_says_for_whom(
             assert "waiting" not in feed.status.troubles
             nursery.cancel_scope.cancel()
     assert feed.status.gaps == 1  # there was no slot
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ((0, None, None, None, None), "a prepared transaction (pg_prepared_xacts)"),
+        ((5, "u", "d", "idle", "T"), "session 5 of u in d, idle, its transaction open since T"),
+        ((5, "u", "d", "active", None), "session 5 of u in d"),
+        ((5, None, None, None, None), "session 5 of another role"),
+    ],
+)
+def test_who_it_is_in_words(
+    row: tuple[int, str | None, str | None, str | None, str | None], words: str
+) -> None:
+    assert blocker_words(row) == words

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
+import trio
 from attrs import evolve
-from support.feeds import running
+from support.feeds import Collector, running
 from support.installed import connect, feed_config, install
 from support.polling import until
 from support.tcp_proxy import tcp_proxy
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from broker.config.feeds import FeedConfig
+from broker.config.feeds import FeedConfig, Route, Source
+from broker.feed.status import FeedStatus
 from broker.feed.wal import slots
+from broker.feed.wal.delivery import Delivery
+from broker.feed.wal.stream import WalStream
+from protocol.pgoutput import Relation
 
 pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
 
@@ -90,3 +97,276 @@ async def test_server_that_can_not_stream_is_read_with_protocol_1(
         sql(config, "SELECT rowcast.publish('a', 'unseen')", "INSERT INTO event VALUES (1001, 'x')")
         await feed.sink.until(1001)
     assert feed.sink.topics() == [b"event/%d" % number for number in range(1, 1002)]
+
+
+class Server:
+    """A replication connection's server: frames that a test sends, and the statuses that it gets."""
+
+    server_version = 170000
+
+    def __init__(self) -> None:
+        self.pgconn = self
+        self.frames: list[bytes] = []
+        self.statuses: list[tuple[int, int, bool]] = []
+        self.is_over = False
+        self.error_message = b""
+        self._arrived = trio.Event()
+        self._result: Server | None = self
+
+    def send(self, *frames: bytes) -> None:
+        self.frames += frames
+        self._arrived.set()
+
+    def end(self, result: bool = False) -> None:
+        self.is_over = True
+        self._result = self if result else None
+        self._arrived.set()
+
+    async def wait_readable(self) -> None:
+        await self._arrived.wait()
+        self._arrived = trio.Event()
+
+    def get_copy_data(self, nowait: int) -> tuple[int, memoryview]:
+        if not self.frames:
+            return (-1 if self.is_over else 0), memoryview(b"")
+        frame = self.frames.pop(0)
+        return len(frame), memoryview(frame)
+
+    def consume_input(self) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def parameter_status(self, name: bytes) -> bytes:
+        return b"UTF8"
+
+    def get_result(self) -> Server | None:
+        return self._result
+
+    def put_copy_data(self, data: bytes) -> None:
+        received, confirmed = int.from_bytes(data[1:9], "big"), int.from_bytes(data[9:17], "big")
+        self.statuses.append((received, confirmed, bool(data[-1])))
+
+
+def data(message: bytes, wal_end: int = 0) -> bytes:
+    return b"w" + bytes(8) + wal_end.to_bytes(8, "big") + bytes(8) + message
+
+
+def keep_alive(wal_end: int, reply: bool = False) -> bytes:
+    return b"k" + wal_end.to_bytes(8, "big") + bytes(8) + bytes([reply])
+
+
+def begin(lsn: int, xid: int = 7) -> bytes:
+    return data(b"B" + lsn.to_bytes(8, "big") + bytes(8) + xid.to_bytes(4, "big"))
+
+
+def commit(lsn: int) -> bytes:
+    return data(b"C\0" + lsn.to_bytes(8, "big") + (lsn + 1).to_bytes(8, "big") + bytes(8))
+
+
+RELATION = data(
+    b"R" + (1).to_bytes(4, "big") + b"public\0event\0d\0\1\1id\0" + (20).to_bytes(4, "big") + b"\xff" * 4
+)
+
+
+def insert(id: bytes) -> bytes:
+    return data(b"I" + (1).to_bytes(4, "big") + b"N\0\1t" + len(id).to_bytes(4, "big") + id)
+
+
+CONFIG = FeedConfig(
+    "main",
+    "",
+    "wal",
+    (Source("s", (), tables=("public.event",)),),
+    (Route("s", ("event/{id}",)),),
+    check_interval_s=10.0,
+    check_timeout_s=5.0,
+)
+
+
+class Pulled:
+    """A stream that is pulled from `server`."""
+
+    def __init__(self) -> None:
+        self.server = Server()
+        self.sink, self.status = Collector(), FeedStatus("main")
+        self.delivery = Delivery(CONFIG, self.sink, self.status)
+        self.described: list[bool] = []
+        self.due: set[int] = set()
+        self.looks: list[int] = []
+        connection: Any = self.server
+        self.stream = WalStream(
+            connection, CONFIG, self.delivery, self.sink, self.status,
+            self._look_up, self._describe, lambda lsn: lsn in self.due, self._look,
+        )  # fmt: skip
+
+    async def _look_up(self, oids: list[int]) -> dict[int, Any]:
+        raise AssertionError(oids)
+
+    async def _describe(self, relation: Relation, is_first: bool) -> str:
+        self.described.append(is_first)
+        return "public.event"
+
+    async def _look(self) -> None:
+        self.looks.append(len(self.sink.published))
+
+    async def take(self, *frames: bytes) -> None:
+        """Until the server has nothing more."""
+        self.server.send(*frames)
+        await wait_all_tasks_blocked()
+
+
+async def test_transactions_are_delivered_and_looked_at_where_that_is_due(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    pulled.due = {200}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(begin(100), RELATION, insert(b"1"), insert(b"2"), commit(100), begin(200), RELATION)
+        await pulled.take(insert(b"3"), commit(200))
+        assert pulled.sink.topics() == [b"event/1", b"event/2", b"event/3"]
+        assert (pulled.looks, pulled.described) == ([2], [True, False])
+        assert (pulled.status.received, pulled.status.published, pulled.status.delivered) == (3, 3, 201)
+        assert list(pulled.status.delivered_xids) == [7, 7]
+        assert pulled.stream.news.is_set()
+        assert pulled.sink.flushes > 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_between_transactions_an_idle_server_s_end_counts_and_inside_of_one_it_does_not(
+    autojump_clock: MockClock,
+) -> None:
+    pulled = Pulled()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(keep_alive(500))
+        assert (pulled.delivery.progress.safe_lsn, pulled.status.delivered, pulled.stream.wal_end) == (
+            500,
+            500,
+            500,
+        )
+        pulled.stream.news = trio.Event()
+        await pulled.take(begin(600), keep_alive(700))
+        assert (pulled.delivery.progress.safe_lsn, pulled.stream.wal_end) == (500, 700)
+        assert not pulled.stream.news.is_set()
+        await pulled.take(keep_alive(700, reply=True))
+        assert pulled.stream.news.is_set(), "it wants an answer all the same"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_status_says_what_came_and_what_may_be_forgotten(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(keep_alive(500))
+        pulled.stream.send_status(300)
+        pulled.stream.send_status(900, reply_requested=True)
+        assert pulled.server.statuses == [(500, 300, False), (900, 900, True)]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_stop_waits_until_the_server_asks_between_two_transactions(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    asked: list[bool] = []
+
+    async def until_asked() -> None:
+        await pulled.stream.until_asked(0)
+        asked.append(True)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(until_asked)
+        await pulled.take(keep_alive(1), begin(100), keep_alive(2, reply=True))
+        assert (asked, len(pulled.server.statuses)) == ([], 1)
+        await pulled.take(commit(100), keep_alive(200, reply=True))
+        assert asked == [True]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_server_that_says_nothing_is_asked_and_given_up(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    began = trio.current_time()
+    with pytest.raises(psycopg.OperationalError, match="the server has been silent for 15 s"):
+        await pulled.stream.pull()
+    assert trio.current_time() - began == pytest.approx(15.0)
+    assert pulled.server.statuses == [(0, 0, True)]
+
+
+async def test_a_server_that_answers_is_waited_for(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        for number in range(1, 5):
+            await trio.sleep(12)
+            assert len(pulled.server.statuses) == number
+            pulled.server.send(keep_alive(number))
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("frame", "error"),
+    [
+        (data(b"?"), "malformed"),
+        (b"x", "neither XLogData nor a keepalive"),
+        (data(b""), "an empty message"),
+        (keep_alive(1)[:-1], "neither XLogData nor a keepalive"),
+    ],
+    ids=["unknown", "no frame", "empty", "short"],
+)
+async def test_what_can_t_be_read_ends_the_connection(frame: bytes, error: str) -> None:
+    pulled = Pulled()
+    pulled.server.send(frame)
+    with pytest.raises(psycopg.DataError, match=error):
+        await pulled.stream.pull()
+
+
+async def test_the_end_of_the_stream_is_raised_behind_what_came(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    pulled.server.send(begin(100), RELATION, insert(b"1"), commit(100))
+    pulled.server.end()
+    with pytest.raises(psycopg.OperationalError, match="the server ended the replication"):
+        await pulled.stream.pull()
+    assert pulled.sink.topics() == [b"event/1"]
+
+
+def streamed(kind: bytes, *numbers: tuple[int, int], rest: bytes = b"") -> bytes:
+    return data(kind + b"".join(value.to_bytes(size, "big") for value, size in numbers) + rest)
+
+
+def inside(message: bytes, xid: int) -> bytes:
+    """A message of a streamed transaction."""
+    return message[:26] + xid.to_bytes(4, "big") + message[26:]
+
+
+async def test_a_streamed_transaction_waits_in_a_spool_for_its_commit(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    start, stop = streamed(b"S", (9, 4), (1, 1)), streamed(b"E")
+    rows = [inside(RELATION, 9), inside(insert(b"1"), 9), inside(insert(b"2"), 10)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(start, *rows)
+        await pulled.take(keep_alive(400))
+        assert pulled.delivery.progress.safe_lsn == 0, "its rows have not been delivered"
+        await pulled.take(stop)
+        assert pulled.status.spooled_bytes > 0
+        assert pulled.sink.published == []
+        await pulled.take(streamed(b"A", (9, 4), (10, 4)))
+        pulled.due = {500}
+        await pulled.take(streamed(b"c", (9, 4), (0, 1), (500, 8), (501, 8), (0, 8)))
+        assert pulled.sink.topics() == [b"event/1"]
+        assert pulled.looks == [0]
+        assert (pulled.status.spooled_bytes, pulled.status.delivered) == (0, 501)
+        assert list(pulled.status.delivered_xids) == [9]
+        await pulled.take(keep_alive(600))
+        assert pulled.delivery.progress.safe_lsn == 600
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_has_not_committed_is_forgotten_with_the_connection(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(streamed(b"S", (9, 4), (1, 1)), inside(RELATION, 9), streamed(b"E"))
+        nursery.cancel_scope.cancel()
+    assert pulled.status.spooled_bytes > 0
+    pulled.stream.close()
+    assert pulled.status.spooled_bytes == 0
