@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Final
 
 import psycopg
+from support.polling import until_blocking
 from support.ports import free_port
 from support.postgres import Cluster
 from torture.disk import environment, fast_folder, leave, recorded
@@ -59,16 +60,31 @@ columns = {{ id = "{{$message_id}}", client = "{{client}}", n = "$.n" }}
 on_conflict = "nothing"
 batch = {{ rows = 50, every = "2ms" }}
 [source.telemetry]
-tables = ["public.telemetry"]
+{source}
 [[mqtt.route]]
 from = "telemetry"
-kind = "public.telemetry"
+kind = "{rows}"
 topics = "rows/{{client}}/{{n}}"
 qos = 1
 """
-MORE: Final = {"wal": "[database.replication]\nallow_unbounded_wal = true", "outbox": ""}
+MORE: Final = {"wal": "[database.replication]\nallow_unbounded_wal = true", "outbox": "", "listen": ""}
+LISTEN: Final = """listen = "telemetry"
+[[recover]]
+table = "public.telemetry"
+key = ["seq"]
+kind = "telemetry"
+"""
+TELLS: Final = """
+CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('telemetry', row_to_json(NEW)::text);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tell AFTER INSERT ON telemetry FOR EACH ROW EXECUTE FUNCTION tell();
+CREATE UNIQUE INDEX ON telemetry (seq)
+"""
 CLIENTS: Final = 4
-KINDS: Final = ("wal", "outbox")
+KINDS: Final = ("wal", "outbox", "listen")
 AWAY_S_MAX: Final = 4.0
 SETTLE_S: Final = 60.0
 FIRST_S: Final = 60.0
@@ -207,12 +223,22 @@ def torture(
     dsn = cluster.dsn(cluster.create_database())
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(TABLE)
+        if kind == "listen":
+            connection.execute(TELLS)
     port = free_port()
     deeds: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(dir=fast_folder(), prefix="rowcast-blackout-") as name:
         machine = Machine(Path(name), chance, syncs=syncs)
         machine.config.write_text(
-            CONFIG.format(dsn=dsn, kind=kind, port=port, disk=machine.disk, more=MORE[kind])
+            CONFIG.format(
+                dsn=dsn,
+                kind=kind,
+                port=port,
+                disk=machine.disk,
+                more=MORE[kind],
+                source=LISTEN if kind == "listen" else 'tables = ["public.telemetry"]',
+                rows="telemetry" if kind == "listen" else "public.telemetry",
+            )
         )
         install = ["feed", "install", "-c", str(machine.config), "--apply", "--as", dsn]
         subprocess.run([sys.executable, "-m", "broker", *install], check=True, stdout=subprocess.DEVNULL)
@@ -224,6 +250,8 @@ def torture(
         reading.start()
         if not reader.subscribed.wait(FIRST_S):
             return ["the reader's SUBSCRIBE was never answered"], deeds, 0, machine.log()
+        # What is notified before a feed of kind `listen` listens for the first time is nobody's.
+        until_blocking(lambda: "feed blackout: live" in machine.log())
         for thread in threads:
             thread.start()
         for _ in range(cuts):
