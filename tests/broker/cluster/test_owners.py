@@ -116,9 +116,20 @@ async def test_a_will_that_waits_for_its_delay_is_not_wanted_where_the_session_g
         await it.a.goes(it.client)
         assert session.will_due, "it is kept for that"
         assert b"c" in it.a.engine.sessions
+        will = session.will
+        assert will is not None
+        will.message_id = b"will:1"
+        record = WillRecord(it.a.engine, it.a.node.link, SHOP, b"will:1", will, 6, -1)
+        await record.put(it.a.node.liveness.mark)
+        record.publication = will
+        it.a.owners.owned[b"c"].will = record
+        began = trio.current_time()
         assert await it.claim(clean_now) == ""
+        assert trio.current_time() - began < 1, "at once"
         await trio.sleep(9)
         assert it.wills() == ([b"gone"] if clean_now else [])
+        subject = SHOP.record(SHOP.will(it.a.node.liveness.mark, b"c"))
+        assert not it.server.streams["shop_SESS"].of(subject)[-1].payload, "nobody is to publish it later"
 
 
 async def test_a_node_that_lives_and_says_nothing_keeps_its_client(autojump_clock: MockClock) -> None:
