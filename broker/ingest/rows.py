@@ -83,8 +83,11 @@ class Rows:
         Raises:
             Refused: no row can be made of it.
         """
-        document = parsed(message.payload) if self._reads_json else None
-        row = [make.of(message, document) for make in self._makers]
+        try:
+            document = parsed(message.payload) if self._reads_json else None
+            row = [make.of(message, document) for make in self._makers]
+        except RecursionError:  # what could just be read may not be written again
+            raise Refused("the payload is nested too deep") from None
         if self._refuses_null and None in row:
             name, one = self._config.columns[row.index(None)]
             raise Refused(f"column {name}: {one.text} is missing or null")

@@ -141,7 +141,7 @@ def _is_finite(claims: Mapping[str, Any]) -> bool:
     """Whether they can be shown to a reader: what a parser takes as infinite (1e400) no JSON can say."""
     try:
         json.dumps(claims, allow_nan=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

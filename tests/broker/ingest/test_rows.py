@@ -72,3 +72,20 @@ def test_members_of_a_flat_object_are_looked_for_without_parsing(
     texts: tuple[str, ...], slots: dict[str, int]
 ) -> None:
     assert _slots_of([parse_expression(text, ("device",)) for text in texts]) == slots
+
+
+@pytest.mark.parametrize("depth", [100, 400, 600, 900, 2000, 100_000])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")], ids=["lists", "objects"])
+@pytest.mark.parametrize("kind", ["text", "jsonb", "text[]", "timestamptz"])
+def test_what_is_nested_too_deep_costs_itself(depth: int, opening: bytes, closing: bytes, kind: str) -> None:
+    """Between what Python reads and what it writes lay messages that ended the process, at each start again."""
+    deep = b'{"a":%b,"b":"x"}' % (opening * depth + b"1" + closing * depth)
+    config = SinkConfig(
+        "s", (parse_pattern("t/{device}"),), columns=(("c", parse_expression("$.a", ("device",))),)
+    )
+    batch = waiting(GOOD, deep, GOOD)
+    taken, (column,), refused = Rows(config, (kind,)).columns(batch)
+    assert len(taken) + len(refused) == 3
+    assert len(column) == len(taken)
+    assert {one for one, _ in refused} <= {batch[1]}
+    assert depth < 100_000 or refused
