@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 from support.postgres import Cluster
 
 from broker.config.feeds import Recovery
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.listen import recovery
 from broker.feed.listen.mark import Mark
 from broker.feed.listen.marks import Marks
 from broker.feed.listen.recovery import begin_snapshot, missed_rows
@@ -51,3 +53,26 @@ async def test_the_rows_after_a_mark_are_those_that_compare_higher(
             rising.advance(columns_of(row))
             read = [text.decode() async for page in missed_rows(connection, rising) for text in page]
             assert read == rows[position + 1 :]
+
+
+async def test_rows_come_in_pages_of_one_moment(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is committed meanwhile is notified, and so it is not read; one page after the other, and then again."""
+    monkeypatch.setattr(recovery, "PAGE_ROWS", 2)
+    mark = Mark(Recovery("t", ("id",), ()), (20,))
+    async with (
+        await TrioConnection.connect(database, autocommit=True) as reader,
+        await TrioConnection.connect(database, autocommit=True) as writer,
+    ):
+        await writer.execute("CREATE TABLE t (id bigint); INSERT INTO t SELECT generate_series(1, 5)")
+        await begin_snapshot(reader)
+        await writer.execute("INSERT INTO t VALUES (6)")
+        for first in (1, 3, 6):
+            pages = []
+            async for page in missed_rows(reader, mark):
+                pages.append(page)
+                await writer.execute("DELETE FROM t WHERE id = 5")
+            rows = [b'{"id":%d}' % id for id in range(first, 6)]
+            assert pages == [rows[i : i + 2] for i in range(0, len(rows), 2)]
+            mark.advance({"id": "2" if first == 1 else "5"})
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            await reader.execute("DELETE FROM t")
