@@ -201,9 +201,11 @@ def _history(connection: Connection, name: str, table: str, feed: FeedConfig) ->
         )
     keys = sorted(column for column, _ in COLUMNS[:KEYS])
     unique = connection.execute(
-        "SELECT 1 FROM pg_index i WHERE indrelid = %s AND indisunique AND indpred IS NULL AND %s ="
+        # One that ON CONFLICT can name.
+        "SELECT 1 FROM pg_index i WHERE indrelid = %s AND indisunique AND indisvalid AND indimmediate"
+        " AND indpred IS NULL AND indexprs IS NULL AND %s ="
         ' (SELECT array_agg(attname::text ORDER BY attname::text COLLATE "C") FROM pg_attribute'
-        " WHERE attrelid = indrelid AND attnum = ANY (indkey))",
+        " WHERE attrelid = indrelid AND attnum = ANY ((indkey::int2[])[0:indnkeyatts - 1]))",
         [*there, keys],
     ).fetchall()
     if not unique:

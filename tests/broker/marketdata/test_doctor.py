@@ -149,6 +149,27 @@ def test_a_table_of_candles_is_cured_by_what_is_said(
     assert "replay of market.kline: can be read" in output
 
 
+@pytest.mark.parametrize(
+    ("index", "replaces"),
+    [
+        ('CREATE UNIQUE INDEX ON shop.candles (start, "interval", symbol)', True),
+        ('CREATE UNIQUE INDEX ON shop.candles (symbol, "interval", start) INCLUDE (close)', True),
+        ('CREATE UNIQUE INDEX ON shop.candles (symbol, "interval") INCLUDE (start)', False),
+        ('CREATE UNIQUE INDEX ON shop.candles (symbol, "interval", start, lower(symbol))', False),
+        ('ALTER TABLE shop.candles ADD UNIQUE (symbol, "interval", start) DEFERRABLE', False),
+    ],
+    ids=["other order", "includes", "includes start", "expression", "deferrable"],
+)
+def test_candles_are_replaced_by_a_key_that_an_upsert_can_name(
+    index: str, replaces: bool, tmp_path: Path, database: str, there: Any, capsys: Any
+) -> None:
+    there.execute(CREATE.format(table="shop.candles"))
+    there.execute("ALTER TABLE shop.candles DROP CONSTRAINT candles_pkey")
+    there.execute(index)
+    assert check(tmp_path, database, GOOD, more=KEPT) == int(not replaces)
+    assert ("has no primary key of" in capsys.readouterr().out) is not replaces
+
+
 def test_a_replay_is_looked_at(tmp_path: Path, database: str, there: Any, capsys: Any) -> None:
     there.execute("ALTER TABLE shop.trades DROP COLUMN price")
     there.execute(CREATE.format(table="shop.candles"))
