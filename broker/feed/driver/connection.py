@@ -4,14 +4,15 @@ psycopg's own I/O is sans-IO: generators that yield which readiness they need.  
 asyncio's, so that is all that is replaced here.  No asyncio loop; no thread but Trio's own for a host *name*.
 
 Invariant: after a cancelled call the connection is either idle and usable, or closed; never in between.
-Uses of psycopg's internals, pinned by tests: `generators`, `lock`, `wait`, `_should_cancel`.
+Uses of psycopg's internals, pinned by tests: `generators`, `lock`, `wait`, `_should_cancel`,
+`AsyncTransaction._get_rollback_commands`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -222,10 +223,14 @@ class TrioConnection(AsyncConnection[Any]):
 
 async def _roll_back(transaction: AsyncTransaction, error: BaseException) -> bool:
     """End what `error` has broken off, unless psycopg has done so; whether the error is an explicit Rollback."""
-    if transaction.status != transaction.Status.ACTIVE:
-        return False
     with trio.CancelScope(shield=True, deadline=trio.current_time() + SETTLE_TIMEOUT_S):
-        return await transaction.__aexit__(type(error), error, error.__traceback__)
+        if transaction.status == transaction.Status.ACTIVE:
+            return await transaction.__aexit__(type(error), error, error.__traceback__)
+        if transaction.pgconn.transaction_status == pq.TransactionStatus.INERROR:
+            # The server read COMMIT or RELEASE together with its cancellation: it has not ended anything.
+            with suppress(psycopg.Error):  # as psycopg, which names what broke it off rather than this
+                for command in transaction._get_rollback_commands():
+                    await transaction.connection.execute(command)
     return False
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 import trio
+from psycopg import AsyncTransaction
 from psycopg.pq import TransactionStatus
 from support.postgres import Cluster
 
@@ -129,6 +130,55 @@ async def test_a_transaction_cancelled_in_the_midst_of_a_command_leaves_the_conn
                     await cancel_at("COMMIT")
         assert scope.cancelled_caught
         await check_is_idle_and_has(connection, {0, 2} if part == "COMMIT" else {0})
+
+
+async def broken_off(connection: TrioConnection, database: str, insert: str) -> None:
+    """A transaction whose last command is cancelled while it has done nothing yet."""
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancel_asleep, connection.info.backend_pid, database, scope)
+            async with connection.transaction():
+                await connection.execute(insert)
+    assert scope.cancelled_caught
+
+
+async def cancel_asleep(backend_pid: int, database: str, scope: trio.CancelScope) -> None:
+    asleep = "SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event = 'PgSleep'"
+    async with await TrioConnection.connect(database, autocommit=True) as watcher:
+        while await (await watcher.execute(asleep, [backend_pid])).fetchone() is None:
+            pass
+    scope.cancel()
+
+
+@pytest.fixture
+def endless_end(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """In place of COMMIT and RELEASE."""
+    monkeypatch.setattr(AsyncTransaction, "_get_commit_commands", lambda _: iter([b"SELECT pg_sleep(3600)"]))
+    return monkeypatch
+
+
+async def test_a_commit_cancelled_before_the_server_began_it_is_a_rollback(
+    database: str, endless_end: pytest.MonkeyPatch
+) -> None:
+    """The server reads the command and the cancellation together: the transaction has failed, and not ended."""
+    async with await TrioConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("CREATE TABLE t (a int)")
+        await broken_off(connection, database, "INSERT INTO t VALUES (1)")
+        endless_end.undo()
+        await check_is_idle_and_has(connection, {0})
+
+
+async def test_a_release_cancelled_before_the_server_began_it_leaves_the_transaction_around_it(
+    database: str, endless_end: pytest.MonkeyPatch
+) -> None:
+    async with await TrioConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("CREATE TABLE t (a int)")
+        async with connection.transaction():
+            await connection.execute("INSERT INTO t VALUES (1)")
+            await broken_off(connection, database, "INSERT INTO t VALUES (2)")
+            endless_end.undo()
+            await connection.execute("INSERT INTO t VALUES (3)")
+        await check_is_idle_and_has(connection, {2})
 
 
 async def test_a_cancelled_stream_leaves_the_connection_usable(database: str) -> None:
