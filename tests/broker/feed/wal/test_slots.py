@@ -22,12 +22,16 @@ from protocol.pgoutput import parse_lsn
 
 
 @pytest.fixture
-def config(database: str) -> FeedConfig:
+def not_installed(database: str) -> FeedConfig:
     with connect(database) as connection:
         connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
-    config = feed_config(database)
-    install(config)
-    return config
+    return feed_config(database)
+
+
+@pytest.fixture
+def config(not_installed: FeedConfig) -> FeedConfig:
+    install(not_installed)
+    return not_installed
 
 
 def sql(config: FeedConfig, *statements: str) -> None:
@@ -148,8 +152,9 @@ def test_replication_is_asked_for_as_the_server_knows_it(version: int, options: 
     assert ("streaming 'on', messages 'true'" in asked) == (version >= 140000)
 
 
-async def test_a_publication_may_have_any_name(config: FeedConfig) -> None:
-    odd = evolve(config, replication=evolve(config.replication, publication="My \"own\", and 'more'"))
+async def test_a_publication_may_have_any_name(not_installed: FeedConfig) -> None:
+    replication = evolve(not_installed.replication, publication="My \"own\", and 'more'")
+    odd = evolve(not_installed, replication=replication)
     install(odd)
     async with running(odd) as feed:
         sql(odd, "INSERT INTO event VALUES (1, 'x')")
