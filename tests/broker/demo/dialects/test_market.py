@@ -210,12 +210,11 @@ async def test_the_engine_says_each_trade_on_a_line_of_one_connection() -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, serve, listeners)
-        nursery.start_soon(engine.tell, ['{"a" :\n 1}', '{"b":2}'])
-        await trio.testing.wait_all_tasks_blocked()
-        ports["trades"] = [listeners[0].socket.getsockname()[1]]
-        await until(lambda: got.count(b"\n") == 2)
-        with trio.fail_after(30):
-            await engine.tell(['{"c":3}'])
-            await came.wait()
+        async with trio.open_nursery() as telling:
+            telling.start_soon(engine.tell, ['{"a" :\n 1}', '{"b":2}'])
+            await trio.testing.wait_all_tasks_blocked()
+            ports["trades"] = [listeners[0].socket.getsockname()[1]]
+        await engine.tell(['{"c":3}'])
+        await came.wait()
         nursery.cancel_scope.cancel()
     assert got == b'{"a" : 1}\n{"b":2}\n{"c":3}\n'
