@@ -38,8 +38,10 @@ log = logging.getLogger("broker.cluster")
 
 PAUSE_S: Final = 0.25
 ASK_S: Final = 3.0
-RETAINED_A_TURN: Final = 256
 """Longest wait for the log's end before a new subscription gets what is here."""
+
+RETAINED_A_TURN: Final = 256
+"""Messages of a new log that are retained before others have their turn."""
 
 GAP_TOPIC: Final = b"$SYS/cluster/gap"
 

@@ -350,7 +350,7 @@ def test_the_price_is_of_books_and_trades() -> None:
 
 def test_whoever_subscribes_gets_what_was_known_before_the_first_message() -> None:
     run = Run()
-    run.one("trades").calculator.recent = 10
+    run.one("trades").calculator.recent_max = 10
     run.one("trades").calculator.restore(trade(1), run.now_ms)
     assert run.engine.parts.of(b"t/X") == []
     run.market.caught_up()

@@ -20,7 +20,6 @@ from broker.core.engine import Engine
 from broker.core.outbox import Outbox, nothing
 from broker.gateway.gateway import Gateway
 from broker.gateway.identity import Identifier
-from broker.links.barrier import receive
 from broker.links.listening.door import Door
 from broker.links.server import Server
 from broker.links.websocket.agreeing import Agreed, Agreeing, Arrival, Outcome
@@ -356,7 +355,7 @@ async def test_limits_are_the_dialects_or_those_of_all() -> None:
                 link, shell = port.link(port.at_once(asks(path)))
                 assert shell.bytes_max == 5000
                 with port.engine.turn:
-                    receive(link, masked(0x81, b" " * size))
+                    link.received(masked(0x81, b" " * size))
                 assert (link.close_reason == f"a message may have {size_max} bytes") is (size > size_max)
         _, shell = port.link(port.at_once(asks("/mqtt", Sec_WebSocket_Protocol="mqtt")))
         assert shell.bytes_max == Limits().outbox_bytes_max
