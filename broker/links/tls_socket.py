@@ -155,25 +155,26 @@ class TlsSocket:
             data = data[:end]
         else:
             self._rest = b""
-        incoming = self._buffers.incoming
-        incoming.write(data)
+        self._buffers.incoming.write(data)
         pieces: list[bytes] = []
+        position = 0
         try:
-            while True:
-                left = incoming.pending
-                if not left:
-                    break
-                piece = self._records_of.read(left if left < PLAIN_BYTES_MAX else PLAIN_BYTES_MAX)
+            while position < end:
+                size = data[position + 3] * 256 + data[position + 4]  # of a record, which is longer than its text
+                piece = self._records_of.read(size)
                 if not piece:
                     self._finish()  # the peer said goodbye
                     break
                 pieces.append(piece)
+                position += RECORD_HEAD_BYTES + size
         except ssl.SSLWantReadError:
-            self._send_control()
+            pass  # it was one of OpenSSL's own, or several
         except ssl.SSLError:
             self._send_control()
             self._finish()
             self._is_open = False
+        if self._buffers.outgoing.pending:
+            self._send_control()  # now: the next connection uses the buffers, too
         if len(pieces) == 1:
             return pieces[0]
         if not pieces:
@@ -187,7 +188,7 @@ class TlsSocket:
             self._sock.shutdown(socket.SHUT_RD)
 
     def _send_control(self) -> None:
-        """What OpenSSL has to say of its own: an answer to a change of keys, tickets behind a handshake."""
+        """What OpenSSL has to say of its own: that it will not negotiate again, tickets behind a handshake."""
         self._records += self._first + self._buffers.outgoing.read()
         self._first = b""
         if self._records:

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from random import Random
+from typing import Any
 
 import pytest
 from support.certificates import Authority
@@ -231,6 +232,39 @@ def test_a_goodbye_is_answered_and_is_the_end(pairs: Pairs) -> None:
     server.close()
     with pytest.raises(ssl.SSLZeroReturnError):  # the server has said goodbye, too
         client.read()
+
+
+class Talkative:
+    """OpenSSL's part where it has something to say while it reads, such as that it does not negotiate again."""
+
+    def __init__(self, records: Any, outgoing: ssl.MemoryBIO) -> None:
+        self.read, self.write = self._read, records.write
+        self._records, self._outgoing = records, outgoing
+
+    def _read(self, size: int) -> bytes:
+        self._outgoing.write(b"its own")
+        found: bytes = self._records.read(size)
+        return found
+
+
+def test_what_openssl_says_while_it_reads_goes_to_that_peer_only(pairs: Pairs) -> None:
+    (one, first), (other, second) = pairs.opened(), pairs.opened()
+    one._records_of = Talkative(one._records_of, one._buffers.outgoing)  # type: ignore[assignment]
+    first.read()  # tickets
+    first.sock.send(first.encrypted(b"no answer wanted"))
+    assert received(one) == b"no answer wanted"
+    assert first.sock.recv(100) == b"its own"
+    assert other.send(b"to the other") == len(b"to the other")
+    assert second.read() == b"to the other"
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_records_that_come_in_one_piece_are_one_piece(pairs: Pairs, count: int) -> None:
+    server, client = pairs.opened()
+    texts = [bytes([number]) * (16_384 if number % 2 else 1) for number in range(count)]
+    client.sock.send(b"".join(map(client.encrypted, texts)))
+    assert server.recv(1 << 18) == b"".join(texts)
+    assert received(server) is None
 
 
 def test_what_is_no_record_ends_that_connection_only(pairs: Pairs) -> None:
