@@ -160,7 +160,9 @@ class TlsSocket:
         position = 0
         try:
             while position < end:
-                size = data[position + 3] * 256 + data[position + 4]  # of a record, which is longer than its text
+                size = (
+                    data[position + 3] * 256 + data[position + 4]
+                )  # of a record, which is longer than its text
                 piece = self._records_of.read(size)
                 if not piece:
                     self._finish()  # the peer said goodbye
