@@ -13,7 +13,9 @@ round, since the kernel has no circles.  A third one around both would take 3 µ
 Falling asleep and being woken costs some 10 µs of CPU and 50 µs until it has happened, more on a virtual machine.
 So where most answers came within `QUICK_S` lately, three of five, the next one is looked out for during `SPIN_S` before
 going to sleep: a quiet broker sleeps, and so does one whose peers take a little longer, such as those who compute a TLS
-handshake.  What is found while looking out is served without asking again, so a round then has one poll.
+handshake.  Nobody looks out behind a round in which somebody came, entered or subscribed: that costs more CPU than it
+saves, and clients that connect do not wait for microseconds.  What is found while looking out is served without asking
+again, so a round then has one poll.
 
 Trio does not publish its epoll, so it is looked up with care: where it is not as expected, `linger_for` gives None and
 every wait goes through Trio.
@@ -89,18 +91,21 @@ class Linger:
         self._others = select.epoll()
         self._others.register(self._trios_fd, select.EPOLLIN)
 
-    def wait(self, count_max: int) -> list[tuple[int, int]]:
+    def wait(self, count_max: int, may_look_out: bool = True) -> list[tuple[int, int]]:
         """What is ready of the pump's sockets, as their epoll tells it; nothing where somebody else wants to run.
 
         From now on that epoll may tell of Trio's, too, which is no socket of the pump's.
 
         Args:
             count_max: how many at most.
+            may_look_out: somebody may wait for a message; if not, nothing is learned from how long it takes.
         """
         if self._runnable:
             return []
         if not self._has_trios:
             self._take_trios()
+        if not may_look_out:
+            return self._sleep(count_max)
         if self._points >= LOOK_OUT_POINTS:
             ready = self._look_out(count_max)
             self._note(len(ready) > 0)

@@ -242,6 +242,7 @@ class Pump:
         while True:
             if ready and self.holds_off():
                 return  # they are ready the next time, too
+            settled = self._population()
             self.serve_round(ready)
             now = self.engine.now
             if started < 0.0:
@@ -259,9 +260,14 @@ class Pump:
             if not ready and not self._takers:
                 if linger is None:
                     return
-                ready = linger.wait(FIRST_MAX)
+                # Who connects is in no such hurry, and looking out for it would cost more than all the rest.
+                ready = linger.wait(FIRST_MAX, self._population() == settled)
                 if not ready:
                     return
+
+    def _population(self) -> int:
+        """Another number while somebody connects, enters or subscribes."""
+        return len(self._connections) + len(self.engine.sessions) + self.engine.trie.count
 
     def serve_round(self, ready: list[tuple[int, int]]) -> None:
         """Everything that can be done now, without waiting, with the sockets that are ready."""

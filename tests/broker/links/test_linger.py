@@ -66,6 +66,18 @@ async def test_a_ready_socket_is_waited_for(own: select.epoll, pair: socket.sock
     linger.close()
 
 
+@pytest.mark.parametrize(("may_look_out", "learned"), [(True, QUICK_POINTS), (False, 0)])
+async def test_nothing_is_learned_where_nobody_is_in_a_hurry(
+    own: select.epoll, pair: socket.socket, may_look_out: bool, learned: int
+) -> None:
+    linger = lingering(own)
+    linger._points = LOOK_OUT_POINTS
+    pair.send(b"x")
+    assert linger.wait(8, may_look_out)
+    assert linger._points == LOOK_OUT_POINTS + learned
+    linger.close()
+
+
 async def test_a_task_that_can_run_goes_first(own: select.epoll, pair: socket.socket) -> None:
     linger = lingering(own)
     pair.send(b"x")

@@ -89,6 +89,21 @@ async def test_one_publisher_reaches_many_subscribers() -> None:
             assert await subscriber.receive(len(encode(message)) * 20) == encode(message) * 20
 
 
+async def test_whoever_comes_enters_or_subscribes_is_told_from_messages() -> None:
+    async with pumping() as (pump, _, connect):
+        seen = [pump._population()]
+        client = await connect(b"a")
+        seen.append(pump._population())
+        await client.send(Subscribe(1, ((b"t", 0),)))
+        await client.receive(5)
+        seen.append(pump._population())
+        assert seen == sorted(set(seen))
+        publication = encode(Publish(b"t", b"x"))
+        await client.send(Publish(b"t", b"x"))
+        assert await client.receive(len(publication)) == publication
+        assert pump._population() == seen[-1]
+
+
 async def test_a_subscriber_that_does_not_read_delays_nobody() -> None:
     async with pumping(Limits(outbox_bytes_max=100_000)) as (pump, links, connect):
         frozen, quick, publisher = await connect(b"frozen"), await connect(b"quick"), await connect(b"p")
