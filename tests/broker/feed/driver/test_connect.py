@@ -44,9 +44,9 @@ async def test_what_a_database_sets_is_meant_for_programs(database: str) -> None
     with connect(database) as admin:
         name = admin.info.dbname
         for setting in (
-            "statement_timeout = 1",
-            "lock_timeout = 1",
-            "idle_in_transaction_session_timeout = 1",
+            "statement_timeout = 3600000",
+            "lock_timeout = 3600000",
+            "idle_in_transaction_session_timeout = 3600000",
             "default_transaction_read_only = on",
             "default_transaction_isolation = 'serializable'",
         ):
