@@ -15,14 +15,6 @@ from broker.feed.setup import doctor
 from broker.feed.setup.findings import Check, Examination, Finding
 from broker.feed.setup.steps import Step
 
-EVENT = "CREATE TABLE event (id bigint PRIMARY KEY, note text)"
-
-
-def sql(dsn: str, *statements: str) -> None:
-    with connect(dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
-
 
 def findings(config: FeedConfig, level: str = "wrong") -> list[Finding]:
     with connect(config.dsn) as connection:

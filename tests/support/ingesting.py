@@ -47,12 +47,6 @@ def rows_of(dsn: str, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
-def run_sql(dsn: str, *statements: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
 @asynccontextmanager
 async def ingesting(config: Config) -> AsyncIterator[tuple[Engine, Hub]]:
     engine = engine_for(config)

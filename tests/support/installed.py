@@ -11,6 +11,8 @@ from support.polling import until
 from broker.config.feeds import FeedConfig, Recovery, Replication, Route, Source
 from broker.feed.setup.install import install_steps
 
+EVENT = "CREATE TABLE event (id bigint PRIMARY KEY, note text)"
+
 TELLS_OF_EVENTS = """
 CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -59,11 +61,26 @@ def connect(dsn: str) -> psycopg.Connection[Any]:
     return psycopg.connect(dsn, autocommit=True)
 
 
+def sql(where: FeedConfig | str, *statements: str) -> None:
+    """Run statements, each by itself, in a feed's database or in that of a connection string."""
+    with connect(where if isinstance(where, str) else where.dsn) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
 def install(config: FeedConfig, widen: bool = False) -> None:
     """Run what `rowcast feed install --apply` runs."""
     with connect(config.dsn) as connection:
         for step in install_steps(config, widen=widen):
             connection.execute(step.statement)
+
+
+def event_installed(dsn: str, kind: str = "wal") -> FeedConfig:
+    """A feed of `public.event`, which is made, and for which it is installed."""
+    sql(dsn, EVENT)
+    config = feed_config(dsn, kind)
+    install(config)
+    return config
 
 
 async def drop_slots(dsn: str) -> None:

@@ -15,6 +15,8 @@ from support.polling import until
 
 from broker import Broker
 from broker.config.toml.configuration import load
+from broker.market.calculator import Calculator, Row
+from broker.market.stream import Stream
 from broker.marketdata.service import MarketService
 
 SECRET = "0123456789012345678901234567890123456789"
@@ -29,6 +31,25 @@ allow_anonymous = true
 [websocket.exchange]
 jwt = {{ secret = "{SECRET}", account = "uid" }}
 """
+
+
+class Faulty(Calculator):
+    """Has a bug wherever one can be."""
+
+    def row(self, row: Row, now_ms: int) -> None:
+        raise RuntimeError("row")
+
+    def commit(self, now_ms: int) -> None:
+        raise RuntimeError("commit")
+
+    def tick(self, now_ms: int) -> None:
+        raise RuntimeError("tick")
+
+    def reset(self, now_ms: int) -> None:
+        raise RuntimeError("reset")
+
+    def streams(self) -> list[Stream]:
+        return []
 
 
 @attrs.frozen

@@ -81,6 +81,12 @@ class Client(PacketStream):
         assert answer.return_code == 0
         return answer.session_present
 
+    async def closed(self, at: list[float]) -> None:
+        """Wait for the end of the connection, and note when it came."""
+        with pytest.raises(EOFError):
+            await self.receive()
+        at.append(trio.current_time())
+
     async def subscribe(self, *filters: tuple[bytes, int]) -> None:
         await self.send(Subscribe(1, filters))
         assert await self.receive() == Suback(1, tuple(qos for _, qos in filters))

@@ -139,12 +139,17 @@ async def test_who_is_not_let_in_leaves_no_will(autojump_clock: MockClock) -> No
     assert await claimed(packet, problem="its node does not answer") is not None
 
 
-async def test_a_will_that_may_not_be_published_is_not(
-    nats_server: Server, cluster_name: str, tmp_path: Path
-) -> None:
+@pytest.fixture
+def restricted(tmp_path: Path) -> Listener:
+    """Whose clients may do what they like below `ok/`, and nothing else."""
     path = tmp_path / "acl"
     path.write_text("topic readwrite ok/#\n")
-    restricted = Listener(port=0, security=Security(allow_anonymous=True, acl_file=path))
+    return Listener(port=0, security=Security(allow_anonymous=True, acl_file=path))
+
+
+async def test_a_will_that_may_not_be_published_is_not(
+    nats_server: Server, cluster_name: str, restricted: Listener
+) -> None:
     urls = (nats_server.url,)
     async with joined(urls, cluster_name, "b") as b:
         there = await watching(b, b"#")
@@ -160,12 +165,9 @@ async def test_a_will_that_may_not_be_published_is_not(
 
 
 async def test_a_session_that_moves_is_judged_anew(
-    nats_server: Server, cluster_name: str, tmp_path: Path
+    nats_server: Server, cluster_name: str, restricted: Listener
 ) -> None:
     """What waits for it was for whoever it was then; it gets what it may read by who it is now."""
-    path = tmp_path / "acl"
-    path.write_text("topic readwrite ok/#\n")
-    restricted = Listener(port=0, security=Security(allow_anonymous=True, acl_file=path))
     urls = (nats_server.url,)
     async with joined(urls, cluster_name, "a") as a, joined(urls, cluster_name, "b") as b:
         client, publisher = Client(a), Client(a)

@@ -294,13 +294,7 @@ async def test_its_clients_are_closed_before_another_node_takes_them(how: str, c
                     await cable.become(how)
                 closed_at: list[float] = []
                 async with trio.open_nursery() as both:
-
-                    async def watch() -> None:
-                        with pytest.raises(EOFError):
-                            await older.receive(60)
-                        closed_at.append(trio.current_time())
-
-                    both.start_soon(watch)
+                    both.start_soon(older.closed, closed_at)
                     assert await newer.connect(b"c", False)
                     connected_at = trio.current_time()
                 assert closed_at[0] <= connected_at

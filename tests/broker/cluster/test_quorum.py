@@ -118,13 +118,7 @@ async def test_clients_of_a_node_that_reaches_no_other_are_closed_before_others_
         await it.cut_off(how)
         closed_at: list[float] = []
         async with trio.open_nursery() as both:
-
-            async def watch() -> None:
-                with pytest.raises(EOFError):
-                    await older.receive(60)
-                closed_at.append(trio.current_time())
-
-            both.start_soon(watch)
+            both.start_soon(older.closed, closed_at)
             _, is_present = await let_in(it.b, b"c")
             connected_at = trio.current_time()
         assert is_present

@@ -1,16 +1,6 @@
-from typing import Any
+from support.exchange_rows import FILL
 
 from broker.demo.changes import ALL_CHANNELS, MQTT_TOPICS, Change, Key, mqtt_topics, websocket_message
-
-FILL: dict[str, Any] = {
-    "market_id": 3,
-    "maker_address": "0xa",
-    "maker_custodian_id": 0,
-    "taker_address": "0xb",
-    "taker_custodian_id": 7,
-    "taker_order_id": 1 << 127,
-    "sequence_number_for_trade": 0,
-}
 
 
 def test_there_are_six_topic_families_and_twelve_channels() -> None:

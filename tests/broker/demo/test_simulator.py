@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+from support import exchange_rows
 from support.said_sql import SaidSql
 from trio.testing import MockClock
 
@@ -14,15 +15,7 @@ from broker.demo.changes import HISTORY, Transaction
 from broker.demo.crowd import Crowd
 from broker.demo.simulator import Simulator, create_schema
 
-FILL: dict[str, Any] = {
-    "market_id": 3,
-    "maker_address": "0xa",
-    "maker_custodian_id": 0,
-    "taker_address": "0xb",
-    "taker_custodian_id": 7,
-    "taker_order_id": 9,
-    "sequence_number_for_trade": 0,
-}
+FILL = {**exchange_rows.FILL, "taker_order_id": 9}
 
 
 class Audience:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from attrs import frozen
 from support.feeds import running
-from support.installed import connect, feed_config, install
+from support.installed import connect, feed_config, install, sql
 from support.polling import until
 
 from broker.config.feeds import Route, Source
@@ -228,12 +228,6 @@ ACTS: Final = {
 }
 
 CASES: Final = [(kind, name) for name, act in ACTS.items() for kind in act.kinds]
-
-
-def sql(dsn: str, *statements: str) -> None:
-    with connect(dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)

@@ -9,7 +9,7 @@ import pytest
 import trio
 from attrs import evolve
 from support.feeds import running
-from support.installed import TELLS_OF_EVENTS, connect, event_config, feed_config, install
+from support.installed import TELLS_OF_EVENTS, connect, event_config, feed_config, install, sql
 from support.polling import until
 from support.postgres import Cluster
 
@@ -25,12 +25,6 @@ END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE use
 END_OTHERS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
 )
-
-
-def sql(dsn: str, *statements: str) -> None:
-    with connect(dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.feeds import running
-from support.installed import connect, feed_config, install
+from support.installed import connect, feed_config, install, sql
 from support.polling import until
 
 from broker.config.feeds import FeedConfig
@@ -40,12 +40,6 @@ ACTS = {
     ],
 }
 UNDONE = ("DROP RULE IF EXISTS away ON rowcast.outbox", "DROP TRIGGER IF EXISTS away ON rowcast.outbox")
-
-
-def sql(dsn: str, *statements: str) -> None:
-    with connect(dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 @pytest.fixture

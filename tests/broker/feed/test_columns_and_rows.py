@@ -9,22 +9,15 @@ from attrs import evolve
 from support.columns_and_rows import ROUTE, TABLE, has_lists
 from support.doctored import texts
 from support.feeds import running
-from support.installed import connect, feed_config, install
+from support.installed import feed_config, install, sql
 
 from broker.cli.main import main
-from broker.config.feeds import FeedConfig
 from broker.config.model import ConfigError
 from broker.config.toml import configuration as toml
 
 pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
 
 ALL = ("insert", "update", "delete")
-
-
-def sql(config: FeedConfig, *statements: str) -> None:
-    with connect(config.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 @pytest.mark.parametrize("kind", ["wal", "outbox"])

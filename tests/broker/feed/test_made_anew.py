@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 import pytest
 from support.feeds import running
-from support.installed import connect, feed_config, install
+from support.installed import connect, feed_config, install, sql
 from support.polling import until
 
 from broker.config.feeds import FeedConfig
@@ -18,12 +18,6 @@ from broker.feed.wal import feed as wal_feed
 pytestmark = pytest.mark.usefixtures("short_pauses")
 
 DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
-
-
-def sql(config: FeedConfig, *statements: str) -> None:
-    with connect(config.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def made(database: str, kind: str) -> FeedConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.feeds import running
-from support.installed import TELLS_OF_EVENTS, connect, event_config, install
+from support.installed import TELLS_OF_EVENTS, event_config, install, sql
 from support.polling import until
 
 from broker.config.feeds import FeedConfig
@@ -17,12 +17,6 @@ FORWARD = {
     "outbox": "UPDATE rowcast.feed SET read_seq = (SELECT last_value FROM rowcast.outbox_seq)",
     "listen": "UPDATE rowcast.feed SET marks = replace(marks::text, '\"1\"', '\"2\"')::jsonb",
 }
-
-
-def sql(config: FeedConfig, *statements: str) -> None:
-    with connect(config.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 @pytest.fixture(params=FORWARD)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import psycopg
 import pytest
 from support.feeds import Running, running
-from support.installed import connect, feed_config, install
+from support.installed import connect, feed_config, install, sql
 from support.polling import until
 
 from broker.config.feeds import FeedConfig
@@ -22,12 +22,6 @@ IDLE = (
     " AS $$ BEGIN RETURN NULL; END $$"
 )
 Act = Callable[[FeedConfig], None]
-
-
-def sql(config: FeedConfig, *statements: str) -> None:
-    with connect(config.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def spoil(config: FeedConfig) -> None:

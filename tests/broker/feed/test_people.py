@@ -13,7 +13,7 @@ import trio
 import trio.testing
 from attrs import evolve
 from support.feeds import Published, Running, running
-from support.installed import connect, drop_slots, feed_config, install
+from support.installed import connect, drop_slots, event_installed, feed_config, install, sql
 from support.polling import until
 
 from broker.config.feeds import FeedConfig, Route
@@ -26,19 +26,9 @@ from protocol.pgoutput import parse_lsn
 pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
-def sql(config: FeedConfig, *statements: str) -> None:
-    with connect(config.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
 @pytest.fixture(params=["wal", "outbox"])
 def config(request: pytest.FixtureRequest, database: str) -> FeedConfig:
-    with connect(database) as connection:
-        connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
-    made = feed_config(database, request.param)
-    install(made)
-    return made
+    return event_installed(database, request.param)
 
 
 def trigger_or_publication(config: FeedConfig, off: bool) -> str:

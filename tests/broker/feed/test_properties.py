@@ -7,11 +7,11 @@ import pytest
 import trio
 from attrs import evolve
 from support.feeds import running
-from support.installed import connect, feed_config, install
+from support.installed import connect, feed_config, install, sql
 from support.polling import until
 
 from broker import Broker
-from broker.config.feeds import FeedConfig, Route, Source
+from broker.config.feeds import Route, Source
 from broker.config.model import Config, Listener, Security
 from broker.config.properties import PropertyTemplates
 from broker.core.added import Added
@@ -42,12 +42,6 @@ ROUTE = Route(
     operations=("insert", "update", "delete"),
     properties=PROPERTIES,
 )
-
-
-def sql(config: FeedConfig, *statements: str) -> None:
-    with connect(config.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def read(added: Added | None) -> Properties:

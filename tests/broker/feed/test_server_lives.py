@@ -11,7 +11,7 @@ import trio
 from attrs import evolve
 from support.feeds import Running, running
 from support.initdb import RUN
-from support.installed import TELLS_OF_EVENTS, connect, drop_slots, event_config, install
+from support.installed import TELLS_OF_EVENTS, drop_slots, event_config, install, sql
 from support.polling import until
 from support.postgres import Cluster, binaries
 
@@ -35,12 +35,6 @@ def other_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     cluster = Cluster()
     yield cluster
     cluster.close()
-
-
-def sql(dsn: str, *statements: str) -> None:
-    with connect(dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def prepared(dsn: str, kind: str) -> FeedConfig:

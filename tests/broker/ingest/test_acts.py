@@ -10,7 +10,8 @@ import psycopg
 import pytest
 import trio
 import trio.testing
-from support.ingesting import config_of, ingesting, rows_of, run_sql
+from support.ingesting import config_of, ingesting, rows_of
+from support.installed import sql
 from support.peer import Peer, connected
 from support.peer5 import connected5
 from support.polling import until
@@ -107,7 +108,7 @@ def role(database: str) -> str:
         connection.execute(
             f"DO $$ BEGIN CREATE ROLE {ROLE} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
         )
-    run_sql(database, TABLE, OTHERS, DEAD, f"GRANT INSERT ON t, o.others, dead TO {ROLE}")
+    sql(database, TABLE, OTHERS, DEAD, f"GRANT INSERT ON t, o.others, dead TO {ROLE}")
     return database.replace("user=postgres", f"user={ROLE}")
 
 
@@ -123,7 +124,7 @@ async def test_a_table_that_takes_nothing_more_is_waited_for(
         heard: list[Any] = []
         peer.send(publish(1))
         await until(lambda: hears(peer, heard, 1))
-        run_sql(database, done)
+        sql(database, done)
         peer.send(*[publish(n, "no number" if "dead" in act and n == 2 else str(n)) for n in range(2, 6)])
         sink = hub.sinks["t"]
         await until(lambda: problem in sink.problem)
@@ -131,7 +132,7 @@ async def test_a_table_that_takes_nothing_more_is_waited_for(
         await until(lambda: hub.sinks["other"].written == 5)
         heard.extend(peer.read())
         assert heard == [Puback(1)]
-        run_sql(database, undone)
+        sql(database, undone)
         await until(lambda: hears(peer, heard, 5))
         assert heard == [Puback(n) for n in range(1, 6)]
         assert sink.state == "live"
@@ -186,7 +187,7 @@ async def test_only_what_the_table_refuses_as_it_is_now_is_refused(
         peer.send(publish(1))
         await until(lambda: hears(peer, heard, 1))
         heard.clear()
-        run_sql(database, done)
+        sql(database, done)
         peer.send(publish(2, "3000000000"), publish(3, "null"))
         await until(lambda: hears(peer, heard, 2))
         codes = {ack.packet_id: ack.reason_code for ack in heard}
@@ -204,13 +205,13 @@ async def test_a_type_that_changes_without_any_error_is_noticed(
 ) -> None:
     """Else 12.5 would become 12 or 13, rounded on its way from the old type to the new one."""
     monkeypatch.setattr(writer, "LOOK_AGAIN_S", 0.0)
-    run_sql(database, "ALTER TABLE t ALTER v TYPE numeric")
+    sql(database, "ALTER TABLE t ALTER v TYPE numeric")
     async with ingesting(config_of(tmp_path, role, SINK)) as (engine, hub):
         peer = connected(engine, b"c")
         heard: list[Any] = []
         peer.send(publish(1, "0.5"))
         await until(lambda: hears(peer, heard, 1))
-        run_sql(database, "ALTER TABLE t ALTER v TYPE int4")
+        sql(database, "ALTER TABLE t ALTER v TYPE int4")
         peer.send(publish(2, "12.5"))
         await until(lambda: hears(peer, heard, 2))
         assert hub.sinks["t"].dead_letters == 1
@@ -226,18 +227,18 @@ async def test_a_key_that_is_dropped_is_missed(
 ) -> None:
     monkeypatch.setattr(writer, "LOOK_AGAIN_S", 0.0)
     caplog.set_level(logging.WARNING)
-    run_sql(database, f"GRANT SELECT, UPDATE ON t TO {ROLE}")
+    sql(database, f"GRANT SELECT, UPDATE ON t TO {ROLE}")
     sinks = SINK + SINK.replace("nothing", "update") + 'name = "update"\n'
     async with ingesting(config_of(tmp_path, role, sinks)) as (engine, hub):
         await until(lambda: all(one.state == "live" for one in hub.sinks.values()))
-        run_sql(database, "ALTER TABLE t DROP CONSTRAINT t_pkey")
+        sql(database, "ALTER TABLE t DROP CONSTRAINT t_pkey")
         peer = connected(engine, b"c")
         peer.send(publish(1))
         await until(lambda: hub.sinks["update"].state == "waiting" and hub.sinks["t"].written == 1)
         assert "t has no primary key for on_conflict" in hub.sinks["update"].problem
         assert peer.read() == []
         assert "no row of t ever conflicts with another" in caplog.text
-        run_sql(database, "ALTER TABLE t ADD PRIMARY KEY (k)")
+        sql(database, "ALTER TABLE t ADD PRIMARY KEY (k)")
         heard: list[Any] = []
         await until(lambda: hears(peer, heard, 1))
     assert rows_of(database, "SELECT k, v FROM t") == [("k1", 1)]
@@ -245,10 +246,10 @@ async def test_a_key_that_is_dropped_is_missed(
 
 async def test_a_database_that_is_renamed_is_waited_for(tmp_path: Path, cluster: Cluster) -> None:
     name = cluster.create_database()
-    run_sql(cluster.dsn(name), TABLE, DEAD)
+    sql(cluster.dsn(name), TABLE, DEAD)
     async with ingesting(config_of(tmp_path, cluster.dsn(name), SINK)) as (engine, hub):
         await until(lambda: hub.sinks["t"].state == "live")
-        run_sql(
+        sql(
             cluster.dsn(),
             f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'",
             f"ALTER DATABASE {name} RENAME TO {name}_old",
@@ -257,7 +258,7 @@ async def test_a_database_that_is_renamed_is_waited_for(tmp_path: Path, cluster:
         peer.send(publish(1))
         await until(lambda: f'database "{name}" does not exist' in hub.sinks["t"].problem)
         assert peer.read() == []
-        run_sql(cluster.dsn(), f"ALTER DATABASE {name}_old RENAME TO {name}")
+        sql(cluster.dsn(), f"ALTER DATABASE {name}_old RENAME TO {name}")
         heard: list[Any] = []
         await until(lambda: hears(peer, heard, 1))
     assert rows_of(cluster.dsn(name), "SELECT k FROM t") == [("k1",)]
@@ -270,7 +271,7 @@ async def test_a_removed_sink_whose_table_is_gone_tells_its_publishers(
     """Else they would wait for ever: nobody mends the table of a sink that was given up."""
     async with ingesting(config_of(tmp_path, role, SINK + "max_messages = 2\n")) as (engine, hub):
         await until(lambda: hub.sinks["t"].state == "live")
-        run_sql(database, "DROP TABLE t")
+        sql(database, "DROP TABLE t")
         peer = connected5(engine, b"c")
         peer.send(*[publish(n) for n in (1, 2, 3)])
         await until(lambda: hub.sinks["t"].state == "waiting")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from support.ingesting import TABLE, config_of, ingesting, rows_of, run_sql
+from support.ingesting import TABLE, config_of, ingesting, rows_of
+from support.installed import sql
 from support.peer import connected
 from support.polling import until
 from support.postgres import Cluster, Standby
@@ -25,7 +26,7 @@ async def test_what_was_acknowledged_is_on_the_new_primary(
     tmp_path: Path, pair: tuple[Cluster, Standby], acknowledge: str
 ) -> None:
     primary, standby = pair
-    run_sql(primary.dsn(), TABLE)
+    sql(primary.dsn(), TABLE)
     sinks = f"""
 [[mqtt.sink]]
 topics = "telemetry/{{device}}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.ingesting import SINK, TABLE, config_of, ingesting, publish, read, rows_of, run_sql
+from support.ingesting import SINK, TABLE, config_of, ingesting, publish, read, rows_of
+from support.installed import sql
 from support.peer import connected
 from support.polling import until
 
@@ -14,7 +15,7 @@ from protocol.mqtt.packets import Puback
 
 
 async def test_what_a_feed_publishes_makes_no_row(tmp_path: Path, database: str) -> None:
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     async with ingesting(config_of(tmp_path, database, SINK)) as (engine, _):
         with engine.turn:
             engine.publish(Publication(b"telemetry/d/m", b'{"v": 1}', 1))
@@ -25,7 +26,7 @@ async def test_what_a_feed_publishes_makes_no_row(tmp_path: Path, database: str)
 
 
 async def test_a_sink_is_changed_while_it_runs(tmp_path: Path, database: str) -> None:
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     async with ingesting(config_of(tmp_path, database, SINK)) as (engine, hub):
         peer = connected(engine, b"c")
         peer.send(publish("telemetry/d/m", '{"v": 1}', 1, 1))
@@ -39,7 +40,7 @@ async def test_a_sink_is_changed_while_it_runs(tmp_path: Path, database: str) ->
 
 
 async def test_a_corrected_sink_writes_what_the_mistaken_one_could_not(tmp_path: Path, database: str) -> None:
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     name = 'name = "one"\n'
     wrong = SINK.replace("public.telemetry", "public.telemetri") + name
     async with ingesting(config_of(tmp_path, database, wrong)) as (engine, hub):
@@ -69,7 +70,7 @@ async def test_a_corrected_sink_writes_what_the_mistaken_one_could_not(tmp_path:
 async def test_what_does_not_fit_the_catalogue_is_said(
     tmp_path: Path, database: str, sink: str, problem: str
 ) -> None:
-    run_sql(database, "CREATE TABLE t (v int)")
+    sql(database, "CREATE TABLE t (v int)")
     config = config_of(tmp_path, database, f'[[mqtt.sink]]\ntopics = "a"\n{sink}\n')
     async with ingesting(config) as (_, hub):
         (one,) = hub.sinks.values()

@@ -9,7 +9,8 @@ from typing import Any
 import jwt
 import trio
 import trio.testing
-from support.ingesting import SINK, TABLE, config_of, ingesting, rows_of, run_sql
+from support.ingesting import SINK, TABLE, config_of, ingesting, rows_of
+from support.installed import sql
 from support.polling import until
 from support.websockets import masked
 
@@ -90,7 +91,7 @@ async def answers(socket: Socket, count: int) -> list[dict[str, Any]]:
 
 
 async def test_a_websocket_is_answered_after_the_commit(tmp_path: Path, database: str) -> None:
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     async with ingesting(config_of(tmp_path, database, SINK)) as (engine, _):
         socket = Socket(engine)
         socket.says(id=1, publish="telemetry/d/m", data={"v": 5})
@@ -100,7 +101,7 @@ async def test_a_websocket_is_answered_after_the_commit(tmp_path: Path, database
 
 
 async def test_a_websocket_is_told_what_the_table_refused(tmp_path: Path, database: str) -> None:
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     async with ingesting(config_of(tmp_path, database, SINK)) as (engine, _):
         socket = Socket(engine)
         for number in range(10):
@@ -112,7 +113,7 @@ async def test_a_websocket_is_told_what_the_table_refused(tmp_path: Path, databa
 
 
 async def test_what_a_token_forbids_is_never_written(tmp_path: Path, database: str) -> None:
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     sinks = SINK.replace('"telemetry/{device}/{metric}"', '"{device}/{metric}/x"')
     async with ingesting(config_of(tmp_path, database, sinks)) as (engine, hub):
         socket = Socket(engine)
@@ -127,7 +128,7 @@ async def test_what_a_token_forbids_is_never_written(tmp_path: Path, database: s
 
 async def test_an_unanswered_websocket_is_not_read_on_and_on(tmp_path: Path, database: str) -> None:
     """So many requests wait for the table, and no more is read until some are answered."""
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     async with ingesting(config_of(tmp_path, database, SINK)) as (engine, _):
         socket = Socket(engine)
         for number in range(UNANSWERED_MAX):  # the writer runs only when this task waits
@@ -140,7 +141,7 @@ async def test_an_unanswered_websocket_is_not_read_on_and_on(tmp_path: Path, dat
 
 
 async def test_a_websocket_that_left_is_told_nothing(tmp_path: Path, database: str) -> None:
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     async with ingesting(config_of(tmp_path, database, SINK)) as (engine, hub):
         socket = Socket(engine)
         socket.says(id=1, publish="telemetry/d/m", data={"v": 5})
@@ -152,7 +153,7 @@ async def test_a_websocket_that_left_is_told_nothing(tmp_path: Path, database: s
 
 
 async def test_http_is_answered_after_the_commit_and_told_of_refusals(tmp_path: Path, database: str) -> None:
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     async with ingesting(config_of(tmp_path, database, SINK)) as (engine, _):
         publisher = MeshPublisher(Gateway(GatewayConfig(rowcast=Rowcast(tokens=TOKENS)), engine, {}))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import trio
-from support.ingesting import SINK, TABLE, config_of, ingesting, publish, read, rows_of, run_sql
+from support.ingesting import SINK, TABLE, config_of, ingesting, publish, read, rows_of
+from support.installed import sql
 from support.peer import connected
 from support.peer5 import connected5
 from support.polling import until
@@ -16,7 +17,7 @@ from protocol.mqtt.v5.reasons import ReasonCode
 
 
 async def test_a_puback_comes_after_the_row_is_committed(tmp_path: Path, database: str) -> None:
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     async with ingesting(config_of(tmp_path, database, SINK)) as (engine, _):
         peer = connected(engine, b"meter-1")
         payload = '{"v": 12345.678901234567890, "ts": 1700000000123}'
@@ -39,7 +40,7 @@ async def test_a_puback_comes_after_the_row_is_committed(tmp_path: Path, databas
 
 async def test_one_refused_row_costs_no_other(tmp_path: Path, database: str) -> None:
     """Goal: of 100 messages in a batch 4 are refused, for four reasons; each in the dead letters with its reason."""
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     sinks = SINK + 'dead_letters = "dead"\n'
     bad = {10: '{"v": "x"}', 20: '{"v": 1000000}', 30: "no json", 40: '{"v": 1, "n": "\\u0000"}'}
     async with ingesting(config_of(tmp_path, database, sinks)) as (engine, _):
@@ -55,7 +56,7 @@ async def test_one_refused_row_costs_no_other(tmp_path: Path, database: str) -> 
 
 
 async def test_qos_2_waits_with_its_pubrec_and_is_written_once(tmp_path: Path, database: str) -> None:
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     async with ingesting(config_of(tmp_path, database, SINK)) as (engine, _):
         peer = connected(engine, b"c")
         peer.send(publish("telemetry/d/m", '{"v": 1}', 2, 5))
@@ -68,7 +69,7 @@ async def test_qos_2_waits_with_its_pubrec_and_is_written_once(tmp_path: Path, d
 
 
 async def test_acknowledgements_keep_the_order_of_their_messages(tmp_path: Path, database: str) -> None:
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     async with ingesting(config_of(tmp_path, database, SINK)) as (engine, _):
         peer = connected(engine, b"c")
         peer.send(publish("telemetry/d/m", '{"v": 1}', 1, 1), publish("elsewhere", "x", 1, 2))
@@ -78,7 +79,7 @@ async def test_acknowledgements_keep_the_order_of_their_messages(tmp_path: Path,
 
 async def test_a_repeated_message_conflicts_with_itself(tmp_path: Path, database: str) -> None:
     """Goal: a DUP makes no second row, nor does one after a restart; a new message with the same id and text does."""
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     sinks = """
 [[mqtt.sink]]
 topics = "telemetry/{device}"
@@ -107,7 +108,7 @@ on_conflict = "nothing"
 
 
 async def test_update_keeps_the_last_value_of_each_key(tmp_path: Path, database: str) -> None:
-    run_sql(database, 'CREATE TABLE "state%" (device text, n int, value int, PRIMARY KEY (device, n))')
+    sql(database, 'CREATE TABLE "state%" (device text, n int, value int, PRIMARY KEY (device, n))')
     sinks = """
 [[mqtt.sink]]
 topics = "s/{device}"
@@ -129,7 +130,7 @@ on_conflict = "update"
 
 
 async def test_a_function_is_called(tmp_path: Path, database: str) -> None:
-    run_sql(
+    sql(
         database,
         "CREATE SCHEMA app; CREATE TABLE app.got (topic text, payload bytea)",
         "CREATE FUNCTION app.ingest(t text, p bytea) RETURNS void LANGUAGE sql AS"
@@ -146,7 +147,7 @@ async def test_a_function_is_called(tmp_path: Path, database: str) -> None:
 async def test_nothing_is_acknowledged_while_the_database_is_away(
     tmp_path: Path, database: str, cluster: Cluster
 ) -> None:
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     sinks = SINK + "max_messages = 10\n"
     async with ingesting(config_of(tmp_path, database, sinks)) as (engine, hub):
         sink = hub.sinks["public.telemetry"]
@@ -169,7 +170,7 @@ async def test_nothing_is_acknowledged_while_the_database_is_away(
 
 
 async def test_a_deadlock_is_tried_again(tmp_path: Path, database: str) -> None:
-    run_sql(
+    sql(
         database,
         "CREATE TABLE t (v int); CREATE SEQUENCE tries",
         "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
@@ -189,7 +190,7 @@ async def test_a_deadlock_is_tried_again(tmp_path: Path, database: str) -> None:
 async def test_a_client_that_a_mistaken_sink_held_up_is_read_again_by_the_corrected_one(
     tmp_path: Path, database: str
 ) -> None:
-    run_sql(database, TABLE)
+    sql(database, TABLE)
     name = 'name = "one"\nmax_messages = 1\n'
     wrong = SINK.replace("public.telemetry", "public.telemetri") + name
     async with ingesting(config_of(tmp_path, database, wrong)) as (engine, hub):

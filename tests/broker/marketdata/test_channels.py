@@ -13,12 +13,9 @@ from pathlib import Path
 import jwt
 import trio
 from support.market import BookClient
-from support.markets import SECRET, line, next_event, running_market, slow_reader
+from support.markets import SECRET, Faulty, line, next_event, running_market, slow_reader
 from support.polling import until
 from support.websockets import closed_with
-
-from broker.market.calculator import Calculator, Row
-from broker.market.stream import Stream
 
 DEPTH = """
 [source.book]
@@ -244,25 +241,6 @@ channel = "{uid}@order"
         await engine.send_all(level(5, "6"))
         assert (await next_event(public))["prev"] == told["seq"]
         nursery.cancel_scope.cancel()
-
-
-class Faulty(Calculator):
-    """Has a bug wherever one can be."""
-
-    def row(self, row: Row, now_ms: int) -> None:
-        raise RuntimeError("row")
-
-    def commit(self, now_ms: int) -> None:
-        raise RuntimeError("commit")
-
-    def tick(self, now_ms: int) -> None:
-        raise RuntimeError("tick")
-
-    def reset(self, now_ms: int) -> None:
-        raise RuntimeError("reset")
-
-    def streams(self) -> list[Stream]:
-        return []
 
 
 async def test_a_calculators_bug_costs_its_own_messages_and_nothing_else(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from support.markets import Faulty
 
 from broker.config.feeds import FeedConfig, Route, Source
 from broker.config.market import (
@@ -171,32 +172,15 @@ def test_a_part_of_an_index_is_a_price() -> None:
     assert json.loads(run.heard.messages[-1].payload)["index"] == "10.5"
 
 
-class Faulty(Calculator):
-    """Has a bug wherever one can be."""
-
-    def row(self, row: Row, now_ms: int) -> None:
-        raise RuntimeError("row")
-
-    def commit(self, now_ms: int) -> None:
-        raise RuntimeError("commit")
-
-    def tick(self, now_ms: int) -> None:
-        raise RuntimeError("tick")
-
+class AlwaysDue(Faulty):
     def due_ms(self) -> int:
         return 0
-
-    def reset(self, now_ms: int) -> None:
-        raise RuntimeError("reset")
-
-    def streams(self) -> list[Stream]:
-        return []
 
 
 def test_a_bug_costs_its_calculator_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(barriers, "RERAISE", False)
     run = Run()
-    run.one("trades").calculator = Faulty(lambda stream, text: None, 0)
+    run.one("trades").calculator = AlwaysDue(lambda stream, text: None, 0)
     run.take(TRADES, trade(1))
     with run.engine.turn:
         run.market.tick()

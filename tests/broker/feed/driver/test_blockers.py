@@ -5,19 +5,12 @@ from __future__ import annotations
 import pytest
 import trio
 from support.feeds import Running
-from support.installed import connect, feed_config, install
+from support.installed import connect, feed_config, install, sql
 from support.polling import until
 
-from broker.config.feeds import FeedConfig
 from broker.feed.driver.blockers import blocker_words
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
-
-
-def sql(config: FeedConfig, *statements: str) -> None:
-    with connect(config.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 async def test_slot_that_waits_for_an_open_transaction_says_for_whom(

@@ -9,7 +9,7 @@ import trio
 from attrs import evolve
 from psycopg.types.json import Jsonb
 from support.feeds import Running, running
-from support.installed import connect, install
+from support.installed import connect, install, sql
 from support.polling import until
 
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
@@ -272,12 +272,6 @@ async def test_rights_that_are_taken_cost_delay_only(config: FeedConfig, short_p
 
 OFF = "ALTER TABLE event DISABLE TRIGGER tell"
 ON = "ALTER TABLE event ENABLE TRIGGER tell"
-
-
-def sql(config: FeedConfig, *statements: str) -> None:
-    with connect(config.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 @pytest.mark.usefixtures("short_pauses")

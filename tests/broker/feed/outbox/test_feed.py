@@ -10,7 +10,7 @@ import pytest
 import trio
 from attrs import evolve
 from support.feeds import Running, check_positions, running
-from support.installed import connect, feed_config, install
+from support.installed import connect, install, sql
 from support.polling import until
 from support.tcp_proxy import tcp_proxy
 
@@ -19,21 +19,6 @@ from broker.feed.driver import connection as trio_connection
 from broker.feed.supervise import supervise
 
 pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
-
-
-@pytest.fixture
-def config(database: str) -> FeedConfig:
-    with connect(database) as connection:
-        connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
-    config = feed_config(database, "outbox")
-    install(config)
-    return config
-
-
-def sql(config: FeedConfig, *statements: str) -> None:
-    with connect(config.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 async def test_committed_row_is_published_as_row_to_json(config: FeedConfig) -> None:

@@ -5,28 +5,13 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 from support.feeds import running
-from support.installed import connect, feed_config, install
+from support.installed import connect, sql
 from support.polling import until
 
 from broker.config.feeds import FeedConfig, Replication
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.outbox import pruning
 from broker.feed.outbox.pruning import PRUNE_INTERVAL_S, Pruner
-
-
-@pytest.fixture
-def config(database: str) -> FeedConfig:
-    with connect(database) as connection:
-        connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
-    config = feed_config(database, "outbox")
-    install(config)
-    return config
-
-
-def sql(config: FeedConfig, *statements: str) -> None:
-    with connect(config.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 async def test_rows_read_by_all_are_pruned(config: FeedConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
-from support.installed import connect, feed_config, install
+from support.installed import connect, sql
 
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
@@ -15,21 +15,6 @@ from broker.feed.outbox import feed as outbox
 from broker.feed.outbox import queries
 from broker.feed.outbox.queries import NEXT, REST
 from broker.feed.wal.slots import NotReady
-
-
-@pytest.fixture
-def config(database: str) -> FeedConfig:
-    with connect(database) as connection:
-        connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
-    config = feed_config(database, "outbox")
-    install(config)
-    return config
-
-
-def sql(config: FeedConfig, *statements: str) -> None:
-    with connect(config.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def test_large_transaction_is_read_in_parts_without_looking_at_it_whole(config: FeedConfig) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.doctored import EVENT, config_of_both, sql
-from support.installed import install
+from support.doctored import config_of_both
+from support.installed import EVENT, install, sql
 
 
 @pytest.fixture

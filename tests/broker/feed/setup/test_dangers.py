@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from attrs import evolve
 from support.columns_and_rows import ROUTE, TABLE
-from support.doctored import as_kind, sql, texts, undone
-from support.installed import connect, feed_config
+from support.doctored import as_kind, texts, undone
+from support.installed import connect, feed_config, sql
 
 from broker.config.feeds import Route
 from broker.feed.setup.dangers import dangers

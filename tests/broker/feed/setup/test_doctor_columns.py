@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 from attrs import evolve
-from support.doctored import as_kind, said, sql, texts, undone
-from support.installed import feed_config, install
+from support.doctored import as_kind, said, texts, undone
+from support.installed import feed_config, install, sql
 
 from broker.config.feeds import FeedConfig, Route, Source
 from broker.feed.setup.doctor_columns import check_columns, check_conditions, misplaced

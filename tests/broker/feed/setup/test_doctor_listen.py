@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 from attrs import evolve
-from support.doctored import as_kind, findings, listen_config, said, sql, texts, undone
-from support.installed import install
+from support.doctored import as_kind, findings, listen_config, said, texts, undone
+from support.installed import install, sql
 
 from broker.config.feeds import Fetch, Recovery
 from broker.feed.setup.doctor_listen import check_channels, check_fetches, check_kept, check_recoveries

@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 from attrs import evolve
-from support.doctored import Told, config_of_both, findings, run_steps, said, sql, texts, undone
-from support.installed import feed_config, install
+from support.doctored import Told, config_of_both, findings, run_steps, said, texts, undone
+from support.installed import feed_config, install, sql
 
 from broker.config.feeds import Replication
 from broker.feed.setup.doctor_outbox import check_backlog, check_installation, check_triggers

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.doctored import Told, as_kind, listen_config, said, sql, texts, undone
-from support.installed import connect, feed_config, install
+from support.doctored import Told, as_kind, listen_config, said, texts, undone
+from support.installed import connect, feed_config, install, sql
 from support.postgres import Cluster
 
 from broker.cli.main import main

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 from attrs import evolve
-from support.doctored import Told, as_kind, listen_config, said, sql, texts, undone
-from support.installed import connect, feed_config, install
+from support.doctored import Told, as_kind, listen_config, said, texts, undone
+from support.installed import connect, feed_config, install, sql
 
 from broker.config.feeds import FeedConfig, Fetch, Recovery, Route, Source
 from broker.feed.setup import doctor_sessions

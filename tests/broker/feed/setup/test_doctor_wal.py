@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from attrs import evolve
 from support.columns_and_rows import TABLE, has_lists
-from support.doctored import Told, findings, said, sql, texts, undone
-from support.installed import feed_config, install
+from support.doctored import Told, findings, said, texts, undone
+from support.installed import feed_config, install, sql
 
 from broker.config.feeds import FeedConfig, Replication, Route, Source
 from broker.feed.setup.doctor_wal import (

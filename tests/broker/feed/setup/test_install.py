@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from attrs import evolve
-from support.doctored import as_kind, findings, sql
-from support.installed import connect, feed_config, install
+from support.doctored import as_kind, findings
+from support.installed import connect, feed_config, install, sql
 
 from broker.config.feeds import Route, Source
 from broker.feed.setup.install import install_steps, remove_steps

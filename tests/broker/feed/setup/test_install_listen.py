@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 from attrs import evolve
-from support.doctored import findings, listen_config, run_steps, sql, undone
-from support.installed import connect
+from support.doctored import findings, listen_config, run_steps, undone
+from support.installed import connect, sql
 
 from broker.config.feeds import Fetch, Recovery
 from broker.feed.setup.install_listen import install_steps

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from attrs import evolve
 from support.columns_and_rows import ROUTE, TABLE, has_lists
-from support.doctored import sql, texts
-from support.installed import connect, feed_config, install
+from support.doctored import texts
+from support.installed import connect, feed_config, install, sql
 
 from broker.config.feeds import FeedConfig, Route, Source
 from broker.feed.setup.install_publications import publications_statement, routes_of

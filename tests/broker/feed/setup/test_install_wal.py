@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 from attrs import evolve
-from support.doctored import EVENT, run_steps, sql
-from support.installed import connect, feed_config
+from support.doctored import run_steps
+from support.installed import EVENT, connect, feed_config, sql
 
 from broker.config.feeds import FeedConfig, Replication
 from broker.feed.setup.install_wal import install_steps

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from attrs import evolve
 from psycopg import sql as composing
-from support.doctored import EVENT, run_steps, sql, texts, undone
-from support.installed import connect, feed_config
+from support.doctored import run_steps, texts, undone
+from support.installed import EVENT, connect, feed_config, sql
 
 from broker.config.feeds import Replication, Route, Source
 from broker.feed.setup.install import install_steps

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 from support.feeds import Collector, running
-from support.installed import connect, feed_config, install
+from support.installed import connect, sql
 from support.polling import until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -17,21 +17,6 @@ from broker.feed.wal.confirming import CONFIRM_INTERVAL_S, KEEP_INTERVAL_S, PLAC
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.kept_place import STEP_BYTES, KeptPlace, Standing
 from broker.feed.wal.slots import Known
-
-
-@pytest.fixture
-def config(database: str) -> FeedConfig:
-    with connect(database) as connection:
-        connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
-    config = feed_config(database)
-    install(config)
-    return config
-
-
-def sql(config: FeedConfig, *statements: str) -> None:
-    with connect(config.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 @pytest.mark.usefixtures("short_pauses", "fast_path")

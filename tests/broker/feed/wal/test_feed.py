@@ -7,7 +7,7 @@ import pytest
 import trio
 from attrs import evolve
 from support.feeds import check_positions, running
-from support.installed import connect, feed_config, install
+from support.installed import connect, install, sql
 from support.polling import until
 
 from broker.config.feeds import FeedConfig, Recovery, Replication, Route, Source
@@ -18,21 +18,6 @@ ROWS = 3000
 """Of 4000 bytes each: more than what a connection holds on its way."""
 
 pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
-
-
-@pytest.fixture
-def config(database: str) -> FeedConfig:
-    with connect(database) as connection:
-        connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
-    config = feed_config(database)
-    install(config)
-    return config
-
-
-def sql(config: FeedConfig, *statements: str) -> None:
-    with connect(config.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 async def test_committed_row_is_published_as_row_to_json(config: FeedConfig) -> None:

@@ -98,15 +98,6 @@ def dies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WalFeed, "_leave", leave)
 
 
-@pytest.fixture
-def config(database: str) -> FeedConfig:
-    with connect(database) as connection:
-        connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
-    config = feed_config(database)
-    install(config)
-    return config
-
-
 async def act(config: FeedConfig, name: str) -> None:
     """Do it as soon as nobody reads from the slot."""
     if name == "installed again":

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from attrs import evolve
 from support.feeds import Collector, running
-from support.installed import connect, feed_config, install
+from support.installed import EVENT, connect, feed_config, install, sql
 
 from broker.config.feeds import FeedConfig, Replication, Source
 from broker.feed.driver.connection import TrioConnection
@@ -23,21 +23,8 @@ from protocol.pgoutput import parse_lsn
 
 @pytest.fixture
 def not_installed(database: str) -> FeedConfig:
-    with connect(database) as connection:
-        connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
+    sql(database, EVENT)
     return feed_config(database)
-
-
-@pytest.fixture
-def config(not_installed: FeedConfig) -> FeedConfig:
-    install(not_installed)
-    return not_installed
-
-
-def sql(config: FeedConfig, *statements: str) -> None:
-    with connect(config.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 async def test_unbounded_wal_is_refused_unless_allowed(config: FeedConfig) -> None:

@@ -6,7 +6,7 @@ import pytest
 import trio
 from attrs import evolve
 from support.feeds import Published, Running, running
-from support.installed import connect, feed_config, install
+from support.installed import connect, event_installed
 from support.postgres import Cluster
 
 from broker.config.feeds import FeedConfig
@@ -19,11 +19,7 @@ STOP_S_MAX = 20.0
 
 @pytest.fixture
 def config(database: str) -> FeedConfig:
-    with connect(database) as connection:
-        connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
-    config = feed_config(database)
-    install(config)
-    return evolve(config, check_interval_s=60.0)
+    return evolve(event_installed(database), check_interval_s=60.0)
 
 
 async def stop_and_start(cluster: Cluster) -> None:

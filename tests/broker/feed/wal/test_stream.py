@@ -9,7 +9,7 @@ import pytest
 import trio
 from attrs import evolve
 from support.feeds import Collector, running
-from support.installed import connect, feed_config, install
+from support.installed import connect, sql
 from support.polling import until
 from support.tcp_proxy import tcp_proxy
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -22,21 +22,6 @@ from broker.feed.wal.stream import WalStream
 from protocol.pgoutput import Relation
 
 pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
-
-
-@pytest.fixture
-def config(database: str) -> FeedConfig:
-    with connect(database) as connection:
-        connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, note text)")
-    config = feed_config(database)
-    install(config)
-    return config
-
-
-def sql(config: FeedConfig, *statements: str) -> None:
-    with connect(config.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 async def test_streamed_transaction_is_delivered_at_its_commit_without_aborted_parts(
