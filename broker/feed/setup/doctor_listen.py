@@ -19,7 +19,7 @@ from broker.feed.setup.doctor_server import (
 )
 from broker.feed.setup.doctor_sessions import check_row_security
 from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, fine, unwise, wrong
-from broker.feed.setup.steps import text_of
+from broker.feed.setup.steps import grant_select, text_of
 
 KeyCheck = Callable[[Examination, str, tuple[str, ...]], Iterator[Finding]]
 
@@ -79,8 +79,7 @@ def _check_keyed(
     if relation is None:
         yield wrong(f"there is no table {keyed.table}", f"create it, or correct its name in {where}")
     elif not relation.may_select:
-        cure = f"GRANT SELECT ON {quoted(keyed.table)} TO {examination.quoted_role}"
-        yield wrong(f"{keyed.table} may not be read", cure)
+        yield wrong(f"{keyed.table} may not be read", grant_select(examination.config, keyed.table))
     elif not _has_columns(examination, keyed.table, keyed.key):
         listed = ", ".join(keyed.key)
         yield wrong(f"{keyed.table} has not all of the columns {listed}", f"correct `key` in {where}")

@@ -9,6 +9,7 @@ from broker.feed.captured import UNSEEN_PARTITION, quoted
 from broker.feed.driver.pooler import REFUSED, shares_sessions
 from broker.feed.routing.tables import snapshot_tables, table_operations
 from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, unwise, wrong
+from broker.feed.setup.steps import grant_select
 
 SERVER_VERSION_MIN: Final = 130000
 IDLE_S_MAX: Final = 60
@@ -72,6 +73,7 @@ def check_notification_queue(examination: Examination) -> Iterator[Finding]:
 
 def check_tables(examination: Examination) -> Iterator[Finding]:
     """Whether the tables of the routes are there and are of a kind that can be captured."""
+    read_first = snapshot_tables(examination.config)
     for table in table_operations(examination.config):
         relation = examination.relation(table)
         if relation is None:
@@ -88,6 +90,5 @@ def check_tables(examination: Examination) -> Iterator[Finding]:
                 f"{unseen[0]}, a partition of {table}, is unlogged or a foreign table: its rows are in no WAL here",
                 f"ALTER TABLE {unseen[0]} SET LOGGED, or detach it",
             )
-        elif table in snapshot_tables(examination.config) and not relation.may_select:
-            cure = f"GRANT SELECT ON {quoted(table)} TO {examination.quoted_role}"
-            yield wrong(f"{table} may not be read for a snapshot", cure)
+        elif table in read_first and not relation.may_select:
+            yield wrong(f"{table} may not be read for a snapshot", grant_select(examination.config, table))
