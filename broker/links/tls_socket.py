@@ -172,7 +172,6 @@ class TlsSocket:
         except ssl.SSLWantReadError:
             pass  # it was one of OpenSSL's own, or several
         except ssl.SSLError:
-            self._send_control()
             self._finish()
             self._is_open = False
         if self._buffers.outgoing.pending:
