@@ -120,19 +120,21 @@ class Lease:
     async def _renew(self) -> bool:
         """Try to; False if another node has it."""
         try:
-            try:
-                await self._write()
-            except ApiError as error:
-                if not error.is_conflict:
-                    raise
-                if not await self._is_still_ours():
-                    return False
-                await self._write()  # at once: what was waited for an answer is not there any more
+            await self._write_on()
         except ApiError as error:
             return not error.is_conflict
         except (Unavailable, NatsProtocolError):
             pass
         return True
+
+    async def _write_on(self) -> None:
+        """As `_write`, also behind a renewal of ours whose answer was lost."""
+        try:
+            await self._write()
+        except ApiError as error:
+            if not error.is_conflict or not await self._is_still_ours():
+                raise
+            await self._write()  # at once: what was waited for an answer is not there any more
 
     async def _write(self) -> None:
         """Behind what is known of it.  Raises: Unavailable, ApiError, NatsProtocolError."""
