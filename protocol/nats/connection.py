@@ -44,9 +44,9 @@ class Subscriptions:
         hand_on: called with a subscription's handler and a message for it, where something is to stand between them.
     """
 
-    def __init__(self, inbox: bytes, hand_on: Callable[[Handler, wire.Message], None] | None = None) -> None:
+    def __init__(self, inbox: bytes, hand_on: Callable[[Handler, wire.Message], None] = call) -> None:
         self.inbox = inbox
-        self._hand_on = call if hand_on is None else hand_on
+        self._hand_on = hand_on
         self._next_sid = 2
         self._handlers: dict[int, tuple[bytes, Handler]] = {}
         self._requests: dict[bytes, Answered] = {}
