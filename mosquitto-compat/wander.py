@@ -86,7 +86,7 @@ LIVE: Final = re.compile(r" < PUBLISH (?!.* retain qos=)")
 RETAINED: Final = re.compile(r"(.*) < PUBLISH .* retain qos=")
 NOBODY: Final = re.compile(r"( < PUB(?:ACK|REC) .*)code=10")
 SENT: Final = re.compile(r"( < (?:PUBLISH .* |PUBREL ))id=\d+")
-BATCH: Final = 20
+BATCH: Final = 60
 """Sequences for one pair of processes."""
 BATCH_S: Final = 600.0
 RESET: Final = (

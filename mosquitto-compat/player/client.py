@@ -157,15 +157,16 @@ class Client:
     def fenceable(self) -> bool:
         return self.connected and not self.closed and not self.mute and self.reading.is_set()
 
-    async def fence(self) -> None:
-        """Return when everything that the broker sent before has arrived, or the connection has ended."""
-        await self.ping(noted=False)
+    async def fenced(self) -> None:
+        """Return when all that the broker sent before the last ping has arrived, or the connection has ended."""
         if not await self.until(lambda: self.closed or not self._pings, PATIENCE_S):
             self.mute = True
             self.note("silent")
 
     async def until(self, condition: Callable[[], bool], within_s: float) -> bool:
         """Wait for a condition on this client; False after `within_s`."""
+        if condition():
+            return True
         with trio.move_on_after(within_s):
             while not condition():
                 await self._changed.wait()
@@ -177,9 +178,9 @@ class Client:
         self.closed, self.connected = True, False
         if self._stream is not None:
             try:
-                ports = transport.ports_of(self._stream)
+                ends = transport.ends_of(self._stream)
             except OSError:
-                ports = None  # it was closed from the other side
+                ends = None  # it was closed from the other side
             await trio.aclose_forcefully(self._stream)
-            await transport.until_forgotten(ports, PATIENCE_S)
+            await transport.until_forgotten(ends, PATIENCE_S)
             self._stream = None

@@ -126,9 +126,11 @@ class Play:
         calm = 0
         for _ in range(ROUNDS_MAX):
             before = self._activity()
-            for client in list(self.clients.values()):
-                if client.fenceable:
-                    await client.fence()
+            asked = [client for client in self.clients.values() if client.fenceable]
+            for client in asked:
+                await client.ping(noted=False)
+            for client in asked:
+                await client.fenced()
             for tool in list(self.tools.values()):
                 await tool.fence()
             calm = calm + 1 if self._activity() == before else 0

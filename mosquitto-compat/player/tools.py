@@ -80,12 +80,12 @@ class Tool:
             nursery.start_soon(link.to_broker, tool, nursery.cancel_scope)
             nursery.start_soon(link.to_tool, tool, nursery.cancel_scope)
         try:
-            ports = transport.ports_of(broker)
+            ends = transport.ends_of(broker)
         except OSError:
-            ports = None
+            ends = None
         for stream in (tool, broker):
             await trio.aclose_forcefully(stream)
-        await transport.until_forgotten(ports, FENCE_S)
+        await transport.until_forgotten(ends, FENCE_S)
         self._open -= 1
         self.stir()
 

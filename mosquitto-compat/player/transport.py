@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 
 import trio
 
+from player import kernel
+
 WEBSOCKET_KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 BINARY, CLOSE, PING, PONG = 2, 8, 9, 10
 HANDSHAKE_BYTES_MAX = 16384
-POLL_S = 0.005
-OPEN_STATES = ("01", "08")
-"""ESTABLISHED, and CLOSE_WAIT: the kernel knows that the peer is gone, the process does not."""
+POLL_S = 0.001
+OPEN_STATES = (kernel.ESTABLISHED, kernel.CLOSE_WAIT)
+"""CLOSE_WAIT: the kernel knows that the peer is gone, the process does not."""
 
 
 class Refused(Exception):
@@ -57,8 +59,8 @@ async def reach(port: int, options: Mapping[str, str], note: Callable[[str], Non
     return stream
 
 
-def ports_of(stream: trio.abc.Stream) -> tuple[int, int] | None:
-    """Our port and the other's, of what runs over TCP."""
+def ends_of(stream: trio.abc.Stream) -> tuple[kernel.End, kernel.End] | None:
+    """Our end and the other's, of what runs over TCP."""
     while not isinstance(stream, trio.SocketStream):
         under = (
             stream.transport_stream if isinstance(stream, trio.SSLStream) else getattr(stream, "_under", None)
@@ -68,29 +70,17 @@ def ports_of(stream: trio.abc.Stream) -> tuple[int, int] | None:
         stream = under
     if stream.socket.family == socket.AF_UNIX:
         return None
-    return int(stream.socket.getsockname()[1]), int(stream.socket.getpeername()[1])
+    return stream.socket.getsockname()[:2], stream.socket.getpeername()[:2]
 
 
-async def until_forgotten(ports: tuple[int, int] | None, within_s: float) -> None:
+async def until_forgotten(ends: tuple[kernel.End, kernel.End] | None, within_s: float) -> None:
     """Wait until the other end of a connection that we closed is closed, too: its process has noticed."""
-    if ports is None:
+    if ends is None:
         return
-    ours, theirs = (f":{port:04X}" for port in ports)
+    ours, theirs = ends
     with trio.move_on_after(within_s):
-        while _is_open(theirs, ours):  # noqa: ASYNC110 - the kernel has no event for the other end
+        while kernel.tcp_state(theirs, ours) in OPEN_STATES:  # noqa: ASYNC110 - the kernel has no event for it
             await trio.sleep(POLL_S)
-
-
-def _is_open(local: str, remote: str) -> bool:
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with open(table) as file:
-            text = file.read()
-        if local in text:
-            for line in text.splitlines():
-                fields = line.split(maxsplit=4)
-                if fields[1].endswith(local) and fields[2].endswith(remote) and fields[3] in OPEN_STATES:
-                    return True
-    return False
 
 
 def _reason(error: BaseException) -> str:
