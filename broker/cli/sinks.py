@@ -10,6 +10,7 @@ from psycopg import sql
 
 from broker.config.ingest import IngestConfig, SinkConfig
 from broker.feed.driver.failures import first_line
+from broker.feed.driver.sql_text import identifier, quoted_name, split_name, text_of
 from broker.feed.setup.findings import Finding, fine, unwise, wrong
 from broker.feed.setup.steps import Step, feed_role
 from broker.ingest.plan import (
@@ -20,38 +21,32 @@ from broker.ingest.plan import (
     create_dead_letters,
     create_table,
     function_plan,
-    identifier,
-    quoted_name,
-    split_name,
     table_plan,
-    text_of,
 )
 
 
 def install_steps(config: IngestConfig) -> list[Step]:
     """Tables that are not there yet, and exactly the privileges that sinks need.  Every step may run again."""
     role = feed_role(config.database)
-    who = sql.Identifier(role)
-    literal = sql.Literal(role)
     absent = text_of(
         sql.SQL(
             "DO $do$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {}) THEN CREATE ROLE {} LOGIN;"
             " END IF; END $do$"
-        ).format(literal, who)
+        ).format(sql.Literal(role), sql.Identifier(role))
     )
     steps = [Step("the feed's role", absent)]
     letters = dict.fromkeys(one.dead_letters for one in config.sinks if one.dead_letters)
     for one in config.sinks:
         if one.table:
             steps.append(Step(f"{one.table}, unless it is there: look at its types", create_table(one)))
-        steps.append(Step(f"write to {one.target}", _grant(one, who)))
+        steps.append(Step(f"write to {one.target}", _grant(one, role)))
     for name in letters:
         steps.append(Step("dead letters", create_dead_letters(name)))
-        steps.append(Step(f"write to {name}", _grants(name, "INSERT", who)))
+        steps.append(Step(f"write to {name}", _grants(name, "INSERT", role)))
     return steps
 
 
-def _grant(one: SinkConfig, who: sql.Identifier) -> str:
+def _grant(one: SinkConfig, role: str) -> str:
     if one.function:
         schema, last = split_name(one.function)
         # By its name alone, whatever types its arguments have.
@@ -64,25 +59,27 @@ def _grant(one: SinkConfig, who: sql.Identifier) -> str:
             name=sql.Literal(last),
             schema=sql.Literal(schema),
             count=sql.Literal(len(one.columns)),
-            role=sql.Literal(who.as_string(None).strip('"').replace('""', '"')),
+            role=sql.Literal(role),
         )
-        return _usage(one.function, who) + text_of(found)
+        return _usage(one.function, role) + text_of(found)
     reads = one.on_conflict == "update" or any(part.sole == "$message_id" for _, part in one.columns)
     rights = ["INSERT", *(["SELECT"] if reads else []), *(["UPDATE"] if one.on_conflict == "update" else [])]
-    return _grants(one.table, ", ".join(rights), who)
+    return _grants(one.table, ", ".join(rights), role)
 
 
-def _grants(table: str, rights: str, who: sql.Identifier) -> str:
-    return _usage(table, who) + text_of(
-        sql.SQL("GRANT " + rights + " ON {} TO {}").format(identifier(table), who)
+def _grants(table: str, rights: str, role: str) -> str:
+    return _usage(table, role) + text_of(
+        sql.SQL("GRANT " + rights + " ON {} TO {}").format(identifier(table), sql.Identifier(role))
     )
 
 
-def _usage(name: str, who: sql.Identifier) -> str:
+def _usage(name: str, role: str) -> str:
     schema, _ = split_name(name)
     if not schema:
         return ""
-    return text_of(sql.SQL("GRANT USAGE ON SCHEMA {} TO {};\n").format(sql.Identifier(schema), who))
+    return text_of(
+        sql.SQL("GRANT USAGE ON SCHEMA {} TO {};\n").format(sql.Identifier(schema), sql.Identifier(role))
+    )
 
 
 def examine(connection: psycopg.Connection[Any], config: IngestConfig) -> Iterator[Finding]:

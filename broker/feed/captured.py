@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import psycopg
 from attrs import frozen
-from psycopg import sql
 
 from broker.config.feeds import FeedConfig
 from broker.feed.altered import ADDED, ALTERED_FUNCTION, ALTERED_OUTBOX, MADE_ANEW, MAKINGS
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.driver.sql_text import quoted_name
 from broker.feed.open_writers import Awaited, ended, ids, joined, open_writers
 from broker.feed.routing.columns_wanted import columns_wanted, missing_text
 from broker.feed.routing.tables import OPERATIONS, table_operations
@@ -115,15 +115,10 @@ class Uncaptured:
     start: int | None = None
 
 
-def quoted(table: str) -> str:
-    """`schema.table`, as it is written in a configuration, as SQL wants it: whatever its letters are."""
-    return sql.Identifier(*table.split(".", 1)).as_string(None)
-
-
 def parameters(config: FeedConfig, publications: Iterable[str] = ()) -> dict[str, list[str]]:
     """What PUBLISHED and TRIGGERED want."""
     names = list(table_operations(config))
-    return {"names": names, "quoted": list(map(quoted, names)), "publications": list(publications)}
+    return {"names": names, "quoted": list(map(quoted_name, names)), "publications": list(publications)}
 
 
 async def look(connection: TrioConnection, query: str, wanted: dict[str, list[str]]) -> list[tuple[Any, ...]]:
@@ -162,7 +157,7 @@ def marks_of(config: FeedConfig, rows: Iterable[tuple[Any, ...]]) -> tuple[Marks
             )
         elif unlogged:
             missing[name] = (
-                f"{name} is unlogged, so its rows are in no WAL: ALTER TABLE {quoted(name)} SET LOGGED"
+                f"{name} is unlogged, so its rows are in no WAL: ALTER TABLE {quoted_name(name)} SET LOGGED"
             )
         elif altered is not None:
             cure = "drop it" if altered.startswith(ADDED) else CURE

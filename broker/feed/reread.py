@@ -19,7 +19,7 @@ from broker.core.row_source import RowReader, RowSource, SourceError
 from broker.feed.driver.connect import connected, within
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import first_line
-from broker.feed.listen.mark import table_name
+from broker.feed.driver.sql_text import identifier
 from broker.feed.notices import OPERATION, Notices
 from broker.feed.outbox.queries import TEXTSEND
 from broker.feed.placing import place_prefix
@@ -205,7 +205,7 @@ class KeyedRows:
         one = sql.SQL("({})").format(sql.SQL(", ").join([sql.SQL("%s")] * len(recovery.key)))
         query = sql.SQL(
             "SELECT row_to_json(rowcast_row)::text FROM {} AS rowcast_row WHERE ({}) IN ({})"
-        ).format(table_name(recovery.table), columns, sql.SQL(", ").join([one] * len(keys)))
+        ).format(identifier(recovery.table), columns, sql.SQL(", ").join([one] * len(keys)))
         cursor = await connection.execute(query, [text for key in keys for text in key])
         found: Candidates = {}
         for (text,) in await cursor.fetchall():

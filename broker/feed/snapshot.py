@@ -14,6 +14,7 @@ import trio
 from psycopg import sql
 
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.driver.sql_text import identifier
 from broker.feed.routing.tables import RouteSnapshot
 from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices
@@ -76,8 +77,5 @@ async def publish_rows(
 
 def row_query(wanted: RouteSnapshot) -> sql.Composed:
     """Rows as JSON text, of the table or of the route's own query."""
-    if wanted.query:
-        source = sql.SQL("({})").format(sql.SQL(wanted.query))
-    else:
-        source = sql.Composed([sql.Identifier(*wanted.table.split(".", 1))])
+    source = sql.SQL("({})").format(sql.SQL(wanted.query)) if wanted.query else identifier(wanted.table)
     return sql.SQL("SELECT row_to_json(snapshot_row)::text FROM {} AS snapshot_row").format(source)

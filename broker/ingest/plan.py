@@ -13,6 +13,7 @@ from attrs import field, frozen
 from psycopg import sql
 
 from broker.config.ingest import Expression, SinkConfig
+from broker.feed.driver.sql_text import identifier, quoted_name, text_of
 
 TARGET_SQL: Final = """
 SELECT to_regclass(%s)::oid::bigint, coalesce(has_table_privilege(to_regclass(%s), 'INSERT'), false),
@@ -85,27 +86,6 @@ class Plan:
     advice: tuple[Problem, ...] = ()
 
 
-def split_name(name: str) -> tuple[str, str]:
-    """Schema, or "", and name."""
-    schema, _, last = name.rpartition(".")
-    return schema, last
-
-
-def quoted_name(name: str) -> str:
-    """As `to_regclass` wants it."""
-    return text_of(identifier(name))
-
-
-def identifier(name: str) -> sql.Identifier:
-    """`schema.table`, or `table`, quoted for SQL."""
-    return sql.Identifier(*name.split(".", 1))
-
-
-def text_of(composed: sql.Composable) -> str:
-    """The SQL as text; it needs no connection, since it holds no values."""
-    return composed.as_string(None)
-
-
 def table_plan(
     config: SinkConfig, target: Sequence[Any], columns: Sequence[Sequence[Any]], dead: Sequence[Any]
 ) -> Plan:
@@ -169,7 +149,7 @@ def function_plan(config: SinkConfig, found: Sequence[Sequence[Any]], dead: Sequ
             Problem(f"there are {len(found)} functions {config.function} with {count} arguments", cure)
         )
     elif not found[0][2]:
-        cure = f"GRANT EXECUTE ON FUNCTION {config.function} to the feed's role: `rowcast feed install`"
+        cure = f"GRANT EXECUTE ON FUNCTION {quoted_name(config.function)} to the feed's role: `rowcast feed install`"
         problems.append(Problem(f"{config.function} may not be executed", cure))
     if problems:
         return Plan(problems=tuple(problems))
@@ -230,7 +210,7 @@ def _column_problems(config: SinkConfig, known: dict[str, Sequence[Any]]) -> lis
             pass  # a bare number is a payload, too
         if not row[6] or (config.on_conflict == "update" and not row[5] and not row[7]):
             right = "INSERT" if not row[6] else "UPDATE"
-            cure = f"GRANT {right} ON {config.table} to the feed's role: `rowcast feed install`"
+            cure = f"GRANT {right} ON {quoted_name(config.table)} to the feed's role: `rowcast feed install`"
             problems.append(Problem(f"column {name} may not be written", cure))
     for name, row in known.items():
         if row[3] and name not in written:
@@ -246,7 +226,11 @@ def _dead_problems(config: SinkConfig, dead: Sequence[Any]) -> list[Problem]:
     if dead[0] is None:
         return [Problem(f"there is no table {name} for dead letters", "create it: `rowcast feed install`")]
     if not dead[1]:
-        return [Problem(f"{name} may not be written", f"GRANT INSERT ON {name}: `rowcast feed install`")]
+        return [
+            Problem(
+                f"{name} may not be written", f"GRANT INSERT ON {quoted_name(name)}: `rowcast feed install`"
+            )
+        ]
     return []
 
 

@@ -22,6 +22,7 @@ from broker.core.engine import Engine
 from broker.feed.driver.connect import connected
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import first_line
+from broker.feed.driver.sql_text import quoted_name, split_name
 from broker.ingest.batches import Batch, Batches
 from broker.ingest.message_ids import is_unknown, prefix_of
 from broker.ingest.plan import (
@@ -30,8 +31,6 @@ from broker.ingest.plan import (
     TARGET_SQL,
     Plan,
     function_plan,
-    quoted_name,
-    split_name,
     table_plan,
 )
 from broker.ingest.refusals import Again, TableChanged, is_for_people, is_refusal, reason_of

@@ -20,8 +20,8 @@ from broker.config.market import (
     OfTrades,
     shown_name,
 )
-from broker.feed.captured import quoted
 from broker.feed.driver.failures import first_line
+from broker.feed.driver.sql_text import quoted_name, text_of
 from broker.feed.setup.findings import Finding, fine, unwise, wrong
 from broker.feed.setup.steps import feed_role
 from broker.marketdata.history import COLUMNS, CREATE, KEYS
@@ -135,7 +135,7 @@ def _columns(connection: Connection, query: str, what: str, feed: FeedConfig) ->
 
 def _failed(error: psycopg.Error, query: str, what: str, feed: FeedConfig) -> Finding:
     text = f"{what}: {first_line(error)}"
-    role = feed_role(feed)
+    role = text_of(sql.Identifier(feed_role(feed)))
     if isinstance(error, errors.InsufficientPrivilege):
         return wrong(text, f"grant it, such as GRANT SELECT ON TABLE ... TO {role}, and USAGE on its schema")
     if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName):
@@ -171,9 +171,9 @@ def _wanted(name: str, table: Common, columns: list[str], what: str) -> list[Fin
 
 
 def _history(connection: Connection, name: str, table: str, feed: FeedConfig) -> Iterator[Finding]:
-    [there] = connection.execute("SELECT to_regclass(%s)::oid", [quoted(table)]).fetchall()
+    [there] = connection.execute("SELECT to_regclass(%s)::oid", [quoted_name(table)]).fetchall()
     if there[0] is None:
-        yield wrong(f"history of {name}: there is no table {table}", CREATE.format(table=table))
+        yield wrong(f"history of {name}: there is no table {table}", CREATE.format(table=quoted_name(table)))
         return
     has = dict(
         connection.execute(
@@ -184,34 +184,40 @@ def _history(connection: Connection, name: str, table: str, feed: FeedConfig) ->
     )
     missing = [column for column, _ in COLUMNS if column not in has]
     if missing:
-        yield wrong(f"history of {name}: {table} has no {', '.join(missing)}", CREATE.format(table=table))
+        yield wrong(
+            f"history of {name}: {table} has no {', '.join(missing)}", CREATE.format(table=quoted_name(table))
+        )
         return
-    role = feed_role(feed)
-    denied = [
-        privilege
-        for privilege in ("SELECT", "INSERT", "UPDATE")
-        if not connection.execute("SELECT has_table_privilege(%s::oid, %s)", [*there, privilege]).fetchall()[
-            0
-        ][0]
-    ]
+    denied = _denied(connection, there[0])
     if denied:
+        role = text_of(sql.Identifier(feed_role(feed)))
         yield wrong(
             f"history of {name}: {', '.join(denied)} on {table} is denied",
-            f"GRANT {', '.join(denied)} ON {table} TO {role}",
+            f"GRANT {', '.join(denied)} ON {quoted_name(table)} TO {role}",
         )
     keys = sorted(column for column, _ in COLUMNS[:KEYS])
-    unique = connection.execute(
-        # One that ON CONFLICT can name.
+    can_replace = _has_key(connection, there[0], keys)
+    if not can_replace:
+        yield wrong(
+            f"history of {name}: {table} has no primary key of {', '.join(keys)}, by which candles are replaced",
+            f'ALTER TABLE {quoted_name(table)} ADD PRIMARY KEY (symbol, "interval", start)',
+        )
+    if not denied and can_replace:
+        yield fine(f"history of {name}: candles are kept in {table}")
+
+
+def _denied(connection: Connection, table_oid: int) -> list[str]:
+    """The rights on a table of candles that this role lacks."""
+    query = "SELECT name FROM unnest(%s::text[]) AS name WHERE NOT has_table_privilege(%s::oid, name)"
+    return [name for (name,) in connection.execute(query, [["SELECT", "INSERT", "UPDATE"], table_oid])]
+
+
+def _has_key(connection: Connection, table_oid: int, columns: list[str]) -> bool:
+    """Whether there is a unique index of these columns that ON CONFLICT can name.  `columns`: in alphabetical order."""
+    query = (
         "SELECT 1 FROM pg_index i WHERE indrelid = %s AND indisunique AND indisvalid AND indimmediate"
         " AND indpred IS NULL AND indexprs IS NULL AND %s ="
         ' (SELECT array_agg(attname::text ORDER BY attname::text COLLATE "C") FROM pg_attribute'
-        " WHERE attrelid = indrelid AND attnum = ANY ((indkey::int2[])[0:indnkeyatts - 1]))",
-        [*there, keys],
-    ).fetchall()
-    if not unique:
-        yield wrong(
-            f"history of {name}: {table} has no primary key of {', '.join(keys)}, by which candles are replaced",
-            f'ALTER TABLE {table} ADD PRIMARY KEY (symbol, "interval", start)',
-        )
-    if not denied and unique:
-        yield fine(f"history of {name}: candles are kept in {table}")
+        " WHERE attrelid = indrelid AND attnum = ANY ((indkey::int2[])[0:indnkeyatts - 1]))"
+    )
+    return bool(connection.execute(query, [table_oid, columns]).fetchall())

@@ -19,6 +19,7 @@ from broker.config.feeds import FeedConfig
 from broker.feed.driver.connect import connected, within
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import first_line
+from broker.feed.driver.sql_text import identifier
 from broker.feed.status import FeedStatus
 from broker.market.candle import Candle
 from broker.market.numbers import Sum, parse
@@ -67,11 +68,6 @@ LAST_WRITE_S: Final = 3.0
 PAUSE_S: Final = 2.0
 
 Key = tuple[str, str, int]
-
-
-def table_of(name: str) -> sql.Identifier:
-    """`schema.table`, or `table`, quoted for SQL."""
-    return sql.Identifier(*name.split("."))
 
 
 class History:
@@ -133,7 +129,7 @@ class History:
             "SELECT extract(epoch from start)::bigint, open::text, high::text, low::text, close::text,"
             ' volume::text FROM {} WHERE symbol = %s AND "interval" = %s AND start >= to_timestamp(%s)'
             " AND start < to_timestamp(%s) ORDER BY start DESC LIMIT %s"
-        ).format(table_of(self.name))
+        ).format(identifier(self.name))
         async with connected(self._database) as connection:
             with within(ANSWER_TIMEOUT_S, f"reading {self.name}"):
                 cursor = await connection.execute(statement, [symbol, interval, from_s, to_s, count])
@@ -244,7 +240,7 @@ def _upsert(name: str) -> sql.Composed:
     return sql.SQL(
         "INSERT INTO {} ({}) SELECT {} FROM json_to_recordset(%s::json) AS x({})"
         " ON CONFLICT ({}) DO UPDATE SET {}"
-    ).format(table_of(name), columns, values, record, keys, updates)
+    ).format(identifier(name), columns, values, record, keys, updates)
 
 
 def _select(name: str) -> sql.Composed:
@@ -258,7 +254,7 @@ def _select(name: str) -> sql.Composed:
         "SELECT {columns} FROM {table} t JOIN (SELECT symbol AS name, max(start) AS newest FROM {table}"
         ' WHERE "interval" = %s GROUP BY 1) n ON t.symbol = n.name WHERE "interval" = %s'
         " AND start >= least(to_timestamp(%s), n.newest - %s * interval '1 second') ORDER BY 1, 2"
-    ).format(columns=shown, table=table_of(name))
+    ).format(columns=shown, table=identifier(name))
 
 
 def _candle_of(interval: str, row: tuple[Any, ...]) -> tuple[str, str, Candle, int]:

@@ -19,7 +19,7 @@ from psycopg import sql
 from broker.config.feeds import FeedConfig, Fetch, Source
 from broker.feed.driver.connect import open_connection, within
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.listen.mark import table_name
+from broker.feed.driver.sql_text import identifier
 from broker.feed.routing.routes import Router, Row
 from broker.feed.routing.rowtext import Columns, NotARow, locate
 from broker.feed.status import FeedStatus
@@ -66,7 +66,7 @@ class KeyedTable:
             psycopg.Error: the table or a column is missing, may not be read, or can't be looked up.
         """
         columns = sql.SQL(", ").join(map(sql.Identifier, self.fetch.key))
-        look = sql.SQL("SELECT {} FROM {} LIMIT 0").format(columns, table_name(self.fetch.table))
+        look = sql.SQL("SELECT {} FROM {} LIMIT 0").format(columns, identifier(self.fetch.table))
         with within(READ_TIMEOUT_S, f"looking at {self.fetch.table}"):
             cursor = await connection.execute(look)
             oids = [column.type_code for column in cursor.description or ()]
@@ -104,7 +104,7 @@ class KeyedTable:
         ).format(
             sql.SQL(", ").join(sql.SQL(f"%s::text[]::{name}[]") for name in types),
             sql.SQL(", ").join(names),
-            table_name(self.fetch.table),
+            identifier(self.fetch.table),
             sql.SQL(" AND ").join(
                 sql.SQL("{} = wanted.{}").format(sql.Identifier("rowcast_row", column), name)
                 for column, name in zip(self.fetch.key, names, strict=True)

@@ -14,6 +14,7 @@ from attrs import frozen
 from psycopg import sql
 
 from broker.config.feeds import Recovery
+from broker.feed.driver.sql_text import identifier
 from broker.feed.routing.rowtext import Columns
 from broker.feed.routing.templates import tuple_getter
 
@@ -136,7 +137,7 @@ class Mark:
         order = sql.SQL(", ").join(column + sql.SQL(direction) for column in self._columns())
         query = sql.SQL(
             "SELECT row_to_json(rowcast_row)::text FROM {} AS rowcast_row WHERE {} ORDER BY {}"
-        ).format(table_name(self.recovery.table), where, order)
+        ).format(identifier(self.recovery.table), where, order)
         return query + sql.SQL(f" LIMIT {limit}") if limit else query
 
     def _columns(self) -> list[sql.Composed]:
@@ -151,11 +152,6 @@ class Mark:
             return tuple([read(text) for read, text in zip(self._readers, texts, strict=True)]), texts
         except (KeyError, TypeError, ValueError, ArithmeticError):
             return None
-
-
-def table_name(table: str) -> sql.Identifier:
-    """`schema.table` or `table`, quoted."""
-    return sql.Identifier(*table.split("."))
 
 
 def _reader(type_oid: int) -> Callable[[str], Any]:

@@ -10,7 +10,8 @@ from psycopg import sql
 from broker.config.feeds import Recovery
 from broker.feed.driver.connect import within
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.listen.mark import Mark, Shape, table_name
+from broker.feed.driver.sql_text import identifier, quoted_name
+from broker.feed.listen.mark import Mark, Shape
 from broker.feed.listen.recovery import READ_TIMEOUT_S
 from broker.feed.routing.rowtext import columns_of
 
@@ -86,12 +87,12 @@ class Marks:
 async def _look_at(reader: TrioConnection, recovery: Recovery) -> tuple[tuple[int, ...], Shape]:
     """The key columns' type OIDs, and what the table is."""
     columns = sql.SQL(", ").join(map(sql.Identifier, recovery.key))
-    query = sql.SQL("SELECT {} FROM {} LIMIT 0").format(columns, table_name(recovery.table))
+    query = sql.SQL("SELECT {} FROM {} LIMIT 0").format(columns, identifier(recovery.table))
     with within(READ_TIMEOUT_S, f"looking at {recovery.table}"):
         cursor = await reader.execute(query)
         assert cursor.description is not None
         types = tuple(column.type_code for column in cursor.description)
-        name = table_name(recovery.table).as_string(None)
+        name = quoted_name(recovery.table)
         row = await (await reader.execute(FILES, [name])).fetchone()
     assert row is not None
     return types, Shape((*recovery.key, *types), tuple(row))

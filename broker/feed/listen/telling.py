@@ -8,7 +8,7 @@ from typing import Final
 from broker.config.feeds import Recovery
 from broker.feed.driver.connect import within
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.listen.mark import table_name
+from broker.feed.driver.sql_text import quoted_name
 from broker.feed.listen.recovery import READ_TIMEOUT_S
 
 TRIGGERS: Final = b"""
@@ -36,7 +36,7 @@ class Telling:
 
     async def look(self, connection: TrioConnection) -> Triggers:
         """As they are now.  Raises: psycopg.Error, if the connection failed."""
-        quoted = [table_name(table).as_string(None) for table in self._tables]
+        quoted = [quoted_name(table) for table in self._tables]
         with within(READ_TIMEOUT_S, "looking at triggers"):
             rows = await (await connection.execute(TRIGGERS, [self._tables, quoted])).fetchall()
         return dict(rows)

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from broker.config.feeds import FeedConfig
-from broker.feed.captured import quoted
+from broker.feed.driver.sql_text import quoted_name
 from broker.feed.kinds import kind_of
 from broker.feed.routing.tables import table_operations
 from broker.feed.setup.doctor_columns import misplaced
@@ -27,7 +27,7 @@ def dangers(connection: psycopg.Connection[Any], config: FeedConfig) -> list[Fin
         elif relation.kind not in ("r", "p"):
             found.append(wrong(f"{table} is no table but a view or the like", "name the table behind it"))
         elif relation.is_unlogged and config.captures_by == "publication":
-            cure = f'ALTER TABLE {quoted(table)} SET LOGGED, or use kind = "outbox"'
+            cure = f'ALTER TABLE {quoted_name(table)} SET LOGGED, or use kind = "outbox"'
             found.append(wrong(f"{table} is unlogged: its changes are in no WAL", cure))
     found += misplaced(examination)
     for check in kind_of(config).breaks_writers():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from broker.config.conditions import parse_condition
-from broker.feed.captured import quoted
+from broker.feed.driver.sql_text import quoted_name
 from broker.feed.routing.columns_wanted import columns_wanted, missing_text
 from broker.feed.routing.tables import appearances
 from broker.feed.setup.findings import Examination, Finding, unwise, wrong
@@ -59,7 +59,7 @@ def check_conditions(examination: Examination) -> Iterator[Finding]:
             types = parse_condition(route.condition).types if route.condition else ()
             for name, kind in types:
                 query = _COMPARED.format(COMPARED_AS[kind])
-                row = examination.one(query, quoted(appearance.table), name)
+                row = examination.one(query, quoted_name(appearance.table), name)
                 if row and not row[0]:
                     what = f"{route.where}: where compares {name} of {appearance.table} as {kind}, and it is {row[1]}"
                     yield wrong(what, _CURES[kind])
@@ -92,7 +92,7 @@ _COLUMNS: Final = (
 
 
 def _columns(examination: Examination, table: str) -> dict[str, tuple[bool, bool, str]]:
-    return {name: tuple(rest) for name, *rest in examination.all(_COLUMNS, quoted(table))}
+    return {name: tuple(rest) for name, *rest in examination.all(_COLUMNS, quoted_name(table))}
 
 
 def _deleted(examination: Examination) -> Iterator[Finding]:
@@ -110,8 +110,8 @@ def _deleted(examination: Examination) -> Iterator[Finding]:
             " AND CASE WHEN %s = 'i' THEN i.indisreplident ELSE i.indisprimary END"
         )
         name = wanted.column_in(_columns(examination, wanted.table))
-        if not examination.one(query, quoted(wanted.table), name, relation.identity)[0]:
+        if not examination.one(query, quoted_name(wanted.table), name, relation.identity)[0]:
             yield unwise(
                 f"{wanted.where}: deletes of {wanted.table} come without {name}, so its topic can't be made",
-                f'ALTER TABLE {quoted(wanted.table)} REPLICA IDENTITY FULL, or leave out "delete"',
+                f'ALTER TABLE {quoted_name(wanted.table)} REPLICA IDENTITY FULL, or leave out "delete"',
             )

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
+from broker.feed.driver.sql_text import text_of
 from broker.feed.routing.tables import qualified, table_operations
-from broker.feed.setup.findings import INSTALL, Examination, Finding, unwise, wrong
+from broker.feed.setup.findings import INSTALL, Examination, Finding, counted, unwise, wrong
 from broker.feed.setup.steps import CAPTURE_TRIGGER
 from broker.feed.wal.slots import earlier_slot_name, publication_names, slot_name
 
@@ -41,7 +42,7 @@ def _slots(examination: Examination) -> Iterator[Finding]:
         if name in names and not is_wal:
             yield wrong(f"{keeps} for the kind wal, which this feed was before", INSTALL)
         elif not active:
-            cure = f"if no other configuration has it: SELECT pg_drop_replication_slot({_literal(name)})"
+            cure = f"if no other configuration has it: SELECT pg_drop_replication_slot({text_of(sql.Literal(name))})"
             yield unwise(f"{keeps}, and nobody reads it; this feed doesn't use it", cure)
 
 
@@ -60,7 +61,7 @@ def _publications(examination: Examination) -> Iterator[Finding]:
     for name in others:
         base = name.removesuffix("_update").removesuffix("_delete")
         if not any(slot.startswith(base) for slot in slots):
-            cure = f"if no other configuration has it: DROP PUBLICATION {_identifier(name)}"
+            cure = f"if no other configuration has it: DROP PUBLICATION {text_of(sql.Identifier(name))}"
             yield unwise(
                 f"the publication {name} is not this feed's, and has no slot that looks like its own", cure
             )
@@ -92,21 +93,12 @@ def _feeds(examination: Examination) -> Iterator[Finding]:
     )
     for name, unread in examination.all(query, examination.config.name):
         if unread:
-            cure = (
-                f"if no configuration has it any more: DELETE FROM rowcast.feed WHERE name = {_literal(name)}"
-            )
+            delete = f"DELETE FROM rowcast.feed WHERE name = {text_of(sql.Literal(name))}"
             yield unwise(
-                f"the outbox keeps {unread} transactions for the feed {name}, which has not read them", cure
+                f"the outbox keeps {counted(unread, 'transaction')} for the feed {name}, which has not read them",
+                f"if no configuration has it any more: {delete}",
             )
 
 
 def _listed(what: str, names: list[str]) -> str:
     return f"the {what}{'s' * (len(names) > 1)} {', '.join(names)} {'are' if len(names) > 1 else 'is'} left"
-
-
-def _literal(text: str) -> str:
-    return sql.Literal(text).as_string(None)
-
-
-def _identifier(text: str) -> str:
-    return sql.Identifier(text).as_string(None)

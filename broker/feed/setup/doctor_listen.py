@@ -8,7 +8,7 @@ from typing import Final
 from psycopg import sql
 
 from broker.config.feeds import Fetch, Recovery
-from broker.feed.captured import quoted
+from broker.feed.driver.sql_text import quoted_name, text_of
 from broker.feed.setup.doctor_columns import check_columns
 from broker.feed.setup.doctor_leftovers import check_leftovers
 from broker.feed.setup.doctor_server import (
@@ -19,7 +19,7 @@ from broker.feed.setup.doctor_server import (
 )
 from broker.feed.setup.doctor_sessions import check_row_security
 from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, fine, unwise, wrong
-from broker.feed.setup.steps import grant_select, text_of
+from broker.feed.setup.steps import grant_select
 
 KeyCheck = Callable[[Examination, str, tuple[str, ...]], Iterator[Finding]]
 
@@ -92,7 +92,7 @@ def _has_columns(examination: Examination, table: str, names: tuple[str, ...]) -
         "SELECT count(*) FILTER (WHERE attname = ANY(%s)) FROM pg_attribute"
         " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
     )
-    (known,) = examination.one(query, list(names), quoted(table))
+    (known,) = examination.one(query, list(names), quoted_name(table))
     return bool(known == len(names))
 
 
@@ -105,7 +105,7 @@ def _check_identity(examination: Examination, table: str, key: tuple[str, ...]) 
         " AND %s @> (SELECT array_agg(a.attname::text) FROM unnest(i.indkey) WITH ORDINALITY AS k(number, place)"
         "  LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number WHERE place <= i.indnkeyatts)"
     )
-    (indexes,) = examination.one(query, quoted(table), list(key))
+    (indexes,) = examination.one(query, quoted_name(table), list(key))
     if indexes:
         yield fine(f"{table} can be looked up by ({listed})")
     else:
@@ -125,7 +125,7 @@ def _check_order(examination: Examination, table: str, key: tuple[str, ...]) -> 
         "  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number"
         "  WHERE place <= least(%s, i.indnkeyatts))"
     )
-    (indexes,) = examination.one(query, quoted(table), list(key), len(key))
+    (indexes,) = examination.one(query, quoted_name(table), list(key), len(key))
     if indexes:
         yield fine(f"{table} can be read again by ({listed})")
     else:
@@ -136,7 +136,7 @@ def _check_order(examination: Examination, table: str, key: tuple[str, ...]) -> 
 
 
 def _indexed(table: str, key: tuple[str, ...]) -> str:
-    return f"{quoted(table)} ({text_of(sql.SQL(', ').join(map(sql.Identifier, key)))})"
+    return f"{quoted_name(table)} ({text_of(sql.SQL(', ').join(map(sql.Identifier, key)))})"
 
 
 CHECKS: Final[tuple[Check, ...]] = (

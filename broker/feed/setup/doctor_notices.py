@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from broker.feed.driver.sql_text import text_of
 from broker.feed.notices import carried_channels
 from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, wrong
 from broker.feed.setup.install_notices import CALL, OUR_CALL, callers
@@ -26,5 +27,5 @@ def check_notices(examination: Examination) -> Iterator[Finding]:
 
 
 def _names(examination: Examination, pattern: str) -> list[str]:
-    query = callers(pattern).as_string(None)
+    query = text_of(callers(pattern))
     return [name for _, name in examination.connection.execute(query.encode()).fetchall()]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from broker.feed.captured import quoted
+from broker.feed.altered import OUTBOX_FUNCTIONS
+from broker.feed.driver.sql_text import quoted_name
 from broker.feed.routing.tables import table_operations
 from broker.feed.setup.doctor_columns import check_columns
 from broker.feed.setup.doctor_leftovers import check_leftovers
@@ -18,7 +19,7 @@ from broker.feed.setup.doctor_server import (
     check_tables,
 )
 from broker.feed.setup.doctor_sessions import check_heirs, check_open_writers, check_row_security
-from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, fine, unwise, wrong
+from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, counted, fine, unwise, wrong
 from broker.feed.setup.steps import CAPTURE_TRIGGER, TRIGGER_BITS
 
 PARTITION_OFF = """
@@ -60,6 +61,22 @@ def check_installation(examination: Examination) -> Iterator[Finding]:
         yield from check_properties(examination)
 
 
+def check_functions(examination: Examination) -> Iterator[Finding]:
+    """Whether the functions are there that others call by name, so that Postgres lets anybody drop them."""
+    query = (
+        "SELECT name FROM unnest(%s::text[]) WITH ORDINALITY AS wanted(name, n) WHERE NOT EXISTS (SELECT FROM pg_proc"
+        " WHERE proname = name AND pronamespace = to_regnamespace('rowcast')) ORDER BY n"
+    )
+    if not examination.exists("rowcast.outbox"):
+        return  # which is said elsewhere
+    missing = [name for (name,) in examination.all(query, list(OUTBOX_FUNCTIONS))]
+    if "outbox_mark" in missing:
+        yield wrong("rowcast.outbox_mark() is missing: writing to a captured table fails", INSTALL)
+    elif missing:
+        listed = ", ".join(f"rowcast.{name}()" for name in missing)
+        yield unwise(f"there is no {listed}: dropped since, or installed by an earlier version", INSTALL)
+
+
 def check_triggers(examination: Examination) -> Iterator[Finding]:
     """Whether each table's trigger is there, is on for every session, and covers the routes' operations."""
     for table, operations in table_operations(examination.config).items():
@@ -71,7 +88,7 @@ def check_triggers(examination: Examination) -> Iterator[Finding]:
             " AND tgargs = convert_to(%s, 'UTF8') || '\\x00'::bytea"
             " FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgname = %s"
         )
-        row = examination.one(query, table, quoted(table), CAPTURE_TRIGGER)
+        row = examination.one(query, table, quoted_name(table), CAPTURE_TRIGGER)
         if not row:
             yield wrong(f"{table} has no trigger {CAPTURE_TRIGGER}: its rows are not seen", INSTALL)
         elif row[0] != "A":
@@ -79,7 +96,7 @@ def check_triggers(examination: Examination) -> Iterator[Finding]:
         elif not row[2]:
             what = f"the trigger of {table} is not as Rowcast has made it: its rows may not be seen"
             yield wrong(what, INSTALL)
-        elif off := examination.one(PARTITION_OFF, quoted(table), CAPTURE_TRIGGER):
+        elif off := examination.one(PARTITION_OFF, quoted_name(table), CAPTURE_TRIGGER):
             yield wrong(f"the trigger of {off[0]}, a partition of {table}, is disabled", INSTALL)
         elif missing := [o for o in operations if not row[1] & TRIGGER_BITS[o]]:
             yield wrong(f"the trigger of {table} leaves out {' and '.join(missing)}", INSTALL)
@@ -95,7 +112,7 @@ def _off(table: str, state: str) -> Finding:
     if state == "R":
         what = f"the trigger of {table} fires for rows that replication or pg_restore writes alone"
         return wrong(what, INSTALL)
-    cure = f"ALTER TABLE {quoted(table)} ENABLE ALWAYS TRIGGER {CAPTURE_TRIGGER}"
+    cure = f"ALTER TABLE {quoted_name(table)} ENABLE ALWAYS TRIGGER {CAPTURE_TRIGGER}"
     return wrong(f"the trigger of {table} is disabled", cure)
 
 
@@ -113,19 +130,21 @@ def check_backlog(examination: Examination) -> Iterator[Finding]:
         yield wrong(f"unread rows are {age_s} s old and pruned at {keep_s:g} s", "start Rowcast")
     elif age_s > 60:
         yield unwise(
-            f"{count} transactions are unread, the oldest for {age_s} s", "start Rowcast, or see why it waits"
+            f"unread: {counted(count, 'transaction')}, the oldest for {age_s} s",
+            "start Rowcast, or see why it waits",
         )
     else:
-        yield fine(f"{count} transactions are unread")
+        yield fine(f"unread: {counted(count, 'transaction')}")
     (unnumbered,) = examination.one("SELECT count(*) FROM rowcast.outbox_commit WHERE seq IS NULL")
     if unnumbered:
         cure = "find who disabled triggers (session_replication_role?); their rows are never delivered"
-        yield wrong(f"{unnumbered} transactions committed without a number", cure)
+        yield wrong(f"committed without a number: {counted(unnumbered, 'transaction')}", cure)
 
 
 CHECKS: Final[tuple[Check, ...]] = (
     check_server,
     check_installation,
+    check_functions,
     check_altered,
     check_tables,
     check_heirs,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from broker.feed.captured import UNSEEN_PARTITION, quoted
+from broker.feed.captured import UNSEEN_PARTITION
 from broker.feed.driver.pooler import REFUSED, shares_sessions
+from broker.feed.driver.sql_text import quoted_name
 from broker.feed.routing.tables import snapshot_tables, table_operations
 from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, unwise, wrong
 from broker.feed.setup.steps import grant_select
@@ -81,10 +82,10 @@ def check_tables(examination: Examination) -> Iterator[Finding]:
         elif relation.kind not in ("r", "p"):
             yield wrong(f"{table} is no table but a view or the like", "name the table behind it")
         elif relation.is_unlogged and examination.config.captures_by == "publication":
-            cure = f"ALTER TABLE {quoted(table)} SET LOGGED"
+            cure = f"ALTER TABLE {quoted_name(table)} SET LOGGED"
             yield wrong(f"{table} is unlogged: its changes are in no WAL", cure)
         elif examination.config.captures_by == "publication" and (
-            unseen := examination.one(UNSEEN_PARTITION.format(table="to_regclass(%s)"), quoted(table))
+            unseen := examination.one(UNSEEN_PARTITION.format(table="to_regclass(%s)"), quoted_name(table))
         ):
             yield wrong(
                 f"{unseen[0]}, a partition of {table}, is unlogged or a foreign table: its rows are in no WAL here",

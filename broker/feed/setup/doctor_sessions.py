@@ -8,10 +8,9 @@ from typing import Any, Final
 
 from psycopg import sql
 
-from broker.feed.captured import quoted
+from broker.feed.driver.sql_text import quoted_name, text_of
 from broker.feed.routing.tables import qualified, snapshot_tables, table_operations
 from broker.feed.setup.findings import Examination, Finding, unwise, wrong
-from broker.feed.setup.steps import text_of
 
 OPEN_S_MAX: Final = 5.0
 """How long a writing transaction may be open before it is worth a word."""
@@ -41,7 +40,7 @@ def check_row_security(examination: Examination) -> Iterator[Finding]:
         " FROM pg_class c, pg_roles r WHERE c.oid = to_regclass(%s) AND r.rolname = %s"
     )
     for table in sorted(read):
-        row = examination.one(query, quoted(table), examination.role)
+        row = examination.one(query, quoted_name(table), examination.role)
         if row and row[0]:
             cure = f"ALTER ROLE {examination.quoted_role} BYPASSRLS"
             yield wrong(
@@ -60,7 +59,9 @@ def check_heirs(examination: Examination) -> Iterator[Finding]:
     routed = set(map(qualified, table_operations(examination.config)))
     for table in table_operations(examination.config):
         heirs = [
-            heir for (heir,) in examination.all(query, quoted(table), quoted(table)) if heir not in routed
+            heir
+            for (heir,) in examination.all(query, quoted_name(table), quoted_name(table))
+            if heir not in routed
         ]
         if heirs:
             yield unwise(

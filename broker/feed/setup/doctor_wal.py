@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from psycopg import sql
 
-from broker.feed.captured import quoted
+from broker.feed.driver.sql_text import quoted_name, text_of
 from broker.feed.routing.columns_wanted import columns_wanted
 from broker.feed.routing.tables import OPERATIONS, qualified, table_operations
 from broker.feed.setup.doctor_columns import check_columns
@@ -21,8 +21,8 @@ from broker.feed.setup.doctor_server import (
     check_tables,
 )
 from broker.feed.setup.doctor_sessions import check_heirs, check_open_writers, check_row_security
-from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, fine, unwise, wrong
-from broker.feed.setup.steps import MAY_REPLICATE, SERVICE_ROLE, text_of
+from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, counted, fine, unwise, wrong
+from broker.feed.setup.steps import MAY_REPLICATE, SERVICE_ROLE
 from broker.feed.wal.slots import (
     PG_STREAMING,
     earlier_slot_name,
@@ -32,8 +32,10 @@ from broker.feed.wal.slots import (
 )
 
 PG_LISTS: Final = 150000
+"""server_version from which publications have lists of columns, row filters and whole schemas."""
+
 PG_GENERATED: Final = 180000
-"""server_version from which publications have lists of columns and row filters."""
+"""server_version from which a generated column in a replica identity lets writers fail."""
 
 
 def check_settings(examination: Examination) -> Iterator[Finding]:
@@ -177,9 +179,29 @@ def _check_publication(examination: Examination, operation: str, tables: list[st
         cure = f"DROP PUBLICATION {text_of(sql.Identifier(name))}, then {INSTALL}"
         yield unwise(f"the publication {name} is of all tables, whether a route wants them or not", cure)
         return
+    if schemas := _schemas(examination, name):
+        drop = text_of(
+            sql.SQL("ALTER PUBLICATION {} DROP TABLES IN SCHEMA {}").format(
+                sql.Identifier(name), sql.SQL(", ").join(map(sql.Identifier, schemas))
+            )
+        )
+        what = f"the publication {name} is of all tables in {', '.join(schemas)}, whether a route wants them or not"
+        yield unwise(what, f"{drop}, then {INSTALL}")
+        return
     for table in sorted(published - set(map(qualified, tables))):
         yield unwise(f"{table} is published, but no route wants its {operation}s", INSTALL)
-    yield fine(f"the publication {name} has {len(published)} table{'s' * (len(published) != 1)}")
+    yield fine(f"the publication {name} has {counted(len(published), 'table')}")
+
+
+def _schemas(examination: Examination, publication: str) -> list[str]:
+    """Those all of whose tables it has, now and later: an installation takes away tables only."""
+    if examination.connection.info.server_version < PG_LISTS:
+        return []
+    query = (
+        "SELECT n.nspname::text FROM pg_publication_namespace m JOIN pg_publication p ON p.oid = m.pnpubid"
+        " JOIN pg_namespace n ON n.oid = m.pnnspid WHERE p.pubname = %s ORDER BY 1"
+    )
+    return [schema for (schema,) in examination.all(query, publication)]
 
 
 def check_replica_identity(examination: Examination) -> Iterator[Finding]:
@@ -189,10 +211,10 @@ def check_replica_identity(examination: Examination) -> Iterator[Finding]:
         if relation is None or not {"update", "delete"} & set(operations):
             continue
         if relation.identity == "n" or (relation.identity == "d" and not relation.has_primary_key):
-            cure = f"give it a primary key, or ALTER TABLE {quoted(table)} REPLICA IDENTITY FULL"
+            cure = f"give it a primary key, or ALTER TABLE {quoted_name(table)} REPLICA IDENTITY FULL"
             yield wrong(f"{table} has no replica identity: updating or deleting its rows fails", cure)
         elif generated := _generated_in_identity(examination, table):
-            cure = f"ALTER TABLE {quoted(table)} REPLICA IDENTITY DEFAULT, or an index without them"
+            cure = f"ALTER TABLE {quoted_name(table)} REPLICA IDENTITY DEFAULT, or an index without them"
             what = (
                 f"{table}: PostgreSQL 18 publishes no generated columns ({generated}) in a replica identity"
             )
@@ -214,7 +236,7 @@ def _generated_in_identity(examination: Examination, table: str) -> str:
             AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END
         WHERE c.oid = to_regclass(%s) AND a.attgenerated <> '' AND NOT a.attisdropped
             AND (c.relreplident = 'f' OR a.attnum = ANY (i.indkey::int2[]))"""
-    return str(examination.one(query, quoted(table))[0] or "")
+    return str(examination.one(query, quoted_name(table))[0] or "")
 
 
 def check_slot(examination: Examination) -> Iterator[Finding]:

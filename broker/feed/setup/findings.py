@@ -10,8 +10,8 @@ from attrs import frozen
 from psycopg import sql
 
 from broker.config.feeds import FeedConfig
-from broker.feed.captured import quoted
-from broker.feed.setup.steps import feed_role, text_of
+from broker.feed.driver.sql_text import quoted_name, text_of
+from broker.feed.setup.steps import feed_role
 
 INSTALL = "run `rowcast feed install --apply`"
 """A cure."""
@@ -39,6 +39,11 @@ def unwise(text: str, cure: str) -> Finding:
 def wrong(text: str, cure: str) -> Finding:
     """It does not work, or loses rows."""
     return Finding("wrong", text, cure)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 table`, `2 tables`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 @frozen
@@ -82,7 +87,7 @@ class Examination:
             " EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary)"
             " FROM pg_class c WHERE oid = to_regclass(%s)"
         )
-        row = self.one(query, quoted(table))
+        row = self.one(query, quoted_name(table))
         return Relation(*row) if row else None
 
 

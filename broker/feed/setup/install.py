@@ -9,6 +9,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from broker.config.feeds import FeedConfig
+from broker.feed.driver.sql_text import text_of
 from broker.feed.kinds import kind_of
 from broker.feed.notices import carried_channels
 from broker.feed.setup.install_notices import remove_step
@@ -17,7 +18,6 @@ from broker.feed.setup.steps import (
     drop_triggers,
     drop_wal,
     remember_installed,
-    text_of,
     where_installed,
 )
 

@@ -8,6 +8,7 @@ from psycopg import sql
 
 from broker.config.feeds import FeedConfig
 from broker.feed.captured import PUBLISHED, TRIGGERED, parameters
+from broker.feed.driver.sql_text import text_of
 from broker.feed.routing.tables import OPERATIONS, table_operations
 from broker.feed.wal.slots import publication_names
 
@@ -34,7 +35,7 @@ def remember_statement(config: FeedConfig) -> str:
     wanted = parameters(config, publication_names(config))
     query = PUBLISHED if is_wal else TRIGGERED
     for name, values in wanted.items():
-        query = query.replace(f"%({name})s", sql.Literal(values).as_string(None))
+        query = query.replace(f"%({name})s", text_of(sql.Literal(values)))
     places = {
         table: [{"operation": o, "place": 1 + OPERATIONS.index(o)} for o in some]
         for table, some in table_operations(config).items()
@@ -45,4 +46,4 @@ def remember_statement(config: FeedConfig) -> str:
         operations=sql.Literal(json.dumps(places, ensure_ascii=False)),
         feed=sql.Literal(config.name),
     )
-    return composed.as_string(None)
+    return text_of(composed)

@@ -5,13 +5,14 @@ What calls `pg_notify` is told to call `rowcast.pg_notify`, which does the same 
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Final
 
 from psycopg import sql
 
 from broker.config.feeds import FeedConfig
+from broker.feed.driver.sql_text import text_of
 from broker.feed.notices import carried_channels
+from broker.feed.setup.sql_files import sql_file
 
 CALL: Final = r'(?<![.\w"])(?:pg_catalog\s*\.\s*)?pg_notify(\s*\()'
 """A call of Postgres's own function, as a regular expression of Postgres."""
@@ -66,11 +67,11 @@ def notice_steps(config: FeedConfig) -> list[tuple[str, str]]:
     channels = carried_channels(config)
     if not channels:
         return []
-    both = sql.SQL(_file("notify_both.sql")).format(channels=sql.Literal(list(channels)))
+    both = sql.SQL(sql_file("notify_both.sql")).format(channels=sql.Literal(list(channels)))
     hand_on = sql.SQL(HAND_ON[config.captures_by])
     return [
-        ("notifications for the feed", sql.SQL(_file("notify.sql")).format(hand_on=hand_on).as_string(None)),
-        ("notifications for everybody and for the feed", both.as_string(None)),
+        ("notifications for the feed", text_of(sql.SQL(sql_file("notify.sql")).format(hand_on=hand_on))),
+        ("notifications for everybody and for the feed", text_of(both)),
         ("whoever notifies may go on", _GRANTS),
         ("the functions that notify, now for the feed, too", _calls(CALL, "rowcast.pg_notify")),
     ]
@@ -91,10 +92,4 @@ def _calls(pattern: str, name: str) -> str:
     composed = sql.SQL(_REPLACE.replace("{name}", name)).format(
         callers=callers(pattern), pattern=sql.Literal(pattern), call=sql.Literal(rf"{name}\1")
     )
-    return composed.as_string(None)
-
-
-def _file(name: str) -> str:
-    return (
-        (resources.files("broker.feed.setup") / "sql" / name).read_text(encoding="utf-8").strip().rstrip(";")
-    )
+    return text_of(composed)

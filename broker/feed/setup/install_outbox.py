@@ -8,10 +8,11 @@ from psycopg import sql
 
 from broker.config.feeds import FeedConfig
 from broker.feed.altered import ALTERED_OUTBOX, OUTBOX_FUNCTIONS
-from broker.feed.captured import quoted
+from broker.feed.driver.sql_text import identifier, quoted_name, text_of
 from broker.feed.routing.tables import table_operations
 from broker.feed.setup.install_marks import remember_statement
 from broker.feed.setup.install_notices import notice_steps
+from broker.feed.setup.sql_files import sql_file
 from broker.feed.setup.steps import (
     CAPTURE_TRIGGER,
     TRIGGER_BITS,
@@ -26,9 +27,6 @@ from broker.feed.setup.steps import (
     role_step,
     signed,
     signed_notices,
-    sql_file,
-    table_identifier,
-    text_of,
 )
 
 _LAST: Final = "coalesce((SELECT max(seq) FROM rowcast.outbox_commit), 0)"
@@ -74,8 +72,8 @@ def _triggers(config: FeedConfig) -> list[Step]:
     steps = []
     for table, operations in table_operations(config).items():
         create = sql.SQL(sql_file("trigger.sql")).format(
-            table=sql.Literal(quoted(table)),
-            target=table_identifier(table),
+            table=sql.Literal(quoted_name(table)),
+            target=identifier(table),
             argument=sql.Literal(table),
             trigger=sql.Identifier(CAPTURE_TRIGGER),
             trigger_name=sql.Literal(CAPTURE_TRIGGER),

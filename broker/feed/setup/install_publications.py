@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from importlib import resources
 from typing import Any
 
 from psycopg import sql
 
 from broker.config.conditions import any_of, parse_condition
 from broker.config.feeds import FeedConfig, Route
-from broker.feed.captured import quoted
+from broker.feed.driver.sql_text import quoted_name, text_of
 from broker.feed.routing.columns_wanted import names_of
 from broker.feed.routing.tables import OPERATIONS, appearances, table_operations
+from broker.feed.setup.sql_files import sql_file
 from broker.feed.wal.slots import publication_name
 
 
@@ -28,9 +28,10 @@ def publications_statement(config: FeedConfig, widen: bool) -> str:
         "tables": [_table(config, table, some) for table, some in table_operations(config).items()],
         "widen": widen,
     }
-    text = (resources.files("broker.feed.setup") / "sql" / "publications.sql").read_text(encoding="utf-8")
-    composed = sql.SQL(text.strip()).format(spec=sql.Literal(json.dumps(spec, ensure_ascii=False)))
-    return composed.as_string(None)
+    composed = sql.SQL(sql_file("publications.sql")).format(
+        spec=sql.Literal(json.dumps(spec, ensure_ascii=False))
+    )
+    return text_of(composed)
 
 
 def routes_of(config: FeedConfig, table: str) -> list[Route]:
@@ -45,7 +46,7 @@ def _table(config: FeedConfig, table: str, operations: Iterable[str]) -> dict[st
     conditions = [parse_condition(route.condition) for route in inserts if route.condition]
     is_filtered = bool(inserts) and len(conditions) == len(inserts)
     return {
-        "name": quoted(table),
+        "name": quoted_name(table),
         "operations": list(operations),
         "columns": columns_needed(routes),
         "filter": any_of(conditions) if is_filtered else None,

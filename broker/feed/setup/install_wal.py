@@ -5,6 +5,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from broker.config.feeds import FeedConfig
+from broker.feed.driver.sql_text import text_of
 from broker.feed.setup.install_marks import remember_statement
 from broker.feed.setup.install_notices import notice_steps
 from broker.feed.setup.install_publications import publications_statement
@@ -18,7 +19,6 @@ from broker.feed.setup.steps import (
     remember_installed,
     role_step,
     signed_notices,
-    text_of,
 )
 from broker.feed.wal.slots import earlier_slot_name, slot_name
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from importlib import resources
 from typing import Final
 
 from attrs import frozen
@@ -13,9 +12,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from broker.config.feeds import FeedConfig
 from broker.feed.altered import FINGERPRINT, NOTIFYING_FUNCTIONS, PUBLISHING_FUNCTIONS
-from broker.feed.captured import quoted
+from broker.feed.driver.sql_text import identifier, quoted_name, text_of
 from broker.feed.notices import carried_channels
 from broker.feed.routing.tables import snapshot_tables
+from broker.feed.setup.sql_files import sql_file
 from broker.feed.wal.slots import earlier_slot_name, publication_names, slot_name
 
 CAPTURE_TRIGGER = "rowcast_capture"
@@ -168,7 +168,7 @@ def grants(config: FeedConfig, more: Iterable[str] = ()) -> str:
 def grant_select(config: FeedConfig, table: str) -> str:
     """Let the feed's role read a table."""
     role = sql.Identifier(feed_role(config))
-    return text_of(sql.SQL("GRANT SELECT ON {} TO {}").format(table_identifier(table), role))
+    return text_of(sql.SQL("GRANT SELECT ON {} TO {}").format(identifier(table), role))
 
 
 def publish_step(for_bytes: str, publishers: str) -> Step:
@@ -220,7 +220,7 @@ def drop_triggers(config: FeedConfig, but: Iterable[str] = ()) -> str:
     return text_of(
         sql.SQL(sql_file("drop_triggers.sql")).format(
             feed=sql.Literal(config.name),
-            but=sql.Literal([quoted(table) for table in but]),
+            but=sql.Literal([quoted_name(table) for table in but]),
             trigger=sql.Literal(CAPTURE_TRIGGER),
         )
     )
@@ -234,20 +234,3 @@ def create_unless(exists: sql.Composed, create: sql.Composed) -> str:
 def where_installed(statement: str) -> str:
     """Only where the schema is there."""
     return f"DO $do$ BEGIN IF to_regclass('rowcast.feed') IS NOT NULL THEN {statement}; END IF; END $do$"
-
-
-def table_identifier(name: str) -> sql.Identifier:
-    """`schema.table` for SQL."""
-    return sql.Identifier(*name.split(".", 1))
-
-
-def text_of(composed: sql.Composable) -> str:
-    """SQL that needs no connection to be quoted."""
-    return composed.as_string(None)
-
-
-def sql_file(name: str) -> str:
-    """One of the files in `sql/`, without its last semicolon."""
-    return (
-        (resources.files("broker.feed.setup") / "sql" / name).read_text(encoding="utf-8").strip().rstrip(";")
-    )

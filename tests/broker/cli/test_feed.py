@@ -93,7 +93,7 @@ def test_commands_install_show_check_and_remove(
     assert rowcast("install", "--apply")[0] == 0
     status, checked = rowcast("check")
     assert (status, "wrong" in checked) == (0, False)
-    assert "0 transactions are unread" in rowcast("show")[1]
+    assert "unread: 0 transactions" in rowcast("show")[1]
     assert rowcast("remove", "--apply", "--schema")[0] == 0
     assert rowcast("check")[0] == 1
 

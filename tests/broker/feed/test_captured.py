@@ -23,7 +23,6 @@ from broker.feed.captured import (
     is_other,
     marks_of,
     parameters,
-    quoted,
 )
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.status import FeedStatus
@@ -177,7 +176,6 @@ def test_parameters_are_the_tables_of_routes_as_written_and_quoted() -> None:
         "quoted": ['"public"."Odd.b"', '"public"."event"'],
         "publications": ["p"],
     }
-    assert quoted('a"b') == '"a""b"'
 
 
 class Database:

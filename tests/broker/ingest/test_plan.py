@@ -13,7 +13,6 @@ from broker.ingest.plan import (
     create_table,
     dead_letter_statement,
     function_plan,
-    split_name,
     table_plan,
 )
 
@@ -218,7 +217,3 @@ def test_a_table_for_dead_letters_has_a_column_for_all_that_is_known() -> None:
     text = create_dead_letters("dead")
     assert text.count("NOT NULL") == 7
     assert "payload bytea NOT NULL" in text
-
-
-def test_a_name_may_have_a_schema() -> None:
-    assert (split_name("a.b"), split_name("b")) == (("a", "b"), ("", "b"))

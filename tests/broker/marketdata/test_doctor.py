@@ -91,7 +91,7 @@ def test_a_good_query_is_fine(tmp_path: Path, database: str, there: Any, capsys:
         ("SELECT * FROM shop.gone", 'relation "shop.gone" does not exist', "create it"),
         ("SELECT * FROM levels", 'relation "levels" does not exist', "name its schema"),
         ("SELECT nothing FROM shop.levels", 'column "nothing" does not exist', "name what is there"),
-        ("SELECT * FROM shop.hidden", "permission denied for table hidden", "GRANT SELECT ON TABLE ... TO looker"),
+        ("SELECT * FROM shop.hidden", "permission denied for table hidden", 'GRANT SELECT ON TABLE ... TO "looker"'),
         ("DELETE FROM shop.levels", "the query is no SELECT", "one that gives rows"),
         ("LISTEN x", "the query is no SELECT", "one that gives rows"),
         ("SELECT 1; SELECT 2", "syntax error", "psql"),
@@ -140,7 +140,7 @@ def test_a_table_of_candles_is_cured_by_what_is_said(
     there.execute(CREATE.format(table="shop.candles"))
     there.execute("ALTER TABLE shop.candles DROP CONSTRAINT candles_pkey")
     output = told(1)
-    assert "GRANT SELECT, INSERT, UPDATE ON shop.candles TO looker" in output
+    assert 'GRANT SELECT, INSERT, UPDATE ON "shop"."candles" TO "looker"' in output
     there.execute("GRANT SELECT, INSERT, UPDATE ON shop.candles TO looker")
     [cure] = [line.partition("cure: ")[2] for line in output.splitlines() if "ALTER TABLE" in line]
     there.execute(cure)

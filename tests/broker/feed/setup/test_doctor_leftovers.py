@@ -55,7 +55,7 @@ def test_feed_that_reads_the_outbox_no_more_is_seen(dsn: str) -> None:
     for name in ("shop", "main"):
         install(feed_config(dsn, "outbox", name=name))
     sql(dsn, "INSERT INTO event VALUES (1, 'a')")
-    assert "1 transactions for the feed shop" in texts(feed_config(dsn, "outbox", name="main"), "unwise")
+    assert "1 transaction for the feed shop" in texts(feed_config(dsn, "outbox", name="main"), "unwise")
 
 
 def test_trigger_of_a_table_that_no_route_names_any_more_is_seen(dsn: str) -> None:

@@ -12,7 +12,7 @@ from support.doctored import Told, config_of_both, findings, run_steps, said, te
 from support.installed import feed_config, install, sql
 
 from broker.config.feeds import Replication
-from broker.feed.setup.doctor_outbox import check_backlog, check_installation, check_triggers
+from broker.feed.setup.doctor_outbox import check_backlog, check_functions, check_installation, check_triggers
 from broker.feed.setup.findings import INSTALL, Examination, Finding
 from broker.feed.setup.install_outbox import install_steps
 
@@ -125,6 +125,40 @@ def test_role_may_read_and_prune(undoing: psycopg.Connection[Any], right: str) -
     assert next(iter(check_installation(Examination(undoing, config)))) == Finding(*lacking)
 
 
+@pytest.mark.parametrize(
+    ("dropped", "expected"),
+    [
+        ("outbox_mark()", [("wrong", "rowcast.outbox_mark() is missing: writing to a captured table fails", INSTALL)]),
+        (
+            "outbox_row(oid, oid, record), rowcast.outbox_number_rest()",
+            [
+                (
+                    "unwise",
+                    "there is no rowcast.outbox_number_rest(), rowcast.outbox_row(): dropped since, or installed by an"
+                    " earlier version",
+                    INSTALL,
+                )
+            ],
+        ),
+    ],
+    ids=["mark", "others"],
+)  # fmt: skip
+def test_functions_that_are_called_by_name_are_missed(
+    undoing: psycopg.Connection[Any], dropped: str, expected: list[tuple[str, str, str]]
+) -> None:
+    assert said(check_functions, Examination(undoing, CONFIG)) == []
+    undoing.execute(f"DROP FUNCTION rowcast.{dropped}")
+    assert said(check_functions, Examination(undoing, CONFIG)) == expected
+    if "mark" in dropped:
+        with pytest.raises(psycopg.errors.UndefinedFunction):
+            undoing.execute("INSERT INTO event (id) VALUES (1)")
+
+
+def test_functions_are_not_missed_where_nothing_is_installed(undoing: psycopg.Connection[Any]) -> None:
+    undoing.execute("DROP SCHEMA rowcast CASCADE")
+    assert said(check_functions, Examination(undoing, CONFIG)) == []
+
+
 CAPTURED = ("fine", "public.event is captured on insert, delete", "")
 PARTED = ("fine", "public.parted is captured on insert, delete", "")
 MADE = (
@@ -194,10 +228,10 @@ def test_trigger_of_each_partition_is_on(undoing: psycopg.Connection[Any], state
 @pytest.mark.parametrize(
     ("count", "age_s", "level", "text"),
     [
-        (0, 0, "fine", "0 transactions are unread"),
-        (5, 60, "fine", "5 transactions are unread"),
-        (5, 61, "unwise", "5 transactions are unread, the oldest for 61 s"),
-        (5, 500, "unwise", "5 transactions are unread, the oldest for 500 s"),
+        (0, 0, "fine", "unread: 0 transactions"),
+        (5, 60, "fine", "unread: 5 transactions"),
+        (5, 61, "unwise", "unread: 5 transactions, the oldest for 61 s"),
+        (5, 500, "unwise", "unread: 5 transactions, the oldest for 500 s"),
         (5, 501, "wrong", "unread rows are 501 s old and pruned at 1000 s"),
     ],
 )
@@ -223,9 +257,9 @@ def test_backlog_is_what_committed_behind_the_feed(undoing: psycopg.Connection[A
         "INSERT INTO rowcast.outbox_commit (xid, seq, committed_at)"
         " SELECT n::text::xid8, n, now() - make_interval(secs => 100 - n) FROM generate_series(1, 4) AS n"
     )
-    assert found() == ["2 transactions are unread, the oldest for 97 s"]
+    assert found() == ["unread: 2 transactions, the oldest for 97 s"]
     undoing.execute("INSERT INTO rowcast.outbox_commit (xid) VALUES ('9')")
-    assert found()[1:] == ["1 transactions committed without a number"]
+    assert found()[1:] == ["committed without a number: 1 transaction"]
 
 
 def test_where_there_is_no_outbox_there_is_no_backlog() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Iterator
-from importlib import resources
 from typing import Any
 
 import psycopg
@@ -27,9 +26,6 @@ from broker.feed.setup.steps import (
     publish_step,
     remember_installed,
     role_step,
-    sql_file,
-    table_identifier,
-    text_of,
     where_installed,
 )
 
@@ -282,18 +278,3 @@ def test_where_nothing_is_installed_nothing_is_done(undoing: Undoing) -> None:
     undoing.execute("ALTER TABLE rowcast.elsewhere RENAME TO feed")
     undoing.execute(statement)
     assert one(undoing, "SELECT to_regclass('was_installed')::text") == ("was_installed",)
-
-
-@pytest.mark.parametrize(
-    ("name", "written"),
-    [("a.B", '"a"."B"'), ("a", '"a"'), ("a.b.c", '"a"."b.c"'), ('a."', '"a".""""')],
-    ids=["two parts", "one", "three", "quote"],
-)
-def test_tables_are_quoted(name: str, written: str) -> None:
-    assert text_of(table_identifier(name)) == written
-
-
-def test_files_can_be_followed_by_more() -> None:
-    names = [file.name for file in (resources.files("broker.feed.setup") / "sql").iterdir()]
-    assert len(names) > 10
-    assert [name for name in names if sql_file(name).endswith(";") or not sql_file(name)] == []
