@@ -41,6 +41,10 @@ class Lines:
             self._keep(rest)
         return found
 
+    def rest(self) -> bytes:
+        """What came behind the last line, once nothing follows."""
+        return b"".join(self._pieces).strip()
+
     def _keep(self, piece: bytes) -> None:
         self._size += len(piece)
         if self._size > self._bytes_max:

@@ -58,7 +58,22 @@ async def _serve_peer(
                         rows.status.drop("line_too_long", name, engine.now)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
+        rest = lines.rest()
+        if rest:
+            with engine.turn, barrier(engine.counters, f"source {name}"):
+                _take_unended(rows, rest, engine.now)
         logger.info("source %s: disconnected", name)
+
+
+def _take_unended(rows: IntakeRows, line: bytes, now: float) -> None:
+    """The last line of a peer that left without ending it: a row if nothing can be missing.
+
+    What is cut off in the middle is no JSON any more, but may well be CSV, with another number in its last cell.
+    """
+    if rows.intake.rows.format == "json" and line.endswith((b"}", b"]")):
+        rows.message(line)
+    else:
+        rows.status.drop("line_cut_off", rows.intake.feed.name, now)
 
 
 async def serve_udp(rows: IntakeRows, market: Market, opened: list[int] | None = None) -> None:

@@ -25,6 +25,8 @@ def test_pieces_make_the_same_lines_as_the_whole(
     ended = written if is_ended else written[:-1]
     assert found == [one.strip() for one in ended if one.strip() and len(one) <= MAX]
     assert lines.too_long == sum(len(one) > MAX for one in written)
+    left = b"" if is_ended or not written else written[-1]
+    assert lines.rest() == (left.strip() if len(left) <= MAX else b"")
 
 
 def test_a_line_without_an_end_takes_no_more_than_it_may() -> None:

@@ -15,7 +15,7 @@ import trio
 from support.polling import until
 
 from broker.config.feeds import FeedConfig, Route, Source
-from broker.config.market import Intake, MarketConfig
+from broker.config.market import Intake, MarketConfig, RowsConfig
 from broker.core import barrier as barriers
 from broker.core.engine import Engine
 from broker.feed.status import FeedStatus
@@ -31,14 +31,15 @@ Serve = Callable[[IntakeRows, Market, list[int]], Awaitable[None]]
 class Served:
     """A source that is open, and what came by it."""
 
-    def __init__(self, kind: str, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, kind: str, host: str = "127.0.0.1", port: int = 0, csv: tuple[str, ...] = ()) -> None:
         self.status = FeedStatus("s")
         self.topics: list[str] = []
         self.ports: list[int] = []
         self.market = Market(MarketConfig(), Engine(), {})
         feed = FeedConfig("s", "", kind, (Source("s", ("s",)),), (Route("s", ("{id}",)),))
         sink: Any = self
-        self.rows = IntakeRows(Intake(kind, feed, host, port), self.market, sink, self.status)
+        lines = RowsConfig(columns=csv, format="csv") if csv else RowsConfig()
+        self.rows = IntakeRows(Intake(kind, feed, host, port, rows=lines), self.market, sink, self.status)
         self.place = b""
 
     def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool, added: object = None) -> None:
@@ -54,8 +55,8 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(serve: Serve, host: str = "127.0.0.1") -> AsyncIterator[Served]:
-    served = Served("tcp" if serve is serve_tcp else "udp", host)
+async def serving(serve: Serve, host: str = "127.0.0.1", csv: tuple[str, ...] = ()) -> AsyncIterator[Served]:
+    served = Served("tcp" if serve is serve_tcp else "udp", host, csv=csv)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve, served.rows, served.market, served.ports)
         await until(lambda: bool(served.ports))
@@ -113,10 +114,52 @@ async def test_a_peer_that_breaks_off_is_no_bug(caplog: pytest.LogCaptureFixture
         stream = await connect(served)
         await stream.send_all(row("a") + b"\n")
         await served.until("a")
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
-        await stream.aclose()
+        await leave(stream, is_reset=True)
         await until(lambda: "source s: disconnected" in caplog.text)
         assert served.market.engine.counters.link_bugs == 0
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+async def test_a_last_line_needs_no_end(is_reset: bool, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with serving(serve_tcp) as served:
+        stream = await connect(served)
+        await stream.send_all(row("a") + b"\n" + row("b"))
+        await served.until("a")
+        await leave(stream, is_reset)
+        await served.until("a", "b")
+        assert served.status.dropped == {}
+
+
+@pytest.mark.parametrize("line", [row("b")[:-1], b'{"id":"b","x":{}', b"7"], ids=["cut", "inner", "no-row"])
+async def test_a_last_line_that_is_cut_off_is_counted(line: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with serving(serve_tcp) as served:
+        stream = await connect(served)
+        await stream.send_all(row("a") + b"\n" + line)
+        await served.until("a")
+        await leave(stream, is_reset=False)
+        await until(lambda: "source s: disconnected" in caplog.text)
+        assert served.topics == ["a"]
+        assert sum(served.status.dropped.values()) == 1
+
+
+async def test_a_cell_that_may_be_cut_off_is_no_number(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with serving(serve_tcp, csv=("id", "price")) as served:
+        stream = await connect(served)
+        await stream.send_all(b"a,150.40\nb,150.4")
+        await served.until("a")
+        await leave(stream, is_reset=False)
+        await until(lambda: "source s: disconnected" in caplog.text)
+        assert served.topics == ["a"]
+        assert served.status.dropped == {"line_cut_off": 1}
+
+
+async def leave(stream: trio.SocketStream, is_reset: bool) -> None:
+    if is_reset:
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await stream.aclose()
 
 
 @pytest.mark.parametrize("serve", [serve_tcp, serve_udp])
