@@ -78,7 +78,7 @@ class Reviewing(Work):
         engine.books.asks_all = True
         self._engine = engine
         self._edition = engine.review.edition
-        self._sessions = list(engine.sessions.values())
+        self._sessions = list(reversed(engine.sessions.values()))  # taken from its end: the oldest first
 
     def go_on(self, steps: int) -> int:
         engine = self._engine

@@ -81,6 +81,10 @@ class Server:
         """Every open connection that speaks MQTT."""
         return list(self._links)
 
+    def _oldest_last(self) -> list[MqttLink]:
+        """Every connection, for who takes from the end: of two wills for one topic the later client's is retained."""
+        return list(reversed(self._links))
+
     def closed(self, link: MqttLink) -> None:
         """A connection has ended; whoever waited for its decision goes on."""
         self.engine.counters.sockets_closed += 1
@@ -135,7 +139,7 @@ class Server:
         """Close the connections whose keep-alive time has passed [MQTT-3.1.2-24], for ever."""
         while True:
             await trio.sleep(SWEEP_INTERVAL_S)
-            links = list(self._links)
+            links = self._oldest_last()
             unix_now = time.time()
             while links:
                 with self.engine.turn:
@@ -175,9 +179,9 @@ class Server:
     async def send_wills(self) -> None:
         """As Mosquitto at its end: every client's will goes out while the others are still connected.
 
-        All of them, whatever is being cancelled; some in each turn.
+        All of them, whatever is being cancelled, in the order in which they came; some in each turn.
         """
-        links = list(self._links)
+        links = self._oldest_last()
         counters = self.engine.counters
         with trio.CancelScope(shield=True):
             while links:

@@ -66,7 +66,7 @@ def rules_of(engine: Engine) -> Rules:
 
 
 def crowd(engine: Engine, count: int = MANY) -> None:
-    """So many are here; the first that connected is looked at last."""
+    """So many are here; whoever comes behind them is looked at last."""
     for number in range(count):
         engine.open_session(b"%d" % number, False)
 
@@ -90,7 +90,7 @@ def test_a_reload_looks_at_some_sessions_in_a_turn_and_at_all_in_the_end(engine:
         engine.slicing.turn()
         asked.append(len(rules.asked) - before)
     assert max(asked) <= A_TURN
-    assert sorted(rules.asked) == sorted(engine.sessions)
+    assert rules.asked == list(engine.sessions)
     assert not engine.books.asks_all
 
 
@@ -103,10 +103,10 @@ def test_another_reload_in_between_begins_anew(engine: Engine) -> None:
 
 
 def test_what_a_client_sends_before_its_turn_is_judged_by_the_new_rules(engine: Engine) -> None:
+    crowd(engine)
     reader, writer = connected(engine, b"reader"), connected(engine, b"writer")
     reader.send(Subscribe(1, ((b"t", 0),)))
     reader.read()
-    crowd(engine)
     rules_of(engine).shut_up = {b"writer"}
     engine.reconsider()
     assert b"writer" not in rules_of(engine).asked
@@ -118,12 +118,12 @@ def test_what_a_client_sends_before_its_turn_is_judged_by_the_new_rules(engine: 
 
 
 def test_what_comes_for_a_client_before_its_turn_is_judged_by_the_new_rules(engine: Engine) -> None:
+    crowd(engine)
     reader, writer = connected(engine, b"reader"), connected(engine, b"writer")
     reader.send(Subscribe(1, ((b"t", 1),)))
     writer.send(Publish(b"t", b"known", 1, packet_id=1))
     assert [packet.payload for packet in reader.read() if isinstance(packet, Publish)] == [b"known"]
     writer.send(Publish(b"t", b"queued", 1, packet_id=2))
-    crowd(engine)
     rules_of(engine).shut_up = {b"reader"}
     engine.reconsider()
     writer.send(Publish(b"t", b"x", 0))
@@ -132,13 +132,13 @@ def test_what_comes_for_a_client_before_its_turn_is_judged_by_the_new_rules(engi
 
 
 def test_what_was_queued_is_asked_about_though_its_client_has_not_said_anything(engine: Engine) -> None:
+    crowd(engine)
     reader = connected(engine, b"reader")
     reader.send(Subscribe(1, ((b"t", 1),)))
     for number in (1, 2):
         engine.publish(Publication(b"t", b"%d" % number, 1))
     engine.flush()
     assert len(reader.read()) == 2  # SUBACK, and the first of both
-    crowd(engine)
     rules_of(engine).shut_up = {b"reader"}
     engine.reconsider()
     engine.sessions[b"reader"].outbound.puback(1)
@@ -147,11 +147,11 @@ def test_what_was_queued_is_asked_about_though_its_client_has_not_said_anything(
 
 
 def test_a_client_that_may_not_stay_is_closed_before_it_does_anything(engine: Engine) -> None:
+    crowd(engine)
     reader = connected(engine, b"reader")
     reader.send(Subscribe(1, ((b"#", 0),)))
     reader.read()
     writer = connected(engine, b"writer", will=Will(b"will", b"", 0, False))
-    crowd(engine)
     rules_of(engine).shut_out = {b"writer"}
     engine.reconsider()
     assert not writer.closed
@@ -175,11 +175,11 @@ def test_many_that_may_not_stay_are_closed_some_in_each_turn(engine: Engine) -> 
 
 
 def test_who_comes_back_meanwhile_is_known_by_the_new_rules(engine: Engine) -> None:
+    crowd(engine)
     away = connected(engine, b"away", clean=False)
     away.send(Subscribe(1, ((b"t", 1),)))
     away.drop()
     engine.publish(Publication(b"t", b"x", 1))
-    crowd(engine)
     rules_of(engine).shut_up = {b"away"}
     engine.reconsider()
     back = Peer(engine)

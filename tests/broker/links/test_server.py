@@ -83,7 +83,7 @@ async def test_all_wills_go_out_some_in_each_turn(is_cancelled: bool) -> None:
             if is_cancelled:
                 scope.cancel()
             await server.send_wills()
-        assert sorted(collector.came) == sorted(b"will/%d" % number for number in range(count))
+        assert collector.came == [b"will/%d" % number for number in range(count)]
         assert max(wills for wills, _ in collector.turns) <= WILLS_MAX
 
 
@@ -188,6 +188,19 @@ async def test_silence_ends_a_connection_at_the_next_sweep(autojump_clock: trio.
             await pinging.send(Pingreq())
             assert await pinging.receive() == Pingresp()
     assert left == {"10": pytest.approx(16, abs=0.01), "mute": pytest.approx(CONNECT_TIMEOUT_S + 1, abs=0.01)}
+
+
+async def test_those_who_are_silent_together_leave_in_the_order_in_which_they_came(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with here() as broker:
+        collector = Collector(broker.engine)
+        topics = [b"will/%d" % number for number in range(5)]
+        for topic in topics:
+            await broker.connected(topic, 10, Will(topic, b"gone", 0, False))
+        broker.nursery.start_soon(broker.server.sweep)
+        await trio.sleep(60)
+        assert collector.came == topics
 
 
 @pytest.mark.parametrize(
