@@ -32,14 +32,14 @@ def reloaded(old: Config, new: Config) -> Config:
         ConfigError: with what can't be taken over; `old` is to stay in force as a whole.
     """
     listeners = _listeners(old, new)
-    gateway, mistakes = _gateway(old.gateway, new.gateway)
-    mistakes += _other_dialects(old, new) + _feeds(old, new) + market_mistakes(old.market, new.market)
+    mistakes = _gateway(old.gateway, new.gateway) + _other_dialects(old, new)
+    mistakes += _feeds(old, new) + market_mistakes(old.market, new.market)
     if mistakes:
         raise ConfigError(*mistakes)
     taken = evolve(
         old,
         listeners=listeners,
-        gateway=gateway,
+        gateway=new.gateway,
         feeds=new.feeds,
         market=taken_market(old.market, new.market),
         **{name: getattr(new, name) for name in _TAKEN_WHOLE},
@@ -142,24 +142,21 @@ _STAYING = ("path", "publish_prefix")
 """Addresses of dialects: clients know them, and other programs do."""
 
 
-def _gateway(old: GatewayConfig, new: GatewayConfig) -> tuple[GatewayConfig, list[str]]:
-    """The settings to go on with, and warnings about those that only a restart changes."""
-    staying: list[str] = []
+def _gateway(old: GatewayConfig, new: GatewayConfig) -> list[str]:
+    """What of the dialects takes a restart."""
+    mistakes: list[str] = []
     for name in DIALECT_KINDS:
         before, wanted = getattr(old, name), getattr(new, name)
         if before is None or wanted is None:
             if before is not wanted:
                 done = "removed" if wanted is None else "added"
-                staying.append(f"[websocket.{name}] was {done}; that takes a restart.")
-            new = evolve(new, **{name: before})
+                mistakes.append(f"[websocket.{name}] was {done}; that takes a restart.")
             continue
         for key in _STAYING:
             kept = getattr(before, key, None)
             if kept != getattr(wanted, key, None):
-                staying.append(f"[websocket.{name}] {key} stays '{kept}'; another takes a restart.")
-                wanted = evolve(wanted, **{key: kept})
-        new = evolve(new, **{name: wanted})
-    return new, staying
+                mistakes.append(f"[websocket.{name}] {key} stays '{kept}'; another takes a restart.")
+    return mistakes
 
 
 def _other_dialects(old: Config, new: Config) -> list[str]:

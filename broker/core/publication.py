@@ -1,6 +1,7 @@
 """One outgoing message with every encoding that any receiver may want, each made at most once.
 
-MQTT encodings come from `Message`; a dialect's frame is kept in `frames` under the dialect's name.
+MQTT encodings come from `Message`; a WebSocket frame is kept under the name that those give it who all
+send the same one: `FRAME` and `POSITIONED` of `broker.links.websocket`.
 """
 
 from __future__ import annotations
@@ -58,13 +59,13 @@ class Publication(Message):
         self.is_ingested = False
         """Tables have been offered it already: at QoS 2 that is before its PUBREC."""
 
-    def frame(self, dialect: str) -> bytes | None:
-        """The dialect's encoded WebSocket frame, if some receiver had it made already."""
+    def frame(self, name: str) -> bytes | None:
+        """The WebSocket frame of this name, if some receiver had it made already."""
         frames = self.frames
-        return None if frames is None else frames.get(dialect)
+        return None if frames is None else frames.get(name)
 
-    def keep_frame(self, dialect: str, frame: bytes) -> None:
-        """Keep its frame for the other readers of this dialect."""
+    def keep_frame(self, name: str, frame: bytes) -> None:
+        """Keep a frame for all others who send the same one."""
         if self.frames is None:
             self.frames = {}
-        self.frames[dialect] = frame
+        self.frames[name] = frame

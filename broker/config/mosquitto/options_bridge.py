@@ -13,7 +13,7 @@ BRIDGES = (
     " and delete this block."
 )
 PLUGINS = (
-    "Rowcast loads no plugins.  Use password_file and acl_file, or Rowcast's own authentication hooks,"
+    "Rowcast loads no plugins.  Use password_file and acl_file, or tokens (rowcast_token_secret_file),"
     " and delete the plugin's lines."
 )
 PLUGIN_CURES = {
