@@ -36,6 +36,8 @@ class Client:
         self.level = 4
         self.packets = 0
         self.collected: dict[str, str] | None = None
+        self.ids: dict[bytes, int] = {}
+        """The packet id of the last PUBLISH of each topic that came."""
         self.reading = trio.Event()
         self.reading.set()
         self._pings: deque[bool] = deque()
@@ -57,6 +59,7 @@ class Client:
         """Connect the socket and start to read.  False, with a line, when that fails."""
         self.connected, self.mute, self.next_id, self.packets = False, False, 1, 0
         self._pings.clear()
+        self.ids.clear()
         self.automatic = "manual" not in options
         try:
             with trio.fail_after(PATIENCE_S):
@@ -108,6 +111,8 @@ class Client:
             self.collected[topic] = payload
             self.stir()
             return
+        if kind == 3 and packet[0] & 6:
+            self.ids[packets.topic_of(packet)] = packets.packet_id_of(packet)
         self.note(packets5.describe(packet) if self.level == 5 else packets.describe(packet))
         if kind == 2 and packet[3] == 0 and (self.level == 5 or len(packet) == 4):
             self.connected = True

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 AWAIT_S = 20.0
 """How long to wait for what must come."""
+NOBODYS_ID = 64000
+"""What no message of a scenario has."""
 LISTEN_S = 5.0
 """How long to collect topics."""
 
@@ -161,7 +163,7 @@ async def _case(play: Play, client: Client, verb: str, words: list[str]) -> None
 def _packet(client: Client, verb: str, words: list[str], options: Mapping[str, str]) -> bytes:
     if verb in ("puback", "pubrec", "pubrel", "pubcomp"):
         kind = {"puback": 4, "pubrec": 5, "pubrel": 6, "pubcomp": 7}[verb]
-        return packets.short(kind, int(words[0]))
+        return packets.short(kind, _acknowledged(client, words[0]))
     if verb == "flood":
         return b"".join(_publish(client, [words[0], f"{n}"], options) for n in range(int(words[1])))
     if verb == "publish":
@@ -173,6 +175,14 @@ def _packet(client: Client, verb: str, words: list[str], options: Mapping[str, s
         return packets.unsubscribe(packet_id, filters)
     pairs = [(payload_of(words[at]), int(words[at + 1])) for at in range(0, len(words), 2)]
     return _subscribe(client, pairs, options)
+
+
+def _acknowledged(client: Client, word: str) -> int:
+    """A packet id, or `@TOPIC`: that of the last message of it; of several topics, with commas, the first that came."""
+    if not word.startswith("@"):
+        return int(word)
+    topics = [topic.encode() for topic in word[1:].split(",")]
+    return next((client.ids[topic] for topic in topics if topic in client.ids), NOBODYS_ID)
 
 
 def _subscribe(client: Client, pairs: list[tuple[bytes, int]], options: Mapping[str, str]) -> bytes:

@@ -123,6 +123,12 @@ def packet_id_of(whole: bytes) -> int:
     return int.from_bytes(body[at : at + 2], "big")
 
 
+def topic_of(whole: bytes) -> bytes:
+    """Of a PUBLISH."""
+    topic, _ = _take(body_of(whole))
+    return topic
+
+
 def topic_and_payload(whole: bytes) -> tuple[str, str]:
     """Of a PUBLISH with QoS 0, as text."""
     topic, payload = _take(body_of(whole))

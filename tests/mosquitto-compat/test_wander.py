@@ -29,6 +29,24 @@ def test_nor_what_the_other_sent_more_often() -> None:
     assert wander.in_as_many_copies([["-- 1", ONE]], [["-- 1", ONE, ONE]]) == [["-- 1", ONE]]
 
 
+def test_the_mount_point_is_left_out_for_whoever_is_below_it() -> None:
+    got = "   {} < PUBLISH 'm/a' 'x' qos=0"
+    assert wander.without_mount_point(
+        [
+            "-- A: connect id=z clean=1 port=port2",
+            got.format("A"),
+            got.format("B"),
+            "-- A: connect id=x user=alice",
+            got.format("A"),
+        ]
+    )[1:] == [
+        got.format("A").replace("m/", ""),
+        got.format("B"),
+        "-- A: connect id=x user=alice",
+        got.format("A"),
+    ]
+
+
 @pytest.mark.parametrize("with_rules", [False, True])
 def test_whoever_has_a_will_leaves_before_it_comes_again(with_rules: bool) -> None:
     for seed in range(300):
