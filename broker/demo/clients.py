@@ -110,9 +110,16 @@ async def watch_websocket(
             try:
                 text = await connection.get_message()
             except ConnectionClosed as closed:
-                raise ClientError(f"the gateway closed the demo's WebSocket: {closed.reason}") from None
+                raise ClientError(f"the gateway closed the demo's WebSocket: {why(closed)}") from None
             assert isinstance(text, str), "the dialect has text frames only"
             receive(_channel_of(text), text, trio.current_time())
+
+
+def why(closed: ConnectionClosed) -> str:
+    """A WebSocket's end in words: `1008, too slow`."""
+    if closed.reason is None:
+        return "without a word"
+    return ", ".join(filter(None, (str(closed.reason.code), closed.reason.reason)))
 
 
 def _channel_of(text: str) -> str:

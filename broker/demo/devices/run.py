@@ -15,7 +15,7 @@ import trio_websocket
 
 from broker.config.model import Config
 from broker.config.toml.configuration import load
-from broker.demo.clients import HOST, ClientError
+from broker.demo.clients import HOST, ClientError, why
 from broker.demo.devices.account import Account
 from broker.demo.devices.fleet import Fleet
 from broker.demo.gateway import install_feeds, local, opened, port_of, with_feeds
@@ -98,7 +98,7 @@ async def watch(
                 elif "error" in message:
                     raise ClientError(f"the gateway refused the browser: {message['error']}")
         except trio_websocket.ConnectionClosed as closed:
-            raise ClientError(f"the gateway closed the browser's WebSocket: {closed.reason}") from None
+            raise ClientError(f"the gateway closed the browser's WebSocket: {why(closed)}") from None
 
 
 async def _keep_showing(account: Account, options: Options, out: TextIO) -> None:

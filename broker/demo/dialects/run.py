@@ -19,7 +19,7 @@ import trio_websocket
 from broker import Broker
 from broker.config.model import Config
 from broker.config.toml.configuration import load
-from broker.demo.clients import HOST, ClientError, sign
+from broker.demo.clients import HOST, ClientError, sign, why
 from broker.demo.dialects.acts import ENGINE, Act, Scenario, Watcher
 from broker.demo.dialects.canton import CantonScenario
 from broker.demo.dialects.exchange import SYMBOLS, TRADE, ExchangeScenario
@@ -204,9 +204,7 @@ async def _watch(
                 else:
                     ledger.receive("", text, trio.current_time())
         except trio_websocket.ConnectionClosed as closed:
-            raise ClientError(
-                f"the gateway closed the WebSocket of {watcher.name}: {closed.reason}"
-            ) from None
+            raise ClientError(f"the gateway closed the WebSocket of {watcher.name}: {why(closed)}") from None
 
 
 def _check_answer(watcher: Watcher, text: str) -> None:

@@ -9,6 +9,7 @@ import jwt
 import pytest
 import trio
 import trio_websocket
+from trio_websocket import CloseReason
 
 from broker.demo.changes import ALL_CHANNELS, MQTT_TOPICS
 from broker.demo.clients import (
@@ -19,6 +20,7 @@ from broker.demo.clients import (
     sign,
     watch_mqtt,
     watch_websocket,
+    why,
 )
 from protocol.mqtt.codec import encode
 from protocol.mqtt.packets import Connack, Connect, Packet, Pingresp, Puback, Publish, Suback, Subscribe
@@ -128,6 +130,19 @@ def test_a_token_says_its_claims_and_is_short() -> None:
     assert jwt.get_unverified_header(token) == {"alg": "HS256"}
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (CloseReason(1008, "too slow"), "1008, too slow"),
+        (CloseReason(1006, None), "1006"),
+        (None, "without a word"),
+    ],
+    ids=["told", "no reason", "nothing"],
+)
+def test_an_end_is_said_in_words(reason: CloseReason | None, words: str) -> None:
+    assert why(trio_websocket.ConnectionClosed(reason)) == words
+
+
 async def test_the_twelve_channels_are_watched_with_one_token() -> None:
     paths: list[str] = []
 
@@ -139,7 +154,8 @@ async def test_the_twelve_channels_are_watched_with_one_token() -> None:
 
     got: list[tuple[str, str]] = []
     with pytest.RaisesGroup(
-        pytest.RaisesExc(ClientError, match="closed the demo's WebSocket: .*the end"), flatten_subgroups=True
+        pytest.RaisesExc(ClientError, match="closed the demo's WebSocket: 1000, the end$"),
+        flatten_subgroups=True,
     ):
         async with trio.open_nursery() as nursery:
             server = await nursery.start(trio_websocket.serve_websocket, serve, HOST, 0, None)
