@@ -18,10 +18,9 @@ import jwt
 from broker.cli.exits import EXIT_CONFIG, EXIT_OK
 from broker.config.arguments import Arguments
 from broker.config.dialects.gateway import DIALECT_KINDS
-from broker.config.feeds import JwtConfig
 from broker.config.load import load
 from broker.config.model import Config, ConfigError
-from broker.config.tokens import TokenConfig
+from broker.config.tokens import JwtConfig, TokenConfig
 from broker.gateway.identity import MALFORMED, JwtVerifier
 from broker.gateway.tokens import TokenVerifier, UnusableKey
 from protocol.dialects.base import Clock, Identity

@@ -1,4 +1,4 @@
-"""What a configuration says about Postgres and about the WebSocket dialects, as values.
+"""What a configuration says about Postgres, and about what becomes of its rows, as values.
 
 The mapping language: a *source* is where rows come from, a *kind* names what a row is, a *route* turns rows
 of one kind into publications, *recover* says how to re-read a kind by key after a gap, *fetch* how to read a row
@@ -7,17 +7,11 @@ that was too long for its notification.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from attrs import evolve, field, frozen
 
 from broker.config.properties import NO_PROPERTIES, PropertyTemplates
-
-
-def one_or_more(value: str | Iterable[str]) -> tuple[str, ...]:
-    """One text, or several."""
-    return (value,) if isinstance(value, str) else tuple(value)
 
 
 @frozen
@@ -203,37 +197,3 @@ class FeedConfig:
     def keyed_tables(self) -> tuple[Recovery | Fetch, ...]:
         """The tables whose rows come under kinds of sources, whatever the feed's kind."""
         return (*self.recoveries, *self.fetches)
-
-
-@frozen
-class JwtConfig:
-    """How a dialect's tokens are verified.
-
-    `secret` are the keys themselves, never references to them; a token that one of them verifies is good, so that a
-    new one can be added before the old one goes.
-    """
-
-    secret: tuple[str, ...] = field(repr=False, converter=one_or_more)
-    algorithms: tuple[str, ...] = ("HS256",)
-    mode_claim: str = "mode"
-    channels_claims: tuple[str, ...] = ("channels", "channel")
-    account_claim: str = "account_id"
-    """Whose token it is: text or an integer."""
-    roles_claim: str = "roles"
-    """What its bearer may do beyond that: text separated by spaces, or a list."""
-    require: tuple[str, ...] = field(default=(), converter=one_or_more)
-    """Claims that a token must have, of those that RFC 7519 §4.1 registers."""
-    audience: str = ""
-    """What `aud` must be or hold; "" does not look at it."""
-    issuer: str = ""
-    """What `iss` must be; "" does not look at it."""
-
-
-@frozen
-class HttpHookConfig:
-    """An HTTP endpoint that knows tokens: `POST {"token": …}` is answered by `{"uid": …}`."""
-
-    url: str
-    timeout_s: float = 5.0
-    """For one login with all its attempts."""
-    attempts: int = 3

@@ -13,10 +13,11 @@ from attrs import field, frozen
 
 from broker.config.cluster import ClusterConfig
 from broker.config.dialects.gateway import GatewayConfig
-from broker.config.feeds import FeedConfig, one_or_more
+from broker.config.feeds import FeedConfig
+from broker.config.history import HistoryRule
 from broker.config.ingest import IngestConfig
 from broker.config.market import MarketConfig
-from broker.config.tokens import HistoryRule, TokenConfig
+from broker.config.tokens import TokenConfig, one_or_more
 from protocol.mistakes import Mistaken
 
 

@@ -1,10 +1,16 @@
-"""What a configuration says about tokens and about the history of topics, as values."""
+"""What a configuration says about tokens, as values: who may have signed them, or who is asked whose they are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from attrs import field, frozen
+
+
+def one_or_more(value: str | Iterable[str]) -> tuple[str, ...]:
+    """One text, or several."""
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 @frozen
@@ -38,12 +44,34 @@ class TokenConfig:
 
 
 @frozen
-class HistoryRule:
-    """[[history]]: a ring of the last messages of each of these filters."""
+class JwtConfig:
+    """How a dialect's tokens are verified.
 
-    topics: tuple[str, ...]
-    size_bytes: int = 64 * 1024 * 1024
-    count: int = 100_000
-    age_s: float = 86400.0
-    source_count: int = 100_000
-    """How many rows that the ring has dropped can be found in their database again."""
+    `secret` are the keys themselves, never references to them; a token that one of them verifies is good, so that a
+    new one can be added before the old one goes.
+    """
+
+    secret: tuple[str, ...] = field(repr=False, converter=one_or_more)
+    algorithms: tuple[str, ...] = ("HS256",)
+    mode_claim: str = "mode"
+    channels_claims: tuple[str, ...] = ("channels", "channel")
+    account_claim: str = "account_id"
+    """Whose token it is: text or an integer."""
+    roles_claim: str = "roles"
+    """What its bearer may do beyond that: text separated by spaces, or a list."""
+    require: tuple[str, ...] = field(default=(), converter=one_or_more)
+    """Claims that a token must have, of those that RFC 7519 §4.1 registers."""
+    audience: str = ""
+    """What `aud` must be or hold; "" does not look at it."""
+    issuer: str = ""
+    """What `iss` must be; "" does not look at it."""
+
+
+@frozen
+class HttpHookConfig:
+    """An HTTP endpoint that knows tokens: `POST {"token": …}` is answered by `{"uid": …}`."""
+
+    url: str
+    timeout_s: float = 5.0
+    """For one login with all its attempts."""
+    attempts: int = 3

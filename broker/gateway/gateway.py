@@ -12,7 +12,8 @@ from typing import Final, Protocol, TypeVar
 import trio
 
 from broker.config.dialects.gateway import GatewayConfig
-from broker.config.feeds import FeedConfig, HttpHookConfig, JwtConfig
+from broker.config.feeds import FeedConfig
+from broker.config.tokens import HttpHookConfig, JwtConfig
 from broker.core.barrier import barrier
 from broker.core.engine import Engine
 from broker.core.parts import Part

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
-from broker.config.feeds import HttpHookConfig, JwtConfig
+from broker.config.tokens import HttpHookConfig, JwtConfig
 from protocol.dialects.base import NEVER, Clock, Identity, Refusal
 
 if TYPE_CHECKING:

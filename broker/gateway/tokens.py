@@ -14,9 +14,8 @@ from typing import Any, Final
 import trio
 from attrs import frozen
 
-from broker.config.feeds import JwtConfig
 from broker.config.files import read_file
-from broker.config.tokens import TokenConfig
+from broker.config.tokens import JwtConfig, TokenConfig
 from broker.core.barrier import barrier
 from broker.core.counters import Counters
 from broker.gateway.identity import MALFORMED, SIGNATURE_ONLY, TOKEN_BYTES_MAX, JwtVerifier, identity_of

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from broker.config.tokens import HistoryRule
+from broker.config.history import HistoryRule
 from broker.core.history import History, Ring
 from broker.core.positions import Positions
 from broker.core.publication import Publication

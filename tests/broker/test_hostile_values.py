@@ -26,9 +26,8 @@ from broker.config.dialects.econia import Econia
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.rowcast import Rowcast
-from broker.config.feeds import JwtConfig
 from broker.config.model import AdminHttp, Security
-from broker.config.tokens import TokenConfig
+from broker.config.tokens import JwtConfig, TokenConfig
 from broker.gateway.authentication import Rules, RulesError
 from broker.gateway.identity import identity_in
 from broker.storage.database import open_database

@@ -14,7 +14,7 @@ from support.polling import until
 from support.rowcast_process import RowcastProcess
 from support.websockets import closed_with
 
-from broker.config.feeds import HttpHookConfig
+from broker.config.tokens import HttpHookConfig
 from broker.gateway.identity import HttpHook
 from protocol.dialects.base import Clock, Identity
 

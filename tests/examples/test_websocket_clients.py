@@ -21,7 +21,7 @@ from support.websockets import Running, listening
 from broker.config.dialects.canton import Canton
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
-from broker.config.feeds import JwtConfig
+from broker.config.tokens import JwtConfig
 
 CLIENTS = Path(__file__).parents[2] / "examples" / "clients"
 ACCOUNT = "acc_1234567890abcdef"

@@ -15,8 +15,8 @@ from support.polling import until
 
 from broker.config.dialects.econia import Econia
 from broker.config.dialects.gateway import GatewayConfig
-from broker.config.feeds import JwtConfig
 from broker.config.model import Limits, Listener, Security
+from broker.config.tokens import JwtConfig
 from broker.core.engine import Engine
 from broker.core.publication import Publication
 from broker.gateway.channels import topic_of

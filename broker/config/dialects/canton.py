@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from broker.config.dialects.kind import Asked, DialectKind
 from broker.config.dialects.limits import DialectLimits
-from broker.config.feeds import JwtConfig
+from broker.config.tokens import JwtConfig
 from protocol.dialects.base import Clock, Identity, Refusal
 from protocol.dialects.canton import CantonDialect, CantonRules
 

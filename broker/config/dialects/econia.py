@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 from attrs import frozen
 
 from broker.config.dialects.kind import Asked, DialectKind, NotAdmitted
-from broker.config.feeds import JwtConfig
+from broker.config.tokens import JwtConfig
 from protocol.dialects.base import Clock, Identity, Refusal
 from protocol.dialects.econia import REFUSAL_TEXTS, EconiaDialect, admit, credentials_of
 

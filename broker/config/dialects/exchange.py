@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from broker.config.dialects.kind import Asked, DialectKind
 from broker.config.dialects.limits import DialectLimits
-from broker.config.feeds import HttpHookConfig, JwtConfig
+from broker.config.tokens import HttpHookConfig, JwtConfig
 from protocol.dialects.base import Clock, Identity, Refusal
 from protocol.dialects.exchange import ExchangeDialect, ExchangeRules
 

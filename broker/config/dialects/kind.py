@@ -7,8 +7,7 @@ from typing import ClassVar, TypeAlias
 from attrs import frozen
 
 from broker.config.dialects.limits import DialectLimits
-from broker.config.feeds import HttpHookConfig, JwtConfig
-from broker.config.tokens import TokenConfig
+from broker.config.tokens import HttpHookConfig, JwtConfig, TokenConfig
 from protocol.dialects.base import Clock, Dialect, Identity, Refusal
 
 Login: TypeAlias = JwtConfig | HttpHookConfig | TokenConfig

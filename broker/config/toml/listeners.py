@@ -12,8 +12,9 @@ from attrs import evolve, fields
 
 from broker.config.addresses import overlap
 from broker.config.dialects.gateway import DIALECT_KINDS, GatewayConfig
-from broker.config.feeds import JwtConfig, Route
+from broker.config.feeds import Route
 from broker.config.model import Listener, Security, Tls
+from broker.config.tokens import JwtConfig
 from broker.config.toml.checks import (
     SHARED_SECRET_ALGORITHMS,
     check_algorithms,

@@ -10,7 +10,7 @@ from attrs import field, frozen
 from broker.config.cluster import ClusterConfig
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.rowcast import Rowcast
-from broker.config.feeds import JwtConfig, Replication
+from broker.config.feeds import Replication
 from broker.config.market import (
     DepthConfig,
     KlineConfig,
@@ -19,7 +19,7 @@ from broker.config.market import (
     TradesConfig,
 )
 from broker.config.model import Limits, Listener, Security
-from broker.config.tokens import TokenConfig
+from broker.config.tokens import JwtConfig, TokenConfig
 from broker.config.toml.ingest import SinkTable
 from broker.config.toml.reader import Renames
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 
-from broker.config.tokens import HistoryRule, TokenConfig
+from broker.config.history import HistoryRule
+from broker.config.tokens import TokenConfig
 from broker.config.toml.checks import check_required_claims, check_secret
 from broker.config.toml.document import Document, array_of
 from broker.config.toml.lines import Path

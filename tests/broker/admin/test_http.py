@@ -17,8 +17,8 @@ from broker.admin.site import open_admin, publish_routes, serve_http
 from broker.config.dialects.canton import Canton
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
-from broker.config.feeds import JwtConfig
 from broker.config.model import AdminHttp
+from broker.config.tokens import JwtConfig
 from broker.core import barrier as barriers
 from broker.core.counters import Counters
 from broker.core.publication import Publication

@@ -11,7 +11,7 @@ from broker.admin.publishing import BATCH_MAX, BadPublish, MeshPublisher, Publis
 from broker.config.dialects.econia import Econia
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
-from broker.config.feeds import JwtConfig
+from broker.config.tokens import JwtConfig
 from broker.core.engine import Engine
 from broker.core.promise import Promise
 from broker.core.publication import Publication

@@ -11,7 +11,7 @@ from support.polling import until
 
 from broker import Config
 from broker.cluster import refill
-from broker.config.tokens import HistoryRule
+from broker.config.history import HistoryRule
 from broker.core.history import History, Ring
 from broker.core.positions import Positions
 

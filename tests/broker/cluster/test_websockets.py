@@ -22,8 +22,8 @@ from broker.config.dialects.canton import Canton
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.rowcast import Rowcast
+from broker.config.history import HistoryRule
 from broker.config.model import AdminHttp, Security
-from broker.config.tokens import HistoryRule
 from broker.feed.gaps import announce
 from broker.feed.status import FeedStatus
 from protocol.nats.wire import Message

@@ -17,17 +17,16 @@ from broker.config.dialects.limits import DialectLimits
 from broker.config.feeds import (
     FeedConfig,
     Fetch,
-    HttpHookConfig,
-    JwtConfig,
     Recovery,
     Replication,
     Route,
     Source,
 )
+from broker.config.history import HistoryRule
 from broker.config.market import MarketConfig, Tap
 from broker.config.model import AdminHttp, Config, ConfigError, Limits, Listener, Persistence, Security, Tls
 from broker.config.reload import reloaded
-from broker.config.tokens import HistoryRule
+from broker.config.tokens import HttpHookConfig, JwtConfig
 
 OLD = GatewayConfig(
     econia=Econia(JwtConfig("old secret")),

@@ -1,4 +1,4 @@
-"""Whether anything could verify a token."""
+"""Whether anything could verify a token, and that no key is shown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.config.tokens import TokenConfig
+from broker.config.tokens import JwtConfig, TokenConfig
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,8 @@ def test_what_is_asked_of_tokens_verifies_none() -> None:
 
 def test_secrets_are_not_shown() -> None:
     assert "hidden" not in repr(TokenConfig(secrets=("hidden",)))
+
+
+def test_secrets_are_one_or_more_and_not_shown() -> None:
+    assert JwtConfig("secret").secret == ("secret",)
+    assert "hidden" not in repr(JwtConfig(("hidden", "other"))) + repr(TokenConfig(secrets=("hidden",)))

@@ -12,7 +12,7 @@ from support.peer import connected, subscribed
 from broker.admin.publishing import BadPublish, MeshPublisher
 from broker.config.dialects.canton import Canton
 from broker.config.dialects.gateway import GatewayConfig
-from broker.config.feeds import JwtConfig
+from broker.config.tokens import JwtConfig
 from broker.core.barrier import barrier
 from broker.core.counters import Counters
 from broker.core.engine import Engine

@@ -19,8 +19,8 @@ from broker import Broker
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.rowcast import Rowcast
 from broker.config.feeds import FeedConfig, Route
+from broker.config.history import HistoryRule
 from broker.config.model import Config, Listener, Security
-from broker.config.tokens import HistoryRule
 from broker.core.row_source import SourceError, TooMuch
 from broker.feed import current
 from broker.feed.current import CurrentRows, sees_all

@@ -20,9 +20,10 @@ from broker import Broker
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.rowcast import Rowcast
-from broker.config.feeds import FeedConfig, JwtConfig, Recovery, Route, Source
+from broker.config.feeds import FeedConfig, Recovery, Route, Source
+from broker.config.history import HistoryRule
 from broker.config.model import Config, Listener, Persistence, Security
-from broker.config.tokens import HistoryRule
+from broker.config.tokens import JwtConfig
 from broker.core.row_source import SourceError
 from broker.feed.reread import source_of
 

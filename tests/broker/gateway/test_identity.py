@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from broker.config.feeds import HttpHookConfig, JwtConfig
-from broker.config.tokens import TokenConfig
+from broker.config.tokens import HttpHookConfig, JwtConfig, TokenConfig
 from broker.gateway.identity import TOKEN_BYTES_MAX, HttpHook, JwtVerifier, identity_in
 from broker.gateway.tokens import TokenVerifier
 from protocol.dialects.base import NEVER, Clock, Identity, Refusal

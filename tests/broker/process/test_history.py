@@ -9,8 +9,8 @@ import pytest
 import trio
 import trio.testing
 
+from broker.config.history import HistoryRule
 from broker.config.model import Config, Persistence
-from broker.config.tokens import HistoryRule
 from broker.core.engine import Engine
 from broker.core.history import History
 from broker.core.publication import Publication

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.config.tokens import HistoryRule
+from broker.config.history import HistoryRule
 from broker.core.engine import Engine
 from broker.core.history import History
 from broker.core.publication import Publication

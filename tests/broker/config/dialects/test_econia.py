@@ -6,7 +6,7 @@ import pytest
 
 from broker.config.dialects.econia import Econia
 from broker.config.dialects.kind import Asked, NotAdmitted
-from broker.config.feeds import JwtConfig
+from broker.config.tokens import JwtConfig
 from protocol.dialects.base import Clock, Identity, Refusal
 from protocol.dialects.econia import REFUSAL_TEXTS
 

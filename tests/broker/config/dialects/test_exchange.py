@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.config.dialects.exchange import Exchange
-from broker.config.feeds import HttpHookConfig, JwtConfig
+from broker.config.tokens import HttpHookConfig, JwtConfig
 
 HOOK, JWT = HttpHookConfig("http://h"), JwtConfig("s")
 

@@ -7,7 +7,7 @@ from broker.config.dialects.econia import Econia
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import DIALECT_KINDS, GatewayConfig
 from broker.config.dialects.rowcast import Rowcast
-from broker.config.feeds import JwtConfig
+from broker.config.tokens import JwtConfig
 
 JWT = JwtConfig("s")
 

@@ -9,7 +9,7 @@ from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.kind import Asked, DialectKind
 from broker.config.dialects.limits import DialectLimits
 from broker.config.dialects.rowcast import Rowcast
-from broker.config.feeds import JwtConfig
+from broker.config.tokens import JwtConfig
 
 
 class Plain(DialectKind):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import cluster, feeds, model
+from broker.config import cluster, feeds, model, tokens
 from broker.config.dialects.gateway import DIALECT_KINDS
 from broker.config.dialects.limits import DialectLimits
 from broker.config.toml import tables
@@ -28,8 +28,8 @@ CLASSES = [
     tables.BrokerTable,
     feeds.Replication,
     *DIALECT_KINDS.values(),
-    feeds.JwtConfig,
-    feeds.HttpHookConfig,
+    tokens.JwtConfig,
+    tokens.HttpHookConfig,
     DialectLimits,
     model.Listener,
     model.Security,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from support.toml_files import noted, reader_of
 
-from broker.config.tokens import HistoryRule, TokenConfig
+from broker.config.history import HistoryRule
+from broker.config.tokens import TokenConfig
 from broker.config.toml.reader import Unresolved
 from broker.config.toml.tokens import check_filters, history_rules, read_tokens
 

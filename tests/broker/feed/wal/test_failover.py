@@ -17,8 +17,8 @@ from broker import Broker
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.rowcast import Rowcast
 from broker.config.feeds import FeedConfig
+from broker.config.history import HistoryRule
 from broker.config.model import Config, Listener, Security
-from broker.config.tokens import HistoryRule
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.wal.slots import NotReady, identify
 

@@ -17,7 +17,7 @@ from support.websockets import Running, closed_with, listening, masked
 from broker.config.dialects.canton import Canton
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.limits import DialectLimits
-from broker.config.feeds import JwtConfig
+from broker.config.tokens import JwtConfig
 from broker.core.publication import Publication
 from broker.gateway.channels import topic_of
 

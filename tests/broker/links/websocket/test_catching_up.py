@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from broker.config.tokens import HistoryRule
+from broker.config.history import HistoryRule
 from broker.core.history import History
 from broker.core.publication import Publication
 from broker.links.websocket.catching_up import Subscription, is_same_row

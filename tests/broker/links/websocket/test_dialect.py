@@ -7,7 +7,7 @@ import pytest
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.kind import Asked
-from broker.config.feeds import JwtConfig
+from broker.config.tokens import JwtConfig
 from broker.core.engine import Engine
 from broker.core.history import History
 from broker.core.outbox import Outbox

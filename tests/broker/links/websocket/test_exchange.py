@@ -19,7 +19,7 @@ from broker.admin.publishing import MeshPublisher
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.limits import DialectLimits
-from broker.config.feeds import HttpHookConfig, JwtConfig
+from broker.config.tokens import HttpHookConfig, JwtConfig
 from broker.core.counters import Counters
 from broker.gateway.identity import Identifier
 from protocol.dialects.base import Clock, Identity, Refusal

@@ -18,7 +18,7 @@ from broker.config.dialects.canton import Canton
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.kind import Asked
-from broker.config.feeds import JwtConfig
+from broker.config.tokens import JwtConfig
 from broker.core.engine import Engine
 from broker.core.history import History, Ring
 from broker.core.outbox import Outbox

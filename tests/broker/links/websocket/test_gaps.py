@@ -12,7 +12,8 @@ from support.websockets import closed_with, listening, reader
 
 from broker.config.dialects.canton import Canton
 from broker.config.dialects.gateway import GatewayConfig
-from broker.config.feeds import FeedConfig, JwtConfig, Recovery, Route
+from broker.config.feeds import FeedConfig, Recovery, Route
+from broker.config.tokens import JwtConfig
 from broker.core.engine import Engine
 from broker.feed.gaps import announce
 from broker.feed.status import FeedStatus

@@ -17,7 +17,7 @@ import pytest
 import trio
 from support.polling import until
 
-from broker.config.tokens import HistoryRule
+from broker.config.history import HistoryRule
 from broker.core.engine import Engine
 from broker.core.history import History, Missed
 from broker.core.publication import Publication
