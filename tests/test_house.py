@@ -147,6 +147,21 @@ MAY_IMPORT = {
     "broker.gateway": {"broker.gateway", "broker.core", "broker.config", "protocol"},
     "broker.ingest": {"broker.ingest", "broker.feed.driver", "broker.core", "broker.config", "protocol"},
     "broker.market": {"broker.market", "protocol"},
+    "broker.marketdata": {
+        "broker.marketdata", "broker.market", "broker.feed", "broker.sink", "broker.links", "broker.gateway",
+        "broker.storage", "broker.core", "broker.config", "protocol",
+    },
+    "broker.cluster": {
+        "broker.cluster", "broker.feed", "broker.sink", "broker.ingest.message_ids", "broker.links", "broker.gateway",
+        "broker.core", "broker.config", "protocol",
+    },
+    "broker.admin": {
+        "broker.admin", "broker.reports", "broker.links", "broker.gateway", "broker.core", "broker.config", "protocol",
+    },
+    "broker.storage": {
+        "broker.storage", "broker.links.bell", "broker.links.pump", "broker.process.system", "broker.core",
+        "broker.config", "protocol",
+    },
     "broker.feed.driver": {"broker.feed.driver", "broker.feed.status", "broker.config", "protocol"},
     "broker.feed.routing": {
         "broker.feed.routing", "broker.feed.status", "broker.core", "broker.config", "broker.gateway", "protocol",

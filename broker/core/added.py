@@ -7,10 +7,12 @@ from attrs import frozen
 
 @frozen
 class Added:
-    """Args:
-    properties: those that every receiver gets, as bytes in their order, without their length.
-    expiry_s: seconds from now on, after which nobody gets the message any more.
-    expires_unix_s: the moment instead, in seconds since 1970.
+    """Properties of one message, made by a route or by `rowcast.publish()`.
+
+    Args:
+        properties: those that every receiver gets, as bytes in their order, without their length.
+        expiry_s: seconds from now on, after which nobody gets the message any more.
+        expires_unix_s: the moment instead, in seconds since 1970.
     """
 
     properties: bytes = b""

@@ -58,7 +58,9 @@ class Running:
 
 
 class Market:
-    """Args:
+    """The calculators of one process, and what they are told and tell.
+
+    Args:
         config: what is calculated.
         engine: where messages go.
         statuses: the process' feeds by name; each calculator is shown among them.

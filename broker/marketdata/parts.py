@@ -16,9 +16,11 @@ Render = Callable[[bytes], bytes]
 
 
 class StreamPart(Part):
-    """Args:
-    stream: what is published.
-    render: how.
+    """One calculated stream, as a part of its topic.
+
+    Args:
+        stream: what is published.
+        render: how.
     """
 
     def __init__(self, topic: bytes, qos: int, retain: bool, stream: Stream, render: Render) -> None:

@@ -34,7 +34,9 @@ SLEEP_S_MAX: Final = 3600.0
 
 
 class MarketService:
-    """Args:
+    """Market data of one process, from the start to the end.
+
+    Args:
         config: what is calculated, from what.
         engine: where messages go.
         statuses: the process' feeds by name; intakes and calculators are shown among them.

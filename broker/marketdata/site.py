@@ -29,9 +29,11 @@ POLICY: Final = (
 
 
 class Site:
-    """Args:
-    service: whose market it is.
-    gateway: says where the exchange's stream is.
+    """Answers a browser: the page, its files, and UDF.
+
+    Args:
+        service: whose market it is.
+        gateway: says where the exchange's stream is.
     """
 
     def __init__(self, service: MarketService, gateway: GatewayConfig) -> None:

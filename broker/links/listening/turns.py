@@ -13,9 +13,11 @@ import trio
 
 
 class Turns:
-    """Args:
-    count_max: how many may have a turn at a time.
-    share_max: of one address.
+    """Turns at one slow thing.
+
+    Args:
+        count_max: how many may have a turn at a time.
+        share_max: of one address.
     """
 
     def __init__(self, count_max: int, share_max: int) -> None:

@@ -17,9 +17,11 @@ from broker.marketdata.unread import Readers, row_columns
 
 
 class IntakeRows:
-    """Args:
-    intake: with routes.
-    market: takes rows for calculators, publications of routes go out by its engine.
+    """Messages of one intake, to calculators and routes.
+
+    Args:
+        intake: with routes.
+        market: takes rows for calculators, publications of routes go out by its engine.
     """
 
     def __init__(self, intake: Intake, market: Market, sink: MarketSink, status: FeedStatus) -> None:

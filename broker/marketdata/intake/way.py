@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 
 class Way:
-    """Args:
-    rows: takes what comes.
-    ports: gets the port that is open.
+    """The way in which one source's rows come: it may become another by a reload, while the rows go on.
+
+    Args:
+        rows: takes what comes.
+        ports: gets the port that is open.
     """
 
     def __init__(self, rows: IntakeRows, market: Market, ports: list[int]) -> None:
