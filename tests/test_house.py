@@ -145,7 +145,10 @@ MAY_IMPORT = {
     "broker.links": {"broker.links", "broker.core", "broker.config", "broker.gateway", "protocol"},
     "broker.feed": {"broker.feed", "broker.core", "broker.config", "broker.gateway", "protocol"},
     "broker.gateway": {"broker.gateway", "broker.core", "broker.config", "protocol"},
-    "broker.ingest": {"broker.ingest", "broker.feed.driver", "broker.core", "broker.config", "protocol"},
+    "broker.ingest": {
+        "broker.ingest", "broker.feed.driver", "broker.feed.setup.findings", "broker.feed.setup.steps", "broker.core",
+        "broker.config", "protocol",
+    },
     "broker.market": {"broker.market", "protocol"},
     "broker.marketdata": {
         "broker.marketdata", "broker.market", "broker.feed", "broker.sink", "broker.links", "broker.gateway",

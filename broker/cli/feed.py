@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import psycopg
 
-from broker.cli import sinks
 from broker.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from broker.config.arguments import Arguments
 from broker.config.feeds import FeedConfig
@@ -28,6 +27,7 @@ from broker.feed.setup.dangers import dangers
 from broker.feed.setup.findings import Finding
 from broker.feed.setup.install import install_steps, remove_steps
 from broker.feed.setup.steps import Step
+from broker.ingest import setup as sink_setup
 from broker.marketdata import doctor as market_doctor
 
 BLOCKED_FIRST_S = 1.0
@@ -132,9 +132,9 @@ def _add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], verb: 
 def _sinks(config: IngestConfig, args: argparse.Namespace) -> int:
     """The same verb for what messages are written to."""
     if args.verb == "install":
-        return _show_or_apply(config.database, args, sinks.install_steps(config))
+        return _show_or_apply(config.database, args, sink_setup.install_steps(config))
     print(f"sinks of {config.database.name}")
-    return _tell_findings(config.database, args, lambda connection: sinks.examine(connection, config))
+    return _tell_findings(config.database, args, lambda connection: sink_setup.examine(connection, config))
 
 
 def _market(config: MarketConfig, title: str, args: argparse.Namespace) -> int:

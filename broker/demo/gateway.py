@@ -12,11 +12,11 @@ from typing import Final
 import attrs
 
 from broker import Broker
-from broker.cli import sinks
 from broker.config.model import Config
 from broker.config.toml.configuration import load
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.setup.install import install_steps
+from broker.ingest import setup as sink_setup
 from broker.links.listening.accept import ListenError
 
 HOST: Final = "127.0.0.1"
@@ -46,7 +46,7 @@ async def install_feeds(connection: TrioConnection, config: Config) -> None:
     """What `rowcast feed install --apply` does, for sinks, too."""
     steps = [step for feed in config.feeds for step in install_steps(feed)]
     if config.ingest is not None:
-        steps += sinks.install_steps(config.ingest)
+        steps += sink_setup.install_steps(config.ingest)
     for step in steps:
         await connection.execute(step.statement.encode())
 
