@@ -59,6 +59,7 @@ WAITS = {
     "broker.cluster.quorum",
     "broker.cluster.reader",
     "broker.cluster.refill",
+    "broker.cluster.repeats",
     "broker.cluster.rows",
     "broker.cluster.shares",
     "broker.cluster.stretch",

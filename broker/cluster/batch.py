@@ -22,8 +22,6 @@ def new_sender() -> bytes:
 class Waiting:
     """One message on its way to the log."""
 
-    __slots__ = ("block", "number", "publication", "subject")
-
     def __init__(self, publication: Publication, subject: bytes, block: bytes, number: int) -> None:
         self.publication = publication
         self.subject = subject

@@ -2,6 +2,7 @@
 
 shop_MSGS   shop.MSGS.ORIGIN.KIND.TOPIC    everything but QoS 0 of clients; ORIGIN c or f-FEED; KIND m, or r
                                            if it is retained
+            shop.MSGS.q                    PUBRELs that have come, see `finished`
 shop_RET    shop.RET.TOPIC                 the last of each retained topic, which NATS copies from shop_MSGS
 shop_SESS   shop.SESS.KEY                  records of one value, which may end by themselves: feed.NAME and other
                                            leases, c.CLIENT, n.NODE, w.NODE.CLIENT (a will)
@@ -36,6 +37,7 @@ class Names:
         self.sessions = f"{name}_SESS"
         self._prefix = name.encode()
         self.messages_prefix = self._prefix + b".MSGS."
+        self.finished = self.messages_prefix + b"q"
         self._plain_prefix = self.messages_prefix + CLIENTS + b"." + PLAIN + b"."
         self.retained_prefix = self._prefix + b".RET."
 

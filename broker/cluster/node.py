@@ -24,9 +24,10 @@ from broker.cluster.live import LiveMessages
 from broker.cluster.liveness import Liveness
 from broker.cluster.names import Names
 from broker.cluster.owners import Owners
-from broker.cluster.publisher import Publisher, turn_away
+from broker.cluster.publisher import Publisher
 from broker.cluster.quorum import Quorum
 from broker.cluster.reader import LogReader
+from broker.cluster.repeats import turn_away
 from broker.cluster.setup import info, make_streams
 from broker.cluster.shares import Shares
 from broker.cluster.status import SILENT_S, ClusterStatus
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from broker.config.feeds import FeedConfig
     from broker.core.engine import Engine
     from broker.core.history import History
+    from broker.core.promise import Promise
     from broker.core.publication import Publication
     from broker.core.session import Session
     from broker.feed.status import FeedStatus
@@ -54,9 +56,6 @@ PAUSE_S: Final = 0.5
 LOOK_S: Final = 2.0
 FORGET_S: Final = 600.0
 """How long a node is shown that is heard of no more."""
-
-LOGGED: Final = -1
-"""`Publication.sequence` of one that the log has, or will have, and that is not to be handed on for itself."""
 
 
 class Node:
@@ -95,9 +94,16 @@ class Node:
             self.status,
         )
         self.owners = Owners(
-            engine, self.link, self.names, self.liveness, self.reader, self.shares, self.status
+            engine,
+            self.link,
+            self.names,
+            self.liveness,
+            self.reader,
+            self.shares,
+            self.publisher.repeats,
+            self.status,
         )
-        self.owners.on_under_way = self.publisher.know
+        self.owners.on_dropped = self.publisher.give_up
         self.clients = Clients(engine, self.link, self.names, self.owners)
         self._janitor = Janitor(
             engine, self.link, self.names, self.liveness, self.publisher, self.mark, self.status
@@ -105,6 +111,7 @@ class Node:
         self._live = LiveMessages(engine, self.link, self.names, config.node, self.mark, self.status)
         engine.log = self.take
         engine.catch_up = self.catch_up
+        engine.finish = self.finish
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be a part of the cluster until cancelled.  Started once the log is read, or `JOIN_S` have passed."""
@@ -227,9 +234,14 @@ class Node:
         if self.publisher.refuses and publication.client_id and publication.packet_id:
             turn_away(engine, publication.client_id)
             return True
-        publication.sequence = LOGGED
+        # Until the log has brought it: it is not to be handed on for itself, and will stand behind this place.
+        publication.sequence = -1 - self.status.position
         self.publisher.offer(publication)
         return True
+
+    def finish(self, session: Session, packet_id: int) -> Promise | None:
+        """What a PUBCOMP waits for: a session that another node may have next knows there that this has ended."""
+        return None if session.clean else self.publisher.finish(session.client_id, packet_id)
 
     def catch_up(self, session: Session, topic_filter: bytes, granted: int) -> None:
         """A subscription gets its retained messages once everything is here that the log has now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -14,6 +15,7 @@ from broker.cluster.behind import Behind
 from broker.cluster.lease import Record
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
+from broker.cluster.repeats import Repeats
 from broker.cluster.session_state import SessionState
 from broker.cluster.tasks import Tasks
 from broker.cluster.will_record import WillRecord
@@ -41,6 +43,9 @@ SAVES_MAX: Final = 200
 
 CLEAN_S: Final = 7 * 24 * 3600
 """How long the record of a clean client lives unless it is written again, which it is sooner."""
+
+ACCEPTED_EACH: Final = 64
+"""Messages of QoS 2 after which a record is written again."""
 
 REWRITE_S: Final = 24 * 3600.0
 TURN_AWAY_S: Final = 6.0
@@ -78,6 +83,7 @@ class OwnedClients:
         liveness: Liveness,
         reader: LogReader,
         shares: Shares,
+        repeats: Repeats,
         status: ClusterStatus,
     ) -> None:
         self.owned: dict[bytes, Owned] = {}
@@ -88,6 +94,9 @@ class OwnedClients:
         self._liveness = liveness
         self._reader = reader
         self._shares = shares
+        self._repeats = repeats
+        self.on_dropped: Callable[[Set[bytes]], None] = lambda client_ids: None
+        """Told of clients that may be on other nodes."""
         self._status = status
         self._tasks = Tasks()
         liveness.on_dead = self._drop_all
@@ -179,6 +188,7 @@ class OwnedClients:
         given_back = self._shares.given_back(session) if goes else set()
         state = session_state.state_of(session, owner, self.behind.read_up_to(session), given_back)
         state.epoch = self._reader.epoch
+        state.unsettled_from = self._unsettled_from(session, goes)
         own.seen = self._look(session)
         ttl_s = CLEAN_S if session.clean else 0
         if goes:
@@ -186,6 +196,13 @@ class OwnedClients:
             lives_s = min(session.expiry_s, longest)
             ttl_s = 0 if lives_s == math.inf else max(1, math.ceil(lives_s))
         return session_state.encode(state, engine.now, time.time()), ttl_s, goes
+
+    def _unsettled_from(self, session: Session, goes: bool) -> int | None:
+        if goes and session.client_id not in self._repeats.held:
+            return None  # the record is exact
+        place = session_state.unsettled_from(session, self._reader.last)
+        earlier = self._repeats.start_of(session.client_id)
+        return place if earlier is None else min(place, earlier)
 
     async def _found(self, own: Owned, record: Record, tried: set[bytes]) -> bytes | None:
         """After a conflict: what is there, if it is one of our own writes, whose answer was lost; else None.
@@ -214,6 +231,7 @@ class OwnedClients:
             self.behind.forget(session)
             self._shares.forget(session)
             engine.end_session(session)
+        self._repeats.gone(own.client_id)
         del self.owned[own.client_id]
 
     def _lost(self, own: Owned) -> None:
@@ -222,10 +240,12 @@ class OwnedClients:
             if self.owned.get(own.client_id) is own:
                 log.warning("Client %s is on another node.", own.client_id.decode(errors="replace"))
                 self._drop(own)
+                self.on_dropped({own.client_id})
 
     def _drop(self, own: Owned) -> None:
         """Close it without will, and keep nothing."""
         own.will = None
+        self._repeats.gone(own.client_id)
         del self.owned[own.client_id]
         self._drop_client(own.client_id)
 
@@ -247,8 +267,10 @@ class OwnedClients:
             engine.end_session(session)
 
     def _drop_all(self) -> None:
+        client_ids = set(self.owned)
         for own in list(self.owned.values()):
             self._drop(own)
+        self.on_dropped(client_ids)
 
     def _turn_away(self, own: Owned) -> None:
         session = self._engine.sessions.get(own.client_id)
@@ -283,5 +305,7 @@ class OwnedClients:
             outbound.inflight_count(),
             outbound.queued_count(),
             0 if session.inbound is None else session.inbound.count(),
+            # Now and then while it publishes, so that what is behind the record stays short.
+            0 if session.inbound is None else session.inbound.accepted // ACCEPTED_EACH,
             session.expiry_s,
         )

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -24,6 +23,7 @@ from broker.cluster.lease import Record, has_ended
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
 from broker.cluster.owned import AGAIN_S, CLEAN_S, SAVE_EVERY_S, Owned, OwnedClients
+from broker.cluster.repeats import Repeats
 from broker.cluster.said import UNREADABLE
 from broker.cluster.session_state import SessionState
 from broker.cluster.will_record import WillRecord
@@ -67,15 +67,14 @@ class Owners(OwnedClients):
         liveness: Liveness,
         reader: LogReader,
         shares: Shares,
+        repeats: Repeats,
         status: ClusterStatus,
     ) -> None:
-        super().__init__(engine, link, names, liveness, reader, shares, status)
+        super().__init__(engine, link, names, liveness, reader, shares, repeats, status)
         self._locks: dict[bytes, tuple[trio.Lock, int]] = {}
         self._moving: set[bytes] = set()
         """Client ids that are being claimed and that another node has, or had."""
         self._is_leaving = False
-        self.on_under_way: Callable[[bytes, int, bytes], None] = lambda client_id, packet_id, message_id: None
-        """Told of what the log may not have yet of a client that comes here: client id, packet id, id in the log."""
         engine.on_detached = self._detached
         engine.keep = self._keep
 
@@ -158,7 +157,7 @@ class Owners(OwnedClients):
                         return None
         if state is None or state.clean or packet.clean_session:
             state = SessionState(mark)
-        state.owner = mark
+        owner, state.owner = state.owner, mark
         expected = 0 if stored is None else stored.sequence
         value = session_state.encode(state, engine.now, time.time())
         ack = await record.put(value, expected, CLEAN_S if state.clean else 0)
@@ -172,12 +171,21 @@ class Owners(OwnedClients):
             if older is not None:  # of the file of this node, from before it was in the cluster
                 engine.endings.cancel_will(older)
                 engine.end_session(older)
+            self._repeats.came(client_id, *self._unsettled(state, owner))
             if not state.clean:
-                for packet_id, message_id in state.under_way:
-                    self.on_under_way(client_id, packet_id, message_id)
                 session = own.session = session_state.restore(engine, client_id, state)
                 self.behind.begin(session, state.cursor, state.epoch)
         return own
+
+    def _unsettled(self, state: SessionState, owner: bytes) -> tuple[int | None, list[tuple[int, bytes]]]:
+        """What `Repeats.came` is told; what a crashed node's record has of QoS 2 is older than what the log has."""
+        start = state.unsettled_from
+        if start is not None and state.epoch != self._reader.epoch:
+            start = 0
+        if start is None or not owner:
+            return start, state.under_way
+        state.inbound = [one for one in state.inbound if one[1].sequence == 0]
+        return start, []
 
     def _state_in(self, stored: Stored, client_id: bytes) -> SessionState | None:
         """None if nobody can read it: a node that has the client finds that its record is not its own any more."""

@@ -11,15 +11,18 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from broker.cluster import record
 from broker.cluster.batch import Waiting, encoded, new_sender
+from broker.cluster.finished import Finished
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import CLIENTS, Names
+from broker.cluster.paused import Paused
+from broker.cluster.repeats import Repeats, turn_away
 from broker.core.promise import Promise
 from broker.ingest.message_ids import MessageIds
 from protocol.mqtt.v5.reasons import ReasonCode
@@ -30,7 +33,6 @@ from protocol.nats.jetstream import ApiError, PubAck
 if TYPE_CHECKING:
     from broker.cluster.status import ClusterStatus
     from broker.core.engine import Engine
-    from broker.core.outbox import Outbox
     from broker.core.publication import Publication
 
 log = logging.getLogger("broker.cluster")
@@ -77,11 +79,16 @@ class Publisher:
         self._node = node
         self._status = status
         self._ids = MessageIds()
+        self.repeats = Repeats(engine, link, names, self._ids)
+        self.repeats.offer = self._take
+        self._held = self.repeats.held
+        self._finished: Finished | None = None
+        """Packet ids that have ended, while more may be added."""
         self._number = 0
         self._batches = 0
         self._sender = new_sender()
         self._own: dict[int, Publication] = {}
-        self._paused: dict[Outbox, None] = {}
+        self._paused = Paused(engine)
         self._reply = b""
         """Where the acknowledgement of what is under way comes to; b"" if nothing is, or it has to be sent again."""
         self._sent_at = 0.0
@@ -91,14 +98,26 @@ class Publisher:
         self._taken_at = trio.current_time()
         self._sends_again = False
         """`run` sees to what is under way."""
+        self._given_up: set[int] = set()
+        """Of what is under way, what is not to be sent again."""
         link.at_turn_end.append(self._begin)
 
     # --- messages come -------------------------------------------------------------------------------------
 
     def offer(self, publication: Publication) -> None:
         """Take a message for the log; its acknowledgement, if it has one, waits for that."""
+        if self._held and publication.client_id in self._held:
+            self.repeats.hold(publication)
+            return
+        self._take(publication)
+
+    def _take(self, publication: Publication) -> None:
         self._number += 1
         number = self._number
+        message_id = self._id_of(publication, number)
+        if not message_id:
+            self.repeats.hold(publication)
+            return
         subject = self._names.message(CLIENTS, publication.retain, publication.topic)
         value = record.describe(
             publication,
@@ -108,7 +127,6 @@ class Publisher:
             time.time(),
             self._names.is_long(subject),
         )
-        message_id = self._id_of(publication, number)
         block = b"NATS/1.0\r\n%b: %b\r\n%b: %b\r\n" % (
             jetstream.MSG_ID, message_id, record.HEADER, value,
         )  # fmt: skip
@@ -124,22 +142,53 @@ class Publisher:
                 publication.promise = Promise()
             publication.promise.join()
         if self.is_full():
-            self._pause(publication)
+            self._paused.pause(publication.client_id)
+        self._append(one)
+        if len(self._own) < OWN_MAX:
+            self._own[number] = publication
+
+    def finish(self, client_id: bytes, packet_id: int) -> Promise:
+        """A PUBREL came; what its PUBCOMP waits for."""
+        if self.refuses:
+            turn_away(self._engine, client_id)
+            promise = Promise()
+            promise.join()
+            return promise
+        finished = self._finished
+        if finished is None or finished.is_full():
+            self._number += 1
+            block = b"NATS/1.0\r\n%b: %b:%d\r\n" % (jetstream.MSG_ID, self._node, self._number)
+            finished = self._finished = Finished(self._names.finished, block, self._number)
+            self._append(finished)
+        before = finished.size()
+        promise = finished.add(client_id, packet_id)
+        self.waiting_bytes += finished.size() - before
+        return promise
+
+    def _append(self, one: Waiting) -> None:
         if not self.waiting and not self.under_way:
             self._taken_at = trio.current_time()
             self._idle = trio.Event()
         self.waiting.append(one)
         self.waiting_bytes += one.size()
-        if len(self._own) < OWN_MAX:
-            self._own[number] = publication
 
     def own(self, number: int) -> Publication | None:
         """A publication of this node that the log has brought, if it is remembered; then no longer."""
         return self._own.pop(number, None)
 
-    def know(self, client_id: bytes, packet_id: int, message_id: bytes) -> None:
-        """Another node has sent this to the log, which may have it or not; the client is here now, and repeats it."""
-        self._ids.know(client_id, packet_id, message_id.decode())
+    def give_up(self, client_ids: Set[bytes]) -> None:
+        """These clients may be on other nodes, and publish there again what they have no acknowledgement of.
+
+        Inside a turn.  What the log has been sent may be in it; it is not sent again.
+        """
+        for one in [*self.under_way, *self.waiting]:
+            if one.publication.packet_id and one.publication.client_id in client_ids:
+                self._given_up.add(one.number)
+        self.waiting = self._left(self.waiting)
+        self.waiting_bytes = sum([one.size() for one in self.waiting])
+
+    def _left(self, messages: Iterable[Waiting]) -> deque[Waiting]:
+        return deque([one for one in messages if one.number not in self._given_up])
 
     def owed(self) -> int:
         """Messages that the log has not taken yet."""
@@ -154,7 +203,9 @@ class Publisher:
             return publication.message_id
         if not publication.packet_id or not publication.client_id:
             return b"%b:%d" % (self._node, number)
-        return self._ids.of(publication, time.time_ns()).removeprefix("?").encode()
+        if publication.dup:
+            return self.repeats.id_of(publication).encode()
+        return self._ids.of(publication, time.time_ns()).encode()
 
     def _refuse_one(self, publication: Publication, code: int) -> None:
         if publication.packet_id:
@@ -162,29 +213,15 @@ class Publisher:
             promise.join()
             promise.keep(code)
 
-    def _pause(self, publication: Publication) -> None:
-        session = self._engine.sessions.get(publication.client_id)
-        outbox = None if session is None else session.outbox
-        if outbox is not None and outbox not in self._paused:
-            self._paused[outbox] = None
-            outbox.pause(True)
-
     def _go_on(self) -> None:
-        if (
-            self._paused
-            and len(self.waiting) * 2 < WAITING_MESSAGES_MAX
-            and self.waiting_bytes * 2 < WAITING_BYTES_MAX
-        ):
-            paused = list(self._paused)
-            self._paused.clear()
-            for outbox in paused:
-                outbox.pause(False)
+        if len(self.waiting) * 2 < WAITING_MESSAGES_MAX and self.waiting_bytes * 2 < WAITING_BYTES_MAX:
+            self._paused.go_on()
 
     # --- messages go ---------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """See to what the log did not take at once, until cancelled."""
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery, self.repeats.running():
             nursery.start_soon(self._watch)
             while True:
                 await self._failed.wait()
@@ -229,6 +266,7 @@ class Publisher:
     def _done(self) -> None:
         """The log has what was under way.  Inside a turn, at whose end the next batch goes."""
         self.under_way = []
+        self._given_up.clear()
         if not self.waiting:
             self._idle.set()
 
@@ -239,6 +277,7 @@ class Publisher:
     def _next_batch(self) -> list[Waiting]:
         batch: list[Waiting] = []
         size = 0
+        self._finished = None
         while self.waiting and len(batch) < BATCH_MESSAGES and size < BATCH_BYTES:
             one = self.waiting.popleft()
             batch.append(one)
@@ -250,6 +289,8 @@ class Publisher:
         """Try until the log has it."""
         singly = len(batch) == 1
         while batch:
+            if self._given_up:
+                batch[:] = self._left(batch)
             try:
                 if singly:
                     while batch:
@@ -290,6 +331,7 @@ class Publisher:
                 if ack.duplicate:
                     status.duplicates += 1
                     self._own.pop(one.number, None)
+                    one.publication.sequence = ack.sequence
                 promise = one.publication.promise
                 if promise is not None:
                     promise.keep()
@@ -327,28 +369,31 @@ class Publisher:
                 why = self._status.log_problem or f"it has taken nothing for {REFUSE_AFTER_S:g} s"
                 log.error("Clients that publish at QoS 1 and 2 are sent elsewhere: %s.", why)
             with self._engine.turn:
-                for one in owed:
-                    if one.publication.client_id and one.publication.packet_id:
-                        turn_away(self._engine, one.publication.client_id)
-                # What is under way may be in the log already; the rest is not, and its client publishes it again.
-                kept = deque(one for one in self.waiting if not one.publication.packet_id)
-                for one in self.waiting:
-                    if one.publication.packet_id:
-                        self._status.given_up += 1
-                        self._own.pop(one.number, None)
-                        self.on_given_up(one.publication)
-                while len(kept) > WAITING_MESSAGES_MAX:
-                    self._status.given_up += 1
-                    kept.popleft()
-                self.waiting = kept
-                self.waiting_bytes = sum([one.size() for one in kept])
-                self._go_on()
+                self._send_elsewhere(owed)
+
+    def _send_elsewhere(self, owed: list[Waiting]) -> None:
+        """Who waits for the log tries another node."""
+        for one in owed:
+            for client_id in _waits_for(one):
+                turn_away(self._engine, client_id)
+        # What is under way may be in the log already; the rest is not, and its client sends it again.
+        kept = deque(one for one in self.waiting if not _waits_for(one))
+        for one in self.waiting:
+            if one.publication.packet_id:
+                self._status.given_up += 1
+                self._own.pop(one.number, None)
+                self.on_given_up(one.publication)
+        while len(kept) > WAITING_MESSAGES_MAX:
+            self._status.given_up += 1
+            kept.popleft()
+        self._finished = None
+        self.waiting = kept
+        self.waiting_bytes = sum([one.size() for one in kept])
+        self._go_on()
 
 
-def turn_away(engine: Engine, client_id: bytes) -> None:
-    """End a client's connection, without the acknowledgement that it waits for."""
-    session = engine.sessions.get(client_id)
-    link = None if session is None else session.link
-    if link is not None:
-        link.code = ReasonCode.SERVER_BUSY
-        link.close("disconnected: the cluster's log takes nothing.")
+def _waits_for(one: Waiting) -> Set[bytes]:
+    """Clients that are not acknowledged something before the log has this."""
+    if isinstance(one, Finished):
+        return one.clients
+    return {one.publication.client_id} if one.publication.client_id and one.publication.packet_id else set()

@@ -222,7 +222,7 @@ class LogReader:
     def _hand_on(self, message: wire.Message, sequence: int) -> None:
         publication = self._publication(message)
         if publication is None:
-            self._status.unreadable += 1
+            self._status.unreadable += message.subject != self._names.finished
             return
         publication.sequence = sequence
         positions = self._history.positions

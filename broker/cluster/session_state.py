@@ -9,6 +9,7 @@ two versions can share records.
     s  filters and what was granted            f  sent and not acknowledged, or queued apart from the log
     i  QoS 2 that waits for its PUBREL         l  the last packet id used
     w  ids of QoS 2 that the log may not have yet, so that it knows them when they come again
+    n  place in the log that nothing of QoS 2 stands before that may come again; while a node has the client
     e  seconds that it outlives its connection m, u, t, b  mount point, user, port, bridge
     r  filters with retained messages to come
 """
@@ -47,6 +48,8 @@ class SessionState:
         owed: (packet id, QoS, retain, state, subscription ids, publication), in the order of sending.
         inbound: messages of QoS 2 that have been acknowledged by PUBREC.
         under_way: (packet id, id in the log) of those that have not.
+        unsettled_from: behind this place in the log is everything of QoS 2 that the client may send again, if the
+            owner crashes; None of a record that is exact, or of an older version of Rowcast.
     """
 
     def __init__(self, owner: bytes, clean: bool = True) -> None:
@@ -58,6 +61,7 @@ class SessionState:
         self.owed: list[tuple[int, int, bool, int, bytes, Publication]] = []
         self.inbound: list[tuple[int, Publication]] = []
         self.under_way: list[tuple[int, bytes]] = []
+        self.unsettled_from: int | None = None
         self.last_packet_id = 0
         self.expiry_s = math.inf
         self.mount_point = b""
@@ -105,7 +109,9 @@ def state_of(
         pending = [(packet_id, _publication(one)) for packet_id, one in session.inbound.pending()]
         state.inbound = [one for one in pending if is_promised(one[1])]
         state.under_way = [
-            (packet_id, message.message_id) for packet_id, message in pending if not is_promised(message)
+            (packet_id, message.message_id)
+            for packet_id, message in pending
+            if message.message_id and not is_promised(message)
         ]
     state.last_packet_id = outbound.last_packet_id
     state.expiry_s = session.expiry_s
@@ -120,6 +126,21 @@ def state_of(
 def is_promised(publication: Publication) -> bool:
     """Whether a message of QoS 2 may have had its PUBREC: the log has it, or it need not be there."""
     return publication.promise is None or publication.promise.is_kept
+
+
+def unsettled_from(session: Session, read_up_to: int) -> int:
+    """The place in the log behind which is everything of QoS 2 that waits, or will, for PUBREC or PUBREL.
+
+    Args:
+        read_up_to: where the node is now.
+    """
+    inbound = session.inbound
+    place = read_up_to
+    for _, message in () if inbound is None else inbound.pending():
+        sequence = _publication(message).sequence
+        if sequence:
+            place = min(place, sequence - 1 if sequence > 0 else -1 - sequence)
+    return place
 
 
 def are_promised(session: Session) -> bool:
@@ -190,6 +211,8 @@ def encode(state: SessionState, now: float, unix_now: float) -> bytes:
             value["u"] = _text(state.user_name)
         if state.bridge:
             value["b"] = True
+        if state.unsettled_from is not None:
+            value["n"] = state.unsettled_from
         if state.under_way:
             value["w"] = [[packet_id, _text(message_id)] for packet_id, message_id in state.under_way]
         if state.replays:
@@ -215,6 +238,8 @@ def decode(data: bytes, now: float, unix_now: float) -> SessionState:
         state.under_way = [
             (int(packet_id), _bytes(message_id)) for packet_id, message_id in value.get("w", [])
         ]
+        unsettled = value.get("n")
+        state.unsettled_from = None if unsettled is None else int(unsettled)
         state.expiry_s = float(value.get("e", math.inf))
         state.mount_point = _bytes(value.get("m", ""))
         user = value.get("u")

@@ -93,7 +93,8 @@ class Engine:
         self.on_detached: Callable[[Session], None] | None = None
         """Told that a connection has ended, where nodes share sessions."""
         self.keep: Callable[[Session], Promise | None] | None = None
-        """What a SUBACK or UNSUBACK waits for, where nodes share sessions."""
+        self.finish: Callable[[Session, int], Promise | None] | None = None
+        """What a SUBACK or UNSUBACK, and the PUBCOMP of a packet id, wait for, where nodes share sessions."""
 
     def adopt(self, policy: Policy, window: Window, rules: DeliveryRules) -> None:
         """Take over new settings; sessions share the objects that hold them, so it holds for all at once."""

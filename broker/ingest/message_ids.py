@@ -41,9 +41,8 @@ class MessageIds:
         Args:
             now_ns: Unix time.
         """
-        self._epoch = max(now_ns, self._epoch + 1)
         digest = digest_of(publication)
-        message_id = prefix_of(publication) + self._epoch.to_bytes(8, "big").hex() + ":" + digest
+        message_id = self._new(publication, now_ns, digest)
         if publication.packet_id == 0:
             return message_id
         key = (publication.client_id, publication.packet_id)
@@ -55,9 +54,19 @@ class MessageIds:
                 message_id = known
         return self._remember(key, message_id)
 
-    def know(self, client_id: bytes, packet_id: int, message_id: str) -> None:
-        """Take over the id that a message got elsewhere."""
-        self._remember((client_id, packet_id), message_id)
+    def fresh(self, publication: Publication, now_ns: int) -> str:
+        """An id that no message had before, whether or not this one may have come already."""
+        message_id = self._new(publication, now_ns, digest_of(publication))
+        return self._remember((publication.client_id, publication.packet_id), message_id)
+
+    def newest(self, client_id: bytes, packet_id: int) -> str | None:
+        """The id that a client's last message under this packet id had; None if it is not remembered."""
+        return self._known((client_id, packet_id))
+
+    @property
+    def epoch(self) -> int:
+        """Of the last id that was made."""
+        return self._epoch
 
     def found(self, publication: Publication, asked: str, newest: str | None) -> str:
         """The id to use after the table was asked.
@@ -74,6 +83,10 @@ class MessageIds:
         is_same = newest is not None and _digest_in(newest) == digest
         own = newest if is_same and newest is not None else asked.removeprefix("?")
         return self._remember(key, own)
+
+    def _new(self, publication: Publication, now_ns: int, digest: str) -> str:
+        self._epoch = max(now_ns, self._epoch + 1)
+        return prefix_of(publication) + self._epoch.to_bytes(8, "big").hex() + ":" + digest
 
     def _known(self, key: Key) -> str | None:
         known = self._newest.get(key)
@@ -94,10 +107,27 @@ def is_unknown(message_id: str) -> bool:
 
 def prefix_of(publication: Publication) -> str:
     """How every id of this client and packet id begins."""
-    client_id = publication.client_id
+    return prefix_for(publication.client_id, publication.packet_id)
+
+
+def prefix_for(client_id: bytes, packet_id: int) -> str:
+    """The same, without a message."""
     if _PLAIN.fullmatch(client_id) is not None:
-        return f"{client_id.decode()}:{publication.packet_id}:"
-    return f"{quote(client_id, safe='-._~/')}:{publication.packet_id}:"
+        return f"{client_id.decode()}:{packet_id}:"
+    return f"{quote(client_id, safe='-._~/')}:{packet_id}:"
+
+
+def epoch_in(message_id: str) -> int:
+    """Of an id; 0 of what is none."""
+    try:
+        return int(message_id.rsplit(":", 2)[-2], 16)
+    except (ValueError, IndexError):
+        return 0
+
+
+def is_of(message_id: str, publication: Publication) -> bool:
+    """Whether the message with this id may be the same."""
+    return _digest_in(message_id) == digest_of(publication)
 
 
 def _digest_in(message_id: str) -> str:

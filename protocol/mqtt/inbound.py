@@ -38,6 +38,8 @@ class Inbound:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._pending: dict[int, Pending] = {}
+        self.accepted = 0
+        """Messages that were kept, ever."""
 
     def accept(self, packet_id: int, message: Message, dup: bool) -> bool:
         """A QoS 2 PUBLISH came; the caller answers PUBREC.
@@ -58,6 +60,7 @@ class Inbound:
                 return False
             self._store.hold(message)
             self._bytes += message.size()
+            self.accepted += 1
             self._pending[packet_id] = Pending(message)
             return True
         if not dup:

@@ -12,6 +12,7 @@ judged with what everybody has seen:
 - every acknowledged message is in the log, no message more often than it was tried, a publisher's in their order;
 - what one connection of an observer got is a piece of the log, without a hole, a repetition or another order;
 - all nodes have the same retained messages, those of the log;
+- what a publisher of QoS 2 sends comes once, in its order, whatever it had in flight when its node died;
 - a persistent session that moves gets every acknowledged message, first in order, and never has two owners;
 - every acknowledged message of a shared subscription comes to a member;
 - a client that has gone without a word has one will in the log.
@@ -39,6 +40,7 @@ from support.nats_client import Client as NatsClient
 from support.ports import free_port
 from support.postgres import Cluster
 from torture.cables import CUT, HANGING, OPEN, SLOW, Cable
+from torture.exact_publishers import TOPIC, Exact, ExactPublishers, judge_exact
 from torture.movers import MOVERS, Moved, Movers, judge_moved
 from torture.wire import GONE, Connection, connect
 
@@ -95,18 +97,20 @@ class History:
     log: list[Seen] = Factory(list)
     deeds: Counter[str] = Factory(Counter)
     moved: Moved = Factory(Moved)
+    exact: Exact = Factory(Exact)
 
 
 def judge(history: History) -> list[str]:
     """Every promise that was broken, in words."""
     faults = judge_moved(history.moved, history.log, history.acknowledged)
+    faults += judge_exact(history.exact, history.log)
     rows = [int(topic.partition(b"/")[2]) for topic, _ in history.log if topic.startswith(b"rows/")]
     if rows != list(range(1, history.committed + 1)):
         counts = Counter(rows)
         missing = [row for row in range(1, history.committed + 1) if row not in counts]
         twice = [row for row, count in counts.items() if count > 1]
         faults.append(f"rows: missing {missing[:10]}, twice {twice[:10]}, sorted: {rows == sorted(rows)}")
-    messages = [one for one in history.log if not one[0].startswith((b"rows/", b"will/"))]
+    messages = [one for one in history.log if not one[0].startswith((b"rows/", b"will/", TOPIC))]
     counted = Counter(messages)
     faults += [
         f"acknowledged and not in the log: {one}" for one in sorted(history.acknowledged - counted.keys())
@@ -154,6 +158,8 @@ class World:
         self.cables = [[Cable(free_port(), server.port) for server in nats.servers] for _ in range(NODES)]
         self.movers = Movers(self.ports, seed, lambda: self.is_over)
         self.history.moved = self.movers.moved
+        self.exact = ExactPublishers(self.ports, seed, lambda: self.is_over)
+        self.history.exact = self.exact.exact
         for index, port in enumerate(self.ports):
             urls = ", ".join(f'"nats://127.0.0.1:{cable.port}"' for cable in self.cables[index])
             path = folder / f"n{index}.toml"
@@ -318,7 +324,7 @@ class World:
 
             def take(message: wire.Message) -> None:
                 verdict = reader.take(message)
-                if verdict == NEXT:
+                if verdict == NEXT and not message.subject.endswith(b".MSGS.q"):
                     found.append((subjects.topic_of(message.subject.split(b".", 4)[4]), message.payload))
                 elif verdict == ANSWER:
                     client.publish(reader.reply, b"")
@@ -389,6 +395,7 @@ async def torture(
                         busy.start_soon(world.publish, publisher)
                     await trio.sleep(12)  # the streams are made, the feed has begun
                     busy.start_soon(world.movers.run)
+                    busy.start_soon(world.exact.run)
                     with trio.fail_after(180):
                         await world.movers.ready.wait()
                     for mover in range(MOVERS):
@@ -428,6 +435,7 @@ def main() -> int:
         f"nodes seed {args.seed}: {history.committed} rows, {len(history.acknowledged)} messages acknowledged,"
         f" {len(history.log)} in the log, {len(history.connections)} connections of observers,"
         f" {history.moved.connections} of moving clients ({history.moved.takeovers} takeovers),"
+        f" {sum(map(len, history.exact.sent.values()))} at QoS 2 ({history.exact.repeated} repeated),"
         f" {len(history.moved.mortals)} clients with wills, {len(history.moved.shared)} shared; {deeds}"
     )
     for fault in faults[:20]:

@@ -100,6 +100,21 @@ def answer(
     held.add(promise, first_byte, packet_id, code)
 
 
+def answer_release(link: MqttLink, session: Session, packet_id: int) -> None:
+    """PUBCOMP: at once, or when other nodes can know that this use of the packet id has ended."""
+    finish = link.engine.finish
+    promise = None if finish is None else finish(session, packet_id)
+    if promise is None:
+        answer(link, PUBCOMP, packet_id, 0, None)
+        return
+    saving = link.engine.saving
+    if saving is not None:
+        promise = saving.promise(session, True, promise)
+    if link.held is None:
+        link.held = HeldAnswers(link)
+    link.held.add(promise, PUBCOMP, packet_id, 0)
+
+
 def answer_packet(link: MqttLink, session: Session, packet: bytes) -> None:
     """A SUBACK or UNSUBACK: at once, or when the session's subscriptions are saved, where that was promised."""
     saving = link.engine.saving

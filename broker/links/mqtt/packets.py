@@ -9,7 +9,7 @@ from broker.core.engine import Engine
 from broker.core.publication import Publication
 from broker.core.session import Session
 from broker.links.mqtt import trace
-from broker.links.mqtt.answers import answer
+from broker.links.mqtt.answers import answer, answer_release
 from broker.links.mqtt.requests import SubscribeRequest, UnsubscribeRequest
 from broker.links.words import printable
 from protocol.mqtt.codec import (
@@ -18,7 +18,6 @@ from protocol.mqtt.codec import (
     PINGRESP_PACKET,
     PUBACK,
     PUBACK_TYPE,
-    PUBCOMP,
     PUBCOMP_TYPE,
     PUBLISH_TYPE,
     PUBREC,
@@ -164,10 +163,10 @@ def _exactly_once(
         if session.replays is not None:
             link.engine.replaying.acknowledged(session)
     else:
-        _release(link, session, packet_id)
+        release(link, session, packet_id)
 
 
-def _release(link: MqttLink, session: Session, packet_id: int) -> None:
+def release(link: MqttLink, session: Session, packet_id: int) -> None:
     """PUBREL: as mosquitto, the message is handed on now; an unknown id is answered all the same."""
     inbound = session.inbound
     message = None if inbound is None else inbound.release(packet_id)
@@ -176,7 +175,7 @@ def _release(link: MqttLink, session: Session, packet_id: int) -> None:
         link.engine.note_change(session)
         message.is_ingested = True  # before its PUBREC
         link.engine.publish_from(session, message)
-    answer(link, PUBCOMP, packet_id, 0, None)
+    answer_release(link, session, packet_id)
 
 
 def _rare(link: MqttLink, session: Session, first_byte: int, body: bytes) -> None:

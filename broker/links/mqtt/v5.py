@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from broker.core.publication import Publication
 from broker.core.session import Session
 from broker.links.mqtt.answers import answer
-from broker.links.mqtt.packets import PUBLISH_STEPS, offer_once, trace_received
+from broker.links.mqtt.packets import PUBLISH_STEPS, offer_once, release, trace_received
 from broker.links.mqtt.requests import SubscribeRequest, UnsubscribeRequest
 from protocol.mqtt.codec import (
     DUP,
     PINGRESP_PACKET,
     PUBACK,
     PUBACK_TYPE,
-    PUBCOMP,
     PUBCOMP_TYPE,
     PUBLISH_TYPE,
     PUBREC,
@@ -225,15 +224,7 @@ def _acknowledged(link: MqttLink, session: Session, packet_type: int, packet_id:
     """PUBACK, PUBREC, PUBREL, PUBCOMP."""
     outbound = session.outbound
     if packet_type == PUBREL_TYPE:
-        inbound = session.inbound
-        message = None if inbound is None else inbound.release(packet_id)
-        if message is not None:
-            assert isinstance(message, Publication)
-            link.engine.note_change(session)
-            message.is_ingested = True  # before its PUBREC
-            link.engine.publish_from(session, message)
-        # As mosquitto: an id that is not known is answered with success.
-        answer(link, PUBCOMP, packet_id, 0, None)
+        release(link, session, packet_id)
         return
     if packet_type == PUBACK_TYPE:
         outbound.puback(packet_id)

@@ -25,6 +25,7 @@ from broker.cluster.owners import CLAIM_S
 from broker.cluster.will_record import WillRecord
 from broker.core.promise import Promise
 from broker.core.publication import Publication
+from broker.ingest.message_ids import MessageIds
 from protocol.mqtt.packets import Connect, Publish, Pubrec, Pubrel
 from protocol.mqtt.v5.reasons import ReasonCode
 from protocol.nats import jetstream
@@ -327,15 +328,14 @@ async def test_a_session_of_a_node_s_file_gives_way_to_what_the_cluster_has(
 
 async def test_ids_of_what_the_log_may_not_have_yet_are_told(autojump_clock: MockClock) -> None:
     async with held() as it:
-        told: list[tuple[bytes, int, bytes]] = []
-        it.b.owners.on_under_way = lambda *words: told.append(words)
         message = Publication(b"t", b"1", 2, False, b"c")
-        message.message_id = b"id"
+        message.packet_id, message.dup = 5, True
+        message.message_id = MessageIds().fresh(message, 1).encode()
         message.promise = Promise()
         message.promise.join()
         it.client.session.expect().accept(5, message, False)
         assert await it.claim() == ""
-        assert told == [(b"c", 5, b"id")]
+        assert it.b.node.publisher.repeats.id_of(message).encode() == message.message_id
 
 
 async def numbers(client: Client, count: int) -> list[int]:

@@ -8,7 +8,16 @@ import pytest
 from support import nats
 from support.nodes import Client, joined, node_of
 
-from broker.cluster.session_state import are_promised, decode, read_message, state_of, written
+from broker.cluster.session_state import (
+    SessionState,
+    are_promised,
+    decode,
+    encode,
+    read_message,
+    state_of,
+    unsettled_from,
+    written,
+)
 from broker.core.engine import Engine
 from broker.core.promise import Promise
 from broker.core.publication import Publication
@@ -33,6 +42,40 @@ def test_a_message_that_the_log_does_not_have_yet_is_not_taken_for_received() ->
 
 
 @pytest.mark.parametrize(
+    ("sequences", "place"),
+    [((), 9), ((0,), 9), ((7, 8), 6), ((12,), 9), ((-1 - 4, 8), 4), ((-1,), 0)],
+    ids=["nothing", "not for the log", "in the log", "behind", "not yet in the log", "none was read"],
+)
+def test_what_may_come_again_stands_behind_a_place_in_the_log(sequences: tuple[int, ...], place: int) -> None:
+    session, _ = Engine().open_session(b"c", False)
+    for number, sequence in enumerate(sequences):
+        one = Publication(b"t", b"%d" % number, 2, False, b"c")
+        one.sequence = sequence
+        session.expect().accept(number + 1, one, False)
+    assert unsettled_from(session, 9) == place
+
+
+@pytest.mark.parametrize("place", [None, 0, 9])
+def test_the_place_is_in_the_record_or_not(place: int | None) -> None:
+    state = SessionState(b"n", False)
+    state.unsettled_from = place
+    record = encode(state, 0.0, 0.0)
+    assert (b'"n":' in record) is (place is not None)
+    assert decode(record, 0.0, 0.0).unsettled_from == place
+
+
+def test_what_has_no_id_yet_is_not_told_to_be_on_its_way() -> None:
+    session, _ = Engine().open_session(b"c", False)
+    for packet_id, message_id in ((1, b""), (2, b"id")):
+        one = Publication(b"t", b"%d" % packet_id, 2, False, b"c")
+        one.message_id = message_id
+        one.promise = Promise()
+        one.promise.join()
+        session.expect().accept(packet_id, one, False)
+    assert state_of(session, b"", 0).under_way == [(2, b"id")]
+
+
+@pytest.mark.parametrize(
     "record",
     [
         b"",
@@ -45,6 +88,7 @@ def test_a_message_that_the_log_does_not_have_yet_is_not_taken_for_received() ->
         b'{"o":"","c":false,"s":[]}',
         b'{"o":"","c":false,"f":[[1]]}',
         b'{"o":"","c":false,"f":7}',
+        b'{"o":"","c":false,"n":"x"}',
         b'{"o":"","c":false,"i":[[1,["t",7,0,false,"",null,0,0,"",0]]]}',
         pytest.param(b"[" * 100_000, id="deep"),
     ],
