@@ -10,6 +10,7 @@ from broker.core.added import Added
 from broker.core.engine import Engine
 from broker.core.positions import Positions
 from broker.core.publication import Publication
+from broker.core.rows_as_bytes import forward
 
 if TYPE_CHECKING:
     from broker.storage.keeper import Keeper
@@ -56,6 +57,21 @@ class EngineSink:
             barrier.report(self._engine.counters, "a feed", error)
             if barrier.RERAISE:
                 raise
+
+    def publish_run(self, topic: bytes, payloads: list[bytes], qos: int) -> None:
+        """As `broker.feed.status.TakesRuns`."""
+        is_done = False
+        if not self.place:
+            try:
+                is_done = forward(self._engine, topic, payloads, qos)
+            except Exception as error:
+                is_done = True
+                barrier.report(self._engine.counters, "a feed", error)
+                if barrier.RERAISE:
+                    raise
+        if not is_done:
+            for payload in payloads:
+                self.publish(topic, payload, qos, False)
 
     def flush(self) -> None:
         """The batch is complete: one send to everybody it was for."""

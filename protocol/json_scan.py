@@ -41,7 +41,7 @@ _LOWER_CASE: Final = 0x20
 """Added to a letter's code by `|`."""
 
 
-def value_end(text: bytes, start: int) -> int:
+def value_end(text: bytes, start: i64) -> i64:
     """Where the value ends whose first character is at `start`; -1 if there is none, or it nests too deeply."""
     return _value_end(text, start, len(text), DEPTH_MAX)
 

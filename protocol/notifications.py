@@ -10,7 +10,10 @@ Source: PostgreSQL documentation, "Message Formats", protocol 3.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # to mypyc a machine word, to everybody else an int
 
 Notification = tuple[bytes, bytes]
 """Channel and text.  Which backend it was nobody asks."""
@@ -60,13 +63,13 @@ class Answers:
         if self._rest:
             data = self._rest + data
         found: list[Notification] = []
-        i: int = 0
-        end: int = len(data)
+        i: i64 = 0
+        end: i64 = len(data)
         while end - i >= _HEAD_BYTES:
-            length: int = data[i + 1] << 24 | data[i + 2] << 16 | data[i + 3] << 8 | data[i + 4]
+            length: i64 = _length_at(data, i + 1)
             if length < 4 or length > MESSAGE_BYTES_MAX:
                 raise MalformedAnswer(f"a message of {length} bytes")
-            after: int = i + 1 + length
+            after: i64 = i + 1 + length
             if after > end:
                 break
             if data[i] == _NOTIFICATION:
@@ -77,11 +80,11 @@ class Answers:
         self._rest = data[i:]
         return found
 
-    def _notification(self, data: bytes, i: int, after: int) -> Notification:
+    def _notification(self, data: bytes, i: i64, after: i64) -> Notification:
         if after - i < _PID_BYTES + 2 or data[after - 1] != 0:
             raise MalformedAnswer("a notification without end")
-        start = i + _PID_BYTES
-        j = start
+        start: i64 = i + _PID_BYTES
+        j: i64 = start
         while data[j] != 0:
             j += 1
         if j + 1 >= after:
@@ -104,11 +107,19 @@ def query(text: bytes) -> bytes:
     return b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0"
 
 
-def _is_at(data: bytes, start: int, end: int, word: bytes) -> bool:
-    length = len(word)
+def _length_at(data: bytes, i: i64) -> i64:
+    first: i64 = data[i]
+    second: i64 = data[i + 1]
+    third: i64 = data[i + 2]
+    fourth: i64 = data[i + 3]
+    return (first << 24) | (second << 16) | (third << 8) | fourth
+
+
+def _is_at(data: bytes, start: i64, end: i64, word: bytes) -> bool:
+    length: i64 = len(word)
     if length != end - start:
         return False
-    i = 0
+    i: i64 = 0
     while i < length:  # not by iterating, which makes an object of each byte
         if word[i] != data[start + i]:
             return False

@@ -46,6 +46,14 @@ class FeedSink(Protocol):
 
 
 @runtime_checkable
+class TakesRuns(Protocol):
+    """A sink that takes several rows in one go."""
+
+    def publish_run(self, topic: bytes, payloads: list[bytes], qos: int) -> None:
+        """As `publish` for each of them, not retained."""
+
+
+@runtime_checkable
 class Fenced(Protocol):
     """A sink that takes rows from one reader at a time, and bounds what waits.
 

@@ -24,10 +24,16 @@ Outgoing = tuple[bytes, bytes, int, bool]
 Publish = Callable[[bytes, bytes, int, bool], None]
 """`FeedSink.publish`."""
 
+PublishRun = Callable[[bytes, list[bytes], int], None]
+"""`TakesRuns.publish_run`."""
+
 ROW: Final = 0
 WHOLE: Final = 1
 FRAMED: Final = 2
 """What a body is: the row, the whole text, the row in a frame."""
+
+RUN_BYTES_MAX: Final = 64 * 1024
+"""Bodies that are handed on in one go: no more than a client's packets in one receive."""
 
 TOPIC_BYTES_MAX: Final = 65535
 CHANNELS_MAX: Final = 10_000
@@ -126,7 +132,7 @@ class FastTemplate:
         number = 1
         for place in self._places:
             value = values[place]
-            if value != self._parts[number]:
+            if value is not self._parts[number] and value != self._parts[number]:
                 self._parts[number] = value
                 is_last = False
             number += 2
@@ -145,6 +151,51 @@ class FastTemplate:
                     self._known.clear()
                 self._known[name] = known
         return known
+
+
+class Runs:
+    """What is published, in its order: neighbours that go to one topic, not retained, in one go.
+
+    Args:
+        publish: as `FeedSink.publish`.
+        publish_run: as `TakesRuns.publish_run`; None if everything is to be published by itself.
+
+    Invariant: what is kept here goes before anything else that is published; `end` lets it go.
+    """
+
+    def __init__(self, publish: Publish, publish_run: PublishRun | None) -> None:
+        self._publish = publish
+        self._publish_run = publish_run
+        self._topic = b""
+        self._qos = 0
+        self._bodies: list[bytes] = []
+        self._bytes = 0
+
+    def add(self, topic: bytes, body: bytes, qos: int, retain: bool) -> None:
+        """One more publication."""
+        if self._publish_run is None or retain:
+            self.end()
+            self._publish(topic, body, qos, retain)
+            return
+        if topic is not self._topic or qos != self._qos or self._bytes >= RUN_BYTES_MAX:
+            self.end()
+            self._topic = topic
+            self._qos = qos
+        self._bodies.append(body)
+        self._bytes += len(body)
+
+    def end(self) -> None:
+        """Publish what is kept."""
+        bodies = self._bodies
+        if not bodies:
+            return
+        self._bodies = []
+        self._bytes = 0
+        publish_run = self._publish_run
+        if publish_run is None or len(bodies) == 1:
+            self._publish(self._topic, bodies[0], self._qos, False)
+        else:
+            publish_run(self._topic, bodies, self._qos)
 
 
 class FastRoute:
@@ -223,7 +274,7 @@ class FastRow:
                 once.remember(key, now)
         return outgoing
 
-    def publish(self, text: bytes, only: FastRoute, publish: Publish) -> bool:
+    def publish(self, text: bytes, only: FastRoute, runs: Runs) -> bool:
         """Publish what the row becomes on its `only` route; False, and nothing has been done, as `publications`."""
         values = self.shape.values(text)
         if values is None or (self.highest is not None and not self.highest.note(values)):
@@ -232,7 +283,7 @@ class FastRow:
         address = template.address(values)
         if address is None:
             return False
-        publish(address[0], _payload(template, address[1], self._row(text), text), only.qos, only.retain)
+        runs.add(address[0], _payload(template, address[1], self._row(text), text), only.qos, only.retain)
         return True
 
     def _row(self, text: bytes) -> bytes:
@@ -255,14 +306,16 @@ class FastRows:
         publish: as `FeedSink.publish`.
         unusual: takes a notification that nothing here recognises, by its channel and text.  False if it can't be
             published now, and so what comes after it can't either.
+        publish_run: see `Runs`.
     """
 
     def __init__(
         self,
         publish: Publish,
         unusual: Callable[[bytes, bytes, float], bool],
+        publish_run: PublishRun | None = None,
     ) -> None:
-        self._publish = publish
+        self._runs = Runs(publish, publish_run)
         self._unusual = unusual
         self._rows: dict[bytes, list[FastRow]] = {}
         self.at = 0
@@ -299,10 +352,13 @@ class FastRows:
                         break
                 if made >= 0:
                     published += made
-                elif not self._unusual(channel, text, now):
-                    break
+                else:
+                    self._runs.end()
+                    if not self._unusual(channel, text, now):
+                        break
                 taken += 1
         finally:
+            self._runs.end()
             repeated = _settled(touched)
         return taken, published, repeated
 
@@ -310,12 +366,12 @@ class FastRows:
         """How many publications a notification became; -1, and nothing has been done, if it isn't such a row."""
         only = row.only
         if only is not None:
-            return 1 if row.publish(text, only, self._publish) else -1
+            return 1 if row.publish(text, only, self._runs) else -1
         outgoing = row.publications(text, now)
         if outgoing is None:
             return -1
         for topic, payload, qos, retain in outgoing:
-            self._publish(topic, payload, qos, retain)
+            self._runs.add(topic, payload, qos, retain)
         return len(outgoing)
 
 

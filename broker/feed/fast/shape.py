@@ -47,14 +47,20 @@ class Shape:
         assert len(gaps) == len(uses) + 1
         self.gaps = gaps
         self.uses = uses
+        # Rows that come together have most of their keys and topics in common: those are not made anew.
+        self._found = [b"" for use in uses if use != UNUSED]
 
     def values(self, text: bytes) -> list[bytes] | None:
-        """The texts of the wanted values, strings without their quotes; None if this is another shape of row."""
+        """The texts of the wanted values, strings without their quotes; None if this is another shape of row.
+
+        The list is the same each time: what it holds is to be used before the next call.
+        """
         end: i64 = len(text)
         i: i64 = word_end(text, 0, end, self.gaps[0])
         after: i64 = 0
         number = 1
-        found: list[bytes] = []
+        taken = 0
+        found = self._found
         for use in self.uses:
             if i < 0 or i >= end:
                 return None
@@ -63,16 +69,26 @@ class Shape:
             elif text[i] == QUOTE:
                 after = plain_end(text, i, end) if use >= LEVEL else verbatim_end(text, i, end)
                 if after > 0:
-                    found.append(text[i + 1 : after - 1])
+                    if not _is_at(text, i + 1, after - 1, found[taken]):
+                        found[taken] = text[i + 1 : after - 1]
+                    taken += 1
             else:
                 after = _bare_end(text, i, end, use)
                 if after > 0:
-                    found.append(text[i:after])
+                    if not _is_at(text, i, after, found[taken]):
+                        found[taken] = text[i:after]
+                    taken += 1
             if after < 0:
                 return None
             i = word_end(text, after, end, self.gaps[number])
             number += 1
         return found if i == end else None
+
+
+def _is_at(text: bytes, start: i64, end: i64, word: bytes) -> bool:
+    """Whether just that word stands there."""
+    length: i64 = len(word)
+    return length == end - start and word_end(text, start, end, word) == end
 
 
 def plain_end(text: bytes, i: i64, end: i64) -> i64:

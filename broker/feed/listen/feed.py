@@ -34,7 +34,7 @@ from broker.feed.listen.telling import Telling
 from broker.feed.routing.routes import Router, Row
 from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices
-from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.status import FeedSink, FeedStatus, TakesRuns
 from protocol.notifications import Notification
 
 _LOG = logging.getLogger("broker.feed")
@@ -62,8 +62,7 @@ class ListenFeed:
         self._marks = Marks(config.recoveries)
         self._telling = Telling(config.recoveries)
         self._kept = KeptMarks(config, self._marks, self._telling)
-        self._fast = FastRows(sink.publish, self._deliver_carefully)
-        self._learner = Learner(self._fast, config.fetches)
+        self._forget_looks()
         self._line = Line(config, self._router, status)
         self._channels = [channel for source in config.sources for channel in source.listen]
         self._was_live = False
@@ -82,9 +81,14 @@ class ListenFeed:
             return False
         self._config = config
         self._router.adopt(config)
-        self._fast = FastRows(self._sink.publish, self._deliver_carefully)
-        self._learner = Learner(self._fast, config.fetches)
+        self._forget_looks()
         return True
+
+    def _forget_looks(self) -> None:
+        """What is known of rows' looks is learned anew."""
+        publish_run = self._sink.publish_run if isinstance(self._sink, TakesRuns) else None
+        self._fast = FastRows(self._sink.publish, self._deliver_carefully, publish_run)
+        self._learner = Learner(self._fast, self._config.fetches)
 
     async def attempt(self) -> None:
         """As `supervise.Feed.attempt`."""
@@ -194,8 +198,7 @@ class ListenFeed:
         if kept.marks is not None:
             self._unheard = "Rowcast was not running"
         if lost and not is_first:
-            self._fast = FastRows(self._sink.publish, self._deliver_carefully)
-            self._learner = Learner(self._fast, self._config.fetches)
+            self._forget_looks()
         if kept.reason:
             announce(self._status, self._sink, kept.reason, "", "now")
         elif lost:

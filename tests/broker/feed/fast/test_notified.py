@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.budgets import cases
 
 from broker.config.feeds import FeedConfig, Fetch, Recovery, Route, Source
 from broker.feed.fast.learning import ROWS_MAX, Learner
-from broker.feed.fast.notified import FastRows, Outgoing
+from broker.feed.fast.notified import RUN_BYTES_MAX, FastRows, Outgoing
 from broker.feed.listen.mark import Mark
 from broker.feed.routing.routes import Router
 from broker.feed.status import FeedStatus
@@ -37,15 +38,23 @@ ROUTES = (
 class Way:
     """A feed's routing, careful or by looks, with all that can be told apart from outside."""
 
-    def __init__(self, by_looks: bool) -> None:
+    def __init__(self, by_looks: bool, in_runs: bool = False) -> None:
         config = FeedConfig("test", "", sources=SOURCES, routes=ROUTES, recoveries=(RECOVERY,))
         self.status = FeedStatus("test")
         self.published: list[Outgoing] = []
         self.marks = {pair: Mark(RECOVERY, (1700, 20)) for pair in RECOVERY.kinds}
         self.careful = 0
         self._router = Router(config, self.status)
-        self._rows = FastRows(lambda *outgoing: self.published.append(outgoing), self._carefully)
+        self.runs: list[int] = []
+        self._rows = FastRows(self._publish, self._carefully, self._publish_run if in_runs else None)
         self._learner = Learner(self._rows) if by_looks else None
+
+    def _publish(self, *outgoing: Any) -> None:
+        self.published.append(outgoing)
+
+    def _publish_run(self, topic: bytes, payloads: list[bytes], qos: int) -> None:
+        self.runs.append(len(payloads))
+        self.published += [(topic, payload, qos, False) for payload in payloads]
 
     def _carefully(self, channel: bytes, text: bytes, now: float) -> bool:
         self.careful += 1
@@ -64,6 +73,9 @@ class Way:
         taken, _, repeated = self._rows.deliver([(channel.encode(), text) for text in texts], 0.0)
         assert taken == len(texts)
         self.status.repeated += repeated
+
+    def deliver_mixed(self, notifications: list[tuple[bytes, bytes]]) -> None:
+        self._rows.deliver(notifications, 0.0)
 
     def outcome(self) -> tuple[Any, ...]:
         keys = {pair: mark.key for pair, mark in self.marks.items()}
@@ -123,10 +135,42 @@ def test_looks_never_deceive(
         last = bytearray(texts[0])
         last[damage[0] % len(last)] = damage[1]
         texts.append(bytes(last))
-    careful, by_looks = Way(by_looks=False), Way(by_looks=True)
-    careful.deliver(channel, texts + texts)
-    by_looks.deliver(channel, texts + texts)
+    careful, by_looks, in_runs = Way(by_looks=False), Way(by_looks=True), Way(by_looks=True, in_runs=True)
+    for way in (careful, by_looks, in_runs):
+        way.deliver(channel, texts + texts)
     assert by_looks.outcome() == careful.outcome()
+    assert in_runs.outcome() == careful.outcome()
+
+
+def test_neighbours_of_one_topic_go_in_one_run_and_nothing_overtakes() -> None:
+    way = Way(by_looks=True, in_runs=True)
+    usual = {"version": 1, "index": 1, "market": 3, "maker": "a", "taker": "b"}
+    makers = ["a", "a", "a", "a", "b", "b", "a", None, "a", "a"]
+    texts = [
+        notification("deep", usual | {"maker": maker, "index": index}, (",", ":"), True)
+        for index, maker in enumerate(makers)
+    ]
+    way.deliver("deep", texts)
+    assert way.runs == [3, 2, 2]  # the first is learned from, one stands alone, NULL is no topic's level
+    assert [json.loads(body)["index"] for _, body, _, _ in way.published] == [0, 1, 2, 3, 4, 5, 6, 8, 9]
+
+
+def test_a_run_is_no_longer_than_what_a_client_sends_at_a_time() -> None:
+    way = Way(by_looks=True, in_runs=True)
+    usual = {"version": 1, "index": 1, "market": 3, "maker": "a", "taker": "b", "note": "x" * 7000}
+    way.deliver("deep", [notification("deep", usual, (",", ":"), True)] * 100)
+    assert sum(way.runs) == 99
+    assert max(way.runs) == -(-RUN_BYTES_MAX // len(way.published[0][1]))
+
+
+def test_what_was_recognised_before_one_that_fails_is_published() -> None:
+    way = Way(by_looks=True, in_runs=True)
+    usual = {"version": 1, "index": 1, "market": 3, "maker": "a", "taker": "b"}
+    text = notification("deep", usual, (",", ":"), True)
+    way.deliver("deep", [text])
+    with pytest.raises(KeyError):
+        way.deliver_mixed([(b"deep", text), (b"deep", text), (b"nobody's", text), (b"deep", text)])
+    assert len(way.published) == 3
 
 
 def test_the_second_row_is_recognised_by_the_first() -> None:

@@ -1,0 +1,79 @@
+"""Messages of nobody's that leave at QoS 0, to receivers who take packets: none is made a `Publication`.
+
+The feeds' counterpart of `broker.links.mqtt.forwarding`.  Hot: compiled.
+"""
+
+from __future__ import annotations
+
+from broker.core.engine import Engine
+from broker.core.targets import Targets
+from protocol.mqtt.codec import publish_head
+from protocol.mqtt.framing import REMAINING_LENGTH_MAX
+from protocol.mqtt.message import PUBLISH_FIRST_BYTE
+from protocol.mqtt.v5.runs import as_5
+
+
+def forward(engine: Engine, topic: bytes, payloads: list[bytes], qos: int) -> bool:
+    """Hand messages of one topic, not retained, on in one piece.
+
+    Returns:
+        False, and nothing has been done, if that is not for all who get them: each is to be published by itself.
+    """
+    if engine.log is not None:
+        return False
+    targets = engine.trie.match(topic)
+    if not _take_packets(targets, qos):
+        return False
+    if targets.is_empty():
+        return True
+    packets = _packets(topic, payloads)
+    if not packets:
+        return False
+    count = len(payloads)
+    payload_bytes = 0
+    for payload in payloads:
+        payload_bytes += len(payload)
+    sole = targets.sole
+    many = targets.many
+    if sole is not None:
+        sole.forward(as_5(packets) if sole.level == 5 else packets, count, payload_bytes)
+    elif many is not None:
+        packets_5 = b""
+        for receiver in many:
+            if receiver.level != 5:
+                receiver.forward(packets, count, payload_bytes)
+                continue
+            if not packets_5:
+                packets_5 = as_5(packets)
+            receiver.forward(packets_5, count, payload_bytes)
+    return True
+
+
+def _take_packets(targets: Targets, qos: int) -> bool:
+    """Whether all of them take raw packets, and get this at QoS 0."""
+    if targets.not_plain or targets.parts is not None:
+        return False
+    if qos == 0 or targets.sole is not None:
+        return qos == 0 or targets.sole_granted == 0
+    many = targets.many
+    if many is not None:
+        for granted in many.values():
+            if granted != 0:
+                return False
+    return True
+
+
+def _packets(topic: bytes, payloads: list[bytes]) -> bytes:
+    """As 3.1.1 writes them; nothing if one is too long for any packet."""
+    pieces: list[bytes] = []
+    head = b""
+    length = -1
+    for payload in payloads:
+        if len(payload) != length:  # rows of a table are often equally long
+            length = len(payload)
+            if length + len(topic) + 4 > REMAINING_LENGTH_MAX:
+                return b""
+            head = publish_head(PUBLISH_FIRST_BYTE, topic, length)
+        pieces.append(head)
+        pieces.append(payload)
+    return b"".join(pieces)
