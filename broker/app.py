@@ -336,7 +336,7 @@ class App:
                 continue
             positions = self.history.positions
             if self.market is None:
-                sink: FeedSink = EngineSink(self.engine, self.keeper, positions)
+                sink: FeedSink = EngineSink(self.engine, self.keeper, positions, self.server.watch)
             else:
                 sink = self.market.feed_sink(positions)
             supervisor = Supervisor(feed, sink, status)

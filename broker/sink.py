@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from broker.core import barrier
@@ -13,6 +14,7 @@ from broker.core.publication import Publication
 from broker.core.rows_as_bytes import forward
 
 if TYPE_CHECKING:
+    from broker.feed.status import Watch
     from broker.storage.keeper import Keeper
 
 
@@ -28,10 +30,21 @@ def put_on(publication: Publication, added: Added, engine: Engine) -> None:
 
 
 class EngineSink:
-    """A feed's way into the engine; see `broker.feed.status.FeedSink`."""
+    """A feed's way into the engine; see `broker.feed.status.FeedSink`.
 
-    def __init__(self, engine: Engine, keeper: Keeper | None, positions: Positions | None = None) -> None:
+    Args:
+        watch: as `broker.feed.status.Watching`, of the loop that serves the engine's peers.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        keeper: Keeper | None,
+        positions: Positions | None = None,
+        watch: Callable[[int, Callable[[], None]], Watch | None] | None = None,
+    ) -> None:
         self._engine = engine
+        self._watch = watch
         self._keeper = keeper
         self._positions = positions
         self.place = b""
@@ -72,6 +85,10 @@ class EngineSink:
         if not is_done:
             for payload in payloads:
                 self.publish(topic, payload, qos, False)
+
+    def watch(self, fd: int, rung: Callable[[], None]) -> Watch | None:
+        """As `broker.feed.status.Watching`."""
+        return None if self._watch is None else self._watch(fd, rung)
 
     def flush(self) -> None:
         """The batch is complete: one send to everybody it was for."""

@@ -81,6 +81,7 @@ WAITS = {
     "broker.feed.driver.connection",
     "broker.feed.driver.failures",
     "broker.feed.driver.blockers",
+    "broker.feed.listen.attention",
     "broker.feed.listen.feed",
     "broker.feed.listen.keyed_rows",
     "broker.feed.listen.listener",

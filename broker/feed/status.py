@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol, runtime_checkable
 
 from attrs import frozen
@@ -51,6 +52,24 @@ class TakesRuns(Protocol):
 
     def publish_run(self, topic: bytes, payloads: list[bytes], qos: int) -> None:
         """As `publish` for each of them, not retained."""
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """A sink whose own loop can tell that a descriptor is readable, which takes no turn of Trio's."""
+
+    def watch(self, fd: int, rung: Callable[[], None]) -> Watch | None:
+        """What calls `rung`, inside a turn, while the descriptor is readable; None where there is no such loop."""
+
+
+class Watch(Protocol):
+    """A descriptor that can be watched; not at first."""
+
+    def begin(self) -> None:
+        """Watch it."""
+
+    def end(self) -> None:
+        """Watch it no more; at the latest before it is closed."""
 
 
 @runtime_checkable

@@ -1,4 +1,5 @@
-"""A descriptor that rings in the pump's turn: for threads of our own, whose work others of that turn wait for.
+"""A descriptor that rings in the pump's turn: for threads of our own, whose work others of that turn
+wait for, and for what a feed reads.
 
 Hot: compiled.
 """
@@ -20,9 +21,18 @@ class Bell(Connection):
         fd: readable while there is something to be done; whoever made it closes it.
         rung: does it, inside the pump's turn.
         taken_down: told that nobody watches any more.
+        is_awaited: somebody answers what is done at once, so the pump may look out for it.
     """
 
-    def __init__(self, pump: Pump, fd: int, rung: Callable[[], None], taken_down: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pump: Pump,
+        fd: int,
+        rung: Callable[[], None],
+        taken_down: Callable[[], None],
+        is_awaited: bool = True,
+    ) -> None:
+        self._is_awaited = is_awaited
         self.pump = pump
         self.fd = fd
         self._rung = rung
@@ -38,7 +48,17 @@ class Bell(Connection):
         return READABLE
 
     def readable(self) -> None:
+        if not self._is_awaited:
+            self.pump.may_look_out = False
         self._rung()
+
+    def begin(self) -> None:
+        """As `broker.feed.status.Watch`."""
+        self.hang()
+
+    def end(self) -> None:
+        """Nobody watches it, until it is hung again."""
+        self.pump.unwatch(self)
 
     def stop(self) -> None:
         self.pump.unwatch(self)

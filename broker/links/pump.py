@@ -165,6 +165,8 @@ class Pump:
         self._takers: deque[Connection] = deque()
         self._rest: list[tuple[int, int]] = []
         """Those of the last round that were not served, because too many others ended."""
+        self.may_look_out = True
+        """Whether what was served last may be answered at once; a feed's rows are not."""
         self.holds_off: Callable[[], bool] = never
         """Whether something has to be done before those are served who are ready now; it has its turn first.
 
@@ -261,7 +263,7 @@ class Pump:
                 if linger is None:
                     return
                 # Who connects is in no such hurry, and looking out for it would cost more than all the rest.
-                ready = linger.wait(FIRST_MAX, self._population() == settled)
+                ready = linger.wait(FIRST_MAX, self.may_look_out and self._population() == settled)
                 if not ready:
                     return
 
@@ -272,6 +274,7 @@ class Pump:
     def serve_round(self, ready: list[tuple[int, int]]) -> None:
         """Everything that can be done now, without waiting, with the sockets that are ready."""
         self._rest = []
+        self.may_look_out = True
         with self.engine.turn:
             connections = self._connections
             sent_max = self.engine.counters.publishes_sent + SENT_MAX

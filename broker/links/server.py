@@ -16,7 +16,9 @@ from broker.core.limits import (
     SWEEP_INTERVAL_S,
     SWEEP_LINKS_MAX,
 )
+from broker.core.outbox import nothing
 from broker.links.barrier import receive
+from broker.links.bell import Bell
 from broker.links.linger import clock_of_trio
 from broker.links.listening.arrivals import Arrivals
 from broker.links.listening.deciding import Claims, Deciding
@@ -24,6 +26,7 @@ from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
 from broker.links.mqtt.stream import StreamShell
 from broker.links.pump import CLOSING_MAX, Pump
+from broker.links.readiness import is_portable
 from broker.links.tls_socket import Socket, TlsSocket
 from protocol.mqtt.v5.reasons import ReasonCode
 
@@ -99,6 +102,10 @@ class Server:
             came_already = sock.take_rest()
             if came_already:
                 receive(link, came_already)
+
+    def watch(self, fd: int, rung: Callable[[], None]) -> Bell | None:
+        """As `broker.feed.status.Watching`; where there is no epoll, a task that waits is as quick."""
+        return None if is_portable() else Bell(self.pump, fd, rung, nothing, is_awaited=False)
 
     def _in_thread(self, work: Callable[[], None], then: Callable[[], None]) -> None:
         self.nursery.start_soon(self._run_in_thread, work, then)

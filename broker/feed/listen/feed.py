@@ -24,6 +24,7 @@ from broker.feed.driver.failures import alone, is_being_stopped, last_words
 from broker.feed.fast.learning import FAST_PATH, Learner
 from broker.feed.fast.notified import FastRows
 from broker.feed.gaps import announce, tell
+from broker.feed.listen.attention import Attention
 from broker.feed.listen.kept_marks import SAVE_INTERVAL_S, KeptMarks, KeptPlace
 from broker.feed.listen.keyed_rows import Line
 from broker.feed.listen.listener import Listener
@@ -107,13 +108,16 @@ class ListenFeed:
                 self._line.close()
 
     async def _stay_live(self, listener: Listener) -> None:
+        attention = Attention(self._sink, listener, self._deliver_few)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._keep_marks)
                 nursery.start_soon(self._look_regularly)
                 nursery.start_soon(listener.watch)
                 while True:
-                    await listener.wait()
+                    await attention.wait()
+                    if self._slices.is_due:
+                        await self._slices.breathe()
                     unsent = 0
                     for some in listener.arrivals():
                         self._deliver(some)
@@ -129,6 +133,7 @@ class ListenFeed:
         except BaseExceptionGroup as group:
             raise alone(group) from None
         finally:
+            attention.close()
             self._deliver(listener.rest())
             self._sink.flush()
             if is_being_stopped():
@@ -282,6 +287,11 @@ class ListenFeed:
                 row = self._router.notification(channel, text, now)
                 if row is not None:
                     self._line.join(row)
+
+    def _deliver_few(self, notifications: list[Notification]) -> bool:
+        """As `Attention` wants it."""
+        self._deliver(notifications)
+        return not self._line and not self._slices.is_due
 
     def _deliver_fast(self, notifications: list[Notification], now: float) -> int:
         """How many were published or dropped; the one behind them can't be published now."""

@@ -190,9 +190,7 @@ class BySocket:
         return arrived
 
     def _socket(self) -> int:
-        """The descriptor, which belongs to somebody else once the connection is closed."""
-        if self._connection.closed:
-            raise psycopg.OperationalError("the connection was closed")
+        """The descriptor, which belongs to somebody else once the connection is closed: then psycopg raises."""
         return self._connection.pgconn.socket
 
 

@@ -67,6 +67,27 @@ class Listener:
         else:
             await self._connection.wait_readable()
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether something was read that `arrivals` has not handed out."""
+        return len(self._arrived) > 0
+
+    def fileno(self) -> int:
+        """The connection's descriptor."""
+        return self._connection.pgconn.socket
+
+    def few(self) -> list[Notification] | None:
+        """What can be read now, if it is no more than a piece; None if it is, and `arrivals` hands it out.
+
+        Raises:
+            psycopg.OperationalError: the connection ended.
+        """
+        found = self._receive()
+        if len(found) > PIECE:
+            self._arrived = found
+            return None
+        return found
+
     def arrivals(self) -> Iterator[list[Notification]]:
         """What has arrived, piece by piece as it is read.
 
