@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -143,7 +142,7 @@ class Janitor:
         try:
             value = json.loads(stored.payload)
             message_id = str(value["i"]).encode()
-            publication = session_state.read_message(value["w"], now, time.time())
+            publication = session_state.read_message(value["w"], now, self._status.clock.now())
             delay_s, expiry_s = float(value["d"]), int(value["e"])
         except (*UNREADABLE, NatsProtocolError) as error:
             log.error("A will of a client of the node %s can't be read: %s", mark.decode(), error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
 
 from broker.cluster import record
@@ -24,24 +23,26 @@ class LiveMessages:
     """Of one node."""
 
     def __init__(
-        self, engine: Engine, link: NatsLink, names: Names, node: str, mark: bytes, status: ClusterStatus
+        self, engine: Engine, link: NatsLink, names: Names, mark: bytes, status: ClusterStatus
     ) -> None:
         self._engine = engine
         self._link = link
-        self._subject = names.live(node)
+        self._subject = names.live(mark)
         self._mark = mark
         self._status = status
         self._packed: list[bytes] = []
         self._packed_bytes = 0
         self._number = 0
-        link.subscribe(names.live("*"), self._received)
+        link.subscribe(names.live(b"*"), self._received)
         engine.turn.on_batch_end(self.flush)
 
     def offer(self, publication: Publication) -> None:
         """Send it with the others of this turn."""
         self._number += 1
         publication.message_id = b"%d" % self._number  # by which nodes agree who has it for a group
-        value = record.describe(publication, self._mark, self._number, self._engine.now, time.time(), False)
+        value = record.describe(
+            publication, self._mark, self._number, self._engine.now, self._status.clock.now(), False
+        )
         one = record.pack(value, publication.topic, publication.payload)
         if self._packed_bytes + len(one) > PACKED_BYTES and self._packed:
             self.flush()
@@ -65,7 +66,7 @@ class LiveMessages:
         if message.subject == self._subject:
             return
         engine = self._engine
-        unix_now = time.time()
+        unix_now = self._status.clock.now()
         try:
             for value, topic, payload in record.unpack(message.payload):
                 publication = record.read(value, topic, payload, False, engine.now, unix_now)

@@ -97,9 +97,9 @@ class Names:
         """The subject on which a node says which groups have members there."""
         return b"%b.GROUPS.%b" % (self._prefix, mark if isinstance(mark, bytes) else mark.encode())
 
-    def live(self, node: str) -> bytes:
+    def live(self, mark: bytes) -> bytes:
         """The subject of a node's QoS 0 messages to the others."""
-        return self._prefix + b".LIVE." + node.encode()
+        return self._prefix + b".LIVE." + mark
 
 
 def origin_of(feed: str) -> bytes:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -108,7 +109,7 @@ class Node:
         self._janitor = Janitor(
             engine, self.link, self.names, self.liveness, self.publisher, self.mark, self.status
         )
-        self._live = LiveMessages(engine, self.link, self.names, config.node, self.mark, self.status)
+        self._live = LiveMessages(engine, self.link, self.names, self.mark, self.status)
         engine.log = self.take
         engine.catch_up = self.catch_up
         engine.finish = self.finish
@@ -148,6 +149,7 @@ class Node:
                     log.warning("In the cluster %s %s.", self.config.name, problem)
                 self.status.log_problem = problem
             await trio.sleep(PAUSE_S)
+        await self._look()  # before anything is read that expires
         self.streams_made.set()
         if is_new:
             self._bring_along()
@@ -161,18 +163,20 @@ class Node:
             await self._look_at_log()
 
     async def _look_at_log(self) -> None:
-        """Now and then, for reports."""
-        status = self.status
+        """Now and then, for reports, and for the time."""
         while True:
-            with suppress(Unavailable, ApiError, NatsProtocolError):
-                found = await info(self.link, self.names.messages) or {}
-                status.leader = str((found.get("cluster") or {}).get("leader", ""))
-                state = found.get("state", {})  # empty while the stream is made anew
-                status.log_first, status.log_last = (
-                    int(state.get("first_seq", 0)),
-                    int(state.get("last_seq", 0)),
-                )
             await trio.sleep(LOOK_S)
+            await self._look()
+
+    async def _look(self) -> None:
+        status = self.status
+        asked_at = time.time()
+        with suppress(Unavailable, ApiError, NatsProtocolError):
+            found = await info(self.link, self.names.messages) or {}
+            status.clock.told(found.get("ts"), asked_at, time.time())
+            status.leader = str((found.get("cluster") or {}).get("leader", ""))
+            state = found.get("state", {})  # empty while the stream is made anew
+            status.log_first, status.log_last = int(state.get("first_seq", 0)), int(state.get("last_seq", 0))
 
     def report(self) -> dict[str, Any]:
         """This node and those that it hears of, for people."""

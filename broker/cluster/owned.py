@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Final
 
@@ -182,7 +181,7 @@ class OwnedClients:
         if session is None or (session.clean and session.link is None):
             if own.is_arriving:
                 state = SessionState(self._liveness.mark)
-                return session_state.encode(state, engine.now, time.time()), CLEAN_S, False
+                return session_state.encode(state, engine.now, self._status.clock.now()), CLEAN_S, False
             return b"", 1, True
         owner = b"" if goes else self._liveness.mark
         given_back = self._shares.given_back(session) if goes else set()
@@ -195,7 +194,7 @@ class OwnedClients:
             longest = engine.policy.persistent_client_expiration_s or math.inf
             lives_s = min(session.expiry_s, longest)
             ttl_s = 0 if lives_s == math.inf else max(1, math.ceil(lives_s))
-        return session_state.encode(state, engine.now, time.time()), ttl_s, goes
+        return session_state.encode(state, engine.now, self._status.clock.now()), ttl_s, goes
 
     def _unsettled_from(self, session: Session, goes: bool) -> int | None:
         if goes and session.client_id not in self._repeats.held:

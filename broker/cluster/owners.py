@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -159,7 +158,7 @@ class Owners(OwnedClients):
             state = SessionState(mark)
         owner, state.owner = state.owner, mark
         expected = 0 if stored is None else stored.sequence
-        value = session_state.encode(state, engine.now, time.time())
+        value = session_state.encode(state, engine.now, self._status.clock.now())
         ack = await record.put(value, expected, CLEAN_S if state.clean else 0)
         with engine.turn:  # whose clock may find that this node is dead to the others
             if mark != self._liveness.mark:
@@ -190,7 +189,7 @@ class Owners(OwnedClients):
     def _state_in(self, stored: Stored, client_id: bytes) -> SessionState | None:
         """None if nobody can read it: a node that has the client finds that its record is not its own any more."""
         try:
-            return session_state.decode(stored.payload, self._engine.now, time.time())
+            return session_state.decode(stored.payload, self._engine.now, self._status.clock.now())
         except NatsProtocolError as error:
             log.error("The session of client %s begins anew: %s", client_id.decode(errors="replace"), error)
             return None

@@ -124,7 +124,7 @@ class Publisher:
             self._node,
             number,
             self._engine.now,
-            time.time(),
+            self._status.clock.now(),
             self._names.is_long(subject),
         )
         block = b"NATS/1.0\r\n%b: %b\r\n%b: %b\r\n" % (

@@ -7,7 +7,6 @@ announced.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -180,7 +179,9 @@ class LogReader:
             self._begin(created, first - 1)
         if self._to_copy is not None:  # else it is here, also after a try that failed
             await self._copy_retained(self._to_copy)
-            await refill(self._history, self._link, self._names, self.publication_of, state, self._to_copy)
+            unix_now = self._status.clock.now()
+            read = self.publication_of
+            await refill(self._history, self._link, self._names, read, state, self._to_copy, unix_now)
             self._to_copy = None
 
     def _begin(self, created: str, last: int) -> None:
@@ -258,7 +259,7 @@ class LogReader:
             kind, subject = self._names.topic_part(message.subject)
             topic = None if subjects.is_long(subject) else subjects.topic_of(subject)
             publication = record.read(
-                value, topic, message.payload, kind == RETAINED, engine.now, time.time()
+                value, topic, message.payload, kind == RETAINED, engine.now, self._status.clock.now()
             )
         except (NatsProtocolError, ValueError):
             return None

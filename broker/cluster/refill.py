@@ -9,7 +9,6 @@ Invariant: a ring has everything that its filter matches in the log behind `lost
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,12 +46,14 @@ async def refill(
     read: Callable[[wire.Message, int], Publication | None],
     state: dict[str, Any],
     last: int,
+    unix_now: float,
 ) -> None:
     """Give the rings what the log has up to `last`; they are empty, and complete behind it.
 
     Args:
         read: the publication of a message with a place in the log.
         state: the log's, as `STREAM.INFO` says it.
+        unix_now: by the clock of the log.
 
     Raises:
         Unavailable: the log can't be read now.
@@ -63,7 +64,7 @@ async def refill(
         return
     try:
         for _ in range(TRIES):
-            copies = await _copies(history, link, names, read, start, last)
+            copies = await _copies(history, link, names, read, start, last, unix_now)
             found = await info(link, names.messages) or {}
             first = int(found.get("state", {}).get("first_seq", 0))
             if first <= start:
@@ -94,10 +95,11 @@ async def _copies(
     read: Callable[[wire.Message, int], Publication | None],
     start: int,
     last: int,
+    unix_now: float,
 ) -> list[Ring]:
     """Of each ring another one, with what the log has from `start` to `last`.  Raises: Unavailable, ApiError."""
     copies = [ring.empty_copy(start - 1, BEFORE) for ring in history.rings]
-    now, unix_now = trio.current_time(), time.time()
+    now = trio.current_time()
 
     def keep(message: wire.Message) -> None:
         about = Delivered(message.reply)

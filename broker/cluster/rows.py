@@ -9,7 +9,6 @@ Invariant: one batch is under way at a time; a batch ends with a row, never betw
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -322,7 +321,7 @@ class RowSink:
         self._engine.turn.tick()
         self._batches += 1
         names = self._names
-        now, unix_now = self._engine.now, time.time()
+        now, unix_now = self._engine.now, self._status.clock.now()
         rows: list[Waiting] = []
         for row in batch:
             publication = row.publication

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+from broker.cluster.clock import ServerClock
+
 log = logging.getLogger("broker.cluster")
 
 SILENT_S: Final = 5.0
@@ -33,6 +35,7 @@ class ClusterStatus:
         leader: the NATS server that decides about the log; `log_first`, `log_last`: what is in it.
         shared: messages of the log that members of groups got here.
         saved: records of sessions that were written.
+        clock: what time it is, for whatever nodes tell each other.
         is_janitor: this node publishes the wills of dead ones; `wills`: those that it published.
     """
 
@@ -70,6 +73,7 @@ class ClusterStatus:
         self.log_last = 0
         self.nodes: dict[str, tuple[float, dict[str, Any]]] = {}
         """Other nodes: when they were heard last, as `trio.current_time` has it, and what they said of themselves."""
+        self.clock = ServerClock()
         self.feeds: dict[str, str] = {}
         """Who has each feed, as this node knows: `here`, or `elsewhere`."""
 

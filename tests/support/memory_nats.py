@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
@@ -98,6 +100,8 @@ class MemoryNats:
         self.said: list[tuple[bytes, bytes]] = []
         self.requests: list[tuple[bytes, bytes, bytes]] = []
         self.is_full = False
+        self.ahead_s = 0.0
+        """Of the clock of the nodes' machine."""
         self._sockets: list[_Socket] = []
         self._made = 0
 
@@ -216,7 +220,8 @@ class MemoryNats:
                 state["subjects"] = {
                     one.subject.decode(): 1 for one in stream.of(body["subjects_filter"].encode())
                 }
-            return {"config": stream.config, "state": state, "created": stream.created}
+            now = datetime.fromtimestamp(time.time() + self.ahead_s, UTC).isoformat()
+            return {"config": stream.config, "state": state, "created": stream.created, "ts": now}
         if what == "STREAM.MSG.GET":
             return self._message(stream, body)
         assert what == "DIRECT.GET", what

@@ -442,7 +442,7 @@ async def test_a_node_goes_on_whatever_it_is_told(
         subject = {
             "groups": names.groups("z"),
             "ask": names.ask(node_of(a).liveness.mark),
-            "live": names.live("z"),
+            "live": names.live(b"z"),
             "messages": names.message(b"c", True, b"t/u"),
         }[kind]
         with NatsClient(nats_server.port) as stranger:

@@ -49,7 +49,7 @@ class Reader(Receiver):
 def node() -> tuple[LiveMessages, Link, ClusterStatus, Engine]:
     link, status, engine = Link(), ClusterStatus(), Engine()
     link_as_any: Any = link
-    return LiveMessages(engine, link_as_any, Names("shop"), "n1", b"n1.1", status), link, status, engine
+    return LiveMessages(engine, link_as_any, Names("shop"), b"n1.1", status), link, status, engine
 
 
 def offer(messages: LiveMessages, *payloads: bytes) -> None:
@@ -74,7 +74,7 @@ def test_a_turn_s_messages_travel_together_and_come_as_they_were() -> None:
 
 def test_a_node_does_not_hear_itself() -> None:
     _, link, status, _ = node()
-    link.received(wire.Message(Names("shop").live("n1"), 1, b"", b"", b"x"))
+    link.received(wire.Message(Names("shop").live(b"n1.1"), 1, b"", b"", b"x"))
     assert (status.unreadable, status.live_received) == (0, 0)
 
 

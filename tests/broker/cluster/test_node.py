@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from support.nats import Server
 from support.nodes import Client, joined, node_of
 from trio.testing import MockClock
 
-from broker.cluster.node import FORGET_S, JOIN_S
+from broker.cluster import record
+from broker.cluster.node import FORGET_S, JOIN_S, LOOK_S
 from broker.cluster.will_record import WillRecord
 from broker.core.names import GATEWAY_PREFIX
 from broker.core.publication import Publication
@@ -143,6 +145,119 @@ async def test_a_subscription_gets_what_is_retained_when_all_of_it_is_here(
             client.session.link = Link()
         await a.settled()
         assert client.payloads() == ([b"kept"] if how == "stays" else [])
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, 3600.0, -3600.0])
+async def test_what_expires_goes_by_the_clock_of_nats(autojump_clock: MockClock, ahead_s: float) -> None:
+    """The machine of the nodes is wrong by an hour."""
+    server = MemoryNats()
+    server.ahead_s = ahead_s
+    async with running(server, "a") as (a,):
+        one = publication(b"t")
+        with a.engine.turn:
+            one.expires_at = a.engine.now + 60
+            a.engine.publish(one)
+        await a.settled()
+        [kept] = server.streams["shop_MSGS"].kept
+        expires = int(record.value_in(kept.block).split(b" ")[6]) / 1000
+        assert expires == pytest.approx(time.time() + ahead_s + 60, abs=30)
+
+
+async def test_the_time_is_known_before_anything_is_read(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        one = publication(b"r", retain=True)
+        with a.engine.turn:
+            one.expires_at = a.engine.now + 600
+            a.engine.publish(one)
+        await a.settled()
+        server.ahead_s = -3600
+        async with running(server, "b") as (b,):
+            [kept] = b.engine.retained.all()
+            assert kept.expires_at - b.engine.now == pytest.approx(4200, abs=30), "an hour more by that clock"
+
+
+async def test_nodes_of_one_name_hear_each_other(autojump_clock: MockClock) -> None:
+    """There should be none; what clients send at QoS 0 is not lost for that."""
+    async with running(MemoryNats(), "a", "a") as (a, b):
+        client = await b.comes(filters=((b"t", 0),))
+        with a.engine.turn:
+            a.engine.publish(publication(b"t", client=b"p", qos=0))
+        await a.settled()
+        assert client.payloads() == [b"x"]
+
+
+async def test_a_clean_session_s_pubcomp_waits_for_nothing(autojump_clock: MockClock) -> None:
+    async with running(MemoryNats(), "a") as (a,):
+        finish = a.engine.finish
+        assert finish is not None
+        for clean in (True, False):
+            client = await a.comes(b"%d" % clean, clean=clean)
+            assert (finish(client.session, 7) is None) is clean
+
+
+async def test_what_is_sent_stands_behind_what_was_read(autojump_clock: MockClock) -> None:
+    async with running(MemoryNats(), "a") as (a,):
+        a.publish(b"t", b"1")
+        a.publish(b"t", b"2")
+        await a.settled()
+        one = publication(b"t")
+        assert a.node.take(one)
+        assert one.sequence == -1 - 2
+
+
+async def test_sessions_of_a_file_become_the_cluster_s(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    node = MemoryNode(server, "a")
+    session, _ = node.engine.open_session(b"old", False)
+    node.engine.identify(session, None, None)
+    async with node.running() as a:
+        await a.settled()
+        assert b"old" not in a.engine.sessions, "it is away, and nobody's"
+        record_of = a.node.names.record(a.node.names.client(b"old"))
+        assert len(server.streams["shop_SESS"].of(record_of)) == 1
+
+
+async def test_a_report_says_what_the_log_has(autojump_clock: MockClock) -> None:
+    async with running(MemoryNats(), "a") as (a,):
+        a.publish(b"t", b"1")
+        a.publish(b"t", b"2")
+        await trio.sleep(LOOK_S + 0.5)
+        assert (a.node.status.log_first, a.node.status.log_last) == (1, 2)
+
+
+async def test_the_same_trouble_is_said_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = MemoryNats()
+    server.faults = [(b"$JS.API", refused(503, 10008))] * 3
+    async with MemoryNode(server, "a").running():
+        said = [one.message for one in caplog.records if "are not ready" in one.message]
+        assert said == ["In the cluster shop the streams are not ready: no (503/10008)."]
+
+
+async def test_a_lost_connection_lets_no_node_be_taken_for_dead(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        assert not await a.node.liveness.is_dead(b"gone-1")
+        assert a.node.liveness._seen_ended
+        server.drop(a.node.link)
+        assert not a.node.liveness._seen_ended
+        server.admit(a.node.link)
+
+
+async def test_a_log_that_is_gone_is_made_again_with_what_is_retained(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        a.publish(b"r", b"kept", 1, True)
+        await a.settled()
+        del server.streams["shop_MSGS"]
+        await a.node._make_again()
+        await a.settled()
+        assert [one.payload for one in server.streams["shop_MSGS"].kept] == [b"kept"]
+        await a.node._make_again()
+        await a.settled()
+        assert len(server.streams["shop_MSGS"].kept) == 1, "it is there"
 
 
 async def test_a_node_that_ends_says_so_to_all(autojump_clock: MockClock) -> None:
