@@ -54,6 +54,19 @@ def test_the_mount_point_is_left_out_for_whoever_is_below_it() -> None:
     ]
 
 
+def test_it_does_not_matter_when_a_message_was_released() -> None:
+    closed, released = "  B < closed", "  B < PUBREL id=…"
+    assert wander.with_releases_last(["-- 1", released, ONE, closed, "   C < PUBREL id=…", "-- 2", ONE]) == [
+        "-- 1",
+        ONE,
+        released,
+        closed,
+        "   C < PUBREL id=…",
+        "-- 2",
+        ONE,
+    ]
+
+
 @pytest.mark.parametrize("with_rules", [False, True])
 def test_whoever_has_a_will_leaves_before_it_comes_again(with_rules: bool) -> None:
     for seed in range(300):
