@@ -10,7 +10,7 @@ Invariant: whenever the sink has a row of a table with a `recover`, the row's ma
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
 from typing import Final
 
@@ -70,6 +70,7 @@ class ListenFeed:
         self._unheard = ""
         self._slices = Slices(sink)
         self._rows = RowBarrier(status)
+        self._clock: Callable[[], float] = trio.current_time
 
     @property
     def here(self) -> tuple[int, int]:
@@ -93,6 +94,7 @@ class ListenFeed:
 
     async def attempt(self) -> None:
         """As `supervise.Feed.attempt`."""
+        self._clock = trio.lowlevel.current_clock().current_time  # `trio.current_time` is two more calls
         async with connected(self._config) as connection:
             await self._line.prepare(connection)
             listener = Listener(connection, self._config)
@@ -275,23 +277,26 @@ class ListenFeed:
         self._sink.flush()
         return keys
 
-    def _deliver(self, notifications: list[Notification]) -> None:
+    def _deliver(self, notifications: list[Notification]) -> bool:
+        """Whether all of them are done with; if not, the rest is in line."""
         status = self._status
         status.received += len(notifications)
-        now = trio.current_time()
+        now = self._clock()
         taken = 0
         if not self._line:
             taken = self._deliver_fast(notifications, now)
+            if taken == len(notifications):
+                return True
         for channel, text in notifications[taken:]:
             with self._rows.of("channel", channel, now):
                 row = self._router.notification(channel, text, now)
                 if row is not None:
                     self._line.join(row)
+        return False
 
     def _deliver_few(self, notifications: list[Notification]) -> bool:
         """As `Attention` wants it."""
-        self._deliver(notifications)
-        return not self._line and not self._slices.is_due
+        return self._deliver(notifications) and not self._slices.is_due
 
     def _deliver_fast(self, notifications: list[Notification], now: float) -> int:
         """How many were published or dropped; the one behind them can't be published now."""

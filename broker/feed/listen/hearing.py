@@ -124,10 +124,12 @@ class BySocket:
     """The quick way, for a connection whose socket carries the protocol as it is.
 
     Between queries libpq has nothing left of what it has read, so what the socket gives next is a message's start.
+    The descriptor belongs to somebody else once the connection is closed: `pgconn` raises then.
     """
 
     def __init__(self, connection: TrioConnection) -> None:
         self._connection = connection
+        self._pgconn = connection.pgconn
         self._answers = Answers()
         self._asked = 0
 
@@ -153,7 +155,7 @@ class BySocket:
         """Send a statement; its end shows in `is_answered`."""
         message = query(statement.encode())
         try:
-            written = os.write(self._socket(), message)
+            written = os.write(self._pgconn.socket, message)
         except OSError as error:
             raise psycopg.OperationalError(f"connection failed: {error.strerror}") from None
         if written < len(message):
@@ -163,7 +165,7 @@ class BySocket:
     def receive(self) -> list[Notification]:
         """The notifications that can be read without waiting."""
         try:
-            data = os.read(self._socket(), READ_BYTES)
+            data = os.read(self._pgconn.socket, READ_BYTES)
         except BlockingIOError:
             return []
         except OSError as error:
@@ -188,10 +190,6 @@ class BySocket:
         except psycopg.OperationalError:
             pass  # it has ended, as was to be expected
         return arrived
-
-    def _socket(self) -> int:
-        """The descriptor, which belongs to somebody else once the connection is closed: then psycopg raises."""
-        return self._connection.pgconn.socket
 
 
 def _error_class(state: str) -> type[psycopg.Error]:

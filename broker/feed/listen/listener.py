@@ -79,10 +79,14 @@ class Listener:
     def few(self) -> list[Notification] | None:
         """What can be read now, if it is no more than a piece; None if it is, and `arrivals` hands it out.
 
+        Only while nothing `has_arrived`.
+
         Raises:
             psycopg.OperationalError: the connection ended.
         """
-        found = self._receive()
+        assert self._hearing is not None
+        found = self._hearing.receive()
+        self._heard = True
         if len(found) > PIECE:
             self._arrived = found
             return None
