@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import math
+import shutil
 import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
+from support.certificates import Authority
 from support.mqtt_stream import StreamClient
 from support.peer import Peer
 
-from broker.config.model import Limits, Listener, Security
-from broker.core.engine import Engine
+from broker.config.model import Limits, Listener, Security, Tls
+from broker.core.engine import Engine, Policy
 from broker.core.limits import CONNECT_TIMEOUT_S, STEPS_MAX, SWEEP_LINKS_MAX
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
+from broker.core.session import DeliveryRules
+from broker.core.slicing import Work
 from broker.gateway.authentication import Verdict
 from broker.links.listening.deciding import Claims
 from broker.links.listening.door import Door
+from broker.links.listening.tls import server_context
 from broker.links.mqtt.link import MqttLink
 from broker.links.pump import CLOSING_MAX
 from broker.links.server import WILLS_MAX, Server, has_expired
+from broker.links.tls_socket import Buffers, TlsSocket
 from protocol.mqtt.codec import encode
+from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import Connack, Connect, Pingreq, Pingresp, Subscribe, Will
 
 DOOR = Door(Listener(port=0, security=Security(allow_anonymous=True)), Limits(), connection_messages=False)
@@ -84,7 +93,14 @@ async def test_all_wills_go_out_some_in_each_turn(is_cancelled: bool) -> None:
                 scope.cancel()
             await server.send_wills()
         assert collector.came == [b"will/%d" % number for number in range(count)]
-        assert max(wills for wills, _ in collector.turns) <= WILLS_MAX
+        assert [wills for wills, _ in collector.turns] == [WILLS_MAX] * 3 + [5]
+
+
+async def test_who_has_not_been_let_in_yet_has_no_will() -> None:
+    async with clients(1) as (server, collector):
+        server.opened(Peer(server.engine).link)
+        await server.send_wills()
+        assert collector.came == [b"will/0"]
 
 
 async def test_wills_that_very_many_get_are_fewer_in_a_turn() -> None:
@@ -228,6 +244,59 @@ async def test_client_whose_token_has_expired_is_sent_away(
     assert "its token has expired" in caplog.text
 
 
+async def test_sessions_and_handshakes_that_last_too_long_end_with_a_sweep(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A client that is away for longer than its session is kept, and a WebSocket of which no byte has come."""
+    async with here() as broker:
+        broker.engine.adopt(Policy(persistent_client_expiration_s=5.0), Window(), DeliveryRules())
+        client = broker.client()
+        await client.connect(b"kept", clean=False)
+        await client._stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        proceeded: list[object] = []
+        with broker.engine.turn, theirs:
+            broker.server.arrivals.await_bytes(
+                ours, broker.door, "10.0.0.1:7", None, lambda *given: proceeded.append(given)
+            )
+        broker.nursery.start_soon(broker.server.sweep)
+        assert (b"kept" in broker.engine.sessions, broker.door.open_count) == (True, 1)
+        await trio.sleep(CONNECT_TIMEOUT_S + 2)
+        assert (b"kept" in broker.engine.sessions, broker.door.open_count) == (False, 0)
+        assert proceeded == []
+
+
+async def test_others_have_their_turns_while_many_are_swept(autojump_clock: trio.testing.MockClock) -> None:
+    """As for wills: of four parts one at least has another task before or behind it."""
+    count = 4 * CLOSING_MAX
+    async with here() as broker:
+        peers = [Peer(broker.engine) for _ in range(count)]
+        for peer in peers:
+            broker.server.opened(peer.link)
+        seen: list[int] = []
+        closed = 0
+
+        async def see() -> None:
+            while closed < count:
+                seen.append(closed)
+                await trio.lowlevel.checkpoint()
+
+        def look() -> None:
+            nonlocal closed
+            before, closed = closed, sum(peer.closed for peer in peers)
+            if closed and not before:
+                broker.nursery.start_soon(see)
+
+        broker.engine.turn.on_settled(look)
+        broker.nursery.start_soon(broker.server.sweep)
+        await trio.sleep(CONNECT_TIMEOUT_S + 2)
+        assert closed == count
+        assert {CLOSING_MAX, 2 * CLOSING_MAX, 3 * CLOSING_MAX} & set(seen)
+
+
 async def swept(silent: int, loud: int) -> list[int]:
     """How many links are left to be looked at after each part of a sweep."""
     async with here() as broker:
@@ -285,6 +354,25 @@ async def test_logins_wait_while_other_rules_are_read() -> None:
         assert await client.receive() == Connack(False, 0)
 
 
+async def test_will_of_who_leaves_before_it_is_decided_about_goes_out_once_it_is() -> None:
+    async with here() as broker:
+        collector = Collector(broker.engine)
+        broker.server.hold_logins()
+        for number in range(2):
+            client = broker.client()
+            await client.send(
+                Connect(b"c%d" % number, True, 0, will=Will(b"will/%d" % number, b"gone", 0, False))
+            )
+            await trio.testing.wait_all_tasks_blocked()
+            await client._stream.aclose()
+            await trio.testing.wait_all_tasks_blocked()
+        assert collector.came == []
+        broker.server.let_logins_on()
+        await trio.testing.wait_all_tasks_blocked()
+        assert sorted(collector.came) == [b"will/0", b"will/1"]
+        assert broker.server.links() == []
+
+
 class Shared(Claims):
     """Client ids beginning with x are another node's."""
 
@@ -317,10 +405,89 @@ async def test_retained_messages_for_one_client_come_while_another_is_answered()
         await one.subscribe(b"t/#", 0)
         await other.send(Pingreq())
         assert await other.receive() == Pingresp()
+        assert broker.engine.replaying.waits(), "it has not come to its end before"
         topics = {(await one.receive()).topic for _ in range(3000)}  # type: ignore[union-attr]
         assert len(topics) == 3000
         await trio.testing.wait_all_tasks_blocked()
         assert not broker.engine.replaying.waits()
+
+
+class Counted(Work):
+    """Takes three turns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns = 0
+
+    def go_on(self, steps: int) -> int:
+        self.turns += 1
+        self.is_over = self.turns == 3
+        return steps
+
+
+async def test_long_work_is_done_in_turns_to_its_end() -> None:
+    async with here() as broker:
+        work = Counted()
+        with broker.engine.turn:
+            broker.engine.slicing.wait(work)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (work.turns, broker.engine.slicing.waits()) == (3, False)
+
+
+async def test_whoever_waits_for_the_end_waits_for_what_a_socket_is_owed() -> None:
+    async with here() as broker:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            broker.server.add_socket(ours, broker.door, "10.0.0.1:7")
+            (link,) = broker.server.links()
+            broker.nursery.start_soon(broker.server.pump.run)
+            size = 4 * 1024 * 1024
+            with broker.engine.turn:
+                link.outbox.push(b"x" * size)
+            drained = trio.Event()
+
+            async def wait() -> None:
+                await broker.server.drained()
+                drained.set()
+
+            broker.nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not drained.is_set(), "the kernel has not taken all of it"
+            theirs.setblocking(False)
+            while size:
+                await trio.lowlevel.wait_readable(theirs)
+                size -= len(theirs.recv(1 << 20))
+            await drained.wait()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make certificates")
+async def test_connect_that_comes_with_the_end_of_a_tls_handshake_is_answered(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("server", "/CN=localhost", host=True)
+    context = server_context(Tls(tmp_path / "server.crt", tmp_path / "server.key"))
+    ours, theirs = socket.socketpair()
+    for sock in (ours, theirs):
+        sock.setblocking(False)
+    came, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context(cafile=authority.ca).wrap_bio(
+        came, to_send, server_hostname="localhost"
+    )
+    encrypted = TlsSocket(ours, context, Buffers())
+    with theirs:
+        for data in (b"", encode(Connect(b"a", True, 0))):
+            with suppress(ssl.SSLWantReadError):
+                client.do_handshake()
+            if data:
+                client.write(data)
+            theirs.send(to_send.read())
+            is_complete = encrypted.shake_hands(encrypted.receive_handshake())
+            with suppress(BlockingIOError):
+                came.write(theirs.recv(1 << 16))
+        assert is_complete
+        async with here() as broker:
+            broker.server.add_socket(encrypted, broker.door, "10.0.0.1:7")
+            assert clients_of(broker) == [b"a"]
 
 
 async def test_certificates_identity_is_known_before_the_first_packet() -> None:
