@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 from support.attached import Attached
-from support.memory_nats import MemoryNats, refused
+from support.memory_nats import SILENT, MemoryNats, refused
 from support.memory_node import MemoryNode, running
 from support.nats import Server
 from support.nodes import Client, joined, node_of
@@ -52,9 +52,10 @@ async def test_where_a_publication_goes(one: Publication, to_log: bool, is_live:
     assert bool(one.message_id) is is_live, "its number chooses the member of a group"
 
 
-async def test_what_the_log_had_before_its_pubrec_is_not_sent_again() -> None:
+@pytest.mark.parametrize("sequence", [9, -1, -5], ids=["read", "sent", "sent later"])
+async def test_what_the_log_had_before_its_pubrec_is_not_sent_again(sequence: int) -> None:
     node = MemoryNode(MemoryNats(), "a").node
-    assert node.take(publication(b"t", sequence=9))
+    assert node.take(publication(b"t", sequence=sequence))
     assert node.publisher.owed() == 0
 
 
@@ -138,7 +139,8 @@ async def test_a_subscription_gets_what_is_retained_when_all_of_it_is_here(
         b.publish(b"r", b"kept", 1, True)
         await a.settled()
         assert client.payloads() == [b"kept"]
-        a.node.catch_up(client.session, b"r", 1)
+        assert a.engine.catch_up is not None
+        a.engine.catch_up(client.session, b"r", 1)
         if how == "unsubscribes":
             a.engine.unsubscribe(client.session, b"r")
         elif how == "comes again":
@@ -175,6 +177,32 @@ async def test_the_time_is_known_before_anything_is_read(autojump_clock: MockClo
         async with running(server, "b") as (b,):
             [kept] = b.engine.retained.all()
             assert kept.expires_at - b.engine.now == pytest.approx(4200, abs=30), "an hour more by that clock"
+
+
+async def test_it_sees_to_dead_nodes_and_to_the_quorum(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        await trio.sleep(20)
+        assert a.node.status.is_janitor
+        assert a.node.status.unready() == []
+        server.faults = [(b"shop.SESS.", SILENT)] * 1000
+        with trio.fail_after(30):
+            while not a.node.status.quorum_problem:  # noqa: ASYNC110 - on the clock of the test
+                await trio.sleep(0.5)
+
+
+async def test_clients_that_may_be_elsewhere_publish_nothing_here_any_more(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        await a.comes()
+        server.faults.append((b"shop.MSGS.c", SILENT))
+        with a.engine.turn:
+            a.engine.publish(publication(b"t", client=b"c", packet_id=7))
+        await trio.sleep(1)
+        with a.engine.turn:
+            a.node.liveness.on_dead()
+        await a.node.publisher.drained()
+        assert server.streams["shop_MSGS"].kept == []
 
 
 async def test_nodes_of_one_name_hear_each_other(autojump_clock: MockClock) -> None:
@@ -267,6 +295,7 @@ async def test_a_node_that_ends_says_so_to_all(autojump_clock: MockClock) -> Non
         a.publish(b"t", b"1")
         await trio.sleep(2)
         assert a.node.mark.decode() in b.node.status.nodes
+        server.faults.append((b"shop.MSGS.c", SILENT))  # so it has to be sent again
         a.publish(b"t", b"2")
         await a.node.leave()
         await b.settled()
