@@ -38,7 +38,9 @@ class RowcastProcess:
             f"allow_anonymous true\n{settings}"
         )
         self._process: subprocess.Popen[str] | None = None
-        self._running = threading.Event()
+        self._is_running = False
+        self._decided = threading.Event()
+        """It has said that it runs, or has ended."""
 
     @classmethod
     def from_toml(cls, folder: Path, settings: str) -> RowcastProcess:
@@ -51,7 +53,8 @@ class RowcastProcess:
     def successor(self) -> RowcastProcess:
         """The next process of the same configuration and ports, which takes over from this one."""
         made = copy(self)
-        made.lines, made.more, made._running = [], ["--take-over"], threading.Event()
+        made.lines, made.more = [], ["--take-over"]
+        made._is_running, made._decided = False, threading.Event()
         return made
 
     def rewrite(self, settings: str) -> None:
@@ -89,10 +92,14 @@ class RowcastProcess:
             stderr=subprocess.PIPE,
             text=True,
         )
-        threading.Thread(target=self._collect, args=(self._process,), daemon=True).start()
-        if not self._running.wait(START_S) or self._process.poll() is not None:
+        try:
+            threading.Thread(target=self._collect, args=(self._process,), daemon=True).start()
+            self._decided.wait(START_S)
+            assert self._is_running, "rowcast does not start:\n" + "\n".join(self.lines)
+        except BaseException:  # also where the test is interrupted: nobody calls `__exit__` then
             self._process.kill()
-            raise AssertionError("rowcast does not start:\n" + "\n".join(self.lines))
+            self._process.wait()
+            raise
         return self
 
     def _collect(self, process: subprocess.Popen[str]) -> None:
@@ -100,8 +107,9 @@ class RowcastProcess:
         for line in process.stderr:
             self.lines.append(line.rstrip())
             if re.search(r"version \S+ running", line):
-                self._running.set()
-        self._running.set()
+                self._is_running = True
+                self._decided.set()
+        self._decided.set()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
