@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 from collections.abc import Sequence
 from typing import Final
@@ -27,6 +26,8 @@ def run_command(words: Sequence[str]) -> int:
 
         print("\n".join(next_words(words[1:])))
         return 0
+    import argparse
+
     parser = argparse.ArgumentParser(prog="rowcast")
     module = importlib.import_module(MODULES[words[0]])
     module.add_parser(parser.add_subparsers(dest="command", required=True))

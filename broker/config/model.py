@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from broker.config.cluster import ClusterConfig
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.feeds import FeedConfig
 from broker.config.history import HistoryRule
-from broker.config.ingest import IngestConfig
-from broker.config.market import MarketConfig
 from broker.config.tokens import TokenConfig, one_or_more
 from protocol.mistakes import Mistaken
+
+if TYPE_CHECKING:  # of a file that has none of these, nobody waits for their classes
+    from broker.config.cluster import ClusterConfig
+    from broker.config.ingest import IngestConfig
+    from broker.config.market import MarketConfig
 
 
 class ConfigError(Mistaken):

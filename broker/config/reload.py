@@ -7,15 +7,16 @@ address may not.  What only a restart can change is a mistake if programs rely o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, fields
 
 from broker.config.dialects.gateway import DIALECT_KINDS, GatewayConfig
-from broker.config.market import MarketConfig
 from broker.config.model import Config, ConfigError, Listener, Tls
 from broker.config.mosquitto.options import OPTIONS
-from broker.config.reload_market import market_mistakes, taken_market
+
+if TYPE_CHECKING:
+    from broker.config.market import MarketConfig
 
 _Key = tuple[int, str | None, str | None, int]
 """Port, address, path, and how many with the same stand above: two may ask the kernel for a port."""
@@ -33,7 +34,7 @@ def reloaded(old: Config, new: Config) -> Config:
     """
     listeners = _listeners(old, new)
     mistakes = _gateway(old.gateway, new.gateway) + _other_dialects(old, new)
-    mistakes += _feeds(old, new) + market_mistakes(old.market, new.market)
+    mistakes += _feeds(old, new) + _market_mistakes(old, new)
     if mistakes:
         raise ConfigError(*mistakes)
     taken = evolve(
@@ -41,7 +42,7 @@ def reloaded(old: Config, new: Config) -> Config:
         listeners=listeners,
         gateway=new.gateway,
         feeds=new.feeds,
-        market=taken_market(old.market, new.market),
+        market=_taken_market(old, new),
         **{name: getattr(new, name) for name in _TAKEN_WHOLE},
         limits=evolve(old.limits, **_read_again(new.limits, "limits")),
         delivery=evolve(old.delivery, **_read_again(new.delivery, "delivery")),
@@ -53,6 +54,27 @@ def reloaded(old: Config, new: Config) -> Config:
 
 
 _TAKEN_WHOLE = ("admin", "metrics", "ingest", "health", "drain_s", "drain_to", "shutdown_grace_s")
+
+
+def _has_market(old: Config, new: Config) -> bool:
+    """Where neither has [market], what reads it was not loaded at the start, and need not be now."""
+    return old.market is not None or new.market is not None
+
+
+def _market_mistakes(old: Config, new: Config) -> list[str]:
+    if not _has_market(old, new):
+        return []
+    from broker.config.reload_market import market_mistakes
+
+    return market_mistakes(old.market, new.market)
+
+
+def _taken_market(old: Config, new: Config) -> MarketConfig | None:
+    if not _has_market(old, new):
+        return None
+    from broker.config.reload_market import taken_market
+
+    return taken_market(old.market, new.market)
 
 
 def _feeds(old: Config, new: Config) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from broker.config.feeds import FeedConfig
@@ -32,3 +35,24 @@ def test_a_port_has_one_token_or_several_and_shows_none(written: str, expected: 
     http = AdminHttp(1, token=written)
     assert http.token == expected
     assert "one" not in repr(http)
+
+
+PLAIN = """
+import sys
+from broker.config.arguments import Arguments
+from broker.config.load import load
+from broker.config.reload import reloaded
+import broker.cli.main
+import broker.links.websocket.server
+import broker.process.run
+
+old, new = load(Arguments()), load(Arguments())
+assert reloaded(old, new) == old
+print([name for name in ("cluster", "ingest", "market", "reload_market") if f"broker.config.{name}" in sys.modules])
+print("argparse" in sys.modules)
+"""
+
+
+def test_a_broker_without_them_loads_no_classes_of_market_sinks_and_nodes_also_at_a_reload() -> None:
+    done = subprocess.run([sys.executable, "-c", PLAIN], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["[]", "False"]
