@@ -40,8 +40,7 @@ async def collect_when_quiet(traffic: Callable[[], int]) -> None:
     Args:
         traffic: a number that grows with it; unchanged for a second means quiet.
     """
-    gc.collect()
-    gc.freeze()  # what was imported stays for good
+    gc.freeze()  # what was imported stays for good; to look through it now would keep the first client waiting
     before = gc.get_threshold()
     # Each second time with those that were kept the time before, so that they never become many.
     gc.set_threshold(YOUNG_MANY, 1, NEVER)
@@ -52,15 +51,26 @@ async def collect_when_quiet(traffic: Callable[[], int]) -> None:
         gc.unfreeze()
 
 
+def _clear_after_importing() -> None:
+    """Throw away what importing has left behind, a megabyte; what is there then is not looked through again."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 async def _collect(traffic: Callable[[], int]) -> None:
     before = traffic()
     seconds = 0
+    is_clear = False
     while True:
         await trio.sleep(YOUNG_INTERVAL_S)
         seconds += 1
         now = traffic()
         is_quiet, before = now == before, now
-        if seconds >= FULL_INTERVAL_S_MAX or (is_quiet and seconds >= FULL_INTERVAL_S):
+        if is_quiet and not is_clear:
+            _clear_after_importing()
+            is_clear = True
+        elif seconds >= FULL_INTERVAL_S_MAX or (is_quiet and seconds >= FULL_INTERVAL_S):
             gc.collect()
             seconds = 0
         else:
