@@ -92,8 +92,11 @@ class Server:
     def __init__(self) -> None:
         self.pgconn = self
         self.frames: list[bytes] = []
+        self.behind: list[bytes] = []
+        """What is in the kernel, and comes once somebody looks."""
         self.statuses: list[tuple[int, int, bool]] = []
         self.is_over = False
+        self.encoding = b"UTF8"
         self.error_message = b""
         self._arrived = trio.Event()
         self._result: Server | None = self
@@ -117,12 +120,15 @@ class Server:
         frame = self.frames.pop(0)
         return len(frame), memoryview(frame)
 
-    def consume_input(self) -> None: ...
+    def consume_input(self) -> None:
+        self.frames += self.behind
+        self.behind.clear()
 
     def flush(self) -> None: ...
 
     def parameter_status(self, name: bytes) -> bytes:
-        return b"UTF8"
+        assert name == b"server_encoding"
+        return self.encoding
 
     def get_result(self) -> Server | None:
         return self._result
@@ -171,9 +177,10 @@ CONFIG = FeedConfig(
 class Pulled:
     """A stream that is pulled from `server`."""
 
-    def __init__(self) -> None:
+    def __init__(self, encoding: bytes = b"UTF8", sink: Collector | None = None) -> None:
         self.server = Server()
-        self.sink, self.status = Collector(), FeedStatus("main")
+        self.server.encoding = encoding
+        self.sink, self.status = sink or Collector(), FeedStatus("main")
         self.delivery = Delivery(CONFIG, self.sink, self.status)
         self.described: list[bool] = []
         self.due: set[int] = set()
@@ -214,6 +221,98 @@ async def test_transactions_are_delivered_and_looked_at_where_that_is_due(autoju
         assert pulled.stream.news.is_set()
         assert pulled.sink.flushes > 0
         nursery.cancel_scope.cancel()
+
+
+def row(oid: int, text: bytes) -> bytes:
+    """An insert into a table of one column."""
+    return data(b"I" + oid.to_bytes(4, "big") + b"N\0\1t" + len(text).to_bytes(4, "big") + text)
+
+
+async def test_latency_is_counted_for_each_transaction_once_it_was_sent(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(begin(100), RELATION, insert(b"1"), insert(b"2"), commit(100))
+        await pulled.take(begin(200), insert(b"3"), commit(200))
+        assert pulled.status.latency.count() == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_came_with_the_end_is_counted_and_sent(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    pulled.server.send(begin(100), RELATION, insert(b"1"), insert(b"2"), commit(100))
+    pulled.server.end()
+    with pytest.raises(psycopg.OperationalError):
+        await pulled.stream.pull()
+    pulled.stream.close()
+    assert (pulled.status.received, pulled.status.published) == (2, 2)
+    pulled.stream.close()
+    assert (pulled.status.received, pulled.status.published) == (2, 2), "once"
+
+
+async def test_what_the_kernel_has_is_looked_for_before_anybody_waits(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    pulled.server.behind = [begin(100), RELATION, insert(b"1"), commit(100)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await wait_all_tasks_blocked()
+        assert pulled.sink.topics() == [b"event/1"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_others_have_their_turns_in_a_transaction_that_takes_long(autojump_clock: MockClock) -> None:
+    """Every row takes 2 ms; after 5 ms the loop goes on, and whoever was written to gets what there is."""
+    pulled = Pulled()
+    seen: list[int] = []
+
+    async def look() -> None:
+        while len(pulled.sink.published) < 320:
+            seen.append(len(pulled.sink.published))
+            await trio.lowlevel.checkpoint()
+
+    pulled.sink.on_publish = lambda published: autojump_clock.jump(0.002)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look)
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(
+            begin(100), RELATION, *[insert(b"%d" % number) for number in range(320)], commit(100)
+        )
+        flushes = pulled.sink.flushes
+        nursery.cancel_scope.cancel()
+    assert len(set(seen)) >= 5
+    assert 5 <= flushes <= 160, "after some rows each time, however they come"
+
+
+async def test_what_says_nothing_of_rows_is_passed_over(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    origin = data(b"O" + bytes(8) + b"elsewhere\0")
+    truncate = data(b"T" + (1).to_bytes(4, "big") + b"\0" + (1).to_bytes(4, "big"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(begin(100), origin, RELATION, insert(b"1"), truncate, insert(b"2"), commit(100))
+        assert pulled.sink.topics() == [b"event/1", b"event/2"]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("encoding", [b"UTF8", b"SQL_ASCII"])
+async def test_text_that_is_not_utf_8_costs_its_row_where_the_server_takes_it(
+    autojump_clock: MockClock, encoding: bytes
+) -> None:
+    """Elsewhere the server has seen to it, and nobody looks."""
+    pulled = Pulled(encoding)
+    described = data(
+        b"R" + (1).to_bytes(4, "big") + b"public\0event\0d\0\1\1id\0" + (25).to_bytes(4, "big") + b"\xff" * 4
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(begin(100), described, row(1, b"a"), row(1, b"\xff"), row(1, b"b"), commit(100))
+        nursery.cancel_scope.cancel()
+    if encoding == b"SQL_ASCII":
+        assert pulled.sink.topics() == [b"event/a", b"event/b"]
+        assert pulled.status.dropped == {"not_utf8": 1}
+    else:
+        assert [pulled.sink.topics()[0], pulled.sink.topics()[-1]] == [b"event/a", b"event/b"]
+        assert "not_utf8" not in pulled.status.dropped
 
 
 async def test_between_transactions_an_idle_server_s_end_counts_and_inside_of_one_it_does_not(
@@ -343,6 +442,50 @@ async def test_a_streamed_transaction_waits_in_a_spool_for_its_commit(autojump_c
         assert list(pulled.status.delivered_xids) == [9]
         await pulled.take(keep_alive(600))
         assert pulled.delivery.progress.safe_lsn == 600
+        nursery.cancel_scope.cancel()
+
+
+async def test_nobody_looks_before_a_streamed_transaction_where_that_is_not_due(
+    autojump_clock: MockClock,
+) -> None:
+    pulled = Pulled()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(
+            streamed(b"S", (9, 4), (1, 1)), inside(RELATION, 9), inside(insert(b"1"), 9), streamed(b"E")
+        )
+        await pulled.take(streamed(b"c", (9, 4), (0, 1), (500, 8), (501, 8), (0, 8)))
+        assert (pulled.sink.topics(), pulled.looks, pulled.described) == ([b"event/1"], [], [True])
+        nursery.cancel_scope.cancel()
+
+
+async def test_of_interleaved_streamed_transactions_each_is_delivered_at_its_own_commit(
+    autojump_clock: MockClock,
+) -> None:
+    pulled = Pulled()
+
+    def piece(xid: int, first: int, *numbers: bytes) -> list[bytes]:
+        rows = [inside(insert(number), xid) for number in numbers]
+        return [
+            streamed(b"S", (xid, 4), (first, 1)),
+            *([inside(RELATION, xid)] if first else []),
+            *rows,
+            streamed(b"E"),
+        ]
+
+    def committed(xid: int, lsn: int) -> bytes:
+        return streamed(b"c", (xid, 4), (0, 1), (lsn, 8), (lsn + 1, 8), (0, 8))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(*piece(9, 1, b"1"), *piece(11, 1, b"2"), *piece(9, 0, b"3"), *piece(13, 1, b"4"))
+        spooled = pulled.status.spooled_bytes
+        await pulled.take(begin(400), RELATION, insert(b"5"), commit(400), committed(11, 500))
+        assert pulled.sink.topics() == [b"event/5", b"event/2"]
+        assert 0 < pulled.status.spooled_bytes < spooled
+        await pulled.take(streamed(b"A", (13, 4), (13, 4)), committed(9, 600))
+        assert pulled.sink.topics()[2:] == [b"event/1", b"event/3"]
+        assert (pulled.status.spooled_bytes, pulled.status.delivered) == (0, 601)
         nursery.cancel_scope.cancel()
 
 
