@@ -114,7 +114,7 @@ class Outbound(Owed):
         if sink is not None and not self._queue and self._window_open():
             self._send(sink, message, qos, retain, ids)
             return SENT
-        if not self.queue_open() and not (self._forget_expired() and self.queue_open()):
+        if not self.queue_open(qos) and not (self._forget_expired() and self.queue_open(qos)):
             return DROPPED
         queue = self._queue
         if queue is None:
@@ -124,7 +124,9 @@ class Outbound(Owed):
         self._note_expiry(message)
         self.books.store.hold(message)
         self.queued_bytes += message.size()
-        self.queued_qos_0 += 1 if qos == 0 else 0
+        if qos == 0:
+            self.queued_qos_0 += 1
+            self.queued_qos_0_bytes += message.size()
         self._note_change()
         return QUEUED
 
@@ -183,7 +185,9 @@ class Outbound(Owed):
             ids += waiting.ids_before
             if waiting in gone:
                 self.queued_bytes -= waiting.message.size()
-                self.queued_qos_0 -= 1 if waiting.qos == 0 else 0
+                if waiting.qos == 0:
+                    self.queued_qos_0 -= 1
+                    self.queued_qos_0_bytes -= waiting.message.size()
                 self.books.store.release(waiting.message)
                 ids = (ids + (1 if waiting.qos > 0 else 0)) % PACKET_ID_MAX
                 continue
@@ -213,19 +217,24 @@ class Outbound(Owed):
         sink = self._sink
         return sink is None or sink.takes_more()
 
-    def queue_open(self) -> bool:
+    def queue_open(self, qos: int = 1) -> bool:
         """Whether one message more may wait.
 
         As mosquitto: messages in flight do not count, their bytes do, but while the client is here a window's worth
-        of them is free; and the last message may overstep the bytes.
+        of them is free; the last message may overstep the bytes; and those at QoS 0 take no place of the others.
+        Unlike there, they may not be more than the others may.
         """
         window = self.window
-        if window.queued_messages != 0 and self.queued_count() >= window.queued_messages:
+        qos_0, qos_0_bytes = self.queued_qos_0, self.queued_qos_0_bytes
+        most, bytes_max = window.queued_messages, window.queued_bytes
+        if most != 0 and (self.queued_count() - qos_0 >= most or (qos == 0 and qos_0 >= most)):
             return False
-        size = self.queued_bytes + self.inflight_bytes
+        if qos == 0 and bytes_max != 0 and qos_0_bytes >= bytes_max:
+            return False
+        size = self.queued_bytes - qos_0_bytes + self.inflight_bytes
         if self._sink is not None:
             size -= window.inflight_bytes
-        return window.queued_bytes == 0 or size < window.queued_bytes
+        return bytes_max == 0 or size < bytes_max
 
     def _forget_expired(self) -> bool:
         """The queue is full: make room by what nobody wants any more; whether there was any."""
@@ -342,7 +351,9 @@ class Outbound(Owed):
             used += 1
             waiting = queue.popleft()
             self.queued_bytes -= waiting.message.size()
-            self.queued_qos_0 -= 1 if waiting.qos == 0 else 0
+            if waiting.qos == 0:
+                self.queued_qos_0 -= 1
+                self.queued_qos_0_bytes -= waiting.message.size()
             for _ in range(waiting.ids_before):
                 self._next_packet_id()
             message = waiting.message

@@ -68,6 +68,7 @@ class Owed:
         self._queue: deque[Queued] | None = None
         self.queued_qos_0 = 0
         """Of the messages in the queue, those at QoS 0."""
+        self.queued_qos_0_bytes = 0
 
     def inflight_count(self) -> int:
         """How many messages are sent and not yet acknowledged."""
@@ -131,7 +132,9 @@ class Owed:
                 if waiting.position == 0:
                     waiting.position = books.next_position()
                 self.queued_bytes += waiting.message.size()
-                self.queued_qos_0 += 1 if waiting.qos == 0 else 0
+                if waiting.qos == 0:
+                    self.queued_qos_0 += 1
+                    self.queued_qos_0_bytes += waiting.message.size()
                 self._note_expiry(waiting.message)
                 books.store.hold(waiting.message)
         self.last_packet_id = last_packet_id
@@ -145,6 +148,7 @@ class Owed:
         self._inflight = {}
         self._queue = None
         self.queued_qos_0 = 0
+        self.queued_qos_0_bytes = 0
         self.inflight_bytes = 0
         self.queued_bytes = 0
         return discarded

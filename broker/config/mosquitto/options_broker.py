@@ -79,7 +79,8 @@ _DELIVERY: tuple[Option, ...] = (
     ),
     _flag(
         "queue_qos0_messages", False, "delivery.queue_qos0_messages",
-        "Queue QoS 0 messages too for a persistent client that is away.", reload=True,
+        "Queue QoS 0 messages too for a persistent client that is away: of these, too, max_queued_messages and "
+        "max_queued_bytes at most, which take no place of the others.", reload=True,
     ),
     _flag("retain_available", True, "delivery.retain_available", "Whether messages may be retained."),
     Option(

@@ -131,6 +131,23 @@ def test_no_more_is_in_flight_than_there_are_ids() -> None:
     assert wire.sent()[-1] == (PUBLISH, 7, False)
 
 
+@pytest.mark.parametrize(
+    "window",
+    [Window(queued_messages=3), Window(queued_messages=0, queued_bytes=3)],
+    ids=["messages", "bytes"],
+)
+def test_messages_at_qos_0_take_no_place_of_the_others(window: Window) -> None:
+    outbound = Outbound(window)
+    one = Message(b"", b"x", 1, False)
+    assert [outbound.offer(one, 0, False) for _ in range(4)] == [QUEUED] * 3 + [DROPPED]
+    assert [outbound.offer(one, 1, False) for _ in range(4)] == [QUEUED] * 3 + [DROPPED]
+    assert [outbound.offer(one, qos, False) for qos in (0, 1, 2)] == [DROPPED] * 3
+    assert [waiting.qos for waiting in outbound.queued()] == [0, 0, 0, 1, 1, 1]
+    assert (outbound.queued_qos_0, outbound.queued_qos_0_bytes) == (3, 3)
+    outbound.attach(Wire().outbox)
+    assert (outbound.queued_count(), outbound.queued_qos_0, outbound.queued_qos_0_bytes) == (0, 0, 0)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_everything_is_sent_once_in_order_within_the_window_or_refused(seed: int) -> None:
     """Messages, acknowledgements, disconnections and slow wires by chance; a list is the model."""

@@ -31,6 +31,7 @@ def test_what_a_snapshot_kept_is_counted_and_in_its_order() -> None:
     assert [one.packet_id for one in owed.inflight()] == [7, 9]
     assert [one.message.payload for one in owed.queued()] == [b"333", b"4444"]
     assert (owed.inflight_count(), owed.queued_count(), owed.queued_qos_0) == (2, 2, 1)
+    assert owed.queued_qos_0_bytes == 4
     assert (owed.inflight_bytes, owed.queued_bytes) == (3, 7)
     assert [one.position for one in owed.queued()] == [41, 42]
     assert owed.first_expiry == 20.0
