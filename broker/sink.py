@@ -91,9 +91,8 @@ class EngineSink:
         return None if self._watch is None else self._watch(fd, rung)
 
     def flush(self) -> None:
-        """The batch is complete: one send to everybody it was for."""
-        with self._engine.turn:
-            pass
+        """The batch is complete: one send to everybody it was for; also within a turn that goes on."""
+        self._engine.turn.send()
 
     @property
     def is_strained(self) -> bool:

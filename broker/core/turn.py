@@ -56,6 +56,14 @@ class Turn:
         if self._depth == 0 and self.clock is not None:
             self._engine.now = self.clock()
 
+    def send(self) -> None:
+        """Offer what is owed to the kernel: within a turn, which goes on and ends its batch later, or by a turn."""
+        if self._depth > 0:
+            self._engine.flush()
+        else:
+            with self:
+                pass
+
     def __enter__(self) -> None:
         self._depth += 1
         if self._depth == 1 and self.clock is not None:

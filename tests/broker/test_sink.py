@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from support.peer import connected
 
 from broker.core.added import Added
 from broker.core.engine import Engine
@@ -12,6 +13,7 @@ from broker.core.positions import Positions
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.sink import EngineSink, put_on
+from protocol.mqtt.packets import Publish, Subscribe
 
 
 class Heard(Receiver):
@@ -120,4 +122,21 @@ def test_a_flush_ends_the_turn() -> None:
     ended: list[str] = []
     engine.turn.on_batch_end(lambda: ended.append("batch"))
     EngineSink(engine, None).flush()
+    assert ended == ["batch"]
+
+
+def test_a_flush_within_a_turn_sends_what_there_is_and_the_turn_goes_on() -> None:
+    engine = Engine()
+    ended: list[str] = []
+    engine.turn.on_batch_end(lambda: ended.append("batch"))
+    peer = connected(engine)
+    peer.send(Subscribe(1, ((b"t", 0),)))
+    peer.read()
+    ended.clear()
+    sink = EngineSink(engine, None)
+    with engine.turn:
+        sink.publish(b"t", b"1", 0, False)
+        sink.flush()
+        assert peer.read() == [Publish(b"t", b"1")]
+        assert ended == []
     assert ended == ["batch"]

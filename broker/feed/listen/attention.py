@@ -1,7 +1,7 @@
 """Who delivers what a listening feed's connection has: the feed's task, or the loop of its sink that saw it come.
 
-A turn of Trio's takes longer than a row does.  So where the sink's loop can watch the connection, little is delivered
-there, in a turn of its own, and the task sleeps on.  The task has what is much, what must wait, and what fails.
+A turn of Trio's takes longer than a row does.  So where the sink's loop can watch the connection, rows are delivered
+there, in a turn of its own, and the task sleeps on.  The task has what must wait for something, and what fails.
 
 Invariant: one of the two reads the connection, the loop while the task is in `wait`, the task at all other times.
 """
@@ -22,14 +22,20 @@ class Attention:
     """From the moment on that a feed is live, until `close`.
 
     Args:
-        deliver: hands on what has come, from inside a turn; False if something is left that the task has to do.
+        deliver: hands on a few that have come, from inside a turn; False if something is left that the task has to do.
+        deliver_many: the same for what `Listener.arrivals` has.
     """
 
     def __init__(
-        self, sink: FeedSink, listener: Listener, deliver: Callable[[list[Notification]], bool]
+        self,
+        sink: FeedSink,
+        listener: Listener,
+        deliver: Callable[[list[Notification]], bool],
+        deliver_many: Callable[[], bool],
     ) -> None:
         self._listener = listener
         self._deliver = deliver
+        self._deliver_many = deliver_many
         self._watch: Watch | None = None
         if isinstance(sink, Watching):
             self._watch = sink.watch(listener.fileno(), self._rung)
@@ -73,7 +79,7 @@ class Attention:
             return
         try:
             few = self._listener.few()
-            is_all = few is not None and self._deliver(few)
+            is_all = self._deliver_many() if few is None else self._deliver(few)
         except psycopg.Error as error:  # no matter of the sink's loop
             self._error = error
             is_all = False

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Final
 
 import psycopg
@@ -110,7 +111,9 @@ class ListenFeed:
                 self._line.close()
 
     async def _stay_live(self, listener: Listener) -> None:
-        attention = Attention(self._sink, listener, self._deliver_few)
+        attention = Attention(
+            self._sink, listener, self._deliver_few, partial(self._deliver_arrivals, listener)
+        )
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._keep_marks)
@@ -120,15 +123,9 @@ class ListenFeed:
                     await attention.wait()
                     if self._slices.is_due:
                         await self._slices.breathe()
-                    unsent = 0
-                    for some in listener.arrivals():
-                        self._deliver(some)
-                        unsent += len(some)
-                        if unsent >= SEND_ROWS or self._slices.is_due:
-                            self._sink.flush()
-                            await self._slices.breathe()
-                            unsent = 0
-                    self._sink.flush()
+                    self._deliver_arrivals(listener)
+                    if self._slices.is_due:
+                        await self._slices.breathe()
                     if self._line:
                         with listener.set_aside():
                             await self._let_leave()
@@ -293,6 +290,20 @@ class ListenFeed:
                 if row is not None:
                     self._line.join(row)
         return False
+
+    def _deliver_arrivals(self, listener: Listener) -> bool:
+        """Whether there is nothing to be waited for.  If readers are, what has come is handed out afterwards."""
+        unsent = 0
+        for some in listener.arrivals():
+            self._deliver(some)
+            unsent += len(some)
+            if unsent >= SEND_ROWS or self._slices.is_due:
+                self._sink.flush()
+                unsent = 0
+                if self._slices.is_due:
+                    return False
+        self._sink.flush()
+        return not self._line
 
     def _deliver_few(self, notifications: list[Notification]) -> bool:
         """As `Attention` wants it."""
