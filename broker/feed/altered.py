@@ -65,4 +65,4 @@ MADE_ANEW: Final = (
 
 MAKINGS: Final = """SELECT string_agg(concat_ws('/', oid, xmin), ',' ORDER BY oid) FROM pg_proc
 WHERE pronamespace = to_regnamespace('rowcast') AND proname LIKE 'outbox%'"""
-"""Changes whenever a function of the outbox was replaced, be it by an installation."""
+"""Changes whenever a function of the outbox was replaced, also by an installation."""

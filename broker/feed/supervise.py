@@ -49,7 +49,7 @@ class Feed(Attempting, Protocol):
 
 
 class Supervisor:
-    """One feed for as long as the broker runs, be it with other settings after a while.
+    """One feed for as long as the broker runs, with other settings after a reload.
 
     Args:
         config: its `kind` decides what runs.

@@ -206,7 +206,7 @@ def _checked(properties: bytes) -> bytes:
     try:
         forwarded, expiry_s, alias = publish_properties(properties, 0, len(properties))
     except ProtocolError as error:
-        raise Damaged(f"a message has properties that are none: {error}") from None
+        raise Damaged(f"the properties of a message can't be read: {error}") from None
     if expiry_s >= 0 or alias:
         raise Damaged("a message has properties that are not handed on")
     return forwarded

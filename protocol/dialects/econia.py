@@ -104,7 +104,8 @@ def admit(
         requested: the channel in the path, if there is one.
         mode_claim: the claim that holds `r`, `w` or `rw`.
         channels_claims: claims with one channel (text) or several (a list); the single one is put first.
-        channels_required: refuse a token without any; False lets it have whatever channel is requested, as there.
+        channels_required: refuse a token without any; False lets it have whatever channel is requested, as
+            postgres-websockets does.
 
     Returns:
         The admission, or the reason of the refusal.
@@ -190,7 +191,7 @@ class EconiaDialect(Dialect):
         return [Subscribe(channel, Slow.CLOSE) for channel in self._admission.channels]
 
     def receive(self, message: str | bytes, now: float) -> Commands:
-        """A message of a writer goes to all its channels; a reader's is ignored, as there, and read slowly."""
+        """A message of a writer goes to all its channels; a reader's is read slowly, and ignored."""
         self.rests_until = self._meter.charge(1, now)
         if self._admission.mode not in MODES_THAT_WRITE:
             return NOTHING

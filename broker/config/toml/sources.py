@@ -46,7 +46,7 @@ class Origins:
         self._read_fetches(array_of(reader, document, "fetch"))
 
     def is_declared(self, source: str) -> bool:
-        """Whether there is such a table, be it broken."""
+        """Whether there is such a table, even one with mistakes."""
         return source in self._declared
 
     def unknown(self, name: str) -> str:

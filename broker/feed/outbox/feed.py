@@ -67,7 +67,7 @@ CHANNEL: Final = "rowcast_outbox"
 
 TRANSACTIONS_PER_READ: Final = 500
 ROWS_PER_READ: Final = 2000
-"""After so many the position is saved, be it in the middle of a transaction: a crash repeats no more."""
+"""After so many the position is saved, even in the middle of a transaction: a crash repeats no more."""
 
 ROW_TIMEOUT_S: Final = 60.0
 """How long the server may take for the next row of a query before it counts as dead."""

@@ -67,7 +67,7 @@ class Confirming:
 
     @property
     def needless_lsn(self) -> int:
-        """Up to where the server need keep nothing, be it that for WAL without a row of ours it was not told so yet."""
+        """Up to where the server need keep nothing; of WAL without a row of ours it may not have been told so yet."""
         has_rows = self._kept.is_behind(self._durable)
         return self.lsn if has_rows else max(self.lsn, self._retention.confirmable(trio.current_time()))
 

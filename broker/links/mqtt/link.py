@@ -295,7 +295,7 @@ class MqttLink(Link):
         return runs.read(self, session, data, self._size_max, self._fast)
 
     def act_on(self, request: Request) -> None:
-        """A packet with many filters: what of it is more than the steps left is done in later turns."""
+        """A packet with many filters: those for which no steps are left have their turns later."""
         if not request.go_on(self):
             self._request = request
 

@@ -35,7 +35,7 @@ class Cell(NamedTuple):
 
 
 class Unreadable(Exception):
-    """These bytes are none that SQLite wrote."""
+    """SQLite did not write these bytes."""
 
 
 class Node:

@@ -70,7 +70,7 @@ Rows = tuple[tuple[str, tuple[Value, ...]], ...]
         ),
         (
             (("message", changed((8, *MESSAGE[1:]), 8, b"\x0b\x01")),),
-            "a message has properties that are none",
+            "the properties of a message can't be read",
         ),
         (
             (("message", changed((8, *MESSAGE[1:]), 8, b"\x02\x00\x00\x00\x01")),),

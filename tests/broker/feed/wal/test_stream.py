@@ -366,6 +366,38 @@ async def test_a_stop_waits_until_the_server_asks_between_two_transactions(autoj
         nursery.cancel_scope.cancel()
 
 
+async def test_a_stop_waits_while_a_transaction_is_streamed(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    asked: list[bool] = []
+
+    async def until_asked() -> None:
+        await pulled.stream.until_asked(0)
+        asked.append(True)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        nursery.start_soon(until_asked)
+        await wait_all_tasks_blocked()
+        await pulled.take(streamed(b"S", (9, 4), (1, 1)), keep_alive(2, reply=True))
+        assert asked == []
+        await pulled.take(streamed(b"E"), keep_alive(3, reply=True))
+        assert asked == [True]
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_end_of_wal_is_heard_of_from_every_message(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    assert pulled.stream.wal_end == 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(begin(100), data(RELATION[25:], 110), data(insert(b"1")[25:], 120))
+        assert pulled.stream.wal_end == 120
+        await pulled.take(commit(100), streamed(b"S", (9, 4), (1, 1)))
+        await pulled.take(data(inside(RELATION, 9)[25:], 130))
+        assert pulled.stream.wal_end == 130
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_server_that_says_nothing_is_asked_and_given_up(autojump_clock: MockClock) -> None:
     pulled = Pulled()
     began = trio.current_time()
