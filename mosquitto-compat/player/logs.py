@@ -8,9 +8,9 @@ VERSION = re.compile(r"\b(mosquitto|[Rr]owcast) version [\w.+-]+")
 _RULES = (
     (re.compile(r"^\d{9,}: "), ""),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"), "{time}"),
-    (re.compile(r"\b\d{9,}\b"), "{seconds}"),
     (re.compile(r"auto-[0-9A-Fa-f-]{36}"), "auto-{id}"),
     (re.compile(r"\b[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}\b"), "{id}"),
+    (re.compile(r"\b\d{9,}\b"), "{seconds}"),  # behind the ids, whose last digits may look like it
     (re.compile(r"(127\.0\.0\.1|::1|\[::1\]):\d+"), r"{peer}"),
     (VERSION, "{broker} version {version}"),
 )
