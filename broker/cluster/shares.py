@@ -165,21 +165,27 @@ class Shares:
             self._lasting.add(key)
 
     async def _config(self, key: Key) -> dict[str, Any]:
-        """Of a new consumer; behind what members here were given, if there was one before.
+        """Of a new consumer: behind what members here were given, if there was one before, else behind what there is.
 
-        Raises: Unavailable, ApiError.
+        The place is named: told to begin with what is new, each replica begins with what is new when it makes the
+        consumer, and one that is late and then leads leaves out what came meanwhile.
+
+        Raises: Unavailable, ApiError, NatsProtocolError.
         """
         prefix = self._names.messages_prefix + b"*.*."
-        start: dict[str, Any] = {"deliver_policy": "new"}
+        stream = await info(self._link, self._names.messages)
+        if stream is None:
+            raise Unavailable(f"the stream {self._names.messages} is not there")
+        place = int(stream.get("state", {}).get("last_seq", 0))
         if key in self._places:
-            epoch, place = self._places[key]
-            stream = await info(self._link, self._names.messages) or {}
+            epoch, given = self._places[key]
             if epoch == epoch_of(str(stream.get("created", ""))):
-                start = {"deliver_policy": "by_start_sequence", "opt_start_seq": place + 1}
+                place = given
             else:  # what the members had not got is lost with the other log
                 del self._places[key]
         return {
-            **start,
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": place + 1,
             "durable_name": name_of(key),
             "ack_policy": "explicit",
             "ack_wait": int(ACK_WAIT_S * NANOSECONDS),

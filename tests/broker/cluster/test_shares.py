@@ -96,7 +96,11 @@ async def grouped() -> AsyncIterator[Group]:
 async def test_a_group_has_a_consumer_when_its_subscription_is_acknowledged(
     autojump_clock: MockClock,
 ) -> None:
+    """It begins at a place with a number: replicas that are late would each take another for what is new."""
     async with grouped() as it:
+        for payload in (b"1", b"2"):
+            it.a.publish(b"t/x", payload)
+        await it.a.settled()
         client = await it.a.comes(b"m", True)
         with it.a.engine.turn:
             it.a.engine.subscribe_session(client.session, FILTER, 1)
@@ -107,7 +111,8 @@ async def test_a_group_has_a_consumer_when_its_subscription_is_acknowledged(
         assert promise.is_kept
         assert it.consumer is not None
         assert it.consumer["filter_subjects"] == ["shop.MSGS.*.*.t.*", "shop.MSGS.*.*.%long.*"]
-        assert (it.consumer["deliver_policy"], it.consumer["ack_policy"]) == ("new", "explicit")
+        assert (it.consumer["deliver_policy"], it.consumer["opt_start_seq"]) == ("by_start_sequence", 3)
+        assert it.consumer["ack_policy"] == "explicit"
         assert it.consumer["ack_wait"] == ACK_WAIT_S * NANOSECONDS
         assert it.shares.promise(client.session) is None, "it is there"
 
@@ -317,7 +322,7 @@ async def test_in_a_log_that_was_made_anew_it_begins_with_what_is_new(autojump_c
         it.server.stream("shop_MSGS").config.update(old.config)
         await trio.sleep(FETCH_S + 5)
         assert it.consumer is not None
-        assert it.consumer["deliver_policy"] == "new"
+        assert it.consumer["opt_start_seq"] == 1
 
 
 async def test_a_group_without_members_is_fetched_for_no_more(autojump_clock: MockClock) -> None:
