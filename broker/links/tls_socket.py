@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 RECORD_HEAD_BYTES: Final = 5
 PLAIN_BYTES_MAX: Final = 16_384
@@ -28,14 +29,30 @@ class Buffers:
     def __init__(self) -> None:
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
+        # As they are called for every record; a method's name would be looked up each time.
+        self.give: Callable[[bytes], int] = self.incoming.write
+        self.take: Callable[[], bytes] = self.outgoing.read
 
 
-class _Records(Protocol):
-    """OpenSSL's part of an `ssl.SSLObject`, which that only passes calls on to; or the whole, where it is not found."""
+class Records(Protocol):
+    """OpenSSL's part of an `ssl.SSLObject`, which only passes calls on to it."""
 
     def do_handshake(self) -> None: ...
     def read(self, size: int, /) -> bytes: ...
     def write(self, data: bytes, /) -> int: ...
+    def shutdown(self) -> object: ...
+    def getpeercert(self, binary_form: bool, /) -> Any: ...
+
+
+class Documented:
+    """The same by way of the whole object, should a Python keep its part elsewhere."""
+
+    def __init__(self, whole: ssl.SSLObject) -> None:
+        self.do_handshake = whole.do_handshake
+        self.read = whole.read
+        self.write = whole.write
+        self.shutdown = whole.unwrap
+        self.getpeercert = whole.getpeercert
 
 
 class TlsSocket:
@@ -53,10 +70,7 @@ class TlsSocket:
     ) -> None:
         self._sock = sock
         self._buffers = buffers
-        self._ssl = context.wrap_bio(
-            buffers.incoming, buffers.outgoing, server_side=server is None, server_hostname=server
-        )
-        self._records_of: _Records = getattr(self._ssl, "_sslobj", self._ssl)
+        self._records_of = records_of(context, buffers, server)
         self._is_open = False
         self._rest = b""
         """Received, and not a whole record yet."""
@@ -77,7 +91,8 @@ class TlsSocket:
 
     def getpeercert(self, binary_form: bool) -> bytes | None:
         """The peer's certificate in DER, verified; None if it has shown none."""
-        return self._ssl.getpeercert(True) if binary_form else None
+        found: bytes | None = self._records_of.getpeercert(True) if binary_form else None
+        return found
 
     # --- handshake -----------------------------------------------------------------------------------------
 
@@ -153,34 +168,37 @@ class TlsSocket:
             if end == 0:
                 raise BlockingIOError
             data = data[:end]
-        else:
+        elif self._rest:
             self._rest = b""
-        self._buffers.incoming.write(data)
-        pieces: list[bytes] = []
-        position = 0
-        try:
-            while position < end:
-                size = (
-                    data[position + 3] * 256 + data[position + 4]
-                )  # of a record, which is longer than its text
-                piece = self._records_of.read(size)
-                if not piece:
-                    self._finish()  # the peer said goodbye
-                    break
-                pieces.append(piece)
-                position += RECORD_HEAD_BYTES + size
-        except ssl.SSLWantReadError:
-            pass  # it was one of OpenSSL's own, or several
-        except ssl.SSLError:
-            self._finish()
-            self._is_open = False
+        self._buffers.give(data)
+        position = _record_end(data, 0)
+        text = self._read(position)
+        if position < end and text:
+            pieces = [text]
+            while position < end and text:
+                after = _record_end(data, position)
+                text = self._read(after - position)
+                pieces.append(text)
+                position = after
+            text = b"".join(pieces)
         if self._buffers.outgoing.pending:
             self._send_control()  # now: the next connection uses the buffers, too
-        if len(pieces) == 1:
-            return pieces[0]
-        if not pieces:
+        if not text:
             raise BlockingIOError
-        return b"".join(pieces)
+        return text
+
+    def _read(self, size: int) -> bytes:
+        """The text of a record of this size, which is shorter; b"" when there is no more."""
+        try:
+            text = self._records_of.read(size)
+        except ssl.SSLWantReadError:
+            return b""  # it was one of OpenSSL's own, or several
+        except ssl.SSLError:
+            self._is_open = False
+            text = b""
+        if not text:
+            self._finish()  # the peer said goodbye, or something wrong
+        return text
 
     def _finish(self) -> None:
         """Nothing more is to be read: the next receive says so."""
@@ -211,27 +229,32 @@ class TlsSocket:
             self._send_records()
             done = self._ahead
             self._ahead = 0
-        outgoing = self._buffers.outgoing
         size = len(data)
         while done < size:
             piece = data
             if size - done > ENCRYPT_BYTES or done:
                 piece = data[done : done + ENCRYPT_BYTES]
-            self._records_of.write(piece)
-            records = outgoing.read()
-            if self._first:
-                records = self._first + records
-                self._first = b""
-            try:
-                sent = self._sock.send(records)
-            except BlockingIOError:
-                sent = 0
-            if sent < len(records):
-                self._records = records[sent:]
-                self._ahead = len(piece)
-                return done
+            if not self._send_piece(piece):
+                break
             done += len(piece)
         return done
+
+    def _send_piece(self, piece: bytes) -> bool:
+        """Encrypt and send; False if some of its records wait for the kernel."""
+        self._records_of.write(piece)
+        records = self._buffers.take()
+        if self._first:
+            records = self._first + records
+            self._first = b""
+        try:
+            sent = self._sock.send(records)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(records):
+            self._records = records[sent:]
+            self._ahead = len(piece)
+            return False
+        return True
 
     def _send_records(self) -> None:
         """Raises BlockingIOError unless all of them have left."""
@@ -248,7 +271,7 @@ class TlsSocket:
     def _say_goodbye(self) -> None:
         if self._is_open and not self._records:
             with suppress(OSError):
-                self._ssl.unwrap()  # and would wait for the peer's goodbye
+                self._records_of.shutdown()  # and would wait for the peer's goodbye
             with suppress(OSError):
                 self._sock.send(self._first + self._buffers.outgoing.read())
         self._is_open = False
@@ -259,12 +282,28 @@ class TlsSocket:
         self._sock.shutdown(socket.SHUT_WR)
 
 
+def records_of(context: ssl.SSLContext, buffers: Buffers, server: str | None) -> Records:
+    """A new connection's part of OpenSSL; `server` as for `TlsSocket`."""
+    incoming, outgoing = buffers.incoming, buffers.outgoing
+    if server is None and hasattr(context, "_wrap_bio"):
+        made: Records = context._wrap_bio(incoming, outgoing, True)
+        return made  # and nothing around it, which would lie in memory beside each connection
+    whole = context.wrap_bio(incoming, outgoing, server_side=server is None, server_hostname=server)
+    part: Records = getattr(whole, "_sslobj", None) or Documented(whole)
+    return part
+
+
+def _record_end(data: bytes, start: int) -> int:
+    """Where the record ends that begins here, with its whole head."""
+    return start + RECORD_HEAD_BYTES + data[start + 3] * 256 + data[start + 4]
+
+
 def _whole_records(data: bytes) -> int:
     """Where the last whole record ends."""
     end = 0
     size = len(data)
     while end + RECORD_HEAD_BYTES <= size:
-        after = end + RECORD_HEAD_BYTES + data[end + 3] * 256 + data[end + 4]
+        after = _record_end(data, end)
         if after > size:
             break
         end = after

@@ -9,14 +9,18 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.certificates import Authority
+from support.interpreted import interpreted_only
 
 from broker.config.model import Tls
+from broker.core.counters import Counters
+from broker.core.outbox import Outbox, Round
 from broker.links.listening.tls import has_slow_key, server_context
-from broker.links.tls_socket import Buffers, TlsSocket
+from broker.links.tls_socket import Buffers, Documented, TlsSocket, records_of
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make certificates")
 
@@ -79,6 +83,11 @@ class Pairs:
         theirs.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)
         return TlsSocket(ours, self._server, self._buffers), Client(theirs, self.client_context)
+
+    def whole(self) -> ssl.SSLObject:
+        """A server's end as Python documents it."""
+        buffers = self._buffers
+        return self._server.wrap_bio(buffers.incoming, buffers.outgoing, server_side=True)
 
     def opened(self) -> tuple[TlsSocket, Client]:
         server, client = self.made()
@@ -256,6 +265,64 @@ def test_what_openssl_says_while_it_reads_goes_to_that_peer_only(pairs: Pairs) -
     assert first.sock.recv(100) == b"its own"
     assert other.send(b"to the other") == len(b"to the other")
     assert second.read() == b"to the other"
+
+
+def test_an_outbox_sends_by_an_encrypted_socket_as_by_any_other(pairs: Pairs) -> None:
+    server, client = pairs.opened()
+    events: list[str] = []
+    round = Round(Counters())
+    outbox = Outbox(
+        round,
+        1000,
+        server.send,
+        lambda: events.append("blocked"),
+        lambda: events.append("broken"),
+    )
+    outbox.push(b"one")
+    outbox.push(b"two")
+    round.flush()
+    assert client.read() == b"onetwo"
+    whole = bytes(range(256)) * 40_000
+    outbox.push(whole)
+    round.flush()
+    assert events == ["blocked"]
+    got = b""
+    while len(got) < len(whole):
+        got += client.read()
+        outbox.writable()
+    assert got == whole
+    assert outbox.pending_bytes == 0
+    client.sock.close()
+    outbox.push(b"to nobody")
+    round.flush()
+    assert (events[-1], outbox.closed) == ("broken", True)
+
+
+def test_what_python_documents_is_used_where_openssls_part_is_not_found(pairs: Pairs) -> None:
+    ours, client = pairs.made()
+    ours._records_of = Documented(pairs.whole())
+    while True:
+        client.sock.send(client.step())
+        if ours.shake_hands(ours.receive_handshake()):
+            break
+    assert ours.getpeercert(True) is None
+    client.sock.send(client.encrypted(b"text"))
+    assert received(ours) == b"text"
+    assert ours.send(b"answer") == 6
+    assert client.read() == b"answer"
+    ours.close()
+    assert client.read() == b""
+    client.tls.unwrap()  # and would want to read if the server had not said goodbye
+
+
+@interpreted_only
+def test_openssls_part_may_be_nowhere(pairs: Pairs) -> None:
+    whole = SimpleNamespace(do_handshake=1, read=2, write=3, unwrap=4, getpeercert=5)
+    elsewhere: Any = SimpleNamespace(wrap_bio=lambda *_, **__: whole)
+    for server in (None, "localhost"):
+        part: Any = records_of(elsewhere, Buffers(), server)
+        assert (part.do_handshake, part.read, part.write, part.shutdown, part.getpeercert) == (1, 2, 3, 4, 5)
+    assert not isinstance(records_of(pairs.client_context, Buffers(), "localhost"), Documented)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
