@@ -111,6 +111,11 @@ class Rules:
         """Whether some client may be forbidden to read something: there is an acl_file."""
         return self._acl is not None or self.tokens is not None
 
+    @property
+    def restricts_writing(self) -> bool:
+        """Whether some client may be forbidden to publish something."""
+        return self.restricts_reading or self._security.anonymous_access == "read"
+
     def parts(self) -> list[object]:
         """What was read, entry by entry, for whoever lets go of a long file a little at a time."""
         users, acl = self._users, self._acl

@@ -96,10 +96,16 @@ class Sources(Judge):
         """
         self.forget()
         engine.review.judge = self
-        engine.may_still_write = self.may_still_write if engine.policy.check_retain_source else None
+        checks = engine.policy.check_retain_source and self._restricts_writing()
+        engine.may_still_write = self.may_still_write if checks else None
         engine.trie.restrict(any(door.rules.restricts_reading for door in self._doors))
         with engine.turn:
             engine.reconsider()
+
+    def _restricts_writing(self) -> bool:
+        """Whether some publisher, here or gone, might get another answer than that it may write."""
+        common = self._common
+        return len(self._doors) > 0 and (common is None or common.restricts_writing)
 
     def decide(self, session: Session) -> bool:
         """By the rules of its listener; who is away is known by what is kept of it."""

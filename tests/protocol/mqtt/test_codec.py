@@ -14,6 +14,7 @@ from protocol.mqtt.codec import (
     encode_remaining_length,
     packet_id_of,
     publish_head,
+    publish_packet,
     publish_parts,
 )
 from protocol.mqtt.errors import ConnectRefused, MalformedPacket
@@ -163,3 +164,11 @@ def test_a_remaining_length_that_mqtt_cannot_say_is_an_error() -> None:
 def test_publish_head_and_its_rest_are_a_publish(topic: bytes, size: int) -> None:
     payload = bytes(size)
     assert publish_head(0x31, topic, size) + payload == framed(0x31, string(topic) + payload)
+
+
+@pytest.mark.parametrize("size", [0, 1, 300, 16_384])
+@pytest.mark.parametrize("properties", [b"", b"\x00", b"\x02\x01\x01"])
+def test_a_whole_publish_is_its_head_and_its_rest(properties: bytes, size: int) -> None:
+    payload = bytes(size)
+    packet = publish_packet(0x30, b"t" * 300, properties, payload)
+    assert packet == framed(0x30, string(b"t" * 300) + properties + payload)

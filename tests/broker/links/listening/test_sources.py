@@ -77,6 +77,35 @@ class TestPublishersOfRetainedMessages:
         sources.forget()
         assert not sources.may_still_write(retained())
 
+    def test_nobody_is_asked_where_no_rule_could_forbid_anything(self, tmp_path: Path) -> None:
+        free = door(tmp_path, 1883, None)
+        own = door(tmp_path, 1884, None)  # of rules of its own: one that is gone allows nothing then
+        ruled = door(tmp_path, 1885, USER_WRITES)
+        shared = door(tmp_path, 1886, None, free.rules)
+        readers = Security(allow_anonymous=True, anonymous_access="read")
+        read_only = Door(Listener(port=1887, security=readers), Limits(), connection_messages=False)
+        for doors, asked in (
+            ([], False),
+            ([free], False),
+            ([free, shared], False),
+            ([free, own], True),
+            ([ruled], True),
+            ([read_only], True),
+        ):
+            engine = Engine()
+            Sources(doors).renew(engine)
+            assert (engine.may_still_write is not None) == asked, [one.port for one in doors]
+
+    def test_rules_that_come_with_a_reload_are_asked(self, tmp_path: Path) -> None:
+        one = door(tmp_path, 1883, None)
+        engine = Engine()
+        sources = Sources([one])
+        sources.renew(engine)
+        engine.publish(Publication(b"t", b"x", 1, True, b"id", b"other", 1883))
+        one.rules = door(tmp_path, 1884, USER_WRITES).rules
+        sources.renew(engine)
+        assert subscribed(engine, (b"#", 1)).read() == []
+
     def test_a_new_subscription_is_spared_what_its_publisher_may_not_write(self, tmp_path: Path) -> None:
         engine = Engine()
         engine.may_still_write = Sources([door(tmp_path, 1883, USER_WRITES)]).may_still_write
