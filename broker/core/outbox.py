@@ -195,10 +195,25 @@ class Outbox(Sink):
         chunks.append(head)
         chunks.append(packet_id)
         chunks.append(payload)
-        self.pending_bytes += len(head) + len(packet_id) + len(payload)
+        self._note_publish(len(head) + len(packet_id) + len(payload), len(payload))
+
+    def push_publish_5(self, head: bytes, packet_id: bytes, properties: bytes, payload: bytes) -> None:
+        if self.closed:
+            return
+        if self.on_push is not None:
+            self.on_push(head + packet_id + properties + payload)
+        chunks = self._chunks
+        chunks.append(head)
+        chunks.append(packet_id)
+        chunks.append(properties)
+        chunks.append(payload)
+        self._note_publish(len(head) + len(packet_id) + len(properties) + len(payload), len(payload))
+
+    def _note_publish(self, size: int, payload_bytes: int) -> None:
+        self.pending_bytes += size
         counters = self.round.counters
         counters.publishes_sent += 1
-        counters.publish_bytes_sent += len(payload)
+        counters.publish_bytes_sent += payload_bytes
         if not self._touched:
             self._touched = True
             self.round.add(self)

@@ -320,7 +320,7 @@ class Session(Receiver):
         counters = self.counters
         sending = self.outbound.sending
         if sending is not None:
-            packet = sending.packet(publication, retain, self.outbound.books.now(), ids)
+            packet = sending.packet(publication, retain, self.outbound.books.now_for(publication), ids)
             if not packet:
                 counters.dropped_too_large += 1
                 return False  # [MQTT-3.1.2-25]

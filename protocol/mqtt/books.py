@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from protocol.mqtt.message import MessageStore
+from protocol.mqtt.message import Message, MessageStore
 
 UNSAVED_MAX: Final = 100_000
 """Client ids remembered as changed between two saves; where there are more, the next one looks at all."""
@@ -38,6 +38,10 @@ class Books:
         """The owner's clock in seconds; 0.0 without one."""
         clock = self.clock
         return 0.0 if clock is None else clock()
+
+    def now_for(self, message: Message) -> float:
+        """`now`, where it matters to how this message is written: it expires; otherwise 0.0, and nobody is asked."""
+        return self.now() if message.expires_at != 0.0 else 0.0
 
     def discarded(self, why: int) -> None:
         """Tell the owner that a message is given up, and why."""

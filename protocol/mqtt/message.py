@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from protocol.mqtt.codec import encode_remaining_length, publish_head
+from protocol.mqtt.codec import encode_remaining_length, publish_head, publish_packet
 
 PUBLISH_FIRST_BYTE = 0x30
 DUP_FLAG = 0x08
@@ -28,6 +28,10 @@ class Sink:
     def push_publish(self, head: bytes, packet_id: bytes, payload: bytes) -> None:
         """A PUBLISH at QoS 1 or 2: the head, this receiver's packet id (and 5.0's properties), the shared payload."""
         raise NotImplementedError
+
+    def push_publish_5(self, head: bytes, packet_id: bytes, properties: bytes, payload: bytes) -> None:
+        """The same with 5.0's properties apart, for a sink that need not join the two."""
+        self.push_publish(head, packet_id + properties, payload)
 
     def takes_more(self) -> bool:
         """Whether a message that can wait should be pushed now; if not, whoever owns the sink says when."""
@@ -79,7 +83,7 @@ class Message:
 
     def packet_with(self, first_byte: int) -> bytes:
         """Its PUBLISH without a packet id: for QoS 0."""
-        return publish_head(first_byte, self.topic, len(self.payload)) + self.payload
+        return publish_packet(first_byte, self.topic, b"", self.payload)
 
     def head(self, qos: int, retain: bool, dup: bool) -> bytes:
         """Everything of a PUBLISH at QoS 1 or 2 that stands before its packet id."""
@@ -131,8 +135,8 @@ class Message:
 
     def packet_5_as(self, topic: bytes, retain: bool, now: float, more_properties: bytes) -> bytes:
         """As `packet_5`, with another topic name: none, where a topic alias among the properties stands for it."""
-        rest = self.block(now, more_properties) + self.payload
-        return publish_head(PUBLISH_FIRST_BYTE | (RETAIN_FLAG if retain else 0), topic, len(rest)) + rest
+        first_byte = PUBLISH_FIRST_BYTE | (RETAIN_FLAG if retain else 0)
+        return publish_packet(first_byte, topic, self.block(now, more_properties), self.payload)
 
     def has_expired(self, now: float) -> bool:
         """Whether its expiry is over; in MQTT 3.1.1 it never is."""

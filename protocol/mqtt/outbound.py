@@ -23,6 +23,7 @@ from protocol.mqtt.framing import packet_id_bytes
 from protocol.mqtt.message import Message, Sink
 from protocol.mqtt.owed import PACKET_ID_MAX, Owed
 from protocol.mqtt.v5.sending import Sending
+from protocol.mqtt.waiting import WaitingLine
 from protocol.mqtt.window import (
     DROPPED,
     EXPIRED,
@@ -82,7 +83,7 @@ class Outbound(Owed):
 
     def resume(self) -> None:
         """The sink takes more again."""
-        if self._queue:
+        if self._queue is not None:
             self._go_on()
 
     def go_on(self, count: int) -> int:
@@ -93,7 +94,7 @@ class Outbound(Owed):
 
     def has_room(self) -> bool:
         """Whether a message offered now would be sent at once."""
-        return self._sink is not None and not self._queue and self._window_open()
+        return self._sink is not None and self._queue is None and self._window_open()
 
     def offer(self, message: Message, qos: int, retain: bool, ids: bytes = b"") -> int:
         """Take a message for this client: send it, queue it, or refuse it.
@@ -111,14 +112,14 @@ class Outbound(Owed):
         Source: mosquitto.conf max_inflight_messages, max_queued_messages and their byte twins.
         """
         sink = self._sink
-        if sink is not None and not self._queue and self._window_open():
+        if sink is not None and self._queue is None and self._window_open():
             self._send(sink, message, qos, retain, ids)
             return SENT
         if not self.queue_open(qos) and not (self._forget_expired() and self.queue_open(qos)):
             return DROPPED
         queue = self._queue
         if queue is None:
-            queue = self._queue = deque()
+            queue = self._queue = WaitingLine()
         queue.append(Queued(message, qos, retain, self.ids_after, ids, self.books.next_position()))
         self.ids_after = 0
         self._note_expiry(message)
@@ -179,9 +180,9 @@ class Outbound(Owed):
         queue = self._queue
         if queue is None or not gone:
             return 0
-        kept: deque[Queued] = deque()
+        kept: list[Queued] = []
         ids = 0
-        for waiting in queue:
+        for waiting in queue.all():
             ids += waiting.ids_before
             if waiting in gone:
                 self.queued_bytes -= waiting.message.size()
@@ -197,7 +198,7 @@ class Outbound(Owed):
         self.ids_after = (self.ids_after + ids) % PACKET_ID_MAX
         if not kept:
             self._pass_ids_after()
-        self._queue = kept if kept else None
+        self._queue = WaitingLine(kept) if kept else None
         self._note_change()
         return len(gone)
 
@@ -285,21 +286,18 @@ class Outbound(Owed):
         if qos == 0:
             self._note_change()
             if sending is not None:
-                sink.push(sending.packet(message, retain, self.books.now(), ids))
+                sink.push(sending.packet(message, retain, self.books.now_for(message), ids))
                 sending.sent()
             else:
                 sink.push(message.retained_packet() if retain else message.packet())
             return
-        packet_id = self._next_packet_id()
-        entry = InFlight(packet_id, message, qos, retain, AWAIT_PUBACK if qos == 1 else AWAIT_PUBREC, ids)
-        self._inflight[packet_id] = entry
-        self.inflight_bytes += message.size()
-        self.books.store.hold(message)
+        entry = self._put_in_flight(message, qos, retain, AWAIT_PUBACK if qos == 1 else AWAIT_PUBREC, ids)
         self._note_change()
         if sending is not None:
-            sending.push(sink, entry, False, self.books.now())
+            sending.push(sink, entry, False, self.books.now_for(message))
         else:
-            sink.push_publish(message.head(qos, retain, False), packet_id_bytes(packet_id), message.payload)
+            head = message.head(qos, retain, False)
+            sink.push_publish(head, packet_id_bytes(entry.packet_id), message.payload)
 
     def _let_go(self, qos: int, why: int) -> None:
         """A message whose turn has come is not sent; it consumes a packet id, as in Mosquitto."""
@@ -310,7 +308,7 @@ class Outbound(Owed):
 
     def _push(self, sink: Sink, entry: InFlight, dup: bool) -> None:
         if self.sending is not None:
-            self.sending.push(sink, entry, dup, self.books.now())
+            self.sending.push(sink, entry, dup, self.books.now_for(entry.message))
             return
         message = entry.message
         sink.push_publish(
@@ -319,7 +317,7 @@ class Outbound(Owed):
 
     def _finish(self, entry: InFlight) -> None:
         self._forget(entry)
-        if self._resend is not None or self._queue:
+        if self._resend is not None or self._queue is not None:
             self._go_on()
 
     def _go_on(self) -> None:
@@ -344,12 +342,12 @@ class Outbound(Owed):
         may_get = self.books.may_get
         return may_get is None or may_get(self.client_id, message.topic)
 
-    def _drain(self, sink: Sink, queue: deque[Queued], count: int) -> int:
+    def _drain(self, sink: Sink, queue: WaitingLine, count: int) -> int:
         """Send from the queue while the window is open."""
         used = 0
-        while queue and used < count and self._window_open():
+        while queue.count() and used < count and self._window_open():
             used += 1
-            waiting = queue.popleft()
+            waiting = queue.take()
             self.queued_bytes -= waiting.message.size()
             if waiting.qos == 0:
                 self.queued_qos_0 -= 1
@@ -364,7 +362,7 @@ class Outbound(Owed):
             else:
                 self._send(sink, message, waiting.qos, waiting.retain, waiting.ids)
             self.books.store.release(message)
-        if not queue:
+        if not queue.count():
             self._queue = None
             self._pass_ids_after()
         return used

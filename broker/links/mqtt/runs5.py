@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from broker.core.names import DOLLAR
 from broker.core.session import Session
 from broker.links.mqtt.forwarding import PUBLISH_QOS_0, Run, miss_steps, receivers_of
+from broker.links.mqtt.packets import acknowledged
 from broker.links.mqtt.v5 import Terms, handle
+from protocol.mqtt.codec import PUBACK
 from protocol.mqtt.errors import MalformedPacket, ProtocolError
 from protocol.mqtt.framing import frame_at
-from protocol.mqtt.v5.codec import retagged
+from protocol.mqtt.v5.codec import ack_parts, retagged
 from protocol.mqtt.v5.properties import are_forwarded
 
 if TYPE_CHECKING:
@@ -85,7 +87,11 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                 continue
             if run is not None:
                 run.end(position)
-            handle(link, session, data[position], data, body, end)
+            if data[position] == PUBACK and end - body == 2 and not link.tracing and engine.saving is None:
+                link.steps -= 1
+                acknowledged(engine, session, ack_parts(PUBACK, data, body, end)[0])
+            else:
+                handle(link, session, data[position], data, body, end)
             position = end
             if link.steps <= 0 or link.session is not session:
                 break

@@ -63,3 +63,6 @@ class FramingOutbox(Outbox):
             return
         self.push_frames(binary_head(len(head) + len(packet_id) + len(payload)))
         super().push_publish(head, packet_id, payload)
+
+    def push_publish_5(self, head: bytes, packet_id: bytes, properties: bytes, payload: bytes) -> None:
+        self.push_publish(head, packet_id + properties, payload)

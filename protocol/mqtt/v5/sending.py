@@ -78,7 +78,7 @@ class Sending:
             if message.first_byte_5 != first_byte:
                 message.encode_5(first_byte)
             packet_id = packet_id_bytes(entry.packet_id)
-            sink.push_publish(message.head_5, packet_id + message.block_5, message.payload)
+            sink.push_publish_5(message.head_5, packet_id, message.block_5, message.payload)
             return
         topic = message.topic
         if self.aliases_max:
@@ -87,7 +87,7 @@ class Sending:
             self.sent()
         block = message.block(now, ids)
         head = publish_head(first_byte, topic, 2 + len(block) + len(message.payload))
-        sink.push_publish(head, packet_id_bytes(entry.packet_id) + block, message.payload)
+        sink.push_publish_5(head, packet_id_bytes(entry.packet_id), block, message.payload)
 
     def _named(self, message: Message, ids: bytes, packet_id: int) -> tuple[bytes, bytes]:
         """The topic name to write and the property of its alias; as it is and b"" where it has none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from protocol.mqtt.books import UNSAVED_MAX, Books
+from protocol.mqtt.message import Message
 from protocol.mqtt.window import EXPIRED
 
 
@@ -36,3 +37,18 @@ def test_the_clock_and_what_is_given_up_are_the_owners() -> None:
     one.clock = lambda: 7.0
     one.discarded(EXPIRED)
     assert (one.now(), told) == (7.0, [EXPIRED])
+
+
+def test_the_clock_is_asked_only_for_what_expires() -> None:
+    one = Books()
+    asked: list[int] = []
+
+    def clock() -> float:
+        asked.append(1)
+        return 7.0
+
+    one.clock = clock
+    message = Message(b"t", b"x")
+    assert (one.now_for(message), asked) == (0.0, [])
+    message.expires_at = 9.0
+    assert (one.now_for(message), asked) == (7.0, [1])
