@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.core.counters import Counters
-from broker.core.outbox import Outbox, Round, nothing
+from broker.core.outbox import Outbox, Round
 from broker.links.pump import Connection, Pump
 from broker.links.tls_socket import Socket
 from protocol.nats.connection import Connection as NatsConnection
@@ -45,7 +45,7 @@ class NatsSocket(Connection):
         self._ended: Callable[[str], None] | None = ended
         # A round of its own: what goes to NATS does not count among what goes to clients, and leaves behind it.
         self._round = Round(Counters())
-        self.outbox = Outbox(self._round, OUTGOING_BYTES_MAX, sock.send, self.blocked, self.broken)
+        self.outbox = Outbox(self._round, OUTGOING_BYTES_MAX, sock.send, self)
 
     def send(self, data: bytes) -> bool:
         """Owe these bytes, to be sent by `flush`; False without connection or room."""
@@ -95,7 +95,6 @@ class NatsSocket(Connection):
         self._ended = None
         if ended is None:
             return
-        self.outbox.on_hold = nothing
         self.outbox.close()
         self.pump.unwatch(self)
         ended(why)

@@ -15,6 +15,7 @@ from typing import Final
 
 from broker.core.counters import Counters
 from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
+from broker.core.shell import NOBODY, Shell
 from protocol.mqtt.message import Sink
 
 EASED_BYTES: Final = 32 * 1024
@@ -131,8 +132,7 @@ class Outbox(Sink):
         round: where this outbox announces that it owes something.
         limit_bytes: above it, droppable messages are refused and the others wait in their queue.
         send: the non-blocking `socket.send`, or None where a task does the sending (TLS, memory streams).
-        on_blocked: called once when the kernel takes no more, or, without `send`, when there is something to take.
-        on_broken: called once when a send fails; what the peer has sent is still to be read.
+        shell: owns the socket.
     """
 
     def __init__(
@@ -140,8 +140,7 @@ class Outbox(Sink):
         round: Round,
         limit_bytes: int,
         send: Callable[[bytes], int] | None,
-        on_blocked: Callable[[], None],
-        on_broken: Callable[[], None],
+        shell: Shell = NOBODY,
     ) -> None:
         self.round = round
         self.limit_bytes = limit_bytes
@@ -152,8 +151,6 @@ class Outbox(Sink):
         self.closed = False
         self.on_drained: Callable[[], None] | None = None
         """Called when all that was owed has left after having been blocked."""
-        self.on_hold: Callable[[], None] = nothing
-        """Called when `holds_reading` has changed."""
         self.holds_reading = False
         """Nothing more is to be read from the peer: it owes reading what it asked for, or the link rests."""
         self._rests = False
@@ -168,8 +165,7 @@ class Outbox(Sink):
         self.on_push: Callable[[bytes], None] | None = None
         """Shown whole packets as they are pushed, for a log of them."""
         self._send = send
-        self._on_blocked = on_blocked
-        self._on_broken = on_broken
+        self._shell = shell
         self._chunks: list[bytes] = []
         self._touched = False
 
@@ -268,19 +264,18 @@ class Outbox(Sink):
         send = self._send
         if send is None:
             self.blocked = True
-            self._on_blocked()
+            self._shell.blocked()
             return
         try:
             self._send_chunks(send)
         except OSError:
-            on_broken = self._on_broken
             self.end_sending()
-            on_broken()
+            self._shell.broken()
             return
         if self.more_waits and not self.blocked:
             # By way of the kernel, so that a reader who is fast enough doesn't keep the others waiting.
             self.blocked = True
-            self._on_blocked()
+            self._shell.blocked()
 
     def writable(self) -> None:
         """The kernel takes bytes again: go on sending."""
@@ -307,7 +302,7 @@ class Outbox(Sink):
 
         Whoever was to be called is let go, so that a closed connection is freed at once and not by the collector.
         """
-        self.on_hold = nothing
+        self._shell = NOBODY
         self.end_sending()
 
     def end_sending(self) -> None:
@@ -318,8 +313,6 @@ class Outbox(Sink):
         self.pending_bytes = 0
         self._send = None
         self.blocked = False
-        self._on_blocked = nothing
-        self._on_broken = nothing
         self.on_drained = None
         self.on_push = None
         self._consider_release()
@@ -333,7 +326,7 @@ class Outbox(Sink):
         held = self._rests or self._owes_reading
         if held != self.holds_reading:
             self.holds_reading = held
-            self.on_hold()
+            self._shell.look_again()
 
     def pause(self, is_paused: bool) -> None:
         """Let nothing more be read from the peer until there is room for what it sends; each who asks also ends it."""
@@ -371,7 +364,7 @@ class Outbox(Sink):
                 if sent:
                     self._consider_release()
                 self._consider_hold()
-                self._on_blocked()
+                self._shell.blocked()
                 return
         self._consider_release()
 
@@ -379,8 +372,11 @@ class Outbox(Sink):
         """Take up to about SEND_BYTES_MAX off the front, as one bytes object."""
         chunks = self._chunks
         if self.pending_bytes <= SEND_BYTES_MAX:
-            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            self._chunks = []
+            # The list stays: another one for each send would cost more than all else here.
+            if len(chunks) == 1:
+                return chunks.pop()
+            data = b"".join(chunks)
+            chunks.clear()
             return data
         size = 0
         count = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from broker.core.counters import Counters
-from broker.core.outbox import Outbox, Round, nothing
+from broker.core.outbox import Outbox, Round
 from broker.links.pump import Connection, Pump
 from broker.links.readiness import READABLE
 
@@ -38,7 +38,7 @@ class Bell(Connection):
         self._rung = rung
         self._taken_down = taken_down
         # Never owed anything.
-        self.outbox = Outbox(Round(Counters()), 0, None, nothing, nothing)
+        self.outbox = Outbox(Round(Counters()), 0, None)
 
     def hang(self) -> None:
         """From now on it rings."""

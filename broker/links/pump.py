@@ -19,6 +19,7 @@ import trio
 from broker.core.engine import Engine
 from broker.core.limits import RECEIVE_BYTES_MAX
 from broker.core.outbox import Outbox
+from broker.core.shell import Shell
 from broker.links.barrier import receive
 from broker.links.linger import Linger
 from broker.links.listening.door import Door
@@ -59,7 +60,7 @@ def never() -> bool:
     return False
 
 
-class Connection:
+class Connection(Shell):
     """One socket of the pump.  A subclass makes its outbox, and knows what the bytes mean."""
 
     outbox: Outbox
@@ -130,8 +131,8 @@ class MqttConnection(Connection):
 
     def __init__(self, pump: Pump, sock: Socket, door: Door, peer: str) -> None:
         super().__init__(pump, sock, door)
-        self.outbox = Outbox(pump.engine.round, door.outbox_bytes_max, sock.send, self.blocked, self.broken)
-        self.link = MqttLink(pump.engine, door, self.outbox, peer, self.end_soon)
+        self.outbox = Outbox(pump.engine.round, door.outbox_bytes_max, sock.send, self)
+        self.link = MqttLink(pump.engine, door, self.outbox, peer, self)
 
     def received(self, data: bytes) -> None:
         receive(self.link, data)
@@ -188,7 +189,6 @@ class Pump:
     def take(self, connection: Connection) -> None:
         """Serve this connection from now on."""
         self._connections[connection.fd] = connection
-        connection.outbox.on_hold = connection.look_again
         self.ready.register(connection.fd, connection.events())
         connection.door.enter()
 

@@ -36,7 +36,7 @@ class Attached(Link):
         self.session, self.was_present = engine.open_session(client_id, clean)
         engine.identify(self.session, None, None)
         self.sent = b""
-        self.outbox = Outbox(engine.round, limit, self._send, lambda: None, lambda: None)
+        self.outbox = Outbox(engine.round, limit, self._send)
         engine.attach(self.session, self, self.outbox)
         for topic_filter, granted in filters:
             engine.subscribe_session(self.session, topic_filter, granted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
 from broker.core.outbox import Outbox
+from broker.core.shell import Shell
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
 from protocol.mqtt.codec import decode, encode
@@ -52,10 +53,9 @@ class Peer:
         self.closed = False
         self.blocked = False
         self._received = b""
-        self.outbox = Outbox(
-            engine.round, door.outbox_bytes_max, self._send, self._on_blocked, self._on_broken
-        )
-        self.link = MqttLink(engine, door, self.outbox, "127.0.0.1:50000", self._on_close)
+        shell = _PeerShell(self)
+        self.outbox = Outbox(engine.round, door.outbox_bytes_max, self._send, shell)
+        self.link = MqttLink(engine, door, self.outbox, "127.0.0.1:50000", shell)
 
     def write(self, data: bytes) -> None:
         """Bytes from the client, as one receive; everything owed to anybody is flushed after it."""
@@ -96,14 +96,20 @@ class Peer:
         self._received += data[:taken]
         return taken
 
-    def _on_blocked(self) -> None:
-        self.blocked = True
 
-    def _on_broken(self) -> None:
-        self.link.close("closed its connection.")
+class _PeerShell(Shell):
+    def __init__(self, peer: Peer) -> None:
+        super().__init__()
+        self._peer = peer
 
-    def _on_close(self) -> None:
-        self.closed = True
+    def blocked(self) -> None:
+        self._peer.blocked = True
+
+    def broken(self) -> None:
+        self._peer.link.close("closed its connection.")
+
+    def end_soon(self) -> None:
+        self._peer.closed = True
 
 
 def connected(

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from broker.core.hearing import is_heard
 from broker.core.limits import ACCEPTS_PER_WAKE_MAX
-from broker.core.outbox import Outbox, nothing
+from broker.core.outbox import Outbox
 from broker.links.listening.door import Door
 from broker.links.pump import Connection, Pump
 from broker.links.tls_socket import Socket
@@ -40,7 +40,7 @@ class Acceptor(Connection):
         self, pump: Pump, listening: socket.socket, door: Door, take: Take, on_exhausted: Callable[[], None]
     ) -> None:
         super().__init__(pump, listening, door)
-        self.outbox = Outbox(pump.engine.round, 0, None, nothing, nothing)
+        self.outbox = Outbox(pump.engine.round, 0, None)
         # What socket.accept() calls; it looks up the rest for each connection anew.
         self._accept: Callable[[], tuple[int, object]] = listening._accept  # type: ignore[attr-defined]
         self._kind = (int(listening.family), int(listening.type), listening.proto)

@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import TypeAlias
 
 from broker.core.limits import ARRIVALS_PER_POLL, ARRIVALS_TASKS_MAX, ARRIVALS_TURN_S, CONNECT_TIMEOUT_S
-from broker.core.outbox import Outbox, nothing
+from broker.core.outbox import Outbox
 from broker.links.barrier import attempt, barrier
 from broker.links.listening.door import Door
 from broker.links.listening.tls import peer_identity
@@ -51,7 +51,7 @@ class Arrivals(Connection):
         self.waiters = pump.ready.nested()
         self.pump = pump
         self.fd = self.waiters.fileno()
-        self.outbox = Outbox(pump.engine.round, 0, None, nothing, nothing)
+        self.outbox = Outbox(pump.engine.round, 0, None)
         self.in_thread = in_thread
         self._afterwards = afterwards
         self.buffers = Buffers()

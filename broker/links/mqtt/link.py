@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 from broker.core.engine import Engine
 from broker.core.hearing import is_heard
 from broker.core.limits import CONNECT_BYTES_MAX, PRE_CONNECT_BYTES_MAX
-from broker.core.outbox import Outbox, nothing
+from broker.core.outbox import Outbox
 from broker.core.session import Link, Session
+from broker.core.shell import NOBODY, Shell
 from broker.links.listening.door import Door
 from broker.links.mqtt import runs, runs5, v5
 from broker.links.mqtt.admission import admit, check_will, fail
@@ -57,19 +58,17 @@ class MqttLink(Link):
         door: the listener it came through: who may enter and what applies to them.
         outbox: the bytes owed to this peer.
         peer: `ADDRESS:PORT`, for log lines.
-        on_close: asks the shell to close the connection once what is owed has been offered to the kernel.
+        shell: closes the connection, once what is owed has been offered to the kernel.
     """
 
-    def __init__(
-        self, engine: Engine, door: Door, outbox: Outbox, peer: str, on_close: Callable[[], None]
-    ) -> None:
+    def __init__(self, engine: Engine, door: Door, outbox: Outbox, peer: str, shell: Shell) -> None:
         super().__init__()
         self.engine = engine
         self.door = door
         self.outbox = outbox
         outbox.messages_max = door.outbox_messages_max
         self.peer = peer
-        self.on_close = on_close
+        self.shell = shell
         self.state = AWAITING_CONNECT
         self.session: Session | None = None
         self.certificate_identity: bytes | None = None
@@ -194,9 +193,12 @@ class MqttLink(Link):
                 logger.log(NOTICE, "Client %s [%s] %s", printable(session.client_id), self.peer, why)
             if session.link is self:
                 self.engine.detach(session, self.will_wanted)
-        on_close = self.on_close
-        self.on_close = nothing
-        on_close()
+        self._end_soon()
+
+    def _end_soon(self) -> None:
+        shell = self.shell
+        self.shell = NOBODY
+        shell.end_soon()
 
     def lost(self) -> None:
         """The peer has gone.  What came before counts, whoever else has yet to decide whether it may."""
@@ -204,9 +206,7 @@ class MqttLink(Link):
             self._is_lost = True
         elif self.state == AUTHENTICATING and (self._has_will or self._parts is not None):
             self.departed = True
-            on_close = self.on_close
-            self.on_close = nothing
-            on_close()
+            self._end_soon()
         else:
             self.close("closed its connection.")
 

@@ -10,12 +10,13 @@ import trio
 from broker.core.engine import Engine
 from broker.core.limits import CLOSE_TIMEOUT_S, RECEIVE_BYTES_MAX
 from broker.core.outbox import Outbox
+from broker.core.shell import Shell
 from broker.links.barrier import barrier
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
 
 
-class StreamShell:
+class StreamShell(Shell):
     """One connection over any `trio.abc.Stream`.
 
     Args:
@@ -24,15 +25,15 @@ class StreamShell:
     """
 
     def __init__(self, engine: Engine, door: Door, peer: str, stream: trio.abc.Stream) -> None:
+        super().__init__()
         self.engine = engine
         self.stream = stream
         self._owed = trio.Event()
         self._closing = False
         self._scope = trio.CancelScope()
-        self.outbox = Outbox(engine.round, door.outbox_bytes_max, None, self._wake, self._wake)
-        self.outbox.on_hold = self._look_again
+        self.outbox = Outbox(engine.round, door.outbox_bytes_max, None, self)
         self._news = trio.Event()
-        self.link = MqttLink(engine, door, self.outbox, peer, self._close_soon)
+        self.link = MqttLink(engine, door, self.outbox, peer, self)
 
     async def run(self) -> None:
         """Serve until either side closes.  The peer's faults end here; our bugs are logged and end here, too."""
@@ -82,14 +83,17 @@ class StreamShell:
                 with self.engine.turn:
                     self.outbox.on_drained()
 
-    def _look_again(self) -> None:
+    def look_again(self) -> None:
         self._news.set()
         self._news = trio.Event()
 
-    def _wake(self) -> None:
+    def blocked(self) -> None:
         self._owed.set()
 
-    def _close_soon(self) -> None:
+    def broken(self) -> None:
+        self._owed.set()
+
+    def end_soon(self) -> None:
         """Send what is still owed, but not for longer than a peer that reads would need."""
         self._closing = True
         self._scope.deadline = trio.current_time() + CLOSE_TIMEOUT_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from broker.core.shell import Shell
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
 from broker.links.server import Server
@@ -26,7 +27,7 @@ class MqttWebSocket(WebSocketLink):
         super().__init__(server.engine, outbox, FrameReader(0, in_pieces=True), peer)
         self._server = server
         self._frames = outbox
-        self._mqtt = MqttLink(server.engine, door, outbox, peer, self._closed_by_mqtt)
+        self._mqtt = MqttLink(server.engine, door, outbox, peer, _Around(self))
         self._mqtt.certificate_identity = identity
 
     def open(self) -> None:
@@ -50,5 +51,12 @@ class MqttWebSocket(WebSocketLink):
             self._mqtt.lost()
             self._frames.hushed = self._mqtt.stalled is not None  # it goes on with what came before
 
-    def _closed_by_mqtt(self) -> None:
-        self.close(CloseCode.NORMAL, "")
+
+class _Around(Shell):
+    """What the MQTT link takes for its shell: the WebSocket that it is in."""
+
+    def __init__(self, websocket: MqttWebSocket) -> None:
+        self._websocket = websocket
+
+    def end_soon(self) -> None:
+        self._websocket.close(CloseCode.NORMAL, "")

@@ -46,12 +46,12 @@ class PumpedWebSocket(Connection):
     def dialect_outbox(self, bytes_max: int) -> Outbox:
         """The outbox of a JSON dialect, written to this socket."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_SEND_BYTES)
-        self.outbox = Outbox(self.pump.engine.round, bytes_max, self.sock.send, self.blocked, self.broken)
+        self.outbox = Outbox(self.pump.engine.round, bytes_max, self.sock.send, self)
         return self.outbox
 
     def mqtt_outbox(self, bytes_max: int) -> FramingOutbox:
         """The outbox of MQTT, each flush of which is one binary frame."""
-        outbox = FramingOutbox(self.pump.engine.round, bytes_max, self.sock.send, self.blocked, self.broken)
+        outbox = FramingOutbox(self.pump.engine.round, bytes_max, self.sock.send, self)
         self.outbox = outbox
         return outbox
 

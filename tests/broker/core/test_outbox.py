@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from broker.core.counters import Counters
 from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
 from broker.core.outbox import READS_AGAIN_WITHIN_S, READS_WITHIN_S, SLICE_BYTES, Outbox, Round
+from broker.core.shell import Shell
 
 
-class Kernel:
-    """A socket's send: takes `room` bytes, then blocks; `broken` fails."""
+class Kernel(Shell):
+    """A socket's send: takes `room` bytes, then blocks; where it `fails`, every send does."""
 
     def __init__(self, room: int) -> None:
+        super().__init__()
         self.room = room
         self.taken = b""
         self.sends = 0
-        self.broken = False
+        self.fails = False
         self.events: list[str] = []
 
     def send(self, data: bytes) -> int:
         self.sends += 1
-        if self.broken:
+        if self.fails:
             raise ConnectionResetError
         if self.room == 0:
             raise BlockingIOError
@@ -29,13 +33,28 @@ class Kernel:
         return size
 
     def outbox(self, round: Round) -> Outbox:
-        return Outbox(
-            round,
-            1000,
-            self.send,
-            lambda: self.events.append("blocked"),
-            lambda: self.events.append("broken"),
-        )
+        outbox = self.of = Outbox(round, 1000, self.send, self)
+        return outbox
+
+    def blocked(self) -> None:
+        self.events.append("blocked")
+
+    def broken(self) -> None:
+        self.events.append("broken")
+
+    def look_again(self) -> None:
+        self.events.append(f"hold {self.of.holds_reading}")
+
+
+class Calling(Shell):
+    """Does something when it is told that its outbox is blocked."""
+
+    def __init__(self, on_blocked: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_blocked = on_blocked
+
+    def blocked(self) -> None:
+        self._on_blocked()
 
 
 def test_everything_pushed_in_a_round_leaves_in_one_send() -> None:
@@ -43,11 +62,13 @@ def test_everything_pushed_in_a_round_leaves_in_one_send() -> None:
     outbox = kernel.outbox(round)
     outbox.push(b"one")
     outbox.push_publish(b"head", b"\0\1", b"payload")
+    outbox.push_publish_5(b"head", b"\0\2", b"\0", b"payload")
     assert kernel.sends == 0
     round.flush()
-    assert (kernel.sends, kernel.taken) == (1, b"onehead\0\1payload")
+    assert (kernel.sends, kernel.taken) == (1, b"onehead\0\1payloadhead\0\2\0payload")
     assert outbox.pending_bytes == 0
-    assert round.counters.bytes_sent == 16
+    counters = round.counters
+    assert (counters.bytes_sent, counters.publishes_sent, counters.publish_bytes_sent) == (30, 2, 14)
 
 
 def test_what_the_kernel_refuses_stays_in_order() -> None:
@@ -89,7 +110,7 @@ def test_a_large_debt_is_offered_in_pieces() -> None:
 def test_a_broken_peer_is_told_once_and_owed_nothing_more() -> None:
     kernel, round = Kernel(100), Round(Counters())
     outbox = kernel.outbox(round)
-    kernel.broken = True
+    kernel.fails = True
     outbox.push(b"abc")
     round.flush()
     outbox.push(b"def")
@@ -125,7 +146,7 @@ def test_who_has_more_is_told_though_the_kernel_took_all_at_once() -> None:
 
 def test_a_task_takes_what_is_owed_and_is_woken_again() -> None:
     round, woken = Round(Counters()), []
-    outbox = Outbox(round, 1000, None, lambda: woken.append(1), lambda: None)
+    outbox = Outbox(round, 1000, None, Calling(lambda: woken.append(1)))
     outbox.push(b"abc")
     round.flush()
     outbox.push(b"def")
@@ -141,7 +162,7 @@ def test_a_task_takes_what_is_owed_and_is_woken_again() -> None:
 def test_what_a_flush_causes_leaves_in_the_same_flush() -> None:
     kernel, round = Kernel(100), Round(Counters())
     second = kernel.outbox(round)
-    first = Outbox(round, 1000, None, lambda: second.push(b"will"), lambda: None)
+    first = Outbox(round, 1000, None, Calling(lambda: second.push(b"will")))
     first.push(b"x")
     round.flush()
     assert kernel.taken == b"will"
@@ -170,7 +191,6 @@ def test_what_can_wait_waits_above_the_limit_and_hears_when_all_has_left() -> No
 def test_unread_answers_hold_reading_until_half_of_them_have_left() -> None:
     kernel, round = Kernel(0), Round(Counters())
     outbox = kernel.outbox(round)
-    outbox.on_hold = lambda: kernel.events.append(f"hold {outbox.holds_reading}")
     outbox.answer(b"x" * ANSWERS_OWED_BYTES_MAX)
     round.flush()
     assert kernel.events == ["blocked"]
@@ -286,3 +306,19 @@ def test_who_has_caught_up_is_not_waited_for_and_may_strain_again() -> None:
     assert not round.awaits_readers(20.0)
     round.strain(outbox)
     assert round.is_strained
+
+
+def test_whoever_traces_sees_whole_packets_and_nothing_follows_a_close() -> None:
+    kernel, round = Kernel(1000), Round(Counters())
+    outbox = kernel.outbox(round)
+    traced: list[bytes] = []
+    outbox.on_push = traced.append
+    outbox.push_publish(b"head", b"\0\1", b"payload")
+    outbox.push_publish_5(b"head", b"\0\2", b"\0", b"payload")
+    outbox.on_push = None
+    assert traced == [b"head\0\1payload", b"head\0\2\0payload"]
+    outbox.close()
+    outbox.push_publish(b"head", b"\0\1", b"payload")
+    outbox.push_publish_5(b"head", b"\0\2", b"\0", b"payload")
+    round.flush()
+    assert (kernel.sends, outbox.pending_bytes) == (0, 0)

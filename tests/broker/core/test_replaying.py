@@ -23,7 +23,7 @@ class Reader:
     def __init__(self, engine: Engine, client_id: bytes) -> None:
         self.session: Session = engine.open_session(client_id, True)[0]
         self.taken = b""
-        outbox = Outbox(engine.round, 16 << 20, self.send, lambda: None, lambda: None)
+        outbox = Outbox(engine.round, 16 << 20, self.send)
         outbox.on_drained = lambda: engine.replaying.go_on(self.session)
         engine.attach(self.session, NoLink(), outbox)
         outbox.on_drained = lambda: engine.replaying.go_on(self.session)

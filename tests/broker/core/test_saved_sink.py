@@ -24,7 +24,7 @@ class Durable:
         self.engine.identify(self.session, None, None)
         self.saving = self.engine.saving = Saving(self.engine, self.engine.kept_changes())
         self.sent = b""
-        self.outbox = Outbox(self.engine.round, limit, self._send, lambda: None, lambda: None)
+        self.outbox = Outbox(self.engine.round, limit, self._send)
         self.engine.attach(self.session, Link(), self.outbox)
         self.outbox.on_drained = self.session.outbound.resume  # as a link does
 

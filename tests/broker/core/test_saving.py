@@ -123,7 +123,7 @@ def many_durable(engine: Engine) -> list[Session]:
     sessions = [engine.open_session(b"%d" % number, False)[0] for number in range(SESSIONS)]
     for session in sessions:
         engine.identify(session, None, None)
-        outbox = Outbox(engine.round, 1 << 20, len, nothing, nothing)
+        outbox = Outbox(engine.round, 1 << 20, len)
         engine.attach(session, Link(), outbox)
     return sessions
 
@@ -160,7 +160,7 @@ def test_who_was_told_by_then_keeps_what_it_holds() -> None:
         sent.append(data)
         return len(data)
 
-    outbox = Outbox(engine.round, 1 << 20, send, nothing, nothing)
+    outbox = Outbox(engine.round, 1 << 20, send)
     engine.attach(session, Link(), outbox)
     session.deliver(Publication(b"t", b"x", 2), 2, False)
     while engine.slicing.waits():

@@ -34,7 +34,7 @@ class Client:
             self.connect()
 
     def connect(self) -> None:
-        outbox = Outbox(self.round, self.limit, self._send, lambda: None, lambda: None)
+        outbox = Outbox(self.round, self.limit, self._send)
         self.session.attach(Link(), outbox)
 
     def _send(self, data: bytes) -> int:

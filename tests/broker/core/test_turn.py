@@ -6,7 +6,7 @@ import pytest
 from support.peer import subscribed
 
 from broker.core.engine import Engine
-from broker.core.outbox import Outbox, nothing
+from broker.core.outbox import Outbox
 from broker.core.publication import Publication
 
 
@@ -52,7 +52,7 @@ def test_an_exception_ends_the_turn_and_what_was_owed_leaves() -> None:
         sent.append(data)
         return len(data)
 
-    outbox = Outbox(engine.round, 1000, send, nothing, nothing)
+    outbox = Outbox(engine.round, 1000, send)
 
     def fail() -> None:
         with engine.turn:

@@ -61,7 +61,7 @@ class Peer(Link):
         self.sent = b""
         self.session, _ = engine.open_session(b"attacker", True)
         self.session.identify(None, None, mount_point, False, 2, 1883)
-        outbox = Outbox(engine.round, 1 << 20, self._send, lambda: None, lambda: None)
+        outbox = Outbox(engine.round, 1 << 20, self._send)
         engine.attach(self.session, self, outbox)
 
     def _send(self, data: bytes) -> int:

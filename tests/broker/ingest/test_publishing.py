@@ -44,7 +44,7 @@ class Socket:
         config = GatewayConfig(rowcast=Rowcast(tokens=TOKENS))
         gateway = Gateway(config, engine, {"rowcast": TokenVerifier(TOKENS)})
         self._wire = b""
-        outbox = Outbox(engine.round, 10_000_000, self._send, lambda: None, lambda: None)
+        outbox = Outbox(engine.round, 10_000_000, self._send)
         assert config.rowcast is not None
         dialect = config.rowcast.open(Asked(), None, Clock(0.0), 0.0)
         assert isinstance(dialect, RowcastDialect)

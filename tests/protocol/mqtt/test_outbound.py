@@ -22,7 +22,7 @@ class Wire:
 
     def __init__(self, limit_bytes: int = 10_000_000) -> None:
         self.round = Round(Counters())
-        self.outbox = Outbox(self.round, limit_bytes, self._send, lambda: None, lambda: None)
+        self.outbox = Outbox(self.round, limit_bytes, self._send)
         self.is_open = True
         self._taken = b""
 

@@ -17,7 +17,7 @@ from broker.config.dialects.limits import DialectLimits
 from broker.config.dialects.rowcast import Rowcast
 from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
-from broker.core.outbox import Outbox, nothing
+from broker.core.outbox import Outbox
 from broker.gateway.gateway import Gateway
 from broker.gateway.identity import Identifier
 from broker.links.listening.door import Door
@@ -56,11 +56,11 @@ class Shell:
 
     def dialect_outbox(self, bytes_max: int) -> Outbox:
         self.bytes_max = bytes_max
-        return Outbox(self.engine.round, bytes_max, None, nothing, nothing)
+        return Outbox(self.engine.round, bytes_max, None)
 
     def mqtt_outbox(self, bytes_max: int) -> FramingOutbox:
         self.bytes_max = bytes_max
-        return FramingOutbox(self.engine.round, bytes_max, None, nothing, nothing)
+        return FramingOutbox(self.engine.round, bytes_max, None)
 
 
 class Here:

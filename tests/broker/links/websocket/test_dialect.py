@@ -34,7 +34,7 @@ class Client:
         gateway = Gateway(GatewayConfig(exchange=exchange), self.engine, {"exchange": JwtVerifier(JWT)})
         self.wire = b""
         self.room = 0
-        self.outbox = Outbox(self.engine.round, 10**6, self._send, lambda: None, lambda: None)
+        self.outbox = Outbox(self.engine.round, 10**6, self._send)
         dialect = exchange.open(Asked(), None, Clock(0.0), 0.0)
         readers = Readers(History(Positions("e"), []), lambda _: None, lambda *_: None, lambda *_: None)
         self.link = DialectLink(dialect, gateway, self.outbox, "peer", 65536, lambda *_: None, readers)

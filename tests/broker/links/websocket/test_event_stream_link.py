@@ -7,7 +7,7 @@ from support.interpreted import interpreted_only
 from support.websockets import masked
 
 from broker.core.engine import Engine
-from broker.core.outbox import Outbox, nothing
+from broker.core.outbox import Outbox
 from broker.links.websocket.event_stream_link import EventStreamLink, events_of
 from broker.links.websocket.farewell import all_owed
 from protocol.websocket import close_frame, text_frame
@@ -95,7 +95,7 @@ class Bare(EventStreamLink):
 
     def __init__(self) -> None:
         self.engine = Engine()
-        self.outbox = Outbox(self.engine.round, 1 << 20, lambda data: 0, nothing, nothing)
+        self.outbox = Outbox(self.engine.round, 1 << 20, lambda data: 0)
         self.last_received = 0.0
 
 

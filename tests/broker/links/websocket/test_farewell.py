@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from broker.core.engine import Engine
-from broker.core.outbox import Outbox, nothing
+from broker.core.outbox import Outbox
 from broker.links.websocket.farewell import CLOSE_GRACE_S, all_owed, part
 
 
@@ -94,7 +94,7 @@ async def test_a_process_that_ends_closes_it_at_once() -> None:
 
 def test_all_that_an_outbox_owes_is_taken_and_it_takes_no_more() -> None:
     engine = Engine()
-    outbox = Outbox(engine.round, 1000, lambda data: 0, nothing, nothing)
+    outbox = Outbox(engine.round, 1000, lambda data: 0)
     for piece in (b"a", b"b", b"x" * 500):
         outbox.push(piece)
     assert all_owed(outbox) == b"ab" + b"x" * 500

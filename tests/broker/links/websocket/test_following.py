@@ -162,7 +162,7 @@ class Wire:
         self.parser = FrameParser()
         engine = process.engine
         limit = chance.choice((2_000, 20_000, 1_000_000))
-        self.outbox = Outbox(engine.round, limit, self._send, lambda: None, lambda: None)
+        self.outbox = Outbox(engine.round, limit, self._send)
         kind = next(one for one in CONFIG.dialects if one.name == speech.dialect)
         dialect = kind.open(Asked(), None, Clock(0.0), engine.now)
         self.link = DialectLink(

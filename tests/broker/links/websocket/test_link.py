@@ -9,7 +9,7 @@ from support.interpreted import interpreted_only
 from support.websockets import masked
 
 from broker.core.engine import Engine
-from broker.core.outbox import Outbox, nothing
+from broker.core.outbox import Outbox
 from broker.links.websocket.farewell import all_owed
 from broker.links.websocket.link import CONTROL_FRAMES_PER_S_MAX, LOST, WebSocketLink
 from protocol.websocket import close_frame, pong_frame, text_frame
@@ -29,7 +29,7 @@ class Noting(WebSocketLink):
         self.pauses = 0
         super().__init__(
             engine,
-            Outbox(engine.round, 1 << 20, lambda data: 0, nothing, nothing),
+            Outbox(engine.round, 1 << 20, lambda data: 0),
             FrameReader(1000),
             "10.0.0.1:5",
         )

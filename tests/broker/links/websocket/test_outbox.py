@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.core.engine import Engine
-from broker.core.outbox import nothing
 from broker.links.websocket.farewell import all_owed
 from broker.links.websocket.outbox import Framing, FramingOutbox
 from protocol.mqtt.codec import encode
@@ -19,7 +18,7 @@ PACKETS = [encode(Publish(b"t", b"x" * size)) for size in (0, 120, 200, 70_000)]
 
 
 def outbox(limit: int = 1 << 20) -> FramingOutbox:
-    return FramingOutbox(Engine().round, limit, lambda data: 0, nothing, nothing)
+    return FramingOutbox(Engine().round, limit, lambda data: 0)
 
 
 @given(st.lists(st.lists(st.sampled_from(PACKETS), min_size=1, max_size=4), max_size=4))
@@ -35,8 +34,10 @@ def test_a_message_at_qos_1_is_one_message_too(size: int) -> None:
     owed = outbox()
     head, packet_id, payload = b"\x32\x00\x00\x01t", b"\x00\x07", b"x" * size
     owed.push_publish(head, packet_id, payload)
-    data = all_owed(owed)
-    assert data == binary_frame(head + packet_id + payload)
+    assert all_owed(owed) == binary_frame(head + packet_id + payload)
+    owed = outbox()
+    owed.push_publish_5(head, packet_id, b"\x02\x01\x01", payload)
+    assert all_owed(owed) == binary_frame(head + packet_id + b"\x02\x01\x01" + payload)
 
 
 def test_the_same_packets_are_framed_once_for_all() -> None:

@@ -106,7 +106,7 @@ class Connection:
         self.parser = FrameParser()
         engine = server.engine
         limit = chance.choice((2_000, 20_000, 1_000_000))
-        self.outbox = Outbox(engine.round, limit, self._send, lambda: None, lambda: None)
+        self.outbox = Outbox(engine.round, limit, self._send)
         dialect = server.dialect.open(Asked(), None, Clock(0.0), engine.now)
         assert isinstance(dialect, RowcastDialect)
         self.link = RowcastLink(

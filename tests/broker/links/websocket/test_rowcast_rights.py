@@ -44,7 +44,7 @@ class Slow:
         readers = Readers(History(positions, rings), self.line.append, lambda *_: None, lambda *_: None)
         self.takes = True
         self.wire = b""
-        self.outbox = Outbox(self.engine.round, 200_000, self._send, lambda: None, lambda: None)
+        self.outbox = Outbox(self.engine.round, 200_000, self._send)
         assert config.rowcast is not None
         dialect = config.rowcast.open(Asked(), None, Clock(0.0), 0.0)
         assert isinstance(dialect, RowcastDialect)

@@ -1,0 +1,31 @@
+"""Who owns the socket behind an outbox."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import mypyc_attr
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Shell:
+    """Who owns the socket of an outbox, and is told what the outbox cannot see to.  This one does nothing.
+
+    One object that has methods: a callback for each of them would be an object for each connection.
+    """
+
+    def blocked(self) -> None:
+        """The kernel takes no more, or, where a task does the sending, there is something to take.  Once each time."""
+
+    def broken(self) -> None:
+        """A send failed; what the peer has sent is still to be read.  Once."""
+
+    def look_again(self) -> None:
+        """`Outbox.holds_reading` has changed."""
+
+    def end_soon(self) -> None:
+        """The connection is over: send once more what is owed, and close it."""
+
+
+NOBODY: Final = Shell()
+"""Where nobody is interested any more."""
