@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.feed_row import Known, remember_log, remember_place
 from broker.feed.status import FeedSink, Keeping, Resumption
-from broker.feed.wal.slots import Known, remember_log, remember_place
 
 
 class Resuming:

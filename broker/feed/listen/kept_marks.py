@@ -17,12 +17,12 @@ from psycopg.types.json import Jsonb
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connect import connected
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.feed_row import known_feed, owe_nothing
 from broker.feed.kept import write_as_installed
 from broker.feed.listen.marks import Marks, Saved
 from broker.feed.listen.telling import Telling, Triggers
 from broker.feed.sealed import seal
 from broker.feed.status import FeedSink
-from broker.feed.wal.slots import known_feed, owe_nothing
 
 _LOG = logging.getLogger("broker.feed")
 

@@ -23,6 +23,7 @@ from broker.feed.captured import TRIGGERED, Watch
 from broker.feed.driver.connect import connected, within
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import is_being_stopped, last_words
+from broker.feed.feed_row import ServerIdentity, known_feed, owe_nothing, remember_identity, remember_place
 from broker.feed.gaps import announce
 from broker.feed.notices import OPERATION, Notices
 from broker.feed.outbox.pruning import Pruner
@@ -49,16 +50,8 @@ from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices
 from broker.feed.sql_publish import Unpublishable, may_publish, parse_properties
 from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.unheard import check_notices, warn_of_unheard
 from broker.feed.wal.delivery import is_utf8
-from broker.feed.wal.slots import (
-    ServerIdentity,
-    check_notices,
-    known_feed,
-    owe_nothing,
-    remember_identity,
-    remember_place,
-    warn_of_unheard,
-)
 from protocol.pgjson import SESSION_SQL
 
 _LOG = logging.getLogger("broker.feed")

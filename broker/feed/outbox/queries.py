@@ -10,8 +10,8 @@ import psycopg
 
 from broker.feed.altered import OUTBOX_FUNCTIONS
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.feed_row import NotReady, ServerIdentity, refuse_standby
 from broker.feed.open_writers import OVER
-from broker.feed.wal.slots import NotReady, ServerIdentity, refuse_standby
 
 IDENTITY: Final = """
 SELECT system_identifier::text, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer

@@ -12,11 +12,11 @@ from attrs import evolve
 
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.feed_row import Known
 from broker.feed.status import FeedSink, FeedStatus
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.kept_place import KeptPlace, Standing, standing_of
 from broker.feed.wal.retention import Retention
-from broker.feed.wal.slots import Known
 from broker.feed.wal.stream import WalStream
 
 CONFIRM_INTERVAL_S: Final = 0.05

@@ -23,17 +23,18 @@ from broker.feed.driver.catalog import load_types
 from broker.feed.driver.connect import connected, open_connection
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import alone, first_line, is_being_stopped, last_words
+from broker.feed.feed_row import ServerIdentity, known_feed, owe, owe_nothing, remember_identity
 from broker.feed.gaps import announce
 from broker.feed.notices import carried_channels
 from broker.feed.placing import Placing
 from broker.feed.resuming import Resuming
 from broker.feed.status import FeedSink, FeedStatus, Fenced
+from broker.feed.unheard import check_notices, warn_of_unheard
 from broker.feed.wal import slots
 from broker.feed.wal.confirming import Confirming
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.progress import Progress
 from broker.feed.wal.relations import full_name
-from broker.feed.wal.slots import ServerIdentity
 from broker.feed.wal.stopping import hold_up_no_stop
 from broker.feed.wal.stream import WalStream
 from protocol.pgjson import SESSION_SQL, TypeEntry
@@ -110,8 +111,8 @@ class WalFeed:
         async with self._connect() as connection:
             await slots.check_settings(connection, self._config)
             await slots.check_publication(connection, self._config)
-            await slots.check_notices(connection, self._config)
-            await slots.warn_of_unheard(connection, self._config, self._status, trio.current_time())
+            await check_notices(connection, self._config)
+            await warn_of_unheard(connection, self._config, self._status, trio.current_time())
             async with self._connect(replication="database") as replication:
                 await self._prepare(connection, await slots.identify(replication))
                 if self._snapshot_due:
@@ -135,7 +136,7 @@ class WalFeed:
         """See that the slot is there and goes on where we stopped, or announce the gap and begin anew."""
         self._slot, slot = await slots.find_slot(connection, self._config)
         # Behind the slot: whoever reads it now keeps its place before it confirms that.
-        known = await slots.known_feed(connection, self._config)
+        known = await known_feed(connection, self._config)
         progress = self._delivery.progress
         if not self._was_live:
             # Whoever waited for the slot while another process read from it has missed nothing: as that one kept it.
@@ -157,7 +158,7 @@ class WalFeed:
             slot = None
         self._slot_is_useless = False
         if slot is None:
-            await slots.owe(connection, self._config, "; ".join(filter(None, reasons)))
+            await owe(connection, self._config, "; ".join(filter(None, reasons)))
             async with waiting(self._config, self._status, connection, f"creating the slot {name}"):
                 start_lsn = await slots.create_slot(connection, name)
         else:
@@ -180,10 +181,10 @@ class WalFeed:
             await self._confirming.begin_anew(connection, start_lsn)
         await self._resuming.begun(connection, self._config.name, delivery.progress.place)
         self._confirming.stands_at(start_lsn)
-        await slots.remember_identity(connection, self._config, identity)
+        await remember_identity(connection, self._config, identity)
         self._identity = identity
         if any(reasons):
-            await slots.owe_nothing(connection, self._config.name)
+            await owe_nothing(connection, self._config.name)
         await self._check_captured(connection)
 
     def _begin_anew(self, reason: str, start_lsn: int) -> None:
@@ -364,7 +365,7 @@ class WalFeed:
             with suppress(psycopg.Error):
                 async with self._connect() as connection:
                     now = trio.current_time()
-                    await slots.warn_of_unheard(connection, self._config, self._status, now)
+                    await warn_of_unheard(connection, self._config, self._status, now)
 
     def _measure_lag(self, wal_end: int) -> None:
         status, committed_unix_s = self._status, self._delivery.committed_unix_s

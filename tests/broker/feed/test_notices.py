@@ -15,6 +15,7 @@ from broker.cli.main import main
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
 from broker.feed import notices
 from broker.feed.fast.learning import FAST_PATH
+from broker.feed.feed_row import NotReady
 from broker.feed.kinds import kind_of
 from broker.feed.notices import Notices, carried_channels
 from broker.feed.outbox import pruning
@@ -23,7 +24,6 @@ from broker.feed.setup.install import remove_steps
 from broker.feed.status import FeedStatus
 from broker.feed.wal import feed as wal
 from broker.feed.wal import slots
-from broker.feed.wal.slots import NotReady
 
 TRIGGER = """
 CREATE SCHEMA app;

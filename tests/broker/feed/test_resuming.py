@@ -9,9 +9,9 @@ from attrs import evolve
 from support.feeds import Collector
 
 from broker.feed import resuming
+from broker.feed.feed_row import Known
 from broker.feed.resuming import Resuming
 from broker.feed.status import Resumption
-from broker.feed.wal.slots import Known
 
 SAVED = (5, 1)
 

@@ -11,10 +11,10 @@ from support.installed import connect, sql
 
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.feed_row import NotReady
 from broker.feed.outbox import feed as outbox
 from broker.feed.outbox import queries
 from broker.feed.outbox.queries import NEXT, REST
-from broker.feed.wal.slots import NotReady
 
 
 def test_large_transaction_is_read_in_parts_without_looking_at_it_whole(config: FeedConfig) -> None:

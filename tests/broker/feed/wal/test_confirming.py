@@ -12,11 +12,11 @@ from support.polling import until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from broker.config.feeds import FeedConfig
+from broker.feed.feed_row import Known
 from broker.feed.status import FeedStatus
 from broker.feed.wal.confirming import CONFIRM_INTERVAL_S, KEEP_INTERVAL_S, PLACE_INTERVAL_S, Confirming
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.kept_place import STEP_BYTES, KeptPlace, Standing
-from broker.feed.wal.slots import Known
 
 
 @pytest.mark.usefixtures("short_pauses", "fast_path")

@@ -20,7 +20,10 @@ from broker.config.feeds import FeedConfig
 from broker.config.history import HistoryRule
 from broker.config.model import Config, Listener, Security
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.wal.slots import NotReady, identify
+from broker.feed.feed_row import NotReady
+from broker.feed.wal.slots import (
+    identify,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[4] / "clients/python"))
 from rowcast_client import Gap, Message

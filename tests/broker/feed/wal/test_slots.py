@@ -13,11 +13,13 @@ from support.installed import EVENT, connect, feed_config, install, sql
 
 from broker.config.feeds import FeedConfig, Replication, Source
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.sealed import BROKEN
+from broker.feed.feed_row import NotReady, ServerIdentity
 from broker.feed.status import FeedStatus
 from broker.feed.wal import slots
 from broker.feed.wal.feed import WalFeed
-from broker.feed.wal.slots import Known, NotReady, ServerIdentity, Slot
+from broker.feed.wal.slots import (
+    Slot,
+)
 from protocol.pgoutput import parse_lsn
 
 
@@ -100,29 +102,6 @@ def test_each_operation_has_a_publication_of_its_own() -> None:
 
 
 HERE = ServerIdentity("7", 1, 100)
-
-
-@pytest.mark.parametrize(
-    ("known", "difference"),
-    [
-        (None, ""),
-        (HERE, ""),
-        (evolve(HERE, wal_lsn=99), ""),
-        (evolve(HERE, wal_lsn=101), "restored: the server's WAL ends before what it had sent"),
-        (evolve(HERE, timeline=2), "failover or restore: timeline 1, no longer 2"),
-        (evolve(HERE, system_identifier="8", timeline=2), "another database system: 7, no longer 8"),
-    ],
-)
-def test_a_server_that_is_another_is_told_by_what_it_says(
-    known: ServerIdentity | None, difference: str
-) -> None:
-    assert HERE.difference(known) == difference
-
-
-def test_what_is_known_of_a_feed() -> None:
-    assert (Known(place=(5, 1), kept_lsn=7).reaches, Known(place=(9, 1), kept_lsn=7).reaches) == (7, 9)
-    assert Known().move == ""
-    assert Known(moved_from="outbox").move == "the feed was moved from the kind outbox"
 
 
 @pytest.mark.parametrize(
@@ -216,98 +195,6 @@ async def test_settings_that_let_a_slot_fill_the_disk_are_refused_unless_allowed
 
 
 LISTENS = Source("n", ("news",))
-
-
-async def test_notifications_that_nothing_brings_are_missed_at_the_start(
-    config: FeedConfig, connection: TrioConnection, caplog: pytest.LogCaptureFixture
-) -> None:
-    heard = evolve(config.routes[0], source="n", kind=None)
-    listening = evolve(config, sources=(*config.sources, LISTENS), routes=(*config.routes, heard))
-    await connection.execute("DROP FUNCTION IF EXISTS rowcast.pg_notify(text, text)")
-    await slots.check_notices(connection, config)
-    with pytest.raises(NotReady, match=r"rowcast\.pg_notify\(\) is missing"):
-        await slots.check_notices(connection, listening)
-    install(listening)
-    await slots.check_notices(connection, listening)
-    sql(config, "CREATE FUNCTION tell() RETURNS void LANGUAGE sql AS $$ SELECT pg_notify('news', 'x') $$")
-    status = FeedStatus("test")
-    await slots.warn_of_unheard(connection, config, status, 0.0)
-    assert "not heard" not in caplog.text
-    await slots.warn_of_unheard(connection, listening, status, 0.0)
-    assert "notifications not heard" in caplog.text
-    assert "tell" in caplog.text
-
-
-# --- what is kept of a feed
-
-
-async def test_what_is_remembered_is_known(config: FeedConfig, connection: TrioConnection) -> None:
-    assert (await slots.known_feed(connection, config)).identity is None
-    await slots.remember_identity(connection, config, ServerIdentity("7", 3, 99))
-    await slots.remember_place(connection, "test", 500, 2)
-    await slots.remember_log(connection, "test", "log")
-    await slots.owe(connection, config, "why")
-    known = await slots.known_feed(connection, config)
-    assert (known.identity, known.place, known.log) == (ServerIdentity("7", 3, 0), (500, 2), "log")
-    assert (known.owed, known.moved_from) == ("why", "")
-    await slots.owe_nothing(connection, "test")
-    await slots.remember_identity(connection, config, ServerIdentity("8", 1, 0))
-    known = await slots.known_feed(connection, config)
-    assert (known.identity, known.owed, known.place) == (ServerIdentity("8", 1, 0), "", (500, 2))
-    assert await slots.known_feed(connection, evolve(config, name="another")) == Known()
-
-
-async def test_a_place_that_was_changed_by_hand_is_owed_a_gap(
-    config: FeedConfig, connection: TrioConnection
-) -> None:
-    await slots.remember_place(connection, "test", 500, 2)
-    await connection.execute("UPDATE rowcast.feed SET read_seq = 900, moved_from = 'outbox'")
-    known = await slots.known_feed(connection, config)
-    assert (known.owed, known.moved_from, known.place) == (BROKEN, "outbox", (900, 2))
-    await slots.owe(connection, config, "first")
-    assert (await slots.known_feed(connection, config)).owed == "first"
-    await slots.owe_nothing(connection, "test")
-    known = await slots.known_feed(connection, config)
-    assert (known.owed, known.moved_from) == ("", "")
-
-
-async def test_without_a_row_one_is_made(config: FeedConfig, connection: TrioConnection) -> None:
-    await connection.execute("DELETE FROM rowcast.feed")
-    await slots.owe(connection, config, "why")
-    await slots.remember_identity(connection, config, HERE)
-    assert (await slots.known_feed(connection, config)).owed == "why"
-
-
-@pytest.mark.parametrize(
-    ("statement", "problem"),
-    [
-        ("DROP TABLE rowcast.feed CASCADE", "the table rowcast.feed is missing"),
-        ("DROP SCHEMA rowcast CASCADE", "the table rowcast.feed is missing"),
-        (
-            "UPDATE rowcast.feed SET kind = 'outbox'",
-            'was installed with kind = "outbox", and is configured with "wal"',
-        ),
-    ],
-)
-async def test_a_feed_that_is_not_installed_as_it_is_configured_is_refused(
-    config: FeedConfig, connection: TrioConnection, statement: str, problem: str
-) -> None:
-    await connection.execute(statement.encode())
-    with pytest.raises(NotReady, match=problem):
-        await slots.known_feed(connection, config)
-
-
-async def test_a_role_that_may_not_read_is_told_what_to_run(
-    config: FeedConfig, connection: TrioConnection
-) -> None:
-    await connection.execute("CREATE ROLE nobody_here; SET ROLE nobody_here")
-    try:
-        with pytest.raises(
-            NotReady, match=r"permission denied.*run `rowcast feed install --apply` for this role"
-        ):
-            await slots.known_feed(connection, config)
-    finally:
-        await connection.execute("RESET ROLE; DROP ROLE nobody_here")
 
 
 async def test_a_server_is_identified_with_the_end_of_its_wal(
