@@ -19,6 +19,7 @@ from support.interpreted import interpreted_only
 from broker.config.model import Tls
 from broker.core.counters import Counters
 from broker.core.outbox import Outbox, Round
+from broker.core.shell import Shell
 from broker.links.listening.tls import has_slow_key, server_context
 from broker.links.tls_socket import Buffers, Documented, TlsSocket, records_of
 
@@ -267,17 +268,26 @@ def test_what_openssl_says_while_it_reads_goes_to_that_peer_only(pairs: Pairs) -
     assert second.read() == b"to the other"
 
 
+class Teller(Shell):
+    """Remembers what it was told of its outbox."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[str] = []
+
+    def blocked(self) -> None:
+        self.events.append("blocked")
+
+    def broken(self) -> None:
+        self.events.append("broken")
+
+
 def test_an_outbox_sends_by_an_encrypted_socket_as_by_any_other(pairs: Pairs) -> None:
     server, client = pairs.opened()
-    events: list[str] = []
     round = Round(Counters())
-    outbox = Outbox(
-        round,
-        1000,
-        server.send,
-        lambda: events.append("blocked"),
-        lambda: events.append("broken"),
-    )
+    teller = Teller()
+    events = teller.events
+    outbox = Outbox(round, 1000, server.send, teller)
     outbox.push(b"one")
     outbox.push(b"two")
     round.flush()
