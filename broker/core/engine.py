@@ -374,18 +374,16 @@ class Engine:
         if sole is not None:
             sole.deliver(publication, targets.sole_granted, False)
             return True
+        self.slicing.charge(targets.steps())
         many = targets.many
         if many is not None:
             for receiver, granted in many.items():
                 receiver.deliver(publication, granted, False)
             return True
-        parts = targets.parts
-        if parts is not None:
-            for part in parts:
-                for receiver, granted in part.pairs():
-                    receiver.deliver(publication, granted, False)
-            return True
-        return False
+        for part in targets.parts or ():
+            for receiver, granted in part.pairs():
+                receiver.deliver(publication, granted, False)
+        return targets.parts is not None
 
     def flush(self) -> None:
         """One send of everything owed to every peer that got something.  For the end of a turn."""

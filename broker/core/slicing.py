@@ -48,9 +48,11 @@ class Slicing:
         self.on_waiting: Callable[[], None] | None = None
         self._waiting: deque[Work] = deque()
         self._steps_left = STEPS_MAX
+        self._charged = 0
 
     def allowance(self) -> int:
         """How many steps a peer may take now; then `used`."""
+        self._charged = 0
         if self.on_waiting is None:
             return UNPACED_STEPS
         return self._steps_left if self._steps_left > LEAST_STEPS else LEAST_STEPS
@@ -58,6 +60,16 @@ class Slicing:
     def used(self, steps: int) -> None:
         """So many were taken."""
         self._steps_left -= steps
+
+    def charge(self, steps: int) -> None:
+        """What a peer sent takes so many steps more than its packets."""
+        self._charged += steps
+
+    def charged(self) -> int:
+        """What was charged since the last call, for whoever has the allowance to take off."""
+        steps = self._charged
+        self._charged = 0
+        return steps
 
     def begin(self, work: Work) -> None:
         """Do it, as far as this turn allows; the rest waits."""
@@ -81,6 +93,7 @@ class Slicing:
         self.renew()
         while self._waiting and self._steps_left > 0:
             work = self._waiting.popleft()
+            self._charged = 0
             self.used(max(1, work.go_on(min(SLICE_STEPS, self._steps_left))))
             if not work.is_over:
                 self._waiting.append(work)

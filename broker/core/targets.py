@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from broker.core.receiver import Receiver
 from protocol.mqtt.v5.subscribing import both
+
+RECEIVERS_UNPACED_MAX: Final = 1024
+"""So many may be handed a message one by one before that counts for more than the message."""
+
+_RECEIVERS_STEP_SHIFT: Final = 4
 
 
 class Targets:
@@ -84,6 +91,19 @@ class Targets:
             return [(self.sole, self.sole_granted)]
         many = self.many
         return [] if many is None else list(many.items())
+
+    def steps(self) -> int:
+        """What it counts for to hand one message to these one by one, beside the message, in steps of `Slicing`.
+
+        Nothing for those who take packets as bytes: one send of theirs carries many.
+        """
+        one_by_one = self.not_plain
+        parts = self.parts
+        if parts is not None:
+            one_by_one = len(parts)
+            for part in parts:
+                one_by_one += part.not_plain
+        return one_by_one >> _RECEIVERS_STEP_SHIFT if one_by_one > RECEIVERS_UNPACED_MAX else 0
 
     def count(self) -> int:
         """How many receivers are in."""

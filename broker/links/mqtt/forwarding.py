@@ -54,6 +54,8 @@ class Run:
         self.topic = b""
         """Of its last packet; not asked for before there is one."""
         self.targets: Targets | None = None
+        self.is_wide = False
+        """Each packet is many deliveries: it is handed on alone."""
         self._engine = engine
         self._session = session
         self._data = data
@@ -67,6 +69,7 @@ class Run:
         if targets is not self.targets:
             self.end(start)
             self.targets = targets
+            self.is_wide = targets.steps() > 0
             self._start = start
 
     def add(self, payload_bytes: int) -> None:
@@ -107,6 +110,7 @@ def forward(
     packets = data[start:end]
     sole = targets.sole
     if targets.not_plain:
+        engine.slicing.charge(targets.steps())
         _forward_rendered(session, targets, packets, count, payload_bytes)
     elif sole is not None:
         if sole.level != level:

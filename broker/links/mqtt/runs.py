@@ -53,6 +53,11 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                     run.begin(receivers_of(engine, session, topic), topic, position)
                 run.add(end - payload_start)
                 position = end
+                if run.is_wide:
+                    run.end(position)
+                    link.steps -= engine.slicing.charged()
+                    if link.steps <= 0:
+                        break
                 if trie.misses != misses:
                     misses = trie.misses
                     link.steps -= miss_steps(topic)
@@ -66,6 +71,7 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                 acknowledged(engine, session, packet_id_of(data, body, end))
             else:
                 handle(link, session, data[position], data, body, end)
+                link.steps -= engine.slicing.charged()
             position = end
             if link.steps <= 0 or link.session is not session:
                 break

@@ -79,6 +79,11 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                     head_length = payload_start - body
                 run.add(end - payload_start)
                 position = end
+                if run.is_wide:
+                    run.end(position)
+                    link.steps -= engine.slicing.charged()
+                    if link.steps <= 0:
+                        break
                 if trie.misses != misses:
                     misses = trie.misses
                     link.steps -= miss_steps(topic)
@@ -92,6 +97,7 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                 acknowledged(engine, session, ack_parts(PUBACK, data, body, end)[0])
             else:
                 handle(link, session, data[position], data, body, end)
+                link.steps -= engine.slicing.charged()
             position = end
             if link.steps <= 0 or link.session is not session:
                 break

@@ -1,0 +1,89 @@
+"""One message may be many deliveries: what a publisher sends to so many is handed on by turns."""
+
+from __future__ import annotations
+
+import pytest
+from support.peer import Peer, connected, subscribed
+
+from broker.core.engine import Engine
+from broker.core.limits import STEPS_MAX
+from broker.core.targets import RECEIVERS_UNPACED_MAX
+from protocol.mqtt.codec import encode
+from protocol.mqtt.packets import Publish, Subscribe
+
+GROUPS = 20_000
+MESSAGES = 12
+CONNECT_5 = b"\x10\x16\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x09publisher"
+
+
+def of_version(engine: Engine, level: int) -> Peer:
+    if level == 4:
+        return connected(engine, b"publisher")
+    peer = Peer(engine)
+    peer.write(CONNECT_5)
+    assert peer.read_bytes()[0] == 0x20
+    return peer
+
+
+def publishes(level: int, qos: int) -> bytes:
+    data = b""
+    for number in range(1, MESSAGES + 1):
+        packet = encode(Publish(b"t", b"%d" % number, qos, packet_id=number if qos else None))
+        if level == 5:
+            at = 2 + 2 + 1 + (2 if qos else 0)
+            packet = packet[:1] + bytes((packet[1] + 1,)) + packet[2:at] + b"\0" + packet[at:]
+        data += packet
+    return data
+
+
+def with_groups(count: int) -> tuple[Engine, Peer]:
+    engine = Engine()
+    member = connected(engine, b"member")
+    for start in range(0, count, 1_000):
+        filters = tuple((b"$share/%d/t" % number, 0) for number in range(start, min(start + 1_000, count)))
+        member.send(Subscribe(1, filters))
+    member.read_bytes()
+    engine.slicing.on_waiting = lambda: None
+    return engine, member
+
+
+def delivered(engine: Engine) -> int:
+    return engine.counters.publishes_sent
+
+
+@pytest.mark.parametrize("level", [4, 5])
+@pytest.mark.parametrize("qos", [0, 1])
+def test_messages_to_very_many_groups_take_turns(level: int, qos: int) -> None:
+    engine, _ = with_groups(GROUPS)
+    publisher = of_version(engine, level)
+    publisher.write(publishes(level, qos))
+    assert delivered(engine) == GROUPS, "others have their turns before the second message"
+    turns = 1
+    while engine.slicing.waits():
+        before = delivered(engine)
+        engine.slicing.turn()
+        engine.flush()
+        assert delivered(engine) - before <= GROUPS * 2
+        turns += 1
+    assert delivered(engine) == GROUPS * MESSAGES
+    assert turns > MESSAGES // 2
+
+
+@pytest.mark.parametrize("level", [4, 5])
+@pytest.mark.parametrize("qos", [0, 1])
+def test_as_many_as_is_common_take_none(level: int, qos: int) -> None:
+    engine, _ = with_groups(RECEIVERS_UNPACED_MAX)
+    publisher = of_version(engine, level)
+    publisher.write(publishes(level, qos))
+    assert delivered(engine) == RECEIVERS_UNPACED_MAX * MESSAGES
+    assert not engine.slicing.waits()
+
+
+def test_what_others_sent_is_not_charged_to_who_comes_next() -> None:
+    engine, _ = with_groups(GROUPS)
+    for _ in range(STEPS_MAX * 16 // GROUPS + 1):
+        publisher = connected(engine, b"one")
+        publisher.send(Publish(b"t", b"x", 0))
+    other = subscribed(engine, (b"other", 0), client_id=b"other")
+    other.write(b"\xc0\x00" * 20)
+    assert other.read_bytes() == b"\xd0\x00" * 20
