@@ -83,13 +83,18 @@ def event_installed(dsn: str, kind: str = "wal") -> FeedConfig:
     return config
 
 
-async def drop_slots(dsn: str) -> None:
-    """Every replication slot of the server: each ends to be in use a little later than the client that used it."""
+async def slots_released(dsn: str) -> None:
+    """No replication slot of the server is in use: each ends to be a little later than the client that used it."""
 
     def is_any_in_use() -> bool:
         with connect(dsn) as connection:
             return bool(connection.execute("SELECT 1 FROM pg_replication_slots WHERE active").fetchall())
 
     await until(lambda: not is_any_in_use())
+
+
+async def drop_slots(dsn: str) -> None:
+    """Every replication slot of the server, as soon as none is in use."""
+    await slots_released(dsn)
     with connect(dsn) as connection:
         connection.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 import pytest
 from support.feeds import running
-from support.installed import connect, feed_config, install, sql
+from support.installed import connect, feed_config, install, slots_released, sql
 from support.polling import until
 
 from broker.config.feeds import FeedConfig
@@ -63,6 +63,7 @@ async def test_feed_that_was_removed_begins_without_a_gap(database: str, kind: s
     config = made(database, kind)
     async with running(config):
         pass
+    await slots_released(database)
     sql(config, *(step.statement for step in remove_steps(config, drop_schema=True)))
     install(config)
     async with running(config) as feed:
@@ -78,7 +79,7 @@ async def test_slot_that_somebody_made_anew_is_a_gap(database: str, cure: str) -
         with connect(config.dsn) as connection:
             slot = connection.execute("SELECT slot_name FROM pg_replication_slots").fetchone()
     assert slot is not None
-    await until_free(config)
+    await slots_released(database)
     sql(config, DROP_SLOT, "INSERT INTO event VALUES (2, 'lost')")
     if cure == "install":
         install(config)
@@ -88,12 +89,6 @@ async def test_slot_that_somebody_made_anew_is_a_gap(database: str, cure: str) -
         assert slot[0] in await feed.sink.gap()
     async with running(config) as feed:
         assert feed.status.gaps == 0
-
-
-async def until_free(config: FeedConfig) -> None:
-    with connect(config.dsn) as connection:
-        query = "SELECT 1 FROM pg_replication_slots WHERE active"
-        await until(lambda: connection.execute(query).fetchone() is None)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def of_version(engine: Engine, level: int) -> Peer:
 def publishes(level: int, qos: int) -> bytes:
     data = b""
     for number in range(1, MESSAGES + 1):
-        packet = encode(Publish(b"t", b"%d" % number, qos, number if qos else 0))
+        packet = encode(Publish(b"t", b"%d" % number, qos, packet_id=number if qos else 0))
         if level == 5:
             at = 2 + 2 + 1 + (2 if qos else 0)
             packet = packet[:1] + bytes((packet[1] + 1,)) + packet[2:at] + b"\0" + packet[at:]
