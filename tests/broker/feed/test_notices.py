@@ -13,7 +13,7 @@ from support.polling import until
 
 from broker.cli.main import main
 from broker.config.feeds import FeedConfig, Recovery, Route, Source
-from broker.feed import notices
+from broker.feed import notices, unheard
 from broker.feed.fast.learning import FAST_PATH
 from broker.feed.feed_row import NotReady
 from broker.feed.kinds import kind_of
@@ -23,7 +23,6 @@ from broker.feed.setup import doctor, doctor_wal
 from broker.feed.setup.install import remove_steps
 from broker.feed.status import FeedStatus
 from broker.feed.wal import feed as wal
-from broker.feed.wal import slots
 
 TRIGGER = """
 CREATE SCHEMA app;
@@ -191,7 +190,7 @@ async def test_feed_that_would_hear_nothing_does_not_start(config: FeedConfig) -
 async def test_server_without_logical_messages_is_refused(
     config: FeedConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots, "PG_STREAMING", 10**9)
+    monkeypatch.setattr(unheard, "PG_STREAMING", 10**9)
     monkeypatch.setattr(doctor_wal, "PG_STREAMING", 10**9)
     if config.kind == "outbox":
         async with running(config):
