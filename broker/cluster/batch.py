@@ -29,6 +29,11 @@ class Waiting:
         """Its headers without the empty line at their end."""
         self.number = number
 
+    def clients(self) -> set[bytes]:
+        """Who is not acknowledged something before the log has this."""
+        publication = self.publication
+        return {publication.client_id} if publication.client_id and publication.packet_id else set()
+
     def size(self) -> int:
         """Bytes that it counts for while it waits."""
         return len(self.block) + len(self.publication.payload)

@@ -29,11 +29,13 @@ class ServerClock:
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
+        # Not asked each time: what this machine's clock is set to between two answers would count at once.
+        self._began = time.time() - time.monotonic()
         self._is_warned = False
 
     def now(self) -> float:
         """Unix time."""
-        return time.time() - self.ahead_s
+        return time.monotonic() + self._began
 
     def told(self, said: object, asked_at: float, answered_at: float) -> None:
         """A server has said what time it is, between two moments of `time.time()` here."""
@@ -48,6 +50,7 @@ class ServerClock:
             return
         ahead_s = asked_at + taken_s / 2 - there.timestamp()
         self.ahead_s = ahead_s if abs(ahead_s) >= DIFFERS_S else 0.0
+        self._began = time.time() - time.monotonic() - self.ahead_s
         is_wrong = abs(ahead_s) >= WARNED_S
         if is_wrong and not self._is_warned:
             which = "ahead of" if ahead_s > 0.0 else "behind"

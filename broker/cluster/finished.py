@@ -23,15 +23,11 @@ BYTES_MAX: Final = 4096
 
 
 class Finished(Waiting):
-    """One message, which grows until it is sent.
-
-    Attributes:
-        clients: that wait for it.
-    """
+    """One message, which grows until it is sent."""
 
     def __init__(self, subject: bytes, block: bytes, number: int) -> None:
         super().__init__(Publication(subject, b""), subject, block, number)
-        self.clients: set[bytes] = set()
+        self._clients: set[bytes] = set()
         self._promises: list[Promise] = []
         promise = self.publication.promise = Promise()
         promise.join()
@@ -41,11 +37,15 @@ class Finished(Waiting):
         """One more; what its PUBCOMP waits for."""
         line = prefix_for(client_id, packet_id).encode() + b"\n"
         self.publication.payload += line
-        self.clients.add(client_id)
+        self._clients.add(client_id)
         promise = Promise()
         promise.join()
         self._promises.append(promise)
         return promise
+
+    def clients(self) -> set[bytes]:
+        """As `Waiting.clients`."""
+        return self._clients
 
     def is_full(self) -> bool:
         """Whether the next packet id goes into another message."""

@@ -149,6 +149,7 @@ class Publisher:
 
     def finish(self, client_id: bytes, packet_id: int) -> Promise:
         """A PUBREL came; what its PUBCOMP waits for."""
+        self.repeats.ended(client_id, packet_id)
         if self.refuses:
             turn_away(self._engine, client_id)
             promise = Promise()
@@ -184,8 +185,10 @@ class Publisher:
         for one in [*self.under_way, *self.waiting]:
             if one.publication.packet_id and one.publication.client_id in client_ids:
                 self._given_up.add(one.number)
+                self._own.pop(one.number, None)
         self.waiting = self._left(self.waiting)
         self.waiting_bytes = sum([one.size() for one in self.waiting])
+        self._go_on()
 
     def _left(self, messages: Iterable[Waiting]) -> deque[Waiting]:
         return deque([one for one in messages if one.number not in self._given_up])
@@ -289,14 +292,14 @@ class Publisher:
         """Try until the log has it."""
         singly = len(batch) == 1
         while batch:
-            if self._given_up:
-                batch[:] = self._left(batch)
+            batch[:] = self._left(batch)
             try:
                 if singly:
                     while batch:
-                        self._settle(batch[:1], await self._send(batch[:1]))
+                        if batch[0].number not in self._given_up:
+                            self._settle(batch[:1], await self._send(batch[:1]))
                         del batch[0]
-                else:
+                elif batch:
                     self._settle(batch, await self._send(batch))
                 return
             except ApiError as error:
@@ -332,9 +335,12 @@ class Publisher:
                     status.duplicates += 1
                     self._own.pop(one.number, None)
                     one.publication.sequence = ack.sequence
-                promise = one.publication.promise
+                publication = one.publication
+                promise = publication.promise
                 if promise is not None:
                     promise.keep()
+                    if publication.qos == 1 and publication.packet_id and promise.is_kept:
+                        self.repeats.ended(publication.client_id, publication.packet_id)  # [MQTT-4.3.2-2]
             self._go_on()
 
     def _reject(self, batch: list[Waiting], error: ApiError) -> None:
@@ -374,10 +380,10 @@ class Publisher:
     def _send_elsewhere(self, owed: list[Waiting]) -> None:
         """Who waits for the log tries another node."""
         for one in owed:
-            for client_id in _waits_for(one):
+            for client_id in one.clients():
                 turn_away(self._engine, client_id)
         # What is under way may be in the log already; the rest is not, and its client sends it again.
-        kept = deque(one for one in self.waiting if not _waits_for(one))
+        kept = deque(one for one in self.waiting if not one.clients())
         for one in self.waiting:
             if one.publication.packet_id:
                 self._status.given_up += 1
@@ -390,10 +396,3 @@ class Publisher:
         self.waiting = kept
         self.waiting_bytes = sum([one.size() for one in kept])
         self._go_on()
-
-
-def _waits_for(one: Waiting) -> Set[bytes]:
-    """Clients that are not acknowledged something before the log has this."""
-    if isinstance(one, Finished):
-        return one.clients
-    return {one.publication.client_id} if one.publication.client_id and one.publication.packet_id else set()

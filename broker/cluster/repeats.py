@@ -104,9 +104,14 @@ class Repeats:
         self._claims[client_id] = _Claim(self._ids.epoch, start, ids)
 
     def gone(self, client_id: bytes) -> None:
-        """It is not any more; what was held has not been acknowledged, and comes again elsewhere."""
+        """It is not any more; what was held has not been acknowledged, and comes again elsewhere.
+
+        But for what has no acknowledgement, such as a will, which nobody sends again.
+        """
         self._claims.pop(client_id, None)
-        self.held.pop(client_id, None)
+        for one in self.held.pop(client_id, ()):
+            if not one.packet_id:
+                self.offer(one)
 
     def start_of(self, client_id: bytes) -> int | None:
         """Where the next node has to look from, should this one crash, for what another crashed node had sent."""
@@ -116,6 +121,13 @@ class Repeats:
         return claim.start
 
     # --- ids -----------------------------------------------------------------------------------------------
+
+    def ended(self, client_id: bytes, packet_id: int) -> None:
+        """A PUBREL came, or a PUBACK leaves: the next message under this packet id is another one, whatever it says."""
+        self._ids.forget(client_id, packet_id)
+        claim = self._claims.get(client_id)
+        if claim is not None:
+            claim.ids.pop(packet_id, None)
 
     def id_of(self, publication: Publication) -> str:
         """The id of a message with DUP; "" if the log has to be read for it."""
@@ -136,6 +148,12 @@ class Repeats:
     def hold(self, publication: Publication) -> None:
         """Keep a message back until the log was read, and behind it what its client publishes."""
         client_id = publication.client_id
+        if (
+            publication.packet_id
+        ):  # also of one that is turned away: without a promise it would count as settled
+            if publication.promise is None:
+                publication.promise = Promise()
+            publication.promise.join()
         held = self.held.get(client_id)
         if held is None:
             held = self.held[client_id] = []
@@ -143,10 +161,6 @@ class Repeats:
         elif len(held) >= HELD_MAX:
             turn_away(self._engine, client_id)
             return
-        if publication.packet_id:
-            if publication.promise is None:
-                publication.promise = Promise()
-            publication.promise.join()
         held.append(publication)
 
     # --- the log is read -----------------------------------------------------------------------------------

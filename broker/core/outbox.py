@@ -305,6 +305,10 @@ class Outbox(Sink):
         self._shell = NOBODY
         self.end_sending()
 
+    def let_go(self) -> None:
+        """Whoever owned the socket has it no more: what is owed may still be taken, and nobody is told of anything."""
+        self._shell = NOBODY
+
     def end_sending(self) -> None:
         """A send failed.  Nothing more leaves; what the peer sent before is read all the same, to its end."""
         self.closed = True

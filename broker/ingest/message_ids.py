@@ -63,6 +63,12 @@ class MessageIds:
         """The id that a client's last message under this packet id had; None if it is not remembered."""
         return self._known((client_id, packet_id))
 
+    def forget(self, client_id: bytes, packet_id: int) -> None:
+        """The use of this packet id is over: its next message is another one, also if it says the same."""
+        key = (client_id, packet_id)
+        self._newest.pop(key, None)
+        self._older.pop(key, None)
+
     @property
     def epoch(self) -> int:
         """Of the last id that was made."""

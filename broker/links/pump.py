@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 
 import trio
@@ -201,10 +202,14 @@ class Pump:
         """The opposite; nothing where it is not being watched."""
         if self._connections.get(other.fd) is other:
             del self._connections[other.fd]
-            self.ready.unregister(other.fd)
+            with suppress(
+                OSError
+            ):  # it may be closed: libpq closes a connection's when it finds that it has ended
+                self.ready.unregister(other.fd)
 
     def release(self, connection: Connection) -> bool:
         """Let go of a connection whose socket somebody else closes; False if it was let go before."""
+        connection.outbox.let_go()  # what it still owes is taken by somebody else, and changes no events here
         if self._connections.get(connection.fd) is not connection:
             return False
         del self._connections[connection.fd]

@@ -185,6 +185,7 @@ class MqttLink(Link):
         self._parts = None
         if self.held is not None:
             self.held.abandon()
+            self.held = None  # which knows this link: a circle that only the collector would find, if at all
         session = self.session
         if was_connected and session is not None:
             self.session = None

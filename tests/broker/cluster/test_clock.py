@@ -31,6 +31,20 @@ def test_one_that_is_right_again_is_left_alone() -> None:
     assert clock.ahead_s == 0.0
 
 
+@pytest.mark.parametrize("step_s", [3600.0, -3600.0])
+def test_a_step_between_two_answers_counts_with_the_next_one(
+    step_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, real = ServerClock(), time.time
+    unix = real()
+    clock.told(said(unix), unix, unix)
+    monkeypatch.setattr(time, "time", lambda: real() + step_s)
+    assert clock.now() == pytest.approx(real(), abs=60)
+    clock.told(said(real()), time.time(), time.time())
+    assert clock.ahead_s == pytest.approx(step_s, abs=60)
+    assert clock.now() == pytest.approx(real(), abs=60)
+
+
 @pytest.mark.parametrize(
     ("words", "taken_s"),
     [(None, 0.0), (7, 0.0), ("noon", 0.0), ("2026-01-01T00:00:00", 0.0), (said(0.0), 1.5), (said(0.0), -0.1)],

@@ -15,7 +15,7 @@ def test_packet_ids_of_many_clients_are_in_one_message() -> None:
     kept: list[int] = []
     for number, (client_id, packet_id) in enumerate([(b"a", 1), ("b ü\n".encode(), 2), (b"a", 12)]):
         made.add(client_id, packet_id).on_kept = lambda number=number: kept.append(number)  # type: ignore[misc]
-    assert made.clients == {b"a", "b ü\n".encode()}
+    assert made.clients() == {b"a", "b ü\n".encode()}
     found = lines(made.publication.payload)
     for client_id, packet_id in [(b"a", 1), ("b ü\n".encode(), 2), (b"a", 12)]:
         assert prefix_for(client_id, packet_id).encode() in found

@@ -14,6 +14,7 @@ from broker.cluster.names import Names
 from broker.cluster.publisher import Publisher
 from broker.cluster.status import ClusterStatus
 from broker.core.engine import Engine
+from broker.core.outbox import Outbox
 from broker.core.publication import Publication
 from protocol.nats import wire
 
@@ -125,3 +126,60 @@ async def test_a_batch_of_which_some_is_there_goes_one_by_one(monkeypatch: pytes
     assert [data.count(b"HPUB ") for data in log.sent] == [2, 2, 1, 1, 1]
     assert log.sent[3].endswith(b"2\r\n")
     assert log.sent[4].endswith(b"2\r\n")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_nothing_is_sent_where_all_that_was_under_way_is_given_up(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    engine, log = Engine(), Log([None])
+    publisher = Publisher(engine, log, Names("shop"), b"n1-1234", ClusterStatus())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publisher.run)
+        for packet_id in range(1, count + 1):
+            publication = Publication(b"t", b"x", 1, False, b"client")
+            publication.packet_id = packet_id
+            publisher.offer(publication)
+        for listener in log.at_turn_end:
+            listener()
+        log.answer()
+        session, _ = engine.open_session(b"other", False)
+        session.outbox = Outbox(engine.round, 0, None)
+        publisher._paused.pause(b"other")
+        with engine.turn:
+            publisher.give_up({b"client"})
+        with trio.fail_after(30):
+            await publisher.drained()
+        nursery.cancel_scope.cancel()
+    assert len(log.sent) == 1
+    assert not session.outbox.is_paused
+
+
+async def test_what_is_given_up_while_others_go_one_by_one_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+
+    class Giving(Log):
+        async def exchange(self, make: Callable[[bytes], bytes], timeout_s: float) -> wire.Message:
+            answer = await super().exchange(make, timeout_s)
+            if len(self.sent) == 3:
+                publisher.give_up({b"client"})
+            return answer
+
+    engine, log = Engine(), Giving([None, DUPLICATE_IN_BATCH, DUPLICATE, STORED])
+    publisher = Publisher(engine, log, Names("shop"), b"n1-1234", ClusterStatus())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publisher.run)
+        publisher.offer(Publication(b"t", b"1"))
+        publication = Publication(b"t", b"2", 1, False, b"client")
+        publication.packet_id = 7
+        publisher.offer(publication)
+        for listener in log.at_turn_end:
+            listener()
+        log.answer()
+        with trio.fail_after(30):
+            await publisher.drained()
+        nursery.cancel_scope.cancel()
+    assert len(log.sent) == 3

@@ -17,6 +17,7 @@ from trio.testing import MockClock
 
 from broker.cluster import session_state
 from broker.cluster.names import Names
+from broker.cluster.repeats import HELD_MAX
 from broker.core.promise import Promise
 from broker.core.publication import Publication
 from broker.links.mqtt.packets import offer_once
@@ -241,6 +242,67 @@ async def test_what_this_node_knew_of_an_earlier_stay_counts_no_more(autojump_cl
         assert messages(server) == [b"on", b"on"]
 
 
+async def test_a_packet_id_that_has_ended_here_begins_anew_on_the_next_connection(
+    autojump_clock: MockClock,
+) -> None:
+    """The client is taken over on its own node, so its stay goes on."""
+    server = MemoryNats()
+    async with on_a(server) as a:
+        await kept(publish(a, b"on"))
+        await kept(release(a))
+        await comes(a)
+        await kept(publish(a, b"on", dup=True))
+        assert messages(server) == [b"on", b"on"]
+
+
+async def test_after_its_puback_a_packet_id_is_another_messages_whatever_its_dup_says(
+    autojump_clock: MockClock,
+) -> None:
+    """[MQTT-4.3.2-2]: the client has used it again, and the first of its words was lost with a connection."""
+    server = MemoryNats()
+    async with on_a(server) as a:
+        await kept(publish(a, b"on", qos=1))
+        await comes(a)
+        await kept(publish(a, b"on", dup=True, qos=1))
+        assert messages(server) == [b"on", b"on"]
+
+
+async def test_what_is_too_much_to_be_held_comes_when_it_is_said_again(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "b", "d") as (b, d):
+        async with on_a(server) as a:
+            await kept(publish(a, b"on"))
+        client = await comes(b)
+        server.faults += [(b"STREAM.INFO.shop_MSGS", SILENT)] * 3
+        publish(b, b"on", dup=True)
+        for number in range(1, HELD_MAX):
+            publish(b, b"filler", 1000 + number, qos=1)
+        publish(b, b"2", 8)
+        assert client.why
+        await comes(d)
+        await kept(publish(d, b"on", dup=True))
+        await kept(publish(d, b"2", 8, dup=True))
+        assert messages(server) == [b"on", b"2"]
+
+
+async def test_a_will_that_waits_behind_what_is_held_is_not_lost_with_the_stay(
+    autojump_clock: MockClock,
+) -> None:
+    server = MemoryNats()
+    async with running(server, "b") as (b,):
+        async with on_a(server) as a:
+            await kept(publish(a, b"on"))
+        client = await comes(b)
+        server.faults += [(b"STREAM.INFO.shop_MSGS", SILENT)] * 3
+        publish(b, b"on", dup=True)
+        with b.engine.turn:
+            b.engine.publish(Publication(b"w", b"gone", 1, False, b"c"))
+        await b.goes(client)
+        await trio.sleep(20)
+        assert b"c" not in b.owners.owned
+        assert messages(server) == [b"on", b"gone"]
+
+
 async def test_a_record_of_an_older_version_is_read_as_that_version_does(autojump_clock: MockClock) -> None:
     server = MemoryNats()
     async with running(server, "b") as (b,):
@@ -290,6 +352,7 @@ async def test_a_node_whose_clients_may_be_elsewhere_sends_nothing_of_them_again
         await publisher.drained()
         assert messages(server) == [b"of a program"]
         assert publisher.waiting_bytes == 0
+        assert list(publisher._own) == []
 
 
 # --- with a real server ---------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from broker.core.engine import Engine, Policy
 from broker.core.session import DeliveryRules
 from broker.links.listening.door import Door
 from protocol.mqtt.outbound import Window
-from protocol.mqtt.packets import Connack, Connect, Publish, Subscribe
+from protocol.mqtt.packets import Connack, Connect, Puback, Publish, Subscribe
 
 
 def away(engine: Engine, topic_filter: bytes) -> None:
@@ -29,6 +29,27 @@ def test_queueing_qos_0_from_a_reload_on_holds_for_sessions_that_are_there() -> 
     publish(engine, b"t", b"t")
     back = connected(engine, b"client", clean=False, present=True)
     assert back.read() == [Publish(b"t", b"x"), Publish(b"t", b"x")]
+
+
+def test_what_was_queued_at_qos_0_goes_first_also_when_no_more_is_queued() -> None:
+    engine = Engine(None, Window(inflight_messages=1), DeliveryRules(queue_qos0=True))
+    peer = connected(engine, b"client", clean=False)
+    peer.send(Subscribe(1, ((b"t", 1),)))
+    peer.drop()
+    connected(engine, b"publisher").send(
+        *(
+            Publish(b"t", payload, qos, packet_id=1 if qos else 0)
+            for payload, qos in ((b"1", 1), (b"2", 1), (b"3", 0))
+        )
+    )
+    back = connected(engine, b"client", clean=False, present=True)
+    engine.adopt(Policy(), Window(inflight_messages=1), DeliveryRules())
+    connected(engine, b"publisher").send(Publish(b"t", b"4"))
+    back.send(Puback(1))
+    payloads = [packet.payload for packet in back.read() if isinstance(packet, Publish)]
+    back.send(Puback(2))
+    payloads += [packet.payload for packet in back.read() if isinstance(packet, Publish)]
+    assert payloads == [b"1", b"2", b"3", b"4"]
 
 
 def test_a_session_that_moves_to_another_mount_point_ends() -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 import trio.testing
+from support.polling import until
 
 from broker.core.engine import Engine
 from broker.core.outbox import nothing
@@ -100,3 +101,16 @@ async def test_who_hung_it_is_told_when_the_pump_ends(pair: tuple[socket.socket,
     async with pumping() as pump:
         Bell(pump, pair[0].fileno(), nothing, lambda: told.append(True)).hang()
     assert told == [True]
+
+
+async def test_a_descriptor_that_its_owner_has_closed_is_let_go(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    near, far = pair
+    async with pumping() as pump:
+        bell = Bell(pump, near.fileno(), near.close, nothing, is_awaited=False)
+        bell.begin()
+        far.send(b"1")
+        await until(lambda: near.fileno() < 0)
+        bell.end()
+        bell.end()

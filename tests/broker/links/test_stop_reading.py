@@ -16,6 +16,7 @@ import trio
 from support.certificates import Authority
 from support.polling import until
 from support.websockets import masked
+from trio.testing import wait_all_tasks_blocked
 
 from broker import Broker
 from broker.config.model import Config, Listener, Security, Tls
@@ -125,6 +126,24 @@ async def test_who_does_not_read_is_not_read_from(authority: Authority, kind: st
         assert link.outbox.holds_reading
         # An answer is as long as its question, or shorter; as a WebSocket message two bytes longer.
         assert link.outbox.pending_bytes <= ANSWERS_OWED_BYTES_MAX + 2 * RECEIVE_BYTES_MAX
+
+
+@pytest.mark.parametrize("kind", ["tcp", "ws", "tls", "wss"])
+async def test_who_is_not_read_from_and_is_closed_ends_alone(authority: Authority, kind: str) -> None:
+    question, _ = ASKS["releases"]
+    async with connected(authority, kind) as (broker, stream):
+        [link] = broker.app.server.links()
+        async with trio.open_nursery() as asking:
+            asking.start_soon(ask_forever, stream, framed(kind, question * 4000))
+            await until(lambda: broker.app.engine.counters.reading_held > 0, 60)
+            asking.cancel_scope.cancel()
+        assert link.outbox.holds_reading
+        with broker.app.engine.turn:  # its keep-alive is over, say, or another client has come with its id
+            link.close("disconnected.")
+        await until(lambda: not broker.app.server.links())
+        await wait_all_tasks_blocked()
+        async with await trio.open_tcp_stream("127.0.0.1", broker.ports[0]):
+            await until(lambda: broker.app.engine.counters.sockets_closed > 0)
 
 
 @pytest.mark.parametrize("kind", ["tcp", "ws", "tls", "wss"])

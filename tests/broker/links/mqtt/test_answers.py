@@ -164,3 +164,12 @@ def test_a_message_that_is_sent_again_while_its_puback_waits_gets_two() -> None:
     for promise in made:
         promise.keep()
     assert read_ids(peer) == [3] * 2
+
+
+def test_a_connection_that_has_ended_and_what_it_was_owed_do_not_keep_each_other() -> None:
+    peer = connected(Engine())
+    held = peer.link.held = HeldAnswers(peer.link)
+    held.add(Promise(), PUBACK, 1, 0)
+    peer.drop()
+    assert peer.link.held is None
+    assert held.is_empty()
