@@ -275,7 +275,7 @@ async def test_where_none_is_there_all_are_tried_again_and_each_is_told_of_once(
     with trio.move_on_after(10 * PAUSE_S):
         await served.link.run()
     assert len(served.tried) >= 10
-    assert served.status.problem == "no way to b"
+    assert served.status.problem in ("no way to a", "no way to b"), "whichever it tried last"
     assert caplog.text.count("no way to") == 2
 
 
