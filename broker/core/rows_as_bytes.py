@@ -10,7 +10,6 @@ from broker.core.targets import Targets
 from protocol.mqtt.codec import publish_head
 from protocol.mqtt.framing import REMAINING_LENGTH_MAX
 from protocol.mqtt.message import PUBLISH_FIRST_BYTE
-from protocol.mqtt.v5.runs import as_5
 
 
 def forward(engine: Engine, topic: bytes, payloads: list[bytes], qos: int) -> bool:
@@ -29,23 +28,10 @@ def forward(engine: Engine, topic: bytes, payloads: list[bytes], qos: int) -> bo
     packets = _packets(topic, payloads)
     if not packets:
         return False
-    count = len(payloads)
     payload_bytes = 0
     for payload in payloads:
         payload_bytes += len(payload)
-    sole = targets.sole
-    many = targets.many
-    if sole is not None:
-        sole.forward(as_5(packets) if sole.level == 5 else packets, count, payload_bytes)
-    elif many is not None:
-        packets_5 = b""
-        for receiver in many:
-            if receiver.level != 5:
-                receiver.forward(packets, count, payload_bytes)
-                continue
-            if not packets_5:
-                packets_5 = as_5(packets)
-            receiver.forward(packets_5, count, payload_bytes)
+    targets.forward(packets, 4, len(payloads), payload_bytes)
     return True
 
 

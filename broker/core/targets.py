@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from broker.core.receiver import Receiver
+from protocol.mqtt.v5.runs import as_3, as_5
 from protocol.mqtt.v5.subscribing import both
 
 RECEIVERS_UNPACED_MAX: Final = 1024
@@ -92,6 +93,24 @@ class Targets:
         many = self.many
         return [] if many is None else list(many.items())
 
+    def forward(self, packets: bytes, level: int, count: int, payload_bytes: int) -> None:
+        """Hand PUBLISH packets at QoS 0, as a client of this level writes them, on to all; they take raw packets."""
+        sole = self.sole
+        many = self.many
+        if sole is not None:
+            if sole.level != level:
+                packets = _rewritten(packets, level)
+            sole.forward(packets, count, payload_bytes)
+        elif many is not None:
+            rewritten = b""
+            for receiver in many:
+                if receiver.level == level:
+                    receiver.forward(packets, count, payload_bytes)
+                else:
+                    if not rewritten:
+                        rewritten = _rewritten(packets, level)
+                    receiver.forward(rewritten, count, payload_bytes)
+
     def steps(self) -> int:
         """What it counts for to hand one message to these one by one, beside the message, in steps of `Slicing`.
 
@@ -111,6 +130,10 @@ class Targets:
             return 1
         many = self.many
         return 0 if many is None else len(many)
+
+
+def _rewritten(packets: bytes, level: int) -> bytes:
+    return as_5(packets) if level == 4 else as_3(packets)
 
 
 class Leaf(Targets):

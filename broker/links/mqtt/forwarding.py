@@ -106,25 +106,12 @@ def forward(
     if targets.parts is not None or (targets.not_plain and engine.replaying.active) or engine.log is not None:
         _publish_each(engine, session, data, start, end)
         return
-    level = session.level
     packets = data[start:end]
-    sole = targets.sole
     if targets.not_plain:
         engine.slicing.charge(targets.steps())
         _forward_rendered(session, targets, packets, count, payload_bytes)
-    elif sole is not None:
-        if sole.level != level:
-            packets = as_5(packets) if level == 4 else as_3(packets)
-        sole.forward(packets, count, payload_bytes)
-    elif targets.many is not None:
-        rewritten = b""
-        for receiver in targets.many:
-            if receiver.level == level:
-                receiver.forward(packets, count, payload_bytes)
-            else:
-                if not rewritten:
-                    rewritten = as_5(packets) if level == 4 else as_3(packets)
-                receiver.forward(rewritten, count, payload_bytes)
+    else:
+        targets.forward(packets, session.level, count, payload_bytes)
 
 
 def _forward_rendered(

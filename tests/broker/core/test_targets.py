@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,3 +60,25 @@ def test_who_was_granted_more_than_a_quality_takes_no_raw_packets() -> None:
     leaf.add(plain, BEYOND_QOS | 8)
     assert leaf.remove(plain)
     assert (leaf.not_plain, leaf.is_empty()) == (0, True)
+
+
+class Reading(Somebody):
+    def __init__(self, level: int) -> None:
+        super().__init__(plain=True)
+        self.level = level
+        self.got: list[tuple[bytes, int, int]] = []
+
+    def forward(self, packets: bytes, count: int, payload_bytes: int) -> None:
+        self.got.append((packets, count, payload_bytes))
+
+
+@pytest.mark.parametrize("levels", [(), (4,), (5,), (4, 5, 5)], ids=str)
+@pytest.mark.parametrize("written", [4, 5])
+def test_packets_go_to_each_as_its_version_writes_them(levels: tuple[int, ...], written: int) -> None:
+    packets = {4: b"\x30\x04\x00\x01tx", 5: b"\x30\x05\x00\x01t\x00x"}
+    targets = Targets()
+    readers = [Reading(level) for level in levels]
+    for reader in readers:
+        targets.add(reader, 0)
+    targets.forward(packets[written], written, 1, 1)
+    assert [reader.got for reader in readers] == [[(packets[level], 1, 1)] for level in levels]
