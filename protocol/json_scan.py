@@ -78,6 +78,12 @@ def word_end(text: bytes, i: i64, end: i64, word: bytes) -> i64:
     return i + length
 
 
+def is_word(text: bytes, start: i64, end: i64, word: bytes) -> bool:
+    """Whether just `word` stands between `start` and `end`."""
+    length: i64 = len(word)
+    return length == end - start and word_end(text, start, end, word) == end
+
+
 def string_end(text: bytes, i: i64, end: i64) -> i64:
     """Where the string ends whose opening quote is at `i`, behind its closing one; -1 if it is none."""
     start: i64 = i

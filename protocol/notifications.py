@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from protocol.json_scan import is_word
+
 if TYPE_CHECKING:
     from mypy_extensions import i64  # to mypyc a machine word, to everybody else an int
 
@@ -89,7 +91,7 @@ class Answers:
             j += 1
         if j + 1 >= after:
             raise MalformedAnswer("a notification without text")
-        if not _is_at(data, start, j, self._channel):
+        if not is_word(data, start, j, self._channel):
             self._channel = data[start:j]
         return self._channel, data[j + 1 : after - 1]
 
@@ -113,18 +115,6 @@ def _length_at(data: bytes, i: i64) -> i64:
     third: i64 = data[i + 2]
     fourth: i64 = data[i + 3]
     return (first << 24) | (second << 16) | (third << 8) | fourth
-
-
-def _is_at(data: bytes, start: i64, end: i64, word: bytes) -> bool:
-    length: i64 = len(word)
-    if length != end - start:
-        return False
-    i: i64 = 0
-    while i < length:  # not by iterating, which makes an object of each byte
-        if word[i] != data[start + i]:
-            return False
-        i += 1
-    return True
 
 
 def _error(body: bytes) -> tuple[str, str]:

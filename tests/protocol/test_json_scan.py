@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.feed.routing.rowtext import _scan
-from protocol.json_scan import DEPTH_MAX, value_end
+from protocol.json_scan import DEPTH_MAX, is_word, value_end
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -73,3 +73,19 @@ def test_text_that_is_not_utf8_is_no_string() -> None:
 def test_what_nests_too_deeply_is_left_to_the_parser() -> None:
     assert value_end(b"[" * DEPTH_MAX + b"]" * DEPTH_MAX, 0) == 2 * DEPTH_MAX
     assert value_end(b"[" * (DEPTH_MAX + 1) + b"]" * (DEPTH_MAX + 1), 0) == -1
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "word", "is_there"),
+    [
+        (1, 3, b"bc", True),
+        (1, 1, b"", True),
+        (1, 2, b"bc", False),
+        (1, 4, b"bc", False),
+        (1, 3, b"bd", False),
+        (3, 4, b"de", False),
+    ],
+    ids=["it", "nothing", "its front", "more", "another", "the end"],
+)
+def test_just_a_word(start: int, end: int, word: bytes, is_there: bool) -> None:
+    assert is_word(b"abcd", start, end, word) is is_there

@@ -15,6 +15,7 @@ from protocol.json_scan import (
     NINE,
     QUOTE,
     ZERO,
+    is_word,
     number_end,
     value_end,
     word_end,
@@ -69,13 +70,13 @@ class Shape:
             elif text[i] == QUOTE:
                 after = plain_end(text, i, end) if use >= LEVEL else verbatim_end(text, i, end)
                 if after > 0:
-                    if not _is_at(text, i + 1, after - 1, found[taken]):
+                    if not is_word(text, i + 1, after - 1, found[taken]):
                         found[taken] = text[i + 1 : after - 1]
                     taken += 1
             else:
                 after = _bare_end(text, i, end, use)
                 if after > 0:
-                    if not _is_at(text, i, after, found[taken]):
+                    if not is_word(text, i, after, found[taken]):
                         found[taken] = text[i:after]
                     taken += 1
             if after < 0:
@@ -83,12 +84,6 @@ class Shape:
             i = word_end(text, after, end, self.gaps[number])
             number += 1
         return found if i == end else None
-
-
-def _is_at(text: bytes, start: i64, end: i64, word: bytes) -> bool:
-    """Whether just that word stands there."""
-    length: i64 = len(word)
-    return length == end - start and word_end(text, start, end, word) == end
 
 
 def plain_end(text: bytes, i: i64, end: i64) -> i64:
