@@ -29,9 +29,7 @@ class Finished(Waiting):
         super().__init__(Publication(subject, b""), subject, block, number)
         self._clients: set[bytes] = set()
         self._promises: list[Promise] = []
-        promise = self.publication.promise = Promise()
-        promise.join()
-        promise.on_kept = self._keep
+        self.publication.join_promise().on_kept = self._keep
 
     def add(self, client_id: bytes, packet_id: int) -> Promise:
         """One more; what its PUBCOMP waits for."""

@@ -138,9 +138,7 @@ class Publisher:
             return
         if publication.qos > 0 and publication.packet_id:
             publication.message_id = message_id
-            if publication.promise is None:
-                publication.promise = Promise()
-            publication.promise.join()
+            publication.join_promise()
         if self.is_full():
             self._paused.pause(publication.client_id)
         self._append(one)
@@ -212,9 +210,7 @@ class Publisher:
 
     def _refuse_one(self, publication: Publication, code: int) -> None:
         if publication.packet_id:
-            promise = publication.promise = publication.promise or Promise()
-            promise.join()
-            promise.keep(code)
+            publication.join_promise().keep(code)
 
     def _go_on(self) -> None:
         if len(self.waiting) * 2 < WAITING_MESSAGES_MAX and self.waiting_bytes * 2 < WAITING_BYTES_MAX:

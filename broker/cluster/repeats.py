@@ -26,7 +26,6 @@ from broker.cluster.names import CLIENTS, Names
 from broker.cluster.setup import info
 from broker.cluster.stretch import read_all
 from broker.cluster.tasks import Tasks
-from broker.core.promise import Promise
 from broker.core.publication import Publication
 from broker.ingest.message_ids import MessageIds, epoch_in, is_of, prefix_of
 from protocol.mqtt.v5.reasons import ReasonCode
@@ -151,9 +150,7 @@ class Repeats:
         if (
             publication.packet_id
         ):  # also of one that is turned away: without a promise it would count as settled
-            if publication.promise is None:
-                publication.promise = Promise()
-            publication.promise.join()
+            publication.join_promise()
         held = self.held.get(client_id)
         if held is None:
             held = self.held[client_id] = []

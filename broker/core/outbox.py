@@ -302,7 +302,7 @@ class Outbox(Sink):
 
         Whoever was to be called is let go, so that a closed connection is freed at once and not by the collector.
         """
-        self._shell = NOBODY
+        self.let_go()
         self.end_sending()
 
     def let_go(self) -> None:

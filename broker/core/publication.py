@@ -59,6 +59,14 @@ class Publication(Message):
         self.is_ingested = False
         """Tables have been offered it already: at QoS 2 that is before its PUBREC."""
 
+    def join_promise(self) -> Promise:
+        """One more has to keep the promise of it, which is made if there is none."""
+        promise = self.promise
+        if promise is None:
+            promise = self.promise = Promise()
+        promise.join()
+        return promise
+
     def frame(self, name: str) -> bytes | None:
         """The WebSocket frame of this name, if some receiver had it made already."""
         frames = self.frames

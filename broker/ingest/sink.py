@@ -127,11 +127,7 @@ class Sink(Receiver):
         message_id = self.ids.of(publication, now_ns) if self._wants_ids else ""
         one = Waiting(publication, levels, now_ns, message_id)
         if publication.qos > 0 and self._promises:
-            promise = publication.promise
-            if promise is None:
-                promise = publication.promise = Promise()
-            promise.join()
-            one.promise = promise
+            one.promise = publication.join_promise()
         self._last = publication
         self.waiting.append(one)
         self.waiting_bytes += one.size

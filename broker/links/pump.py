@@ -202,9 +202,8 @@ class Pump:
         """The opposite; nothing where it is not being watched."""
         if self._connections.get(other.fd) is other:
             del self._connections[other.fd]
-            with suppress(
-                OSError
-            ):  # it may be closed: libpq closes a connection's when it finds that it has ended
+            # It may be closed: libpq closes a connection's when it finds that it has ended.
+            with suppress(OSError):
                 self.ready.unregister(other.fd)
 
     def release(self, connection: Connection) -> bool:

@@ -95,9 +95,7 @@ def answer(
     if promise is None and (held is None or held.is_empty()):
         send(link, first_byte, packet_id, code)
         return
-    if held is None:
-        held = link.held = HeldAnswers(link)
-    held.add(promise, first_byte, packet_id, code)
+    _held(link).add(promise, first_byte, packet_id, code)
 
 
 def answer_release(link: MqttLink, session: Session, packet_id: int) -> None:
@@ -110,9 +108,7 @@ def answer_release(link: MqttLink, session: Session, packet_id: int) -> None:
     saving = link.engine.saving
     if saving is not None:
         promise = saving.promise(session, True, promise)
-    if link.held is None:
-        link.held = HeldAnswers(link)
-    link.held.add(promise, PUBCOMP, packet_id, 0)
+    _held(link).add(promise, PUBCOMP, packet_id, 0)
 
 
 def answer_packet(link: MqttLink, session: Session, packet: bytes) -> None:
@@ -125,9 +121,14 @@ def answer_packet(link: MqttLink, session: Session, packet: bytes) -> None:
     if promise is None:
         send_packet(link, packet)
         return
-    if link.held is None:
-        link.held = HeldAnswers(link)
-    link.held.add(promise, packet[0], 0, 0, packet)
+    _held(link).add(promise, packet[0], 0, 0, packet)
+
+
+def _held(link: MqttLink) -> HeldAnswers:
+    held = link.held
+    if held is None:
+        held = link.held = HeldAnswers(link)
+    return held
 
 
 def send_packet(link: MqttLink, packet: bytes) -> None:
