@@ -58,6 +58,11 @@ class Log(NatsLink):
         """To what was sent at the end of a turn."""
         self._handler(self._next())
 
+    def end_turn(self) -> None:
+        """What was offered is sent."""
+        for listener in self.at_turn_end:
+            listener()
+
     async def exchange(self, make: Callable[[bytes], bytes], timeout_s: float) -> wire.Message:
         self.sent.append(make(b"_INBOX.r"))
         answer = self._next()
@@ -68,6 +73,18 @@ class Log(NatsLink):
     def _next(self) -> wire.Message | None:
         value = self.answers.pop(0)
         return None if value is None else wire.Message(b"_INBOX.r", 1, b"", b"", json.dumps(value).encode())
+
+
+def message(payload: bytes, packet_id: int) -> Publication:
+    """One of a client's at QoS 1."""
+    publication = Publication(b"t", payload, 1, False, b"client")
+    publication.packet_id = packet_id
+    return publication
+
+
+async def all_taken(publisher: Publisher) -> None:
+    with trio.fail_after(30):
+        await publisher.drained()
 
 
 @pytest.mark.parametrize(
@@ -89,8 +106,7 @@ async def test_an_acknowledgement_waits_until_the_log_has_it_for_certain(
     monkeypatch.setattr(module, "RETRY_S", 0.0)
     engine, log = Engine(), Log(list(answers))
     publisher = Publisher(engine, log, Names("shop"), b"n1-1234", ClusterStatus())
-    publication = Publication(b"t", b"x", 1, False, b"client")
-    publication.packet_id = 7
+    publication = message(b"x", 7)
     kept: list[int] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(publisher.run)
@@ -99,11 +115,9 @@ async def test_an_acknowledgement_waits_until_the_log_has_it_for_certain(
             promise = publication.promise
             assert promise is not None
             promise.on_kept = lambda: kept.append(len(log.answers))
-            for listener in log.at_turn_end:
-                listener()
+            log.end_turn()
         log.answer()
-        with trio.fail_after(30):
-            await publisher.drained()
+        await all_taken(publisher)
         nursery.cancel_scope.cancel()
     assert kept == [0]
     assert len(log.sent) == tries
@@ -117,11 +131,9 @@ async def test_a_batch_of_which_some_is_there_goes_one_by_one(monkeypatch: pytes
         nursery.start_soon(publisher.run)
         for payload in (b"1", b"2"):
             publisher.offer(Publication(b"t", payload))
-        for listener in log.at_turn_end:
-            listener()
+        log.end_turn()
         log.answer()
-        with trio.fail_after(30):
-            await publisher.drained()
+        await all_taken(publisher)
         nursery.cancel_scope.cancel()
     assert [data.count(b"HPUB ") for data in log.sent] == [2, 2, 1, 1, 1]
     assert log.sent[3].endswith(b"2\r\n")
@@ -138,19 +150,15 @@ async def test_nothing_is_sent_where_all_that_was_under_way_is_given_up(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(publisher.run)
         for packet_id in range(1, count + 1):
-            publication = Publication(b"t", b"x", 1, False, b"client")
-            publication.packet_id = packet_id
-            publisher.offer(publication)
-        for listener in log.at_turn_end:
-            listener()
+            publisher.offer(message(b"x", packet_id))
+        log.end_turn()
         log.answer()
         session, _ = engine.open_session(b"other", False)
         session.outbox = Outbox(engine.round, 0, None)
         publisher._paused.pause(b"other")
         with engine.turn:
             publisher.give_up({b"client"})
-        with trio.fail_after(30):
-            await publisher.drained()
+        await all_taken(publisher)
         nursery.cancel_scope.cancel()
     assert len(log.sent) == 1
     assert not session.outbox.is_paused
@@ -173,13 +181,9 @@ async def test_what_is_given_up_while_others_go_one_by_one_is_not_sent(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(publisher.run)
         publisher.offer(Publication(b"t", b"1"))
-        publication = Publication(b"t", b"2", 1, False, b"client")
-        publication.packet_id = 7
-        publisher.offer(publication)
-        for listener in log.at_turn_end:
-            listener()
+        publisher.offer(message(b"2", 7))
+        log.end_turn()
         log.answer()
-        with trio.fail_after(30):
-            await publisher.drained()
+        await all_taken(publisher)
         nursery.cancel_scope.cancel()
     assert len(log.sent) == 3

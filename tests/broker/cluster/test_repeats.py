@@ -26,6 +26,9 @@ from protocol.nats import jetstream
 
 SHOP = Names("shop")
 
+UNANSWERED = [(b"STREAM.INFO.shop_MSGS", SILENT)] * 3
+"""Whoever asks for the log's end hears nothing for a while."""
+
 
 def publish(
     node: MemoryNode, payload: bytes, packet_id: int = 7, dup: bool = False, qos: int = 2, topic: bytes = b"t"
@@ -83,6 +86,12 @@ async def on_a(server: MemoryNats) -> AsyncIterator[MemoryNode]:
         yield a
 
 
+async def crashes_with_on(server: MemoryNats) -> None:
+    """The client's node has "on" in the log, under packet id 7, and crashes."""
+    async with on_a(server) as a:
+        await kept(publish(a, b"on"))
+
+
 async def test_what_the_crashed_node_sent_to_the_log_is_not_sent_again(autojump_clock: MockClock) -> None:
     server = MemoryNats()
     async with running(server, "b") as (b,):
@@ -102,8 +111,7 @@ async def test_what_the_crashed_node_sent_to_the_log_is_not_sent_again(autojump_
 async def test_it_is_known_by_the_log_after_any_time(autojump_clock: MockClock) -> None:
     server = MemoryNats()
     async with running(server, "b") as (b,):
-        async with on_a(server) as a:
-            await kept(publish(a, b"on"))
+        await crashes_with_on(server)
         await trio.sleep(500)
         server.streams["shop_MSGS"].ids.clear()  # as a server does, after its window
         await comes(b)
@@ -186,8 +194,7 @@ async def test_who_is_there_when_two_nodes_crash_looks_from_where_the_first_did(
     server = MemoryNats()
     async with running(server, "d") as (d,):
         async with MemoryNode(server, "b").running() as b:
-            async with on_a(server) as a:
-                await kept(publish(a, b"on"))
+            await crashes_with_on(server)
             await comes(b)
             b.publish(b"else", b"x")
             await kept(publish(b, b"2", 2))
@@ -201,8 +208,7 @@ async def test_who_is_there_when_two_nodes_crash_looks_from_where_the_first_did(
 async def test_a_node_that_hears_nothing_of_the_log_tries_again(autojump_clock: MockClock) -> None:
     server = MemoryNats()
     async with running(server, "b") as (b,):
-        async with on_a(server) as a:
-            await kept(publish(a, b"on"))
+        await crashes_with_on(server)
         await comes(b)
         await b.settled()
         server.faults += [(b"STREAM.INFO.shop_MSGS", LOST), (b"CONSUMER.CREATE.shop_MSGS", SILENT)]
@@ -215,10 +221,9 @@ async def test_a_client_that_leaves_meanwhile_has_said_it_on_the_next_node_for_t
 ) -> None:
     server = MemoryNats()
     async with running(server, "b", "d") as (b, d):
-        async with on_a(server) as a:
-            await kept(publish(a, b"on"))
+        await crashes_with_on(server)
         client = await comes(b)
-        server.faults += [(b"STREAM.INFO.shop_MSGS", SILENT)] * 3
+        server.faults += UNANSWERED
         promise = publish(b, b"on", dup=True)
         await b.goes(client)
         await comes(d)
@@ -270,10 +275,9 @@ async def test_after_its_puback_a_packet_id_is_another_messages_whatever_its_dup
 async def test_what_is_too_much_to_be_held_comes_when_it_is_said_again(autojump_clock: MockClock) -> None:
     server = MemoryNats()
     async with running(server, "b", "d") as (b, d):
-        async with on_a(server) as a:
-            await kept(publish(a, b"on"))
+        await crashes_with_on(server)
         client = await comes(b)
-        server.faults += [(b"STREAM.INFO.shop_MSGS", SILENT)] * 3
+        server.faults += UNANSWERED
         publish(b, b"on", dup=True)
         for number in range(1, HELD_MAX):
             publish(b, b"filler", 1000 + number, qos=1)
@@ -290,10 +294,9 @@ async def test_a_will_that_waits_behind_what_is_held_is_not_lost_with_the_stay(
 ) -> None:
     server = MemoryNats()
     async with running(server, "b") as (b,):
-        async with on_a(server) as a:
-            await kept(publish(a, b"on"))
+        await crashes_with_on(server)
         client = await comes(b)
-        server.faults += [(b"STREAM.INFO.shop_MSGS", SILENT)] * 3
+        server.faults += UNANSWERED
         publish(b, b"on", dup=True)
         with b.engine.turn:
             b.engine.publish(Publication(b"w", b"gone", 1, False, b"c"))

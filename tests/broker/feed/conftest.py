@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
+from support.installed import event_installed
 from support.postgres import cluster, database, kept_database, pair
 
+from broker.config.feeds import FeedConfig
 from broker.feed import supervise
+from broker.feed.driver.connection import TrioConnection
 from broker.feed.fast import shape
 from broker.feed.fast.learning import FAST_PATH
 
-__all__ = ["cluster", "database", "fast_path", "kept_database", "pair", "short_pauses"]
+__all__ = [
+    "cluster",
+    "config",
+    "connection",
+    "database",
+    "fast_path",
+    "kept_database",
+    "pair",
+    "short_pauses",
+]
+
+
+@pytest.fixture
+def config(database: str) -> FeedConfig:
+    """Of a feed of the table `event` that is installed, of the kind `wal`."""
+    return event_installed(database)
+
+
+@pytest.fixture
+async def connection(config: FeedConfig) -> AsyncIterator[TrioConnection]:
+    """To its database, each statement a transaction."""
+    async with await TrioConnection.connect(config.dsn, autocommit=True) as connection:
+        yield connection
 
 
 @pytest.fixture

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 from attrs import evolve
-from support.installed import event_installed
 
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
@@ -24,18 +21,6 @@ from broker.feed.feed_row import (
 from broker.feed.sealed import BROKEN
 
 HERE = ServerIdentity("7", 1, 100)
-
-
-@pytest.fixture
-def config(database: str) -> FeedConfig:
-    """Of a feed of the table `event` that is installed."""
-    return event_installed(database)
-
-
-@pytest.fixture
-async def connection(config: FeedConfig) -> AsyncIterator[TrioConnection]:
-    async with await TrioConnection.connect(config.dsn, autocommit=True) as connection:
-        yield connection
 
 
 @pytest.mark.parametrize(

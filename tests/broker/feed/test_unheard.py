@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 from attrs import evolve
-from support.installed import event_installed, install, sql
+from support.installed import install, sql
 
 from broker.config.feeds import FeedConfig, Source
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.feed_row import (
-    NotReady,
-)
+from broker.feed.feed_row import NotReady
 from broker.feed.status import FeedStatus
 from broker.feed.unheard import check_notices, warn_of_unheard
 
 LISTENS = Source("n", ("news",))
-
-
-@pytest.fixture
-def config(database: str) -> FeedConfig:
-    """Of a feed of the table `event` that is installed."""
-    return event_installed(database)
-
-
-@pytest.fixture
-async def connection(config: FeedConfig) -> AsyncIterator[TrioConnection]:
-    async with await TrioConnection.connect(config.dsn, autocommit=True) as connection:
-        yield connection
 
 
 async def test_notifications_that_nothing_brings_are_missed_at_the_start(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
@@ -32,12 +31,6 @@ def test_large_transaction_is_read_in_parts_without_looking_at_it_whole(config: 
         looked_at = re.findall(r"'Actual Rows': (\d+)", str(plan))
         assert looked_at
         assert max(map(int, looked_at)) <= 102
-
-
-@pytest.fixture
-async def connection(config: FeedConfig) -> AsyncIterator[TrioConnection]:
-    async with await TrioConnection.connect(config.dsn, autocommit=True) as connection:
-        yield connection
 
 
 async def ids(connection: TrioConnection, query: str, **given: int) -> list[tuple[int, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import psycopg
@@ -128,12 +127,6 @@ async def test_a_publication_may_have_any_name(not_installed: FeedConfig) -> Non
 
 
 # --- what the database has
-
-
-@pytest.fixture
-async def connection(config: FeedConfig) -> AsyncIterator[TrioConnection]:
-    async with await TrioConnection.connect(config.dsn, autocommit=True) as connection:
-        yield connection
 
 
 async def test_a_slot_is_found_by_the_database_s_name_or_by_its_earlier_one(

@@ -347,18 +347,19 @@ async def test_a_status_says_what_came_and_what_may_be_forgotten(autojump_clock:
         nursery.cancel_scope.cancel()
 
 
+async def until_asked(pulled: Pulled, asked: list[bool]) -> None:
+    """A stop, which notes when it may go on."""
+    await pulled.stream.until_asked(0)
+    asked.append(True)
+
+
 async def test_a_stop_waits_until_the_server_asks_between_two_transactions(autojump_clock: MockClock) -> None:
     pulled = Pulled()
     asked: list[bool] = []
-
-    async def until_asked() -> None:
-        await pulled.stream.until_asked(0)
-        asked.append(True)
-
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulled.stream.pull)
         await wait_all_tasks_blocked()
-        nursery.start_soon(until_asked)
+        nursery.start_soon(until_asked, pulled, asked)
         await pulled.take(keep_alive(1), begin(100), keep_alive(2, reply=True))
         assert (asked, len(pulled.server.statuses)) == ([], 1)
         await pulled.take(commit(100), keep_alive(200, reply=True))
@@ -369,14 +370,9 @@ async def test_a_stop_waits_until_the_server_asks_between_two_transactions(autoj
 async def test_a_stop_waits_while_a_transaction_is_streamed(autojump_clock: MockClock) -> None:
     pulled = Pulled()
     asked: list[bool] = []
-
-    async def until_asked() -> None:
-        await pulled.stream.until_asked(0)
-        asked.append(True)
-
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulled.stream.pull)
-        nursery.start_soon(until_asked)
+        nursery.start_soon(until_asked, pulled, asked)
         await wait_all_tasks_blocked()
         await pulled.take(streamed(b"S", (9, 4), (1, 1)), keep_alive(2, reply=True))
         assert asked == []
