@@ -21,8 +21,8 @@ from broker.cluster.batch import Waiting, encoded, new_sender
 from broker.cluster.finished import Finished
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import CLIENTS, Names
-from broker.cluster.paused import Paused
 from broker.cluster.repeats import Repeats, turn_away
+from broker.core.paused import Paused
 from broker.core.promise import Promise
 from broker.ingest.message_ids import MessageIds
 from protocol.mqtt.v5.reasons import ReasonCode

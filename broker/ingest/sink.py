@@ -14,7 +14,8 @@ from typing import Final
 from broker.config.ingest import SinkConfig
 from broker.core.engine import Engine
 from broker.core.histogram import Histogram
-from broker.core.outbox import Outbox, nothing
+from broker.core.outbox import nothing
+from broker.core.paused import Paused
 from broker.core.promise import Promise
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
@@ -98,7 +99,7 @@ class Sink(Receiver):
         self.on_waiting: Callable[[], None] = nothing
         """Called when there is something to write, or enough for a whole batch."""
         self._levels: dict[bytes, Levels | None] = {}
-        self._paused: dict[Outbox, None] = {}
+        self._paused = Paused(engine)
         self._wants_ids = any("$message_id" in one.names for _, one in config.columns)
         self._promises = config.acknowledge == "committed"
         self._last: Publication | None = None
@@ -122,7 +123,9 @@ class Sink(Receiver):
                     "full", "messages at QoS 0 are dropped: what waits for the table has reached its limit"
                 )
                 return
-            self._pause(publication)
+            # It may send what it has, and gets no acknowledgement.
+            if self._paused.pause(publication.client_id):
+                self.paused_count += 1
         now_ns = self.clock_ns()
         message_id = self.ids.of(publication, now_ns) if self._wants_ids else ""
         one = Waiting(publication, levels, now_ns, message_id)
@@ -144,9 +147,7 @@ class Sink(Receiver):
             former: writes nothing any more.
             taken: what is off it and not settled; what waits in it comes behind that.
         """
-        for outbox in former._paused:
-            self._hold_up(outbox)
-        former._let_go()
+        self._paused.take_over(former._paused)
         kept: list[Waiting] = []
         gone: list[Waiting] = []
         for one in [*taken, *former.take_all()]:
@@ -172,26 +173,6 @@ class Sink(Receiver):
         config = self.config
         held = len(self.waiting) + self.unsettled
         return held >= config.max_messages or self.waiting_bytes >= config.max_bytes
-
-    def _pause(self, publication: Publication) -> None:
-        """Read no more from its client until there is room: it may send what it has, and gets no acknowledgement."""
-        session = self.engine.sessions.get(publication.client_id)
-        outbox = None if session is None else session.outbox
-        if outbox is not None and outbox not in self._paused:
-            self.paused_count += 1
-            self._hold_up(outbox)
-
-    def _hold_up(self, outbox: Outbox) -> None:
-        if outbox not in self._paused:
-            self._paused[outbox] = None
-            outbox.pause(True)
-
-    def _let_go(self) -> None:
-        """Hold nobody up any more."""
-        paused = list(self._paused)
-        self._paused.clear()
-        for outbox in paused:
-            outbox.pause(False)
 
     def _levels_of(self, topic: bytes) -> Levels | None:
         """The values of the named levels, in the order of the first pattern's names; None if no pattern matches."""
@@ -246,8 +227,8 @@ class Sink(Receiver):
             promise = one.promise
             if promise is not None:
                 promise.keep(code)
-        if self._paused and not self.is_half_full():
-            self._let_go()
+        if not self._paused.is_empty() and not self.is_half_full():
+            self._paused.go_on()
 
     def _observe(self, batch: list[Waiting], now_ns: int) -> None:
         """Count how long each took: in one go those that came within a millisecond."""
