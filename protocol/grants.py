@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
+from protocol.mqtt.reserved import CHANNEL_PREFIX
 from protocol.mqtt.topics import covers, is_valid_topic_filter, matches
 
 
@@ -47,7 +48,7 @@ def filled(written: Iterable[str], account: str) -> tuple[bytes, ...]:
                 continue
             text = text.replace("{sub}", account)
         name = text.encode(errors="replace")
-        if is_valid_topic_filter(name) and not name.startswith(b"$ws/"):
+        if is_valid_topic_filter(name) and not name.startswith(CHANNEL_PREFIX):
             found.append(name)
     return tuple(found)
 

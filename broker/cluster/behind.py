@@ -16,8 +16,8 @@ import trio
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
 from broker.core.session import Session
-from broker.core.shared import SHARE_PREFIX
 from broker.core.trie import SubscriptionTrie
+from protocol.mqtt.reserved import SHARE_PREFIX
 from protocol.nats import jetstream, subjects, wire
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError

@@ -32,7 +32,7 @@ from broker.cluster.repeats import turn_away
 from broker.cluster.setup import info, make_streams
 from broker.cluster.shares import Shares
 from broker.cluster.status import SILENT_S, ClusterStatus
-from broker.core.engine import GATEWAY_PREFIX
+from protocol.mqtt.reserved import CHANNEL_PREFIX
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError
 
@@ -225,7 +225,7 @@ class Node:
         if publication.sequence:  # released by a PUBREL: the log had it before the PUBREC
             return True
         topic = publication.topic
-        if topic.startswith(b"$") and not topic.startswith(GATEWAY_PREFIX):
+        if topic.startswith(b"$") and not topic.startswith(CHANNEL_PREFIX):
             return False
         engine = self.engine
         if publication.is_requested and not publication.is_ingested and engine.ingest is not None:

@@ -23,7 +23,8 @@ from broker.cluster.tasks import Tasks
 from broker.cluster.unfinished import Unfinished, owed_to, received_by
 from broker.core.promise import Promise
 from broker.core.session import Session
-from broker.core.shared import SHARE_PREFIX, SharedGroup, split_shared
+from broker.core.shared import SharedGroup, split_shared
+from protocol.mqtt.reserved import SHARE_PREFIX
 from protocol.mqtt.topics import matches
 from protocol.nats import jetstream, subjects, wire
 from protocol.nats.delivery import Delivered

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.core.access import Access, same_rights
+from broker.core.closed_topics import DROPPED_SILENTLY, closed_to_clients
 from broker.core.counters import Counters
 from broker.core.ending import Catching, Endings, Parting
 from broker.core.limits import PLAIN_SUBSCRIPTIONS_MAX
-from broker.core.names import DOLLAR, DROPPED_SILENTLY, NOT_AUTHORIZED, closed_to_clients
-from broker.core.names import GATEWAY_PREFIX as GATEWAY_PREFIX
 from broker.core.outbox import Outbox, Round
 from broker.core.parts import PartStore
 from broker.core.policy import Policy as Policy
@@ -25,7 +24,7 @@ from broker.core.retained import RetainedStore
 from broker.core.review import Review, Reviewing, Settling
 from broker.core.saving import Saving
 from broker.core.session import DeliveryRules, Link, Session
-from broker.core.shared import SHARE_PREFIX, SharedGroups, split_shared
+from broker.core.shared import SharedGroups, split_shared
 from broker.core.slicing import Slicing
 from broker.core.trie import SubscriptionTrie
 from broker.core.turn import Turn
@@ -33,10 +32,11 @@ from protocol.mqtt.books import Books
 from protocol.mqtt.framing import REMAINING_LENGTH_MAX
 from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE
+from protocol.mqtt.reserved import CHANNEL_PREFIX, SHARE_PREFIX
+from protocol.mqtt.topics import DOLLAR
+from protocol.mqtt.v5.reasons import NO_MATCHING_SUBSCRIBERS, NOT_AUTHORIZED, QUOTA_EXCEEDED
 from protocol.mqtt.v5.subscribing import capped
 
-QUOTA_EXCEEDED: Final = 0x97
-NO_MATCHING_SUBSCRIBERS: Final = 0x10
 RECHECKED_MAX: Final = 64
 """Subscriptions of a client with other rights whose topics are resolved anew; with more of them, all topics are."""
 
@@ -255,10 +255,10 @@ class Engine:
             topic_filter: valid, with the session's mount point.
             wanted: QoS, or more, as `protocol.mqtt.v5.subscribing` says it.
         """
-        if topic_filter.startswith(GATEWAY_PREFIX):
+        if topic_filter.startswith(CHANNEL_PREFIX):
             return SUBSCRIBE_FAILURE
         group, plain_filter = split_shared(topic_filter)
-        if not plain_filter or (group and plain_filter.startswith(GATEWAY_PREFIX)):
+        if not plain_filter or (group and plain_filter.startswith(CHANNEL_PREFIX)):
             return SUBSCRIBE_FAILURE
         subscriptions_max = self.policy.subscriptions_max
         if 0 < subscriptions_max <= len(session.subscriptions) and topic_filter not in session.subscriptions:

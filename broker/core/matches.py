@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import Final
 
 from broker.core.limits import MATCH_CACHE_BYTES_MAX
-from broker.core.names import MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL
 from broker.core.targets import Leaf, Targets
+from protocol.mqtt.topics import MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL
 
 GENERATIONS_MAX: Final = 8
 CHANGES_MAX: Final = 8

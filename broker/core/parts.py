@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from mypy_extensions import mypyc_attr
 
-from broker.core.names import NameTree
+from broker.core.name_tree import NameTree
 from protocol.mqtt.topics import has_wildcard
 
 

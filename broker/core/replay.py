@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from broker.core.names import DOLLAR, MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL
 from broker.core.parts import Part
 from broker.core.publication import Publication
 from broker.core.retained import RetainedStore
+from protocol.mqtt.topics import DOLLAR, MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL
 
 
 class Replay:

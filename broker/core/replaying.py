@@ -24,9 +24,10 @@ from broker.core.limits import (
     REPLAY_STEPS_MAX,
     REPLAY_STRICT_FILTERS_MAX,
 )
-from broker.core.names import SEPARATOR
 from broker.core.publication import Publication
 from broker.core.replay import Replay
+from protocol.mqtt.reserved import SHARE_PREFIX
+from protocol.mqtt.topics import SEPARATOR
 
 if TYPE_CHECKING:
     from broker.core.engine import Engine
@@ -83,7 +84,7 @@ class Replaying:
         Args:
             early: topics whose newest message the session has had since it subscribed.
         """
-        if topic_filter.startswith(b"$share/"):
+        if topic_filter.startswith(SHARE_PREFIX):
             return
         retained = self._engine.retained
         parts = [part for part in self._engine.parts.matching(topic_filter) if part.retain]

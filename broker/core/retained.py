@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from broker.core.counters import Counters
 from broker.core.limits import RETAINED_CHANGES_MAX
-from broker.core.names import SYS_PREFIX, NameTree
-from broker.core.names_walk import NameWalk
+from broker.core.name_tree import NameTree
+from broker.core.name_walk import NameWalk
 from broker.core.publication import Publication
 from broker.core.wheel import Wheel
 from protocol.mqtt.message import MessageStore
+from protocol.mqtt.reserved import SYS_PREFIX
 from protocol.mqtt.topics import has_wildcard
 
 

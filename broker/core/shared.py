@@ -10,9 +10,8 @@ from collections.abc import Callable
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.trie import SubscriptionTrie
+from protocol.mqtt.reserved import SHARE_PREFIX
 from protocol.mqtt.topics import has_wildcard
-
-SHARE_PREFIX = b"$share/"
 
 
 def split_shared(topic_filter: bytes) -> tuple[bytes, bytes]:

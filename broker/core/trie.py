@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from broker.core.matches import MatchCache
-from broker.core.names import DOLLAR, MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL
 from broker.core.receiver import Receiver
 from broker.core.targets import Leaf, Targets
-from protocol.mqtt.topics import has_wildcard
+from protocol.mqtt.topics import DOLLAR, MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL, has_wildcard
 
 HASH: Final = 0x23
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from broker.core.added import Added
 from broker.feed.routing.properties import correlation_bytes
 from broker.feed.routing.routes import Outgoing
+from protocol.mqtt.reserved import CHANNEL_PREFIX
 from protocol.mqtt.topics import TEXT_BYTES_MAX, is_valid_text, is_valid_topic_name
 from protocol.mqtt.v5.properties import encode_text, encode_user_property
 from protocol.mqtt.v5.property_table import CONTENT_TYPE, CORRELATION_DATA, EXPIRY_S_MAX, RESPONSE_TOPIC
@@ -117,4 +118,4 @@ def _text(value: Any) -> bytes:
 
 def may_publish(topic: bytes) -> bool:
     """Valid names, without those that start with `$`, but with the channels of dialects, `$ws/…`."""
-    return is_valid_topic_name(topic) and (topic[:1] != b"$" or topic.startswith(b"$ws/"))
+    return is_valid_topic_name(topic) and (topic[:1] != b"$" or topic.startswith(CHANNEL_PREFIX))

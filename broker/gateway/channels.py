@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import quote
 
-TOPIC_ROOT: Final = b"$ws/"
+from protocol.mqtt.reserved import CHANNEL_PREFIX
 
 CHANNEL_BYTES_MAX: Final = 1024
 """A channel's name in UTF-8.  The longest that any of the three dialects uses in earnest is under 100."""
@@ -41,4 +41,4 @@ def topic_of(dialect: str, channel: str) -> bytes:
         raise BadChannel("a channel's name must not be empty")
     if len(name) > CHANNEL_BYTES_MAX:
         raise BadChannel(f"a channel's name may have at most {CHANNEL_BYTES_MAX} bytes, not {len(name)}")
-    return TOPIC_ROOT + dialect.encode() + b"/" + quote(name, safe=_KEPT).encode()
+    return CHANNEL_PREFIX + dialect.encode() + b"/" + quote(name, safe=_KEPT).encode()

@@ -8,12 +8,12 @@ from broker.config.market import TAP_TARGET
 from broker.core.added import Added
 from broker.core.engine import Engine
 from broker.core.positions import Positions
-from broker.gateway.channels import TOPIC_ROOT
 from broker.marketdata.market import Market
 from broker.sink import EngineSink
 from broker.storage.keeper import Keeper
+from protocol.mqtt.reserved import CHANNEL_PREFIX
 
-TAP_PREFIX: Final = TOPIC_ROOT + TAP_TARGET.encode() + b"/"
+TAP_PREFIX: Final = CHANNEL_PREFIX + TAP_TARGET.encode() + b"/"
 GAP_PREFIX: Final = b"$SYS/feed/"
 GAP_SUFFIX: Final = b"/gap"
 

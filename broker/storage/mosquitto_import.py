@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any, Final
 
-from broker.core.names import SYS_PREFIX
 from broker.core.publication import Publication
 from broker.storage.records import SessionRecord, Snapshot
 from protocol.mosquitto_db import (
@@ -27,6 +26,7 @@ from protocol.mosquitto_db import (
 )
 from protocol.mqtt.errors import ProtocolError
 from protocol.mqtt.outbound import AWAIT_PUBACK, AWAIT_PUBCOMP, AWAIT_PUBREC, InFlight, Queued
+from protocol.mqtt.reserved import SYS_PREFIX
 from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
 from protocol.mqtt.v5.properties import publish_properties
 from protocol.mqtt.v5.subscribing import NO_LOCAL, RETAIN_AS_PUBLISHED, subscription

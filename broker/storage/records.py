@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 from broker.core.engine import Engine
-from broker.core.names import SYS_PREFIX
 from broker.core.publication import Publication
 from broker.core.session import Session
 from protocol.mqtt.message import Message
 from protocol.mqtt.outbound import InFlight, Queued
+from protocol.mqtt.reserved import SYS_PREFIX
 
 Item = TypeVar("Item")
 

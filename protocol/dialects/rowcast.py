@@ -35,6 +35,7 @@ from protocol.dialects.base import (
 from protocol.dialects.positioned import place_members
 from protocol.grants import Grants, grants_of
 from protocol.json_members import is_json, is_text, members_of
+from protocol.mqtt.reserved import CHANNEL_PREFIX, SHARE_PREFIX
 from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
 from protocol.websocket import CloseCode
 
@@ -374,7 +375,7 @@ def _topic(value: object, is_filter: bool) -> bytes:
     if not (is_valid_topic_filter if is_filter else is_valid_topic_name)(topic):
         what = "filter: + and # stand for whole levels, # at the end only" if is_filter else "name"
         raise _Bad("bad_topic", f"this is no topic {what}")
-    if topic.startswith((b"$ws/", b"$share/")) or (not is_filter and topic.startswith(b"$")):
+    if topic.startswith((CHANNEL_PREFIX, SHARE_PREFIX)) or (not is_filter and topic.startswith(b"$")):
         raise _Bad("bad_topic", "topics that begin with $ are not for clients")
     return topic
 

@@ -13,6 +13,12 @@ from typing import Final
 
 from protocol.mqtt.errors import MalformedPacket, ProtocolError
 
+SEPARATOR: Final = b"/"
+SINGLE_LEVEL: Final = b"+"
+MULTI_LEVEL: Final = b"#"
+DOLLAR: Final = 0x24
+"""The first byte of topics that filters with a wildcard in front do not match [MQTT-4.7.2-1]."""
+
 TEXT_BYTES_MAX: Final = 65_535
 """What the two length bytes of a string can say, §1.5.3 [MQTT-4.7.3-3]."""
 

@@ -11,6 +11,7 @@ from broker.config.toml.checks import check_required_claims, check_secret
 from broker.config.toml.document import Document, array_of
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader, Unresolved, label
+from protocol.mqtt.reserved import CHANNEL_PREFIX, SHARE_PREFIX
 from protocol.mqtt.topics import is_valid_topic_filter
 
 
@@ -43,7 +44,7 @@ def read_tokens(reader: Reader, document: Document) -> TokenConfig:
     return found
 
 
-CHANNELS = (b"$ws/exchange/", b"$ws/canton/")
+CHANNELS = (CHANNEL_PREFIX + b"exchange/", CHANNEL_PREFIX + b"canton/")
 """Channels of which a client can say from where on it wants all."""
 
 
@@ -74,7 +75,7 @@ def check_filters(
         name = text.encode(errors="replace")
         if isinstance(text, Unresolved):
             continue
-        is_ours = name.startswith((b"$share/", b"$ws/")) and not name.startswith(besides)
+        is_ours = name.startswith((SHARE_PREFIX, CHANNEL_PREFIX)) and not name.startswith(besides)
         if not is_valid_topic_filter(name) or is_ours:
             what = f'{label(path)}: a topic filter is wanted, such as "orders/#", not "{text}"'
             reader.wrong((*path, index), what)

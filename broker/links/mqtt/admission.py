@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from broker.core.names import CONTROL_PREFIX
 from broker.links.listening.judgement import Accepted, Judgement, Refused, Slow, TurnedAway
 from broker.links.mqtt import v5
 from broker.links.mqtt.accepting import accept
@@ -21,6 +20,7 @@ from protocol.mqtt.errors import (
     ProtocolViolation,
 )
 from protocol.mqtt.packets import Connect, Will
+from protocol.mqtt.reserved import CONTROL_PREFIX
 from protocol.mqtt.topics import check_topic_name
 
 if TYPE_CHECKING:

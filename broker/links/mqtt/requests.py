@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from broker.core.engine import GATEWAY_PREFIX
 from broker.core.hearing import is_heard
 from broker.core.session import Session
 from broker.core.shared import is_misnamed, lacks_filter
@@ -19,6 +18,7 @@ from protocol.mqtt import codec
 from protocol.mqtt.codec import SUBACK, UNSUBACK, encode_ack
 from protocol.mqtt.errors import ProtocolViolation
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE, Subscribe, Unsubscribe
+from protocol.mqtt.reserved import CHANNEL_PREFIX, SHARE_PREFIX
 from protocol.mqtt.topics import check_topic_filter
 from protocol.mqtt.v5.codec import encode_suback
 from protocol.mqtt.v5.reasons import ReasonCode
@@ -179,12 +179,12 @@ def mount(mount_point: bytes, topic_filter: bytes) -> bytes:
     Raises:
         MalformedPacket: it is too long, or has too many levels, with the mount point.
     """
-    if not mount_point or topic_filter.startswith(GATEWAY_PREFIX):
+    if not mount_point or topic_filter.startswith(CHANNEL_PREFIX):
         return topic_filter
-    if topic_filter.startswith(b"$share/"):
+    if topic_filter.startswith(SHARE_PREFIX):
         parts = topic_filter.split(b"/", 2)
         if len(parts) == 3:
-            return _fitting(b"$share/" + parts[1] + b"/" + mount_point + parts[2])
+            return _fitting(SHARE_PREFIX + parts[1] + b"/" + mount_point + parts[2])
     return _fitting(mount_point + topic_filter)
 
 

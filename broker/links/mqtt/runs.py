@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.core.names import DOLLAR
 from broker.core.session import Session
 from broker.links.mqtt.forwarding import PUBLISH_QOS_0, Run, miss_steps, receivers_of
 from broker.links.mqtt.packets import acknowledged, handle
 from protocol.mqtt.codec import PUBACK, packet_id_of
 from protocol.mqtt.errors import MalformedPacket
 from protocol.mqtt.framing import frame_at
+from protocol.mqtt.topics import DOLLAR
 
 if TYPE_CHECKING:
     from broker.links.mqtt.link import MqttLink

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.core.names import DOLLAR
 from broker.core.session import Session
 from broker.links.mqtt.forwarding import PUBLISH_QOS_0, Run, miss_steps, receivers_of
 from broker.links.mqtt.packets import acknowledged
@@ -15,6 +14,7 @@ from broker.links.mqtt.v5 import Terms, handle
 from protocol.mqtt.codec import PUBACK
 from protocol.mqtt.errors import MalformedPacket, ProtocolError
 from protocol.mqtt.framing import frame_at
+from protocol.mqtt.topics import DOLLAR
 from protocol.mqtt.v5.codec import ack_parts, retagged
 from protocol.mqtt.v5.properties import are_forwarded
 

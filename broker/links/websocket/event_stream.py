@@ -16,6 +16,7 @@ from broker.links.websocket.handshake import Refused
 from protocol.dialects.base import NEVER, Clock, Identity
 from protocol.dialects.rowcast import EventStreamDialect, Read, RowcastRules
 from protocol.grants import grants_of
+from protocol.mqtt.reserved import CHANNEL_PREFIX, SHARE_PREFIX
 from protocol.mqtt.topics import is_valid_topic_filter
 
 RESPONSE: Final = (
@@ -53,7 +54,7 @@ def stream_request(head: bytes, path: str) -> StreamRequest | None:
     query = parse_qs(urlsplit(request.target.decode("latin-1")).query)
     topics = query.get("topic", [])
     topic = topics[0].encode(errors="replace") if len(topics) == 1 else b""
-    if not is_valid_topic_filter(topic) or topic.startswith((b"$ws/", b"$share/")):
+    if not is_valid_topic_filter(topic) or topic.startswith((CHANNEL_PREFIX, SHARE_PREFIX)):
         raise Refused(400, "one topic filter is wanted, percent-encoded: ?topic=orders%2F%23\n")
     since = headers.get(b"last-event-id") or query.get("since", [None])[0]
     scheme, _, token = headers.get(b"authorization", "").partition(" ")

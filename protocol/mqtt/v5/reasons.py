@@ -56,6 +56,11 @@ class ReasonCode(IntEnum):
     WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED = 0xA2
 
 
+NO_MATCHING_SUBSCRIBERS: Final = 0x10
+NOT_AUTHORIZED: Final = 0x87
+QUOTA_EXCEEDED: Final = 0x97
+"""As `ReasonCode` has them: numbers, which the compiler writes in place where a member would be looked up."""
+
 FAILURE: Final = 0x80
 """From here on a reason code says that something failed."""
 

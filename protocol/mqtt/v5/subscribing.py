@@ -11,6 +11,7 @@ from typing import Final
 
 from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
 from protocol.mqtt.packets import Suback, Subscribe, Unsuback, Unsubscribe
+from protocol.mqtt.reserved import SHARE_PREFIX
 from protocol.mqtt.subscribing import FILTERS_MAX
 from protocol.mqtt.topics import check_topic_filter, has_wildcard
 from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties, encode_number, read_properties
@@ -131,7 +132,7 @@ def _check_options(topic_filter: bytes, options: int) -> None:
         raise ProtocolViolation("a SUBSCRIBE with QoS 3", "MQTT-3.8.3-5")
     if options & 0x30 == 0x30:
         raise ProtocolViolation("a SUBSCRIBE with retain handling 3", "MQTT-3.8.3-5")
-    if options & NO_LOCAL and topic_filter.startswith(b"$share/"):
+    if options & NO_LOCAL and topic_filter.startswith(SHARE_PREFIX):
         raise ProtocolViolation("a shared subscription with no local", "MQTT-3.8.3-4")
 
 
@@ -216,9 +217,9 @@ def _filter_at(body: bytes, position: int, tag: str) -> tuple[bytes, int]:
 
 def _without_group(topic_filter: bytes) -> bytes:
     """A shared subscription with any group: what is wrong with that one is told in its place of the SUBACK."""
-    if topic_filter.startswith(b"$share/"):
-        _, _, rest = topic_filter[7:].partition(b"/")
-        group = topic_filter[7 : len(topic_filter) - len(rest)]
+    if topic_filter.startswith(SHARE_PREFIX):
+        _, _, rest = topic_filter[len(SHARE_PREFIX) :].partition(b"/")
+        group = topic_filter[len(SHARE_PREFIX) : len(topic_filter) - len(rest)]
         if has_wildcard(group):
-            return b"$share/" + group.translate(None, b"+#") + rest
+            return SHARE_PREFIX + group.translate(None, b"+#") + rest
     return topic_filter

@@ -17,10 +17,10 @@ from trio.testing import MockClock
 from broker.cluster import record
 from broker.cluster.node import FORGET_S, JOIN_S, LOOK_S
 from broker.cluster.will_record import WillRecord
-from broker.core.names import GATEWAY_PREFIX
 from broker.core.publication import Publication
 from broker.core.session import Link
 from protocol.mqtt.packets import Pubcomp, Publish, Pubrec, Pubrel
+from protocol.mqtt.reserved import CHANNEL_PREFIX
 
 
 def publication(topic: bytes, **said: Any) -> Publication:
@@ -40,7 +40,7 @@ def publication(topic: bytes, **said: Any) -> Publication:
         (publication(b"t", client=b"c", qos=0, retain=True), True, False),
         (publication(b"$SYS/x"), False, False),
         (publication(b"$SYS/x", client=b"c", qos=0), False, False),
-        (publication(GATEWAY_PREFIX + b"x"), True, False),
+        (publication(CHANNEL_PREFIX + b"x"), True, False),
     ],
     ids=["row", "row at 0", "client", "client at 0", "retained at 0", "own", "own at 0", "gateway"],
 )

@@ -6,18 +6,15 @@ import pytest
 from support.peer import Peer, Publish, Subscribe, connected, subscribed
 
 from broker.core.access import Access, ReadOnly
-from broker.core.engine import (
-    GATEWAY_PREFIX,
-    QUOTA_EXCEEDED,
-    Engine,
-)
-from broker.core.names import NOT_AUTHORIZED
+from broker.core.engine import Engine
 from broker.core.policy import Policy
 from broker.core.publication import Publication
 from broker.core.session import DeliveryRules, Session
 from protocol.mqtt.framing import REMAINING_LENGTH_MAX
 from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE
+from protocol.mqtt.reserved import CHANNEL_PREFIX
+from protocol.mqtt.v5.reasons import NOT_AUTHORIZED, QUOTA_EXCEEDED
 
 
 class OnlyBelow(Access):
@@ -88,7 +85,7 @@ def test_what_was_subscribed_brings_another_user_what_that_user_may_read() -> No
     ("topic", "payload", "refusal"),
     [
         (b"$SYS/x", b"", NOT_AUTHORIZED),
-        (GATEWAY_PREFIX + b"ex/1", b"", NOT_AUTHORIZED),
+        (CHANNEL_PREFIX + b"ex/1", b"", NOT_AUTHORIZED),
         (b"b/1", b"", NOT_AUTHORIZED),
         (b"a/1", b"12345", QUOTA_EXCEEDED),
         (b"a/1", b"1234", 0),
@@ -115,7 +112,7 @@ def test_whoever_may_write_nothing_still_reads() -> None:
 
 
 @pytest.mark.parametrize(
-    "topic_filter", [GATEWAY_PREFIX + b"ex/1", b"$share/g/" + GATEWAY_PREFIX + b"#", b"$share/g/"]
+    "topic_filter", [CHANNEL_PREFIX + b"ex/1", b"$share/g/" + CHANNEL_PREFIX + b"#", b"$share/g/"]
 )
 def test_filters_that_mqtt_clients_can_not_name(topic_filter: bytes) -> None:
     engine = Engine()

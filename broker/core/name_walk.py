@@ -6,7 +6,8 @@ What a walk holds does not depend on how many names there are.
 
 from __future__ import annotations
 
-from broker.core.names import MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL, NameNode, NameTree
+from broker.core.name_tree import NameNode, NameTree
+from protocol.mqtt.topics import MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL
 
 BELOW = -1
 """The depth of a place behind a `#`: everything there matches."""

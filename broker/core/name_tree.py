@@ -7,38 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SEPARATOR: Final = b"/"
-SINGLE_LEVEL: Final = b"+"
-MULTI_LEVEL: Final = b"#"
-DOLLAR: Final = 0x24
-SYS_PREFIX: Final = b"$SYS/"
-"""Topics of what the broker says about itself."""
-CONTROL_PREFIX: Final = b"$CONTROL/"
-"""Topics by which Mosquitto's plugins are spoken to: nothing that is published there goes anywhere."""
-GATEWAY_PREFIX: Final = b"$ws/"
-"""Topics of the WebSocket dialects' channels; MQTT clients can name neither them nor a filter for them."""
-NOT_AUTHORIZED: Final = 0x87
-DROPPED_SILENTLY: Final = 1
-"""Not a reason code: as by Mosquitto, the client is told that all is well."""
-_BRIDGE_STATE_HEAD: Final = b"$SYS/broker/connection/"
-_BRIDGE_STATE_TAIL: Final = b"/state"
-
-
-def closed_to_clients(topic: bytes) -> int:
-    """Why no client may publish to a topic, as a reason code; 0 if it may.
-
-    As in Mosquitto: to whatever begins with `$SYS`, but what a bridge says of itself,
-    `$SYS/broker/connection/ID/state`, retained and as a will; to what begins with `$share`.
-    """
-    if topic.startswith(CONTROL_PREFIX):
-        return DROPPED_SILENTLY
-    if topic.startswith((GATEWAY_PREFIX, b"$share")):
-        return NOT_AUTHORIZED
-    if not topic.startswith(b"$SYS"):
-        return 0
-    is_state = topic.startswith(_BRIDGE_STATE_HEAD) and topic.endswith(_BRIDGE_STATE_TAIL)
-    return 0 if is_state and topic.count(SEPARATOR) == 4 else NOT_AUTHORIZED
-
+from protocol.mqtt.topics import MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL
 
 LISTED_MIN: Final = 256
 """A level with more names than this is walked so many at a time, in a list that all who walk it share."""

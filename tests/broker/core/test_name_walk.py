@@ -7,8 +7,8 @@ import random
 import pytest
 
 from broker.core.counters import Counters
-from broker.core.names import LISTED_MIN, NameTree
-from broker.core.names_walk import NameWalk
+from broker.core.name_tree import LISTED_MIN, NameTree
+from broker.core.name_walk import NameWalk
 from broker.core.publication import Publication
 from broker.core.retained import RetainedStore
 from protocol.mqtt.message import MessageStore

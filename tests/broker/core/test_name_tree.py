@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.core.names import NameTree
+from broker.core.name_tree import NameTree
 
 NAMES = [b"foo", b"foo/", b"foo/bar", b"foo/bar/deep", b"/foo", b"$SYS/x", b"$test"]
 
