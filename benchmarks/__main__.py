@@ -51,6 +51,7 @@ examples:
 
 What is measured is the commit at HEAD; BENCHMARKS_UNCOMMITTED=1 takes the working tree instead, and
 BENCHMARKS_AS_INSTALLED=1 whatever was installed last, without building.
+BENCHMARKS_PATIENCE_S=120 waits that long for what is owed, not 20 seconds, on a machine that others load.
 It is installed for Debian's python3 where that can compile; BENCHMARKS_PYTHON=PATH names another one.
 """
 

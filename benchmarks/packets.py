@@ -66,9 +66,16 @@ def suback_bytes() -> int:
     return 5 + len(SPOKEN.properties)
 
 
-def connect(client_id: bytes, keep_alive_s: int = 0, user: bytes = b"", password: bytes = b"") -> bytes:
-    """A clean-session CONNECT, with name and password if there is a name; keep-alive 0 is off."""
-    flags, credentials = (0xC2, _text(user) + _text(password)) if user else (0x02, b"")
+def connect(
+    client_id: bytes,
+    keep_alive_s: int = 0,
+    user: bytes = b"",
+    password: bytes = b"",
+    clean_session: bool = True,
+) -> bytes:
+    """A CONNECT with name and password if there is a name; keep-alive 0 is off."""
+    flags, credentials = (0xC0, _text(user) + _text(password)) if user else (0x00, b"")
+    flags |= 0x02 * clean_session
     head = _text(b"MQTT") + struct.pack("!BBH", SPOKEN.level, flags, keep_alive_s) + SPOKEN.properties
     return _packet(0x10, head + _text(client_id) + credentials)
 

@@ -34,7 +34,7 @@ INSERT INTO bench_rows SELECT i, 7, '0xc0deface', repeat('n', 100) FROM generate
 """
 
 
-class _Rows:
+class Rows:
     """A writer, and everybody who must get what it commits."""
 
     def __init__(self, target: Target, subscribers: int) -> None:
@@ -89,6 +89,11 @@ class _Rows:
         for receiver, row_bytes in zip(self._receivers, self._row_bytes, strict=True):
             read_into(receiver, self._view, row_bytes * count)
 
+    def close(self) -> None:
+        self.writer.close()
+        for receiver in self._receivers:
+            receiver.close()
+
 
 def _receiver(target: Target, number: int) -> Client:
     if "bare" in target.facts:
@@ -102,7 +107,7 @@ def drain(target: Target, seconds: float, subscribers: int, per_transaction: int
     The clock runs from the end of a COMMIT until the last subscriber has its last row: the time in which
     Postgres works alone is nobody's merit.
     """
-    rows = _Rows(target, subscribers)
+    rows = Rows(target, subscribers)
     delivering_s = 0.0
     samples_us: list[float] = []
 
@@ -131,7 +136,7 @@ def many_commits(target: Target, seconds: float, writers: int) -> Measurement:
     Args:
         writers: at most 7, so that every id has ten digits.
     """
-    rows = _Rows(target, 1)
+    rows = Rows(target, 1)
     ids = [itertools.count((writer + 2) * _FIRST) for writer in range(writers)]
     for round_seconds in (WARM_UP_S, seconds):
         clocks = Clocks(target)
@@ -157,7 +162,7 @@ class Pace:
 
 def commit_to_client(target: Target, seconds: float, subscribers: int, per_second: int) -> Measurement:
     """One row per transaction at a fixed pace: from sending COMMIT until every subscriber has the row."""
-    rows = _Rows(target, subscribers)
+    rows = Rows(target, subscribers)
     samples_us: list[float] = []
     pace = Pace(per_second)
 
@@ -183,7 +188,7 @@ def commit_to_both(target: Target, seconds: float, per_second: int) -> Measureme
     The latency is the WebSocket client's; `mqtt_us` and `later_us` are the medians of MQTT's, and of how much later
     the same transaction came to the WebSocket.
     """
-    rows = _Rows(target, 1)
+    rows = Rows(target, 1)
     reader = websocket.Reader(websocket.open_econia(target, 0))
     pace = Pace(per_second)
     mqtt_us: list[float] = []
