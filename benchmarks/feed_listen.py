@@ -43,8 +43,8 @@ from broker.config.model import Config
 from broker.demo.postgres import find_binaries, running_postgres
 from broker.feed.listen.feed import ListenFeed
 from broker.feed.status import FeedStatus
+from broker.outlet import EngineOutlet
 from broker.process.garbage import collect_when_quiet
-from broker.sink import EngineSink
 from broker.version import describe
 
 SCHEMA: Final = """
@@ -152,12 +152,12 @@ def drain_bare(dsn: str, load: Load) -> Drained:
     return meter.drained()
 
 
-def metered_sink(status: FeedStatus, meter: Meter) -> EngineSink:
-    """The product's sink; where the server would send to its connections, rows are counted."""
+def metered_outlet(status: FeedStatus, meter: Meter) -> EngineOutlet:
+    """The product's outlet; where the server would send to its connections, rows are counted."""
     engine = engine_for(Config())
 
     engine.turn.on_settled(lambda: meter.batch(status.received - meter.rows))
-    return EngineSink(engine, None)
+    return EngineOutlet(engine, None)
 
 
 def drain_by_feed(config: FeedConfig, load: Load) -> Drained:
@@ -166,7 +166,7 @@ def drain_by_feed(config: FeedConfig, load: Load) -> Drained:
 
 async def _drain_by_feed(config: FeedConfig, load: Load) -> Drained:
     status, meter = FeedStatus("bench"), Meter()
-    feed = ListenFeed(config, metered_sink(status, meter), status)
+    feed = ListenFeed(config, metered_outlet(status, meter), status)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(feed.attempt)
         nursery.start_soon(collect_when_quiet, lambda: status.received)

@@ -49,7 +49,7 @@ VARIANTS = {
 }
 
 
-class NoSink:
+class NoOutlet:
     def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool, added: object = None) -> None:
         pass
 
@@ -131,7 +131,7 @@ async def measure(args: argparse.Namespace) -> None:
     try:
         async with trio.open_nursery() as nursery:
             if args.feed:
-                nursery.start_soon(supervise, config, NoSink(), FeedStatus("bench"))
+                nursery.start_soon(supervise, config, NoOutlet(), FeedStatus("bench"))
             with psycopg.connect(cluster.dsn(), autocommit=True) as listener:
                 if args.feed:
                     listener.execute("LISTEN fill")

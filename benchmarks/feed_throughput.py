@@ -4,7 +4,7 @@
 
 Starts a Postgres of its own (fsync off, so that the server is not what is measured), inserts one large
 transaction of Econia-like rows, and drains it through the whole feed (decoding, JSON, routing to topics) into a
-sink that counts.  The clock starts with the first row that arrives and stops with the last.  With
+outlet that counts.  The clock starts with the first row that arrives and stops with the last.  With
 `streamed`, the server streams the transaction while it runs, and the feed spools it until the commit.
 """
 
@@ -42,7 +42,7 @@ FROM generate_series(1, %(rows)s) i
 TICK_S = 0.2
 
 
-class CountingSink:
+class CountingOutlet:
     """Counts, and remembers when the first and the last publication came."""
 
     def __init__(self, wanted: int) -> None:
@@ -98,12 +98,12 @@ async def measure(dsn: str, kind: str, rows: int, streamed: bool, profile: bool)
     with psycopg.connect(dsn, autocommit=True) as connection:
         for step in install_steps(config):
             connection.execute(step.statement)
-    sink = CountingSink(rows)
+    outlet = CountingOutlet(rows)
     status = FeedStatus("bench")
     memory: list[float] = []
     profiler = cProfile.Profile()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(kind_of(config).feed(config, sink, status).attempt)
+        nursery.start_soon(kind_of(config).feed(config, outlet, status).attempt)
         while status.state != "live":  # noqa: ASYNC110
             await trio.sleep(0.01)
         before_mb = rss_mb()
@@ -111,15 +111,15 @@ async def measure(dsn: str, kind: str, rows: int, streamed: bool, profile: bool)
         if profile:
             profiler.enable()
         await trio.to_thread.run_sync(insert, dsn, rows)
-        await sink.done.wait()
+        await outlet.done.wait()
         if profile:
             profiler.disable()
         nursery.cancel_scope.cancel()
-    seconds = sink.last_at - sink.first_at
-    cpu_us = (sink.last_cpu - sink.first_cpu) / rows * 1e6
+    seconds = outlet.last_at - outlet.first_at
+    cpu_us = (outlet.last_cpu - outlet.first_cpu) / rows * 1e6
     print(
         f"{kind:7}{' streamed' if streamed else '':9} {rows:>9,} rows  {rows / seconds:>9,.0f} rows/s"
-        f"  {cpu_us:5.1f} us CPU/row  {sink.bytes / rows:.0f} B/row"
+        f"  {cpu_us:5.1f} us CPU/row  {outlet.bytes / rows:.0f} B/row"
         f"  memory {before_mb:.0f} MB before, {max(memory):.0f} MB at most"
     )
     if profile:

@@ -324,9 +324,9 @@ class App:
     def _start_database_feeds(self, nursery: trio.Nursery) -> None:
         if not self.config.feeds:
             return  # and psycopg is not even imported
-        from broker.feed.status import FeedSink, FeedStatus
+        from broker.feed.status import FeedOutlet, FeedStatus
         from broker.feed.supervise import Supervisor
-        from broker.sink import EngineSink
+        from broker.outlet import EngineOutlet
 
         for feed in self.config.feeds:
             status = self.feeds[feed.name] = FeedStatus(feed.name)
@@ -336,10 +336,10 @@ class App:
                 continue
             positions = self.history.positions
             if self.market is None:
-                sink: FeedSink = EngineSink(self.engine, self.keeper, positions, self.server.watch)
+                outlet: FeedOutlet = EngineOutlet(self.engine, self.keeper, positions, self.server.watch)
             else:
-                sink = self.market.feed_sink(positions)
-            supervisor = Supervisor(feed, sink, status)
+                outlet = self.market.feed_outlet(positions)
+            supervisor = Supervisor(feed, outlet, status)
             self._supervisors[feed.name] = supervisor
             nursery.start_soon(supervisor.run)
 

@@ -153,11 +153,11 @@ MAY_IMPORT = {
     },
     "broker.market": {"broker.market", "protocol"},
     "broker.marketdata": {
-        "broker.marketdata", "broker.market", "broker.feed", "broker.sink", "broker.links", "broker.gateway",
+        "broker.marketdata", "broker.market", "broker.feed", "broker.outlet", "broker.links", "broker.gateway",
         "broker.storage", "broker.core", "broker.config", "protocol",
     },
     "broker.cluster": {
-        "broker.cluster", "broker.feed", "broker.sink", "broker.ingest.message_ids", "broker.links", "broker.gateway",
+        "broker.cluster", "broker.feed", "broker.outlet", "broker.ingest.message_ids", "broker.links", "broker.gateway",
         "broker.core", "broker.config", "protocol",
     },
     "broker.admin": {
@@ -291,7 +291,7 @@ def test_every_exception_is_caught_in_the_barrier_only() -> None:
         for match in catches.finditer(path.read_text())
         if not reraises(path.read_text()[match.end() :])
     }
-    assert found <= {"broker.links.barrier", "broker.sink", "broker.feed.fast.columns"}
+    assert found <= {"broker.links.barrier", "broker.outlet", "broker.feed.fast.columns"}
 
 
 def reraises(handler: str) -> bool:

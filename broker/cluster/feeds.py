@@ -9,7 +9,7 @@ import trio
 
 from broker.cluster.lease import Lease
 from broker.cluster.link import Unavailable
-from broker.cluster.rows import RowSink, TakenOver
+from broker.cluster.rows import RowOutlet, TakenOver
 from broker.feed.status import STANDBY
 from broker.feed.supervise import Supervisor
 from protocol.nats.errors import NatsProtocolError
@@ -66,24 +66,24 @@ class ElectedFeed:
         self._terms += 1
         holder = b"%b/%b.%d" % (node.mark, self._config.name.encode(), self._terms)
         keep_s = node.config.keep_wal_s
-        sink = RowSink(node.engine, node.link, node.names, self._status, holder, node.status, keep_s)
+        outlet = RowOutlet(node.engine, node.link, node.names, self._status, holder, node.status, keep_s)
         try:
-            await sink.begin()
-            if sink.epoch != node.reader.epoch:
+            await outlet.begin()
+            if outlet.epoch != node.reader.epoch:
                 raise Unavailable("this node has not found the log that was made anew")
         except (Unavailable, ApiError, NatsProtocolError) as error:
             log.warning("The feed %s can't begin: %s", self._config.name, error)
             await trio.sleep(PAUSE_S)
             return
-        supervisor = self._supervisor = Supervisor(self._config, sink, self._status)
-        sink.here = lambda: supervisor.here
+        supervisor = self._supervisor = Supervisor(self._config, outlet, self._status)
+        outlet.here = lambda: supervisor.here
         try:
             async with trio.open_nursery() as sending:
                 reading = trio.CancelScope()
                 sender = trio.CancelScope(
                     shield=True
                 )  # the feed's last rows go out before its position is saved
-                sending.start_soon(self._send, sink, reading, sender)
+                sending.start_soon(self._send, outlet, reading, sender)
                 node.reader.on_lost.append(reading.cancel)
                 try:
                     with reading:
@@ -97,10 +97,10 @@ class ElectedFeed:
         finally:
             self._supervisor = None
 
-    async def _send(self, sink: RowSink, reading: trio.CancelScope, scope: trio.CancelScope) -> None:
+    async def _send(self, outlet: RowOutlet, reading: trio.CancelScope, scope: trio.CancelScope) -> None:
         with scope:
             try:
-                await sink.run()
+                await outlet.run()
             except TakenOver:
                 text = "The rows of the feed %s are written by another node, or the log has lost some."
                 log.warning(text, self._config.name)

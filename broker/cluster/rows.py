@@ -24,7 +24,7 @@ from broker.cluster.rows_seen import ANEW, NOWHERE, ROW, Place, place_in
 from broker.cluster.setup import epoch_of, info, last
 from broker.core.publication import Publication
 from broker.feed.status import Resumption
-from broker.sink import put_on
+from broker.outlet import put_on
 from protocol.nats import headers, jetstream, wire
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError, Stored
@@ -59,12 +59,12 @@ class Row:
         self.size = len(publication.payload) + len(publication.topic) + 300
 
 
-class RowSink:
-    """A feed's way into the log; see `broker.feed.status.FeedSink`.  One for each time that this node has the lease.
+class RowOutlet:
+    """A feed's way into the log; see `broker.feed.status.FeedOutlet`.  One for each time that this node has the lease.
 
     Args:
         here: the place of the row that is being published.
-        holder: the `node` of `record.describe`; another one for every sink.
+        holder: the `node` of `record.describe`; another one for every outlet.
         keep_s: see `broker.feed.status.Keeping`.
 
     Attributes:
@@ -99,7 +99,7 @@ class RowSink:
         self._queued_bytes = 0
         self._number = 0
         self._taken = 0
-        """The number up to which the log has this sink's rows."""
+        """The number up to which the log has this outlet's rows."""
         self._covered: Place = NOWHERE
         self._skip: Place = NOWHERE
         self._expected = 0
@@ -114,7 +114,7 @@ class RowSink:
         self._failed = trio.Event()
         self._progress = trio.Event()
 
-    # --- FeedSink ------------------------------------------------------------------------------------------
+    # --- FeedOutlet ------------------------------------------------------------------------------------------
 
     def publish(
         self, topic: bytes, payload: bytes, qos: int, retain: bool, added: Added | None = None

@@ -54,7 +54,7 @@ class RowSource(Protocol):
         """Where the row of a publication is found again; b"" if it can't be.
 
         Args:
-            place: what the feed's sink said while it published it.
+            place: what the feed's outlet said while it published it.
             payload: the publication's.
         """
 

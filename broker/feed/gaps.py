@@ -8,14 +8,14 @@ import time
 from collections.abc import Sequence
 
 from broker.config.dialects.gateway import DIALECT_KINDS
-from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.status import FeedOutlet, FeedStatus
 from broker.gateway.channels import topic_of
 
 _LOG = logging.getLogger("broker.feed")
 
 
 def announce(
-    status: FeedStatus, sink: FeedSink, reason: str, start: str, end: str, tables: Sequence[str] = ()
+    status: FeedStatus, outlet: FeedOutlet, reason: str, start: str, end: str, tables: Sequence[str] = ()
 ) -> None:
     """Announce that what was committed between two positions may not have been delivered.
 
@@ -33,19 +33,19 @@ def announce(
         start or "an unknown position",
         end,
     )
-    tell(status, sink, reason, start, end, tables)
+    tell(status, outlet, reason, start, end, tables)
 
 
 def tell(
-    status: FeedStatus, sink: FeedSink, reason: str, start: str, end: str, tables: Sequence[str] = ()
+    status: FeedStatus, outlet: FeedOutlet, reason: str, start: str, end: str, tables: Sequence[str] = ()
 ) -> None:
     """Publish a gap that has been counted and logged; as `announce`."""
     body: dict[str, object] = {"feed": status.name, "reason": reason, "from": start or None, "to": end}
     body |= {"number": status.gaps, "tables": list(tables) or None, "uncaptured": list(status.uncaptured)}
-    sink.publish(f"$SYS/feed/{status.name}/gap".encode(), json.dumps(body).encode(), 1, True)
+    outlet.publish(f"$SYS/feed/{status.name}/gap".encode(), json.dumps(body).encode(), 1, True)
     for kind in DIALECT_KINDS.values():
         notice = kind.machine.gap_notice(status.name, reason, time.time())
         if notice is not None:
             channel, text = notice
-            sink.publish(topic_of(kind.name, channel), text.encode(), 0, False)
-    sink.flush()
+            outlet.publish(topic_of(kind.name, channel), text.encode(), 0, False)
+    outlet.flush()

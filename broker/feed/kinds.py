@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from broker.config.feeds import FeedConfig
-from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.status import FeedOutlet, FeedStatus
 
 if TYPE_CHECKING:
     from broker.feed.setup.findings import Check
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Kind:
     """One kind of feed."""
 
-    def feed(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
+    def feed(self, config: FeedConfig, outlet: FeedOutlet, status: FeedStatus) -> Feed:
         """What runs."""
         raise NotImplementedError
 
@@ -40,10 +40,10 @@ class Kind:
 class ListenKind(Kind):
     """Rows come as notifications."""
 
-    def feed(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
+    def feed(self, config: FeedConfig, outlet: FeedOutlet, status: FeedStatus) -> Feed:
         from broker.feed.listen.feed import ListenFeed
 
-        return ListenFeed(config, sink, status)
+        return ListenFeed(config, outlet, status)
 
     def install_steps(self, config: FeedConfig, publishers: str, widen: bool) -> list[Step]:
         from broker.feed.setup.install_listen import install_steps
@@ -59,10 +59,10 @@ class ListenKind(Kind):
 class OutboxKind(Kind):
     """Rows are collected by triggers in a table of ours."""
 
-    def feed(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
+    def feed(self, config: FeedConfig, outlet: FeedOutlet, status: FeedStatus) -> Feed:
         from broker.feed.outbox.feed import OutboxFeed
 
-        return OutboxFeed(config, sink, status)
+        return OutboxFeed(config, outlet, status)
 
     def install_steps(self, config: FeedConfig, publishers: str, widen: bool) -> list[Step]:
         from broker.feed.setup.install_outbox import install_steps
@@ -78,10 +78,10 @@ class OutboxKind(Kind):
 class WalKind(Kind):
     """Rows are read from the write-ahead log."""
 
-    def feed(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> Feed:
+    def feed(self, config: FeedConfig, outlet: FeedOutlet, status: FeedStatus) -> Feed:
         from broker.feed.wal.feed import WalFeed
 
-        return WalFeed(config, sink, status)
+        return WalFeed(config, outlet, status)
 
     def install_steps(self, config: FeedConfig, publishers: str, widen: bool) -> list[Step]:
         from broker.feed.setup.install_wal import install_steps

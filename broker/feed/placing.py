@@ -1,8 +1,8 @@
-"""Says where the row is of which publications come, to a sink whose readers may want it again."""
+"""Says where the row is of which publications come, to an outlet whose readers may want it again."""
 
 from __future__ import annotations
 
-from broker.feed.status import FeedSink, Placed
+from broker.feed.status import FeedOutlet, Placed
 
 
 def place_prefix(feed: str) -> bytes:
@@ -11,18 +11,18 @@ def place_prefix(feed: str) -> bytes:
 
 
 class Placing:
-    """A feed's sink, if it takes places."""
+    """A feed's outlet, if it takes places."""
 
-    def __init__(self, sink: FeedSink, feed: str) -> None:
-        self._sink = sink if isinstance(sink, Placed) else None
+    def __init__(self, outlet: FeedOutlet, feed: str) -> None:
+        self._outlet = outlet if isinstance(outlet, Placed) else None
         self._prefix = place_prefix(feed)
 
     def at(self, place: bytes) -> None:
         """Of this row from now on; b"" where what is published says itself which row it is."""
-        if self._sink is not None:
-            self._sink.place = self._prefix + place
+        if self._outlet is not None:
+            self._outlet.place = self._prefix + place
 
     def nowhere(self) -> None:
         """Of no row that can be read again."""
-        if self._sink is not None:
-            self._sink.place = b""
+        if self._outlet is not None:
+            self._outlet.place = b""

@@ -1,29 +1,29 @@
-"""Where a feed goes on whose sink keeps the rows itself, and may have lost some of them since the place was saved."""
+"""Where a feed goes on whose outlet keeps the rows itself, and may have lost some of them since the place was saved."""
 
 from __future__ import annotations
 
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.feed_row import Known, remember_log, remember_place
-from broker.feed.status import FeedSink, Keeping, Resumption
+from broker.feed.status import FeedOutlet, Keeping, Resumption
 
 
 class Resuming:
-    """A feed's sink, if it keeps rows.
+    """A feed's outlet, if it keeps rows.
 
     Attributes:
-        keep_s: how long the database is to keep what the sink has.
+        keep_s: how long the database is to keep what the outlet has.
         lost: why rows are read again; "" if they are not.
     """
 
-    def __init__(self, sink: FeedSink) -> None:
-        self._sink = sink if isinstance(sink, Keeping) else None
-        self.keep_s = 0.0 if self._sink is None else self._sink.keep_s
+    def __init__(self, outlet: FeedOutlet) -> None:
+        self._outlet = outlet if isinstance(outlet, Keeping) else None
+        self.keep_s = 0.0 if self._outlet is None else self._outlet.keep_s
         self.lost = ""
 
     @property
     def log(self) -> str:
-        """What the sink's rows are in now; "" if it keeps none."""
-        return "" if self._sink is None else self._sink.log
+        """What the outlet's rows are in now; "" if it keeps none."""
+        return "" if self._outlet is None else self._outlet.log
 
     def place(self, known: Known, saved: tuple[int, int]) -> tuple[int, int]:
         """Behind which row a process begins that has read nothing yet.
@@ -31,17 +31,17 @@ class Resuming:
         Args:
             saved: the place that the database has.
         """
-        if self._sink is None or known.move or known.owed:
+        if self._outlet is None or known.move or known.owed:
             return saved
-        found: Resumption = self._sink.resume(known.log, saved)
+        found: Resumption = self._outlet.resume(known.log, saved)
         self.lost = found.lost
         return found.place
 
     def begin_anew(self) -> None:
         """Places begin anew, before a gap is announced."""
         self.lost = ""
-        if self._sink is not None:
-            self._sink.begin_anew()
+        if self._outlet is not None:
+            self._outlet.begin_anew()
 
     async def begun(self, connection: TrioConnection, feed: str, place: tuple[int, int]) -> None:
         """Keep which log has the rows up to `place`, before any from behind it are there.

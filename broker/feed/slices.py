@@ -9,7 +9,7 @@ from typing import Final, Protocol, runtime_checkable
 
 import trio
 
-from broker.feed.status import FeedSink, Fenced
+from broker.feed.status import FeedOutlet, Fenced
 
 SLICE_WAIT_S_MAX: Final = 2.0
 LOOK_S: Final = 0.001
@@ -18,7 +18,7 @@ LOOK_S_MAX: Final = 0.016
 
 @runtime_checkable
 class Breathing(Protocol):
-    """A sink that knows whether its receivers keep up."""
+    """An outlet that knows whether its receivers keep up."""
 
     @property
     def is_strained(self) -> bool:
@@ -31,26 +31,26 @@ class Breathing(Protocol):
 class Slices:
     """When a feed makes a pause."""
 
-    def __init__(self, sink: FeedSink) -> None:
-        self._sink = sink if isinstance(sink, Breathing) else None
-        self._bounded = sink if isinstance(sink, Fenced) else None
+    def __init__(self, outlet: FeedOutlet) -> None:
+        self._outlet = outlet if isinstance(outlet, Breathing) else None
+        self._bounded = outlet if isinstance(outlet, Fenced) else None
 
     @property
     def is_due(self) -> bool:
         """Whether readers should be let catch up before more rows are given out."""
-        return self._sink is not None and self._sink.is_strained
+        return self._outlet is not None and self._outlet.is_strained
 
     async def until_room(self) -> None:
-        """Until the sink takes more; at once where nothing waits in it."""
+        """Until the outlet takes more; at once where nothing waits in it."""
         if self._bounded is not None:
             await self._bounded.until_room()
 
     async def breathe(self) -> None:
         """Until everybody who reads has caught up, at most SLICE_WAIT_S_MAX; everything must have been flushed."""
-        if self._sink is None or not self._sink.is_strained:
+        if self._outlet is None or not self._outlet.is_strained:
             return
         with trio.move_on_after(SLICE_WAIT_S_MAX):
             pause_s = LOOK_S
-            while self._sink.awaits_readers(trio.current_time()):
+            while self._outlet.awaits_readers(trio.current_time()):
                 await trio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LOOK_S_MAX)

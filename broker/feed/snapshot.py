@@ -18,7 +18,7 @@ from broker.feed.driver.sql_text import identifier
 from broker.feed.routing.tables import RouteSnapshot
 from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices
-from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.status import FeedOutlet, FeedStatus
 from protocol.pgoutput import parse_lsn
 
 _LOG = logging.getLogger("broker.feed")
@@ -44,34 +44,34 @@ async def publish(
     name: str,
     snapshots: Sequence[RouteSnapshot],
     status: FeedStatus,
-    sink: FeedSink,
+    outlet: FeedOutlet,
 ) -> None:
     """Publish each route's rows as the exported snapshot `name` sees them."""
     async with connection.transaction():
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         await connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(name)))
-        await publish_rows(connection, snapshots, status, sink)
+        await publish_rows(connection, snapshots, status, outlet)
 
 
 async def publish_rows(
-    connection: TrioConnection, snapshots: Sequence[RouteSnapshot], status: FeedStatus, sink: FeedSink
+    connection: TrioConnection, snapshots: Sequence[RouteSnapshot], status: FeedStatus, outlet: FeedOutlet
 ) -> None:
     """The same in whatever transaction is open."""
     rows = RowBarrier(status)
-    slices = Slices(sink)
+    slices = Slices(outlet)
     for wanted in snapshots:
         count = 0
         async for (text,) in connection.cursor().stream(row_query(wanted)):
             now = trio.current_time()
             with rows.of("table", wanted.table, now):
                 for outgoing in wanted.publications(text.encode(errors="surrogateescape"), now):
-                    sink.publish(*outgoing)
+                    outlet.publish(*outgoing)
                     status.published += 1
             count += 1
             if count % FLUSH_ROWS == 0 or slices.is_due:
-                sink.flush()
+                outlet.flush()
                 await slices.breathe()
-        sink.flush()
+        outlet.flush()
         _LOG.info("feed %s: published the %d current rows of %s", status.name, count, wanted.table)
 
 

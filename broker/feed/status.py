@@ -28,7 +28,7 @@ REASONS_MAX = 1000
 """Remembered (what, where) pairs.  Places come from the configuration, but kinds come from rows."""
 
 
-class FeedSink(Protocol):
+class FeedOutlet(Protocol):
     """Where a feed's publications go.  Only `durable` may wait."""
 
     def publish(
@@ -48,7 +48,7 @@ class FeedSink(Protocol):
 
 @runtime_checkable
 class TakesRuns(Protocol):
-    """A sink that takes several rows in one go."""
+    """An outlet that takes several rows in one go."""
 
     def publish_run(self, topic: bytes, payloads: list[bytes], qos: int) -> None:
         """As `publish` for each of them, not retained."""
@@ -56,7 +56,7 @@ class TakesRuns(Protocol):
 
 @runtime_checkable
 class Watching(Protocol):
-    """A sink whose own loop can tell that a descriptor is readable, which takes no turn of Trio's."""
+    """An outlet whose own loop can tell that a descriptor is readable, which takes no turn of Trio's."""
 
     def watch(self, fd: int, rung: Callable[[], None]) -> Watch | None:
         """What calls `rung`, inside a turn, while the descriptor is readable; None where there is no such loop."""
@@ -74,7 +74,7 @@ class Watch(Protocol):
 
 @runtime_checkable
 class Fenced(Protocol):
-    """A sink that takes rows from one reader at a time, and bounds what waits.
+    """An outlet that takes rows from one reader at a time, and bounds what waits.
 
     `ends_other_readers`: who reads into it may end the connection of another reader.
     """
@@ -87,7 +87,7 @@ class Fenced(Protocol):
 
 @runtime_checkable
 class Placed(Protocol):
-    """A sink whose rows may be wanted again.
+    """An outlet whose rows may be wanted again.
 
     `place`: where the row is of which publications come now, see `Placing`; b"" if they are of none that can
     be read again.
@@ -106,9 +106,9 @@ class Resumption:
 
 @runtime_checkable
 class Keeping(Protocol):
-    """A sink that keeps rows, and so knows better than the database up to which it has them.
+    """An outlet that keeps rows, and so knows better than the database up to which it has them.
 
-    `keep_s`: how long the database is to keep what the sink has, in case that it is lost.
+    `keep_s`: how long the database is to keep what the outlet has, in case that it is lost.
     `log`: a name of what it keeps them in now, for `rowcast.feed`; another one is another place.
     """
 
@@ -145,7 +145,7 @@ class FeedStatus:
         since_unix_s: when `state` was entered.
         problem: why the last connection failed or ended; "" while live.
         received: notifications or row changes from Postgres.
-        published: publications handed to the sink; one row may make several.
+        published: publications handed to the outlet; one row may make several.
         repeated: rows not published because of `once_per`, or because recovery had delivered them already.
         recovered: rows read again by key.
         fetched: rows read by key because their notifications had nothing else.
@@ -158,7 +158,7 @@ class FeedStatus:
         latency: seconds from COMMIT, by the server's clock, until its messages were handed to the kernel.
         dropped: rows not published, by reason.
         position: up to where the feed has delivered; "" before the first connection.
-        delivered: everything that committed before was handed to the sink, by the numbers of the feed's kind: a
+        delivered: everything that committed before was handed to the outlet, by the numbers of the feed's kind: a
             position in the WAL, or a transaction's number in the outbox; -1 before the first.
         delivered_xids: the low 32 bits of the last transactions that came over a replication connection.
         acknowledged: up to where the database need not keep anything for this feed any more.

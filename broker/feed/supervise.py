@@ -15,7 +15,7 @@ import trio
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.failures import first_line
 from broker.feed.kinds import kind_of
-from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.status import FeedOutlet, FeedStatus
 
 _LOG = logging.getLogger("broker.feed")
 
@@ -37,7 +37,7 @@ class Attempting(Protocol):
 class Feed(Attempting, Protocol):
     """One kind of feed.  What must survive a lost connection is kept in its attributes.
 
-    Constructed as `Kind(config, sink, status)`.
+    Constructed as `Kind(config, outlet, status)`.
     """
 
     @property
@@ -53,15 +53,15 @@ class Supervisor:
 
     Args:
         config: its `kind` decides what runs.
-        sink: gets the publications.
+        outlet: gets the publications.
         status: is kept up to date.
     """
 
-    def __init__(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
+    def __init__(self, config: FeedConfig, outlet: FeedOutlet, status: FeedStatus) -> None:
         self._config = config
-        self._sink = sink
+        self._outlet = outlet
         self._status = status
-        self._feed = kind_of(config).feed(config, sink, status)
+        self._feed = kind_of(config).feed(config, outlet, status)
         self._running = trio.CancelScope()
 
     @property
@@ -86,12 +86,12 @@ class Supervisor:
             if self._config is begun_with:
                 return
             _LOG.info("feed %s: begins anew with the settings that were read again", self._status.name)
-            self._feed = kind_of(self._config).feed(self._config, self._sink, self._status)
+            self._feed = kind_of(self._config).feed(self._config, self._outlet, self._status)
 
 
-async def supervise(config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
+async def supervise(config: FeedConfig, outlet: FeedOutlet, status: FeedStatus) -> None:
     """Run a feed until cancelled; as `Supervisor`."""
-    await Supervisor(config, sink, status).run()
+    await Supervisor(config, outlet, status).run()
 
 
 async def keep_trying(feed: Attempting, status: FeedStatus) -> None:

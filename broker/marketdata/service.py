@@ -21,8 +21,8 @@ from broker.marketdata.history import History
 from broker.marketdata.intake.rows import IntakeRows
 from broker.marketdata.intake.way import Way
 from broker.marketdata.market import Market
+from broker.marketdata.outlet import MarketOutlet
 from broker.marketdata.restoring import restore
-from broker.marketdata.sink import MarketSink
 
 if TYPE_CHECKING:
     from broker.storage.keeper import Keeper
@@ -40,7 +40,7 @@ class MarketService:
         config: what is calculated, from what.
         engine: where messages go.
         statuses: the process' feeds by name; intakes and calculators are shown among them.
-        keeper: see `EngineSink`.
+        keeper: see `EngineOutlet`.
 
     Attributes:
         ports: of the tcp and udp sources that are open, by name.
@@ -52,7 +52,7 @@ class MarketService:
         self.config = config
         self.engine = engine
         self.market = Market(config, engine, statuses)
-        self.sink = MarketSink(engine, keeper, self.market)
+        self.outlet = MarketOutlet(engine, keeper, self.market)
         self._keeper = keeper
         self.ports: dict[str, list[int]] = {}
         self.histories: dict[int, History] = {}
@@ -66,14 +66,14 @@ class MarketService:
         self._intakes = {intake.feed.name: self._way_of(intake) for intake in config.intakes}
         self._writers: dict[int, trio.CancelScope] = {}
 
-    def feed_sink(self, positions: Positions) -> MarketSink:
+    def feed_outlet(self, positions: Positions) -> MarketOutlet:
         """One feed's way to the calculators and into the engine."""
-        return MarketSink(self.engine, self._keeper, self.market, positions)
+        return MarketOutlet(self.engine, self._keeper, self.market, positions)
 
     def _way_of(self, intake: Intake) -> Way:
         name = intake.feed.name
         status = self._statuses[name] = FeedStatus(name)
-        rows = IntakeRows(intake, self.market, self.sink, status)
+        rows = IntakeRows(intake, self.market, self.outlet, status)
         return Way(rows, self.market, self.ports.setdefault(name, []))
 
     def adopt(self, config: MarketConfig) -> None:

@@ -13,7 +13,7 @@ from broker import version
     [
         ([], "interpreted (installed without a C compiler, or with ROWCAST_COMPILE=0)"),
         (["broker/market/numbers"], "compiled (1 module)"),
-        (["broker/core/engine", "broker/sink", "protocol/mqtt/codec"], "compiled (3 modules)"),
+        (["broker/core/engine", "broker/outlet", "protocol/mqtt/codec"], "compiled (3 modules)"),
     ],
 )
 def test_an_installation_says_how_much_of_it_is_compiled(

@@ -1,4 +1,4 @@
-"""What feeds' tests share: a sink that remembers, and a feed that runs beside the test."""
+"""What feeds' tests share: an outlet that remembers, and a feed that runs beside the test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Published = tuple[bytes, bytes, int, bool]
 
 
 class Collector:
-    """A FeedSink.  `on_publish` is called for each publication, after it is kept."""
+    """A FeedOutlet.  `on_publish` is called for each publication, after it is kept."""
 
     def __init__(self) -> None:
         self.published: list[Published] = []
@@ -85,11 +85,11 @@ class Collector:
 
 
 class Running:
-    """A supervised feed with its sink and its status."""
+    """A supervised feed with its outlet and its status."""
 
     def __init__(self, config: FeedConfig) -> None:
         self.config = config
-        self.sink = Collector()
+        self.outlet = Collector()
         self.status = FeedStatus(config.name)
 
     async def until_live(self, reconnects: int = 0, seconds: float = 120.0) -> None:
@@ -102,7 +102,7 @@ async def running(config: FeedConfig) -> AsyncIterator[Running]:
     """Run a feed until the block ends; live when it begins."""
     feed = Running(config)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervise, config, feed.sink, feed.status)
+        nursery.start_soon(supervise, config, feed.outlet, feed.status)
         await feed.until_live()
         yield feed
         nursery.cancel_scope.cancel()

@@ -46,7 +46,7 @@ def torture_config(kind: str, dsn: str) -> FeedConfig:
     return config
 
 
-class LogSink:
+class LogOutlet:
     """Appends one line per publication: transaction, number, and whether the body is whole."""
 
     def __init__(self, path: str, kind: str = "wal") -> None:
@@ -101,30 +101,30 @@ def tasks() -> str:
     return "\n".join(lines)
 
 
-async def say_when_live(sink: LogSink, status: FeedStatus) -> None:
+async def say_when_live(outlet: LogOutlet, status: FeedStatus) -> None:
     while status.state != "live":  # noqa: ASYNC110
         await trio.sleep(0.02)
-    sink.write("= live\n")
+    outlet.write("= live\n")
 
 
 async def main(kind: str, dsn: str, log: str, after: str) -> None:
     supervise.PAUSE_S_MIN, supervise.PAUSE_S_MAX = 0.1, 1.0
-    sink = LogSink(log, kind)
-    sink.write(f"# run {after}\n")
+    outlet = LogOutlet(log, kind)
+    outlet.write(f"# run {after}\n")
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGUSR1) as signals:
         async with trio.open_nursery() as nursery:
             status = FeedStatus("torture")
             config = torture_config(kind, dsn)
-            feed = kind_of(config).feed(config, sink, status)
+            feed = kind_of(config).feed(config, outlet, status)
             nursery.start_soon(supervise.keep_trying, feed, status)
-            nursery.start_soon(say_when_live, sink, status)
+            nursery.start_soon(say_when_live, outlet, status)
             async for number in signals:
                 if number == signal.SIGTERM:
                     nursery.cancel_scope.cancel()
                 else:
                     print(f"{vars(status)}\n{tasks()}", file=sys.stderr, flush=True)
     if getattr(feed, "is_saved", False):
-        sink.write("= saved\n")
+        outlet.write("= saved\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import trio
-from torture.recorder import LogSink
+from torture.recorder import LogOutlet
 
 from protocol.mqtt.codec import decode, encode
 from protocol.mqtt.framing import frame_at
@@ -23,13 +23,13 @@ async def subscribe_for_ever(port: int, log: str, how_it_ended: Callable[[], str
         log: file to append to; each connection begins with a line `# run HOW`.
         how_it_ended: how the broker's last process ended.
     """
-    sink = LogSink(log)
+    outlet = LogOutlet(log)
     while True:
         try:
             stream = await trio.open_tcp_stream("127.0.0.1", port)
             async with stream:
-                sink.write(f"# run {how_it_ended()}\n")
-                await _serve(stream, sink)
+                outlet.write(f"# run {how_it_ended()}\n")
+                await _serve(stream, outlet)
         except OSError:
             pass
         except trio.BrokenResourceError:
@@ -37,7 +37,7 @@ async def subscribe_for_ever(port: int, log: str, how_it_ended: Callable[[], str
         await trio.sleep(0.05)
 
 
-async def _serve(stream: trio.SocketStream, sink: LogSink) -> None:
+async def _serve(stream: trio.SocketStream, outlet: LogOutlet) -> None:
     await stream.send_all(encode(Connect(CLIENT_ID, False, 30)))
     received = b""
     while data := await stream.receive_some(65536):
@@ -48,23 +48,23 @@ async def _serve(stream: trio.SocketStream, sink: LogSink) -> None:
             body, end = frame_at(received, position, 0)
             if not end:
                 break
-            answer = _take(decode(received[position], received[body:end]), sink)
+            answer = _take(decode(received[position], received[body:end]), outlet)
             if answer is not None:
                 answers.append(encode(answer))
             position = end
         received = received[position:]
-        sink.flush()
+        outlet.flush()
         if answers:
             await stream.send_all(b"".join(answers))
 
 
-def _take(packet: Packet, sink: LogSink) -> Packet | None:
+def _take(packet: Packet, outlet: LogOutlet) -> Packet | None:
     match packet:
         case Connack():
             return Subscribe(1, FILTERS)
         case Suback():
-            sink.write("= live\n")
+            outlet.write("= live\n")
         case Publish():
-            sink.publish(packet.topic, packet.payload, packet.qos, packet.retain)
+            outlet.publish(packet.topic, packet.payload, packet.qos, packet.retain)
             return Puback(packet.packet_id) if packet.qos else None
     return None

@@ -250,7 +250,7 @@ class FastChanges:
     Args:
         progress: where the stream stands.
         snapshot_lsn: what committed before it may be in a snapshot, and takes the careful path.
-        publish: as `FeedSink.publish`.
+        publish: as `FeedOutlet.publish`.
 
     Attributes:
         wal_end: of the last frame taken.

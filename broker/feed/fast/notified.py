@@ -19,10 +19,10 @@ from protocol.json_scan import digits_end
 from protocol.notifications import Notification
 
 Outgoing = tuple[bytes, bytes, int, bool]
-"""Topic, body, QoS, retain: the arguments of `FeedSink.publish`."""
+"""Topic, body, QoS, retain: the arguments of `FeedOutlet.publish`."""
 
 Publish = Callable[[bytes, bytes, int, bool], None]
-"""`FeedSink.publish`."""
+"""`FeedOutlet.publish`."""
 
 PublishRun = Callable[[bytes, list[bytes], int], None]
 """`TakesRuns.publish_run`."""
@@ -157,7 +157,7 @@ class Runs:
     """What is published, in its order: neighbours that go to one topic, not retained, in one go.
 
     Args:
-        publish: as `FeedSink.publish`.
+        publish: as `FeedOutlet.publish`.
         publish_run: as `TakesRuns.publish_run`; None if everything is to be published by itself.
 
     Invariant: what is kept here goes before anything else that is published; `end` lets it go.
@@ -303,7 +303,7 @@ class FastRows:
     """All that is known of a feed's rows, by channel.
 
     Args:
-        publish: as `FeedSink.publish`.
+        publish: as `FeedOutlet.publish`.
         unusual: takes a notification that nothing here recognises, by its channel and text.  False if it can't be
             published now, and so what comes after it can't either.
         publish_run: see `Runs`.

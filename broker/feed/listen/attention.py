@@ -1,6 +1,6 @@
-"""Who delivers what a listening feed's connection has: the feed's task, or the loop of its sink that saw it come.
+"""Who delivers what a listening feed's connection has: the feed's task, or the loop of its outlet that saw it come.
 
-A turn of Trio's takes longer than a row does.  So where the sink's loop can watch the connection, rows are delivered
+A turn of Trio's takes longer than a row does.  So where the outlet's loop can watch the connection, rows are delivered
 there, in a turn of its own, and the task sleeps on.  The task has what must wait for something, and what fails.
 
 Invariant: one of the two reads the connection, the loop while the task is in `wait`, the task at all other times.
@@ -14,7 +14,7 @@ import psycopg
 import trio
 
 from broker.feed.listen.listener import Listener
-from broker.feed.status import FeedSink, Watch, Watching
+from broker.feed.status import FeedOutlet, Watch, Watching
 from protocol.notifications import Notification
 
 
@@ -28,7 +28,7 @@ class Attention:
 
     def __init__(
         self,
-        sink: FeedSink,
+        outlet: FeedOutlet,
         listener: Listener,
         deliver: Callable[[list[Notification]], bool],
         deliver_many: Callable[[], bool],
@@ -37,8 +37,8 @@ class Attention:
         self._deliver = deliver
         self._deliver_many = deliver_many
         self._watch: Watch | None = None
-        if isinstance(sink, Watching):
-            self._watch = sink.watch(listener.fileno(), self._rung)
+        if isinstance(outlet, Watching):
+            self._watch = outlet.watch(listener.fileno(), self._rung)
         self._is_watched = False
         self._news: trio.Event | None = None
         """What the task waits for while it leaves the connection to the loop."""
@@ -80,7 +80,7 @@ class Attention:
         try:
             few = self._listener.few()
             is_all = self._deliver_many() if few is None else self._deliver(few)
-        except psycopg.Error as error:  # no matter of the sink's loop
+        except psycopg.Error as error:  # no matter of the outlet's loop
             self._error = error
             is_all = False
         if not is_all:

@@ -4,7 +4,7 @@ One connection listens; a second one reads what was missed and is closed again; 
 ever needed, the rows of which only a key was notified.  All LISTENs are on one connection, so that the order of
 notifications survives.
 
-Invariant: whenever the sink has a row of a table with a `recover`, the row's mark is at least at its key.
+Invariant: whenever the outlet has a row of a table with a `recover`, the row's mark is at least at its key.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from broker.feed.listen.telling import Telling
 from broker.feed.routing.routes import Router, Row
 from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices
-from broker.feed.status import FeedSink, FeedStatus, TakesRuns
+from broker.feed.status import FeedOutlet, FeedStatus, TakesRuns
 from protocol.notifications import Notification
 
 _LOG = logging.getLogger("broker.feed")
@@ -54,11 +54,11 @@ Held = tuple[Row, Mark]
 
 
 class ListenFeed:
-    """One database's notifications to a sink.  Marks, `once_per` memories and the line outlive a connection."""
+    """One database's notifications to an outlet.  Marks, `once_per` memories and the line outlive a connection."""
 
-    def __init__(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
+    def __init__(self, config: FeedConfig, outlet: FeedOutlet, status: FeedStatus) -> None:
         self._config = config
-        self._sink = sink
+        self._outlet = outlet
         self._status = status
         self._router = Router(config, status)
         self._marks = Marks(config.recoveries)
@@ -69,7 +69,7 @@ class ListenFeed:
         self._channels = [channel for source in config.sources for channel in source.listen]
         self._was_live = False
         self._unheard = ""
-        self._slices = Slices(sink)
+        self._slices = Slices(outlet)
         self._rows = RowBarrier(status)
         self._clock: Callable[[], float] = trio.current_time
 
@@ -89,8 +89,8 @@ class ListenFeed:
 
     def _forget_looks(self) -> None:
         """What is known of rows' looks is learned anew."""
-        publish_run = self._sink.publish_run if isinstance(self._sink, TakesRuns) else None
-        self._fast = FastRows(self._sink.publish, self._deliver_carefully, publish_run)
+        publish_run = self._outlet.publish_run if isinstance(self._outlet, TakesRuns) else None
+        self._fast = FastRows(self._outlet.publish, self._deliver_carefully, publish_run)
         self._learner = Learner(self._fast, self._config.fetches)
 
     async def attempt(self) -> None:
@@ -112,7 +112,7 @@ class ListenFeed:
 
     async def _stay_live(self, listener: Listener) -> None:
         attention = Attention(
-            self._sink, listener, self._deliver_few, partial(self._deliver_arrivals, listener)
+            self._outlet, listener, self._deliver_few, partial(self._deliver_arrivals, listener)
         )
         try:
             async with trio.open_nursery() as nursery:
@@ -134,18 +134,18 @@ class ListenFeed:
         finally:
             attention.close()
             self._deliver(listener.rest())
-            self._sink.flush()
+            self._outlet.flush()
             if is_being_stopped():
                 with last_words():
                     await self._let_leave()
                 with last_words():
-                    await self._kept.save(self._sink)
+                    await self._kept.save(self._outlet)
 
     async def _keep_marks(self) -> None:
         while True:
             await trio.sleep(SAVE_INTERVAL_S)
             with suppress(psycopg.Error):  # then listening will fail, too
-                await self._kept.save(self._sink)
+                await self._kept.save(self._outlet)
 
     async def _look_regularly(self) -> None:
         """Raises: psycopg.OperationalError, to read by key what triggers may not have told."""
@@ -204,14 +204,14 @@ class ListenFeed:
         if lost and not is_first:
             self._forget_looks()
         if kept.reason:
-            announce(self._status, self._sink, kept.reason, "", "now")
+            announce(self._status, self._outlet, kept.reason, "", "now")
         elif lost:
             reason = f"{', '.join(lost)}: a table made anew, emptied or restored, or another key, so no place is known"
-            announce(self._status, self._sink, reason, "", "now", lost)
+            announce(self._status, self._outlet, reason, "", "now", lost)
         elif untold:
-            announce(self._status, self._sink, f"{', '.join(untold)}: {UNTOLD}", "", "now", untold)
+            announce(self._status, self._outlet, f"{', '.join(untold)}: {UNTOLD}", "", "now", untold)
         if is_first or lost or untold:
-            await self._kept.save(self._sink)
+            await self._kept.save(self._outlet)
 
     async def _let_leave(self) -> None:
         """Publish the rows of the line, after those have been read of which there is only a key.
@@ -225,7 +225,7 @@ class ListenFeed:
             for row in self._line.leave():
                 with self._rows.of("kind", row.kind, now):
                     self._publish(row, now)
-            self._sink.flush()
+            self._outlet.flush()
             await self._slices.breathe()
             await trio.lowlevel.checkpoint()
 
@@ -269,9 +269,9 @@ class ListenFeed:
                     self._publish(row, now)
                     keys.add((mark, mark.key_of(row.columns)))
             if self._slices.is_due:
-                self._sink.flush()
+                self._outlet.flush()
                 await self._slices.breathe()
-        self._sink.flush()
+        self._outlet.flush()
         return keys
 
     def _deliver(self, notifications: list[Notification]) -> bool:
@@ -298,11 +298,11 @@ class ListenFeed:
             self._deliver(some)
             unsent += len(some)
             if unsent >= SEND_ROWS or self._slices.is_due:
-                self._sink.flush()
+                self._outlet.flush()
                 unsent = 0
                 if self._slices.is_due:
                     return False
-        self._sink.flush()
+        self._outlet.flush()
         return not self._line
 
     def _deliver_few(self, notifications: list[Notification]) -> bool:
@@ -340,7 +340,7 @@ class ListenFeed:
             self._status.warn(what, f"kind {row.kind}", now)
         outgoing = self._router.publications(row, now)
         for publication in outgoing:
-            self._sink.publish(*publication)
+            self._outlet.publish(*publication)
         self._status.published += len(outgoing)
 
     def _announce_gap(self, why: str) -> None:
@@ -354,7 +354,7 @@ class ListenFeed:
                 why,
                 "; ".join(lost),
             )
-            tell(self._status, self._sink, reason, "", "now")
+            tell(self._status, self._outlet, reason, "", "now")
 
 
 def unrecovered(config: FeedConfig) -> list[str]:

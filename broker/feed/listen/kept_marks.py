@@ -22,7 +22,7 @@ from broker.feed.kept import write_as_installed
 from broker.feed.listen.marks import Marks, Saved
 from broker.feed.listen.telling import Telling, Triggers
 from broker.feed.sealed import seal
-from broker.feed.status import FeedSink
+from broker.feed.status import FeedOutlet
 
 _LOG = logging.getLogger("broker.feed")
 
@@ -103,7 +103,7 @@ class KeptMarks:
             self._telling.known = self._saved_triggers = row[1]
         return KeptPlace(self._saved, reason)
 
-    async def save(self, sink: FeedSink) -> None:
+    async def save(self, outlet: FeedOutlet) -> None:
         """Keep the marks as they are now, once what they cover is durable, and so is the gap that was owed.
 
         Raises:
@@ -114,7 +114,7 @@ class KeptMarks:
             return
         if not self._is_possible and time.monotonic() < self._looked_at + LOOK_AGAIN_S:
             return
-        await sink.durable()
+        await outlet.durable()
         async with connected(self._config) as connection:
             if not (self._is_possible or await self._look(connection)):
                 return

@@ -4,7 +4,7 @@ Triggers write what changed, and each transaction gets a number at its commit, u
 the commit is visible (`sql/outbox.sql`).  So numbers are in the order of commits and become visible in their
 order: reading on from the last number skips nothing, however long a transaction stayed open.
 
-Invariant: the position in the database covers only what was handed to the sink and called durable by it.
+Invariant: the position in the database covers only what was handed to the outlet and called durable by it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from broker.feed.routing.tables import TableRoutes
 from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices
 from broker.feed.sql_publish import Unpublishable, may_publish, parse_properties
-from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.status import FeedOutlet, FeedStatus
 from broker.feed.unheard import check_notices, warn_of_unheard
 from broker.feed.wal.delivery import is_utf8
 from protocol.pgjson import SESSION_SQL
@@ -75,13 +75,13 @@ statistics the planner finds that cheap."""
 
 
 class OutboxFeed:
-    """One outbox to one sink.  Positions and `once_per` memories survive lost connections."""
+    """One outbox to one outlet.  Positions and `once_per` memories survive lost connections."""
 
-    def __init__(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
+    def __init__(self, config: FeedConfig, outlet: FeedOutlet, status: FeedStatus) -> None:
         self._config = config
-        self._sink = sink
-        self._placing = Placing(sink, config.name)
-        self._resuming = Resuming(sink)
+        self._outlet = outlet
+        self._placing = Placing(outlet, config.name)
+        self._resuming = Resuming(outlet)
         self._status = status
         self._routes = TableRoutes(config, status)
         self._notices = Notices(config, status)
@@ -96,7 +96,7 @@ class OutboxFeed:
         self._snapshot_seq = 0
         self._snapshot_due = bool(self._routes.snapshots)
         self._watch = Watch(config, status, TRIGGERED)
-        self._slices = Slices(sink)
+        self._slices = Slices(outlet)
         self._rows = RowBarrier(status)
         self._captures = 0
         self._captures_changed = False
@@ -209,7 +209,7 @@ class OutboxFeed:
             self._announce(self._resuming.lost or PRUNED, str(self._seq), str(pruned_seq))
             self._seq, self._id, self._xid = pruned_seq, 0, ""
         if reason or self._resuming.lost:
-            await self._sink.durable()
+            await self._outlet.durable()
         await self._resuming.begun(connection, self._config.name, (self._seq, self._id))
         await remember_identity(connection, self._config, identity)
         self._identity = identity
@@ -225,7 +225,7 @@ class OutboxFeed:
             # It begins where all was captured still: what came since then says nothing of what did not.
             start = seq if found.start is None else min(found.start, seq)
             self._announce(found.reason, str(start), "now", found.tables)
-            await self._sink.durable()
+            await self._outlet.durable()
         await self._watch.keep(connection)
 
     async def _lost_now(self, connection: TrioConnection) -> str:
@@ -239,7 +239,7 @@ class OutboxFeed:
         return LOST if is_other or last_seq < max(self._seq, saved_seq) else ""
 
     def _announce(self, reason: str, start: str, end: str, tables: Sequence[str] = ()) -> None:
-        announce(self._status, self._sink, reason, start, end, tables)
+        announce(self._status, self._outlet, reason, start, end, tables)
         self._snapshot_due = bool(self._routes.snapshots)
 
     async def _publish_snapshots(self, connection: TrioConnection) -> None:
@@ -247,7 +247,7 @@ class OutboxFeed:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             # What this snapshot sees are exactly the transactions up to its highest number.
             (seq,) = await one_row(connection, "SELECT coalesce(max(seq), 0) FROM rowcast.outbox_commit")
-            await snapshot.publish_rows(connection, self._routes.snapshots, self._status, self._sink)
+            await snapshot.publish_rows(connection, self._routes.snapshots, self._status, self._outlet)
         self._snapshot_seq = seq
         self._snapshot_due = False
 
@@ -297,12 +297,12 @@ class OutboxFeed:
                     self._seq, self._id, self._xid, age_s = row[:4]
                     count += 1
                     if count % FLUSH_ROWS == 0 or self._slices.is_due:
-                        self._sink.flush()
+                        self._outlet.flush()
                         await self._slices.breathe()
                         scope.deadline = trio.current_time() + ROW_TIMEOUT_S
         if scope.cancelled_caught:
             raise psycopg.OperationalError(f"the next row did not come within {ROW_TIMEOUT_S:g} s")
-        self._sink.flush()
+        self._outlet.flush()
         self._status.lag_s = max(age_s, 0.0)
         took_s = trio.current_time() - asked_at
         for age in ages_s:
@@ -326,7 +326,7 @@ class OutboxFeed:
             except Unpublishable as error:
                 status.drop("unpublishable", f"rowcast.publish(): {error}", trio.current_time())
                 return
-            self._sink.publish(name, bytes(payload), qos, retain, added)
+            self._outlet.publish(name, bytes(payload), qos, retain, added)
             status.published += 1
             return
         in_snapshot = seq <= self._snapshot_seq
@@ -343,7 +343,7 @@ class OutboxFeed:
                 table, operation, text, now, in_snapshot, position=position
             )
         for outgoing in publications:
-            self._sink.publish(*outgoing)
+            self._outlet.publish(*outgoing)
             status.published += 1
 
     def _notice(self, channel: bytes, text: bytes, now: float, position: bytes) -> Sequence[Outgoing]:
@@ -356,7 +356,7 @@ class OutboxFeed:
         position = (self._seq, self._id)
         if position == self._saved:
             return
-        await self._sink.durable()
+        await self._outlet.durable()
         with within(self._config.check_timeout_s, "saving the position"):
             await remember_place(connection, self._config.name, *position)
         self._saved = position

@@ -24,7 +24,7 @@ from broker.feed.status import FeedStatus
 from protocol.dialects.base import Dialect
 
 Outgoing = tuple[bytes, bytes, int, bool] | tuple[bytes, bytes, int, bool, Added]
-"""Topic, body, QoS, retain, and what is added to it: the arguments of `FeedSink.publish`."""
+"""Topic, body, QoS, retain, and what is added to it: the arguments of `FeedOutlet.publish`."""
 
 REMEMBERED_MAX: Final = 100_000
 """Keys kept per route for `once_per`, some 300 bytes each; beyond it the oldest go before their time."""

@@ -13,7 +13,7 @@ from attrs import evolve
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.feed_row import Known
-from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.status import FeedOutlet, FeedStatus
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.kept_place import KeptPlace, Standing, standing_of
 from broker.feed.wal.retention import Retention
@@ -40,10 +40,10 @@ class Confirming:
     """
 
     def __init__(
-        self, config: FeedConfig, delivery: Delivery, sink: FeedSink, status: FeedStatus, keep_s: float
+        self, config: FeedConfig, delivery: Delivery, outlet: FeedOutlet, status: FeedStatus, keep_s: float
     ) -> None:
         self._delivery = delivery
-        self._sink = sink
+        self._outlet = outlet
         self._retention = Retention(keep_s)
         self._kept = KeptPlace(config, status)
         self._durable = Standing(0)
@@ -131,8 +131,8 @@ class Confirming:
     async def _make_durable(self) -> None:
         standing = standing_of(self._delivery.progress)
         if standing != self._durable:
-            self._sink.flush()
-            await self._sink.durable()
+            self._outlet.flush()
+            await self._outlet.durable()
             self._durable = standing
             self._retention.durable(standing.lsn, trio.current_time())
             self._news.set()

@@ -11,7 +11,7 @@ from broker.feed.notices import Notices
 from broker.feed.routing.tables import TableRoutes
 from broker.feed.row_barrier import RowBarrier
 from broker.feed.sql_publish import PREFIX, Unpublishable, parse_publish
-from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.status import FeedOutlet, FeedStatus
 from broker.feed.wal.progress import Progress
 from broker.feed.wal.relations import OPERATIONS, Table
 from protocol.pgoutput import EPOCH_UNIX_S, LogicalMessage, RowChange
@@ -27,7 +27,7 @@ def is_utf8(text: bytes) -> bool:
 
 
 class Delivery:
-    """From one slot to one sink.
+    """From one slot to one outlet.
 
     Attributes:
         progress: where it stands; outlives connections.
@@ -36,7 +36,7 @@ class Delivery:
         committed_unix_s: when the last delivered transaction committed, by the server's clock; 0 before the first.
     """
 
-    def __init__(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
+    def __init__(self, config: FeedConfig, outlet: FeedOutlet, status: FeedStatus) -> None:
         self.routes = TableRoutes(config, status)
         self.progress = Progress()
         self.snapshot_lsn = 0
@@ -44,7 +44,7 @@ class Delivery:
         self.committed_unix_s = 0.0
         self._unsent: list[float] = []
         self._notices = Notices(config, status)
-        self._sink = sink
+        self._outlet = outlet
         self._status = status
         self._rows = RowBarrier(status)
 
@@ -74,7 +74,7 @@ class Delivery:
         for outgoing in self.routes.publications(
             table.name, operation, text, now, in_snapshot, columns, position
         ):
-            self._sink.publish(*outgoing)
+            self._outlet.publish(*outgoing)
             status.published += 1
 
     def message(self, message: LogicalMessage, now: float) -> None:
@@ -95,14 +95,14 @@ class Delivery:
         position = self.progress.here if self.routes.shows_positions else b""
         with self._rows.of("channel", channel, now):
             for outgoing in self._notices.publications(channel, text, now, position):
-                self._sink.publish(*outgoing)
+                self._outlet.publish(*outgoing)
                 self._status.published += 1
 
     def _publish(self, message: LogicalMessage, now: float) -> None:
         self._status.received += 1
         with self._rows.of("a call of", "rowcast.publish()", now):
             try:
-                self._sink.publish(*parse_publish(message.content))
+                self._outlet.publish(*parse_publish(message.content))
                 self._status.published += 1
             except Unpublishable as error:
                 self._status.drop("unpublishable", f"rowcast.publish(): {error}", now)

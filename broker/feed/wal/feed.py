@@ -1,6 +1,6 @@
 """A feed from the write-ahead log: every committed change once, in commit order, as logical replication sends it.
 
-Invariant: a position is confirmed to Postgres only after everything before it was handed to the sink, the sink
+Invariant: a position is confirmed to Postgres only after everything before it was handed to the outlet, the outlet
 called it durable, and it was kept in `rowcast.feed`; so what the process loses with its memory, Postgres still has,
 and what somebody else takes from the slot is noticed.
 """
@@ -28,7 +28,7 @@ from broker.feed.gaps import announce
 from broker.feed.notices import carried_channels
 from broker.feed.placing import Placing
 from broker.feed.resuming import Resuming
-from broker.feed.status import FeedSink, FeedStatus, Fenced
+from broker.feed.status import FeedOutlet, FeedStatus, Fenced
 from broker.feed.unheard import check_notices, warn_of_unheard
 from broker.feed.wal import slots
 from broker.feed.wal.confirming import Confirming
@@ -60,16 +60,16 @@ UNHEARD_INTERVAL_S: Final = 60.0
 
 
 class WalFeed:
-    """One slot's transactions to one sink.  Positions and `once_per` memories survive lost connections."""
+    """One slot's transactions to one outlet.  Positions and `once_per` memories survive lost connections."""
 
-    def __init__(self, config: FeedConfig, sink: FeedSink, status: FeedStatus) -> None:
+    def __init__(self, config: FeedConfig, outlet: FeedOutlet, status: FeedStatus) -> None:
         self._config = config
         self._status = status
-        self._sink = sink
-        self._placing = Placing(sink, config.name)
-        self._resuming = Resuming(sink)
-        self._delivery = Delivery(config, sink, status)
-        self._confirming = Confirming(config, self._delivery, sink, status, self._resuming.keep_s)
+        self._outlet = outlet
+        self._placing = Placing(outlet, config.name)
+        self._resuming = Resuming(outlet)
+        self._delivery = Delivery(config, outlet, status)
+        self._confirming = Confirming(config, self._delivery, outlet, status, self._resuming.keep_s)
         self._snapshot_due = bool(self._delivery.routes.snapshots)
         self._identity: ServerIdentity | None = None
         self._slot = slots.slot_name(config)
@@ -163,7 +163,7 @@ class WalFeed:
                 start_lsn = await slots.create_slot(connection, name)
         else:
             start_lsn = slot.confirmed_lsn
-            entitled = isinstance(self._sink, Fenced) and self._sink.ends_other_readers
+            entitled = isinstance(self._outlet, Fenced) and self._outlet.ends_other_readers
             await slots.end_own_sender(connection, slot, slot.active_pid if entitled else self._sender_pid)
             if self._was_live and start_lsn > max(self._confirming.lsn, progress.safe_lsn):
                 reasons.append(f"somebody else has read from the slot {name}")
@@ -177,7 +177,7 @@ class WalFeed:
             self._resuming.begin_anew()
         if any(reasons) or lost:
             self._begin_anew("; ".join(dict.fromkeys(filter(None, [*reasons, lost]))), start_lsn)
-            await self._sink.durable()  # whoever is ended now owes it, and who comes then must not
+            await self._outlet.durable()  # whoever is ended now owes it, and who comes then must not
             await self._confirming.begin_anew(connection, start_lsn)
         await self._resuming.begun(connection, self._config.name, delivery.progress.place)
         self._confirming.stands_at(start_lsn)
@@ -189,7 +189,7 @@ class WalFeed:
 
     def _begin_anew(self, reason: str, start_lsn: int) -> None:
         delivery = self._delivery
-        announce(self._status, self._sink, reason, self._delivered(), lsn_text(start_lsn))
+        announce(self._status, self._outlet, reason, self._delivered(), lsn_text(start_lsn))
         delivery.progress = Progress()
         delivery.snapshot_lsn = 0
         self._confirming.forget()
@@ -213,9 +213,9 @@ class WalFeed:
                 known = [lsn for lsn in (parse_lsn(self._delivered() or "0/0"), found.start) if lsn]
                 start = lsn_text(min(known)) if known else ""
                 end = lsn_text(await slots.current_lsn(connection))
-                announce(self._status, self._sink, found.reason, start, end, found.tables)
+                announce(self._status, self._outlet, found.reason, start, end, found.tables)
                 self._snapshot_due = bool(self._delivery.routes.snapshots)
-                await self._sink.durable()
+                await self._outlet.durable()
             await self._watch.keep(connection)
             self._looked_at, self._awaits = looked_at, bool(self._watch.awaited)
 
@@ -286,7 +286,7 @@ class WalFeed:
         async with self._connect(replication="database") as replication:
             async with waiting(self._config, self._status, replication, "taking a snapshot"):
                 delivery.snapshot_lsn, name = await snapshot.export(replication, self._slot)
-            await snapshot.publish(connection, name, delivery.routes.snapshots, self._status, self._sink)
+            await snapshot.publish(connection, name, delivery.routes.snapshots, self._status, self._outlet)
         self._snapshot_due = False
 
     # --- the stream -----------------------------------------------------------------------------
@@ -296,7 +296,7 @@ class WalFeed:
             connection,
             self._config,
             self._delivery,
-            self._sink,
+            self._outlet,
             self._status,
             self._look_up,
             self._described,

@@ -5,7 +5,7 @@ nothing is delivered twice all the same: transactions are skipped up to the last
 one that was cut, as many changes as were delivered.  Decoding is deterministic, so a change's place in its
 transaction names it.
 
-Invariant: `safe_lsn` never covers a change that was not handed to the sink.
+Invariant: `safe_lsn` never covers a change that was not handed to the outlet.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Progress:
         commit_lsn: of the last transaction delivered whole.
         open_lsn: where the transaction committed whose changes are coming; 0 between transactions.
         partial: the last transaction of which changes were delivered, by its commit_lsn, and how many.
-        safe_lsn: everything before it was handed to the sink; what may be acknowledged once that is durable.
+        safe_lsn: everything before it was handed to the outlet; what may be acknowledged once that is durable.
     """
 
     def __init__(self) -> None:

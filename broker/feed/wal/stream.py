@@ -16,7 +16,7 @@ from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.fast.columns import FastChanges, Read
 from broker.feed.slices import Slices
-from broker.feed.status import FeedSink, FeedStatus
+from broker.feed.status import FeedOutlet, FeedStatus
 from broker.feed.wal import tables as fast_tables
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.relations import Relations
@@ -69,7 +69,7 @@ class WalStream:
         connection: TrioConnection,
         config: FeedConfig,
         delivery: Delivery,
-        sink: FeedSink,
+        outlet: FeedOutlet,
         status: FeedStatus,
         look_up: LookUp,
         described: Described,
@@ -79,16 +79,16 @@ class WalStream:
         self._connection = connection
         self._config = config
         self._delivery = delivery
-        self._sink = sink
+        self._outlet = outlet
         self._status = status
         self._look_up = look_up
         self._described = described
         self._is_due = is_due
         self._look = look
-        self._slices = Slices(sink)
+        self._slices = Slices(outlet)
         self._relations = Relations()
         self._spools = Spools()
-        self._fast = FastChanges(delivery.progress, delivery.snapshot_lsn, sink.publish)
+        self._fast = FastChanges(delivery.progress, delivery.snapshot_lsn, outlet.publish)
         self._streamed_xid = 0
         self._now = trio.current_time()
         self.news = trio.Event()
@@ -150,7 +150,7 @@ class WalStream:
 
     async def _rest(self) -> None:
         self._settle()
-        self._sink.flush()
+        self._outlet.flush()
         self._delivery.sent(time.time())
         await self._slices.until_room()
         await self._slices.breathe()

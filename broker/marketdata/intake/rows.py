@@ -12,7 +12,7 @@ from broker.marketdata.intake.early import Early
 from broker.marketdata.intake.envelope import Envelope
 from broker.marketdata.intake.sequence import Sequences, Unnumbered
 from broker.marketdata.market import Market
-from broker.marketdata.sink import MarketSink
+from broker.marketdata.outlet import MarketOutlet
 from broker.marketdata.unread import Readers, row_columns
 
 
@@ -24,11 +24,11 @@ class IntakeRows:
         market: takes rows for calculators, publications of routes go out by its engine.
     """
 
-    def __init__(self, intake: Intake, market: Market, sink: MarketSink, status: FeedStatus) -> None:
+    def __init__(self, intake: Intake, market: Market, outlet: MarketOutlet, status: FeedStatus) -> None:
         self.intake = intake
         self.status = status
         self._market = market
-        self._sink = sink
+        self._outlet = outlet
         self._envelope = envelope_of(intake)
         self._router = Router(intake.feed, status)
         self._sequences = Sequences(intake.sequence) if intake.sequence else None
@@ -137,7 +137,7 @@ class IntakeRows:
             if operation == "delete" and "delete" not in route.config.operations:
                 continue
             for outgoing in route.publications(row, now):
-                self._sink.publish(*outgoing)
+                self._outlet.publish(*outgoing)
                 self.status.published += 1
 
     def _is_new(self, sequences: Sequences, row: Row, taken: set[tuple[str, int]], again: list[Row]) -> bool:
@@ -163,9 +163,9 @@ class IntakeRows:
         again += self._early.note(message, row)
         if message.missing > 0:
             what = f"{of}{message.missing} messages before number {number} are missing"
-            announce(self.status, self._sink, what, str(message.known), str(number))
+            announce(self.status, self._outlet, what, str(message.known), str(number))
         elif message.missing < 0:
-            announce(self.status, self._sink, f"{of}the numbers begin anew at {number}", "", str(number))
+            announce(self.status, self._outlet, f"{of}the numbers begin anew at {number}", "", str(number))
         return True
 
 

@@ -24,7 +24,7 @@ CONFIG = FeedConfig("main", "postgresql://localhost/x")
 
 
 class Rows:
-    """In the place of `RowSink`."""
+    """In the place of `RowOutlet`."""
 
     made: list[Rows]
     epoch: str
@@ -53,9 +53,9 @@ class Reading:
 
     made: list[Reading]
 
-    def __init__(self, config: FeedConfig, sink: Rows, status: FeedStatus) -> None:
+    def __init__(self, config: FeedConfig, outlet: Rows, status: FeedStatus) -> None:
         self.configs = [config]
-        self.sink = sink
+        self.outlet = outlet
         self.here = "here"
         self.is_reading = False
         self.rows_went_on = False
@@ -70,7 +70,7 @@ class Reading:
             await trio.sleep_forever()
         finally:
             self.is_reading = False
-            self.rows_went_on = not self.sink.ended
+            self.rows_went_on = not self.outlet.ended
 
 
 class Electing:
@@ -108,7 +108,7 @@ async def electing(*names: str) -> AsyncIterator[tuple[MemoryNats, list[Electing
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     Rows.made, Rows.problem = [], None
     Reading.made = []
-    monkeypatch.setattr(module, "RowSink", Rows)
+    monkeypatch.setattr(module, "RowOutlet", Rows)
     monkeypatch.setattr(module, "Supervisor", Reading)
 
 
@@ -132,7 +132,7 @@ async def test_its_last_rows_go_out_before_its_place_is_saved(autojump_clock: Mo
         await trio.sleep(1)
         (reading,) = Reading.made
         assert reading.rows_went_on
-        assert reading.sink.ended
+        assert reading.outlet.ended
 
 
 async def test_a_lease_that_is_lost_ends_the_reading_and_it_begins_anew_later(
@@ -206,6 +206,6 @@ async def test_other_settings_are_the_next_reader_s_too(autojump_clock: MockCloc
 
 async def test_whoever_reads_is_asked_where_it_is(autojump_clock: MockClock) -> None:
     async with electing("a") as (_, (a,)):
-        sink: Any = Rows.made[0]
-        assert sink.here() == "here"
+        outlet: Any = Rows.made[0]
+        assert outlet.here() == "here"
         assert a.where == "here"

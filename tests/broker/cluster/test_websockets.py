@@ -17,7 +17,7 @@ from support.websockets import ECONIA, reader, token
 from trio_websocket import WebSocketConnection
 
 from broker import Broker, Config, Listener
-from broker.cluster.rows import RowSink
+from broker.cluster.rows import RowOutlet
 from broker.config.dialects.canton import Canton
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
@@ -260,16 +260,16 @@ async def test_a_gap_is_told_on_every_node_and_is_in_the_history_of_one_that_beg
     urls = (nats_server.url,)
     async with joined(urls, cluster_name, "a", CONFIG) as a, joined(urls, cluster_name, "b", CONFIG) as b:
         node, feed = node_of(a), FeedStatus("main")
-        sink = RowSink(node.engine, node.link, node.names, feed, b"a/main.1", node.status)
-        await sink.begin()
-        a.app.server.nursery.start_soon(sink.run)
+        outlet = RowOutlet(node.engine, node.link, node.names, feed, b"a/main.1", node.status)
+        await outlet.begin()
+        a.app.server.nursery.start_soon(outlet.run)
         readers = [await connect(one, "/rowcast") for one in (a, b)]
         for reader in readers:
             await say(reader, {"id": 1, "subscribe": "t/x", "since": "now"})
-        sink.publish(b"t/x", b'"before"', 1, False)
-        announce(feed, sink, "the slot is gone", "0/1", "0/2")
-        sink.publish(b"t/x", b'"behind"', 1, False)
-        await sink.durable()
+        outlet.publish(b"t/x", b'"before"', 1, False)
+        announce(feed, outlet, "the slot is gone", "0/1", "0/2")
+        outlet.publish(b"t/x", b'"behind"', 1, False)
+        await outlet.durable()
         for reader in readers:
             before, gap, behind = [await told(reader) for _ in range(3)]
             assert (before["data"], behind["data"]) == ("before", "behind")

@@ -22,7 +22,7 @@ from broker.feed.row_barrier import RowBarrier
 from broker.feed.status import FeedStatus
 from broker.gateway.gateway import Gateway
 from broker.links.barrier import receive
-from broker.sink import EngineSink
+from broker.outlet import EngineOutlet
 from protocol.dialects.base import Subscribe
 from protocol.dialects.canton_market import MarketConflation
 from protocol.dialects.conflation import Conflation
@@ -144,11 +144,11 @@ async def test_no_value_is_more_than_one_item(value: bytes) -> None:
     await gateway.publish_aggregates()
     with contextlib.suppress(BadPublish):
         MeshPublisher(gateway).publish(value)
-    sink = EngineSink(engine, None)
-    sink.publish(b"row", value, 1, True)
+    outlet = EngineOutlet(engine, None)
+    outlet.publish(b"row", value, 1, True)
     for packet_type in range(16):
         receive(connected(engine, b"peer").link, bytes([packet_type << 4, min(len(value), 127)]) + value)
-    sink.publish(b"fine", b"still here", 0, False)
+    outlet.publish(b"fine", b"still here", 0, False)
     engine.flush()
     assert len(bystander.read()) == 1
     assert engine.counters.link_bugs == 0, engine.counters.unexpected
@@ -171,9 +171,9 @@ def test_a_broker_that_fails_at_one_row_takes_the_next() -> None:
     engine = Engine()
     engine.subscribe(FailsOnce(), b"a", 0)
     reader = subscribed(engine, (b"#", 0))
-    sink = EngineSink(engine, None)
-    sink.publish(b"a", b"lost", 0, False)
-    sink.publish(b"a", b"here", 0, False)
+    outlet = EngineOutlet(engine, None)
+    outlet.publish(b"a", b"lost", 0, False)
+    outlet.publish(b"a", b"here", 0, False)
     engine.flush()
     assert [packet.payload for packet in reader.read()] == [b"here"]  # type: ignore[union-attr]
     assert sum(engine.counters.unexpected.values()) == 1

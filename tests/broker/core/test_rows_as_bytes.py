@@ -11,7 +11,7 @@ from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.rows_as_bytes import forward
 from broker.core.session import DeliveryRules
-from broker.sink import EngineSink
+from broker.outlet import EngineOutlet
 from protocol.mqtt.framing import REMAINING_LENGTH_MAX
 from protocol.mqtt.packets import Subscribe
 
@@ -97,9 +97,9 @@ def test_everybody_gets_what_they_would_get_one_by_one(
     receivers: str, qos: int, rules: DeliveryRules
 ) -> None:
     together, singly = World(receivers, rules), World(receivers, rules)
-    EngineSink(together.engine, None).publish_run(TOPIC, PAYLOADS, qos)
+    EngineOutlet(together.engine, None).publish_run(TOPIC, PAYLOADS, qos)
     for payload in PAYLOADS:
-        EngineSink(singly.engine, None).publish(TOPIC, payload, qos, False)
+        EngineOutlet(singly.engine, None).publish(TOPIC, payload, qos, False)
     assert together.got() == singly.got()
 
 
@@ -108,9 +108,9 @@ def test_copies_of_overlapping_subscriptions_come_as_often_as_one_by_one() -> No
     for world in worlds:
         world.peers[0].send(Subscribe(2, ((b"rows/7/+", 0),)))
         world.peers[0].read()
-    EngineSink(worlds[0].engine, None).publish_run(TOPIC, PAYLOADS, 0)
+    EngineOutlet(worlds[0].engine, None).publish_run(TOPIC, PAYLOADS, 0)
     for payload in PAYLOADS:
-        EngineSink(worlds[1].engine, None).publish(TOPIC, payload, 0, False)
+        EngineOutlet(worlds[1].engine, None).publish(TOPIC, payload, 0, False)
     assert worlds[0].got() == worlds[1].got()
 
 
@@ -130,7 +130,7 @@ def test_where_a_log_takes_publications_nothing_goes_past_it() -> None:
         return True
 
     world.engine.log = log
-    EngineSink(world.engine, None).publish_run(TOPIC, PAYLOADS, 0)
+    EngineOutlet(world.engine, None).publish_run(TOPIC, PAYLOADS, 0)
     assert taken == PAYLOADS
     assert world.got()[0] == [b""]
 
@@ -139,6 +139,6 @@ def test_one_too_long_for_any_packet_is_left_to_the_engine() -> None:
     world = World("one")
     long = memoryview(bytearray(REMAINING_LENGTH_MAX)).tobytes()
     assert not forward(world.engine, TOPIC, [b"1", long], 0)
-    EngineSink(world.engine, None).publish_run(TOPIC, [b"1", long, b"2"], 0)
+    EngineOutlet(world.engine, None).publish_run(TOPIC, [b"1", long, b"2"], 0)
     assert world.engine.counters.dropped_too_large == 1
     assert world.engine.counters.publishes_sent == 2

@@ -245,11 +245,11 @@ async def test_a_row_comes_or_rows_may_be_missing(
     install(config)
     async with running(config) as feed:
         sql(database, "INSERT INTO event VALUES (1, 'first')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         unseen = any("unseen" in statement for statement in act.done)
         sql(database, *act.done)
         sql(database, act.write)
-        await until(lambda: bool(feed.sink.announced) or (not unseen and len(feed.sink.published) > 1))
+        await until(lambda: bool(feed.outlet.announced) or (not unseen and len(feed.outlet.published) > 1))
         sql(database, *act.undone)
         while True:
             try:
@@ -260,9 +260,9 @@ async def test_a_row_comes_or_rows_may_be_missing(
         last = "'99'" if name == "another type" else "99"
         columns = " OVERRIDING SYSTEM VALUE" if name == "an identity" else ""
         sql(database, f"INSERT INTO event (id, note){columns} VALUES ({last}, 'last')")
-        await until(lambda: b"event/99" in feed.sink.topics())
+        await until(lambda: b"event/99" in feed.outlet.topics())
         await until(lambda: feed.status.state == "live" and not feed.status.troubles)
-    came = feed.sink.topics()
+    came = feed.outlet.topics()
     assert came == list(dict.fromkeys(came))
     assert b"event/9" not in came
 
@@ -286,16 +286,16 @@ async def test_rows_of_a_table_come_though_it_had_another_name_for_a_while(
     acts = (f"ALTER {away}", f"INSERT INTO {write} VALUES (2, 'x')", f"ALTER {back}")
     async with running(config) as feed:
         sql(database, "INSERT INTO event VALUES (1, 'x')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         if not is_stopped:
             sql(database, *acts, "INSERT INTO event VALUES (3, 'x')")
-            await feed.sink.until(3)
+            await feed.outlet.until(3)
     if is_stopped:
         sql(database, *acts)
         async with running(config) as feed:
             sql(database, "INSERT INTO event VALUES (3, 'x')")
-            await feed.sink.until(2)
-    assert feed.sink.topics()[-2:] == [b"event/2", b"event/3"]
+            await feed.outlet.until(2)
+    assert feed.outlet.topics()[-2:] == [b"event/2", b"event/3"]
     assert feed.status.gaps == 0
 
 
@@ -321,21 +321,21 @@ async def test_the_gap_begins_where_all_was_captured_still(
 
     async with running(config) as feed:
         sql(database, "INSERT INTO event VALUES (1, 'first')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         off = "ALTER PUBLICATION rowcast_test DROP TABLE event"
         sql(database, off if kind == "wal" else "ALTER TABLE event DISABLE TRIGGER rowcast_capture")
         before = here()
         sql(database, "INSERT INTO event VALUES (2, 'missing')")
         for number in range(100, 110):
             sql(database, f"INSERT INTO other VALUES ({number})")
-        await until(lambda: len(feed.sink.published) > 5)
+        await until(lambda: len(feed.outlet.published) > 5)
         monkeypatch.setattr(wal_feed, "LOOK_INTERVAL_S", 0.0)
         if kind == "wal":
             sql(
                 database, "ALTER TABLE other ADD note text", "INSERT INTO other VALUES (200)"
             )  # described anew
-        await until(lambda: bool(feed.sink.announced))
-    said = json.loads(next(body for topic, body, *_ in feed.sink.announced if topic.endswith(b"/gap")))
+        await until(lambda: bool(feed.outlet.announced))
+    said = json.loads(next(body for topic, body, *_ in feed.outlet.announced if topic.endswith(b"/gap")))
     start = said["from"]
     assert start is not None
     assert (parse_lsn(start) if kind == "wal" else int(start)) <= before

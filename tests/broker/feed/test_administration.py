@@ -47,7 +47,7 @@ async def test_database_that_is_renamed_loses_nothing_in_silence(
     install(config)
     async with running(config) as feed:
         sql(before, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     name = psycopg.conninfo.conninfo_to_dict(before)["dbname"]
     with connect(cluster.dsn()) as connection:
         connection.execute(END_OTHERS, [name])
@@ -55,10 +55,10 @@ async def test_database_that_is_renamed_loses_nothing_in_silence(
     sql(after, "INSERT INTO event VALUES (2, 'b')")
     async with running(evolve(config, dsn=after)) as feed:
         sql(after, "INSERT INTO event VALUES (3, 'c')")
-        await until(lambda: b"event/3" in feed.sink.topics())
-    assert b"event/2" in feed.sink.topics() or feed.status.gaps == 1
+        await until(lambda: b"event/3" in feed.outlet.topics())
+    assert b"event/2" in feed.outlet.topics() or feed.status.gaps == 1
     if kind == "outbox":
-        assert (feed.sink.topics(), feed.status.gaps) == ([b"event/2", b"event/3"], 0)
+        assert (feed.outlet.topics(), feed.status.gaps) == ([b"event/2", b"event/3"], 0)
 
 
 @pytest.fixture(params=["wal", "outbox"])
@@ -87,7 +87,7 @@ async def test_rights_that_are_taken_away_cost_delay_and_nothing_else(
     }[what]
     async with running(of_a_role) as feed:
         sql(database, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         sql(database, *revoke.split("; "))
         with connect(database) as connection:
             connection.execute(END_SESSIONS, [ROLE])
@@ -96,8 +96,8 @@ async def test_rights_that_are_taken_away_cost_delay_and_nothing_else(
         sql(database, f"ALTER ROLE {ROLE} LOGIN")
         put_right(of_a_role, database)
         sql(database, "INSERT INTO event VALUES (3, 'c')")
-        await feed.sink.until(3)
-    assert (feed.sink.topics(), feed.status.gaps) == ([b"event/1", b"event/2", b"event/3"], 0)
+        await feed.outlet.until(3)
+    assert (feed.outlet.topics(), feed.status.gaps) == ([b"event/1", b"event/2", b"event/3"], 0)
 
 
 TIMEOUTS = (
@@ -122,7 +122,7 @@ async def test_timeouts_that_are_set_for_programs_are_not_for_feeds(database: st
         async with running(config) as feed:
             await trio.sleep(0.4)  # longer than any of them
             sql(database, "INSERT INTO event VALUES (1, 'a')")
-            await feed.sink.until(1)
+            await feed.outlet.until(1)
             assert (feed.status.reconnects, feed.status.gaps) == (0, 0)
     finally:
         sql(database, f"DROP OWNED BY {ROLE}", f"DROP ROLE {ROLE}")
@@ -150,8 +150,8 @@ async def test_search_path_of_a_role_hides_nothing(database: str, kind: str) -> 
         )
         async with running(config) as feed:
             sql(database, "INSERT INTO event VALUES (3, 'c')")
-            await feed.sink.until(2)
-            assert (feed.sink.topics(), feed.status.gaps) == ([b"event/1", b"event/3"], 0)
+            await feed.outlet.until(2)
+            assert (feed.outlet.topics(), feed.status.gaps) == ([b"event/1", b"event/3"], 0)
     finally:
         sql(database, f"DROP OWNED BY {ROLE}", f"DROP ROLE {ROLE}")
 
@@ -163,7 +163,7 @@ async def test_clock_that_jumps_changes_no_order(database: str, jump: str) -> No
     install(config)
     async with running(config) as feed:
         sql(database, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     sql(
         database,
         "INSERT INTO event VALUES (2, 'b')",
@@ -171,6 +171,6 @@ async def test_clock_that_jumps_changes_no_order(database: str, jump: str) -> No
         "INSERT INTO event VALUES (3, 'c')",
     )
     async with running(config) as feed:
-        await feed.sink.until(2)
+        await feed.outlet.until(2)
         assert feed.status.lag_s >= 0.0
-    assert (feed.sink.topics(), feed.status.gaps) == ([b"event/2", b"event/3"], 0)
+    assert (feed.outlet.topics(), feed.status.gaps) == ([b"event/2", b"event/3"], 0)

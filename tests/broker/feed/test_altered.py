@@ -63,15 +63,15 @@ async def test_alteration_is_a_gap_and_a_trouble_until_it_is_installed_again(
 ) -> None:
     async with running(config) as feed:
         sql(config.dsn, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         sql(config.dsn, *ACTS[name], "INSERT INTO event VALUES (2, 'lost')")
-        await feed.sink.gap()
+        await feed.outlet.gap()
         assert feed.status.troubles
         assert any("as Rowcast has made it" in text for text in wrongs(config))
         sql(config.dsn, *UNDONE)
         install(config)
         sql(config.dsn, "INSERT INTO event VALUES (3, 'c')")
-        await until(lambda: b"event/3" in feed.sink.topics())
+        await until(lambda: b"event/3" in feed.outlet.topics())
         await until(lambda: not feed.status.troubles)
     gaps = feed.status.gaps
     install(config)
@@ -93,9 +93,9 @@ async def test_alteration_that_is_put_back_while_nobody_looks_is_a_gap(config: F
         else:
             connection.execute(definition)
     async with running(config) as feed:
-        await feed.sink.gap()
+        await feed.outlet.gap()
         sql(config.dsn, "INSERT INTO event VALUES (2, 'b')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     async with running(config) as feed:
         assert feed.status.gaps == 0
 
@@ -131,10 +131,10 @@ async def test_installation_of_an_earlier_version_is_not_taken_for_altered(confi
     assert wrongs(config) == []
     async with running(config) as feed:
         sql(config.dsn, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         install(config)
         sql(config.dsn, "INSERT INTO event VALUES (2, 'b')")
-        await feed.sink.until(2)
+        await feed.outlet.until(2)
     assert (feed.status.gaps, feed.status.troubles) == (0, {})
 
 
@@ -149,10 +149,10 @@ async def test_extension_that_is_dropped_costs_its_column_and_no_row(database: s
     install(config)
     async with running(config) as feed:
         sql(database, "INSERT INTO event VALUES (1, 'a', 'a=>b')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         sql(database, "DROP EXTENSION hstore CASCADE", "INSERT INTO event VALUES (2, 'b')")
-        await feed.sink.until(2)
-    assert (feed.sink.topics(), feed.status.gaps) == ([b"event/1", b"event/2"], 0)
+        await feed.outlet.until(2)
+    assert (feed.outlet.topics(), feed.status.gaps) == ([b"event/1", b"event/2"], 0)
 
 
 @pytest.mark.parametrize("kind", ["wal", "outbox"])
@@ -162,7 +162,7 @@ async def test_money_is_as_the_database_writes_it(database: str, kind: str) -> N
     install(config)
     async with running(config) as feed:
         sql(database, "SET lc_monetary = 'POSIX'; INSERT INTO event VALUES (1, 1.5)")
-        (_, body, _, _), *_ = await feed.sink.until(1)
+        (_, body, _, _), *_ = await feed.outlet.until(1)
     with connect(database) as connection:
         assert connection.execute("SELECT row_to_json(event)::text FROM event").fetchone() == (body.decode(),)
         setting = "SELECT proconfig FROM pg_proc WHERE oid = to_regprocedure('rowcast.outbox_capture()')"

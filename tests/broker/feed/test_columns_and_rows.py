@@ -38,7 +38,7 @@ async def test_only_the_columns_and_rows_of_a_route_come(database: str, kind: st
             "DELETE FROM event WHERE id = 3",
             "INSERT INTO event VALUES (9, 'open', 99, 'secret')",
         )
-        got = await feed.sink.until(4 if whole or kind == "outbox" else 3)
+        got = await feed.outlet.until(4 if whole or kind == "outbox" else 3)
     expected = [(b"event/1", b'{"id":1,"status":"open"}'), (b"event/3", b'{"id":3,"status":"open"}')]
     if whole or kind == "outbox":
         expected.append((b"event/3", b'{"id":3,"status":"open"}'))  # the deleted row was known whole
@@ -59,7 +59,7 @@ async def test_several_routes_get_each_what_it_wants(database: str) -> None:
             "INSERT INTO event VALUES (1, 'open', 11, 's'), (2, 'shut', 1.50, 's'), (3, 'x', 99, 's')",
             "INSERT INTO event VALUES (9, 'shut', 99, 's')",
         )
-        got = await feed.sink.until(3)
+        got = await feed.outlet.until(3)
     assert [row[:2] for row in got] == [
         (b"event/1", b'{"id":1,"status":"open"}'),
         (b"shut/2", b'{"id":2,"amount":1.50}'),
@@ -72,7 +72,7 @@ async def test_snapshot_has_them_too(database: str) -> None:
     sql(config, TABLE, "INSERT INTO event VALUES (1, 'open', 11, 's'), (2, 'open', 1, 's')")
     install(config)
     async with running(config) as feed:
-        got = await feed.sink.until(1)
+        got = await feed.outlet.until(1)
     assert [row[:2] for row in got] == [(b"event/1", b'{"id":1,"status":"open"}')]
 
 

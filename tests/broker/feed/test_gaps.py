@@ -13,15 +13,15 @@ from broker.feed.status import FeedStatus
 
 
 def test_a_gap_is_counted_logged_and_published(caplog: pytest.LogCaptureFixture) -> None:
-    status, sink = FeedStatus("main"), Collector()
+    status, outlet = FeedStatus("main"), Collector()
     status.uncaptured = ("public.b",)
     with caplog.at_level(logging.WARNING):
-        announce(status, sink, "the slot is gone", "0/1", "0/2", ["public.a"])
+        announce(status, outlet, "the slot is gone", "0/1", "0/2", ["public.a"])
     assert (status.gaps, status.last_gap and status.last_gap.reason) == (1, "the slot is gone")
     assert caplog.messages == [
         "feed main: gap: the slot is gone; rows committed between 0/1 and 0/2 may be missing"
     ]
-    [system, health] = sink.announced
+    [system, health] = outlet.announced
     assert (system[0], system[2:]) == (b"$SYS/feed/main/gap", (1, True))
     assert json.loads(system[1]) == {
         "feed": "main",
@@ -33,20 +33,20 @@ def test_a_gap_is_counted_logged_and_published(caplog: pytest.LogCaptureFixture)
         "uncaptured": ["public.b"],
     }
     assert (health[0], health[2:]) == (SYSTEM_HEALTH, (0, False))
-    assert sink.flushes == 1
+    assert outlet.flushes == 1
 
 
 def test_what_is_unknown_is_null_and_said_in_words(caplog: pytest.LogCaptureFixture) -> None:
-    status, sink = FeedStatus("main"), Collector()
-    announce(status, sink, "why", "", "now")
-    body = json.loads(sink.announced[0][1])
+    status, outlet = FeedStatus("main"), Collector()
+    announce(status, outlet, "why", "", "now")
+    body = json.loads(outlet.announced[0][1])
     assert (body["from"], body["tables"], body["uncaptured"]) == (None, None, [])
     assert "between an unknown position and now" in caplog.text
 
 
 def test_one_that_was_counted_already_is_only_told(caplog: pytest.LogCaptureFixture) -> None:
-    status, sink = FeedStatus("main"), Collector()
+    status, outlet = FeedStatus("main"), Collector()
     status.gap("why")
-    tell(status, sink, "why", "", "now")
-    assert json.loads(sink.announced[0][1])["number"] == 1
+    tell(status, outlet, "why", "", "now")
+    assert json.loads(outlet.announced[0][1])["number"] == 1
     assert (status.gaps, caplog.messages) == (1, [])

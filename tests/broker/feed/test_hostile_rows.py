@@ -79,7 +79,7 @@ async def test_rows_of_each_kind_of_feed(database: str, kind: str) -> None:
                     written.append(number)
             connection.execute("INSERT INTO event (id, name) VALUES (-1, 'end')")
         wanted = {b"last/%d" % number for number in written} | {b"last/-1"}
-        await until(lambda: wanted <= set(feed.sink.topics()), 120)
+        await until(lambda: wanted <= set(feed.outlet.topics()), 120)
         assert "unexpected" not in feed.status.dropped
         assert len(written) > len(KEPT) // 2
 
@@ -95,9 +95,9 @@ async def test_topics_and_payloads_of_rowcast_publish(database: str, kind: str) 
                     with suppress(psycopg.Error):
                         connection.execute("SELECT rowcast.publish(%s, %s)", (topic, payload))
             connection.execute("SELECT rowcast.publish('end', 'x')")
-        await until(lambda: b"end" in feed.sink.topics(), 120)
+        await until(lambda: b"end" in feed.outlet.topics(), 120)
         assert "unexpected" not in feed.status.dropped
-        assert [payload for topic, payload, *_ in feed.sink.published if topic == b"t"][:5] == [
+        assert [payload for topic, payload, *_ in feed.outlet.published if topic == b"t"][:5] == [
             text.encode() for text in KEPT[:5]
         ]
 
@@ -111,5 +111,5 @@ async def test_notifications(database: str) -> None:
                 connection.execute("SELECT pg_notify('event', %s)", (short,))
                 connection.execute("SELECT pg_notify('event', %s)", ('{"id":' + short[:6000] + "}",))
             connection.execute("INSERT INTO event (id, name) VALUES (-1, 'end')")
-        await until(lambda: b"last/-1" in feed.sink.topics(), 120)
+        await until(lambda: b"last/-1" in feed.outlet.topics(), 120)
         assert "unexpected" not in feed.status.dropped

@@ -33,12 +33,12 @@ async def test_schema_that_was_dropped_and_installed_anew_is_a_gap(database: str
     async with running(config) as feed:
         assert feed.status.gaps == 0
         sql(config, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     sql(config, "DROP SCHEMA rowcast CASCADE", "INSERT INTO event VALUES (2, 'lost')")
     install(config)
     install(config)
     async with running(config) as feed:
-        assert "schema rowcast was dropped" in await feed.sink.gap()
+        assert "schema rowcast was dropped" in await feed.outlet.gap()
     async with running(config) as feed:
         assert feed.status.gaps == 0
 
@@ -47,7 +47,7 @@ async def test_outbox_that_is_made_anew_beneath_a_running_feed_is_a_gap(database
     config = made(database, "outbox")
     async with running(config) as feed:
         sql(config, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         sql(config, "DROP SCHEMA rowcast CASCADE", "INSERT INTO event VALUES (2, 'lost')")
         install(config)
         sql(
@@ -55,7 +55,7 @@ async def test_outbox_that_is_made_anew_beneath_a_running_feed_is_a_gap(database
             "INSERT INTO event VALUES (3, 'c')",
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rowcast'",
         )
-        await feed.sink.gap()
+        await feed.outlet.gap()
 
 
 @pytest.mark.parametrize("kind", ["wal", "outbox"])
@@ -75,7 +75,7 @@ async def test_slot_that_somebody_made_anew_is_a_gap(database: str, cure: str) -
     config = made(database, "wal")
     async with running(config) as feed:
         sql(config, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         with connect(config.dsn) as connection:
             slot = connection.execute("SELECT slot_name FROM pg_replication_slots").fetchone()
     assert slot is not None
@@ -86,7 +86,7 @@ async def test_slot_that_somebody_made_anew_is_a_gap(database: str, cure: str) -
     else:
         sql(config, f"SELECT pg_create_logical_replication_slot('{slot[0]}', 'pgoutput')")
     async with running(config) as feed:
-        assert slot[0] in await feed.sink.gap()
+        assert slot[0] in await feed.outlet.gap()
     async with running(config) as feed:
         assert feed.status.gaps == 0
 
@@ -113,6 +113,6 @@ async def test_feed_goes_on_while_the_server_has_no_connection_to_spare(
             with all_connections_taken(config.dsn):
                 await until(lambda: "looking" in feed.status.troubles)
                 connection.execute("INSERT INTO event VALUES (1, 'a')")
-                await feed.sink.until(1)
+                await feed.outlet.until(1)
             await until(lambda: "looking" not in feed.status.troubles)
         assert (feed.status.reconnects, feed.status.gaps) == (0, 0)

@@ -32,12 +32,12 @@ def config(database: str, request: pytest.FixtureRequest) -> FeedConfig:
 async def test_place_that_is_moved_forward_is_one_gap(config: FeedConfig) -> None:
     async with running(config) as feed:
         sql(config, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     sql(config, "INSERT INTO event VALUES (2, 'skipped')", FORWARD[config.kind])
     async with running(config) as feed:
-        assert BROKEN in await feed.sink.gap()
+        assert BROKEN in await feed.outlet.gap()
         sql(config, "INSERT INTO event VALUES (3, 'b')")
-        await until(lambda: b"event/3" in feed.sink.topics())
+        await until(lambda: b"event/3" in feed.outlet.topics())
     for _ in range(2):  # said once
         async with running(config) as feed:
             assert feed.status.gaps == 0
@@ -47,7 +47,7 @@ async def test_place_that_is_left_alone_is_none(config: FeedConfig) -> None:
     for number in range(3):
         async with running(config) as feed:
             sql(config, f"INSERT INTO event VALUES ({number}, 'a')")
-            await feed.sink.until(1)
+            await feed.outlet.until(1)
             assert feed.status.gaps == 0
         install(config)
 
@@ -57,11 +57,11 @@ async def test_table_of_an_earlier_version_has_no_seal(config: FeedConfig) -> No
     for number in range(2):
         async with running(config) as feed:
             sql(config, f"INSERT INTO event VALUES ({number}, 'a')")
-            await feed.sink.until(1)
+            await feed.outlet.until(1)
             assert feed.status.gaps == 0
     install(config)
     for number in range(2, 4):
         async with running(config) as feed:
             sql(config, f"INSERT INTO event VALUES ({number}, 'a')")
-            await feed.sink.until(1)
+            await feed.outlet.until(1)
             assert feed.status.gaps == 0

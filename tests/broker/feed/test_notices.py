@@ -73,7 +73,7 @@ async def test_notification_takes_its_place_among_rows_and_rows_are_not_told_twi
             """SELECT app.say('{"id":7}')""",
             "INSERT INTO event VALUES (2, 'c')",
         )
-        published = await feed.sink.until(6)
+        published = await feed.outlet.until(6)
         await trio.testing.wait_all_tasks_blocked(0.05)
     assert [(topic, body) for topic, body, _, _ in published] == [
         (b"$ws/econia/event", b'{"channel" : "event", "payload" : {"id":1,"note":"a"}}'),
@@ -92,7 +92,7 @@ async def test_notification_sent_while_we_were_away_comes_and_a_rolled_back_one_
         connection.execute("INSERT INTO app.part VALUES (1, 'never')")
     sql(config, "INSERT INTO app.part VALUES (2, 'later')")
     async with running(config) as feed:
-        published = await feed.sink.until(1)
+        published = await feed.outlet.until(1)
     assert b'"note":"later"' in published[0][1]
 
 
@@ -100,8 +100,8 @@ async def test_what_a_transaction_says_twice_is_said_once_as_by_notify(config: F
     async with running(config) as feed:
         sql(config, *["UPDATE app.part SET note = note", """SELECT app.say('{"id":1}')"""] * 2)
         sql(config, """SELECT app.say('{"id":1}')""", """SELECT app.say('{"id":2}')""")
-        await feed.sink.until(3)
-    assert feed.sink.topics() == [b"plain/1", b"plain/1", b"plain/2"]
+        await feed.outlet.until(3)
+    assert feed.outlet.topics() == [b"plain/1", b"plain/1", b"plain/2"]
 
 
 async def test_notification_for_the_feed_alone_may_be_of_any_size(config: FeedConfig) -> None:
@@ -110,7 +110,7 @@ async def test_notification_for_the_feed_alone_may_be_of_any_size(config: FeedCo
             config,
             """SELECT rowcast.notify('plain', json_build_object('id', 1, 'x', repeat('é', 100000))::text)""",
         )
-        published = await feed.sink.until(1)
+        published = await feed.outlet.until(1)
     assert len(published[0][1]) > 200_000
 
 
@@ -133,7 +133,7 @@ async def test_writer_without_privileges_may_notify(config: FeedConfig) -> None:
     )
     async with running(config) as feed:
         sql(config, "SET ROLE writer_of_notices", "INSERT INTO app.part VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     sql(config, "DROP OWNED BY writer_of_notices", "DROP ROLE writer_of_notices")
 
 

@@ -67,13 +67,13 @@ async def test_text_that_is_not_utf8_costs_a_listening_feed_its_row(ascii_dsn: s
     async with running(config) as feed:
         write(config, encoding, BAD % (1, 1), "INSERT INTO event VALUES (2, 'a')")
         write(config, encoding, BAD % (3, 5000), "INSERT INTO event VALUES (4, 'b')")
-        await feed.sink.until(2)
+        await feed.outlet.until(2)
         assert feed.status.dropped == {"not_utf8": 2}
     write(config, encoding, BAD % (5, 1), BAD % (6, 5000), "INSERT INTO event VALUES (7, 'c')")
     async with running(config) as again:
-        await again.sink.until(1)
+        await again.outlet.until(1)
         assert again.status.dropped == {"not_utf8": 2}
-    assert feed.sink.topics() + again.sink.topics() == [b"event/2", b"event/4", b"event/7"]
+    assert feed.outlet.topics() + again.outlet.topics() == [b"event/2", b"event/4", b"event/7"]
 
 
 @pytest.mark.parametrize("kind", ["wal", "outbox"])
@@ -83,8 +83,8 @@ async def test_text_that_is_not_utf8_costs_a_snapshot_its_row(ascii_dsn: str, ki
     encoding = "SET client_encoding = SQL_ASCII"
     write(config, encoding, BAD % (1, 1), "INSERT INTO event VALUES (2, 'a')")
     async with running(config) as feed:
-        await feed.sink.until(1)
-    assert feed.sink.topics() == [b"event/2"]
+        await feed.outlet.until(1)
+    assert feed.outlet.topics() == [b"event/2"]
     assert feed.status.dropped.keys() == {"not_utf8"}
 
 
@@ -106,8 +106,8 @@ async def test_message_that_is_not_utf8_costs_itself_and_no_writer(ascii_dsn: st
             b"SELECT pg_logical_emit_message(true, '\xe4\xff', 'of another program')",
             "INSERT INTO event VALUES (1, 'a')",
         )
-        await feed.sink.until(3)
-    assert feed.sink.topics() == [b"a", b"said/2", b"event/1"]
+        await feed.outlet.until(3)
+    assert feed.outlet.topics() == [b"a", b"said/2", b"event/1"]
     assert feed.status.dropped["not_utf8"] == 1
     for call in (b"publish('a/\xe4\xff', 'x'::bytea)", b"publish('a/1', '\xe4\xff'::text)"):
         with pytest.raises(psycopg.Error, match="UTF8"):
@@ -125,8 +125,8 @@ async def test_column_whose_name_is_not_utf8_costs_at_most_its_rows(ascii_dsn: s
         write(config, ascii_, "INSERT INTO event VALUES (2, 'b')")
         write(config, ascii_, b'ALTER TABLE event RENAME COLUMN "\xe4\xff" TO more')
         write(config, ascii_, "INSERT INTO event VALUES (3, 'c')")
-        await until(lambda: b"event/3" in feed.sink.topics())
-    assert feed.sink.topics() == [b"event/1", b"event/3"]
+        await until(lambda: b"event/3" in feed.outlet.topics())
+    assert feed.outlet.topics() == [b"event/1", b"event/3"]
     assert feed.status.dropped == {"not_utf8": 1} or feed.status.gaps == 1
 
 
@@ -144,8 +144,8 @@ async def test_deeply_nested_json_is_handed_on(database: str, kind: str, depth: 
             f"""INSERT INTO event VALUES (1, '{{"a": 7, "b": {nested}}}', '{{"a": 5}}')""",
             f"""INSERT INTO event VALUES (2, '{nested}', '{{"a": 6}}')""",
         )
-        published = await feed.sink.until(3)
-    assert feed.sink.topics() == [b"event/1/5", b"event/1/7", b"event/2/6"]
+        published = await feed.outlet.until(3)
+    assert feed.outlet.topics() == [b"event/1/5", b"event/1/7", b"event/2/6"]
     assert published[0][1].startswith(b'{"id":1,"deep":{"a": 7, "b": [{"x": [{"x":')
     assert published[0][1].endswith(b'}]},"flat":{"a": 5}}')
 
@@ -162,8 +162,8 @@ async def test_row_that_moves_to_another_partition_is_deleted_and_inserted(datab
     config = evolve(config, routes=(evolve(config.routes[0], topics=("event/{id}/{place}/{$operation}",)),))
     async with running(config) as feed:
         write(config, "INSERT INTO event VALUES (1, 'here')", "UPDATE event SET place = 'there'")
-        await feed.sink.until(3)
-    assert feed.sink.topics() == [b"event/1/here/insert", b"event/1/here/delete", b"event/1/there/insert"]
+        await feed.outlet.until(3)
+    assert feed.outlet.topics() == [b"event/1/here/insert", b"event/1/here/delete", b"event/1/there/insert"]
 
 
 ROLE = "rowcast_reader"
@@ -206,10 +206,10 @@ async def test_row_security_lets_a_fetched_row_wait_instead_of_vanish(
             "INSERT INTO event VALUES (1, repeat('x', 9000)), (2, 'behind')",
         )
         await until(lambda: "row-level security" in feed.status.problem)
-        assert feed.sink.published == []
+        assert feed.outlet.published == []
         write(owner, f"ALTER ROLE {ROLE} BYPASSRLS")
-        await feed.sink.until(2)
-    assert feed.sink.topics() == [b"event/1", b"event/2"]
+        await feed.outlet.until(2)
+    assert feed.outlet.topics() == [b"event/1", b"event/2"]
     assert feed.status.dropped == {}
 
 
@@ -219,14 +219,14 @@ async def test_row_security_lets_recovery_wait_instead_of_finding_nothing(
     owner = feed_config(database)
     async with running(of_role) as feed:
         write(owner, "INSERT INTO event VALUES (0, 'seen')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     write(owner, "ALTER TABLE event ENABLE ROW LEVEL SECURITY", "INSERT INTO event VALUES (1, 'missed')")
     again = Running(of_role)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervise, of_role, again.sink, again.status)
+        nursery.start_soon(supervise, of_role, again.outlet, again.status)
         await until(lambda: "row-level security" in again.status.problem)
-        assert again.sink.published == []
+        assert again.outlet.published == []
         write(owner, f"ALTER ROLE {ROLE} BYPASSRLS")
-        await again.sink.until(1)
+        await again.outlet.until(1)
         nursery.cancel_scope.cancel()
-    assert again.sink.topics() == [b"event/1"]
+    assert again.outlet.topics() == [b"event/1"]

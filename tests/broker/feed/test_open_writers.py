@@ -51,7 +51,7 @@ async def settled(feed: Running, config: FeedConfig, number: int) -> None:
     """A row has come that was written behind the gap for what was put right."""
     await until(lambda: not feed.status.troubles)
     sql(config, f"INSERT INTO event VALUES ({number}, 'settled')")
-    await until(lambda: f"event/{number}".encode() in feed.sink.topics())
+    await until(lambda: f"event/{number}".encode() in feed.outlet.topics())
 
 
 @pytest.mark.parametrize("cure", ["installed", "by hand"])
@@ -63,7 +63,7 @@ async def test_writer_who_commits_behind_the_gap_is_one_more(
     put_right = install if cure == "installed" else by_hand(config)
     async with running(config) as feed:
         sql(config, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         with psycopg.connect(config.dsn) as writer:
             spoil(config)
             writer.execute("INSERT INTO event VALUES (2, 'lost')")
@@ -84,14 +84,14 @@ async def test_writer_who_commits_behind_the_gap_is_one_more(
             else:
                 writer.commit()
         seen: list[int] = []
-        feed.sink.on_publish = lambda published: seen.append(feed.status.gaps)
+        feed.outlet.on_publish = lambda published: seen.append(feed.status.gaps)
         sql(config, "INSERT INTO event VALUES (6, 'behind it')")
-        await until(lambda: b"event/6" in feed.sink.topics())
+        await until(lambda: b"event/6" in feed.outlet.topics())
         assert seen[-1] == gaps + 1
         await settled(feed, config, 7)
         assert feed.status.gaps == gaps + 1
         # Whether the WAL's is lost depends on what the server has decoded before.
-        assert config.kind == "wal" or b"event/2" not in feed.sink.topics()
+        assert config.kind == "wal" or b"event/2" not in feed.outlet.topics()
 
 
 async def test_next_process_goes_on_waiting_for_the_writer(config: FeedConfig) -> None:
@@ -149,12 +149,12 @@ async def test_what_was_lost_before_the_first_row_of_a_connection_is_a_gap_befor
     monkeypatch.setattr(wal_feed, "LOOK_INTERVAL_S", 3600.0)
     gaps: list[int] = []
     async with running(config) as feed:
-        feed.sink.on_publish = lambda published: gaps.append(len(feed.sink.announced))
+        feed.outlet.on_publish = lambda published: gaps.append(len(feed.outlet.announced))
         put_right = by_hand(config)
         spoil(config)
         sql(config, "INSERT INTO event VALUES (1, 'lost')")
         put_right(config)
         sql(config, "INSERT INTO event VALUES (2, 'a')")
-        await feed.sink.until(1)
-    assert feed.sink.topics() == [b"event/2"]
+        await feed.outlet.until(1)
+    assert feed.outlet.topics() == [b"event/2"]
     assert gaps[0] > 0

@@ -62,10 +62,10 @@ def announced_before(feed: Running, topic: bytes) -> list[str]:
     def take(published: Published) -> None:
         if published[0] == topic and not reasons:
             reasons.extend(
-                json.loads(body)["reason"] for t, body, *_ in feed.sink.announced if t.endswith(b"/gap")
+                json.loads(body)["reason"] for t, body, *_ in feed.outlet.announced if t.endswith(b"/gap")
             )
 
-    feed.sink.on_publish = take
+    feed.outlet.on_publish = take
     return reasons
 
 
@@ -73,14 +73,14 @@ def announced_before(feed: Running, topic: bytes) -> list[str]:
 async def test_gap_is_announced_before_the_next_row_while_live(config: FeedConfig, name: str) -> None:
     async with running(config) as feed:
         sql(config, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         reasons = announced_before(feed, b"event/3")
         act(config, name)
         sql(config, "INSERT INTO event VALUES (2, 'lost')")
         put_right(config, name)
         sql(config, "INSERT INTO event VALUES (3, 'c')")
-        await feed.sink.until(2)
-    assert feed.sink.topics() == [b"event/1", b"event/3"]
+        await feed.outlet.until(2)
+    assert feed.outlet.topics() == [b"event/1", b"event/3"]
     assert "public.event" in "".join(reasons)
 
 
@@ -93,30 +93,30 @@ async def test_publication_dropped_while_live_is_a_gap_before_the_cure(database:
     install(config)
     async with running(config) as feed:
         sql(config, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         sql(config, "DROP PUBLICATION rowcast_test", "INSERT INTO event VALUES (2, 'lost')")
-        reason = await feed.sink.gap()
+        reason = await feed.outlet.gap()
         install(config)
         sql(config, "INSERT INTO event VALUES (3, 'c')")
-        await feed.sink.until(2)
+        await feed.outlet.until(2)
     assert "public.event" in reason
-    assert feed.sink.topics() == [b"event/1", b"event/3"]
+    assert feed.outlet.topics() == [b"event/1", b"event/3"]
 
 
 @pytest.mark.parametrize("name", ACTS)
 async def test_gap_is_announced_before_the_next_row_after_a_restart(config: FeedConfig, name: str) -> None:
     async with running(config) as feed:
         sql(config, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     act(config, name)
     sql(config, "INSERT INTO event VALUES (2, 'lost')")
     put_right(config, name)
     sql(config, "INSERT INTO event VALUES (3, 'c')")
     async with running(config) as feed:
-        await feed.sink.until(1)
-        reason = await feed.sink.gap()
-        gap = json.loads(feed.sink.announced[0][1])
-    assert feed.sink.topics() == [b"event/3"]
+        await feed.outlet.until(1)
+        reason = await feed.outlet.gap()
+        gap = json.loads(feed.outlet.announced[0][1])
+    assert feed.outlet.topics() == [b"event/3"]
     assert "public.event" in reason
     assert gap["from"]  # the place is known
 
@@ -127,7 +127,7 @@ async def test_what_is_not_captured_is_a_trouble_with_its_cure(config: FeedConfi
         pass
     act(config, name)
     async with running(config) as feed:
-        await feed.sink.gap()
+        await feed.outlet.gap()
         trouble = feed.status.troubles["table public.event"]
     assert "rowcast feed install" in trouble
 
@@ -137,7 +137,7 @@ async def test_idle_feed_notices_by_itself(config: FeedConfig, monkeypatch: pyte
     monkeypatch.setattr(module, 0.1)
     async with running(config) as feed:
         act(config, "left out")
-        await feed.sink.gap()
+        await feed.outlet.gap()
         put_right(config, "left out")
         await until(lambda: not feed.status.troubles)
 
@@ -147,7 +147,7 @@ async def test_message_behind_a_rename_comes_behind_the_gap(outbox: FeedConfig) 
         reasons = announced_before(feed, b"said")
         act(outbox, "renamed")
         sql(outbox, "INSERT INTO event VALUES (2, 'lost')", "SELECT rowcast.publish('said', 'x'::text)")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     assert "public.event" in "".join(reasons)
 
 
@@ -158,20 +158,20 @@ async def test_gaps_of_a_table_follow_upon_each_other_whatever_else_comes_over_r
     told: list[dict[str, Any]] = []
 
     def keep(feed: Running) -> None:
-        told.extend(json.loads(body) for topic, body, *_ in feed.sink.announced if topic.endswith(b"/gap"))
+        told.extend(json.loads(body) for topic, body, *_ in feed.outlet.announced if topic.endswith(b"/gap"))
 
     async with running(config) as feed:
         sql(config, said)
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     act(config, "left out")
     for _ in range(2):
         async with running(config) as feed:
             sql(config, "INSERT INTO event SELECT 2 WHERE NOT EXISTS (SELECT FROM event)", said, said)
-            await feed.sink.until(2)
+            await feed.outlet.until(2)
         keep(feed)
     put_right(config, "left out")
     async with running(config) as feed:
-        await feed.sink.gap()
+        await feed.outlet.gap()
     keep(feed)
     assert [gap["tables"] for gap in told] == [["public.event"]] * 3
     assert [gap["uncaptured"] for gap in told] == [["public.event"], ["public.event"], []]
@@ -197,15 +197,15 @@ async def test_gap_that_was_not_yet_durable_is_announced_by_the_next_process(
     else:
         sql(config, "UPDATE rowcast.feed SET timeline = timeline - 1")
     ended = Running(config)
-    ended.sink.durable = trio.sleep_forever  # type: ignore[method-assign]
+    ended.outlet.durable = trio.sleep_forever  # type: ignore[method-assign]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervise, config, ended.sink, ended.status)
-        await ended.sink.gap()
+        nursery.start_soon(supervise, config, ended.outlet, ended.status)
+        await ended.outlet.gap()
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     async with running(config) as feed:
         # It may say more: a slot that the killed one had made is none that this one knows.
-        assert (await feed.sink.gap()).startswith(json.loads(ended.sink.announced[0][1])["reason"])
+        assert (await feed.outlet.gap()).startswith(json.loads(ended.outlet.announced[0][1])["reason"])
     async with running(config) as feed:
         pass
     assert feed.status.gaps == 0
@@ -214,7 +214,7 @@ async def test_gap_that_was_not_yet_durable_is_announced_by_the_next_process(
 async def test_table_whose_route_was_added_without_an_installation_is_a_gap(config: FeedConfig) -> None:
     route = Route("tables", ("changed/{id}",), kind="public.event", operations=("insert", "update"))
     async with running(evolve(config, routes=(route,))) as feed:
-        reason = await feed.sink.gap()
+        reason = await feed.outlet.gap()
     assert reason.startswith("update of public.event is not captured")
 
 
@@ -240,10 +240,10 @@ async def test_untouched_database_has_no_gap_however_often_it_is_installed(confi
                 "ALTER TABLE event ADD IF NOT EXISTS more int",
             )
             install(config)
-        await feed.sink.until(3)
+        await feed.outlet.until(3)
     async with running(config) as again:
         sql(config, "INSERT INTO event VALUES (9, 'a')")
-        await again.sink.until(1)
+        await again.outlet.until(1)
     assert feed.status.gaps == again.status.gaps == 0
 
 
@@ -255,17 +255,17 @@ async def test_feed_moves_to_another_kind(database: str, before: str, after: str
     install(old)
     async with running(old) as feed:
         sql(old, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     sql(old, "INSERT INTO event VALUES (2, 'lost')")
     install(new)
     sql(new, "INSERT INTO event VALUES (3, 'c')")
     async with running(new) as feed:
-        await feed.sink.until(1)
-        reason = await feed.sink.gap()
+        await feed.outlet.until(1)
+        reason = await feed.outlet.gap()
     async with running(new) as again:
         sql(new, "INSERT INTO event VALUES (4, 'd')")
-        await again.sink.until(1)
-    assert (feed.sink.topics(), again.sink.topics()) == ([b"event/3"], [b"event/4"])
+        await again.outlet.until(1)
+    assert (feed.outlet.topics(), again.outlet.topics()) == ([b"event/3"], [b"event/4"])
     assert f"moved from the kind {before}" in reason
     assert again.status.gaps == 0
     with connect(database) as connection:
@@ -284,7 +284,7 @@ async def test_kind_changed_without_an_installation_is_refused_in_words(config: 
     async with trio.open_nursery() as nursery:
         from broker.feed.supervise import supervise
 
-        nursery.start_soon(supervise, other, feed.sink, feed.status)
+        nursery.start_soon(supervise, other, feed.outlet, feed.status)
         await until(lambda: "rowcast feed install" in feed.status.problem)
         nursery.cancel_scope.cancel()
 
@@ -301,7 +301,7 @@ async def test_databases_of_one_server_do_not_touch_each_others_slots(database: 
                 connection.execute(step.statement)
         async with running(configs[0]) as feed:
             sql(configs[0], "INSERT INTO event VALUES (1, 'a')")
-            await feed.sink.until(1)
+            await feed.outlet.until(1)
         assert feed.status.gaps == 0
     finally:
         cluster.drop_database(second)
@@ -314,7 +314,7 @@ async def test_slot_of_an_earlier_default_name_goes_on(database: str) -> None:
     install(config)
     sql(config, "INSERT INTO event VALUES (1, 'a')")
     async with running(config) as feed:
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     assert feed.status.gaps == 0
     with connect(database) as connection:
         query = (
@@ -341,12 +341,12 @@ async def test_row_security_refuses_instead_of_showing_nothing(database: str) ->
         async with trio.open_nursery() as nursery:
             from broker.feed.supervise import supervise
 
-            nursery.start_soon(supervise, as_role, feed.sink, feed.status)
+            nursery.start_soon(supervise, as_role, feed.outlet, feed.status)
             await until(
                 lambda: "row-level security" in feed.status.problem or "row security" in feed.status.problem
             )
             nursery.cancel_scope.cancel()
-        assert feed.sink.published == []
+        assert feed.outlet.published == []
     finally:
         sql(config, f'DROP OWNED BY "{role}" CASCADE', f'DROP ROLE "{role}"')
 
@@ -354,7 +354,7 @@ async def test_row_security_refuses_instead_of_showing_nothing(database: str) ->
 async def test_rows_of_a_replica_session_are_captured(config: FeedConfig) -> None:
     async with running(config) as feed:
         sql(config, "SET session_replication_role = replica; INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
 
 
 async def test_second_process_that_waited_for_the_slot_announces_no_gap(database: str) -> None:
@@ -366,16 +366,16 @@ async def test_second_process_that_waited_for_the_slot_announces_no_gap(database
         from broker.feed.supervise import supervise
 
         async with running(config) as first:
-            nursery.start_soon(supervise, config, second.sink, second.status)
+            nursery.start_soon(supervise, config, second.outlet, second.status)
             await until(lambda: "active" in second.status.problem)
             sql(config, "INSERT INTO event VALUES (1, 'a')")
-            await first.sink.until(1)
+            await first.outlet.until(1)
             await trio.sleep(0.3)
         await second.until_live()
         sql(config, "INSERT INTO event VALUES (2, 'b')")
-        await second.sink.until(1)
+        await second.outlet.until(1)
         nursery.cancel_scope.cancel()
-    assert second.sink.topics() == [b"event/2"]
+    assert second.outlet.topics() == [b"event/2"]
     assert second.status.gaps == 0
 
 
@@ -438,11 +438,11 @@ async def test_prepared_transaction_comes_once_it_is_committed_and_holds_nobody_
             writer.execute("INSERT INTO event VALUES (1, 'prepared')")
             writer.execute("PREPARE TRANSACTION 'one'")
             writer.execute("INSERT INTO event VALUES (2, 'other')")
-            await feed.sink.until(1)
+            await feed.outlet.until(1)
             writer.execute("COMMIT PREPARED 'one'")
             writer.execute("INSERT INTO event VALUES (3, 'behind')")
-        await feed.sink.until(3)
-    assert feed.sink.topics() == [b"event/2", b"event/1", b"event/3"]
+        await feed.outlet.until(3)
+    assert feed.outlet.topics() == [b"event/2", b"event/1", b"event/3"]
 
 
 def test_immediate_constraints_beside_another_writer_do_not_deadlock(outbox: FeedConfig) -> None:
@@ -472,7 +472,7 @@ async def test_outbox_bodies_do_not_follow_the_writer(outbox: FeedConfig) -> Non
             "SET extra_float_digits = -5; SET DateStyle = 'German'; SET TimeZone = 'Asia/Tokyo';"
             " INSERT INTO event VALUES (1, 'a', '2024-02-13T15:53:50.5Z', 0.1::float8 + 0.2)",
         )
-        published = await feed.sink.until(1)
+        published = await feed.outlet.until(1)
     assert published[0][1] == (
         b'{"id":1,"note":"a","at":"2024-02-13T15:53:50.5+00:00","f":0.30000000000000004}'
     )
@@ -490,7 +490,7 @@ async def test_outbox_gives_a_partitions_columns_in_the_order_of_its_table(datab
     install(config)
     async with running(config) as feed:
         sql(config, "INSERT INTO event VALUES (1, 'a')")
-        published = await feed.sink.until(1)
+        published = await feed.outlet.until(1)
     assert published[0][:2] == (b"event/1", b'{"id":1,"note":"a"}')
 
 
@@ -507,7 +507,7 @@ async def test_names_that_want_quotes_work_everywhere(database: str) -> None:
         assert report.is_healthy, report.findings
         async with running(config) as feed:
             sql(config, f'INSERT INTO "My ""Event""" VALUES ({len(kind)})')
-            await feed.sink.until(1)
+            await feed.outlet.until(1)
 
 
 @pytest.mark.parametrize("kind", ["wal", "outbox"])
@@ -525,7 +525,7 @@ async def test_text_that_is_not_utf8_costs_its_row_and_no_other(cluster: Any, ki
                 writer.execute("INSERT INTO event VALUES (1, 'a')")
                 writer.execute(b"INSERT INTO event VALUES (2, '\xe4\xff')")
                 writer.execute(b"INSERT INTO event VALUES (3, '\xc3\xa4')")
-            published = await feed.sink.until(2)
+            published = await feed.outlet.until(2)
         assert [row[:2] for row in published] == [
             (b"event/1", b'{"id":1,"note":"a"}'),
             (b"event/3", '{"id":3,"note":"ä"}'.encode()),
@@ -553,7 +553,7 @@ async def test_envelopes_say_what_was_done_where_a_route_asks(config: FeedConfig
             "UPDATE event SET note = 'b'",
             "DELETE FROM event",
         )
-        published = await feed.sink.until(6)
+        published = await feed.outlet.until(6)
     bodies = [json.loads(body) for _, body, *_ in published]
     assert [body["operation"] for body in bodies] == [
         "insert",
@@ -653,8 +653,8 @@ async def test_operation_and_members_of_json_make_topics_and_a_delete_clears_wha
             "INSERT INTO event VALUES (2, 'a', '{}')",
             """INSERT INTO event VALUES (3, 'a', '{"at": {"temp": 3}}')""",
         )
-        published = await feed.sink.until(4)
-    assert feed.sink.topics() == [
+        published = await feed.outlet.until(4)
+    assert feed.outlet.topics() == [
         b"event/1/21.50/insert",
         b"event/1/21.50/update",
         b"event/1/21.50/delete",

@@ -1,4 +1,4 @@
-"""Where a row is, told to a sink that wants it and to no other."""
+"""Where a row is, told to an outlet that wants it and to no other."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ class PlacedCollector(Collector):
 
 
 def test_a_place_has_its_feed_s_name_in_front_until_there_is_none() -> None:
-    sink = PlacedCollector()
-    placing = Placing(sink, "main")
+    outlet = PlacedCollector()
+    placing = Placing(outlet, "main")
     placing.at(b"0/1")
-    assert sink.place == b"main\x000/1"
+    assert outlet.place == b"main\x000/1"
     placing.at(b"")
-    assert sink.place == place_prefix("main") == b"main\0"
+    assert outlet.place == place_prefix("main") == b"main\0"
     placing.nowhere()
-    assert sink.place == b""
+    assert outlet.place == b""
 
 
-def test_other_sinks_are_left_alone() -> None:
-    sink = Collector()
-    placing = Placing(sink, "main")
+def test_other_outlets_are_left_alone() -> None:
+    outlet = Collector()
+    placing = Placing(outlet, "main")
     placing.at(b"0/1")
     placing.nowhere()
-    assert not hasattr(sink, "place")
+    assert not hasattr(outlet, "place")
 
 
 def test_no_feed_s_places_begin_as_another_s() -> None:

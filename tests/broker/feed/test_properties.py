@@ -63,8 +63,8 @@ async def test_a_row_has_the_properties_of_its_columns(database: str, kind: str)
             "UPDATE event SET who = 'bob' WHERE id = 1",
             "DELETE FROM event WHERE id = 1",
         )
-        published = await feed.sink.until(4)
-    first, second, third, fourth = feed.sink.added
+        published = await feed.outlet.until(4)
+    first, second, third, fourth = feed.outlet.added
     assert first is not None
     assert first.expiry_s == 300.0
     found = read(first)
@@ -72,7 +72,7 @@ async def test_a_row_has_the_properties_of_its_columns(database: str, kind: str)
     assert dict(found.user)[b"op"] == b"insert"
     assert dict(found.user)[b"table"] == b"public.event"
     assert dict(found.user)[b"deep"] == b"1.50"
-    places = [dict(read(added).user)[b"at"] for added in feed.sink.added]
+    places = [dict(read(added).user)[b"at"] for added in feed.outlet.added]
     assert len(set(places)) == 4
     assert all(b"/" in place for place in places)
     assert second is not None
@@ -97,8 +97,8 @@ async def test_notified_rows_and_snapshots_have_them_too(database: str) -> None:
     sql(config, TABLE)
     async with running(config) as feed:
         sql(config, f"SELECT pg_notify('public.event', '{NOTIFIED}')")
-        await feed.sink.until(1)
-    (added,) = feed.sink.added
+        await feed.outlet.until(1)
+    (added,) = feed.outlet.added
     assert added is not None
     assert added.expires_unix_s == 4102444800.0
     assert read(added).user == [(b"table", b"public.event"), (b"deep", b"x")]
@@ -108,8 +108,8 @@ async def test_notified_rows_and_snapshots_have_them_too(database: str) -> None:
     sql(config, "INSERT INTO event (id, who) VALUES (7, 'eve')")
     install(config)
     async with running(config) as feed:
-        await feed.sink.until(1)
-    assert read(feed.sink.added[0]).user == [(b"op", b"snapshot"), (b"table", b"public.event")]
+        await feed.outlet.until(1)
+    assert read(feed.outlet.added[0]).user == [(b"op", b"snapshot"), (b"table", b"public.event")]
 
 
 def test_a_column_that_is_not_there_is_named(database: str) -> None:
@@ -141,7 +141,7 @@ async def test_publish_takes_properties(database: str, kind: str) -> None:
             connection.execute(
                 "SELECT rowcast.publish('f', 'x', properties => jsonb_build_object('correlation_data', '\\x01'::bytea))"
             )
-        published = await feed.sink.until(6)
+        published = await feed.outlet.until(6)
     assert published == [
         (b"a", b"text", 1, False),
         (b"b", b"\x00\xff", 2, True),
@@ -150,17 +150,17 @@ async def test_publish_takes_properties(database: str, kind: str) -> None:
         (b"e", b"x", 1, False),
         (b"f", b"x", 1, False),
     ]
-    for added in feed.sink.added[:2]:
+    for added in feed.outlet.added[:2]:
         assert added is not None
         assert added.expiry_s == 60.0
         assert read(added).texts == {3: b"text/plain", 8: "answers/é".encode(), 9: b"\x00\xff"}
         assert sorted(read(added).user) == [
             (b"a", b"1"), (b"b", b"2"), (b"b", b"3"), (b"n", b"12345678901234567890.10"), (b"t", b"true"),
         ]  # fmt: skip
-    assert feed.sink.added[2] is None
-    assert feed.sink.added[3] == Added()
-    assert feed.sink.added[4] is None
-    assert read(feed.sink.added[5]).texts == {9: b"\x01"}
+    assert feed.outlet.added[2] is None
+    assert feed.outlet.added[3] == Added()
+    assert feed.outlet.added[4] is None
+    assert read(feed.outlet.added[5]).texts == {9: b"\x01"}
     assert feed.status.dropped == {}
 
 
@@ -249,7 +249,7 @@ async def test_an_earlier_installation_is_upgraded_under_those_who_use_it(databa
                 "SELECT rowcast.publish('with', 'x', properties => '{}')",
             ):
                 user.execute(statement)
-        published = await feed.sink.until(8)
+        published = await feed.outlet.until(8)
     assert [topic for topic, *_ in published] == [
         b"prepared", b"prepared", b"view", b"function", b"two", b"named", b"quoted", b"with",
     ]  # fmt: skip

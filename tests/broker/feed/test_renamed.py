@@ -58,14 +58,14 @@ async def test_a_row_comes_or_a_gap_before_the_next(
         install(config)
         async with running(config) as feed:
             people.execute("INSERT INTO event VALUES (1, 'x')")
-            await feed.sink.until(1)
+            await feed.outlet.until(1)
             gaps_before: list[int] = []
 
             def take(published: Published) -> None:
                 if published[0] not in (b"event/1", b"event/2"):
                     gaps_before.append(feed.status.gaps)
 
-            feed.sink.on_publish = take
+            feed.outlet.on_publish = take
             people.execute(f"ALTER {away}")
             try:
                 people.execute("INSERT INTO event VALUES (2, 'x')")
@@ -77,8 +77,8 @@ async def test_a_row_comes_or_a_gap_before_the_next(
             await until(lambda: bool(gaps_before) or feed.status.gaps > 0)
             await feed.until_live()
             people.execute("INSERT INTO event VALUES (4, 'x')")
-            await until(lambda: b"event/4" in feed.sink.topics())
-    topics = feed.sink.topics()
+            await until(lambda: b"event/4" in feed.outlet.topics())
+    topics = feed.outlet.topics()
     assert topics == sorted(set(topics))
     assert b"event/2" in topics or not is_written or gaps_before[0]
     assert b"event/3" in topics or gaps_before[0]

@@ -1,4 +1,4 @@
-"""Where a process begins: where the sink says, unless a gap is owed, and whatever it reads again is said once."""
+"""Where a process begins: where the outlet says, unless a gap is owed, and whatever it reads again is said once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAVED = (5, 1)
 
 
 class Keeping(Collector):
-    """A sink that keeps rows up to 3 in a log of this name."""
+    """An outlet that keeps rows up to 3 in a log of this name."""
 
     keep_s = 60.0
     log = "new"
@@ -51,11 +51,11 @@ def remembered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     return found
 
 
-async def test_what_the_sink_has_lost_is_read_again_and_said_once(
+async def test_what_the_outlet_has_lost_is_read_again_and_said_once(
     remembered: list[tuple[object, ...]],
 ) -> None:
-    sink = Keeping()
-    found = Resuming(sink)
+    outlet = Keeping()
+    found = Resuming(outlet)
     assert found.place(evolve(Known(), log="old"), SAVED) == (3, 0)
     assert found.lost == "the log has lost them"
     connection: Any = None
@@ -66,28 +66,28 @@ async def test_what_the_sink_has_lost_is_read_again_and_said_once(
 
 
 async def test_what_it_has_is_not_read_again(remembered: list[tuple[object, ...]]) -> None:
-    sink = Keeping()
-    found = Resuming(sink)
+    outlet = Keeping()
+    found = Resuming(outlet)
     assert found.place(evolve(Known(), log="new"), SAVED) == SAVED
-    assert (found.lost, sink.asked) == ("", [("new", SAVED)])
+    assert (found.lost, outlet.asked) == ("", [("new", SAVED)])
 
 
 @pytest.mark.parametrize("owed", [{"owed": "why"}, {"moved_from": "wal"}])
 def test_after_a_gap_the_database_s_place_counts(owed: dict[str, Any]) -> None:
-    sink = Keeping()
-    assert Resuming(sink).place(evolve(Known(), log="old", **owed), SAVED) == SAVED
-    assert sink.asked == []
+    outlet = Keeping()
+    assert Resuming(outlet).place(evolve(Known(), log="old", **owed), SAVED) == SAVED
+    assert outlet.asked == []
 
 
-async def test_places_that_begin_anew_are_told_to_the_sink() -> None:
-    sink = Keeping()
-    found = Resuming(sink)
+async def test_places_that_begin_anew_are_told_to_the_outlet() -> None:
+    outlet = Keeping()
+    found = Resuming(outlet)
     found.place(evolve(Known(), log="old"), SAVED)
     found.begin_anew()
-    assert (found.lost, sink.begun_anew) == ("", 1)
+    assert (found.lost, outlet.begun_anew) == ("", 1)
 
 
-async def test_another_sink_keeps_nothing(remembered: list[tuple[object, ...]]) -> None:
+async def test_another_outlet_keeps_nothing(remembered: list[tuple[object, ...]]) -> None:
     found = Resuming(Collector())
     assert (found.keep_s, found.log) == (0.0, "")
     assert found.place(evolve(Known(), log="old"), SAVED) == SAVED

@@ -59,20 +59,20 @@ async def test_wal_level_that_is_lowered_for_a_while_is_refused_in_words_and_the
     config = prepared(dsn, "wal")
     async with running(config) as feed:
         sql(dsn, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     await drop_slots(dsn)
     restart_with(own_cluster, "replica")
     sql(dsn, "INSERT INTO event VALUES (2, 'lost')")
     feed = Running(config)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervise, config, feed.sink, feed.status)
+        nursery.start_soon(supervise, config, feed.outlet, feed.status)
         await until(lambda: "wal_level is replica" in feed.status.problem)
         assert 'kind = "outbox"' in feed.status.problem
         await trio.to_thread.run_sync(restart_with, own_cluster, "logical")
         await feed.until_live()
-        assert "there was no slot" in await feed.sink.gap()
+        assert "there was no slot" in await feed.outlet.gap()
         sql(dsn, "INSERT INTO event VALUES (3, 'b')")
-        await until(lambda: b"event/3" in feed.sink.topics())
+        await until(lambda: b"event/3" in feed.outlet.topics())
         assert feed.status.gaps == 1
         nursery.cancel_scope.cancel()
 
@@ -87,8 +87,8 @@ async def test_wal_level_is_nothing_to_the_other_kinds(own_cluster: Cluster, kin
                 sql(dsn, "ALTER SYSTEM SET max_wal_senders = 0")
             sql(dsn, f"INSERT INTO event VALUES ({number}, 'a')")
             await trio.to_thread.run_sync(restart_with, own_cluster, wal_level)
-            await feed.sink.until(number)
-    assert (feed.sink.topics(), feed.status.gaps) == ([b"event/1", b"event/2", b"event/3"], 0)
+            await feed.outlet.until(number)
+    assert (feed.outlet.topics(), feed.status.gaps) == ([b"event/1", b"event/2", b"event/3"], 0)
 
 
 def moved(source: str, target: str) -> None:
@@ -112,24 +112,24 @@ async def test_database_that_is_moved_to_another_server_goes_on_and_is_a_gap(
     config = prepared(source, kind)
     async with running(config) as feed:
         sql(source, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         if is_live:
             await trio.to_thread.run_sync(take_place, own_cluster, other_cluster)
             if kind != "listen":  # reads the table again, from the last key
-                assert "another database system" in await feed.sink.gap()
+                assert "another database system" in await feed.outlet.gap()
             sql(own_cluster.dsn(), "INSERT INTO event VALUES (3, 'b')")
-            await until(lambda: b"event/3" in feed.sink.topics())
-            assert b"event/2" in feed.sink.topics() or kind != "listen"
+            await until(lambda: b"event/3" in feed.outlet.topics())
+            assert b"event/2" in feed.outlet.topics() or kind != "listen"
             return
     sql(source, "INSERT INTO event VALUES (2, 'perhaps')")
     moved(source, target)
     config = evolve(config, dsn=target)
     async with running(config) as feed:
         if kind != "listen":
-            assert "another database system" in await feed.sink.gap()
+            assert "another database system" in await feed.outlet.gap()
         sql(target, "INSERT INTO event VALUES (3, 'b')")
-        await until(lambda: b"event/3" in feed.sink.topics())
-        assert b"event/2" in feed.sink.topics() or kind != "listen"
+        await until(lambda: b"event/3" in feed.outlet.topics())
+        assert b"event/2" in feed.outlet.topics() or kind != "listen"
 
 
 def take_place(old: Cluster, new: Cluster) -> None:

@@ -11,7 +11,7 @@ from broker.feed.slices import LOOK_S_MAX, SLICE_WAIT_S_MAX, Slices
 
 
 class Strained(Collector):
-    """A sink whose readers have caught up at a certain time."""
+    """An outlet whose readers have caught up at a certain time."""
 
     def __init__(self, caught_up_at: float) -> None:
         super().__init__()
@@ -24,10 +24,10 @@ class Strained(Collector):
         return now < self.caught_up_at
 
 
-async def pause(sink: Strained) -> float:
+async def pause(outlet: Strained) -> float:
     began = trio.current_time()
-    sink.caught_up_at += began
-    await Slices(sink).breathe()
+    outlet.caught_up_at += began
+    await Slices(outlet).breathe()
     return trio.current_time() - began
 
 
@@ -38,22 +38,22 @@ async def test_it_ends_soon_after_the_readers_have_caught_up(autojump_clock: tri
 
 
 async def test_it_is_no_longer_than_it_may_be(autojump_clock: trio.testing.MockClock) -> None:
-    sink = Strained(100.0)
-    assert await pause(sink) == pytest.approx(SLICE_WAIT_S_MAX)
-    assert sink.looks < 150, "it looks less often, the longer it takes"
+    outlet = Strained(100.0)
+    assert await pause(outlet) == pytest.approx(SLICE_WAIT_S_MAX)
+    assert outlet.looks < 150, "it looks less often, the longer it takes"
 
 
 async def test_nobody_waits_where_nothing_is_owed(autojump_clock: trio.testing.MockClock) -> None:
-    sink = Strained(1.0)
-    sink.is_strained = False
-    assert await pause(sink) == 0.0
-    assert sink.looks == 0
-    assert not Slices(sink).is_due
-    sink.is_strained = True
-    assert Slices(sink).is_due
+    outlet = Strained(1.0)
+    outlet.is_strained = False
+    assert await pause(outlet) == 0.0
+    assert outlet.looks == 0
+    assert not Slices(outlet).is_due
+    outlet.is_strained = True
+    assert Slices(outlet).is_due
 
 
-async def test_a_sink_that_does_not_know_its_readers_is_never_waited_for() -> None:
+async def test_a_outlet_that_does_not_know_its_readers_is_never_waited_for() -> None:
     slices = Slices(Collector())
     assert not slices.is_due
     await slices.breathe()
@@ -71,7 +71,7 @@ class Bounded(Collector):
         self.waits += 1
 
 
-async def test_a_sink_that_takes_only_so_much_is_asked() -> None:
-    sink = Bounded()
-    await Slices(sink).until_room()
-    assert sink.waits == 1
+async def test_a_outlet_that_takes_only_so_much_is_asked() -> None:
+    outlet = Bounded()
+    await Slices(outlet).until_room()
+    assert outlet.waits == 1

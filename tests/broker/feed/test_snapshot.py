@@ -56,9 +56,9 @@ async def test_every_row_comes_once_from_the_snapshot_or_live(config: FeedConfig
             with connect(config.dsn) as connection:
                 await until(lambda: not nursery.child_tasks)
                 (committed,) = connection.execute("SELECT count(*) FROM event").fetchone() or (0,)
-            await feed.sink.until(committed)
+            await feed.outlet.until(committed)
     ids = sorted(number for some in written for number in some if number)
-    assert sorted(int(topic[6:]) for topic in feed.sink.topics()) == ids
+    assert sorted(int(topic[6:]) for topic in feed.outlet.topics()) == ids
     assert committed == len(ids)
 
 
@@ -69,11 +69,11 @@ async def test_query_of_a_route_chooses_rows_and_columns(config: FeedConfig) -> 
         connection.execute("INSERT INTO event (note) VALUES ('a'), ('b')")
         connection.execute("UPDATE rowcast.feed SET read_seq = 1 WHERE kind = 'outbox'")
     async with running(config) as feed:
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         with connect(config.dsn) as connection:
             connection.execute("INSERT INTO event (note) VALUES ('c')")
-        await feed.sink.until(2)
-    assert feed.sink.published == [
+        await feed.outlet.until(2)
+    assert feed.outlet.published == [
         (b"event/2", b'{"id":2,"note":"B"}', 1, True),
         (b"event/3", b'{"id":3,"note":"c"}', 1, True),
     ]

@@ -30,7 +30,7 @@ async def test_slot_that_waits_for_an_open_transaction_says_for_whom(
         async with trio.open_nursery() as nursery:
             from broker.feed.supervise import supervise
 
-            nursery.start_soon(supervise, config, feed.sink, feed.status)
+            nursery.start_soon(supervise, config, feed.outlet, feed.status)
             await until(lambda: "waiting" in feed.status.troubles)
             assert f"session {writer.info.backend_pid} of postgres" in feed.status.troubles["waiting"]
             writer.execute("COMMIT")

@@ -47,7 +47,7 @@ async def test_transaction_mode_is_refused_in_words_and_no_session_is_changed(
         config = through(direct, port)
         feed = Running(config)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(supervise, config, feed.sink, feed.status)
+            nursery.start_soon(supervise, config, feed.outlet, feed.status)
             await until(lambda: "transaction mode" in feed.status.problem)
             nursery.cancel_scope.cancel()
         with connect(config.dsn) as other:
@@ -68,7 +68,7 @@ async def test_session_mode_is_as_good_as_none(cluster: Cluster, database: str, 
                 else:
                     writer.execute("INSERT INTO event VALUES (1, 'a')")
                 report = doctor.examine(writer, config)
-            await feed.sink.until(1)
+            await feed.outlet.until(1)
     assert report.is_healthy, report.findings
 
 
@@ -78,7 +78,7 @@ async def test_replication_through_a_pooler_is_refused_in_words(cluster: Cluster
         config = through(direct, port)
         feed = Running(config)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(supervise, config, feed.sink, feed.status)
+            nursery.start_soon(supervise, config, feed.outlet, feed.status)
             await until(lambda: "let the dsn name the server itself" in feed.status.problem)
             nursery.cancel_scope.cancel()
 

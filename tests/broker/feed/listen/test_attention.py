@@ -26,7 +26,7 @@ from broker.feed.status import FeedStatus, Watch
 from broker.feed.supervise import supervise
 from broker.links.readiness import is_portable
 from broker.links.server import Server
-from broker.sink import EngineSink
+from broker.outlet import EngineOutlet
 from protocol.mqtt.packets import Subscribe
 from protocol.notifications import Notification
 
@@ -34,7 +34,7 @@ ROW: Notification = (b"c", b"{}")
 
 
 class Loop:
-    """A sink's loop, which rings when it is told to."""
+    """An outlet's loop, which rings when it is told to."""
 
     def __init__(self) -> None:
         self.is_watching = False
@@ -170,10 +170,10 @@ async def test_what_was_read_already_is_not_waited_for() -> None:
     assert (world.listener.waits, world.loop.is_watching) == (1, False)
 
 
-@pytest.mark.parametrize("sink", [SimpleNamespace(), EngineSink(Engine(), None)], ids=["none", "no-loop"])
-async def test_without_a_loop_the_task_waits_as_ever(sink: Any) -> None:
+@pytest.mark.parametrize("outlet", [SimpleNamespace(), EngineOutlet(Engine(), None)], ids=["none", "no-loop"])
+async def test_without_a_loop_the_task_waits_as_ever(outlet: Any) -> None:
     listener = Heard()
-    attention = Attention(sink, listener, lambda some: True, lambda: True)  # type: ignore[arg-type]
+    attention = Attention(outlet, listener, lambda some: True, lambda: True)  # type: ignore[arg-type]
     await attention.wait()
     assert listener.waits == 1
     attention.close()
@@ -214,7 +214,7 @@ async def live(config: FeedConfig) -> AsyncIterator[tuple[Engine, FeedStatus]]:
     async with trio.open_nursery() as nursery:
         server = Server(engine, nursery)
         nursery.start_soon(server.pump.run)
-        nursery.start_soon(supervise, config, EngineSink(engine, None, None, server.watch), status)
+        nursery.start_soon(supervise, config, EngineOutlet(engine, None, None, server.watch), status)
         await until(lambda: status.state == "live")
         yield engine, status
         nursery.cancel_scope.cancel()

@@ -96,7 +96,7 @@ async def test_rows_arrive_byte_for_byte_and_exactly_once_on_each_way(
         (text,) = await row_texts(writer)
         assert b"100000000000000000000000000000000000001" in text
         assert b'"time":"2024-02-13T15:53:50.5+00:00"' in text
-        assert await feed.sink.until(2) == [
+        assert await feed.outlet.until(2) == [
             (b"fill/1/0xabc", text, 1, False),
             (b"$ws/econia/fill_event", b'{"channel" : "fill_event", "payload" : ' + text + b"}", 1, False),
         ]
@@ -108,7 +108,7 @@ async def test_a_row_of_7999_bytes_arrives_whole(database: str, writer: TrioConn
         text = '{"market_id":3,"user":"0xabc","note":"' + "x" * 7959 + '"}'
         assert len(text) == 7999
         await writer.execute("SELECT pg_notify('fill', %s)", [text])
-        assert await feed.sink.until(1) == [(b"fill/3/0xabc", text.encode(), 1, False)]
+        assert await feed.outlet.until(1) == [(b"fill/3/0xabc", text.encode(), 1, False)]
 
 
 async def test_what_does_not_fit_is_counted_and_harms_nothing(database: str, writer: TrioConnection) -> None:
@@ -117,8 +117,8 @@ async def test_what_does_not_fit_is_counted_and_harms_nothing(database: str, wri
             await writer.execute(INSERT, [version, 0, 3, user, version, ""])
         await writer.execute("SELECT pg_notify('fill', 'no json'), pg_notify('fill', '')")
         await insert(writer, 6)
-        await feed.sink.until(8)
-        assert [topic for topic in feed.sink.topics() if not topic.startswith(b"$")] == [
+        await feed.outlet.until(8)
+        assert [topic for topic in feed.outlet.topics() if not topic.startswith(b"$")] == [
             b"fill/3/0xfit",
             b"fill/6/0xabc",
         ]
@@ -136,12 +136,12 @@ async def test_the_order_of_a_transaction_survives_across_channels(
                 await writer.execute(
                     INSERT.replace("fill_events", table), [version, 0, version, "u", version, ""]
                 )
-        await feed.sink.until(100 + 66)
-        bare = [topic for topic in feed.sink.topics() if not topic.startswith(b"$")]
+        await feed.outlet.until(100 + 66)
+        bare = [topic for topic in feed.outlet.topics() if not topic.startswith(b"$")]
         assert bare == [
             f"{'cancel' if version % 3 == 0 else 'fill'}/{version}/u".encode() for version in range(100)
         ]
-        assert feed.sink.flushes < 50  # batches, not single rows
+        assert feed.outlet.flushes < 50  # batches, not single rows
 
 
 async def test_nothing_that_was_there_before_is_replayed_at_first_start(
@@ -150,8 +150,8 @@ async def test_nothing_that_was_there_before_is_replayed_at_first_start(
     await insert(writer, 1)
     async with running(feed_config(database, RECOVER_FILLS)) as feed:
         await insert(writer, 2)
-        await feed.sink.until(2)
-        assert feed.sink.topics() == [b"fill/2/0xabc", b"$ws/econia/fill_event"]
+        await feed.outlet.until(2)
+        assert feed.outlet.topics() == [b"fill/2/0xabc", b"$ws/econia/fill_event"]
         assert feed.status.recovered == 0
 
 
@@ -163,7 +163,7 @@ async def test_an_unrecovered_kind_lost_meanwhile_is_announced_by_name(
         await end_backends(writer)
         await feed.until_live(reconnects=1)
         assert feed.status.gaps == 1
-        assert "no [[recover]] reads again cancel of events" in await feed.sink.gap()
+        assert "no [[recover]] reads again cancel of events" in await feed.outlet.gap()
         assert any("are lost: cancel of events (a [[recover]]" in r.getMessage() for r in caplog.records)
 
 
@@ -200,7 +200,7 @@ async def write_under(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(write)
-        await feed.sink.until(100)
+        await feed.outlet.until(100)
         await trouble()
     await feed.until_live(reconnects=1)
     await check_all_came_once(writer, feed)
@@ -208,10 +208,10 @@ async def write_under(
 
 async def check_all_came_once(writer: TrioConnection, feed: Running) -> None:
     texts = await row_texts(writer)
-    await feed.sink.until(2 * len(texts))
-    assert feed.sink.repeated() == {}
-    bare = [payload for topic, payload, _, _ in feed.sink.published if topic.startswith(b"fill/")]
-    wrapped = [payload for topic, payload, _, _ in feed.sink.published if topic.startswith(b"$ws/")]
+    await feed.outlet.until(2 * len(texts))
+    assert feed.outlet.repeated() == {}
+    bare = [payload for topic, payload, _, _ in feed.outlet.published if topic.startswith(b"fill/")]
+    wrapped = [payload for topic, payload, _, _ in feed.outlet.published if topic.startswith(b"$ws/")]
     assert bare == texts
     assert wrapped == [b'{"channel" : "fill_event", "payload" : ' + text + b"}" for text in texts]
 
@@ -266,7 +266,7 @@ async def test_a_silent_but_living_connection_is_left_alone(database: str, write
     async with running(config) as feed:
         await trio.sleep(0.3)  # some ten signs of life
         await insert(writer, 1)
-        await feed.sink.until(2)
+        await feed.outlet.until(2)
         assert feed.status.reconnects == 0
 
 
@@ -277,7 +277,7 @@ async def test_a_restarted_server_loses_nothing(
     async with running(feed_config(database, RECOVER_FILLS)) as feed:
         for version in range(20):
             await insert(writer, version)
-        await feed.sink.until(40)
+        await feed.outlet.until(40)
         await trio.to_thread.run_sync(cluster.restart, mode)
         async with await TrioConnection.connect(database, autocommit=True) as again:
             for version in range(20, 40):
@@ -302,7 +302,7 @@ async def test_a_row_both_read_and_notified_comes_once(
 
     async with running(feed_config(database, RECOVER_FILLS)) as feed:
         await insert(writer, 1)
-        await feed.sink.until(2)
+        await feed.outlet.until(2)
         monkeypatch.setattr(listen_module, "begin_snapshot", insert_before)
         await end_backends(writer)
         await check_all_came_once_of(feed, writer, 4)
@@ -310,7 +310,7 @@ async def test_a_row_both_read_and_notified_comes_once(
 
 
 async def check_all_came_once_of(feed: Running, writer: TrioConnection, rows: int) -> None:
-    await feed.sink.until(2 * rows)
+    await feed.outlet.until(2 * rows)
     await feed.until_live(reconnects=1)
     await check_all_came_once(writer, feed)
 
@@ -319,7 +319,7 @@ async def test_recovery_that_is_interrupted_goes_on_where_it_stopped(
     database: str, writer: TrioConnection, cluster: Cluster
 ) -> None:
     def end_backends_now(published: object) -> None:
-        if len(feed.sink.published) in (1200, 2600):
+        if len(feed.outlet.published) in (1200, 2600):
             with psycopg.connect(database, autocommit=True) as connection:
                 connection.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -329,7 +329,7 @@ async def test_recovery_that_is_interrupted_goes_on_where_it_stopped(
     async with tcp_proxy(cluster.port) as proxy:
         dsn = database.replace(f"port={cluster.port}", f"port={proxy.port}")
         async with running(feed_config(dsn, RECOVER_FILLS)) as feed:
-            feed.sink.on_publish = end_backends_now
+            feed.outlet.on_publish = end_backends_now
             proxy.refuse()
             await writer.execute(
                 "INSERT INTO fill_events SELECT g / 10, g % 10, 1, 'u', g FROM generate_series(0, 1999) g"
@@ -350,7 +350,7 @@ async def test_what_arrived_before_the_connection_ended_is_published(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND application_name = 'rowcast'"
             )
-        await feed.sink.until(2)
+        await feed.outlet.until(2)
 
 
 async def test_a_table_that_is_missing_is_said_and_tried_again(
@@ -360,7 +360,7 @@ async def test_a_table_that_is_missing_is_said_and_tried_again(
     config = feed_config(database, RECOVER_FILLS)
     feed = Running(config)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervise_module.supervise, config, feed.sink, feed.status)
+        nursery.start_soon(supervise_module.supervise, config, feed.outlet, feed.status)
         await until(lambda: 'relation "public.fill_events" does not exist' in caplog.text)
         await writer.execute("ALTER TABLE elsewhere RENAME TO fill_events")
         await feed.until_live()

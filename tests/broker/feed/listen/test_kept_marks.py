@@ -48,13 +48,13 @@ async def test_rows_committed_between_two_processes_are_read_again_once(config: 
     insert(config, 1)
     async with running(config) as feed:
         insert(config, 2, 10**38)
-        await feed.sink.until(2)
+        await feed.outlet.until(2)
     insert(config, 10**38 + 1, 10**38 + 2)
     async with running(config) as again:
         insert(config, 10**38 + 3)
-        await again.sink.until(3)
-    assert feed.sink.topics() == [b"event/2", b"event/%d" % 10**38]
-    assert again.sink.topics() == [b"event/%d" % (10**38 + number) for number in (1, 2, 3)]
+        await again.outlet.until(3)
+    assert feed.outlet.topics() == [b"event/2", b"event/%d" % 10**38]
+    assert again.outlet.topics() == [b"event/%d" % (10**38 + number) for number in (1, 2, 3)]
 
 
 async def test_table_that_was_empty_is_read_again_from_its_first_row(config: FeedConfig) -> None:
@@ -63,15 +63,15 @@ async def test_table_that_was_empty_is_read_again_from_its_first_row(config: Fee
         pass
     insert(config, 1, 2)
     async with running(config) as feed:
-        await feed.sink.until(2)
-    assert feed.sink.topics() == [b"event/1", b"event/2"]
+        await feed.outlet.until(2)
+    assert feed.outlet.topics() == [b"event/1", b"event/2"]
 
 
 async def test_marks_are_kept_while_live(config: FeedConfig) -> None:
     install(config)
     async with running(config) as feed:
         insert(config, 7)
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         with connect(config.dsn) as connection:
             query = "SELECT marks->0->2->>1 FROM rowcast.feed WHERE name = 'test'"
             await until(lambda: connection.execute(query).fetchone() == ("7",))
@@ -80,12 +80,12 @@ async def test_marks_are_kept_while_live(config: FeedConfig) -> None:
 async def test_without_an_installation_the_feed_begins_at_now(config: FeedConfig) -> None:
     async with running(config) as feed:
         insert(config, 1)
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     insert(config, 2)
     async with running(config) as again:
         insert(config, 3)
-        await again.sink.until(1)
-    assert again.sink.topics() == [b"event/3"]
+        await again.outlet.until(1)
+    assert again.outlet.topics() == [b"event/3"]
 
 
 async def test_feed_that_is_installed_while_it_runs_keeps_its_place_from_then_on(
@@ -95,11 +95,11 @@ async def test_feed_that_is_installed_while_it_runs_keeps_its_place_from_then_on
     async with running(config) as feed:
         install(config)
         insert(config, 1)
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     insert(config, 2)
     async with running(config) as again:
-        await again.sink.until(1)
-    assert again.sink.topics() == [b"event/2"]
+        await again.outlet.until(1)
+    assert again.outlet.topics() == [b"event/2"]
 
 
 TELLS = "CREATE TRIGGER tell AFTER INSERT ON event FOR EACH ROW EXECUTE FUNCTION tell()"
@@ -131,17 +131,17 @@ async def test_table_whose_keys_begin_anew_while_the_feed_is_away_is_a_gap_befor
     install(config)
     async with running(config) as feed:
         insert(config, 10)
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     change(config, act)
     insert(config, 2)
     async with running(config) as again:
-        assert "no place is known" in await again.sink.gap()
+        assert "no place is known" in await again.outlet.gap()
         insert(config, 3)
-        await again.sink.until(1)
+        await again.outlet.until(1)
         change(config, END_BACKENDS)
         insert(config, 4)
-        await again.sink.until(2)
-    assert again.sink.topics() == [b"event/3", b"event/4"]
+        await again.outlet.until(2)
+    assert again.outlet.topics() == [b"event/3", b"event/4"]
     assert again.status.gaps == 1
 
 
@@ -152,32 +152,32 @@ async def test_table_whose_keys_begin_anew_while_the_feed_listens_is_a_gap_once_
     install(config)
     async with running(config) as feed:
         insert(config, 10)
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         change(config, act)
         insert(config, 2)
-        await feed.sink.until(2)
+        await feed.outlet.until(2)
         change(config, END_BACKENDS)
         await feed.until_live(reconnects=1)
-        assert "no place is known" in await feed.sink.gap()
+        assert "no place is known" in await feed.outlet.gap()
         insert(config, 3)
-        await feed.sink.until(3)
-    assert feed.sink.topics() == [b"event/10", b"event/2", b"event/3"]
+        await feed.outlet.until(3)
+    assert feed.outlet.topics() == [b"event/10", b"event/2", b"event/3"]
     async with running(config) as again:
         insert(config, 4)
-        await again.sink.until(1)
-        assert (again.sink.topics(), again.status.gaps) == ([b"event/4"], 0)
+        await again.outlet.until(1)
+        assert (again.outlet.topics(), again.status.gaps) == ([b"event/4"], 0)
 
 
 async def test_rewritten_table_is_a_gap_and_read_again_nevertheless(config: FeedConfig) -> None:
     install(config)
     async with running(config) as feed:
         insert(config, 1)
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     change(config, "VACUUM FULL event")
     insert(config, 2)
     async with running(config) as again:
-        await again.sink.until(1)
-    assert again.sink.topics() == [b"event/2"]
+        await again.outlet.until(1)
+    assert again.outlet.topics() == [b"event/2"]
     assert again.status.gaps == 1
 
 
@@ -191,7 +191,7 @@ async def test_kind_that_nobody_reads_again_is_a_gap_when_the_next_process_start
     async with running(config) as again:
         assert (
             "Rowcast was not running, and no [[recover]] reads again other of events"
-            in await again.sink.gap()
+            in await again.outlet.gap()
         )
         assert (again.status.gaps, again.status.reconnects) == (1, 0)
 
@@ -205,7 +205,7 @@ async def test_recover_that_is_new_has_no_place_yet_and_that_is_a_gap(config: Fe
         config, recoveries=(*config.recoveries, Recovery("public.more", ("id",), (("events", "more"),)))
     )
     async with running(more) as feed:
-        assert "public.more" in await feed.sink.gap()
+        assert "public.more" in await feed.outlet.gap()
     async with running(more) as again:
         assert again.status.gaps == 0
 
@@ -221,8 +221,8 @@ async def test_what_another_version_kept_is_understood_or_a_gap(config: FeedConf
     async with running(config) as feed:
         insert(config, 3)
         is_understood = len(kept[0]) == 3 and kept[0][0] == "events"
-        await feed.sink.until(2 if is_understood else 1)
-    assert feed.sink.topics() == [b"event/2", b"event/3"][0 if is_understood else 1 :]
+        await feed.outlet.until(2 if is_understood else 1)
+    assert feed.outlet.topics() == [b"event/2", b"event/3"][0 if is_understood else 1 :]
     assert feed.status.gaps == (0 if is_understood else 1)
 
 
@@ -236,11 +236,11 @@ async def test_dropped_schema_is_waited_for_and_a_gap_once_it_is_there(
     insert(config, 1)
     feed = Running(config)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervise, config, feed.sink, feed.status)
+        nursery.start_soon(supervise, config, feed.outlet, feed.status)
         await until(lambda: "rowcast.feed is missing" in feed.status.problem)
         install(config)
         await feed.until_live()
-        assert "the schema rowcast was dropped" in await feed.sink.gap()
+        assert "the schema rowcast was dropped" in await feed.outlet.gap()
         nursery.cancel_scope.cancel()
     async with running(config) as again:
         assert again.status.gaps == 0
@@ -259,10 +259,10 @@ async def test_rights_that_are_taken_cost_delay_only(config: FeedConfig, short_p
             connection.execute("INSERT INTO event VALUES ('2026-01-01 00:00:00.5Z', 1)")
             feed = Running(config)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(supervise, config, feed.sink, feed.status)
+                nursery.start_soon(supervise, config, feed.outlet, feed.status)
                 await until(lambda: "permission denied" in feed.status.problem)
                 connection.execute("GRANT USAGE ON SCHEMA rowcast TO kept_marks_reader")
-                await feed.sink.until(1)
+                await feed.outlet.until(1)
                 nursery.cancel_scope.cancel()
             assert feed.status.gaps == 0
         finally:
@@ -285,16 +285,16 @@ async def test_rows_that_no_trigger_tells_of_are_read_by_key_and_may_be_missing(
     install(config)
     async with running(config) as feed:
         insert(config, 1)
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         sql(config, *acts)
         insert(config, 2)
-        await feed.sink.until(2)
-        assert "a trigger was taken away" in await feed.sink.gap()
+        await feed.outlet.until(2)
+        assert "a trigger was taken away" in await feed.outlet.gap()
         sql(config, "CREATE TRIGGER another AFTER INSERT ON event FOR EACH ROW EXECUTE FUNCTION tell()")
         await feed.until_live(reconnects=1)
         insert(config, 3)
-        await feed.sink.until(3)
-    assert feed.sink.topics() == [b"event/1", b"event/2", b"event/3"]
+        await feed.outlet.until(3)
+    assert feed.outlet.topics() == [b"event/1", b"event/2", b"event/3"]
     assert feed.status.gaps == 1
 
 
@@ -305,8 +305,8 @@ async def test_trigger_that_was_off_before_a_crash_is_a_gap_at_the_next_start(co
         insert(config, 1)  # told by nobody
         sql(config, ON)
         insert(config, 2)
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     async with running(config) as again:
-        assert "a trigger was taken away" in await again.sink.gap()
+        assert "a trigger was taken away" in await again.outlet.gap()
     async with running(config) as again:
         assert again.status.gaps == 0

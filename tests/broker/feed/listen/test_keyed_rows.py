@@ -89,11 +89,11 @@ async def insert(writer: TrioConnection, txn: int, note: str = "") -> None:
 async def check_all_came_once_in_order(writer: TrioConnection, feed: Running) -> None:
     cursor = await writer.execute("SELECT row_to_json(f)::text FROM fills f ORDER BY txn, idx")
     texts = [text.encode() for (text,) in await cursor.fetchall()]
-    await feed.sink.until(2 * len(texts))
-    assert [body for topic, body, _, _ in feed.sink.published if topic == b"fill/m"] == texts
-    wrapped = [body for topic, body, _, _ in feed.sink.published if topic.startswith(b"$ws/")]
+    await feed.outlet.until(2 * len(texts))
+    assert [body for topic, body, _, _ in feed.outlet.published if topic == b"fill/m"] == texts
+    wrapped = [body for topic, body, _, _ in feed.outlet.published if topic.startswith(b"$ws/")]
     assert wrapped == [b'{"channel" : "fill_event", "payload" : ' + text + b"}" for text in texts]
-    assert len(feed.sink.published) == 2 * len(texts)
+    assert len(feed.outlet.published) == 2 * len(texts)
     assert feed.status.dropped == {}
 
 
@@ -152,7 +152,7 @@ async def test_a_row_deleted_meanwhile_is_counted_and_said(
             await insert(writer, 2, LONG)
             await insert(writer, 3)
             await writer.execute("DELETE FROM fills WHERE txn = 2")
-        await feed.sink.until(4)
+        await feed.outlet.until(4)
         assert feed.status.dropped == {"deleted": 2}
         assert "row not published: deleted: kind fill, to be read by its key" in caplog.text
         feed.status.dropped.clear()
@@ -172,7 +172,7 @@ async def test_a_key_that_is_none_is_counted_and_harms_nothing(database: str, wr
             for text in (*bad, '{"txn":"\\u0000","idx":1}', '{"txn":1e99,"idx":1}'):
                 await writer.execute("SELECT pg_notify('fill', %s)", [text])
             await insert(writer, 2, LONG)
-        await feed.sink.until(4)
+        await feed.outlet.until(4)
         assert feed.status.dropped == {"no_key": 4, "deleted": 2}
         assert feed.status.reconnects == 0
         feed.status.dropped.clear()
@@ -197,8 +197,8 @@ async def test_a_member_may_say_that_there_is_only_a_key(database: str, writer: 
         for txn, cut in ((1, "false"), (1, "null"), (2, "true"), (3, "false"), (1, "1")):
             text = f'{{"txn":{txn},"idx":0,"market":"notified","note":"","cut":{cut}}}'
             await writer.execute("SELECT pg_notify('fill', %s)", [text])
-        await feed.sink.until(5)
-        assert feed.sink.topics() == [
+        await feed.outlet.until(5)
+        assert feed.outlet.topics() == [
             b"fill/notified", b"fill/notified", b"fill/m", b"fill/notified", b"fill/m",
         ]  # fmt: skip
         assert feed.status.fetched == 2
@@ -211,8 +211,8 @@ async def test_a_member_of_the_envelope_may_say_so(database: str, writer: TrioCo
         for meta in ('{"cut":false}', '{"cut":true}', "1"):
             text = f'{{"channel":"fill_event","payload":{{"txn":1,"idx":0}},"meta":{meta}}}'
             await writer.execute("SELECT pg_notify('econiaws', %s)", [text])
-        await feed.sink.until(3)
-        assert [b'"read"' in body for _, body, _, _ in feed.sink.published] == [False, True, False]
+        await feed.outlet.until(3)
+        assert [b'"read"' in body for _, body, _, _ in feed.outlet.published] == [False, True, False]
 
 
 async def until_session(writer: TrioConnection, which: str) -> None:
@@ -240,7 +240,7 @@ async def test_a_reading_connection_that_ended_is_replaced_and_the_listening_one
     async with running(feed_config(database)) as feed:
         for txn in range(3):
             await insert(writer, txn, LONG)
-            await feed.sink.until(2 * txn + 2)
+            await feed.outlet.until(2 * txn + 2)
             await end_backends(database, "query NOT ILIKE 'LISTEN%'")
         await check_all_came_once_in_order(writer, feed)
         assert feed.status.reconnects == 0
@@ -303,12 +303,12 @@ async def test_rows_notified_while_recovery_reads_come_once(
 
     async with running(feed_config(database, FETCH, RECOVER)) as feed:
         await insert(writer, 1)
-        await feed.sink.until(2)
+        await feed.outlet.until(2)
         await writer.execute("DELETE FROM fills WHERE txn > 1")
         monkeypatch.setattr(listen_module, "begin_snapshot", insert_around)
         await end_backends(database)
         await feed.until_live(reconnects=1)
-        await feed.sink.until(10)
+        await feed.outlet.until(10)
         await check_all_came_once_in_order(writer, feed)
         assert feed.status.repeated == 4
 
@@ -325,7 +325,7 @@ async def test_a_long_read_is_no_silence_of_the_listening_connection(
             await until_session(writer, "wait_event_type = 'Lock'")
             await trio.sleep(config.check_interval_s + config.check_timeout_s + 0.1)
             await locker.execute("INSERT INTO fills VALUES (1, 0, 'm', 'late'); COMMIT")
-        await feed.sink.until(3)
+        await feed.outlet.until(3)
         assert feed.status.reconnects == 0
 
 
@@ -333,11 +333,11 @@ async def test_an_orderly_stop_leaves_no_row_in_the_line(database: str, writer: 
     """The feed is stopped while it waits for a row that is locked; then the lock goes."""
     feed = Running(feed_config(database))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervise_module.supervise, feed.config, feed.sink, feed.status)
+        nursery.start_soon(supervise_module.supervise, feed.config, feed.outlet, feed.status)
         await feed.until_live()
         with psycopg.connect(database, autocommit=True) as locker:
             await insert(writer, 1)
-            await feed.sink.until(2)
+            await feed.outlet.until(2)
             locker.execute("BEGIN; LOCK TABLE fills IN ACCESS EXCLUSIVE MODE")
             locker.execute("SELECT pg_notify('fill', '{\"txn\":1,\"idx\":0}')")
             locker.execute("INSERT INTO fills VALUES (2, 0, 'm', '')")
@@ -345,7 +345,7 @@ async def test_an_orderly_stop_leaves_no_row_in_the_line(database: str, writer: 
             await until(lambda: feed.status.received == 5)
             nursery.cancel_scope.cancel()
             locker.execute("COMMIT")
-    assert len(feed.sink.published) == 5
+    assert len(feed.outlet.published) == 5
 
 
 async def test_a_table_that_may_not_be_read_is_said_and_tried_again(
@@ -354,7 +354,7 @@ async def test_a_table_that_may_not_be_read_is_said_and_tried_again(
     await writer.execute("ALTER TABLE fills RENAME TO elsewhere")
     feed = Running(feed_config(database))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervise_module.supervise, feed.config, feed.sink, feed.status)
+        nursery.start_soon(supervise_module.supervise, feed.config, feed.outlet, feed.status)
         await until(lambda: 'relation "public.fills" does not exist' in caplog.text)
         await writer.execute("ALTER TABLE elsewhere RENAME TO fills")
         await feed.until_live()
@@ -382,4 +382,4 @@ async def test_a_key_may_be_of_any_type_that_can_be_looked_up(
         )
         cursor = await writer.execute("""SELECT row_to_json(t)::text FROM "A table" t""")
         (text,) = await cursor.fetchone() or ("",)
-        assert await feed.sink.until(1) == [(b"fill/m", text.encode(), 1, False)]
+        assert await feed.outlet.until(1) == [(b"fill/m", text.encode(), 1, False)]

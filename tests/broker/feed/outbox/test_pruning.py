@@ -20,7 +20,7 @@ async def test_rows_read_by_all_are_pruned(config: FeedConfig, monkeypatch: pyte
     with connect(config.dsn) as connection:
         async with running(config) as feed:
             sql(config, *[f"INSERT INTO event VALUES ({number}, 'x')" for number in range(1, 11)])
-            await feed.sink.until(10)
+            await feed.outlet.until(10)
             count = (
                 "SELECT (SELECT count(*) FROM rowcast.outbox), (SELECT count(*) FROM rowcast.outbox_commit)"
             )

@@ -33,27 +33,27 @@ async def test_old_and_new_process_at_once(database: str) -> None:
     async with trio.open_nursery() as nursery:
         async with running(config) as old:
             insert(config, 1, 3)
-            await old.sink.until(3)
-            nursery.start_soon(supervise, config, new.sink, new.status)
+            await old.outlet.until(3)
+            nursery.start_soon(supervise, config, new.outlet, new.status)
             await new.until_live()
             insert(config, 4, 6)
-            await old.sink.until(6)
-            await new.sink.until(3)
+            await old.outlet.until(6)
+            await new.outlet.until(3)
         insert(config, 7, 9)
-        await new.sink.until(6)
-        assert new.sink.topics() == topics(4, 9)
+        await new.outlet.until(6)
+        assert new.outlet.topics() == topics(4, 9)
         with connect(database) as connection:  # the new one has lost its connection, and goes on
             connection.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         insert(config, 10, 12)
-        await new.sink.until(9)
+        await new.outlet.until(9)
         nursery.cancel_scope.cancel()
-    assert old.sink.topics() == topics(1, 6)
-    assert new.sink.topics() == topics(4, 12)
+    assert old.outlet.topics() == topics(1, 6)
+    assert new.outlet.topics() == topics(4, 12)
     async with running(config) as third:
         insert(config, 13, 14)
-        await third.sink.until(2)
-    assert third.sink.topics() == topics(13, 14)
+        await third.outlet.until(2)
+    assert third.outlet.topics() == topics(13, 14)
     assert [feed.status.gaps for feed in (old, new, third)] == [0, 0, 0]

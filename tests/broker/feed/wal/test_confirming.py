@@ -23,9 +23,9 @@ from broker.feed.wal.kept_place import STEP_BYTES, KeptPlace, Standing
 async def test_position_is_confirmed_only_when_durable(config: FeedConfig) -> None:
     async with running(config) as feed:
         held = trio.Event()
-        feed.sink.durable = held.wait  # type: ignore[method-assign]
+        feed.outlet.durable = held.wait  # type: ignore[method-assign]
         sql(config, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         await trio.sleep(0.2)
         confirmed = (
             "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE database = current_database()"
@@ -57,9 +57,9 @@ class Run:
 
     def __init__(self, keep_s: float = 0.0) -> None:
         config, status = FeedConfig("main", "", "wal"), FeedStatus("main")
-        self.sink = Collector()
-        self.delivery = Delivery(config, self.sink, status)
-        self.confirming = Confirming(config, self.delivery, self.sink, status, keep_s)
+        self.outlet = Collector()
+        self.delivery = Delivery(config, self.outlet, status)
+        self.confirming = Confirming(config, self.delivery, self.outlet, status, keep_s)
         self.kept = self.confirming._kept = Kept(config, status)
         self.news = trio.Event()
         self.told: list[int] = []
@@ -93,7 +93,7 @@ class Run:
 async def test_the_server_is_told_what_was_durable_and_kept(autojump_clock: MockClock) -> None:
     run = Run()
     is_durable = trio.Event()
-    run.sink.durable = is_durable.wait  # type: ignore[method-assign]
+    run.outlet.durable = is_durable.wait  # type: ignore[method-assign]
     async with trio.open_nursery() as nursery:
         run.start(nursery)
         run.commit(100)
@@ -185,7 +185,7 @@ async def test_a_stop_keeps_the_exact_place() -> None:
     assert not run.confirming.is_saved
     await run.confirming.leave(run.stream)
     assert run.kept.written[-1].place == (200, 1)
-    assert (run.told, run.confirming.is_saved, run.sink.flushes) == ([101], True, 1)
+    assert (run.told, run.confirming.is_saved, run.outlet.flushes) == ([101], True, 1)
 
 
 async def test_what_may_be_wanted_again_stays_with_the_server_for_a_while(autojump_clock: MockClock) -> None:

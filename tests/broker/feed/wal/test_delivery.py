@@ -19,8 +19,12 @@ ROUTE = Route("s", ("t/{id}",))
 
 def delivery(*routes: Route, listen: tuple[str, ...] = ()) -> tuple[Delivery, Collector, FeedStatus]:
     source = Source("s", listen, tables=("public.event",))
-    status, sink = FeedStatus("main"), Collector()
-    return Delivery(FeedConfig("main", "", "wal", (source,), routes or (ROUTE,)), sink, status), sink, status
+    status, outlet = FeedStatus("main"), Collector()
+    return (
+        Delivery(FeedConfig("main", "", "wal", (source,), routes or (ROUTE,)), outlet, status),
+        outlet,
+        status,
+    )
 
 
 def insert(id: bytes, note: bytes = b"x") -> RowChange:
@@ -32,7 +36,7 @@ def message(prefix: str, content: bytes, transactional: bool = True) -> LogicalM
 
 
 def test_a_transaction_that_comes_again_goes_on_where_it_was_cut() -> None:
-    made, sink, status = delivery()
+    made, outlet, status = delivery()
     made.begin(100)
     made.change(EVENT, insert(b"1"), 0.0)
     made.progress.connected()
@@ -44,45 +48,45 @@ def test_a_transaction_that_comes_again_goes_on_where_it_was_cut() -> None:
     made.begin(100)
     made.change(EVENT, insert(b"1"), 0.0)
     made.commit(101, 0)
-    assert sink.topics() == [b"t/1", b"t/2", b"t/3"]
+    assert outlet.topics() == [b"t/1", b"t/2", b"t/3"]
     assert (status.received, status.published, status.delivered) == (3, 3, 201)
 
 
 def test_what_was_in_the_snapshot_is_not_published_again_by_routes_that_had_it() -> None:
-    made, sink, _ = delivery(Route("s", ("t/{id}",), snapshot="table"), Route("s", ("live/{id}",)))
+    made, outlet, _ = delivery(Route("s", ("t/{id}",), snapshot="table"), Route("s", ("live/{id}",)))
     made.snapshot_lsn = 150
     for lsn in (100, 150, 200):
         made.begin(lsn)
         made.change(EVENT, insert(b"%d" % lsn), 0.0)
         made.commit(lsn + 1, 0)
-    assert sorted(sink.topics()) == [b"live/100", b"live/150", b"live/200", b"t/150", b"t/200"]
+    assert sorted(outlet.topics()) == [b"live/100", b"live/150", b"live/200", b"t/150", b"t/200"]
 
 
 def test_a_route_gets_the_operations_that_it_wants() -> None:
-    made, sink, _ = delivery(Route("s", ("t/{$operation}/{id}",), operations=("delete",)))
+    made, outlet, _ = delivery(Route("s", ("t/{$operation}/{id}",), operations=("delete",)))
     made.begin(100)
     made.change(EVENT, insert(b"1"), 0.0)
     made.change(EVENT, RowChange(DELETE, 1, None, ord("K"), [b"1", None]), 0.0)
-    assert sink.topics() == [b"t/delete/1"]
+    assert outlet.topics() == [b"t/delete/1"]
 
 
 def test_text_that_is_no_utf8_costs_itself_where_the_server_does_not_look() -> None:
-    made, sink, status = delivery()
+    made, outlet, status = delivery()
     made.checks_text = True
     made.begin(100)
     made.change(EVENT, insert(b"1", b"\xff"), 0.0)
     made.change(EVENT, insert(b"2", "ü".encode()), 0.0)
-    assert (sink.topics(), status.dropped) == ([b"t/2"], {"not_utf8": 1})
+    assert (outlet.topics(), status.dropped) == ([b"t/2"], {"not_utf8": 1})
     assert is_utf8("ü".encode())
     assert not is_utf8(b"\xff")
 
 
 def test_each_row_says_where_it_is_if_a_route_wants_it() -> None:
-    made, sink, _ = delivery(Route("s", ("t/{id}",), body="envelope", position=True))
+    made, outlet, _ = delivery(Route("s", ("t/{id}",), body="envelope", position=True))
     made.begin(0x100)
     made.change(EVENT, insert(b"1"), 0.0)
     made.change(EVENT, insert(b"2"), 0.0)
-    bodies = [body for _, body, *_ in sink.published]
+    bodies = [body for _, body, *_ in outlet.published]
     assert [body.rpartition(b'"position":')[2] for body in bodies] == [b'"0/100/1"}', b'"0/100/2"}']
 
 
@@ -97,28 +101,28 @@ def test_each_row_says_where_it_is_if_a_route_wants_it() -> None:
     ],
 )
 def test_our_functions_messages_come_with_the_transaction(sent: LogicalMessage, topics: list[bytes]) -> None:
-    made, sink, status = delivery(listen=("n",))
+    made, outlet, status = delivery(listen=("n",))
     made.begin(100)
     made.message(sent, 0.0)
-    assert sink.topics() == topics
+    assert outlet.topics() == topics
     assert status.published == len(topics)
 
 
 def test_one_that_nothing_can_be_made_of_is_counted() -> None:
-    made, sink, status = delivery()
+    made, outlet, status = delivery()
     made.begin(100)
     made.message(message(PREFIX, b"\x01\x00\x00\x01#payload"), 0.0)
-    assert (sink.published, status.received, status.dropped) == ([], 1, {"unpublishable": 1})
+    assert (outlet.published, status.received, status.dropped) == ([], 1, {"unpublishable": 1})
 
 
 def test_a_notice_that_postgres_would_send_once_is_published_once_in_a_transaction() -> None:
-    made, sink, _ = delivery(listen=("n",))
+    made, outlet, _ = delivery(listen=("n",))
     for lsn in (100, 200):
         made.begin(lsn)
         for _ in range(2):
             made.message(message(notices.PREFIX, b'n\0{"id":"7"}'), 0.0)
         made.commit(lsn + 1, 0)
-    assert sink.topics() == [b"t/7", b"t/7"]
+    assert outlet.topics() == [b"t/7", b"t/7"]
 
 
 def test_latency_is_from_commit_until_all_was_handed_to_the_kernel() -> None:

@@ -61,15 +61,15 @@ async def test_promotion_is_a_gap_and_the_feed_goes_on(own_cluster: Cluster, kin
     async with running(config) as feed:
         with connect(dsn) as connection:
             connection.execute("INSERT INTO event VALUES (1, 'before')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         await trio.to_thread.run_sync(restart_as_standby, own_cluster)
         await until(lambda: "the server is a standby" in feed.status.problem)
         await trio.to_thread.run_sync(promote, own_cluster)
         await feed.until_live(reconnects=1)
         with connect(dsn) as connection:
             connection.execute("INSERT INTO event VALUES (2, 'after')")
-        await until(lambda: b"event/2" in feed.sink.topics())
-    assert await feed.sink.gap() == "failover or restore: timeline 2, no longer 1"
+        await until(lambda: b"event/2" in feed.outlet.topics())
+    assert await feed.outlet.gap() == "failover or restore: timeline 2, no longer 1"
     assert feed.status.gaps == 1
 
 
@@ -156,18 +156,18 @@ async def test_a_standby_takes_over(pair: tuple[Cluster, Standby], kind: str) ->
     async with running(event_config(kind, standby.dsn_of_both())) as feed:
         with connect(primary.dsn()) as connection:
             connection.execute("INSERT INTO event VALUES (1, 'before')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         await trio.to_thread.run_sync(primary.stop, "immediate")
         await until(lambda: feed.status.state == "waiting")
-        feed.sink.on_publish = lambda published: told.append(bool(feed.sink.announced))
+        feed.outlet.on_publish = lambda published: told.append(bool(feed.outlet.announced))
         await trio.to_thread.run_sync(standby.promote)
         with connect(standby.dsn()) as connection:
             connection.execute("INSERT INTO event VALUES (2, 'meanwhile')")
         await feed.until_live(reconnects=1)
         with connect(standby.dsn()) as connection:
             connection.execute("INSERT INTO event VALUES (3, 'after')")
-        await until(lambda: b"event/3" in feed.sink.topics())
-    came = [topic for topic in feed.sink.topics() if topic != b"event/2" or kind != "wal"]
+        await until(lambda: b"event/3" in feed.outlet.topics())
+    came = [topic for topic in feed.outlet.topics() if topic != b"event/2" or kind != "wal"]
     assert came == [b"event/1", *([b"event/2"] if kind != "wal" else []), b"event/3"]
     if kind != "listen":
         assert all(told)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
 async def test_committed_row_is_published_as_row_to_json(config: FeedConfig) -> None:
     async with running(config) as feed:
         sql(config, """INSERT INTO event VALUES (1, 'a "quoted" é🙂'), (2, NULL)""")
-        published = await feed.sink.until(2)
+        published = await feed.outlet.until(2)
     assert published == [
         (b"event/1", '{"id":1,"note":"a \\"quoted\\" é🙂"}'.encode(), 1, False),
         (b"event/2", b'{"id":2,"note":null}', 1, False),
@@ -33,13 +33,13 @@ async def test_committed_row_is_published_as_row_to_json(config: FeedConfig) -> 
 async def test_row_committed_while_we_were_away_is_published_at_the_next_start(config: FeedConfig) -> None:
     sql(config, "INSERT INTO event VALUES (1, 'before')")
     async with running(config) as feed:
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     sql(config, "INSERT INTO event VALUES (2, 'between')")
     async with running(config) as feed:
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         sql(config, "INSERT INTO event VALUES (3, 'live')")
-        await feed.sink.until(2)
-    assert feed.sink.topics() == [b"event/2", b"event/3"]
+        await feed.outlet.until(2)
+    assert feed.outlet.topics() == [b"event/2", b"event/3"]
 
 
 async def test_transaction_cut_by_a_stop_goes_on_where_it_was_cut(config: FeedConfig) -> None:
@@ -50,11 +50,11 @@ async def test_transaction_cut_by_a_stop_goes_on_where_it_was_cut(config: FeedCo
                 sql(
                     config, f"INSERT INTO event SELECT i, repeat('x', 4000) FROM generate_series(1, {ROWS}) i"
                 )
-                await feed.sink.until(500)
-                assert len(feed.sink.published) < ROWS
+                await feed.outlet.until(500)
+                assert len(feed.outlet.published) < ROWS
             else:
-                await feed.sink.until(ROWS - len(delivered))
-        delivered += feed.sink.topics()
+                await feed.outlet.until(ROWS - len(delivered))
+        delivered += feed.outlet.topics()
     assert delivered == [b"event/%d" % number for number in range(1, ROWS + 1)]
 
 
@@ -66,8 +66,8 @@ async def test_rolled_back_rows_and_savepoints_are_never_published(config: FeedC
             "BEGIN; INSERT INTO event VALUES (2, 'x'); SAVEPOINT s; INSERT INTO event VALUES (3, 'x');"
             " ROLLBACK TO s; INSERT INTO event VALUES (4, 'x'); COMMIT",
         )
-        await feed.sink.until(2)
-    assert feed.sink.topics() == [b"event/2", b"event/4"]
+        await feed.outlet.until(2)
+    assert feed.outlet.topics() == [b"event/2", b"event/4"]
 
 
 async def test_transactions_come_in_the_order_of_their_commits(config: FeedConfig) -> None:
@@ -76,8 +76,8 @@ async def test_transactions_come_in_the_order_of_their_commits(config: FeedConfi
             slow.execute("BEGIN; INSERT INTO event VALUES (1, 'began first')")
             fast.execute("INSERT INTO event VALUES (2, 'committed first')")
             slow.execute("INSERT INTO event VALUES (3, 'x'); COMMIT")
-        await feed.sink.until(3)
-    assert feed.sink.topics() == [b"event/2", b"event/1", b"event/3"]
+        await feed.outlet.until(3)
+    assert feed.outlet.topics() == [b"event/2", b"event/1", b"event/3"]
 
 
 async def test_operations_are_chosen_per_route(config: FeedConfig) -> None:
@@ -95,7 +95,7 @@ async def test_operations_are_chosen_per_route(config: FeedConfig) -> None:
             "DELETE FROM event",
             "INSERT INTO event VALUES (2, 'c')",
         )
-        published = await feed.sink.until(4)
+        published = await feed.outlet.until(4)
     assert [(topic, body) for topic, body, _, _ in published] == [
         (b"new/1", b'{"id":1,"note":"a"}'),
         (b"new/1", b'{"id":1,"note":"b"}'),
@@ -113,7 +113,7 @@ async def test_untouched_toast_value_is_absent_or_taken_from_the_full_old_row(co
     async with running(config) as feed:
         sql(config, "UPDATE event SET note = 'b'", "ALTER TABLE event REPLICA IDENTITY FULL")
         sql(config, "UPDATE event SET note = 'c'")
-        published = await feed.sink.until(2)
+        published = await feed.outlet.until(2)
     assert published[0][1] == b'{"id":1,"note":"b"}'
     assert published[1][1] == b'{"id":1,"note":"c","big":"%b"}' % big.encode()
 
@@ -122,7 +122,7 @@ async def test_column_added_while_live_appears(config: FeedConfig) -> None:
     async with running(config) as feed:
         sql(config, "INSERT INTO event VALUES (1, 'a')", "ALTER TABLE event ADD moods text[]")
         sql(config, "INSERT INTO event VALUES (2, 'b', '{x,NULL}')")
-        published = await feed.sink.until(2)
+        published = await feed.outlet.until(2)
     assert published[1][1] == b'{"id":2,"note":"b","moods":["x",null]}'
 
 
@@ -136,7 +136,7 @@ async def test_publish_from_sql_comes_with_its_transaction_and_in_its_place(conf
             " SELECT rowcast.publish('a/2', '\\x00ff'::bytea, qos => 2, retain => true); COMMIT",
             "SELECT rowcast.publish('big', repeat('é', 1000000))",
         )
-        published = await feed.sink.until(4)
+        published = await feed.outlet.until(4)
     assert published[:3] == [
         (b"a/1", b"first", 1, False),
         (b"event/1", b'{"id":1,"note":"between"}', 1, False),
@@ -161,9 +161,9 @@ async def test_killed_backend_costs_no_row_and_repeats_none(config: FeedConfig) 
             sql(config, f"INSERT INTO event VALUES ({number}, 'x')")
             if number % 10 == 0:
                 end_walsenders(config)
-        await feed.sink.until(30)
+        await feed.outlet.until(30)
         await feed.until_live(reconnects=1)
-    assert feed.sink.topics() == [b"event/%d" % number for number in range(1, 31)]
+    assert feed.outlet.topics() == [b"event/%d" % number for number in range(1, 31)]
 
 
 def end_walsenders(config: FeedConfig) -> None:
@@ -177,21 +177,21 @@ async def test_transaction_cut_in_the_middle_goes_on_where_it_was_cut(config: Fe
 
         def kill_in_the_middle(_: object) -> None:
             nonlocal killed
-            if len(feed.sink.published) == 500 and not killed:
+            if len(feed.outlet.published) == 500 and not killed:
                 killed = True
                 end_walsenders(config)
 
-        feed.sink.on_publish = kill_in_the_middle
+        feed.outlet.on_publish = kill_in_the_middle
         sql(config, f"INSERT INTO event SELECT i, repeat('x', 4000) FROM generate_series(1, {ROWS}) i")
-        await feed.sink.until(ROWS)
+        await feed.outlet.until(ROWS)
     assert killed
-    assert feed.sink.topics() == [b"event/%d" % number for number in range(1, ROWS + 1)]
+    assert feed.outlet.topics() == [b"event/%d" % number for number in range(1, ROWS + 1)]
 
 
 async def test_lost_slot_is_a_gap_and_the_feed_goes_on(config: FeedConfig) -> None:
     async with running(config) as feed:
         sql(config, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         end_walsenders(config)
         with connect(config.dsn) as connection:
             while True:
@@ -201,17 +201,17 @@ async def test_lost_slot_is_a_gap_and_the_feed_goes_on(config: FeedConfig) -> No
                 except psycopg.errors.ObjectInUse:
                     await trio.sleep(0.01)
         sql(config, "INSERT INTO event VALUES (2, 'lost')")
-        reason = await feed.sink.gap()
+        reason = await feed.outlet.gap()
         await feed.until_live(reconnects=1)
         sql(config, "INSERT INTO event VALUES (3, 'c')")
-        await feed.sink.until(2)
+        await feed.outlet.until(2)
     assert feed.status.gaps == 1
     assert reason == f"there was no slot {slots.slot_name(config)}"
-    assert [topic for topic, *_ in feed.sink.announced] == [
+    assert [topic for topic, *_ in feed.outlet.announced] == [
         b"$SYS/feed/test/gap",
         b"$ws/canton/system_health",
     ]
-    assert feed.sink.topics() == [b"event/1", b"event/3"]
+    assert feed.outlet.topics() == [b"event/1", b"event/3"]
 
 
 async def test_other_timeline_is_a_gap(config: FeedConfig) -> None:
@@ -219,7 +219,7 @@ async def test_other_timeline_is_a_gap(config: FeedConfig) -> None:
         pass
     sql(config, "UPDATE rowcast.feed SET timeline = 99")
     async with running(config) as feed:
-        assert "timeline 1, no longer 99" in await feed.sink.gap()
+        assert "timeline 1, no longer 99" in await feed.outlet.gap()
     async with running(config) as feed:
         assert feed.status.gaps == 0
 
@@ -230,7 +230,7 @@ async def test_lag_is_what_waits_for_this_slot_and_raises_an_alarm(
     monkeypatch.setattr(wal_feed, "STATUS_INTERVAL_S", 0.05)
     config = evolve(config, replication=Replication(allow_unbounded_wal=True, lag_alarm_bytes=200_000))
     async with running(config) as feed:
-        feed.sink.durable = trio.sleep_forever  # type: ignore[method-assign]
+        feed.outlet.durable = trio.sleep_forever  # type: ignore[method-assign]
         sql(config, "INSERT INTO event VALUES (1, 'small')")
         await until(lambda: feed.status.lag_bytes > 0)
         assert feed.status.lag_bytes < 50_000
@@ -256,15 +256,15 @@ async def test_snapshot_comes_first_then_live_without_gap_or_repetition(config: 
     install(config)
     sql(config, "INSERT INTO event VALUES (1, 'a'), (2, 'b')", "UPDATE event SET note = 'c' WHERE id = 2")
     async with running(config) as feed:
-        await feed.sink.until(5)
+        await feed.outlet.until(5)
         sql(config, "UPDATE event SET note = 'd' WHERE id = 1")
-        await feed.sink.until(7)
-    of = {root: [p[1] for p in feed.sink.published if p[0].startswith(root)] for root in (b"last", b"log")}
+        await feed.outlet.until(7)
+    of = {root: [p[1] for p in feed.outlet.published if p[0].startswith(root)] for root in (b"last", b"log")}
     assert sorted(of[b"last"][:2]) == [b'{"id":1,"note":"a"}', b'{"id":2,"note":"c"}']
     assert of[b"last"][2:] == [b'{"id":1,"note":"d"}']
     assert len(of[b"log"]) == 4
-    assert feed.sink.published[0][3]
-    assert not feed.sink.repeated()
+    assert feed.outlet.published[0][3]
+    assert not feed.outlet.repeated()
 
 
 async def test_routes_made_for_listen_serve_wal(config: FeedConfig) -> None:
@@ -281,7 +281,7 @@ async def test_routes_made_for_listen_serve_wal(config: FeedConfig) -> None:
     install(config)
     async with running(config) as feed:
         sql(config, "INSERT INTO event VALUES (1, 'a')")
-        published = await feed.sink.until(2)
+        published = await feed.outlet.until(2)
     assert published[0][:2] == (
         b"$ws/econia/fill_event",
         b'{"channel" : "fill_event", "payload" : {"id":1,"note":"a"}}',
@@ -305,12 +305,12 @@ async def test_slot_that_kept_too_much_is_a_gap_and_the_feed_goes_on(config: Fee
             assert connection.execute(status).fetchone() == ("lost",)
             async with running(config) as feed:
                 connection.execute("INSERT INTO event VALUES (10, 'read')")
-                await feed.sink.until(1)
-                reason = await feed.sink.gap()
+                await feed.outlet.until(1)
+                reason = await feed.outlet.gap()
     finally:
         sql(config, "ALTER SYSTEM RESET max_slot_wal_keep_size", "SELECT pg_reload_conf()")
     assert "was lost: too much WAL was waiting" in reason
-    assert feed.sink.topics() == [b"event/10"]
+    assert feed.outlet.topics() == [b"event/10"]
 
 
 async def test_publication_made_anew_is_a_gap_and_the_feed_goes_on(config: FeedConfig) -> None:
@@ -320,17 +320,17 @@ async def test_publication_made_anew_is_a_gap_and_the_feed_goes_on(config: FeedC
     with connect(config.dsn) as connection:
         refuses = connection.info.server_version < 180000
     async with running(config) as feed:
-        reason = await feed.sink.gap()
+        reason = await feed.outlet.gap()
         await feed.until_live(reconnects=int(refuses))
         sql(config, "INSERT INTO event VALUES (2, 'x')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
     assert "insert of public.event was not captured for a while" in reason
-    assert feed.sink.topics() == [b"event/2"]
+    assert feed.outlet.topics() == [b"event/2"]
 
 
 async def test_envelope_carries_the_position_where_a_route_asks(config: FeedConfig) -> None:
     route = Route("tables", ("e",), body="envelope", target="econia", position=True)
     async with running(evolve(config, routes=(route,))) as feed:
         sql(config, "INSERT INTO event VALUES (1, 'a'), (2, 'b')")
-        published = await feed.sink.until(2)
+        published = await feed.outlet.until(2)
     check_positions(published, b'"note":"a"}')

@@ -81,9 +81,9 @@ class Ledger(Collector):
 async def life(config: FeedConfig, entries: list[int]) -> AsyncIterator[Running]:
     """A process's feed, from its start until it is live, to the end of the block."""
     feed = Running(config)
-    feed.sink = Ledger(entries)
+    feed.outlet = Ledger(entries)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervise.supervise, config, feed.sink, feed.status)
+        nursery.start_soon(supervise.supervise, config, feed.outlet, feed.status)
         await feed.until_live()
         yield feed
         nursery.cancel_scope.cancel()
@@ -221,7 +221,7 @@ async def test_slot_that_is_touched_after_a_kill_is_a_gap(
     async with life(config, entries) as feed:
         write(config, range(5, 6))
         await until(lambda: 5 in entries)
-        assert slots.slot_name(config) in await feed.sink.gap()
+        assert slots.slot_name(config) in await feed.outlet.gap()
     judge(entries, 5, may_repeat=True)
     async with life(config, entries) as feed:
         assert feed.status.gaps == 0
@@ -271,7 +271,7 @@ async def test_nothing_is_confirmed_that_is_not_kept_and_an_idle_feed_writes_not
                 write(config, range(number, number + 1))
                 at_slot, kept = confirmed(connection)
                 assert at_slot <= kept
-            await feed.sink.until(10)
+            await feed.outlet.until(10)
             kept_before = confirmed(connection)[1]
             for _ in range(20):
                 connection.execute("SELECT pg_logical_emit_message(false, 'another', 'x')")
@@ -289,13 +289,13 @@ async def test_place_that_can_not_be_written_is_a_trouble_and_nothing_is_confirm
     monkeypatch.setattr(confirming, "KEEP_INTERVAL_S", 0.05)
     async with running(config) as feed:
         write(config, range(1, 2))
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         with connect(config.dsn) as holder, connect(config.dsn) as connection:
             await until(lambda: confirmed(connection)[0] == confirmed(connection)[1])
             holder.execute("BEGIN; LOCK TABLE rowcast.feed")
             before = connection.execute("SELECT confirmed_flush_lsn FROM pg_replication_slots").fetchall()
             write(config, range(2, 3))
-            await feed.sink.until(2)
+            await feed.outlet.until(2)
             await until(lambda: kept_place.TROUBLE in feed.status.troubles)
             assert "nothing is confirmed" in feed.status.troubles[kept_place.TROUBLE]
             assert (
@@ -303,7 +303,7 @@ async def test_place_that_can_not_be_written_is_a_trouble_and_nothing_is_confirm
                 == connection.execute("SELECT confirmed_flush_lsn FROM pg_replication_slots").fetchall()
             )
             write(config, range(3, 4))
-            await feed.sink.until(3)
+            await feed.outlet.until(3)
             holder.execute("ROLLBACK")
             await until(lambda: not feed.status.troubles)
             await until(lambda: confirmed(connection)[0] == confirmed(connection)[1])
@@ -366,17 +366,17 @@ async def test_second_process_that_waits_sees_no_gap_in_what_the_first_keeps(
     second = Running(config)
     async with trio.open_nursery() as nursery:
         async with running(config) as first:
-            nursery.start_soon(supervise.supervise, config, second.sink, second.status)
+            nursery.start_soon(supervise.supervise, config, second.outlet, second.status)
             for number in range(1, 40):
                 write(config, range(number, number + 1))
                 await trio.lowlevel.checkpoint()
-            await first.sink.until(39)
+            await first.outlet.until(39)
             await until(lambda: "active" in second.status.problem)
         await second.until_live()
         write(config, range(40, 41))
-        await second.sink.until(1)
+        await second.outlet.until(1)
         nursery.cancel_scope.cancel()
-    assert (second.sink.topics(), second.status.gaps) == ([b"event/40"], 0)
+    assert (second.outlet.topics(), second.status.gaps) == ([b"event/40"], 0)
 
 
 async def test_two_routes_of_one_table_and_a_long_transaction_keep_their_place(
@@ -393,9 +393,9 @@ async def test_two_routes_of_one_table_and_a_long_transaction_keep_their_place(
                 connection.execute(
                     "INSERT INTO event SELECT i, repeat('x', 4000) FROM generate_series(1, 3000) i"
                 )
-            await feed.sink.until(200)
+            await feed.outlet.until(200)
     async with running(config) as again:
-        await until(lambda: again.sink.topics()[-1:] == [b"again/3000"])
+        await until(lambda: again.outlet.topics()[-1:] == [b"again/3000"])
     assert again.status.gaps == 0
-    rows = [topic for topic in [*feed.sink.topics(), *again.sink.topics()] if topic.startswith(b"event/")]
+    rows = [topic for topic in [*feed.outlet.topics(), *again.outlet.topics()] if topic.startswith(b"event/")]
     assert list(dict.fromkeys(rows)) == [b"event/%d" % number for number in range(1, 3001)]

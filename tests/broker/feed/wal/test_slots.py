@@ -123,7 +123,7 @@ async def test_a_publication_may_have_any_name(not_installed: FeedConfig) -> Non
     install(odd)
     async with running(odd) as feed:
         sql(odd, "INSERT INTO event VALUES (1, 'x')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
 
 
 # --- what the database has

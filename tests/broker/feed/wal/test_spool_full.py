@@ -51,6 +51,6 @@ async def test_the_state_is_not_live_again_before_the_disk_has_proven_itself(
         assert "live" not in states
         assert "No space left" in feed.status.problem
         fails[0] = False
-        await feed.sink.until(500)
+        await feed.outlet.until(500)
         await feed.until_live()
-    assert feed.sink.topics() == [b"event/%d" % number for number in range(1, 501)]
+    assert feed.outlet.topics() == [b"event/%d" % number for number in range(1, 501)]

@@ -38,8 +38,8 @@ def write(config: FeedConfig, first: int, last: int) -> None:
 
 
 async def all_came_once(feed: Running, last: int) -> None:
-    await feed.sink.until(last)
-    assert feed.sink.topics() == [b"event/%d" % number for number in range(1, last + 1)]
+    await feed.outlet.until(last)
+    assert feed.outlet.topics() == [b"event/%d" % number for number in range(1, last + 1)]
 
 
 async def test_feed_whose_disk_does_not_answer(config: FeedConfig, cluster: Cluster) -> None:
@@ -49,9 +49,9 @@ async def test_feed_whose_disk_does_not_answer(config: FeedConfig, cluster: Clus
         async def durable() -> None:
             await answers.wait()
 
-        feed.sink.durable = durable  # type: ignore[method-assign]
+        feed.outlet.durable = durable  # type: ignore[method-assign]
         write(config, 1, 10)
-        await feed.sink.until(10)
+        await feed.outlet.until(10)
         await stop_and_start(cluster)
         answers.set()
         write(config, 11, 11)
@@ -66,7 +66,7 @@ async def test_feed_that_is_behind(config: FeedConfig, cluster: Cluster) -> None
             if is_slow:
                 spend_a_millisecond()
 
-        feed.sink.on_publish = publish
+        feed.outlet.on_publish = publish
         write(config, 1, 60_000)
         await stop_and_start(cluster)
         is_slow = False
@@ -77,7 +77,7 @@ async def test_feed_that_has_confirmed_all(config: FeedConfig, cluster: Cluster)
     async with running(config) as feed:
         for last in range(1, 4):
             write(config, last, last)
-            await feed.sink.until(last)
+            await feed.outlet.until(last)
             await stop_and_start(cluster)
         await all_came_once(feed, 3)
 

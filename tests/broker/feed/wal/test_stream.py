@@ -38,20 +38,20 @@ async def test_streamed_transaction_is_delivered_at_its_commit_without_aborted_p
                     "SAVEPOINT s; INSERT INTO event SELECT i, repeat('y', 100) FROM generate_series(10000, 13000) i"
                 )
                 small.execute("INSERT INTO event VALUES (0, 'small')")
-                await feed.sink.until(1)
+                await feed.outlet.until(1)
                 await until(lambda: feed.status.spooled_bytes > 0)
                 large.execute("ROLLBACK TO s; INSERT INTO event VALUES (3001, 'last'); COMMIT")
-            await feed.sink.until(3002)
+            await feed.outlet.until(3002)
             await until(lambda: feed.status.spooled_bytes == 0)
             sql(
                 config,
                 "BEGIN; INSERT INTO event SELECT i, repeat('z', 100) FROM generate_series(20000, 23000) i; ROLLBACK",
             )
             sql(config, "INSERT INTO event VALUES (5000, 'after')")
-            await feed.sink.until(3003)
+            await feed.outlet.until(3003)
     finally:
         sql(config, "ALTER SYSTEM RESET logical_decoding_work_mem", "SELECT pg_reload_conf()")
-    numbers = [int(topic[6:]) for topic in feed.sink.topics()]
+    numbers = [int(topic[6:]) for topic in feed.outlet.topics()]
     assert numbers == [0, *range(1, 3002), 5000]
 
 
@@ -60,16 +60,16 @@ async def test_silent_server_is_noticed(config: FeedConfig, cluster: Any) -> Non
         dsn = config.dsn.replace(f"port={cluster.port}", f"port={proxy.port}")
         async with running(evolve(config, dsn=dsn, check_interval_s=0.3, check_timeout_s=0.5)) as feed:
             sql(config, "INSERT INTO event VALUES (1, 'a')")
-            await feed.sink.until(1)
+            await feed.outlet.until(1)
             proxy.freeze()
             sql(config, "INSERT INTO event VALUES (2, 'b')")
             await until(lambda: feed.status.state != "live")
             assert "silent" in feed.status.problem
             proxy.thaw()
-            await feed.sink.until(2)
+            await feed.outlet.until(2)
             sql(config, "INSERT INTO event VALUES (3, 'c')")
-            await feed.sink.until(3)
-    assert feed.sink.topics() == [b"event/1", b"event/2", b"event/3"]
+            await feed.outlet.until(3)
+    assert feed.outlet.topics() == [b"event/1", b"event/2", b"event/3"]
 
 
 async def test_server_that_can_not_stream_is_read_with_protocol_1(
@@ -80,8 +80,8 @@ async def test_server_that_can_not_stream_is_read_with_protocol_1(
     async with running(config) as feed:
         sql(config, "INSERT INTO event SELECT i, 'x' FROM generate_series(1, 1000) i")
         sql(config, "SELECT rowcast.publish('a', 'unseen')", "INSERT INTO event VALUES (1001, 'x')")
-        await feed.sink.until(1001)
-    assert feed.sink.topics() == [b"event/%d" % number for number in range(1, 1002)]
+        await feed.outlet.until(1001)
+    assert feed.outlet.topics() == [b"event/%d" % number for number in range(1, 1002)]
 
 
 class Server:
@@ -177,17 +177,17 @@ CONFIG = FeedConfig(
 class Pulled:
     """A stream that is pulled from `server`."""
 
-    def __init__(self, encoding: bytes = b"UTF8", sink: Collector | None = None) -> None:
+    def __init__(self, encoding: bytes = b"UTF8", outlet: Collector | None = None) -> None:
         self.server = Server()
         self.server.encoding = encoding
-        self.sink, self.status = sink or Collector(), FeedStatus("main")
-        self.delivery = Delivery(CONFIG, self.sink, self.status)
+        self.outlet, self.status = outlet or Collector(), FeedStatus("main")
+        self.delivery = Delivery(CONFIG, self.outlet, self.status)
         self.described: list[bool] = []
         self.due: set[int] = set()
         self.looks: list[int] = []
         connection: Any = self.server
         self.stream = WalStream(
-            connection, CONFIG, self.delivery, self.sink, self.status,
+            connection, CONFIG, self.delivery, self.outlet, self.status,
             self._look_up, self._describe, lambda lsn: lsn in self.due, self._look,
         )  # fmt: skip
 
@@ -199,7 +199,7 @@ class Pulled:
         return "public.event"
 
     async def _look(self) -> None:
-        self.looks.append(len(self.sink.published))
+        self.looks.append(len(self.outlet.published))
 
     async def take(self, *frames: bytes) -> None:
         """Until the server has nothing more."""
@@ -214,12 +214,12 @@ async def test_transactions_are_delivered_and_looked_at_where_that_is_due(autoju
         nursery.start_soon(pulled.stream.pull)
         await pulled.take(begin(100), RELATION, insert(b"1"), insert(b"2"), commit(100), begin(200), RELATION)
         await pulled.take(insert(b"3"), commit(200))
-        assert pulled.sink.topics() == [b"event/1", b"event/2", b"event/3"]
+        assert pulled.outlet.topics() == [b"event/1", b"event/2", b"event/3"]
         assert (pulled.looks, pulled.described) == ([2], [True, False])
         assert (pulled.status.received, pulled.status.published, pulled.status.delivered) == (3, 3, 201)
         assert list(pulled.status.delivered_xids) == [7, 7]
         assert pulled.stream.news.is_set()
-        assert pulled.sink.flushes > 0
+        assert pulled.outlet.flushes > 0
         nursery.cancel_scope.cancel()
 
 
@@ -256,7 +256,7 @@ async def test_what_the_kernel_has_is_looked_for_before_anybody_waits(autojump_c
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulled.stream.pull)
         await wait_all_tasks_blocked()
-        assert pulled.sink.topics() == [b"event/1"]
+        assert pulled.outlet.topics() == [b"event/1"]
         nursery.cancel_scope.cancel()
 
 
@@ -266,18 +266,18 @@ async def test_others_have_their_turns_in_a_transaction_that_takes_long(autojump
     seen: list[int] = []
 
     async def look() -> None:
-        while len(pulled.sink.published) < 320:
-            seen.append(len(pulled.sink.published))
+        while len(pulled.outlet.published) < 320:
+            seen.append(len(pulled.outlet.published))
             await trio.lowlevel.checkpoint()
 
-    pulled.sink.on_publish = lambda published: autojump_clock.jump(0.002)
+    pulled.outlet.on_publish = lambda published: autojump_clock.jump(0.002)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(look)
         nursery.start_soon(pulled.stream.pull)
         await pulled.take(
             begin(100), RELATION, *[insert(b"%d" % number) for number in range(320)], commit(100)
         )
-        flushes = pulled.sink.flushes
+        flushes = pulled.outlet.flushes
         nursery.cancel_scope.cancel()
     assert len(set(seen)) >= 5
     assert 5 <= flushes <= 160, "after some rows each time, however they come"
@@ -290,7 +290,7 @@ async def test_what_says_nothing_of_rows_is_passed_over(autojump_clock: MockCloc
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulled.stream.pull)
         await pulled.take(begin(100), origin, RELATION, insert(b"1"), truncate, insert(b"2"), commit(100))
-        assert pulled.sink.topics() == [b"event/1", b"event/2"]
+        assert pulled.outlet.topics() == [b"event/1", b"event/2"]
         nursery.cancel_scope.cancel()
 
 
@@ -308,10 +308,10 @@ async def test_text_that_is_not_utf_8_costs_its_row_where_the_server_takes_it(
         await pulled.take(begin(100), described, row(1, b"a"), row(1, b"\xff"), row(1, b"b"), commit(100))
         nursery.cancel_scope.cancel()
     if encoding == b"SQL_ASCII":
-        assert pulled.sink.topics() == [b"event/a", b"event/b"]
+        assert pulled.outlet.topics() == [b"event/a", b"event/b"]
         assert pulled.status.dropped == {"not_utf8": 1}
     else:
-        assert [pulled.sink.topics()[0], pulled.sink.topics()[-1]] == [b"event/a", b"event/b"]
+        assert [pulled.outlet.topics()[0], pulled.outlet.topics()[-1]] == [b"event/a", b"event/b"]
         assert "not_utf8" not in pulled.status.dropped
 
 
@@ -437,7 +437,7 @@ async def test_the_end_of_the_stream_is_raised_behind_what_came(autojump_clock: 
     pulled.server.end()
     with pytest.raises(psycopg.OperationalError, match="the server ended the replication"):
         await pulled.stream.pull()
-    assert pulled.sink.topics() == [b"event/1"]
+    assert pulled.outlet.topics() == [b"event/1"]
 
 
 def streamed(kind: bytes, *numbers: tuple[int, int], rest: bytes = b"") -> bytes:
@@ -460,11 +460,11 @@ async def test_a_streamed_transaction_waits_in_a_spool_for_its_commit(autojump_c
         assert pulled.delivery.progress.safe_lsn == 0, "its rows have not been delivered"
         await pulled.take(stop)
         assert pulled.status.spooled_bytes > 0
-        assert pulled.sink.published == []
+        assert pulled.outlet.published == []
         await pulled.take(streamed(b"A", (9, 4), (10, 4)))
         pulled.due = {500}
         await pulled.take(streamed(b"c", (9, 4), (0, 1), (500, 8), (501, 8), (0, 8)))
-        assert pulled.sink.topics() == [b"event/1"]
+        assert pulled.outlet.topics() == [b"event/1"]
         assert pulled.looks == [0]
         assert (pulled.status.spooled_bytes, pulled.status.delivered) == (0, 501)
         assert list(pulled.status.delivered_xids) == [9]
@@ -483,7 +483,7 @@ async def test_nobody_looks_before_a_streamed_transaction_where_that_is_not_due(
             streamed(b"S", (9, 4), (1, 1)), inside(RELATION, 9), inside(insert(b"1"), 9), streamed(b"E")
         )
         await pulled.take(streamed(b"c", (9, 4), (0, 1), (500, 8), (501, 8), (0, 8)))
-        assert (pulled.sink.topics(), pulled.looks, pulled.described) == ([b"event/1"], [], [True])
+        assert (pulled.outlet.topics(), pulled.looks, pulled.described) == ([b"event/1"], [], [True])
         nursery.cancel_scope.cancel()
 
 
@@ -509,10 +509,10 @@ async def test_of_interleaved_streamed_transactions_each_is_delivered_at_its_own
         await pulled.take(*piece(9, 1, b"1"), *piece(11, 1, b"2"), *piece(9, 0, b"3"), *piece(13, 1, b"4"))
         spooled = pulled.status.spooled_bytes
         await pulled.take(begin(400), RELATION, insert(b"5"), commit(400), committed(11, 500))
-        assert pulled.sink.topics() == [b"event/5", b"event/2"]
+        assert pulled.outlet.topics() == [b"event/5", b"event/2"]
         assert 0 < pulled.status.spooled_bytes < spooled
         await pulled.take(streamed(b"A", (13, 4), (13, 4)), committed(9, 600))
-        assert pulled.sink.topics()[2:] == [b"event/1", b"event/3"]
+        assert pulled.outlet.topics()[2:] == [b"event/1", b"event/3"]
         assert (pulled.status.spooled_bytes, pulled.status.delivered) == (0, 601)
         nursery.cancel_scope.cancel()
 

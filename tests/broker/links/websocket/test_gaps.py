@@ -18,7 +18,7 @@ from broker.core.engine import Engine
 from broker.feed.gaps import announce
 from broker.feed.status import FeedStatus
 from broker.gateway.gaps import channels_of
-from broker.sink import EngineSink
+from broker.outlet import EngineOutlet
 
 SECRET = "canton_secret_of_32_characters__"
 ACCOUNT = "acc_1234567890abcdef"
@@ -43,7 +43,7 @@ FEEDS = (
 
 
 def gap(engine: Engine) -> None:
-    announce(FeedStatus("shop"), EngineSink(engine, None), "the slot is gone", "0/1", "0/2")
+    announce(FeedStatus("shop"), EngineOutlet(engine, None), "the slot is gone", "0/1", "0/2")
 
 
 @pytest.mark.parametrize("channel", ["fills", "fills_a", "fills_", "fills_\n"])

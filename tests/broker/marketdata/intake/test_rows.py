@@ -16,7 +16,7 @@ from broker.marketdata.market import Market
 
 
 @attrs.define
-class Sink:
+class Outlet:
     """Takes what routes publish, and gaps."""
 
     published: list[tuple[bytes, bytes]] = attrs.field(factory=list)
@@ -28,12 +28,12 @@ class Sink:
     def flush(self) -> None: ...
 
 
-def rows_of(*routes: Route, kind: str = "tcp", **more: Any) -> tuple[IntakeRows, Sink, FeedStatus]:
+def rows_of(*routes: Route, kind: str = "tcp", **more: Any) -> tuple[IntakeRows, Outlet, FeedStatus]:
     feed = FeedConfig("s", "", kind, (Source("s", ("s",)),), routes or (Route("s", ("t/{id}",)),))
-    status, sink = FeedStatus("s"), Sink()
+    status, outlet = FeedStatus("s"), Outlet()
     market = Market(MarketConfig(), Engine(), {})
-    made: Any = sink
-    return IntakeRows(Intake(kind, feed, **more), market, made, status), sink, status
+    made: Any = outlet
+    return IntakeRows(Intake(kind, feed, **more), market, made, status), outlet, status
 
 
 CHANGES = [("insert", '{"id":"1"}'), ("update", '{"id":"1","a":2}'), ("delete", '{"id":"1","a":2}')]
@@ -47,21 +47,21 @@ def test_what_was_done_to_a_query_s_row_is_in_topic_and_body() -> None:
         operation=True,
         operations=("insert", "update", "delete"),
     )
-    rows, sink, _ = rows_of(route, kind="query")
+    rows, outlet, _ = rows_of(route, kind="query")
     rows.text_rows(CHANGES)
-    assert [topic for topic, _ in sink.published] == [b"t/1/insert", b"t/1/update", b"t/1/delete"]
-    for (_, body), operation in zip(sink.published, (b"insert", b"update", b"delete"), strict=True):
+    assert [topic for topic, _ in outlet.published] == [b"t/1/insert", b"t/1/update", b"t/1/delete"]
+    for (_, body), operation in zip(outlet.published, (b"insert", b"update", b"delete"), strict=True):
         assert body.endswith(b',"operation":"%b"}' % operation)
 
 
 def test_a_row_that_a_query_gives_no_more_clears_its_topic_where_it_is_asked_for() -> None:
     clearing = Route("s", ("t/{id}",), retain=True, operations=("insert", "delete"), delete_clears=True)
-    rows, sink, _ = rows_of(clearing, kind="query")
+    rows, outlet, _ = rows_of(clearing, kind="query")
     rows.text_rows(CHANGES)
-    assert sink.published[-1] == (b"t/1", b"")
-    plain, sink, _ = rows_of(kind="query")
+    assert outlet.published[-1] == (b"t/1", b"")
+    plain, outlet, _ = rows_of(kind="query")
     plain.text_rows(CHANGES)
-    assert len(sink.published) == 2, "a route that doesn't want deleted rows gets none"
+    assert len(outlet.published) == 2, "a route that doesn't want deleted rows gets none"
 
 
 @pytest.mark.parametrize(
@@ -78,58 +78,58 @@ def test_a_row_that_a_query_gives_no_more_clears_its_topic_where_it_is_asked_for
 def test_a_message_is_one_row_or_several_and_what_is_none_costs_itself(
     text: bytes, topics: list[bytes], received: int, dropped: dict[str, int]
 ) -> None:
-    rows, sink, status = rows_of()
+    rows, outlet, status = rows_of()
     rows.message(text)
-    assert [topic for topic, _ in sink.published] == topics
+    assert [topic for topic, _ in outlet.published] == topics
     assert status.received == received
     assert dict(status.dropped) == dropped
     assert status.published == len(topics)
 
 
 def test_a_query_s_row_that_is_none_costs_itself() -> None:
-    rows, sink, status = rows_of(kind="query")
+    rows, outlet, status = rows_of(kind="query")
     rows.text_rows([("insert", "5"), *CHANGES[:1]])
-    assert [topic for topic, _ in sink.published] == [b"t/1"]
+    assert [topic for topic, _ in outlet.published] == [b"t/1"]
     assert (status.received, dict(status.dropped)) == (1, {"not_an_object": 1})
 
 
 def test_levels_of_a_topic_are_columns() -> None:
-    rows, sink, _ = rows_of(Route("s", ("t/{+1}/{id}",)))
+    rows, outlet, _ = rows_of(Route("s", ("t/{+1}/{id}",)))
     rows.message(b'{"id":"1"}', {"+1": "eu"})
-    assert [topic for topic, _ in sink.published] == [b"t/eu/1"]
+    assert [topic for topic, _ in outlet.published] == [b"t/eu/1"]
 
 
 def test_what_came_twice_is_left_out_and_a_hole_is_announced() -> None:
-    rows, sink, status = rows_of(sequence=SequencePaths(("n",), by=("s",)))
+    rows, outlet, status = rows_of(sequence=SequencePaths(("n",), by=("s",)))
     for text in (b'{"id":"1","n":1,"s":"X"}', b'{"id":"2","n":1,"s":"X"}', b'{"id":"3","n":4,"s":"X"}'):
         rows.message(text)
-    published = dict(sink.published)
+    published = dict(outlet.published)
     assert list(published) == [b"t/1", b"$SYS/feed/s/gap", b"$ws/canton/system_health", b"t/3"]
     assert b"X: 2 messages before number 4 are missing" in published[b"$SYS/feed/s/gap"]
     assert status.repeated == 1
     rows.message(b'{"id":"4"}')
-    assert len(sink.published) == 4, "a message without a number"
+    assert len(outlet.published) == 4, "a message without a number"
 
 
 def test_rows_of_one_message_have_one_number() -> None:
     config = RowsConfig((("d",), ("e",)))
-    rows, sink, status = rows_of(sequence=SequencePaths(("n",)), rows=config)
+    rows, outlet, status = rows_of(sequence=SequencePaths(("n",)), rows=config)
     rows.message(b'{"d":[{"id":"1","n":7},{"id":"2","n":7}]}')
-    assert [topic for topic, _ in sink.published] == [b"t/1", b"t/2"]
+    assert [topic for topic, _ in outlet.published] == [b"t/1", b"t/2"]
     assert status.repeated == 0
     rows.message(b'{"d":[{"id":"1","n":7}]}')
     assert status.repeated == 1
 
 
 def test_other_routes_are_taken_and_numbers_go_on_where_they_were() -> None:
-    rows, sink, status = rows_of(sequence=SequencePaths(("n",)))
+    rows, outlet, status = rows_of(sequence=SequencePaths(("n",)))
     rows.message(b'{"id":"1","n":1}')
     feed = attrs.evolve(rows.intake.feed, routes=(Route("s", ("u/{id}",)),))
     rows.adopt(attrs.evolve(rows.intake, feed=feed))
     rows.message(b'{"id":"1","n":1}')
     rows.message(b'{"id":"2","n":2}')
-    assert [topic for topic, _ in sink.published] == [b"t/1", b"u/2"]
+    assert [topic for topic, _ in outlet.published] == [b"t/1", b"u/2"]
     rows.adopt(attrs.evolve(rows.intake, sequence=SequencePaths(("m",))))
     rows.message(b'{"id":"3","m":1}')
     assert status.repeated == 1, "other numbers begin anew"
-    assert len(sink.published) == 3
+    assert len(outlet.published) == 3

@@ -37,9 +37,9 @@ class Served:
         self.ports: list[int] = []
         self.market = Market(MarketConfig(), Engine(), {})
         feed = FeedConfig("s", "", kind, (Source("s", ("s",)),), (Route("s", ("{id}",)),))
-        sink: Any = self
+        outlet: Any = self
         lines = RowsConfig(columns=csv, format="csv") if csv else RowsConfig()
-        self.rows = IntakeRows(Intake(kind, feed, host, port, rows=lines), self.market, sink, self.status)
+        self.rows = IntakeRows(Intake(kind, feed, host, port, rows=lines), self.market, outlet, self.status)
         self.place = b""
 
     def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool, added: object = None) -> None:

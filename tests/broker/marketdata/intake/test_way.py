@@ -47,8 +47,8 @@ class Run:
         self.engine = Engine()
         self.market = Market(MarketConfig(), self.engine, {})
         self.status = FeedStatus("s")
-        sink: Any = self
-        self.way = Way(IntakeRows(intake, self.market, sink, self.status), self.market, self.ports)
+        outlet: Any = self
+        self.way = Way(IntakeRows(intake, self.market, outlet, self.status), self.market, self.ports)
 
     def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool, added: object = None) -> None:
         self.topics.append(topic)

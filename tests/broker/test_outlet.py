@@ -12,7 +12,7 @@ from broker.core.engine import Engine
 from broker.core.positions import Positions
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
-from broker.sink import EngineSink, put_on
+from broker.outlet import EngineOutlet, put_on
 from protocol.mqtt.packets import Publish, Subscribe
 
 
@@ -41,20 +41,20 @@ def test_each_row_is_published_with_its_own_place_and_none_with_anothers(
     heard: tuple[Engine, Positions, Heard],
 ) -> None:
     engine, positions, receiver = heard
-    sink = EngineSink(engine, None, positions)
-    sink.place = b"f\0" + b"1"
-    sink.publish(b"t", b"1", 1, True)
-    sink.place = b""
-    sink.publish(b"t", b"2", 0, False)
+    outlet = EngineOutlet(engine, None, positions)
+    outlet.place = b"f\0" + b"1"
+    outlet.publish(b"t", b"1", 1, True)
+    outlet.place = b""
+    outlet.publish(b"t", b"2", 0, False)
     assert receiver.came == [(b"1", 1, True, b"f\x001"), (b"2", 0, False, b"")]
     assert positions.place == b""
 
 
 def test_a_place_without_positions_is_of_no_use(heard: tuple[Engine, Positions, Heard]) -> None:
     engine, _, receiver = heard
-    sink = EngineSink(engine, None)
-    sink.place = b"f\x001"
-    sink.publish(b"t", b"1", 0, False)
+    outlet = EngineOutlet(engine, None)
+    outlet.place = b"f\x001"
+    outlet.publish(b"t", b"1", 0, False)
     assert receiver.came == [(b"1", 0, False, b"")]
 
 
@@ -64,16 +64,16 @@ def test_one_that_fails_is_counted_and_leaves_no_place_behind(
 ) -> None:
     monkeypatch.setattr("broker.core.barrier.RERAISE", reraise)
     engine, positions, receiver = heard
-    sink = EngineSink(engine, None, positions)
-    sink.place = b"f\x001"
+    outlet = EngineOutlet(engine, None, positions)
+    outlet.place = b"f\x001"
     if reraise:
         with pytest.raises(ArithmeticError):
-            sink.publish(b"t", b"bug", 0, False)
+            outlet.publish(b"t", b"bug", 0, False)
     else:
-        sink.publish(b"t", b"bug", 0, False)
+        outlet.publish(b"t", b"bug", 0, False)
     assert positions.place == b""
     assert engine.counters.link_bugs == 1
-    sink.publish(b"t", b"next", 0, False)
+    outlet.publish(b"t", b"next", 0, False)
     assert receiver.came == [(b"next", 0, False, b"f\x001")]
 
 
@@ -103,7 +103,7 @@ def test_an_expiry_counts_from_now_by_the_clock_of_the_engine(
 
 
 async def test_without_anything_that_is_saved_it_is_durable_at_once() -> None:
-    await EngineSink(Engine(), None).durable()
+    await EngineOutlet(Engine(), None).durable()
 
 
 async def test_it_is_durable_when_it_is_saved() -> None:
@@ -113,7 +113,7 @@ async def test_it_is_durable_when_it_is_saved() -> None:
         async def settle(self) -> None:
             settled.append("saved")
 
-    await EngineSink(Engine(), Keeper()).durable()  # type: ignore[arg-type]
+    await EngineOutlet(Engine(), Keeper()).durable()  # type: ignore[arg-type]
     assert settled == ["saved"]
 
 
@@ -121,7 +121,7 @@ def test_a_flush_ends_the_turn() -> None:
     engine = Engine()
     ended: list[str] = []
     engine.turn.on_batch_end(lambda: ended.append("batch"))
-    EngineSink(engine, None).flush()
+    EngineOutlet(engine, None).flush()
     assert ended == ["batch"]
 
 
@@ -133,10 +133,10 @@ def test_a_flush_within_a_turn_sends_what_there_is_and_the_turn_goes_on() -> Non
     peer.send(Subscribe(1, ((b"t", 0),)))
     peer.read()
     ended.clear()
-    sink = EngineSink(engine, None)
+    outlet = EngineOutlet(engine, None)
     with engine.turn:
-        sink.publish(b"t", b"1", 0, False)
-        sink.flush()
+        outlet.publish(b"t", b"1", 0, False)
+        outlet.flush()
         assert peer.read() == [Publish(b"t", b"1")]
         assert ended == []
     assert ended == ["batch"]

@@ -16,7 +16,7 @@ from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.gateway.channels import topic_of
 from broker.marketdata.market import Market
-from broker.marketdata.sink import MarketSink
+from broker.marketdata.outlet import MarketOutlet
 
 TAP = Tap("s", (("depth", 0),))
 ROW = b'{"symbol":"X","side":"bid","price":"1","size":"2"}'
@@ -35,31 +35,31 @@ class Heard(Receiver):
         self.messages.append(publication)
 
 
-def made(**more: Any) -> tuple[MarketSink, Market, Heard]:
+def made(**more: Any) -> tuple[MarketOutlet, Market, Heard]:
     engine = Engine()
     config = MarketConfig(depth=(DepthConfig("s", shape="levels", every_s=0.0),), taps=(TAP,), **more)
     market = Market(config, engine, {})
-    return MarketSink(engine, None, market, Positions("e")), market, Heard(engine)
+    return MarketOutlet(engine, None, market, Positions("e")), market, Heard(engine)
 
 
 def test_a_tap_s_rows_are_for_calculators_alone_and_are_told_at_the_end_of_their_transaction() -> None:
-    sink, market, heard = made()
+    outlet, market, heard = made()
     one = market.running["depth", 0]
-    sink.publish(topic_of(TAP_TARGET, TAP.key), ROW, 1, False)
+    outlet.publish(topic_of(TAP_TARGET, TAP.key), ROW, 1, False)
     assert one.status.received == 1
     assert one.calculator.streams() == []
-    sink.flush()
+    outlet.flush()
     assert len(one.calculator.streams()) == 1
-    sink.flush()
+    outlet.flush()
     assert one.status.received == 1
     assert heard.messages == []
 
 
 def test_other_messages_go_on_as_they_are() -> None:
-    sink, market, heard = made()
-    sink.place = b"7"
-    assert sink.place == b"7"
-    sink.publish(b"t", b"x", 2, True)
+    outlet, market, heard = made()
+    outlet.place = b"7"
+    assert outlet.place == b"7"
+    outlet.publish(b"t", b"x", 2, True)
     [message] = heard.messages
     assert (message.topic, message.payload, message.qos, message.retain) == (b"t", b"x", 2, True)
     assert market.running["depth", 0].status.received == 0
@@ -76,31 +76,31 @@ def test_other_messages_go_on_as_they_are() -> None:
     ],
 )
 def test_a_gap_of_a_source_is_its_calculators_and_everybody_s(topic: bytes, resets: int) -> None:
-    sink, market, heard = made()
-    sink.publish(topic, b"{}", 1, True)
+    outlet, market, heard = made()
+    outlet.publish(topic, b"{}", 1, True)
     assert market.running["depth", 0].calculator.counts.resets == resets
     assert [message.topic for message in heard.messages] == [topic]
 
 
 @pytest.mark.parametrize(("feed", "resets"), [(b"main", 1), (b"another", 0)])
 def test_a_gap_of_the_database_s_feed_is_one_of_all_its_sources(feed: bytes, resets: int) -> None:
-    sink, market, _ = made(database=FeedConfig("main", "", "wal", (Source("s", ()),)))
-    sink.publish(b"$SYS/feed/%b/gap" % feed, b"{}", 1, True)
+    outlet, market, _ = made(database=FeedConfig("main", "", "wal", (Source("s", ()),)))
+    outlet.publish(b"$SYS/feed/%b/gap" % feed, b"{}", 1, True)
     assert market.running["depth", 0].calculator.counts.resets == resets
 
 
 def test_a_gap_of_the_database_s_feed_is_none_of_sources_beside_it() -> None:
     database = FeedConfig("main", "", "wal", (Source("t", ()),))
-    sink, market, _ = made(database=database)
-    sink.publish(b"$SYS/feed/main/gap", b"{}", 1, True)
+    outlet, market, _ = made(database=database)
+    outlet.publish(b"$SYS/feed/main/gap", b"{}", 1, True)
     assert market.running["depth", 0].calculator.counts.resets == 0
     market.adopt(evolve(market.config, database=evolve(database, sources=(Source("s", ()),))))
-    sink.publish(b"$SYS/feed/main/gap", b"{}", 1, True)
+    outlet.publish(b"$SYS/feed/main/gap", b"{}", 1, True)
     assert market.running["depth", 0].calculator.counts.resets == 1
 
 
 async def test_it_is_as_durable_and_as_strained_as_the_engine() -> None:
-    sink, _, _ = made()
+    outlet, _, _ = made()
     with trio.fail_after(60):
-        await sink.durable()
-    assert (sink.is_strained, sink.awaits_readers(0.0)) == (False, False)
+        await outlet.durable()
+    assert (outlet.is_strained, outlet.awaits_readers(0.0)) == (False, False)

@@ -9,7 +9,7 @@ from broker.core.added import Added
 from broker.core.engine import Engine
 from broker.core.positions import Positions
 from broker.marketdata.market import Market
-from broker.sink import EngineSink
+from broker.outlet import EngineOutlet
 from broker.storage.keeper import Keeper
 from protocol.mqtt.reserved import CHANNEL_PREFIX
 
@@ -18,14 +18,14 @@ GAP_PREFIX: Final = b"$SYS/feed/"
 GAP_SUFFIX: Final = b"/gap"
 
 
-class MarketSink:
-    """See `broker.feed.status.FeedSink`.  What routes to a tap is a row, and `flush` the end of its transaction."""
+class MarketOutlet:
+    """See `broker.feed.status.FeedOutlet`.  What routes to a tap is a row, and `flush` the end of its transaction."""
 
     def __init__(
         self, engine: Engine, keeper: Keeper | None, market: Market, positions: Positions | None = None
     ) -> None:
         self._engine = engine
-        self._inner = EngineSink(engine, keeper, positions)
+        self._inner = EngineOutlet(engine, keeper, positions)
         self._market = market
 
     def publish(
@@ -41,7 +41,7 @@ class MarketSink:
 
     @property
     def place(self) -> bytes:
-        """As the sink behind it."""
+        """As the outlet behind it."""
         return self._inner.place
 
     @place.setter
@@ -59,9 +59,9 @@ class MarketSink:
         return self._inner.is_strained
 
     def awaits_readers(self, now: float) -> bool:
-        """As the sink behind it."""
+        """As the outlet behind it."""
         return self._inner.awaits_readers(now)
 
     async def durable(self) -> None:
-        """As the sink behind it."""
+        """As the outlet behind it."""
         await self._inner.durable()

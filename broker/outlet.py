@@ -29,8 +29,8 @@ def put_on(publication: Publication, added: Added, engine: Engine) -> None:
             publication.expires_at = engine.now + added.expires_unix_s - time.time()
 
 
-class EngineSink:
-    """A feed's way into the engine; see `broker.feed.status.FeedSink`.
+class EngineOutlet:
+    """A feed's way into the engine; see `broker.feed.status.FeedOutlet`.
 
     Args:
         watch: as `broker.feed.status.Watching`, of the loop that serves the engine's peers.
