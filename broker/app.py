@@ -324,7 +324,8 @@ class App:
     def _start_database_feeds(self, nursery: trio.Nursery) -> None:
         if not self.config.feeds:
             return  # and psycopg is not even imported
-        from broker.feed.status import FeedOutlet, FeedStatus
+        from broker.feed.outlet import FeedOutlet
+        from broker.feed.status import FeedStatus
         from broker.feed.supervise import Supervisor
         from broker.outlet import EngineOutlet
 

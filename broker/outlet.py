@@ -14,7 +14,7 @@ from broker.core.publication import Publication
 from broker.core.rows_as_bytes import forward
 
 if TYPE_CHECKING:
-    from broker.feed.status import Watch
+    from broker.feed.outlet import Watch
     from broker.storage.keeper import Keeper
 
 
@@ -30,10 +30,10 @@ def put_on(publication: Publication, added: Added, engine: Engine) -> None:
 
 
 class EngineOutlet:
-    """A feed's way into the engine; see `broker.feed.status.FeedOutlet`.
+    """A feed's way into the engine; see `broker.feed.outlet.FeedOutlet`.
 
     Args:
-        watch: as `broker.feed.status.Watching`, of the loop that serves the engine's peers.
+        watch: as `broker.feed.outlet.Watching`, of the loop that serves the engine's peers.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class EngineOutlet:
                 raise
 
     def publish_run(self, topic: bytes, payloads: list[bytes], qos: int) -> None:
-        """As `broker.feed.status.TakesRuns`."""
+        """As `broker.feed.outlet.TakesRuns`."""
         is_done = False
         if not self.place:
             try:
@@ -87,7 +87,7 @@ class EngineOutlet:
                 self.publish(topic, payload, qos, False)
 
     def watch(self, fd: int, rung: Callable[[], None]) -> Watch | None:
-        """As `broker.feed.status.Watching`."""
+        """As `broker.feed.outlet.Watching`."""
         return None if self._watch is None else self._watch(fd, rung)
 
     def flush(self) -> None:
@@ -96,7 +96,7 @@ class EngineOutlet:
 
     @property
     def is_strained(self) -> bool:
-        """As `broker.feed.slices.Breathing`."""
+        """As `broker.feed.outlet.Breathing`."""
         return self._engine.round.is_strained
 
     def awaits_readers(self, now: float) -> bool:

@@ -23,7 +23,7 @@ from broker.cluster.publisher import ACK_S, BATCH_BYTES, RETRY_S
 from broker.cluster.rows_seen import ANEW, NOWHERE, ROW, Place, place_in
 from broker.cluster.setup import epoch_of, info, last
 from broker.core.publication import Publication
-from broker.feed.status import Resumption
+from broker.feed.outlet import Resumption
 from broker.outlet import put_on
 from protocol.nats import headers, jetstream, wire
 from protocol.nats.errors import NatsProtocolError
@@ -60,12 +60,12 @@ class Row:
 
 
 class RowOutlet:
-    """A feed's way into the log; see `broker.feed.status.FeedOutlet`.  One for each time that this node has the lease.
+    """A feed's way into the log; see `broker.feed.outlet.FeedOutlet`.  One for each time that this node has the lease.
 
     Args:
         here: the place of the row that is being published.
         holder: the `node` of `record.describe`; another one for every outlet.
-        keep_s: see `broker.feed.status.Keeping`.
+        keep_s: see `broker.feed.outlet.Keeping`.
 
     Attributes:
         epoch: of the log that was there at the beginning.

@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 
 from broker.config.dialects.gateway import DIALECT_KINDS
-from broker.feed.status import FeedOutlet, FeedStatus
+from broker.feed.outlet import FeedOutlet
+from broker.feed.status import FeedStatus
 from broker.gateway.channels import topic_of
 
 _LOG = logging.getLogger("broker.feed")

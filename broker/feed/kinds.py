@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from broker.config.feeds import FeedConfig
-from broker.feed.status import FeedOutlet, FeedStatus
+from broker.feed.outlet import FeedOutlet
+from broker.feed.status import FeedStatus
 
 if TYPE_CHECKING:
     from broker.feed.setup.findings import Check

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.feed.status import FeedOutlet, Placed
+from broker.feed.outlet import FeedOutlet, Placed
 
 
 def place_prefix(feed: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.feed_row import Known, remember_log, remember_place
-from broker.feed.status import FeedOutlet, Keeping, Resumption
+from broker.feed.outlet import FeedOutlet, Keeping, Resumption
 
 
 class Resuming:

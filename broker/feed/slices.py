@@ -5,27 +5,15 @@ Nobody waits for a receiver: a slice waits a bounded time, and only for those wh
 
 from __future__ import annotations
 
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 import trio
 
-from broker.feed.status import FeedOutlet, Fenced
+from broker.feed.outlet import Breathing, FeedOutlet, Fenced
 
 SLICE_WAIT_S_MAX: Final = 2.0
 LOOK_S: Final = 0.001
 LOOK_S_MAX: Final = 0.016
-
-
-@runtime_checkable
-class Breathing(Protocol):
-    """An outlet that knows whether its receivers keep up."""
-
-    @property
-    def is_strained(self) -> bool:
-        """Whether somebody is owed so much more than when they were last waited for that more may be too much."""
-
-    def awaits_readers(self, now: float) -> bool:
-        """Whether one of those is still taking what it is owed."""
 
 
 class Slices:

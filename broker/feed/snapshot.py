@@ -15,10 +15,11 @@ from psycopg import sql
 
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.sql_text import identifier
+from broker.feed.outlet import FeedOutlet
 from broker.feed.routing.tables import RouteSnapshot
 from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices
-from broker.feed.status import FeedOutlet, FeedStatus
+from broker.feed.status import FeedStatus
 from protocol.pgoutput import parse_lsn
 
 _LOG = logging.getLogger("broker.feed")

@@ -15,7 +15,8 @@ import trio
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.failures import first_line
 from broker.feed.kinds import kind_of
-from broker.feed.status import FeedOutlet, FeedStatus
+from broker.feed.outlet import FeedOutlet
+from broker.feed.status import FeedStatus
 
 _LOG = logging.getLogger("broker.feed")
 

@@ -53,7 +53,7 @@ class Bell(Connection):
         self._rung()
 
     def begin(self) -> None:
-        """As `broker.feed.status.Watch`."""
+        """As `broker.feed.outlet.Watch`."""
         self.hang()
 
     def end(self) -> None:

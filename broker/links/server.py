@@ -104,7 +104,7 @@ class Server:
                 receive(link, came_already)
 
     def watch(self, fd: int, rung: Callable[[], None]) -> Bell | None:
-        """As `broker.feed.status.Watching`; where there is no epoll, a task that waits is as quick."""
+        """As `broker.feed.outlet.Watching`; where there is no epoll, a task that waits is as quick."""
         return None if is_portable() else Bell(self.pump, fd, rung, nothing, is_awaited=False)
 
     def _in_thread(self, work: Callable[[], None], then: Callable[[], None]) -> None:

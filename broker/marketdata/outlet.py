@@ -19,7 +19,7 @@ GAP_SUFFIX: Final = b"/gap"
 
 
 class MarketOutlet:
-    """See `broker.feed.status.FeedOutlet`.  What routes to a tap is a row, and `flush` the end of its transaction."""
+    """See `broker.feed.outlet.FeedOutlet`.  What routes to a tap is a row, and `flush` the end of its transaction."""
 
     def __init__(
         self, engine: Engine, keeper: Keeper | None, market: Market, positions: Positions | None = None
@@ -55,7 +55,7 @@ class MarketOutlet:
 
     @property
     def is_strained(self) -> bool:
-        """As `broker.feed.slices.Breathing`."""
+        """As `broker.feed.outlet.Breathing`."""
         return self._inner.is_strained
 
     def awaits_readers(self, now: float) -> bool:

@@ -14,7 +14,7 @@ import psycopg
 import trio
 
 from broker.feed.listen.listener import Listener
-from broker.feed.status import FeedOutlet, Watch, Watching
+from broker.feed.outlet import FeedOutlet, Watch, Watching
 from protocol.notifications import Notification
 
 

@@ -33,10 +33,11 @@ from broker.feed.listen.mark import Key, Mark
 from broker.feed.listen.marks import Marks
 from broker.feed.listen.recovery import begin_snapshot, missed_rows
 from broker.feed.listen.telling import Telling
+from broker.feed.outlet import FeedOutlet, TakesRuns
 from broker.feed.routing.routes import Router, Row
 from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices
-from broker.feed.status import FeedOutlet, FeedStatus, TakesRuns
+from broker.feed.status import FeedStatus
 from protocol.notifications import Notification
 
 _LOG = logging.getLogger("broker.feed")

@@ -21,8 +21,8 @@ from broker.feed.feed_row import known_feed, owe_nothing
 from broker.feed.kept import write_as_installed
 from broker.feed.listen.marks import Marks, Saved
 from broker.feed.listen.telling import Telling, Triggers
+from broker.feed.outlet import FeedOutlet
 from broker.feed.sealed import seal
-from broker.feed.status import FeedOutlet
 
 _LOG = logging.getLogger("broker.feed")
 

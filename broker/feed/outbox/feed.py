@@ -42,6 +42,7 @@ from broker.feed.outbox.queries import (
     saved_position,
     xid_of,
 )
+from broker.feed.outlet import FeedOutlet
 from broker.feed.placing import Placing
 from broker.feed.resuming import Resuming
 from broker.feed.routing.routes import Outgoing
@@ -49,7 +50,7 @@ from broker.feed.routing.tables import TableRoutes
 from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices
 from broker.feed.sql_publish import Unpublishable, may_publish, parse_properties
-from broker.feed.status import FeedOutlet, FeedStatus
+from broker.feed.status import FeedStatus
 from broker.feed.unheard import check_notices, warn_of_unheard
 from broker.feed.wal.delivery import is_utf8
 from protocol.pgjson import SESSION_SQL

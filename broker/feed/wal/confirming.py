@@ -13,7 +13,8 @@ from attrs import evolve
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.feed_row import Known
-from broker.feed.status import FeedOutlet, FeedStatus
+from broker.feed.outlet import FeedOutlet
+from broker.feed.status import FeedStatus
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.kept_place import KeptPlace, Standing, standing_of
 from broker.feed.wal.retention import Retention

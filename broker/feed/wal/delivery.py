@@ -8,10 +8,11 @@ from __future__ import annotations
 from broker.config.feeds import FeedConfig
 from broker.feed import notices
 from broker.feed.notices import Notices
+from broker.feed.outlet import FeedOutlet
 from broker.feed.routing.tables import TableRoutes
 from broker.feed.row_barrier import RowBarrier
 from broker.feed.sql_publish import PREFIX, Unpublishable, parse_publish
-from broker.feed.status import FeedOutlet, FeedStatus
+from broker.feed.status import FeedStatus
 from broker.feed.wal.progress import Progress
 from broker.feed.wal.relations import OPERATIONS, Table
 from protocol.pgoutput import EPOCH_UNIX_S, LogicalMessage, RowChange

@@ -26,9 +26,10 @@ from broker.feed.driver.failures import alone, first_line, is_being_stopped, las
 from broker.feed.feed_row import ServerIdentity, known_feed, owe, owe_nothing, remember_identity
 from broker.feed.gaps import announce
 from broker.feed.notices import carried_channels
+from broker.feed.outlet import FeedOutlet, Fenced
 from broker.feed.placing import Placing
 from broker.feed.resuming import Resuming
-from broker.feed.status import FeedOutlet, FeedStatus, Fenced
+from broker.feed.status import FeedStatus
 from broker.feed.unheard import check_notices, warn_of_unheard
 from broker.feed.wal import slots
 from broker.feed.wal.confirming import Confirming

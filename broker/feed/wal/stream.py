@@ -15,8 +15,9 @@ import trio
 from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.fast.columns import FastChanges, Read
+from broker.feed.outlet import FeedOutlet
 from broker.feed.slices import Slices
-from broker.feed.status import FeedOutlet, FeedStatus
+from broker.feed.status import FeedStatus
 from broker.feed.wal import tables as fast_tables
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.relations import Relations

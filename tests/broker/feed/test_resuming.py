@@ -10,8 +10,8 @@ from support.feeds import Collector
 
 from broker.feed import resuming
 from broker.feed.feed_row import Known
+from broker.feed.outlet import Resumption
 from broker.feed.resuming import Resuming
-from broker.feed.status import Resumption
 
 SAVED = (5, 1)
 

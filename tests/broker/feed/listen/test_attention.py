@@ -22,7 +22,8 @@ from broker.feed.driver.connection import TrioConnection
 from broker.feed.listen.attention import Attention
 from broker.feed.listen.feed import SEND_ROWS
 from broker.feed.listen.listener import BATCH_MAX, PIECE
-from broker.feed.status import FeedStatus, Watch
+from broker.feed.outlet import Watch
+from broker.feed.status import FeedStatus
 from broker.feed.supervise import supervise
 from broker.links.readiness import is_portable
 from broker.links.server import Server
