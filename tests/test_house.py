@@ -107,7 +107,7 @@ WAITS = {
     "broker.links.listening.accept",
     "broker.links.listening.entrance",
     "broker.links.mqtt.stream",
-    "broker.links.others",
+    "broker.links.runnable",
     "broker.links.pump",
     "broker.links.readiness",
     "broker.links.server",

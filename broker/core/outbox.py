@@ -16,7 +16,7 @@ from typing import Final
 from broker.core.counters import Counters
 from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
 from broker.core.shell import NOBODY, Shell
-from protocol.mqtt.message import Sink
+from protocol.mqtt.message import PacketWriter
 
 EASED_BYTES: Final = 32 * 1024
 """An outbox that is owed less is not waited for."""
@@ -125,7 +125,7 @@ class Round:
                 outbox.flush()
 
 
-class Outbox(Sink):
+class Outbox(PacketWriter):
     """Bounded bytes owed to one peer.
 
     Args:

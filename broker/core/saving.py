@@ -4,7 +4,7 @@ The storage is a party of `Promise` like a table is.  `mark` before a packet is 
 acknowledged: where handling it changed something that a snapshot holds, the acknowledgement leaves after a save that
 covers the change.  All that wait share the next save.
 
-What is sent at QoS 2 waits in the same way; see `saved_sink`.
+What is sent at QoS 2 waits in the same way; see `saved_writer`.
 
 Invariant: no acknowledgement leaves before `saved` has reached the changes that it promises.
 """

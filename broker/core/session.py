@@ -19,11 +19,11 @@ from broker.core.receiver import Receiver
 from broker.core.replay import Replay
 from broker.core.replaying import Replaying
 from broker.core.review import Review
-from broker.core.saved_sink import SavedSink
+from broker.core.saved_writer import SavedWriter
 from broker.core.saving import Saving
 from protocol.mqtt.books import Books
 from protocol.mqtt.inbound import Inbound
-from protocol.mqtt.message import Sink
+from protocol.mqtt.message import PacketWriter
 from protocol.mqtt.outbound import DROPPED, Outbound, Window
 from protocol.mqtt.owed import Discarded
 from protocol.mqtt.v5.subscribing import granted_to
@@ -130,7 +130,7 @@ class Session(Receiver):
         self.has_ended = False
         """There is no such session any more; whatever still finds it gives it nothing."""
         self._dropping = False
-        self._saved_sink: SavedSink | None = None
+        self._saved_writer: SavedWriter | None = None
 
     def expect(self) -> Inbound:
         """Where QoS 2 messages wait for their PUBREL."""
@@ -150,29 +150,29 @@ class Session(Receiver):
         """
         self.link = link
         self.outbox = outbox
-        self.outbound.attach(self._choose_sink(outbox, saving))
+        self.outbound.attach(self._choose_writer(outbox, saving))
 
     def send_by(self, saving: Saving | None) -> None:
         """From now on what is sent at QoS 2 has to be on disk before, or no longer; nobody else holds anything."""
-        sink = self._saved_sink
-        if self.outbox is not None and (sink is None or sink.saving is not saving):
-            self.outbound.redirect(self._choose_sink(self.outbox, saving))
+        writer = self._saved_writer
+        if self.outbox is not None and (writer is None or writer.saving is not saving):
+            self.outbound.redirect(self._choose_writer(self.outbox, saving))
 
-    def _choose_sink(self, outbox: Outbox, saving: Saving | None) -> Sink:
+    def _choose_writer(self, outbox: Outbox, saving: Saving | None) -> PacketWriter:
         if saving is None or self.clean:
-            self._saved_sink = None
+            self._saved_writer = None
             return outbox
-        self._saved_sink = SavedSink(outbox, saving, self.outbound)
-        return self._saved_sink
+        self._saved_writer = SavedWriter(outbox, saving, self.outbound)
+        return self._saved_writer
 
     def detach(self, now: float) -> None:
         self.link = None
         self.outbox = None
         self.disconnected_at = now
         self.outbound.detach()
-        if self._saved_sink is not None:
-            self._saved_sink.abandon()
-            self._saved_sink = None
+        if self._saved_writer is not None:
+            self._saved_writer.abandon()
+            self._saved_writer = None
 
     def discard(self) -> Discarded | None:
         """The session ends: nothing is kept for this client any more, and nothing comes; what is to be released."""

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 import trio
 
 from broker.links.linger import Linger, linger_for
-from broker.links.others import Others
+from broker.links.runnable import RunnableTasks
 
 logger = logging.getLogger("broker.links")
 
@@ -94,7 +94,7 @@ class Epoll:
         self.poll = epoll.poll
         self.fileno = epoll.fileno
         self._linger: Linger | None = None
-        self._others = Others()
+        self._tasks = RunnableTasks()
 
     def nested(self) -> Epoll:
         """An epoll of its own; who holds it registers its descriptor here."""
@@ -102,16 +102,16 @@ class Epoll:
 
     def linger(self) -> Linger | None:
         """How to wait a moment in the kernel before Trio is asked, where that can be had."""
-        self._linger = linger_for(self._epoll, self._others.runnable)
+        self._linger = linger_for(self._epoll, self._tasks.runnable)
         if self._linger is not None:
-            trio.lowlevel.add_instrument(self._others)
+            trio.lowlevel.add_instrument(self._tasks)
         return self._linger
 
     def close(self) -> None:
         """Watch nothing any more."""
         if self._linger is not None:
             with suppress(KeyError):
-                trio.lowlevel.remove_instrument(self._others)
+                trio.lowlevel.remove_instrument(self._tasks)
             self._linger.close()
             self._linger = None
         self._epoll.close()

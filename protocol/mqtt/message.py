@@ -14,7 +14,7 @@ DUP_FLAG = 0x08
 RETAIN_FLAG = 0x01
 
 
-class Sink:
+class PacketWriter:
     """Where a peer's bytes go.  The broker's is an outbox; a test's is a list."""
 
     def push(self, data: bytes) -> None:
@@ -30,11 +30,11 @@ class Sink:
         raise NotImplementedError
 
     def push_publish_5(self, head: bytes, packet_id: bytes, properties: bytes, payload: bytes) -> None:
-        """The same with 5.0's properties apart, for a sink that need not join the two."""
+        """The same with 5.0's properties apart, for a writer that need not join the two."""
         self.push_publish(head, packet_id + properties, payload)
 
     def takes_more(self) -> bool:
-        """Whether a message that can wait should be pushed now; if not, whoever owns the sink says when."""
+        """Whether a message that can wait should be pushed now; if not, whoever owns the writer says when."""
         return True
 
 

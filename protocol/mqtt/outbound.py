@@ -20,7 +20,7 @@ from protocol.mqtt.books import Books
 from protocol.mqtt.codec import encode_ack
 from protocol.mqtt.errors import ProtocolViolation
 from protocol.mqtt.framing import packet_id_bytes
-from protocol.mqtt.message import Message, Sink
+from protocol.mqtt.message import Message, PacketWriter
 from protocol.mqtt.owed import PACKET_ID_MAX, Owed
 from protocol.mqtt.v5.sending import Sending
 from protocol.mqtt.waiting import WaitingLine
@@ -54,7 +54,7 @@ ALL: Final = 1 << 60
 class Outbound(Owed):
     """The sending side of QoS 1 and 2 for one session (MQTT 3.1.1 §4.3, §4.4, §4.6).
 
-    Bytes go to the `Sink` that `attach` gave; with none the client is away and everything waits.
+    Bytes go to the `PacketWriter` that `attach` gave; with none the client is away and everything waits.
     """
 
     def __init__(self, window: Window, client_id: bytes = b"", books: Books | None = None) -> None:
@@ -63,26 +63,26 @@ class Outbound(Owed):
         """How a client of 5.0 is written to; None for one of an older version."""
         self._resend: deque[InFlight] | None = None
         """In flight when the last connection ended, and not sent again yet."""
-        self._sink: Sink | None = None
+        self._writer: PacketWriter | None = None
         self.waits = False
         """`go_on` is going to be called."""
 
-    def attach(self, sink: Sink) -> None:
+    def attach(self, writer: PacketWriter) -> None:
         """The client is here: resume what was in flight, in original order, then what was queued."""
-        self._sink = sink
+        self._writer = writer
         self._resend = deque(self._inflight.values()) if self._inflight else None
         self._go_on()
 
     def detach(self) -> None:
-        self._sink = None
+        self._writer = None
         self._resend = None
 
-    def redirect(self, sink: Sink) -> None:
+    def redirect(self, writer: PacketWriter) -> None:
         """The client is still here, and gets what comes now by another way."""
-        self._sink = sink
+        self._writer = writer
 
     def resume(self) -> None:
-        """The sink takes more again."""
+        """The writer takes more again."""
         if self._queue is not None:
             self._go_on()
 
@@ -94,7 +94,7 @@ class Outbound(Owed):
 
     def has_room(self) -> bool:
         """Whether a message offered now would be sent at once."""
-        return self._sink is not None and self._queue is None and self._window_open()
+        return self._writer is not None and self._queue is None and self._window_open()
 
     def offer(self, message: Message, qos: int, retain: bool, ids: bytes = b"") -> int:
         """Take a message for this client: send it, queue it, or refuse it.
@@ -111,9 +111,9 @@ class Outbound(Owed):
 
         Source: mosquitto.conf max_inflight_messages, max_queued_messages and their byte twins.
         """
-        sink = self._sink
-        if sink is not None and self._queue is None and self._window_open():
-            self._send(sink, message, qos, retain, ids)
+        writer = self._writer
+        if writer is not None and self._queue is None and self._window_open():
+            self._send(writer, message, qos, retain, ids)
             return SENT
         if not self.queue_open(qos) and not (self._forget_expired() and self.queue_open(qos)):
             return DROPPED
@@ -158,9 +158,9 @@ class Outbound(Owed):
                 raise ProtocolViolation("PUBREC for a QoS 1 message", "MQTT-4.3.2-1")
             entry.state = AWAIT_PUBCOMP
             self._note_change()
-        sink = self._sink
-        if sink is not None:
-            sink.answer(encode_ack(PUBREL_FIRST_BYTE, packet_id))  # [MQTT-4.3.3-1]
+        writer = self._writer
+        if writer is not None:
+            writer.answer(encode_ack(PUBREL_FIRST_BYTE, packet_id))  # [MQTT-4.3.3-1]
 
     def pubcomp(self, packet_id: int) -> bool:
         """PUBCOMP came; False for an id that is not in flight, which is ignored as by Mosquitto."""
@@ -215,8 +215,8 @@ class Outbound(Owed):
         # As Mosquitto: one message may overstep the bytes, or a single big one could never be sent.
         if window.inflight_bytes != 0 and self.inflight_bytes >= window.inflight_bytes:
             return False
-        sink = self._sink
-        return sink is None or sink.takes_more()
+        writer = self._writer
+        return writer is None or writer.takes_more()
 
     def queue_open(self, qos: int = 1) -> bool:
         """Whether one message more may wait.
@@ -233,7 +233,7 @@ class Outbound(Owed):
         if qos == 0 and bytes_max != 0 and qos_0_bytes >= bytes_max:
             return False
         size = self.queued_bytes - qos_0_bytes + self.inflight_bytes
-        if self._sink is not None:
+        if self._writer is not None:
             size -= window.inflight_bytes
         return bytes_max == 0 or size < bytes_max
 
@@ -252,7 +252,7 @@ class Outbound(Owed):
                 self._note_expiry(waiting.message)
         return self._take_out(gone) > 0
 
-    def _send_again(self, sink: Sink, count: int) -> int:
+    def _send_again(self, writer: PacketWriter, count: int) -> int:
         """What was in flight, in its order, as much at a time as the client takes."""
         used = 0
         resend = self._resend
@@ -266,7 +266,7 @@ class Outbound(Owed):
             if self._inflight.get(entry.packet_id) is not entry:
                 continue
             if entry.state == AWAIT_PUBCOMP:
-                sink.push(encode_ack(PUBREL_FIRST_BYTE, entry.packet_id))
+                writer.push(encode_ack(PUBREL_FIRST_BYTE, entry.packet_id))
             elif sending is not None and not sending.fits(entry.message, entry.ids):
                 self._forget(entry)
                 self.books.discarded(TOO_LARGE)
@@ -274,11 +274,11 @@ class Outbound(Owed):
                 self._forget(entry)
                 self.books.discarded(FORBIDDEN)
             else:  # also what has expired since it was first sent [MQTT-4.3.3-7]
-                self._push(sink, entry, True)  # [MQTT-3.3.1-1]
+                self._push(writer, entry, True)  # [MQTT-3.3.1-1]
         self._resend = None
         return used
 
-    def _send(self, sink: Sink, message: Message, qos: int, retain: bool, ids: bytes) -> None:
+    def _send(self, writer: PacketWriter, message: Message, qos: int, retain: bool, ids: bytes) -> None:
         sending = self.sending
         if sending is not None and not sending.fits(message, ids):
             self._let_go(qos, TOO_LARGE)
@@ -286,18 +286,18 @@ class Outbound(Owed):
         if qos == 0:
             self._note_change()
             if sending is not None:
-                sink.push(sending.packet(message, retain, self.books.now_for(message), ids))
+                writer.push(sending.packet(message, retain, self.books.now_for(message), ids))
                 sending.sent()
             else:
-                sink.push(message.retained_packet() if retain else message.packet())
+                writer.push(message.retained_packet() if retain else message.packet())
             return
         entry = self._put_in_flight(message, qos, retain, AWAIT_PUBACK if qos == 1 else AWAIT_PUBREC, ids)
         self._note_change()
         if sending is not None:
-            sending.push(sink, entry, False, self.books.now_for(message))
+            sending.push(writer, entry, False, self.books.now_for(message))
         else:
             head = message.head(qos, retain, False)
-            sink.push_publish(head, packet_id_bytes(entry.packet_id), message.payload)
+            writer.push_publish(head, packet_id_bytes(entry.packet_id), message.payload)
 
     def _let_go(self, qos: int, why: int) -> None:
         """A message whose turn has come is not sent; it consumes a packet id, as in Mosquitto."""
@@ -306,12 +306,12 @@ class Outbound(Owed):
         self._note_change()
         self.books.discarded(why)
 
-    def _push(self, sink: Sink, entry: InFlight, dup: bool) -> None:
+    def _push(self, writer: PacketWriter, entry: InFlight, dup: bool) -> None:
         if self.sending is not None:
-            self.sending.push(sink, entry, dup, self.books.now_for(entry.message))
+            self.sending.push(writer, entry, dup, self.books.now_for(entry.message))
             return
         message = entry.message
-        sink.push_publish(
+        writer.push_publish(
             message.head(entry.qos, entry.retain, dup), packet_id_bytes(entry.packet_id), message.payload
         )
 
@@ -332,17 +332,17 @@ class Outbound(Owed):
             on_more(self.client_id)
 
     def _some(self, count: int) -> int:
-        sink = self._sink
-        if sink is None:
+        writer = self._writer
+        if writer is None:
             return 0
-        used = 0 if self._resend is None else self._send_again(sink, count)
-        return used if self._queue is None else used + self._drain(sink, self._queue, count - used)
+        used = 0 if self._resend is None else self._send_again(writer, count)
+        return used if self._queue is None else used + self._drain(writer, self._queue, count - used)
 
     def _may_get(self, message: Message) -> bool:
         may_get = self.books.may_get
         return may_get is None or may_get(self.client_id, message.topic)
 
-    def _drain(self, sink: Sink, queue: WaitingLine, count: int) -> int:
+    def _drain(self, writer: PacketWriter, queue: WaitingLine, count: int) -> int:
         """Send from the queue while the window is open."""
         used = 0
         while queue.count() and used < count and self._window_open():
@@ -360,7 +360,7 @@ class Outbound(Owed):
             elif (self.guarded or self.books.asks_all) and not self._may_get(message):
                 self._let_go(waiting.qos, FORBIDDEN)
             else:
-                self._send(sink, message, waiting.qos, waiting.retain, waiting.ids)
+                self._send(writer, message, waiting.qos, waiting.retain, waiting.ids)
             self.books.store.release(message)
         if not queue.count():
             self._queue = None

@@ -8,8 +8,8 @@ import socket
 from collections.abc import Callable
 from typing import TypeAlias
 
-from broker.core.hearing import is_heard
 from broker.core.limits import ACCEPTS_PER_WAKE_MAX
+from broker.core.log_levels import is_logged
 from broker.core.outbox import Outbox
 from broker.links.listening.door import Door
 from broker.links.pump import Connection, Pump
@@ -79,7 +79,7 @@ class Acceptor(Connection):
             self.pump.engine.counters.turn_away("max_connections")
             logger.log(NOTICE, "Client connection from %s denied: max_connections exceeded.", peer)
             return
-        if door.connection_messages and is_heard(logger, NOTICE):
+        if door.connection_messages and is_logged(logger, NOTICE):
             logger.log(NOTICE, "New connection from %s on port %d.", peer, door.port)
         self._take(connection, door, peer, None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from broker.core.hearing import is_heard
+from broker.core.log_levels import is_logged
 from broker.core.publication import Publication
 from broker.core.session import Session
 from broker.links.mqtt import trace
@@ -62,7 +62,7 @@ def _will(link: MqttLink, will: Will, client_id: bytes, user_name: bytes | None)
 
 
 def _log_accepted(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes | None) -> None:
-    if link.door.connection_messages and is_heard(logger, NOTICE):
+    if link.door.connection_messages and is_logged(logger, NOTICE):
         logger.log(
             NOTICE,
             "New client connected from %s as %s (p%d, c%d, k%d%s).",

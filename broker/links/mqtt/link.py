@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from broker.core.engine import Engine
-from broker.core.hearing import is_heard
 from broker.core.limits import CONNECT_BYTES_MAX, PRE_CONNECT_BYTES_MAX
+from broker.core.log_levels import is_logged
 from broker.core.outbox import Outbox
 from broker.core.session import Link, Session
 from broker.core.shell import NOBODY, Shell
@@ -86,7 +86,7 @@ class MqttLink(Link):
         self.terms: v5.Terms | None = None
         """Of a client of 5.0."""
         self._fast = False
-        self.tracing = is_heard(logger, logging.DEBUG)
+        self.tracing = is_logged(logger, logging.DEBUG)
         # As mosquitto: a packet counts with its first byte, and without those that say how long it is.
         self._size_max = max(door.max_packet_size - 1, 0)
         self._parts: list[bytes] | None = None
@@ -190,7 +190,7 @@ class MqttLink(Link):
         if was_connected and session is not None:
             self.session = None
             v5.say_why(self, session)
-            if self.door.connection_messages and is_heard(logger, NOTICE):
+            if self.door.connection_messages and is_logged(logger, NOTICE):
                 logger.log(NOTICE, "Client %s [%s] %s", printable(session.client_id), self.peer, why)
             if session.link is self:
                 self.engine.detach(session, self.will_wanted)

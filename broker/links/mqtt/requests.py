@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from broker.core.hearing import is_heard
+from broker.core.log_levels import is_logged
 from broker.core.session import Session
 from broker.core.shared import is_misnamed, lacks_filter
 from broker.links.mqtt.answers import answer_packet
@@ -103,7 +103,7 @@ class SubscribeRequest(Request):
             else:
                 code = SUBSCRIBE_FAILURE
         self.codes.append(code)
-        if is_heard(logger, SUBSCRIBE):
+        if is_logged(logger, SUBSCRIBE):
             logger.log(SUBSCRIBE, "%s %d %s", printable(session.client_id), code, printable(topic_filter))
 
     def _subscribe_5(self, link: MqttLink, topic_filter: bytes, options: int) -> int:
@@ -141,7 +141,7 @@ class UnsubscribeRequest(Request):
 
     def go_on(self, link: MqttLink) -> bool:
         session = self.session
-        is_logged = is_heard(logger, UNSUBSCRIBE)
+        tells = is_logged(logger, UNSUBSCRIBE)
         while self.position < len(self.filters):
             if link.steps <= 0:
                 return False
@@ -154,7 +154,7 @@ class UnsubscribeRequest(Request):
                 is_known = mounted in session.subscriptions
                 link.engine.unsubscribe(session, mounted)
             self.codes.append(0 if is_known else ReasonCode.NO_SUBSCRIPTION_EXISTED)
-            if is_logged:
+            if tells:
                 logger.log(UNSUBSCRIBE, "%s %s", printable(session.client_id), printable(topic_filter))
         if session.level == 5:
             # [MQTT-3.10.4-5] [MQTT-3.11.3-1]

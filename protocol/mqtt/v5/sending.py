@@ -9,7 +9,7 @@ from typing import Final
 
 from protocol.mqtt.codec import publish_head
 from protocol.mqtt.framing import REMAINING_LENGTH_MAX, packet_id_bytes
-from protocol.mqtt.message import Message, Sink
+from protocol.mqtt.message import Message, PacketWriter
 from protocol.mqtt.window import InFlight, publish_size
 
 _EXPIRY_BYTES: Final = 5
@@ -69,7 +69,7 @@ class Sending:
             aliases[topic] = len(aliases) + 1
             self._new_alias = b""
 
-    def push(self, sink: Sink, entry: InFlight, dup: bool, now: float) -> None:
+    def push(self, writer: PacketWriter, entry: InFlight, dup: bool, now: float) -> None:
         """A PUBLISH at QoS 1 or 2."""
         message = entry.message
         ids = entry.ids
@@ -78,7 +78,7 @@ class Sending:
             if message.first_byte_5 != first_byte:
                 message.encode_5(first_byte)
             packet_id = packet_id_bytes(entry.packet_id)
-            sink.push_publish_5(message.head_5, packet_id, message.block_5, message.payload)
+            writer.push_publish_5(message.head_5, packet_id, message.block_5, message.payload)
             return
         topic = message.topic
         if self.aliases_max:
@@ -87,7 +87,7 @@ class Sending:
             self.sent()
         block = message.block(now, ids)
         head = publish_head(first_byte, topic, 2 + len(block) + len(message.payload))
-        sink.push_publish_5(head, packet_id_bytes(entry.packet_id), block, message.payload)
+        writer.push_publish_5(head, packet_id_bytes(entry.packet_id), block, message.payload)
 
     def _named(self, message: Message, ids: bytes, packet_id: int) -> tuple[bytes, bytes]:
         """The topic name to write and the property of its alias; as it is and b"" where it has none."""

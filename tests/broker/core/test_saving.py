@@ -112,9 +112,10 @@ def redirected(engine: Engine, saving: Saving | None) -> None:
 
 
 def told(sessions: list[Session], saving: Saving | None) -> int:
-    sinks = [session._saved_sink for session in sessions]
+    writers = [session._saved_writer for session in sessions]
     return sum(
-        sink is None if saving is None else sink is not None and sink.saving is saving for sink in sinks
+        writer is None if saving is None else writer is not None and writer.saving is saving
+        for writer in writers
     )
 
 

@@ -23,8 +23,8 @@ from broker.links.linger import (
     _deadlines_of,
     linger_for,
 )
-from broker.links.others import Others
 from broker.links.readiness import Epoll
+from broker.links.runnable import RunnableTasks
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def pair(own: select.epoll) -> Iterator[socket.socket]:
 
 
 def lingering(own: select.epoll) -> Linger:
-    others = Others()
+    others = RunnableTasks()
     trio.lowlevel.add_instrument(others)
     linger = linger_for(own, others.runnable)
     assert linger is not None, "this Trio keeps its epoll elsewhere: adapt linger_for"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support.interpreted import interpreted_only
 
 from protocol.mqtt.framing import frame_at
-from protocol.mqtt.message import Message, Sink
+from protocol.mqtt.message import Message, PacketWriter
 from protocol.mqtt.outbound import AWAIT_PUBACK, InFlight
 from protocol.mqtt.packets import Publish
 from protocol.mqtt.v5.codec import decode
@@ -18,7 +18,7 @@ from protocol.mqtt.v5.sending import Sending
 NOW = 100.0
 
 
-class Wire(Sink):
+class Wire(PacketWriter):
     """What was sent, one packet after the other."""
 
     def __init__(self) -> None:

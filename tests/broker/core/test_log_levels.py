@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from broker.core.hearing import is_heard
+from broker.core.log_levels import is_logged
 
 
 def test_a_change_of_level_counts_at_once() -> None:
@@ -14,12 +14,12 @@ def test_a_change_of_level_counts_at_once() -> None:
             logger.setLevel(level)
             for asked in (logging.DEBUG, logging.INFO, 25, logging.ERROR):
                 for _ in range(2):  # the second time it is known
-                    assert is_heard(logger, asked) == (asked >= level) == logger.isEnabledFor(asked)
+                    assert is_logged(logger, asked) == (asked >= level) == logger.isEnabledFor(asked)
         logger.disabled = True
-        assert not is_heard(logger, logging.ERROR)
+        assert not is_logged(logger, logging.ERROR)
         logger.disabled = False
         logging.disable(logging.CRITICAL)
-        assert not is_heard(logger, logging.ERROR)
+        assert not is_logged(logger, logging.ERROR)
     finally:
         logging.disable(logging.NOTSET)
         logger.disabled = False

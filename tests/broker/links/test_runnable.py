@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import trio
 
-from broker.links.others import Others
+from broker.links.runnable import RunnableTasks
 
 
 async def test_a_task_is_there_from_when_it_can_run_until_it_does() -> None:
-    others = Others()
-    trio.lowlevel.add_instrument(others)
+    tasks = RunnableTasks()
+    trio.lowlevel.add_instrument(tasks)
     ran = trio.Event()
 
     async def run() -> None:
@@ -17,7 +17,7 @@ async def test_a_task_is_there_from_when_it_can_run_until_it_does() -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)
-        assert len(others.runnable) == 1
+        assert len(tasks.runnable) == 1
         await ran.wait()
-        assert not others.runnable
-    trio.lowlevel.remove_instrument(others)
+        assert not tasks.runnable
+    trio.lowlevel.remove_instrument(tasks)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 
-def is_heard(logger: logging.Logger, level: int) -> bool:
+def is_logged(logger: logging.Logger, level: int) -> bool:
     """As `logger.isEnabledFor(level)`."""
     # Kept by `logging` itself until a level changes; interpreted code looks there for us when it is not known yet.
     known: dict[int, bool] | None = getattr(logger, "_cache", None)

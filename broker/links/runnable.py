@@ -8,7 +8,7 @@ from __future__ import annotations
 import trio
 
 
-class Others(trio.abc.Instrument):
+class RunnableTasks(trio.abc.Instrument):
     """Who could run now, besides whoever asks.  Those who could before this was added are known once they have run.
 
     Trio calls the set's own methods, at each step of each task: a method of ours would take as long again.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.outbox import nothing
 from broker.core.promise import Promise
-from protocol.mqtt.message import Sink
+from protocol.mqtt.message import PacketWriter
 
 if TYPE_CHECKING:
     from broker.core.outbox import Outbox
@@ -35,7 +35,7 @@ class _Held:
         self.payload = payload
 
 
-class SavedSink(Sink):
+class SavedWriter(PacketWriter):
     """The outbox of one durable session's connection, behind the disk.
 
     Args:
