@@ -35,10 +35,10 @@ from broker.feed.wal import slots
 from broker.feed.wal.confirming import Confirming
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.progress import Progress
-from broker.feed.wal.relations import full_name
+from broker.feed.wal.relations import Relations, full_name
 from broker.feed.wal.stopping import hold_up_no_stop
 from broker.feed.wal.stream import WalStream
-from protocol.pgjson import SESSION_SQL, TypeEntry
+from protocol.pgjson import SESSION_SQL, Catalog, TypeEntry
 from protocol.pgoutput import Relation, lsn_text, parse_lsn
 
 _LOG = logging.getLogger("broker.feed")
@@ -261,10 +261,23 @@ class WalFeed:
                 self._status.over("looking")
                 return connection
 
-    async def _look_regularly(self) -> None:
+    async def _look_regularly(self, relations: Relations) -> None:
         while True:
             await trio.sleep(LOOK_INTERVAL_S)
             await self._look_at_capture()
+            await self._look_at_types(relations.own_types)
+
+    async def _look_at_types(self, known: Catalog) -> None:
+        """Raises: psycopg.OperationalError, to have the tables described again whose types were altered."""
+        connection = await self._connection_to_spare(is_patient=True) if known else None
+        if connection is None:
+            return
+        try:
+            found = await load_types(connection, known)
+        finally:
+            connection.abandon()
+        if any(found.get(oid) != entry for oid, entry in known.items()):
+            raise psycopg.OperationalError("a type of a column was altered, so tables are described again")
 
     async def _described(self, relation: Relation, is_first: bool) -> str:
         """The server has described a table: for the first time on this connection, or because something changed.
@@ -317,7 +330,7 @@ class WalFeed:
                 nursery.start_soon(self._report, stream)
                 nursery.start_soon(self._confirming.keep_regularly, stream)
                 nursery.start_soon(self._look_for_unheard)
-                nursery.start_soon(self._look_regularly)
+                nursery.start_soon(self._look_regularly, stream.relations)
                 nursery.start_soon(
                     hold_up_no_stop, session, self._connect, lambda: stream.until_asked(self._confirming.lsn)
                 )

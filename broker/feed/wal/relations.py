@@ -89,6 +89,11 @@ class Relations:
         """Types to be looked up before `learn`."""
         return [c.type_oid for c in relation.columns if not self._is_known(c.type_oid)]
 
+    @property
+    def own_types(self) -> Catalog:
+        """What is known of the types that somebody may alter; the server describes no table anew then."""
+        return {oid: entry for oid, entry in self._catalog.items() if oid >= FIRST_USER_OID}
+
     def learn(self, relation: Relation, found: Catalog, name: str = "") -> Table:
         """Use this description from now on; `found` is what the catalog says about its unknown types."""
         self._catalog.update(found)

@@ -63,6 +63,7 @@ class WalStream:
     Attributes:
         news: set when there may be something to confirm, or when the server asks for a status.
         wal_end: the server's end of WAL, as last heard.
+        relations: the tables that the server has described.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class WalStream:
         self._is_due = is_due
         self._look = look
         self._slices = Slices(outlet)
-        self._relations = Relations()
+        self.relations = Relations()
         self._spools = Spools()
         self._fast = FastChanges(delivery.progress, delivery.snapshot_lsn, outlet.publish)
         self._streamed_xid = 0
@@ -228,7 +229,7 @@ class WalStream:
     def _take(self, message: Message) -> Message | None:
         match message:
             case RowChange():
-                self._delivery.change(self._relations.table(message.relation_oid), message, self._now)
+                self._delivery.change(self.relations.table(message.relation_oid), message, self._now)
             case Begin():
                 if self._is_due(message.commit_lsn):
                     return message
@@ -256,9 +257,9 @@ class WalStream:
             await self._look()
             self._begin(message)
         elif isinstance(message, Relation):
-            name = await self._described(message, not self._relations.knows(message.oid))
-            unknown = self._relations.unknown_types(message)
-            table = self._relations.learn(message, await self._look_up(unknown) if unknown else {}, name)
+            name = await self._described(message, not self.relations.knows(message.oid))
+            unknown = self.relations.unknown_types(message)
+            table = self.relations.learn(message, await self._look_up(unknown) if unknown else {}, name)
             if not self._delivery.checks_text:
                 fast_tables.learn(self._fast, message.oid, table, self._delivery.routes)
         elif isinstance(message, StreamCommit):

@@ -126,6 +126,33 @@ async def test_column_added_while_live_appears(config: FeedConfig) -> None:
     assert published[1][1] == b'{"id":2,"note":"b","moods":["x",null]}'
 
 
+MOOD = "CREATE TYPE mood AS (name text, since int)"
+
+
+@pytest.mark.parametrize(
+    ("altered", "mood"),
+    [
+        ("ALTER TYPE mood RENAME ATTRIBUTE since TO year", b'{"name":"calm","year":7}'),
+        ("ALTER TYPE mood ADD ATTRIBUTE why text", b'{"name":"calm","since":7,"why":null}'),
+    ],
+    ids=["renamed", "added"],
+)
+async def test_a_type_that_is_altered_while_live_is_looked_up_again(
+    config: FeedConfig, monkeypatch: pytest.MonkeyPatch, altered: str, mood: bytes
+) -> None:
+    monkeypatch.setattr(wal_feed, "LOOK_INTERVAL_S", 0.05)
+    sql(config, MOOD, "ALTER TABLE event ADD mood mood DEFAULT ROW('calm', 7)")
+    async with running(config) as feed:
+        sql(config, "INSERT INTO event VALUES (1, 'a')")
+        await feed.sink.until(1)
+        sql(config, altered)
+        await feed.until_live(reconnects=1)
+        sql(config, "INSERT INTO event VALUES (2, 'b')")
+        published = await feed.sink.until(2)
+    assert published[1][1] == b'{"id":2,"note":"b","mood":%b}' % mood
+    assert (len(published), feed.status.gaps) == (2, 0)
+
+
 async def test_publish_from_sql_comes_with_its_transaction_and_in_its_place(config: FeedConfig) -> None:
     async with running(config) as feed:
         sql(

@@ -97,6 +97,7 @@ def test_types_of_users_are_asked_for_each_time_and_the_server_s_once() -> None:
     entry = TypeEntry(0, 0, b",", None, False)
     relations.learn(relation, {3904: entry, 16_500: entry})
     assert relations.unknown_types(relation) == [16_500]
+    assert relations.own_types == {16_500: entry}
 
 
 def test_the_last_description_counts() -> None:
