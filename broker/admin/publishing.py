@@ -19,6 +19,7 @@ from broker.gateway.channels import BadChannel, topic_of
 from broker.gateway.gateway import Gateway
 from protocol.json_members import elements_of, is_json, is_text, members_of
 from protocol.mqtt.topics import is_valid_topic_name
+from protocol.mqtt.v5.reasons import FAILURE
 
 BATCH_MAX: Final = 1000
 
@@ -35,10 +36,6 @@ class BadPublish(ValueError):
 def prefixes_of(config: GatewayConfig) -> dict[str, str]:
     """What may stand before a channel's name, and which dialect it means."""
     return {kind.mesh_prefix: kind.name for kind in config.dialects if kind.mesh_prefix}
-
-
-_FIRST_FAILURE: Final = 0x80
-"""Reason codes of MQTT 5.0 from here on are failures."""
 
 
 class Published:
@@ -70,7 +67,7 @@ class Published:
         return [
             index
             for index, promise in enumerate(self._promises)
-            if promise is not None and promise.code >= _FIRST_FAILURE
+            if promise is not None and promise.code >= FAILURE
         ]
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from protocol.mqtt.v5.reasons import ReasonCode
+
 
 class ProtocolError(Exception):
     """A peer broke MQTT; its connection is closed.
@@ -17,7 +19,7 @@ class ProtocolError(Exception):
         reason_code: what a client of MQTT 5.0 is told; left out, what this kind of error says.
     """
 
-    REASON_CODE: ClassVar[int] = 0x82
+    REASON_CODE: ClassVar[int] = ReasonCode.PROTOCOL_ERROR
 
     def __init__(self, reason: str, tag: str = "", reason_code: int = 0) -> None:
         super().__init__(f"{reason} [{tag}]" if tag else reason)
@@ -29,7 +31,7 @@ class ProtocolError(Exception):
 class MalformedPacket(ProtocolError):
     """The bytes are no MQTT control packet."""
 
-    REASON_CODE: ClassVar[int] = 0x81
+    REASON_CODE: ClassVar[int] = ReasonCode.MALFORMED_PACKET
 
 
 class ProtocolViolation(ProtocolError):
@@ -39,7 +41,7 @@ class ProtocolViolation(ProtocolError):
 class PacketTooLarge(ProtocolError):
     """A packet announces more bytes than `max_packet_size`."""
 
-    REASON_CODE: ClassVar[int] = 0x95
+    REASON_CODE: ClassVar[int] = ReasonCode.PACKET_TOO_LARGE
 
 
 class ConnectRefused(ProtocolError):

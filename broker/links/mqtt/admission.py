@@ -22,6 +22,7 @@ from protocol.mqtt.errors import (
 from protocol.mqtt.packets import Connect, Will
 from protocol.mqtt.reserved import CONTROL_PREFIX
 from protocol.mqtt.topics import check_topic_name
+from protocol.mqtt.v5.reasons import ReasonCode
 
 if TYPE_CHECKING:
     from broker.gateway.authentication import Verdict
@@ -37,9 +38,11 @@ def check_will(link: MqttLink, will: Will) -> None:
     check_topic_name(link.door.mount_point + will.topic)
     if will.qos > link.door.max_qos:
         reason = f"a will with QoS {will.qos}; this listener takes {link.door.max_qos}"
-        raise ProtocolViolation(reason, reason_code=0x9B)
+        raise ProtocolViolation(reason, reason_code=ReasonCode.QOS_NOT_SUPPORTED)
     if will.retain and not link.engine.policy.retain_available:
-        raise ProtocolViolation("a retained will, and retain_available is false", reason_code=0x9A)
+        raise ProtocolViolation(
+            "a retained will, and retain_available is false", reason_code=ReasonCode.RETAIN_NOT_SUPPORTED
+        )
 
 
 def admit(

@@ -24,15 +24,12 @@ from broker.links.websocket.words import FRAME, RowcastWords, frame_of
 from protocol.dialects.base import Command
 from protocol.dialects.rowcast import Leave, Read, RowcastDialect, Say, error_text, published_text
 from protocol.mqtt.topics import matches
-from protocol.mqtt.v5.reasons import ReasonCode
+from protocol.mqtt.v5.reasons import FAILURE, ReasonCode
 from protocol.websocket import CloseCode, text_frame
 
 CONFLATED_TOPICS_MAX: Final = 10_000
 """Topics of one connection whose newest message may wait; more are skipped."""
 
-
-FIRST_FAILURE: Final = 0x80
-"""Reason codes of MQTT 5.0 from here on are failures."""
 
 UNANSWERED_MAX: Final = 1000
 """Requests to publish of one connection that may wait for a table; beyond them nothing more is read from it."""
@@ -41,7 +38,7 @@ UNANSWERED_MAX: Final = 1000
 def answer_to(request: str, promise: Promise | None) -> str:
     """What a client is told of what it published."""
     code = 0 if promise is None else promise.code
-    if code < FIRST_FAILURE:
+    if code < FAILURE:
         return published_text(request)
     return error_text(request, "refused", _REFUSED.get(code, f"the message was refused: {code:#04x}"))
 

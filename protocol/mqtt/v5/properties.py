@@ -191,7 +191,9 @@ def read_properties(data: bytes, position: int, end: int, place: int) -> tuple[P
 
 
 def _too_many() -> ProtocolViolation:
-    return ProtocolViolation(f"a packet with more than {PROPERTIES_MAX} properties", reason_code=0x97)
+    return ProtocolViolation(
+        f"a packet with more than {PROPERTIES_MAX} properties", reason_code=ReasonCode.QUOTA_EXCEEDED
+    )
 
 
 def property_at(data: bytes, position: int, stop: int, place: int) -> tuple[int, int, int]:
