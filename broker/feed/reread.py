@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeGuard
 
 import psycopg
 from attrs import evolve
@@ -24,7 +24,7 @@ from broker.feed.notices import OPERATION, Notices
 from broker.feed.outbox.queries import TEXTSEND
 from broker.feed.placing import place_prefix
 from broker.feed.routing.routes import Outgoing
-from broker.feed.routing.rowtext import Columns, NotARow, columns_of
+from broker.feed.routing.rowtext import Columns, NotARow, columns_of, is_storable
 from broker.feed.routing.tables import OPERATIONS, TableRoutes, qualified
 from broker.feed.sql_publish import may_publish
 from broker.feed.status import FeedStatus
@@ -194,7 +194,7 @@ class KeyedRows:
         """The table's index and the key's texts; none for a place that another configuration has made."""
         try:
             index, *key = json.loads(place.removeprefix(self._prefix))
-            fits = len(key) == len(self._recoveries[index].key)
+            fits = len(key) == len(self._recoveries[index].key) and all(map(_may_be_key, key))
         except (ValueError, TypeError, IndexError):
             return 0, []
         return index, key if fits else []
@@ -218,7 +218,11 @@ class KeyedRows:
         return found
 
 
+def _may_be_key(text: object) -> TypeGuard[str]:
+    return type(text) is str and is_storable(text)
+
+
 def _key_in(columns: Columns, recovery: Recovery) -> list[str] | None:
-    """The key's columns as text; None if one is missing, NULL, or neither text nor a number."""
-    key = [value for name in recovery.key if type(value := columns.get(name)) is str]
+    """The key's columns as text; None if one is missing, NULL, or no number and no text that a column can have."""
+    key = [value for name in recovery.key if _may_be_key(value := columns.get(name))]
     return key if len(key) == len(recovery.key) else None

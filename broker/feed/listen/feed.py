@@ -50,6 +50,11 @@ LOOK_INTERVAL_S: Final = 30.0
 
 UNTOLD: Final = "a trigger was taken away, off for a while or made anew, so rows may not have been notified"
 
+LOST: Final = (
+    "a table made anew, emptied or restored, or another key, or one notified that can't be one,"
+    " so no place is known"
+)
+
 Held = tuple[Row, Mark]
 """A row that was notified while recovery reads: it may be among what is read."""
 
@@ -207,7 +212,7 @@ class ListenFeed:
         if kept.reason:
             announce(self._status, self._outlet, kept.reason, "", "now")
         elif lost:
-            reason = f"{', '.join(lost)}: a table made anew, emptied or restored, or another key, so no place is known"
+            reason = f"{', '.join(lost)}: {LOST}"
             announce(self._status, self._outlet, reason, "", "now", lost)
         elif untold:
             announce(self._status, self._outlet, f"{', '.join(untold)}: {UNTOLD}", "", "now", untold)

@@ -21,7 +21,7 @@ from broker.feed.driver.connect import open_connection, within
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.sql_text import identifier
 from broker.feed.routing.routes import Router, Row
-from broker.feed.routing.rowtext import Columns, NotARow, locate
+from broker.feed.routing.rowtext import Columns, NotARow, is_storable, locate
 from broker.feed.status import FeedStatus
 
 ROWS_MAX: Final = 32
@@ -237,14 +237,4 @@ def _value_at(text: bytes, path: tuple[str, ...]) -> Any:
 def _text(value: Any) -> str | None:
     if type(value) is bool:
         return "true" if value else "false"
-    if type(value) is not str or "\0" in value or not _is_utf8(value):
-        return None
-    return value
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON may have
-        return False
-    return True
+    return value if type(value) is str and is_storable(value) else None

@@ -5,6 +5,7 @@ Invariant: a mark only rises.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -15,11 +16,11 @@ from psycopg import sql
 
 from broker.config.feeds import Recovery
 from broker.feed.driver.sql_text import identifier
-from broker.feed.routing.rowtext import Columns
+from broker.feed.routing.rowtext import Columns, is_storable
 from broker.feed.routing.templates import tuple_getter
 
 Key = tuple[Any, ...]
-"""A row's key as values that compare: `int` or `Decimal`, aware `datetime`, `str`."""
+"""A row's key as values that compare: `int` or `Decimal`, `datetime`, `str`, `Edge`."""
 
 _NUMBERS: Final = frozenset({20, 21, 23, 26, 700, 701, 1700})
 """Type OIDs of int8, int2, int4, oid, float4, float8, numeric."""
@@ -27,6 +28,44 @@ _TIMES: Final = frozenset({1082, 1114, 1184})
 """date, timestamp, timestamptz."""
 _TEXTS: Final = frozenset({19, 25, 1042, 1043})
 """name, text, char(n), varchar: ordered by the C collation on both sides, which is code point order."""
+
+
+_TIMESTAMPTZ: Final = 1184
+
+_NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d{1,6})?|-?Infinity", re.ASCII)
+_TIME: Final = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
+)
+"""What Postgres writes, and what it reads.  A trigger may send anything under a column's name."""
+
+
+class Edge:
+    """A value that Postgres puts before all others of its type, or behind them: `-infinity`, `infinity`, `NaN`."""
+
+    __slots__ = ("rank",)
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+
+    def __lt__(self, other: object) -> bool:
+        return self.rank < _rank(other)
+
+    def __gt__(self, other: object) -> bool:
+        return self.rank > _rank(other)
+
+    def __eq__(self, other: object) -> bool:
+        return self.rank == _rank(other)
+
+    def __hash__(self) -> int:
+        return hash(self.rank)
+
+
+def _rank(value: object) -> int:
+    return value.rank if isinstance(value, Edge) else 0
+
+
+_EDGES: Final = {"-infinity": Edge(-1), "infinity": Edge(1), "NaN": Edge(2)}
+"""NaN is a number's, and behind its Infinity; the others are a moment's."""
 
 
 @frozen
@@ -59,6 +98,8 @@ class Mark:
         self.shape = shape
         self.key: Key | None = None
         """None: nothing of the table was there when listening began, and nothing has come since."""
+        self.is_unreadable = False
+        """Postgres makes no key of it: a number that is beyond its type, say.  So it tells no place in the table."""
         self._texts: tuple[str, ...] = ()
         self._types = types
         self._get = tuple_getter(recovery.key)
@@ -155,23 +196,48 @@ class Mark:
 
 
 def _reader(type_oid: int) -> Callable[[str], Any]:
+    """What makes a value of a column's text.  It raises ValueError or TypeError where Postgres would make none."""
     if type_oid in _NUMBERS:
         return _number
-    return _time if type_oid in _TIMES else _text
+    if type_oid in _TIMES:
+        return _aware if type_oid == _TIMESTAMPTZ else _naive
+    return _text
 
 
-def _number(text: str) -> int | Decimal:
+def _number(text: str) -> int | Decimal | Edge:
+    if _NUMBER.fullmatch(text) is None:
+        if text == "NaN":
+            return _EDGES[text]
+        raise ValueError("no number")
     try:
         return int(text)
     except ValueError:
         return Decimal(text)
 
 
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def _aware(text: str) -> datetime | Edge:
+    return _time(text, True)
+
+
+def _naive(text: str) -> datetime | Edge:
+    return _time(text, False)
+
+
+def _time(text: str, has_zone: bool) -> datetime | Edge:
+    """Moments with and without a zone can't be compared."""
+    if text in ("infinity", "-infinity"):
+        return _EDGES[text]
+    if _TIME.fullmatch(text) is None:
+        raise ValueError("no moment")
+    moment = datetime.fromisoformat(text)
+    if (moment.tzinfo is not None) != has_zone:
+        raise ValueError("a moment of another type")
+    return moment
 
 
 def _text(text: str) -> str:
     if type(text) is not str:
         raise TypeError
+    if not is_storable(text):
+        raise ValueError("no text of Postgres's")
     return text

@@ -73,12 +73,14 @@ class Marks:
         for recovery in self._recoveries:
             types, shape = await _look_at(reader, recovery)
             for pair in recovery.kinds:
-                if pair in before and before[pair].shape == shape:
-                    marks[pair] = before[pair]
+                last = before.get(pair)
+                is_lost = last is not None and last.is_unreadable
+                if last is not None and last.shape == shape and not is_lost:
+                    marks[pair] = last
                     continue
                 mark = marks[pair] = Mark(recovery, types, shape)
                 await _advance_to_newest(reader, mark)
-                if (before or kept is not None) and not mark.go_back(places.get(pair, [])):
+                if is_lost or ((before or kept is not None) and not mark.go_back(places.get(pair, []))):
                     unknown.append(recovery.table)
         self._marks = marks
         return list(dict.fromkeys(unknown))

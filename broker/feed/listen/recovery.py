@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Final
 
+import psycopg
 from psycopg import sql
 
 from broker.feed.driver.connect import within
@@ -32,10 +33,17 @@ async def missed_rows(reader: TrioConnection, mark: Mark) -> AsyncGenerator[list
     """The JSON texts of the rows after a mark, in the order of their keys, in pages.
 
     The mark may rise meanwhile.
+
+    Raises:
+        psycopg.DataError: Postgres makes no key of the mark's; somebody has notified what no row can have.
     """
     query, parameters = mark.rows_after()
     with within(READ_TIMEOUT_S, f"reading {mark.recovery.table}"):
-        await reader.execute(sql.SQL("DECLARE missed NO SCROLL CURSOR FOR ") + query, parameters)
+        try:
+            await reader.execute(sql.SQL("DECLARE missed NO SCROLL CURSOR FOR ") + query, parameters)
+        except psycopg.DataError:
+            mark.is_unreadable = True
+            raise
     while True:
         with within(READ_TIMEOUT_S, f"reading {mark.recovery.table}"):
             cursor = await reader.execute(sql.SQL(f"FETCH {PAGE_ROWS} FROM missed"))

@@ -43,6 +43,18 @@ Reader = Callable[[str, int], tuple[Any, int] | None]
 """Reads a value that begins there: it, and where it ends.  None if it is to be read as any other."""
 
 
+def is_storable(text: str) -> bool:
+    """Whether Postgres could have this text in a column: without a NUL, and without half of a surrogate pair.
+
+    JSON may have both, and a notification, or a column of type json, may have any JSON.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
 def columns_of(text: str, readers: dict[str, Reader] | None = None) -> Columns:
     """The columns of a row that is the whole text.
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from broker.core.barrier import barrier
+from broker.core.counters import Counters
 from broker.core.history import Beyond, History, Missed, Piece, Segment, cost
 from broker.core.publication import Publication
 from broker.core.row_source import PLACES_PER_READ, RowReader, SourceError
@@ -41,11 +43,13 @@ class Rereading:
 
     Args:
         nursery: where the reading goes on, for as long as somebody waits.
+        counters: where bugs are counted; one ends the connection that it was done for.
     """
 
-    def __init__(self, history: History, nursery: trio.Nursery) -> None:
+    def __init__(self, history: History, nursery: trio.Nursery, counters: Counters) -> None:
         self._history = history
         self._nursery = nursery
+        self._counters = counters
         self._line: deque[tuple[FollowingLink, Subscription, Beyond]] = deque()
         self._holders: list[Subscription] = []
         self._cache: OrderedDict[tuple[Page, bytes], Segment] = OrderedDict()
@@ -69,7 +73,8 @@ class Rereading:
                     link, one, beyond = self._line.popleft()
                     await self._until_there_is_room()
                     if not one.is_over:
-                        await self._recover(link, one, beyond, _Readers(self._history, readers, stack))
+                        with barrier(self._counters, link.peer, link.close_for_a_bug):
+                            await self._recover(link, one, beyond, _Readers(self._history, readers, stack))
         finally:
             self._serving = False
             self._cache.clear()

@@ -56,8 +56,9 @@ class WebSocketServer:
         self._departed = Departed()
         if history is None:
             history = History(Positions("-"))
-        self.rereading = Rereading(history, server.nursery)
-        pacer, tables = Pacer(server.engine, server.nursery), StateReading(history, server.nursery)
+        counters = server.engine.counters
+        self.rereading = Rereading(history, server.nursery, counters)
+        pacer, tables = Pacer(server.engine, server.nursery), StateReading(history, server.nursery, counters)
         readers = Readers(history, pacer.later, self.rereading.ask, tables.ask)
         if history.rings:
             server.engine.subscribe(readers, GAP_FILTER, 0)

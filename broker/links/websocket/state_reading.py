@@ -6,10 +6,13 @@ Those who wait for the same filter are served by one reading.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from broker.core.barrier import barrier
+from broker.core.counters import Counters
 from broker.core.history import History
 from broker.core.row_source import SourceError
 from broker.links.websocket.catching_up import Subscription
@@ -36,11 +39,13 @@ class StateReading:
     Args:
         history: knows the tables.
         nursery: where the reading goes on, for as long as somebody waits.
+        counters: where bugs are counted; one ends the connections that waited for that reading.
     """
 
-    def __init__(self, history: History, nursery: trio.Nursery) -> None:
+    def __init__(self, history: History, nursery: trio.Nursery, counters: Counters) -> None:
         self._history = history
         self._nursery = nursery
+        self._counters = counters
         self._asked: dict[bytes, list[Asker]] = {}
         self._turns = trio.CapacityLimiter(READINGS_MAX)
         self._holders: list[list[Asker]] = []
@@ -58,15 +63,20 @@ class StateReading:
         async with self._turns:
             await self._until_there_is_room()
             asked = self._asked.pop(topic_filter)
-            rows: list[tuple[bytes, bytes]] | SourceError = []
-            if any(not one.is_over for _, one in asked):
-                rows = await self._read(topic_filter)
-            for index, (link, one) in enumerate(asked):
-                link.state_read(one, rows)
-                if index % 20 == 19:
-                    await trio.lowlevel.checkpoint()
-            if rows and not isinstance(rows, SourceError):
-                self._holders.append(asked)
+            where = f"the tables of {topic_filter.decode()}"
+            with barrier(self._counters, where, partial(_close_all, asked)):
+                await self._answer(topic_filter, asked)
+
+    async def _answer(self, topic_filter: bytes, asked: list[Asker]) -> None:
+        rows: list[tuple[bytes, bytes]] | SourceError = []
+        if any(not one.is_over for _, one in asked):
+            rows = await self._read(topic_filter)
+        for index, (link, one) in enumerate(asked):
+            link.state_read(one, rows)
+            if index % 20 == 19:
+                await trio.lowlevel.checkpoint()
+        if rows and not isinstance(rows, SourceError):
+            self._holders.append(asked)
 
     async def _read(self, topic_filter: bytes) -> list[tuple[bytes, bytes]] | SourceError:
         rows: list[tuple[bytes, bytes]] = []
@@ -85,3 +95,10 @@ class StateReading:
             if len(self._holders) < HOLDERS_MAX:
                 return
             await trio.sleep(HOLDERS_LOOK_S)
+
+
+def _close_all(asked: list[Asker]) -> None:
+    """Nobody knows what those had of it who were told already."""
+    for link, one in asked:
+        if not one.is_over:
+            link.close_for_a_bug()

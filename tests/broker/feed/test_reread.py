@@ -245,6 +245,9 @@ async def test_places_of_another_configuration_find_nothing(database: str, kind:
         b'["a","b"]',
         b"\xff",
         b"9" * 30,
+        b"[0,null]",
+        b'[0,"half of a pair \\ud800"]',
+        b'[0,"a NUL \\u0000"]',
     )
     async with source.open() as reader:
         for place in strange:
@@ -252,6 +255,16 @@ async def test_places_of_another_configuration_find_nothing(database: str, kind:
         if kind == "wal":
             with pytest.raises(SourceError, match="no number"):
                 await reader.candidates([b'test\0[0,"no number"]'])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [pytest.param("\\ud800", id="half-of-a-pair"), pytest.param("\\u0000", id="nul")],
+)
+def test_a_key_that_no_column_can_have_is_no_place(database: str, key: str) -> None:
+    source = source_of(config_of(database, "wal", table_key=True))
+    assert source is not None
+    assert source.complete(b"test\0", b'{"data":{"id":"%b"}}' % key.encode()) == b""
 
 
 def test_a_feed_that_can_read_nothing_again_has_no_source(database: str) -> None:

@@ -7,7 +7,13 @@ import pytest
 from broker.config.feeds import Recovery
 from broker.feed.listen.mark import Mark
 
-NUMERIC, TEXT, TIMESTAMPTZ = 1700, 25, 1184
+NUMERIC, TEXT, TIMESTAMPTZ, TIMESTAMP = 1700, 25, 1184, 1114
+GOOD = {
+    NUMERIC: "5",
+    TEXT: "m",
+    TIMESTAMPTZ: "2024-02-13T15:53:50+00:00",
+    TIMESTAMP: "2024-02-13T15:53:50",
+}
 
 
 def mark(*types: int) -> Mark:
@@ -44,3 +50,50 @@ def test_a_row_without_a_usable_key_does_not_move_the_mark(columns: dict[str, ob
     assert not numbers.advance(columns)
     assert numbers.key_of(columns) is None
     assert numbers.key == (5,)
+
+
+@pytest.mark.parametrize(
+    ("type_oid", "text"),
+    [
+        pytest.param(NUMERIC, "sNaN", id="signaling-nan"),
+        pytest.param(NUMERIC, "NaN5", id="nan-with-digits"),
+        pytest.param(NUMERIC, "1_000", id="underscores"),
+        pytest.param(NUMERIC, "\u0669", id="arabic-digits"),
+        pytest.param(TEXT, "z\0", id="nul"),
+        pytest.param(TEXT, "z\ud800", id="half-of-a-pair"),
+        pytest.param(TIMESTAMPTZ, "2124-02-13T15:53:50", id="no-zone"),
+        pytest.param(TIMESTAMPTZ, "2124-W07-2", id="week"),
+        pytest.param(TIMESTAMP, "2124-02-13T15:53:50+00:00", id="zone"),
+    ],
+)
+def test_what_no_column_has_is_no_key_whatever_a_trigger_sends(type_oid: int, text: str) -> None:
+    one = mark(type_oid)
+    assert one.advance({"a": GOOD[type_oid]})
+    for advance in (one.advance({"a": text}), one.advance_to((text,)), one.go_back([[text]])):
+        assert not advance
+    assert one.key_of({"a": text}) is None
+    assert one.texts == (GOOD[type_oid],)
+
+
+@pytest.mark.parametrize(
+    ("type_oid", "order"),
+    [
+        pytest.param(NUMERIC, ["-Infinity", "-1.5", "0", "7", "1e40", "Infinity", "NaN"], id="numbers"),
+        pytest.param(
+            TIMESTAMPTZ,
+            ["-infinity", "2024-02-13T15:53:50+00:00", "2024-02-13 10:53:51-05:00", "infinity"],
+            id="moments",
+        ),
+        pytest.param(TIMESTAMP, ["-infinity", "2024-02-13", "2024-02-13T00:00:00.1", "infinity"], id="dates"),
+    ],
+)
+def test_the_edges_of_a_type_stand_where_postgres_has_them(type_oid: int, order: list[str]) -> None:
+    for rising in (order, order[::-1]):
+        one = mark(type_oid)
+        keys = [one.key_of({"a": text}) for text in rising]
+        for text in rising:
+            assert one.advance({"a": text})
+        assert one.texts == (order[-1],)
+        assert len({*keys}) == len(order)
+        assert one.go_back([[order[0]]])
+        assert one.texts == (order[0],)

@@ -18,6 +18,8 @@ import trio
 from support.polling import until
 
 from broker.config.history import HistoryRule
+from broker.core import barrier as barriers
+from broker.core.counters import Counters
 from broker.core.engine import Engine
 from broker.core.history import History, Missed
 from broker.core.publication import Publication
@@ -76,6 +78,10 @@ class Link:
     def __init__(self) -> None:
         self.settled: Missed | None = None
         self.number = 0
+        self.is_closed = False
+
+    def close_for_a_bug(self) -> None:
+        self.is_closed = True
 
     def settle(self, one: Subscription, missed: Missed) -> None:
         assert self.settled is None
@@ -130,7 +136,7 @@ class World:
         self.history: History = history_for(self.rules, self.path, 0.0, 0.0, sources)
         for ring in self.history.rings:
             self.engine.subscribe(ring, ring.topic_filter, 0)
-        self.rereading = Rereading(self.history, self.nursery)
+        self.rereading = Rereading(self.history, self.nursery, Counters())
         self.given.append(self.history.positions.here())
 
     def restart(self) -> None:
@@ -286,7 +292,7 @@ def filled(rows: int, nursery: trio.Nursery, sources: dict[str, RowSource]) -> t
         history.positions.place = place
         history.rings[0].deliver(Publication(*database.rows[place][0]), 0, False)
     history.positions.place = b""
-    return history, Rereading(history, nursery)
+    return history, Rereading(history, nursery, Counters())
 
 
 def asked(history: History, reading: Rereading, topic_filter: bytes, since: str) -> tuple[Subscription, Link]:
@@ -338,6 +344,26 @@ async def test_who_leaves_meanwhile_is_not_waited_for(nursery: trio.Nursery) -> 
     gone.is_over = True
     _, link = asked(history, reading, b"a/1", f"{history.positions.epoch}/0")
     await until(lambda: link.settled is not None)
+
+
+async def test_our_own_bug_ends_who_asked_and_the_next_one_is_served(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(barriers, "RERAISE", False)
+
+    class Broken(Database):
+        async def candidates(self, places: list[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
+            if b"one\x00501" in places:
+                raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "nobody expected this")
+            return await super().candidates(places)
+
+    history, reading = filled(1_000, nursery, {"one": Broken(random.Random(0), "one")})
+    links = [asked(history, reading, b"a/1", f"{history.positions.epoch}/{since}")[1] for since in (0, 600)]
+    await until(lambda: links[1].settled is not None)
+    assert links[0].is_closed
+    assert links[0].settled is None
+    assert links[1].settled is not None
+    assert links[1].settled.recovered
 
 
 def test_the_filters_of_the_runs_overlap() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import cast
 
+import pytest
 import trio
 import trio.testing
 
+from broker.core import barrier as barriers
+from broker.core.counters import Counters
 from broker.core.history import History
 from broker.core.positions import Positions
 from broker.core.row_source import SourceError
@@ -53,6 +56,9 @@ class Asked:
         self.holds_rows = False
         self.told: Rows | SourceError | None = None
 
+    def close_for_a_bug(self) -> None:
+        self.is_over = True
+
     def state_read(self, one: object, rows: Rows | SourceError) -> None:
         assert one is self
         self.told = rows
@@ -66,7 +72,7 @@ class Asked:
 def reading_of(nursery: trio.Nursery, **tables: Tables) -> StateReading:
     history = History(Positions("e"))
     history.tables.update(tables)
-    return StateReading(history, nursery)
+    return StateReading(history, nursery, Counters())
 
 
 async def test_who_asks_for_the_same_is_served_by_one_reading() -> None:
@@ -137,3 +143,18 @@ async def test_no_more_is_read_while_too_many_rows_are_still_to_be_taken(
         held[0].holds_rows = False
         await trio.sleep(2 * HOLDERS_LOOK_S)
         assert all(one.told is not None for one in asked)
+
+
+async def test_our_own_bug_ends_who_asked_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(barriers, "RERAISE", False)
+
+    class Broken(Tables):
+        async def read(self, topic_filter: bytes) -> Rows:
+            raise RuntimeError("nobody expected this")
+
+    async with trio.open_nursery() as nursery:
+        reading = reading_of(nursery, good=Tables(b"t"), broken=Broken(b"u"))
+        good, *asked = [Asked(topic_filter).ask(reading) for topic_filter in (b"t", b"u", b"u")]
+    assert good.told == [(b"t", b"t")]
+    assert [one.told for one in asked] == [None, None]
+    assert all(one.is_over for one in asked)
