@@ -144,11 +144,11 @@ async def test_a_type_that_is_altered_while_live_is_looked_up_again(
     sql(config, MOOD, "ALTER TABLE event ADD mood mood DEFAULT ROW('calm', 7)")
     async with running(config) as feed:
         sql(config, "INSERT INTO event VALUES (1, 'a')")
-        await feed.sink.until(1)
+        await feed.outlet.until(1)
         sql(config, altered)
         await feed.until_live(reconnects=1)
         sql(config, "INSERT INTO event VALUES (2, 'b')")
-        published = await feed.sink.until(2)
+        published = await feed.outlet.until(2)
     assert published[1][1] == b'{"id":2,"note":"b","mood":%b}' % mood
     assert (len(published), feed.status.gaps) == (2, 0)
 
