@@ -54,7 +54,7 @@ async def insert(writer: TrioConnection, table: str, key: str, name: str) -> Non
 
 async def until_came(feed: Running, *names: str) -> None:
     wanted = [f"row/{name}".encode() for name in names]
-    await until(lambda: [topic for topic in feed.sink.topics() if topic in wanted] == wanted)
+    await until(lambda: [topic for topic in feed.outlet.topics() if topic in wanted] == wanted)
 
 
 @pytest.mark.parametrize(
