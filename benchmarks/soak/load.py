@@ -38,6 +38,7 @@ KEPT_TOPICS: Final = 100
 BROWSERS: Final = 20
 _PAYLOAD: Final = bytes(64)
 _BINARY: Final = 0x82
+_PONG: Final = 0x8A
 
 
 class Part(ABC):
@@ -260,6 +261,10 @@ class Browsers(Part):
             reader.expect(5)
         self.delivered += 5 * BROWSERS
         if number % 50 == 0:
+            for client, _ in self._clients:
+                client.sendall(
+                    frame(b"", _PONG)
+                )  # before it is asked: a reader counts messages and sees no ping
             _end(self._clients.popleft()[0])
             self._clients.append(self._open(number // 50))
 

@@ -167,6 +167,20 @@ def test_the_picture_has_no_exponents_and_says_the_same_as_text() -> None:
     assert "| connect | 4,916 | 0.0772 | – |" in plots.as_text("CPU", ["a", "b", "c"], groups)
 
 
+def test_the_picture_has_at_most_eight_rows_and_other_brokers(tmp_path: Path) -> None:
+    records = [
+        Record(workload.name, peer, 1, measured(1000, 1))
+        for workload in WORKLOADS
+        for peer in ("Rowcast", "Mosquitto", EARLIER + "abc")
+    ]
+    plots.draw(results(*records), tmp_path)
+    head, *rows = (line for line in (tmp_path / "cpu.md").read_text().splitlines() if line.startswith("| "))
+    assert head == "|  | Rowcast | Mosquitto |"
+    assert 1 < len(rows) - 1 <= 8  # and one that aligns the columns
+    for row in rows[1:]:
+        assert f">{row.split(' | ')[0].removeprefix('| ')}<" in (tmp_path / "cpu.svg").read_text()
+
+
 def test_a_broker_that_is_no_program_is_told(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="write flashmq=PATH, nanomq=PATH or rowcast=COMMIT"):
         flashmq.given("emqx=/bin/sh")
