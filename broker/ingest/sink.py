@@ -30,6 +30,9 @@ MESSAGE_OVERHEAD_BYTES: Final = 600
 """What a waiting message takes beside its topic and payload."""
 SAME_NS: Final = 1_000_000
 """Messages that came so close together count as having taken equally long."""
+MESSAGES_BEYOND: Final = 1000
+BYTES_BEYOND: Final = 1024 * 1024
+"""So much may come above the limits in any case, from publishers who are stopped; else as much again as the limits."""
 SAY_AGAIN_S: Final = 60.0
 
 Levels = tuple[str, ...]
@@ -71,8 +74,8 @@ class Sink(Receiver):
 
     Attributes:
         state: `connecting`, `live`, `waiting` (to try again); problem: why.
-        written, refused, dropped, retried: rows committed, rows that the table did not take, messages at QoS 0
-            without room, batches that were tried again; they only grow.
+        written, refused, dropped, retried: rows committed, rows that the table did not take, messages without room
+            that are not sent again, batches that were tried again; they only grow.
     """
 
     def __init__(self, config: SinkConfig, engine: Engine, ids: MessageIds) -> None:
@@ -126,6 +129,9 @@ class Sink(Receiver):
             # It may send what it has, and gets no acknowledgement.
             if self._paused.pause(publication.client_id):
                 self.paused_count += 1
+            if self._is_beyond():
+                self._leave_out(publication)
+                return
         now_ns = self.clock_ns()
         message_id = self.ids.of(publication, now_ns) if self._wants_ids else ""
         one = Waiting(publication, levels, now_ns, message_id)
@@ -137,6 +143,20 @@ class Sink(Receiver):
         count = len(self.waiting)
         if count == 1 or count == self.config.batch.rows:
             self.on_waiting()
+
+    def _leave_out(self, publication: Publication) -> None:
+        """There is not even room for what was on its way when its publisher was stopped.
+
+        It comes from one that can't be stopped, or comes back with it again and again.
+        """
+        publication.is_ingested = False
+        if publication.packet_id and self._paused.send_away(publication.client_id):
+            publication.join_promise()  # which nobody keeps: it is sent again
+            return
+        self._last = publication
+        self.dropped += 1
+        self.say("beyond", "messages are refused: more than twice the limit waits for the table")
+        publication.join_promise().keep(ReasonCode.QUOTA_EXCEEDED)
 
     def inherit(self, former: Sink, taken: list[Waiting]) -> None:
         """Put what another sink has not written before what came since; topics that are no longer ours end.
@@ -173,6 +193,14 @@ class Sink(Receiver):
         config = self.config
         held = len(self.waiting) + self.unsettled
         return held >= config.max_messages or self.waiting_bytes >= config.max_bytes
+
+    def _is_beyond(self) -> bool:
+        """Whether so much more waits that nothing is taken, whoever sends it."""
+        config = self.config
+        held = len(self.waiting) + self.unsettled
+        return held >= config.max_messages + max(
+            config.max_messages, MESSAGES_BEYOND
+        ) or self.waiting_bytes >= config.max_bytes + max(config.max_bytes, BYTES_BEYOND)
 
     def _levels_of(self, topic: bytes) -> Levels | None:
         """The values of the named levels, in the order of the first pattern's names; None if no pattern matches."""

@@ -131,10 +131,11 @@ def offer_once(engine: Engine, session: Session, packet_id: int, publication: Pu
             waiting.packet_id = packet_id  # it was read from the file
             waiting.dup = True
         if not waiting.is_ingested:
-            if ingest is not None:
-                ingest(waiting)
             waiting.is_ingested = True
-            if log is not None:
+            waiting.promise = None  # of an earlier connection, if tables had no room then
+            if ingest is not None:
+                ingest(waiting)  # may say that it was not taken
+            if log is not None and waiting.is_ingested:
                 log(waiting)
         return waiting
     return publication

@@ -43,7 +43,10 @@ def answer_to(request: str, promise: Promise | None) -> str:
     return error_text(request, "refused", _REFUSED.get(code, f"the message was refused: {code:#04x}"))
 
 
-_REFUSED: Final = {int(ReasonCode.PAYLOAD_FORMAT_INVALID): "the table of this topic refused the message"}
+_REFUSED: Final = {
+    int(ReasonCode.PAYLOAD_FORMAT_INVALID): "the table of this topic refused the message",
+    int(ReasonCode.QUOTA_EXCEEDED): "too much waits for the table of this topic",
+}
 
 
 class _Skipped:

@@ -12,7 +12,15 @@ from broker.config.ingest import Batch, SinkConfig, parse_expression, parse_patt
 from broker.core.engine import Engine
 from broker.core.publication import Publication
 from broker.ingest.message_ids import MessageIds
-from broker.ingest.sink import MESSAGE_OVERHEAD_BYTES, SAY_AGAIN_S, Sink
+from broker.ingest.sink import (
+    BYTES_BEYOND,
+    MESSAGE_OVERHEAD_BYTES,
+    MESSAGES_BEYOND,
+    SAY_AGAIN_S,
+    Sink,
+)
+from protocol.mqtt.packets import Puback, Publish, Pubrec
+from protocol.mqtt.v5.reasons import ReasonCode
 
 SIZE = MESSAGE_OVERHEAD_BYTES + len(b"t/d" + b"12")
 """Of a message that `message` makes."""
@@ -193,6 +201,55 @@ def test_who_is_not_connected_holds_nobody_up() -> None:
     made = sink(max_messages=1)
     fill(made, 2)
     assert (len(made.waiting), made.paused_count) == (2, 0)
+
+
+def test_who_comes_back_again_and_again_takes_no_more_room() -> None:
+    engine = Engine()
+    made = sink(engine=engine, max_messages=4)
+    engine.subscribe(made, b"t/+", 2)
+    publish = [Publish(b"t/d", b"12", 1, packet_id=number + 1) for number in range(20)]
+    for _ in range(200):  # each takes the session over
+        connected(engine, b"c").send(*publish)
+    assert len(made.waiting) == 4 + MESSAGES_BEYOND
+    assert made.dropped == 0, "it sends them again"
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+@pytest.mark.parametrize("acknowledge", ["committed", "received"])
+def test_whose_message_is_not_taken_is_sent_away_when_there_is_room_and_sends_it_again(
+    qos: int, acknowledge: str
+) -> None:
+    engine = Engine()
+    made = sink(engine=engine, max_messages=4, acknowledge=acknowledge, batch=Batch(rows=2000))
+    engine.subscribe(made, b"t/+", 2)
+    engine.ingest = made.take
+    fill(made, 4 + MESSAGES_BEYOND)
+    late, other = connected(engine, b"late", clean=False), connected(engine, b"other")
+    late.send(Publish(b"t/late", b"12", qos, packet_id=7))
+    assert (late.outbox.holds_reading, late.read()) == (True, [])
+    with engine.turn:
+        made.settle(made.next_batch())
+    assert (late.closed, other.closed, late.read()) == (True, False, [])
+    again = connected(engine, b"late", clean=False, present=True)
+    again.send(Publish(b"t/late", b"12", qos, dup=True, packet_id=7))
+    if acknowledge == "committed":
+        assert again.read() == []
+        with engine.turn:
+            made.settle(made.next_batch())
+    assert again.read() == [Puback(7) if qos == 1 else Pubrec(7)]
+    assert made.settled + len(made.waiting) == 4 + MESSAGES_BEYOND + 1
+
+
+def test_who_can_not_be_stopped_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    made = sink(max_bytes=SIZE)
+    taken = BYTES_BEYOND // SIZE + 2
+    fill(made, taken)
+    over_http = Publication(b"t/d", b"12", 1)
+    made.take(over_http)
+    made.take(over_http)  # two filters match
+    assert kept(over_http) == ReasonCode.QUOTA_EXCEEDED
+    assert (len(made.waiting), made.dropped) == (taken, 1)
+    assert caplog.text.count("messages are refused") == 1
 
 
 # --- what goes
