@@ -7,7 +7,7 @@ import math
 from attrs import frozen
 
 from broker.core.publication import Publication
-from protocol.mqtt.topics import is_valid_text, is_valid_topic_name
+from protocol.mqtt.topics import TEXT_BYTES_MAX, is_valid_text, is_valid_topic_name
 from protocol.mqtt.v5.properties import Properties, encode_variable, forwarded_properties, read_properties
 from protocol.mqtt.v5.property_table import (
     CONTENT_TYPE,
@@ -18,7 +18,6 @@ from protocol.mqtt.v5.property_table import (
 )
 
 _PUBLISH = 3
-_TEXT_BYTES_MAX = 65_535
 
 
 @frozen
@@ -58,7 +57,7 @@ class MessageProperties:
                 raise ValueError(f"response_topic {self.response_topic!r} is no topic name")
             found.texts[RESPONSE_TOPIC] = topic
         if self.correlation_data:
-            if len(self.correlation_data) > _TEXT_BYTES_MAX:
+            if len(self.correlation_data) > TEXT_BYTES_MAX:
                 raise ValueError(
                     f"correlation_data has {len(self.correlation_data)} bytes; 65535 are the most"
                 )
@@ -95,7 +94,7 @@ def properties_of(publication: Publication, now: float) -> MessageProperties:
 
 def _text(what: str, text: str) -> bytes:
     encoded = text.encode(errors="surrogatepass")
-    if len(encoded) > _TEXT_BYTES_MAX:
+    if len(encoded) > TEXT_BYTES_MAX:
         raise ValueError(f"{what} has {len(encoded)} bytes; 65535 are the most")
     if not is_valid_text(encoded):
         raise ValueError(f"{what} {text!r} has a character that MQTT forbids")

@@ -94,7 +94,7 @@ def string_end(text: bytes, i: i64, end: i64) -> i64:
         c = text[i]
         i += 1
         if c == QUOTE:
-            return i if seen < 0x80 or _is_utf8(text[start:i]) else -1
+            return i if seen < 0x80 or is_utf8(text[start:i]) else -1
         if c < _SPACE:
             return -1
         if c == BACKSLASH:
@@ -213,7 +213,8 @@ def _is_escape(c: i64) -> bool:
     return c in b'"\\/bfnrt'
 
 
-def _is_utf8(text: bytes) -> bool:
+def is_utf8(text: bytes) -> bool:
+    """Whether it can be handed on as JSON."""
     try:
         text.decode()
     except UnicodeDecodeError:

@@ -36,8 +36,6 @@ MAGIC: Final = b"\x00\xb5\x00mosquitto db"
 VERSIONS: Final = (5, 6)
 
 CONFIG, MESSAGE, CLIENT_MESSAGE, RETAINED, SUBSCRIPTION, CLIENT = range(1, 7)
-NEVER: Final = 0xFFFF_FFFF
-"""As session expiry interval."""
 INBOUND: Final = 0
 QUEUED: Final = 11
 """Direction and state of a client's message."""

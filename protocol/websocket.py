@@ -15,12 +15,13 @@ CLOSE_REASON_BYTES_MAX: Final = 123
 NO_CODE: Final = 1005
 """Stands for the code of a close frame that has none (RFC 6455 §7.1.5); never sent."""
 
-_FINAL: Final = 0x80
-_TEXT: Final = 0x1
-_BINARY: Final = 0x2
-_CLOSE: Final = 0x8
-_PING: Final = 0x9
-_PONG: Final = 0xA
+FINAL: Final = 0x80
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
+"""Of a frame's first byte: that it is a message's last, and the opcodes (RFC 6455 §5.2)."""
 
 
 class CloseCode(IntEnum):
@@ -41,30 +42,30 @@ class CloseCode(IntEnum):
 
 def text_frame(payload: bytes) -> bytes:
     """One whole text message.  `payload` is UTF-8; who hands it in has made sure of that."""
-    return _frame(_FINAL | _TEXT, payload)
+    return _frame(FINAL | TEXT, payload)
 
 
 def binary_frame(payload: bytes) -> bytes:
     """An unmasked, final binary frame, as a server sends it (RFC 6455, 5.2)."""
-    return _frame(_FINAL | _BINARY, payload)
+    return _frame(FINAL | BINARY, payload)
 
 
 def binary_head(size: int) -> bytes:
     """What stands before a binary message of `size` bytes."""
-    return _head(_FINAL | _BINARY, size)
+    return _head(FINAL | BINARY, size)
 
 
 def pong_frame(payload: bytes) -> bytes:
     """The answer to a ping, with its payload of at most 125 bytes."""
-    return _frame(_FINAL | _PONG, payload)
+    return _frame(FINAL | PONG, payload)
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
     """A close frame; a reason over 123 bytes of UTF-8 is cut at a character, and NO_CODE makes an empty frame."""
     if code == NO_CODE:
-        return _frame(_FINAL | _CLOSE, b"")
+        return _frame(FINAL | CLOSE, b"")
     text = reason.encode()[:CLOSE_REASON_BYTES_MAX].decode(errors="ignore")
-    return _frame(_FINAL | _CLOSE, code.to_bytes(2, "big") + text.encode())
+    return _frame(FINAL | CLOSE, code.to_bytes(2, "big") + text.encode())
 
 
 def _frame(first_byte: int, payload: bytes) -> bytes:
@@ -79,5 +80,5 @@ def _head(first_byte: int, size: int) -> bytes:
     return bytes((first_byte, 127)) + size.to_bytes(8, "big")
 
 
-PING_FRAME: Final = _frame(_FINAL | _PING, b"")
+PING_FRAME: Final = _frame(FINAL | PING, b"")
 """A ping without payload: the same bytes for every peer."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.websocket import NO_CODE, CloseCode
+from protocol.websocket import BINARY, CLOSE, FINAL, NO_CODE, PING, PONG, TEXT, CloseCode
 
 CONTROL_BYTES_MAX: Final = 125
 
@@ -20,16 +20,9 @@ seven), and 64 KiB.  So empty fragments end, too."""
 _TABLE_BYTES_MIN: Final = 2048
 """From this size on unmasking by tables is faster than by one large number."""
 
-_FINAL: Final = 0x80
 _RESERVED: Final = 0x70
 _MASKED: Final = 0x80
 _CONTINUATION: Final = 0x0
-_TEXT: Final = 0x1
-_BINARY: Final = 0x2
-_CLOSE: Final = 0x8
-_PING: Final = 0x9
-_PONG: Final = 0xA
-
 
 _XOR: Final = [bytes([byte ^ mask for byte in range(256)]) for mask in range(256)]
 """For each byte of a mask, what becomes of every byte under it."""
@@ -151,7 +144,7 @@ class FrameReader:
                 break
             if size > CONTROL_BYTES_MAX:
                 size = _long_size(data[position + 2 : position + head - 4])
-            in_pieces = self._in_pieces and first & 0x0F < _CLOSE
+            in_pieces = self._in_pieces and first & 0x0F < CLOSE
             if not in_pieces:
                 self._check_size(first, head, size)
                 if here < head + size:
@@ -160,7 +153,7 @@ class FrameReader:
             self._position = position + head
             self._mask = data[position + head - 4 : position + head]
             if in_pieces:
-                self._opcode = 0 if first & _FINAL else _BINARY
+                self._opcode = 0 if first & FINAL else BINARY
                 self._left = size
                 continue
             event = self._frame(first, head, self._take(size))
@@ -174,21 +167,21 @@ class FrameReader:
             raise _broken("a reserved bit is set, and no extension was agreed on")
         if not second & _MASKED:
             raise _broken("a client's frames must be masked")
-        if opcode > _PONG or _BINARY < opcode < _CLOSE:
+        if opcode > PONG or BINARY < opcode < CLOSE:
             raise _broken("unknown opcode")
-        if opcode >= _CLOSE:
-            if not first & _FINAL or second & 0x7F > CONTROL_BYTES_MAX:
+        if opcode >= CLOSE:
+            if not first & FINAL or second & 0x7F > CONTROL_BYTES_MAX:
                 raise _broken("a control frame holds 125 bytes at most, and has no fragments")
         elif opcode == _CONTINUATION:
             if not self._opcode:
                 raise _broken("a continuation of no message")
         elif self._opcode:
             raise _broken("a new message within a message")
-        elif opcode == _TEXT and self._in_pieces:
+        elif opcode == TEXT and self._in_pieces:
             raise WebSocketError(CloseCode.UNSUPPORTED_DATA, "messages must be binary")
 
     def _check_size(self, first: int, head: int, size: int) -> None:
-        if first & 0x0F >= _CLOSE:
+        if first & 0x0F >= CLOSE:
             return
         limit = self._message_bytes_max
         message = self._message
@@ -214,16 +207,16 @@ class FrameReader:
     def _frame(self, first: int, head: int, payload: bytes) -> Event | None:
         """A whole frame; None if it is a fragment, and not the last."""
         opcode = first & 0x0F
-        if opcode == _PING:
+        if opcode == PING:
             return Ping(payload)
-        if opcode == _PONG:
+        if opcode == PONG:
             return Pong()
-        if opcode == _CLOSE:
+        if opcode == CLOSE:
             return _close(payload)
         if opcode:
             self._opcode = opcode
         message = self._message
-        if not first & _FINAL:
+        if not first & FINAL:
             if message is None:
                 message = self._message = bytearray()
             message += payload
@@ -236,7 +229,7 @@ class FrameReader:
             self._wire_bytes = 0
         opcode = self._opcode
         self._opcode = 0
-        return Binary(payload) if opcode == _BINARY else Text(_text(payload))
+        return Binary(payload) if opcode == BINARY else Text(_text(payload))
 
     def _piece(self) -> Event | None:
         """As much as is here of the payload under way."""

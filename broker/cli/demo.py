@@ -6,9 +6,7 @@ import argparse
 import math
 import sys
 
-from broker.cli.exits import EXIT_FAILED
-
-EXIT_INTERRUPTED = 130
+from broker.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
 
 DESCRIPTION = """\
 Starts a Postgres of its own with a simulated exchange in it, and Rowcast, and shows what an MQTT

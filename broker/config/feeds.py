@@ -13,6 +13,9 @@ from attrs import evolve, field, frozen
 
 from broker.config.properties import NO_PROPERTIES, PropertyTemplates
 
+OPERATIONS: Final = ("insert", "update", "delete")
+"""What is done to a row, in the order in which the parts of an installation have them."""
+
 
 @frozen
 class Source:

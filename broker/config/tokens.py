@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from attrs import field, frozen
+
+SECRET_BYTES_MIN: Final = 32
+"""Of a secret for HS256 [RFC 7518 §3.2]."""
 
 
 def one_or_more(value: str | Iterable[str]) -> tuple[str, ...]:

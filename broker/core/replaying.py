@@ -26,6 +26,7 @@ from broker.core.limits import (
 )
 from broker.core.publication import Publication
 from broker.core.replay import Replay
+from broker.core.slicing import UNPACED_STEPS
 from protocol.mqtt.reserved import SHARE_PREFIX
 from protocol.mqtt.topics import SEPARATOR
 
@@ -42,8 +43,6 @@ MESSAGE_STEPS: Final = 4
 
 PAYLOAD_STEP_SHIFT: Final = 12
 """And one more for each 4 KiB of payload, which is copied."""
-
-UNPACED_STEPS: Final = 1 << 60
 
 OVER: Final = 0
 BLOCKED: Final = 1

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.core.outbox import nothing
 from broker.core.promise import Promise
+from protocol.mqtt.codec import PUBREL
 from protocol.mqtt.message import PacketWriter
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from protocol.mqtt.outbound import Outbound
 
 _QOS_2: Final = 0x04
-_PUBREL: Final = 0x62
 
 
 class _Held:
@@ -53,7 +53,7 @@ class SavedWriter(PacketWriter):
         self._more_waits = False
 
     def push(self, data: bytes) -> None:
-        if data[0] == _PUBREL:
+        if data[0] == PUBREL:
             self._push_pubrel(data)
         else:
             self._outbox.push(data)

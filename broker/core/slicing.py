@@ -23,6 +23,7 @@ LEAST_STEPS: Final = 32
 """What everybody may do at once, however much others have done in this turn."""
 
 UNPACED_STEPS: Final = 1 << 60
+"""Where nobody is to be spared: all at once."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -14,13 +14,13 @@ from typing import Any, Final
 import psycopg
 from attrs import frozen
 
-from broker.config.feeds import FeedConfig
+from broker.config.feeds import OPERATIONS, FeedConfig
 from broker.feed.altered import ADDED, ALTERED_FUNCTION, ALTERED_OUTBOX, MADE_ANEW, MAKINGS
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.sql_text import quoted_name
 from broker.feed.open_writers import Awaited, ended, ids, joined, open_writers
 from broker.feed.routing.columns_wanted import columns_wanted, missing_text
-from broker.feed.routing.tables import OPERATIONS, table_operations
+from broker.feed.routing.tables import table_operations
 from broker.feed.status import FeedStatus
 
 Marks = dict[str, dict[str, str]]

@@ -14,7 +14,7 @@ import psycopg
 from attrs import evolve
 from psycopg import sql
 
-from broker.config.feeds import FeedConfig, Recovery
+from broker.config.feeds import OPERATIONS, FeedConfig, Recovery
 from broker.core.row_source import RowReader, RowSource, SourceError
 from broker.feed.driver.connect import connected, within
 from broker.feed.driver.connection import TrioConnection
@@ -25,7 +25,7 @@ from broker.feed.outbox.queries import TEXTSEND
 from broker.feed.placing import place_prefix
 from broker.feed.routing.routes import Outgoing
 from broker.feed.routing.rowtext import Columns, NotARow, columns_of, is_storable
-from broker.feed.routing.tables import OPERATIONS, TableRoutes, qualified
+from broker.feed.routing.tables import TableRoutes, qualified
 from broker.feed.sql_publish import may_publish
 from broker.feed.status import FeedStatus
 from protocol.pgjson import SESSION_SQL

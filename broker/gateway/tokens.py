@@ -15,7 +15,7 @@ import trio
 from attrs import frozen
 
 from broker.config.files import read_file
-from broker.config.tokens import JwtConfig, TokenConfig
+from broker.config.tokens import SECRET_BYTES_MIN, JwtConfig, TokenConfig
 from broker.core.barrier import barrier
 from broker.core.counters import Counters
 from broker.gateway.identity import MALFORMED, SIGNATURE_ONLY, TOKEN_BYTES_MAX, JwtVerifier, identity_of
@@ -32,7 +32,6 @@ PUBLIC: Final = {
 }
 """Algorithms by the `kty` of a key (RFC 7518 §3.1, RFC 8037)."""
 
-SECRET_BYTES_MIN: Final = 32
 
 JWKS_BYTES_MAX: Final = 256 * 1024
 JWKS_TIMEOUT_S: Final = 5.0

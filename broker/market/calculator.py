@@ -13,6 +13,7 @@ from mypy_extensions import mypyc_attr
 
 from broker.market.numbers import BadValue
 from broker.market.stream import Publish, Stream
+from broker.market.times import DAY_MS
 
 NEVER_MS: Final = 1 << 62
 
@@ -61,7 +62,6 @@ class Due:
 
 
 SILENCE_MS: Final = 60_000
-DAY_MS: Final = 86_400_000
 
 
 class Pace:

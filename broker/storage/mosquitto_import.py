@@ -18,7 +18,6 @@ from protocol.mosquitto_db import (
     CLIENT_MESSAGE,
     INBOUND,
     MESSAGE,
-    NEVER,
     QUEUED,
     RETAINED,
     SUBSCRIPTION,
@@ -29,6 +28,7 @@ from protocol.mqtt.outbound import AWAIT_PUBACK, AWAIT_PUBCOMP, AWAIT_PUBREC, In
 from protocol.mqtt.reserved import SYS_PREFIX
 from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
 from protocol.mqtt.v5.properties import publish_properties
+from protocol.mqtt.v5.property_table import NEVER
 from protocol.mqtt.v5.subscribing import NO_LOCAL, RETAIN_AS_PUBLISHED, subscription
 
 _QOS_MAX: Final = 2

@@ -234,3 +234,12 @@ class Meter:
             return False
         self._left -= 1
         return True
+
+
+def parsed(message: str) -> dict[str, Any] | None:
+    """A client's message, or None if it is no JSON object."""
+    try:
+        value = json.loads(message)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -32,6 +32,7 @@ from protocol.dialects.base import (
     Slow,
     Subscribe,
     Unsubscribe,
+    parsed,
 )
 from protocol.dialects.canton_market import MarketConflation
 from protocol.dialects.canton_messages import (
@@ -45,7 +46,6 @@ from protocol.dialects.canton_messages import (
     is_name,
     names,
     not_authenticated,
-    parsed,
     ping,
     service_degraded,
     skipped,

@@ -5,10 +5,9 @@ Key order and wording are the document's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
 from protocol.dialects.base import Clock, Refusal, json_text
 
@@ -127,15 +126,6 @@ def skipped(symbol: str, count: int, timestamp: str) -> str:
     return _text(
         type="messages_skipped", channel="market_data", symbol=symbol, skipped=count, timestamp=timestamp
     )
-
-
-def parsed(message: str) -> dict[str, Any] | None:
-    """A client's message, or None if it is no JSON object."""
-    try:
-        value = json.loads(message)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def is_name(value: object) -> bool:

@@ -31,6 +31,7 @@ from protocol.dialects.base import (
     Subscribe,
     Unsubscribe,
     json_text,
+    parsed,
 )
 from protocol.dialects.conflation import Conflation
 from protocol.dialects.positioned import is_since
@@ -159,7 +160,7 @@ class ExchangeDialect(Dialect):
         if isinstance(message, bytes):
             return (Close(CloseCode.UNSUPPORTED_DATA, "messages must be text"),)
         self.rests_until = self._meter.charge(1, now)
-        request = _parsed(message)
+        request = parsed(message)
         op = None if request is None else request.get("op")
         if request is None or not isinstance(op, str):
             return _malformed("a message must be a JSON object with an op")
@@ -266,14 +267,6 @@ class ExchangeDialect(Dialect):
         for channel in left:
             del self._channels[channel]
         return [Unsubscribe(channel) for channel in left]
-
-
-def _parsed(message: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(message)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _malformed(reason: str) -> Commands:

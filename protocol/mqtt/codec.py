@@ -78,7 +78,8 @@ _FLAGS_TAGS: Final = {
     0xA0: "MQTT-3.10.1-1",
     0xE0: "MQTT-3.14.1-1",
 }
-_ONE_BYTE: Final = [bytes([value]) for value in range(256)]
+ONE_BYTE: Final = [bytes([value]) for value in range(256)]
+"""By number: to look it up is quicker than to make it."""
 
 ACK_HEADS: Final[list[bytes]] = [bytes([value, 2]) for value in range(256)]
 """By first byte, the fixed headers of packets that have no more than a packet id."""
@@ -143,15 +144,15 @@ def encode(packet: Packet) -> bytes:
     if isinstance(packet, Disconnect):
         return b"\xe0\x00"
     if isinstance(packet, Subscribe):
-        return _with_fixed_header(SUBSCRIBE, write_subscribe(packet))
+        return with_fixed_header(SUBSCRIBE, write_subscribe(packet))
     if isinstance(packet, Suback):
-        return _with_fixed_header(SUBACK, write_suback(packet))
+        return with_fixed_header(SUBACK, write_suback(packet))
     if isinstance(packet, Unsubscribe):
-        return _with_fixed_header(UNSUBSCRIBE, write_unsubscribe(packet))
+        return with_fixed_header(UNSUBSCRIBE, write_unsubscribe(packet))
     if isinstance(packet, Connect):
-        return _with_fixed_header(CONNECT, write_connect(packet))
+        return with_fixed_header(CONNECT, write_connect(packet))
     assert isinstance(packet, Connack), "AUTH is 5.0's alone"
-    return _with_fixed_header(CONNACK, write_connack(packet))
+    return with_fixed_header(CONNACK, write_connack(packet))
 
 
 def publish_parts(first_byte: int, data: bytes, body: int, end: int) -> tuple[bytes, int, int]:
@@ -226,7 +227,7 @@ def encode_remaining_length(length: int) -> bytes:
         ValueError: more than 268 435 455 bytes, which MQTT cannot say.
     """
     if length < 128:
-        return _ONE_BYTE[length]
+        return ONE_BYTE[length]
     if length < 16_384:
         return bytes((length & 127 | 128, length >> 7))
     if length < 2_097_152:
@@ -240,10 +241,7 @@ def publish_head(first_byte: int, topic: bytes, rest_length: int) -> bytes:
     """A PUBLISH up to the end of its topic; `rest_length` bytes (packet id, payload) must follow."""
     size = len(topic)
     return (
-        _ONE_BYTE[first_byte]
-        + encode_remaining_length(2 + size + rest_length)
-        + packet_id_bytes(size)
-        + topic
+        ONE_BYTE[first_byte] + encode_remaining_length(2 + size + rest_length) + packet_id_bytes(size) + topic
     )
 
 
@@ -251,7 +249,7 @@ def publish_packet(first_byte: int, topic: bytes, properties: bytes, payload: by
     """A whole PUBLISH at QoS 0; `properties` with their length, of 5.0 alone.  One piece of memory, written once."""
     size = len(topic)
     return b"%b%b%b%b%b%b" % (
-        _ONE_BYTE[first_byte],
+        ONE_BYTE[first_byte],
         encode_remaining_length(2 + size + len(properties) + len(payload)),
         packet_id_bytes(size),
         topic,
@@ -296,8 +294,9 @@ def _read_empty(first_byte: int, body: bytes) -> Packet:
     return Disconnect()
 
 
-def _with_fixed_header(first_byte: int, body: bytes) -> bytes:
-    return _ONE_BYTE[first_byte] + encode_remaining_length(len(body)) + body
+def with_fixed_header(first_byte: int, body: bytes) -> bytes:
+    """The whole packet: first byte, remaining length, body."""
+    return ONE_BYTE[first_byte] + encode_remaining_length(len(body)) + body
 
 
 def _first_byte_fault(first_byte: int) -> MalformedPacket:

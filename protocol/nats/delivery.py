@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.nats.errors import NatsProtocolError
+from protocol.nats.jetstream import NANOSECONDS
 
-NANOSECONDS: Final = 1_000_000_000
 TOKENS_MIN: Final = 9
 DIGITS_MAX: Final = 19
 WITH_DOMAIN_MIN: Final = 11

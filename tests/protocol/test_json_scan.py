@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.feed.routing.rowtext import _scan
-from protocol.json_scan import DEPTH_MAX, is_word, value_end
+from protocol.json_scan import DEPTH_MAX, is_utf8, is_word, value_end
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -89,3 +89,8 @@ def test_what_nests_too_deeply_is_left_to_the_parser() -> None:
 )
 def test_just_a_word(start: int, end: int, word: bytes, is_there: bool) -> None:
     assert is_word(b"abcd", start, end, word) is is_there
+
+
+def test_text_is_utf8_or_not() -> None:
+    assert is_utf8("ü".encode())
+    assert not is_utf8(b"\xff")

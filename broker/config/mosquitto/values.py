@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 
 from broker.config.mosquitto.option import Kind, Option, Role
+from protocol.mqtt.topics import TEXT_BYTES_MAX
 
-TEXT_BYTES_MAX = 65535
 """As long as an MQTT string; Mosquitto's limit for a text."""
 
 # What strtol takes in base 0: decimal, 0x hexadecimal, 0 octal.

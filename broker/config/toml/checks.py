@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from broker.config.tokens import SECRET_BYTES_MIN
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader, Unresolved, label
 from protocol.mqtt.topics import is_valid_topic_name
 from protocol.port import NONE, port_of
 
-SECRET_BYTES_MIN = 32
 """As postgres-websockets, and RFC 7518 for HS256."""
 
 SHARED_SECRET_ALGORITHMS = frozenset({"HS256", "HS384", "HS512"})

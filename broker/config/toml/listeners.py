@@ -27,9 +27,9 @@ from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader
 from broker.config.toml.tables import WebsocketTable
 from broker.config.toml.tokens import check_filters, read_tokens
+from protocol.port import PORT_MAX
 
 PROTOCOLS = ("mqtt", "websockets")
-PORT_MAX = 65535
 MQTT_PATH = "/mqtt"
 _NO_HOST = re.compile(r"[\s/@]|\A[^:]*:\d*\Z")
 """In no address and in no name; one colon has a port behind it."""

@@ -10,6 +10,7 @@ from broker.config.toml.checks import check_choice
 from broker.config.toml.document import Document
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader
+from protocol.port import PORT_MAX
 
 LOG_TYPES: Final = (
     "error", "warning", "notice", "information", "subscribe", "unsubscribe", "websockets", "debug", "internal",
@@ -18,7 +19,6 @@ LOG_PLACES: Final = ("stdout", "stderr", "syslog", "topic", "none")
 FORMATS: Final = ("text", "json")
 ISO_8601: Final = "%Y-%m-%dT%H:%M:%S%z"
 FACILITY_MAX: Final = 7
-PORT_MAX: Final = 65535
 
 
 def logging_of(reader: Reader, document: Document) -> Logging:

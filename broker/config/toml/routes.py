@@ -9,7 +9,7 @@ from attrs import asdict
 from broker.config.conditions import parse_condition
 from broker.config.dialects.gateway import DIALECT_KINDS
 from broker.config.dialects.kind import DialectKind
-from broker.config.feeds import Route, Source
+from broker.config.feeds import OPERATIONS, Route, Source
 from broker.config.templates import check_topic, parse_template
 from broker.config.toml.checks import check_choice, check_replacement
 from broker.config.toml.lines import Path
@@ -18,7 +18,6 @@ from broker.config.toml.reader import Reader, label
 from broker.config.toml.tables import MqttRouteTable, MqttTable, WebsocketRouteTable, WebsocketTable
 
 BODIES = ("row", "raw", "envelope")
-OPERATIONS = ("insert", "update", "delete")
 QOS_MAX = 2
 
 

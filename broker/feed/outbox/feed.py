@@ -52,7 +52,7 @@ from broker.feed.slices import Slices
 from broker.feed.sql_publish import Unpublishable, may_publish, parse_properties
 from broker.feed.status import FeedStatus
 from broker.feed.unheard import check_notices, warn_of_unheard
-from broker.feed.wal.delivery import is_utf8
+from protocol.json_scan import is_utf8
 from protocol.pgjson import SESSION_SQL
 
 _LOG = logging.getLogger("broker.feed")

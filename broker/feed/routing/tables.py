@@ -7,17 +7,14 @@ kinds that a `recover` or a `fetch` gives it, so that routes made for `listen` s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from attrs import evolve, frozen
 
-from broker.config.feeds import FeedConfig, Route, Source
+from broker.config.feeds import OPERATIONS, FeedConfig, Route, Source
 from broker.config.templates import POSITION
 from broker.feed.routing.routes import CompiledRoute, Outgoing, Router
 from broker.feed.routing.rowtext import Columns
 from broker.feed.status import FeedStatus
-
-OPERATIONS: Final = ("insert", "update", "delete")
 
 
 @frozen

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from psycopg import sql
 
+from broker.config.feeds import OPERATIONS
 from broker.feed.driver.sql_text import quoted_name, text_of
 from broker.feed.routing.columns_wanted import columns_wanted
-from broker.feed.routing.tables import OPERATIONS, qualified, table_operations
+from broker.feed.routing.tables import qualified, table_operations
 from broker.feed.setup.doctor_columns import check_columns
 from broker.feed.setup.doctor_leftovers import check_leftovers
 from broker.feed.setup.doctor_notices import check_notices

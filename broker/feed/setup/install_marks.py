@@ -6,10 +6,10 @@ import json
 
 from psycopg import sql
 
-from broker.config.feeds import FeedConfig
+from broker.config.feeds import OPERATIONS, FeedConfig
 from broker.feed.captured import PUBLISHED, TRIGGERED, parameters
 from broker.feed.driver.sql_text import text_of
-from broker.feed.routing.tables import OPERATIONS, table_operations
+from broker.feed.routing.tables import table_operations
 from broker.feed.wal.slots import publication_names
 
 _REMEMBER = """WITH seen (name, oid, kind, persistence, captures, partition, altered) AS ({seen}), marks AS (

@@ -9,10 +9,10 @@ from typing import Any
 from psycopg import sql
 
 from broker.config.conditions import any_of, parse_condition
-from broker.config.feeds import FeedConfig, Route
+from broker.config.feeds import OPERATIONS, FeedConfig, Route
 from broker.feed.driver.sql_text import quoted_name, text_of
 from broker.feed.routing.columns_wanted import names_of
-from broker.feed.routing.tables import OPERATIONS, appearances, table_operations
+from broker.feed.routing.tables import appearances, table_operations
 from broker.feed.setup.sql_files import sql_file
 from broker.feed.wal.slots import publication_name
 

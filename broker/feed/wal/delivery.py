@@ -14,17 +14,9 @@ from broker.feed.row_barrier import RowBarrier
 from broker.feed.sql_publish import PREFIX, Unpublishable, parse_publish
 from broker.feed.status import FeedStatus
 from broker.feed.wal.progress import Progress
-from broker.feed.wal.relations import OPERATIONS, Table
+from broker.feed.wal.relations import OPERATION_OF, Table
+from protocol.json_scan import is_utf8
 from protocol.pgoutput import EPOCH_UNIX_S, LogicalMessage, RowChange
-
-
-def is_utf8(text: bytes) -> bool:
-    """Whether it can be handed on as JSON."""
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 class Delivery:
@@ -70,7 +62,7 @@ class Delivery:
             status.drop("not_utf8", f"table {table.name}", now)
             return
         in_snapshot = self.progress.open_lsn < self.snapshot_lsn
-        operation = OPERATIONS[change.operation]
+        operation = OPERATION_OF[change.operation]
         position = self.progress.here if self.routes.shows_positions else b""
         for outgoing in self.routes.publications(
             table.name, operation, text, now, in_snapshot, columns, position

@@ -9,7 +9,7 @@ from protocol import pgjson
 from protocol.pgjson import Catalog, Render, RowRenderer, TypeEntry
 from protocol.pgoutput import DELETE, INSERT, KEY, UNCHANGED, UPDATE, WHOLE, Columns, Relation, RowChange
 
-OPERATIONS: Final = {INSERT: "insert", UPDATE: "update", DELETE: "delete"}
+OPERATION_OF: Final = {INSERT: "insert", UPDATE: "update", DELETE: "delete"}
 FIRST_USER_OID: Final = 16384
 
 

@@ -14,10 +14,9 @@ from attrs import frozen
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from broker.config.feeds import FeedConfig
+from broker.config.feeds import OPERATIONS, FeedConfig
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.feed_row import NotReady, ServerIdentity, one_row, refuse_standby
-from broker.feed.routing.tables import OPERATIONS
 from protocol.pgoutput import lsn_text, parse_lsn
 
 PG_STREAMING: Final = 140000

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from broker.core.publication import Publication
 from broker.core.session import Session
 from broker.links.mqtt.v5 import Terms, expiry_of
-from protocol.mqtt.codec import CONNACK
+from protocol.mqtt.codec import CONNACK, with_fixed_header
 from protocol.mqtt.packets import Connack, Connect
-from protocol.mqtt.v5.codec import with_fixed_header
 from protocol.mqtt.v5.connect import write_connack
 from protocol.mqtt.v5.properties import Properties, forwarded_properties
 from protocol.mqtt.v5.property_table import (

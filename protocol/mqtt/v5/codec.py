@@ -14,6 +14,7 @@ from protocol.mqtt.codec import (
     CONNECT,
     DISCONNECT,
     DUP,
+    ONE_BYTE,
     PINGREQ,
     PINGRESP,
     PUBACK,
@@ -29,6 +30,7 @@ from protocol.mqtt.codec import (
     UNSUBACK,
     UNSUBSCRIBE,
     encode_remaining_length,
+    with_fixed_header,
 )
 from protocol.mqtt.errors import MalformedPacket, ProtocolError, ProtocolViolation
 from protocol.mqtt.framing import packet_id_bytes
@@ -79,7 +81,6 @@ _OF_5_0: Final = {
     "MQTT-1.5.3-3": "MQTT-1.5.4-3",
 }
 """What the statements about text, which both versions have, are called in 5.0."""
-_ONE_BYTE: Final = [bytes([value]) for value in range(256)]
 
 
 def decode(first_byte: int, body: bytes) -> Packet:
@@ -263,7 +264,7 @@ def encode_ack(first_byte: int, packet_id: int, code: int) -> bytes:
     """An acknowledgement without properties; as mosquitto, a code of 0 is left out."""
     if code == 0:
         return ACK_HEADS[first_byte] + packet_id_bytes(packet_id)
-    return _ONE_BYTE[first_byte] + b"\x03" + packet_id_bytes(packet_id) + _ONE_BYTE[code]
+    return ONE_BYTE[first_byte] + b"\x03" + packet_id_bytes(packet_id) + ONE_BYTE[code]
 
 
 def encode_refusal(code: int, max_qos: int = 2) -> bytes:
@@ -286,11 +287,6 @@ def encode_disconnect(code: int, server_reference: bytes = b"") -> bytes:
     size = len(server_reference)
     head = bytes((DISCONNECT, 5 + size, code, 3 + size, SERVER_REFERENCE, 0, size))
     return head + server_reference
-
-
-def with_fixed_header(first_byte: int, body: bytes) -> bytes:
-    """The whole packet: first byte, remaining length, body."""
-    return _ONE_BYTE[first_byte] + encode_remaining_length(len(body)) + body
 
 
 def _read_publish(first_byte: int, body: bytes) -> Publish:

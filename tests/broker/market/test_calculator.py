@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.market.calculator import (
-    DAY_MS,
     NEVER_MS,
     SILENCE_MS,
     SYMBOL_CHARACTERS_MAX,
@@ -18,6 +17,7 @@ from broker.market.calculator import (
     symbol_of,
 )
 from broker.market.numbers import BadValue
+from broker.market.times import DAY_MS
 
 NOW_MS = 1_700_000_000_000
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.dialects.base import Clock, Meter, envelope, json_text
+from protocol.dialects.base import Clock, Meter, envelope, json_text, parsed
 
 
 def test_a_bucket_holds_a_seconds_worth_and_fills_as_time_goes() -> None:
@@ -61,3 +61,14 @@ def test_a_lone_surrogate_stays_escaped_and_other_characters_stand_for_themselve
 
 def test_an_envelope_takes_its_text_as_it_is() -> None:
     assert envelope('a"b', b"1.50") == b'{"channel" : "a\\"b", "payload" : 1.50}'
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "5", '"x"', "[" * 100_000, '{"a":' * 100_000, "9" * 5000]
+)
+def test_what_is_no_object_is_none(text: str) -> None:
+    assert parsed(text) is None
+
+
+def test_an_object_is_one_whatever_is_in_it() -> None:
+    assert parsed('{"type": null, "type": [1]}') == {"type": [1]}

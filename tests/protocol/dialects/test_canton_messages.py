@@ -118,17 +118,6 @@ def test_an_answer_for_one_channel_names_it_and_is_left_open(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", "5", '"x"', "[" * 100_000, '{"a":' * 100_000, "9" * 5000]
-)
-def test_what_is_no_object_is_none(text: str) -> None:
-    assert messages.parsed(text) is None
-
-
-def test_an_object_is_one_whatever_is_in_it() -> None:
-    assert messages.parsed('{"type": null, "type": [1]}') == {"type": [1]}
-
-
-@pytest.mark.parametrize(
     ("value", "is_name"),
     [
         ("BTC-USD", True),

@@ -6,13 +6,13 @@ import pytest
 
 from broker.config.mosquitto.option import Kind, Level, Option
 from broker.config.mosquitto.values import (
-    TEXT_BYTES_MAX,
     Wrong,
     read_boolean,
     read_choice,
     read_integer,
     read_text,
 )
+from protocol.mqtt.topics import TEXT_BYTES_MAX
 
 
 def option(kind: Kind, **more: object) -> Option:

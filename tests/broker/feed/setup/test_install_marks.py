@@ -9,9 +9,8 @@ import pytest
 from attrs import evolve
 from support.doctored import config_of_both, undone
 
-from broker.config.feeds import FeedConfig, Route, Source
+from broker.config.feeds import OPERATIONS, FeedConfig, Route, Source
 from broker.feed.captured import PUBLISHED, TRIGGERED, marks_of, parameters
-from broker.feed.routing.tables import OPERATIONS
 from broker.feed.setup.install_marks import remember_statement
 from broker.feed.setup.steps import know
 from broker.feed.wal.slots import publication_names
