@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from broker.core.engine import Engine
     from broker.core.publication import Publication
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 SLICE_MESSAGES: Final = 200
 SLICE_BYTES: Final = 1024 * 1024
@@ -262,4 +262,6 @@ class Behind:
 
     def _gap(self, reading: Reading, why: str) -> None:
         self._status.session_gaps += 1
-        log.error("Client %s may miss messages: %s.", reading.session.client_id.decode(errors="replace"), why)
+        logger.error(
+            "Client %s may miss messages: %s.", reading.session.client_id.decode(errors="replace"), why
+        )

@@ -12,7 +12,7 @@ import time
 from datetime import datetime
 from typing import Final
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 DIFFERS_S: Final = 1.0
 """Less is not corrected: expiry is told in seconds, and an answer takes its time."""
@@ -54,7 +54,7 @@ class ServerClock:
         is_wrong = abs(ahead_s) >= WARNED_S
         if is_wrong and not self._is_warned:
             which = "ahead of" if ahead_s > 0.0 else "behind"
-            log.warning(
+            logger.warning(
                 "This machine's clock is %.0f s %s that of NATS, which counts for what expires.",
                 abs(ahead_s),
                 which,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from broker.config.feeds import FeedConfig
     from broker.feed.status import FeedStatus
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 PAUSE_S: Final = 0.3
 
@@ -50,7 +50,7 @@ class ElectedFeed:
             self._node.status.feeds[self._config.name] = "elsewhere"
             await self._node.streams_made.wait()
             await self._lease.acquire()
-            log.info("The feed %s is read here from now on.", self._config.name)
+            logger.info("The feed %s is read here from now on.", self._config.name)
             self._node.status.feeds[self._config.name] = "here"
             try:
                 await self._hold()
@@ -58,7 +58,7 @@ class ElectedFeed:
                 with trio.move_on_after(1) as giving_back:
                     giving_back.shield = True
                     await self._lease.give_back()
-            log.warning("The feed %s is not read here any more.", self._config.name)
+            logger.warning("The feed %s is not read here any more.", self._config.name)
 
     async def _hold(self) -> None:
         """Until the lease is lost, or the rows are another node's, or some are to be read again."""
@@ -72,7 +72,7 @@ class ElectedFeed:
             if outlet.epoch != node.reader.epoch:
                 raise Unavailable("this node has not found the log that was made anew")
         except (Unavailable, ApiError, NatsProtocolError) as error:
-            log.warning("The feed %s can't begin: %s", self._config.name, error)
+            logger.warning("The feed %s can't begin: %s", self._config.name, error)
             await trio.sleep(PAUSE_S)
             return
         supervisor = self._supervisor = Supervisor(self._config, outlet, self._status)
@@ -103,5 +103,5 @@ class ElectedFeed:
                 await outlet.run()
             except TakenOver:
                 text = "The rows of the feed %s are written by another node, or the log has lost some."
-                log.warning(text, self._config.name)
+                logger.warning(text, self._config.name)
                 reading.cancel()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from broker.cluster.status import ClusterStatus
     from broker.core.engine import Engine
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 LOOK_S: Final = 1.0
 LOOK_FOR_ALL_EVERY: Final = 60
@@ -145,7 +145,7 @@ class Janitor:
             publication = session_state.read_message(value["w"], now, self._status.clock.now())
             delay_s, expiry_s = float(value["d"]), int(value["e"])
         except (*UNREADABLE, NatsProtocolError) as error:
-            log.error("A will of a client of the node %s can't be read: %s", mark.decode(), error)
+            logger.error("A will of a client of the node %s can't be read: %s", mark.decode(), error)
             return 0.0
         due = self._due.setdefault(stored.subject, now + delay_s)
         if due > now:

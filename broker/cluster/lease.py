@@ -18,7 +18,7 @@ from protocol.nats import headers, jetstream
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError, PubAck, Stored
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 LEASE_S: Final = 4
 """What a record lives without being renewed; the server looks once a second."""
@@ -115,7 +115,7 @@ class Lease:
             with trio.move_on_at(ends_at):
                 await trio.sleep(RENEW_S)
                 is_ours = await self._renew()
-        log.warning("The lease %s is lost.", self.key.decode())
+        logger.warning("The lease %s is lost.", self.key.decode())
 
     async def _renew(self) -> bool:
         """Try to; False if another node has it."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from broker.core.engine import Engine
     from broker.links.pump import Pump
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 HANDSHAKE_S: Final = 3.0
 PING_INTERVAL_S: Final = 1.0
@@ -178,7 +178,7 @@ class NatsLink:
             for url in list(self._urls):
                 was_open = await self._serve(url)
                 if self._status.problem != said.get(url):
-                    log.warning("NATS %s: %s", _shown(url), self._status.problem)
+                    logger.warning("NATS %s: %s", _shown(url), self._status.problem)
                     said[url] = self._status.problem
                 if was_open:
                     break
@@ -197,7 +197,7 @@ class NatsLink:
             status.connects += 1
             status.server = connection.info.text("server_name") or _shown(url)
             status.problem = ""
-            log.warning("Connected to NATS %s (%s).", status.server, _shown(url))
+            logger.warning("Connected to NATS %s (%s).", status.server, _shown(url))
             await self._converse(sock, connection)
         except (OSError, trio.TooSlowError, NatsProtocolError, ValueError) as error:
             status.problem = _words(error)

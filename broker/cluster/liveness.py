@@ -27,7 +27,7 @@ from protocol.nats.jetstream import ApiError
 if TYPE_CHECKING:
     from broker.core.engine import Engine
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 LIVES_S: Final = 4
 """What a record lives without being renewed."""
@@ -153,7 +153,7 @@ class Liveness:
             self._began.set()
 
     def _die(self, why: str) -> None:
-        log.error("The clients of this node may be elsewhere, and are closed: %s.", why)
+        logger.error("The clients of this node may be elsewhere, and are closed: %s.", why)
         self._lives += 1
         self.mark = b"%b-%d" % (self._first, self._lives)
         self._sequence = 0
@@ -194,7 +194,7 @@ class Liveness:
             if error.is_conflict:
                 return False
             raise
-        log.warning("The node %s is dead.", mark.decode(errors="replace"))
+        logger.warning("The node %s is dead.", mark.decode(errors="replace"))
         self._seen_ended.pop(mark, None)
         return True
 

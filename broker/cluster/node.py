@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
     from broker.links.pump import Pump
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 JOIN_S: Final = 10.0
 """How long listeners wait for the cluster at the start; then they open, and /readyz says what is missing."""
@@ -127,7 +127,7 @@ class Node:
             with trio.move_on_after(JOIN_S) as joining:
                 await self.reader.current.wait()
             if joining.cancelled_caught:
-                log.error("Not in the cluster yet: %s.", "; ".join(self.status.unready()))
+                logger.error("Not in the cluster yet: %s.", "; ".join(self.status.unready()))
             task_status.started()
 
     def feed(self, config: FeedConfig, status: FeedStatus) -> ElectedFeed:
@@ -146,7 +146,7 @@ class Node:
             except (Unavailable, ApiError, NatsProtocolError) as error:
                 problem = f"the streams are not ready: {error}"
                 if problem != self.status.log_problem:
-                    log.warning("In the cluster %s %s.", self.config.name, problem)
+                    logger.warning("In the cluster %s %s.", self.config.name, problem)
                 self.status.log_problem = problem
             await trio.sleep(PAUSE_S)
         await self._look()  # before anything is read that expires

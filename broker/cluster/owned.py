@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from broker.cluster.status import ClusterStatus
     from broker.core.engine import Engine
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 AGAIN_S: Final = 0.1
 LOGGED_S: Final = 0.01
@@ -237,7 +237,7 @@ class OwnedClients:
         """Another node has it."""
         with self._engine.turn:
             if self.owned.get(own.client_id) is own:
-                log.warning("Client %s is on another node.", own.client_id.decode(errors="replace"))
+                logger.warning("Client %s is on another node.", own.client_id.decode(errors="replace"))
                 self._drop(own)
                 self.on_dropped({own.client_id})
 

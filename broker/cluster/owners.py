@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from broker.core.engine import Engine
     from broker.core.publication import Publication
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 CLAIM_S: Final = 12.0
 """Longest wait of a CONNECT: a dead node is one after 7 s."""
@@ -191,7 +191,9 @@ class Owners(OwnedClients):
         try:
             return session_state.decode(stored.payload, self._engine.now, self._status.clock.now())
         except NatsProtocolError as error:
-            log.error("The session of client %s begins anew: %s", client_id.decode(errors="replace"), error)
+            logger.error(
+                "The session of client %s begins anew: %s", client_id.decode(errors="replace"), error
+            )
             return None
 
     async def _ask(self, owner: bytes, client_id: bytes, clean: bool) -> bytes:

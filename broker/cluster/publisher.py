@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from broker.core.engine import Engine
     from broker.core.publication import Publication
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 WAITING_MESSAGES_MAX: Final = 10_000
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -342,7 +342,7 @@ class Publisher:
     def _reject(self, batch: list[Waiting], error: ApiError) -> None:
         """The log will never take this one."""
         one = batch.pop(0)
-        log.error("The log refuses a message of %d bytes: %s", one.size(), error)
+        logger.error("The log refuses a message of %d bytes: %s", one.size(), error)
         self._own.pop(one.number, None)
         self._status.given_up += 1
         with self._engine.turn:
@@ -369,7 +369,7 @@ class Publisher:
             if not self.refuses:
                 self.refuses = True
                 why = self._status.log_problem or f"it has taken nothing for {REFUSE_AFTER_S:g} s"
-                log.error("Clients that publish at QoS 1 and 2 are sent elsewhere: %s.", why)
+                logger.error("Clients that publish at QoS 1 and 2 are sent elsewhere: %s.", why)
             with self._engine.turn:
                 self._send_elsewhere(owed)
 

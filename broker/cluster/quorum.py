@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from broker.cluster.status import ClusterStatus
     from broker.config.cluster import ClusterConfig
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 DOUBT_S: Final = 2.5
 """Longer than a write takes, and shorter than it takes a leader that is cut off to have a successor (4 s or more)."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from broker.core.engine import Engine
     from broker.core.history import History
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 PAUSE_S: Final = 0.25
 ASK_S: Final = 3.0
@@ -128,7 +128,7 @@ class LogReader:
                 except (Unavailable, ApiError, NatsProtocolError) as error:
                     problem = f"the log can't be read: {error}"
                     if problem != self._status.log_problem:
-                        log.warning("In the cluster %s.", problem)
+                        logger.warning("In the cluster %s.", problem)
                     self._status.log_problem = problem
                 await trio.sleep(PAUSE_S)
 
@@ -196,7 +196,7 @@ class LogReader:
 
     def _gap(self, why: str) -> None:
         self._status.gaps += 1
-        log.error("Messages may be missing: %s.", why)
+        logger.error("Messages may be missing: %s.", why)
         with self._engine.turn:
             self._engine.publish_here(Publication(GAP_TOPIC, why.encode(), 1))
 
@@ -306,7 +306,7 @@ class LogReader:
             if not one.topic.startswith(b"$SYS") and one.topic not in kept
         ]
         await self._retain([*gone, *kept.values()])
-        log.info("%d retained messages are here.", len(kept))
+        logger.info("%d retained messages are here.", len(kept))
 
     async def _retain(self, publications: list[Publication]) -> None:
         """Some in each turn."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from broker.core.history import History, Ring
     from broker.core.publication import Publication
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 MESSAGES_MAX: Final = 200_000
 """Read at most: some seconds of a processor."""
@@ -71,14 +71,14 @@ async def refill(
                 break
             start = 2 * first - start  # some more of them will be gone soon
         else:
-            log.warning("The history begins here: the log forgets faster than it can be read.")
+            logger.warning("The history begins here: the log forgets faster than it can be read.")
             return
     except ApiError as error:
-        log.warning("The history begins here: the log can't be read: %s.", error)
+        logger.warning("The history begins here: the log can't be read: %s.", error)
         return
     for ring, copy in zip(history.rings, copies, strict=True):
         ring.adopt(copy)
-    log.info("%d messages of the log are in the history.", sum(copy.count for copy in copies))
+    logger.info("%d messages of the log are in the history.", sum(copy.count for copy in copies))
 
 
 def _most(rings: list[Ring], state: dict[str, Any]) -> int:

@@ -11,7 +11,7 @@ from broker.config.cluster import ClusterConfig
 from protocol.nats import jetstream
 from protocol.nats.jetstream import ApiError, Stored
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 ANSWER_S: Final = 5.0
 CREATE_S: Final = 15.0
@@ -71,10 +71,10 @@ async def make_streams(link: NatsLink, config: ClusterConfig) -> bool:
         found = await info(link, wanted["name"])
         if found is None:
             await _ask_patiently(link, jetstream.stream_create(wanted))
-            log.info("Made the stream %s with %d replicas.", wanted["name"], config.replicas)
+            logger.info("Made the stream %s with %d replicas.", wanted["name"], config.replicas)
             is_new = is_new or wanted["name"] == Names(config.name).messages
         elif _differs(wanted, found.get("config", {})):
-            log.info("The stream %s is to be as configured here.", wanted["name"])
+            logger.info("The stream %s is to be as configured here.", wanted["name"])
             await _ask_patiently(link, jetstream.stream_update({**found["config"], **wanted}))
     return is_new
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from broker.core.engine import Engine
     from broker.core.publication import Publication
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 Key = tuple[bytes, bytes]
 
@@ -215,7 +215,7 @@ class Shares:
                                 promise.keep()
                     await self._fetch(key)
                 except (Unavailable, ApiError, NatsProtocolError) as error:
-                    log.debug("The group %s: %s", key, error)
+                    logger.debug("The group %s: %s", key, error)
                     self._ready.discard(key)
                     await trio.sleep(AGAIN_S)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from broker.cluster.clock import ServerClock
 
-log = logging.getLogger("broker.cluster")
+logger = logging.getLogger("broker.cluster")
 
 SILENT_S: Final = 5.0
 """A node tells of itself once a second; who is not heard of for so long is missed."""

@@ -12,7 +12,7 @@ from broker.feed.outlet import FeedOutlet
 from broker.feed.status import FeedStatus
 from broker.gateway.channels import topic_of
 
-_LOG = logging.getLogger("broker.feed")
+logger = logging.getLogger("broker.feed")
 
 
 def announce(
@@ -27,7 +27,7 @@ def announce(
         tables: those of which rows may be missing; () for all that the feed brings.
     """
     status.gap(reason)
-    _LOG.warning(
+    logger.warning(
         "feed %s: gap: %s; rows committed between %s and %s may be missing",
         status.name,
         reason,

@@ -22,7 +22,7 @@ from broker.feed.slices import Slices
 from broker.feed.status import FeedStatus
 from protocol.pgoutput import parse_lsn
 
-_LOG = logging.getLogger("broker.feed")
+logger = logging.getLogger("broker.feed")
 
 FLUSH_ROWS: Final = 200
 """Rows between two flushes."""
@@ -73,7 +73,7 @@ async def publish_rows(
                 outlet.flush()
                 await slices.breathe()
         outlet.flush()
-        _LOG.info("feed %s: published the %d current rows of %s", status.name, count, wanted.table)
+        logger.info("feed %s: published the %d current rows of %s", status.name, count, wanted.table)
 
 
 def row_query(wanted: RouteSnapshot) -> sql.Composed:

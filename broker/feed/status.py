@@ -14,7 +14,7 @@ from attrs import frozen
 
 from broker.core.histogram import Histogram
 
-_LOG = logging.getLogger("broker.feed")
+logger = logging.getLogger("broker.feed")
 
 SAY_AGAIN_S = 60.0
 """How often at most the log repeats one reason for dropping rows."""
@@ -122,12 +122,12 @@ class FeedStatus:
         """
         if self.troubles.get(name) != text:
             self.troubles[name] = text
-            _LOG.error("feed %s: %s", self.name, text)
+            logger.error("feed %s: %s", self.name, text)
 
     def over(self, name: str) -> None:
         """The trouble of this name has passed, if there was one."""
         if self.troubles.pop(name, None) is not None:
-            _LOG.warning("feed %s: over: %s", self.name, name)
+            logger.warning("feed %s: over: %s", self.name, name)
 
     def drop(self, reason: str, where: str, now: float) -> None:
         """Count a row that is not published, and say so.
@@ -150,4 +150,4 @@ class FeedStatus:
             self._said.clear()
         self._said[what, where] = (now, 0)
         more = f" ({unsaid} more since the last time)" if unsaid else ""
-        _LOG.warning("feed %s: %s: %s%s", self.name, what, where, more)
+        logger.warning("feed %s: %s: %s%s", self.name, what, where, more)

@@ -18,7 +18,7 @@ from broker.feed.kinds import kind_of
 from broker.feed.outlet import FeedOutlet
 from broker.feed.status import FeedStatus
 
-_LOG = logging.getLogger("broker.feed")
+logger = logging.getLogger("broker.feed")
 
 PAUSE_S_MIN = 1.0
 PAUSE_S_MAX = 30.0
@@ -86,7 +86,7 @@ class Supervisor:
                 await keep_trying(self._feed, self._status)
             if self._config is begun_with:
                 return
-            _LOG.info("feed %s: begins anew with the settings that were read again", self._status.name)
+            logger.info("feed %s: begins anew with the settings that were read again", self._status.name)
             self._feed = kind_of(self._config).feed(self._config, self._outlet, self._status)
 
 
@@ -107,6 +107,6 @@ async def keep_trying(feed: Attempting, status: FeedStatus) -> None:
                 pause_s = PAUSE_S_MIN
             status.enter("waiting", first_line(error))
         wait_s = pause_s * random.uniform(0.5, 1.0)
-        _LOG.warning("feed %s: %s; trying again in %.1f s", status.name, status.problem, wait_s)
+        logger.warning("feed %s: %s; trying again in %.1f s", status.name, status.problem, wait_s)
         await trio.sleep(wait_s)
         pause_s = min(2 * pause_s, PAUSE_S_MAX)

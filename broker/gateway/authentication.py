@@ -34,7 +34,7 @@ UNIX_CLOCK = Clock(0.0)
 
 ACCEPTED: Final[int] = ConnectReturnCode.ACCEPTED.value
 
-log = logging.getLogger("broker.gateway")
+logger = logging.getLogger("broker.gateway")
 
 
 class RulesError(Mistaken):
@@ -177,8 +177,8 @@ def reload_rules(securities: Iterable[Security]) -> dict[Security, Rules] | None
         return load_rules(securities)
     except RulesError as error:
         for mistake in error.mistakes:
-            log.error("%s", mistake)
-        log.error("The rules read before stay in force.")
+            logger.error("%s", mistake)
+        logger.error("The rules read before stay in force.")
         return None
 
 
@@ -274,7 +274,7 @@ def _read(security: Security) -> Steps[_Files]:
         try:
             acl = yield from read_acl(security.acl_file, security.acl_patterns_allow_slash)
             for warning in acl.warnings:
-                log.warning("Warning: %s", warning)
+                logger.warning("Warning: %s", warning)
         except AclError as error:
             mistakes.extend(error.mistakes)
     if mistakes:
@@ -284,4 +284,4 @@ def _read(security: Security) -> Steps[_Files]:
 
 def _warn_if_public(path: Path) -> None:
     if path.stat().st_mode & stat.S_IROTH:
-        log.warning("Warning: File %s has world readable permissions. Cure: `chmod o-rwx %s`.", path, path)
+        logger.warning("Warning: File %s has world readable permissions. Cure: `chmod o-rwx %s`.", path, path)

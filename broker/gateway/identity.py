@@ -20,7 +20,7 @@ from protocol.dialects.base import NEVER, Clock, Identity, Refusal
 if TYPE_CHECKING:
     import httpx
 
-log = logging.getLogger("broker.gateway")
+logger = logging.getLogger("broker.gateway")
 
 TOKEN_BYTES_MAX: Final = 8192
 """A longer token is refused unread; nginx and Apache take no longer header line either."""
@@ -193,7 +193,7 @@ class HttpHook:
             async with self._slots:
                 found = await self._ask_until_answered(config, token)
             return found if isinstance(found, Refusal) else identity_in(found, clock, trio.current_time())
-        log.warning("login hook %s did not answer within %g s", config.url, config.timeout_s)
+        logger.warning("login hook %s did not answer within %g s", config.url, config.timeout_s)
         return Refusal.UNAVAILABLE
 
     async def aclose(self) -> None:
@@ -218,7 +218,7 @@ class HttpHook:
                 problem = f"status {answer}"
                 continue
             return answer
-        log.warning("login hook %s failed %d times: %s", config.url, config.attempts, problem)
+        logger.warning("login hook %s failed %d times: %s", config.url, config.attempts, problem)
         return Refusal.UNAVAILABLE
 
     async def _ask(self, config: HttpHookConfig, token: str) -> bytes | Refusal | int:

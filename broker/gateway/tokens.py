@@ -22,7 +22,7 @@ from broker.gateway.identity import MALFORMED, SIGNATURE_ONLY, TOKEN_BYTES_MAX, 
 from protocol.dialects.base import Clock, Identity, Refusal
 from protocol.mistakes import NO_OPTION
 
-log = logging.getLogger("broker.gateway")
+logger = logging.getLogger("broker.gateway")
 
 HMAC: Final = ("HS256", "HS384", "HS512")
 PUBLIC: Final = {
@@ -244,7 +244,7 @@ class TokenVerifier(JwtVerifier):
                 self._fetched = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
             except (*UNREADABLE, UnusableKey) as error:
                 where = self.config.jwks_url or self.config.jwks_file
-                log.warning("The keys of %s stay as they were: %s", where, error)
+                logger.warning("The keys of %s stay as they were: %s", where, error)
 
     def _read(self) -> list[PublicKey]:
         found: list[PublicKey] = []

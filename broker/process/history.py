@@ -19,7 +19,7 @@ from broker.storage.history_file import history_for, save_history
 if TYPE_CHECKING:
     from broker.feed.status import FeedStatus
 
-log = logging.getLogger("broker")
+logger = logging.getLogger("broker")
 
 LOOK_INTERVAL_S: Final = 1.0
 
@@ -52,7 +52,7 @@ def keep_history(history: History, config: Config) -> None:
     try:
         save_history(history, _path(config), trio.current_time(), time.time())
     except OSError as error:
-        log.error("The history can't be kept in %s: %s", _path(config), error.strerror)
+        logger.error("The history can't be kept in %s: %s", _path(config), error.strerror)
 
 
 def tables_of(config: Config, feeds: Mapping[str, FeedStatus]) -> dict[str, StateSource]:

@@ -22,7 +22,7 @@ from broker.core.publication import Publication
 from broker.core.row_source import RowSource
 from broker.core.traces import Traces
 
-log = logging.getLogger("broker.storage")
+logger = logging.getLogger("broker.storage")
 
 MAGIC: Final = b"rowcast history 1\n"
 EPOCH_BYTES: Final = 6
@@ -131,12 +131,12 @@ def _taken(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        log.warning("The history in %s can't be read, and starts anew: %s", path, error.strerror)
+        logger.warning("The history in %s can't be read, and starts anew: %s", path, error.strerror)
         return None
     head = len(MAGIC) + 4
     text = data[head:]
     if not data.startswith(MAGIC) or zlib.crc32(text) != int.from_bytes(data[len(MAGIC) : head], "big"):
-        log.warning("The history in %s is damaged, and starts anew.", path)
+        logger.warning("The history in %s is damaged, and starts anew.", path)
         return None
     whole: dict[str, Any] = json.loads(zlib.decompress(text))
     return whole

@@ -16,7 +16,7 @@ from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import alone
 from broker.feed.status import FeedStatus
 
-_LOG = logging.getLogger("broker.feed")
+logger = logging.getLogger("broker.feed")
 
 FIRST_S: Final = 2.0
 AGAIN_S: Final = 30.0
@@ -73,5 +73,5 @@ async def _say_for_whom(config: FeedConfig, status: FeedStatus, pid: int, what: 
             if rows:
                 listed = "; ".join(map(blocker_words, rows))
                 status.trouble(name, f"{what} waits for {listed}")
-                _LOG.warning("feed %s: %s still waits for %s", config.name, what, listed)
+                logger.warning("feed %s: %s still waits for %s", config.name, what, listed)
         await trio.sleep(AGAIN_S)

@@ -40,7 +40,7 @@ from broker.feed.slices import Slices
 from broker.feed.status import FeedStatus
 from protocol.notifications import Notification
 
-_LOG = logging.getLogger("broker.feed")
+logger = logging.getLogger("broker.feed")
 
 SEND_ROWS: Final = 250
 """Notifications after which their receivers get what there is, while more is being read: so they work meanwhile."""
@@ -177,7 +177,7 @@ class ListenFeed:
             self._announce_gap(self._unheard)
         self._was_live, self._unheard = True, "the connection was lost"
         status.enter("live")
-        _LOG.info("feed %s: live on %s", status.name, ", ".join(self._channels))
+        logger.info("feed %s: live on %s", status.name, ", ".join(self._channels))
 
     async def _catch_up(self, listener: Listener) -> None:
         """Publish what was missed, then what was notified meanwhile, each row once.
@@ -354,7 +354,7 @@ class ListenFeed:
         if lost:
             reason = f"{why}, and no [[recover]] reads again {'; '.join(lost)}"
             self._status.gap(reason)
-            _LOG.warning(
+            logger.warning(
                 "feed %s: rows notified while %s are lost: %s (a [[recover]] prevents it)",
                 self._status.name,
                 why,

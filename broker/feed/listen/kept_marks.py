@@ -24,7 +24,7 @@ from broker.feed.listen.telling import Telling, Triggers
 from broker.feed.outlet import FeedOutlet
 from broker.feed.sealed import seal
 
-_LOG = logging.getLogger("broker.feed")
+logger = logging.getLogger("broker.feed")
 
 SAVE_INTERVAL_S: Final = 1.0
 """What a crash repeats at most."""
@@ -131,7 +131,7 @@ class KeptMarks:
     def _say_that_nothing_is_kept(self) -> None:
         if not self._has_said:
             self._has_said = True
-            _LOG.warning(
+            logger.warning(
                 "feed %s: how far it got is not kept between two starts, so rows that are committed while it is away"
                 " are lost, and no gap tells it; `rowcast feed install` makes it so",
                 self._config.name,

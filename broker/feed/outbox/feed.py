@@ -55,7 +55,7 @@ from broker.feed.unheard import check_notices, warn_of_unheard
 from protocol.json_scan import is_utf8
 from protocol.pgjson import SESSION_SQL
 
-_LOG = logging.getLogger("broker.feed")
+logger = logging.getLogger("broker.feed")
 
 CHANNEL: Final = "rowcast_outbox"
 
@@ -370,7 +370,7 @@ class OutboxFeed:
             self._status.reconnects += 1
         self._was_live = True
         self._status.enter("live")
-        _LOG.info("feed %s: live on the outbox", self._config.name)
+        logger.info("feed %s: live on the outbox", self._config.name)
 
     # --- waiting --------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from broker.config.feeds import FeedConfig
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.outbox.queries import PRUNE, one_row
 
-_LOG = logging.getLogger("broker.feed")
+logger = logging.getLogger("broker.feed")
 
 PRUNE_INTERVAL_S: Final = 60.0
 PRUNE_TRANSACTIONS: Final = 5000
@@ -40,5 +40,5 @@ class Pruner:
                 await connection.execute(raise_to, [highest])
         self._due_at = now if count == PRUNE_TRANSACTIONS else now + PRUNE_INTERVAL_S
         if count:
-            _LOG.debug("feed %s: = pruned %d transactions from the outbox", self._config.name, count)
+            logger.debug("feed %s: = pruned %d transactions from the outbox", self._config.name, count)
         return True

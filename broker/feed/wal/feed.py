@@ -41,7 +41,7 @@ from broker.feed.wal.stream import WalStream
 from protocol.pgjson import SESSION_SQL, Catalog, TypeEntry
 from protocol.pgoutput import Relation, lsn_text, parse_lsn
 
-_LOG = logging.getLogger("broker.feed")
+logger = logging.getLogger("broker.feed")
 
 STATUS_INTERVAL_S: Final = 1.0
 """A status goes out at least so often, for the server's wal_sender_timeout while a long transaction is read."""
@@ -355,7 +355,7 @@ class WalFeed:
             await trio.sleep(SPOOL_PROVEN_S)
             self._spool_problem = ""
         self._status.enter("live")
-        _LOG.info("feed %s: live on the slot %s", self._config.name, self._slot)
+        logger.info("feed %s: live on the slot %s", self._config.name, self._slot)
 
     async def _look_up(self, type_oids: list[int]) -> dict[int, TypeEntry]:
         async with self._connect() as connection:
@@ -392,4 +392,4 @@ class WalFeed:
         if status.lag_bytes > alarm_bytes and trio.current_time() - self._alarmed_at > ALARM_INTERVAL_S:
             self._alarmed_at = trio.current_time()
             text = "feed %s: %d bytes of WAL wait for confirmation, more than lag_alarm_bytes = %d"
-            _LOG.warning(text, self._config.name, status.lag_bytes, alarm_bytes)
+            logger.warning(text, self._config.name, status.lag_bytes, alarm_bytes)
