@@ -11,39 +11,12 @@ obeys that, so the rule holds for each kind of link, and an answer never has to 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from broker.core.counters import Counters
 from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
 from broker.core.shell import NOBODY, Shell
+from broker.core.strain import EASED_BYTES, READS_AGAIN_WITHIN_S, SLICE_BYTES, Strain
 from protocol.mqtt.message import PacketWriter
-
-EASED_BYTES: Final = 32 * 1024
-"""An outbox that is owed less is not waited for."""
-
-READS_WITHIN_S: Final = 3.0
-"""Who takes nothing for so long is not waited for, until it has caught up."""
-
-READS_AGAIN_WITHIN_S: Final = 5.0
-"""The same for who has been seen to read.  The kernel lets the sender know of a reader in steps as large as its buffer,
-and a busy one that reads 300 kB/s needs seconds for a step."""
-
-
-SLICE_BYTES: Final = 64 * 1024
-"""So much more is given to who is being waited for before it is waited for again."""
-
-
-class Strain:
-    """What is known of an outbox whose reader has much before it."""
-
-    def __init__(self) -> None:
-        self.pending_bytes = 0
-        """At the last look at which it was less."""
-        self.since = 0.0
-        """When that was; 0 before the first look."""
-        self.patience_s = READS_WITHIN_S
-        self.due_bytes = 0
-        """Owed so much, it is to be waited for."""
 
 
 def nothing() -> None:
@@ -115,6 +88,17 @@ class Round:
     def add(self, outbox: Outbox) -> None:
         """Something is to be sent to this outbox's peer at the end of the round."""
         self._touched.append(outbox)
+
+    def waiting(self) -> int:
+        """How many outboxes are to be sent to."""
+        return len(self._touched)
+
+    def flush_some(self, start: int, end: int) -> None:
+        """One send for each of these, counted from the one that has waited longest."""
+        some = self._touched[start:end]
+        del self._touched[start:end]
+        for outbox in some:
+            outbox.flush()
 
     def flush(self) -> None:
         """One send per touched outbox.  What a flush itself causes to be owed goes out in the same call."""

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from broker.core.counters import Counters
 from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
-from broker.core.outbox import READS_AGAIN_WITHIN_S, READS_WITHIN_S, SLICE_BYTES, Outbox, Round
+from broker.core.outbox import Outbox, Round
 from broker.core.shell import Shell
+from broker.core.strain import READS_AGAIN_WITHIN_S, READS_WITHIN_S, SLICE_BYTES
 
 
 class Kernel(Shell):
@@ -166,6 +167,25 @@ def test_what_a_flush_causes_leaves_in_the_same_flush() -> None:
     first.push(b"x")
     round.flush()
     assert kernel.taken == b"will"
+
+
+def test_some_of_those_that_wait_can_be_sent_to_before_the_others() -> None:
+    round = Round(Counters())
+    kernels = [Kernel(100) for _ in range(4)]
+    outboxes = [kernel.outbox(round) for kernel in kernels]
+    for outbox in outboxes:
+        outbox.push(b"a")
+    round.flush_some(0, 2)
+    assert [kernel.taken for kernel in kernels] == [b"a", b"a", b"", b""]
+    assert round.waiting() == 2
+    for outbox in outboxes:
+        outbox.push(b"b")  # two of them wait already
+    round.flush_some(2, round.waiting())
+    assert [kernel.taken for kernel in kernels] == [b"ab", b"ab", b"", b""]
+    round.flush_some(round.waiting() + 1, round.waiting())  # nobody
+    round.flush()
+    assert [(kernel.taken, kernel.sends) for kernel in kernels] == [(b"ab", 2)] * 2 + [(b"ab", 1)] * 2
+    assert round.waiting() == 0
 
 
 def test_a_message_longer_than_the_limit_fits_where_hardly_anything_is_owed() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Protocol
 
 import pytest
@@ -16,7 +18,8 @@ from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
-from broker.links.pump import CLOSING_MAX, LONE_TURN_S_MAX, SENT_MAX, TURN_S_MAX, Pump
+from broker.links.pump import CLOSING_MAX, LONE_TURN_S_MAX, SENDS_MAX, SENT_MAX, TURN_S_MAX, Pump
+from broker.links.readiness import is_portable
 from protocol.mqtt.codec import encode
 from protocol.mqtt.packets import Connect, Pingreq, Puback, Publish, Subscribe, Will
 
@@ -32,6 +35,10 @@ class Client:
 
     async def send(self, *packets: object) -> None:
         await self.stream.send_all(b"".join(encode(packet) for packet in packets))  # type: ignore[arg-type]
+
+    def send_now(self, data: bytes) -> None:
+        """Without giving way to anybody."""
+        assert os.write(self.stream.socket.fileno(), data) == len(data)
 
     async def receive(self, size: int) -> bytes:
         """Exactly so many bytes."""
@@ -122,6 +129,63 @@ async def test_a_subscriber_that_does_not_read_delays_nobody() -> None:
         while not received.endswith(PINGRESP):
             received += await frozen.stream.receive_some(65_536)
         assert (len(received) - len(PINGRESP)) % len(encode(message)) == 0
+
+
+class Sends:
+    """Notes every send to the clients of these links, in order; and does something before the first."""
+
+    def __init__(self, links: set[MqttLink], before_the_first: Callable[[], object]) -> None:
+        self.to: list[tuple[bytes, int]] = []
+        self._before_the_first = before_the_first
+        for link in links:
+            assert link.session is not None
+            assert link.outbox._send is not None
+            link.outbox._send = partial(self._send, link.session.client_id, link.outbox._send)
+
+    def _send(self, client_id: bytes, send: Callable[[bytes], int], data: bytes) -> int:
+        if not self.to:
+            self._before_the_first()
+        self.to.append((client_id, len(data)))
+        return send(data)
+
+
+@pytest.mark.skipif(is_portable(), reason="Trio tells of nothing during a turn")
+async def test_what_comes_while_many_are_sent_to_leaves_with_what_the_others_are_owed() -> None:
+    many = 3 * SENDS_MAX
+    async with pumping() as (_, links, connect):
+        names = [b"%d" % number for number in range(many)]
+        subscribers = [await connect(name) for name in names]
+        for subscriber in subscribers:
+            await subscriber.send(Subscribe(1, ((b"t", 0),)))
+            await subscriber.receive(5)
+        publisher = await connect(b"p")
+        packet = encode(Publish(b"t", b"x"))
+        sends = Sends(links, lambda: publisher.send_now(packet))
+        publisher.send_now(packet)
+        for subscriber in subscribers:
+            assert await subscriber.receive(2 * len(packet)) == packet * 2
+        both = 2 * len(packet)
+        assert [size for name, size in sends.to if name in names[SENDS_MAX:]] == [both] * (many - SENDS_MAX)
+        first = [size for name, size in sends.to if name in names[:SENDS_MAX]]
+        assert first == [len(packet)] * (2 * SENDS_MAX)
+
+
+@pytest.mark.skipif(is_portable(), reason="Trio tells of nothing during a turn")
+async def test_who_asks_while_many_are_sent_to_is_answered_before_the_last_of_them() -> None:
+    many = 3 * SENDS_MAX
+    async with pumping() as (_, links, connect):
+        subscribers = [await connect(b"%d" % number) for number in range(many)]
+        for subscriber in subscribers:
+            await subscriber.send(Subscribe(1, ((b"t", 0),)))
+            await subscriber.receive(5)
+        publisher, other = await connect(b"p"), await connect(b"other")
+        packet = encode(Publish(b"t", b"x"))
+        sends = Sends(links, lambda: other.send_now(encode(Pingreq())))
+        publisher.send_now(packet)
+        for subscriber in subscribers:
+            assert await subscriber.receive(len(packet)) == packet
+        assert await other.receive(2) == PINGRESP
+        assert [name for name, _ in sends.to].index(b"other") == SENDS_MAX
 
 
 class AlwaysReady:
