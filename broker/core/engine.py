@@ -374,7 +374,9 @@ class Engine:
         if sole is not None:
             sole.deliver(publication, targets.sole_granted, False)
             return True
-        self.slicing.charge(targets.steps())
+        slicing = self.slicing
+        slicing.charge(targets.steps())
+        slicing.charge_wide(targets.plain_steps())
         many = targets.many
         if many is not None:
             for receiver, granted in many.items():

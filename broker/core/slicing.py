@@ -19,11 +19,16 @@ from broker.core.limits import STEPS_MAX
 SLICE_STEPS: Final = 256
 """One's share of a turn while others wait."""
 
-LEAST_STEPS: Final = 32
-"""What everybody may do at once, however much others have done in this turn."""
+LEAST_STEPS: Final = 40
+"""What everybody may do at once, however much others have done in this turn: a window of 20 PUBLISH packets, as most
+clients have it, which would else leave in two parts."""
 
 UNPACED_STEPS: Final = 1 << 60
 """Where nobody is to be spared: all at once."""
+
+WIDE_SHARE: Final = 20
+"""A message to very many, who take it in a send that carries more, counts for no more than this part of what its
+publisher may do.  So ten to twenty of them go on together, and the send to each receiver takes longer than they do."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -49,6 +54,7 @@ class Slicing:
         self.on_waiting: Callable[[], None] | None = None
         self._waiting: deque[Work] = deque()
         self._steps_left = STEPS_MAX
+        self._allowed = STEPS_MAX
         self._charged = 0
 
     def allowance(self) -> int:
@@ -56,7 +62,8 @@ class Slicing:
         self._charged = 0
         if self.on_waiting is None:
             return UNPACED_STEPS
-        return self._steps_left if self._steps_left > LEAST_STEPS else LEAST_STEPS
+        self._allowed = self._steps_left if self._steps_left > LEAST_STEPS else LEAST_STEPS
+        return self._allowed
 
     def used(self, steps: int) -> None:
         """So many were taken."""
@@ -65,6 +72,11 @@ class Slicing:
     def charge(self, steps: int) -> None:
         """What a peer sent takes so many steps more than its packets."""
         self._charged += steps
+
+    def charge_wide(self, steps: int) -> None:
+        """As `charge`, for what very many take in a send that carries more: at most a share of what may be."""
+        most = self._allowed // WIDE_SHARE
+        self._charged += steps if steps < most else most
 
     def charged(self) -> int:
         """What was charged since the last call, for whoever has the allowance to take off."""
@@ -95,7 +107,8 @@ class Slicing:
         while self._waiting and self._steps_left > 0:
             work = self._waiting.popleft()
             self._charged = 0
-            self.used(max(1, work.go_on(min(SLICE_STEPS, self._steps_left))))
+            self._allowed = min(SLICE_STEPS, self._steps_left)
+            self.used(max(1, work.go_on(self._allowed)))
             if not work.is_over:
                 self._waiting.append(work)
 

@@ -122,7 +122,14 @@ class Targets:
             one_by_one = len(parts)
             for part in parts:
                 one_by_one += part.not_plain
-        return one_by_one >> _RECEIVERS_STEP_SHIFT if one_by_one > RECEIVERS_UNPACED_MAX else 0
+        return _steps(one_by_one)
+
+    def plain_steps(self) -> int:
+        """The same of those who take packets as bytes, for a message that does not go so (`Slicing.charge_wide`)."""
+        plain = self.count() - self.not_plain
+        for part in self.parts or ():
+            plain += part.count() - part.not_plain
+        return _steps(plain)
 
     def count(self) -> int:
         """How many receivers are in."""
@@ -130,6 +137,10 @@ class Targets:
             return 1
         many = self.many
         return 0 if many is None else len(many)
+
+
+def _steps(receivers: int) -> int:
+    return receivers >> _RECEIVERS_STEP_SHIFT if receivers > RECEIVERS_UNPACED_MAX else 0
 
 
 def _rewritten(packets: bytes, level: int) -> bytes:

@@ -69,7 +69,7 @@ class Run:
         if targets is not self.targets:
             self.end(start)
             self.targets = targets
-            self.is_wide = targets.steps() > 0
+            self.is_wide = targets.steps() > 0 or (targets.parts is not None and targets.plain_steps() > 0)
             self._start = start
 
     def add(self, payload_bytes: int) -> None:

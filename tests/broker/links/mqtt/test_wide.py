@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from support.peer import Peer, connected, subscribed
 
-from broker.core.engine import Engine
+from broker.core.engine import Engine, Policy
 from broker.core.limits import STEPS_MAX
 from broker.core.targets import RECEIVERS_UNPACED_MAX
 from protocol.mqtt.codec import encode
+from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import Publish, Subscribe
 
 GROUPS = 20_000
@@ -77,6 +78,49 @@ def test_as_many_as_is_common_take_none(level: int, qos: int) -> None:
     publisher.write(publishes(level, qos))
     assert delivered(engine) == RECEIVERS_UNPACED_MAX * MESSAGES
     assert not engine.slicing.waits()
+
+
+@pytest.mark.parametrize("level", [4, 5])
+@pytest.mark.parametrize("duplicates", [False, True])
+def test_those_who_take_packets_as_bytes_count_for_what_does_not_go_so(level: int, duplicates: bool) -> None:
+    everything = Window(inflight_messages=0, queued_messages=0, queued_bytes=0)
+    engine = Engine(Policy(allow_duplicate_messages=duplicates), window=everything)
+    many = RECEIVERS_UNPACED_MAX + 1
+    for number in range(many):
+        subscribed(engine, (b"t", 1), client_id=b"%d" % number)
+    if duplicates:
+        subscribed(engine, (b"+", 0), client_id=b"other")  # a copy for each filter is none that goes as bytes
+        many += 1
+    engine.slicing.on_waiting = lambda: None
+    publisher = of_version(engine, level)
+    publisher.write(publishes(level, 0 if duplicates else 1) * 3)
+    assert MESSAGES * many < delivered(engine) < MESSAGES * many * 2, "some together, then others"
+    while engine.slicing.waits():
+        engine.slicing.turn()
+        engine.flush()
+    assert delivered(engine) == MESSAGES * many * 3
+
+
+@pytest.mark.parametrize("duplicates", [False, True])
+def test_a_few_go_on_together_to_very_many_however_much_others_have_done(duplicates: bool) -> None:
+    engine = Engine(Policy(allow_duplicate_messages=duplicates))
+    for number in range(RECEIVERS_UNPACED_MAX + 1):
+        subscribed(engine, (b"t", 1), client_id=b"%d" % number)
+    publisher = connected(engine, b"publisher")
+    engine.slicing.on_waiting = lambda: None
+    engine.slicing.used(2 * STEPS_MAX)
+    publisher.send(*(Publish(b"t", b"x", 1, packet_id=number) for number in range(1, 11)))
+    assert delivered(engine) == 10 * (RECEIVERS_UNPACED_MAX + 1)
+
+
+def test_a_window_of_messages_leaves_whole_whatever_others_had_done_in_the_turn() -> None:
+    engine = Engine()
+    subscriber = subscribed(engine, (b"t", 1))
+    publisher = connected(engine, b"publisher")
+    engine.slicing.on_waiting = lambda: None
+    engine.slicing.used(2 * STEPS_MAX)
+    publisher.send(*(Publish(b"t", b"x", 1, packet_id=number) for number in range(1, 21)))
+    assert len(subscriber.read()) == 20
 
 
 def test_what_others_sent_is_not_charged_to_who_comes_next() -> None:
