@@ -24,6 +24,7 @@ from broker.process import logs, system
 from broker.process.daemon import Background, DaemonError, pid_file
 from broker.process.garbage import collect_when_quiet, traffic
 from broker.process.hand_over import TakeOver, offer
+from broker.process.parent import parent_of_this
 from broker.process.privileges import drop_privileges
 from broker.process.reloading import Reloading
 from broker.process.service import ServiceManager
@@ -63,6 +64,7 @@ class Process:
         self._manager = ServiceManager()
         self._take_over = take_over
         self._old: TakeOver | None = None
+        self._parent = parent_of_this()
 
     def serve(self) -> int:
         """Run until a signal; the exit status."""
@@ -111,6 +113,8 @@ class Process:
         )
         with trio.open_signal_receiver(*system.SIGNALS) as signals:
             self._notice_reload(reloading)
+            if self._parent is not None:
+                self._parent.obeys()
             if self._is_wanted_to_end:
                 self._end(app)
             async with trio.open_nursery() as obeying:

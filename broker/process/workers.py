@@ -1,7 +1,8 @@
 """Several processes of one configuration on one machine: a parent that starts them, and again what dies.
 
 Each is a node of the cluster; they listen on the same ports (SO_REUSEPORT), and the kernel shares the connections out.
-The parent knows signals and processes, and nothing else: SIGTERM and SIGINT end all, SIGHUP goes to all.
+The parent knows signals and processes, and nothing else: SIGTERM and SIGINT end all, SIGHUP goes to all, as soon as
+they obey it.  When the parent is killed, all end.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from broker.config.model import Config
 from broker.config.workers import NUMBER_VARIABLE
 from broker.process import logs
 from broker.process.daemon import Background, pid_file
+from broker.process.parent import VARIABLE, Line
 from broker.process.service import ServiceManager
 
 logger = logging.getLogger("broker")
@@ -40,9 +42,27 @@ class Worker:
     def __init__(self, number: int) -> None:
         self.number = number
         self.process: subprocess.Popen[bytes] | None = None
+        self.line: Line | None = None
+        self.has_run = False
+        """It has obeyed signals at some time, so the configuration was right then."""
+        self.is_to_reload = False
         self.started_at = 0.0
         self.start_at = 0.0
         self.pause_s = PAUSE_S
+
+    def obeys(self) -> bool:
+        """Whether it can be told to reload."""
+        obeys = self.line is not None and self.line.obeys()
+        self.has_run = self.has_run or obeys
+        return obeys
+
+    def ended(self) -> None:
+        """The process is there no more."""
+        self.process = None
+        self.is_to_reload = False  # the next one reads the configuration anyway
+        if self.line is not None:
+            self.line.close()
+            self.line = None
 
 
 class Workers:
@@ -94,8 +114,12 @@ class Workers:
         self._reloads = True
 
     def _start(self, worker: Worker) -> None:
-        environ = {**os.environ, NUMBER_VARIABLE: str(worker.number)}
-        worker.process = subprocess.Popen([sys.executable, "-m", "broker", *self._words], env=environ)
+        line = worker.line = Line()
+        fd = line.other.fileno()
+        environ = {**os.environ, NUMBER_VARIABLE: str(worker.number), VARIABLE: str(fd)}
+        words = [sys.executable, "-m", "broker", *self._words]
+        worker.process = subprocess.Popen(words, env=environ, pass_fds=(fd,))
+        line.other.close()
         worker.started_at = time.monotonic()
 
     def _look(self) -> None:
@@ -103,7 +127,8 @@ class Workers:
         self._manager.beat(now, self._one_line)
         if self._reloads:
             self._reloads = False
-            self._signal(signal.SIGHUP)
+            for worker in self._workers:
+                worker.is_to_reload = True
         for worker in self._workers:
             process = worker.process
             if process is None:
@@ -111,20 +136,27 @@ class Workers:
                     self._start(worker)
                 continue
             status = process.poll()
-            if status is None:
-                continue
-            worker.process = None
-            if status == EXIT_CONFIG:
-                logger.error("Process %d refuses the configuration; all end.", worker.number)
-                self._status, self._stops = EXIT_CONFIG, True
-                return
-            worker.pause_s = PAUSE_S if now - worker.started_at > STEADY_S else worker.pause_s * 2
-            worker.pause_s = min(worker.pause_s, PAUSE_MAX_S)
-            worker.start_at = now + worker.pause_s
-            how = f"status {status}" if status >= 0 else f"signal {-status}"
-            logger.error(
-                "Process %d ended with %s; it is started again in %.1f s.", worker.number, how, worker.pause_s
-            )
+            if status is not None:
+                self._ended(worker, status, now)
+            elif worker.obeys() and worker.is_to_reload:
+                worker.is_to_reload = False
+                process.send_signal(signal.SIGHUP)
+
+    def _ended(self, worker: Worker, status: int, now: float) -> None:
+        worker.ended()
+        if status == EXIT_CONFIG and not worker.has_run:
+            logger.error("Process %d refuses the configuration; all end.", worker.number)
+            self._status, self._stops = EXIT_CONFIG, True
+            return
+        worker.pause_s = PAUSE_S if now - worker.started_at > STEADY_S else worker.pause_s * 2
+        worker.pause_s = min(worker.pause_s, PAUSE_MAX_S)
+        worker.start_at = now + worker.pause_s
+        how = f"status {status}" if status >= 0 else f"signal {-status}"
+        if status == EXIT_CONFIG:
+            how = "a configuration that has been changed since and has a mistake (mend it; the others run on)"
+        logger.error(
+            "Process %d ended with %s; it is started again in %.1f s.", worker.number, how, worker.pause_s
+        )
 
     def _one_line(self) -> str:
         running = sum(worker.process is not None for worker in self._workers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -16,6 +17,10 @@ from support.nodes import cluster_name, nats_server
 from support.ports import free_port
 from torture.wire import GONE, Connection, connect
 
+from broker.cli.exits import EXIT_CONFIG, EXIT_OK
+from broker.config.cluster import ClusterConfig
+from broker.config.model import Config
+from broker.process.workers import Workers
 from protocol.mqtt.packets import Puback, Publish, Suback, Subscribe
 
 __all__ = ["cluster_name", "nats_server"]
@@ -31,7 +36,7 @@ nats = ["{nats}"]
 name = "{name}"
 node = "m"
 replicas = 1
-workers = 4
+workers = {workers}
 keep_bytes = "8MB"
 """
 
@@ -70,7 +75,7 @@ def test_what_dies_is_started_again_and_all_end_together(
 ) -> None:
     port = free_port()
     path = tmp_path / "rowcast.toml"
-    path.write_text(CONFIGURATION.format(port=port, nats=nats_server.url, name=cluster_name))
+    path.write_text(CONFIGURATION.format(port=port, nats=nats_server.url, name=cluster_name, workers=4))
     with (tmp_path / "log").open("wb") as log:
         parent = subprocess.Popen([sys.executable, "-m", "broker", "-c", str(path)], stdout=log, stderr=log)
     try:
@@ -87,6 +92,90 @@ def test_what_dies_is_started_again_and_all_end_together(
         left = children(parent.pid)
         assert parent.wait(30) == 0, (tmp_path / "log").read_text()[-3000:]
     assert not [pid for pid in left if Path(f"/proc/{pid}").exists()]
+
+
+class Parent:
+    """Of two processes that run; a context manager that leaves none of them."""
+
+    def __init__(self, nats_server: Server, name: str, folder: Path) -> None:
+        self.path = folder / "rowcast.toml"
+        self.configuration = CONFIGURATION.format(
+            port=free_port(), nats=nats_server.url, name=name, workers=2
+        )
+        self.path.write_text(self.configuration)
+        self.said: list[str] = []
+
+    def __enter__(self) -> Parent:
+        words = [sys.executable, "-m", "broker", "-c", str(self.path)]
+        self.process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        self.read_until(" running", 2)
+        self.children = children(self.process.pid)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.communicate(timeout=60)
+
+    def read_until(self, text: str, times: int = 1) -> None:
+        """Of what all of them say, to a line that has this, so many times."""
+        assert self.process.stderr is not None
+        while times:
+            line = self.process.stderr.readline()
+            assert line, "".join(self.said)
+            self.said.append(line)
+            times -= text in line
+
+    def kill_one(self) -> int:
+        """The one that is left."""
+        victim, other = self.children
+        os.kill(victim, signal.SIGKILL)
+        return other
+
+
+def test_all_end_when_their_parent_is_killed(nats_server: Server, cluster_name: str, tmp_path: Path) -> None:
+    """Else they keep the ports, and the names of the nodes that a new parent starts."""
+    with Parent(nats_server, cluster_name, tmp_path) as parent:
+        waiting = [os.pidfd_open(pid) for pid in parent.children]
+        parent.process.kill()
+        for pidfd in waiting:
+            ended, _, _ = select.select([pidfd], [], [], 60)
+            assert ended
+            os.close(pidfd)
+
+
+def test_a_mistake_in_a_changed_configuration_ends_nobody_who_runs(
+    nats_server: Server, cluster_name: str, tmp_path: Path
+) -> None:
+    with Parent(nats_server, cluster_name, tmp_path) as parent:
+        parent.path.write_text(parent.configuration + "nonsense = 1\n")
+        other = parent.kill_one()
+        parent.read_until("has a mistake (mend it; the others run on)")
+        parent.path.write_text(parent.configuration)
+        parent.read_until(" running")
+        assert other in children(parent.process.pid)
+
+
+def test_a_mistake_in_the_configuration_that_they_were_started_with_ends_all() -> None:
+    workers = Workers(Config((), cluster=ClusterConfig(("nats://n",), workers=2)), [])
+    first, second = workers._workers
+    second.has_run = True
+    workers._ended(second, EXIT_CONFIG, 0.0)
+    assert (workers._stops, workers._status) == (False, EXIT_OK)
+    workers._ended(first, EXIT_CONFIG, 0.0)
+    assert (workers._stops, workers._status) == (True, EXIT_CONFIG)
+
+
+def test_sighup_waits_for_a_process_that_has_only_just_begun(
+    nats_server: Server, cluster_name: str, tmp_path: Path
+) -> None:
+    """Before it obeys the signal, that would end it."""
+    with Parent(nats_server, cluster_name, tmp_path) as parent:
+        other = parent.kill_one()
+        wait_for(lambda: bool({*children(parent.process.pid)} - {*parent.children}))
+        (young,) = {*children(parent.process.pid)} - {other}
+        parent.process.send_signal(signal.SIGHUP)
+        parent.read_until("Reloading config.", 2)
+        assert {*children(parent.process.pid)} == {young, other}
 
 
 async def everybody_hears(port: int, count: int) -> None:
