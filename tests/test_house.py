@@ -30,6 +30,12 @@ LONG_FUNCTIONS = {
 WITHOUT_TEST_MAX = 0
 """Modules that are tested through others alone.  It only ever falls."""
 
+AS_ELSEWHERE = {
+    f"broker.links.tls_socket.Records.{name}"
+    for name in ("do_handshake", "getpeercert", "read", "shutdown", "write")
+}
+"""Without a docstring: they are those of `ssl`."""
+
 IMPURE = {
     "asyncio", "random", "secrets", "select", "selectors", "signal", "socket", "ssl", "subprocess", "threading",
     "time", "trio",
@@ -381,6 +387,47 @@ def test_each_package_says_what_it_holds() -> None:
     assert [
         module for module, path in packages.items() if not ast.get_docstring(ast.parse(path.read_text()))
     ] == []
+
+
+def test_public_names_say_what_they_are() -> None:
+    """By a docstring, or by that of the class that they inherit from."""
+    trees = {module: ast.parse(path.read_text()) for module, path in SOURCES.items()}
+    classes: dict[str, list[ast.ClassDef]] = {}
+    for tree in trees.values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                classes.setdefault(node.name, []).append(node)
+    silent = {
+        f"{module}.{name}" for module, tree in trees.items() for name in _silent(tree.body, None, classes)
+    }
+    assert silent - AS_ELSEWHERE == set()
+
+
+def _silent(
+    body: list[ast.stmt], owner: ast.ClassDef | None, classes: dict[str, list[ast.ClassDef]]
+) -> Iterator[str]:
+    for node in body:
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) or node.name[0] == "_":
+            continue
+        if any(ast.unparse(one).endswith((".setter", "overload")) for one in node.decorator_list):
+            continue
+        if not ast.get_docstring(node) and (owner is None or not _inherits(owner, node.name, classes)):
+            yield node.name if owner is None else f"{owner.name}.{node.name}"
+        if isinstance(node, ast.ClassDef):
+            yield from _silent(node.body, node, classes)
+
+
+def _inherits(owner: ast.ClassDef, name: str, classes: dict[str, list[ast.ClassDef]]) -> bool:
+    """Whether a class that it comes from says what this method does; those of other packages are thought to."""
+    bases = {ast.unparse(base).split("[")[0].split(".")[-1] for base in owner.bases} - {"Protocol", "Generic"}
+    if bases - classes.keys():
+        return True
+    above = [one for base in bases for one in classes[base] if one is not owner]
+    return any(
+        getattr(node, "name", "") == name and ast.get_docstring(node)  # type: ignore[arg-type]
+        for one in above
+        for node in one.body
+    ) or any(_inherits(one, name, classes) for one in above)
 
 
 def decides(path: Path) -> bool:

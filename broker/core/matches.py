@@ -42,6 +42,7 @@ class Generation:
         self.changes: list[list[bytes]] = []
 
     def size(self) -> int:
+        """Bytes of what it remembers."""
         return self.topics_bytes + _BEGINNING_BYTES * len(self.beginnings)
 
     def pop(self, topic: bytes) -> Targets | None:

@@ -166,6 +166,7 @@ class Session(Receiver):
         return self._saved_writer
 
     def detach(self, now: float) -> None:
+        """The connection has ended; what the session keeps waits for the next one."""
         self.link = None
         self.outbox = None
         self.disconnected_at = now

@@ -52,11 +52,13 @@ class SharedGroup(Receiver):
         """Whether a member of this node gets it, where nodes share groups."""
 
     def add(self, receiver: Receiver, granted: int) -> bool:
+        """Add a member, or change what it was granted; whether it is new."""
         is_new = receiver not in self._members
         self._members[receiver] = granted
         return is_new
 
     def remove(self, receiver: Receiver) -> bool:
+        """Take a member out; whether it was in."""
         return self._members.pop(receiver, -1) >= 0
 
     def is_empty(self) -> bool:

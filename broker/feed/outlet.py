@@ -19,7 +19,8 @@ class FeedOutlet(Protocol):
 
     def publish(
         self, topic: bytes, payload: bytes, qos: int, retain: bool, added: Added | None = None
-    ) -> None: ...
+    ) -> None:
+        """One message of a row, with what its route adds to it."""
 
     def flush(self) -> None:
         """Called after each batch: whatever was published goes out now."""
@@ -95,13 +96,14 @@ class Keeping(Protocol):
     """An outlet that keeps rows, and so knows better than the database up to which it has them.
 
     `keep_s`: how long the database is to keep what the outlet has, in case that it is lost.
-    `log`: a name of what it keeps them in now, for `rowcast.feed`; another one is another place.
+    `log`: a name of what it keeps them in now, for `rowcast.feed`.
     """
 
     keep_s: float
 
     @property
-    def log(self) -> str: ...
+    def log(self) -> str:
+        """Another one is another place."""
 
     def resume(self, log: str, place: tuple[int, int]) -> Resumption:
         """Where to go on, if `place` was saved when `log` was as it was then; "" for a feed without one."""

@@ -23,7 +23,8 @@ Channels = Mapping[str, re.Pattern[str]]
 class HearsGaps(Protocol):
     """A connection that may have been waiting for a missing row."""
 
-    def rows_missing(self, channels: Channels) -> None: ...
+    def rows_missing(self, channels: Channels) -> None:
+        """Rows of these channels may be missing."""
 
 
 class GapWatch(Receiver):

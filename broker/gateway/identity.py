@@ -53,7 +53,8 @@ MALFORMED: Final = (ValueError, TypeError, RecursionError)
 class Identifier(Protocol):
     """Answers who a token belongs to."""
 
-    async def identify(self, token: str, clock: Clock, now: float) -> Identity | Refusal: ...
+    async def identify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
+        """Whose token this is, `now` in monotonic seconds, or why nobody comes in with it."""
 
 
 class JwtVerifier:

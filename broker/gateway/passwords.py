@@ -42,7 +42,8 @@ class Hash(Protocol):
     def slow(self) -> bool:
         """Whether checking takes long enough to be done in a thread."""
 
-    def verify(self, password: bytes) -> bool: ...
+    def verify(self, password: bytes) -> bool:
+        """Whether it is of this password."""
 
     def encode(self) -> str:
         """As it stands in the file."""

@@ -116,6 +116,7 @@ class Sink(Receiver):
             self.take(publication)
 
     def take(self, publication: Publication) -> None:
+        """Let a message wait for the table, if it is for this one; where that is full, QoS 0 is dropped."""
         levels = self._levels_of(publication.topic)
         if levels is None or publication is self._last:
             return
@@ -190,6 +191,7 @@ class Sink(Receiver):
             self.settle(gone, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
 
     def is_full(self) -> bool:
+        """Whether as much waits as the configuration allows."""
         config = self.config
         held = len(self.waiting) + self.unsettled
         return held >= config.max_messages or self.waiting_bytes >= config.max_bytes
@@ -286,6 +288,7 @@ class Sink(Receiver):
     # --- how it is -----------------------------------------------------------------------------------------
 
     def enter(self, state: str, problem: str = "") -> None:
+        """Say what it is doing now, and what is wrong, if something is."""
         self.state = state
         self.problem = problem
 

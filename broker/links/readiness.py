@@ -60,7 +60,8 @@ class Readiness(Protocol):
     async def wait(self) -> None:
         """Until one is ready; a checkpoint."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Watch nothing any more."""
 
 
 LOOK_AGAIN_S: Final = 0.5

@@ -210,6 +210,7 @@ class Book(Stream):
         self.remembered_max = max(64, depth // 4)
 
     def key_of(self, price: Number) -> int:
+        """A price as a whole number at the scale of the book, which becomes finer if this price is."""
         if price.scale > self.scale:
             factor = int(10 ** (price.scale - self.scale))
             self.scale = price.scale
@@ -320,6 +321,7 @@ class Book(Stream):
         self.asks.gone = {key: text for key, text in self.asks.gone.items() if key in asks}
 
     def update(self, prev: int, bids: list[int], asks: list[int]) -> bytes:
+        """The body that says how these levels are now, to who has the state `prev`."""
         floor = self.bids.floor()
         bid_texts = [self.bids.shown(key, floor) for key in sorted(bids, reverse=True)]
         floor = self.asks.floor()

@@ -20,6 +20,7 @@ class PriceLine(Stream):
         self.text = b""
 
     def message(self) -> bytes:
+        """Its body as it is now; `text` keeps it."""
         fields = [("bid", self.bid), ("ask", self.ask), ("mid", self.mid()), ("last", self.last)]
         texts = [f'"{name}":' + (f'"{text}"' if text else "null") for name, text in fields]
         self.text = f'{{{",".join(texts)},"ts":{self.time_ms}}}'.encode()

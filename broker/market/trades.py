@@ -109,6 +109,7 @@ class Tape(Stream):
         self.kept_count = 0
 
     def take(self, trade: Trade, key: str) -> None:
+        """Add a trade: to the last line of the tape, if it belongs to that, or as the next one."""
         # Without numbers of theirs, trades get ours.  Ids that are text are in the order in which they come.
         self.numbered += 1
         id = trade.number if trade.number >= 0 else self.numbered

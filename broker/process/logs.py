@@ -72,11 +72,14 @@ Publish = Callable[[bytes, bytes], object]
 class Place(Protocol):
     """Somewhere a line goes."""
 
-    def write(self, line: str, kind: tuple[int, str, int, bytes], stamp: str) -> None: ...
+    def write(self, line: str, kind: tuple[int, str, int, bytes], stamp: str) -> None:
+        """One line; `kind` is a row of `_TYPES`, `stamp` the time as it is to be shown."""
 
-    def reopen(self) -> None: ...
+    def reopen(self) -> None:
+        """Open the file anew: the old one may have been moved away."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Write no more."""
 
 
 def leads_to_journal(descriptor: int) -> bool:

@@ -74,6 +74,7 @@ class Outbound(Owed):
         self._go_on()
 
     def detach(self) -> None:
+        """The client is away: everything waits."""
         self._writer = None
         self._resend = None
 

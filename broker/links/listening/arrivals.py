@@ -113,6 +113,7 @@ class Arrivals(Connection):
         self.waiters.register(arrival.fd, READABLE)
 
     def pause(self, arrival: Arrival) -> None:
+        """Do not look at its socket until it is watched again."""
         self.waiters.unregister(arrival.fd)
 
     def has(self, arrival: Arrival) -> bool:

@@ -17,7 +17,8 @@ class Client(Protocol):
 
     gateway: Gateway
 
-    def pace(self, now: float) -> None: ...
+    def pace(self, now: float) -> None:
+        """Send what has become due by `now`."""
 
 
 class Cursors:

@@ -42,11 +42,13 @@ class Readers(Receiver):
         self.links: dict[RowcastLink, None] = {}
 
     def add(self, link: RowcastLink) -> None:
+        """A connection that is told of gaps from now on."""
         if not self.links and not self.history.rings:
             link.engine.subscribe(self, GAP_FILTER, 0)
         self.links[link] = None
 
     def remove(self, link: RowcastLink) -> None:
+        """One that is told of none any more."""
         if link in self.links:
             del self.links[link]
             if not self.links and not self.history.rings:

@@ -35,6 +35,7 @@ class Published(Receiver):
         self._rows.status.enter("live")
 
     def close(self) -> None:
+        """Take no more messages."""
         engine = self._market.engine
         for topic_filter in self._filters:
             engine.unsubscribe(self, topic_filter.encode())
