@@ -200,6 +200,16 @@ class Pump:
         self.ready.register(connection.fd, connection.events())
         connection.door.enter()
 
+    def read_at_once(self, fd: int) -> bool:
+        """Read from one that was taken just now, before epoll tells of it; whether there was anything."""
+        connection = self._connections.get(fd)
+        if connection is None:
+            return False
+        counters = self.engine.counters
+        before = counters.bytes_received
+        connection.readable()
+        return counters.bytes_received > before
+
     def watch(self, other: Connection) -> None:
         """Tell something that is no peer's connection when its descriptor is readable, for as long as the pump runs."""
         self._connections[other.fd] = other

@@ -66,7 +66,7 @@ class TlsSocket:
     """
 
     def __init__(
-        self, sock: socket.socket, context: ssl.SSLContext, buffers: Buffers, server: str | None = None
+        self, sock: socket.SocketType, context: ssl.SSLContext, buffers: Buffers, server: str | None = None
     ) -> None:
         self._sock = sock
         self._buffers = buffers
@@ -116,7 +116,7 @@ class TlsSocket:
         try:
             self._records_of.do_handshake()
             self._is_open = True
-            self._rest = incoming.read()
+            self._rest = incoming.read() or self._come_since()
             if self._rest:
                 self._first = outgoing.read()  # a ticket, which goes with the answer to what has come already
             else:
@@ -130,6 +130,13 @@ class TlsSocket:
             raise
         self._send_all(outgoing.read())
         return False
+
+    def _come_since(self) -> bytes:
+        """What a peer sent whose handshake was complete first, while this end computed."""
+        try:
+            return self._sock.recv(PLAIN_BYTES_MAX)
+        except OSError:  # nothing, or it has gone: the next receive says which
+            return b""
 
     def take_rest(self) -> bytes:
         """What came in one piece with the end of the handshake, decrypted; asked for once."""

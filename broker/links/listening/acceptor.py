@@ -25,6 +25,9 @@ Counts it as open at once."""
 FULLS_MIN = 4
 """So often there have to be as many as were looked for before more are: what is not there costs as much as what is."""
 
+SILENCES_MAX = 4
+"""With so many that had not sent their CONNECT when they were accepted, one of sixteen is asked."""
+
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -44,15 +47,24 @@ class Acceptor(Connection):
         # What socket.accept() calls; it looks up the rest for each connection anew.
         self._accept: Callable[[], tuple[int, object]] = listening._accept  # type: ignore[attr-defined]
         self._kind = (int(listening.family), int(listening.type), listening.proto)
-        # What goes to the pump as it is needs nothing of what Python's own class adds.
-        self._make = socket.SocketType if door.listener.is_plain else socket.socket
+        listener = door.listener
+        # What goes to the pump, or to OpenSSL, as it is needs nothing of what Python's own class adds.
+        is_bare = listener.is_plain or (door.tls_context is not None and not listener.enable_proxy_protocol)
+        self._make = socket.SocketType if is_bare else socket.socket
+        self._is_plain = listener.is_plain
         self._take = take
         self._on_exhausted = on_exhausted
         self._at_once = 1
         self._fulls = 0
         """Wake-ups in a row at which there were as many as were looked for."""
+        self._silent = 0
+        """Of so many more it is not asked at once what they have sent."""
+        self._silences = 0
+        """How many of those who were asked had sent nothing yet, since one had."""
 
     def readable(self) -> None:
+        taken = 0
+        last = -1
         # Where one comes at a time, looking for a second each time would cost as much as the first.
         for _ in range(self._at_once):
             try:
@@ -60,15 +72,20 @@ class Acceptor(Connection):
             except BlockingIOError:
                 self._at_once = 1
                 self._fulls = 0
-                return
+                break
             except OSError as error:
                 self._failed(error)
                 return
             family, kind, protocol = self._kind
             self._accepted(self._make(family, kind, protocol, fd), address)
-        self._fulls += 1
-        if self._fulls >= FULLS_MIN:
-            self._at_once = min(self._at_once * 2, ACCEPTS_PER_WAKE_MAX)
+            taken += 1
+            last = fd
+        else:
+            self._fulls += 1
+            if self._fulls >= FULLS_MIN:
+                self._at_once = min(self._at_once * 2, ACCEPTS_PER_WAKE_MAX)
+        if taken == 1 and self._is_plain:
+            self._ask_at_once(last)
 
     def _accepted(self, connection: socket.SocketType, address: object) -> None:
         connection.setblocking(False)
@@ -82,6 +99,16 @@ class Acceptor(Connection):
         if door.connection_messages and is_logged(logger, NOTICE):
             logger.log(NOTICE, "New connection from %s on port %d.", peer, door.port)
         self._take(connection, door, peer, None)
+
+    def _ask_at_once(self, fd: int) -> None:
+        """Whoever comes alone has often sent its CONNECT by now; where they have not, fewer and fewer are asked."""
+        if self._silent > 0:
+            self._silent -= 1
+        elif self.pump.read_at_once(fd):
+            self._silences = 0
+        else:
+            self._silences = min(self._silences + 1, SILENCES_MAX)
+            self._silent = (1 << self._silences) - 1
 
     def _failed(self, error: OSError) -> None:
         if error.errno in EXHAUSTED:

@@ -61,7 +61,7 @@ class Arrivals(Connection):
         pump.watch(self)
 
     def encrypt(
-        self, sock: socket.socket, door: Door, peer: str, identity: bytes | None, proceed: Proceed
+        self, sock: socket.SocketType, door: Door, peer: str, identity: bytes | None, proceed: Proceed
     ) -> None:
         """Shake hands with a peer; then `proceed`, unless it fails or takes too long.
 
@@ -75,7 +75,7 @@ class Arrivals(Connection):
         self.listen_to(arrival)
 
     def await_bytes(
-        self, sock: socket.socket, door: Door, peer: str, identity: bytes | None, proceed: Proceed
+        self, sock: socket.SocketType, door: Door, peer: str, identity: bytes | None, proceed: Proceed
     ) -> None:
         """`proceed`, which starts a task, when the peer has sent something; a few at a time.
 
@@ -152,7 +152,7 @@ class Arrival:
     def __init__(
         self,
         arrivals: Arrivals,
-        sock: socket.socket,
+        sock: socket.SocketType,
         door: Door,
         peer: str,
         identity: bytes | None,
@@ -195,7 +195,7 @@ class Handshake(Arrival):
     def __init__(
         self,
         arrivals: Arrivals,
-        sock: socket.socket,
+        sock: socket.SocketType,
         door: Door,
         peer: str,
         identity: bytes | None,

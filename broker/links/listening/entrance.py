@@ -51,8 +51,9 @@ class Entrance:
         if door.tls_context is None and door.listener.protocol != "websockets":
             self._proceed(sock, door, peer, identity)
             return
-        assert isinstance(sock, socket.socket)
+        assert isinstance(sock, socket.SocketType)
         if door.tls_context is None:
+            assert isinstance(sock, socket.socket)
             self._server.arrivals.await_bytes(sock, door, peer, identity, self._proceed)
         else:
             self._server.arrivals.encrypt(sock, door, peer, identity, self._proceed)

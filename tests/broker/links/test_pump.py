@@ -96,6 +96,25 @@ async def test_one_publisher_reaches_many_subscribers() -> None:
             assert await subscriber.receive(len(encode(message)) * 20) == encode(message) * 20
 
 
+async def test_who_was_taken_just_now_is_read_before_epoll_tells_of_it() -> None:
+    engine = Engine()
+    pump = Pump(engine, lambda link: None, lambda link: None)
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    door = Door(
+        Listener(port=0, security=Security(allow_anonymous=True)), Limits(), connection_messages=False
+    )
+    pump.add(theirs, door, "peer")
+    assert not pump.read_at_once(theirs.fileno())
+    ours.send(encode(Connect(b"a", True, 60)))
+    with engine.turn:
+        assert pump.read_at_once(theirs.fileno())
+    assert ours.recv(100) == CONNACK
+    assert not pump.read_at_once(ours.fileno())  # not one of the pump's
+    pump.close_all()
+    ours.close()
+
+
 async def test_whoever_comes_enters_or_subscribes_is_told_from_messages() -> None:
     async with pumping() as (pump, _, connect):
         seen = [pump._population()]

@@ -57,7 +57,10 @@ class Case:
         self.taken: list[tuple[Socket, str, bytes | None]] = []
         self.exhausted = 0
         self.door = Door(Listener(1883, max_connections=door.pop("max_connections", -1)), Limits(), **door)
-        pump: Any = SimpleNamespace(engine=self.engine)
+        self.asked = 0
+        """Of so many it was looked at once whether they had sent something."""
+        self.have_sent = False
+        pump: Any = SimpleNamespace(engine=self.engine, read_at_once=self._read_at_once)
         self.acceptor = Acceptor(
             pump, cast("socket.socket", self.listening), self.door, self._take, self._on_exhausted
         )
@@ -68,6 +71,20 @@ class Case:
 
     def _on_exhausted(self) -> None:
         self.exhausted += 1
+
+    def _read_at_once(self, fd: int) -> bool:
+        assert fd == self.taken[-1][0].fileno()
+        self.asked += 1
+        return self.have_sent
+
+    def asked_of(self, count: int) -> list[bool]:
+        """So many come, each alone; which of them were asked."""
+        asked = []
+        for _ in range(count):
+            before = self.asked
+            self.wake(1)
+            asked.append(self.asked > before)
+        return asked
 
     def wake(self, waiting: int) -> int:
         """So many wait now; how many are taken."""
@@ -116,6 +133,27 @@ def test_where_there_are_fewer_than_were_looked_for_it_begins_anew(case: Case) -
         case.wake(1000)
     assert case.wake(1) == 1  # two were looked for
     assert [case.wake(1000) for _ in range(FULLS_MIN)] == [1] * FULLS_MIN
+
+
+def test_who_comes_alone_is_asked_at_once_what_they_have_sent(case: Case) -> None:
+    case.have_sent = True
+    assert case.asked_of(FULLS_MIN + 2) == [True] * (FULLS_MIN + 2)
+
+
+def test_of_those_who_have_sent_nothing_yet_fewer_and_fewer_are_asked(case: Case) -> None:
+    asked = case.asked_of(2 + 4 + 8 + 16 + 16 + 1)
+    assert [i for i, was_asked in enumerate(asked) if was_asked] == [0, 2, 6, 14, 30, 46]
+    case.have_sent = True
+    asked = case.asked_of(15 + 3)
+    assert [i for i, was_asked in enumerate(asked) if was_asked] == [15, 16, 17]
+
+
+def test_of_many_who_come_at_once_none_is_asked(case: Case) -> None:
+    for _ in range(FULLS_MIN):
+        case.wake(1000)
+    before = case.asked
+    case.wake(1000)
+    assert case.asked == before
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
