@@ -48,7 +48,9 @@ SEND_ROWS: Final = 250
 LOOK_INTERVAL_S: Final = 30.0
 """How soon a trigger is noticed that does not notify any more."""
 
-UNTOLD: Final = "a trigger was taken away, off for a while or made anew, so rows may not have been notified"
+UNTOLD: Final = (
+    "a trigger was taken away, off for a while or made anew, or its function, so rows may be unheard"
+)
 
 LOST: Final = (
     "a table made anew, emptied or restored, or another key, or one notified that can't be one,"

@@ -1,4 +1,5 @@
-"""Whether the triggers are still there that told of a table's rows: while one is off, rows are committed unheard."""
+"""Whether the triggers are still as they were that told of a table's rows: while one is off, or its function another,
+rows are committed unheard."""
 
 from __future__ import annotations
 
@@ -12,15 +13,21 @@ from broker.feed.driver.sql_text import quoted_name
 from broker.feed.listen.recovery import READ_TIMEOUT_S
 
 TRIGGERS: Final = b"""
-SELECT wanted.name, coalesce(array_agg(concat_ws('/', t.oid, t.xmin, t.tgenabled) ORDER BY t.oid)
-    FILTER (WHERE t.oid IS NOT NULL), '{}')
+SELECT wanted.name, coalesce(array_agg(DISTINCT part.word) FILTER (WHERE t.oid IS NOT NULL), '{}')
 FROM unnest(%s::text[], %s::text[]) AS wanted(name, quoted)
 LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass(wanted.quoted) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+LEFT JOIN pg_proc f ON f.oid = t.tgfoid
+CROSS JOIN LATERAL (VALUES
+    (concat_ws('/', t.oid, t.xmin, t.tgenabled)), (concat_ws('/', 'function', f.oid, f.xmin))
+) AS part(word)
 GROUP BY 1
 """
 
 Triggers = dict[str, list[str]]
-"""Those of each table that are on, each with what changes when somebody touches it."""
+"""Those of each table that are on and their functions, each with what changes when somebody touches it.
+
+A function is a word of its own: an earlier version knew none, which says nothing of the triggers.
+"""
 
 
 class Telling:
@@ -42,7 +49,7 @@ class Telling:
         return dict(rows)
 
     def silenced(self, now: Triggers) -> list[str]:
-        """The tables of which a trigger is not as it was: taken away, off, or off for a while.  Others may come."""
+        """The tables of which a trigger or its function is not as it was, even if it is back.  Others may come."""
         known = self.known or {}
         return [table for table, triggers in now.items() if not set(known.get(table, ())) <= set(triggers)]
 

@@ -270,13 +270,21 @@ async def test_rights_that_are_taken_cost_delay_only(config: FeedConfig, short_p
             connection.execute("DROP ROLE kept_marks_reader")
 
 
+SILENT = "CREATE OR REPLACE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+ANOTHER = (
+    "CREATE FUNCTION tell_again() RETURNS trigger LANGUAGE plpgsql"
+    " AS 'BEGIN PERFORM pg_notify(''event'', row_to_json(NEW)::text); RETURN NULL; END'",
+    "CREATE TRIGGER another AFTER INSERT ON event FOR EACH ROW EXECUTE FUNCTION tell_again()",
+)
 OFF = "ALTER TABLE event DISABLE TRIGGER tell"
 ON = "ALTER TABLE event ENABLE TRIGGER tell"
 
 
 @pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize(
-    "acts", [(OFF,), ("DROP TRIGGER tell ON event",), ("ALTER TABLE event DISABLE TRIGGER ALL",)]
+    "acts",
+    [(OFF,), ("DROP TRIGGER tell ON event",), ("ALTER TABLE event DISABLE TRIGGER ALL",), (SILENT,)],
+    ids=["off", "dropped", "all off", "another function"],
 )
 async def test_rows_that_no_trigger_tells_of_are_read_by_key_and_may_be_missing(
     config: FeedConfig, monkeypatch: pytest.MonkeyPatch, acts: tuple[str, ...]
@@ -290,7 +298,7 @@ async def test_rows_that_no_trigger_tells_of_are_read_by_key_and_may_be_missing(
         insert(config, 2)
         await feed.outlet.until(2)
         assert "a trigger was taken away" in await feed.outlet.gap()
-        sql(config, "CREATE TRIGGER another AFTER INSERT ON event FOR EACH ROW EXECUTE FUNCTION tell()")
+        sql(config, *ANOTHER)
         await feed.until_live(reconnects=1)
         insert(config, 3)
         await feed.outlet.until(3)

@@ -19,9 +19,10 @@ from broker.feed.listen.telling import Telling, Triggers
         ({"a": ["1/7/O"]}, {"a": ["1/8/O"]}, ["a"]),
         ({"a": [], "b": ["1"]}, {"a": [], "b": ["2"]}, ["b"]),
         ({"a": ["1"]}, {"a": ["1"], "b": ["2"]}, []),
+        ({"a": ["1", "function/5/7"]}, {"a": ["1", "function/5/8"]}, ["a"]),
     ],
 )
-def test_a_trigger_that_was_touched_may_have_been_off(
+def test_a_trigger_or_function_that_was_touched_may_have_been_silent(
     known: Triggers | None, now: Triggers, silenced: list[str]
 ) -> None:
     telling = Telling([Recovery("a", ("id",), ()), Recovery("b", ("id",), ())])
