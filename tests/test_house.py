@@ -256,6 +256,22 @@ def test_package_imports_only_what_it_may_know(package: str) -> None:
     assert broken(modules, lambda name: not is_within(name, {"broker"}) or is_within(name, allowed)) == []
 
 
+@pytest.mark.parametrize("kind", ["listen", "outbox", "wal"])
+def test_kinds_of_feeds_know_neither_each_other_nor_what_installs_them(kind: str) -> None:
+    others = {f"broker.feed.{one}" for one in ("listen", "outbox", "wal", "setup") if one != kind}
+    modules = [module for module in SOURCES if is_within(module, {f"broker.feed.{kind}"})]
+    assert modules
+    assert broken(modules, lambda name: not is_within(name, others)) == []
+
+
+def test_only_websockets_know_websockets() -> None:
+    modules = [
+        module for module in SOURCES if is_within(module, {"broker.links.mqtt", "broker.links.listening"})
+    ]
+    assert modules
+    assert broken(modules, lambda name: not is_within(name, {"broker.links.websocket"})) == []
+
+
 def test_no_import_goes_in_a_circle() -> None:
     imported = {
         module: set(imported_at_start(ast.parse(path.read_text()).body)) for module, path in SOURCES.items()

@@ -1,4 +1,4 @@
 """The feed of kind `outbox`: a table that triggers fill, for servers without logical replication.
 
-Begin with `feed`.
+Begin with `feed`.  Imports what the feeds share, `driver` and `routing`, and no other kind.
 """
