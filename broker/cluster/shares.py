@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("broker.cluster")
 
-Key = tuple[bytes, bytes]
+GroupKey = tuple[bytes, bytes]
 
 ACK_WAIT_S: Final = 6.0
 IN_PROGRESS_S: Final = 2.0
@@ -83,16 +83,16 @@ class Shares:
         self._reader = reader
         self._keep_s = keep_s
         self._status = status
-        self._ready: set[Key] = set()
-        self._waiting: dict[Key, list[Promise]] = {}
-        self._lasting: set[Key] = set()
-        self._places: dict[Key, tuple[str, int]] = {}
+        self._ready: set[GroupKey] = set()
+        self._waiting: dict[GroupKey, list[Promise]] = {}
+        self._lasting: set[GroupKey] = set()
+        self._places: dict[GroupKey, tuple[str, int]] = {}
         """Of groups with members here: of which log, and up to where, they were given everything, or were not there."""
         self._unfinished: list[Unfinished] = []
         self._given = trio.Event()
         self._given_back: dict[Session, set[int]] = {}
         self._tasks = Tasks()
-        self._serving: dict[Key, trio.CancelScope] = {}
+        self._serving: dict[GroupKey, trio.CancelScope] = {}
         self._gossip = gossip
         gossip.groups_here = self._groups_here
         engine.shared.is_here = self._is_here
@@ -109,7 +109,7 @@ class Shares:
 
     # --- groups --------------------------------------------------------------------------------------------
 
-    def _group_changed(self, key: Key) -> None:
+    def _group_changed(self, key: GroupKey) -> None:
         """It has its first member here, or lost its last."""
         if key[1].startswith(b"$SYS"):
             return
@@ -137,14 +137,14 @@ class Shares:
                     self._waiting.setdefault(key, []).append(promise)
         return promise
 
-    def _has_to_last(self, key: Key) -> bool:
+    def _has_to_last(self, key: GroupKey) -> bool:
         """Whether a persistent member is new to a group that had none."""
         group = self._engine.shared.get(key)
         if group is None or key in self._lasting:
             return False
         return any(isinstance(one, Session) and not one.clean for one in group.members())
 
-    async def _make(self, key: Key) -> None:
+    async def _make(self, key: GroupKey) -> None:
         """See that there is a consumer.  Raises: Unavailable, ApiError, NatsProtocolError.
 
         It is never deleted, since another node might have got a member just then: it ends when nobody has fetched for
@@ -165,7 +165,7 @@ class Shares:
         if lasts:
             self._lasting.add(key)
 
-    async def _config(self, key: Key) -> dict[str, Any]:
+    async def _config(self, key: GroupKey) -> dict[str, Any]:
         """Of a new consumer: behind what members here were given, if there was one before, else behind what there is.
 
         The place is named: told to begin with what is new, each replica begins with what is new when it makes the
@@ -202,7 +202,7 @@ class Shares:
 
     # --- fetching ------------------------------------------------------------------------------------------
 
-    async def _serve(self, key: Key, scope: trio.CancelScope) -> None:
+    async def _serve(self, key: GroupKey, scope: trio.CancelScope) -> None:
         with scope:
             while True:
                 await self._link.until_open()
@@ -222,7 +222,7 @@ class Shares:
     def _members(self, group: SharedGroup) -> int:
         return sum([isinstance(one, Session) and one.link is not None for one in group.members()])
 
-    async def _fetch(self, key: Key) -> None:
+    async def _fetch(self, key: GroupKey) -> None:
         """One batch.  Raises: Unavailable, ApiError, NatsProtocolError."""
         group = self._engine.shared.get(key)
         members = 0 if group is None else self._members(group)
@@ -265,7 +265,7 @@ class Shares:
         finally:
             self._link.unsubscribe(sid)
 
-    def _give(self, key: Key, message: wire.Message) -> None:
+    def _give(self, key: GroupKey, message: wire.Message) -> None:
         """To the member whose turn it is.  Inside a turn."""
         about = Delivered(message.reply)
         publication = self._reader.publication_of(message, about.stream_sequence)
@@ -355,7 +355,7 @@ class Shares:
 
     # --- QoS 0 ---------------------------------------------------------------------------------------------
 
-    def _is_here(self, key: Key, publication: Publication) -> bool:
+    def _is_here(self, key: GroupKey, publication: Publication) -> bool:
         if publication.sequence != 0:
             return False  # the consumer brings it
         if not publication.message_id:
@@ -366,7 +366,7 @@ class Shares:
             return False
         return nodes[int(publication.message_id) % len(nodes)] == self._mark.decode()
 
-    def _others(self, key: Key) -> list[str]:
+    def _others(self, key: GroupKey) -> list[str]:
         """Other nodes with members."""
         return self._gossip.others(name_of(key))
 
@@ -383,6 +383,6 @@ class Shares:
         self._gossip.tell_soon()
 
 
-def name_of(key: Key) -> str:
+def name_of(key: GroupKey) -> str:
     """The consumer of a group."""
     return "share-" + hashlib.sha256(b"%b\0%b" % key).hexdigest()[:24]

@@ -210,7 +210,7 @@ def _partitions(mark: str) -> dict[str, str]:
     return dict(word.split(":", 1) for word in mark.split() if ":" in word)
 
 
-class Watch:
+class CaptureWatch:
     """Looks whether everything is captured that the routes want, and tells of it; the marks outlive connections.
 
     What is not captured is announced when that is noticed, and once more when it is captured again, before the first

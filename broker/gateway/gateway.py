@@ -40,7 +40,7 @@ A_TURN: Final = 200
 T = TypeVar("T")
 
 
-class Link(Protocol):
+class GatewayLink(Protocol):
     """What the gateway knows of a connection."""
 
     def is_due(self, now: float) -> bool:
@@ -53,7 +53,7 @@ class Link(Protocol):
         """A feed says that rows may be missing that would have come to these."""
 
 
-class Pacer(Protocol):
+class PacedReader(Protocol):
     """A reader of channels with a state at an interval."""
 
     def pace(self, now: float) -> None:
@@ -78,13 +78,13 @@ class Gateway:
         """Kept for as long as the process lives, with their connections."""
         self._identifiers = identifiers_for(config, self._hooks) if identifiers is None else identifiers
         self.tokens_changed = trio.Event()
-        self._links: dict[Link, None] = {}
+        self._links: dict[GatewayLink, None] = {}
         self._connections_max = {kind.name: kind.account_connections_max for kind in config.dialects}
         self._per_account: dict[tuple[str, str], int] = {}
-        self._account_of: dict[Link, tuple[str, str]] = {}
+        self._account_of: dict[GatewayLink, tuple[str, str]] = {}
         self._aggregates: dict[bytes, Aggregate] = {}
         self._aggregating = trio.Event()
-        self._pacing: dict[Pacer, None] = {}
+        self._pacing: dict[PacedReader, None] = {}
         self._gaps = GapWatch(self._links)
 
     def adopt(self, config: GatewayConfig) -> None:
@@ -132,11 +132,11 @@ class Gateway:
 
     # --- connections ---------------------------------------------------------------------------------------
 
-    def opened(self, link: Link) -> None:
+    def opened(self, link: GatewayLink) -> None:
         """A connection is made; from now on it is ticked."""
         self._links[link] = None
 
-    def closed(self, link: Link) -> None:
+    def closed(self, link: GatewayLink) -> None:
         """A connection has ended; its account may have another in its place."""
         self._links.pop(link, None)
         key = self._account_of.pop(link, None)
@@ -171,7 +171,7 @@ class Gateway:
             return await identifier.identify(token, clock, trio.current_time())
         return Refusal.INVALID
 
-    def occupy(self, link: Link, dialect: str, account: str) -> bool:
+    def occupy(self, link: GatewayLink, dialect: str, account: str) -> bool:
         """Count a connection to its account, once; False if the account has its fill already."""
         count_max = self._connections_max.get(dialect, 0)
         if not count_max or not account or link in self._account_of or link not in self._links:
@@ -234,14 +234,14 @@ class Gateway:
             self._aggregating.set()
         aggregate.readers += 1
 
-    def join_pacing(self, pacer: Pacer) -> None:
+    def join_pacing(self, reader: PacedReader) -> None:
         """Call its `pace` about twenty times a second."""
-        self._pacing[pacer] = None
+        self._pacing[reader] = None
         self._aggregating.set()
 
-    def leave_pacing(self, pacer: Pacer) -> None:
-        """This pacer has nothing to send later any more."""
-        self._pacing.pop(pacer, None)
+    def leave_pacing(self, reader: PacedReader) -> None:
+        """This reader has nothing to send later any more."""
+        self._pacing.pop(reader, None)
 
     async def _keep_tokens_fresh(self) -> None:
         while True:
@@ -266,12 +266,12 @@ class Gateway:
                 for aggregate in aggregates:
                     aggregate.publish_due(self.engine.now, self.engine.publish_here)
             await trio.lowlevel.checkpoint()
-        for pacers in _by_turns(list(self._pacing)):
+        for readers in _by_turns(list(self._pacing)):
             with self.engine.turn:
-                for pacer in pacers:
-                    if pacer in self._pacing:
+                for reader in readers:
+                    if reader in self._pacing:
                         with barrier(self.engine.counters, "a WebSocket client's interval"):
-                            pacer.pace(self.engine.now)
+                            reader.pace(self.engine.now)
             await trio.lowlevel.checkpoint()
         if not self._aggregates and not self._pacing:
             self._aggregating = trio.Event()

@@ -26,7 +26,7 @@ from broker.feed.fast.learning import FAST_PATH, Learner
 from broker.feed.fast.notified import FastRows
 from broker.feed.gaps import announce, tell
 from broker.feed.listen.attention import Attention
-from broker.feed.listen.kept_marks import SAVE_INTERVAL_S, KeptMarks, KeptPlace
+from broker.feed.listen.kept_marks import SAVE_INTERVAL_S, FoundMarks, KeptMarks
 from broker.feed.listen.keyed_rows import Line
 from broker.feed.listen.listener import Listener
 from broker.feed.listen.mark import Key, Mark
@@ -204,7 +204,7 @@ class ListenFeed:
     async def _find_place(self, reader: TrioConnection) -> None:
         """Behind what the marks say, be they of another process; a gap for the tables in which they say nothing."""
         is_first = not any(self._marks)
-        kept = await self._kept.load() if is_first else KeptPlace()
+        kept = await self._kept.load() if is_first else FoundMarks()
         lost = await self._marks.settle(reader, kept.marks)
         untold = self._telling.take(await self._telling.look(reader))
         if kept.marks is not None:

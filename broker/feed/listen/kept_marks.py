@@ -52,7 +52,7 @@ _SAVE: Final = (
 
 
 @frozen
-class KeptPlace:
+class FoundMarks:
     """What another process has left.
 
     Attributes:
@@ -83,7 +83,7 @@ class KeptMarks:
         """Whether the next process would repeat nothing."""
         return self._is_possible and not self._owes and self._saved == self._marks.saved()
 
-    async def load(self) -> KeptPlace:
+    async def load(self) -> FoundMarks:
         """What the last process has left.
 
         Raises:
@@ -92,7 +92,7 @@ class KeptMarks:
         async with connected(self._config) as connection:
             if not await self._look(connection):
                 self._say_that_nothing_is_kept()
-                return KeptPlace()
+                return FoundMarks()
             known = await known_feed(connection, self._config)
             query = "SELECT marks, to_jsonb(feed) -> 'captured' FROM rowcast.feed WHERE name = %s"
             row = await (await connection.execute(query, [self._config.name])).fetchone()
@@ -101,7 +101,7 @@ class KeptMarks:
         if row is not None and isinstance(row[0], list):
             self._saved = row[0]
             self._telling.known = self._saved_triggers = row[1]
-        return KeptPlace(self._saved, reason)
+        return FoundMarks(self._saved, reason)
 
     async def save(self, outlet: FeedOutlet) -> None:
         """Keep the marks as they are now, once what they cover is durable, and so is the gap that was owed.

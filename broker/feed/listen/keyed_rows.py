@@ -33,7 +33,7 @@ TURN_BYTES: Final = 64 * 1024
 READ_TIMEOUT_S: Final = 60.0
 """For one query."""
 
-Key = tuple[str, ...]
+KeyTexts = tuple[str, ...]
 
 
 class KeyedTable:
@@ -53,7 +53,7 @@ class KeyedTable:
         marker = _member(row.columns, when[len(source.row_path) :]) if inside else _value_at(row.raw, when)
         return marker is not None and marker is not False
 
-    def key_of(self, columns: Columns) -> Key | None:
+    def key_of(self, columns: Columns) -> KeyTexts | None:
         """The key's texts; None if a column of it is missing, NULL, or nothing that Postgres would take."""
         texts = [_text(columns.get(name)) for name in self.fetch.key]
         known = tuple(text for text in texts if text is not None)
@@ -75,7 +75,7 @@ class KeyedTable:
         self._query = self._by_key(types)
         await self.read(connection, [])
 
-    async def read(self, connection: TrioConnection, keys: list[Key]) -> dict[Key, list[str]]:
+    async def read(self, connection: TrioConnection, keys: list[KeyTexts]) -> dict[KeyTexts, list[str]]:
         """The rows' JSON texts.  A key that is there twice has two, one that Postgres can't read as its type none.
 
         Raises:
@@ -90,7 +90,7 @@ class KeyedTable:
             if len(keys) <= 1:
                 return {}
             return {key: rows for one in keys for key, rows in (await self.read(connection, [one])).items()}
-        found: dict[Key, list[str]] = {}
+        found: dict[KeyTexts, list[str]] = {}
         for place, text in rows:
             found.setdefault(keys[place - 1], []).append(text)
         return found
@@ -195,7 +195,7 @@ class Line:
             one.row = self._row(one.row, None if key is None else found.get(key, []))
             one.table = None
 
-    async def _read(self, table: KeyedTable, keys: list[Key]) -> dict[Key, list[str]]:
+    async def _read(self, table: KeyedTable, keys: list[KeyTexts]) -> dict[KeyTexts, list[str]]:
         if self._connection is not None:
             try:
                 return await table.read(self._connection, keys)

@@ -69,7 +69,7 @@ _EDGES: Final = {"-infinity": Edge(-1), "infinity": Edge(1), "NaN": Edge(2)}
 
 
 @frozen
-class Shape:
+class KeySpace:
     """What a key means anything in.
 
     Attributes:
@@ -81,7 +81,7 @@ class Shape:
     files: tuple[int | None, ...] = ()
 
 
-NO_SHAPE: Final = Shape()
+NO_KEY_SPACE: Final = KeySpace()
 
 
 class Mark:
@@ -90,12 +90,14 @@ class Mark:
     Args:
         recovery: table and key columns.
         types: the key columns' type OIDs.
-        shape: of the table.
+        key_space: of the table.
     """
 
-    def __init__(self, recovery: Recovery, types: tuple[int, ...], shape: Shape = NO_SHAPE) -> None:
+    def __init__(
+        self, recovery: Recovery, types: tuple[int, ...], key_space: KeySpace = NO_KEY_SPACE
+    ) -> None:
         self.recovery = recovery
-        self.shape = shape
+        self.key_space = key_space
         self.key: Key | None = None
         """None: nothing of the table was there when listening began, and nothing has come since."""
         self.is_unreadable = False
@@ -139,21 +141,21 @@ class Mark:
         """From the table's newest row to a place of before; never forward, unless it is the same table still.
 
         Args:
-            saved: the place's `texts`, and `shape` as two lists; of an earlier version only texts; or nothing.
+            saved: the place's `texts`, and `key_space` as two lists; of an earlier version only texts; or nothing.
 
         Returns:
             whether the place is one in the table as it is now.
         """
         try:
             texts = tuple(map(str, saved[0]))
-            columns, files = saved[1] if len(saved) > 1 else (self.shape.columns, self.shape.files)
+            columns, files = saved[1] if len(saved) > 1 else (self.key_space.columns, self.key_space.files)
             pairs = zip(self._readers, texts, strict=True) if texts else ()
             key = tuple([read(text) for read, text in pairs]) or None
         except (IndexError, TypeError, ValueError, ArithmeticError):
             return False
-        if tuple(columns) != self.shape.columns:
+        if tuple(columns) != self.key_space.columns:
             return False
-        is_same = tuple(files) == self.shape.files
+        is_same = tuple(files) == self.key_space.files
         if is_same or key is None or (self.key is not None and key < self.key):
             self.key, self._texts = key, texts
         return is_same

@@ -11,7 +11,7 @@ from broker.config.feeds import Recovery
 from broker.feed.driver.connect import within
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.sql_text import identifier, quoted_name
-from broker.feed.listen.mark import Mark, Shape
+from broker.feed.listen.mark import KeySpace, Mark
 from broker.feed.listen.recovery import READ_TIMEOUT_S
 from broker.feed.routing.rowtext import columns_of
 
@@ -21,7 +21,7 @@ FILES: Final = (
 """Which table it is, and which file, which changes when all of its rows are taken out or put in anew."""
 
 Saved = list[list[object]]
-"""For each mark its source, kind, key (the texts of its columns; [] where there was no row), and shape."""
+"""For each mark its source, kind, key (the texts of its columns; [] where there was no row), and key_space."""
 
 
 class Marks:
@@ -46,7 +46,7 @@ class Marks:
     def saved(self) -> Saved:
         """Every mark, as `Saved` says."""
         return [
-            [source, kind, list(mark.texts), [list(mark.shape.columns), list(mark.shape.files)]]
+            [source, kind, list(mark.texts), [list(mark.key_space.columns), list(mark.key_space.files)]]
             for source, kind, mark in self
         ]
 
@@ -71,14 +71,14 @@ class Marks:
         marks: dict[tuple[str, str], Mark] = {}
         unknown: list[str] = []
         for recovery in self._recoveries:
-            types, shape = await _look_at(reader, recovery)
+            types, key_space = await _look_at(reader, recovery)
             for pair in recovery.kinds:
                 last = before.get(pair)
                 is_lost = last is not None and last.is_unreadable
-                if last is not None and last.shape == shape and not is_lost:
+                if last is not None and last.key_space == key_space and not is_lost:
                     marks[pair] = last
                     continue
-                mark = marks[pair] = Mark(recovery, types, shape)
+                mark = marks[pair] = Mark(recovery, types, key_space)
                 await _advance_to_newest(reader, mark)
                 if is_lost or ((before or kept is not None) and not mark.go_back(places.get(pair, []))):
                     unknown.append(recovery.table)
@@ -86,7 +86,7 @@ class Marks:
         return list(dict.fromkeys(unknown))
 
 
-async def _look_at(reader: TrioConnection, recovery: Recovery) -> tuple[tuple[int, ...], Shape]:
+async def _look_at(reader: TrioConnection, recovery: Recovery) -> tuple[tuple[int, ...], KeySpace]:
     """The key columns' type OIDs, and what the table is."""
     columns = sql.SQL(", ").join(map(sql.Identifier, recovery.key))
     query = sql.SQL("SELECT {} FROM {} LIMIT 0").format(columns, identifier(recovery.table))
@@ -97,7 +97,7 @@ async def _look_at(reader: TrioConnection, recovery: Recovery) -> tuple[tuple[in
         name = quoted_name(recovery.table)
         row = await (await reader.execute(FILES, [name])).fetchone()
     assert row is not None
-    return types, Shape((*recovery.key, *types), tuple(row))
+    return types, KeySpace((*recovery.key, *types), tuple(row))
 
 
 async def _advance_to_newest(reader: TrioConnection, mark: Mark) -> None:

@@ -19,7 +19,7 @@ import trio
 
 from broker.config.feeds import FeedConfig
 from broker.feed import snapshot
-from broker.feed.captured import TRIGGERED, Watch
+from broker.feed.captured import TRIGGERED, CaptureWatch
 from broker.feed.driver.connect import connected, within
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import is_being_stopped, last_words
@@ -96,7 +96,7 @@ class OutboxFeed:
         self._identity: ServerIdentity | None = None
         self._snapshot_seq = 0
         self._snapshot_due = bool(self._routes.snapshots)
-        self._watch = Watch(config, status, TRIGGERED)
+        self._watch = CaptureWatch(config, status, TRIGGERED)
         self._slices = Slices(outlet)
         self._rows = RowBarrier(status)
         self._captures = 0

@@ -17,7 +17,7 @@ import trio
 
 from broker.config.feeds import FeedConfig
 from broker.feed import snapshot
-from broker.feed.captured import PUBLISHED, Watch
+from broker.feed.captured import PUBLISHED, CaptureWatch
 from broker.feed.driver.blockers import waiting
 from broker.feed.driver.catalog import load_types
 from broker.feed.driver.connect import connected, open_connection
@@ -74,7 +74,7 @@ class WalFeed:
         self._snapshot_due = bool(self._delivery.routes.snapshots)
         self._identity: ServerIdentity | None = None
         self._slot = slots.slot_name(config)
-        self._watch = Watch(config, status, PUBLISHED, slots.publication_names(config))
+        self._watch = CaptureWatch(config, status, PUBLISHED, slots.publication_names(config))
         self._sender_pid: int | None = None
         self._alarmed_at = -ALARM_INTERVAL_S
         self._was_live = False

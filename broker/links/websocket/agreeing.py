@@ -30,8 +30,8 @@ from broker.links.websocket.event_stream import (
 )
 from broker.links.websocket.event_stream_link import EventStreamLink
 from broker.links.websocket.handshake import (
+    HandshakeRefused,
     OpeningRequest,
-    Refused,
     accept,
     answer,
     check_origin,
@@ -58,7 +58,7 @@ MQTT_SUBPROTOCOLS: Final = ("mqtt", "mqttv3.1")
 MQTT_PATH: Final = "/mqtt"
 
 
-class Shell(Protocol):
+class OutboxMaker(Protocol):
     """What serves a connection after its handshake."""
 
     def dialect_outbox(self, bytes_max: int) -> Outbox:
@@ -68,11 +68,11 @@ class Shell(Protocol):
         """An outbox of at most `bytes_max` for MQTT."""
 
 
-LinkFor: TypeAlias = Callable[[Shell], WebSocketLink]
+LinkFor: TypeAlias = Callable[[OutboxMaker], WebSocketLink]
 
 
 @frozen
-class Arrival:
+class Newcomer:
     """A connection that has yet to say what it wants; `identity` is its verified certificate's."""
 
     door: Door
@@ -126,16 +126,16 @@ class Agreeing:
         self.config = config
         self._kinds = config.dialects
 
-    def at_once(self, arrival: Arrival, came: bytes) -> Outcome | Later | None:
+    def at_once(self, newcomer: Newcomer, came: bytes) -> Outcome | Later | None:
         """What these first bytes lead to; None where more have to come first."""
         try:
-            found = head_in(came, self._head_bytes_max(arrival.door))
-            return None if found is None else self._decide(arrival, *found)
-        except Refused as refused:
-            return self._refusal(arrival, refused)
+            found = head_in(came, self._head_bytes_max(newcomer.door))
+            return None if found is None else self._decide(newcomer, *found)
+        except HandshakeRefused as refused:
+            return self._refusal(newcomer, refused)
 
     async def in_time(
-        self, arrival: Arrival, outcome: Outcome | Later | None, came: bytes, stream: trio.abc.ReceiveStream
+        self, newcomer: Newcomer, outcome: Outcome | Later | None, came: bytes, stream: trio.abc.ReceiveStream
     ) -> Outcome:
         """What the handshake leads to after all.
 
@@ -145,68 +145,68 @@ class Agreeing:
         with trio.move_on_after(self.config.handshake_timeout_s):
             try:
                 if outcome is None:
-                    head, rest = await read_head(stream, self._head_bytes_max(arrival.door), came)
-                    outcome = self._decide(arrival, head, rest) if head else b""
+                    head, rest = await read_head(stream, self._head_bytes_max(newcomer.door), came)
+                    outcome = self._decide(newcomer, head, rest) if head else b""
                 return await outcome() if callable(outcome) else outcome
-            except Refused as refused:
-                return self._refusal(arrival, refused)
+            except HandshakeRefused as refused:
+                return self._refusal(newcomer, refused)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                logger.debug("x %s left during the handshake", arrival.peer)
+                logger.debug("x %s left during the handshake", newcomer.peer)
         return b""
 
-    def _refusal(self, arrival: Arrival, refused: Refused) -> bytes:
-        logger.info("WebSocket handshake of %s refused: %s", arrival.peer, refused.reason)
+    def _refusal(self, newcomer: Newcomer, refused: HandshakeRefused) -> bytes:
+        logger.info("WebSocket handshake of %s refused: %s", newcomer.peer, refused.reason)
         self._server.engine.counters.refuse("handshake")
         return answer(refused)
 
     # --- what kind of request it is --------------------------------------------------------------------------
 
-    def _decide(self, arrival: Arrival, head: bytes, rest: bytes) -> Outcome | Later:
+    def _decide(self, newcomer: Newcomer, head: bytes, rest: bytes) -> Outcome | Later:
         if self.health is not None and (path := health_asked(head)):
             return plain_answer(*self.health(path))
         site = self.site
-        if site is not None and "exchange" in arrival.door.listener.dialects and (path := page_asked(head)):
-            return partial(self._page, site, path, arrival, head, rest)
-        return self._decide_upgrade(arrival, head, rest)
+        if site is not None and "exchange" in newcomer.door.listener.dialects and (path := page_asked(head)):
+            return partial(self._page, site, path, newcomer, head, rest)
+        return self._decide_upgrade(newcomer, head, rest)
 
-    async def _page(self, site: Site, path: str, arrival: Arrival, head: bytes, rest: bytes) -> Outcome:
+    async def _page(self, site: Site, path: str, newcomer: Newcomer, head: bytes, rest: bytes) -> Outcome:
         page = await site(path)
         if page is not None:
             return page
-        outcome = self._decide_upgrade(arrival, head, rest)
+        outcome = self._decide_upgrade(newcomer, head, rest)
         return await outcome() if callable(outcome) else outcome
 
-    def _decide_upgrade(self, arrival: Arrival, head: bytes, rest: bytes) -> Agreed | Later:
+    def _decide_upgrade(self, newcomer: Newcomer, head: bytes, rest: bytes) -> Agreed | Later:
         rowcast = self.config.rowcast
-        if rowcast is not None and "rowcast" in arrival.door.listener.dialects:
+        if rowcast is not None and "rowcast" in newcomer.door.listener.dialects:
             asked = stream_request(head, rowcast.path)
             if asked is not None:
-                return partial(self._event_stream, arrival, asked, rowcast.rules)
-        opening = understand(head, self._hint(arrival.door))
-        peer = peer_behind(arrival.peer, opening.forwarded_for, self.config.trusted_proxies)
-        return self._decide_protocol(evolve(arrival, peer=peer), opening, rest)
+                return partial(self._event_stream, newcomer, asked, rowcast.rules)
+        opening = understand(head, self._hint(newcomer.door))
+        peer = peer_behind(newcomer.peer, opening.forwarded_for, self.config.trusted_proxies)
+        return self._decide_protocol(evolve(newcomer, peer=peer), opening, rest)
 
-    async def _event_stream(self, arrival: Arrival, asked: StreamRequest, rules: RowcastRules) -> Agreed:
-        check_origin(arrival.door.listener.websockets_origins, asked.origin or None)
+    async def _event_stream(self, newcomer: Newcomer, asked: StreamRequest, rules: RowcastRules) -> Agreed:
+        check_origin(newcomer.door.listener.websockets_origins, asked.origin or None)
         dialect = await admit_stream(asked, rules, self._gateway, _clock(), trio.current_time())
-        return Agreed(response_to(asked), b"", self._rowcast_link(EventStreamLink, arrival, dialect, 0))
+        return Agreed(response_to(asked), b"", self._rowcast_link(EventStreamLink, newcomer, dialect, 0))
 
     # --- which protocol --------------------------------------------------------------------------------------
 
-    def _decide_protocol(self, arrival: Arrival, opening: OpeningRequest, rest: bytes) -> Agreed | Later:
-        door = arrival.door
+    def _decide_protocol(self, newcomer: Newcomer, opening: OpeningRequest, rest: bytes) -> Agreed | Later:
+        door = newcomer.door
         check_origin(door.listener.websockets_origins, opening.origin)
         subprotocol = self._mqtt_subprotocol(door, opening)
         if subprotocol is not None:
-            return Agreed(accept(opening.key, subprotocol), rest, self._mqtt_link(arrival))
+            return Agreed(accept(opening.key, subprotocol), rest, self._mqtt_link(newcomer))
         kind, asked = self._dialect_asked(door, opening)
         clock = _clock()
         if not asked.token:
-            return self._accept(arrival, opening, rest, kind, asked, clock, None)
+            return self._accept(newcomer, opening, rest, kind, asked, clock, None)
         found = self._gateway.identify_at_once(kind.name, asked.token, clock)
         if found is None:
-            return partial(self._accept_later, arrival, opening, rest, kind, asked, clock)
-        return self._accept(arrival, opening, rest, kind, asked, clock, found)
+            return partial(self._accept_later, newcomer, opening, rest, kind, asked, clock)
+        return self._accept(newcomer, opening, rest, kind, asked, clock, found)
 
     def _mqtt_subprotocol(self, door: Door, opening: OpeningRequest) -> str | None:
         """The MQTT subprotocol that was agreed on, or None if this is no MQTT client."""
@@ -216,7 +216,7 @@ class Agreeing:
             if name in opening.subprotocols:
                 return name
         if opening.path == MQTT_PATH:
-            raise Refused(400, "MQTT over WebSocket needs the subprotocol mqtt")
+            raise HandshakeRefused(400, "MQTT over WebSocket needs the subprotocol mqtt")
         return None
 
     def _dialect_asked(self, door: Door, opening: OpeningRequest) -> tuple[DialectKind, Asked]:
@@ -225,11 +225,11 @@ class Agreeing:
             asked = kind.asked(opening.target) if kind.name in door.listener.dialects else None
             if asked is not None:
                 return kind, asked
-        raise Refused(404, self._hint(door))
+        raise HandshakeRefused(404, self._hint(door))
 
     async def _accept_later(
         self,
-        arrival: Arrival,
+        newcomer: Newcomer,
         opening: OpeningRequest,
         rest: bytes,
         kind: DialectKind,
@@ -237,11 +237,11 @@ class Agreeing:
         clock: Clock,
     ) -> Agreed:
         found = await self._gateway.identify(kind.name, asked.token, clock)
-        return self._accept(arrival, opening, rest, kind, asked, clock, found)
+        return self._accept(newcomer, opening, rest, kind, asked, clock, found)
 
     def _accept(
         self,
-        arrival: Arrival,
+        newcomer: Newcomer,
         opening: OpeningRequest,
         rest: bytes,
         kind: DialectKind,
@@ -252,40 +252,40 @@ class Agreeing:
         try:
             dialect = kind.open(asked, found, clock, trio.current_time())
         except NotAdmitted as refusal:
-            raise Refused(400, str(refusal)) from None
-        link_for = self._dialect_link(arrival, opening, dialect, kind.message_bytes_max)
-        subprotocol = agreed_subprotocol(opening) if "rowcast" in arrival.door.listener.dialects else None
+            raise HandshakeRefused(400, str(refusal)) from None
+        link_for = self._dialect_link(newcomer, opening, dialect, kind.message_bytes_max)
+        subprotocol = agreed_subprotocol(opening) if "rowcast" in newcomer.door.listener.dialects else None
         return Agreed(accept(opening.key, subprotocol), rest, link_for)
 
     # --- links -----------------------------------------------------------------------------------------------
 
-    def _mqtt_link(self, arrival: Arrival) -> LinkFor:
-        door = arrival.door
-        return lambda shell: MqttWebSocket(
-            self._server, door, shell.mqtt_outbox(door.outbox_bytes_max), arrival.peer, arrival.identity
+    def _mqtt_link(self, newcomer: Newcomer) -> LinkFor:
+        door = newcomer.door
+        return lambda maker: MqttWebSocket(
+            self._server, door, maker.mqtt_outbox(door.outbox_bytes_max), newcomer.peer, newcomer.identity
         )
 
     def _dialect_link(
-        self, arrival: Arrival, opening: OpeningRequest, dialect: Dialect, message_bytes_max: int
+        self, newcomer: Newcomer, opening: OpeningRequest, dialect: Dialect, message_bytes_max: int
     ) -> LinkFor:
         message_bytes_max = message_bytes_max or self.config.message_bytes_max
         if isinstance(dialect, RowcastDialect):
             dialect.token = shown_token(opening)
             dialect.node = self._readers.history.positions.epoch
-            return self._rowcast_link(RowcastLink, arrival, dialect, message_bytes_max)
-        gateway, peer, ask, readers = self._gateway, arrival.peer, self._ask, self._readers
+            return self._rowcast_link(RowcastLink, newcomer, dialect, message_bytes_max)
+        gateway, peer, ask, readers = self._gateway, newcomer.peer, self._ask, self._readers
         owed_max = self.config.outbox_bytes_max
-        return lambda shell: DialectLink(
-            dialect, gateway, shell.dialect_outbox(owed_max), peer, message_bytes_max, ask, readers
+        return lambda maker: DialectLink(
+            dialect, gateway, maker.dialect_outbox(owed_max), peer, message_bytes_max, ask, readers
         )
 
     def _rowcast_link(
-        self, made: type[RowcastLink], arrival: Arrival, dialect: RowcastDialect, message_bytes_max: int
+        self, made: type[RowcastLink], newcomer: Newcomer, dialect: RowcastDialect, message_bytes_max: int
     ) -> LinkFor:
-        gateway, peer, ask, readers = self._gateway, arrival.peer, self._ask, self._readers
+        gateway, peer, ask, readers = self._gateway, newcomer.peer, self._ask, self._readers
         owed_max = self.config.outbox_bytes_max
-        return lambda shell: made(
-            dialect, gateway, shell.dialect_outbox(owed_max), peer, message_bytes_max, ask, readers
+        return lambda maker: made(
+            dialect, gateway, maker.dialect_outbox(owed_max), peer, message_bytes_max, ask, readers
         )
 
     # --- words -----------------------------------------------------------------------------------------------

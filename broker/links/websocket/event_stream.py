@@ -12,7 +12,7 @@ import h11
 from attrs import frozen
 
 from broker.gateway.gateway import Gateway
-from broker.links.websocket.handshake import Refused
+from broker.links.websocket.handshake import HandshakeRefused
 from protocol.dialects.base import NEVER, Clock, Identity
 from protocol.dialects.rowcast import EventStreamDialect, Read, RowcastRules
 from protocol.grants import grants_of
@@ -38,7 +38,7 @@ def stream_request(head: bytes, path: str) -> StreamRequest | None:
     """The request for a stream below `path`; None if it is another.
 
     Raises:
-        Refused: it is one, and wrong.
+        HandshakeRefused: it is one, and wrong.
     """
     target = head.split(b" ", 2)[1:2]
     if not head.startswith(b"GET ") or target[0].split(b"?")[0] != path.encode() + b"/sse":
@@ -48,14 +48,14 @@ def stream_request(head: bytes, path: str) -> StreamRequest | None:
     try:
         request = connection.next_event()
     except h11.RemoteProtocolError as error:
-        raise Refused(400, f"not a valid HTTP request: {error}") from None
+        raise HandshakeRefused(400, f"not a valid HTTP request: {error}") from None
     assert isinstance(request, h11.Request)
     headers = {name: value.decode("latin-1") for name, value in request.headers}
     query = parse_qs(urlsplit(request.target.decode("latin-1")).query)
     topics = query.get("topic", [])
     topic = topics[0].encode(errors="replace") if len(topics) == 1 else b""
     if not is_valid_topic_filter(topic) or topic.startswith((CHANNEL_PREFIX, SHARE_PREFIX)):
-        raise Refused(400, "one topic filter is wanted, percent-encoded: ?topic=orders%2F%23\n")
+        raise HandshakeRefused(400, "one topic filter is wanted, percent-encoded: ?topic=orders%2F%23\n")
     since = headers.get(b"last-event-id") or query.get("since", [None])[0]
     scheme, _, token = headers.get(b"authorization", "").partition(" ")
     if scheme.lower() != "bearer":
@@ -66,16 +66,18 @@ def stream_request(head: bytes, path: str) -> StreamRequest | None:
 async def admit_stream(
     asked: StreamRequest, rules: RowcastRules, gateway: Gateway, clock: Clock, now: float
 ) -> EventStreamDialect:
-    """The machine for a stream.  Raises: Refused: its token is not good, or does not allow it."""
+    """The machine for a stream.  Raises: HandshakeRefused: its token is not good, or does not allow it."""
     grants, expires_at = rules.anonymous, NEVER
     if asked.token:
         found = await gateway.identify("rowcast", asked.token, clock)
         if not isinstance(found, Identity):
-            raise Refused(401, f"the token is refused: {found.value}\n", {"WWW-Authenticate": "Bearer"})
+            raise HandshakeRefused(
+                401, f"the token is refused: {found.value}\n", {"WWW-Authenticate": "Bearer"}
+            )
         grants, expires_at = grants_of(found.claims, found.account), found.expires_at
     dialect = EventStreamDialect(clock, rules, now, asked.read, grants, expires_at)
     if not dialect.may_be():
-        raise Refused(403 if asked.token else 401, "this may not be subscribed to\n")
+        raise HandshakeRefused(403 if asked.token else 401, "this may not be subscribed to\n")
     return dialect
 
 

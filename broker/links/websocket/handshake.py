@@ -31,7 +31,7 @@ _METHOD = re.compile(rb"[A-Z]{1,7}( |$)")
 """The beginning of a request line, as far as it has come."""
 
 
-class Refused(Exception):
+class HandshakeRefused(Exception):
     """The handshake ends here, with an HTTP answer."""
 
     def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
@@ -62,13 +62,13 @@ def head_in(data: bytes, size_max: int) -> tuple[bytes, bytes] | None:
     """The request's head and what came after it; None while it is not whole.
 
     Raises:
-        Refused: the head is longer than `size_max` bytes, or what comes is no HTTP from its first bytes on.
+        HandshakeRefused: the head is longer than `size_max` bytes, or what comes is no HTTP from its first bytes on.
     """
     if data and not _METHOD.match(data):
-        raise Refused(400, "this is no HTTP request, and a WebSocket begins with one")
+        raise HandshakeRefused(400, "this is no HTTP request, and a WebSocket begins with one")
     before_end, end, rest = data.partition(REQUEST_HEAD_END)
     if len(before_end) + len(end) > size_max:
-        raise Refused(431, f"the request's head is longer than {size_max} bytes")
+        raise HandshakeRefused(431, f"the request's head is longer than {size_max} bytes")
     return (before_end + end, rest) if end else None
 
 
@@ -79,7 +79,7 @@ async def read_head(stream: trio.abc.ReceiveStream, size_max: int, came: bytes =
         As `head_in`; (b"", b"") if the peer left without a request.
 
     Raises:
-        Refused: as `head_in`.
+        HandshakeRefused: as `head_in`.
     """
     data = came
     while (found := head_in(data, size_max)) is None:
@@ -98,20 +98,20 @@ def understand(head: bytes, hint: str) -> OpeningRequest:
         hint: what a client that didn't want a WebSocket is told.
 
     Raises:
-        Refused: it is no HTTP, or no WebSocket handshake (RFC 6455 §4.2.1).
+        HandshakeRefused: it is no HTTP, or no WebSocket handshake (RFC 6455 §4.2.1).
     """
     method, target, headers = ordinary(head) or by_h11(head)
     if method != b"GET":
-        raise Refused(405, hint, {"Allow": "GET"})
+        raise HandshakeRefused(405, hint, {"Allow": "GET"})
     if b"upgrade" not in _tokens(headers, b"connection") or b"websocket" not in _tokens(headers, b"upgrade"):
-        raise Refused(426, hint, {"Upgrade": "websocket", "Connection": "Upgrade"})
+        raise HandshakeRefused(426, hint, {"Upgrade": "websocket", "Connection": "Upgrade"})
     if headers.get(b"sec-websocket-version") != b"13":
-        raise Refused(
+        raise HandshakeRefused(
             426, "the WebSocket version must be 13", {"Sec-WebSocket-Version": "13", "Upgrade": "websocket"}
         )
     key = headers.get(b"sec-websocket-key", b"")
     if not is_nonce(key):
-        raise Refused(400, "Sec-WebSocket-Key must be 16 bytes in base64")
+        raise HandshakeRefused(400, "Sec-WebSocket-Key must be 16 bytes in base64")
     origin = headers.get(b"origin")
     return OpeningRequest(
         target=target.decode("latin-1"),
@@ -153,15 +153,15 @@ def ordinary(head: bytes) -> Head | None:
 
 
 def by_h11(head: bytes) -> Head:
-    """Any request; raises `Refused` for what is none."""
+    """Any request; raises `HandshakeRefused` for what is none."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
     connection.receive_data(head)
     try:
         request = connection.next_event()
     except h11.RemoteProtocolError as error:
-        raise Refused(400, f"not a valid HTTP request: {error}") from None
+        raise HandshakeRefused(400, f"not a valid HTTP request: {error}") from None
     if not isinstance(request, h11.Request):
-        raise Refused(400, "not a valid HTTP request")
+        raise HandshakeRefused(400, "not a valid HTTP request")
     headers: dict[bytes, bytes] = {}
     for name, value in request.headers:
         headers[name] = headers[name] + b"," + value if name in headers else value
@@ -206,12 +206,12 @@ def page_asked(head: bytes) -> str:
 
 
 def check_origin(origins: tuple[str, ...], origin: str | None) -> None:
-    """Raises: Refused: pages from there may not connect.  No origins are all, no origin is no page."""
+    """Raises: HandshakeRefused: pages from there may not connect.  No origins are all, no origin is no page."""
     if origins and origin is not None and origin not in origins:
-        raise Refused(403, "this origin may not connect")
+        raise HandshakeRefused(403, "this origin may not connect")
 
 
-def answer(refused: Refused) -> bytes:
+def answer(refused: HandshakeRefused) -> bytes:
     """The HTTP response that a refusal is."""
     return plain_answer(refused.status, refused.reason, refused.headers)
 

@@ -21,7 +21,7 @@ from broker.links.listening.door import Door
 from broker.links.listening.turns import Turns
 from broker.links.server import Server
 from broker.links.tls_socket import Socket, TlsSocket
-from broker.links.websocket.agreeing import Agreed, Agreeing, Arrival, Later, Outcome, Shell
+from broker.links.websocket.agreeing import Agreed, Agreeing, Later, Newcomer, OutboxMaker, Outcome
 from broker.links.websocket.dialect import DialectLink
 from broker.links.websocket.farewell import all_owed, part
 from broker.links.websocket.handshake import FIRST_BYTES
@@ -89,42 +89,42 @@ class WebSocketServer:
     def take(self, sock: Socket, door: Door, peer: str, identity: bytes | None = None) -> None:
         """A connection, from the first byte of its request; whatever goes wrong ends it and nothing else."""
         door.enter()
-        arrival = Arrival(door, peer, identity)
+        newcomer = Newcomer(door, peer, identity)
         came = _come_already(sock)
         outcome: Outcome | Later | None = b""
         with barrier(self._engine.counters, peer):
-            outcome = self.agreeing.at_once(arrival, came)
+            outcome = self.agreeing.at_once(newcomer, came)
         if isinstance(outcome, Agreed):
-            self._proceed(sock, arrival, outcome)
+            self._proceed(sock, newcomer, outcome)
         else:
             self._server.arrivals.started()
-            self._server.nursery.start_soon(self._serve, sock, arrival, outcome, came)
+            self._server.nursery.start_soon(self._serve, sock, newcomer, outcome, came)
 
     async def _serve(
-        self, sock: Socket, arrival: Arrival, begun: Outcome | Later | None, came: bytes
+        self, sock: Socket, newcomer: Newcomer, begun: Outcome | Later | None, came: bytes
     ) -> None:
         """Returns once the pump has it, or it is closed."""
         stream = stream_of(sock)
         agreed: Outcome = b""
         try:
-            with barrier(self._engine.counters, arrival.peer):
-                agreed = await self.agreeing.in_time(arrival, begun, came, stream)
+            with barrier(self._engine.counters, newcomer.peer):
+                agreed = await self.agreeing.in_time(newcomer, begun, came, stream)
         finally:
             if not isinstance(agreed, Agreed):
                 try:
                     await part(stream, agreed, _anything)
                 finally:
-                    arrival.door.leave()
+                    newcomer.door.leave()
         if isinstance(agreed, Agreed):
-            self._proceed(sock, arrival, agreed)
+            self._proceed(sock, newcomer, agreed)
 
-    def _proceed(self, sock: Socket, arrival: Arrival, agreed: Agreed) -> None:
+    def _proceed(self, sock: Socket, newcomer: Newcomer, agreed: Agreed) -> None:
         """Have the pump serve it from now on."""
         try:
-            with barrier(self._engine.counters, arrival.peer):
-                self._give_to_pump(sock, arrival.door, agreed)
+            with barrier(self._engine.counters, newcomer.peer):
+                self._give_to_pump(sock, newcomer.door, agreed)
         finally:
-            arrival.door.leave()
+            newcomer.door.leave()
 
     async def close_all(self) -> None:
         """Say goodbye to all clients, and wait until they have gone."""
@@ -143,9 +143,9 @@ class WebSocketServer:
         connection.adopt(link)
         self._begin(link, agreed)
 
-    def _make(self, shell: Shell, agreed: Agreed) -> WebSocketLink:
+    def _make(self, maker: OutboxMaker, agreed: Agreed) -> WebSocketLink:
         with self._engine.turn:
-            link = agreed.link_for(shell)
+            link = agreed.link_for(maker)
         self._open.add(link)
         return link
 

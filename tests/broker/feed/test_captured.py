@@ -16,9 +16,9 @@ from broker.feed.captured import (
     PUBLISHED,
     TRIGGERED,
     UNTIL_STEP_BYTES,
+    CaptureWatch,
     Marks,
     Uncaptured,
-    Watch,
     differences,
     is_other,
     marks_of,
@@ -241,7 +241,7 @@ class Watched:
     def again(self) -> None:
         self.status = FeedStatus("test")
         query = PUBLISHED if self.kind == "wal" else TRIGGERED
-        self.watch = Watch(config_of(self.kind), self.status, query)
+        self.watch = CaptureWatch(config_of(self.kind), self.status, query)
 
     async def check(self, position: int, keep: bool = True) -> Uncaptured:
         connection = cast("TrioConnection", self.database)

@@ -152,8 +152,8 @@ async def test_a_mark_has_the_types_of_its_columns(reader: TrioConnection) -> No
     mark = marks.get("events", "order")
     assert isinstance(mark, Mark)
     assert mark.texts == ("2024-02-13", "10")
-    assert mark.shape.columns == ("at", "id", 1082, 1700)
-    assert len(mark.shape.files) == 2
+    assert mark.key_space.columns == ("at", "id", 1082, 1700)
+    assert len(mark.key_space.files) == 2
     assert marks.saved() == [
-        ["events", "order", ["2024-02-13", "10"], [["at", "id", 1082, 1700], list(mark.shape.files)]]
+        ["events", "order", ["2024-02-13", "10"], [["at", "id", 1082, 1700], list(mark.key_space.files)]]
     ]

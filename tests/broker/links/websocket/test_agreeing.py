@@ -22,7 +22,7 @@ from broker.gateway.gateway import Gateway
 from broker.gateway.identity import Identifier
 from broker.links.listening.door import Door
 from broker.links.server import Server
-from broker.links.websocket.agreeing import Agreed, Agreeing, Arrival, Outcome
+from broker.links.websocket.agreeing import Agreed, Agreeing, Newcomer, Outcome
 from broker.links.websocket.dialect import DialectLink
 from broker.links.websocket.event_stream_link import EventStreamLink
 from broker.links.websocket.mqtt import MqttWebSocket
@@ -47,7 +47,7 @@ def asks(path: str, **headers: str) -> bytes:
     return HEAD.format(path, lines).encode()
 
 
-class Shell:
+class OutboxMaker:
     """As much as a link needs to be made; remembers how much its outbox may hold."""
 
     def __init__(self, engine: Engine) -> None:
@@ -81,18 +81,18 @@ class Here:
         )  # fmt: skip
         server = Server(self.engine, nursery)
         self.agreeing: Agreeing = WebSocketServer(server, Gateway(config, self.engine, identifiers)).agreeing
-        self.arrival = Arrival(Door(listener, Limits()), "10.0.0.1:7", b"certified")
+        self.newcomer = Newcomer(Door(listener, Limits()), "10.0.0.1:7", b"certified")
 
     def at_once(self, came: bytes) -> Any:
-        return self.agreeing.at_once(self.arrival, came)
+        return self.agreeing.at_once(self.newcomer, came)
 
     async def in_time(self, outcome: Any, came: bytes, stream: trio.abc.ReceiveStream) -> Outcome:
-        return await self.agreeing.in_time(self.arrival, outcome, came, stream)
+        return await self.agreeing.in_time(self.newcomer, outcome, came, stream)
 
-    def link(self, outcome: Any) -> tuple[Any, Shell]:
+    def link(self, outcome: Any) -> tuple[Any, OutboxMaker]:
         assert isinstance(outcome, Agreed)
-        shell = Shell(self.engine)
-        return outcome.link_for(shell), shell
+        maker = OutboxMaker(self.engine)
+        return outcome.link_for(maker), maker
 
 
 CONFIG = GatewayConfig(econia=ECONIA, exchange=Exchange(), rowcast=Rowcast())
@@ -335,8 +335,8 @@ async def test_stream_of_events_is_a_plain_get_below_the_path_of_rowcast(
             await port.in_time(begun, b"", trio.testing.MemoryReceiveStream()) if callable(begun) else begun
         )
         if isinstance(outcome, Agreed):
-            link, shell = port.link(outcome)
-            assert (type(link), shell.bytes_max) == (kind, config.outbox_bytes_max)
+            link, maker = port.link(outcome)
+            assert (type(link), maker.bytes_max) == (kind, config.outbox_bytes_max)
             assert outcome.response.startswith(b"HTTP/1.1 200 ")
         else:
             assert said(outcome)[0] == kind
@@ -352,13 +352,13 @@ async def test_limits_are_the_dialects_or_those_of_all() -> None:
     async with here(("mqtt", "exchange", "econia"), config) as port:
         for path, size_max in (("/exchange-stream", 77), ("/" + reader("fill"), 66)):
             for size in (size_max, size_max + 1):
-                link, shell = port.link(port.at_once(asks(path)))
-                assert shell.bytes_max == 5000
+                link, maker = port.link(port.at_once(asks(path)))
+                assert maker.bytes_max == 5000
                 with port.engine.turn:
                     link.received(masked(0x81, b" " * size))
                 assert (link.close_reason == f"a message may have {size_max} bytes") is (size > size_max)
-        _, shell = port.link(port.at_once(asks("/mqtt", Sec_WebSocket_Protocol="mqtt")))
-        assert shell.bytes_max == Limits().outbox_bytes_max
+        _, maker = port.link(port.at_once(asks("/mqtt", Sec_WebSocket_Protocol="mqtt")))
+        assert maker.bytes_max == Limits().outbox_bytes_max
 
 
 async def test_settings_that_were_adopted_are_gone_by() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trio.testing import memory_stream_one_way_pair, memory_stream_pair
 
 from broker.links.websocket.handshake import (
-    Refused,
+    HandshakeRefused,
     accept,
     answer,
     by_h11,
@@ -84,7 +84,7 @@ def test_neither_target_nor_key_shows_in_a_repr() -> None:
     ],
 )
 def test_any_other_request_is_refused_with_a_status(head: bytes, status: int) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(HandshakeRefused) as refused:
         understand(head, HINT)
     assert refused.value.status == status
     response = answer(refused.value)
@@ -94,12 +94,12 @@ def test_any_other_request_is_refused_with_a_status(head: bytes, status: int) ->
 
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_but_a_refusal(data: bytes) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(HandshakeRefused):
         understand(data + b"\r\n\r\n", HINT)
 
 
 def test_a_plain_browser_is_told_what_this_port_is() -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(HandshakeRefused) as refused:
         understand(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", HINT)
     response = answer(refused.value)
     assert b"Upgrade: websocket\r\n" in response
@@ -120,7 +120,7 @@ async def test_a_head_is_read_in_any_pieces_and_what_follows_is_kept() -> None:
 async def test_a_head_that_is_too_long_is_refused() -> None:
     send, receive = memory_stream_one_way_pair()
     await send.send_all(b"GET / HTTP/1.1\r\nX: " + b"x" * 5000)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(HandshakeRefused) as refused:
         await read_head(receive, 4096)
     assert refused.value.status == 431
 
@@ -131,7 +131,7 @@ async def test_a_head_that_is_too_long_is_refused() -> None:
 async def test_what_is_no_http_is_refused_without_waiting_for_more(data: bytes) -> None:
     send, receive = memory_stream_one_way_pair()
     await send.send_all(data)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(HandshakeRefused) as refused:
         await read_head(receive, 4096)
     assert refused.value.status == 400
 
