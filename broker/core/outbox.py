@@ -150,6 +150,8 @@ class Outbox(PacketWriter):
         """Shown whole packets as they are pushed, for a log of them."""
         self._send = send
         self._shell = shell
+        self._first = b""
+        """Owed before all of `_chunks`; a list that is filled and emptied for each message costs two allocations."""
         self._chunks: list[bytes] = []
         self._touched = False
 
@@ -199,7 +201,10 @@ class Outbox(PacketWriter):
             self.round.add(self)
 
     def _owe(self, data: bytes) -> None:
-        self._chunks.append(data)
+        if self.pending_bytes == 0:
+            self._first = data
+        else:
+            self._chunks.append(data)
         self.pending_bytes += len(data)
         if not self._touched:
             self._touched = True
@@ -207,7 +212,7 @@ class Outbox(PacketWriter):
 
     def pieces(self) -> int:
         """How many pieces wait for the kernel."""
-        return len(self._chunks)
+        return len(self._chunks) + (1 if self._first else 0)
 
     def has_room(self, size: int, count: int = 1) -> bool:
         """Whether `count` droppable messages, of this size together, may still be pushed.
@@ -243,7 +248,7 @@ class Outbox(PacketWriter):
         if self.blocked:
             self._consider_hold()
             return
-        if self.closed or not self._chunks:
+        if self.closed or self.pending_bytes == 0:
             return
         send = self._send
         if send is None:
@@ -266,12 +271,12 @@ class Outbox(PacketWriter):
         self.blocked = False
         self.more_waits = False
         self.flush()
-        if not self.blocked and not self._chunks and self.on_drained is not None:
+        if not self.blocked and self.pending_bytes == 0 and self.on_drained is not None:
             self.on_drained()
 
     def take(self) -> bytes:
         """All that is owed, for a task that sends it itself; b"" ends that task's turn and re-arms `on_blocked`."""
-        if not self._chunks:
+        if self.pending_bytes == 0:
             self.blocked = False
             self._consider_release()
             return b""
@@ -297,6 +302,7 @@ class Outbox(PacketWriter):
         """A send failed.  Nothing more leaves; what the peer sent before is read all the same, to its end."""
         self.closed = True
         self.round.forget(self)
+        self._first = b""
         self._chunks = []
         self.pending_bytes = 0
         self._send = None
@@ -338,7 +344,7 @@ class Outbox(PacketWriter):
             self._settle_hold()
 
     def _send_chunks(self, send: Callable[[bytes], int]) -> None:
-        while self._chunks:
+        while self.pending_bytes > 0:
             data = self._next_piece()
             try:
                 sent = send(data)
@@ -347,7 +353,7 @@ class Outbox(PacketWriter):
             self.round.counters.bytes_sent += sent
             self.pending_bytes -= sent
             if sent < len(data):
-                self._chunks.insert(0, data[sent:])
+                self._first = data[sent:]
                 self.blocked = True
                 if sent:
                     self._consider_release()
@@ -359,10 +365,14 @@ class Outbox(PacketWriter):
     def _next_piece(self) -> bytes:
         """Take up to about SEND_BYTES_MAX off the front, as one bytes object."""
         chunks = self._chunks
+        first = self._first
+        if first:
+            self._first = b""
+            if not chunks:
+                return first
+            chunks.insert(0, first)
         if self.pending_bytes <= SEND_BYTES_MAX:
             # The list stays: another one for each send would cost more than all else here.
-            if len(chunks) == 1:
-                return chunks.pop()
             data = b"".join(chunks)
             chunks.clear()
             return data

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
+
+import pytest
 
 from broker.core.counters import Counters
 from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
@@ -84,6 +87,32 @@ def test_what_the_kernel_refuses_stays_in_order() -> None:
     outbox.writable()
     assert kernel.taken == b"abcdefghij"
     assert outbox.pending_bytes == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_is_pushed_and_however_little_is_taken_the_order_stays(seed: int) -> None:
+    random = Random(seed)
+    kernel, round = Kernel(0), Round(Counters())
+    outbox = kernel.outbox(round)
+    owed = b""
+    for number in range(300):
+        piece = b"%d," % number * random.choice((1, 1, 9_000))
+        if random.random() < 0.5:
+            outbox.push(piece)
+            owed += piece
+        else:
+            outbox.push_publish(b"<", b"id", piece)
+            owed += b"<id" + piece
+        if random.random() < 0.5:
+            kernel.room = random.choice((0, 1, 5, len(owed)))
+            round.flush()
+            outbox.writable()
+            assert outbox.pending_bytes == len(owed) - len(kernel.taken)
+    kernel.room = len(owed)
+    outbox.writable()
+    round.flush()
+    assert kernel.taken == owed
+    assert (outbox.pending_bytes, outbox.pieces()) == (0, 0)
 
 
 def test_a_kernel_that_takes_nothing_loses_nothing() -> None:
