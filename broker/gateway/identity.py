@@ -176,9 +176,15 @@ class HttpHook:
     """
 
     def __init__(self, config: HttpHookConfig, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        import httpx  # now, and not while the first client waits, and all others; so is its client made
+
         self._config = config
-        self._transport = transport
-        self._client: httpx.AsyncClient | None = None
+        self._client = httpx.AsyncClient(
+            transport=transport,
+            follow_redirects=False,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=HOOK_CONCURRENT_MAX),
+        )
         self._slots = trio.CapacityLimiter(HOOK_CONCURRENT_MAX)
 
     def adopt(self, config: HttpHookConfig) -> None:
@@ -199,8 +205,7 @@ class HttpHook:
 
     async def aclose(self) -> None:
         """Close the connections to the hook."""
-        if self._client is not None:
-            await self._client.aclose()
+        await self._client.aclose()
 
     async def _ask_until_answered(self, config: HttpHookConfig, token: str) -> bytes | Refusal:
         import httpx
@@ -224,8 +229,6 @@ class HttpHook:
 
     async def _ask(self, config: HttpHookConfig, token: str) -> bytes | Refusal | int:
         """One request: the body of an answer.  An integer is a status that is worth another attempt."""
-        if self._client is None:
-            self._client = self._open_client()
         request = self._client.stream("POST", config.url, json={"token": token}, timeout=config.timeout_s)
         async with request as response:
             if response.status_code >= 500:
@@ -238,16 +241,6 @@ class HttpHook:
                 if len(body) > HOOK_RESPONSE_BYTES_MAX:
                     return Refusal.INVALID
         return body
-
-    def _open_client(self) -> httpx.AsyncClient:
-        import httpx
-
-        return httpx.AsyncClient(
-            transport=self._transport,
-            follow_redirects=False,
-            trust_env=False,
-            limits=httpx.Limits(max_connections=HOOK_CONCURRENT_MAX),
-        )
 
 
 def identity_in(body: bytes, clock: Clock, now: float) -> Identity | Refusal:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 
 import httpx
@@ -155,6 +157,25 @@ Answer = Callable[[httpx.Request], httpx.Response]
 def hook(answer: Answer, timeout_s: float = 5.0, attempts: int = 3) -> HttpHook:
     config = HttpHookConfig("http://127.0.0.1:8000/websocket_auth", timeout_s, attempts)
     return HttpHook(config, transport=httpx.MockTransport(answer))
+
+
+ASKED_FOR_THE_FIRST_TIME = """
+import sys, trio
+from broker.config.tokens import HttpHookConfig
+from broker.gateway.identity import HttpHook
+from protocol.dialects.base import Refusal
+
+hook = HttpHook(HttpHookConfig("http://127.0.0.1:1/", 5.0, 1))
+sys.modules["httpx"].AsyncClient = None
+there = set(sys.modules)
+assert trio.run(hook.identify, "x", lambda: 0.0, 0.0) is Refusal.UNAVAILABLE
+print(sorted(name for name in set(sys.modules) - there if name.startswith(("http", "ssl", "anyio"))))
+"""
+
+
+def test_nothing_is_loaded_while_the_first_client_waits() -> None:
+    program = [sys.executable, "-c", ASKED_FOR_THE_FIRST_TIME]
+    assert subprocess.run(program, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 async def asked(hook: HttpHook, token: str = "***") -> Identity | Refusal:
