@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 import pytest
 import trio
 from attrs import evolve
+from psycopg.pq import DiagnosticField
 from support.feeds import Collector, running
 from support.installed import connect, sql
 from support.polling import until
@@ -99,7 +102,7 @@ class Server:
         self.encoding = b"UTF8"
         self.error_message = b""
         self._arrived = trio.Event()
-        self._result: Server | None = self
+        self.result: Any = self
 
     def send(self, *frames: bytes) -> None:
         self.frames += frames
@@ -107,7 +110,7 @@ class Server:
 
     def end(self, result: bool = False) -> None:
         self.is_over = True
-        self._result = self if result else None
+        self.result = self if result else None
         self._arrived.set()
 
     async def wait_readable(self) -> None:
@@ -130,8 +133,8 @@ class Server:
         assert name == b"server_encoding"
         return self.encoding
 
-    def get_result(self) -> Server | None:
-        return self._result
+    def get_result(self) -> Any:
+        return self.result
 
     def put_copy_data(self, data: bytes) -> None:
         received, confirmed = int.from_bytes(data[1:9], "big"), int.from_bytes(data[9:17], "big")
@@ -526,3 +529,136 @@ async def test_what_has_not_committed_is_forgotten_with_the_connection(autojump_
     assert pulled.status.spooled_bytes > 0
     pulled.stream.close()
     assert pulled.status.spooled_bytes == 0
+
+
+def nameless_files() -> list[str]:
+    """What this process has open that has no name any more, as spools have none."""
+    found = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return [name for name in found if name.endswith("(deleted)")]
+
+
+async def test_spools_are_given_up_with_the_connection(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    before = len(nameless_files())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(streamed(b"S", (9, 4), (1, 1)), inside(RELATION, 9), streamed(b"E"))
+        nursery.cancel_scope.cancel()
+    assert len(nameless_files()) == before + 1
+    pulled.stream.close()
+    assert len(nameless_files()) == before
+
+
+async def test_the_end_of_wal_is_read_to_its_last_bit(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(begin(100), data(RELATION[25:], 0xFEDC_BA98_7654_3210))
+        assert pulled.stream.wal_end == 0xFEDC_BA98_7654_3210
+        await pulled.take(data(commit(100)[25:], 0xFEDC_BA98_7654_3211), streamed(b"S", (9, 4), (1, 1)))
+        await pulled.take(data(inside(RELATION, 9)[25:], 0xFEDC_BA98_7654_3212))
+        assert pulled.stream.wal_end == 0xFEDC_BA98_7654_3212
+        nursery.cancel_scope.cancel()
+
+
+class Ended:
+    """A result that says why the server ends the stream, as libpq has it in any version of psycopg."""
+
+    error_message = b"terminating walsender process"
+
+    def get_error_message(self, encoding: str = "utf-8") -> str:
+        return self.error_message.decode(encoding)
+
+    def error_field(self, field: int) -> bytes | None:
+        return b"57P01" if field == DiagnosticField.SQLSTATE else None
+
+
+async def test_a_server_that_says_why_it_ends_the_stream_is_quoted(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    pulled.server.send(begin(100), RELATION, insert(b"1"), commit(100))
+    pulled.server.end(result=True)
+    pulled.server.result = Ended()
+    with pytest.raises(psycopg.errors.AdminShutdown, match="terminating walsender process"):
+        await pulled.stream.pull()
+    assert pulled.outlet.topics() == [b"event/1"]
+
+
+async def test_a_result_without_an_error_is_an_end_like_any_other(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    pulled.server.end(result=True)
+    with pytest.raises(psycopg.OperationalError, match="the server ended the replication"):
+        await pulled.stream.pull()
+
+
+class Narrow(Collector):
+    """An outlet that has room once `room` is set."""
+
+    ends_other_readers = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room = trio.Event()
+
+    async def until_room(self) -> None:
+        await self.room.wait()
+
+
+async def test_nothing_is_read_while_the_outlet_has_no_room(autojump_clock: MockClock) -> None:
+    outlet = Narrow()
+    pulled = Pulled(outlet=outlet)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await wait_all_tasks_blocked()
+        await pulled.take(begin(100), RELATION, insert(b"1"), commit(100))
+        assert outlet.published == []
+        outlet.room.set()
+        await wait_all_tasks_blocked()
+        assert outlet.topics() == [b"event/1"]
+        nursery.cancel_scope.cancel()
+
+
+class Strained(Collector):
+    """An outlet whose readers have caught up at second 1, having more before them than they should."""
+
+    is_strained = True
+
+    def awaits_readers(self, now: float) -> bool:
+        return now < 1.0
+
+
+async def test_readers_that_are_behind_catch_up_between_two_rows(autojump_clock: MockClock) -> None:
+    outlet = Strained()
+    pulled = Pulled(outlet=outlet)
+    times: list[float] = []
+    outlet.on_publish = lambda published: times.append(trio.current_time())
+    pulled.server.send(begin(100), RELATION, insert(b"1"), insert(b"2"), commit(100))
+    with trio.move_on_at(5.0):
+        await pulled.stream.pull()
+    assert outlet.topics() == [b"event/1", b"event/2"]
+    assert 1.0 <= times[0] < 2.0
+
+
+async def test_readers_that_are_behind_catch_up_between_rows_of_a_spool(autojump_clock: MockClock) -> None:
+    outlet = Strained()
+    pulled = Pulled(outlet=outlet)
+    times: list[float] = []
+    outlet.on_publish = lambda published: times.append(trio.current_time())
+    outlet.is_strained = False
+    pulled.server.send(
+        streamed(b"S", (9, 4), (1, 1)),
+        inside(RELATION, 9),
+        inside(insert(b"1"), 9),
+        inside(insert(b"2"), 9),
+        streamed(b"E"),
+    )
+    with trio.move_on_at(0.5):
+        await pulled.stream.pull()
+    outlet.is_strained = True
+    pulled.server.send(streamed(b"c", (9, 4), (0, 1), (500, 8), (501, 8), (0, 8)))
+    with trio.move_on_at(5.0):
+        await pulled.stream.pull()
+    assert outlet.topics() == [b"event/1", b"event/2"]
+    assert 1.0 <= times[0] < 2.0
