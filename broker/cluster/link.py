@@ -18,10 +18,10 @@ import trio
 from broker.cluster.handshake import PORT, shake_hands
 from broker.cluster.nats_socket import NatsSocket
 from broker.config.cluster import ClusterConfig
-from broker.links.barrier import take
+from broker.links.barrier import Guard
 from broker.links.tls_socket import Socket
 from protocol.nats import wire
-from protocol.nats.connection import Connection, Handler, Subscriptions, publication
+from protocol.nats.connection import Connection, Subscriptions, publication
 from protocol.nats.errors import NatsProtocolError
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ class NatsLink:
         self._engine = engine
         self._pump = pump
         self._status = status
-        self._subscriptions = Subscriptions(b"_INBOX." + uuid4().hex.encode(), self._hand_on)
+        guard = Guard(engine.counters, "NATS")  # what nobody expected costs the message, and nothing else
+        self._subscriptions = Subscriptions(b"_INBOX." + uuid4().hex.encode(), guard.take)
         self._socket: NatsSocket | None = None
         self._opened = trio.Event()
         self._urls = list(config.nats)
@@ -164,10 +165,6 @@ class NatsLink:
         if answers[0] is None:
             raise Unavailable(self._status.problem or "the connection was lost")
         return answers[0]
-
-    def _hand_on(self, handler: Handler, message: wire.Message) -> None:
-        """What nobody expected costs the message, and nothing else."""
-        take(handler, message, self._engine.counters, "NATS")
 
     # --- connecting ----------------------------------------------------------------------------------------
 

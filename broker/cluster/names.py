@@ -13,7 +13,7 @@ shop_SESS   shop.SESS.KEY                  records of one value, which may end b
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 from broker.config.cluster import ClusterConfig
 from protocol.nats import subjects
@@ -22,6 +22,10 @@ from protocol.nats.jetstream import NANOSECONDS
 DUPLICATE_WINDOW_S = 120.0
 MARKERS_S = 60.0
 """For how long a deletion by time is to be seen; the least that a server takes is a second."""
+
+KNOWN_MAX: Final = 4096
+KNOWN_BYTES: Final = 256
+"""Topics whose subjects are remembered, and how long they may be."""
 
 CLIENTS = b"c"
 PLAIN = b"m"
@@ -40,9 +44,20 @@ class Names:
         self.finished = self.messages_prefix + b"q"
         self._plain_prefix = self.messages_prefix + CLIENTS + b"." + PLAIN + b"."
         self.retained_prefix = self._prefix + b".RET."
+        self._known: dict[bytes, bytes] = {}
+        """Subjects of topics that clients have published to lately."""
 
     def message(self, origin: bytes, retain: bool, topic: bytes) -> bytes:
         """The subject of a message: whose it is, whether it is retained, and its topic."""
+        if not retain and origin == CLIENTS:
+            known = self._known.get(topic)
+            if known is None:
+                known = self._plain_prefix + subjects.subject_of(topic)
+                if len(self._known) >= KNOWN_MAX:
+                    self._known.clear()
+                if len(topic) <= KNOWN_BYTES:
+                    self._known[topic] = known
+            return known
         kind = RETAINED if retain else PLAIN
         return b"%b%b.%b.%b" % (self.messages_prefix, origin, kind, subjects.subject_of(topic))
 

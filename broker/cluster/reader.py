@@ -14,6 +14,7 @@ from uuid import uuid4
 import trio
 
 from broker.cluster import record
+from broker.cluster.gather import Gather
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import CLIENTS, RETAINED, Names
 from broker.cluster.refill import refill
@@ -81,6 +82,7 @@ class LogReader:
         self._rows_seen = RowsSeen()
         self._created = ""
         self._reader = OrderedReader(1)
+        self._gather = Gather(engine, self._take)
         self._heard = 0.0
         self._lost = trio.Event()
         self._waiting: list[tuple[int, Callable[[], None]]] = []
@@ -119,6 +121,7 @@ class LogReader:
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._answer_asks)
+            nursery.start_soon(self._gather.run)
             while True:
                 await self._link.until_open()
                 try:
@@ -142,7 +145,7 @@ class LogReader:
         name = f"{self._node.decode()}-{uuid4().hex[:12]}"
         inbox = self._link.new_inbox()
         try:
-            sid = self._link.subscribe(inbox, self._take)
+            sid = self._link.subscribe(inbox, self._gather.take)
             self._reader.begun(sid)
             self._heard = trio.current_time()
             config = jetstream.ordered_config(inbox, self._reader.last + 1, ordered.HEARTBEAT_S)
@@ -160,6 +163,7 @@ class LogReader:
                     raise Unavailable(f"nothing came for {silent_s:.1f} s")
         finally:
             self._link.unsubscribe(sid)
+            self._gather.forget()
 
     async def _place(self, found: dict[str, Any]) -> None:
         """Where to read from: behind what was read, or after the retained messages; a gap, if that is not possible."""
@@ -203,7 +207,11 @@ class LogReader:
     def _take(self, message: wire.Message) -> None:
         """Inside a turn."""
         reader = self._reader
-        found = reader.take(message)
+        try:
+            found = reader.take(message)
+        except NatsProtocolError as error:
+            logger.error("The log is read anew: %s.", error)
+            found = ordered.LOST
         if found == ordered.NEXT:
             self._heard = self._engine.now
             self._hand_on(message, reader.last)

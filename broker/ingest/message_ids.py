@@ -34,6 +34,9 @@ class MessageIds:
         self._older: dict[Key, str] = {}
         """What was the newest before; those that are asked for come back from here."""
         self._epoch = 0
+        self._client_id = b""
+        self._name = ""
+        """Of the client that was asked for last: most publish more than one message at a time."""
 
     def of(self, publication: Publication, now_ns: int) -> str:
         """The id of a message that has just come.
@@ -92,7 +95,11 @@ class MessageIds:
 
     def _new(self, publication: Publication, now_ns: int, digest: str) -> str:
         self._epoch = max(now_ns, self._epoch + 1)
-        return prefix_of(publication) + self._epoch.to_bytes(8, "big").hex() + ":" + digest
+        client_id = publication.client_id
+        if client_id is not self._client_id:
+            self._client_id = client_id
+            self._name = _name_of(client_id)
+        return f"{self._name}:{publication.packet_id}:{self._epoch.to_bytes(8, 'big').hex()}:{digest}"
 
     def _known(self, key: Key) -> str | None:
         known = self._newest.get(key)
@@ -118,9 +125,13 @@ def prefix_of(publication: Publication) -> str:
 
 def prefix_for(client_id: bytes, packet_id: int) -> str:
     """The same, without a message."""
+    return f"{_name_of(client_id)}:{packet_id}:"
+
+
+def _name_of(client_id: bytes) -> str:
     if _PLAIN.fullmatch(client_id) is not None:
-        return f"{client_id.decode()}:{packet_id}:"
-    return f"{quote(client_id, safe='-._~/')}:{packet_id}:"
+        return client_id.decode()
+    return quote(client_id, safe="-._~/")
 
 
 def epoch_in(message_id: str) -> int:

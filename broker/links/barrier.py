@@ -10,7 +10,7 @@ from broker.core.barrier import barrier
 from broker.core.counters import Counters
 from broker.links.mqtt.link import MqttLink
 
-__all__ = ["attempt", "barrier", "receive", "take"]
+__all__ = ["Guard", "attempt", "barrier", "receive", "take"]
 
 Item = TypeVar("Item")
 
@@ -35,6 +35,18 @@ def attempt(work: Callable[[], None], counters: Counters, where: str, on_bug: Ca
         on_bug()
         if core.RERAISE:
             raise
+
+
+class Guard:
+    """`take` for whoever calls it again and again, with the same counters and place."""
+
+    def __init__(self, counters: Counters, where: str) -> None:
+        self._counters = counters
+        self._where = where
+
+    def take(self, work: Callable[[Item], None], item: Item) -> None:
+        """`work(item)`; what nobody expected costs the item."""
+        take(work, item, self._counters, self._where)
 
 
 def take(work: Callable[[Item], None], item: Item, counters: Counters, where: str) -> None:

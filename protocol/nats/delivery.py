@@ -42,21 +42,26 @@ class Delivered:
             if len(token) > DIGITS_MAX or not token.isdigit():
                 raise _no_reply(reply)
         # Not all are wanted of every message.
-        self._deliveries = tokens[at]
+        self._tokens = tokens
+        self._at = at
         self.stream_sequence = int(tokens[at + 1])
         self.consumer_sequence = int(tokens[at + 2])
-        self._stored_ns = tokens[at + 3]
         self.pending = int(tokens[at + 4])
+
+    @property
+    def prefix(self) -> bytes:
+        """What stands before the numbers that differ from message to message of one consumer."""
+        return b".".join(self._tokens[: self._at + 1]) + b"."
 
     @property
     def deliveries(self) -> int:
         """How often this message has been delivered, this time included."""
-        return int(self._deliveries)
+        return int(self._tokens[self._at])
 
     @property
     def stored_ns(self) -> int:
         """When the stream took it, in Unix nanoseconds."""
-        return int(self._stored_ns)
+        return int(self._tokens[self._at + 3])
 
     @property
     def stored_at(self) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.nats import wire
-from protocol.nats.delivery import Delivered
+from protocol.nats.delivery import DIGITS_MAX, Delivered
 from protocol.nats.errors import NatsProtocolError
 
 HEARTBEAT_S: Final = 1.0
@@ -24,6 +24,12 @@ ANSWER: Final = 2
 """Flow control: `reply` has to be published."""
 LOST: Final = 3
 """Something is missing: begin again behind `last`."""
+
+NUMBERS: Final = 4
+"""Of a message in its reply subject: its place in the stream and the consumer, when it was stored, what is pending."""
+
+NO_PREFIX: Final = b"-"
+"""Nothing begins like this."""
 
 
 class OrderedReader:
@@ -44,10 +50,13 @@ class OrderedReader:
         self.pending = 0
         self._consumer_last = 0
         self._sid = 0
+        self._prefix = NO_PREFIX
+        """How the reply subjects of this consumer's messages begin, before their numbers."""
 
     def begun(self, sid: int) -> None:
         """A new consumer sends to this subscription, from behind `last`."""
         self._sid = sid
+        self._prefix = NO_PREFIX
         self._consumer_last = 0
 
     def take(self, message: wire.Message) -> int:
@@ -63,14 +72,22 @@ class OrderedReader:
             return self._told(message)
         if status:
             return LOST  # 409: the consumer was deleted, or its server is stopping
-        about = Delivered(message.reply)
-        if about.consumer_sequence <= self._consumer_last or about.stream_sequence <= self.last:
+        reply = message.reply
+        rest = reply[len(self._prefix) :].split(b".", 4) if reply.startswith(self._prefix) else []
+        if len(rest) >= NUMBERS and _are_numbers(rest):
+            return self._next(int(rest[0]), int(rest[1]), int(rest[3]))
+        about = Delivered(reply)
+        self._prefix = about.prefix
+        return self._next(about.stream_sequence, about.consumer_sequence, about.pending)
+
+    def _next(self, stream_sequence: int, consumer_sequence: int, pending: int) -> int:
+        if consumer_sequence <= self._consumer_last or stream_sequence <= self.last:
             return NOTHING
-        if about.consumer_sequence != self._consumer_last + 1:
+        if consumer_sequence != self._consumer_last + 1:
             return LOST
-        self._consumer_last = about.consumer_sequence
-        self.last = about.stream_sequence
-        self.pending = about.pending
+        self._consumer_last = consumer_sequence
+        self.last = stream_sequence
+        self.pending = pending
         return NEXT
 
     def _told(self, message: wire.Message) -> int:
@@ -89,3 +106,11 @@ class OrderedReader:
             return ANSWER
         self.pending = 0
         return NOTHING
+
+
+def _are_numbers(words: list[bytes]) -> bool:
+    for place in range(NUMBERS):
+        word = words[place]
+        if len(word) > DIGITS_MAX or not word.isdigit():
+            return False
+    return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.cluster.names import PLAIN, RETAINED, Names, origin_of
+from broker.cluster.names import KNOWN_BYTES, KNOWN_MAX, PLAIN, RETAINED, Names, origin_of
 from protocol.nats.subjects import subject_of
 
 NAMES = Names("shop")
@@ -41,3 +41,14 @@ def test_clusters_on_one_server_share_no_name() -> None:
     assert {NAMES.messages, NAMES.retained, NAMES.sessions}.isdisjoint(
         {other.messages, other.retained, other.sessions}
     )
+
+
+def test_subjects_are_remembered_up_to_a_bound() -> None:
+    names = Names("shop")
+    topics = [b"t/%d" % number for number in range(KNOWN_MAX + 1)] + [b"x" * (KNOWN_BYTES + 1)]
+    for _ in range(2):
+        for topic in topics:
+            assert names.message(b"c", False, topic) == b"shop.MSGS.c.m." + subject_of(topic)
+            assert names.message(b"c", True, topic) == b"shop.MSGS.c.r." + subject_of(topic)
+    assert len(names._known) <= KNOWN_MAX
+    assert topics[-1] not in names._known

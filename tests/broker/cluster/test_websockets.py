@@ -53,15 +53,18 @@ class LateReader:
         node = node_of(broker)
         self._handlers = node.link._subscriptions._handlers
         self._held: list[Message] = []
-        (self._sid,) = [sid for sid, (_, handler) in self._handlers.items() if handler == node.reader._take]
+        take = node.reader._gather.take
+        (self._sid,) = [sid for sid, (_, handler) in self._handlers.items() if handler == take]
         self._subject, self._take = self._handlers[self._sid]
         self._handlers[self._sid] = (self._subject, self._held.append)
+        self._turn = node.engine.turn
         node.reader._heard = math.inf
 
     def go_on(self) -> None:
         self._handlers[self._sid] = (self._subject, self._take)
-        for message in self._held:
-            self._take(message)
+        with self._turn:
+            for message in self._held:
+                self._take(message)
 
 
 async def connect(broker: Broker, path: str, listener: int = 0) -> WebSocketConnection:

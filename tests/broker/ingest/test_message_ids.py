@@ -65,3 +65,12 @@ def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_client_id_says_what_it_likes_and_ends_nothing() -> None:
     assert prefix_of(message(7, client="a:b ü".encode())) == "a%3Ab%20%C3%BC:7:"
+
+
+def test_ids_of_clients_that_publish_in_turn_have_their_own_names() -> None:
+    ids = MessageIds()
+    for client_id, name in [(b"ada", "ada"), (b"a b", "a%20b"), (b"ada", "ada"), (b"ada", "ada")] * 2:
+        publication = Publication(b"t", b"x", 1, False, client_id)
+        publication.packet_id = 7
+        assert ids.of(publication, 1).startswith(f"{name}:7:")
+        assert prefix_of(publication) == f"{name}:7:"

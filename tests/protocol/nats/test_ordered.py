@@ -92,3 +92,26 @@ def test_every_message_once_and_in_order_whatever_happens(fates: list[str]) -> N
             reader.begun(sid)
     assert taken == list(range(1, len(taken) + 1))
     assert len(taken) >= 30
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"$JS.ACK.s.c.1.2.2.17", b"$JS.ACK.s.c.1.2.-2.17.0", b"$JS.ACK.s.c.1.x.2.17.0", b"$JS.ACK.s.c.1."],
+)
+def test_what_only_begins_as_a_message_of_the_consumer_is_none(reply: bytes) -> None:
+    reader = ordered.OrderedReader(1)
+    reader.begun(5)
+    assert reader.take(message(1, 1)) == ordered.NEXT
+    with pytest.raises(NatsProtocolError):
+        reader.take(wire.Message(b"a", 5, reply, b"", b""))
+    assert reader.take(message(2, 2, pending=3)) == ordered.NEXT
+    assert (reader.last, reader.pending) == (2, 3)
+
+
+def test_a_token_behind_the_numbers_and_more_deliveries_change_nothing() -> None:
+    reader = ordered.OrderedReader(1)
+    reader.begun(5)
+    for number, reply in enumerate([b"1.1.1.17.0.tok", b"1.2.2.17.9.tok", b"2.3.3.17.0.tok"], 1):
+        taken = wire.Message(b"a", 5, b"$JS.ACK._.H.s.c." + reply, b"", b"")
+        assert reader.take(taken) == ordered.NEXT
+        assert reader.last == number
