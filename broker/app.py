@@ -163,6 +163,8 @@ class App:
         if self.market is not None and config.market is not None:
             self.market.adopt(config.market)
             self._show_market(self.market)
+        if self.cluster is not None and config.cluster is not None:
+            self.cluster.adopt(config.cluster)
         for feed in config.feeds:
             self._supervisors[feed.name].adopt(feed)
         rules = rules or reload_rules(listener.security for listener in config.listeners)

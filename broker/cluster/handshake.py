@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 PORT: Final = 4222
 RECEIVE_BYTES: Final = 64 * 1024
 
+_STRANGER: Final = (
+    "authorization violation",
+    "authentication",
+    "user authentication",
+    "account authentication",
+)
+_CURE: Final = "put the user, password, token or credentials that it wants into [cluster], and reload"
+
 
 async def shake_hands(
     url: str, config: ClusterConfig, subscriptions: Subscriptions
@@ -43,12 +51,22 @@ async def shake_hands(
             sock = await _encrypted(sock, _tls(config), host)
         said = options(config, url, connection.info.text("nonce"))
         await send(sock, connection.hello(said))
-        while connection.state not in (OPEN, CLOSED):
-            await take(sock, connection)
+        await _let_in(sock, connection)
     except BaseException:
         sock.close()
         raise
     return sock, connection
+
+
+async def _let_in(sock: Socket, connection: Connection) -> None:
+    """Until the server has let us in.  Raises: OSError, NatsProtocolError."""
+    try:
+        while connection.state not in (OPEN, CLOSED):
+            await take(sock, connection)
+    except NatsProtocolError as error:
+        if connection.error.lower().startswith(_STRANGER):
+            raise NatsProtocolError(f"{error} ({_CURE})") from None
+        raise
 
 
 async def _connected(host: str, port: int) -> socket.socket:

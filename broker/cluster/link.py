@@ -90,8 +90,23 @@ class NatsLink:
         socket = self._socket
         return socket is not None and now - socket.heard_at <= SILENCE_S
 
+    def adopt(self, config: ClusterConfig) -> None:
+        """Go by these settings at the next connection, and at once where the server of this one is named no longer."""
+        self._config = config
+        if set(config.nats) == set(self._urls):
+            return
+        self._urls = list(config.nats)
+        random.shuffle(self._urls)
+        same = [url for url in self._urls if _shown(url) == _shown(self.url)]
+        if same:
+            self.url = same[0]  # maybe with another password
+        elif self._socket is not None:
+            self._socket.end("its server is named no longer")
+
     def prefer(self, url: str, why: str) -> None:
         """Connect to this server from now on, at once if another one is connected."""
+        if url not in self._urls:
+            return
         self._urls.remove(url)
         self._urls.insert(0, url)
         if self._socket is not None and self.url != url:

