@@ -168,6 +168,9 @@ class NatsLink:
             done.set()
 
         reply = self.expect(take)
+        socket = self._socket
+        if socket is not None:
+            socket.connection.error = ""
         try:
             if not self.send(make(reply)):
                 raise Unavailable(self._status.problem or "too much waits to be sent")
@@ -176,7 +179,10 @@ class NatsLink:
         finally:
             self.give_up(reply)
         if not answers:
-            raise Unavailable(f"no answer within {timeout_s:g} s")
+            said = (
+                "" if socket is None else socket.connection.error
+            )  # such as that something is not permitted
+            raise Unavailable(f"no answer within {timeout_s:g} s{said and '; NATS said: '}{said}")
         if answers[0] is None:
             raise Unavailable(self._status.problem or "the connection was lost")
         return answers[0]

@@ -29,7 +29,7 @@ from broker.cluster.publisher import Publisher
 from broker.cluster.quorum import Quorum
 from broker.cluster.reader import LogReader
 from broker.cluster.repeats import turn_away
-from broker.cluster.setup import info, make_streams
+from broker.cluster.setup import info, make_streams, words_of
 from broker.cluster.shares import Shares
 from broker.cluster.status import SILENT_S, ClusterStatus
 from protocol.mqtt.reserved import CHANNEL_PREFIX
@@ -150,7 +150,7 @@ class Node:
                 is_new = await make_streams(self.link, self.config)
                 break
             except (Unavailable, ApiError, NatsProtocolError) as error:
-                problem = f"the streams are not ready: {error}"
+                problem = f"the streams are not ready: {words_of(error)}"
                 if problem != self.status.log_problem:
                     logger.warning("In the cluster %s %s.", self.config.name, problem)
                 self.status.log_problem = problem

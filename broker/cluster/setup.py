@@ -17,6 +17,15 @@ ANSWER_S: Final = 5.0
 CREATE_S: Final = 15.0
 """Making a stream waits until its replicas have agreed on a leader."""
 
+_CURES: Final = {
+    0: "turn JetStream on: jetstream { store_dir: ... } in nats.conf",
+    10005: "fewer NATS servers with JetStream are there than replicas in [cluster] says: start them, or lower replicas",
+    10047: "lower keep_bytes in [cluster], or let NATS store more: max_file_store in its jetstream block",
+    10065: "another stream of this NATS takes these subjects: give [cluster] another name, or remove that stream",
+    10074: "this NATS is a single server: replicas = 1 in [cluster], or more servers",
+}
+"""By what NATS calls an error; 0 stands for an answer that nobody gives."""
+
 
 async def ask(link: NatsLink, request: tuple[bytes, bytes], timeout_s: float = ANSWER_S) -> dict[str, Any]:
     """Raises: Unavailable, ApiError, NatsProtocolError."""
@@ -77,6 +86,12 @@ async def make_streams(link: NatsLink, config: ClusterConfig) -> bool:
             logger.info("The stream %s is to be as configured here.", wanted["name"])
             await _ask_patiently(link, jetstream.stream_update({**found["config"], **wanted}))
     return is_new
+
+
+def words_of(error: Exception) -> str:
+    """What is wrong with the streams, and what helps, where that is known."""
+    cure = _CURES.get(error.err_code) if isinstance(error, ApiError) else None
+    return str(error) if cure is None else f"{error}; {cure}"
 
 
 async def _ask_patiently(link: NatsLink, request: tuple[bytes, bytes]) -> None:

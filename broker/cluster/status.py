@@ -96,5 +96,9 @@ class ClusterStatus:
 
     def unready(self) -> list[str]:
         """Why what needs the cluster does not get through, in words; empty if it does."""
-        why = self.problem or self.quorum_problem or self.log_problem
-        return [f"cluster: {why}"] if why else []
+        why = (
+            [self.problem]
+            if self.problem
+            else [one for one in (self.log_problem, self.quorum_problem) if one]
+        )
+        return [f"cluster: {'; '.join(why)}"] if why else []

@@ -73,6 +73,7 @@ async def test_nobody_who_serves_is_an_answer_too(autojump_clock: MockClock) -> 
     ("what", "why"),
     [
         ("silent", "no answer within 1 s"),
+        ("forbidden", "no answer within 1 s; NATS said: Permissions Violation"),
         ("lost", "the connection was lost"),
         ("not there", "the connection was lost"),
         ("full", "too much waits to be sent"),
@@ -87,10 +88,14 @@ async def test_why_there_is_no_answer_is_said(autojump_clock: MockClock, what: s
 
     async def later() -> None:
         await trio.sleep(0.1)
-        server.drop(link)
+        if what == "lost":
+            server.drop(link)
+        else:
+            socket: Any = link._socket
+            socket.connection.error = "Permissions Violation"
 
     async with trio.open_nursery() as nursery:
-        if what == "lost":
+        if what in ("lost", "forbidden"):
             nursery.start_soon(later)
         elif what == "its problem":
             link._status.problem = "the server is tired"
@@ -100,7 +105,7 @@ async def test_why_there_is_no_answer_is_said(autojump_clock: MockClock, what: s
         began = trio.current_time()
         with pytest.raises(Unavailable, match=f"^{why}$"):
             await requested(link)
-        assert trio.current_time() - began == {"silent": 1.0, "lost": 0.1}.get(what, 0.0)
+        assert trio.current_time() - began == {"silent": 1.0, "forbidden": 1.0, "lost": 0.1}.get(what, 0.0)
     assert link._subscriptions.open_requests() == 0
 
 

@@ -10,7 +10,7 @@ from support.memory_nats import SILENT, MemoryNats, refused
 
 from broker.cluster.link import Unavailable
 from broker.cluster.names import streams
-from broker.cluster.setup import consumer, epoch_of, info, last, make_streams
+from broker.cluster.setup import consumer, epoch_of, info, last, make_streams, words_of
 from broker.config.cluster import ClusterConfig
 from protocol.nats import jetstream
 from protocol.nats.jetstream import ApiError
@@ -130,3 +130,25 @@ async def test_a_consumer_is_its_configuration(autojump_clock: object) -> None:
 )
 def test_an_epoch_is_the_digits_of_when_the_log_was_made(created: str, epoch: str) -> None:
     assert epoch_of(created) == epoch
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ApiError(500, 10047, "insufficient storage resources available"), "lower keep_bytes"),
+        (ApiError(500, 10074, "replicas > 1 not supported"), "replicas = 1"),
+        (ApiError(400, 10065, "subjects overlap"), "another name"),
+        (ApiError(400, 10005, "no suitable peers"), "lower replicas"),
+        (ApiError(503, 0, "no server answers for JetStream"), "turn JetStream on"),
+    ],
+    ids=["storage", "single", "overlap", "peers", "off"],
+)
+def test_what_helps_is_said_with_what_is_wrong(error: ApiError, words: str) -> None:
+    said = words_of(error)
+    assert said.startswith(f"{error}; ")
+    assert words in said
+
+
+def test_what_nobody_knows_a_cure_for_is_said_as_it_is() -> None:
+    assert words_of(ApiError(503, 10008, "no leader")) == "no leader (503/10008)"
+    assert words_of(Unavailable("no answer within 5 s")) == "no answer within 5 s"

@@ -13,7 +13,7 @@ from support.polling import until
 
 from broker import Config
 from broker.cli.main import main
-from broker.cluster.status import SILENT_S
+from broker.cluster.status import SILENT_S, ClusterStatus
 from broker.config.model import AdminHttp
 from broker.reports.cluster_metrics import cluster_families
 
@@ -81,3 +81,16 @@ async def test_without_a_cluster_the_command_says_so(capsys: pytest.CaptureFixtu
         url = f"http://127.0.0.1:{broker.app.admin_port}"
         assert await trio.to_thread.run_sync(main, ["cluster", "status", "--url", url]) == 1
         assert "no [cluster]" in capsys.readouterr().err
+
+
+def test_why_a_node_is_not_ready_is_all_that_is_known_of_it() -> None:
+    """That no quorum takes anything is often what comes of the other."""
+    status = ClusterStatus()
+    status.problem, status.log_problem = "", "the streams are not ready: no space"
+    status.quorum_problem = "no quorum has taken anything for 9 s"
+    both = "cluster: the streams are not ready: no space; no quorum has taken anything for 9 s"
+    assert status.unready() == [both]
+    status.problem = "the connection was lost"
+    assert status.unready() == ["cluster: the connection was lost"]
+    status.problem = status.log_problem = status.quorum_problem = ""
+    assert status.unready() == []
