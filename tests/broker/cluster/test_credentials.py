@@ -147,7 +147,7 @@ def test_what_stands_in_an_address_goes_before_the_configuration(
     ids=["password", "token"],
 )
 async def test_a_password_is_changed_while_a_node_runs(
-    cluster_name: str, old: str, new: str, before: dict[str, str], after: dict[str, str]
+    cluster_name: str, old: str, new: str, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
     """First where NATS has it, which closes the connection; then, by a reload, on the node."""
     with nats.NatsCluster(1, f"authorization {{ {old} }}") as servers:
