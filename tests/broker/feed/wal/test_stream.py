@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +23,8 @@ from broker.feed.status import FeedStatus
 from broker.feed.wal import slots
 from broker.feed.wal.delivery import Delivery
 from broker.feed.wal.stream import WalStream
-from protocol.pgoutput import Relation
+from protocol.pgjson import TypeEntry
+from protocol.pgoutput import EPOCH_UNIX_S, Relation
 
 pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
 
@@ -98,6 +100,8 @@ class Server:
         self.behind: list[bytes] = []
         """What is in the kernel, and comes once somebody looks."""
         self.statuses: list[tuple[int, int, bool]] = []
+        self.status_time_us = 0
+        """Of the last one, since Postgres' epoch."""
         self.is_over = False
         self.encoding = b"UTF8"
         self.error_message = b""
@@ -139,6 +143,7 @@ class Server:
     def put_copy_data(self, data: bytes) -> None:
         received, confirmed = int.from_bytes(data[1:9], "big"), int.from_bytes(data[9:17], "big")
         self.statuses.append((received, confirmed, bool(data[-1])))
+        self.status_time_us = int.from_bytes(data[25:33], "big")
 
 
 def data(message: bytes, wal_end: int = 0) -> bytes:
@@ -318,6 +323,60 @@ async def test_text_that_is_not_utf_8_costs_its_row_where_the_server_takes_it(
         assert "not_utf8" not in pulled.status.dropped
 
 
+def described(*columns: tuple[bytes, int]) -> bytes:
+    """A table, its columns with their types."""
+    names = b"".join(b"\0" + name + b"\0" + oid.to_bytes(4, "big") + b"\xff" * 4 for name, oid in columns)
+    head = b"R" + (1).to_bytes(4, "big") + b"public\0event\0d"
+    return data(head + len(columns).to_bytes(2, "big") + names)
+
+
+def inserted(*values: bytes) -> bytes:
+    texts = b"".join(b"t" + len(value).to_bytes(4, "big") + value for value in values)
+    return data(b"I" + (1).to_bytes(4, "big") + b"N" + len(values).to_bytes(2, "big") + texts)
+
+
+async def test_text_in_a_body_is_looked_at_where_the_server_does_not(autojump_clock: MockClock) -> None:
+    pulled = Pulled(b"SQL_ASCII")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(
+            begin(100),
+            described((b"id", 20), (b"name", 25)),
+            inserted(b"1", b"a"),
+            inserted(b"2", b"\xff"),
+            inserted(b"3", b"b"),
+            commit(100),
+        )
+        nursery.cancel_scope.cancel()
+    assert [(topic, body) for topic, body, *_ in pulled.outlet.published] == [
+        (b"event/1", b'{"id":1,"name":"a"}'),
+        (b"event/3", b'{"id":3,"name":"b"}'),
+    ]
+    assert pulled.status.dropped == {"not_utf8": 1}
+
+
+async def test_types_of_the_application_are_asked_for_with_each_description(
+    autojump_clock: MockClock,
+) -> None:
+    """A domain over bigint, that is one over text the next time."""
+    pulled = Pulled()
+    asked: list[list[int]] = []
+
+    async def look_up(oids: list[int]) -> dict[int, TypeEntry]:
+        asked.append(oids)
+        return {oid: TypeEntry(base_oid=20 if len(asked) == 1 else 25) for oid in oids}
+
+    pulled.stream._look_up = look_up
+    table = described((b"id", 20), (b"own", 99_999))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(begin(100), table, inserted(b"1", b"5"), commit(100))
+        await pulled.take(begin(200), table, inserted(b"2", b"6"), commit(200))
+        nursery.cancel_scope.cancel()
+    assert asked == [[99_999], [99_999]]
+    assert [body for _, body, *_ in pulled.outlet.published] == [b'{"id":1,"own":5}', b'{"id":2,"own":"6"}']
+
+
 async def test_between_transactions_an_idle_server_s_end_counts_and_inside_of_one_it_does_not(
     autojump_clock: MockClock,
 ) -> None:
@@ -330,6 +389,7 @@ async def test_between_transactions_an_idle_server_s_end_counts_and_inside_of_on
             500,
             500,
         )
+        assert pulled.stream.news.is_set()
         pulled.stream.news = trio.Event()
         await pulled.take(begin(600), keep_alive(700))
         assert (pulled.delivery.progress.safe_lsn, pulled.stream.wal_end) == (500, 700)
@@ -344,7 +404,9 @@ async def test_a_status_says_what_came_and_what_may_be_forgotten(autojump_clock:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulled.stream.pull)
         await pulled.take(keep_alive(500))
+        began = time.time()
         pulled.stream.send_status(300)
+        assert began - 0.001 <= EPOCH_UNIX_S + pulled.server.status_time_us / 1e6 <= time.time() + 0.001
         pulled.stream.send_status(900, reply_requested=True)
         assert pulled.server.statuses == [(500, 300, False), (900, 900, True)]
         nursery.cancel_scope.cancel()
