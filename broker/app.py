@@ -37,7 +37,7 @@ from broker.links.listening.tickets import renew_ticket_keys
 from broker.links.readiness import tell_if_portable
 from broker.links.server import Server
 from broker.operation import Operation
-from broker.process.history import age, keep_history, open_history, tables_of
+from broker.process.history import age, keep_history, open_history, renew_history
 from broker.process.token_keys import keep_tokens_fresh
 from protocol.mqtt.outbound import Window
 
@@ -184,7 +184,7 @@ class App:
             self.keeper.adopt(config.persistence)
         if self.websockets is not None:
             self.websockets.adopt(config.gateway, config.all_feeds)
-        self.history.tables = tables_of(config, self.feeds)
+        renew_history(self.history, config, self.feeds)
 
     @property
     def admin_port(self) -> int:

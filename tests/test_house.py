@@ -314,7 +314,12 @@ def test_every_exception_is_caught_in_the_barrier_only() -> None:
         for match in catches.finditer(path.read_text())
         if not reraises(path.read_text()[match.end() :])
     }
-    assert found <= {"broker.links.barrier", "broker.outlet", "broker.feed.fast.columns"}
+    assert found <= {
+        "broker.core.barrier",
+        "broker.links.barrier",
+        "broker.outlet",
+        "broker.feed.fast.columns",
+    }
 
 
 def reraises(handler: str) -> bool:

@@ -12,7 +12,8 @@ from typing import Final
 
 from broker.core.counters import Counters
 from broker.core.outbox import Outbox, Round
-from broker.links.pump import Connection, Pump
+from broker.links.connection import Connection
+from broker.links.pump import Pump
 from broker.links.tls_socket import Socket
 from protocol.nats.connection import Connection as NatsConnection
 from protocol.nats.errors import NatsProtocolError

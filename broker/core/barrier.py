@@ -12,14 +12,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from broker.core.counters import Counters
+
+if TYPE_CHECKING:
+    from broker.core.outbox import Outbox
 
 logger = logging.getLogger("broker")
 
 RERAISE = "ROWCAST_RERAISE" in os.environ
 """Set by the tests: a bug must fail the test that met it."""
+
+A_CONNECTION: Final = "a connection"
+"""Where a bug was met, as the log has it, if nobody knows the peer."""
 
 SAY_AGAIN_S: Final = 60.0
 """How often at most the log repeats one reason."""
@@ -57,6 +63,18 @@ class barrier:  # noqa: N801 - reads as a statement: `with barrier(...):`
         if self._on_bug is not None:
             self._on_bug()
         return not RERAISE
+
+
+def flush(outboxes: list[Outbox], counters: Counters) -> None:
+    """Each outbox's `flush`; a bug in one costs this peer what it is owed, and nobody else anything."""
+    for outbox in outboxes:
+        try:
+            outbox.flush()
+        except Exception as error:
+            report(counters, A_CONNECTION, error)
+            outbox.close()
+            if RERAISE:
+                raise
 
 
 def report(counters: Counters, where: str, error: Exception) -> None:

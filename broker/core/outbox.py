@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from broker.core import barrier
 from broker.core.counters import Counters
 from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
 from broker.core.shell import NOBODY, Shell
@@ -97,16 +98,14 @@ class Round:
         """One send for each of these, counted from the one that has waited longest."""
         some = self._touched[start:end]
         del self._touched[start:end]
-        for outbox in some:
-            outbox.flush()
+        barrier.flush(some, self.counters)
 
     def flush(self) -> None:
         """One send per touched outbox.  What a flush itself causes to be owed goes out in the same call."""
         while self._touched:
             touched = self._touched
             self._touched = []
-            for outbox in touched:
-                outbox.flush()
+            barrier.flush(touched, self.counters)
 
 
 class Outbox(PacketWriter):
@@ -317,7 +316,7 @@ class Outbox(PacketWriter):
         self._settle_hold()
 
     def _settle_hold(self) -> None:
-        held = self._rests or self._owes_reading
+        held = self._rests or self.is_paused or self._owes_reading
         if held != self.holds_reading:
             self.holds_reading = held
             self._shell.look_again()
@@ -326,7 +325,7 @@ class Outbox(PacketWriter):
         """Let nothing more be read from the peer until there is room for what it sends; each who asks also ends it."""
         self._pauses += 1 if is_paused else -1
         self.is_paused = self._pauses > 0
-        self.rest(self.is_paused)
+        self._settle_hold()
 
     def _consider_hold(self) -> None:
         """Blocked, and a round is over: perhaps nothing more is to be read."""

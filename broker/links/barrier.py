@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from broker.core import barrier as core
-from broker.core.barrier import barrier
+from broker.core.barrier import A_CONNECTION, barrier
 from broker.core.counters import Counters
+from broker.links.connection import Connection
 from broker.links.mqtt.link import MqttLink
 
-__all__ = ["Guard", "attempt", "barrier", "receive", "take"]
+__all__ = ["A_CONNECTION", "Guard", "attempt", "barrier", "receive", "send_on", "serve", "take"]
 
 Item = TypeVar("Item")
 
@@ -57,3 +58,35 @@ def take(work: Callable[[Item], None], item: Item, counters: Counters, where: st
         core.report(counters, where, error)
         if core.RERAISE:
             raise
+
+
+def serve(connection: Connection) -> None:
+    """`connection.readable`; what it meets ends it."""
+    try:
+        connection.readable()
+    except Exception as error:
+        _end(connection, error)
+        if core.RERAISE:
+            raise
+
+
+def send_on(connection: Connection) -> None:
+    """`connection.outbox.writable`; what it meets ends the connection."""
+    try:
+        connection.outbox.writable()
+    except Exception as error:
+        _end(connection, error)
+        if core.RERAISE:
+            raise
+
+
+def _end(connection: Connection, error: Exception) -> None:
+    counters = connection.pump.engine.counters
+    core.report(counters, A_CONNECTION, error)
+    try:
+        connection.failed(error)
+    except Exception as again:
+        if again is error:
+            raise
+        core.report(counters, A_CONNECTION, again)
+        connection.end_soon()

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from broker.core.counters import Counters
 from broker.core.outbox import Outbox, Round
-from broker.links.pump import Connection, Pump
+from broker.links.connection import Connection
+from broker.links.pump import Pump
 from broker.links.readiness import READABLE
 
 
@@ -51,6 +52,10 @@ class Bell(Connection):
         if not self._is_awaited:
             self.pump.may_look_out = False
         self._rung()
+
+    def failed(self, error: Exception) -> None:
+        """Nobody knows what was not done."""
+        raise error
 
     def begin(self) -> None:
         """As `broker.feed.outlet.Watch`."""

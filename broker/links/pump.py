@@ -19,14 +19,13 @@ from time import monotonic
 import trio
 
 from broker.core.engine import Engine
-from broker.core.limits import RECEIVE_BYTES_MAX
 from broker.core.outbox import Outbox
-from broker.core.shell import Shell
-from broker.links.barrier import receive
+from broker.links.barrier import A_CONNECTION, receive, send_on, serve, take
+from broker.links.connection import Connection
 from broker.links.linger import Linger
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
-from broker.links.readiness import READABLE, WRITABLE, Readiness, readiness
+from broker.links.readiness import WRITABLE, Readiness, readiness
 from broker.links.tls_socket import Socket
 from protocol.mqtt.v5.reasons import ReasonCode
 
@@ -48,10 +47,6 @@ CLOSING_MAX = 64
 SENT_MAX = 2_000
 """Messages sent in a round in which connections end, before the others have to wait for the next one."""
 
-SMALL_PACKET_BYTES = 24
-RECEIVE_BYTES_MANY = 8 * 1024
-"""What a receive takes from a peer whose last packets were shorter than that on average."""
-
 TURN_S_MAX = 0.002
 """How long the pump goes on before the other tasks have their turn, however busy its sockets are."""
 
@@ -66,72 +61,6 @@ SENDING_S_MAX = 0.002
 def never() -> bool:
     """What `Pump.holds_off` says unless somebody else is asked."""
     return False
-
-
-class Connection(Shell):
-    """One socket of the pump.  A subclass makes its outbox, and knows what the bytes mean."""
-
-    outbox: Outbox
-
-    def __init__(self, pump: Pump, sock: Socket, door: Door) -> None:
-        self.pump = pump
-        self.sock = sock
-        self.fd = sock.fileno()
-        self.door = door
-        self.receive_bytes = RECEIVE_BYTES_MAX
-
-    def received(self, data: bytes) -> None:
-        """Bytes came.  Never raises for what a peer sends."""
-        raise NotImplementedError
-
-    def lost(self) -> None:
-        """The peer has gone: ask for the end of this connection."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """The broker is stopping: ask for the end of this connection."""
-        raise NotImplementedError
-
-    def gone(self) -> None:
-        """The pump has let go of this connection, and closed its socket."""
-        raise NotImplementedError
-
-    def readable(self) -> None:
-        """The socket has bytes, or news."""
-        try:
-            data = self.sock.recv(self.receive_bytes)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
-            counters = self.pump.engine.counters
-            before = counters.packets_received
-            self.received(data)
-            # One that sends many small packets has fewer of them at a time, so that the others wait no longer for it.
-            many = (counters.packets_received - before) * SMALL_PACKET_BYTES > len(data)
-            self.receive_bytes = RECEIVE_BYTES_MANY if many else RECEIVE_BYTES_MAX
-        else:
-            self.lost()
-
-    def broken(self) -> None:
-        """Nothing can be sent any more.  What came before is still read; behind it is the end, of which epoll tells."""
-
-    def events(self) -> int:
-        """What is to be told of, beside room for what is owed; an error is told of in any case."""
-        return 0 if self.outbox.holds_reading else READABLE
-
-    def blocked(self) -> None:
-        """The kernel takes no more: be woken when it does."""
-        self.pump.ready.modify(self.fd, self.events() | WRITABLE)
-
-    def look_again(self) -> None:
-        """What `events` says may have changed."""
-        self.pump.ready.modify(self.fd, self.events() | (WRITABLE if self.outbox.blocked else 0))
-
-    def end_soon(self) -> None:
-        """Send once more what is owed, and close, at the end of the round."""
-        self.pump.closing.append(self)
 
 
 class MqttConnection(Connection):
@@ -207,7 +136,7 @@ class Pump:
             return False
         counters = self.engine.counters
         before = counters.bytes_received
-        connection.readable()
+        serve(connection)
         return counters.bytes_received > before
 
     def watch(self, other: Connection) -> None:
@@ -218,7 +147,7 @@ class Pump:
     def unwatch(self, other: Connection) -> None:
         """The opposite; nothing where it is not being watched."""
         if self._connections.get(other.fd) is other:
-            del self._connections[other.fd]
+            self._forget(other.fd)
             # It may be closed: libpq closes a connection's when it finds that it has ended.
             with suppress(OSError):
                 self.ready.unregister(other.fd)
@@ -228,10 +157,16 @@ class Pump:
         connection.outbox.let_go()  # what it still owes is taken by somebody else, and changes no events here
         if self._connections.get(connection.fd) is not connection:
             return False
-        del self._connections[connection.fd]
-        self.ready.unregister(connection.fd)
+        self._forget(connection.fd)
         connection.door.leave()
+        self.ready.unregister(connection.fd)
         return True
+
+    def _forget(self, fd: int) -> None:
+        """Nobody is served by this descriptor: the next one that has it is told nothing that was meant for this one."""
+        del self._connections[fd]
+        if self._rest:
+            self._rest = [one for one in self._rest if one[0] != fd]
 
     async def drained(self) -> None:
         """Wait until no peer is owed anything."""
@@ -318,7 +253,7 @@ class Pump:
                 self.ready.modify(fd, connection.events())
                 self._takers.append(connection)
             if events & ~WRITABLE:
-                connection.readable()
+                serve(connection)
 
     def _send_and_hear(self) -> None:
         """Send to many, and hear meanwhile who has something to say.
@@ -352,7 +287,7 @@ class Pump:
         while takers:
             connection = takers.popleft()
             if self._connections.get(connection.fd) is connection:
-                connection.outbox.writable()
+                send_on(connection)
                 if monotonic() > until:
                     return
 
@@ -362,7 +297,7 @@ class Pump:
             closing = self.closing
             self.closing = []
             for connection in closing:
-                self._close(connection)
+                take(self._close, connection, self.engine.counters, A_CONNECTION)
             self.engine.flush()
         if self._drained is not None:
             self._notice_drained()

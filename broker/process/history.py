@@ -38,6 +38,14 @@ def open_history(config: Config, engine: Engine, feeds: Mapping[str, FeedStatus]
     return history
 
 
+def renew_history(history: History, config: Config, feeds: Mapping[str, FeedStatus]) -> None:
+    """Rows are read as this configuration says, by the rings, too, that are there; as `open_history`."""
+    sources = _sources(config)
+    history.sources.clear()
+    history.sources.update(sources)
+    history.tables = tables_of(config, feeds)
+
+
 async def age(history: History) -> None:
     """Forget what is too old, until cancelled."""
     while history.rings:

@@ -157,7 +157,7 @@ class Owed:
 
     def _note_expiry(self, message: Message) -> None:
         """This message is in the queue."""
-        if 0.0 < message.expires_at < self.first_expiry:
+        if message.expires_at != 0.0 and message.expires_at < self.first_expiry:
             self.first_expiry = message.expires_at
 
     def _note_change(self) -> None:

@@ -309,11 +309,14 @@ async def _first_ready(fd: int) -> Ready:
     ready: list[Ready] = []
 
     async def wait_for(wait: Callable[[int], Any], kind: Ready) -> None:
-        await wait(fd)
-        ready.append(kind)
+        with suppress(trio.ClosedResourceError):
+            await wait(fd)
+            ready.append(kind)
         nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait_for, trio.lowlevel.wait_readable, Ready.R)
         nursery.start_soon(wait_for, trio.lowlevel.wait_writable, Ready.W)
+    if not ready:
+        raise trio.ClosedResourceError("it was closed while something waited for it")
     return Ready.RW if len(ready) > 1 else ready[0]

@@ -11,8 +11,9 @@ from typing import TypeAlias
 from broker.core.limits import ACCEPTS_PER_WAKE_MAX
 from broker.core.log_levels import is_logged
 from broker.core.outbox import Outbox
+from broker.links.connection import Connection
 from broker.links.listening.door import Door
-from broker.links.pump import Connection, Pump
+from broker.links.pump import Pump
 from broker.links.tls_socket import Socket
 from broker.links.words import NOTICE
 
@@ -116,6 +117,9 @@ class Acceptor(Connection):
                 "Unable to accept new connection, system socket count has been exceeded: %s", error
             )
             self._on_exhausted()
+
+    def failed(self, error: Exception) -> None:
+        """It was about one of those who come: the others come all the same."""
 
     def stop(self) -> None:
         """Whoever opened the socket closes it."""

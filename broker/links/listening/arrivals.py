@@ -19,9 +19,10 @@ from typing import TypeAlias
 from broker.core.limits import ARRIVALS_PER_POLL, ARRIVALS_TASKS_MAX, ARRIVALS_TURN_S, CONNECT_TIMEOUT_S
 from broker.core.outbox import Outbox
 from broker.links.barrier import attempt, barrier
+from broker.links.connection import Connection
 from broker.links.listening.door import Door
 from broker.links.listening.tls import peer_identity
-from broker.links.pump import Connection, Pump
+from broker.links.pump import Pump
 from broker.links.readiness import READABLE
 from broker.links.tls_socket import Buffers, Socket, TlsSocket
 from broker.links.words import NOTICE
@@ -135,6 +136,9 @@ class Arrivals(Connection):
             if arrival.since > oldest:
                 return  # they stand in the order in which they came
             arrival.drop()
+
+    def failed(self, error: Exception) -> None:
+        """It was about one of those who come: the others come all the same."""
 
     def received(self, data: bytes) -> None:
         raise NotImplementedError

@@ -44,9 +44,8 @@ def events_of(text: bytes) -> bytes:
         return _other(text, members)
     events = []
     if members.get("recovered", (True, ""))[0] is False:
-        events.append(
-            b"event: gap\ndata: " + text + b"\n\n" if b"\n" not in text else b"event: gap\ndata: {}\n\n"
-        )
+        is_one_line = b"\n" not in text and b"\r" not in text  # either ends a line of the stream
+        events.append(b"event: gap\ndata: " + (text if is_one_line else b"{}") + b"\n\n")
     for name in ("state", "missed"):
         if name in members:
             events += [_event(one.encode()) for one in elements_of(members[name][1])]

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.core.outbox import Outbox
+from broker.links.connection import Connection
 from broker.links.listening.door import Door
-from broker.links.pump import Connection, Pump
+from broker.links.pump import Pump
 from broker.links.readiness import GONE, NEWS
 from broker.links.tls_socket import Socket
 from broker.links.websocket.link import KERNEL_SEND_BYTES, LOST, WebSocketLink

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
+from support.interpreted import interpreted_only
 
+from broker.core import barrier as barriers
 from broker.core.counters import Counters
 from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
 from broker.core.outbox import Outbox, Round
@@ -371,3 +373,28 @@ def test_whoever_traces_sees_whole_packets_and_nothing_follows_a_close() -> None
     outbox.push_publish_5(b"head", b"\0\2", b"\0", b"payload")
     round.flush()
     assert (kernel.sends, outbox.pending_bytes) == (0, 0)
+
+
+def test_a_rest_that_is_over_ends_no_pause_and_a_pause_no_rest() -> None:
+    outbox = Kernel(0).outbox(Round(Counters()))
+    outbox.rest(True)
+    outbox.pause(True)
+    outbox.rest(False)
+    assert (outbox.holds_reading, outbox.is_paused) == (True, True)
+    outbox.rest(True)
+    outbox.pause(False)
+    assert (outbox.holds_reading, outbox.is_paused) == (True, False)
+    outbox.rest(False)
+    assert not outbox.holds_reading
+
+
+@interpreted_only
+def test_our_own_bug_in_one_flush_costs_that_peer_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(barriers, "RERAISE", False)
+    round = Round(Counters())
+    broken, other = Kernel(0), Kernel(10)
+    monkeypatch.setattr(broken, "blocked", lambda: 1 // 0)
+    for kernel in (broken, other):
+        kernel.outbox(round).push(b"owed")
+    round.flush()
+    assert (broken.of.closed, other.taken, round.counters.link_bugs) == (True, b"owed", 1)

@@ -13,13 +13,24 @@ from typing import Protocol
 import pytest
 import trio
 import trio.testing
+from support.interpreted import interpreted_only
+from support.polling import until
 
 from broker.config.model import Limits, Listener, Security
+from broker.core import barrier as barriers
 from broker.core.engine import Engine
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
-from broker.links.pump import CLOSING_MAX, LONE_TURN_S_MAX, SENDS_MAX, SENT_MAX, TURN_S_MAX, Pump
-from broker.links.readiness import is_portable
+from broker.links.pump import (
+    CLOSING_MAX,
+    LONE_TURN_S_MAX,
+    SENDS_MAX,
+    SENT_MAX,
+    TURN_S_MAX,
+    MqttConnection,
+    Pump,
+)
+from broker.links.readiness import READABLE, is_portable
 from protocol.mqtt.codec import encode
 from protocol.mqtt.packets import Connect, Pingreq, Puback, Publish, Subscribe, Will
 
@@ -248,6 +259,50 @@ async def test_a_peer_that_breaks_ends_alone() -> None:
         await polite.send(Pingreq())
         assert await polite.receive(2) == PINGRESP
         assert len(links) == 1
+
+
+@interpreted_only
+@pytest.mark.parametrize("where", ["received", "lost", "blocked", "gone"])
+async def test_our_own_bug_ends_the_connection_that_met_it_and_nobody_else(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(barriers, "RERAISE", False)
+    async with pumping() as (pump, links, connect):
+        broken, other = await connect(b"broken"), await connect(b"other")
+        connection = next(one for one in pump._connections.values() if isinstance(one, MqttConnection))
+
+        def bug(*_: object) -> None:
+            raise ArithmeticError("nobody expected this")
+
+        monkeypatch.setattr(connection, where, bug)
+        if where == "blocked":
+            await broken.send(Subscribe(1, ((b"t", 0),)))
+            await broken.receive(5)
+            while not pump.engine.counters.link_bugs:
+                await other.send(Publish(b"t", bytes(1_000_000)))
+                await trio.lowlevel.checkpoint()
+            connection.link.close("it is over")
+        elif where == "received":
+            await broken.send(Pingreq())
+        await broken.stream.aclose()
+        await other.send(Pingreq())
+        assert await other.receive(2) == PINGRESP
+        await until(lambda: len(pump._connections) == 1)
+        assert pump.engine.counters.link_bugs >= 1
+        assert len(links) == (2 if where == "gone" else 1)
+
+
+async def test_what_was_to_be_told_of_a_descriptor_is_not_told_to_the_next_one_that_has_it() -> None:
+    async with pumping() as (pump, links, connect):
+        clients = [await connect(name) for name in (b"old", b"other")]
+        old, other = pump._connections
+        pump._rest = [(old, READABLE), (other, READABLE)]
+        connection = pump._connections[old]
+        assert isinstance(connection, MqttConnection)
+        with pump.engine.turn:
+            connection.link.close("it is over")
+        assert pump._rest == [(other, READABLE)]
+        assert len(links) == len(clients) - 1
 
 
 async def test_cancelling_the_pump_closes_its_connections() -> None:

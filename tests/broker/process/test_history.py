@@ -8,13 +8,23 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from attrs import evolve
 
+from broker.config.feeds import FeedConfig
 from broker.config.history import HistoryRule
 from broker.config.model import Config, Persistence
 from broker.core.engine import Engine
 from broker.core.history import History
 from broker.core.publication import Publication
-from broker.process.history import LOOK_INTERVAL_S, age, keep_history, open_history, tables_of
+from broker.feed.reread import OutboxRows
+from broker.process.history import (
+    LOOK_INTERVAL_S,
+    age,
+    keep_history,
+    open_history,
+    renew_history,
+    tables_of,
+)
 
 
 def config(folder: Path, *, persistence: bool = True, age_s: float = 60.0, history: bool = True) -> Config:
@@ -90,3 +100,17 @@ async def test_a_disk_that_does_not_take_it_is_told(tmp_path: Path, caplog: pyte
 
 def test_without_a_feed_that_shows_rows_no_table_is_a_state(tmp_path: Path) -> None:
     assert tables_of(config(tmp_path), {}) == {}
+
+
+async def test_rings_that_are_there_read_rows_as_a_later_configuration_says(tmp_path: Path) -> None:
+    rules = (HistoryRule(("row/#",), count=1, source_count=10),)
+    before = evolve(config(tmp_path), history=rules, feeds=(FeedConfig("main", "then", "outbox"),))
+    after = evolve(before, feeds=(FeedConfig("main", "now", "outbox"),))
+    history = open_history(before, Engine(), {})
+    traces = history.rings[0].traces
+    assert traces is not None
+    renew_history(history, after, {})
+    assert traces._sources is history.sources
+    (source,) = history.sources.values()
+    assert isinstance(source, OutboxRows)
+    assert source._config.dsn == "now"

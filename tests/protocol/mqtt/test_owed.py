@@ -37,6 +37,12 @@ def test_what_a_snapshot_kept_is_counted_and_in_its_order() -> None:
     assert owed.first_expiry == 20.0
 
 
+def test_what_has_expired_before_the_clock_began_is_known_to_have_expired() -> None:
+    owed = Owed(Window())
+    owed.restore([], [Queued(message(b"1", -5.0), 1, False), Queued(message(b"2", 9.0), 1, False)], 0, 0)
+    assert owed.first_expiry == -5.0
+
+
 def test_a_session_that_ends_lets_go_of_its_messages_a_few_at_a_time() -> None:
     books = Books()
     owed = restored(books)

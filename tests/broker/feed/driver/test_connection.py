@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import gc
+import socket
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 import pytest
 import trio
+import trio.testing
 from psycopg import AsyncTransaction
 from psycopg.pq import TransactionStatus
+from psycopg.waiting import Wait
 from support.postgres import Cluster
 
-from broker.feed.driver.connection import TrioConnection, connection_attempts
+from broker.feed.driver.connection import TrioConnection, _ready, connection_attempts
 
 
 async def test_a_query_gives_its_rows(database: str) -> None:
@@ -247,6 +251,24 @@ async def test_closing_wakes_the_task_that_waits(database: str) -> None:
         await trio.testing.wait_all_tasks_blocked()
         await connection.close()
     assert connection.closed
+
+
+async def test_closing_wakes_the_task_that_waits_for_both_kinds() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                here.send(bytes(65_536))
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                with pytest.raises(psycopg.OperationalError, match="closed"):
+                    await _ready(here.fileno(), Wait.RW)
+
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            trio.lowlevel.notify_closing(here.fileno())
 
 
 async def test_copy_in_and_out(database: str) -> None:

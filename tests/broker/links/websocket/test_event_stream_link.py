@@ -60,6 +60,7 @@ def as_a_browser_reads(events: bytes) -> list[tuple[str, str, str]]:
         (b'{"subscribed":"a","recovered":true,"at":"e/1"}', []),
         (b'{"subscribed":"a","recovered":false}', [("gap", '{"subscribed":"a","recovered":false}', "")]),
         (b'{"subscribed":"a","recovered":false,"x":[\n]}', [("gap", "{}", "")]),
+        (b'{"subscribed":"a","recovered":false,"x":[\r]}', [("gap", "{}", "")]),
         (
             b'{"subscribed":"a","recovered":false,"state":[{"topic":"a","data":1}],"at":"e/1"}',
             [

@@ -1,0 +1,89 @@
+"""One socket of the pump, whoever is at its other end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.core.limits import RECEIVE_BYTES_MAX
+from broker.core.outbox import Outbox
+from broker.core.shell import Shell
+from broker.links.listening.door import Door
+from broker.links.readiness import READABLE, WRITABLE
+from broker.links.tls_socket import Socket
+
+if TYPE_CHECKING:
+    from broker.links.pump import Pump
+
+SMALL_PACKET_BYTES = 24
+RECEIVE_BYTES_MANY = 8 * 1024
+"""What a receive takes from a peer whose last packets were shorter than that on average."""
+
+
+class Connection(Shell):
+    """One socket of the pump.  A subclass makes its outbox, and knows what the bytes mean."""
+
+    outbox: Outbox
+
+    def __init__(self, pump: Pump, sock: Socket, door: Door) -> None:
+        self.pump = pump
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.door = door
+        self.receive_bytes = RECEIVE_BYTES_MAX
+
+    def received(self, data: bytes) -> None:
+        """Bytes came.  Never raises for what a peer sends."""
+        raise NotImplementedError
+
+    def lost(self) -> None:
+        """The peer has gone: ask for the end of this connection."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """The broker is stopping: ask for the end of this connection."""
+        raise NotImplementedError
+
+    def gone(self) -> None:
+        """The pump has let go of this connection, and closed its socket."""
+        raise NotImplementedError
+
+    def failed(self, error: Exception) -> None:
+        """A bug of ours met it, which ends it and nobody else.  Raises `error` where others can't do without it."""
+        self.lost()
+
+    def readable(self) -> None:
+        """The socket has bytes, or news."""
+        try:
+            data = self.sock.recv(self.receive_bytes)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            counters = self.pump.engine.counters
+            before = counters.packets_received
+            self.received(data)
+            # One that sends many small packets has fewer of them at a time, so that the others wait no longer for it.
+            many = (counters.packets_received - before) * SMALL_PACKET_BYTES > len(data)
+            self.receive_bytes = RECEIVE_BYTES_MANY if many else RECEIVE_BYTES_MAX
+        else:
+            self.lost()
+
+    def broken(self) -> None:
+        """Nothing can be sent any more.  What came before is still read; behind it is the end, of which epoll tells."""
+
+    def events(self) -> int:
+        """What is to be told of, beside room for what is owed; an error is told of in any case."""
+        return 0 if self.outbox.holds_reading else READABLE
+
+    def blocked(self) -> None:
+        """The kernel takes no more: be woken when it does."""
+        self.pump.ready.modify(self.fd, self.events() | WRITABLE)
+
+    def look_again(self) -> None:
+        """What `events` says may have changed."""
+        self.pump.ready.modify(self.fd, self.events() | (WRITABLE if self.outbox.blocked else 0))
+
+    def end_soon(self) -> None:
+        """Send once more what is owed, and close, at the end of the round."""
+        self.pump.closing.append(self)

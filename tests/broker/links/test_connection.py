@@ -1,0 +1,73 @@
+"""One socket: how much is taken from it at a time, and what the end of what came means."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from support.interpreted import interpreted_only
+
+from broker.config.model import Limits, Listener, Security
+from broker.core.engine import Engine
+from broker.core.limits import RECEIVE_BYTES_MAX
+from broker.links.connection import RECEIVE_BYTES_MANY, Connection
+from broker.links.listening.door import Door
+from broker.links.pump import Pump
+
+pytestmark = interpreted_only
+
+
+class Noted(Connection):
+    """Knows what it was told; each piece counts as so many packets."""
+
+    def __init__(self, pump: Pump, sock: socket.socket, door: Door) -> None:
+        super().__init__(pump, sock, door)
+        self.told: list[bytes] = []
+        self.packets = 1
+
+    def received(self, data: bytes) -> None:
+        self.told.append(data)
+        self.pump.engine.counters.packets_received += self.packets
+
+    def lost(self) -> None:
+        self.told.append(b"")
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Noted, socket.socket]]:
+    here, there = socket.socketpair()
+    pump = Pump(Engine(), lambda _: None, lambda _: None)
+    here.setblocking(False)
+    with here, there:
+        yield Noted(pump, here, Door(Listener(port=0, security=Security()), Limits(), True)), there
+    pump.close_all()
+
+
+def test_many_small_packets_are_taken_fewer_at_a_time(ends: tuple[Noted, socket.socket]) -> None:
+    connection, peer = ends
+    assert connection.receive_bytes == RECEIVE_BYTES_MAX
+    for packets, receives in ((6, RECEIVE_BYTES_MANY), (3, RECEIVE_BYTES_MAX)):
+        connection.packets = packets
+        peer.send(bytes(100))
+        connection.readable()
+        assert connection.receive_bytes == receives
+
+
+def test_the_end_and_a_broken_socket_are_a_loss_and_nothing_to_read_is_nothing(
+    ends: tuple[Noted, socket.socket],
+) -> None:
+    connection, peer = ends
+    connection.readable()
+    assert connection.told == []
+    peer.close()
+    connection.readable()
+    connection.sock.close()
+    connection.readable()
+    assert connection.told == [b"", b""]
+
+
+def test_what_meets_a_bug_of_ours_is_lost(ends: tuple[Noted, socket.socket]) -> None:
+    connection, _ = ends
+    connection.failed(ArithmeticError("nobody expected this"))
+    assert connection.told == [b""]
