@@ -29,7 +29,6 @@ from broker.marketdata.unread import readers_of, row_columns
 
 RUNS = 5
 START_MS = 1_700_000_000_000
-GOALS = {"levels": 200_000, "trades": 300_000, "diff_us": 100, "memory_mb": 300}
 TRADES_PER_MS = 300
 BATCH = 100
 INTERVALS = ("1m", "5m", "15m", "1h", "4h", "1d", "1w")

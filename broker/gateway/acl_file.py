@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.config.files import read_in_steps
-from broker.config.steps import Steps, blocks_of_lines, finished
+from broker.config.steps import Steps, blocks_of_lines
 from broker.core.acl import DENY, READ, WRITE, Acl, Rule
 from protocol.mistakes import Mistake, Mistaken, mistake_found_at
 from protocol.mqtt.topics import is_valid_topic_filter
@@ -19,15 +19,6 @@ _ACCESS: Final = {b"read": READ, b"write": WRITE, b"readwrite": READ | WRITE, b"
 
 class AclError(Mistaken):
     """Every mistake of an acl_file, each as `Error: … Found at FILE:LINE. …`."""
-
-
-def parse_acl(text: bytes, file: str, names_have_slashes: bool = False) -> Acl:
-    """Read the text of an acl_file; `file` is its name, for messages, `names_have_slashes` as for `Acl`.
-
-    Raises:
-        AclError: with every mistake.
-    """
-    return finished(_acl_in_steps(text, file, names_have_slashes))
 
 
 def read_acl(path: Path, names_have_slashes: bool) -> Steps[Acl]:
@@ -41,10 +32,15 @@ def read_acl(path: Path, names_have_slashes: bool) -> Steps[Acl]:
     except OSError as error:
         said = f'Error: Unable to open acl_file "{path}". {error.strerror}.'
         raise AclError(Mistake(said, option=("acl_file", str(path)))) from None
-    return (yield from _acl_in_steps(text, str(path), names_have_slashes))
+    return (yield from acl_in_steps(text, str(path), names_have_slashes))
 
 
-def _acl_in_steps(text: bytes, file: str, names_have_slashes: bool) -> Steps[Acl]:
+def acl_in_steps(text: bytes, file: str, names_have_slashes: bool) -> Steps[Acl]:
+    """The rules of a text; `file` is its name, for messages, `names_have_slashes` as for `Acl`.
+
+    Raises:
+        AclError: with every mistake.
+    """
     reader = _Reader(file, names_have_slashes)
     for first, lines in blocks_of_lines(text):
         if first > 1:

@@ -183,16 +183,12 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def parse_passwords(text: bytes, file: str) -> dict[bytes, Hash]:
+def users_in_steps(text: bytes, file: str) -> Steps[dict[bytes, Hash]]:
     """The users of a password_file and their hashes.  Lines that are blank, begin with # or have no colon are nothing.
 
     Raises:
         PasswordFileError: with every mistake; `file` is the name it gives them.
     """
-    return finished(_users_in_steps(text, file))
-
-
-def _users_in_steps(text: bytes, file: str) -> Steps[dict[bytes, Hash]]:
     users: dict[bytes, Hash] = {}
     mistakes: list[str] = []
     for first, lines in blocks_of_lines(text):
@@ -268,4 +264,4 @@ def read_passwords_in_steps(path: Path) -> Steps[dict[bytes, Hash]]:
     except OSError as error:
         said = f'Error: Unable to open pwfile "{path}". {error.strerror}.'
         raise PasswordFileError(Mistake(said, option=("password_file", str(path)))) from None
-    return (yield from _users_in_steps(text, str(path)))
+    return (yield from users_in_steps(text, str(path)))

@@ -179,11 +179,6 @@ def stream_subjects(name: str, subject_filter: bytes) -> tuple[bytes, bytes]:
     return API + b"STREAM.INFO." + name.encode(), body({"subjects_filter": subject_filter.decode()})
 
 
-def stream_delete(name: str) -> tuple[bytes, bytes]:
-    """Subject and body that remove a stream with its messages."""
-    return API + b"STREAM.DELETE." + name.encode(), b""
-
-
 # --- single messages -------------------------------------------------------------------------------------------
 
 
@@ -308,14 +303,3 @@ def ordered_config(
     if filters:
         config["filter_subjects"] = [one.decode() for one in filters]
     return config
-
-
-# --- headers of publications -----------------------------------------------------------------------------------
-
-
-def batch_headers(batch_id: bytes, number: int, is_last: bool) -> dict[bytes, bytes]:
-    """Of the `number`th message of an atomic batch, from 1: all of it is stored, or nothing."""
-    headers = {BATCH_ID: batch_id, BATCH_SEQUENCE: b"%d" % number}
-    if is_last:
-        headers[BATCH_COMMIT] = b"1"
-    return headers

@@ -38,7 +38,7 @@ def client(server: nats.Server) -> Iterator[Client]:
     with Client(server.port) as client:
         client.ask(jetstream.stream_create(CONFIG))
         yield client
-        client.ask(jetstream.stream_delete("t_MSGS"))
+        client.ask((jetstream.API + b"STREAM.DELETE.t_MSGS", b""))
 
 
 def test_requests_that_nobody_serves_are_answered(client: Client) -> None:
@@ -88,7 +88,9 @@ def test_compare_and_set_lets_one_through(client: Client) -> None:
 def batch(client: Client, name: bytes, payloads: list[bytes], expected: int) -> jetstream.PubAck:
     data = b""
     for number, payload in enumerate(payloads, 1):
-        headers = jetstream.batch_headers(name, number, number == len(payloads))
+        headers = {jetstream.BATCH_ID: name, jetstream.BATCH_SEQUENCE: b"%d" % number}
+        if number == len(payloads):
+            headers[jetstream.BATCH_COMMIT] = b"1"
         if number == 1:
             headers[jetstream.EXPECTED_LAST_SUBJECT_SEQUENCE] = b"%d" % expected
             headers[jetstream.EXPECTED_LAST_SUBJECT] = b"t.MSGS.f.>"

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.rule_files import parse_acl, parse_passwords
 
 from broker.config.model import ConfigError
 from broker.config.mosquitto.configuration import load
 from broker.config.mosquitto.options import OPTIONS
-from broker.gateway.acl_file import AclError, parse_acl
-from broker.gateway.passwords import PasswordFileError, parse_passwords
+from broker.gateway.acl_file import AclError
+from broker.gateway.passwords import PasswordFileError
 
 NAMES = [name for name in OPTIONS if name not in ("include_dir",)]
 VALUES = st.one_of(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.rule_files import parse_acl
 
 from broker.core.acl import DECISION_BYTES, DECISIONS_BYTES_MAX, Subject
-from broker.gateway.acl_file import parse_acl
 from protocol.mqtt.topics import matches
 
 FILE = b"""\

@@ -6,12 +6,12 @@ import random
 
 import pytest
 from support.peer import Peer, connected
+from support.rule_files import parse_acl
 
 from broker.core.engine import Engine
 from broker.core.limits import STEPS_MAX
 from broker.core.publication import Publication
 from broker.core.session import DeliveryRules
-from broker.gateway.acl_file import parse_acl
 from protocol.mqtt.outbound import AT_ONCE_MAX, Window
 from protocol.mqtt.packets import Connect, Puback, Publish, Subscribe
 

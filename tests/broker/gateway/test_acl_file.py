@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.rule_files import parse_acl
 
 from broker.config.steps import BLOCK_BYTES, finished
-from broker.gateway.acl_file import AclError, parse_acl, read_acl
+from broker.gateway.acl_file import AclError, read_acl
 
 COMMENTS = 2 * BLOCK_BYTES // 15
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.rule_files import parse_passwords
 
 from broker.gateway.passwords import (
     Argon2,
@@ -14,7 +15,6 @@ from broker.gateway.passwords import (
     Pbkdf2,
     Sha512,
     decode_hash,
-    parse_passwords,
     read_passwords,
 )
 

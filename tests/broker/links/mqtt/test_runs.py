@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 from support.peer import Publish, connected, subscribed
+from support.rule_files import parse_acl
 
 from broker.core.engine import Engine
-from broker.gateway.acl_file import parse_acl
 from protocol.mqtt.codec import encode
 
 RULES = b"topic write open/#\ntopic deny open/secret/#\ntopic readwrite both\ntopic read readonly\n"
