@@ -169,10 +169,19 @@ class Node:
             await self._look_at_log()
 
     async def _look_at_log(self) -> None:
-        """Now and then, for reports, and for the time."""
+        """Now and then, for reports, and for the time; and whether somebody has removed a stream."""
         while True:
             await trio.sleep(LOOK_S)
             await self._look()
+            with suppress(Unavailable, ApiError, NatsProtocolError):
+                await self._see_to_streams()
+
+    async def _see_to_streams(self) -> None:
+        """The log's own is missed by who reads it.  Raises: Unavailable, ApiError, NatsProtocolError."""
+        for name in (self.names.retained, self.names.sessions):
+            if await info(self.link, name) is None:
+                logger.error("The stream %s is gone, with what was in it; it is made again.", name)
+                await self._make_again()
 
     async def _look(self) -> None:
         status = self.status

@@ -7,20 +7,24 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from support.attached import Attached
 from support.memory_nats import SILENT, MemoryNats, refused
 from support.memory_node import MemoryNode, running
 from support.nats import Server
 from support.nodes import Client, joined, node_of
+from support.polling import until
 from trio.testing import MockClock
 
 from broker.cluster import record
 from broker.cluster.node import FORGET_S, JOIN_S, LOOK_S
+from broker.cluster.setup import ask, info
 from broker.cluster.will_record import WillRecord
 from broker.core.publication import Publication
 from broker.core.session import Link
 from protocol.mqtt.packets import Pubcomp, Publish, Pubrec, Pubrel
 from protocol.mqtt.reserved import CHANNEL_PREFIX
+from protocol.nats import jetstream
 
 
 def publication(topic: bytes, **said: Any) -> Publication:
@@ -418,3 +422,23 @@ async def test_what_the_broker_says_of_itself_stays_here(nats_server: Server, cl
     async with joined(urls, cluster_name, "a") as a, joined(urls, cluster_name, "b"):
         assert node_of(a).status.published == 0
         assert any(one.topic.startswith(b"$SYS") for one in a.app.engine.retained.all())
+
+
+@pytest.mark.parametrize("which", ["retained", "sessions"])
+async def test_a_stream_that_somebody_removes_is_made_again(
+    nats_server: Server, cluster_name: str, which: str
+) -> None:
+    """The node goes on with it, and lets clients in."""
+    async with joined((nats_server.url,), cluster_name, "a") as a:
+        node = node_of(a)
+        name = getattr(node.names, which)
+        await ask(node.link, jetstream.stream_delete(name))
+        with trio.fail_after(60):
+            while await info(node.link, name) is None:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+        await until(lambda: not node.status.unready(), 60)
+        client = Client(a)
+        await client.connect(b"c", False)
+        await client.subscribe((b"t", 1))
+        await client.publish(b"t", b"1")
+        assert (await client.message())[1] == b"1"
