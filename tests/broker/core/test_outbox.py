@@ -200,6 +200,40 @@ def test_what_a_flush_causes_leaves_in_the_same_flush() -> None:
     assert kernel.taken == b"will"
 
 
+def test_what_many_are_owed_alike_is_joined_once() -> None:
+    sent: dict[int, list[bytes]] = {}
+    round = Round(Counters())
+
+    def outbox(number: int) -> Outbox:
+        sent[number] = []
+
+        def send(data: bytes) -> int:
+            sent[number].append(data)
+            return len(data)
+
+        return Outbox(round, 1000, send)
+
+    outboxes = [outbox(number) for number in range(5)]
+    messages = [b"one ", b"two ", b"three"]
+    for number, owed in enumerate((messages, messages, messages[:2], messages[::-1], messages)):
+        for message in owed:
+            outboxes[number].push(message)
+    round.flush()
+    assert sent[0][0] is sent[1][0]
+    whole = b"one two three"
+    assert [b"".join(sends) for sends in sent.values()] == [
+        whole,
+        whole,
+        b"one two ",
+        b"threetwo one ",
+        whole,
+    ]
+    for each in outboxes:
+        each.push(b"four")  # nothing of before is left with anybody
+    round.flush()
+    assert [sends[1:] for sends in sent.values()] == [[b"four"]] * 5
+
+
 def test_some_of_those_that_wait_can_be_sent_to_before_the_others() -> None:
     round = Round(Counters())
     kernels = [Kernel(100) for _ in range(4)]
