@@ -13,7 +13,7 @@ from collections.abc import Callable
 import psycopg
 import trio
 
-from broker.feed.listen.listener import Listener
+from broker.feed.listen.listener import MUCH, PIECE, Listener
 from broker.feed.outlet import FeedOutlet, Watch, Watching
 from protocol.notifications import Notification
 
@@ -78,11 +78,26 @@ class Attention:
             self.close()
             return
         try:
-            few = self._listener.few()
-            is_all = self._deliver_many() if few is None else self._deliver(few)
+            is_all = self._deliver_what_comes()
         except psycopg.Error as error:  # no matter of the outlet's loop
             self._error = error
             is_all = False
         if not is_all:
             self._news = None
             news.set()
+
+    def _deliver_what_comes(self) -> bool:
+        """Whether there is nothing left for the task.
+
+        Where several came, the next are often there when these are handed on: then one send to each reader has both.
+        """
+        taken = 0
+        while True:
+            few = self._listener.few()
+            if few is None:
+                return self._deliver_many()
+            if not self._deliver(few):
+                return False
+            taken += len(few)
+            if len(few) < MUCH or taken > PIECE:
+                return True

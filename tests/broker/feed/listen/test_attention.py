@@ -21,7 +21,7 @@ from broker.core.receiver import Receiver
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.listen.attention import Attention
 from broker.feed.listen.feed import SEND_ROWS
-from broker.feed.listen.listener import BATCH_MAX, PIECE
+from broker.feed.listen.listener import BATCH_MAX, MUCH, PIECE
 from broker.feed.outlet import Watch
 from broker.feed.status import FeedStatus
 from broker.feed.supervise import supervise
@@ -103,8 +103,8 @@ class World:
             await self.attention.wait()
             self.woken += 1
 
-    def ring(self, read: list[Notification] | psycopg.Error | None) -> None:
-        self.listener.reads.append(read)
+    def ring(self, *reads: list[Notification] | psycopg.Error | None) -> None:
+        self.listener.reads += reads
         self.loop.rung()
 
 
@@ -127,6 +127,36 @@ async def test_few_and_many_are_delivered_while_the_task_sleeps() -> None:
         world.ring([ROW, ROW])
         await wait_all_tasks_blocked()
         assert (world.delivered, world.many, world.woken) == ([ROW] * 3, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("reads", "delivered", "many"),
+    [
+        ([[ROW] * MUCH, []], MUCH, 0),
+        ([[ROW] * MUCH, [ROW] * MUCH, [ROW]], 2 * MUCH + 1, 0),
+        ([[ROW] * MUCH, None], MUCH, 1),
+        ([[ROW] * PIECE, [ROW]], PIECE + 1, 0),
+        ([[ROW] * PIECE, [ROW] * PIECE], 2 * PIECE, 0),
+    ],
+    ids=["nothing", "more", "very many", "a piece and one", "no more than two pieces"],
+)
+async def test_where_several_came_the_next_are_read_before_anything_is_sent(
+    reads: list[list[Notification] | None], delivered: int, many: int
+) -> None:
+    async with working() as world:
+        world.ring(*reads)
+        await wait_all_tasks_blocked()
+        assert (len(world.delivered), world.many, world.woken) == (delivered, many, 0)
+        assert world.listener.reads == []
+
+
+async def test_of_several_that_leave_something_to_the_task_no_more_is_read() -> None:
+    async with working() as world:
+        world.is_all = False
+        world.ring([ROW] * MUCH, [ROW])
+        await wait_all_tasks_blocked()
+        assert (len(world.delivered), world.woken) == (MUCH, 1)
+        assert world.listener.reads == [[ROW]]
 
 
 @pytest.mark.parametrize("read", [None, [ROW]], ids=["many", "few"])
