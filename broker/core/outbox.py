@@ -15,6 +15,7 @@ from collections.abc import Callable
 from broker.core import barrier
 from broker.core.counters import Counters
 from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
+from broker.core.pieces import are_the_same, count_within
 from broker.core.shell import NOBODY, Shell
 from broker.core.strain import EASED_BYTES, READS_AGAIN_WITHIN_S, SLICE_BYTES, Strain
 from protocol.mqtt.message import PacketWriter
@@ -377,7 +378,7 @@ class Outbox(PacketWriter):
             # The list stays, or another takes its place: a new one for each send would cost more than all else here.
             round = self.round
             before = round.parts
-            if len(before) == len(chunks) and _are_the_same(before, chunks):
+            if are_the_same(before, chunks):
                 chunks.clear()
                 return round.joined
             data = round.joined = b"".join(chunks)
@@ -385,21 +386,7 @@ class Outbox(PacketWriter):
             before.clear()
             self._chunks = before
             return data
-        size = 0
-        count = 0
-        for chunk in chunks:
-            size += len(chunk)
-            count += 1
-            if size >= SEND_BYTES_MAX:
-                break
+        count = count_within(chunks, SEND_BYTES_MAX)
         data = b"".join(chunks[:count])
         del chunks[:count]
         return data
-
-
-def _are_the_same(some: list[bytes], others: list[bytes]) -> bool:
-    """The same objects, of as many: what one message made for all of its receivers."""
-    for at in range(len(some)):  # noqa: SIM110 - a generator would not be compiled to a loop
-        if some[at] is not others[at]:
-            return False
-    return True
