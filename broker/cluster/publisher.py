@@ -324,9 +324,10 @@ class Publisher:
         status.log_problem = ""
         self.refuses = False
         self._taken_at = trio.current_time()
-        status.published += len(batch)
         with self._engine.turn:
             for one in batch:
+                if not isinstance(one, Finished):
+                    status.published += 1
                 if ack.duplicate:
                     status.duplicates += 1
                     self._own.pop(one.number, None)

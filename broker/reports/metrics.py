@@ -110,7 +110,11 @@ def _connections(facts: Facts) -> Iterator[Family]:
     yield counter(
         "rowcast_protocol_errors", "Connections ended for a peer's mistake.", counters.protocol_errors
     )
-    yield counter("rowcast_link_bugs", "Connections ended by a bug of Rowcast.", counters.link_bugs)
+    yield counter(
+        "rowcast_link_bugs",
+        "Connections, messages, rows, requests and tokens that met a bug of Rowcast.",
+        counters.link_bugs,
+    )
     yield by_label(
         "rowcast_unexpected",
         "counter",
@@ -129,6 +133,7 @@ def _messages(facts: Facts) -> Iterator[Family]:
         "too_large": counters.dropped_too_large,
         "inbound_full": counters.dropped_inbound_full,
         "retained_full": counters.dropped_retained_full,
+        "expired": counters.messages_expired,
     }
     yield by_label(
         "rowcast_messages_dropped", "counter", "Messages not delivered, by reason.", "reason", dropped

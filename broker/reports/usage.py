@@ -25,8 +25,10 @@ def resident_bytes() -> int:
 
 
 def resident_bytes_max() -> int:
-    """The most that resident memory has been."""
-    return 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT_BYTES
+    """The most that resident memory has been.  Linux brings its own number up to date now and then only."""
+    if resource is None:
+        return 0
+    return max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT_BYTES, resident_bytes())
 
 
 def open_files() -> int:

@@ -475,6 +475,7 @@ async def test_qos_2_is_finished_on_the_other_node(nats_server: Server, cluster_
         await publisher.receive()
         await publisher.publish(b"t", b"2")
         assert (await client.message())[:2] == (b"t", b"2"), "and not the first a second time"
+        assert node_of(b).status.published == 1, "and not what says that the first is finished"
 
 
 async def test_a_clean_connect_elsewhere_ends_the_session(nats_server: Server, cluster_name: str) -> None:

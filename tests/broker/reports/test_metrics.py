@@ -44,6 +44,7 @@ def test_reasons_are_labels() -> None:
     counters.refuse("bad_credentials")
     counters.dropped_acl, counters.dropped_queue_full, counters.dropped_outbox_full = 1, 2, 3
     counters.dropped_too_large, counters.dropped_inbound_full, counters.dropped_retained_full = 4, 5, 6
+    counters.messages_expired = 7
     found = shown(app)
     assert found['rowcast_connections_refused_total{reason="bad_credentials"}'] == 1
     for reason, count in (
@@ -53,6 +54,7 @@ def test_reasons_are_labels() -> None:
         ("too_large", 4),
         ("inbound_full", 5),
         ("retained_full", 6),
+        ("expired", 7),
     ):
         assert found[f'rowcast_messages_dropped_total{{reason="{reason}"}}'] == count
 

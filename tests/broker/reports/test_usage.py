@@ -18,6 +18,12 @@ def test_memory_is_between_nothing_and_the_most_that_there_was() -> None:
     assert usage.resident_bytes_max() == pytest.approx(int(peak.split()[1]) * 1024, rel=0.1)
 
 
+def test_the_most_is_never_less_than_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = 1 << 30
+    monkeypatch.setattr(usage, "Path", lambda _: FakePath(f"1 {pages}"))
+    assert usage.resident_bytes_max() == usage.resident_bytes() == pages * resource.getpagesize()
+
+
 def test_a_file_that_is_opened_is_one_more() -> None:
     before = usage.open_files()
     descriptor = os.open("/dev/null", os.O_RDONLY)
