@@ -9,6 +9,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -423,6 +424,19 @@ def test_public_names_say_what_they_are() -> None:
         f"{module}.{name}" for module, tree in trees.items() for name in _silent(tree.body, None, classes)
     }
     assert silent - AS_ELSEWHERE == set()
+
+
+def test_texts_below_constants_belong_to_one() -> None:
+    """What describes a constant goes with it."""
+    found = [
+        f"{module}:{node.lineno}"
+        for module, path in SOURCES.items()
+        for before, node in pairwise(ast.parse(path.read_text()).body)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and not isinstance(before, (ast.Assign, ast.AnnAssign))
+    ]
+    assert found == []
 
 
 def _silent(

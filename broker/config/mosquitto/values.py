@@ -10,8 +10,6 @@ import re
 from broker.config.mosquitto.option import Kind, Option, Role
 from protocol.mqtt.topics import TEXT_BYTES_MAX
 
-"""As long as an MQTT string; Mosquitto's limit for a text."""
-
 # What strtol takes in base 0: decimal, 0x hexadecimal, 0 octal.
 _INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)\Z")
 _INTEGER_MAX = 2**31 - 1

@@ -8,10 +8,9 @@ from collections.abc import Collection
 from broker.config.tokens import SECRET_BYTES_MIN
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader, Unresolved, label
-from protocol.mqtt.topics import is_valid_topic_name
+from protocol.mqtt.reserved import CHANNEL_PREFIX, SHARE_PREFIX
+from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
 from protocol.port import NONE, port_of
-
-"""As postgres-websockets, and RFC 7518 for HS256."""
 
 SHARED_SECRET_ALGORITHMS = frozenset({"HS256", "HS384", "HS512"})
 KNOWN_ALGORITHMS = SHARED_SECRET_ALGORITHMS | {"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"}
@@ -161,3 +160,17 @@ def address_of(reader: Reader, path: Path, text: str) -> tuple[str, int]:
         reader.wrong(path, f'{label(path)}: "HOST:PORT" is wanted, such as "127.0.0.1:7001", or a port')
         return "127.0.0.1", 0
     return host.strip("[]") or "127.0.0.1", port_of(port)
+
+
+def check_filters(
+    reader: Reader, path: Path, filters: tuple[str, ...], besides: tuple[bytes, ...] = ()
+) -> None:
+    """Note every text that is no topic filter for clients, but for those that begin with one of `besides`."""
+    for index, text in enumerate(filters):
+        name = text.encode(errors="replace")
+        if isinstance(text, Unresolved):
+            continue
+        is_ours = name.startswith((SHARE_PREFIX, CHANNEL_PREFIX)) and not name.startswith(besides)
+        if not is_valid_topic_filter(name) or is_ours:
+            what = f'{label(path)}: a topic filter is wanted, such as "orders/#", not "{text}"'
+            reader.wrong((*path, index), what)

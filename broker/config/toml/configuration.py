@@ -24,12 +24,12 @@ from broker.config.toml.checks import check_choice
 from broker.config.toml.cluster import cluster_of
 from broker.config.toml.document import Document, places, resolved
 from broker.config.toml.feed import FeedReader
+from broker.config.toml.history import history_rules
 from broker.config.toml.lines import Lines
 from broker.config.toml.listeners import ListenerReader
 from broker.config.toml.process import check_ports, http_of, logging_of
 from broker.config.toml.reader import Reader, unknown_key
 from broker.config.toml.tables import RENAMES, BrokerTable
-from broker.config.toml.tokens import history_rules
 from protocol.mistakes import mistake_at
 
 T = TypeVar("T")

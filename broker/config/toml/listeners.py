@@ -19,6 +19,7 @@ from broker.config.toml.checks import (
     SHARED_SECRET_ALGORITHMS,
     check_algorithms,
     check_choice,
+    check_filters,
     check_required_claims,
     check_secret,
 )
@@ -26,7 +27,7 @@ from broker.config.toml.document import Document, array_of, without_routes
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader
 from broker.config.toml.tables import WebsocketTable
-from broker.config.toml.tokens import check_filters, read_tokens
+from broker.config.toml.tokens import read_tokens
 from protocol.port import PORT_MAX
 
 PROTOCOLS = ("mqtt", "websockets")

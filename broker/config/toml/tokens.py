@@ -1,18 +1,15 @@
-"""[tokens] and [[history]] of a TOML configuration."""
+"""[tokens] of a TOML configuration."""
 
 from __future__ import annotations
 
 import os
 from importlib.util import find_spec
 
-from broker.config.history import HistoryRule
 from broker.config.tokens import TokenConfig
 from broker.config.toml.checks import check_required_claims, check_secret
-from broker.config.toml.document import Document, array_of
+from broker.config.toml.document import Document
 from broker.config.toml.lines import Path
-from broker.config.toml.reader import Reader, Unresolved, label
-from protocol.mqtt.reserved import CHANNEL_PREFIX, SHARE_PREFIX
-from protocol.mqtt.topics import is_valid_topic_filter
+from broker.config.toml.reader import Reader, Unresolved
 
 
 def read_tokens(reader: Reader, document: Document) -> TokenConfig:
@@ -42,40 +39,3 @@ def read_tokens(reader: Reader, document: Document) -> TokenConfig:
     if found.jwks_refresh_s < 1:
         reader.wrong((*path, "jwks_refresh"), "jwks_refresh: at least 1s is wanted")
     return found
-
-
-CHANNELS = (CHANNEL_PREFIX + b"exchange/", CHANNEL_PREFIX + b"canton/")
-"""Channels of which a client can say from where on it wants all."""
-
-
-def history_rules(reader: Reader, document: Document) -> tuple[HistoryRule, ...]:
-    """Every [[history]]."""
-    found = []
-    for index, value in enumerate(array_of(reader, document, "history")):
-        path: Path = ("history", index)
-        rule = reader.structure(value, HistoryRule, path)
-        if rule is None:
-            continue
-        check_filters(reader, (*path, "topics"), rule.topics, CHANNELS)
-        if not rule.topics:
-            reader.wrong((*path, "topics"), "topics: at least one topic filter is wanted")
-        if rule.count < 1 or rule.size_bytes < 1 or rule.age_s <= 0:
-            reader.wrong(path, "history: count, size and age must be above 0: leave [[history]] out for none")
-        if rule.source_count < 0:
-            reader.wrong((*path, "source_count"), "source_count: 0 or more is wanted; 0 reads nothing again")
-        found.append(rule)
-    return tuple(found)
-
-
-def check_filters(
-    reader: Reader, path: Path, filters: tuple[str, ...], besides: tuple[bytes, ...] = ()
-) -> None:
-    """Note every text that is no topic filter for clients, but for those that begin with one of `besides`."""
-    for index, text in enumerate(filters):
-        name = text.encode(errors="replace")
-        if isinstance(text, Unresolved):
-            continue
-        is_ours = name.startswith((SHARE_PREFIX, CHANNEL_PREFIX)) and not name.startswith(besides)
-        if not is_valid_topic_filter(name) or is_ours:
-            what = f'{label(path)}: a topic filter is wanted, such as "orders/#", not "{text}"'
-            reader.wrong((*path, index), what)

@@ -216,3 +216,22 @@ def test_an_address_is_on_loopback_unless_it_says_otherwise(text: str, expected:
     reader = reader_of()
     assert checks.address_of(reader, PATH, text) == (expected or ("127.0.0.1", 0))
     assert noted(reader) == ([] if expected else [ADDRESS])
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("a/+/#", True),
+        ("$SYS/#", True),
+        (Unresolved("#a"), True),
+        ("", False),
+        ("a#", False),
+        ("$share/g/a", False),
+        ("$ws/canton/a", False),
+        ("a\ud800", True),
+    ],
+)
+def test_filters_are_those_that_clients_may_name(text: str, is_one: bool) -> None:
+    reader = reader_of()
+    checks.check_filters(reader, ("websocket", "filters"), ("ok", text))
+    assert bool(reader.mistakes()) != is_one

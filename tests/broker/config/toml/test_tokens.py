@@ -1,4 +1,4 @@
-"""[tokens] and [[history]]: what is read, and what is told of the rest."""
+"""[tokens]: what is read, and what is told of the rest."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from support.toml_files import noted, reader_of
 
-from broker.config.history import HistoryRule
 from broker.config.tokens import TokenConfig
 from broker.config.toml.reader import Unresolved
-from broker.config.toml.tokens import check_filters, history_rules, read_tokens
+from broker.config.toml.tokens import read_tokens
 
 SECRET = "s" * 32
 
@@ -64,54 +63,3 @@ def test_what_can_t_be_is_told(tmp_path: Path, table: dict[str, Any], mistakes: 
     reader = reader_of(folder=tmp_path)
     read_tokens(reader, {"tokens": table})
     assert noted(reader) == [mistake.format(folder=tmp_path) for mistake in mistakes]
-
-
-def test_a_ring_keeps_what_it_is_told_to() -> None:
-    reader = reader_of()
-    table = {"topics": "a/#", "size": "1MB", "count": 1, "age": "1s", "source_count": 0}
-    rules = history_rules(reader, {"history": [table, {"topics": ["$ws/canton/+", "$ws/exchange/x"]}]})
-    assert rules == (HistoryRule(("a/#",), 2**20, 1, 1.0, 0), HistoryRule(("$ws/canton/+", "$ws/exchange/x")))
-    assert reader.mistakes() == []
-
-
-ABOVE = "history: count, size and age must be above 0: leave [[history]] out for none"
-
-
-@pytest.mark.parametrize(
-    ("table", "what"),
-    [
-        ({"topics": []}, "topics: at least one topic filter is wanted"),
-        ({"topics": "a#"}, 'topics: a topic filter is wanted, such as "orders/#", not "a#"'),
-        (
-            {"topics": "$ws/econia/a"},
-            'topics: a topic filter is wanted, such as "orders/#", not "$ws/econia/a"',
-        ),
-        ({"topics": "a", "count": 0}, ABOVE),
-        ({"topics": "a", "size": 0}, ABOVE),
-        ({"topics": "a", "age": 0}, ABOVE),
-        ({"topics": "a", "source_count": -1}, "source_count: 0 or more is wanted; 0 reads nothing again"),
-    ],
-)
-def test_a_ring_that_can_t_be_is_told(table: dict[str, Any], what: str) -> None:
-    reader = reader_of()
-    history_rules(reader, {"history": [table]})
-    assert noted(reader) == [what]
-
-
-@pytest.mark.parametrize(
-    ("text", "is_one"),
-    [
-        ("a/+/#", True),
-        ("$SYS/#", True),
-        (Unresolved("#a"), True),
-        ("", False),
-        ("a#", False),
-        ("$share/g/a", False),
-        ("$ws/canton/a", False),
-        ("a\ud800", True),
-    ],
-)
-def test_filters_are_those_that_clients_may_name(text: str, is_one: bool) -> None:
-    reader = reader_of()
-    check_filters(reader, ("websocket", "filters"), ("ok", text))
-    assert bool(reader.mistakes()) != is_one
