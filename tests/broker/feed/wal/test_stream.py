@@ -614,6 +614,27 @@ async def test_spools_are_given_up_with_the_connection(autojump_clock: MockClock
     assert len(nameless_files()) == before
 
 
+async def test_a_spool_is_given_up_when_its_transaction_is_delivered(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    before = len(nameless_files())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulled.stream.pull)
+        await pulled.take(
+            streamed(b"S", (9, 4), (1, 1)), inside(RELATION, 9), inside(insert(b"1"), 9), streamed(b"E")
+        )
+        assert len(nameless_files()) == before + 1
+        await pulled.take(streamed(b"c", (9, 4), (0, 1), (500, 8), (501, 8), (0, 8)))
+        assert (pulled.outlet.topics(), len(nameless_files())) == ([b"event/1"], before)
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_empty_message_inside_of_a_stream_ends_the_connection(autojump_clock: MockClock) -> None:
+    pulled = Pulled()
+    pulled.server.send(streamed(b"S", (9, 4), (1, 1)), data(b""))
+    with pytest.raises(psycopg.DataError, match="an empty message"):
+        await pulled.stream.pull()
+
+
 async def test_the_end_of_wal_is_read_to_its_last_bit(autojump_clock: MockClock) -> None:
     pulled = Pulled()
     async with trio.open_nursery() as nursery:
