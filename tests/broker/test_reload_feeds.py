@@ -10,6 +10,7 @@ import pytest
 import trio
 from support.installed import install
 from support.polling import until
+from support.ports import free_port
 from support.postgres import cluster, database
 
 from broker import Broker
@@ -180,11 +181,11 @@ async def test_the_admin_port_moves_and_one_that_is_taken_changes_nothing(tmp_pa
     config = settings("")
     async with Broker(config) as broker:
         app = broker.app
-        config = reloaded(config, settings("[admin]\nport = 0\n"))
+        first = free_port()  # one of the kernel's choice is soon another process's, which answers there
+        config = reloaded(config, settings(f"[admin]\nport = {first}\n"))
         app.reload(config)
-        first = app.admin_port
         assert await answers(first)
-        taken = settings(f"[admin]\nport = 0\n[metrics]\nport = {broker.ports[0]}\n")
+        taken = settings(f"[admin]\nport = {first}\n[metrics]\nport = {broker.ports[0]}\n")
         with pytest.raises(ListenError):
             app.reload(reloaded(config, taken))
         assert (app.admin_port, app.operation.metrics_port) == (first, 0)
