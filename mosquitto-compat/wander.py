@@ -289,13 +289,12 @@ class Wanderer:
         return packets.PINGREQ
 
     def _broken(self, whole: bytes) -> bytes:
-        """Change a byte of the body, or say another length than it has."""
+        """Change a byte of the body, or say another length than it has; not the QoS of a subscription, see `IDS`."""
         random = self._random
         data = bytearray(whole)
+        end = len(data) - (data[0] == 0x82)
         if len(data) > 2 and random.random() < 0.8:
-            data[random.randrange(2, len(data))] = random.choice(
-                (0, 1, 0x23, 0x2B, 0x2F, 0x7F, 0x80, 0xC0, 0xFF)
-            )
+            data[random.randrange(2, end)] = random.choice((0, 1, 0x23, 0x2B, 0x2F, 0x7F, 0x80, 0xC0, 0xFF))
         elif len(data) > 3:
             del data[-1]
             data[1] = len(data) - 2 if len(data) < 128 else data[1]

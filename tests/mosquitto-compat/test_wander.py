@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 import wander
+from player import packets
 
 ONE, OTHER = "  B < PUBLISH 'a' 'x' qos=1 id=…", "  B < PUBLISH 'a' 'y' qos=1 id=…"
 
@@ -89,3 +90,10 @@ def test_no_lasting_session_is_told_to_replace_a_held_message_by_a_forbidden_one
                 names[actor] = words if " clean=0" in words and "version=5" not in words else ""
             elif words.startswith("publish 'b' ") and " qos=2" in words:
                 assert " id=x " not in names[actor], (seed, step)
+
+
+def test_a_broken_subscription_has_the_qos_of_its_client() -> None:
+    wanderer = wander.Wanderer(Random(1))
+    whole = packets.subscribe(1, [(b"a/b", 1)])
+    broken = {wanderer._broken(whole) for _ in range(2000)}
+    assert {one[-1] for one in broken if len(one) == len(whole)} == {1}
