@@ -43,7 +43,7 @@ PUBLISH_STEPS: Final = 2
 
 def handle(link: MqttLink, session: Session, first_byte: int, data: bytes, body: int, end: int) -> None:
     """One packet that is not on the fast path."""
-    if link.is_3_1 and first_byte >> 4 != 3:
+    if link.is_3_1 and first_byte >> 4 != PUBLISH_TYPE:
         first_byte = without_flags(first_byte)
     if link.tracing:
         trace_received(session, first_byte, data[body:end])

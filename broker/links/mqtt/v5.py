@@ -26,6 +26,7 @@ from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
 from protocol.mqtt.packets import Auth, Disconnect, Subscribe, Unsubscribe
 from protocol.mqtt.topics import check_topic_name
 from protocol.mqtt.v5.codec import (
+    AUTH,
     ack_parts,
     decode,
     encode_ack,
@@ -238,7 +239,7 @@ def _acknowledged(link: MqttLink, session: Session, packet_type: int, packet_id:
 
 
 def _rare(link: MqttLink, session: Session, first_byte: int, body: bytes) -> None:
-    if first_byte >> 4 != 15:
+    if first_byte & 0xF0 != AUTH:
         check_connected(first_byte)
     packet = decode(first_byte, body)
     if isinstance(packet, Subscribe):
