@@ -432,7 +432,7 @@ async def test_a_stream_that_somebody_removes_is_made_again(
     async with joined((nats_server.url,), cluster_name, "a") as a:
         node = node_of(a)
         name = getattr(node.names, which)
-        await ask(node.link, jetstream.stream_delete(name))
+        await ask(node.link, (jetstream.API + b"STREAM.DELETE." + name.encode(), b""))
         with trio.fail_after(60):
             while await info(node.link, name) is None:
                 await trio.testing.wait_all_tasks_blocked(0.01)
