@@ -181,10 +181,15 @@ class Agreeing:
         if rowcast is not None and "rowcast" in newcomer.door.listener.dialects:
             asked = stream_request(head, rowcast.path)
             if asked is not None:
-                return partial(self._event_stream, newcomer, asked, rowcast.rules)
+                return partial(
+                    self._event_stream, self._behind(newcomer, asked.forwarded_for), asked, rowcast.rules
+                )
         opening = understand(head, self._hint(newcomer.door))
-        peer = peer_behind(newcomer.peer, opening.forwarded_for, self.config.trusted_proxies)
-        return self._decide_protocol(evolve(newcomer, peer=peer), opening, rest)
+        return self._decide_protocol(self._behind(newcomer, opening.forwarded_for), opening, rest)
+
+    def _behind(self, newcomer: Newcomer, forwarded_for: str) -> Newcomer:
+        peer = peer_behind(newcomer.peer, forwarded_for, self.config.trusted_proxies)
+        return newcomer if peer == newcomer.peer else evolve(newcomer, peer=peer)
 
     async def _event_stream(self, newcomer: Newcomer, asked: StreamRequest, rules: RowcastRules) -> Agreed:
         check_origin(newcomer.door.listener.websockets_origins, asked.origin or None)

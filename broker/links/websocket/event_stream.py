@@ -27,11 +27,12 @@ RESPONSE: Final = (
 
 @frozen
 class StreamRequest:
-    """What was asked: the subscription, the token that was shown, and where the page comes from."""
+    """What was asked: the subscription, the token that was shown, where the page comes from, and by whom."""
 
     read: Read
     token: str
     origin: str
+    forwarded_for: str
 
 
 def stream_request(head: bytes, path: str) -> StreamRequest | None:
@@ -60,7 +61,12 @@ def stream_request(head: bytes, path: str) -> StreamRequest | None:
     scheme, _, token = headers.get(b"authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         token = query.get("token", [""])[0]
-    return StreamRequest(Read("", topic, since, state=True), token.strip(), headers.get(b"origin", ""))
+    return StreamRequest(
+        Read("", topic, since, state=True),
+        token.strip(),
+        headers.get(b"origin", ""),
+        headers.get(b"x-forwarded-for", ""),
+    )
 
 
 async def admit_stream(

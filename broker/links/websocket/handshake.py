@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, TypeAlias
 
 import h11
@@ -230,7 +230,7 @@ def plain_answer(status: int, text: str, more: Mapping[str, str] | None = None) 
 
 
 def peer_behind(peer: str, forwarded_for: str, trusted: tuple[str, ...]) -> str:
-    """The peer's address as the nearest proxy that is trusted saw it.
+    """The peer as the nearest proxy that is trusted saw it.
 
     Args:
         peer: `ADDRESS:PORT` of the connection.
@@ -238,33 +238,44 @@ def peer_behind(peer: str, forwarded_for: str, trusted: tuple[str, ...]) -> str:
         trusted: addresses and networks of our own proxies.
 
     Returns:
-        `ADDRESS` from the header, or `peer` unchanged if it is no trusted proxy.
+        `ADDRESS:PORT` from the header, with the connection's port where the header has none; `peer` unchanged if it is
+        no trusted proxy.
     """
     if not forwarded_for or not trusted:
         return peer
     found = peer
-    address = peer.rpartition(":")[0].strip("[]")
+    host, _, own_port = peer.rpartition(":")
+    address = _address_in(host)
     for claimed in reversed(forwarded_for.split(",")[-FORWARDED_HOPS_MAX:]):
-        claimed = claimed.strip()
-        if not _is_within(address, trusted) or not _is_address(claimed):
+        host, port = _host_and_port(claimed.strip())
+        said = _address_in(host)
+        if address is None or said is None or not _is_within(address, trusted):
             break
-        found = address = claimed
+        address = said
+        found = f"{address}:{port or own_port}"
     return found
 
 
-def _is_within(address: str, networks: tuple[str, ...]) -> bool:
-    if not _is_address(address):
-        return False
-    parsed = ip_address(address)
-    return any(parsed in ip_network(network, strict=False) for network in networks)
+_WITH_PORT: Final = re.compile(r"(?:\[([^\[\]]*)\]|([0-9.]+))(?::([0-9]{1,5}))?")
+"""`[IPV6]`, `[IPV6]:PORT`, `IPV4`, `IPV4:PORT`."""
 
 
-def _is_address(text: str) -> bool:
+def _host_and_port(claimed: str) -> tuple[str, str]:
+    found = _WITH_PORT.fullmatch(claimed)
+    return (found[1] or found[2] or "", found[3] or "") if found else (claimed, "")
+
+
+def _address_in(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that is written here; without its zone, which means something on the machine that wrote it only."""
     try:
-        ip_address(text)
+        found = ip_address(host.partition("%")[0])
     except ValueError:
-        return False
-    return True
+        return None
+    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
+
+
+def _is_within(address: IPv4Address | IPv6Address, networks: tuple[str, ...]) -> bool:
+    return any(address in ip_network(network, strict=False) for network in networks)
 
 
 def _tokens(headers: Mapping[bytes, bytes], name: bytes) -> list[bytes]:

@@ -200,13 +200,24 @@ async def test_pages_of_other_origins_may_not_connect(path: str, origin: str | N
             assert said(outcome) == (403, "this origin may not connect")
 
 
-@pytest.mark.parametrize(("trusted", "peer"), [(("10.0.0.0/8",), "192.0.2.1"), ((), "10.0.0.1:7")])
+@pytest.mark.parametrize(("trusted", "peer"), [(("10.0.0.0/8",), "192.0.2.1:7"), ((), "10.0.0.1:7")])
 async def test_peer_is_whom_a_trusted_proxy_has_seen(trusted: tuple[str, ...], peer: str) -> None:
     config = GatewayConfig(exchange=Exchange(), trusted_proxies=trusted)
     async with here(("mqtt", "exchange"), config) as port:
         for came in (asks("/mqtt", Sec_WebSocket_Protocol="mqtt", X_Forwarded_For="192.0.2.1"),
                      asks("/exchange-stream", X_Forwarded_For="192.0.2.1")):  # fmt: skip
             assert port.link(port.at_once(came))[0].peer == peer
+
+
+@pytest.mark.parametrize(("trusted", "peer"), [(("10.0.0.0/8",), "2001:db8::9:7"), ((), "10.0.0.1:7")])
+async def test_peer_of_a_stream_of_events_is_whom_a_trusted_proxy_has_seen(
+    trusted: tuple[str, ...], peer: str
+) -> None:
+    config = GatewayConfig(rowcast=Rowcast(anonymous_subscribe=("a/#",)), trusted_proxies=trusted)
+    async with here(("rowcast",), config) as port:
+        asked = b"GET /rowcast/sse?topic=a HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 2001:db8::9\r\n\r\n"
+        outcome = await port.in_time(port.at_once(asked), b"", trio.testing.MemoryReceiveStream())
+        assert port.link(outcome)[0].peer == peer
 
 
 async def test_health_is_told_to_whoever_asks_without_a_handshake() -> None:
