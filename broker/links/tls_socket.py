@@ -22,6 +22,9 @@ PLAIN_BYTES_MAX: Final = 16_384
 ENCRYPT_BYTES: Final = 64 * 1024
 """Encrypted at a time: what is kept twice, as text and as records, for a peer that does not read."""
 
+RECORDS_BYTES_MAX: Final = 2 * ENCRYPT_BYTES
+"""Kept as records: text, and beside it two thousand answers to a peer that asks for new keys and reads none of them."""
+
 
 class Buffers:
     """What OpenSSL reads from and writes to."""
@@ -77,7 +80,7 @@ class TlsSocket:
         self._records = b""
         """Encrypted, and refused by the kernel; they go first."""
         self._ahead = 0
-        """So many bytes, at the front of what is to be sent next, are in `_records` already."""
+        """So many bytes, at the front of what is to be sent next, are in `_records`, or have left with them."""
         self._first = b""
         """Encrypted, and goes in one piece with what is sent next."""
 
@@ -214,13 +217,19 @@ class TlsSocket:
             self._sock.shutdown(socket.SHUT_RD)
 
     def _send_control(self) -> None:
-        """What OpenSSL has to say of its own: that it will not negotiate again, tickets behind a handshake."""
+        """What OpenSSL has to say of its own: new keys, that it will not negotiate again, tickets behind a handshake.
+
+        Raises:
+            ConnectionAbortedError: the peer has it say something again and again, and reads nothing.
+        """
         self._records += self._first + self._buffers.outgoing.read()
         self._first = b""
         if self._records:
             # Without room it goes with what is sent next.  If the peer has gone, what it sent before counts.
             with suppress(OSError):
                 self._send_records()
+            if len(self._records) > RECORDS_BYTES_MAX:
+                raise ConnectionAbortedError("asks, and does not read the answers")
 
     def send(self, data: bytes) -> int:
         """Encrypt and send; how many of these bytes have left.
@@ -231,11 +240,10 @@ class TlsSocket:
             BlockingIOError: none.
             OSError: the connection is broken.
         """
-        done = 0
         if self._records:
             self._send_records()
-            done = self._ahead
-            self._ahead = 0
+        done = self._ahead  # perhaps with what OpenSSL had to say meanwhile
+        self._ahead = 0
         size = len(data)
         while done < size:
             piece = data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _ssl
+import ctypes
 import shutil
 import socket
 import ssl
@@ -21,9 +23,11 @@ from broker.core.counters import Counters
 from broker.core.outbox import Outbox, Round
 from broker.core.shell import Shell
 from broker.links.listening.tls import has_slow_key, server_context
-from broker.links.tls_socket import Buffers, Documented, TlsSocket, records_of
+from broker.links.tls_socket import ENCRYPT_BYTES, Buffers, Documented, TlsSocket, records_of
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make certificates")
+
+SSL_KEY_UPDATE_REQUESTED = 1
 
 
 class Client:
@@ -44,6 +48,18 @@ class Client:
 
     def encrypted(self, data: bytes) -> bytes:
         self.tls.write(data)
+        return self._out.read()
+
+    def key_update(self) -> bytes:
+        """The record that has the other end take new keys and say so (RFC 8446 §4.6.3); Python has no call for it."""
+        openssl = ctypes.CDLL(_ssl.__file__)
+        part = self.tls._sslobj  # type: ignore[attr-defined]
+        # Its own members begin with the socket and OpenSSL's connection.
+        connection = ctypes.c_void_p.from_address(
+            id(part) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)
+        )
+        assert openssl.SSL_key_update(connection, SSL_KEY_UPDATE_REQUESTED) == 1
+        assert openssl.SSL_do_handshake(connection) == 1
         return self._out.read()
 
     def goodbye(self) -> bytes:
@@ -281,6 +297,40 @@ def test_what_openssl_says_while_it_reads_goes_to_that_peer_only(pairs: Pairs) -
     assert first.sock.recv(100) == b"its own"
     assert other.send(b"to the other") == len(b"to the other")
     assert second.read() == b"to the other"
+
+
+def fill(server: TlsSocket, data: bytes) -> bytes:
+    """Send until the kernel takes no more; what has not left."""
+    with suppress(BlockingIOError):
+        while data:
+            data = data[server.send(data) :]
+    return data
+
+
+def test_a_peer_that_asks_for_new_keys_and_reads_nothing_is_not_read_from_for_ever(pairs: Pairs) -> None:
+    server, client = pairs.opened()
+    assert fill(server, bytes(1_000_000))
+    asked = 0
+    with suppress(ConnectionAbortedError):
+        while asked < 10_000:
+            asked += 1
+            client.sock.send(client.key_update())
+            assert received(server) is None
+    assert 1_000 < asked < 10_000
+    assert len(server._records) < 3 * ENCRYPT_BYTES
+
+
+def test_new_keys_amid_what_a_peer_has_not_read_yet_leave_every_byte_there_once(pairs: Pairs) -> None:
+    server, client = pairs.opened()
+    whole = bytes(range(256)) * 4_000
+    owed = fill(server, whole)
+    got = client.read()
+    while owed:
+        client.sock.send(client.key_update())
+        assert received(server) is None
+        owed = fill(server, owed)
+        got += client.read()
+    assert got + client.read() == whole
 
 
 class Teller(Shell):
