@@ -57,6 +57,13 @@ max_inflight_messages and max_queued_messages together: what the client may be o
 LOCAL_QUEUE_MESSAGES_MAX: Final = 10_000
 """Messages waiting for an in-process subscriber; above it the oldest are dropped and counted."""
 
+FORGETTING_MAX: Final = 50_000
+"""CONNECTs that wait until the session before is gone from the disk, those whose peers have left among them; more are
+refused.  So many wait only where the disk takes nothing."""
+
+FORGETTING_OF_CLIENT_MAX: Final = 16
+"""The same of one client id, so that one who comes again and again leaves room for others."""
+
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long a connection that is being closed may take what it is still owed."""
 

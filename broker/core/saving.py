@@ -38,12 +38,14 @@ class Saving:
         saved: `Engine.kept_changes` that the last save covered.
         on_wanted: called when something begins to wait and nothing waited before.
         forgetting: how many CONNECTs of a client id wait until its former session is gone from the disk.
+        forgetting_count: how many do of all.
     """
 
     def __init__(self, engine: Engine, saved: int) -> None:
         self.saved = saved
         self.on_wanted: Callable[[], None] = nothing
         self.forgetting: dict[bytes, int] = {}
+        self.forgetting_count = 0
         self._engine = engine
         self._marked = self.saved
         self._waiting: deque[tuple[int, Promise]] = deque()

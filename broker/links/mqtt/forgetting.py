@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from broker.core.limits import FORGETTING_MAX, FORGETTING_OF_CLIENT_MAX
 from broker.links.mqtt.accepting import accept, take_over
-from broker.links.mqtt.refusing import refuse_outdated
+from broker.links.mqtt.refusing import refuse, refuse_outdated
 from protocol.mqtt.connection import AUTHENTICATING
-from protocol.mqtt.packets import Connect
+from protocol.mqtt.packets import Connect, ConnectReturnCode
 
 if TYPE_CHECKING:
     from broker.core.saving import Saving
@@ -20,21 +21,30 @@ if TYPE_CHECKING:
 
 
 def waits_for_disk(link: MqttLink, packet: Connect, client_id: bytes) -> bool:
-    """End the session that this client does not go on with; whether it is to be let in later, when that is saved."""
+    """End the session that this client does not go on with; True if it is not to be let in now.
+
+    It is later, when that is saved; or it is refused, where too many wait for that.
+    """
     engine = link.engine
     saving = engine.saving
     if saving is None:
         return False
     session = engine.sessions.get(client_id)
-    if (
+    waiting = saving.forgetting.get(client_id, 0)
+    ended = (
         session is not None
         and not session.clean
         and (packet.clean_session or session.mount_point != link.door.mount_point)
-    ):
+    )
+    if not ended and not waiting:
+        return False
+    if waiting >= FORGETTING_OF_CLIENT_MAX or saving.forgetting_count >= FORGETTING_MAX:
+        refuse(link, ConnectReturnCode.SERVER_UNAVAILABLE, "too many wait for the disk")
+        return True
+    if ended:
+        assert session is not None
         take_over(link, client_id, packet.clean_session)
         engine.end_session(session)  # [MQTT-3.1.2-6]
-    elif client_id not in saving.forgetting:
-        return False
     promise = saving.promise_saved()
     if promise is None:
         return False
@@ -51,10 +61,12 @@ class Forgetting:
         self._client_id = client_id
         self._saving = saving
         saving.forgetting[client_id] = saving.forgetting.get(client_id, 0) + 1
+        saving.forgetting_count += 1
 
     def go_on(self) -> None:
         """It is."""
         waiting = self._saving.forgetting
+        self._saving.forgetting_count -= 1
         waiting[self._client_id] -= 1
         if not waiting[self._client_id]:
             del waiting[self._client_id]

@@ -6,6 +6,7 @@ from support.peer import Peer, connected
 
 from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
+from broker.core.limits import FORGETTING_MAX, FORGETTING_OF_CLIENT_MAX
 from broker.core.saving import Saving
 from broker.links.listening.door import Door
 from broker.storage.records import snapshot
@@ -98,3 +99,33 @@ def test_who_may_not_come_in_any_more_when_it_is_saved_is_refused() -> None:
     assert peer.read() == [Connack(False, 5)]
     assert peer.closed
     assert b"x" not in engine.sessions
+
+
+def test_one_who_comes_again_and_again_while_the_disk_takes_nothing_is_refused() -> None:
+    engine, saving = engine_that_promises()
+    for _ in range(FORGETTING_OF_CLIENT_MAX):
+        peer = Peer(engine)
+        peer.send(Connect(b"x", True, 60))
+        peer.link.lost()
+    last = Peer(engine)
+    last.send(Connect(b"x", True, 60))
+    assert last.read() == [Connack(False, 3)]
+    assert last.closed
+    assert saving.waiting() == FORGETTING_OF_CLIENT_MAX
+    saved(engine, saving)
+    assert (saving.waiting(), saving.forgetting, saving.forgetting_count) == (0, {}, 0)
+    again = Peer(engine)
+    again.send(Connect(b"x", True, 60))
+    assert again.read() == [Connack(False, 0)]
+
+
+def test_more_than_so_many_do_not_wait_for_the_disk_and_their_sessions_stay() -> None:
+    engine, saving = engine_that_promises()
+    saving.forgetting_count = FORGETTING_MAX
+    peer = Peer(engine)
+    peer.send(Connect(b"x", True, 60))
+    assert peer.read() == [Connack(False, 3)]
+    assert b"x" in engine.sessions
+    other = Peer(engine)
+    other.send(Connect(b"x", False, 60))
+    assert other.read() == [Connack(True, 0)]
