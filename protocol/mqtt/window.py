@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.mqtt.codec import encode_remaining_length
 from protocol.mqtt.message import Message
 
 SENT: Final = 0
@@ -16,9 +15,16 @@ FORBIDDEN: Final = 5
 
 
 def publish_size(topic: int, properties: int, payload: int, packet_id: int) -> int:
-    """Bytes of a whole PUBLISH of 5.0 with so many of each."""
-    length = 2 + topic + packet_id + len(encode_remaining_length(properties)) + properties + payload
-    return 1 + len(encode_remaining_length(length)) + length
+    """Bytes of a whole PUBLISH of 5.0 with so many of each, or that it would have if MQTT could say so many."""
+    return 1 + _with_length(2 + topic + packet_id + _with_length(properties) + payload)
+
+
+def _with_length(size: int) -> int:
+    if size < 128:
+        return size + 1
+    if size < 16_384:
+        return size + 2
+    return size + (3 if size < 2_097_152 else 4)
 
 
 class Window:

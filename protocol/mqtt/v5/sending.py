@@ -101,9 +101,12 @@ class Sending:
         if number > self.aliases_max:
             return topic, b""
         written = b"" if known else topic
-        if self.packet_max:
+        packet_max = self.packet_max
+        if packet_max == 0 and len(message.payload) >= _SURELY_FITS_BYTES:
+            packet_max = _PACKET_MAX
+        if packet_max:
             properties = len(message.properties) + len(ids) + _EXPIRY_BYTES + 3
-            if publish_size(len(written), properties, len(message.payload), packet_id) > self.packet_max:
+            if publish_size(len(written), properties, len(message.payload), packet_id) > packet_max:
                 return topic, b""
         if not known:
             self._new_alias = topic
