@@ -205,7 +205,7 @@ class FollowingLink(WebSocketLink):
         """What was missed of a subscription has been read, as `missed`, or could not be."""
         if self.closing or one.is_over:
             return
-        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+        with self.engine.turn, barrier(self.engine.counters, self.peer, self.close_for_a_bug):
             one.settle(missed, None if missed.recovered else self._state_of(one.words, one.began))
             if missed.recovered or not one.read.state or not self._wait_for_tables(one):
                 self._get_in_line()
@@ -222,7 +222,7 @@ class FollowingLink(WebSocketLink):
         """The tables that a subscription waits for have been read, or could not be."""
         if self.closing or one.is_over:
             return
-        with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+        with self.engine.turn, barrier(self.engine.counters, self.peer, self.close_for_a_bug):
             if isinstance(rows, TooMuch):
                 self.too_much(one, rows)
             elif isinstance(rows, SourceError):

@@ -7,15 +7,26 @@ from typing import cast
 import pytest
 import trio
 import trio.testing
+from support.websockets import masked
 
+from broker.config.dialects.gateway import GatewayConfig
+from broker.config.dialects.kind import Asked as AskedDialect
+from broker.config.dialects.rowcast import Rowcast
 from broker.core import barrier as barriers
 from broker.core.counters import Counters
+from broker.core.engine import Engine
 from broker.core.history import History
+from broker.core.outbox import Outbox
 from broker.core.positions import Positions
-from broker.core.row_source import SourceError
+from broker.core.row_source import SourceError, TooMuch
+from broker.gateway.gateway import Gateway
 from broker.links.websocket.catching_up import Subscription
 from broker.links.websocket.following import FollowingLink
+from broker.links.websocket.readers import Readers
+from broker.links.websocket.rowcast import RowcastLink
 from broker.links.websocket.state_reading import HOLDERS_LOOK_S, HOLDERS_MAX, READINGS_MAX, StateReading
+from protocol.dialects.base import Clock
+from protocol.dialects.rowcast import RowcastDialect
 
 Rows = list[tuple[bytes, bytes]]
 
@@ -158,3 +169,27 @@ async def test_our_own_bug_ends_who_asked_and_nobody_else(monkeypatch: pytest.Mo
     assert good.told == [(b"t", b"t")]
     assert [one.told for one in asked] == [None, None]
     assert all(one.is_over for one in asked)
+
+
+def test_who_asked_for_too_much_is_told_at_once() -> None:
+    engine, history, sent = Engine(), History(Positions("e")), bytearray()
+    history.tables["feed"] = Tables()
+    asked: list[tuple[FollowingLink, Subscription]] = []
+
+    def send(data: bytes) -> int:
+        sent.extend(data)
+        return len(data)
+
+    readers = Readers(history, lambda _: None, lambda *_: None, lambda *one: asked.append(one))
+    config = Rowcast(anonymous_subscribe=("#",))
+    dialect = config.open(AskedDialect(), None, Clock(0.0), 0.0)
+    assert isinstance(dialect, RowcastDialect)
+    gateway = Gateway(GatewayConfig(rowcast=config), engine, {})
+    outbox = Outbox(engine.round, 1_000_000, send)
+    link = RowcastLink(dialect, gateway, outbox, "peer", 65536, lambda *_: None, readers)
+    link.open()
+    with engine.turn:
+        link.received(masked(0x81, b'{"subscribe":"t","state":true}'))
+    ((_, one),) = asked
+    link.state_read(one, TooMuch("a narrower filter would do"))
+    assert b'"too_many"' in sent
