@@ -52,7 +52,10 @@ class Client:
 
     def key_update(self) -> bytes:
         """The record that has the other end take new keys and say so (RFC 8446 §4.6.3); Python has no call for it."""
-        openssl = ctypes.CDLL(_ssl.__file__)
+        library = getattr(_ssl, "__file__", None)
+        if library is None:
+            pytest.skip("this Python has OpenSSL within itself, where it can't be called")
+        openssl = ctypes.CDLL(library)
         part = self.tls._sslobj  # type: ignore[attr-defined]
         # Its own members begin with the socket and OpenSSL's connection.
         connection = ctypes.c_void_p.from_address(
