@@ -1,7 +1,7 @@
 """One outgoing message with every encoding that any receiver may want, each made at most once.
 
 MQTT encodings come from `Message`; a WebSocket frame is kept under the name that those give it who all
-send the same one: `FRAME` and `POSITIONED` of `broker.links.websocket`.
+send the same one: `FRAME`, `RUN` and `POSITIONED` of `broker.links.websocket`.
 """
 
 from __future__ import annotations

@@ -28,6 +28,11 @@ class Receiver:
         """
         raise NotImplementedError
 
+    def deliver_run(self, run: list[Publication], granted: int) -> None:
+        """Take several of a feed's publications to one topic, live, without a state; as `deliver` for each."""
+        for publication in run:
+            self.deliver(publication, granted, False)
+
     def forward(self, packets: bytes, count: int, payload_bytes: int) -> None:
         """Take `count` whole QoS 0 PUBLISH packets in one piece; called on `plain` receivers only."""
         raise NotImplementedError

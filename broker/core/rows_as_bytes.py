@@ -1,11 +1,13 @@
-"""Messages of nobody's that leave at QoS 0, to receivers who take packets: none is made a `Publication`.
+"""Messages of nobody's to one topic, each receiver's in one go.
 
-The feeds' counterpart of `broker.links.mqtt.forwarding`.  Hot: compiled.
+Where all leave at QoS 0, to receivers who take packets, none is made a `Publication`: the feeds' counterpart of
+`broker.links.mqtt.forwarding`.  Hot: compiled.
 """
 
 from __future__ import annotations
 
 from broker.core.engine import Engine
+from broker.core.publication import Publication
 from broker.core.targets import Targets
 from protocol.mqtt.codec import publish_head
 from protocol.mqtt.framing import REMAINING_LENGTH_MAX
@@ -13,16 +15,18 @@ from protocol.mqtt.message import PUBLISH_FIRST_BYTE
 
 
 def forward(engine: Engine, topic: bytes, payloads: list[bytes], qos: int) -> bool:
-    """Hand messages of one topic, not retained, on in one piece.
+    """Hand messages of one topic, not retained, on together.
 
     Returns:
-        False, and nothing has been done, if that is not for all who get them: each is to be published by itself.
+        False, and nothing has been done, if that can't be: each is to be published by itself.
     """
     if engine.log is not None:
         return False
     targets = engine.trie.match(topic)
-    if not _take_packets(targets, qos):
+    if targets.parts is not None:
         return False
+    if not _take_packets(targets, qos):
+        return _deliver(engine, targets, topic, payloads, qos)
     if targets.is_empty():
         return True
     packets = _packets(topic, payloads)
@@ -37,7 +41,7 @@ def forward(engine: Engine, topic: bytes, payloads: list[bytes], qos: int) -> bo
 
 def _take_packets(targets: Targets, qos: int) -> bool:
     """Whether all of them take raw packets, and get this at QoS 0."""
-    if targets.not_plain or targets.parts is not None:
+    if targets.not_plain:
         return False
     if qos == 0 or targets.sole is not None:
         return qos == 0 or targets.sole_granted == 0
@@ -46,6 +50,31 @@ def _take_packets(targets: Targets, qos: int) -> bool:
         for granted in many.values():
             if granted != 0:
                 return False
+    return True
+
+
+def _deliver(engine: Engine, targets: Targets, topic: bytes, payloads: list[bytes], qos: int) -> bool:
+    """As `Engine.publish` for each; whether that was done."""
+    if engine.replaying.active:
+        return False
+    run: list[Publication] = []
+    for payload in payloads:
+        if len(payload) + len(topic) + 4 > REMAINING_LENGTH_MAX:
+            return False
+        run.append(Publication(topic, payload, qos))
+    sole = targets.sole
+    if sole is not None:
+        sole.deliver_run(run, targets.sole_granted)
+        return True
+    slicing = engine.slicing
+    steps, plain_steps = targets.steps(), targets.plain_steps()
+    for _ in run:
+        slicing.charge(steps)
+        slicing.charge_wide(plain_steps)
+    many = targets.many
+    if many is not None:
+        for receiver, granted in many.items():
+            receiver.deliver_run(run, granted)
     return True
 
 

@@ -25,6 +25,11 @@ class Heard(Receiver):
     def __init__(self) -> None:
         super().__init__(plain=False)
         self.came: list[tuple[bytes, bytes, int]] = []
+        self.runs: list[int] = []
+
+    def deliver_run(self, run: list[Publication], granted: int) -> None:
+        self.runs.append(len(run))
+        super().deliver_run(run, granted)
 
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
         self.came.append((publication.topic, publication.payload, publication.qos))
@@ -114,11 +119,27 @@ def test_copies_of_overlapping_subscriptions_come_as_often_as_one_by_one() -> No
     assert worlds[0].got() == worlds[1].got()
 
 
-@pytest.mark.parametrize(("receivers", "goes"), [("one", True), ("5-and-3", True), ("nobody", True), ("two-qos", False),
-                                                 ("one-at-qos-1", False), ("messages", False)])  # fmt: skip
-def test_only_who_takes_packets_at_qos_0_gets_them_in_one_piece(receivers: str, goes: bool) -> None:
+@pytest.mark.parametrize("receivers", list(RECEIVERS))
+def test_each_receiver_gets_all_of_them_at_once(receivers: str) -> None:
     world = World(receivers)
-    assert forward(world.engine, TOPIC, PAYLOADS, 1) is goes
+    assert forward(world.engine, TOPIC, PAYLOADS, 1)
+    assert world.heard.runs == ([len(PAYLOADS)] if receivers == "messages" else [])
+
+
+def test_while_retained_messages_are_on_their_way_each_is_published_by_itself() -> None:
+    world = World("messages")
+    world.engine.replaying.active = 1
+    assert not forward(world.engine, TOPIC, PAYLOADS, 1)
+    assert not world.heard.came
+
+
+def test_very_many_are_charged_for_each_message() -> None:
+    world = World("nobody")
+    for _ in range(1999):
+        world.engine.subscribe(Heard(), b"rows/#", 0)
+    world.engine.slicing.allowance()
+    assert forward(world.engine, TOPIC, PAYLOADS, 0)
+    assert world.engine.slicing.charged() == len(PAYLOADS) * (1999 >> 4)
 
 
 def test_where_a_log_takes_publications_nothing_goes_past_it() -> None:

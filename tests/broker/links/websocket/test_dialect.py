@@ -1,4 +1,4 @@
-"""A client that takes what it is owed is asked whether it lives, however much that is."""
+"""A client that takes what it is owed is asked whether it lives, however much that is; rows that come together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from broker.core.publication import Publication
 from broker.gateway.gateway import Gateway
 from broker.gateway.identity import JwtVerifier
 from broker.links.websocket.dialect import DialectLink
+from broker.links.websocket.following import CONFLATE_ABOVE_BYTES
 from broker.links.websocket.readers import Readers
+from broker.outlet import EngineOutlet
 from protocol.dialects.base import Clock
 from protocol.websocket import PING_FRAME
 
@@ -81,3 +83,33 @@ def test_who_is_always_owed_something_is_asked_and_stays_if_it_answers(answers: 
     assert bool(client.link.closing) is not answers
     assert client.link.close_reason == ("" if answers else "no answer to pings")
     assert asked >= 5 or not answers
+
+
+@pytest.mark.parametrize("room", [0, 10, 40_000, 10**9])
+@pytest.mark.parametrize("owed", [0, CONFLATE_ABOVE_BYTES - 350, CONFLATE_ABOVE_BYTES])
+@pytest.mark.parametrize("channel", ["BTC@trades", "BTC@ticker", "BTC@depth"])
+@pytest.mark.parametrize("since", ["", ',"since":"now"'], ids=["live", "followed"])
+def test_several_rows_at_once_come_as_they_would_one_by_one(
+    room: int, owed: int, channel: str, since: str
+) -> None:
+    """Whether the client is quick, becomes slow in their midst or was slow before."""
+    together, singly = Client(), Client()
+    topic = b"$ws/exchange/" + channel.encode()
+    rows = [b'{"s":"BTC","n":%d}' % number + b" " * 100 for number in range(6)]
+    for client in (together, singly):
+        client.says(b'{"op":"subscribe","channel":"%s"%s}' % (channel.encode(), since.encode()))
+        client.takes(10**6)
+        client.room = 0
+        client.outbox.push(bytes(owed))
+        client.engine.flush()
+        client.room = room
+    EngineOutlet(together.engine, None).publish_run(topic, rows, 0)
+    for row in rows:
+        EngineOutlet(singly.engine, None).publish(topic, row, 0, False)
+    for client in (together, singly):
+        client.engine.flush()
+        client.takes(room)
+        client.takes(10**9)
+    assert together.wire == singly.wire
+    assert together.wire.count(b'"n":') >= 1
+    assert together.link.closing == singly.link.closing
