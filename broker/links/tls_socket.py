@@ -58,6 +58,11 @@ class Documented:
         self.getpeercert = whole.getpeercert
 
 
+def nothing(sock: socket.SocketType) -> bool:
+    """Nothing is read that nobody has told of."""
+    return False
+
+
 class TlsSocket:
     """One end of one TLS connection.
 
@@ -108,8 +113,11 @@ class TlsSocket:
         """
         return self._sock.recv(PLAIN_BYTES_MAX)
 
-    def shake_hands(self, data: bytes) -> bool:
+    def shake_hands(self, data: bytes, has_come: Callable[[socket.SocketType], bool] = nothing) -> bool:
         """Go on with the handshake, and answer; True when it is complete, and `take_rest` has what came behind it.
+
+        Args:
+            has_come: whether to take what a peer has sent whose handshake was complete first, while this end computed.
 
         Raises:
             OSError: the peer did not keep to the protocol, or was refused, and has been told; or it has gone.
@@ -119,7 +127,7 @@ class TlsSocket:
         try:
             self._records_of.do_handshake()
             self._is_open = True
-            self._rest = incoming.read() or self._come_since()
+            self._rest = incoming.read() or self._come_since(has_come)
             if self._rest:
                 self._first = outgoing.read()  # a ticket, which goes with the answer to what has come already
             else:
@@ -134,10 +142,9 @@ class TlsSocket:
         self._send_all(outgoing.read())
         return False
 
-    def _come_since(self) -> bytes:
-        """What a peer sent whose handshake was complete first, while this end computed."""
+    def _come_since(self, has_come: Callable[[socket.SocketType], bool]) -> bytes:
         try:
-            return self._sock.recv(PLAIN_BYTES_MAX)
+            return self._sock.recv(PLAIN_BYTES_MAX) if has_come(self._sock) else b""
         except OSError:  # nothing, or it has gone: the next receive says which
             return b""
 

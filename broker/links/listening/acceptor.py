@@ -65,7 +65,7 @@ class Acceptor(Connection):
 
     def readable(self) -> None:
         taken = 0
-        last = -1
+        last: socket.SocketType | None = None
         # Where one comes at a time, looking for a second each time would cost as much as the first.
         for _ in range(self._at_once):
             try:
@@ -78,14 +78,14 @@ class Acceptor(Connection):
                 self._failed(error)
                 return
             family, kind, protocol = self._kind
-            self._accepted(self._make(family, kind, protocol, fd), address)
+            last = self._make(family, kind, protocol, fd)
+            self._accepted(last, address)
             taken += 1
-            last = fd
         else:
             self._fulls += 1
             if self._fulls >= FULLS_MIN:
                 self._at_once = min(self._at_once * 2, ACCEPTS_PER_WAKE_MAX)
-        if taken == 1 and self._is_plain:
+        if taken == 1 and last is not None and self._is_plain:
             self._ask_at_once(last)
 
     def _accepted(self, connection: socket.SocketType, address: object) -> None:
@@ -101,11 +101,11 @@ class Acceptor(Connection):
             logger.log(NOTICE, "New connection from %s on port %d.", peer, door.port)
         self._take(connection, door, peer, None)
 
-    def _ask_at_once(self, fd: int) -> None:
+    def _ask_at_once(self, sock: socket.SocketType) -> None:
         """Whoever comes alone has often sent its CONNECT by now; where they have not, fewer and fewer are asked."""
         if self._silent > 0:
             self._silent -= 1
-        elif self.pump.read_at_once(fd):
+        elif self.pump.read_at_once(sock):
             self._silences = 0
         else:
             self._silences = min(self._silences + 1, SILENCES_MAX)

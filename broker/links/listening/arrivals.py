@@ -242,7 +242,7 @@ class Handshake(Arrival):
 
     def _step(self, data: bytes) -> None:
         try:
-            self._done = self._tls.shake_hands(data)
+            self._done = self._tls.shake_hands(data, self._arrivals.pump.has_come)
         except OSError as error:
             self._error = error
 

@@ -19,11 +19,13 @@ from support.polling import until
 from broker.config.model import Limits, Listener, Security
 from broker.core import barrier as barriers
 from broker.core.engine import Engine
+from broker.core.publication import Publication
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
 from broker.links.pump import (
     CLOSING_MAX,
     LONE_TURN_S_MAX,
+    READY_MAX,
     SENDS_MAX,
     SENT_MAX,
     TURN_S_MAX,
@@ -116,14 +118,52 @@ async def test_who_was_taken_just_now_is_read_before_epoll_tells_of_it() -> None
         Listener(port=0, security=Security(allow_anonymous=True)), Limits(), connection_messages=False
     )
     pump.add(theirs, door, "peer")
-    assert not pump.read_at_once(theirs.fileno())
+    assert not pump.read_at_once(theirs)
     ours.send(encode(Connect(b"a", True, 60)))
+    pump.holds_off = lambda: True
+    assert not pump.read_at_once(theirs)
+    pump.holds_off = lambda: False
     with engine.turn:
-        assert pump.read_at_once(theirs.fileno())
+        assert pump.read_at_once(theirs)
     assert ours.recv(100) == CONNACK
-    assert not pump.read_at_once(ours.fileno())  # not one of the pump's
+    assert not pump.read_at_once(ours)  # not one of the pump's
     pump.close_all()
     ours.close()
+
+
+@interpreted_only
+async def test_who_sends_behind_a_signal_while_others_are_sent_to_waits_until_it_is_obeyed() -> None:
+    engine = Engine()
+    pump = Pump(engine, lambda link: None, lambda link: None)
+    door = Door(
+        Listener(port=0, security=Security(allow_anonymous=True)), Limits(), connection_messages=False
+    )
+    clients = []
+    for number in range(SENDS_MAX + 2):
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        pump.add(theirs, door, "peer")
+        ours.send(encode(Connect(b"%d" % number, True, 60)) + encode(Subscribe(1, ((b"t", 0),))))
+        clients.append(ours)
+    pump.serve_round(pump.ready.poll(0, READY_MAX))
+    assert all(len(ours.recv(100)) == 9 for ours in clients)
+    speaker = clients[0]
+    poll = pump.ready.poll
+
+    def come(timeout: float, most: int) -> list[tuple[int, int]]:
+        pump.holds_off = lambda: True
+        speaker.send(encode(Pingreq()))
+        return poll(timeout, most)
+
+    pump.ready.poll = come  # type: ignore[method-assign]
+    engine.publish(Publication(b"t", b"x"))
+    pump.serve_round([])
+    assert [ours.recv(100) for ours in clients] == [encode(Publish(b"t", b"x"))] * len(clients)
+    pump.serve_round(poll(0, READY_MAX))
+    assert speaker.recv(100) == PINGRESP
+    pump.close_all()
+    for ours in clients:
+        ours.close()
 
 
 async def test_whoever_comes_enters_or_subscribes_is_told_from_messages() -> None:

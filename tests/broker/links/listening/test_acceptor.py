@@ -72,8 +72,8 @@ class Case:
     def _on_exhausted(self) -> None:
         self.exhausted += 1
 
-    def _read_at_once(self, fd: int) -> bool:
-        assert fd == self.taken[-1][0].fileno()
+    def _read_at_once(self, sock: socket.SocketType) -> bool:
+        assert sock is self.taken[-1][0]
         self.asked += 1
         return self.have_sent
 
