@@ -18,6 +18,8 @@ from broker.core.counters import Counters
 
 if TYPE_CHECKING:
     from broker.core.outbox import Outbox
+    from broker.core.publication import Publication
+    from broker.core.receiver import Receiver
 
 logger = logging.getLogger("broker")
 
@@ -75,6 +77,16 @@ def flush(outboxes: list[Outbox], counters: Counters) -> None:
             outbox.close()
             if RERAISE:
                 raise
+
+
+def deliver_run(receiver: Receiver, run: list[Publication], granted: int, counters: Counters) -> None:
+    """`receiver.deliver_run`; a bug in it costs this receiver the rest of the run, and nobody else anything."""
+    try:
+        receiver.deliver_run(run, granted)
+    except Exception as error:
+        report(counters, "a feed", error)
+        if RERAISE:
+            raise
 
 
 def report(counters: Counters, where: str, error: Exception) -> None:

@@ -1,14 +1,19 @@
 """One outgoing message with every encoding that any receiver may want, each made at most once.
 
 MQTT encodings come from `Message`; a WebSocket frame is kept under the name that those give it who all
-send the same one: `FRAME`, `RUN` and `POSITIONED` of `broker.links.websocket`.
+send the same one: `RUN`, and `FRAME` and `POSITIONED` of `broker.links.websocket`.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from broker.core.parts import Part
 from broker.core.promise import Promise
 from protocol.mqtt.message import Message
+
+RUN: Final = "run"
+"""The name, at the first one of a run, of the frames of all of it; see `Receiver.deliver_run`."""
 
 
 class Publication(Message):
@@ -77,3 +82,9 @@ class Publication(Message):
         if self.frames is None:
             self.frames = {}
         self.frames[name] = frame
+
+    def forget_frame(self, name: str) -> None:
+        """Nobody else sends it."""
+        frames = self.frames
+        if frames is not None and name in frames:
+            del frames[name]

@@ -6,8 +6,9 @@ Where all leave at QoS 0, to receivers who take packets, none is made a `Publica
 
 from __future__ import annotations
 
+from broker.core import barrier
 from broker.core.engine import Engine
-from broker.core.publication import Publication
+from broker.core.publication import RUN, Publication
 from broker.core.targets import Targets
 from protocol.mqtt.codec import publish_head
 from protocol.mqtt.framing import REMAINING_LENGTH_MAX
@@ -64,7 +65,7 @@ def _deliver(engine: Engine, targets: Targets, topic: bytes, payloads: list[byte
         run.append(Publication(topic, payload, qos))
     sole = targets.sole
     if sole is not None:
-        sole.deliver_run(run, targets.sole_granted)
+        barrier.deliver_run(sole, run, targets.sole_granted, engine.counters)
         return True
     slicing = engine.slicing
     steps, plain_steps = targets.steps(), targets.plain_steps()
@@ -74,7 +75,8 @@ def _deliver(engine: Engine, targets: Targets, topic: bytes, payloads: list[byte
     many = targets.many
     if many is not None:
         for receiver, granted in many.items():
-            receiver.deliver_run(run, granted)
+            barrier.deliver_run(receiver, run, granted, engine.counters)
+    run[0].forget_frame(RUN)  # whoever keeps the first one would keep the bytes of all
     return True
 
 

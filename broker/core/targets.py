@@ -126,8 +126,11 @@ class Targets:
 
     def plain_steps(self) -> int:
         """The same of those who take packets as bytes, for a message that does not go so (`Slicing.charge_wide`)."""
-        plain = self.count() - self.not_plain
-        for part in self.parts or ():
+        parts = self.parts
+        if parts is None:
+            return _steps(self.count() - self.not_plain)
+        plain = 0
+        for part in parts:
             plain += part.count() - part.not_plain
         return _steps(plain)
 

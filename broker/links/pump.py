@@ -329,8 +329,10 @@ class Pump:
             self._drained.set()
 
     def _close(self, connection: Connection) -> None:
-        connection.outbox.flush()
-        connection.outbox.close()
-        if self.release(connection):
-            connection.sock.close()
-            connection.gone()
+        try:
+            connection.outbox.flush()
+        finally:
+            connection.outbox.close()
+            if self.release(connection):
+                connection.sock.close()
+                connection.gone()

@@ -69,7 +69,12 @@ class Run:
         if targets is not self.targets:
             self.end(start)
             self.targets = targets
-            self.is_wide = targets.steps() > 0 or (targets.parts is not None and targets.plain_steps() > 0)
+            is_wide = targets.steps() > 0
+            if not is_wide and (
+                targets.parts is not None or (targets.not_plain and self._engine.replaying.active)
+            ):
+                is_wide = targets.plain_steps() > 0  # these are handed each message one by one, too
+            self.is_wide = is_wide
             self._start = start
 
     def add(self, payload_bytes: int) -> None:

@@ -182,9 +182,7 @@ class DialectLink(FollowingLink):
         if publication.part is not None and not self._takes(publication.part):
             return
         frame = frame_of(publication)
-        if publication.part is not None or (
-            self._backlog is None and outbox.pending_bytes < CONFLATE_ABOVE_BYTES
-        ):
+        if publication.part is not None or self._is_quick():
             outbox.push(frame)
             self._was_sent_to = True
             if outbox.pending_bytes >= CONFLATE_ABOVE_BYTES:
@@ -209,8 +207,19 @@ class DialectLink(FollowingLink):
         """Whether to send the newest message of a channel with a state as it is; else it is told later."""
         if self._cursors is None:
             self._cursors = Cursors(self)
-        is_quick = self._backlog is None and self.outbox.pending_bytes < CONFLATE_ABOVE_BYTES
-        return self._cursors.takes(part, is_quick)
+        is_taken = self._cursors.takes(part, self._is_quick())
+        if self._cursors.is_behind():
+            self.outbox.more_waits = True
+        return is_taken
+
+    def _is_quick(self) -> bool:
+        """Whether it is owed little: what the kernel was not offered yet does not count, but is offered first."""
+        if self._backlog is not None:
+            return False
+        outbox = self.outbox
+        if outbox.pending_bytes >= CONFLATE_ABOVE_BYTES and not outbox.blocked:
+            outbox.flush()
+        return outbox.pending_bytes < CONFLATE_ABOVE_BYTES
 
     def pace(self, now: float) -> None:
         """Send what is due of channels that are read at an interval."""
@@ -234,6 +243,7 @@ class DialectLink(FollowingLink):
             if self._backlog is None:
                 self._backlog = Backlog(self.dialect.conflation, self.outbox.limit_bytes)
             self.outbox.round.strain(self.outbox)
+            self.outbox.more_waits = True
             counters.dropped_outbox_full += self._backlog.offer(wanted.channel, publication.payload)
             if self._backlog.has_hole:
                 # What changes are left could not be told from all of them: the client has to start anew.

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.core.publication import Publication
+from broker.core.publication import RUN, Publication
 from protocol.websocket import text_frame
 
 FRAME: Final = "websocket"
 """The key of a publication's frame."""
-
-RUN: Final = "websocket run"
-"""The key, at the first one of a run, of all their frames."""
 
 
 def frame_of(publication: Publication) -> bytes:

@@ -6,8 +6,9 @@ import pytest
 from support.peer import Peer, connected
 from support.peer5 import connected5
 
+from broker.core import barrier
 from broker.core.engine import Engine, Policy
-from broker.core.publication import Publication
+from broker.core.publication import RUN, Publication
 from broker.core.receiver import Receiver
 from broker.core.rows_as_bytes import forward
 from broker.core.session import DeliveryRules
@@ -163,3 +164,45 @@ def test_one_too_long_for_any_packet_is_left_to_the_engine() -> None:
     EngineOutlet(world.engine, None).publish_run(TOPIC, [b"1", long, b"2"], 0)
     assert world.engine.counters.dropped_too_large == 1
     assert world.engine.counters.publishes_sent == 2
+
+
+class Keeps(Receiver):
+    """As a history does."""
+
+    def __init__(self) -> None:
+        super().__init__(plain=False)
+        self.kept: list[Publication] = []
+
+    def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        self.kept.append(publication)
+
+
+class Joins(Keeps):
+    def deliver_run(self, run: list[Publication], granted: int) -> None:
+        run[0].keep_frame(RUN, b"all of them")
+        super().deliver_run(run, granted)
+
+
+def test_whoever_keeps_the_messages_does_not_keep_the_bytes_of_a_run() -> None:
+    world = World("nobody")
+    for receiver in (keeps := Keeps(), Joins()):
+        world.engine.subscribe(receiver, b"rows/#", 0)
+    assert forward(world.engine, TOPIC, PAYLOADS, 0)
+    assert [publication.payload for publication in keeps.kept] == PAYLOADS
+    assert keeps.kept[0].frame(RUN) is None
+
+
+class Fails(Receiver):
+    def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_bug_that_one_receiver_meets_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(barrier, "RERAISE", False)
+    world = World("messages")
+    world.engine.subscribe(Fails(plain=False), b"rows/#", 0)
+    world.engine.subscribe(after := Keeps(), b"rows/#", 0)
+    EngineOutlet(world.engine, None).publish_run(TOPIC, PAYLOADS, 0)
+    assert [publication.payload for publication in after.kept] == PAYLOADS
+    assert world.got()[0] != [b""]
+    assert world.engine.counters.link_bugs == 1

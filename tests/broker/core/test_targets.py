@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
-from broker.core.targets import Leaf, Targets
+from broker.core.targets import RECEIVERS_UNPACED_MAX, Leaf, Targets
 
 BEYOND_QOS = 3
 """Granted with more than a QoS: such a receiver takes no raw packets, whatever it is."""
@@ -82,3 +82,17 @@ def test_packets_go_to_each_as_its_version_writes_them(levels: tuple[int, ...], 
         targets.add(reader, 0)
     targets.forward(packets[written], written, 1, 1)
     assert [reader.got for reader in readers] == [[(packets[level], 1, 1)] for level in levels]
+
+
+def test_of_copies_for_each_filter_those_count_who_take_packets() -> None:
+    """There are several `parts`, and each receiver is in one."""
+    parts = []
+    for plain in (True, False):
+        part = Targets()
+        for _ in range(RECEIVERS_UNPACED_MAX + 16):
+            part.add(Somebody(plain), 0)
+        parts.append(part)
+    merged = Targets()
+    merged.parts = parts
+    merged.not_plain = sum(part.not_plain for part in parts)
+    assert merged.plain_steps() == parts[0].plain_steps() == (RECEIVERS_UNPACED_MAX + 16) >> 4

@@ -7,6 +7,8 @@ from support.peer import Peer, connected, subscribed
 
 from broker.core.engine import Engine, Policy
 from broker.core.limits import STEPS_MAX
+from broker.core.publication import Publication
+from broker.core.receiver import Receiver
 from broker.core.targets import RECEIVERS_UNPACED_MAX
 from protocol.mqtt.codec import encode
 from protocol.mqtt.outbound import Window
@@ -99,6 +101,28 @@ def test_those_who_take_packets_as_bytes_count_for_what_does_not_go_so(level: in
         engine.slicing.turn()
         engine.flush()
     assert delivered(engine) == MESSAGES * many * 3
+
+
+def test_at_qos_0_they_count_while_retained_messages_are_on_their_way_to_somebody_there() -> None:
+    engine = Engine()
+    many = RECEIVERS_UNPACED_MAX + 1
+    for number in range(many):
+        subscribed(engine, (b"t", 0), client_id=b"%d" % number)
+    engine.subscribe(Deaf(plain=False), b"t", 0)
+    engine.replaying.active = 1
+    engine.slicing.on_waiting = lambda: None
+    publisher = connected(engine, b"publisher")
+    publisher.write(publishes(4, 0) * 3)
+    assert MESSAGES * many < delivered(engine) < MESSAGES * many * 2, "some together, then others"
+    while engine.slicing.waits():
+        engine.slicing.turn()
+        engine.flush()
+    assert delivered(engine) == MESSAGES * many * 3
+
+
+class Deaf(Receiver):
+    def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        pass
 
 
 @pytest.mark.parametrize("duplicates", [False, True])

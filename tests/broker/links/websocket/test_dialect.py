@@ -113,3 +113,23 @@ def test_several_rows_at_once_come_as_they_would_one_by_one(
     assert together.wire == singly.wire
     assert together.wire.count(b'"n":') >= 1
     assert together.link.closing == singly.link.closing
+
+
+@pytest.mark.parametrize("channel", ["BTC@trades", "BTC@ticker", "BTC@depth"])
+def test_who_reads_gets_what_comes_after_more_than_is_conflated_came_in_one_turn(channel: str) -> None:
+    """The kernel takes all of it at once, so that nothing says later that it takes more."""
+    client = Client()
+    client.says(b'{"op":"subscribe","channel":"%s"}' % channel.encode())
+    client.takes(10**9)
+    topic = b"$ws/exchange/" + channel.encode()
+    rows = [b'{"n":"a%d"}' % number + b" " * 10_000 for number in range(20)]
+    for row in [*rows, b'{"n":"last"}']:
+        client.engine.publish(Publication(topic, row))
+    client.engine.flush()
+    assert client.wire.count(b'"n":"a') == len(rows)
+    client.engine.publish(Publication(topic, b'{"n":"after"}'))
+    client.engine.flush()
+    assert client.wire.endswith(b'{"n":"after"}')
+    assert client.wire.count(b'"n":"last"') == 1
+    assert not client.link.closing
+    assert not client.engine.counters.dropped_outbox_full
