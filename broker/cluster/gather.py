@@ -34,7 +34,10 @@ DELIVERIES_MIN: Final = 16
 """Deliveries of each message from which on a send for each of them costs more than a timer."""
 
 HELD_MAX: Final = 500
-"""Messages that are handed on in one turn without waiting any longer."""
+"""So many messages go without waiting for others."""
+
+HELD_BYTES_MAX: Final = 256 * 1024
+"""So many bytes do, too: as much as one read of the socket brings, so that outboxes need not be larger for this."""
 
 
 class Gather:
@@ -48,6 +51,7 @@ class Gather:
         self._engine = engine
         self._hand_on = hand_on
         self._held: list[wire.Message] = []
+        self._held_bytes = 0
         self._due = 0.0
         self._alarm = trio.CancelScope()
         engine.turn.on_batch_end(self._turn_ends)
@@ -55,10 +59,12 @@ class Gather:
     def take(self, message: wire.Message) -> None:
         """Inside a turn."""
         self._held.append(message)
+        self._held_bytes += len(message.payload)
 
     def forget(self) -> None:
         """Nobody wants what is held any more."""
         self._held = []
+        self._held_bytes = 0
 
     async def run(self) -> None:
         """Hand on what no turn comes behind, until cancelled."""
@@ -74,10 +80,11 @@ class Gather:
         if not held:
             return
         engine = self._engine
-        if engine.now < self._due and len(held) < HELD_MAX:
+        is_full = len(held) >= HELD_MAX or self._held_bytes >= HELD_BYTES_MAX
+        if engine.now < self._due and not is_full:
             self._alarm.deadline = self._due
             return
-        self._held = []
+        self.forget()
         self._alarm.deadline = math.inf
         counters = engine.counters
         before = counters.publishes_sent

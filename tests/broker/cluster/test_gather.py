@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from broker.cluster.gather import DELIVERIES_MIN, GATHER_S, HELD_MAX, Gather
+from broker.cluster.gather import DELIVERIES_MIN, GATHER_S, HELD_BYTES_MAX, HELD_MAX, Gather
 from broker.core.engine import Engine
 from protocol.nats.wire import Message
 
@@ -85,6 +85,21 @@ async def test_as_much_as_fits_into_a_turn_does_not_wait(autojump_clock: trio.te
     world.read(b"1")
     world.read(*[b"2"] * HELD_MAX)
     assert len(world.handed_on) == 1 + HELD_MAX
+
+
+async def test_as_many_bytes_as_one_read_brings_do_not_wait_for_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Else they would not fit into a small outbox, from which nothing is sent meanwhile."""
+    world = World(DELIVERIES_MIN)
+    world.read(b"1")
+    half = bytes(HELD_BYTES_MAX // 2)
+    world.read(half)
+    assert world.handed_on == [b"1"]
+    world.read(half)
+    assert world.handed_on == [b"1", half, half]
+    world.read(half)
+    assert len(world.handed_on) == 3
 
 
 async def test_what_was_forgotten_is_not_handed_on(autojump_clock: trio.testing.MockClock) -> None:
