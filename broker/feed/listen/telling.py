@@ -18,14 +18,16 @@ FROM unnest(%s::text[], %s::text[]) AS wanted(name, quoted)
 LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass(wanted.quoted) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
 LEFT JOIN pg_proc f ON f.oid = t.tgfoid
 CROSS JOIN LATERAL (VALUES
-    (concat_ws('/', t.oid, t.xmin, t.tgenabled)), (concat_ws('/', 'function', f.oid, f.xmin))
+    (concat_ws('/', t.oid, t.xmin, t.tgenabled)),
+    (concat_ws('/', 'function', f.oid, md5(concat_ws('/', f.prosrc, f.probin, f.prolang, f.proconfig, f.prosecdef))))
 ) AS part(word)
 GROUP BY 1
 """
 
 Triggers = dict[str, list[str]]
-"""Those of each table that are on and their functions, each with what changes when somebody touches it.
+"""The triggers of each table that are on, with what changes when somebody touches them, and what their functions do.
 
+A GRANT touches a function, and so does a deployment that makes it anew as it was: neither lets it be silent.
 A function is a word of its own: an earlier version knew none, which says nothing of the triggers.
 """
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from support.installed import connect
 
-from broker.config.feeds import Recovery
+from broker.config.feeds import FeedConfig, Recovery, Route, Source
+from broker.feed.driver.connect import connected
 from broker.feed.listen.telling import Telling, Triggers
 
 
@@ -31,3 +33,43 @@ def test_a_trigger_or_function_that_was_touched_may_have_been_silent(
     assert telling.known == known, "looking changes nothing"
     assert telling.take(now) == silenced
     assert telling.take(now) == [], "said once"
+
+
+TELL = """CREATE OR REPLACE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_notify('event', row_to_json(NEW)::text); RETURN NULL; END $$"""
+SILENT = "CREATE OR REPLACE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+ELSEWHERE = "ALTER FUNCTION tell() SET search_path = elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("act", "is_silenced"),
+    [
+        ("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO PUBLIC", False),
+        ("GRANT EXECUTE ON FUNCTION tell() TO pg_monitor", False),
+        (TELL, False),
+        (SILENT, True),
+        (ELSEWHERE, True),
+    ],
+    ids=["rights as they were", "other rights", "made as it was", "silent", "other names"],
+)
+async def test_a_function_that_does_what_it_did_is_not_silent(
+    database: str, act: str, is_silenced: bool
+) -> None:
+    with connect(database) as writer:
+        writer.execute("CREATE TABLE event (id bigint PRIMARY KEY)")
+        writer.execute(TELL)
+        writer.execute("CREATE TRIGGER tell AFTER INSERT ON event FOR EACH ROW EXECUTE FUNCTION tell()")
+        recovery = Recovery("public.event", ("id",), (("events", "event"),))
+        config = FeedConfig(
+            name="test",
+            dsn=database,
+            sources=(Source("events", ("event",)),),
+            routes=(Route("events", ("event/{id}",)),),
+            recoveries=(recovery,),
+        )
+        telling = Telling(config.recoveries)
+        async with connected(config) as connection:
+            telling.take(await telling.look(connection))
+            writer.execute(act)
+            silenced = telling.silenced(await telling.look(connection))
+    assert silenced == ["public.event"] * is_silenced
