@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Final
 
 from broker.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
@@ -46,6 +47,8 @@ class Worker:
         self.has_run = False
         """It has obeyed signals at some time, so the configuration was right then."""
         self.is_to_reload = False
+        self.starts = 0
+        """Those that failed included."""
         self.started_at = 0.0
         self.start_at = 0.0
         self.pause_s = PAUSE_S
@@ -114,13 +117,25 @@ class Workers:
         self._reloads = True
 
     def _start(self, worker: Worker) -> None:
-        line = worker.line = Line()
-        fd = line.other.fileno()
-        environ = {**os.environ, NUMBER_VARIABLE: str(worker.number), VARIABLE: str(fd)}
-        words = [sys.executable, "-m", "broker", *self._words]
-        worker.process = subprocess.Popen(words, env=environ, pass_fds=(fd,))
-        line.other.close()
+        """Now, or later where there is no room for another process: the others run on."""
+        worker.starts += 1
         worker.started_at = time.monotonic()
+        try:
+            worker.line = line = Line()
+            with closing(line.other):
+                fd = line.other.fileno()
+                environ = {**os.environ, NUMBER_VARIABLE: str(worker.number), VARIABLE: str(fd)}
+                words = [sys.executable, "-m", "broker", *self._words]
+                worker.process = subprocess.Popen(words, env=environ, pass_fds=(fd,))
+        except OSError as error:
+            worker.ended()
+            worker.start_at = worker.started_at + PAUSE_MAX_S
+            logger.error(
+                "Process %d can't be started: %s (tried again in %.0f s).",
+                worker.number,
+                error.strerror,
+                PAUSE_MAX_S,
+            )
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -144,7 +159,7 @@ class Workers:
 
     def _ended(self, worker: Worker, status: int, now: float) -> None:
         worker.ended()
-        if status == EXIT_CONFIG and not worker.has_run:
+        if status == EXIT_CONFIG and worker.starts <= 1 and not worker.has_run:
             logger.error("Process %d refuses the configuration; all end.", worker.number)
             self._status, self._stops = EXIT_CONFIG, True
             return

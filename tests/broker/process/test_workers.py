@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import trio
 from support.nats import Server
 from support.nodes import cluster_name, nats_server
@@ -156,13 +158,41 @@ def test_a_mistake_in_a_changed_configuration_ends_nobody_who_runs(
 
 
 def test_a_mistake_in_the_configuration_that_they_were_started_with_ends_all() -> None:
-    workers = Workers(Config((), cluster=ClusterConfig(("nats://n",), workers=2)), [])
-    first, second = workers._workers
+    workers = Workers(Config((), cluster=ClusterConfig(("nats://n",), workers=3)), [])
+    first, second, third = workers._workers
+    first.starts = second.starts = 1
     second.has_run = True
     workers._ended(second, EXIT_CONFIG, 0.0)
+    third.starts = 2  # it was killed before it obeyed, and the mistake was made since
+    workers._ended(third, EXIT_CONFIG, 0.0)
     assert (workers._stops, workers._status) == (False, EXIT_OK)
     workers._ended(first, EXIT_CONFIG, 0.0)
     assert (workers._stops, workers._status) == (True, EXIT_CONFIG)
+
+
+def test_where_there_is_no_room_for_a_process_the_others_run_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    workers = Workers(Config((), cluster=ClusterConfig(("nats://n",), workers=1)), [])
+    (worker,) = workers._workers
+    lines = []
+
+    def no_room(*_: object, pass_fds: tuple[int], **__: object) -> None:
+        lines.append(worker.line)
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", no_room)
+    workers._look()
+    (line,) = lines
+    assert line is not None
+    assert (line._mine.fileno(), line.other.fileno()) == (-1, -1), "nothing is left open"
+    assert not workers._stops
+    assert "Process 1 can't be started: Resource temporarily unavailable" in caplog.text
+    workers._look()
+    assert len(lines) == 1, "not at once again"
+    worker.start_at = 0.0
+    workers._look()
+    assert len(lines) == 2
 
 
 def test_sighup_waits_for_a_process_that_has_only_just_begun(
