@@ -55,6 +55,7 @@ JOIN_S: Final = 10.0
 
 PAUSE_S: Final = 0.5
 LOOK_S: Final = 2.0
+SAY_AGAIN_S: Final = 60.0
 FORGET_S: Final = 600.0
 """How long a node is shown that is heard of no more."""
 
@@ -79,6 +80,7 @@ class Node:
             engine, self.link, self.names, self.mark, self.publisher, history, self.status
         )
         self.streams_made = trio.Event()
+        self._said_at = 0.0
         self.engine = engine
         self.quorum = Quorum(config, self.link, self.names, self.status)
         self.liveness = Liveness(engine, self.link, self.names, self.mark, self.quorum)
@@ -179,9 +181,26 @@ class Node:
     async def _see_to_streams(self) -> None:
         """The log's own is missed by who reads it.  Raises: Unavailable, ApiError, NatsProtocolError."""
         for name in (self.names.retained, self.names.sessions):
-            if await info(self.link, name) is None:
-                logger.error("The stream %s is gone, with what was in it; it is made again.", name)
-                await self._make_again()
+            if await info(self.link, name) is None and not await self._is_made_again(name):
+                return
+        self.status.streams_problem = ""
+
+    async def _is_made_again(self, name: str) -> bool:
+        """Whether a stream that is gone is there again; else it is said why not, and what helps."""
+        status = self.status
+        if not status.streams_problem:
+            logger.error("The stream %s is gone, with what was in it; it is made again.", name)
+        try:
+            await self._make_again()
+        except (Unavailable, ApiError, NatsProtocolError) as error:
+            problem = f"the stream {name} is gone and can't be made again: {words_of(error)}"
+            now = trio.current_time()
+            if problem != status.streams_problem or now >= self._said_at + SAY_AGAIN_S:
+                self._said_at = now
+                logger.error("In the cluster %s %s.", self.config.name, problem)
+            status.streams_problem = problem
+            return False
+        return True
 
     async def _look(self) -> None:
         status = self.status

@@ -19,7 +19,7 @@ from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import CLIENTS, RETAINED, Names
 from broker.cluster.refill import refill
 from broker.cluster.rows_seen import RowsSeen
-from broker.cluster.setup import ask, epoch_of, info
+from broker.cluster.setup import ask, epoch_of, info, words_of
 from broker.cluster.stretch import read_all
 from broker.core.publication import Publication
 from protocol.mqtt.topics import matches
@@ -129,7 +129,7 @@ class LogReader:
                         await make_again()
                     await self._follow()
                 except (Unavailable, ApiError, NatsProtocolError) as error:
-                    problem = f"the log can't be read: {error}"
+                    problem = f"the log can't be read: {words_of(error)}"
                     if problem != self._status.log_problem:
                         logger.warning("In the cluster %s.", problem)
                     self._status.log_problem = problem

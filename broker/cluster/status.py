@@ -18,7 +18,8 @@ class ClusterStatus:
 
     Attributes:
         server: the NATS server that this node is connected to, "" for none; `problem`: why.
-        quorum_problem: why that server is of no use, though it is connected; `log_problem`: what is wrong with the log.
+        quorum_problem: why that server is of no use, though it is connected; `log_problem`: what is wrong with the log;
+            `streams_problem`: with the streams beside it.
         connects: connections that were made.
         published: messages of this node that the log has taken; `duplicates` of them it had already.
         retried: batches that were sent again; `given_up`: messages that were never acknowledged.
@@ -43,6 +44,7 @@ class ClusterStatus:
         self.server = ""
         self.problem = "not connected yet"
         self.log_problem = "the log has not been read yet"
+        self.streams_problem = ""
         self.quorum_problem = ""
         self.connects = 0
         self.published = 0
@@ -96,9 +98,6 @@ class ClusterStatus:
 
     def unready(self) -> list[str]:
         """Why what needs the cluster does not get through, in words; empty if it does."""
-        why = (
-            [self.problem]
-            if self.problem
-            else [one for one in (self.log_problem, self.quorum_problem) if one]
-        )
+        others = (self.log_problem, self.streams_problem, self.quorum_problem)
+        why = [self.problem] if self.problem else [one for one in others if one]
         return [f"cluster: {'; '.join(why)}"] if why else []

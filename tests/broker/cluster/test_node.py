@@ -17,7 +17,7 @@ from support.polling import until
 from trio.testing import MockClock
 
 from broker.cluster import record
-from broker.cluster.node import FORGET_S, JOIN_S, LOOK_S
+from broker.cluster.node import FORGET_S, JOIN_S, LOOK_S, SAY_AGAIN_S
 from broker.cluster.setup import ask, info
 from broker.cluster.will_record import WillRecord
 from broker.core.publication import Publication
@@ -290,6 +290,41 @@ async def test_a_log_that_is_gone_is_made_again_with_what_is_retained(autojump_c
         await a.node._make_again()
         await a.settled()
         assert len(server.streams["shop_MSGS"].kept) == 1, "it is there"
+
+
+@pytest.mark.parametrize("name", ["shop_RET", "shop_SESS"])
+async def test_a_stream_that_can_t_be_made_again_is_said_with_what_helps(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """Once a minute, and for all the time on /readyz."""
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        server.faults = [(b"STREAM.CREATE", refused(500, 10047))] * 1000
+        del server.streams[name]
+        await trio.sleep(2 * SAY_AGAIN_S - LOOK_S)
+        why = f"the stream {name} is gone and can't be made again: no (500/10047); lower keep_bytes in [cluster]"
+        (unready,) = a.node.status.unready()
+        assert unready.startswith(f"cluster: {why}")
+        said = [one.message for one in caplog.records if one.name == "broker.cluster" and name in one.message]
+        assert said[0] == f"The stream {name} is gone, with what was in it; it is made again."
+        assert len(said) == 3
+        assert all(one.startswith(f"In the cluster shop {why}") for one in said[1:])
+        server.faults.clear()
+        await trio.sleep(2 * LOOK_S)
+        assert not a.node.status.unready()
+        assert name in server.streams
+
+
+async def test_why_the_log_can_t_be_made_again_is_said_with_what_helps(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        server.faults = [(b"STREAM.CREATE", refused(500, 10047))] * 1000
+        del server.streams["shop_MSGS"]
+        server.drop(a.node.link)
+        await trio.sleep(10)
+        server.admit(a.node.link)
+        await a.settled()
+        assert "the log can't be read: no (500/10047); lower keep_bytes" in a.node.status.unready()[0]
 
 
 async def test_a_node_that_ends_says_so_to_all(autojump_clock: MockClock) -> None:
