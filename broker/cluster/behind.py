@@ -15,6 +15,7 @@ import trio
 
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
+from broker.cluster.setup import epoch_of, info
 from broker.core.session import Session
 from broker.core.trie import SubscriptionTrie
 from protocol.mqtt.reserved import SHARE_PREFIX
@@ -39,6 +40,9 @@ READING_MAX: Final = 16
 LEAP_FILTERS_MAX: Final = 16
 LEAP_FROM: Final = 1000
 """So many messages away it is worth asking."""
+
+READ_S: Final = 4.0
+"""How long a session's place is waited for until the record is looked at again."""
 
 FULL_S: Final = 0.02
 STALE_S: Final = 0.05
@@ -86,10 +90,32 @@ class Behind:
         self._status = status
         self._slices = trio.CapacityLimiter(READING_MAX)
 
+    async def until_read(self, cursor: int, epoch: str) -> None:
+        """Let this node read up to a session's place, unless the log does not have it.
+
+        Raises:
+            Unavailable, ApiError, NatsProtocolError: it has not by now; to be tried again.
+        """
+        if self._is_read(cursor, epoch):
+            return
+        is_current = trio.Event()
+        self._reader.when_current(lambda _: is_current.set())
+        with trio.move_on_after(READ_S):
+            await is_current.wait()
+        if self._is_read(cursor, epoch):
+            return
+        found = await info(self._link, self._names.messages) or {}
+        is_same = epoch in ("", epoch_of(str(found.get("created", ""))))
+        if is_same and cursor <= int(found.get("state", {}).get("last_seq", 0)):
+            raise Unavailable("this node has yet to read what the session has had of the log")
+
+    def _is_read(self, cursor: int, epoch: str) -> bool:
+        return epoch in ("", self._reader.epoch) and cursor <= self._reader.last
+
     def begin(self, session: Session, cursor: int, epoch: str) -> None:
-        """A session was brought here; `run` reads once its client is."""
+        """A session was brought here, after `until_read`; `run` reads once its client is."""
         reading = self.readings[session] = Reading(session, cursor)
-        if (epoch and epoch != self._reader.epoch) or cursor > self._reader.last:
+        if not self._is_read(cursor, epoch):
             self._gap(reading, "the log was made anew")
             reading.position = reading.read_to = 0
         reading.returned_at = self._reader.last

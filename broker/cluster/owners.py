@@ -156,6 +156,8 @@ class Owners(OwnedClients):
                         return None
         if state is None or state.clean or packet.clean_session:
             state = SessionState(mark)
+        else:
+            await self.behind.until_read(state.cursor, state.epoch)
         owner, state.owner = state.owner, mark
         expected = 0 if stored is None else stored.sequence
         value = session_state.encode(state, engine.now, self._status.clock.now())

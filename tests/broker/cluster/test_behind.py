@@ -14,6 +14,7 @@ from broker.cluster.behind import Behind, Reading
 from broker.core.access import Access
 from broker.core.engine import Engine
 from protocol.mqtt.outbound import Window
+from protocol.mqtt.packets import Connect
 
 LOG = "shop_MSGS"
 
@@ -233,6 +234,61 @@ async def test_a_cursor_of_another_log_reads_this_one_from_its_beginning(
         behind.forget(session)
         behind.forget(session)
         assert behind.read_up_to(session) == 2, "as far as its node"
+
+
+async def away_beyond(a: MemoryNode, b: MemoryNode) -> None:
+    """The client has had of node `a` what node `b`, which was cut off, has yet to read."""
+    client = await a.comes(filters=((b"t", 1),))
+    await a.settled()
+    a.server.drop(b.node.link)
+    for number in range(3):
+        a.publish(b"t", b"%d" % number)
+    await a.settled()
+    assert client.payloads() == [b"0", b"1", b"2"]
+    for packet_id in range(1, 4):
+        client.session.outbound.puback(packet_id)
+    await a.goes(client)
+    assert b.node.reader.last == 0
+
+
+async def test_a_node_that_was_cut_off_reads_on_before_it_takes_a_session_that_is_ahead(
+    autojump_clock: MockClock,
+) -> None:
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        await away_beyond(a, b)
+        server.admit(b.node.link)
+        client = await b.comes()
+        a.publish(b"t", b"3")
+        await b.settled()
+        assert client.payloads() == [b"3"]
+        assert b.node.status.session_gaps == 0
+
+
+async def test_who_comes_to_a_node_that_does_not_read_on_is_sent_elsewhere(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        await away_beyond(a, b)
+        server.faults = [(b"CONSUMER.CREATE", SILENT)] * 100
+        server.admit(b.node.link)
+        problem = await b.owners.claim(b"c", Connect(b"c", False, 0), None)
+        assert "yet to read what the session has had" in problem
+        assert b.node.status.session_gaps == 0
+        server.faults.clear()
+        client = await b.comes()
+        assert client.payloads() == []
+
+
+@pytest.mark.parametrize(("cursor", "epoch"), [(3, ""), (1, "another"), (3, "another")])
+async def test_a_place_that_the_log_does_not_have_is_not_waited_for(
+    autojump_clock: MockClock, cursor: int, epoch: str
+) -> None:
+    async with running(MemoryNats(), "a") as (a,):
+        for number in range(2):
+            a.publish(b"t", b"%d" % number)
+        await a.settled()
+        with trio.fail_after(1):
+            await a.owners.behind.until_read(cursor, epoch)
 
 
 @pytest.mark.usefixtures("short_slices")
