@@ -43,6 +43,14 @@ def test_times_compare_as_instants_whatever_their_offset() -> None:
     assert times.key_of({"a": "2024-02-13T10:53:50.5-05:00"}) == times.key
 
 
+def test_before_standard_time_an_offset_has_seconds() -> None:
+    times = mark(TIMESTAMPTZ)
+    assert times.advance({"a": "1890-01-01T00:53:28+00:53:28"})
+    assert times.key_of({"a": "1890-01-01T00:00:00+00:00"}) == times.key
+    times.advance({"a": "1889-12-31 23:59:59.5+00:00"})
+    assert times.texts == ("1890-01-01T00:53:28+00:53:28",)
+
+
 @pytest.mark.parametrize("columns", [{}, {"a": None}, {"a": "x"}, {"a": ["1"]}])
 def test_a_row_without_a_usable_key_does_not_move_the_mark(columns: dict[str, object]) -> None:
     numbers = mark(NUMERIC)
