@@ -80,6 +80,7 @@ class Node:
             engine, self.link, self.names, self.mark, self.publisher, history, self.status
         )
         self.streams_made = trio.Event()
+        self._making = trio.Lock()
         self._said_at = 0.0
         self.engine = engine
         self.quorum = Quorum(config, self.link, self.names, self.status)
@@ -241,8 +242,9 @@ class Node:
 
     async def _make_again(self) -> None:
         """A stream is gone.  Raises: Unavailable, ApiError."""
-        if await make_streams(self.link, self.config):
-            self._bring_along()
+        async with self._making:  # else two would find the log new, and bring everything along
+            if await make_streams(self.link, self.config):
+                self._bring_along()
 
     def _bring_along(self) -> None:
         """The cluster is new: what this node had retained is everybody's from now on."""

@@ -292,6 +292,21 @@ async def test_a_log_that_is_gone_is_made_again_with_what_is_retained(autojump_c
         assert len(server.streams["shop_MSGS"].kept) == 1, "it is there"
 
 
+async def test_what_is_retained_is_brought_along_once_whoever_misses_a_stream(
+    autojump_clock: MockClock,
+) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        a.publish(b"r", b"kept", 1, True)
+        await a.settled()
+        server.streams.clear()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(a.node._make_again)
+            nursery.start_soon(a.node._make_again)
+        await a.settled()
+        assert [one.payload for one in server.streams["shop_MSGS"].kept] == [b"kept"]
+
+
 @pytest.mark.parametrize("name", ["shop_RET", "shop_SESS"])
 async def test_a_stream_that_can_t_be_made_again_is_said_with_what_helps(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, name: str
