@@ -169,8 +169,7 @@ class NatsLink:
 
         reply = self.expect(take)
         socket = self._socket
-        if socket is not None:
-            socket.connection.error = ""
+        errors = 0 if socket is None else socket.connection.errors
         try:
             if not self.send(make(reply)):
                 raise Unavailable(self._status.problem or "too much waits to be sent")
@@ -179,10 +178,10 @@ class NatsLink:
         finally:
             self.give_up(reply)
         if not answers:
-            said = (
-                "" if socket is None else socket.connection.error
-            )  # such as that something is not permitted
-            raise Unavailable(f"no answer within {timeout_s:g} s{said and '; NATS said: '}{said}")
+            said = ""
+            if socket is not None and socket.connection.errors > errors:
+                said = f"; NATS said: {socket.connection.error}"  # such as that something is not permitted
+            raise Unavailable(f"no answer within {timeout_s:g} s{said}")
         if answers[0] is None:
             raise Unavailable(self._status.problem or "the connection was lost")
         return answers[0]

@@ -114,7 +114,7 @@ class Connection:
     Attributes:
         state: as at the top.
         info: of the server, once it came; newer ones replace it.
-        error: the server's last -ERR.
+        error: the server's last -ERR; `errors`: how many came.
         pings: PINGs that the server has not answered.
         payload_max: bytes of a message that the server takes, headers included.
     """
@@ -124,6 +124,7 @@ class Connection:
         self.info = wire.Info({})
         self.payload_max = 0
         self.error = ""
+        self.errors = 0
         self.pings = 0
         self._subscriptions = subscriptions
         self._reader = wire.Reader()
@@ -167,6 +168,7 @@ class Connection:
                 self.payload_max = event.number("max_payload", PAYLOAD_MAX)
             else:
                 self.error = event.text
+                self.errors += 1
                 if event.is_fatal:
                     self.state = CLOSED
                     raise NatsProtocolError(f"the server said: {event.text}")

@@ -301,7 +301,7 @@ class _Socket:
     def __init__(self, server: MemoryNats, link: NatsLink) -> None:
         self.server = server
         self.link = link
-        self.connection = SimpleNamespace(payload_max=1024 * 1024, error="")
+        self.connection = SimpleNamespace(payload_max=1024 * 1024, error="", errors=0)
         self.heard_at = 0.0
         self.ended: list[str] = []
         self._wanted: dict[int, bytes] = {}

@@ -93,6 +93,7 @@ async def test_why_there_is_no_answer_is_said(autojump_clock: MockClock, what: s
         else:
             socket: Any = link._socket
             socket.connection.error = "Permissions Violation"
+            socket.connection.errors += 1
 
     async with trio.open_nursery() as nursery:
         if what in ("lost", "forbidden"):
@@ -107,6 +108,29 @@ async def test_why_there_is_no_answer_is_said(autojump_clock: MockClock, what: s
             await requested(link)
         assert trio.current_time() - began == {"silent": 1.0, "forbidden": 1.0, "lost": 0.1}.get(what, 0.0)
     assert link._subscriptions.open_requests() == 0
+
+
+async def test_what_nats_says_is_why_there_is_no_answer_to_what_was_asked_before(
+    autojump_clock: MockClock,
+) -> None:
+    server = MemoryNats()
+    link = server.connected()
+    server.faults = [(b"asked", SILENT)] * 2
+    socket: Any = link._socket
+    said: list[str] = []
+
+    async def ask() -> None:
+        with pytest.raises(Unavailable) as raised:
+            await requested(link)
+        said.append(str(raised.value))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.sleep(0.1)
+        socket.connection.error = "Permissions Violation"
+        socket.connection.errors += 1
+        nursery.start_soon(ask)
+    assert said == ["no answer within 1 s; NATS said: Permissions Violation", "no answer within 1 s"]
 
 
 async def test_subscriptions_outlive_connections(autojump_clock: MockClock) -> None:
