@@ -26,7 +26,7 @@ class Counters:
         self.dropped_acl = 0
         self.dropped_too_large = 0
         self.messages_expired = 0
-        """Of MQTT 5.0: their expiry interval was over before they could be sent on."""
+        """Their time, which a publisher of MQTT 5.0 or a route gave them, was over before they could be sent on."""
         self.dropped_inbound_full = 0
         """QoS 2 messages of clients that keep too many without PUBREL."""
         self.dropped_retained_full = 0
