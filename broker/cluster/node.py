@@ -182,9 +182,13 @@ class Node:
     async def _see_to_streams(self) -> None:
         """The log's own is missed by who reads it.  Raises: Unavailable, ApiError, NatsProtocolError."""
         for name in (self.names.retained, self.names.sessions):
-            if await info(self.link, name) is None and not await self._is_made_again(name):
-                return
+            found = await info(self.link, name)
+            if found is None:
+                if not await self._is_made_again(name):
+                    return
+                found = await info(self.link, name) or {}
         self.status.streams_problem = ""
+        self.owners.records_are_of(str(found.get("created", "")))  # of the sessions', the last
 
     async def _is_made_again(self, name: str) -> bool:
         """Whether a stream that is gone is there again; else it is said why not, and what helps."""

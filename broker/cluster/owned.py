@@ -98,6 +98,8 @@ class OwnedClients:
         """Told of clients that may be on other nodes."""
         self._status = status
         self._tasks = Tasks()
+        self._records_of = ""
+        """When the stream of the records was made, as NATS said last."""
         liveness.on_dead = self._drop_all
 
     # --- writing ----------------------------------------------------------------------------------------------
@@ -220,10 +222,34 @@ class OwnedClients:
         if stored is not None and stored.payload in tried:
             own.sequence = stored.sequence
             return stored.payload
-        # A leader without a quorum has our write under way, and refuses it when it comes again.
-        if stored is None or stored.sequence != own.sequence:
+        if stored is None:  # the stream was made anew, and nobody has the client yet
+            own.sequence = 0
+        elif stored.sequence != own.sequence:
             self._lost(own)
+        # Else a leader without a quorum has our write under way, and refuses it when it comes again.
         return None
+
+    def records_are_of(self, created: str) -> None:
+        """The stream of the records was made then.  After another one this node's clients are written down again."""
+        before, self._records_of = self._records_of, created
+        if before in ("", created):
+            return
+        with self._engine.turn:
+            for own in list(self.owned.values()):
+                self._save_soon(own)
+                if own.will is not None:
+                    self._tasks.start(self._put_will_again, own, own.will)
+
+    async def _put_will_again(self, own: Owned, will: WillRecord) -> None:
+        mark = self._liveness.mark
+        while own.will is will and not will.is_sent and mark == self._liveness.mark:
+            try:
+                await will.put(mark)
+                break
+            except (Unavailable, ApiError, NatsProtocolError):
+                await trio.sleep(AGAIN_S)
+        if own.will is not will or will.is_sent:  # it was not wanted any more, or has come, meanwhile
+            await will.remove()
 
     def _forget(self, own: Owned) -> None:
         """The record has all of it."""
