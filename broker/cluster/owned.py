@@ -189,10 +189,10 @@ class OwnedClients:
         given_back = self._shares.given_back(session) if goes else set()
         state = session_state.state_of(session, owner, self.behind.read_up_to(session), given_back)
         state.epoch = self._reader.epoch
-        state.unsettled_from = self._unsettled_from(session, goes)
         if not session.clean:
             known = {one[0] for one in state.under_way} | {one[0] for one in state.inbound}
             state.under_way += self._repeats.unsaid_of(session.client_id, known)
+        state.unsettled_from = self._unsettled_from(session, goes, bool(state.under_way))
         own.seen = self._look(session)
         ttl_s = CLEAN_S if session.clean else 0
         if goes:
@@ -201,12 +201,14 @@ class OwnedClients:
             ttl_s = 0 if lives_s == math.inf else max(1, math.ceil(lives_s))
         return session_state.encode(state, engine.now, self._status.clock.now()), ttl_s, goes
 
-    def _unsettled_from(self, session: Session, goes: bool) -> int | None:
-        if goes and session.client_id not in self._repeats.held:
-            return None  # the record is exact
+    def _unsettled_from(self, session: Session, goes: bool, has_under_way: bool) -> int | None:
         place = session_state.unsettled_from(session, self._reader.last)
         earlier = self._repeats.start_of(session.client_id)
-        return place if earlier is None else min(place, earlier)
+        if earlier is not None:  # what a crashed node had sent may be repeated yet
+            return min(place, earlier)
+        # Else who lets go says exactly what waits; the place is for who comes after the next node, should that crash.
+        is_exact = goes and not has_under_way and session.client_id not in self._repeats.held
+        return None if is_exact else place
 
     async def _found(self, own: Owned, record: Record, tried: set[bytes]) -> bytes | None:
         """After a conflict: what is there, if it is one of our own writes, whose answer was lost; else None.

@@ -205,6 +205,38 @@ async def test_who_is_there_when_two_nodes_crash_looks_from_where_the_first_did(
         assert messages(server) == [b"on", b"x", b"2"]
 
 
+async def test_who_comes_after_a_node_where_it_said_nothing_looks_from_where_that_would_have(
+    autojump_clock: MockClock,
+) -> None:
+    server = MemoryNats()
+    async with running(server, "b", "d") as (b, d):
+        await crashes_with_on(server)
+        await b.goes(await comes(b))
+        await comes(d)
+        await kept(publish(d, b"on", dup=True))
+        assert messages(server) == [b"on"]
+
+
+async def test_what_was_on_its_way_when_it_left_is_found_by_who_comes_after_a_crash(
+    autojump_clock: MockClock,
+) -> None:
+    """The log has it before the node that crashes has read so far."""
+    server = MemoryNats()
+    async with running(server, "a", "d") as (a, d):
+        async with MemoryNode(server, "b").running() as b:
+            client = await comes(a)
+            server.faults = [(b"shop.MSGS.c", LOST)] * 100
+            publish(a, b"on")
+            await a.goes(client)
+            await trio.sleep(3)
+            server.faults.clear()
+            await comes(b)
+            await trio.sleep(5)  # its own record is written
+        await comes(d)
+        await kept(publish(d, b"on", dup=True))
+        assert messages(server) == [b"on"]
+
+
 async def test_a_node_that_hears_nothing_of_the_log_tries_again(autojump_clock: MockClock) -> None:
     server = MemoryNats()
     async with running(server, "b") as (b,):
