@@ -193,6 +193,8 @@ class NatsLink:
         said: dict[str, str] = {}
         while True:
             for url in list(self._urls):
+                if url not in self._urls:
+                    break  # others are named by now
                 was_open = await self._serve(url)
                 if self._status.problem != said.get(url):
                     logger.warning("NATS %s: %s", _shown(url), self._status.problem)
@@ -209,6 +211,8 @@ class NatsLink:
         try:
             with trio.fail_after(HANDSHAKE_S):
                 sock, connection = await shake_hands(url, self._config, self._subscriptions)
+            if url not in self._urls:
+                raise NatsProtocolError("it is named no longer")
             was_open = True
             self.url = url
             status.connects += 1

