@@ -38,7 +38,7 @@ from broker.feed.wal.progress import Progress
 from broker.feed.wal.relations import Relations, full_name
 from broker.feed.wal.stopping import hold_up_no_stop
 from broker.feed.wal.stream import WalStream
-from protocol.pgjson import SESSION_SQL, Catalog, TypeEntry
+from protocol.pgjson import SESSION_SQL, TypeEntry
 from protocol.pgoutput import Relation, lsn_text, parse_lsn
 
 logger = logging.getLogger("broker.feed")
@@ -254,7 +254,7 @@ class WalFeed:
             except psycopg.OperationalError as error:
                 if not is_patient:
                     return None
-                text = f"can't look whether everything is captured: {first_line(error)}"
+                text = f"can't look whether tables and types are as they were: {first_line(error)}"
                 self._status.trouble("looking", text)
                 await trio.sleep(CONNECT_PAUSE_S)
             else:
@@ -265,18 +265,20 @@ class WalFeed:
         while True:
             await trio.sleep(LOOK_INTERVAL_S)
             await self._look_at_capture()
-            await self._look_at_types(relations.own_types)
+            await self._look_at_types(relations)
 
-    async def _look_at_types(self, known: Catalog) -> None:
+    async def _look_at_types(self, relations: Relations) -> None:
         """Raises: psycopg.OperationalError, to have the tables described again whose types were altered."""
-        connection = await self._connection_to_spare(is_patient=True) if known else None
+        connection = await self._connection_to_spare(is_patient=True) if relations.own_types else None
         if connection is None:
             return
         try:
+            known = relations.own_types
             found = await load_types(connection, known)
         finally:
             connection.abandon()
-        if any(found.get(oid) != entry for oid, entry in known.items()):
+        # One that is gone is no column's any more.
+        if any(found.get(oid, entry) != entry for oid, entry in known.items()):
             raise psycopg.OperationalError("a type of a column was altered, so tables are described again")
 
     async def _described(self, relation: Relation, is_first: bool) -> str:

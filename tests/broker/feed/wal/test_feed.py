@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import psycopg
 import pytest
 import trio
@@ -11,8 +13,11 @@ from support.installed import connect, install, sql
 from support.polling import until
 
 from broker.config.feeds import FeedConfig, Recovery, Replication, Route, Source
+from broker.feed.driver.catalog import load_types
+from broker.feed.driver.connection import TrioConnection
 from broker.feed.wal import feed as wal_feed
 from broker.feed.wal import slots
+from protocol.pgjson import TypeEntry
 
 ROWS = 3000
 """Of 4000 bytes each: more than what a connection holds on its way."""
@@ -151,6 +156,32 @@ async def test_a_type_that_is_altered_while_live_is_looked_up_again(
         published = await feed.outlet.until(2)
     assert published[1][1] == b'{"id":2,"note":"b","mood":%b}' % mood
     assert (len(published), feed.status.gaps) == (2, 0)
+
+
+async def test_a_type_that_is_dropped_with_its_column_is_none_that_was_altered(
+    config: FeedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wal_feed, "LOOK_INTERVAL_S", 0.05)
+    load, looks = load_types, 0
+
+    async def counted(connection: TrioConnection, oids: Iterable[int]) -> dict[int, TypeEntry]:
+        nonlocal looks
+        found = await load(connection, oids)
+        looks += 1
+        return found
+
+    monkeypatch.setattr(wal_feed, "load_types", counted)
+    sql(config, MOOD, "ALTER TABLE event ADD mood mood DEFAULT ROW('calm', 7)")
+    async with running(config) as feed:
+        sql(config, "INSERT INTO event VALUES (1, 'a')")
+        await feed.outlet.until(1)
+        sql(config, "ALTER TABLE event DROP mood", "DROP TYPE mood")
+        before = looks
+        await until(lambda: looks >= before + 3 or feed.status.reconnects > 0)
+        assert (feed.status.state, feed.status.reconnects) == ("live", 0)
+        sql(config, "INSERT INTO event VALUES (2, 'b')")
+        published = await feed.outlet.until(2)
+    assert published[1][1] == b'{"id":2,"note":"b"}'
 
 
 async def test_publish_from_sql_comes_with_its_transaction_and_in_its_place(config: FeedConfig) -> None:
