@@ -70,6 +70,7 @@ WAITS = {
     "broker.cluster.repeats",
     "broker.cluster.rows",
     "broker.cluster.shares",
+    "broker.cluster.streams",
     "broker.cluster.stretch",
     "broker.cluster.tasks",
     "broker.cluster.will_record",

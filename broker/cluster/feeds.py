@@ -48,7 +48,7 @@ class ElectedFeed:
         while True:
             self._status.enter(STANDBY)
             self._node.status.feeds[self._config.name] = "elsewhere"
-            await self._node.streams_made.wait()
+            await self._node.streams.made.wait()
             await self._lease.acquire()
             logger.info("The feed %s is read here from now on.", self._config.name)
             self._node.status.feeds[self._config.name] = "here"

@@ -32,6 +32,7 @@ from broker.cluster.repeats import turn_away
 from broker.cluster.setup import info, make_streams, words_of
 from broker.cluster.shares import Shares
 from broker.cluster.status import SILENT_S, ClusterStatus
+from broker.cluster.streams import Streams
 from protocol.mqtt.reserved import CHANNEL_PREFIX
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError
@@ -55,7 +56,6 @@ JOIN_S: Final = 10.0
 
 PAUSE_S: Final = 0.5
 LOOK_S: Final = 2.0
-SAY_AGAIN_S: Final = 60.0
 FORGET_S: Final = 600.0
 """How long a node is shown that is heard of no more."""
 
@@ -79,9 +79,7 @@ class Node:
         self.reader = LogReader(
             engine, self.link, self.names, self.mark, self.publisher, history, self.status
         )
-        self.streams_made = trio.Event()
-        self._making = trio.Lock()
-        self._said_at = 0.0
+        self.streams = Streams(self)
         self.engine = engine
         self.quorum = Quorum(config, self.link, self.names, self.status)
         self.liveness = Liveness(engine, self.link, self.names, self.mark, self.quorum)
@@ -159,11 +157,11 @@ class Node:
                 self.status.log_problem = problem
             await trio.sleep(PAUSE_S)
         await self._look()  # before anything is read that expires
-        self.streams_made.set()
+        self.streams.made.set()
         if is_new:
-            self._bring_along()
+            self.streams.bring_along()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.reader.run, self._make_again)
+            nursery.start_soon(self.reader.run, self.streams.make_again)
             nursery.start_soon(self.liveness.run)
             await self.reader.current.wait()
             with self.engine.turn:
@@ -177,35 +175,7 @@ class Node:
             await trio.sleep(LOOK_S)
             await self._look()
             with suppress(Unavailable, ApiError, NatsProtocolError):
-                await self._see_to_streams()
-
-    async def _see_to_streams(self) -> None:
-        """The log's own is missed by who reads it.  Raises: Unavailable, ApiError, NatsProtocolError."""
-        for name in (self.names.retained, self.names.sessions):
-            found = await info(self.link, name)
-            if found is None:
-                if not await self._is_made_again(name):
-                    return
-                found = await info(self.link, name) or {}
-        self.status.streams_problem = ""
-        self.owners.records_are_of(str(found.get("created", "")))  # of the sessions', the last
-
-    async def _is_made_again(self, name: str) -> bool:
-        """Whether a stream that is gone is there again; else it is said why not, and what helps."""
-        status = self.status
-        if not status.streams_problem:
-            logger.error("The stream %s is gone, with what was in it; it is made again.", name)
-        try:
-            await self._make_again()
-        except (Unavailable, ApiError, NatsProtocolError) as error:
-            problem = f"the stream {name} is gone and can't be made again: {words_of(error)}"
-            now = trio.current_time()
-            if problem != status.streams_problem or now >= self._said_at + SAY_AGAIN_S:
-                self._said_at = now
-                logger.error("In the cluster %s %s.", self.config.name, problem)
-            status.streams_problem = problem
-            return False
-        return True
+                await self.streams.see_to_them()
 
     async def _look(self) -> None:
         status = self.status
@@ -243,20 +213,6 @@ class Node:
         await self.owners.leave()
         self._gossip.leave()
         await self.liveness.leave()
-
-    async def _make_again(self) -> None:
-        """A stream is gone.  Raises: Unavailable, ApiError."""
-        async with self._making:  # else two would find the log new, and bring everything along
-            if await make_streams(self.link, self.config):
-                self._bring_along()
-
-    def _bring_along(self) -> None:
-        """The cluster is new: what this node had retained is everybody's from now on."""
-        engine = self.engine
-        with engine.turn:
-            for publication in engine.retained.all():
-                if not publication.topic.startswith(b"$SYS"):
-                    self.publisher.offer(publication)
 
     # --- what the engine hands over ------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ async def test_who_came_elsewhere_meanwhile_is_there(autojump_clock: MockClock) 
         client = await a.comes(clean=True)
         await trio.sleep(2 * LOOK_S)
         del server.streams["shop_SESS"]
-        await a.node._make_again()
+        await a.node.streams.make_again()
         another = await b.comes(clean=True)
         assert client.why == ""
         await trio.sleep(3 * LOOK_S)
@@ -57,7 +57,7 @@ async def test_what_a_connected_client_does_is_written_where_its_record_is_gone(
         client = await a.comes(filters=((b"t", 1),))
         await a.settled()
         del server.streams["shop_SESS"]
-        await a.node._make_again()
+        await a.node.streams.make_again()
         with a.engine.turn:
             a.engine.subscribe_session(client.session, b"u", 1)
             assert a.engine.keep is not None
@@ -82,7 +82,7 @@ async def test_a_will_is_there_again_unless_its_client_says_goodbye(
             a.owners.arrived(b"c", will)
         await trio.sleep(2 * LOOK_S)
         del server.streams["shop_SESS"]
-        await a.node._make_again()
+        await a.node.streams.make_again()
         subject = SHOP.record(SHOP.will(a.node.liveness.mark, b"c"))
         server.faults = [(subject, LOST)] * 3
         a.owners.records_are_of("then")
