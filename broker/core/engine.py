@@ -374,9 +374,7 @@ class Engine:
         if sole is not None:
             sole.deliver(publication, targets.sole_granted, False)
             return True
-        slicing = self.slicing
-        slicing.charge(targets.steps())
-        slicing.charge_wide(targets.plain_steps())
+        self.slicing.charge_deliveries(targets, 1)
         many = targets.many
         if many is not None:
             for receiver, granted in many.items():

@@ -26,17 +26,25 @@ def forward(engine: Engine, topic: bytes, payloads: list[bytes], qos: int) -> bo
     targets = engine.trie.match(topic)
     if targets.parts is not None:
         return False
-    if not _take_packets(targets, qos):
-        return _deliver(engine, targets, topic, payloads, qos)
-    if targets.is_empty():
-        return True
-    packets = _packets(topic, payloads)
-    if not packets:
+    take_packets = _take_packets(targets, qos)
+    if take_packets:
+        if targets.is_empty():
+            return True
+    elif engine.replaying.active:
         return False
     payload_bytes = 0
+    longest = 0
     for payload in payloads:
-        payload_bytes += len(payload)
-    targets.forward(packets, 4, len(payloads), payload_bytes)
+        length = len(payload)
+        payload_bytes += length
+        if length > longest:
+            longest = length
+    if longest + len(topic) + 4 > REMAINING_LENGTH_MAX:
+        return False
+    if take_packets:
+        targets.forward(_packets(topic, payloads), 4, len(payloads), payload_bytes)
+    else:
+        _deliver(engine, targets, [Publication(topic, payload, qos) for payload in payloads])
     return True
 
 
@@ -54,42 +62,28 @@ def _take_packets(targets: Targets, qos: int) -> bool:
     return True
 
 
-def _deliver(engine: Engine, targets: Targets, topic: bytes, payloads: list[bytes], qos: int) -> bool:
-    """As `Engine.publish` for each; whether that was done."""
-    if engine.replaying.active:
-        return False
-    run: list[Publication] = []
-    for payload in payloads:
-        if len(payload) + len(topic) + 4 > REMAINING_LENGTH_MAX:
-            return False
-        run.append(Publication(topic, payload, qos))
+def _deliver(engine: Engine, targets: Targets, run: list[Publication]) -> None:
+    """As `Engine.publish` for each."""
     sole = targets.sole
     if sole is not None:
         barrier.deliver_run(sole, run, targets.sole_granted, engine.counters)
-        return True
-    slicing = engine.slicing
-    steps, plain_steps = targets.steps(), targets.plain_steps()
-    for _ in run:
-        slicing.charge(steps)
-        slicing.charge_wide(plain_steps)
+        return
+    engine.slicing.charge_deliveries(targets, len(run))
     many = targets.many
     if many is not None:
         for receiver, granted in many.items():
             barrier.deliver_run(receiver, run, granted, engine.counters)
     run[0].forget_frame(RUN)  # whoever keeps the first one would keep the bytes of all
-    return True
 
 
 def _packets(topic: bytes, payloads: list[bytes]) -> bytes:
-    """As 3.1.1 writes them; nothing if one is too long for any packet."""
+    """As 3.1.1 writes them."""
     pieces: list[bytes] = []
     head = b""
     length = -1
     for payload in payloads:
         if len(payload) != length:  # rows of a table are often equally long
             length = len(payload)
-            if length + len(topic) + 4 > REMAINING_LENGTH_MAX:
-                return b""
             head = publish_head(PUBLISH_FIRST_BYTE, topic, length)
         pieces.append(head)
         pieces.append(payload)

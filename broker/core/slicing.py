@@ -15,6 +15,7 @@ from typing import Final
 from mypy_extensions import mypyc_attr
 
 from broker.core.limits import STEPS_MAX
+from broker.core.targets import Targets
 
 SLICE_STEPS: Final = 256
 """One's share of a turn while others wait."""
@@ -73,10 +74,14 @@ class Slicing:
         """What a peer sent takes so many steps more than its packets."""
         self._charged += steps
 
-    def charge_wide(self, steps: int) -> None:
-        """As `charge`, for what very many take in a send that carries more: at most a share of what may be."""
+    def charge_deliveries(self, targets: Targets, messages: int) -> None:
+        """As `charge`, for so many messages that each receiver is handed by itself.
+
+        For those who take them in a send that carries more, each counts for a share of what may be at most.
+        """
+        wide = targets.plain_steps()
         most = self._allowed // WIDE_SHARE
-        self._charged += steps if steps < most else most
+        self._charged += messages * (targets.steps() + (wide if wide < most else most))
 
     def charged(self) -> int:
         """What was charged since the last call, for whoever has the allowance to take off."""

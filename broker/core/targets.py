@@ -125,7 +125,7 @@ class Targets:
         return _steps(one_by_one)
 
     def plain_steps(self) -> int:
-        """The same of those who take packets as bytes, for a message that does not go so (`Slicing.charge_wide`)."""
+        """The same of those who take packets as bytes, for a message that does not go so; see `Slicing`."""
         parts = self.parts
         if parts is None:
             return _steps(self.count() - self.not_plain)

@@ -200,8 +200,7 @@ class DialectLink(FollowingLink):
                 outbox.push(frames)
                 self._was_sent_to = True
                 return
-        for publication in run:
-            self.deliver(publication, granted, False)
+        super().deliver_run(run, granted)
 
     def _takes(self, part: Part) -> bool:
         """Whether to send the newest message of a channel with a state as it is; else it is told later."""

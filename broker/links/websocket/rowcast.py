@@ -12,6 +12,7 @@ from typing import Final
 from broker.core.outbox import Outbox, nothing
 from broker.core.promise import Promise
 from broker.core.publication import Publication
+from broker.core.receiver import Receiver
 from broker.core.row_source import TooMuch
 from broker.gateway.gaps import Channels
 from broker.gateway.gateway import Gateway
@@ -117,8 +118,7 @@ class RowcastLink(DialectLink):
 
     def deliver_run(self, run: list[Publication], granted: int) -> None:
         """Each by itself: its frames are others than those of the documents' dialects."""
-        for publication in run:
-            self.deliver(publication, granted, False)
+        Receiver.deliver_run(self, run, granted)
 
     def _deliver_slowly(self, publication: Publication, frame: bytes) -> None:
         self.outbox.round.strain(self.outbox)
