@@ -15,7 +15,7 @@ import trio
 
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
-from broker.cluster.setup import epoch_of, info
+from broker.cluster.setup import epoch_of, info, made_at, places
 from broker.core.session import Session
 from broker.core.trie import SubscriptionTrie
 from protocol.mqtt.reserved import SHARE_PREFIX
@@ -105,8 +105,8 @@ class Behind:
         if self._is_read(cursor, epoch):
             return
         found = await info(self._link, self._names.messages) or {}
-        is_same = epoch in ("", epoch_of(str(found.get("created", ""))))
-        if is_same and cursor <= int(found.get("state", {}).get("last_seq", 0)):
+        _, end = places(found)
+        if epoch in ("", epoch_of(made_at(found))) and cursor <= end:
             raise Unavailable("this node has yet to read what the session has had of the log")
 
     def _is_read(self, cursor: int, epoch: str) -> bool:

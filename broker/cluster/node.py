@@ -29,7 +29,7 @@ from broker.cluster.publisher import Publisher
 from broker.cluster.quorum import Quorum
 from broker.cluster.reader import LogReader
 from broker.cluster.repeats import turn_away
-from broker.cluster.setup import info, make_streams, words_of
+from broker.cluster.setup import info, make_streams, places, words_of
 from broker.cluster.shares import Shares
 from broker.cluster.status import SILENT_S, ClusterStatus
 from broker.cluster.streams import Streams
@@ -184,8 +184,7 @@ class Node:
             found = await info(self.link, self.names.messages) or {}
             status.clock.told(found.get("ts"), asked_at, time.time())
             status.leader = str((found.get("cluster") or {}).get("leader", ""))
-            state = found.get("state", {})  # empty while the stream is made anew
-            status.log_first, status.log_last = int(state.get("first_seq", 0)), int(state.get("last_seq", 0))
+            status.log_first, status.log_last = places(found)
 
     def report(self) -> dict[str, Any]:
         """This node and those that it hears of, for people."""

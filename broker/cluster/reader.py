@@ -19,7 +19,7 @@ from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import CLIENTS, RETAINED, Names
 from broker.cluster.refill import refill
 from broker.cluster.rows_seen import RowsSeen
-from broker.cluster.setup import ask, epoch_of, info, words_of
+from broker.cluster.setup import ask, epoch_of, info, made_at, places, words_of
 from broker.cluster.stretch import read_all
 from broker.core.publication import Publication
 from protocol.mqtt.topics import matches
@@ -167,9 +167,8 @@ class LogReader:
 
     async def _place(self, found: dict[str, Any]) -> None:
         """Where to read from: behind what was read, or after the retained messages; a gap, if that is not possible."""
-        state = found.get("state", {})
-        first, last = int(state.get("first_seq", 0)), int(state.get("last_seq", 0))
-        created = str(found.get("created", ""))
+        first, last = places(found)
+        created = made_at(found)
         if not self._created:
             self._begin(created, last)
         elif created != self._created or last < self._reader.last:
@@ -185,7 +184,7 @@ class LogReader:
             await self._copy_retained(self._to_copy)
             unix_now = self._status.clock.now()
             read = self.publication_of
-            await refill(self._history, self._link, self._names, read, state, self._to_copy, unix_now)
+            await refill(self._history, self._link, self._names, read, found, self._to_copy, unix_now)
             self._to_copy = None
 
     def _begin(self, created: str, last: int) -> None:
@@ -301,7 +300,7 @@ class LogReader:
                     publication.sequence = int(words[1])
             kept[publication.topic] = publication
 
-        end = int(found.get("state", {}).get("last_seq", 0))
+        _, end = places(found)
         if end:
             await read_all(self._link, self._names.retained, 1, end, (), keep)
         if copied < last:
@@ -356,7 +355,7 @@ class LogReader:
                 with trio.fail_after(ASK_S):
                     await self.current.wait()
                     found = await info(self._link, self._names.messages)
-                end = int((found or {}).get("state", {}).get("last_seq", 0))
+                _, end = places(found or {})
             except (Unavailable, ApiError, NatsProtocolError, trio.TooSlowError):
                 end = 0  # what is here is the best there is
             self._waiting += [(end, then) for then in asking]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from broker.cluster.setup import info
+from broker.cluster.setup import info, places
 from broker.cluster.stretch import read_all
 from broker.gateway.gaps import GAP_FILTER
 from protocol.mqtt.topics import matches
@@ -44,7 +44,7 @@ async def refill(
     link: NatsLink,
     names: Names,
     read: Callable[[wire.Message, int], Publication | None],
-    state: dict[str, Any],
+    found: dict[str, Any],
     last: int,
     unix_now: float,
 ) -> None:
@@ -52,21 +52,20 @@ async def refill(
 
     Args:
         read: the publication of a message with a place in the log.
-        state: the log's, as `STREAM.INFO` says it.
+        found: the log's `info`.
         unix_now: by the clock of the log.
 
     Raises:
         Unavailable: the log can't be read now.
     """
-    first = int(state.get("first_seq", 0))
-    start = max(first, last + 1 - _most(history.rings, state))
+    first, _ = places(found)
+    start = max(first, last + 1 - _most(history.rings, found.get("state", {})))
     if not history.rings or start > last:
         return
     try:
         for _ in range(TRIES):
             copies = await _copies(history, link, names, read, start, last, unix_now)
-            found = await info(link, names.messages) or {}
-            first = int(found.get("state", {}).get("first_seq", 0))
+            first, _ = places(await info(link, names.messages) or {})
             if first <= start:
                 break
             start = 2 * first - start  # some more of them will be gone soon

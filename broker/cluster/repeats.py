@@ -23,7 +23,7 @@ from broker.cluster import record
 from broker.cluster.finished import lines
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import CLIENTS, Names
-from broker.cluster.setup import info
+from broker.cluster.setup import info, places
 from broker.cluster.stretch import read_all
 from broker.cluster.tasks import Tasks
 from broker.core.publication import Publication
@@ -217,8 +217,7 @@ class Repeats:
 
         Raises: Unavailable, ApiError, NatsProtocolError.
         """
-        state = (await info(self._link, self._names.messages) or {}).get("state", {})
-        end = int(state.get("last_seq", 0))
+        _, end = places(await info(self._link, self._names.messages) or {})
         if not asked or end <= start:
             return {}
         search = _Search(self._names, asked)

@@ -21,7 +21,7 @@ from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names, origin_of
 from broker.cluster.publisher import ACK_S, BATCH_BYTES, RETRY_S
 from broker.cluster.rows_seen import ANEW, NOWHERE, ROW, Place, place_in
-from broker.cluster.setup import epoch_of, info, last
+from broker.cluster.setup import epoch_of, info, last, made_at, places
 from broker.core.publication import Publication
 from broker.feed.outlet import Resumption
 from broker.outlet import put_on
@@ -343,7 +343,8 @@ class RowOutlet:
         found = await info(self._link, self._names.messages)
         if found is None:
             raise Unavailable("the log is not there")
-        return epoch_of(str(found.get("created", ""))), int(found.get("state", {}).get("first_seq", 0))
+        first, _ = places(found)
+        return epoch_of(made_at(found)), first
 
     async def _last(self) -> Stored | None:
         """The feed's last message in the log."""

@@ -53,6 +53,17 @@ async def consumer(link: NatsLink, stream: str, name: str) -> dict[str, Any] | N
     return dict(found.get("config") or {})
 
 
+def made_at(found: dict[str, Any]) -> str:
+    """When the stream of this `info` was made, as NATS says it."""
+    return str(found.get("created", ""))
+
+
+def places(found: dict[str, Any]) -> tuple[int, int]:
+    """The first and the last place of the stream of this `info`; 0 where it says none, as while it is made anew."""
+    state = found.get("state", {})
+    return int(state.get("first_seq", 0)), int(state.get("last_seq", 0))
+
+
 def epoch_of(created: str) -> str:
     """From when a stream was made, as NATS says it."""
     return "".join(one for one in created if one.isdigit()) or "0"

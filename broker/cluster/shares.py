@@ -18,7 +18,7 @@ import trio
 
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
-from broker.cluster.setup import ask, consumer, epoch_of, info
+from broker.cluster.setup import ask, consumer, epoch_of, info, made_at, places
 from broker.cluster.tasks import Tasks
 from broker.cluster.unfinished import Unfinished, owed_to, received_by
 from broker.core.promise import Promise
@@ -177,10 +177,10 @@ class Shares:
         stream = await info(self._link, self._names.messages)
         if stream is None:
             raise Unavailable(f"the stream {self._names.messages} is not there")
-        place = int(stream.get("state", {}).get("last_seq", 0))
+        _, place = places(stream)
         if key in self._places:
             epoch, given = self._places[key]
-            if epoch == epoch_of(str(stream.get("created", ""))):
+            if epoch == epoch_of(made_at(stream)):
                 place = given
             else:  # what the members had not got is lost with the other log
                 del self._places[key]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from broker.cluster.link import Unavailable
-from broker.cluster.setup import info, make_streams, words_of
+from broker.cluster.setup import info, made_at, make_streams, words_of
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError
 
@@ -46,7 +46,7 @@ class Streams:
                 if not await self._is_made_again(name):
                     return
                 found = await info(node.link, name) or {}
-            created = str(found.get("created", ""))
+            created = made_at(found)
         node.status.streams_problem = ""
         node.owners.records_are_of(created)  # of the sessions', the last
 

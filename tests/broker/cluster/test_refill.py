@@ -99,8 +99,8 @@ async def test_a_log_that_forgets_while_it_is_read_makes_no_hole(
             return {"state": {"first_seq": firsts.pop(0)}}
 
         monkeypatch.setattr(refill, "info", info)
-        state = {"first_seq": 1, "messages": last, "bytes": 100 * last}
-        arguments = (node.link, node.names, node.reader.publication_of, state, last, 0.0)
+        found = {"state": {"first_seq": 1, "messages": last, "bytes": 100 * last}}
+        arguments = (node.link, node.names, node.reader.publication_of, found, last, 0.0)
         history.interrupt("a test")
         await refill.refill(history, *arguments)
         assert history.rings[0].lost_through == 2 * 5 - 1 - 1, "the second try read from behind what is gone"
