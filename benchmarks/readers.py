@@ -86,22 +86,9 @@ _FEED: Final = """
 [database]
 dsn = "{dsn}"
 
-[source.rows]
-listen = ["bench"]
-
-[source.econiaws]
-listen = "econiaws"
-kind = "$.channel"
-row = "$.payload"
-
 [[mqtt.route]]
 from = "rows"
 topics = "rows/all"
-
-[[websocket.route]]
-from = "econiaws"
-dialect = "econia"
-channel = "{$kind}"
 """
 
 
@@ -339,7 +326,7 @@ def fan_out(tree: Path) -> None:
     dsn = postgres.dsn()
     costs: dict[str, list[float]] = {"rowcast": [], "econia": []}
     with (
-        server(tree, _FEED.replace("{dsn}", dsn)) as target,
+        server(tree, _FEED.format(dsn=dsn) + postgres.FEED) as target,
         psycopg.connect(dsn, autocommit=True) as database,
     ):
         groups = {

@@ -29,6 +29,21 @@ _SETTINGS: Final = (
     "max_connections=50",
     "max_wal_size=4GB",
 )
+FEED: Final = """
+[source.rows]
+listen = ["bench"]
+
+[source.econiaws]
+listen = "econiaws"
+kind = "$.channel"
+row = "$.payload"
+
+[[websocket.route]]
+from = "econiaws"
+dialect = "econia"
+channel = "{$kind}"
+"""
+"""What Rowcast's configuration ends with: what the workloads notify, and where Econia's clients find it."""
 
 
 @functools.cache

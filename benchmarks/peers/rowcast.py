@@ -88,14 +88,6 @@ jwt = {{ secret = "{secret}", account = "uid" }}
 [websocket.canton]
 jwt = {{ secret = "{secret}", account = "account_id", roles = "roles" }}
 
-[source.rows]
-listen = ["bench"]
-
-[source.econiaws]
-listen = "econiaws"
-kind = "$.channel"
-row = "$.payload"
-
 [source.streams]
 listen = ["trades"]
 
@@ -107,11 +99,6 @@ row = "$.message"
 [[mqtt.route]]
 from = "rows"
 topics = "rows/{{market_id}}/{{account}}"
-
-[[websocket.route]]
-from = "econiaws"
-dialect = "econia"
-channel = "{{$kind}}"
 
 [[websocket.route]]
 from = "streams"
@@ -298,7 +285,7 @@ def _start(venv: Path, name: str, directory: Path, needs: str) -> Iterator[Targe
         facts = {"dsn": postgres.dsn(), "secret": SECRET}
         conf = directory / "rowcast.toml"
         values = {"dsn": postgres.dsn(), "mqtt": mqtt.port, "websocket": websocket.port, "secret": SECRET}
-        conf.write_text(_TOML.format(**values))
+        conf.write_text(_TOML.format(**values) + postgres.FEED)
     else:
         setting = write_mosquitto_conf(directory, needs)
         conf, mqtt, websocket = setting.conf, setting.mqtt, setting.websocket

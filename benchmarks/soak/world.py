@@ -54,22 +54,9 @@ jwt = {{ secret = "{secret}" }}
 port = {metrics}
 host = "127.0.0.1"
 
-[source.rows]
-listen = ["bench"]
-
-[source.econiaws]
-listen = "econiaws"
-kind = "$.channel"
-row = "$.payload"
-
 [[mqtt.route]]
 from = "rows"
 topics = "rows/{{market_id}}/{{account}}"
-
-[[websocket.route]]
-from = "econiaws"
-dialect = "econia"
-channel = "{{$kind}}"
 """
 _NEVER: Final = ("rowcast_messages_dropped_total", "rowcast_protocol_errors_total", "rowcast_link_bugs_total",
                  "rowcast_unexpected_total", "rowcast_feed_dropped_total", "rowcast_feed_troubles_total")  # fmt: skip
@@ -140,7 +127,7 @@ def running_world(kind: str, directory: Path) -> Iterator[World]:
         "metrics": metrics.port,
     }  # fmt: skip
     conf = directory / "rowcast.toml"
-    conf.write_text(_TOML.format(**values))
+    conf.write_text(_TOML.format(**values) + postgres.FEED)
     with running([rowcast.venv_of(kind) / "bin" / "rowcast", "-c", conf], directory, mqtt) as process:
         facts = {"dsn": postgres.dsn(), "secret": rowcast.SECRET}
         plain = Target("Rowcast", process.pid, process.start_ms, mqtt, websocket, facts)
