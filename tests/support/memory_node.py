@@ -10,6 +10,7 @@ from support.attached import Attached
 from support.memory_nats import MemoryNats
 
 from broker.cluster.node import Node
+from broker.cluster.will_record import WillRecord
 from broker.config.cluster import ClusterConfig
 from broker.core.engine import Engine
 from broker.core.history import History, Ring
@@ -60,6 +61,17 @@ class MemoryNode:
                 self.engine.subscribe_session(client.session, topic_filter, granted)
             if filters and self.engine.keep is not None:
                 self.engine.keep(client.session)
+        return client
+
+    async def comes_with_will(self) -> Attached:
+        """The clean client `c` is let in; its will is `gone` on `w`, and has the message id `will:1`."""
+        said = Publication(b"w", b"gone", 1, False, b"c")
+        will = WillRecord(self.engine, self.node.link, self.node.names, b"will:1", said, 0, -1)
+        assert await self.owners.claim(b"c", Connect(b"c", True, 0), will) == ""
+        with self.engine.turn:
+            client = Attached(self.engine, b"c", True)
+            client.session.will = Publication(b"w", b"gone", 1, False, b"c")
+            self.owners.arrived(b"c", will)
         return client
 
     async def goes(self, client: Attached) -> None:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import pytest
 import trio
-from support.attached import Attached
 from support.memory_nats import LOST, MemoryNats
 from support.memory_node import running
 from trio.testing import MockClock
 
 from broker.cluster.names import Names
 from broker.cluster.node import LOOK_S
-from broker.cluster.will_record import WillRecord
-from broker.core.publication import Publication
-from protocol.mqtt.packets import Connect
 
 SHOP = Names("shop")
 
@@ -73,13 +69,7 @@ async def test_a_will_is_there_again_unless_its_client_says_goodbye(
 ) -> None:
     server = MemoryNats()
     async with running(server, "a") as (a,):
-        said = Publication(b"w", b"gone", 1, False, b"c")
-        will = WillRecord(a.engine, a.node.link, SHOP, b"will:1", said, 0, -1)
-        assert await a.owners.claim(b"c", Connect(b"c", True, 0), will) == ""
-        with a.engine.turn:
-            client = Attached(a.engine, b"c", True)
-            client.session.will = Publication(b"w", b"gone", 1, False, b"c")
-            a.owners.arrived(b"c", will)
+        client = await a.comes_with_will()
         await trio.sleep(2 * LOOK_S)
         del server.streams["shop_SESS"]
         await a.node.streams.make_again()

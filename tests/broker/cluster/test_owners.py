@@ -224,13 +224,7 @@ async def test_a_will_is_at_its_record_while_its_client_is_here(
     """And goes the way of the log when it comes, after which its record is not wanted any more."""
     server = MemoryNats()
     async with running(server, "a") as (a,):
-        said = Publication(b"w", b"gone", 1, False, b"c")
-        will = WillRecord(a.engine, a.node.link, SHOP, b"will:1", said, 0, -1)
-        assert await a.owners.claim(b"c", Connect(b"c", True, 0), will) == ""
-        with a.engine.turn:
-            client = Attached(a.engine, b"c", True)
-            client.session.will = Publication(b"w", b"gone", 1, False, b"c")
-            a.owners.arrived(b"c", will)
+        client = await a.comes_with_will()
         await a.settled()
         records = server.streams["shop_SESS"]
         subject = SHOP.record(SHOP.will(a.node.liveness.mark, b"c"))

