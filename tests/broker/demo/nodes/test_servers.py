@@ -71,6 +71,7 @@ def test_servers_run_while_the_demo_does(monkeypatch: pytest.MonkeyPatch, progra
         assert said == [str(program), "-c", str(folder / "s2.conf")]
         node = [str(word) for word in processes["n1"].args]  # type: ignore[union-attr]
         assert node == [str(program), "-m", "broker", "-c", str(servers.configuration("n1"))]
+        servers.kill("n1")  # or it would write into its log, too
         (folder / "n1.log").write_text("x" * 1000 + "the end")
         (folder / "n2.log").write_text("of another")
         words = servers.last_words()
