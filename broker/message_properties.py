@@ -7,8 +7,9 @@ import math
 from attrs import frozen
 
 from broker.core.publication import Publication
+from protocol.mqtt.framing import encode_variable
 from protocol.mqtt.topics import TEXT_BYTES_MAX, is_valid_text, is_valid_topic_name
-from protocol.mqtt.v5.properties import Properties, encode_variable, forwarded_properties, read_properties
+from protocol.mqtt.v5.properties import Properties, forwarded_properties, read_properties
 from protocol.mqtt.v5.property_table import (
     CONTENT_TYPE,
     CORRELATION_DATA,

@@ -16,16 +16,11 @@ from broker.storage.json_lines import FORMAT, STATES, VERSION
 from broker.storage.records import SessionRecord, Snapshot
 from protocol.mqtt.codec import PUBLISH_TYPE
 from protocol.mqtt.errors import ProtocolError
+from protocol.mqtt.framing import encode_variable
 from protocol.mqtt.outbound import AWAIT_PUBACK, InFlight, Queued
 from protocol.mqtt.owed import PACKET_ID_MAX
 from protocol.mqtt.topics import is_valid_topic_filter, is_valid_topic_name
-from protocol.mqtt.v5.properties import (
-    NO_PROPERTIES,
-    encode_number,
-    encode_variable,
-    publish_properties,
-    read_properties,
-)
+from protocol.mqtt.v5.properties import NO_PROPERTIES, encode_number, publish_properties, read_properties
 from protocol.mqtt.v5.property_table import SUBSCRIPTION_ID
 from protocol.mqtt.v5.subscribing import subscription
 

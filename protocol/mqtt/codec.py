@@ -11,7 +11,7 @@ from typing import Final
 
 from protocol.mqtt.connect import read_connack, read_connect, write_connack, write_connect
 from protocol.mqtt.errors import MalformedPacket
-from protocol.mqtt.framing import REMAINING_LENGTH_MAX, packet_id_bytes
+from protocol.mqtt.framing import ONE_BYTE, encode_variable, packet_id_bytes
 from protocol.mqtt.packets import (
     Connack,
     Connect,
@@ -78,9 +78,6 @@ _FLAGS_TAGS: Final = {
     0xA0: "MQTT-3.10.1-1",
     0xE0: "MQTT-3.14.1-1",
 }
-ONE_BYTE: Final = [bytes([value]) for value in range(256)]
-"""By number: to look it up is quicker than to make it."""
-
 ACK_HEADS: Final[list[bytes]] = [bytes([value, 2]) for value in range(256)]
 """By first byte, the fixed headers of packets that have no more than a packet id."""
 
@@ -212,7 +209,7 @@ def encode_connack(code: int, session_present: bool = False) -> bytes:
 
 def encode_suback(packet_id: int, codes: bytes) -> bytes:
     """SUBACK with one code per filter; its remaining length is one or more bytes long."""
-    return b"\x90" + encode_remaining_length(2 + len(codes)) + packet_id.to_bytes(2, "big") + codes
+    return b"\x90" + encode_variable(2 + len(codes)) + packet_id.to_bytes(2, "big") + codes
 
 
 def encode_ack(kind_first_byte: int, packet_id: int) -> bytes:
@@ -220,29 +217,10 @@ def encode_ack(kind_first_byte: int, packet_id: int) -> bytes:
     return ACK_HEADS[kind_first_byte] + packet_id_bytes(packet_id)
 
 
-def encode_remaining_length(length: int) -> bytes:
-    """1 to 4 bytes, §2.2.3.
-
-    Raises:
-        ValueError: more than 268 435 455 bytes, which MQTT cannot say.
-    """
-    if length < 128:
-        return ONE_BYTE[length]
-    if length < 16_384:
-        return bytes((length & 127 | 128, length >> 7))
-    if length < 2_097_152:
-        return bytes((length & 127 | 128, length >> 7 & 127 | 128, length >> 14))
-    if length > REMAINING_LENGTH_MAX:
-        raise ValueError(f"a packet of {length} bytes; {REMAINING_LENGTH_MAX} are possible")
-    return bytes((length & 127 | 128, length >> 7 & 127 | 128, length >> 14 & 127 | 128, length >> 21))
-
-
 def publish_head(first_byte: int, topic: bytes, rest_length: int) -> bytes:
     """A PUBLISH up to the end of its topic; `rest_length` bytes (packet id, payload) must follow."""
     size = len(topic)
-    return (
-        ONE_BYTE[first_byte] + encode_remaining_length(2 + size + rest_length) + packet_id_bytes(size) + topic
-    )
+    return ONE_BYTE[first_byte] + encode_variable(2 + size + rest_length) + packet_id_bytes(size) + topic
 
 
 def publish_packet(first_byte: int, topic: bytes, properties: bytes, payload: bytes) -> bytes:
@@ -250,7 +228,7 @@ def publish_packet(first_byte: int, topic: bytes, properties: bytes, payload: by
     size = len(topic)
     return b"%b%b%b%b%b%b" % (
         ONE_BYTE[first_byte],
-        encode_remaining_length(2 + size + len(properties) + len(payload)),
+        encode_variable(2 + size + len(properties) + len(payload)),
         packet_id_bytes(size),
         topic,
         properties,
@@ -296,7 +274,7 @@ def _read_empty(first_byte: int, body: bytes) -> Packet:
 
 def with_fixed_header(first_byte: int, body: bytes) -> bytes:
     """The whole packet: first byte, remaining length, body."""
-    return ONE_BYTE[first_byte] + encode_remaining_length(len(body)) + body
+    return ONE_BYTE[first_byte] + encode_variable(len(body)) + body
 
 
 def _first_byte_fault(first_byte: int) -> MalformedPacket:

@@ -1,4 +1,4 @@
-"""Where one control packet ends and the next begins.  MQTT 3.1.1 §2.2.
+"""Where one control packet ends and the next begins, and how a length is written.  MQTT 3.1.1 §2.2.
 
 Hot: called once per packet received.  Looks at the fixed header only, so that a packet that is too
 large is refused before any of its body is stored.
@@ -12,6 +12,9 @@ from protocol.mqtt.errors import MalformedPacket, PacketTooLarge
 
 REMAINING_LENGTH_MAX: Final = 268_435_455
 """Four bytes of seven bits each, §2.2.3."""
+
+ONE_BYTE: Final = [bytes([value]) for value in range(256)]
+"""By number: to look it up is quicker than to make it."""
 
 _TWO_BYTES: Final[list[bytes]] = [n.to_bytes(2, "big") for n in range(4096)]
 
@@ -62,6 +65,33 @@ def packet_id_bytes(packet_id: int) -> bytes:
     if packet_id < 4096:
         return _TWO_BYTES[packet_id]
     return packet_id.to_bytes(2, "big")
+
+
+def encode_variable(number: int) -> bytes:
+    """A variable byte integer, 5.0 §1.5.5, of which 3.1.1 has only one, the remaining length, §2.2.3: 1 to 4 bytes,
+    as few as it takes [MQTT-1.5.5-1].
+
+    Raises:
+        ValueError: more than 268 435 455, which MQTT cannot say.
+    """
+    if number < 128:
+        return ONE_BYTE[number]
+    if number < 16_384:
+        return bytes((number & 127 | 128, number >> 7))
+    if number < 2_097_152:
+        return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14))
+    if number > REMAINING_LENGTH_MAX:
+        raise ValueError(f"a length of {number}; MQTT can say {REMAINING_LENGTH_MAX}")
+    return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14 & 127 | 128, number >> 21))
+
+
+def variable_size(number: int) -> int:
+    """How many bytes `encode_variable` makes of it; 4 also for what MQTT cannot say."""
+    if number < 128:
+        return 1
+    if number < 16_384:
+        return 2
+    return 3 if number < 2_097_152 else 4
 
 
 def bytes_missing(data: bytes, position: int) -> int:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 
-from protocol.mqtt.codec import encode_remaining_length, publish_head, publish_packet
+from protocol.mqtt.codec import publish_head, publish_packet
+from protocol.mqtt.framing import encode_variable
 
 PUBLISH_FIRST_BYTE = 0x30
 DUP_FLAG = 0x08
@@ -106,7 +107,7 @@ class Message:
         if self.expires_at != 0.0:
             left = max(0, math.ceil(self.expires_at - now - 0.001))
             inner += b"\x02" + min(left, 0xFFFF_FFFF).to_bytes(4, "big")
-        return encode_remaining_length(len(inner)) + inner
+        return encode_variable(len(inner)) + inner
 
     def encode_5(self, first_byte: int) -> None:
         """What stands before and behind the packet id of its PUBLISH, for all clients of 5.0 that get no more than it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from protocol.mqtt.framing import variable_size
 from protocol.mqtt.message import Message
 
 SENT: Final = 0
@@ -16,15 +17,8 @@ FORBIDDEN: Final = 5
 
 def publish_size(topic: int, properties: int, payload: int, packet_id: int) -> int:
     """Bytes of a whole PUBLISH of 5.0 with so many of each, or that it would have if MQTT could say so many."""
-    return 1 + _with_length(2 + topic + packet_id + _with_length(properties) + payload)
-
-
-def _with_length(size: int) -> int:
-    if size < 128:
-        return size + 1
-    if size < 16_384:
-        return size + 2
-    return size + (3 if size < 2_097_152 else 4)
+    remaining = 2 + topic + packet_id + variable_size(properties) + properties + payload
+    return 1 + variable_size(remaining) + remaining
 
 
 class Window:

@@ -34,6 +34,7 @@ from broker.storage.database import open_database
 from broker.storage.errors import StorageError
 from protocol.dialects.base import Clock
 from protocol.mqtt import codec
+from protocol.mqtt.framing import encode_variable
 from protocol.mqtt.packets import Connect, Packet, Publish, Pubrel, Subscribe, Unsubscribe, Will
 from protocol.mqtt.v5 import codec as codec5
 from protocol.mqtt.v5.properties import Properties
@@ -148,7 +149,7 @@ async def test_packets_of_mqtt(level: int) -> None:
                 nursery.start_soon(one, begin + encoded(packet, level))
             nursery.start_soon(one, value)
             for kind in range(16):
-                size = codec.encode_remaining_length(min(len(value), 1000))
+                size = encode_variable(min(len(value), 1000))
                 nursery.start_soon(
                     one, begin + bytes([kind << 4 | 2 * (kind in (6, 8, 10))]) + size + value[:1000]
                 )

@@ -14,7 +14,6 @@ from protocol.mqtt.codec import (
     CONNECT,
     DISCONNECT,
     DUP,
-    ONE_BYTE,
     PINGREQ,
     PINGRESP,
     PUBACK,
@@ -29,11 +28,10 @@ from protocol.mqtt.codec import (
     SUBSCRIBE,
     UNSUBACK,
     UNSUBSCRIBE,
-    encode_remaining_length,
     with_fixed_header,
 )
 from protocol.mqtt.errors import MalformedPacket, ProtocolError, ProtocolViolation
-from protocol.mqtt.framing import packet_id_bytes
+from protocol.mqtt.framing import ONE_BYTE, encode_variable, packet_id_bytes
 from protocol.mqtt.packets import (
     Auth,
     Connack,
@@ -54,7 +52,7 @@ from protocol.mqtt.packets import (
 )
 from protocol.mqtt.topics import check_topic_name
 from protocol.mqtt.v5.connect import read_connack, read_connect, write_connack, write_connect
-from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties, bounds, encode_variable, read_properties
+from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties, bounds, read_properties
 from protocol.mqtt.v5.property_table import MAXIMUM_QOS, SERVER_REFERENCE, TOPIC_ALIAS
 from protocol.mqtt.v5.reasons import ALLOWED
 from protocol.mqtt.v5.subscribing import (
@@ -277,7 +275,7 @@ def encode_refusal(code: int, max_qos: int = 2) -> bytes:
 def encode_suback(first_byte: int, packet_id: int, codes: bytes) -> bytes:
     """SUBACK or UNSUBACK, with one code for each filter and no properties."""
     body = packet_id.to_bytes(2, "big") + b"\x00" + codes
-    return bytes((first_byte,)) + encode_remaining_length(len(body)) + body
+    return bytes((first_byte,)) + encode_variable(len(body)) + body
 
 
 def encode_disconnect(code: int, server_reference: bytes = b"") -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
+from protocol.mqtt.framing import encode_variable
 from protocol.mqtt.packets import Connack, Connect, Will
 from protocol.mqtt.topics import check_text, check_topic_name
 from protocol.mqtt.v5.properties import (
@@ -12,7 +13,6 @@ from protocol.mqtt.v5.properties import (
     Properties,
     encode_number,
     encode_text,
-    encode_variable,
     handed_on_of_will,
     read_properties,
 )

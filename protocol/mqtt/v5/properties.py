@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.mqtt.errors import MalformedPacket, ProtocolError, ProtocolViolation
+from protocol.mqtt.framing import encode_variable
 from protocol.mqtt.topics import check_text, is_valid_topic_name
 from protocol.mqtt.v5.property_table import (
     BINARY,
@@ -28,7 +29,6 @@ from protocol.mqtt.v5.property_table import (
     TYPES,
     USER_PROPERTY,
     VARIABLE,
-    VARIABLE_MAX,
     WILL,
     WILL_DELAY,
 )
@@ -101,19 +101,6 @@ class Properties:
 
 NO_PROPERTIES: Final = Properties()
 """For whoever has none; never changed."""
-
-
-def encode_variable(number: int) -> bytes:
-    """A variable byte integer, in as few bytes as it takes, §1.5.5 [MQTT-1.5.5-1]."""
-    if number < 128:
-        return bytes((number,))
-    if number < 16_384:
-        return bytes((number & 127 | 128, number >> 7))
-    if number < 2_097_152:
-        return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14))
-    if number > VARIABLE_MAX:
-        raise ValueError(f"{number} is more than a variable byte integer can be: {VARIABLE_MAX}")
-    return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14 & 127 | 128, number >> 21))
 
 
 def encode_number(name: int, number: int) -> bytes:

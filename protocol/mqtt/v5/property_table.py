@@ -124,6 +124,5 @@ NOT_ZERO: Final = frozenset((RECEIVE_MAXIMUM, MAXIMUM_PACKET_SIZE, SUBSCRIPTION_
 PROPERTIES_MAX: Final = 5_000
 """In one packet; two million bytes could hold 400 000, which takes longer than others should wait."""
 
-VARIABLE_MAX: Final = 268_435_455
 EXPIRY_S_MAX: Final = 0xFFFF_FFFF
 """Of a message: four bytes of seconds (3.3.2.3.3)."""

@@ -5,8 +5,7 @@ Hot: called once for each run that has receivers of both versions, and for each 
 
 from __future__ import annotations
 
-from protocol.mqtt.codec import encode_remaining_length
-from protocol.mqtt.framing import REMAINING_LENGTH_MAX, frame_at
+from protocol.mqtt.framing import REMAINING_LENGTH_MAX, encode_variable, frame_at
 from protocol.mqtt.v5.properties import bounds
 
 
@@ -23,7 +22,7 @@ def as_5(packets: bytes) -> bytes:
         length = end - body + 1
         if length <= REMAINING_LENGTH_MAX:
             pieces.append(packets[position : position + 1])
-            pieces.append(encode_remaining_length(length))
+            pieces.append(encode_variable(length))
             pieces.append(packets[body:properties])
             pieces.append(b"\x00")
             pieces.append(packets[properties:end])
@@ -42,7 +41,7 @@ def as_3(packets: bytes) -> bytes:
         if packets[topic_end] > 127:
             _, payload = bounds(packets, topic_end, end)
         pieces.append(packets[position : position + 1])
-        pieces.append(encode_remaining_length(topic_end - body + end - payload))
+        pieces.append(encode_variable(topic_end - body + end - payload))
         pieces.append(packets[body:topic_end])
         pieces.append(packets[payload:end])
         position = end
@@ -60,11 +59,11 @@ def with_ids(packets: bytes, ids: bytes) -> bytes:
         body, end = frame_at(packets, position, 0)
         topic_end = body + 2 + packets[body] * 256 + packets[body + 1]
         start, payload = bounds(packets, topic_end, end)
-        size = encode_remaining_length(payload - start + len(ids))
+        size = encode_variable(payload - start + len(ids))
         length = topic_end - body + len(size) + end - start + len(ids)
         if length <= REMAINING_LENGTH_MAX:
             pieces.append(packets[position : position + 1])
-            pieces.append(encode_remaining_length(length))
+            pieces.append(encode_variable(length))
             pieces.append(packets[body:topic_end])
             pieces.append(size)
             pieces.append(packets[start:payload])

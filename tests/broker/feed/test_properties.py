@@ -17,7 +17,8 @@ from broker.config.properties import PropertyTemplates
 from broker.core.added import Added
 from broker.embed import Message
 from broker.feed.setup import doctor
-from protocol.mqtt.v5.properties import Properties, encode_variable, read_properties
+from protocol.mqtt.framing import encode_variable
+from protocol.mqtt.v5.properties import Properties, read_properties
 
 pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
 

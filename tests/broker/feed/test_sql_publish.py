@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from broker.core.added import Added
 from broker.feed.sql_publish import Unpublishable, parse_publish
-from protocol.mqtt.v5.properties import encode_variable, read_properties
+from protocol.mqtt.framing import encode_variable
+from protocol.mqtt.v5.properties import read_properties
 
 
 def content(topic: bytes, payload: bytes, qos: int, retain: bool) -> bytes:

@@ -11,14 +11,13 @@ from protocol.mqtt.codec import (
     decode,
     encode,
     encode_ack,
-    encode_remaining_length,
     packet_id_of,
     publish_head,
     publish_packet,
     publish_parts,
 )
 from protocol.mqtt.errors import ConnectRefused, MalformedPacket
-from protocol.mqtt.framing import REMAINING_LENGTH_MAX, frame_at
+from protocol.mqtt.framing import frame_at
 from protocol.mqtt.packets import (
     Connect,
     ConnectReturnCode,
@@ -135,28 +134,6 @@ def test_encode_ack_writes_what_decode_reads(first_byte: int, packet_id: int) ->
     packet = decode(first_byte, ack[2:])
     assert isinstance(packet, Puback | Pubrec | Pubrel | Pubcomp)
     assert packet.packet_id == packet_id
-
-
-@pytest.mark.parametrize(
-    ("length", "encoded"),
-    [
-        (0, b"\x00"),
-        (127, b"\x7f"),
-        (128, b"\x80\x01"),
-        (16_383, b"\xff\x7f"),
-        (16_384, b"\x80\x80\x01"),
-        (2_097_151, b"\xff\xff\x7f"),
-        (2_097_152, b"\x80\x80\x80\x01"),
-        (REMAINING_LENGTH_MAX, b"\xff\xff\xff\x7f"),
-    ],
-)
-def test_remaining_length_is_written_as_table_2_4_says(length: int, encoded: bytes) -> None:
-    assert encode_remaining_length(length) == encoded
-
-
-def test_a_remaining_length_that_mqtt_cannot_say_is_an_error() -> None:
-    with pytest.raises(ValueError, match="268435456 bytes; 268435455 are possible"):
-        encode_remaining_length(REMAINING_LENGTH_MAX + 1)
 
 
 @pytest.mark.parametrize("size", [0, 1, 300, 16_384, 2_097_152])

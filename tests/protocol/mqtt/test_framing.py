@@ -7,7 +7,14 @@ from support.packet_case import ValidCase, framed
 from support.packet_cases import VALID, case_name
 
 from protocol.mqtt.errors import MalformedPacket, PacketTooLarge
-from protocol.mqtt.framing import REMAINING_LENGTH_MAX, bytes_missing, frame_at, packet_id_bytes
+from protocol.mqtt.framing import (
+    REMAINING_LENGTH_MAX,
+    bytes_missing,
+    encode_variable,
+    frame_at,
+    packet_id_bytes,
+    variable_size,
+)
 
 PINGREQ = b"\xc0\x00"
 SHORT = [case for case in VALID if len(case.raw) < 300]
@@ -41,25 +48,36 @@ def test_bytes_missing_is_1_until_the_length_is_known_and_then_exact(case: Valid
         assert bytes_missing(PINGREQ + case.raw[:length], 2) == missing
 
 
-@pytest.mark.parametrize(
-    ("encoded", "length"),
-    [
-        (b"\x00", 0),
-        (b"\x7f", 127),
-        (b"\x80\x01", 128),
-        (b"\xff\x7f", 16_383),
-        (b"\x80\x80\x01", 16_384),
-        (b"\xff\xff\x7f", 2_097_151),
-        (b"\x80\x80\x80\x01", 2_097_152),
-        (b"\xff\xff\xff\x7f", REMAINING_LENGTH_MAX),
-        (b"\x80\x00", 0),  # as mosquitto: more bytes than needed are taken
-        (b"\x81\x80\x80\x00", 1),
-    ],
-)
+TABLE_2_4 = [
+    (b"\x00", 0),
+    (b"\x7f", 127),
+    (b"\x80\x01", 128),
+    (b"\xff\x7f", 16_383),
+    (b"\x80\x80\x01", 16_384),
+    (b"\xff\xff\x7f", 2_097_151),
+    (b"\x80\x80\x80\x01", 2_097_152),
+    (b"\xff\xff\xff\x7f", REMAINING_LENGTH_MAX),
+]
+LONGER_THAN_NEEDED = [(b"\x80\x00", 0), (b"\x81\x80\x80\x00", 1)]  # as mosquitto: they are taken
+
+
+@pytest.mark.parametrize(("encoded", "length"), TABLE_2_4 + LONGER_THAN_NEEDED)
 def test_remaining_length_as_table_2_4_says(encoded: bytes, length: int) -> None:
     data = b"\x30" + encoded
     assert bytes_missing(data, 0) == length
     assert frame_at(data, 0, 0) == ((len(data), len(data)) if length == 0 else (0, 0))
+
+
+@pytest.mark.parametrize(("encoded", "number"), TABLE_2_4)
+def test_a_variable_number_takes_as_few_bytes_as_it_needs(encoded: bytes, number: int) -> None:
+    assert encode_variable(number) == encoded
+    assert variable_size(number) == len(encoded)
+
+
+def test_a_number_that_mqtt_cannot_say_is_our_fault() -> None:
+    with pytest.raises(ValueError, match="a length of 268435456; MQTT can say 268435455"):
+        encode_variable(REMAINING_LENGTH_MAX + 1)
+    assert variable_size(REMAINING_LENGTH_MAX + 1) == 4
 
 
 @pytest.mark.parametrize("tail", [b"", b"\x01", b"\x80\x80\x00"])

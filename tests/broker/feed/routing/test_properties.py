@@ -18,7 +18,8 @@ from broker.feed.routing.properties import expiry_of
 from broker.feed.routing.routes import Router
 from broker.feed.routing.templates import Unfit
 from broker.feed.status import FeedStatus
-from protocol.mqtt.v5.properties import Properties, encode_variable, read_properties
+from protocol.mqtt.framing import encode_variable
+from protocol.mqtt.v5.properties import Properties, read_properties
 
 ALL = PropertyTemplates(
     60,

@@ -9,7 +9,7 @@ from support.budgets import cases
 from support.packet_case import framed
 
 from protocol.mqtt.errors import ProtocolError
-from protocol.mqtt.framing import frame_at
+from protocol.mqtt.framing import encode_variable, frame_at
 from protocol.mqtt.packets import (
     Auth,
     Connack,
@@ -30,12 +30,7 @@ from protocol.mqtt.packets import (
     Will,
 )
 from protocol.mqtt.v5.codec import ack_parts, decode, encode, encode_ack, publish_parts
-from protocol.mqtt.v5.properties import (
-    Properties,
-    encode_variable,
-    forwarded_properties,
-    publish_properties,
-)
+from protocol.mqtt.v5.properties import Properties, forwarded_properties, publish_properties
 from protocol.mqtt.v5.property_table import (
     NOT_ZERO,
     PLACES,
