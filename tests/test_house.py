@@ -126,6 +126,7 @@ WAITS = {
     "broker.links.websocket.open_links",
     "broker.links.websocket.pacer",
     "broker.links.websocket.rereading",
+    "broker.links.websocket.room",
     "broker.links.websocket.state_reading",
     "broker.feed.current",
     "broker.links.websocket.stream",

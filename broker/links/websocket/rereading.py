@@ -19,6 +19,7 @@ from broker.core.publication import Publication
 from broker.core.row_source import PLACES_PER_READ, RowReader, SourceError
 from broker.core.traces import DIGEST_BYTES, Page, digest
 from broker.links.websocket.catching_up import Subscription
+from broker.links.websocket.room import Room
 from protocol.mqtt.topics import matches
 
 if TYPE_CHECKING:
@@ -30,10 +31,6 @@ ROWS_MAX: Final = 50_000
 BYTES_MAX: Final = 32 * 1024 * 1024
 """What one subscription may have read again, in memory's bytes; a page that starts anew is quicker than more."""
 
-HOLDERS_MAX: Final = 8
-"""Subscriptions that have such rows in memory at a time; the next is served when one has sent them."""
-
-HOLDERS_LOOK_S: Final = 0.02
 CACHED_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of the pages that were read last: those who come back together have missed much the same."""
 
@@ -51,7 +48,7 @@ class Rereading:
         self._nursery = nursery
         self._counters = counters
         self._line: deque[tuple[FollowingLink, Subscription, Beyond]] = deque()
-        self._holders: list[Subscription] = []
+        self._room = Room()
         self._cache: OrderedDict[tuple[Page, bytes], Segment] = OrderedDict()
         self._cached_bytes = 0
         self._serving = False
@@ -71,7 +68,7 @@ class Rereading:
                 readers: dict[str, RowReader] = {}
                 while self._line:
                     link, one, beyond = self._line.popleft()
-                    await self._until_there_is_room()
+                    await self._room.wait()
                     if not one.is_over:
                         with barrier(self._counters, link.peer, link.close_for_a_bug):
                             await self._recover(link, one, beyond, _Readers(self._history, readers, stack))
@@ -79,13 +76,6 @@ class Rereading:
             self._serving = False
             self._cache.clear()
             self._cached_bytes = 0
-
-    async def _until_there_is_room(self) -> None:
-        while True:
-            self._holders = [one for one in self._holders if one.holds_pieces]
-            if len(self._holders) < HOLDERS_MAX:
-                return
-            await trio.sleep(HOLDERS_LOOK_S)
 
     async def _recover(
         self, link: FollowingLink, one: Subscription, beyond: Beyond, readers: _Readers
@@ -103,7 +93,7 @@ class Rereading:
             return
         narrower = beyond.ring.topic_filter != one.topic_filter
         link.settle(one, Missed(self._history.positions.here(), "", pieces, narrower))
-        self._holders.append(one)
+        self._room.add(lambda: one.holds_pieces)
 
     async def _all_of(self, one: Subscription, beyond: Beyond, readers: _Readers) -> list[Piece]:
         """What was missed: from the source, and what the ring has behind it now.  Raises: SourceError."""

@@ -16,6 +16,7 @@ from broker.core.counters import Counters
 from broker.core.history import History
 from broker.core.row_source import SourceError
 from broker.links.websocket.catching_up import Subscription
+from broker.links.websocket.room import Room
 
 if TYPE_CHECKING:
     from broker.links.websocket.following import FollowingLink
@@ -24,11 +25,6 @@ logger = logging.getLogger("broker.links")
 
 READINGS_MAX: Final = 4
 """At a time, each with a connection to its database."""
-
-HOLDERS_MAX: Final = 8
-"""Readings whose rows are in memory, because somebody has yet to take them."""
-
-HOLDERS_LOOK_S: Final = 0.02
 
 Asker = tuple["FollowingLink", Subscription]
 
@@ -48,7 +44,7 @@ class StateReading:
         self._counters = counters
         self._asked: dict[bytes, list[Asker]] = {}
         self._turns = trio.CapacityLimiter(READINGS_MAX)
-        self._holders: list[list[Asker]] = []
+        self._room = Room()
 
     def ask(self, link: FollowingLink, one: Subscription) -> None:
         """Have `link.state_read` called when the tables have been read."""
@@ -61,7 +57,7 @@ class StateReading:
 
     async def _serve(self, topic_filter: bytes) -> None:
         async with self._turns:
-            await self._until_there_is_room()
+            await self._room.wait()
             asked = self._asked.pop(topic_filter)
             where = f"the tables of {topic_filter.decode()}"
             with barrier(self._counters, where, partial(_close_all, asked)):
@@ -76,7 +72,7 @@ class StateReading:
             if index % 20 == 19:
                 await trio.lowlevel.checkpoint()
         if rows and not isinstance(rows, SourceError):
-            self._holders.append(asked)
+            self._room.add(lambda: any(one.holds_rows for _, one in asked))
 
     async def _read(self, topic_filter: bytes) -> list[tuple[bytes, bytes]] | SourceError:
         rows: list[tuple[bytes, bytes]] = []
@@ -88,13 +84,6 @@ class StateReading:
             logger.info("the state of %s can't be read: %s", topic_filter.decode(), error)
             return error
         return rows
-
-    async def _until_there_is_room(self) -> None:
-        while True:
-            self._holders = [asked for asked in self._holders if any(one.holds_rows for _, one in asked)]
-            if len(self._holders) < HOLDERS_MAX:
-                return
-            await trio.sleep(HOLDERS_LOOK_S)
 
 
 def _close_all(asked: list[Asker]) -> None:

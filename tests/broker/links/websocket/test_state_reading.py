@@ -23,8 +23,9 @@ from broker.gateway.gateway import Gateway
 from broker.links.websocket.catching_up import Subscription
 from broker.links.websocket.following import FollowingLink
 from broker.links.websocket.readers import Readers
+from broker.links.websocket.room import LOOK_S, READINGS_HELD_MAX
 from broker.links.websocket.rowcast import RowcastLink
-from broker.links.websocket.state_reading import HOLDERS_LOOK_S, HOLDERS_MAX, READINGS_MAX, StateReading
+from broker.links.websocket.state_reading import READINGS_MAX, StateReading
 from protocol.dialects.base import Clock
 from protocol.dialects.rowcast import RowcastDialect
 
@@ -147,12 +148,12 @@ async def test_no_more_is_read_while_too_many_rows_are_still_to_be_taken(
     tables = Tables()
     async with trio.open_nursery() as nursery:
         reading = reading_of(nursery, feed=tables)
-        asked = [Asked(b"%d" % number).ask(reading) for number in range(HOLDERS_MAX + 1)]
-        await trio.sleep(10 * HOLDERS_LOOK_S)
+        asked = [Asked(b"%d" % number).ask(reading) for number in range(READINGS_HELD_MAX + 1)]
+        await trio.sleep(10 * LOOK_S)
         held = [one for one in asked if one.told is not None]
-        assert len(held) == HOLDERS_MAX
+        assert len(held) == READINGS_HELD_MAX
         held[0].holds_rows = False
-        await trio.sleep(2 * HOLDERS_LOOK_S)
+        await trio.sleep(2 * LOOK_S)
         assert all(one.told is not None for one in asked)
 
 
