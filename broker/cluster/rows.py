@@ -9,8 +9,10 @@ Invariant: one batch is under way at a time; a batch ends with a row, never betw
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -20,7 +22,7 @@ from broker.cluster.batch import Waiting, encoded, new_sender
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names, origin_of
 from broker.cluster.publisher import ACK_S, BATCH_BYTES, RETRY_S
-from broker.cluster.rows_seen import ANEW, NOWHERE, ROW, Place, place_in
+from broker.cluster.rows_seen import ANEW, NOWHERE, ROW, SOURCE, Place, place_in, source_in
 from broker.cluster.setup import epoch_of, info, last, made_at, places
 from broker.core.publication import Publication
 from broker.feed.outlet import Resumption
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from broker.core.added import Added
     from broker.core.engine import Engine
     from broker.feed.status import FeedStatus
+
+logger = logging.getLogger("broker.cluster")
 
 QUEUED_MAX: Final = 5_000
 QUEUED_BYTES_MAX: Final = 32 * 1024 * 1024
@@ -49,13 +53,16 @@ class TakenOver(Exception):
 class Row:
     """One publication on its way."""
 
-    __slots__ = ("is_anew", "number", "place", "publication", "size")
+    __slots__ = ("is_anew", "number", "place", "publication", "size", "source")
 
-    def __init__(self, publication: Publication, place: Place, number: int, is_anew: bool) -> None:
+    def __init__(
+        self, publication: Publication, place: Place, number: int, is_anew: bool, source: bytes
+    ) -> None:
         self.publication = publication
         self.place = place
         self.number = number
         self.is_anew = is_anew
+        self.source = source
         self.size = len(publication.payload) + len(publication.topic) + 300
 
 
@@ -101,6 +108,9 @@ class RowOutlet:
         self._taken = 0
         """The number up to which the log has this outlet's rows."""
         self._covered: Place = NOWHERE
+        self._source = b""
+        self._covered_source = b""
+        """The database that is read, hashed, and the one that `_covered` is a place of; b"" if unknown."""
         self._skip: Place = NOWHERE
         self._expected = 0
         self._batches = 0
@@ -138,7 +148,7 @@ class RowOutlet:
                 return
             self._covered = place
         self._number += 1
-        row = Row(publication, self._covered, self._number, is_anew)
+        row = Row(publication, self._covered, self._number, is_anew, self._source)
         self._queue.append(row)
         self._queued_bytes += row.size
         if is_gap:
@@ -178,9 +188,22 @@ class RowOutlet:
         """As `Keeping.log`: when the stream was made."""
         return self.epoch
 
+    def reads(self, database: str) -> None:
+        """As `Keeping.reads`."""
+        self._source = blake2b(database.encode(), digest_size=6).hexdigest().encode()
+
     def resume(self, log: str, place: Place) -> Resumption:
-        """As `Keeping.resume`: behind the last row that is in the log."""
+        """As `Keeping.resume`: behind the last row that is in the log.
+
+        Where that is another database's, one that the feed was moved to or from, this one's last row in the log is
+        the one at `place`, or a little behind it if its reader crashed.
+        """
         has, lost = self._covered, ""
+        if self._covered_source not in (b"", self._source):
+            text = "The last rows of the feed %s in the log are of another database than the one that is read now."
+            logger.warning(text, self._feed.name)
+            has = NOWHERE
+        self._covered_source = self._source
         if log and log != self.epoch:
             lost = "the cluster's log was made anew"
         elif has == NOWHERE:  # the feed has said nothing for longer than the log keeps, or never
@@ -203,6 +226,7 @@ class RowOutlet:
         known = await self._last()
         self._expected = 0 if known is None else known.sequence
         self._skip = self._covered = NOWHERE if known is None else place_of(known)
+        self._covered_source = b"" if known is None else source_in(known.block)
 
     async def run(self) -> None:
         """Let rows go to the log until cancelled, and see to those that it did not take.  Raises: TakenOver."""
@@ -331,6 +355,8 @@ class RowOutlet:
             )
             place = ANEW if row.is_anew else b"%d/%d" % row.place
             block = b"NATS/1.0\r\n%b: %b\r\n%b: %b\r\n" % (record.HEADER, value, ROW, place)
+            if row.source:
+                block += b"%b: %b\r\n" % (SOURCE, row.source)
             rows.append(Waiting(publication, subject, block, row.number))
         rows[0].block += b"%b: %d\r\n%b: %b\r\n" % (
             jetstream.EXPECTED_LAST_SUBJECT_SEQUENCE, self._expected,

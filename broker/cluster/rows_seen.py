@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 ROW: Final = b"Rowcast-Row"
+SOURCE: Final = b"Rowcast-Source"
+"""Which database the row is of, hashed; older nodes do not say it.  The places of two say nothing of each other."""
+
 ANEW: Final = b"anew"
 """In place of a row's place: those that follow may be lower."""
 
@@ -16,6 +19,7 @@ Place = tuple[int, int]
 
 NOWHERE: Final[Place] = (0, 0)
 _LINE: Final = b"\r\n" + ROW + b": "
+_SOURCE_LINE: Final = b"\r\n" + SOURCE + b": "
 
 
 def place_in(value: bytes) -> Place:
@@ -24,20 +28,32 @@ def place_in(value: bytes) -> Place:
     return (int(first), int(second)) if first.isdigit() and second.isdigit() else NOWHERE
 
 
+def source_in(block: bytes) -> bytes:
+    """Which database a message's headers say that its row is of; b"" if they do not."""
+    start = block.find(_SOURCE_LINE)
+    if start < 0:
+        return b""
+    start += len(_SOURCE_LINE)
+    return block[start : block.index(b"\r", start)]
+
+
 class RowsSeen:
     """Of one node, by feeds."""
 
     def __init__(self) -> None:
         self._last: dict[bytes, tuple[bytes, int]] = {}
         """The last row of each feed, as the log says it, and how many of its publications have come."""
-        self._before: dict[bytes, tuple[Place, int]] = {}
-        """The same of the log that was lost."""
+        self._blocks: dict[bytes, bytes] = {}
+        """The headers of the last message of each feed."""
+        self._before: dict[bytes, tuple[bytes, Place, int]] = {}
+        """The database, the last row, and how many of its publications, of the log that was lost."""
 
     def log_lost(self) -> None:
         """What comes now is read from another log, or from an earlier place."""
         for origin, (value, count) in self._last.items():
-            seen = (place_in(value), count)
-            self._before[origin] = max(seen, self._before.get(origin, seen))
+            seen = (source_in(self._blocks[origin]), place_in(value), count)
+            before = self._before.get(origin, seen)
+            self._before[origin] = max(seen, before) if before[0] == seen[0] else seen
         self._last.clear()
 
     def is_repeated(self, origin: bytes, block: bytes) -> bool:
@@ -61,10 +77,12 @@ class RowsSeen:
         last = self._last.get(origin)
         count = last[1] + 1 if last is not None and last[0] == value else 1
         self._last[origin] = (value, count)
+        self._blocks[origin] = block
         before = self._before.get(origin)
         if before is None:
             return False
-        if (place_in(value), count) <= before:
+        source = source_in(block)
+        if source == before[0] and (source, place_in(value), count) <= before:
             return True
         del self._before[origin]
         return False

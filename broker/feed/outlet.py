@@ -105,6 +105,9 @@ class Keeping(Protocol):
     def log(self) -> str:
         """Another one is another place."""
 
+    def reads(self, database: str) -> None:
+        """Rows and places are of this database from now on; those of two say nothing of each other."""
+
     def resume(self, log: str, place: tuple[int, int]) -> Resumption:
         """Where to go on, if `place` was saved when `log` was as it was then; "" for a feed without one."""
 

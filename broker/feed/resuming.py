@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.feed_row import Known, remember_log, remember_place
+from broker.feed.feed_row import Known, ServerIdentity, one_row, remember_log, remember_place
 from broker.feed.outlet import FeedOutlet, Keeping, Resumption
+
+DATABASE: Final = "SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = current_database()"
+"""By which a database is known under every name."""
 
 
 class Resuming:
@@ -24,6 +29,13 @@ class Resuming:
     def log(self) -> str:
         """What the outlet's rows are in now; "" if it keeps none."""
         return "" if self._outlet is None else self._outlet.log
+
+    async def reads(self, connection: TrioConnection, identity: ServerIdentity) -> None:
+        """Rows come from this database from now on; before `place` is asked."""
+        if self._outlet is not None:
+            row = await one_row(connection, DATABASE)
+            assert row is not None
+            self._outlet.reads(f"{identity.system_identifier}/{row[0]}")
 
     def place(self, known: Known, saved: tuple[int, int]) -> tuple[int, int]:
         """Behind which row a process begins that has read nothing yet.

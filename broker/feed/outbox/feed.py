@@ -181,6 +181,7 @@ class OutboxFeed:
         await warn_of_unheard(connection, self._config, self._status, trio.current_time())
         identity = await identify(connection)
         saved_seq, saved_id, pruned_seq = await saved_position(connection, self._config.name)
+        await self._resuming.reads(connection, identity)
         if self._seq < 0:
             saved_seq, saved_id = self._resuming.place(known, (saved_seq, saved_id))
         reason = identity.difference(self._identity or known.identity)

@@ -139,6 +139,7 @@ class WalFeed:
         # Behind the slot: whoever reads it now keeps its place before it confirms that.
         known = await known_feed(connection, self._config)
         progress = self._delivery.progress
+        await self._resuming.reads(connection, identity)
         if not self._was_live:
             # Whoever waited for the slot while another process read from it has missed nothing: as that one kept it.
             progress.resume(*self._resuming.place(known, known.place))

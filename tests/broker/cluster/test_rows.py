@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,19 @@ import trio
 from support.nats import Server
 from support.node_rows import configured, ids, insert, reader_among
 from support.nodes import Client, joined
-from support.postgres import cluster, database
+from support.postgres import Cluster, cluster, database
 
 from broker import Broker, Config
 from broker.cluster import lease
 
 __all__ = ["cluster", "database"]
+
+
+@pytest.fixture
+def other_database(cluster: Cluster) -> Iterator[str]:
+    name = cluster.borrow_database()
+    yield cluster.dsn(name)
+    cluster.give_back(name)
 
 
 @pytest.mark.parametrize("kind", ["wal", "outbox"])
@@ -48,6 +56,41 @@ async def test_every_row_once_and_in_order_on_both_nodes_though_its_reader_leave
             assert await reader_among(b) is b
             await insert(database, 3001, 3100)
             assert await ids(client_b, 100) == list(range(3001, 3101))
+
+
+@pytest.mark.parametrize("kind", ["wal", "outbox"])
+async def test_a_successor_with_another_database_goes_on_behind_that_one_s_rows(
+    nats_server: Server, cluster_name: str, database: str, other_database: str, tmp_path: Path, kind: str
+) -> None:
+    """The feed is moved on one node and back on the next; what the first database had meanwhile has earlier places."""
+    first, second = (tmp_path / name for name in ("first", "second"))
+    configs = []
+    for folder, dsn in ((first, database), (second, other_database)):
+        folder.mkdir()
+        configs.append(configured(folder, dsn, kind))
+    urls = (nats_server.url,)
+    async with joined(urls, cluster_name, "watch") as watch:
+        client = Client(watch)
+        await client.connect(b"watch")
+        await client.subscribe((b"items/#", 1))
+        async with joined(urls, cluster_name, "a", configs[0]) as a:
+            await reader_among(a)
+            await insert(database, 1, 5)
+            assert await ids(client, 5) == list(range(1, 6))
+        await insert(database, 6, 8)
+        async with joined(urls, cluster_name, "b", configs[1]) as b:
+            await reader_among(b)
+            for number in range(101, 121):
+                await insert(other_database, number, number)
+            assert await ids(client, 20) == list(range(101, 121))
+        async with joined(urls, cluster_name, "c", configs[0]) as c:
+            await reader_among(c)
+            await insert(database, 9, 10)
+            assert await ids(client, 5) == list(range(6, 11))
+        async with joined(urls, cluster_name, "d", configs[1]) as d:
+            await reader_among(d)
+            await insert(other_database, 121, 121)
+            assert await ids(client, 1) == [121]
 
 
 async def stay(

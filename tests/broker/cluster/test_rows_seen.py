@@ -52,3 +52,17 @@ def test_places_that_begin_anew_are_not_taken_for_earlier_ones() -> None:
     assert not seen.is_repeated(FEED, block(b"10/1"))
     assert not seen.is_repeated(FEED, block(b"0/0"))
     assert not seen.is_repeated(FEED, b"NATS/1.0\r\nRowcast: n 1 1 - - 0 - -\r\n\r\n")
+
+
+def test_rows_of_another_database_are_not_taken_for_earlier_ones() -> None:
+    def of(source: bytes, value: bytes) -> bytes:
+        return block(value)[:-2] + b"Rowcast-Source: " + source + b"\r\n\r\n"
+
+    seen = RowsSeen()
+    assert not seen.is_repeated(FEED, of(b"aa", b"900/1"))
+    seen.log_lost()
+    assert seen.is_repeated(FEED, of(b"aa", b"900/1"))
+    assert not seen.is_repeated(FEED, of(b"bb", b"10/1"))
+    seen.log_lost()
+    assert seen.is_repeated(FEED, of(b"bb", b"10/1")), "the one that was seen last"
+    assert not seen.is_repeated(FEED, of(b"bb", b"11/1"))

@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 from attrs import evolve
 from support.feeds import Collector
+from support.postgres import cluster, database
 
 from broker.feed import resuming
-from broker.feed.feed_row import Known
+from broker.feed.driver.connection import TrioConnection
+from broker.feed.feed_row import Known, ServerIdentity
 from broker.feed.outlet import Resumption
 from broker.feed.resuming import Resuming
+
+__all__ = ["cluster", "database"]
 
 SAVED = (5, 1)
 
@@ -26,6 +30,9 @@ class Keeping(Collector):
         super().__init__()
         self.asked: list[tuple[str, tuple[int, int]]] = []
         self.begun_anew = 0
+
+    def reads(self, database: str) -> None:
+        self.database = database
 
     def resume(self, log: str, place: tuple[int, int]) -> Resumption:
         self.asked.append((log, place))
@@ -95,3 +102,18 @@ async def test_another_outlet_keeps_nothing(remembered: list[tuple[object, ...]]
     connection: Any = None
     await found.begun(connection, "main", SAVED)
     assert remembered == []
+
+
+async def test_the_outlet_knows_which_database_it_reads(database: str) -> None:
+    """By what no other has, whatever it is called."""
+    outlet = Keeping()
+    identity = ServerIdentity("7345", 1, 0)
+    async with await TrioConnection.connect(database, autocommit=True) as connection:
+        await Resuming(outlet).reads(connection, identity)
+        await Resuming(Collector()).reads(connection, identity)
+        (oid,) = await (await connection.execute("SELECT 'pg_database'::regclass::oid::int")).fetchone() or (
+            0,
+        )
+    system, _, number = outlet.database.partition("/")
+    assert system == "7345"
+    assert int(number) > oid
