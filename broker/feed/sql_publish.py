@@ -38,16 +38,33 @@ def parse_publish(content: bytes) -> Outgoing:
         raise Unpublishable("not written by rowcast.publish()")
     topic_end = 4 + int.from_bytes(content[1:4], "big")
     topic = content[4:topic_end]
-    if topic_end > len(content) or not may_publish(topic):
-        raise Unpublishable("a topic that nothing may be published to")
     qos, retain = content[0] & 3, content[0] & 4 != 0
+    if topic_end > len(content):
+        raise Unpublishable("not written by rowcast.publish()")
     if not content[0] & 8:
-        return topic, content[topic_end:], qos, retain
+        return publish_of(topic, content[topic_end:], qos, retain, None)
     start = topic_end + 4
     end = start + int.from_bytes(content[topic_end:start], "big")
     if end > len(content) or start > len(content):
         raise Unpublishable("not written by rowcast.publish()")
-    return topic, content[end:], qos, retain, parse_properties(content[start:end])
+    return publish_of(topic, content[end:], qos, retain, content[start:end])
+
+
+def publish_of(topic: bytes, payload: bytes, qos: int, retain: bool, properties: bytes | None) -> Outgoing:
+    """What is published for one `rowcast.publish()`, by its arguments.
+
+    Args:
+        properties: the JSON text of them; None if there are none.
+
+    Raises:
+        Unpublishable: a topic that MQTT forbids, or one of the broker's own (`$SYS/…`), or properties that no packet
+            can carry.
+    """
+    if not may_publish(topic):
+        raise Unpublishable("a topic that nothing may be published to")
+    if properties is None:
+        return topic, payload, qos, retain
+    return topic, payload, qos, retain, parse_properties(properties)
 
 
 def parse_properties(text: bytes) -> Added:

@@ -1,4 +1,5 @@
 """The feed of kind `outbox`: a table that triggers fill, for servers without logical replication.
 
-Begin with `feed`.  Imports what the feeds share, `driver` and `routing`, and no other kind.
+Begin with `feed`; `delivery` is what is done with a row.  Imports what the feeds share, `driver` and `routing`, and no
+other kind.
 """

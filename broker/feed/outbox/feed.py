@@ -25,7 +25,7 @@ from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import is_being_stopped, last_words
 from broker.feed.feed_row import ServerIdentity, known_feed, owe_nothing, remember_identity, remember_place
 from broker.feed.gaps import announce
-from broker.feed.notices import OPERATION, Notices
+from broker.feed.outbox.delivery import OutboxDelivery
 from broker.feed.outbox.pruning import Pruner
 from broker.feed.outbox.queries import (
     LOST,
@@ -45,14 +45,9 @@ from broker.feed.outbox.queries import (
 from broker.feed.outlet import FeedOutlet
 from broker.feed.placing import Placing
 from broker.feed.resuming import Resuming
-from broker.feed.routing.routes import Outgoing
-from broker.feed.routing.tables import TableRoutes
-from broker.feed.row_barrier import RowBarrier
 from broker.feed.slices import Slices
-from broker.feed.sql_publish import Unpublishable, may_publish, parse_properties
 from broker.feed.status import FeedStatus
 from broker.feed.unheard import check_notices, warn_of_unheard
-from protocol.json_scan import is_utf8
 from protocol.pgjson import SESSION_SQL
 
 logger = logging.getLogger("broker.feed")
@@ -84,8 +79,7 @@ class OutboxFeed:
         self._placing = Placing(outlet, config.name)
         self._resuming = Resuming(outlet)
         self._status = status
-        self._routes = TableRoutes(config, status)
-        self._notices = Notices(config, status)
+        self._delivery = OutboxDelivery(config, outlet, status)
         self._seq = -1
         self._id = 0
         self._xid = ""
@@ -94,11 +88,9 @@ class OutboxFeed:
         self._saved = (0, 0)
         self._here = (0, 0)
         self._identity: ServerIdentity | None = None
-        self._snapshot_seq = 0
-        self._snapshot_due = bool(self._routes.snapshots)
+        self._snapshot_due = bool(self._delivery.routes.snapshots)
         self._watch = CaptureWatch(config, status, TRIGGERED)
         self._slices = Slices(outlet)
-        self._rows = RowBarrier(status)
         self._captures = 0
         self._captures_changed = False
         self._look_at = 0.0
@@ -242,15 +234,17 @@ class OutboxFeed:
 
     def _announce(self, reason: str, start: str, end: str, tables: Sequence[str] = ()) -> None:
         announce(self._status, self._outlet, reason, start, end, tables)
-        self._snapshot_due = bool(self._routes.snapshots)
+        self._snapshot_due = bool(self._delivery.routes.snapshots)
 
     async def _publish_snapshots(self, connection: TrioConnection) -> None:
         async with connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             # What this snapshot sees are exactly the transactions up to its highest number.
             (seq,) = await one_row(connection, "SELECT coalesce(max(seq), 0) FROM rowcast.outbox_commit")
-            await snapshot.publish_rows(connection, self._routes.snapshots, self._status, self._outlet)
-        self._snapshot_seq = seq
+            await snapshot.publish_rows(
+                connection, self._delivery.routes.snapshots, self._status, self._outlet
+            )
+        self._delivery.snapshot_seq = seq
         self._snapshot_due = False
 
     # --- reading --------------------------------------------------------------------------------
@@ -290,11 +284,12 @@ class OutboxFeed:
                         self._captures_changed = True
                         break
                     self._placing.at(b"%d.%d" % row[:2])
-                    with self._rows.of("table", row[4], trio.current_time()):
-                        self._publish(row)
+                    self._here = (int(row[0]), int(row[1]))
+                    begins = row[0] != self._seq
+                    self._delivery.take(row, begins, trio.current_time())
                     self._placing.nowhere()
                     self._here = (0, 0)
-                    if row[0] != self._seq:
+                    if begins:
                         ages_s.append(max(row[3], 0.0))
                     self._seq, self._id, self._xid, age_s = row[:4]
                     count += 1
@@ -310,48 +305,6 @@ class OutboxFeed:
         for age in ages_s:
             self._status.latency.observe(age + took_s)
         return count
-
-    def _publish(self, row: tuple[Any, ...]) -> None:
-        seq, row_id, _, _, relation, operation, body, topic, payload, qos, retain, _ = row
-        self._here = (int(seq), int(row_id))
-        status = self._status
-        status.received += 1
-        if seq != self._seq:  # that of the row before
-            self._notices.begin()
-        if topic is not None:
-            name = bytes(topic)
-            if not may_publish(name):
-                status.drop("unpublishable", "rowcast.publish()", trio.current_time())
-                return
-            try:
-                added = None if body is None else parse_properties(bytes(body))
-            except Unpublishable as error:
-                status.drop("unpublishable", f"rowcast.publish(): {error}", trio.current_time())
-                return
-            self._outlet.publish(name, bytes(payload), qos, retain, added)
-            status.published += 1
-            return
-        in_snapshot = seq <= self._snapshot_seq
-        now = trio.current_time()
-        text, position = bytes(body), f"{seq}/{row_id}".encode()
-        if not is_utf8(text):  # a server of SQL_ASCII takes whatever it is given
-            status.drop("not_utf8", f"table {bytes(relation).decode(errors='replace')}", now)
-            return
-        if operation == OPERATION:
-            publications = self._notice(bytes(relation), text, now, position)
-        else:
-            table = bytes(relation).decode(errors="replace")
-            publications = self._routes.publications(
-                table, operation, text, now, in_snapshot, position=position
-            )
-        for outgoing in publications:
-            self._outlet.publish(*outgoing)
-            status.published += 1
-
-    def _notice(self, channel: bytes, text: bytes, now: float, position: bytes) -> Sequence[Outgoing]:
-        if self._notices.is_repeated(channel, text):
-            return []
-        return self._notices.publications(channel, text, now, position)
 
     async def _save(self, connection: TrioConnection) -> None:
         """Keep the position in the database, once what it covers is durable."""

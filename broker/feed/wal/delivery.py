@@ -5,70 +5,50 @@ Invariant: every change is counted in `progress` before it is published, and pub
 
 from __future__ import annotations
 
+from functools import partial
+
 from broker.config.feeds import FeedConfig
 from broker.feed import notices
-from broker.feed.notices import Notices
+from broker.feed.delivery import RowDelivery
 from broker.feed.outlet import FeedOutlet
-from broker.feed.routing.tables import TableRoutes
-from broker.feed.row_barrier import RowBarrier
-from broker.feed.sql_publish import PREFIX, Unpublishable, parse_publish
+from broker.feed.sql_publish import PREFIX, parse_publish
 from broker.feed.status import FeedStatus
 from broker.feed.wal.progress import Progress
 from broker.feed.wal.relations import OPERATION_OF, Table
-from protocol.json_scan import is_utf8
 from protocol.pgoutput import EPOCH_UNIX_S, LogicalMessage, RowChange
 
 
-class Delivery:
+class Delivery(RowDelivery):
     """From one slot to one outlet.
 
     Attributes:
         progress: where it stands; outlives connections.
         snapshot_lsn: changes that committed before it are in the snapshots that were published.
-        checks_text: the server does not see that texts are UTF-8 (SQL_ASCII), so that we have to.
         committed_unix_s: when the last delivered transaction committed, by the server's clock; 0 before the first.
     """
 
     def __init__(self, config: FeedConfig, outlet: FeedOutlet, status: FeedStatus) -> None:
-        self.routes = TableRoutes(config, status)
+        super().__init__(config, outlet, status)
         self.progress = Progress()
         self.snapshot_lsn = 0
-        self.checks_text = False
         self.committed_unix_s = 0.0
         self._unsent: list[float] = []
-        self._notices = Notices(config, status)
-        self._outlet = outlet
-        self._status = status
-        self._rows = RowBarrier(status)
 
     def begin(self, commit_lsn: int) -> None:
         """The changes of the transaction follow that committed at `commit_lsn`."""
         self.progress.begin(commit_lsn)
-        self._notices.begin()
+        self.begin_transaction()
 
     def change(self, table: Table, change: RowChange, now: float) -> None:
         """One row of the open transaction."""
         if not self.progress.is_new():
             return
-        status = self._status
-        status.received += 1
-        with self._rows.of("table", table.name, now):
-            self._deliver(table, change, now)
-
-    def _deliver(self, table: Table, change: RowChange, now: float) -> None:
-        status = self._status
-        text, columns = table.render(change)
-        if self.checks_text and not is_utf8(text):
-            status.drop("not_utf8", f"table {table.name}", now)
-            return
-        in_snapshot = self.progress.open_lsn < self.snapshot_lsn
-        operation = OPERATION_OF[change.operation]
-        position = self.progress.here if self.routes.shows_positions else b""
-        for outgoing in self.routes.publications(
-            table.name, operation, text, now, in_snapshot, columns, position
-        ):
-            self._outlet.publish(*outgoing)
-            status.published += 1
+        self._status.received += 1
+        with self.rows.of("table", table.name, now):
+            text, columns = table.render(change)
+            in_snapshot = self.progress.open_lsn < self.snapshot_lsn
+            operation = OPERATION_OF[change.operation]
+            self.row(table.name, operation, text, now, in_snapshot, columns, self._position())
 
     def message(self, message: LogicalMessage, now: float) -> None:
         """One of our functions' messages in the open transaction; those of other programs are not looked at."""
@@ -82,23 +62,19 @@ class Delivery:
     def _notice(self, content: bytes, now: float) -> None:
         channel, _, text = content.partition(b"\0")
         is_new = self.progress.is_new()
-        if self._notices.is_repeated(channel, text) or not is_new:
+        if self.is_repeated(channel, text) or not is_new:
             return
         self._status.received += 1
-        position = self.progress.here if self.routes.shows_positions else b""
-        with self._rows.of("channel", channel, now):
-            for outgoing in self._notices.publications(channel, text, now, position):
-                self._outlet.publish(*outgoing)
-                self._status.published += 1
+        with self.rows.of("channel", channel, now):
+            self.notice(channel, text, now, self._position())
 
     def _publish(self, message: LogicalMessage, now: float) -> None:
         self._status.received += 1
-        with self._rows.of("a call of", "rowcast.publish()", now):
-            try:
-                self._outlet.publish(*parse_publish(message.content))
-                self._status.published += 1
-            except Unpublishable as error:
-                self._status.drop("unpublishable", f"rowcast.publish(): {error}", now)
+        with self.rows.of("a call of", "rowcast.publish()", now):
+            self.call(partial(parse_publish, message.content), now)
+
+    def _position(self) -> bytes:
+        return self.progress.here if self.routes.shows_positions else b""
 
     def commit(self, end_lsn: int, commit_time_us: int) -> None:
         """The open transaction is complete."""
