@@ -25,6 +25,7 @@ from broker.links.barrier import A_CONNECTION, receive, send_on, serve, take
 from broker.links.connection import Connection
 from broker.links.linger import Linger
 from broker.links.listening.door import Door
+from broker.links.more_to_send import MoreToSend
 from broker.links.mqtt.link import MqttLink
 from broker.links.readiness import WRITABLE, Readiness, readiness
 from broker.links.tls_socket import Socket
@@ -113,6 +114,7 @@ class Pump:
         """
         self._drained: trio.Event | None = None
         self._linger: Linger | None = None
+        self._more_to_send = MoreToSend()
         self._on_open = on_open
         engine.turn.on_settled(self._settled)
         self.on_close = on_close
@@ -272,6 +274,7 @@ class Pump:
         receive of its, instead of two.  What few are owed by that need not wait until all the others had theirs.
         """
         round = self.engine.round
+        self._await_more(round.waiting())
         until = monotonic() + HEARING_S_MAX
         while round.waiting() > SENDS_MAX and not self.closing:
             round.flush_some(0, SENDS_MAX)
@@ -287,6 +290,15 @@ class Pump:
                 round.flush_some(before, after)
             if monotonic() > until:
                 return
+
+    def _await_more(self, sends: int) -> None:
+        """What comes before the first of so many sends leaves with all of them."""
+        wait_s = self._more_to_send.wait_s(sends, monotonic())
+        if wait_s > 0.0:
+            has_come = self.ready.within(wait_s)
+            self._more_to_send.waited(has_come)
+            if has_come and not self.holds_off():
+                self._hear(self.ready.poll(0, FIRST_MAX))
 
     def _is_enough(self, sent_max: int) -> bool:
         """Whether so many have ended in this round, or their wills gone to so many, that others are to be served."""

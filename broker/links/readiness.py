@@ -48,6 +48,9 @@ class Readiness(Protocol):
     def poll(self, timeout_s: float, count_max: int, /) -> list[tuple[int, int]]:
         """Descriptors and what each is ready for; an error counts as everything."""
 
+    def within(self, timeout_s: float, /) -> bool:
+        """Whether one is ready within so short a time, which nobody else has meanwhile; `poll` then says which."""
+
     def fileno(self) -> int:
         """What an outer one registers, to learn that one of these is ready."""
 
@@ -63,6 +66,9 @@ class Readiness(Protocol):
     def close(self) -> None:
         """Watch nothing any more."""
 
+
+SELECTED_MAX: Final = 1024
+"""Descriptors below it can be selected."""
 
 LOOK_AGAIN_S: Final = 0.5
 """For the end of a peer that has sent bytes which are not read yet."""
@@ -96,6 +102,11 @@ class Epoll:
         self.fileno = epoll.fileno
         self._linger: Linger | None = None
         self._tasks = RunnableTasks()
+
+    def within(self, timeout_s: float, /) -> bool:
+        """By `select`, since epoll counts in milliseconds; that takes no descriptors above a thousand."""
+        fd = self.fileno()
+        return fd < SELECTED_MAX and len(select.select((fd,), (), (), timeout_s)[0]) > 0
 
     def nested(self) -> Epoll:
         """An epoll of its own; who holds it registers its descriptor here."""
@@ -193,6 +204,10 @@ class TrioReadiness:
             del self._ready[watch.fd]
             self._look(watch)
         return found
+
+    def within(self, timeout_s: float, /) -> bool:
+        """Whether one is known to be; others are found while Trio's loop runs only."""
+        return len(self._ready) > 0
 
     def fileno(self) -> int:
         """The number that stands for this object in the one around it: no descriptor."""

@@ -21,6 +21,7 @@ from broker.core import barrier as barriers
 from broker.core.engine import Engine
 from broker.core.publication import Publication
 from broker.links.listening.door import Door
+from broker.links.more_to_send import MANY
 from broker.links.mqtt.link import MqttLink
 from broker.links.pump import (
     CLOSING_MAX,
@@ -239,6 +240,36 @@ async def test_what_comes_while_many_are_sent_to_leaves_with_what_the_others_are
         assert [size for name, size in sends.to if name in names[SENDS_MAX:]] == [both] * (many - SENDS_MAX)
         first = [size for name, size in sends.to if name in names[:SENDS_MAX]]
         assert first == [len(packet)] * (2 * SENDS_MAX)
+
+
+@interpreted_only
+@pytest.mark.skipif(is_portable(), reason="Trio tells of nothing during a turn")
+async def test_where_many_are_sent_to_again_and_again_what_comes_a_moment_later_leaves_with_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("broker.links.pump.monotonic", lambda: 0.0)  # no time passes between the rounds
+    async with pumping() as (pump, links, connect):
+        subscribers = [await connect(b"%d" % number) for number in range(MANY)]
+        for subscriber in subscribers:
+            await subscriber.send(Subscribe(1, ((b"t", 0),)))
+            await subscriber.receive(5)
+        publisher = await connect(b"p")
+        packet = encode(Publish(b"t", b"x"))
+        within = pump.ready.within
+
+        def come(timeout_s: float) -> bool:
+            publisher.send_now(packet)
+            return within(timeout_s)
+
+        pump.ready.within = come  # type: ignore[method-assign]
+        sends = Sends(links, lambda: None)
+        publisher.send_now(packet)
+        for subscriber in subscribers:
+            assert await subscriber.receive(len(packet)) == packet
+        publisher.send_now(packet)
+        for subscriber in subscribers:
+            assert await subscriber.receive(2 * len(packet)) == packet * 2
+        assert [size for _, size in sends.to] == [len(packet)] * MANY + [2 * len(packet)] * MANY
 
 
 @pytest.mark.skipif(is_portable(), reason="Trio tells of nothing during a turn")

@@ -12,6 +12,7 @@ import trio.testing
 from broker.links.readiness import (
     GONE,
     READABLE,
+    SELECTED_MAX,
     WRITABLE,
     Epoll,
     Readiness,
@@ -131,3 +132,32 @@ async def test_the_best_that_there_is_is_taken(monkeypatch: pytest.MonkeyPatch) 
     portable = readiness()
     assert isinstance(portable, TrioReadiness)
     portable.close()
+
+
+async def test_it_is_said_whether_something_is_ready_and_poll_has_it_afterwards(
+    kind: type[Epoll | TrioReadiness], pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    asked = kind()
+    asked.register(ours.fileno(), READABLE)
+    await trio.testing.wait_all_tasks_blocked()
+    assert not asked.within(0.0)
+    theirs.send(b"x")
+    with trio.fail_after(60):
+        await asked.wait()
+    assert asked.within(0.0)
+    assert [fd for fd, _ in asked.poll(0.0, 10)] == [ours.fileno()]
+    asked.close()
+
+
+def test_a_descriptor_that_can_not_be_selected_is_not_waited_for(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = pair
+    theirs.send(b"x")
+    asked = Epoll()
+    asked.register(ours.fileno(), READABLE)
+    assert asked.within(0.0)
+    asked.fileno = lambda: SELECTED_MAX
+    assert not asked.within(0.0)
+    asked.close()
