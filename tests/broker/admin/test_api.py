@@ -173,6 +173,15 @@ async def test_what_acts_takes_json_only_and_says_what_is_missing() -> None:
         assert (await http.post("/api/v1/drain", json={})).status_code == 501
 
 
+async def test_a_process_in_no_cluster_says_so() -> None:
+    async with running() as (_, http):
+        answer = await http.get("/api/v1/cluster")
+        assert (answer.status_code, answer.json()["error"].partition(":")[0]) == (
+            404,
+            "this process is in no cluster",
+        )
+
+
 async def test_metrics_come_in_the_form_that_is_asked_for() -> None:
     async with running() as (broker, http):
         plain = await http.get("/metrics")

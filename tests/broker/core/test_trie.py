@@ -231,6 +231,16 @@ def test_rights_are_asked_once_per_topic() -> None:
     assert names(trie.match(b"a/secret")) == {"two": 0, "three": 0}
 
 
+def test_rules_that_come_or_go_count_for_topics_that_were_resolved_before() -> None:
+    trie = SubscriptionTrie()
+    trie.subscribe(b"a", Named("one", forbidden=frozenset([b"a"])), 0)
+    assert names(trie.match(b"a")) == {"one": 0}
+    trie.restrict(True)
+    assert names(trie.match(b"a")) == {}
+    trie.restrict(False)
+    assert names(trie.match(b"a")) == {"one": 0}
+
+
 @given(st.lists(st.tuples(FILTERS, st.integers(0, 2)), max_size=12), NAMES)
 @settings(max_examples=cases(100))
 def test_subscriptions_lists_every_pair(pairs: list[tuple[bytes, int]], topic: bytes) -> None:

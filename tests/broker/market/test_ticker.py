@@ -67,3 +67,14 @@ def test_it_slides_while_nobody_trades() -> None:
     ticker.tick(START_MS + 86_400_000)
     (later,) = log.take()
     assert (later["open"], later["last"], later["volume"], later["quota"]) == ("7.0", "7.0", "0", "0")
+
+
+def test_where_old_trades_are_played_back_it_is_the_time_of_the_newest() -> None:
+    log = Log()
+    ticker = Ticker(log, 0, TradeNames(), 1000, 60)
+    now_ms = START_MS + 2 * 86_400_000
+    for id, at_ms in (("1", START_MS), ("2", START_MS + 5_000), ("3", START_MS + 1_000)):
+        ticker.row({"symbol": "X", "id": id, "ts": str(at_ms), "price": "7.0", "size": "2"}, now_ms)
+    ticker.commit(now_ms)
+    (said,) = log.take()
+    assert (said["to"], said["volume"]) == (START_MS + 5_000, "6")

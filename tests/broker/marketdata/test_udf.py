@@ -70,7 +70,12 @@ async def ask(udf: Udf, what: str, **query: object) -> Any:
 
 async def test_what_there_is_is_said() -> None:
     udf, _ = made("1m", "1d", "1M")
-    assert (await ask(udf, "config"))["supported_resolutions"] == ["1", "5", "1D", "1M"]
+    assert await ask(udf, "config") == {
+        "supported_resolutions": ["1", "5", "1D", "1M"],
+        "supports_search": True,
+        "supports_time": True,
+        **dict.fromkeys(("supports_group_request", "supports_marks", "supports_timescale_marks"), False),
+    }
     assert abs(await ask(udf, "time") - time.time()) < 60
     assert await ask(udf, "quotes") is None
 

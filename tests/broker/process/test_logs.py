@@ -147,6 +147,18 @@ def test_a_file_that_was_moved_away_is_opened_again(open_log: Open, tmp_path: Pa
     assert path.read_text() == "three\n"
 
 
+def test_a_file_that_cannot_be_opened_again_is_told_where_lines_still_go(
+    open_log: Open, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    log = open_log(f"file {folder}/log", "stderr", log_timestamp=False)
+    folder.rename(tmp_path / "moved")
+    log.reopen()
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["Error: Unable to open log file for writing. No such file or directory."]
+
+
 def test_a_file_that_cannot_be_opened_leaves_errors_on_stderr(
     open_log: Open, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.storage.schema import TABLE_NAMES, TABLES, checked, register, row_checksum
+from broker.storage.schema import TABLE_NAMES, TABLES, checked, has_types, register, row_checksum
 
 integers = st.integers(-(2**53), 2**53)
 values = st.lists(
@@ -55,6 +56,23 @@ def test_a_row_comes_back_from_sqlite_as_its_checksum_says(row: list[bytes | int
             f"SELECT row_checksum({', '.join('?' * len(row))})", tuple(row)
         ).fetchone()
         assert computed == checksum
+
+
+@pytest.mark.parametrize(
+    ("columns", "fits"),
+    [
+        ((1, b"filter", 2, 0), True),
+        ((1.0, b"filter", 2, 0), True),
+        ((1, None, 2, 0), True),  # what is NULL is the checksum's and the table's own
+        ((1, 0, 2, 0), False),
+        ((b"", b"filter", 2, 0), False),
+        ((1, "filter", 2, 0), False),
+        ((1, b"filter", 2, b""), False),
+    ],
+    ids=repr,
+)
+def test_bytes_stand_only_where_the_table_has_them(columns: tuple[object, ...], fits: bool) -> None:
+    assert [has_types("subscription", columns) for _ in range(2)] == [fits, fits]
 
 
 def test_truths_are_kept_as_numbers() -> None:

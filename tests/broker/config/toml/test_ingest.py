@@ -30,6 +30,11 @@ topics = "t"
 call = "f()"
 [[mqtt.sink]]
 topics = "t"
+[[mqtt.sink]]
+topics = "t"
+table = "t"
+columns = { v = "$.v" }
+dead_letters = "a.b.c"
 """
 
 
@@ -51,6 +56,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
         (16, "a size is wanted"),
         (19, "at least one argument"),
         (20, "one of `table"),
+        (26, "schema.name"),
     ]:
         assert any(mistake.startswith(f"{line}: ") and word in mistake for mistake in told), (
             line,

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
+import pytest
 import trio
+import trio.testing
+from support.feeds import Collector
 from support.market import BookClient
 from support.markets import RunningMarket, next_event, running_market
 from support.polling import until
+
+from broker.config.feeds import FeedConfig, Source
+from broker.config.market import Intake, MarketConfig
+from broker.core.engine import Engine
+from broker.feed.status import FeedStatus
+from broker.marketdata.intake import polled
+from broker.marketdata.intake.rows import IntakeRows
+from broker.marketdata.market import Market
 
 SETTINGS = """
 [database]
@@ -156,3 +170,35 @@ async def test_whole_books_as_postgres_writes_them(tmp_path: Path, database: str
             assert client.sides["asks"] == {"3": "1"}
             assert not market.broker.app.feeds["market.depth"].dropped
             nursery.cancel_scope.cancel()
+
+
+async def test_it_is_asked_once_in_each_interval_however_long_an_answer_takes(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    asked: list[float] = []
+    answers_take_s = [0.0, 0.0, 0.7, 2.5, 0.0, 0.0]
+
+    class Connection:
+        async def execute(self, statement: object) -> Connection:
+            asked.append(trio.current_time())
+            await trio.sleep(answers_take_s[len(asked) - 1])
+            return self
+
+        async def fetchmany(self, count: int) -> list[tuple[str, str]]:
+            return []
+
+    @asynccontextmanager
+    async def connected(config: FeedConfig) -> AsyncIterator[Connection]:
+        yield Connection()
+
+    monkeypatch.setattr(polled, "connected", connected)
+    feed, status = FeedConfig("book", "", "query", (Source("book", ("book",)),)), FeedStatus("book")
+    market = Market(MarketConfig(), Engine(), {})
+    intake = Intake("query", feed, query="SELECT 1 AS id", key=("id",), every_s=1.0)
+    outlet: Any = Collector()
+    rows = IntakeRows(intake, market, outlet, status)
+    query = polled.PolledQuery(rows, market, status)
+    began = trio.current_time()
+    with pytest.raises(IndexError):
+        await query.attempt()
+    assert [at - began for at in asked] == [0.0, 1.0, 2.0, 3.0, 5.5, 6.5, 7.5]
