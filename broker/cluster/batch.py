@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from broker.cluster import record
+from broker.cluster.names import CLIENTS, Names
 from protocol.nats import jetstream, wire
 
 if TYPE_CHECKING:
@@ -39,21 +41,40 @@ class Waiting:
         return len(self.block) + len(self.publication.payload)
 
 
-def encoded(batch: list[Waiting], sender: bytes, batch_number: int, reply: bytes) -> bytes:
+def described(
+    publication: Publication,
+    names: Names,
+    node: bytes,
+    number: int,
+    message_id: bytes,
+    now: float,
+    unix_now: float,
+) -> Waiting:
+    """A client's message for the log; see `record.describe`."""
+    subject = names.message(CLIENTS, publication.retain, publication.topic)
+    value = record.describe(publication, node, number, now, unix_now, names.is_long(subject))
+    block = b"NATS/1.0\r\n%b: %b\r\n%b: %b\r\n" % (jetstream.MSG_ID, message_id, record.HEADER, value)
+    return Waiting(publication, subject, block, number)
+
+
+def encoded(
+    batch: list[Waiting], sender: bytes, batch_number: int, reply: bytes, condition: bytes = b""
+) -> bytes:
     """As it is sent.
 
     Args:
         sender, batch_number: name the batch; no two that are under way in a cluster have the same name.
         reply: where the acknowledgement of all of it is to come.
+        condition: headers that say when it is taken.
     """
     if len(batch) == 1:
         one = batch[0]
-        return wire.publish(one.subject, one.publication.payload, reply, one.block + b"\r\n")
+        return wire.publish(one.subject, one.publication.payload, reply, one.block + condition + b"\r\n")
     mark = b"%b: %b.%d\r\n%b: " % (jetstream.BATCH_ID, sender, batch_number, jetstream.BATCH_SEQUENCE)
     last = len(batch)
     sent: list[bytes] = []
     for number, one in enumerate(batch, 1):
-        block = b"%b%b%d\r\n" % (one.block, mark, number)
+        block = b"%b%b%b%d\r\n" % (one.block, condition if number == 1 else b"", mark, number)
         if number < last:
             sent.append(wire.publish(one.subject, one.publication.payload, b"", block + b"\r\n"))
         else:

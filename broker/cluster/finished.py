@@ -11,6 +11,7 @@ Hot: compiled.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Final
 
 from broker.cluster.batch import Waiting
@@ -44,6 +45,15 @@ class Finished(Waiting):
     def clients(self) -> set[bytes]:
         """As `Waiting.clients`."""
         return self._clients
+
+    def leave_out(self, client_ids: Set[bytes]) -> bool:
+        """These clients say it again, elsewhere; whether anything is left."""
+        gone = {prefix_for(one, 0).partition(":")[0].encode() for one in self._clients & client_ids}
+        if gone:
+            self._clients -= client_ids
+            lines = self.publication.payload.splitlines(keepends=True)
+            self.publication.payload = b"".join([one for one in lines if one.partition(b":")[0] not in gone])
+        return bool(self._clients)
 
     def is_full(self) -> bool:
         """Whether the next packet id goes into another message."""

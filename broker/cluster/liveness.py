@@ -5,7 +5,7 @@
     "dead"              for good: a node that finds this of itself closes its clients, and goes on under another mark
 
 Invariant: others take a node's clients, and publish their wills, only after its record says "dead"; so that is decided
-once, and the node itself can't miss it.
+once, and the node itself can't miss it.  By then the log takes nothing more of it, see `fences`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from broker.cluster.fences import Fences
 from broker.cluster.lease import Record, has_ended
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
@@ -50,14 +51,20 @@ class Liveness:
     Args:
         mark: of this start of the node.
         quorum: hears of every renewal, and knows whether the others may have one where this node has none.
+        fences: of dead nodes.
 
     Attributes:
         mark: under which this node has clients; another one after it was dead to the others.
         on_dead: told, inside a turn, that others may have taken all that was here.
     """
 
-    def __init__(self, engine: Engine, link: NatsLink, names: Names, mark: bytes, quorum: Quorum) -> None:
+    def __init__(
+        self, engine: Engine, link: NatsLink, names: Names, mark: bytes, quorum: Quorum, fences: Fences
+    ) -> None:
         self.mark = mark + b"-1"
+        fences.live_as(self.mark)
+        fences.on_own = self._found_dead
+        self._fences = fences
         self.on_dead: Callable[[], None] = lambda: None
         self._first = mark
         self._lives = 1
@@ -138,9 +145,7 @@ class Liveness:
                 if mark != self.mark:
                     return
                 if stored is not None and stored.payload == DEAD:
-                    with self._engine.turn:
-                        if mark == self.mark:
-                            self._die("the other nodes took it for dead")
+                    self._found_dead(mark)
                     return
                 self._sequence = 0 if stored is None else stored.sequence
                 ack = await self._record(mark).put(b"lives", self._sequence, LIVES_S)
@@ -152,10 +157,16 @@ class Liveness:
             self._renewed_at = asked_at
             self._began.set()
 
+    def _found_dead(self, mark: bytes) -> None:
+        with self._engine.turn:
+            if mark == self.mark:
+                self._die("the other nodes took it for dead")
+
     def _die(self, why: str) -> None:
         logger.error("The clients of this node may be elsewhere, and are closed: %s.", why)
         self._lives += 1
         self.mark = b"%b-%d" % (self._first, self._lives)
+        self._fences.live_as(self.mark)
         self._sequence = 0
         self._renewed_at = trio.current_time()
         if self._began.is_set():
@@ -175,8 +186,13 @@ class Liveness:
 
         Raises: Unavailable, ApiError, NatsProtocolError.
         """
-        if mark == self.mark:
+        if mark == self.mark or not await self._is_written_off(mark):
             return False
+        await self._fences.put_up(mark)
+        return True
+
+    async def _is_written_off(self, mark: bytes) -> bool:
+        """Whether its record says that it is dead, since now or before."""
         stored = await self._record(mark).get()
         if stored is not None and stored.payload == DEAD:
             self._seen_ended.pop(mark, None)

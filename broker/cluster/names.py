@@ -3,6 +3,7 @@
 shop_MSGS   shop.MSGS.ORIGIN.KIND.TOPIC    everything but QoS 0 of clients; ORIGIN c or f-FEED; KIND m, or r
                                            if it is retained
             shop.MSGS.q                    PUBRELs that have come, see `finished`
+            shop.MSGS.x.MARK               a node is dead, see `fences`
 shop_RET    shop.RET.TOPIC                 the last of each retained topic, which NATS copies from shop_MSGS
 shop_SESS   shop.SESS.KEY                  records of one value, which may end by themselves: feed.NAME and other
                                            leases, c.CLIENT, n.NODE, w.NODE.CLIENT (a will)
@@ -42,6 +43,7 @@ class Names:
         self._prefix = name.encode()
         self.messages_prefix = self._prefix + b".MSGS."
         self.finished = self.messages_prefix + b"q"
+        self._fences = self.messages_prefix + b"x."
         self._plain_prefix = self.messages_prefix + CLIENTS + b"." + PLAIN + b"."
         self.retained_prefix = self._prefix + b".RET."
         self._known: dict[bytes, bytes] = {}
@@ -60,6 +62,14 @@ class Names:
             return known
         kind = RETAINED if retain else PLAIN
         return b"%b%b.%b.%b" % (self.messages_prefix, origin, kind, subjects.subject_of(topic))
+
+    def fence(self, mark: bytes) -> bytes:
+        """The subject of a dead node's fence."""
+        return self._fences + mark
+
+    def is_of_nodes(self, subject: bytes) -> bool:
+        """Whether it is for nodes alone, and no publication."""
+        return subject == self.finished or subject.startswith(self._fences)
 
     def is_long(self, subject: bytes) -> bool:
         """Whether the topic of a message's subject has to travel beside it."""

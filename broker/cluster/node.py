@@ -82,7 +82,7 @@ class Node:
         self.streams = Streams(self)
         self.engine = engine
         self.quorum = Quorum(config, self.link, self.names, self.status)
-        self.liveness = Liveness(engine, self.link, self.names, self.mark, self.quorum)
+        self.liveness = Liveness(engine, self.link, self.names, self.mark, self.quorum, self.publisher.fences)
         self.link.on_lost.append(self.liveness.forget_sightings)
         self._gossip = Gossip(engine, self.link, self.names, self.mark, self.status)
         self.shares = Shares(

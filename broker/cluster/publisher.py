@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from broker.cluster import record
-from broker.cluster.batch import Waiting, encoded, new_sender
+from broker.cluster.batch import Waiting, described, encoded, new_sender
+from broker.cluster.fences import Fences
 from broker.cluster.finished import Finished
 from broker.cluster.link import NatsLink, Unavailable
-from broker.cluster.names import CLIENTS, Names
+from broker.cluster.names import Names
 from broker.cluster.repeats import Repeats, turn_away
 from broker.core.paused import Paused
 from broker.core.promise import Promise
@@ -79,6 +79,7 @@ class Publisher:
         self._node = node
         self._status = status
         self._ids = MessageIds()
+        self.fences = Fences(link, names)
         self.repeats = Repeats(engine, link, names, self._ids)
         self.repeats.offer = self._take
         self._held = self.repeats.held
@@ -118,21 +119,10 @@ class Publisher:
         if not message_id:
             self.repeats.hold(publication)
             return
-        subject = self._names.message(CLIENTS, publication.retain, publication.topic)
-        value = record.describe(
-            publication,
-            self._node,
-            number,
-            self._engine.now,
-            self._status.clock.now(),
-            self._names.is_long(subject),
-        )
-        block = b"NATS/1.0\r\n%b: %b\r\n%b: %b\r\n" % (
-            jetstream.MSG_ID, message_id, record.HEADER, value,
-        )  # fmt: skip
-        one = Waiting(publication, subject, block, number)
+        now, unix_now = self._engine.now, self._status.clock.now()
+        one = described(publication, self._names, self._node, number, message_id, now, unix_now)
         limit = self._link.payload_max()
-        if limit and one.size() + 200 > limit:
+        if limit and one.size() + len(self.fences.condition) + 200 > limit:
             self._status.too_large += 1
             self._refuse_one(publication, ReasonCode.PACKET_TOO_LARGE)
             return
@@ -181,7 +171,12 @@ class Publisher:
         Inside a turn.  What the log has been sent may be in it; it is not sent again.
         """
         for one in [*self.under_way, *self.waiting]:
-            if one.publication.packet_id and one.publication.client_id in client_ids:
+            publication = one.publication
+            if isinstance(one, Finished):
+                if not one.leave_out(client_ids):
+                    self._given_up.add(one.number)
+                    self._finished = None if self._finished is one else self._finished
+            elif publication.packet_id and publication.client_id in client_ids:
                 self._given_up.add(one.number)
                 self._own.pop(one.number, None)
         self.waiting = self._left(self.waiting)
@@ -235,10 +230,9 @@ class Publisher:
         if not self.waiting or self.under_way or self._sends_again:
             return
         batch = self.under_way = self._next_batch()
-        self._batches += 1
         self._sent_at = self._engine.now
         self._reply = self._link.expect(self._answered)
-        if not self._link.send(encoded(batch, self._sender, self._batches, self._reply)):
+        if not self._link.send(self._encoded(batch, self._reply)):
             self._fail()
 
     def _answered(self, message: wire.Message | None) -> None:
@@ -307,6 +301,8 @@ class Publisher:
                     continue
                 singly = singly or error.is_final
                 self._status.log_problem = f"the log takes nothing: {error}"
+                if error.is_conflict:
+                    await self.fences.look_at_own()
             except (Unavailable, NatsProtocolError) as error:
                 self._status.log_problem = f"the log takes nothing: {error}"
             self._status.retried += 1
@@ -314,10 +310,11 @@ class Publisher:
 
     async def _send(self, batch: list[Waiting]) -> PubAck:
         """Raises: Unavailable, ApiError, NatsProtocolError."""
+        return jetstream.pub_ack(await self._link.exchange(lambda reply: self._encoded(batch, reply), ACK_S))
+
+    def _encoded(self, batch: list[Waiting], reply: bytes) -> bytes:
         self._batches += 1
-        number = self._batches
-        sent = self._link.exchange(lambda reply: encoded(batch, self._sender, number, reply), ACK_S)
-        return jetstream.pub_ack(await sent)
+        return encoded(batch, self._sender, self._batches, reply, self.fences.condition)
 
     def _settle(self, batch: list[Waiting], ack: PubAck) -> None:
         status = self._status

@@ -174,6 +174,7 @@ class LogReader:
         elif created != self._created or last < self._reader.last:
             self._gap(f"the log was made anew; it was read up to {self._reader.last}")
             self._rows_seen.log_lost()
+            self._publisher.fences.log_is_new()
             self._begin(created, 0)
             for listener in list(self.on_lost):
                 listener()
@@ -230,7 +231,7 @@ class LogReader:
     def _hand_on(self, message: wire.Message, sequence: int) -> None:
         publication = self._publication(message)
         if publication is None:
-            self._status.unreadable += message.subject != self._names.finished
+            self._status.unreadable += not self._names.is_of_nodes(message.subject)
             return
         publication.sequence = sequence
         positions = self._history.positions

@@ -358,11 +358,11 @@ class RowOutlet:
             if row.source:
                 block += b"%b: %b\r\n" % (SOURCE, row.source)
             rows.append(Waiting(publication, subject, block, row.number))
-        rows[0].block += b"%b: %d\r\n%b: %b\r\n" % (
+        condition = b"%b: %d\r\n%b: %b\r\n" % (
             jetstream.EXPECTED_LAST_SUBJECT_SEQUENCE, self._expected,
             jetstream.EXPECTED_LAST_SUBJECT, names.of_origin(self._origin),
         )  # fmt: skip
-        return encoded(rows, self._sender, self._batches, reply)
+        return encoded(rows, self._sender, self._batches, reply, condition)
 
     async def _state(self) -> tuple[str, int]:
         """The log's epoch, and its first sequence.  Raises: Unavailable, ApiError, NatsProtocolError."""

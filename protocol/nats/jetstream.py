@@ -86,8 +86,9 @@ class ApiError(Exception):
         """Whether the same will never be taken.
 
         409 is not: an id that is "in process" belongs to a message that may be in the stream, or never get there.
+        Nor is a conflict: under another condition it is.
         """
-        return self.code == BAD_REQUEST
+        return self.code == BAD_REQUEST and not self.is_conflict
 
 
 @frozen

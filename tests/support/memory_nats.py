@@ -27,6 +27,8 @@ LOST: Final = "lost"
 """A request is done, and its answer does not come."""
 SILENT: Final = "silent"
 """Nothing is done, and nothing said."""
+HELD: Final = "held"
+"""It is done later: when the server is to `release` it."""
 
 
 def refused(code: int, err_code: int = 0) -> dict[str, Any]:
@@ -104,6 +106,9 @@ class MemoryNats:
         """Of the clock of the nodes' machine."""
         self._sockets: list[_Socket] = []
         self._made = 0
+        self._held: list[tuple[bytes, bytes, bytes, bytes]] = []
+        self._refused: set[bytes] = set()
+        """Batches."""
 
     # --- connections ---------------------------------------------------------------------------------------
 
@@ -150,12 +155,21 @@ class MemoryNats:
             self.faults.remove(fault)
             if fault[1] == SILENT:
                 return
+            if fault[1] == HELD:
+                self._held.append((subject, reply, block, payload))
+                return
             if isinstance(fault[1], dict):
                 self._answer(reply, fault[1])
                 return
         answer = self._take(subject, reply, block, payload)
         if answer is not None and (fault is None or fault[1] != LOST):
             self._answer(reply, answer)
+
+    def release(self) -> None:
+        """What was held comes now."""
+        held, self._held = self._held, []
+        for one in held:
+            self.published(*one)
 
     def _answer(self, reply: bytes, value: Mapping[str, Any]) -> None:
         if reply:
@@ -183,8 +197,12 @@ class MemoryNats:
     def _store(self, stream: Stream, subject: bytes, block: bytes, payload: bytes) -> dict[str, Any]:
         said = headers.decode(block)
         expected = said.number(jetstream.EXPECTED_LAST_SUBJECT_SEQUENCE)
-        found = stream.of(subject)
-        if expected is not None and expected != (found[-1].sequence if found else 0):
+        found = stream.of(said.get(jetstream.EXPECTED_LAST_SUBJECT) or subject)
+        batch = said.get(jetstream.BATCH_ID)
+        is_wrong = expected is not None and expected != (found[-1].sequence if found else 0)
+        if is_wrong or batch in self._refused:
+            if batch is not None:
+                self._refused.add(batch)
             return refused(400, jetstream.WRONG_LAST_SEQUENCE)
         message_id = said.get(jetstream.MSG_ID)
         if message_id is not None and message_id in stream.ids:

@@ -44,6 +44,7 @@ from torture.exact_publishers import TOPIC, Exact, ExactPublishers, judge_exact
 from torture.movers import MOVERS, Moved, Movers, judge_moved
 from torture.wire import GONE, Connection, connect
 
+from broker.cluster.names import Names
 from broker.config.toml import configuration as toml
 from broker.feed.setup.install import install_steps
 from protocol.mqtt.packets import Puback, Publish, Suback, Subscribe
@@ -51,6 +52,7 @@ from protocol.nats import jetstream, subjects, wire
 from protocol.nats.ordered import ANSWER, LOST, NEXT, OrderedReader
 
 HERE = Path(__file__).parents[2]
+NAMES = Names("torture")
 NODES = 3
 PUBLISHERS = 3
 ACK_S = 10.0
@@ -324,7 +326,7 @@ class World:
 
             def take(message: wire.Message) -> None:
                 verdict = reader.take(message)
-                if verdict == NEXT and not message.subject.endswith(b".MSGS.q"):
+                if verdict == NEXT and not NAMES.is_of_nodes(message.subject):
                     found.append((subjects.topic_of(message.subject.split(b".", 4)[4]), message.payload))
                 elif verdict == ANSWER:
                     client.publish(reader.reply, b"")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from broker.cluster.batch import Waiting, encoded, new_sender
 from broker.core.publication import Publication
 from protocol.nats.headers import Headers, decode
@@ -39,6 +41,13 @@ def test_the_last_one_commits_and_is_answered() -> None:
     assert [headers.number(b"Nats-Batch-Sequence") for _, headers, _ in found] == [1, 2, 3]
     assert [headers.get(b"Nats-Batch-Commit") for _, headers, _ in found] == [None, None, b"1"]
     assert [payload for _, _, payload in found] == [b"payload 1", b"payload 2", b"payload 3"]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_its_condition_stands_in_the_first(count: int) -> None:
+    batch = [waiting(number) for number in range(count)]
+    found = published(encoded(batch, b"me", 7, b"_INBOX.r", b"If: 0\r\n"))
+    assert [headers.get(b"If") for _, headers, _ in found] == [b"0", *[None] * (count - 1)]
 
 
 def test_every_sender_has_a_name_that_fits_into_an_id() -> None:

@@ -34,3 +34,14 @@ def test_a_message_has_its_size_and_an_end() -> None:
     assert not made.is_full()
     made.add(b"c" * BYTES_MAX, 7)
     assert made.is_full()
+
+
+def test_who_says_it_elsewhere_is_left_out() -> None:
+    made = finished()
+    for client_id, packet_id in [(b"a", 1), (b"ab", 2), (b"a", 12), (b"a b", 3)]:
+        made.add(client_id, packet_id)
+    assert made.leave_out({b"a", b"x"})
+    assert made.publication.payload == b"ab:2:\na%20b:3:\n"
+    assert made.clients() == {b"ab", b"a b"}
+    assert not made.leave_out({b"ab", b"a b"})
+    assert made.publication.payload == b""

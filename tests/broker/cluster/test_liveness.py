@@ -12,6 +12,7 @@ from support.ports import free_port
 from torture.cables import CUT, HANGING, OPEN, Cable
 from trio.testing import MockClock
 
+from broker.cluster.fences import Fences
 from broker.cluster.liveness import GRACE_S, LIVES_S, RENEW_S, STOOD_STILL_S, Liveness
 from broker.cluster.names import Names
 from broker.cluster.quorum import Quorum
@@ -30,6 +31,7 @@ class Living:
     def __init__(self) -> None:
         self.server = MemoryNats()
         self.records = self.server.stream("shop_SESS", ("shop.SESS.>",), max_msgs_per_subject=1)
+        self.log = self.server.stream("shop_MSGS", ("shop.MSGS.>",))
         self.a, self.b = self._node(b"a"), self._node(b"b")
         self.deaths: list[bytes] = []
 
@@ -39,7 +41,7 @@ class Living:
         link = self.server.connected(engine)
         config = ClusterConfig(nats=("nats://one", "nats://two", "nats://three"))
         quorum = Quorum(config, link, NAMES, ClusterStatus())
-        made = Liveness(engine, link, NAMES, name, quorum)
+        made = Liveness(engine, link, NAMES, name, quorum, Fences(link, NAMES))
         made.on_dead = lambda: self.deaths.append(name)
         return made
 

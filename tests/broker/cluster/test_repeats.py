@@ -75,7 +75,7 @@ async def comes(node: MemoryNode) -> Attached:
 
 def messages(server: MemoryNats) -> list[bytes]:
     """What the log has of the client's."""
-    return [one.payload for one in server.streams["shop_MSGS"].kept if one.subject != SHOP.finished]
+    return [one.payload for one in server.streams["shop_MSGS"].kept if not SHOP.is_of_nodes(one.subject)]
 
 
 @asynccontextmanager
