@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -147,7 +148,7 @@ class Janitor:
         except (*UNREADABLE, NatsProtocolError) as error:
             logger.error("A will of a client of the node %s can't be read: %s", mark.decode(), error)
             return 0.0
-        due = self._due.setdefault(stored.subject, now + delay_s)
+        due = self._due[stored.subject] = min(self._due.get(stored.subject, math.inf), now + delay_s)
         if due > now:
             return due - now
         if expiry_s >= 0:

@@ -25,7 +25,7 @@ from broker.cluster.owned import AGAIN_S, CLEAN_S, SAVE_EVERY_S, Owned, OwnedCli
 from broker.cluster.repeats import Repeats
 from broker.cluster.said import UNREADABLE
 from broker.cluster.session_state import SessionState
-from broker.cluster.will_record import WillRecord
+from broker.cluster.will_record import WillRecord, came_back
 from broker.core.promise import Promise
 from broker.core.session import Session
 from protocol.mqtt.packets import Connect
@@ -146,14 +146,13 @@ class Owners(OwnedClients):
         state = None
         if stored is not None and not has_ended(stored):
             state = self._state_in(stored, client_id)
-        if state is not None:
-            owner = state.owner
-            if owner not in (b"", mark):
-                self._moving.add(client_id)
-                if not await self._liveness.is_dead(owner):
-                    answer = await self._ask(owner, client_id, packet.clean_session)
-                    if answer != NOT_HERE:
-                        return None
+        before = b"" if state is None else state.owner
+        if before not in (b"", mark):
+            self._moving.add(client_id)
+            if not await self._liveness.is_dead(before):
+                answer = await self._ask(before, client_id, packet.clean_session)
+                if answer != NOT_HERE:
+                    return None
         if state is None or state.clean or packet.clean_session:
             state = SessionState(mark)
         else:
@@ -173,6 +172,8 @@ class Owners(OwnedClients):
                 engine.endings.cancel_will(older)
                 engine.end_session(older)
             self._repeats.came(client_id, *self._unsettled(state, owner))
+            if before not in (b"", mark):
+                self._tasks.start(came_back, self._link, self._names, before, client_id, not state.clean)
             if not state.clean:
                 session = own.session = session_state.restore(engine, client_id, state)
                 self.behind.begin(session, state.cursor, state.epoch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -82,13 +83,37 @@ class WillRecord:
 async def remove(link: NatsLink, names: Names, mark: bytes, client: bytes, message_id: bytes) -> None:
     """Remove the record of a will, if it is still that one; an attempt of some time."""
     record = Record(link, names, b"w.%b.%b" % (mark, client))
+    await _replace(record, lambda stored: b"" if id_of(stored) == message_id else None)
+
+
+async def came_back(link: NatsLink, names: Names, mark: bytes, client_id: bytes, goes_on: bool) -> None:
+    """A dead node's client is another's now: a will that waits for its delay is not wanted, or due; an attempt.
+
+    Args:
+        goes_on: so does its session, which would end else [MQTT-3.1.3-9].
+    """
+
+    def changed(stored: Stored) -> bytes | None:
+        try:
+            value = json.loads(stored.payload)
+            if not float(value["d"]):
+                return None  # it was due when the node died
+        except UNREADABLE:
+            return None
+        return b"" if goes_on else json.dumps(value | {"d": 0}).encode()
+
+    await _replace(Record(link, names, names.will(mark, client_id)), changed)
+
+
+async def _replace(record: Record, changed: Callable[[Stored], bytes | None]) -> None:
+    """Write what becomes of a record, b"" to remove it, None to leave it; tried for some time."""
     with trio.move_on_after(REMOVE_S):
         while True:
             with suppress(Unavailable, ApiError, NatsProtocolError):
                 stored = await record.get()
-                if stored is None or has_ended(stored) or id_of(stored) != message_id:
+                if stored is None or has_ended(stored) or (value := changed(stored)) is None:
                     return
-                await record.put(b"", stored.sequence, 1)
+                await record.put(value, stored.sequence, 0 if value else 1)
                 return
             await trio.sleep(AGAIN_S)
 

@@ -133,6 +133,27 @@ async def test_a_will_that_waits_for_its_delay_is_not_wanted_where_the_session_g
         assert not it.server.streams["shop_SESS"].of(subject)[-1].payload, "nobody is to publish it later"
 
 
+@pytest.mark.parametrize(
+    ("clean_now", "delay_s", "comes"), [(False, 20, False), (True, 20, True), (False, 0, True)]
+)
+async def test_a_delayed_will_of_a_dead_node_s_client_is_not_wanted_where_the_session_goes_on(
+    autojump_clock: MockClock, clean_now: bool, delay_s: int, comes: bool
+) -> None:
+    """Where it ends instead, the will comes then, and one without a delay was due when the node died [MQTT-3.1.3-9]."""
+    async with held() as it:
+        said = Publication(b"w", b"gone", 1, False, b"c")
+        will = WillRecord(it.a.engine, it.a.node.link, SHOP, b"will:1", said, delay_s, -1)
+        await will.put(it.a.node.liveness.mark)
+        it.server.drop(it.a.node.link)
+        assert await it.claim(clean_now) == ""
+        await trio.sleep(10)
+        assert it.wills() == ([b"gone"] if comes else [])
+        await trio.sleep(30)
+        assert it.wills() == ([b"gone"] if comes else [])
+        subject = SHOP.record(SHOP.will(it.a.node.liveness.mark, b"c"))
+        assert not it.server.streams["shop_SESS"].of(subject)[-1].payload, "nobody is to publish it later"
+
+
 async def test_a_node_that_lives_and_says_nothing_keeps_its_client(autojump_clock: MockClock) -> None:
     async with held() as it:
         it.a.owners.asked = lambda message: None  # type: ignore[method-assign]

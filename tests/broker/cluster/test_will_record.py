@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from broker.cluster import session_state
 from broker.cluster.names import Names
-from broker.cluster.will_record import REMOVE_S, WillRecord, id_of
+from broker.cluster.will_record import REMOVE_S, WillRecord, came_back, id_of
 from broker.core.engine import Engine
 from broker.core.publication import Publication
 from protocol.mqtt.packets import Will
@@ -136,3 +136,15 @@ async def test_a_lost_connection_s_will_comes_once_on_each_node(
         await publisher.publish(b"end", b"")
         for one in (there, here):
             assert (await one.message())[0] == b"end"
+
+
+@pytest.mark.parametrize(
+    "stored", [b"", b"no json", b'{"i": "will:1"}'], ids=["gone", "unreadable", "without delay"]
+)
+async def test_what_is_no_delayed_will_is_left_as_it_is(autojump_clock: MockClock, stored: bytes) -> None:
+    wills = Wills()
+    if stored:
+        wills.records.put(KEY, b"", stored)
+    last = wills.records.last
+    await came_back(wills.link, SHOP, b"n-1", b"c", True)
+    assert wills.records.last == last
