@@ -146,29 +146,38 @@ def marks_of(config: FeedConfig, rows: Iterable[tuple[Any, ...]]) -> tuple[Marks
             mark_of[operation] = []
         unlogged = is_wal and persistence == "u"
         marks[name] = {o: "" if unlogged else " ".join(found) for o, found in mark_of.items()}
-        if oid is None:
-            missing[name] = f"there is no table {name}: create it or correct its name, then {CURE}"
-        elif kind not in ("r", "p"):
-            missing[name] = f"{name} is a view or the like: name the table behind it"
-        elif unlogged and partition is not None:
-            missing[name] = (
-                f"{partition}, a partition of {name}, is unlogged or a foreign table, so its rows are in no WAL here:"
-                f" ALTER TABLE {partition} SET LOGGED, or detach it"
-            )
-        elif unlogged:
-            missing[name] = (
-                f"{name} is unlogged, so its rows are in no WAL: ALTER TABLE {quoted_name(name)} SET LOGGED"
-            )
-        elif altered is not None:
-            cure = "drop it" if altered.startswith(ADDED) else CURE
-            missing[name] = (
-                f"{altered} is not as Rowcast has made it, so rows of {name} are not captured: {cure}"
-            )
-        elif partition is not None:
-            missing[name] = f"rows of {partition}, a partition of {name}, are not captured: {CURE}"
-        elif lacking:
-            missing[name] = f"{' and '.join(lacking)} of {name} is not captured: {CURE}"
+        if why := _why_lacking(name, oid, kind, unlogged, altered, partition, lacking):
+            missing[name] = why
     return marks, missing
+
+
+def _why_lacking(
+    name: str,
+    oid: int | None,
+    kind: str,
+    unlogged: bool,
+    altered: str | None,
+    partition: str | None,
+    lacking: list[str],
+) -> str:
+    """Why rows of a table are not captured, and the cure; "" if they are."""
+    if oid is None:
+        return f"there is no table {name}: create it or correct its name, then {CURE}"
+    if kind not in ("r", "p"):
+        return f"{name} is a view or the like: name the table behind it"
+    if unlogged and partition is not None:
+        return (
+            f"{partition}, a partition of {name}, is unlogged or a foreign table, so its rows are in no WAL here:"
+            f" ALTER TABLE {partition} SET LOGGED, or detach it"
+        )
+    if unlogged:
+        return f"{name} is unlogged, so its rows are in no WAL: ALTER TABLE {quoted_name(name)} SET LOGGED"
+    if altered is not None:
+        cure = "drop it" if altered.startswith(ADDED) else CURE
+        return f"{altered} is not as Rowcast has made it, so rows of {name} are not captured: {cure}"
+    if partition is not None:
+        return f"rows of {partition}, a partition of {name}, are not captured: {CURE}"
+    return f"{' and '.join(lacking)} of {name} is not captured: {CURE}" if lacking else ""
 
 
 def differences(

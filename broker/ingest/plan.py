@@ -104,14 +104,7 @@ def table_plan(
     problems = [*_column_problems(config, known), *_dead_problems(config, dead)]
     keys = [row[0] for row in columns if row[5]]
     if config.on_conflict == "update":
-        if not keys:
-            cure = "give it one, or leave on_conflict out"
-            problems.append(Problem(f"{config.table} has no primary key for on_conflict", cure))
-        elif missing := [name for name in keys if name not in dict(config.columns)]:
-            listed = ", ".join(missing)
-            problems.append(
-                Problem(f'on_conflict = "update" needs {listed}', "write the whole key in columns")
-            )
+        problems += _key_problems(config, keys)
     if problems:
         return Plan(problems=tuple(problems))
     chosen = [known[name] for name, _ in config.columns]
@@ -134,6 +127,19 @@ def table_plan(
         (),
         tuple(advice),
     )
+
+
+def _key_problems(config: SinkConfig, keys: Sequence[str]) -> list[Problem]:
+    """Why a row's key does not say which row it replaces."""
+    if not keys:
+        cure = "give it one, or leave on_conflict out"
+        return [Problem(f"{config.table} has no primary key for on_conflict", cure)]
+    missing = [name for name in keys if name not in dict(config.columns)]
+    if missing:
+        return [
+            Problem(f'on_conflict = "update" needs {", ".join(missing)}', "write the whole key in columns")
+        ]
+    return []
 
 
 def function_plan(config: SinkConfig, found: Sequence[Sequence[Any]], dead: Sequence[Any]) -> Plan:
