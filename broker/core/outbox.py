@@ -144,6 +144,8 @@ class Outbox(PacketWriter):
         self._owes_reading = False
         self.is_paused = False
         """Nothing is read from the peer because what it sends has nowhere to go; that is no silence of its own."""
+        self.hears_end = False
+        """It is paused and nothing else: if it leaves, what it sent before is read, since it waits for nothing more."""
         self._pauses = 0
         self.answer_bytes = 0
         """Of what is pending, at most so much answers the peer's own packets."""
@@ -321,8 +323,10 @@ class Outbox(PacketWriter):
 
     def _settle_hold(self) -> None:
         held = self._rests or self.is_paused or self._owes_reading
-        if held != self.holds_reading:
+        hears_end = self.is_paused and not self._rests and not self._owes_reading
+        if held != self.holds_reading or hears_end != self.hears_end:
             self.holds_reading = held
+            self.hears_end = hears_end
             self._shell.look_again()
 
     def pause(self, is_paused: bool) -> None:

@@ -21,7 +21,7 @@ class Shell:
         """A send failed; what the peer has sent is still to be read.  Once."""
 
     def look_again(self) -> None:
-        """`Outbox.holds_reading` has changed."""
+        """`Outbox.holds_reading` or `hears_end` has changed."""
 
     def end_soon(self) -> None:
         """The connection is over: send once more what is owed, and close it."""

@@ -8,7 +8,8 @@ from broker.core.limits import RECEIVE_BYTES_MAX
 from broker.core.outbox import Outbox
 from broker.core.shell import Shell
 from broker.links.listening.door import Door
-from broker.links.readiness import READABLE, WRITABLE
+from broker.links.probing import probe
+from broker.links.readiness import GONE, READABLE, WRITABLE
 from broker.links.tls_socket import Socket
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Connection(Shell):
         self.fd = sock.fileno()
         self.door = door
         self.receive_bytes = RECEIVE_BYTES_MAX
+        self._is_probed = False
 
     def received(self, data: bytes) -> None:
         """Bytes came.  Never raises for what a peer sends."""
@@ -74,7 +76,10 @@ class Connection(Shell):
 
     def events(self) -> int:
         """What is to be told of, beside room for what is owed; an error is told of in any case."""
-        return 0 if self.outbox.holds_reading else READABLE
+        outbox = self.outbox
+        if not outbox.holds_reading:
+            return READABLE
+        return GONE if outbox.hears_end else 0
 
     def blocked(self) -> None:
         """The kernel takes no more: be woken when it does."""
@@ -82,6 +87,9 @@ class Connection(Shell):
 
     def look_again(self) -> None:
         """What `events` says may have changed."""
+        if self.outbox.hears_end and not self._is_probed:
+            self._is_probed = True
+            probe(self.sock)
         self.pump.ready.modify(self.fd, self.events() | (WRITABLE if self.outbox.blocked else 0))
 
     def end_soon(self) -> None:

@@ -4,7 +4,7 @@ Both are asked in the same way.  Trio's way has a task for each socket and each 
 and runs wherever Trio does.  The environment variable ROWCAST_PORTABLE=1 takes it on Linux, too, for tests.
 
 Trio does not tell that a peer has gone which has left bytes that are not read meanwhile.  It is noticed when they are
-read, or by keep-alive.
+read, or by keep-alive, which does not count for one that is paused.
 """
 
 from __future__ import annotations

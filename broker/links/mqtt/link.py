@@ -164,7 +164,9 @@ class MqttLink(Link):
     def silent_too_long(self) -> bool:
         """Whether the keep-alive time (or the time to send CONNECT) has passed; asked now and then."""
         limit = self.silence_max_s
-        if limit <= 0 or self.outbox.is_paused or self.engine.now - self.last_received <= limit:
+        if limit <= 0 or self.engine.now - self.last_received <= limit:
+            return False
+        if self.outbox.is_paused or self.stalled is not None:
             return False
         if self.outbox.holds_reading and self.outbox.pending_bytes != self._owed_when_asked:
             # It takes its answers, however slowly: that it is not read from meanwhile is our doing.
@@ -305,7 +307,7 @@ class MqttLink(Link):
         self._parts = [rest]
         if self.stalled is None:
             self.stalled = Stalled(self)
-            self.outbox.pause(True)
+            self.outbox.rest(True)
             self.engine.slicing.wait(self.stalled)
 
     def go_on(self, steps: int) -> int:
@@ -333,7 +335,7 @@ class MqttLink(Link):
         if self._take(b"".join(parts)):
             return steps - self.steps
         self.stalled = None
-        self.outbox.pause(False)
+        self.outbox.rest(False)
         if self._is_lost:
             self.lost()
         return steps - self.steps

@@ -5,6 +5,9 @@ Where there is an epoll, plain TCP goes through the pump instead.
 
 from __future__ import annotations
 
+from collections import deque
+from typing import Final
+
 import trio
 
 from broker.core.engine import Engine
@@ -14,6 +17,9 @@ from broker.core.shell import Shell
 from broker.links.barrier import barrier
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
+
+AHEAD_BYTES_MAX: Final = 256 * 1024
+"""Kept of a peer that is paused, to learn whether it has left."""
 
 
 class StreamShell(Shell):
@@ -33,6 +39,11 @@ class StreamShell(Shell):
         self._scope = trio.CancelScope()
         self.outbox = Outbox(engine.round, door.outbox_bytes_max, None, self)
         self._news = trio.Event()
+        self._ahead: deque[bytes] = deque()
+        self._ahead_bytes = 0
+        self._is_over = False
+        """The peer has left, and what it sent before is in `_ahead`."""
+        self._looking = trio.CancelScope()
         self.link = MqttLink(engine, door, self.outbox, peer, self)
 
     async def run(self) -> None:
@@ -52,17 +63,39 @@ class StreamShell(Shell):
 
     async def _read(self) -> None:
         while True:
-            while self.outbox.holds_reading:
-                await self._news.wait()
-            try:
-                data = await self.stream.receive_some(RECEIVE_BYTES_MAX)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                data = b""
+            await self._may_go_on()
+            if not self._ahead:
+                await self._receive()
+                continue
+            data = self._ahead.popleft()
+            self._ahead_bytes -= len(data)
             with self.engine.turn:
                 if not data:
                     self.link.lost()
                     return
-                self.link.received(bytes(data))
+                self.link.received(data)
+
+    async def _receive(self) -> None:
+        try:
+            data = bytes(await self.stream.receive_some(RECEIVE_BYTES_MAX))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            data = b""
+        self._is_over = not data
+        self._ahead.append(data)
+        self._ahead_bytes += len(data)
+
+    async def _may_go_on(self) -> None:
+        """Return when what comes may be handled, or the peer has left: it waits for nothing more.
+
+        A stream tells of its end behind all that was sent, so what comes meanwhile is kept, up to a limit.
+        """
+        outbox = self.outbox
+        while outbox.holds_reading and not self._is_over:
+            if not outbox.hears_end or self._ahead_bytes >= AHEAD_BYTES_MAX:
+                await self._news.wait()
+                continue
+            with trio.CancelScope() as self._looking:
+                await self._receive()
 
     async def _write(self) -> None:
         """Send whatever is owed; once the link has closed, send the rest and end the connection."""
@@ -86,6 +119,7 @@ class StreamShell(Shell):
     def look_again(self) -> None:
         self._news.set()
         self._news = trio.Event()
+        self._looking.cancel()
 
     def blocked(self) -> None:
         self._owed.set()

@@ -422,6 +422,15 @@ def test_a_rest_that_is_over_ends_no_pause_and_a_pause_no_rest() -> None:
     assert not outbox.holds_reading
 
 
+def test_the_end_of_one_that_is_paused_and_nothing_else_is_to_be_told() -> None:
+    outbox = Kernel(0).outbox(Round(Counters()))
+    told = []
+    for act, on in ((outbox.pause, True), (outbox.rest, True), (outbox.rest, False), (outbox.pause, False)):
+        act(on)
+        told.append((outbox.holds_reading, outbox.hears_end))
+    assert told == [(True, True), (True, False), (True, True), (False, False)]
+
+
 @interpreted_only
 def test_our_own_bug_in_one_flush_costs_that_peer_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(barriers, "RERAISE", False)

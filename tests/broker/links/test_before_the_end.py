@@ -24,6 +24,7 @@ from broker.core.limits import DEPARTED_SHARE_MAX
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.gateway.passwords import Pbkdf2
+from broker.links.readiness import is_portable
 from protocol.mqtt.codec import encode
 from protocol.mqtt.packets import Connect, Disconnect, Publish, Pubrel, Subscribe, Will
 
@@ -238,6 +239,69 @@ async def test_what_came_counts_though_the_client_leaves_answers_unread(
                 await trio.aclose_forcefully(stream)
                 assert [await received() for _ in range(3)] == [(b"t", b"%d" % sent) for sent in range(3)]
             await until(lambda: not here.broker.app.engine.sessions)
+
+
+@pytest.mark.skipif(is_portable(), reason="only epoll tells of an end behind what is not read")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("end", ["goodbye", "without", "reset"])
+async def test_who_leaves_while_it_is_paused_ends_then_and_what_it_sent_counts(
+    kind: str, end: str, passwords: Path, authority: Authority, tmp_path: Path
+) -> None:
+    """As where a table's database is away: who comes and goes meanwhile left a socket each time, for as long."""
+    will = Will(b"will", b"gone", 0, False)
+    async with place(kind, passwords, authority, tmp_path) as here:
+        received = Collector(here.broker).next
+        engine = here.broker.app.engine
+        with trio.fail_after(60):
+            stream = await here.open()
+            await stream.send_all(framed(kind, connect(b"c", b"fast", will)))
+            await until(lambda: b"c" in engine.sessions)
+            outbox = engine.sessions[b"c"].outbox
+            assert outbox is not None
+            with engine.turn:
+                outbox.pause(True)
+            count = 1000
+            packets = messages(count) + (encode(Disconnect()) if end == "goodbye" else b"")
+            await stream.send_all(framed(kind, packets))
+            if end == "reset":
+                reset(stream, at_once=True)
+            else:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                assert outbox.holds_reading
+                assert engine.counters.publishes_received == 0
+            await trio.aclose_forcefully(stream)
+            for number in range(count):
+                assert await received() == (b"t", b"%d" % number)
+            if end != "goodbye":
+                assert await received() == (b"will", b"gone")
+            await until(lambda: not here.broker.app.server.links())
+            assert not engine.sessions
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_who_stays_while_it_is_paused_goes_on_where_it_was(
+    kind: str, passwords: Path, authority: Authority, tmp_path: Path
+) -> None:
+    async with place(kind, passwords, authority, tmp_path) as here:
+        received = Collector(here.broker).next
+        engine = here.broker.app.engine
+        with trio.fail_after(60):
+            stream = await here.open()
+            await stream.send_all(framed(kind, connect(b"c", b"fast")))
+            await until(lambda: b"c" in engine.sessions)
+            outbox = engine.sessions[b"c"].outbox
+            assert outbox is not None
+            for number in range(3):
+                with engine.turn:
+                    outbox.pause(True)
+                await stream.send_all(framed(kind, messages(600)))
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                assert engine.counters.publishes_received == 600 * number
+                with engine.turn:
+                    outbox.pause(False)
+                for sent in range(600):
+                    assert await received() == (b"t", b"%d" % sent)
+            await trio.aclose_forcefully(stream)
 
 
 def framed(kind: str, packets: bytes) -> bytes:

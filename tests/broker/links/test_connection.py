@@ -11,9 +11,11 @@ from support.interpreted import interpreted_only
 from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
 from broker.core.limits import RECEIVE_BYTES_MAX
+from broker.core.outbox import Outbox
 from broker.links.connection import RECEIVE_BYTES_MANY, Connection
 from broker.links.listening.door import Door
 from broker.links.pump import Pump
+from broker.links.readiness import GONE, READABLE
 
 pytestmark = interpreted_only
 
@@ -32,6 +34,9 @@ class Noted(Connection):
 
     def lost(self) -> None:
         self.told.append(b"")
+
+    def stop(self) -> None:
+        self.told.append(b"stop")
 
 
 @pytest.fixture
@@ -71,3 +76,18 @@ def test_what_meets_a_bug_of_ours_is_lost(ends: tuple[Noted, socket.socket]) -> 
     connection, _ = ends
     connection.failed(ArithmeticError("nobody expected this"))
     assert connection.told == [b""]
+
+
+def test_one_that_is_paused_is_asked_whether_it_is_there_once(ends: tuple[Noted, socket.socket]) -> None:
+    connection, _ = ends
+    connection.outbox = Outbox(connection.pump.engine.round, 1000, connection.sock.send, connection)
+    connection.pump.take(connection)
+    found = [connection.events()]
+    for is_paused in (True, False, True):
+        connection.outbox.pause(is_paused)
+        found.append(connection.events())
+    assert found == [READABLE, GONE, READABLE, GONE]
+    assert isinstance(connection.sock, socket.socket)
+    assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    connection.outbox.rest(True)
+    assert connection.events() == 0
