@@ -68,13 +68,16 @@ class barrier:  # noqa: N801 - reads as a statement: `with barrier(...):`
 
 
 def flush(outboxes: list[Outbox], counters: Counters) -> None:
-    """Each outbox's `flush`; a bug in one costs this peer what it is owed, and nobody else anything."""
+    """Each outbox's `flush`; a bug in one ends this peer's connection, and costs nobody else anything."""
     for outbox in outboxes:
         try:
             outbox.flush()
         except Exception as error:
             report(counters, A_CONNECTION, error)
-            outbox.close()
+            try:
+                outbox.fail(error)
+            except Exception as again:
+                report(counters, A_CONNECTION, again)
             if RERAISE:
                 raise
 

@@ -145,7 +145,7 @@ class Outbox(PacketWriter):
         self.is_paused = False
         """Nothing is read from the peer because what it sends has nowhere to go; that is no silence of its own."""
         self.hears_end = False
-        """It is paused and nothing else: if it leaves, what it sent before is read, since it waits for nothing more."""
+        """It is paused and nothing else: if it leaves, what it sent before is read."""
         self._pauses = 0
         self.answer_bytes = 0
         """Of what is pending, at most so much answers the peer's own packets."""
@@ -292,10 +292,7 @@ class Outbox(PacketWriter):
         return data
 
     def close(self) -> None:
-        """Owe nothing more; later pushes are ignored.
-
-        Whoever was to be called is let go, so that a closed connection is freed at once and not by the collector.
-        """
+        """Owe nothing more, and let go of whoever was to be called: it is freed at once and not by the collector."""
         self.let_go()
         self.end_sending()
 
@@ -315,6 +312,11 @@ class Outbox(PacketWriter):
         self.on_drained = None
         self.on_push = None
         self._consider_release()
+
+    def fail(self, error: Exception) -> None:
+        """A bug of ours met it: nothing more leaves, and the connection ends."""
+        self.end_sending()
+        self._shell.failed(error)
 
     def rest(self, rests: bool) -> None:
         """Let nothing more be read from the peer for a reason of the link's own, or end that."""

@@ -20,6 +20,9 @@ class Shell:
     def broken(self) -> None:
         """A send failed; what the peer has sent is still to be read.  Once."""
 
+    def failed(self, error: Exception) -> None:
+        """A bug of ours met it, which ends the connection and nobody else's.  Raises `error` if others need it."""
+
     def look_again(self) -> None:
         """`Outbox.holds_reading` or `hears_end` has changed."""
 

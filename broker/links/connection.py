@@ -50,7 +50,7 @@ class Connection(Shell):
         raise NotImplementedError
 
     def failed(self, error: Exception) -> None:
-        """A bug of ours met it, which ends it and nobody else.  Raises `error` where others can't do without it."""
+        """Raises `error` where others can't do without this one."""
         self.lost()
 
     def readable(self) -> None:

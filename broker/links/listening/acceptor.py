@@ -116,6 +116,7 @@ class Acceptor(Connection):
             logger.warning(
                 "Unable to accept new connection, system socket count has been exceeded: %s", error
             )
+            self.pump.unwatch(self)  # until whoever is told watches it again
             self._on_exhausted()
 
     def failed(self, error: Exception) -> None:

@@ -127,6 +127,9 @@ class StreamShell(Shell):
     def broken(self) -> None:
         self._owed.set()
 
+    def failed(self, error: Exception) -> None:
+        self.link.close("disconnected: internal error.")
+
     def end_soon(self) -> None:
         """Send what is still owed, but not for longer than a peer that reads would need."""
         self._closing = True

@@ -51,7 +51,10 @@ def stream_request(head: bytes, path: str) -> StreamRequest | None:
     except h11.RemoteProtocolError as error:
         raise HandshakeRefused(400, f"not a valid HTTP request: {error}") from None
     assert isinstance(request, h11.Request)
-    headers = {name: value.decode("latin-1") for name, value in request.headers}
+    headers: dict[bytes, str] = {}
+    for name, value in request.headers:
+        line = value.decode("latin-1")
+        headers[name] = f"{headers[name]},{line}" if name in headers else line  # each proxy may add its own
     query = parse_qs(urlsplit(request.target.decode("latin-1")).query)
     topics = query.get("topic", [])
     topic = topics[0].encode(errors="replace") if len(topics) == 1 else b""

@@ -437,7 +437,23 @@ def test_our_own_bug_in_one_flush_costs_that_peer_alone(monkeypatch: pytest.Monk
     round = Round(Counters())
     broken, other = Kernel(0), Kernel(10)
     monkeypatch.setattr(broken, "blocked", lambda: 1 // 0)
+    failed: list[Exception] = []
+    monkeypatch.setattr(broken, "failed", failed.append)
     for kernel in (broken, other):
         kernel.outbox(round).push(b"owed")
     round.flush()
     assert (broken.of.closed, other.taken, round.counters.link_bugs) == (True, b"owed", 1)
+    assert [type(error) for error in failed] == [ZeroDivisionError], "its connection ends"
+
+
+@interpreted_only
+def test_a_connection_that_cannot_even_end_costs_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(barriers, "RERAISE", False)
+    round = Round(Counters())
+    broken, other = Kernel(0), Kernel(10)
+    monkeypatch.setattr(broken, "blocked", lambda: 1 // 0)
+    monkeypatch.setattr(broken, "failed", lambda error: {}[error])
+    for kernel in (broken, other):
+        kernel.outbox(round).push(b"owed")
+    round.flush()
+    assert (broken.of.closed, other.taken, round.counters.link_bugs) == (True, b"owed", 2)

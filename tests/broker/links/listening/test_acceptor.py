@@ -60,7 +60,10 @@ class Case:
         self.asked = 0
         """Of so many it was looked at once whether they had sent something."""
         self.have_sent = False
-        pump: Any = SimpleNamespace(engine=self.engine, read_at_once=self._read_at_once)
+        self.unwatched: list[object] = []
+        pump: Any = SimpleNamespace(
+            engine=self.engine, read_at_once=self._read_at_once, unwatch=self.unwatched.append
+        )
         self.acceptor = Acceptor(
             pump, cast("socket.socket", self.listening), self.door, self._take, self._on_exhausted
         )
@@ -162,7 +165,7 @@ def test_a_system_that_has_no_more_sockets_is_told_of_and_who_listens(
 ) -> None:
     case.listening.fault = OSError(number, "no more")
     case.wake(0)
-    assert case.exhausted == 1
+    assert (case.exhausted, case.unwatched) == (1, [case.acceptor]), "it would be woken again at once"
     assert "system socket count has been exceeded" in caplog.text
 
 

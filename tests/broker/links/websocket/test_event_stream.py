@@ -8,6 +8,7 @@ from support.websockets import Running, listening
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.rowcast import Rowcast
 from broker.core.publication import Publication
+from broker.links.websocket.event_stream import stream_request
 
 CONFIG = GatewayConfig(rowcast=Rowcast(anonymous_subscribe=("a/#",)))
 
@@ -56,3 +57,10 @@ async def test_a_position_nobody_gave_is_a_gap() -> None:
     async with listening(CONFIG, ("rowcast",)) as broker:
         stream = await ask(broker, "/rowcast/sse?topic=a/1", "Last-Event-ID: other/7\r\n")
         assert b"event: gap\ndata: {" in await read_until(stream, b"id: -/0\n\n")
+
+
+def test_each_proxy_may_add_its_own_line() -> None:
+    head = b"GET /r/sse?topic=a HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-For: 10.0.0.2\r\n\r\n"
+    asked = stream_request(head, "/r")
+    assert asked is not None
+    assert asked.forwarded_for == "10.0.0.1,10.0.0.2"
