@@ -98,6 +98,13 @@ class Round:
         """How many outboxes are to be sent to."""
         return len(self._touched)
 
+    def pieces(self) -> int:
+        """How many pieces they are owed."""
+        count = 0
+        for outbox in self._touched:
+            count += outbox.pieces()
+        return count
+
     def flush_some(self, start: int, end: int) -> None:
         """One send for each of these, counted from the one that has waited longest."""
         some = self._touched[start:end]

@@ -7,7 +7,7 @@ readers never finds the other half.  So where many are sent to again and again, 
 for a small part of the time that the sends take, and no longer than until something comes.
 
     few are sent to, or many for the first time in a while      not at all
-    nothing came for so many rounds                             not at all, until it has been quiet for a while
+    nothing came for many in so many rounds                     not at all, until it has been quiet for a while
 
 Hot: compiled.
 """
@@ -28,7 +28,7 @@ OFTEN_S: Final = 0.02
 """Many are sent to again and again where no more than this is between two such rounds."""
 
 VAIN_MAX: Final = 32
-"""So many rounds in which nothing comes, and no more waits: the two halves of a thousand meet within a dozen."""
+"""So many rounds in which nothing comes for many, and there are no more: two halves of a thousand meet in a dozen."""
 
 
 class MoreToSend:
@@ -55,6 +55,6 @@ class MoreToSend:
             return 0.0
         return min(sends * EACH_S, WAIT_S_MAX)
 
-    def waited(self, has_come: bool) -> None:
-        """Whether something came while it waited."""
-        self._vain = 0 if has_come else self._vain + 1
+    def waited(self, pieces: int) -> None:
+        """How much more is owed then; an answer to somebody is nothing to have waited for."""
+        self._vain = 0 if pieces >= MANY else self._vain + 1

@@ -295,10 +295,11 @@ class Pump:
         """What comes before the first of so many sends leaves with all of them."""
         wait_s = self._more_to_send.wait_s(sends, monotonic())
         if wait_s > 0.0:
-            has_come = self.ready.within(wait_s)
-            self._more_to_send.waited(has_come)
-            if has_come and not self.holds_off():
+            round = self.engine.round
+            before = round.pieces()
+            if self.ready.within(wait_s) and not self.holds_off():
                 self._hear(self.ready.poll(0, FIRST_MAX))
+            self._more_to_send.waited(round.pieces() - before)
 
     def _is_enough(self, sent_max: int) -> bool:
         """Whether so many have ended in this round, or their wills gone to so many, that others are to be served."""

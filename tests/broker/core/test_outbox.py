@@ -77,6 +77,18 @@ def test_everything_pushed_in_a_round_leaves_in_one_send() -> None:
     assert (counters.bytes_sent, counters.publishes_sent, counters.publish_bytes_sent) == (30, 2, 14)
 
 
+def test_a_round_knows_how_many_pieces_are_owed_by_those_it_will_send_to() -> None:
+    round = Round(Counters())
+    outboxes = [Kernel(1000).outbox(round) for _ in range(3)]
+    assert round.pieces() == 0
+    outboxes[0].push(b"one")
+    outboxes[1].push(b"one")
+    outboxes[1].push(b"two")
+    assert round.pieces() == 3
+    round.flush()
+    assert round.pieces() == 0
+
+
 def test_what_the_kernel_refuses_stays_in_order() -> None:
     kernel, round = Kernel(5), Round(Counters())
     outbox = kernel.outbox(round)

@@ -30,13 +30,20 @@ def test_a_few_are_sent_to_at_once_and_change_nothing() -> None:
     assert more.wait_s(MANY, OFTEN_S / 2) > 0.0
 
 
+def test_what_comes_for_a_few_was_not_worth_the_wait() -> None:
+    more = busy()
+    for _ in range(VAIN_MAX):
+        more.waited(MANY - 1)
+    assert more.wait_s(MANY, OFTEN_S / 2) == 0.0
+
+
 def test_who_has_waited_in_vain_for_long_waits_no_more_until_it_was_quiet() -> None:
     more = busy()
     now = 0.0
     for _ in range(VAIN_MAX):
         now += OFTEN_S / 2
         assert more.wait_s(MANY, now) > 0.0
-        more.waited(has_come=False)
+        more.waited(0)
     for _ in range(3):
         now += OFTEN_S / 2
         assert more.wait_s(MANY, now) == 0.0
@@ -48,8 +55,8 @@ def test_who_has_waited_in_vain_for_long_waits_no_more_until_it_was_quiet() -> N
 def test_what_comes_once_is_waited_for_as_often_as_before() -> None:
     more = busy()
     for _ in range(VAIN_MAX - 1):
-        more.waited(has_come=False)
-    more.waited(has_come=True)
+        more.waited(0)
+    more.waited(MANY)
     for _ in range(VAIN_MAX - 1):
-        more.waited(has_come=False)
+        more.waited(0)
     assert more.wait_s(MANY, OFTEN_S / 2) > 0.0

@@ -259,7 +259,7 @@ async def test_where_many_are_sent_to_again_and_again_what_comes_a_moment_later_
 
         def come(timeout_s: float) -> bool:
             publisher.send_now(packet)
-            return within(timeout_s)
+            return within(60.0)
 
         pump.ready.within = come  # type: ignore[method-assign]
         sends = Sends(links, lambda: None)
