@@ -162,8 +162,6 @@ class Outbox(PacketWriter):
         """Shown whole packets as they are pushed, for a log of them."""
         self._send = send
         self._shell = shell
-        self._first = b""
-        """Owed before all of `_chunks`; a list that is filled and emptied for each message costs two allocations."""
         self._chunks: list[bytes] = []
         self._touched = False
 
@@ -213,10 +211,7 @@ class Outbox(PacketWriter):
             self.round.add(self)
 
     def _owe(self, data: bytes) -> None:
-        if self.pending_bytes == 0:
-            self._first = data
-        else:
-            self._chunks.append(data)
+        self._chunks.append(data)
         self.pending_bytes += len(data)
         if not self._touched:
             self._touched = True
@@ -224,7 +219,7 @@ class Outbox(PacketWriter):
 
     def pieces(self) -> int:
         """How many pieces wait for the kernel."""
-        return len(self._chunks) + (1 if self._first else 0)
+        return len(self._chunks)
 
     def has_room(self, size: int, count: int = 1) -> bool:
         """Whether `count` droppable messages, of this size together, may still be pushed.
@@ -311,7 +306,6 @@ class Outbox(PacketWriter):
         """A send failed.  Nothing more leaves; what the peer sent before is read all the same, to its end."""
         self.closed = True
         self.round.forget(self)
-        self._first = b""
         self._chunks = []
         self.pending_bytes = 0
         self._send = None
@@ -369,7 +363,7 @@ class Outbox(PacketWriter):
             self.round.counters.bytes_sent += sent
             self.pending_bytes -= sent
             if sent < len(data):
-                self._first = data[sent:]
+                self._chunks.insert(0, data[sent:])
                 self.blocked = True
                 if sent:
                     self._consider_release()
@@ -381,13 +375,9 @@ class Outbox(PacketWriter):
     def _next_piece(self) -> bytes:
         """Take up to about SEND_BYTES_MAX off the front, as one bytes object."""
         chunks = self._chunks
-        first = self._first
-        if first:
-            self._first = b""
-            if not chunks:
-                return first
-            chunks.insert(0, first)
         if self.pending_bytes <= SEND_BYTES_MAX:
+            if len(chunks) == 1:
+                return chunks.pop()
             # The list stays, or another takes its place: a new one for each send would cost more than all else here.
             round = self.round
             before = round.parts

@@ -331,7 +331,7 @@ async def test_a_frame_is_encoded_once_for_all_clients() -> None:
             publication = Publication(topic_of("econia", "fill_event"), FILL.encode())
             broker.engine.publish(publication)
             frame = publication.frame("websocket")
-            owed = [link.outbox._first for link in broker.websockets._open.links()]
+            owed = [chunk for link in broker.websockets._open.links() for chunk in link.outbox._chunks]
             assert len(owed) == 3
             assert all(chunk is frame for chunk in owed)
             broker.engine.flush()
