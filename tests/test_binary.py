@@ -47,7 +47,7 @@ def test_mosquittos_clients_meet_on_it() -> None:
         )
         sender = ["mosquitto_pub", "-p", str(port), "-t", "greeting", "-m", "hello", "-q", "1", "-r"]
         subprocess.run(sender, check=True, timeout=90)
-        assert receiver.communicate(timeout=15)[0] == "hello\n"
+        assert receiver.communicate(timeout=START_S)[0] == "hello\n"
 
 
 def test_it_goes_on_in_the_background(tmp_path: Path) -> None:
@@ -72,5 +72,5 @@ def broker() -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        status = process.wait(timeout=15)
+        status = process.wait(timeout=START_S)
     assert status == 0

@@ -485,3 +485,63 @@ def test_no_more_modules_are_without_a_test_at_their_path() -> None:
     assert len(without) <= WITHOUT_TEST_MAX, (
         "a new module needs a test at its path, or an old one has lost its own"
     )
+
+
+SMALL_S = 30
+BOUNDED_BY_SECONDS = {"fail_after", "until", "until_blocking", "receive", "communicate", "wait", "run", "get"}
+MAY_BE_SMALL = {
+    "tests/broker/feed/wal/test_stopping.py": "what it is about is how long a server takes to stop",
+}
+QUICK_TESTS = [
+    path
+    for path in (ROOT / "tests").rglob("*.py")
+    if not {"torture", "foreign"} & {*path.relative_to(ROOT).parts}
+]
+
+
+def test_no_test_fails_because_the_machine_is_busy() -> None:
+    """Bounds on what has to come are long where the clock is a real one: what never comes takes as long as that."""
+    assert [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in QUICK_TESTS
+        if str(path.relative_to(ROOT)) not in MAY_BE_SMALL
+        for line in _small_bounds(ast.parse(path.read_text()), has_clock=False)
+    ] == []
+
+
+def _small_bounds(node: ast.AST, has_clock: bool) -> Iterator[int]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from _small_bounds(child, has_clock or "clock" in ast.unparse(child.args))
+            continue
+        if isinstance(child, ast.Call) and not has_clock:
+            called = ast.unparse(child.func).rpartition(".")[2]
+            bounds = [one.value for one in child.keywords if one.arg in ("timeout", "seconds", "within_s")]
+            if called == "fail_after":
+                bounds += child.args[:1]
+            elif called in ("until", "until_blocking"):
+                bounds += child.args[1:2]
+            if called in BOUNDED_BY_SECONDS and any(_is_small(one) for one in bounds):
+                yield child.lineno
+        yield from _small_bounds(child, has_clock)
+
+
+def _is_small(bound: ast.expr) -> bool:
+    return isinstance(bound, ast.Constant) and isinstance(bound.value, (int, float)) and bound.value < SMALL_S
+
+
+PORTS_OF_THEIR_OWN = {
+    "tests/broker/feed/driver/test_connection.py": "a port that refuses while it is bound",
+    "tests/broker/links/listening/test_inherited.py": "sockets that stay open",
+    "tests/broker/marketdata/intake/test_sockets.py": "sockets that stay open",
+    "tests/support/ports.py": "gives ports to all others",
+}
+"""Files that bind sockets by themselves, and why."""
+
+
+def test_ports_for_processes_come_from_one_place() -> None:
+    """A port that was free a moment ago may be another test's: `support.ports` gives each to one."""
+    found = {
+        str(path.relative_to(ROOT)) for path in QUICK_TESTS if re.search(r"\.bind\(\(", path.read_text())
+    }
+    assert found - PORTS_OF_THEIR_OWN.keys() == set()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from support.polling import PATIENCE_S, until_blocking
+from support.ports import free_port
 
 BINARY = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
 """Of the extra `cluster`, or the system's."""
@@ -40,19 +41,18 @@ class Server:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([BINARY, "-c", str(self.config)], stdout=log, stderr=log)
 
-    def wait_until_it_answers(self, timeout_s: float = 20.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            assert self.process is not None
-            assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
-            with (
-                contextlib.suppress(OSError),
-                socket.create_connection(("127.0.0.1", self.port), timeout=2) as sock,
-            ):
-                if sock.recv(5) == b"INFO ":
-                    return
-            time.sleep(0.02)
-        raise TimeoutError(f"{self.name} does not answer")
+    def wait_until_it_answers(self) -> None:
+        """Raises: AssertionError."""
+        until_blocking(self._answers)
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S) as sock:
+                return sock.recv(5) == b"INFO "
+        except OSError:
+            return False
 
     def send_signal(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -79,7 +79,7 @@ class NatsCluster:
 
     def __init__(self, count: int = 1, more: str = "", ways: tuple[int, ...] = ()) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rowcast-nats-"))
-        ports = _free_ports(2 * count)
+        ports = [free_port() for _ in range(2 * count)]
         clients, routes = ports[:count], ports[count:]
         self.servers: list[Server] = []
         self.routes, self.ways = routes, ways
@@ -117,13 +117,3 @@ def _joined(index: int, routes: list[int], ways: tuple[int, ...]) -> str:
         more = f', advertise: "127.0.0.1:{ways[index]}"'
     said = ", ".join(f'"nats://127.0.0.1:{port}"' for port in peers)
     return f'cluster {{ name: test, listen: "127.0.0.1:{routes[index]}", routes: [{said}]{more} }}\n'
-
-
-def _free_ports(count: int) -> list[int]:
-    socks = [socket.socket() for _ in range(count)]
-    for sock in socks:
-        sock.bind(("127.0.0.1", 0))
-    ports = [sock.getsockname()[1] for sock in socks]
-    for sock in socks:
-        sock.close()
-    return ports

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
+from support.polling import PATIENCE_S
+
 from protocol.nats import jetstream, wire
 from protocol.nats.connection import OPEN, Connection, Subscriptions, publication
 
@@ -15,7 +17,9 @@ from protocol.nats.connection import OPEN, Connection, Subscriptions, publicatio
 class Client:
     """Context manager; everything it can't get within `timeout_s` is a TimeoutError."""
 
-    def __init__(self, port: int, options: Mapping[str, Any] | None = None, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, port: int, options: Mapping[str, Any] | None = None, timeout_s: float = PATIENCE_S
+    ) -> None:
         self.timeout_s = timeout_s
         self.subscriptions = Subscriptions(b"_INBOX." + uuid4().hex.encode())
         self.connection = Connection(self.subscriptions)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.polling import until_listening
 from support.ports import free_port
 from support.postgres import Cluster
 
@@ -38,18 +37,8 @@ def pgbouncer(cluster: Cluster, mode: str) -> Iterator[int]:
             [program, "-q", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=user
         )
         try:
-            _wait_for(port)
+            until_listening(port)
             yield port
         finally:
             process.terminate()
             process.wait()
-
-
-def _wait_for(port: int) -> None:
-    for _ in range(500):
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise AssertionError("pgbouncer does not listen")

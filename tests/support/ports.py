@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 _FIRST: Final = 10_240
@@ -18,10 +19,16 @@ for _ in range(os.getpid() * 101 % _COUNT):  # not all test processes from the s
 
 def free_port() -> int:
     """A port that nothing listens on, and that no test, of whatever process, is given while this one runs."""
-    while True:
-        port = next(_candidates)
-        if _reserve(port) and _is_free(port):
-            return port
+    return next(_free_of(_candidates))
+
+
+def privileged_port() -> int:
+    """The same, one that only root may open.  Raises: StopIteration: there is none."""
+    return next(_free_of(range(1023, 600, -1)))
+
+
+def _free_of(ports: Iterable[int]) -> Iterator[int]:
+    return (port for port in ports if _reserve(port) and _is_free(port))
 
 
 def _reserve(port: int) -> bool:

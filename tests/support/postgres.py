@@ -23,6 +23,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from support.initdb import RUN, quick_initdb
+from support.polling import until_blocking
 from support.ports import free_port
 
 SETTINGS = """
@@ -106,7 +107,7 @@ class Cluster:
                   "--locale=C.UTF-8", f"--pgdata={self.data}", folder=initdb)  # fmt: skip
 
     def start(self) -> None:
-        self._run("pg_ctl", "start", "-w", "-D", self.data, "-l", self.directory / "log")
+        self._run("pg_ctl", "start", "-w", "-t", "300", "-D", self.data, "-l", self.directory / "log")
 
     def stop(self, mode: str = "fast") -> None:
         """`fast` ends every session and saves; `immediate` is a crash, with recovery at the next start."""
@@ -198,10 +199,7 @@ class Standby(Cluster):
             connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
             connection.execute("SELECT pg_reload_conf()")
             is_synchronous = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
-            deadline = time.monotonic() + 60.0
-            while not connection.execute(is_synchronous).fetchone():
-                assert time.monotonic() < deadline, "the standby did not come"
-                time.sleep(0.02)
+            until_blocking(lambda: connection.execute(is_synchronous).fetchone() is not None)
 
     def _fill(self) -> None:
         self._run("pg_basebackup", "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
@@ -268,9 +266,12 @@ def _end_slot(connection: psycopg.Connection[tuple[object, ...]], slot: object) 
         " WHERE slot_name = %s AND active_pid IS NOT NULL",
         [slot],
     )
-    for _ in range(100):
+
+    def is_dropped() -> bool:
         try:
             connection.execute("SELECT pg_drop_replication_slot(%s)", [slot])
-            return
         except psycopg.errors.ObjectInUse:
-            time.sleep(0.02)
+            return False
+        return True
+
+    until_blocking(is_dropped)

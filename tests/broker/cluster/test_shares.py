@@ -17,6 +17,7 @@ from support.memory_nats import LOST, SILENT, MemoryNats, acknowledged_at, refus
 from support.memory_node import MemoryNode, running
 from support.nats import Server
 from support.nodes import Client, joined, node_of
+from support.polling import until
 from trio.testing import MockClock
 
 from broker import Broker
@@ -418,6 +419,11 @@ async def all_came(members: list[Member], count: int) -> Counter[int]:
             await trio.sleep(0.02)
 
 
+def told_of_members(broker: Broker) -> bool:
+    """Whether this node knows that another one has members of some group."""
+    return bool(node_of(broker)._gossip._elsewhere)
+
+
 @pytest.mark.parametrize("qos", [0, 1])
 async def test_each_message_goes_to_one_member_of_the_group(
     nats_server: Server, cluster_name: str, qos: int
@@ -433,7 +439,7 @@ async def test_each_message_goes_to_one_member_of_the_group(
                 await member.client.subscribe((b"$share/g/t/#", 1))
                 await nursery.start(member.run)
             if qos == 0:
-                await trio.sleep(0.3)  # the nodes have told each other
+                await until(lambda: all(told_of_members(one) for one in (a, b)))
             for number in range(60):
                 await publisher.publish(b"t/x", b"%d" % number, qos)
             came = await all_came(members, 60)

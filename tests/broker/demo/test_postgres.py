@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import takewhile
 from pathlib import Path
 
 import psycopg
 import pytest
 import trio
 from support.initdb import quick_initdb
+from support.polling import PATIENCE_S
 
 from broker.demo import postgres as postgres_module
 from broker.demo.changes import ALL_CHANNELS, MQTT_TOPICS
@@ -56,10 +58,12 @@ async def test_notifications_are_exactly_what_the_simulator_expects() -> None:
     ):
         await create_schema(connection)
         with psycopg.connect(postgres.dsn, autocommit=True) as listener:
-            for channel in ("econiaws", *MQTT_TOPICS):
+            for channel in ("econiaws", *MQTT_TOPICS, "the_end"):
                 listener.execute(f"listen {channel}")
             await Simulator(connection, Crowd(seed=1), expected, rate=1e9).run(events_max=700)
-            got = [(note.channel, note.payload) for note in listener.notifies(timeout=0.5)]
+            await connection.execute("NOTIFY the_end")
+            notes = ((note.channel, note.payload) for note in listener.notifies(timeout=PATIENCE_S))
+            got = list(takewhile(lambda note: note[0] != "the_end", notes))
     assert [text for channel, text in got if channel == "econiaws"] == expected.websocket
     assert {text.split('"')[3] for text in expected.websocket} == set(ALL_CHANNELS)
     families = Counter(topic.split("/")[0] for topic, _ in expected.mqtt)

@@ -40,7 +40,7 @@ async def test_start_that_fails_at_any_statement_loses_no_row_from_before_it(
             connection.execute("INSERT INTO event VALUES (%s)", [number])
             left = number
             async with running(config) as feed:
-                await feed.outlet.until(1, seconds=20)
+                await feed.outlet.until(1)
                 has_failed = left <= 0
             assert (feed.outlet.topics(), feed.status.gaps) == ([b"event/%d" % number], 0)
     assert number > 5

@@ -263,7 +263,7 @@ async def test_a_snapshot_that_was_fetched_meanwhile_takes_its_place(tmp_path: P
         for one in recordings:
             reader = await market.connect(nursery, f"{one.symbol}@depth")
             client = BookClient()
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while client.sides != {"bids": one.sides["b"], "asks": one.sides["a"]}:
                     client.take(json.dumps(await next_event(reader)).encode())
         status = market.broker.app.feeds["book"]

@@ -177,7 +177,7 @@ channel = "{symbol}@depth"
         engine = await market.engine("book")
         await engine.send_all("\n".join([*lines, ""]).encode())
         client = BookClient()
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while client.sides != {"bids": {"1.50": "2.5", "1.30": "4"}, "asks": {}}:
                 client.take(json.dumps(await next_event(reader)).encode())
         feeds = market.broker.app.feeds

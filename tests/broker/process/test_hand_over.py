@@ -78,7 +78,7 @@ def test_the_next_process_takes_over_and_no_port_is_closed(saving: bool, tmp_pat
         lines: list[str] = []
         reading = threading.Thread(target=lambda: lines.extend(new.stderr or ()), daemon=True)
         reading.start()
-        assert old.wait(40) == 0
+        assert old.wait(90) == 0
         seen = knocking.served
         while knocking.served < seen + 20:
             time.sleep(0.01)
@@ -88,8 +88,8 @@ def test_the_next_process_takes_over_and_no_port_is_closed(saving: bool, tmp_pat
             time.sleep(0.01)
         resident.loop_stop()
         new.send_signal(signal.SIGTERM)
-        assert new.wait(30) == 0
-        reading.join(20)
+        assert new.wait(90) == 0
+        reading.join(90)
         assert knocking.refused == 0
         assert any("Taking over 2 listening sockets" in line for line in lines)
         if saving:
@@ -113,7 +113,7 @@ def test_nothing_to_take_over_is_no_mistake_and_without_a_socket_it_is(tmp_path:
     assert process.wait(90) == 0
     assert any("Nothing to take over" in line for line in said)
     config.write_text(text.replace('control_socket = "control"', ""))
-    refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
     assert (refused.returncode, refused.stderr) == (
         3,
         "Error: --take-over needs control_socket in [broker] of a .toml file.\n",
@@ -138,9 +138,9 @@ def test_sockets_that_systemd_opened_are_taken(tmp_path: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        with socket.create_connection(("127.0.0.1", port), 20) as sock:  # before it runs
+        with socket.create_connection(("127.0.0.1", port), 90) as sock:  # before it runs
             sock.sendall(b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04ada1")
-            sock.settimeout(30)
+            sock.settimeout(90)
             assert sock.recv(4) == b"\x20\x02\x00\x00"
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None

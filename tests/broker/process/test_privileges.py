@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.ports import privileged_port
 from trio_websocket import open_websocket_url
 
 from broker.config.model import Config, Logging
@@ -118,7 +118,7 @@ def started(folder: Path) -> Iterator[Running]:
         os.chown(path, nobody.pw_uid, nobody.pw_gid)
     passwords = folder / "passwords"
     subprocess.run([sys.executable, "-m", "broker", "passwd", "-b", "-c", passwords, "u", "p"], check=True)
-    port, websocket_port = privileged_ports()
+    port, websocket_port = privileged_port(), privileged_port()
     (folder / "conf").write_text(
         f"user nobody\nlistener {port} 127.0.0.1\nlistener {websocket_port} 127.0.0.1\nprotocol websockets\n"
         f"allow_anonymous false\npassword_file {passwords}\nlog_dest file {folder / 'log' / '1'}\nlog_type all\n"
@@ -134,20 +134,6 @@ def started(folder: Path) -> Iterator[Running]:
     finally:
         process.kill()
         process.communicate()
-
-
-def privileged_ports() -> tuple[int, int]:
-    free = []
-    for port in range(1023, 600, -1):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            free.append(port)
-            if len(free) == 2:
-                return free[0], free[1]
-    raise AssertionError("no free port below 1024")
 
 
 async def test_everything_works_without_roots_rights(running: Running) -> None:

@@ -19,6 +19,7 @@ from support.rowcast_process import RowcastProcess
 
 from broker.cli.exits import EXIT_FAILED, EXIT_OK
 from broker.gateway.passwords import Pbkdf2
+from broker.process.run import SAME_SIGNAL_S
 
 START_S = 90
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01"
@@ -29,23 +30,32 @@ PUBLISH = b"\x30" + bytes([0xE3, 0xD4, 0x03]) + b"\x00\x01a" + bytes(PAYLOAD_BYT
 
 
 @pytest.mark.parametrize(
-    ("pause_s", "grace_s", "status"),
+    "numbers",
     [
-        pytest.param(None, 1, 0, id="once: waits for what is owed until the grace time is over"),
-        pytest.param(0.0, 1, 0, id="twice at the same time, as a wrapper passes it on: as once"),
-        pytest.param(0.6, 600, 1, id="twice: ends at once"),
+        pytest.param([signal.SIGTERM], id="once: waits for what is owed until the grace time is over"),
+        pytest.param(
+            [signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT],
+            id="twice at the same time, as a wrapper passes it on: as once",
+        ),
     ],
 )
-def test_ends_on_sigterm(pause_s: float | None, grace_s: int, status: int, tmp_path: Path) -> None:
+def test_ends_on_sigterm(numbers: list[signal.Signals], tmp_path: Path) -> None:
+    grace_s = 1
     with running(tmp_path, grace_s) as (process, port), owed(port):
         begun = time.monotonic()
+        for number in numbers:
+            process.send_signal(number)
+        assert process.wait(START_S) == EXIT_OK
+        assert time.monotonic() - begun >= grace_s
+
+
+def test_another_sigterm_ends_it_at_once(tmp_path: Path) -> None:
+    with running(tmp_path, 600) as (process, port), owed(port):
         process.send_signal(signal.SIGTERM)
-        if pause_s is not None:
-            time.sleep(pause_s)
+        while process.poll() is None:
+            time.sleep(2 * SAME_SIGNAL_S)
             process.send_signal(signal.SIGTERM)
-        assert process.wait(START_S) == status
-        if status == 0:
-            assert time.monotonic() - begun >= grace_s
+        assert process.returncode == EXIT_FAILED
 
 
 def test_signals_that_come_after_the_end_has_begun_do_not_spoil_the_status(tmp_path: Path) -> None:

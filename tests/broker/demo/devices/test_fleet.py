@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
+from support.polling import until
 from support.said_sql import SaidSql
 from trio.testing import MockClock
 
@@ -27,7 +28,6 @@ class Broker:
         self.takes, self.lives = takes, lives
         self.got: list[Publish] = []
         self.connects: list[Connect] = []
-        self.changed = trio.Event()
 
     async def serve(self, stream: trio.SocketStream) -> None:
         reader = PacketReader(stream)
@@ -44,8 +44,6 @@ class Broker:
                 count += 1
                 if self.takes(packet):
                     await stream.send_all(encode(Puback(packet.packet_id)))
-                self.changed.set()
-                self.changed = trio.Event()
         await trio.aclose_forcefully(stream)
 
 
@@ -58,13 +56,6 @@ async def running(broker: Broker, account: Account, name: str = "device-1") -> A
         nursery.start_soon(device.run)
         yield device
         nursery.cancel_scope.cancel()
-
-
-async def until(broker: Broker, what: Callable[[], bool]) -> None:
-    with trio.fail_after(60):
-        while not what():
-            await broker.changed.wait()
-            await trio.testing.wait_all_tasks_blocked(0.01)
 
 
 async def test_no_more_is_measured_than_may_be_on_its_way() -> None:
@@ -102,10 +93,10 @@ async def test_each_reading_is_sent_once_and_acknowledged(monkeypatch: pytest.Mo
     async with running(broker, account) as device:
         for _ in range(3):
             device.measure()
-        await until(broker, lambda: not account.acknowledged.awaited)
+        await until(lambda: not account.acknowledged.awaited)
         device.measure()
-        await until(broker, lambda: len(broker.got) == 4)
-        await until(broker, lambda: not account.acknowledged.awaited)
+        await until(lambda: len(broker.got) == 4)
+        await until(lambda: not account.acknowledged.awaited)
     assert [packet.packet_id for packet in broker.got] == [1, 2, 3, 4]
     assert {(packet.qos, packet.dup, packet.retain) for packet in broker.got} == {(1, False, False)}
     reading = account.sent[0]
@@ -123,7 +114,7 @@ async def test_what_was_not_acknowledged_is_sent_again_as_such(monkeypatch: pyte
     async with running(broker, account) as device:
         for _ in range(5):
             device.measure()
-        await until(broker, lambda: not account.acknowledged.awaited)
+        await until(lambda: not account.acknowledged.awaited)
     again = [packet.packet_id for packet in broker.got if packet.dup]
     assert 2 in again
     assert {packet.packet_id for packet in broker.got} == {1, 2, 3, 4, 5}
@@ -139,7 +130,7 @@ async def test_a_device_that_cuts_itself_off_comes_back(monkeypatch: pytest.Monk
     async with running(broker, account) as device:
         for _ in range(3):
             device.measure()
-            await until(broker, lambda: not account.acknowledged.awaited)
+            await until(lambda: not account.acknowledged.awaited)
     assert len(broker.connects) >= 3
     assert account.is_exact(0.0) is False, "nothing was seen"
     assert account.acknowledged.summary(0.0).is_exact

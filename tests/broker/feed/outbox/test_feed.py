@@ -48,7 +48,7 @@ async def test_wake_up_comes_with_the_commit(config: FeedConfig) -> None:
     async with running(config) as feed:
         for number in range(1, 6):
             sql(config, f"INSERT INTO event VALUES ({number}, 'x')")
-            await feed.outlet.until(number, seconds=5.0)
+            await feed.outlet.until(number)
 
 
 async def test_transactions_come_in_the_order_of_their_commits(config: FeedConfig) -> None:

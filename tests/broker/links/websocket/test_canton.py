@@ -147,26 +147,30 @@ async def test_a_hundred_messages_a_second_are_answered_and_the_next_is_rate_lim
         assert "RATE_LIMITED" in codes[100:]
 
 
-async def test_a_token_that_expires_closes_the_live_connection_within_a_second() -> None:
+async def test_a_token_that_expires_closes_the_live_connection() -> None:
     async with listening(CONFIG, ("canton",)) as broker, broker.connect(PATH) as ws:
-        expires = time.time() + 0.5
-        await say(ws, type="auth", token=token(exp=expires))
+        expires = time.time() + 10
+        assert (await say(ws, type="auth", token=token(exp=expires)))["status"] == "authenticated"
+        broker.stand_at(expires - 1)
+        assert (await say(ws, type="subscribe", channel="orders"))["status"] == "subscribed"
+        broker.stand_at(expires + 1)
         error = await heard(ws)
         assert (error["code"], error["details"]) == ("AUTH_FAILED", {"reason": "token_expired"})
         assert await closed_with(ws) == 3001
-        assert 0 <= time.time() - expires < 1
 
 
 async def test_a_refreshed_token_keeps_the_connection() -> None:
     async with listening(CONFIG, ("canton",)) as broker, broker.connect(PATH) as ws:
-        await say(ws, type="auth", token=token(exp=time.time() + 0.4))
-        await say(ws, type="auth", token=token(exp=time.time() + 60))
-        await trio.sleep(0.8)
+        expires = time.time() + 10
+        await say(ws, type="auth", token=token(exp=expires))
+        await say(ws, type="auth", token=token(exp=expires + 60))
+        broker.stand_at(expires + 1)
+        await broker.gateway.tick()
         assert (await say(ws, type="subscribe", channel="orders"))["status"] == "subscribed"
 
 
 async def test_heartbeats_come_and_silence_is_closed_with_its_code() -> None:
-    quick = GatewayConfig(canton=Canton(JwtConfig(SECRET), heartbeat_interval_s=0.3, heartbeat_timeout_s=1.0))
+    quick = GatewayConfig(canton=Canton(JwtConfig(SECRET), heartbeat_interval_s=0.3, heartbeat_timeout_s=3.0))
     async with listening(quick, ("canton",)) as broker, broker.connect(PATH) as ws:
         await log_in(ws)
         ping = await heard(ws)
@@ -182,7 +186,7 @@ async def test_heartbeats_come_and_silence_is_closed_with_its_code() -> None:
 
 
 async def test_inactivity_is_closed_with_its_code() -> None:
-    quick = GatewayConfig(canton=Canton(JwtConfig(SECRET), idle_timeout_s=0.4))
+    quick = GatewayConfig(canton=Canton(JwtConfig(SECRET), idle_timeout_s=2.0))
     async with listening(quick, ("canton",)) as broker, broker.connect(PATH) as ws:
         await log_in(ws)
         error = await heard(ws)

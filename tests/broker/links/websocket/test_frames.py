@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import re
 import shutil
 import socket
@@ -21,6 +22,7 @@ from broker.config.dialects.gateway import GatewayConfig
 from broker.config.model import Tls
 from broker.core.publication import Publication
 from broker.links.listening.tls import server_context
+from broker.links.websocket import farewell
 from protocol.dialects.base import Clock, Identity, Refusal
 
 HANDSHAKE = (
@@ -146,7 +148,10 @@ async def test_a_close_is_answered_with_its_code_and_nothing_after_it_is_read(co
         await broker.links_left(0)
 
 
-async def test_after_our_close_the_clients_is_awaited_before_hanging_up(connect: Open) -> None:
+async def test_after_our_close_the_clients_is_awaited_before_hanging_up(
+    connect: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(farewell, "CLOSE_GRACE_S", math.inf)
     async with listening() as broker:
         client = await opened(await connect(broker), WRITER)
         async with trio.open_nursery() as nursery:
@@ -156,8 +161,9 @@ async def test_after_our_close_the_clients_is_awaited_before_hanging_up(connect:
                 await client.at_end()
             assert waited.cancelled_caught
             await client.send(masked(0x81, b"crossing") + masked(0x88, b"\x03\xe9"))
-            with trio.fail_after(1):
+            with trio.fail_after(60):
                 assert await client.at_end()
+            await trio.aclose_forcefully(client.stream)
 
 
 async def test_nothing_is_sent_after_the_close_frame(connect: Open) -> None:
@@ -192,12 +198,13 @@ async def test_a_client_that_never_says_goodbye_is_cut_off_after_the_grace_time(
         assert broker.door.open_count == 0
 
 
-async def test_a_client_that_only_shuts_its_sending_side_is_gone() -> None:
+async def test_a_client_that_only_shuts_its_sending_side_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(farewell, "CLOSE_GRACE_S", math.inf)
     async with listening() as broker:
         stream = await broker.raw()
         client = await opened(stream, WRITER)
         await stream.send_eof()
-        with trio.fail_after(1):
+        with trio.fail_after(60):
             assert await client.close_code() is None
             await broker.links_left(0)
         assert broker.door.open_count == 0

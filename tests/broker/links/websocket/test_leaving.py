@@ -12,6 +12,7 @@ import jwt
 import pytest
 import trio
 import trio.testing
+from support.polling import until
 from support.websockets import RawClient, Running, listening, masked, token
 
 from broker.config.dialects.gateway import GatewayConfig
@@ -90,6 +91,7 @@ async def test_what_came_before_the_end_counts_while_somebody_else_decides(how: 
             await client.send(said(id=0, connect={"token": TOKEN}) + published(5))
             await client.send(said(id=1, publish="u", data=1)[:-3])
             await leave(client, how)
+            await until(lambda: elsewhere.asked == 1)
             await trio.testing.wait_all_tasks_blocked(0.01)
             assert (broker.gateway.count(), elsewhere.asked, len(broker.engine.retained)) == (1, 1, 0)
             elsewhere.answers.set()

@@ -102,13 +102,17 @@ async def test_a_writer_reaches_all_readers_of_its_channel() -> None:
 
 async def test_a_live_connection_is_closed_with_3001_when_its_token_expires() -> None:
     async with listening() as broker:
-        expires = time.time() + 0.4
+        expires = time.time() + 10
         async with broker.connect("/" + reader("fill_event", exp=expires)) as ws:
+            broker.stand_at(expires - 1)
+            await broker.gateway.tick()
+            broker.publish("econia", "fill_event", FILL)
+            assert await ws.get_message() == FILL
+            broker.stand_at(expires + 1)
             with pytest.raises(trio_websocket.ConnectionClosed) as closed:
                 await ws.get_message()
             assert closed.value.reason is not None
             assert (closed.value.reason.code, closed.value.reason.reason) == (3001, "JWT expired")
-            assert 0 <= time.time() - expires < 1
 
 
 async def test_a_connection_that_ended_leaves_no_subscription() -> None:
@@ -188,7 +192,7 @@ async def test_origins_are_checked_where_some_are_configured() -> None:
 
 
 async def test_a_handshake_that_is_not_finished_in_time_is_cut_off() -> None:
-    config = GatewayConfig(econia=ECONIA, handshake_timeout_s=0.1)
+    config = GatewayConfig(econia=ECONIA, handshake_timeout_s=0.5)
     async with listening(config) as broker:
         stream = await broker.raw()
         await stream.send_all(b"GET / HTTP/1.1\r\n")
@@ -355,14 +359,16 @@ def raise_bug(*anything: object) -> None:
 async def test_a_bug_in_one_link_ends_that_link(
     place: type, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lasts_s = 60.0 if name == "receive" else 1.0  # its tick is when it expires
-    path = "/" + token(mode="rw", channels=["chat"], exp=time.time() + lasts_s)
+    expires = time.time() + 10
+    path = "/" + token(mode="rw", channels=["chat"], exp=expires)
     async with listening() as broker, broker.connect("/" + reader("chat")) as bystander:
         ws = await broker.raw_websocket(path)
         with monkeypatch.context() as patch:
             patch.setattr(place, name, raise_bug)
             if name == "receive":
                 await ws.send(masked(0x81, b"hello"))
+            else:
+                broker.stand_at(expires + 1)  # its tick is when it expires
             await broker.links_left(1)
         assert broker.engine.counters.link_bugs == 1
         broker.publish("econia", "chat", "still here")

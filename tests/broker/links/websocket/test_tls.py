@@ -62,7 +62,7 @@ def connect(  # type: ignore[no-untyped-def]
     if certificate:
         context.load_cert_chain(authority.folder / "client.crt", authority.folder / "client.key")
     return trio_websocket.open_websocket(
-        "127.0.0.1", broker.ports[0], path, use_ssl=context, subprotocols=subprotocols, disconnect_timeout=2
+        "127.0.0.1", broker.ports[0], path, use_ssl=context, subprotocols=subprotocols
     )
 
 
