@@ -134,7 +134,7 @@ WAITS = {
     "broker.marketdata.history",
     "broker.marketdata.intake.polled",
     "broker.marketdata.intake.sockets",
-    "broker.marketdata.intake.way",
+    "broker.marketdata.intake.running",
     "broker.marketdata.service",
     "broker.marketdata.udf",
     "broker.process.garbage",

@@ -11,14 +11,11 @@ Invariant: every cached topic's entry is what `_resolve` would give now.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from broker.core.matches import MatchCache
 from broker.core.receiver import Receiver
 from broker.core.targets import Leaf, Targets
 from protocol.mqtt.topics import DOLLAR, MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL, has_wildcard
-
-HASH: Final = 0x23
 
 
 class TrieNode:

@@ -19,7 +19,7 @@ from broker.market.calculator import NEVER_MS
 from broker.market.kline import Kline
 from broker.marketdata.history import History
 from broker.marketdata.intake.rows import IntakeRows
-from broker.marketdata.intake.way import Way
+from broker.marketdata.intake.running import RunningIntake
 from broker.marketdata.market import Market
 from broker.marketdata.outlet import MarketOutlet
 from broker.marketdata.restoring import restore
@@ -63,18 +63,18 @@ class MarketService:
             if kline.history and config.database is not None:
                 status = self.market.running["kline", index].status
                 self.histories[index] = History(kline.history, config.database, status)
-        self._intakes = {intake.feed.name: self._way_of(intake) for intake in config.intakes}
+        self._intakes = {intake.feed.name: self._running_of(intake) for intake in config.intakes}
         self._writers: dict[int, trio.CancelScope] = {}
 
     def feed_outlet(self, positions: Positions) -> MarketOutlet:
         """One feed's way to the calculators and into the engine."""
         return MarketOutlet(self.engine, self._keeper, self.market, positions)
 
-    def _way_of(self, intake: Intake) -> Way:
+    def _running_of(self, intake: Intake) -> RunningIntake:
         name = intake.feed.name
         status = self._statuses[name] = FeedStatus(name)
         rows = IntakeRows(intake, self.market, self.outlet, status)
-        return Way(rows, self.market, self.ports.setdefault(name, []))
+        return RunningIntake(rows, self.market, self.ports.setdefault(name, []))
 
     def adopt(self, config: MarketConfig) -> None:
         """Another configuration, which `broker.config.reload_market` has found to be one that can be taken over."""
@@ -110,7 +110,7 @@ class MarketService:
                 with self.engine.turn:
                     self._intakes[name].adopt(intake, new)
             else:
-                self._intakes[name] = self._way_of(intake)
+                self._intakes[name] = self._running_of(intake)
                 if self._nursery is not None:
                     self._nursery.start_soon(self._intakes[name].run)
 
@@ -131,8 +131,8 @@ class MarketService:
             self.engine.turn.on_batch_end(self._keep)
             nursery.start_soon(self._tick)
             start_feeds(nursery)
-            for way in self._intakes.values():
-                nursery.start_soon(way.run)
+            for one in self._intakes.values():
+                nursery.start_soon(one.run)
 
     async def _write(self, history: History, calculator: Kline) -> None:
         """Until the calculator is taken away; what it has by then is written."""

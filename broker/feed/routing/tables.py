@@ -116,7 +116,7 @@ class TableRoutes:
         self.snapshots: list[RouteSnapshot] = []
         for operation in OPERATIONS:
             for snapshot in (False, True):
-                self._add_ways(config, status, operation, snapshot)
+                self._add_kinds(config, status, operation, snapshot)
         self.shows_positions = any(
             route.position or POSITION in route.properties.names() for route in config.routes
         )
@@ -161,7 +161,7 @@ class TableRoutes:
                 outgoing += routed_kind.publications(text, columns, now, operation, position)
         return outgoing
 
-    def _add_ways(self, config: FeedConfig, status: FeedStatus, operation: str, snapshot: bool) -> None:
+    def _add_kinds(self, config: FeedConfig, status: FeedStatus, operation: str, snapshot: bool) -> None:
         routes = tuple(r for r in config.routes if operation in r.operations and bool(r.snapshot) == snapshot)
         router = Router(evolve(config, routes=routes), status)
         for appearance in appearances(config):

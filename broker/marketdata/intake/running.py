@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from broker.marketdata.intake.polled import PolledQuery
 
 
-class Way:
-    """The way in which one source's rows come: it may become another by a reload, while the rows go on.
+class RunningIntake:
+    """One source's rows, coming: how they do may become another by a reload, while the rows go on.
 
     Args:
         rows: takes what comes.

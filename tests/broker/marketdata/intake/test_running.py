@@ -17,7 +17,7 @@ from broker.core.publication import Publication
 from broker.feed.status import FeedStatus
 from broker.marketdata.intake import polled
 from broker.marketdata.intake.rows import IntakeRows
-from broker.marketdata.intake.way import Way
+from broker.marketdata.intake.running import RunningIntake
 from broker.marketdata.market import Market
 
 FEED = FeedConfig("s", "", "tcp", (Source("s", ("s",)),), (Route("s", ("{id}",)),))
@@ -48,7 +48,9 @@ class Run:
         self.market = Market(MarketConfig(), self.engine, {})
         self.status = FeedStatus("s")
         outlet: Any = self
-        self.way = Way(IntakeRows(intake, self.market, outlet, self.status), self.market, self.ports)
+        self.intake = RunningIntake(
+            IntakeRows(intake, self.market, outlet, self.status), self.market, self.ports
+        )
 
     def publish(self, topic: bytes, payload: bytes, qos: int, retain: bool, added: object = None) -> None:
         self.topics.append(topic)
@@ -72,13 +74,13 @@ class Run:
 
     def adopt(self, intake: Intake, *new_taps: str) -> None:
         with self.engine.turn:
-            self.way.adopt(intake, set(new_taps))
+            self.intake.adopt(intake, set(new_taps))
 
 
 async def test_a_source_goes_from_one_way_to_another() -> None:
     run = Run(TCP)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run.way.run)
+        nursery.start_soon(run.intake.run)
         await until(lambda: bool(run.ports))
         await run.tcp("a")
         run.adopt(UDP)
@@ -100,7 +102,7 @@ async def test_a_source_goes_from_one_way_to_another() -> None:
 async def test_what_is_no_other_place_keeps_its_port_and_takes_other_routes() -> None:
     run = Run(TCP)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run.way.run)
+        nursery.start_soon(run.intake.run)
         await until(lambda: bool(run.ports))
         before = list(run.ports)
         run.adopt(evolve(TCP, feed=evolve(FEED, routes=(Route("s", ("u/{id}",)),))))
@@ -117,12 +119,12 @@ async def test_at_its_end_it_takes_nothing_more(is_running: bool) -> None:
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             if is_running:
-                nursery.start_soon(run.way.run)
+                nursery.start_soon(run.intake.run)
                 await trio.testing.wait_all_tasks_blocked()
                 run.mqtt("a")
-            run.way.end()
+            run.intake.end()
             if not is_running:
-                nursery.start_soon(run.way.run)
+                nursery.start_soon(run.intake.run)
     run.mqtt("b")
     assert run.topics == [b"a"] * is_running
 
@@ -160,7 +162,7 @@ def queries(monkeypatch: pytest.MonkeyPatch) -> list[Query]:
 async def test_a_query_goes_on_and_is_asked_anew_where_it_is_another(queries: list[Query]) -> None:
     run = Run(QUERY)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run.way.run)
+        nursery.start_soon(run.intake.run)
         await until(lambda: bool(queries) and queries[0].is_asked)
         [query] = queries
         run.adopt(evolve(QUERY, feed=evolve(FEED, routes=())), "new")
@@ -181,7 +183,7 @@ async def test_a_query_goes_on_and_is_asked_anew_where_it_is_another(queries: li
 async def test_a_query_that_is_one_no_more_is_told_nothing(queries: list[Query]) -> None:
     run = Run(QUERY)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run.way.run)
+        nursery.start_soon(run.intake.run)
         await until(lambda: bool(queries) and queries[0].is_asked)
         run.adopt(TCP)
         await until(lambda: bool(run.ports))
