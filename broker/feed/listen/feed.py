@@ -26,6 +26,7 @@ from broker.feed.fast.learning import FAST_PATH, Learner
 from broker.feed.fast.notified import FastRows
 from broker.feed.gaps import announce, tell
 from broker.feed.listen.attention import Attention
+from broker.feed.listen.away import say_who_is_away
 from broker.feed.listen.kept_marks import SAVE_INTERVAL_S, FoundMarks, KeptMarks
 from broker.feed.listen.keyed_rows import Line
 from broker.feed.listen.listener import Listener
@@ -56,6 +57,8 @@ LOST: Final = (
     "a table made anew, emptied or restored, or another key, or one notified that can't be one,"
     " so no place is known"
 )
+
+GONE: Final = "a table that is not there, so its rows can't be read again"
 
 Held = tuple[Row, Mark]
 """A row that was notified while recovery reads: it may be among what is read."""
@@ -160,11 +163,15 @@ class ListenFeed:
         while self._marks:
             await trio.sleep(LOOK_INTERVAL_S)
             silenced: list[str] = []
+            back: list[str] = []
             with suppress(psycopg.Error):  # then listening will fail, too, or we look again
                 async with connected(self._config) as connection:
                     silenced = self._telling.silenced(await self._telling.look(connection))
+                    back = await self._marks.back(connection)
             if silenced:
                 raise psycopg.OperationalError(f"{', '.join(silenced)}: {UNTOLD}")
+            if back:
+                raise psycopg.OperationalError(f"{', '.join(back)}: there again, and to be read by key")
 
     @property
     def is_saved(self) -> bool:
@@ -206,6 +213,7 @@ class ListenFeed:
         is_first = not any(self._marks)
         kept = await self._kept.load() if is_first else FoundMarks()
         lost = await self._marks.settle(reader, kept.marks)
+        gone = say_who_is_away(self._marks.away, self._status)
         untold = self._telling.take(await self._telling.look(reader))
         if kept.marks is not None:
             self._unheard = "Rowcast was not running"
@@ -213,9 +221,9 @@ class ListenFeed:
             self._forget_looks()
         if kept.reason:
             announce(self._status, self._outlet, kept.reason, "", "now")
-        elif lost:
-            reason = f"{', '.join(lost)}: {LOST}"
-            announce(self._status, self._outlet, reason, "", "now", lost)
+        elif lost or (gone and (kept.marks is not None or not is_first)):
+            told = [f"{', '.join(tables)}: {why}" for tables, why in ((lost, LOST), (gone, GONE)) if tables]
+            announce(self._status, self._outlet, "; ".join(told), "", "now", [*lost, *gone])
         elif untold:
             announce(self._status, self._outlet, f"{', '.join(untold)}: {UNTOLD}", "", "now", untold)
         if is_first or lost or untold:
@@ -258,7 +266,7 @@ class ListenFeed:
         """Read and publish.  Returns the keys of held rows that were among it."""
         awaited = {(mark, mark.key_of(row.columns)) for row, mark in held}
         already: set[tuple[Mark, Key | None]] = set()
-        for source, kind, mark in self._marks:
+        for source, kind, mark in self._marks.readable():
             async with aclosing(missed_rows(reader, mark)) as pages:
                 async for page in pages:
                     already |= awaited & await self._publish_page(page, source, kind, mark)

@@ -353,15 +353,37 @@ async def test_what_arrived_before_the_connection_ended_is_published(
         await feed.outlet.until(2)
 
 
-async def test_a_table_that_is_missing_is_said_and_tried_again(
-    database: str, writer: TrioConnection, caplog: pytest.LogCaptureFixture
+async def test_a_table_that_is_missing_is_said_and_read_when_it_is_back(
+    database: str, writer: TrioConnection, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Others go on: what is notified comes, and the feed is live."""
+    monkeypatch.setattr(listen_module, "LOOK_INTERVAL_S", 0.1)
     await writer.execute("ALTER TABLE fill_events RENAME TO elsewhere")
     config = feed_config(database, RECOVER_FILLS)
     feed = Running(config)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervise_module.supervise, config, feed.outlet, feed.status)
-        await until(lambda: 'relation "public.fill_events" does not exist' in caplog.text)
-        await writer.execute("ALTER TABLE elsewhere RENAME TO fill_events")
         await feed.until_live()
+        assert 'relation "public.fill_events" does not exist' in caplog.text
+        assert list(feed.status.troubles) == ["recover public.fill_events"]
+        await writer.execute("ALTER TABLE elsewhere RENAME TO fill_events")
+        await feed.until_live(reconnects=1)
+        assert not feed.status.troubles
         nursery.cancel_scope.cancel()
+
+
+async def test_a_table_that_is_dropped_stops_nobody_elses_rows(
+    database: str, writer: TrioConnection, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listen_module, "LOOK_INTERVAL_S", 0.1)
+    async with running(feed_config(database, RECOVER_FILLS)) as feed:
+        await insert(writer, 1)
+        await feed.outlet.until(2)
+        await writer.execute("ALTER TABLE fill_events RENAME TO elsewhere")
+        await feed.until_live(reconnects=1)
+        assert "public.fill_events: a table that is not there" in caplog.text
+        await writer.execute("ALTER TABLE elsewhere RENAME TO fill_events")
+        await feed.until_live(reconnects=2)
+        assert not feed.status.troubles
+        await insert(writer, 2)
+        await feed.outlet.until(4)

@@ -133,13 +133,11 @@ async def test_while_it_lives_each_stays_where_it_is_in_the_table_that_it_is_of(
     assert (marks.get("events", "fill") is mark) == (not unknown)
 
 
-@pytest.mark.parametrize("statement", ["DROP TABLE fill", "ALTER TABLE fill RENAME id TO key"])
-async def test_all_stay_as_they_were_if_a_table_can_t_be_looked_at(
-    reader: TrioConnection, statement: str
-) -> None:
+async def test_all_stay_as_they_were_if_looking_at_one_fails(reader: TrioConnection) -> None:
+    """Which is another thing than a table that is not there: here an index has its name."""
     marks = await settled(reader, ORDERS, FILLS)
     before = [mark for *_, mark in marks]
-    await reader.execute(f'TRUNCATE "Order"; {statement}'.encode())
+    await reader.execute('TRUNCATE "Order"; DROP TABLE fill; CREATE INDEX fill ON "Order" (id)')
     with pytest.raises(psycopg.errors.Error):
         await marks.settle(reader, None)
     assert [mark for *_, mark in marks] == before
@@ -157,3 +155,39 @@ async def test_a_mark_has_the_types_of_its_columns(reader: TrioConnection) -> No
     assert marks.saved() == [
         ["events", "order", ["2024-02-13", "10"], [["at", "id", 1082, 1700], list(mark.key_space.files)]]
     ]
+
+
+@pytest.mark.parametrize(
+    ("goes", "returns"),
+    [
+        ("ALTER TABLE fill RENAME TO elsewhere", "ALTER TABLE elsewhere RENAME TO fill"),
+        ("ALTER TABLE fill RENAME id TO key", "ALTER TABLE fill RENAME key TO id"),
+        ("ALTER SCHEMA public RENAME TO former", "ALTER SCHEMA former RENAME TO public"),
+    ],
+)
+async def test_a_table_that_is_away_leaves_the_others_and_goes_on_where_it_was(
+    reader: TrioConnection, goes: str, returns: str
+) -> None:
+    await reader.execute(
+        'CREATE SCHEMA other; SET search_path = other, public; ALTER TABLE "Order" SET SCHEMA other'
+    )
+    marks = await settled(reader, FILLS, ORDERS)
+    advance(marks, 11)
+    await reader.execute(goes.encode())
+    assert await marks.settle(reader, None) == []
+    assert list(marks.away) == ["public.fill"]
+    assert [source_and_kind[:2] for source_and_kind in marks.readable()] == [("events", "order")]
+    assert texts(marks)["events", "fill"] == ("11",)
+    assert await marks.back(reader) == []
+    await reader.execute(returns.encode())
+    assert await marks.back(reader) == ["public.fill"]
+    assert await marks.settle(reader, None) == []
+    assert (marks.away, texts(marks)["events", "fill"]) == ({}, ("11",))
+
+
+async def test_one_that_comes_only_later_may_miss_rows(reader: TrioConnection) -> None:
+    await reader.execute("ALTER TABLE fill RENAME TO elsewhere")
+    marks = await settled(reader, FILLS, ORDERS)
+    assert texts(marks) == {("events", "order"): ()}
+    await reader.execute("ALTER TABLE elsewhere RENAME TO fill")
+    assert await marks.settle(reader, None) == ["public.fill"]
