@@ -27,14 +27,29 @@ class MarketConflation(Conflation):
     def is_mergeable(self, key: str) -> bool:
         return key.endswith(_BOOK_SUFFIX)
 
-    def merge(self, payloads: Sequence[bytes]) -> bytes:
-        """The newest update, with every earlier change that it doesn't replace.
+    def merge(self, payloads: Sequence[bytes]) -> Sequence[bytes]:
+        """Of updates that follow each other one, with every change that no later one replaces.
 
-        A change without a price that is a number is left out, and counted in `discarded`.
+        A change without a price that is a number is left out, and counted in `discarded`.  A message that is not in
+        the document's form takes the place of no changes and stays where it is; of nothing but such ones the newest
+        has to do.
         """
         updates = [_update(payload) for payload in payloads]
-        if any(update is None for update in updates):
-            return payloads[-1]  # not in the document's form, so the newest has to do
+        if not any(update is not None for update in updates):
+            return payloads[-1:]
+        merged: list[bytes] = []
+        start = 0
+        for position, update in enumerate([*updates, None]):
+            if update is None:
+                merged += self._joined(payloads[start:position], updates[start:position])
+                merged += payloads[position : position + 1]
+                start = position + 1
+        return merged
+
+    def _joined(self, payloads: Sequence[bytes], updates: Sequence[dict[str, Any] | None]) -> Sequence[bytes]:
+        """One for all of these, or, if it can't be written, all of them."""
+        if len(payloads) < 2:
+            return payloads
         changes: dict[str, dict[object, object]] = {side: {} for side in _SIDES}
         newest: dict[str, Any] = {}
         for update in updates:
@@ -56,9 +71,9 @@ class MarketConflation(Conflation):
             },
         }
         try:
-            return exact_json(newest).encode()
+            return [exact_json(newest).encode()]
         except RecursionError:
-            return payloads[-1]
+            return payloads
 
 
 class Written(Decimal):

@@ -29,18 +29,20 @@ class Conflation:
         """Whether an older message still counts beside a newer one with this key."""
         return False
 
-    def merge(self, payloads: Sequence[bytes]) -> bytes:
-        """One message that stands for several of a mergeable key, given oldest first."""
-        return payloads[-1]
+    def merge(self, payloads: Sequence[bytes]) -> Sequence[bytes]:
+        """As few messages as stand for all of these, of a mergeable key, oldest first: one, if that can be."""
+        return payloads[-1:]
 
 
 class _Waiting:
-    __slots__ = ("channel", "payloads", "skipped")
+    __slots__ = ("channel", "is_merged", "payloads", "skipped")
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
         self.payloads: list[bytes] = []
         self.skipped = 0
+        self.is_merged = False
+        """What waits are as few as there can be."""
 
 
 class Backlog:
@@ -78,36 +80,38 @@ class Backlog:
         waiting = self._waiting.get(key)
         if waiting is None:
             waiting = self._waiting[key] = _Waiting(channel)
-        payloads = waiting.payloads
         skipped_before = waiting.skipped
         if self._conflation.is_mergeable(key):
-            if len(payloads) >= WAITING_PER_KEY_MAX:
+            if len(waiting.payloads) >= WAITING_PER_KEY_MAX:
                 self._make_room(waiting)
-        elif payloads:
+        elif waiting.payloads:
             self._drop_all(waiting)
         if self._bytes + len(payload) > self._bytes_max:
             waiting.skipped += 1
             self.has_hole = self.has_hole or self._conflation.is_mergeable(key)
         else:
-            payloads.append(payload)
+            waiting.payloads.append(payload)
+            waiting.is_merged = False
             self._bytes += len(payload)
         return waiting.skipped - skipped_before
 
     def take(self) -> tuple[str, bytes | None, int] | None:
-        """Take the key that has waited longest.
+        """Take the key that has waited longest; where one message can't stand for all, the oldest, and the key stays.
 
         Returns:
             Channel, the one message (None if all had to be skipped), and how many were skipped; or None if
             nothing waits.
         """
-        for key in self._waiting:
-            waiting = self._waiting.pop(key)
-            self._bytes -= sum(map(len, waiting.payloads))
+        for key, waiting in self._waiting.items():
+            if len(waiting.payloads) > 1 and not waiting.is_merged:
+                self._merge(waiting)
+            skipped, waiting.skipped = waiting.skipped, 0
+            payload = waiting.payloads.pop(0) if waiting.payloads else None
+            if payload is not None:
+                self._bytes -= len(payload)
             if not waiting.payloads:
-                return waiting.channel, None, waiting.skipped
-            if len(waiting.payloads) == 1:
-                return waiting.channel, waiting.payloads[0], waiting.skipped
-            return waiting.channel, self._conflation.merge(waiting.payloads), waiting.skipped
+                del self._waiting[key]
+            return waiting.channel, payload, skipped
         return None
 
     def forget(self, channel: str) -> None:
@@ -121,9 +125,17 @@ class Backlog:
             self.has_hole = True
             self._drop_all(waiting)
             return
-        merged = self._conflation.merge(waiting.payloads)
-        self._bytes += len(merged) - sum(map(len, waiting.payloads))
-        waiting.payloads[:] = [merged]
+        self._merge(waiting)
+        if (
+            len(waiting.payloads) > WAITING_PER_KEY_MAX // 2
+        ):  # or each of those to come would have all merged again
+            self.has_hole = True
+            self._drop_all(waiting)
+
+    def _merge(self, waiting: _Waiting) -> None:
+        merged = list(self._conflation.merge(waiting.payloads))
+        self._bytes += sum(map(len, merged)) - sum(map(len, waiting.payloads))
+        waiting.payloads, waiting.is_merged = merged, True
 
     def _drop_all(self, waiting: _Waiting) -> None:
         waiting.skipped += len(waiting.payloads)

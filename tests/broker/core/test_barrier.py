@@ -106,7 +106,7 @@ class Unmergeable(Conflation):
     def is_mergeable(self, key: str) -> bool:
         return True
 
-    def merge(self, payloads: object) -> bytes:
+    def merge(self, payloads: object) -> list[bytes]:
         raise ArithmeticError
 
 

@@ -12,7 +12,7 @@ from protocol.dialects.conflation import WAITING_PER_KEY_MAX, Backlog, Conflatio
 
 
 class Joining(Conflation):
-    """Messages that start with `+` are merged by joining them; others are replaced."""
+    """Messages that start with `+` are merged by joining them, but for `+!`; others are replaced."""
 
     def key(self, channel: str, payload: bytes) -> str:
         return channel + ("+" if payload.startswith(b"+") else "=")
@@ -20,8 +20,8 @@ class Joining(Conflation):
     def is_mergeable(self, key: str) -> bool:
         return key.endswith("+")
 
-    def merge(self, payloads: Sequence[bytes]) -> bytes:
-        return b"".join(payloads)
+    def merge(self, payloads: Sequence[bytes]) -> Sequence[bytes]:
+        return list(payloads) if b"+!" in payloads else [b"".join(payloads)]
 
 
 def taken(backlog: Backlog) -> list[tuple[str, bytes | None, int]]:
@@ -59,6 +59,25 @@ def test_too_much_to_merge_is_merged_early_where_that_is_wanted() -> None:
     for _ in range(WAITING_PER_KEY_MAX * 3):
         backlog.offer("a", b"+")
     assert taken(backlog) == [("a", b"+" * WAITING_PER_KEY_MAX * 3, 0)]
+
+
+def test_where_one_can_not_stand_for_all_they_come_one_by_one() -> None:
+    backlog = Backlog(Joining(), 1000)
+    for payload in (b"+1", b"+!", b"+2"):
+        backlog.offer("a", payload)
+    assert backlog.take() == ("a", b"+1", 0)
+    backlog.offer("a", b"+3")
+    assert taken(backlog) == [("a", b"+!", 0), ("a", b"+2", 0), ("a", b"+3", 0)]
+    backlog.offer("a", b"1" * 1000)
+    assert taken(backlog) == [("a", b"1" * 1000, 0)], "nothing is counted as waiting still"
+
+
+def test_too_much_that_can_not_be_merged_early_is_skipped_and_a_hole() -> None:
+    backlog = Backlog(Joining(), 10_000, merges_early=True)
+    for _ in range(WAITING_PER_KEY_MAX + 1):
+        backlog.offer("a", b"+!")
+    assert backlog.has_hole
+    assert taken(backlog) == [("a", b"+!", WAITING_PER_KEY_MAX)]
 
 
 def test_a_backlog_never_holds_more_bytes_than_it_may() -> None:
