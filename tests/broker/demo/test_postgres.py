@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from itertools import takewhile
 from pathlib import Path
 
@@ -62,8 +63,9 @@ async def test_notifications_are_exactly_what_the_simulator_expects() -> None:
                 listener.execute(f"listen {channel}")
             await Simulator(connection, Crowd(seed=1), expected, rate=1e9).run(events_max=700)
             await connection.execute("NOTIFY the_end")
-            notes = ((note.channel, note.payload) for note in listener.notifies(timeout=PATIENCE_S))
-            got = list(takewhile(lambda note: note[0] != "the_end", notes))
+            with closing(listener.notifies(timeout=PATIENCE_S)) as notes:
+                before = takewhile(lambda note: note.channel != "the_end", notes)
+                got = [(note.channel, note.payload) for note in before]
     assert [text for channel, text in got if channel == "econiaws"] == expected.websocket
     assert {text.split('"')[3] for text in expected.websocket} == set(ALL_CHANNELS)
     families = Counter(topic.split("/")[0] for topic, _ in expected.mqtt)
