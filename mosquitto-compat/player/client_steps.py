@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -15,6 +15,15 @@ from player.scenario import ScenarioError, Step
 
 if TYPE_CHECKING:
     from player.play import Play
+
+
+class Sender(Protocol):
+    """What a packet depends on."""
+
+    level: int
+    next_id: int
+    ids: dict[bytes, int]
+
 
 AWAIT_S = 20.0
 """How long to wait for what must come."""
@@ -85,7 +94,7 @@ async def client_step(play: Play, client: Client, step: Step) -> None:
     elif verb in ("case", "first"):
         await _case(play, client, verb, words)
     elif verb in ("subscribe", "unsubscribe", "publish", "puback", "pubrec", "pubrel", "pubcomp", "flood"):
-        await client.send(_packet(client, verb, words, options))
+        await client.send(step_packet(client, verb, words, options))
     elif verb == "raw":
         await _raw(client, hex_of(words), step.fenced)
     elif verb == "ping":
@@ -161,7 +170,8 @@ async def _case(play: Play, client: Client, verb: str, words: list[str]) -> None
     client.mute = False
 
 
-def _packet(client: Client, verb: str, words: list[str], options: Mapping[str, str]) -> bytes:
+def step_packet(client: Sender, verb: str, words: list[str], options: Mapping[str, str]) -> bytes:
+    """What a step of one packet sends."""
     if verb in ("puback", "pubrec", "pubrel", "pubcomp"):
         kind = {"puback": 4, "pubrec": 5, "pubrel": 6, "pubcomp": 7}[verb]
         return packets.short(kind, _acknowledged(client, words[0]))
@@ -178,7 +188,7 @@ def _packet(client: Client, verb: str, words: list[str], options: Mapping[str, s
     return _subscribe(client, pairs, options)
 
 
-def _acknowledged(client: Client, word: str) -> int:
+def _acknowledged(client: Sender, word: str) -> int:
     """A packet id, or `@TOPIC`: that of the last message of it; of several topics, with commas, the first that came."""
     if not word.startswith("@"):
         return int(word)
@@ -186,14 +196,14 @@ def _acknowledged(client: Client, word: str) -> int:
     return next((client.ids[topic] for topic in topics if topic in client.ids), NOBODYS_ID)
 
 
-def _subscribe(client: Client, pairs: list[tuple[bytes, int]], options: Mapping[str, str]) -> bytes:
+def _subscribe(client: Sender, pairs: list[tuple[bytes, int]], options: Mapping[str, str]) -> bytes:
     packet_id = _id(client, options)
     if client.level == 5:
         return packets5.subscribe(packet_id, pairs, options)
     return packets.subscribe(packet_id, pairs)
 
 
-def _publish(client: Client, words: list[str], options: Mapping[str, str]) -> bytes:
+def _publish(client: Sender, words: list[str], options: Mapping[str, str]) -> bytes:
     qos = int(options.get("qos", "0"))
     if client.level == 5:
         flags = (8 if options.get("dup") == "1" else 0) | (1 if options.get("retain") == "1" else 0)
@@ -210,7 +220,7 @@ def _publish(client: Client, words: list[str], options: Mapping[str, str]) -> by
     )
 
 
-def _id(client: Client, options: Mapping[str, str]) -> int:
+def _id(client: Sender, options: Mapping[str, str]) -> int:
     if "id" in options:
         return int(options["id"])
     client.next_id += 1

@@ -1,0 +1,144 @@
+"""What transcripts of random sequences are made even by before they are compared: what is known, and what is chance."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from itertools import groupby
+from typing import Final
+
+from player import compare
+
+KNOWN: Final = (
+    re.compile(r"[+] . < DISCONNECT code=8e"),
+    re.compile(r"[-] . < CONNACK present=0 code=[12]"),
+    re.compile(r"[+] . < CONNACK 20 03 00 84 00"),
+    re.compile(r"[-+] . < DISCONNECT code=8[12]"),
+    re.compile(r"- . < PUBREL id=…(?: code=00)?"),
+)
+"""What the ledger explains and no choice of steps avoids: 2.0 says nothing to a client of 5.0 that is taken over, and
+answers levels that it does not know in the words of 3.1.1, and an empty client id before it has read the rest.  Which
+of malformed and protocol error a client of 5.0 is told differs by packet:
+tests/protocol/mqtt/v5/test_cases5_against_mosquitto.py has the list.  Each of several copies of QoS 2 has its
+PUBREL."""
+ASKING: Final = re.compile(r"-- (\w+): (?:subscribe|raw) ")
+PUBLISHED: Final = re.compile(r" < PUBLISH ")
+LIVE: Final = re.compile(r" < PUBLISH (?!.* retain qos=)")
+RETAINED: Final = re.compile(r"(.*) < PUBLISH .* retain qos=")
+MANY_TIMES: Final = re.compile(r"( subscription-identifier=7)\1+")
+NOBODY: Final = re.compile(r"( < PUB(?:ACK|REC) .*)code=10")
+COMING: Final = re.compile(r"-- (\w+): (?:connect|first) ")
+MOUNTED: Final = re.compile(r" +(\w+) < PUBLISH '(\w{3}/m/)")
+SENT: Final = re.compile(r"( < (?:PUBLISH .* |PUBREL |PUBCOMP ))id=\d+")
+
+
+def what_differs(mosquitto: list[str], rowcast: list[str]) -> list[str]:
+    """The lines that differ between two transcripts of one sequence, without what is known and what is chance."""
+    if mosquitto == rowcast:
+        return []
+    theirs, ours = _by_step(_evened(without_mount_point(mosquitto))), _by_step(_evened(rowcast))
+    lines = compare.differing(in_as_many_copies(theirs, ours), ours)
+    return [line for line in lines if not any(known.fullmatch(line) for known in KNOWN)]
+
+
+def _evened(transcript: list[str]) -> list[str]:
+    return evened_out(in_one_order(with_releases_last(without_ids(transcript))))
+
+
+def _by_step(transcript: list[str]) -> list[list[str]]:
+    """Each step with its lines; first what came before any."""
+    steps: list[list[str]] = [[""]]
+    for line in transcript:
+        if line.startswith("-- "):
+            steps.append([line])
+        else:
+            steps[-1].append(line)
+    return steps
+
+
+def evened_out(transcript: list[str]) -> list[str]:
+    """Without its own will, which a client of Mosquitto gets just before it is closed."""
+    kept: list[str] = []
+    for line in transcript:
+        if line.endswith("< closed"):
+            own = re.compile(re.escape(line.removesuffix("closed")) + r"PUBLISH .* 'gone' .*")
+            start = max((at for at, text in enumerate(kept) if text.startswith("-- ")), default=0)
+            kept[start:] = [text for text in kept[start:] if not own.fullmatch(text)]
+        kept.append(line)
+    return kept
+
+
+def in_as_many_copies(theirs: list[list[str]], ours: list[list[str]]) -> list[list[str]]:
+    """Mosquitto's steps, without the copies that it sends beyond Rowcast's.
+
+    2.0 sends a client of 5.0 a copy for each filter that matches, Rowcast one with all identifiers.  What is retained
+    comes once for each filter from both, where somebody subscribes; elsewhere the flag says how it was published.
+    """
+    evened: list[list[str]] = []
+    for at, step in enumerate(theirs):
+        may_come = Counter(ours[at]) if at < len(ours) else Counter[str]()
+        kept: list[str] = []
+        asking = ASKING.match(step[0])
+        for line in step:
+            has_asked = asking and line.lstrip().startswith(f"{asking[1]} <")
+            is_live = (LIVE if has_asked else PUBLISHED).search(line)
+            if is_live and line in kept and may_come[line] <= 0:
+                continue
+            may_come[line] -= 1
+            kept.append(line)
+        evened.append(kept)
+    return evened
+
+
+def without_ids(transcript: list[str]) -> list[str]:
+    """Which packet ids a broker gives depends on its copies; the scenarios compare them.  And 0x10 is 0.
+
+    2.0 counts those who may not read a message to those who got it.  Nor does it matter how often one copy has the one
+    identifier of several subscriptions.
+    """
+    return [
+        line
+        if line.startswith("-- ")
+        else MANY_TIMES.sub(r"\1", SENT.sub(r"\1id=…", NOBODY.sub(r"\1code=00", line)))
+        for line in transcript
+    ]
+
+
+def in_one_order(transcript: list[str]) -> list[str]:
+    """The retained messages that a client gets at one step, sorted: no standard says in which order they come."""
+    kept = list(transcript)
+    places: dict[str, list[int]] = {}
+    for at, line in enumerate([*transcript, "-- "]):
+        if line.startswith("-- "):
+            for found in places.values():
+                for place, text in zip(found, sorted(transcript[one] for one in found), strict=True):
+                    kept[place] = text
+            places.clear()
+        elif got := RETAINED.match(line):
+            places.setdefault(got[1], []).append(at)
+    return kept
+
+
+def with_releases_last(transcript: list[str]) -> list[str]:
+    """PUBREL behind what else a client got at one step: whether its PUBREC met messages on their way is chance."""
+
+    def place(line: str) -> int:
+        return 2 if line.endswith(" < closed") else 1 if " < PUBREL " in line else 0
+
+    found: list[str] = []
+    for _, lines in groupby(transcript, lambda line: line.partition(" < ")[0]):
+        found += sorted(lines, key=place)
+    return found
+
+
+def without_mount_point(transcript: list[str]) -> list[str]:
+    """Mosquitto 2.0 forgets to strip the mount point for whoever is below it."""
+    mounted: set[str] = set()
+    kept: list[str] = []
+    for line in transcript:
+        if coming := COMING.match(line):
+            (mounted.add if "port=port2" in line else mounted.discard)(coming[1])
+        elif (got := MOUNTED.match(line)) and got[1] in mounted:
+            line = line.replace(f"PUBLISH '{got[2]}", "PUBLISH '", 1)
+        kept.append(line)
+    return kept

@@ -1,0 +1,57 @@
+"""Sequences that are played side by side: a fault is found in its lane, and what is right differs in none."""
+
+from __future__ import annotations
+
+import sys
+from itertools import combinations
+
+import pytest
+from player import lanes
+from player.broker import COMMANDS
+
+WITHOUT_RETAINED = """\
+import sys
+with open(sys.argv[-1], "a") as conf:
+    conf.write("retain_available false\\n")
+from broker.cli.start import main
+sys.exit(main())
+"""
+AS_IT_IS = [sys.executable, "-m", "broker"]
+
+
+def differing(count: int, with_rules: bool) -> list[int]:
+    hall = lanes.Hall(with_rules, lanes=8)
+    try:
+        played = hall.play(lanes.Sequence(seed, with_rules) for seed in range(count))
+        found = [sequence.seed for sequence, lines in played if lines]
+    finally:
+        wrong = hall.close()
+    assert wrong == []
+    return found
+
+
+@pytest.mark.parametrize("with_rules", [False, True])
+def test_a_broker_does_not_differ_from_itself(monkeypatch: pytest.MonkeyPatch, with_rules: bool) -> None:
+    monkeypatch.setitem(COMMANDS, "mosquitto", AS_IT_IS)
+    monkeypatch.setitem(COMMANDS, "rowcast", AS_IT_IS)
+    assert differing(16, with_rules) == []
+
+
+def test_a_fault_is_found_and_cut_down_to_the_steps_that_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "mosquitto", AS_IT_IS)
+    monkeypatch.setitem(COMMANDS, "rowcast", [sys.executable, "-c", WITHOUT_RETAINED])
+    seed, *_ = differing(8, with_rules=False)
+    sequence = lanes.Sequence(seed, with_rules=False)
+    hall = lanes.Hall(False, 1)
+    try:
+        [lines] = hall.differing([sequence])
+    finally:
+        hall.close()
+    fewer, still = lanes.shrunk(sequence, lines, 8)
+    assert still
+    assert len(fewer.steps()) <= 4
+
+
+def test_lanes_differ_in_two_characters_at_least() -> None:
+    for one, other in combinations(lanes.lane_names(300), 2):
+        assert sum(a != b for a, b in zip(one, other, strict=True)) >= 2
