@@ -5,8 +5,8 @@
 Three NATS servers (as delivered: default fsync), replicas 3, and for each number of nodes a cluster of its own, all
 on loopback.  They are measured in turn, round after round.  A publisher of QoS 1 is on the first node, each node has
 `--subscribers` of QoS 0 on its topic; `--workers` processes share a port, the subscribers of one node, and a line.
-Latency is from PUBLISH to the one subscriber of another topic, on the last node, one message at a time.  CPU is each
-node's own; NATS servers' is shown for all three together.
+Latency is from PUBLISH to the one subscriber of another topic, on the last node, one message at a time; with `--loaded`
+also while others come.  CPU is each node's own; NATS servers' is shown for all three together.
 
 Node i is connected to server i modulo 3.  `bare` is NATS alone, in the same stream and between the same two servers:
 from a publication to its delivery by an ordered consumer, by sockets without any Rowcast, in turn with the others.
@@ -15,7 +15,9 @@ from a publication to its delivery by an ordered consumer, by sockets without an
 from __future__ import annotations
 
 import argparse
+import os
 import selectors
+import signal
 import socket
 import statistics
 import subprocess
@@ -25,6 +27,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from attrs import define, field
 from support.nats import NatsCluster
@@ -42,6 +45,7 @@ ALONE = b"t/y"
 PAYLOAD = bytes(64)
 WINDOW = 20
 LATENCIES = 200
+LOADED_TIMES = 5
 START_S = 60.0
 CONFIGURATION = """
 [[listener]]
@@ -111,15 +115,51 @@ class Setup:
     nats: list[float] = field(factory=list)
     bare: Bare | None = None
     """The same way without nodes."""
+    loader: Client | None = None
+    """Of the first node, who sends to all readers while latency is measured."""
 
-    def measure_latency(self) -> None:
-        """One message at a time."""
+    def measure_latency(self, found: list[float]) -> None:
+        """One message at a time; seconds."""
         for number in range(LATENCIES):
             started = time.perf_counter()
             self.publisher.sendall(publish(ALONE, PAYLOAD, number + 1))
             read_exactly(self.probe, DELIVERED)
-            self.latencies.append(time.perf_counter() - started)
+            found.append(time.perf_counter() - started)
             read_exactly(self.publisher, 4)
+
+    def measure_loaded(self, rate: float) -> None:
+        """The last of all: another process sends and reads meanwhile, and leaves in the middle."""
+        latencies: list[float] = []
+        pid = os.fork()
+        if not pid:
+            self._load(rate)
+        try:
+            time.sleep(0.5)
+            for _ in range(LOADED_TIMES):
+                self.measure_latency(latencies)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        cuts = statistics.quantiles(latencies, n=100)
+        print(f"{self.name:>5}  p50 {cuts[49] * 1e3:.2f} ms, p99 {cuts[98] * 1e3:.2f} ms")
+
+    def _load(self, rate: float) -> NoReturn:
+        """Send so many messages a second to all readers, until killed."""
+        assert self.loader is not None
+        started = time.perf_counter()
+        messages = 0
+        with selectors.DefaultSelector() as selector:
+            for one in (*self.readers, self.loader):
+                selector.register(one, selectors.EVENT_READ)
+            while True:
+                while messages < (time.perf_counter() - started) * rate:
+                    messages += 1
+                    self.loader.sendall(publish(TOPIC, PAYLOAD, messages % 65535 + 1))
+                for key, _ in selector.select(1 / rate):
+                    ready = key.fileobj
+                    assert isinstance(ready, socket.socket)
+                    if not ready.recv(65536):
+                        os._exit(1)
 
     def measure_rate(self, seconds: float, nats_pids: list[int], rate: float = 0.0) -> None:
         """`WINDOW` messages under way, or fewer where only `rate` are sent in a second, one after the other."""
@@ -189,7 +229,8 @@ def running(folder: Path, nats: tuple[str, ...], count: int, subscribers: int) -
                 readers.append(one)
         probe = connect(addresses[-1], b"probe")
         subscribe(probe, ALONE)
-        setup = Setup(str(count) if count else "alone", pids, publisher, probe, readers)
+        loader = connect(addresses[0], b"loader")
+        setup = Setup(str(count) if count else "alone", pids, publisher, probe, readers, loader=loader)
         if count:
             ports = [int(url.rpartition(":")[2]) for url in nats]
             setup.bare = Bare(f"bench{count}_MSGS", (ports[0], ports[(count - 1) % len(ports)]))
@@ -215,7 +256,8 @@ def sharing(folder: Path, nats: tuple[str, ...], workers: int, subscribers: int)
         probe = connect(address, b"probe")
         subscribe(probe, ALONE)
         children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
-        yield Setup(f"w{workers}", [int(one) for one in children], publisher, probe, readers)
+        pids, loader = [int(one) for one in children], connect(address, b"loader")
+        yield Setup(f"w{workers}", pids, publisher, probe, readers, loader=loader)
 
 
 def _patiently(address: Address, client_id: bytes) -> Client:
@@ -262,6 +304,7 @@ def main() -> None:
     parser.add_argument("--subscribers", type=int, default=200, help="of each node")
     parser.add_argument("--workers", type=int, default=0, help="measure `workers` as well")
     parser.add_argument("--rate", type=float, default=0.0, help="messages a second; else as many as go")
+    parser.add_argument("--loaded", type=float, default=0.0, help="measure latency under so many, too")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     args = parser.parse_args()
@@ -278,11 +321,17 @@ def main() -> None:
             setups.append(stack.enter_context(sharing(folder, nats.urls, args.workers, args.subscribers)))
         for _ in range(args.rounds):
             for one in setups:
-                one.measure_latency()
+                one.measure_latency(one.latencies)
                 if one.bare is not None:
                     one.bare.measure()
                 one.measure_rate(args.seconds, pids if one is not setups[0] else [], args.rate)
         show(setups)
+        if args.loaded:
+            print(
+                f"one message at a time, while {args.loaded:g} a second go to {args.subscribers} of each node:"
+            )
+            for one in setups:
+                one.measure_loaded(args.loaded)
 
 
 if __name__ == "__main__":
