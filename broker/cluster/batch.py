@@ -5,7 +5,7 @@ Hot: compiled.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from broker.cluster import record
@@ -14,6 +14,12 @@ from protocol.nats import jetstream, wire
 
 if TYPE_CHECKING:
     from broker.core.publication import Publication
+
+
+ACK_S: Final = 3.0
+"""Longest wait for an acknowledgement before a batch is sent again."""
+
+RETRY_S: Final = 0.2
 
 
 def new_sender() -> bytes:

@@ -11,17 +11,18 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from broker.cluster.batch import Waiting, described, encoded, new_sender
+from broker.cluster.batch import ACK_S, RETRY_S, Waiting, described, encoded, new_sender
 from broker.cluster.fences import Fences
 from broker.cluster.finished import Finished
 from broker.cluster.link import NatsLink, Unavailable
-from broker.cluster.names import Names
+from broker.cluster.names import DUPLICATE_WINDOW_S, Names
 from broker.cluster.repeats import Repeats, turn_away
+from broker.cluster.setup import info, places
 from broker.core.paused import Paused
 from broker.core.promise import Promise
 from broker.ingest.message_ids import MessageIds
@@ -43,10 +44,9 @@ WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 
 BATCH_MESSAGES: Final = 500
 BATCH_BYTES: Final = 512 * 1024
-ACK_S: Final = 3.0
-"""Longest wait for an acknowledgement before the batch is sent again."""
+FORGOTTEN_S: Final = DUPLICATE_WINDOW_S / 2
+"""What failed first so long ago NATS may have and not know again."""
 
-RETRY_S: Final = 0.2
 REFUSE_AFTER_S: Final = 6.0
 """When the log has taken nothing for so long, who publishes is sent elsewhere.  A leader that dies costs 1 to 5 s."""
 
@@ -92,7 +92,7 @@ class Publisher:
         self._paused = Paused(engine)
         self._reply = b""
         """Where the acknowledgement of what is under way comes to; b"" if nothing is, or it has to be sent again."""
-        self._sent_at = 0.0
+        self._sent_at = self._failed_at = 0.0
         self._failed = trio.Event()
         self._idle = trio.Event()
         self._idle.set()
@@ -124,7 +124,8 @@ class Publisher:
         limit = self._link.payload_max()
         if limit and one.size() + len(self.fences.condition) + 200 > limit:
             self._status.too_large += 1
-            self._refuse_one(publication, ReasonCode.PACKET_TOO_LARGE)
+            if publication.packet_id:
+                publication.join_promise().keep(ReasonCode.PACKET_TOO_LARGE)
             return
         if publication.qos > 0 and publication.packet_id:
             publication.message_id = message_id
@@ -179,12 +180,9 @@ class Publisher:
             elif publication.packet_id and publication.client_id in client_ids:
                 self._given_up.add(one.number)
                 self._own.pop(one.number, None)
-        self.waiting = self._left(self.waiting)
+        self.waiting = deque([one for one in self.waiting if one.number not in self._given_up])
         self.waiting_bytes = sum([one.size() for one in self.waiting])
         self._go_on()
-
-    def _left(self, messages: Iterable[Waiting]) -> deque[Waiting]:
-        return deque([one for one in messages if one.number not in self._given_up])
 
     def owed(self) -> int:
         """Messages that the log has not taken yet."""
@@ -202,10 +200,6 @@ class Publisher:
         if publication.dup:
             return self.repeats.id_of(publication).encode()
         return self._ids.of(publication, time.time_ns()).encode()
-
-    def _refuse_one(self, publication: Publication, code: int) -> None:
-        if publication.packet_id:
-            publication.join_promise().keep(code)
 
     def _go_on(self) -> None:
         if len(self.waiting) * 2 < WAITING_MESSAGES_MAX and self.waiting_bytes * 2 < WAITING_BYTES_MAX:
@@ -253,6 +247,7 @@ class Publisher:
         """It is sent again, by `run`."""
         self._link.give_up(self._reply)
         self._reply = b""
+        self._failed_at = trio.current_time()
         self._sends_again = True
         self._failed.set()
 
@@ -282,8 +277,10 @@ class Publisher:
         """Try until the log has it."""
         singly = len(batch) == 1
         while batch:
-            batch[:] = self._left(batch)
+            batch[:] = [one for one in batch if one.number not in self._given_up]
             try:
+                if trio.current_time() - self._failed_at > FORGOTTEN_S:
+                    await self._settle_what_came(batch)
                 if singly:
                     while batch:
                         if batch[0].number not in self._given_up:
@@ -307,6 +304,16 @@ class Publisher:
                 self._status.log_problem = f"the log takes nothing: {error}"
             self._status.retried += 1
             await trio.sleep(RETRY_S)
+
+    async def _settle_what_came(self, batch: list[Waiting]) -> None:
+        """What the log has brought is not sent again.  Raises: Unavailable, ApiError, NatsProtocolError."""
+        _, end = places(await info(self._link, self._names.messages) or {})
+        while self._status.position < end:  # noqa: ASYNC110 - plain data, has no event
+            await trio.sleep(RETRY_S)
+        for one in list(batch):
+            if one.publication.sequence > 0 and one.number not in self._own:
+                self._settle([one], PubAck(self._names.messages, one.publication.sequence))
+                batch.remove(one)
 
     async def _send(self, batch: list[Waiting]) -> PubAck:
         """Raises: Unavailable, ApiError, NatsProtocolError."""

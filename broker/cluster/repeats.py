@@ -1,10 +1,12 @@
 """What a client sends again on this node: whether it is a message that the log has already, sent by another node.
 
-    the id it had is known    here, or by the record of a node that has let go of the client: NATS drops what is twice
-    its node has crashed      the log is read from where the client's record ends: messages have their ids there, and
+    this node had it          its id is known, and NATS drops what is twice
+    another one had it        the log is read from where the client's record says: messages have their ids there, and
                               `broker.cluster.finished` says which of them have ended
+        which let it go       if the log does not have it yet, its id is known by the record
 
-The latter at QoS 2 only, and only for a PUBLISH with DUP; what its client publishes behind it waits.
+The latter at QoS 2 only, and only for a PUBLISH with DUP; what its client publishes behind it waits.  NATS knows an id
+for two minutes, and a client may be away for longer: so what another node had is always looked for.
 
 Invariant: a message is taken for one that the log has only if it says the same under the same packet id, and no PUBREL
 of that packet id came after it.  In doubt it is another one: to come twice is better than not at all.
@@ -148,10 +150,10 @@ class Repeats:
         if claim is not None:
             if known is not None and epoch_in(known) <= claim.epoch:
                 known = None
-            if known is None:
-                known = claim.ids.get(packet_id)
             if known is None and publication.qos == 2 and claim.start is not None:
                 return ""
+            if known is None:
+                known = claim.ids.get(packet_id)
         if known is not None and is_of(known, publication):
             return known
         return self._ids.fresh(publication, time.time_ns())
@@ -207,7 +209,10 @@ class Repeats:
             one.message_id = message_id.encode()
         else:
             if was_asked:
-                one.message_id = self._ids.fresh(one, time.time_ns()).encode()
+                known = claim.ids.get(one.packet_id)
+                is_same = known is not None and is_of(known, one)
+                message_id = known if is_same and known else self._ids.fresh(one, time.time_ns())
+                one.message_id = message_id.encode()
             self.offer(one)
         if one.packet_id and one.promise is not None:
             one.promise.keep()

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import pytest
 import trio
+from support.memory_nats import LOST, SILENT, MemoryNats
+from support.memory_node import MemoryNode, running
+from trio.testing import MockClock
 
 from broker.cluster import publisher as module
 from broker.cluster.link import NatsLink, Unavailable
@@ -187,3 +190,35 @@ async def test_what_is_given_up_while_others_go_one_by_one_is_not_sent(
         await all_taken(publisher)
         nursery.cancel_scope.cancel()
     assert len(log.sent) == 3
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_what_waits_longer_than_nats_knows_its_ids_is_not_sent_again_if_the_log_has_it(
+    autojump_clock: MockClock, count: int
+) -> None:
+    server = MemoryNats()
+    async with MemoryNode(server, "a").running() as a:
+        server.faults += [(b"shop.MSGS.c", LOST)] * count + [(b"shop.MSGS.c", SILENT)] * 1000
+        with a.engine.turn:
+            for number in range(count):
+                a.engine.publish(Publication(b"t", b"%d" % number, 1))
+        await trio.sleep(180)
+        a.publish(b"t", b"last")
+        server.streams["shop_MSGS"].ids.clear()  # as a server does, after its window
+        server.faults.clear()
+        await all_taken(a.node.publisher)
+        kept = [one.payload for one in server.streams["shop_MSGS"].kept]
+        assert kept == [*[b"%d" % number for number in range(count)], b"last"]
+
+
+async def test_what_waits_so_long_and_is_not_there_is_sent_again(autojump_clock: MockClock) -> None:
+    """Once everything has been read that the log has."""
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        server.faults += [(b"shop.MSGS.c", SILENT)] * 1000
+        a.publish(b"t", b"1")
+        await trio.sleep(180)
+        server.faults.clear()
+        b.publish(b"t", b"2")
+        await all_taken(a.node.publisher)
+        assert sorted(one.payload for one in server.streams["shop_MSGS"].kept) == [b"1", b"2"]

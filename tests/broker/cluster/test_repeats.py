@@ -390,6 +390,27 @@ async def test_a_node_whose_clients_may_be_elsewhere_sends_nothing_of_them_again
         assert list(publisher._own) == []
 
 
+@pytest.mark.parametrize("has_it", [True, False], ids=["the log has it", "the log never had it"])
+async def test_what_was_on_its_way_when_the_client_left_comes_once_however_late_it_is_said_again(
+    autojump_clock: MockClock, has_it: bool
+) -> None:
+    """NATS knows its id for two minutes, so the log is asked."""
+    server = MemoryNats()
+    async with running(server, "b") as (b,):
+        async with MemoryNode(server, "a").running() as a:
+            client = await comes(a)
+            server.faults = [(b"shop.MSGS.c", LOST if has_it else SILENT), *[(b"shop.MSGS.c", SILENT)] * 100]
+            publish(a, b"on")
+            await a.goes(client)
+            await trio.sleep(3)
+        server.faults.clear()
+        await trio.sleep(500)
+        server.streams["shop_MSGS"].ids.clear()  # as a server does, after its window
+        await comes(b)
+        await kept(publish(b, b"on", dup=True))
+        assert messages(server) == [b"on"]
+
+
 # --- with a real server ---------------------------------------------------------------------------------------------
 
 
