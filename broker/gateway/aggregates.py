@@ -55,12 +55,27 @@ class Aggregate(Receiver):
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
         if publication.part is None:
             with barrier(self._counters, f"the channel {self.source!r}", self._begin):
-                self._backlog.offer("", publication.payload)
+                self._collect(publication.payload)
             return
         # Each reader is given what it misses of that, when its interval is over: `broker.core.parts`.
         news = Publication(self.topic, publication.payload)
         news.part = publication.part
         self._publish(news)
+
+    def _collect(self, payload: bytes) -> None:
+        """Let it wait for the interval's end, or end the interval early where there is no room: nothing is left out."""
+        if not self._backlog.has_room(len(payload)):
+            self._publish_collected(self._publish)
+        if self._backlog.has_room(len(payload)):
+            self._backlog.offer("", payload)
+        else:
+            self._publish(Publication(self.topic, payload))
+
+    def _publish_collected(self, publish: Callable[[Publication], object]) -> None:
+        while (entry := self._backlog.take()) is not None:
+            payload = entry[1]
+            if payload is not None:
+                publish(Publication(self.topic, payload))
 
     def publish_due(self, now: float, publish: Callable[[Publication], object]) -> None:
         """Publish what was collected, if the interval is over; an interval without messages stays silent."""
@@ -71,7 +86,4 @@ class Aggregate(Receiver):
         # The first message after a pause goes out at once, and the interval begins with it.
         self.due_at = now + self.every_s
         with barrier(self._counters, f"the channel {self.source!r}", self._begin):
-            while (entry := self._backlog.take()) is not None:
-                payload = entry[1]
-                if payload is not None:
-                    publish(Publication(self.topic, payload))
+            self._publish_collected(publish)

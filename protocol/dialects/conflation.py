@@ -63,12 +63,17 @@ class Backlog:
         self._bytes = 0
         self.has_hole = False
         """Of a mergeable key messages had to be left out: what is left does not stand for all of them."""
+        self._is_crowded = False
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def has_room(self, size: int) -> bool:
+        """Whether a message of this size may wait without that others, or itself, are skipped."""
+        return self._bytes + size <= self._bytes_max and not self._is_crowded
 
     def offer(self, channel: str, payload: bytes) -> int:
         """Let a message wait in place of, or together with, earlier ones of its key.
@@ -112,6 +117,7 @@ class Backlog:
             if not waiting.payloads:
                 del self._waiting[key]
             return waiting.channel, payload, skipped
+        self._is_crowded = False
         return None
 
     def forget(self, channel: str) -> None:
@@ -126,11 +132,8 @@ class Backlog:
             self._drop_all(waiting)
             return
         self._merge(waiting)
-        if (
-            len(waiting.payloads) > WAITING_PER_KEY_MAX // 2
-        ):  # or each of those to come would have all merged again
-            self.has_hole = True
-            self._drop_all(waiting)
+        if len(waiting.payloads) > WAITING_PER_KEY_MAX // 2:
+            self._is_crowded = True  # each of those to come would have all merged again
 
     def _merge(self, waiting: _Waiting) -> None:
         merged = list(self._conflation.merge(waiting.payloads))

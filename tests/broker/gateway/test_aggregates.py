@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from broker.core import barrier as barriers
 from broker.core.counters import Counters
 from broker.core.parts import Part
 from broker.core.publication import Publication
-from broker.gateway.aggregates import Aggregate
+from broker.gateway.aggregates import AGGREGATE_BYTES_MAX, Aggregate
+from protocol.dialects.canton_market import MarketConflation
 from protocol.dialects.conflation import Conflation
 
 
@@ -78,3 +81,19 @@ def test_what_nobody_expected_costs_what_was_collected_and_is_counted(
     assert due(made, 100.0) == []
     offer(made, b"2")
     assert due(made, 100.0) == [(b"out", b"2")]
+
+
+def test_what_has_no_room_ends_the_interval_early_and_nothing_is_left_out() -> None:
+    """Changes of a book that were left out made the book wrong of whoever read it at this interval."""
+    made, published, _ = aggregate(MarketConflation())
+    update = b'{"type":"orderbook_update","changes":{"bids":[{"price":%d,"quantity":1}]},"pad":"%b"}'
+    large = AGGREGATE_BYTES_MAX // 3
+    payloads = [update % (price, b"x" * large) for price in range(4)] + [b"x" * (AGGREGATE_BYTES_MAX + 1)]
+    offer(made, *payloads)
+    prices = []
+    for publication in published[:-1]:
+        prices += [level["price"] for level in json.loads(publication.payload)["changes"]["bids"]]
+    assert prices == [0, 1, 2, 3]
+    assert published[-1].payload == payloads[-1]
+    offer(made, payloads[0])
+    assert due(made, 1000.0) == [(b"out", payloads[0])]

@@ -72,12 +72,15 @@ def test_where_one_can_not_stand_for_all_they_come_one_by_one() -> None:
     assert taken(backlog) == [("a", b"1" * 1000, 0)], "nothing is counted as waiting still"
 
 
-def test_too_much_that_can_not_be_merged_early_is_skipped_and_a_hole() -> None:
+def test_too_much_that_can_not_be_merged_early_leaves_no_room() -> None:
     backlog = Backlog(Joining(), 10_000, merges_early=True)
-    for _ in range(WAITING_PER_KEY_MAX + 1):
+    for _ in range(WAITING_PER_KEY_MAX):
         backlog.offer("a", b"+!")
-    assert backlog.has_hole
-    assert taken(backlog) == [("a", b"+!", WAITING_PER_KEY_MAX)]
+    assert (backlog.has_room(9_000), backlog.has_room(10_000)) == (True, False)
+    backlog.offer("a", b"+!")
+    assert (backlog.has_room(2), backlog.has_hole) == (False, False)
+    assert taken(backlog) == [("a", b"+!", 0)] * (WAITING_PER_KEY_MAX + 1)
+    assert backlog.has_room(2)
 
 
 def test_a_backlog_never_holds_more_bytes_than_it_may() -> None:
