@@ -7,7 +7,8 @@ import pytest
 import trio
 import trio.testing
 
-from broker.feed.driver.failures import STOP_S_MAX, alone, first_line, is_being_stopped, last_words
+from broker.feed.driver import failures
+from broker.feed.driver.failures import alone, first_line, is_being_stopped, last_words
 
 LOST, REFUSED, BUG = psycopg.OperationalError("lost"), OSError("refused"), KeyError("bug")
 
@@ -72,4 +73,4 @@ async def test_last_words_are_short(autojump_clock: trio.testing.MockClock) -> N
     began = trio.current_time()
     with last_words():
         await trio.sleep_forever()
-    assert trio.current_time() - began == pytest.approx(STOP_S_MAX)
+    assert trio.current_time() - began == pytest.approx(failures.STOP_S_MAX)

@@ -66,7 +66,7 @@ def feed_config(dsn: str, *recoveries: Recovery) -> FeedConfig:
         ),
         recoveries=recoveries,
         check_interval_s=0.5,
-        check_timeout_s=1.0,
+        check_timeout_s=60.0,
     )
 
 

@@ -14,7 +14,7 @@ from broker.feed.listen.hearing import ByLibpq, BySocket, hearing_of
 
 @pytest.fixture
 def config(database: str) -> FeedConfig:
-    return FeedConfig("test", database, check_interval_s=0.1, check_timeout_s=1.0)
+    return FeedConfig("test", database, check_interval_s=0.1, check_timeout_s=60.0)
 
 
 async def test_a_plain_connection_is_read_past_libpq(config: FeedConfig) -> None:

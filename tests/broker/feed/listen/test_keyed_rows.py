@@ -317,7 +317,7 @@ async def test_a_long_read_is_no_silence_of_the_listening_connection(
     database: str, writer: TrioConnection
 ) -> None:
     """The table is locked for longer than a server may be silent."""
-    config = evolve(feed_config(database), check_interval_s=0.05, check_timeout_s=1.0)
+    config = evolve(feed_config(database), check_interval_s=0.05, check_timeout_s=3.0)
     async with running(config) as feed:
         async with await TrioConnection.connect(database, autocommit=True) as locker:
             await locker.execute("BEGIN; LOCK TABLE fills IN ACCESS EXCLUSIVE MODE")
