@@ -48,6 +48,17 @@ def test_mistakes_stand_in_the_order_of_the_file_whoever_finds_them(
     assert [line.partition(": ")[0] for line in err[:-1]] == ["FILE:6", "FILE:8"]
 
 
+def test_a_file_that_is_named_and_missing_is_told_beside_the_text_s_own_mistakes_once_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = GOOD.format(70_000).replace("[[listener]]", 'password_file = "nowhere"\n[[listener]]')
+    status, _, err = check(tmp_path / "c.toml", text, capsys)
+    assert status == 3
+    assert [line.partition(": ")[0] for line in err] == ["FILE:3", "FILE:5", "2 mistakes in FILE"]
+    text += '[persistence]\npersistence = true\npersistence_location = "nowhere"\n'
+    assert check(tmp_path / "c.toml", text, capsys)[2][-1] == "3 mistakes in FILE"
+
+
 def test_one_mistake_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, _, err = check(tmp_path / "c.toml", GOOD.format(70_000), capsys)
     assert status == 3

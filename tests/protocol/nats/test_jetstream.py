@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from protocol.nats import jetstream, wire
@@ -66,3 +68,9 @@ def test_a_stored_message() -> None:
         jetstream.stored(answer(b'{"message":{"seq":9}}'))
     with pytest.raises(NatsProtocolError):
         jetstream.stored(answer(b'{"message":{"subject":"a","seq":9,"data":"?"}}'))
+
+
+def test_a_consumer_is_named_in_the_subject_and_in_what_is_wanted_of_it() -> None:
+    subject, text = jetstream.consumer_create("LOG", "node-1", {"filter_subject": "a.>"})
+    assert subject == b"$JS.API.CONSUMER.CREATE.LOG.node-1"
+    assert json.loads(text) == {"stream_name": "LOG", "config": {"filter_subject": "a.>", "name": "node-1"}}

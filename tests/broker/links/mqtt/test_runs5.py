@@ -15,7 +15,16 @@ from protocol.mqtt.v5.properties import Properties
 from protocol.mqtt.v5.property_table import MAXIMUM_PACKET_SIZE
 
 USER = b"\x26\x00\x01a\x00\x011"
-PROPERTIES = (b"", b"", USER, USER + b"\x01\x01", b"\x03\x00\x01x", USER * 20, b"\x02\x00\x00\x00\x09")
+PROPERTIES = (
+    b"",
+    b"",
+    USER,
+    USER + b"\x01\x01",
+    b"\x03\x00\x01x",
+    USER * 20,
+    b"\x02\x00\x00\x00\x09",
+    USER * 17 + b"\x26\x00\x01a\x00\x03123",
+)
 TOPICS = (b"a", b"a", b"a", b"a/b", b"other", b"$dollar", b"nobody")
 
 
