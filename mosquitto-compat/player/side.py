@@ -27,6 +27,7 @@ class Side:
     """One process, from `start` to `stop`."""
 
     def __init__(self, kind: str, poll: Poll, lanes: Sequence[str], with_rules: bool) -> None:
+        self.kind = kind
         self.poll = poll
         self.begun = 0
         self.answered = 0

@@ -36,6 +36,7 @@ class Stage:
         self.transcript: list[str] = []
         self.done = False
         self.since = time.monotonic()
+        """When the step began that is under way."""
         self._side = side
         self._lane = lane
         self._with_rules = with_rules
@@ -54,7 +55,6 @@ class Stage:
     def advance(self) -> bool:
         """Go on for as long as there is nothing to wait for; whether it has come to its end."""
         while not self.done and (self._is_quiet() if self._condition is None else self._condition()):
-            self.since = time.monotonic()
             try:
                 self._condition = next(self._acts)
             except StopIteration:
@@ -62,8 +62,8 @@ class Stage:
         return self.done
 
     def give_up(self) -> None:
-        """Nothing happens any more: that is an answer, too."""
-        self.transcript.append("   stuck")
+        """Nothing happens any more, or the same again and again: that differs, even where both do it."""
+        self.transcript.append(f"   {self._side.kind} is stuck")
         self.done = True
         for wire in self._wires.values():
             wire.close()
@@ -81,6 +81,7 @@ class Stage:
 
     def _play(self) -> Generator[Condition]:
         for step in self._steps:
+            self.since = time.monotonic()
             yield from self._step(self._wire(step.actor), step)
             self._wanted = max(self._wanted, self._side.begun + TICKS)
             yield None
@@ -89,6 +90,7 @@ class Stage:
                 lines = self._wires[name].lines
                 self.transcript += [f"   {name} < {line}" for line in lines]
                 lines.clear()
+        self.since = time.monotonic()
         yield from self._clear()
 
     def _step(self, wire: Wire, step: Step) -> Generator[Condition]:

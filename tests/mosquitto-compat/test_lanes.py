@@ -6,7 +6,7 @@ import sys
 from itertools import combinations
 
 import pytest
-from player import lanes
+from player import kernel, lanes
 from player.broker import COMMANDS
 
 WITHOUT_RETAINED = """\
@@ -50,6 +50,15 @@ def test_a_fault_is_found_and_cut_down_to_the_steps_that_show_it(monkeypatch: py
     fewer, still = lanes.shrunk(sequence, lines, 8)
     assert still
     assert len(fewer.steps()) <= 4
+
+
+def test_a_step_that_does_not_end_is_given_up_and_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "mosquitto", AS_IT_IS)
+    monkeypatch.setitem(COMMANDS, "rowcast", AS_IT_IS)
+    monkeypatch.setattr(kernel, "tcp_state", lambda *_: kernel.CLOSE_WAIT)
+    monkeypatch.setattr(lanes, "STUCK_S", 1.0)
+    monkeypatch.setattr(lanes, "CHECK_S", 0.0)
+    assert differing(1, with_rules=False) == [0]
 
 
 def test_lanes_differ_in_two_characters_at_least() -> None:
