@@ -228,9 +228,9 @@ class Cluster:
         return bool(figures["stays_missing"] or figures["moves_missing"])
 
     def _why_it_returned(self) -> str:
-        """What is to be said of it, if its node closed it."""
+        """A line, if its node closed it."""
         times = self.counts.returned
-        return f"; closed by its node {times} times, which had no quorum, and back there" if times else ""
+        return f"  It came back to its node {times}x, which had no quorum and closed it.\n" if times else ""
 
     def conclude(self) -> int:
         """The last line, and the exit status."""
@@ -244,8 +244,8 @@ class Cluster:
             print(
                 f"{figures['rows']} rows and {figures['messages']} messages,"
                 f" {figures['published_anew']} of them published anew without an acknowledgement.\n"
-                f"The client that stayed: {figures['stays_missing']} missing, {figures['stays_twice']} twice"
-                f"{self._why_it_returned()}.\n"
+                f"The client that stayed: {figures['stays_missing']} missing, {figures['stays_twice']} twice.\n"
+                f"{self._why_it_returned()}"
                 f"The client that moved {figures['moved']} times: {figures['moves_missing']} missing,"
                 f" {figures['moves_twice']} sent again.\n{'Exact.' if is_exact else 'NOT EXACT.'}",
                 file=self._out,

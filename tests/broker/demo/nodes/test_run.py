@@ -93,7 +93,7 @@ async def test_the_client_that_stays_comes_back_where_its_node_closes_it() -> No
     cluster.counts.committed = 2
     cluster.counts.moves = cluster.counts.stays
     assert cluster.conclude() == 0
-    assert "0 missing, 1 twice; closed by its node 1 times" in out.getvalue()
+    assert "0 missing, 1 twice.\n  It came back to its node 1x" in out.getvalue()
     cluster.counts.returned = 0
     assert cluster.conclude() == 1, "where it was never closed, twice is a fault"
 
