@@ -109,6 +109,13 @@ class Behind:
         if epoch in ("", epoch_of(made_at(found))) and cursor <= end:
             raise Unavailable("this node has yet to read what the session has had of the log")
 
+    async def until_begun(self) -> None:
+        """Let this node find its place in the log.  Raises: Unavailable, if it has not by now."""
+        with trio.move_on_after(READ_S):
+            await self._reader.current.wait()
+        if not self._reader.current.is_set():
+            raise Unavailable("this node has yet to read the log")
+
     def _is_read(self, cursor: int, epoch: str) -> bool:
         return epoch in ("", self._reader.epoch) and cursor <= self._reader.last
 

@@ -29,6 +29,7 @@ from broker.cluster.will_record import WillRecord, came_back
 from broker.core.promise import Promise
 from broker.core.session import Session
 from protocol.mqtt.packets import Connect
+from protocol.mqtt.v5.property_table import SESSION_EXPIRY
 from protocol.mqtt.v5.reasons import ReasonCode
 from protocol.nats import wire
 from protocol.nats.errors import NatsProtocolError
@@ -153,14 +154,15 @@ class Owners(OwnedClients):
                 answer = await self._ask(before, client_id, packet.clean_session)
                 if answer != NOT_HERE:
                     return None
-        if state is None or state.clean or packet.clean_session:
-            state = SessionState(mark)
+        is_new = state is None or state.clean or packet.clean_session
+        if state is None or is_new:
+            state = await self._begun(packet)
         else:
             await self.behind.until_read(state.cursor, state.epoch)
         owner, state.owner = state.owner, mark
         expected = 0 if stored is None else stored.sequence
         value = session_state.encode(state, engine.now, self._status.clock.now())
-        ack = await record.put(value, expected, CLEAN_S if state.clean else 0)
+        ack = await record.put(value, expected, CLEAN_S if is_new else 0)
         with engine.turn:  # whose clock may find that this node is dead to the others
             if mark != self._liveness.mark:
                 return None
@@ -171,13 +173,25 @@ class Owners(OwnedClients):
             if older is not None:  # of the file of this node, from before it was in the cluster
                 engine.endings.cancel_will(older)
                 engine.end_session(older)
-            self._repeats.came(client_id, *self._unsettled(state, owner))
+            self._repeats.came(client_id, *((None, []) if is_new else self._unsettled(state, owner)))
             if before not in (b"", mark):
-                self._tasks.start(came_back, self._link, self._names, before, client_id, not state.clean)
-            if not state.clean:
+                self._tasks.start(came_back, self._link, self._names, before, client_id, not is_new)
+            if not is_new:
                 session = own.session = session_state.restore(engine, client_id, state)
                 self.behind.begin(session, state.cursor, state.epoch)
         return own
+
+    async def _begun(self, packet: Connect) -> SessionState:
+        """A session before its client is let in, and knows of it: should this node crash then, the next one has it.
+
+        Raises: Unavailable.
+        """
+        state = SessionState(b"", not outlives_connection(packet))
+        if not state.clean:
+            await self.behind.until_begun()
+            state.cursor = state.unsettled_from = self._reader.last
+            state.epoch = self._reader.epoch
+        return state
 
     def _unsettled(self, state: SessionState, owner: bytes) -> tuple[int | None, list[tuple[int, bytes]]]:
         """What `Repeats.came` is told; what a crashed node's record has of QoS 2 is older than what the log has."""
@@ -346,3 +360,10 @@ class Owners(OwnedClients):
             self._save_soon(own)
         for own in list(self.owned.values()):
             await own.idle.wait()
+
+
+def outlives_connection(packet: Connect) -> bool:
+    """Whether the session that a CONNECT asks for is kept when the connection ends."""
+    if packet.protocol_level == 5:
+        return packet.properties.numbers.get(SESSION_EXPIRY, 0) > 0
+    return not packet.clean_session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any, Final
 
 from broker.cluster.link import NatsLink, Unavailable
@@ -90,6 +91,9 @@ async def make_streams(link: NatsLink, config: ClusterConfig) -> bool:
     for wanted in streams(config):
         found = await info(link, wanted["name"])
         if found is None:
+            if wanted["name"] == Names(config.name).sessions:
+                # Made again, it has no sequence that a record had before: no compare-and-set fits by chance.
+                wanted["first_seq"] = int(time.time() * 1000)
             await _ask_patiently(link, jetstream.stream_create(wanted))
             logger.info("Made the stream %s with %d replicas.", wanted["name"], config.replicas)
             is_new = is_new or wanted["name"] == Names(config.name).messages

@@ -224,7 +224,9 @@ class MemoryNats:
         if what == "STREAM.CREATE":
             if name in self.streams:
                 return refused(400, jetstream.STREAM_NAME_IN_USE)
-            self.stream(name).config.update(body)
+            made = self.stream(name)
+            made.config.update(body)
+            made.last = max(0, body.get("first_seq", 0) - 1)
             return {}
         stream = self.streams.get(name)
         if stream is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import trio
 from support.memory_nats import LOST, MemoryNats
@@ -83,3 +85,19 @@ async def test_a_will_is_there_again_unless_its_client_says_goodbye(
         await trio.sleep(10)
         found = server.streams["shop_SESS"].of(subject)
         assert bool(found[-1].payload) is not goes
+
+
+async def test_what_is_written_there_fits_nothing_that_stood_there_before(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a node could write over the record of the node that has its client by now."""
+    server = MemoryNats()
+    began = time.time()
+    monkeypatch.setattr(time, "time", lambda: began + trio.current_time())
+    async with running(server, "a") as (a,):
+        await a.comes()
+        await a.settled()
+        before = server.streams["shop_SESS"].last
+        del server.streams["shop_SESS"]
+        await a.node.streams.make_again()
+        assert server.streams["shop_SESS"].last > before

@@ -21,12 +21,14 @@ from broker.cluster import liveness, session_state
 from broker.cluster.link import Unavailable
 from broker.cluster.liveness import GRACE_S
 from broker.cluster.names import Names
-from broker.cluster.owners import CLAIM_S
+from broker.cluster.owners import CLAIM_S, outlives_connection
 from broker.cluster.will_record import WillRecord
 from broker.core.promise import Promise
 from broker.core.publication import Publication
 from broker.ingest.message_ids import MessageIds
 from protocol.mqtt.packets import Connect, Publish, Pubrec, Pubrel
+from protocol.mqtt.v5.properties import Properties
+from protocol.mqtt.v5.property_table import SESSION_EXPIRY
 from protocol.mqtt.v5.reasons import ReasonCode
 from protocol.nats import jetstream
 
@@ -356,6 +358,50 @@ async def test_ids_of_what_the_log_may_not_have_yet_are_told(autojump_clock: Moc
             it.b.node.publisher.offer(repeated)
         await it.b.settled()
         assert repeated.message_id == message.message_id
+
+
+async def test_a_session_that_its_client_knows_of_is_there_when_its_node_crashes(
+    autojump_clock: MockClock,
+) -> None:
+    """Though nothing of it was written but what let the client in."""
+    server = MemoryNats()
+    async with running(server, "b") as (b,):
+        async with MemoryNode(server, "a").running() as a:
+            assert not (await a.comes()).was_present
+            server.faults += [(b"shop.SESS.c.", SILENT)] * 10
+            await a.settled()
+        server.faults.clear()
+        client = await b.comes()
+        assert client.was_present
+        assert client.session.subscriptions == {}
+        assert b.node.status.session_gaps == 0
+
+
+async def test_no_session_begins_on_a_node_that_has_not_read_the_log(autojump_clock: MockClock) -> None:
+    """Its record could not say from where on the client is owed anything."""
+    server = MemoryNats()
+    async with MemoryNode(server, "a").running() as a:
+        a.node.reader.current = trio.Event()
+        assert "yet to read the log" in await a.owners.claim(b"c", Connect(b"c", False, 0), None)
+        await a.comes(b"d", clean=True)
+        a.node.reader.current.set()
+        await a.comes()
+
+
+@pytest.mark.parametrize(
+    ("level", "clean", "expiry_s", "outlives"),
+    [
+        (4, False, None, True),
+        (4, True, None, False),
+        (5, True, 9, True),
+        (5, False, None, False),
+        (5, False, 0, False),
+    ],
+)
+def test_which_sessions_are_kept(level: int, clean: bool, expiry_s: int | None, outlives: bool) -> None:
+    numbers = {} if expiry_s is None else {SESSION_EXPIRY: expiry_s}
+    packet = Connect(b"c", clean, 0, level, properties=Properties(numbers=numbers))
+    assert outlives_connection(packet) is outlives
 
 
 async def numbers(client: Client, count: int) -> list[int]:
