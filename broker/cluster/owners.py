@@ -113,7 +113,13 @@ class Owners(OwnedClients):
                     with trio.move_on_at(deadline):
                         await own.idle.wait()
                     continue
-                own = own or await self._take(client_id, packet)
+                if own is None:
+                    with trio.move_on_at(deadline) as waiting:
+                        await self._liveness.ready()
+                    if waiting.cancelled_caught:
+                        problem = problem or "this node reaches no quorum"
+                        break
+                    own = await self._take(client_id, packet)
                 if own is None:
                     await trio.sleep(AGAIN_S)
                     continue
@@ -140,7 +146,6 @@ class Owners(OwnedClients):
         Raises: Unavailable, ApiError, NatsProtocolError.
         """
         record = Record(self._link, self._names, self._names.client(client_id))
-        await self._liveness.ready()
         mark = self._liveness.mark
         stored = await record.get()
         engine = self._engine

@@ -207,6 +207,19 @@ async def test_where_nats_is_not_there_nobody_is_let_in(autojump_clock: MockCloc
         assert problem == "the cluster can't say who has this client: the connection was lost"
 
 
+async def test_a_node_that_is_dead_to_the_others_and_has_no_nats_says_so_in_time(
+    autojump_clock: MockClock,
+) -> None:
+    """It has no record under its new mark until NATS is back, however long that takes."""
+    async with held() as it:
+        it.server.drop(it.b.node.link)
+        it.b.node.liveness._die("for a test")
+        began = trio.current_time()
+        problem = await it.claim()
+        assert problem == "the cluster can't say who has this client: this node reaches no quorum"
+        assert trio.current_time() - began < CLAIM_S + 1
+
+
 async def test_two_connects_of_one_client_have_their_turns(autojump_clock: MockClock) -> None:
     async with held() as it:
         came: list[int] = []
