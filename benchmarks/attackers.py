@@ -36,12 +36,6 @@ class Attack:
     play: Callable[[Ports], str]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def connected(port: int, name: bytes, host: str = "127.0.0.1", **more: bytes) -> socket.socket:
     sock = socket.create_connection(("127.0.0.1", port), 30, (host, 0))
     sock.sendall(encode(Connect(name, True, 0, **more)))  # type: ignore[arg-type]

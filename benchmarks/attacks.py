@@ -36,8 +36,8 @@ from benchmarks.attackers import (
     Attack,
     Ports,
     connected,
-    free_port,
 )
+from benchmarks.ports import free_port
 from broker.gateway.passwords import Pbkdf2
 from protocol.mqtt.codec import encode
 from protocol.mqtt.packets import Publish, Subscribe

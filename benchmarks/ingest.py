@@ -29,6 +29,7 @@ from pathlib import Path
 import psycopg
 import trio
 
+from benchmarks.ports import free_port
 from broker.demo.postgres import running_postgres
 from broker.ingest.values import column_text
 
@@ -87,12 +88,6 @@ def through_the_bare_writer(dsn: str, messages: int, publishers: int, rows: int)
     module = ["-m", "benchmarks.peers.table_writer"]
     command = [sys.executable, *module, str(port), dsn, str(rows), BARE]
     return published(command, port, dsn, "bare", messages, publishers)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def through_the_broker(dsn: str, messages: int, publishers: int, rows: int) -> tuple[float, float]:

@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -139,12 +140,26 @@ class Setup:
                 self.measure_latency(latencies)
         finally:
             os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            _, status = os.waitpid(pid, 0)
+        if os.WIFEXITED(status):
+            raise RuntimeError("the load has ended too early, so nothing was measured")
         cuts = statistics.quantiles(latencies, n=100)
         print(f"{self.name:>5}  p50 {cuts[49] * 1e3:.2f} ms, p99 {cuts[98] * 1e3:.2f} ms")
 
     def _load(self, rate: float) -> NoReturn:
-        """Send so many messages a second to all readers, until killed."""
+        """Send so many messages a second to all readers, until killed.
+
+        Whatever happens, what its parent has opened is not for it to close.
+        """
+        try:
+            self._send_and_read(rate)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+
+    def _send_and_read(self, rate: float) -> None:
+        """Until one of them is closed."""
         assert self.loader is not None
         started = time.perf_counter()
         messages = 0
@@ -159,7 +174,7 @@ class Setup:
                     ready = key.fileobj
                     assert isinstance(ready, socket.socket)
                     if not ready.recv(65536):
-                        os._exit(1)
+                        return
 
     def measure_rate(self, seconds: float, nats_pids: list[int], rate: float = 0.0) -> None:
         """`WINDOW` messages under way, or fewer where only `rate` are sent in a second, one after the other."""

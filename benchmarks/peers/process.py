@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from attrs import frozen
 from benchmarks import clients
 from benchmarks.clients import Address
 from benchmarks.machine import BROKER_CORES
+from benchmarks.ports import free_port
 
 START_S_MAX: Final = 20.0
 STOP_S_MAX: Final = 10.0
@@ -34,9 +34,7 @@ class NotStarted(Exception):
 
 def free_address() -> Address:
     """A loopback port that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return Address("127.0.0.1", probe.getsockname()[1])
+    return Address("127.0.0.1", free_port())
 
 
 @contextmanager

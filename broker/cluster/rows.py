@@ -216,6 +216,7 @@ class RowOutlet:
     def begin_anew(self) -> None:
         """As `Keeping.begin_anew`; every node hears of it with the gap that follows."""
         self._skip = self._covered = NOWHERE
+        self._covered_source = self._source
         self._is_anew = True
 
     # --- the log -------------------------------------------------------------------------------------------

@@ -9,7 +9,9 @@ from typing import Final
 
 ROW: Final = b"Rowcast-Row"
 SOURCE: Final = b"Rowcast-Source"
-"""Which database the row is of, hashed; older nodes do not say it.  The places of two say nothing of each other."""
+"""Which database the row is of, hashed; older nodes do not say it.  The places of two say nothing of each other; a row
+without it is taken for one of the database that the others are of.
+"""
 
 ANEW: Final = b"anew"
 """In place of a row's place: those that follow may be lower."""
@@ -37,6 +39,10 @@ def source_in(block: bytes) -> bytes:
     return block[start : block.index(b"\r", start)]
 
 
+def _may_be_one(source: bytes, other: bytes) -> bool:
+    return source == other or not source or not other
+
+
 class RowsSeen:
     """Of one node, by feeds."""
 
@@ -53,7 +59,10 @@ class RowsSeen:
         for origin, (value, count) in self._last.items():
             seen = (source_in(self._blocks[origin]), place_in(value), count)
             before = self._before.get(origin, seen)
-            self._before[origin] = max(seen, before) if before[0] == seen[0] else seen
+            if _may_be_one(seen[0], before[0]):
+                place, count = max(seen[1:], before[1:])
+                seen = (seen[0] or before[0], place, count)
+            self._before[origin] = seen
         self._last.clear()
 
     def is_repeated(self, origin: bytes, block: bytes) -> bool:
@@ -81,8 +90,7 @@ class RowsSeen:
         before = self._before.get(origin)
         if before is None:
             return False
-        source = source_in(block)
-        if source == before[0] and (source, place_in(value), count) <= before:
+        if _may_be_one(source_in(block), before[0]) and (place_in(value), count) <= before[1:]:
             return True
         del self._before[origin]
         return False

@@ -61,10 +61,10 @@ class Hall:
         checked = time.monotonic()
         while running:
             if not self._turn():
-                if time.monotonic() - checked > CHECK_S:
-                    checked = time.monotonic()
-                    _give_up_stuck(running)
-                continue
+                if time.monotonic() - checked <= CHECK_S:
+                    continue
+                checked = time.monotonic()
+                _give_up_stuck(running)
             for lane in [lane for lane in running if all(stage.done for stage in lane.stages.values())]:
                 assert lane.sequence is not None
                 theirs, ours = (lane.stages[kind].transcript for kind in ("mosquitto", "rowcast"))

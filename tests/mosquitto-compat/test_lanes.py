@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from itertools import combinations
 
@@ -59,6 +60,24 @@ def test_a_step_that_does_not_end_is_given_up_and_differs(monkeypatch: pytest.Mo
     monkeypatch.setattr(lanes, "STUCK_S", 1.0)
     monkeypatch.setattr(lanes, "CHECK_S", 0.0)
     assert differing(1, with_rules=False) == [0]
+
+
+def test_a_broker_that_answers_nothing_any_more_is_given_up_and_differs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(COMMANDS, "mosquitto", AS_IT_IS)
+    monkeypatch.setitem(COMMANDS, "rowcast", AS_IT_IS)
+    monkeypatch.setattr(lanes, "STUCK_S", 2.0)  # by then the other has come to its end
+    monkeypatch.setattr(lanes, "CHECK_S", 0.0)
+    hall = lanes.Hall(False, 1)
+    hangs = hall._sides["rowcast"]._process
+    try:
+        hangs.send_signal(signal.SIGSTOP)
+        [lines] = hall.differing([lanes.Sequence(0, False)])
+    finally:
+        hangs.send_signal(signal.SIGCONT)
+        hall.close()
+    assert lines
 
 
 def test_lanes_differ_in_two_characters_at_least() -> None:

@@ -114,6 +114,17 @@ class Client(PacketStream):
         await self._stream.aclose()
 
 
+async def let_in(broker: Broker, client_id: bytes) -> tuple[Client, bool]:
+    """Connect until a node knows who has the client, which takes a new leader; whether the session was present."""
+    while True:
+        client = Client(broker)
+        await client.send(Connect(client_id, False, 0))
+        answer = await client.receive()
+        assert isinstance(answer, Connack)
+        if answer.return_code == 0:
+            return client, answer.session_present
+
+
 async def watching(broker: Broker, *filters: bytes) -> Client:
     """A client that has subscribed to so much at QoS 1."""
     client = Client(broker)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import trio
+from support.polling import PATIENCE_S
 
 OPEN, CUT, SLOW, HANGING = "open", "cut", "slow", "hanging"
 SLOW_S = 0.15
@@ -60,9 +61,10 @@ class Cable:
                 await trio.aclose_forcefully(end)
 
     async def until_under_way(self, words: bytes) -> None:
-        """Wait until somebody has said this, while the cable hangs."""
-        while not any(words in way.kept for way in self._ways):
-            await self._heard.wait()
+        """Wait until somebody has said this, while the cable hangs.  Raises: trio.TooSlowError."""
+        with trio.fail_after(PATIENCE_S):
+            while not any(words in way.kept for way in self._ways):
+                await self._heard.wait()
 
     async def _serve(self, here: trio.SocketStream) -> None:
         with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):

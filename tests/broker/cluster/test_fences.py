@@ -11,7 +11,7 @@ from support.memory_nats import HELD, LOST, MemoryNats, refused
 from support.memory_node import MemoryNode, running
 from support.nats import Server
 from support.nats_client import Client as NatsClient
-from support.nodes import Client, joined
+from support.nodes import Client, joined, let_in
 from support.ports import free_port
 from torture.cables import HANGING, OPEN, Cable
 from trio.testing import MockClock
@@ -189,11 +189,10 @@ async def test_what_hung_on_a_link_when_its_node_was_killed_does_not_come_once_m
             client = Client(a)
             await client.connect(b"c", False)
             await cable.become(HANGING)
-            for packet_id in range(1, others + 2):
-                await client.send(Publish(b"t", b"%d" % packet_id, 2, False, False, packet_id))
-            await cable.until_under_way(b".MSGS.c.m.t ")
-        client = Client(b)
-        await client.connect(b"c", False)
+            said = [Publish(b"t", b"%d" % number, 2, False, False, number) for number in range(1, others + 2)]
+            await client.send(*said)
+            await cable.until_under_way(jetstream.BATCH_COMMIT if others else b".MSGS.c.m.t ")
+        client, _ = await let_in(b, b"c")
         for packet_id in range(1, others + 2):
             await client.send(Publish(b"t", b"%d" % packet_id, 2, False, True, packet_id))
         for packet_id in range(1, others + 2):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from support.memory_nats import MemoryNats
 from support.nats import Server
 from support.node_rows import configured, ids, insert, reader_among
 from support.nodes import Client, joined
@@ -14,6 +15,12 @@ from support.postgres import Cluster, cluster, database
 
 from broker import Broker, Config
 from broker.cluster import lease
+from broker.cluster.names import Names
+from broker.cluster.rows import RowOutlet
+from broker.cluster.status import ClusterStatus
+from broker.core.engine import Engine
+from broker.feed.outlet import Resumption
+from broker.feed.status import FeedStatus
 
 __all__ = ["cluster", "database"]
 
@@ -91,6 +98,19 @@ async def test_a_successor_with_another_database_goes_on_behind_that_one_s_rows(
             await reader_among(d)
             await insert(other_database, 121, 121)
             assert await ids(client, 1) == [121]
+
+
+async def test_a_feed_that_began_anew_with_another_database_goes_on_behind_what_was_published_since() -> None:
+    """Not behind the place that was saved, which may be older; the other database counts no longer."""
+    link = MemoryNats().connected()
+    outlet = RowOutlet(Engine(), link, Names("shop"), FeedStatus("main"), b"a/main.1", ClusterStatus())
+    outlet.reads("1/1")
+    outlet.resume("", (5, 1))
+    outlet.reads("2/2")
+    outlet.begin_anew()
+    outlet.here = lambda: (900, 1)
+    outlet.publish(b"t", b"1", 1, False)
+    assert outlet.resume(outlet.log, (890, 1)) == Resumption((900, 1))
 
 
 async def stay(

@@ -54,10 +54,11 @@ def test_places_that_begin_anew_are_not_taken_for_earlier_ones() -> None:
     assert not seen.is_repeated(FEED, b"NATS/1.0\r\nRowcast: n 1 1 - - 0 - -\r\n\r\n")
 
 
-def test_rows_of_another_database_are_not_taken_for_earlier_ones() -> None:
-    def of(source: bytes, value: bytes) -> bytes:
-        return block(value)[:-2] + b"Rowcast-Source: " + source + b"\r\n\r\n"
+def of(source: bytes, value: bytes) -> bytes:
+    return block(value)[:-2] + b"Rowcast-Source: " + source + b"\r\n\r\n"
 
+
+def test_rows_of_another_database_are_not_taken_for_earlier_ones() -> None:
     seen = RowsSeen()
     assert not seen.is_repeated(FEED, of(b"aa", b"900/1"))
     seen.log_lost()
@@ -66,3 +67,23 @@ def test_rows_of_another_database_are_not_taken_for_earlier_ones() -> None:
     seen.log_lost()
     assert seen.is_repeated(FEED, of(b"bb", b"10/1")), "the one that was seen last"
     assert not seen.is_repeated(FEED, of(b"bb", b"11/1"))
+
+
+def test_rows_of_nodes_that_name_no_database_are_not_repeated_by_those_that_do() -> None:
+    """Which have filled the log again just after an upgrade."""
+    seen = RowsSeen()
+    assert not seen.is_repeated(FEED, block(b"900/1"))
+    seen.log_lost()
+    assert seen.is_repeated(FEED, of(b"aa", b"899/1"))
+    seen.log_lost()
+    assert seen.is_repeated(FEED, of(b"aa", b"900/1")), "the last one of both"
+    assert not seen.is_repeated(FEED, of(b"aa", b"901/1"))
+
+
+def test_a_database_that_was_named_once_is_known_though_its_next_row_does_not_name_it() -> None:
+    seen = RowsSeen()
+    assert not seen.is_repeated(FEED, of(b"aa", b"900/1"))
+    seen.log_lost()
+    assert seen.is_repeated(FEED, block(b"900/1"))
+    seen.log_lost()
+    assert not seen.is_repeated(FEED, of(b"bb", b"10/1"))
