@@ -80,6 +80,13 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert broken == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_line_below_a_tables_head_has_nothing_else(page: Path) -> None:
+    """Whatever wraps long lines makes a paragraph of a table that it does not know."""
+    rules = [line for line in page.read_text().splitlines() if "|---" in line]
+    assert [line for line in rules if not set(line) <= set("|-: ")] == []
+
+
 def test_every_page_can_be_reached_from_the_index() -> None:
     index = ROOT / "docs/README.md"
     linked = {

@@ -4,13 +4,14 @@ One connection listens; a second one reads what was missed and is closed again; 
 ever needed, the rows of which only a key was notified.  All LISTENs are on one connection, so that the order of
 notifications survives.
 
-Invariant: whenever the outlet has a row of a table with a `recover`, the row's mark is at least at its key.
+Invariant: whenever the outlet has a row of a table with a `recover`, the row's mark is at least at its key, but for
+rows of before there was a mark: their table was not there when the process began.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import Final
@@ -27,6 +28,7 @@ from broker.feed.fast.notified import FastRows
 from broker.feed.gaps import announce, tell
 from broker.feed.listen.attention import Attention
 from broker.feed.listen.away import say_who_is_away
+from broker.feed.listen.gap_words import GONE, LOST, UNFETCHED, UNTOLD, announce_tables, unrecovered
 from broker.feed.listen.kept_marks import SAVE_INTERVAL_S, FoundMarks, KeptMarks
 from broker.feed.listen.keyed_rows import Line
 from broker.feed.listen.listener import Listener
@@ -48,17 +50,6 @@ SEND_ROWS: Final = 250
 
 LOOK_INTERVAL_S: Final = 30.0
 """How soon a trigger is noticed that does not notify any more."""
-
-UNTOLD: Final = (
-    "a trigger was taken away, off for a while or made anew, or its function, so rows may be unheard"
-)
-
-LOST: Final = (
-    "a table made anew, emptied or restored, or another key, or one notified that can't be one,"
-    " so no place is known"
-)
-
-GONE: Final = "a table that is not there, so its rows can't be read again"
 
 Held = tuple[Row, Mark]
 """A row that was notified while recovery reads: it may be among what is read."""
@@ -108,7 +99,7 @@ class ListenFeed:
         """As `supervise.Feed.attempt`."""
         self._clock = trio.lowlevel.current_clock().current_time  # `trio.current_time` is two more calls
         async with connected(self._config) as connection:
-            await self._line.prepare(connection)
+            await self._prepare_line(connection)
             listener = Listener(connection, self._config)
             await listener.listen(self._channels)
             self._status.enter("recovering")
@@ -120,6 +111,10 @@ class ListenFeed:
                 await self._stay_live(listener)
             finally:
                 self._line.close()
+
+    async def _prepare_line(self, connection: TrioConnection) -> None:
+        missed = await self._line.prepare(connection)
+        announce_tables(self._status, self._outlet, {UNFETCHED: missed})
 
     async def _stay_live(self, listener: Listener) -> None:
         attention = Attention(
@@ -159,19 +154,21 @@ class ListenFeed:
                 await self._kept.save(self._outlet)
 
     async def _look_regularly(self) -> None:
-        """Raises: psycopg.OperationalError, to read by key what triggers may not have told."""
-        while self._marks:
+        """Raises: psycopg.OperationalError, to read by key what triggers may not have told, or could not be read."""
+        while self._marks or self._line.is_short:
             await trio.sleep(LOOK_INTERVAL_S)
             silenced: list[str] = []
-            back: list[str] = []
+            changed: list[str] = []
             with suppress(psycopg.Error):  # then listening will fail, too, or we look again
                 async with connected(self._config) as connection:
                     silenced = self._telling.silenced(await self._telling.look(connection))
-                    back = await self._marks.back(connection)
+                    changed = await self._marks.changed(connection)
+                    if self._line.is_short:
+                        await self._prepare_line(connection)
             if silenced:
                 raise psycopg.OperationalError(f"{', '.join(silenced)}: {UNTOLD}")
-            if back:
-                raise psycopg.OperationalError(f"{', '.join(back)}: there again, and to be read by key")
+            if changed:
+                raise psycopg.OperationalError(f"{', '.join(changed)}: not there any more, or there again")
 
     @property
     def is_saved(self) -> bool:
@@ -210,22 +207,25 @@ class ListenFeed:
 
     async def _find_place(self, reader: TrioConnection) -> None:
         """Behind what the marks say, be they of another process; a gap for the tables in which they say nothing."""
-        is_first = not any(self._marks)
+        is_first = not self._marks.is_settled
         kept = await self._kept.load() if is_first else FoundMarks()
+        triggers = await self._telling.look(reader)
+        were_away = set(self._marks.away)
         lost = await self._marks.settle(reader, kept.marks)
-        gone = say_who_is_away(self._marks.away, self._status)
-        untold = self._telling.take(await self._telling.look(reader))
+        # From here on nothing can fail before it is announced: the marks are as they will be now.
+        away = {one.table: why for one, why in self._marks.away.items()}
+        say_who_is_away(away, self._status)
+        untold = self._telling.take(triggers)
         if kept.marks is not None:
             self._unheard = "Rowcast was not running"
-        if lost and not is_first:
-            self._forget_looks()
+        if lost or were_away - self._marks.away.keys():
+            self._forget_looks()  # they know the marks of before, or none
         if kept.reason:
             announce(self._status, self._outlet, kept.reason, "", "now")
-        elif lost or (gone and (kept.marks is not None or not is_first)):
-            told = [f"{', '.join(tables)}: {why}" for tables, why in ((lost, LOST), (gone, GONE)) if tables]
-            announce(self._status, self._outlet, "; ".join(told), "", "now", [*lost, *gone])
-        elif untold:
-            announce(self._status, self._outlet, f"{', '.join(untold)}: {UNTOLD}", "", "now", untold)
+        else:
+            begins_anew = is_first and kept.marks is None
+            gone: Collection[str] = () if begins_anew else away
+            announce_tables(self._status, self._outlet, {LOST: lost, GONE: gone, UNTOLD: untold})
         if is_first or lost or untold:
             await self._kept.save(self._outlet)
 
@@ -236,6 +236,7 @@ class ListenFeed:
             psycopg.Error, OSError: one can't be read now; it remains, with those behind it.
         """
         while self._line:
+            announce_tables(self._status, self._outlet, {UNFETCHED: self._line.give_up()})
             await self._line.fetch()
             now = trio.current_time()
             for row in self._line.leave():
@@ -371,20 +372,3 @@ class ListenFeed:
                 "; ".join(lost),
             )
             tell(self._status, self._outlet, reason, "", "now")
-
-
-def unrecovered(config: FeedConfig) -> list[str]:
-    """The routed kinds that no `recover` reads again, in words."""
-    covered = {pair for recovery in config.recoveries for pair in recovery.kinds}
-    words = []
-    for source in config.sources:
-        kinds = {route.kind for route in config.routes if route.source == source.name}
-        if None in kinds and not source.kind_path:
-            kinds = kinds - {None} | set(source.listen)
-        named = sorted(kind for kind in kinds if kind is not None and (source.name, kind) not in covered)
-        if None in kinds:
-            but = sorted(kind for name, kind in covered if name == source.name)
-            words.append(f"every kind of {source.name}" + (f" but {', '.join(but)}" if but else ""))
-        elif named:
-            words.append(f"{', '.join(named)} of {source.name}")
-    return words

@@ -1,7 +1,8 @@
 """Rows whose notification has only their key: read from their tables, each in its place among the others.
 
 Postgres notifies less than 8000 bytes, so a trigger that meets a longer row sends its key.  Whatever comes behind
-such a row waits in line until it has been read.
+such a row waits in line until it has been read.  Where its table is not there at all it is dropped, and said so, lest
+everybody's rows wait for one table.
 
 Invariant: rows leave the line in the order in which they joined it.  One that can't be read now stays where it is.
 """
@@ -19,7 +20,9 @@ from psycopg import sql
 from broker.config.feeds import FeedConfig, Fetch, Source
 from broker.feed.driver.connect import open_connection, within
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.driver.failures import first_line
 from broker.feed.driver.sql_text import identifier
+from broker.feed.listen.away import AWAY
 from broker.feed.routing.routes import Router, Row
 from broker.feed.routing.rowtext import Columns, NotARow, is_storable, locate
 from broker.feed.status import FeedStatus
@@ -37,10 +40,17 @@ KeyTexts = tuple[str, ...]
 
 
 class KeyedTable:
-    """A table that rows are read from by key."""
+    """A table that rows are read from by key.
+
+    Attributes:
+        is_there: whether it was when somebody looked last.
+        has_missed: whether rows were dropped because it was not.
+    """
 
     def __init__(self, fetch: Fetch) -> None:
         self.fetch = fetch
+        self.is_there = True
+        self.has_missed = False
         self._columns = frozenset(fetch.key)
         self._query: sql.Composed | None = None
 
@@ -152,10 +162,60 @@ class Line:
         """A notification's row, behind all others."""
         self._waiting.append(_Waiting(row, self.table_for(row)))
 
-    async def prepare(self, connection: TrioConnection) -> None:
-        """Look at the tables; as `KeyedTable.prepare`."""
+    @property
+    def is_short(self) -> bool:
+        """Whether a table is not there."""
+        return not all(table.is_there for table in self._tables)
+
+    async def prepare(self, connection: TrioConnection) -> list[str]:
+        """Look at the tables.  One that is not there is a trouble, and nobody waits for its rows.
+
+        Returns:
+            those that are there again after rows were dropped; each once.
+
+        Raises:
+            psycopg.Error: the connection failed, or one may not be read, or can't be looked up.
+        """
         for table in self._tables:
+            await self._look_at(table, connection)
+        missed = [table for table in self._tables if table.is_there and table.has_missed]
+        for table in missed:
+            table.has_missed = False
+        return [table.fetch.table for table in missed]
+
+    async def _look_at(self, table: KeyedTable, connection: TrioConnection) -> None:
+        fetch = table.fetch
+        trouble = f"fetch {fetch.table} by {', '.join(fetch.key)}"
+        try:
             await table.prepare(connection)
+        except AWAY as error:
+            table.is_there = False
+            why = f"{fetch.table} can't be read by key ({first_line(error)})"
+            self._status.trouble(trouble, f"{why}: rows of which only a key is notified are dropped")
+        else:
+            table.is_there = True
+            self._status.over(trouble)
+
+    def give_up(self) -> list[str]:
+        """Drop the rows that would have to be read from a table that is not there.
+
+        Returns:
+            the tables of which rows are dropped from now on; each once, until `prepare` tells that it is back.
+        """
+        if not self.is_short:
+            return []
+        begun = []
+        for one in self._waiting:
+            table = one.table
+            if table is None or table.is_there:
+                continue
+            if not table.has_missed:
+                table.has_missed = True
+                begun.append(table.fetch.table)
+            assert one.row is not None
+            self._drop(one.row, "table_away")
+            one.row = one.table = None
+        return begun
 
     async def fetch(self) -> None:
         """Read what has to be read before the first row can leave, and what is next of that kind.
@@ -205,15 +265,15 @@ class Line:
         return await table.read(self._connection, keys)
 
     def _row(self, keyed: Row, texts: list[str] | None) -> Row | None:
-        now = trio.current_time()
         if texts is not None and len(texts) == 1:
             self._status.fetched += 1
-            return self._router.row(
-                keyed.source.config.name, keyed.kind, texts[0].encode(errors="surrogateescape"), now
-            )
-        reason = "no_key" if texts is None else "ambiguous_key" if texts else "deleted"
-        self._status.drop(reason, f"kind {keyed.kind[:100]}, to be read by its key", now)
+            text = texts[0].encode(errors="surrogateescape")
+            return self._router.row(keyed.source.config.name, keyed.kind, text, trio.current_time())
+        self._drop(keyed, "no_key" if texts is None else "ambiguous_key" if texts else "deleted")
         return None
+
+    def _drop(self, keyed: Row, reason: str) -> None:
+        self._status.drop(reason, f"kind {keyed.kind[:100]}, to be read by its key", trio.current_time())
 
 
 def _kind_member(source: Source) -> frozenset[str]:

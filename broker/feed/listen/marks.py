@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-import psycopg
 from psycopg import sql
 
 from broker.config.feeds import Recovery
@@ -13,6 +12,7 @@ from broker.feed.driver.connect import within
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import first_line
 from broker.feed.driver.sql_text import identifier, quoted_name
+from broker.feed.listen.away import AWAY
 from broker.feed.listen.mark import KeySpace, Mark
 from broker.feed.listen.recovery import READ_TIMEOUT_S
 from broker.feed.routing.rowtext import columns_of
@@ -22,25 +22,25 @@ FILES: Final = (
 )
 """Which table it is, and which file, which changes when all of its rows are taken out or put in anew."""
 
-AWAY: Final = (
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.UndefinedColumn,
-    psycopg.errors.InvalidSchemaName,
-)
-"""One table is not there: dropped, renamed, or its key.  That is no matter of the others."""
-
 Saved = list[list[object]]
 """For each mark its source, kind, key (the texts of its columns; [] where there was no row), and key_space."""
 
 
 class Marks:
-    """A mark for each source that each table with a `recover` feeds."""
+    """A mark for each source that each table with a `recover` feeds.
+
+    Attributes:
+        away: those whose table can't be read now, and why; others' rows go on.
+        is_settled: whether `settle` has been through.  A mark that is made later is of a table that was away.
+    """
 
     def __init__(self, recoveries: Iterable[Recovery]) -> None:
         self._recoveries = tuple(recoveries)
         self._marks: dict[tuple[str, str], Mark] = {}
-        self.away: dict[str, str] = {}
-        """The tables that can't be read now, and why; those with others' rows go on."""
+        self._aside: dict[tuple[str, str], list[object]] = {}
+        """What another process kept of tables that have been away since: no mark can be made of it yet."""
+        self.away: dict[Recovery, str] = {}
+        self.is_settled = False
 
     def __bool__(self) -> bool:
         return bool(self._recoveries)
@@ -53,7 +53,7 @@ class Marks:
     def readable(self) -> Iterator[tuple[str, str, Mark]]:
         """As iteration, without those whose tables are away."""
         for source, kind, mark in self:
-            if mark.recovery.table not in self.away:
+            if mark.recovery not in self.away:
                 yield source, kind, mark
 
     def get(self, source: str, kind: str) -> Mark | None:
@@ -61,22 +61,27 @@ class Marks:
         return self._marks.get((source, kind))
 
     def saved(self) -> Saved:
-        """Every mark, as `Saved` says."""
-        return [
+        """Every mark, as `Saved` says, and what still waits for its table."""
+        marks: Saved = [
             [source, kind, list(mark.texts), [list(mark.key_space.columns), list(mark.key_space.files)]]
             for source, kind, mark in self
         ]
+        return marks + [[*pair, *place] for pair, place in self._aside.items()]
 
-    async def back(self, reader: TrioConnection) -> list[str]:
-        """Those of `away` that can be read by now."""
-        recoveries = [one for one in self._recoveries if one.table in self.away]
-        return [one.table for one in recoveries if not isinstance(await _look_at(reader, one), str)]
+    async def changed(self, reader: TrioConnection) -> list[str]:
+        """The tables that are away by now and were not, and those that are there again."""
+        return [
+            one.table
+            for one in self._recoveries
+            if isinstance(await _look_at(reader, one), str) != (one in self.away)
+        ]
 
     async def settle(self, reader: TrioConnection, kept: Saved | None) -> list[str]:
         """Let every mark belong to its table as it is now, at a place behind which nothing has been given out.
 
         A mark that was not there before stands where `kept` says, or else at its table's newest row.  One whose
-        table is away stays where it is, if it was there.  All stay as they were if this fails.
+        table is away stays where it is, or what `kept` says waits for the table.  All stay as they were if this
+        fails.
 
         Args:
             kept: what `saved` gave in another process, None if nothing is known of one; for the first time.
@@ -85,19 +90,23 @@ class Marks:
             the tables of which rows may be missing, since no place that was known is one in them.
 
         Raises:
-            psycopg.Error: the connection failed.
+            psycopg.Error: the connection failed, or a table may not be read, or hides rows.
         """
-        before = {(source, kind): mark for source, kind, mark in self}
-        known = self.saved() if before else kept or []
-        places = {tuple(map(str, one[:2])): one[2:] for one in known if isinstance(one, list)}
+        before = self._marks
+        known = self.saved() if self.is_settled else kept or []
+        rows = [one for one in known if isinstance(one, list) and len(one) > 1]
+        places = {(str(source), str(kind)): place for source, kind, *place in rows}
         marks: dict[tuple[str, str], Mark] = {}
+        aside: dict[tuple[str, str], list[object]] = {}
         unknown: list[str] = []
-        away: dict[str, str] = {}
+        away: dict[Recovery, str] = {}
         for recovery in self._recoveries:
             looks = await _look_at(reader, recovery)
             if isinstance(looks, str):
-                away[recovery.table] = looks
-                marks.update({pair: before[pair] for pair in recovery.kinds if pair in before})
+                away[recovery] = looks
+                marks |= {pair: before[pair] for pair in recovery.kinds if pair in before}
+                unmade = [pair for pair in recovery.kinds if pair not in before and pair in places]
+                aside |= {pair: places[pair] for pair in unmade}
                 continue
             types, key_space = looks
             for pair in recovery.kinds:
@@ -108,9 +117,10 @@ class Marks:
                     continue
                 mark = marks[pair] = Mark(recovery, types, key_space)
                 await _advance_to_newest(reader, mark)
-                if is_lost or ((before or kept is not None) and not mark.go_back(places.get(pair, []))):
+                is_expected = self.is_settled or kept is not None
+                if is_lost or (is_expected and not mark.go_back(places.get(pair, []))):
                     unknown.append(recovery.table)
-        self._marks, self.away = marks, away
+        self._marks, self._aside, self.away, self.is_settled = marks, aside, away, True
         return list(dict.fromkeys(unknown))
 
 

@@ -21,6 +21,7 @@ CROSS JOIN LATERAL (VALUES
     (concat_ws('/', t.oid, t.xmin, t.tgenabled)),
     (concat_ws('/', 'function', f.oid, md5(concat_ws('/', f.prosrc, f.probin, f.prolang, f.proconfig, f.prosecdef))))
 ) AS part(word)
+WHERE to_regclass(wanted.quoted) IS NOT NULL
 GROUP BY 1
 """
 
@@ -44,7 +45,7 @@ class Telling:
         self.known: Triggers | None = None
 
     async def look(self, connection: TrioConnection) -> Triggers:
-        """As they are now.  Raises: psycopg.Error, if the connection failed."""
+        """As they are now, of the tables that are there.  Raises: psycopg.Error, if the connection failed."""
         quoted = [quoted_name(table) for table in self._tables]
         with within(READ_TIMEOUT_S, "looking at triggers"):
             rows = await (await connection.execute(TRIGGERS, [self._tables, quoted])).fetchall()
@@ -56,7 +57,8 @@ class Telling:
         return [table for table, triggers in now.items() if not set(known.get(table, ())) <= set(triggers)]
 
     def take(self, now: Triggers) -> list[str]:
-        """Let them be those that are known.  Returns: as `silenced`."""
+        """Let them be those that are known; of a table that is not there, those of before.  Returns: as `silenced`."""
         silenced = self.silenced(now)
-        self.known = now
+        known = self.known or {}
+        self.known = {table: known[table] for table in self._tables if table in known} | now
         return silenced

@@ -23,6 +23,7 @@ from broker.config.feeds import FeedConfig, Recovery, Route, Source
 from broker.feed import supervise as supervise_module
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.listen import feed as listen_module
+from broker.feed.listen.gap_words import unrecovered
 from broker.feed.listen.recovery import begin_snapshot
 
 pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
@@ -49,6 +50,9 @@ INSERT = "INSERT INTO fill_events VALUES (%s, %s, %s, %s, %s, %s, '2024-02-13T15
 RECOVER_FILLS = Recovery(
     "public.fill_events", ("txn_version", "event_idx"), (("events", "fill"), ("econiaws", "fill_event"))
 )
+RECOVER_CANCELS = evolve(RECOVER_FILLS, table="public.cancel_events", kinds=(("events", "cancel"),))
+AWAY = "ALTER TABLE fill_events RENAME TO elsewhere"
+BACK = "ALTER TABLE elsewhere RENAME TO fill_events"
 
 
 def feed_config(dsn: str, *recoveries: Recovery) -> FeedConfig:
@@ -170,16 +174,13 @@ async def test_an_unrecovered_kind_lost_meanwhile_is_announced_by_name(
 def test_the_kinds_that_a_gap_loses_are_those_routed_and_not_recovered() -> None:
     config = feed_config("", RECOVER_FILLS)
     any_kind = (Route("events", ("{$kind}",)), Route("econiaws", ("{$kind}",), target="econia"))
-    assert listen_module.unrecovered(config) == ["cancel of events"]
-    assert listen_module.unrecovered(evolve(config, routes=config.routes[:1])) == []
-    assert listen_module.unrecovered(evolve(config, routes=any_kind)) == [
+    assert unrecovered(config) == ["cancel of events"]
+    assert unrecovered(evolve(config, routes=config.routes[:1])) == []
+    assert unrecovered(evolve(config, routes=any_kind)) == [
         "cancel of events",
         "every kind of econiaws but fill_event",
     ]
-    assert listen_module.unrecovered(evolve(config, recoveries=())) == [
-        "cancel, fill of events",
-        "fill_event of econiaws",
-    ]
+    assert unrecovered(evolve(config, recoveries=())) == ["cancel, fill of events", "fill_event of econiaws"]
 
 
 async def end_backends(writer: TrioConnection) -> None:
@@ -358,7 +359,7 @@ async def test_a_table_that_is_missing_is_said_and_read_when_it_is_back(
 ) -> None:
     """Others go on: what is notified comes, and the feed is live."""
     monkeypatch.setattr(listen_module, "LOOK_INTERVAL_S", 0.1)
-    await writer.execute("ALTER TABLE fill_events RENAME TO elsewhere")
+    await writer.execute(AWAY)
     config = feed_config(database, RECOVER_FILLS)
     feed = Running(config)
     async with trio.open_nursery() as nursery:
@@ -366,7 +367,7 @@ async def test_a_table_that_is_missing_is_said_and_read_when_it_is_back(
         await feed.until_live()
         assert 'relation "public.fill_events" does not exist' in caplog.text
         assert list(feed.status.troubles) == ["recover public.fill_events"]
-        await writer.execute("ALTER TABLE elsewhere RENAME TO fill_events")
+        await writer.execute(BACK)
         await feed.until_live(reconnects=1)
         assert not feed.status.troubles
         nursery.cancel_scope.cancel()
@@ -379,11 +380,90 @@ async def test_a_table_that_is_dropped_stops_nobody_elses_rows(
     async with running(feed_config(database, RECOVER_FILLS)) as feed:
         await insert(writer, 1)
         await feed.outlet.until(2)
-        await writer.execute("ALTER TABLE fill_events RENAME TO elsewhere")
+        await writer.execute(AWAY)
         await feed.until_live(reconnects=1)
         assert "public.fill_events: a table that is not there" in caplog.text
-        await writer.execute("ALTER TABLE elsewhere RENAME TO fill_events")
+        await writer.execute(BACK)
         await feed.until_live(reconnects=2)
         assert not feed.status.troubles
         await insert(writer, 2)
         await feed.outlet.until(4)
+
+
+def told(feed: Running, words: bytes) -> bool:
+    """Whether a gap was announced with these words."""
+    return any(words in payload for _, payload, _, _ in feed.outlet.announced)
+
+
+async def test_rows_that_nobody_heard_while_their_table_was_away_are_a_gap(
+    database: str, writer: TrioConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its triggers go on: what they notify next raises the mark, so nobody reads again what came before it."""
+    monkeypatch.setattr(listen_module, "LOOK_INTERVAL_S", 0.1)
+    config = feed_config(database, RECOVER_FILLS)
+    async with running(evolve(config, routes=config.routes[:1])) as feed:
+        await writer.execute(AWAY)
+        await feed.until_live(reconnects=1)
+        assert feed.status.gaps == 1
+        await end_backends(writer)
+        await feed.until_live(reconnects=2)
+        assert feed.status.gaps == 2
+        assert feed.status.last_gap is not None
+        assert feed.status.last_gap.reason.startswith("public.fill_events: a table that is not there")
+
+
+async def test_a_table_that_was_away_at_the_start_repeats_nothing_once_it_is_back(
+    database: str, writer: TrioConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How its rows look was learned when there was no mark that could be raised."""
+    monkeypatch.setattr(listen_module, "LOOK_INTERVAL_S", 0.1)
+    await writer.execute(AWAY)
+    async with running(feed_config(database, RECOVER_FILLS)) as feed:
+        await writer.execute(INSERT.replace("fill_events", "elsewhere"), [1, 0, 1, "0xabc", 1, ""])
+        await feed.outlet.until(2)
+        await writer.execute(BACK)
+        await feed.until_live(reconnects=1)
+        assert told(feed, b"no place is known")
+        await insert(writer, 2)
+        await feed.outlet.until(4)
+        await end_backends(writer)
+        await feed.until_live(reconnects=2)
+        await insert(writer, 3)
+        await check_all_came_once(writer, feed)
+
+
+OFF_AND_ON = "ALTER TABLE {0} DISABLE TRIGGER t; ALTER TABLE {0} ENABLE TRIGGER t"
+
+
+async def test_a_trigger_that_was_off_is_said_although_another_table_is_away(
+    database: str, writer: TrioConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listen_module, "LOOK_INTERVAL_S", 0.1)
+    async with running(feed_config(database, RECOVER_FILLS, RECOVER_CANCELS)) as feed:
+        await writer.execute(f"{AWAY}; {OFF_AND_ON.format('cancel_events')}")
+        reason = await feed.outlet.gap()
+        assert reason.startswith("public.fill_events: a table that is not there")
+        assert "; public.cancel_events: a trigger was taken away" in reason
+
+
+async def test_a_trigger_that_was_off_while_its_table_was_away_is_said_once_it_is_back(
+    database: str, writer: TrioConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listen_module, "LOOK_INTERVAL_S", 0.1)
+    async with running(feed_config(database, RECOVER_FILLS)) as feed:
+        await writer.execute(AWAY)
+        await feed.until_live(reconnects=1)
+        assert not told(feed, b"a trigger was taken away")
+        await writer.execute(f"{OFF_AND_ON.format('elsewhere')}; {BACK}")
+        await feed.until_live(reconnects=2)
+        assert told(feed, b"public.fill_events: a trigger was taken away")
+
+
+async def test_a_key_column_that_is_renamed_is_noticed_while_the_feed_is_live(
+    database: str, writer: TrioConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listen_module, "LOOK_INTERVAL_S", 0.1)
+    async with running(feed_config(database, RECOVER_FILLS)) as feed:
+        await writer.execute("ALTER TABLE fill_events RENAME event_idx TO number")
+        await feed.until_live(reconnects=1)
+        assert list(feed.status.troubles) == ["recover public.fill_events"]

@@ -226,6 +226,26 @@ async def test_what_another_version_kept_is_understood_or_a_gap(config: FeedConf
     assert feed.status.gaps == (0 if is_understood else 1)
 
 
+async def test_place_in_a_table_that_is_away_at_the_start_is_kept_until_it_is_back(
+    config: FeedConfig, monkeypatch: pytest.MonkeyPatch, short_pauses: None
+) -> None:
+    """Also by a process that never sees the table."""
+    monkeypatch.setattr(listen_feed, "LOOK_INTERVAL_S", 0.1)
+    install(config)
+    async with running(config) as feed:
+        insert(config, 1)
+        await feed.outlet.until(1)
+    insert(config, 2)
+    change(config, "ALTER TABLE event RENAME TO elsewhere")
+    async with running(config) as unseen:
+        assert "a table that is not there" in await unseen.outlet.gap()
+    async with running(config) as again:
+        change(config, "ALTER TABLE elsewhere RENAME TO event")
+        await again.outlet.until(1)
+    assert again.outlet.topics() == [b"event/2"]
+    assert not any(b"no place is known" in payload for _, payload, _, _ in again.outlet.announced)
+
+
 async def test_dropped_schema_is_waited_for_and_a_gap_once_it_is_there(
     config: FeedConfig, short_pauses: None
 ) -> None:

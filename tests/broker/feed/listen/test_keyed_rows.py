@@ -22,7 +22,9 @@ from support.tcp_proxy import tcp_proxy
 from broker.config.feeds import FeedConfig, Fetch, Recovery, Route, Source
 from broker.feed import supervise as supervise_module
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.listen import feed as listen_module
 from broker.feed.listen import keyed_rows as fetch_module
+from broker.feed.listen.recovery import begin_snapshot
 
 pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
 
@@ -288,9 +290,6 @@ async def test_rows_notified_while_recovery_reads_come_once(
     database: str, writer: TrioConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some are both read again and notified, with their key only; others only notified."""
-    from broker.feed.listen import feed as listen_module
-    from broker.feed.listen.recovery import begin_snapshot
-
     begin = begin_snapshot
 
     async def insert_around(reader: TrioConnection) -> None:
@@ -348,17 +347,52 @@ async def test_an_orderly_stop_leaves_no_row_in_the_line(database: str, writer: 
     assert len(feed.outlet.published) == 5
 
 
-async def test_a_table_that_may_not_be_read_is_said_and_tried_again(
-    database: str, writer: TrioConnection, caplog: pytest.LogCaptureFixture
+def gaps_of_unread_rows(feed: Running) -> int:
+    """Announced, on `$SYS`, of rows that were dropped because their table was not there."""
+    words = b"public.fills: a table that was not there when rows came with their key only"
+    return sum(topic.startswith(b"$SYS/") and words in text for topic, text, _, _ in feed.outlet.announced)
+
+
+@pytest.mark.parametrize("recoveries", [(), (RECOVER,)], ids=["fetched", "recovered, too"])
+async def test_a_table_that_is_not_there_keeps_nothing_back_but_its_long_rows(
+    database: str,
+    writer: TrioConnection,
+    recoveries: tuple[Recovery, ...],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """They are counted, and a trouble while it lasts; a gap at the first of them, and once the table is back."""
+    monkeypatch.setattr(listen_module, "LOOK_INTERVAL_S", 0.1)
     await writer.execute("ALTER TABLE fills RENAME TO elsewhere")
-    feed = Running(feed_config(database))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervise_module.supervise, feed.config, feed.outlet, feed.status)
-        await until(lambda: 'relation "public.fills" does not exist' in caplog.text)
+    async with running(feed_config(database, FETCH, *recoveries)) as feed:
+        assert 'relation "public.fills" does not exist' in caplog.text
+        assert "fetch public.fills by txn, idx" in feed.status.troubles
+        await writer.execute("INSERT INTO elsewhere VALUES (1, 0, 'm', %s), (2, 0, 'm', '')", [LONG])
+        assert {topic for topic, *_ in await feed.outlet.until(2)} == {b"fill/m", b"$ws/econia/fill_event"}
+        assert feed.status.dropped == {"table_away": 2}
+        assert gaps_of_unread_rows(feed) == 1
         await writer.execute("ALTER TABLE elsewhere RENAME TO fills")
-        await feed.until_live()
-        nursery.cancel_scope.cancel()
+        await until(lambda: not feed.status.troubles)
+        assert gaps_of_unread_rows(feed) == 2
+        await insert(writer, 3, LONG)
+        await feed.outlet.until(4)
+        assert feed.status.fetched == 2
+
+
+async def test_a_table_that_goes_away_while_the_feed_is_live_drops_its_long_rows_and_goes_on(
+    database: str, writer: TrioConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listen_module, "LOOK_INTERVAL_S", 0.1)
+    async with running(feed_config(database)) as feed:
+        await writer.execute("ALTER TABLE fills RENAME TO elsewhere")
+        await writer.execute("INSERT INTO elsewhere VALUES (1, 0, 'm', %s), (2, 0, 'm', '')", [LONG])
+        await feed.outlet.until(2)
+        assert feed.status.dropped == {"table_away": 2}
+        await writer.execute("ALTER TABLE elsewhere RENAME TO fills")
+        await until(lambda: not feed.status.troubles)
+        assert gaps_of_unread_rows(feed) == 2
+        await insert(writer, 3, LONG)
+        await feed.outlet.until(4)
 
 
 @pytest.mark.parametrize(

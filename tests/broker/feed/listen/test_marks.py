@@ -174,13 +174,14 @@ async def test_a_table_that_is_away_leaves_the_others_and_goes_on_where_it_was(
     marks = await settled(reader, FILLS, ORDERS)
     advance(marks, 11)
     await reader.execute(goes.encode())
+    assert await marks.changed(reader) == ["public.fill"]
     assert await marks.settle(reader, None) == []
-    assert list(marks.away) == ["public.fill"]
+    assert list(marks.away) == [FILLS]
     assert [source_and_kind[:2] for source_and_kind in marks.readable()] == [("events", "order")]
     assert texts(marks)["events", "fill"] == ("11",)
-    assert await marks.back(reader) == []
+    assert await marks.changed(reader) == []
     await reader.execute(returns.encode())
-    assert await marks.back(reader) == ["public.fill"]
+    assert await marks.changed(reader) == ["public.fill"]
     assert await marks.settle(reader, None) == []
     assert (marks.away, texts(marks)["events", "fill"]) == ({}, ("11",))
 
@@ -191,3 +192,37 @@ async def test_one_that_comes_only_later_may_miss_rows(reader: TrioConnection) -
     assert texts(marks) == {("events", "order"): ()}
     await reader.execute("ALTER TABLE elsewhere RENAME TO fill")
     assert await marks.settle(reader, None) == ["public.fill"]
+
+
+@pytest.mark.parametrize("recoveries", [(FILLS,), (FILLS, ORDERS)], ids=["the only one", "beside another"])
+async def test_what_was_kept_of_a_table_that_is_away_at_the_start_waits_for_it(
+    reader: TrioConnection, recoveries: tuple[Recovery, ...]
+) -> None:
+    kept = (await settled(reader, *recoveries)).saved()
+    await reader.execute("INSERT INTO fill VALUES (11, ''); ALTER TABLE fill RENAME TO elsewhere")
+    marks = await settled(reader, *recoveries, kept=kept)
+    assert sorted(map(str, marks.saved())) == sorted(map(str, kept))
+    assert await marks.settle(reader, None) == []
+    assert sorted(map(str, marks.saved())) == sorted(map(str, kept)), "however often it is looked for"
+    await reader.execute("ALTER TABLE elsewhere RENAME TO fill")
+    assert await marks.settle(reader, None) == []
+    assert texts(marks)["events", "fill"] == ("10",)
+    assert sorted(map(str, marks.saved())) == sorted(map(str, kept))
+
+
+async def test_the_only_one_that_comes_later_may_miss_rows_too(reader: TrioConnection) -> None:
+    await reader.execute("ALTER TABLE fill RENAME TO elsewhere")
+    marks = await settled(reader, FILLS)
+    assert marks.is_settled
+    await reader.execute("ALTER TABLE elsewhere RENAME TO fill")
+    assert await marks.settle(reader, None) == ["public.fill"]
+
+
+async def test_of_two_keys_of_one_table_the_one_that_is_there_goes_on(reader: TrioConnection) -> None:
+    by_note = evolve(FILLS, key=("note",), kinds=(("more", "fill"),))
+    marks = await settled(reader, FILLS, by_note)
+    await reader.execute("ALTER TABLE fill RENAME note TO words")
+    assert await marks.settle(reader, None) == []
+    assert list(marks.away) == [by_note]
+    assert [one[:2] for one in marks.readable()] == list(FILLS.kinds)
+    assert await marks.changed(reader) == []

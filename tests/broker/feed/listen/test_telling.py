@@ -35,6 +35,15 @@ def test_a_trigger_or_function_that_was_touched_may_have_been_silent(
     assert telling.take(now) == [], "said once"
 
 
+def test_of_a_table_that_is_not_there_the_triggers_of_before_are_known() -> None:
+    """So that one is noticed that was off meanwhile."""
+    telling = Telling([Recovery("a", ("id",), ()), Recovery("b", ("id",), ())])
+    telling.known = {"a": ["1/7/O"], "b": ["2"], "no table of ours any more": ["3"]}
+    assert telling.take({"b": ["2"]}) == []
+    assert telling.known == {"a": ["1/7/O"], "b": ["2"]}
+    assert telling.take({"a": ["1/8/O"], "b": ["2"]}) == ["a"]
+
+
 TELL = """CREATE OR REPLACE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN PERFORM pg_notify('event', row_to_json(NEW)::text); RETURN NULL; END $$"""
 SILENT = "CREATE OR REPLACE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
