@@ -3,12 +3,12 @@
 The log brings what several nodes publish, each in batches of its own; without this every batch would be a round of
 sends to everybody.
 
-    few deliveries of the last group       handed on at the end of the turn, as what comes after a silence always is
-    many                                   what comes within GATHER_S waits for the first turn after it
+    few deliveries, or few messages   handed on at the end of the turn, as what comes after a silence always is
+    many of both                      the first one waits for GATHER_S, and what comes until then goes with it
 
 Hot: compiled.
 
-Invariant: what came is handed on once, in its order.
+Invariant: what came is handed on once, in its order; nothing waits for longer than GATHER_S and the turn after it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,22 @@ from protocol.nats import wire
 if TYPE_CHECKING:
     from broker.core.engine import Engine
 
-GATHER_S: Final = 0.0025
-"""About two batches of a busy publisher: a batch takes the log 1 to 1.5 ms while three servers and the nodes share two
-cores.  Half of it is what a message waits here on average while many come, and none where they come singly.
+GATHER_S: Final = 0.001
+"""About a batch of a busy publisher, which takes the log 1 to 1.5 ms while three servers and the nodes share two cores;
+and the grain of the kernel's timer, which would make two milliseconds of a little more.
 """
+
+TOGETHER_MIN: Final = 1.6
+"""So many messages are to be expected within GATHER_S, or waiting saves too little: 1 600 a second."""
+
+RECENT_S: Final = 2 * GATHER_S
+"""What comes so long after the last group that went to many does not wait."""
+
+SMOOTHED_OVER: Final = 16
+"""Messages from which it is taken how many are to be expected."""
+
+APART_MAX_S: Final = 4 * GATHER_S
+"""A longer silence counts as this one, so that it is soon forgotten."""
 
 DELIVERIES_MIN: Final = 16
 """Deliveries of each message from which on a send for each of them costs more than a timer."""
@@ -52,7 +64,12 @@ class Gather:
         self._hand_on = hand_on
         self._held: list[wire.Message] = []
         self._held_bytes = 0
-        self._due = 0.0
+        self._due = math.inf
+        """When what is held is handed on; never while that has not been decided."""
+        self._many_at = -math.inf
+        """When the last group was handed on that went to many."""
+        self._apart_s = APART_MAX_S
+        """How far apart messages come that go to many, smoothed."""
         self._alarm = trio.CancelScope()
         engine.turn.on_batch_end(self._turn_ends)
 
@@ -65,11 +82,12 @@ class Gather:
         """Nobody wants what is held any more."""
         self._held = []
         self._held_bytes = 0
+        self._due = math.inf
 
     async def run(self) -> None:
         """Hand on what no turn comes behind, until cancelled."""
         while True:
-            self._alarm = trio.CancelScope(deadline=self._due if self._held else math.inf)
+            self._alarm = trio.CancelScope(deadline=self._due)
             with self._alarm:
                 await trio.sleep_forever()
             with self._engine.turn:
@@ -79,16 +97,28 @@ class Gather:
         held = self._held
         if not held:
             return
-        engine = self._engine
+        now = self._engine.now
+        if self._due == math.inf:
+            self._due = now + GATHER_S if self._more_will_come(now) else now
         is_full = len(held) >= HELD_MAX or self._held_bytes >= HELD_BYTES_MAX
-        if engine.now < self._due and not is_full:
+        if now < self._due and not is_full:
             self._alarm.deadline = self._due
             return
         self.forget()
         self._alarm.deadline = math.inf
-        counters = engine.counters
+        counters = self._engine.counters
         before = counters.publishes_sent
         for message in held:
             take(self._hand_on, message, counters, "NATS")
-        goes_to_many = counters.publishes_sent - before >= DELIVERIES_MIN * len(held)
-        self._due = engine.now + GATHER_S if goes_to_many else 0.0
+        if counters.publishes_sent - before >= DELIVERIES_MIN * len(held):
+            self._went_to_many(len(held), now)
+
+    def _more_will_come(self, now: float) -> bool:
+        """Soon enough to wait for it, by what came until now."""
+        return now - self._many_at < RECENT_S and self._apart_s * TOGETHER_MIN <= GATHER_S
+
+    def _went_to_many(self, messages: int, now: float) -> None:
+        took_s = min(now - self._many_at, APART_MAX_S)
+        # By messages, not by groups: those that wait for a timer would count for more than those that come meanwhile.
+        self._apart_s += (took_s - messages * self._apart_s) / max(messages, SMOOTHED_OVER)
+        self._many_at = now
