@@ -43,7 +43,7 @@ class Published:
 
     Attributes:
         count: of the messages.
-        left: of those that a table has neither taken nor refused yet.
+        left: of those that a table, or a cluster's log, has neither taken nor refused yet.
         on_committed: called when there are none any more.
     """
 
@@ -62,8 +62,12 @@ class Published:
         if self.left == 0:
             self.on_committed()
 
+    def worst(self) -> int:
+        """The highest reason code of any."""
+        return max((promise.code for promise in self._promises if promise is not None), default=0)
+
     def refused(self) -> list[int]:
-        """Which of the messages a table refused, counted from 0."""
+        """Which of the messages a table, or a cluster's log, refused, counted from 0."""
         return [
             index
             for index, promise in enumerate(self._promises)
@@ -119,6 +123,8 @@ class MeshPublisher:
 
     def _publish_to_topic(self, publication: Publication) -> Promise | None:
         publication.is_requested = True
+        if publication.qos > 0:
+            publication.promise = Promise()  # who has to keep it joins
         self._gateway.engine.publish(publication)
         return publication.promise
 

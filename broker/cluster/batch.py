@@ -13,6 +13,7 @@ from broker.cluster.names import CLIENTS, Names
 from protocol.nats import jetstream, wire
 
 if TYPE_CHECKING:
+    from broker.core.promise import Promise
     from broker.core.publication import Publication
 
 
@@ -20,6 +21,9 @@ ACK_S: Final = 3.0
 """Longest wait for an acknowledgement before a batch is sent again."""
 
 RETRY_S: Final = 0.2
+
+SOON_S: Final = 0.002
+"""Until NATS has done with a write that it has acknowledged; then twice as long each time."""
 
 
 def new_sender() -> bytes:
@@ -36,11 +40,24 @@ class Waiting:
         self.block = block
         """Its headers without the empty line at their end."""
         self.number = number
+        self.promise: Promise | None = None
+        """Joined for the log, whose part is kept when it has this."""
 
     def clients(self) -> set[bytes]:
         """Who is not acknowledged something before the log has this."""
         publication = self.publication
         return {publication.client_id} if publication.client_id and publication.packet_id else set()
+
+    def is_for_others(self, is_dead: bool) -> bool:
+        """Whether its client, or another node, says a client's message again, if anybody does.
+
+        Args:
+            is_dead: so is the life of this node that had the client.
+        """
+        publication = self.publication
+        if publication.message_id and not publication.packet_id:  # a will
+            return is_dead
+        return publication.packet_id > 0 or publication.retain
 
     def size(self) -> int:
         """Bytes that it counts for while it waits."""

@@ -30,7 +30,9 @@ class Finished(Waiting):
         super().__init__(Publication(subject, b""), subject, block, number)
         self._clients: set[bytes] = set()
         self._promises: list[Promise] = []
-        self.publication.join_promise().on_kept = self._keep
+        self.promise = Promise()
+        self.promise.join()
+        self.promise.on_kept = self._keep
 
     def add(self, client_id: bytes, packet_id: int) -> Promise:
         """One more; what its PUBCOMP waits for."""

@@ -92,10 +92,11 @@ class Janitor:
                 marks = await self._marks(looks % LOOK_FOR_ALL_EVERY == 0)
                 undecided |= marks - {self._liveness.mark} - self._done - self._at_work
                 for mark in list(undecided):
-                    if await self._liveness.is_dead(mark):
-                        undecided.discard(mark)
-                        self._at_work.add(mark)
-                        nursery.start_soon(self._see_to, mark)
+                    with suppress(Unavailable, ApiError, NatsProtocolError):  # the others have their turn
+                        if await self._liveness.is_dead(mark):
+                            undecided.discard(mark)
+                            self._at_work.add(mark)
+                            nursery.start_soon(self._see_to, mark)
                 looks += 1
             await trio.sleep(LOOK_S)
 
@@ -121,8 +122,10 @@ class Janitor:
                 try:
                     for subject in await self._subjects(prefix + b">"):
                         waits_s = max(waits_s, await self._publish(mark, subject[len(prefix) :]))
-                except (Unavailable, ApiError, NatsProtocolError):
-                    waits_s = LOOK_S
+                except (Unavailable, ApiError, NatsProtocolError, trio.TooSlowError):
+                    waits_s = (
+                        LOOK_S  # also where the log takes nothing: it is offered again, under the same id
+                    )
                 if not waits_s:
                     self._done.add(mark)
                     return
@@ -157,7 +160,6 @@ class Janitor:
         publication.sequence = -1
         done = trio.Event()
         promise = publication.promise = Promise()
-        promise.join()
         promise.on_kept = done.set
         with self._engine.turn:
             self._publisher.offer(publication)

@@ -27,6 +27,7 @@ from protocol.nats.jetstream import ApiError
 
 if TYPE_CHECKING:
     from broker.core.engine import Engine
+    from protocol.nats.jetstream import Stored
 
 logger = logging.getLogger("broker.cluster")
 
@@ -76,6 +77,8 @@ class Liveness:
         self._sequence = 0
         self._renewed_at = trio.current_time()
         self._seen_ended: dict[bytes, float] = {}
+        self._past: set[bytes] = set()
+        """Marks of this process's earlier lives that are not known to be dead to the others yet."""
         self._began = trio.Event()
         self._turn_at = trio.current_time()
         link.on_open.append(self._renew_soon)
@@ -114,6 +117,7 @@ class Liveness:
                 await self._link.until_open()
                 self._soon = trio.Event()
                 await self._renew()
+                await self._bury()
                 with trio.move_on_after(RENEW_S):
                     await self._soon.wait()
 
@@ -157,6 +161,13 @@ class Liveness:
             self._renewed_at = asked_at
             self._began.set()
 
+    async def _bury(self) -> None:
+        """Who lived here before is dead at once, and its fence is there: its clients may be let in again."""
+        with suppress(Unavailable, ApiError, NatsProtocolError):
+            for mark in list(self._past):
+                if await self.is_dead(mark):
+                    self._past.discard(mark)
+
     def _found_dead(self, mark: bytes) -> None:
         with self._engine.turn:
             if mark == self.mark:
@@ -164,6 +175,7 @@ class Liveness:
 
     def _die(self, why: str) -> None:
         logger.error("The clients of this node may be elsewhere, and are closed: %s.", why)
+        self._past.add(self.mark)
         self._lives += 1
         self.mark = b"%b-%d" % (self._first, self._lives)
         self._fences.live_as(self.mark)
@@ -197,12 +209,7 @@ class Liveness:
         if stored is not None and stored.payload == DEAD:
             self._seen_ended.pop(mark, None)
             return True
-        now = trio.current_time()
-        if not has_ended(stored):
-            self._seen_ended.pop(mark, None)
-            return False
-        since = self._seen_ended.setdefault(mark, now)
-        if now - since < GRACE_S or self._renewed_at < since:
+        if mark not in self._past and not self._has_long_ended(mark, stored):
             return False
         try:
             await self._record(mark).put(DEAD, 0 if stored is None else stored.sequence, DEAD_S)
@@ -213,6 +220,23 @@ class Liveness:
         logger.warning("The node %s is dead.", mark.decode(errors="replace"))
         self._seen_ended.pop(mark, None)
         return True
+
+    def _has_long_ended(self, mark: bytes, stored: Stored | None) -> bool:
+        """Whether a node's record has been seen ended for `GRACE_S`, while this node's own lived."""
+        now = trio.current_time()
+        if not has_ended(stored):
+            self._seen_ended.pop(mark, None)
+            return False
+        since = self._seen_ended.setdefault(mark, now)
+        return now - since >= GRACE_S and self._renewed_at >= since
+
+    async def died_at(self, mark: bytes) -> float:
+        """When a node was found dead, Unix time; 0.0 if that is not known any more.
+
+        Raises: Unavailable, ApiError, NatsProtocolError.
+        """
+        stored = await self._record(mark).get()
+        return stored.at if stored is not None and stored.payload == DEAD else 0.0
 
     def forget_sightings(self) -> None:
         """The connection was lost: what was seen ended before does not count."""

@@ -41,7 +41,10 @@ SAVES_MAX: Final = 200
 """Records that are written at a time without being asked for; the others have their turn a second later."""
 
 CLEAN_S: Final = 7 * 24 * 3600
-"""How long the record of a clean client lives unless it is written again, which it is sooner."""
+"""How long the record of a connected client lives unless it is written again, which it is sooner.
+
+A session that expires has as long on top of it; one that does not lives for ever.
+"""
 
 ACCEPTED_EACH: Final = 64
 """Messages of QoS 2 after which a record is written again."""
@@ -94,8 +97,8 @@ class OwnedClients:
         self._reader = reader
         self._shares = shares
         self._repeats = repeats
-        self.on_dropped: Callable[[Set[bytes]], None] = lambda client_ids: None
-        """Told of clients that may be on other nodes."""
+        self.on_dropped: Callable[[Set[bytes], bool], None] = lambda client_ids, is_dead: None
+        """Told of clients that may be on other nodes, and whether those see to their wills."""
         self._status = status
         self._tasks = Tasks()
         self._records_of = ""
@@ -194,12 +197,24 @@ class OwnedClients:
             state.under_way += self._repeats.unsaid_of(session.client_id, known)
         state.unsettled_from = self._unsettled_from(session, goes, bool(state.under_way))
         own.seen = self._look(session)
-        ttl_s = CLEAN_S if session.clean else 0
-        if goes:
-            longest = engine.policy.persistent_client_expiration_s or math.inf
-            lives_s = min(session.expiry_s, longest)
-            ttl_s = 0 if lives_s == math.inf else max(1, math.ceil(lives_s))
+        ttl_s = self._ttl_s(session, goes)
         return session_state.encode(state, engine.now, self._status.clock.now()), ttl_s, goes
+
+    def _ttl_s(self, session: Session, goes: bool) -> int:
+        """Seconds that its record lives unless it is written again, 0 for ever.
+
+        Of a client that is here, too: should this node die, and the client never come back, nobody else ends it.
+        """
+        if session.clean:
+            return CLEAN_S
+        lives_s = self._lives_s(session.expiry_s)
+        if lives_s == math.inf:
+            return 0
+        return max(1, math.ceil(lives_s)) if goes else math.ceil(lives_s) + CLEAN_S
+
+    def _lives_s(self, expiry_s: float) -> float:
+        """For how long a session outlives its connection here."""
+        return min(expiry_s, self._engine.policy.persistent_client_expiration_s or math.inf)
 
     def _unsettled_from(self, session: Session, goes: bool, has_under_way: bool) -> int | None:
         place = session_state.unsettled_from(session, self._reader.last)
@@ -270,7 +285,7 @@ class OwnedClients:
             if self.owned.get(own.client_id) is own:
                 logger.warning("Client %s is on another node.", own.client_id.decode(errors="replace"))
                 self._drop(own)
-                self.on_dropped({own.client_id})
+                self.on_dropped({own.client_id}, False)
 
     def _drop(self, own: Owned) -> None:
         """Close it without will, and keep nothing."""
@@ -300,7 +315,7 @@ class OwnedClients:
         client_ids = set(self.owned)
         for own in list(self.owned.values()):
             self._drop(own)
-        self.on_dropped(client_ids)
+        self.on_dropped(client_ids, True)
 
     def _turn_away(self, own: Owned) -> None:
         session = self._engine.sessions.get(own.client_id)

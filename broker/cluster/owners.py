@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -153,12 +154,14 @@ class Owners(OwnedClients):
         if stored is not None and not has_ended(stored):
             state = self._state_in(stored, client_id)
         before = b"" if state is None else state.owner
+        was_dead = False
         if before not in (b"", mark):
             self._moving.add(client_id)
-            if not await self._liveness.is_dead(before):
-                answer = await self._ask(before, client_id, packet.clean_session)
-                if answer != NOT_HERE:
-                    return None
+            was_dead = await self._liveness.is_dead(before)
+            if not was_dead and await self._ask(before, client_id, packet.clean_session) != NOT_HERE:
+                return None
+            if was_dead and state is not None and await self._has_expired(state, before):
+                state = None
         is_new = state is None or state.clean or packet.clean_session
         if state is None or is_new:
             state = await self._begun(packet)
@@ -179,12 +182,23 @@ class Owners(OwnedClients):
                 engine.endings.cancel_will(older)
                 engine.end_session(older)
             self._repeats.came(client_id, *((None, []) if is_new else self._unsettled(state, owner)))
-            if before not in (b"", mark):
+            if was_dead:
                 self._tasks.start(came_back, self._link, self._names, before, client_id, not is_new)
             if not is_new:
                 session = own.session = session_state.restore(engine, client_id, state)
                 self.behind.begin(session, state.cursor, state.epoch)
         return own
+
+    async def _has_expired(self, state: SessionState, owner: bytes) -> bool:
+        """Whether a session of a dead node is over, whose connection ended with the node [MQTT-4.1.0-2].
+
+        Raises: Unavailable, ApiError, NatsProtocolError.
+        """
+        lives_s = self._lives_s(state.expiry_s)
+        if lives_s == math.inf:
+            return False
+        died_at = await self._liveness.died_at(owner)
+        return died_at > 0.0 and self._status.clock.now() - died_at >= lives_s
 
     async def _begun(self, packet: Connect) -> SessionState:
         """A session before its client is let in, and knows of it: should this node crash then, the next one has it.
@@ -274,12 +288,13 @@ class Owners(OwnedClients):
             return False
         will.is_sent = True
         promise = publication.promise = Promise()
-        promise.join()
         promise.on_kept = lambda: self._tasks.start(will.remove)
         return True
 
     def asked(self, message: wire.Message) -> None:
         """Another node wants a client.  Inside a turn."""
+        if message.subject != self._names.ask(self._liveness.mark):
+            return  # of an earlier life, which is to be found dead, with its fence, before anybody has its clients
         try:
             said = json.loads(message.payload)
             client_id, clean = bytes.fromhex(said["c"]), bool(said["n"])

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from broker.cluster.batch import ACK_S, RETRY_S, Waiting, described, encoded, new_sender
+from broker.cluster.backlog import Backlog
+from broker.cluster.batch import ACK_S, RETRY_S, SOON_S, Waiting, described, encoded, new_sender
 from broker.cluster.fences import Fences
 from broker.cluster.finished import Finished
 from broker.cluster.link import NatsLink, Unavailable
@@ -38,12 +38,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("broker.cluster")
 
-WAITING_MESSAGES_MAX: Final = 10_000
-WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of messages that the log has not taken: above either no more is read from those who publish."""
-
-BATCH_MESSAGES: Final = 500
-BATCH_BYTES: Final = 512 * 1024
 FORGOTTEN_S: Final = DUPLICATE_WINDOW_S / 2
 """What failed first so long ago NATS may have and not know again."""
 
@@ -68,9 +62,8 @@ class Publisher:
     def __init__(
         self, engine: Engine, link: NatsLink, names: Names, node: bytes, status: ClusterStatus
     ) -> None:
-        self.waiting: deque[Waiting] = deque()
+        self.waiting = Backlog()
         self.under_way: list[Waiting] = []
-        self.waiting_bytes = 0
         self.refuses = False
         self.on_given_up: Callable[[Publication], None] = lambda publication: None
         self._engine = engine
@@ -124,13 +117,15 @@ class Publisher:
         limit = self._link.payload_max()
         if limit and one.size() + len(self.fences.condition) + 200 > limit:
             self._status.too_large += 1
-            if publication.packet_id:
+            if publication.packet_id or publication.promise is not None:
                 publication.join_promise().keep(ReasonCode.PACKET_TOO_LARGE)
             return
         if publication.qos > 0 and publication.packet_id:
             publication.message_id = message_id
-            publication.join_promise()
-        if self.is_full():
+            one.promise = publication.join_promise()
+        elif publication.promise is not None:
+            one.promise = publication.join_promise()
+        if self.waiting.is_full():
             self._paused.pause(publication.client_id)
         self._append(one)
         if len(self._own) < OWN_MAX:
@@ -152,45 +147,43 @@ class Publisher:
             self._append(finished)
         before = finished.size()
         promise = finished.add(client_id, packet_id)
-        self.waiting_bytes += finished.size() - before
+        self.waiting.size += finished.size() - before
         return promise
 
     def _append(self, one: Waiting) -> None:
-        if not self.waiting and not self.under_way:
+        if not self.owed():
             self._taken_at = trio.current_time()
             self._idle = trio.Event()
         self.waiting.append(one)
-        self.waiting_bytes += one.size()
 
     def own(self, number: int) -> Publication | None:
         """A publication of this node that the log has brought, if it is remembered; then no longer."""
         return self._own.pop(number, None)
 
-    def give_up(self, client_ids: Set[bytes]) -> None:
+    def give_up(self, client_ids: Set[bytes], is_dead: bool = False) -> None:
         """These clients may be on other nodes, and publish there again what they have no acknowledgement of.
 
-        Inside a turn.  What the log has been sent may be in it; it is not sent again.
+        Inside a turn.  What the log has been sent may be in it; it is not sent again.  Nor is what they have
+        retained, and may have replaced by now.
+
+        Args:
+            is_dead: so is the life of this node that had them, and others publish their wills.
         """
-        for one in [*self.under_way, *self.waiting]:
+        for one in [*self.under_way, *self.waiting.all()]:
             publication = one.publication
             if isinstance(one, Finished):
                 if not one.leave_out(client_ids):
                     self._given_up.add(one.number)
                     self._finished = None if self._finished is one else self._finished
-            elif publication.packet_id and publication.client_id in client_ids:
+            elif publication.client_id in client_ids and one.is_for_others(is_dead):
                 self._given_up.add(one.number)
                 self._own.pop(one.number, None)
-        self.waiting = deque([one for one in self.waiting if one.number not in self._given_up])
-        self.waiting_bytes = sum([one.size() for one in self.waiting])
+        self.waiting.restrict([one for one in self.waiting.all() if one.number not in self._given_up])
         self._go_on()
 
     def owed(self) -> int:
         """Messages that the log has not taken yet."""
         return len(self.waiting) + len(self.under_way)
-
-    def is_full(self) -> bool:
-        """Whether as much waits for the log as may."""
-        return len(self.waiting) >= WAITING_MESSAGES_MAX or self.waiting_bytes >= WAITING_BYTES_MAX
 
     def _id_of(self, publication: Publication, number: int) -> bytes:
         if publication.message_id:
@@ -202,7 +195,7 @@ class Publisher:
         return self._ids.of(publication, time.time_ns()).encode()
 
     def _go_on(self) -> None:
-        if len(self.waiting) * 2 < WAITING_MESSAGES_MAX and self.waiting_bytes * 2 < WAITING_BYTES_MAX:
+        if self.waiting.is_half_empty():
             self._paused.go_on()
 
     # --- messages go ---------------------------------------------------------------------------------------
@@ -221,9 +214,10 @@ class Publisher:
 
     def _begin(self) -> None:
         """At the end of a turn: what has come goes, unless something is under way."""
-        if not self.waiting or self.under_way or self._sends_again:
+        if not len(self.waiting) or self.under_way or self._sends_again:
             return
-        batch = self.under_way = self._next_batch()
+        self._finished = None
+        batch = self.under_way = self.waiting.next_batch()
         self._sent_at = self._engine.now
         self._reply = self._link.expect(self._answered)
         if not self._link.send(self._encoded(batch, self._reply)):
@@ -236,7 +230,8 @@ class Publisher:
                 raise NatsProtocolError("the connection was lost")
             ack = jetstream.pub_ack(message)
         except (ApiError, NatsProtocolError) as error:
-            self._status.log_problem = f"the log takes nothing: {error}"
+            if not (isinstance(error, ApiError) and error.is_undecided):
+                self._status.log_problem = f"the log takes nothing: {error}"
             self._fail()
             return
         self._reply = b""
@@ -255,32 +250,23 @@ class Publisher:
         """The log has what was under way.  Inside a turn, at whose end the next batch goes."""
         self.under_way = []
         self._given_up.clear()
-        if not self.waiting:
+        if not len(self.waiting):
             self._idle.set()
 
     async def drained(self) -> None:
         """Wait until the log has everything that was taken."""
         await self._idle.wait()
 
-    def _next_batch(self) -> list[Waiting]:
-        batch: list[Waiting] = []
-        size = 0
-        self._finished = None
-        while self.waiting and len(batch) < BATCH_MESSAGES and size < BATCH_BYTES:
-            one = self.waiting.popleft()
-            batch.append(one)
-            size += one.size()
-        self.waiting_bytes -= size
-        return batch
-
     async def _deliver(self, batch: list[Waiting]) -> None:
         """Try until the log has it."""
         singly = len(batch) == 1
+        soon_s = SOON_S
         while batch:
             batch[:] = [one for one in batch if one.number not in self._given_up]
             try:
                 if trio.current_time() - self._failed_at > FORGOTTEN_S:
                     await self._settle_what_came(batch)
+                    batch[:] = [one for one in batch if one.number not in self._given_up]
                 if singly:
                     while batch:
                         if batch[0].number not in self._given_up:
@@ -292,6 +278,10 @@ class Publisher:
             except ApiError as error:
                 if error.err_code == jetstream.DUPLICATE_IN_BATCH:
                     singly = True  # some of it, or all, is in the log: an answer was lost, or clients repeat
+                    continue
+                if error.is_undecided and soon_s < RETRY_S:
+                    await trio.sleep(soon_s)
+                    soon_s *= 2
                     continue
                 if error.is_final and singly:
                     self._reject(batch, error)
@@ -337,7 +327,7 @@ class Publisher:
                     self._own.pop(one.number, None)
                     one.publication.sequence = ack.sequence
                 publication = one.publication
-                promise = publication.promise
+                promise = one.promise
                 if promise is not None:
                     promise.keep()
                     if publication.qos == 1 and publication.packet_id and promise.is_kept:
@@ -351,8 +341,8 @@ class Publisher:
         self._own.pop(one.number, None)
         self._status.given_up += 1
         with self._engine.turn:
-            if one.publication.promise is not None:
-                one.publication.promise.keep(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
+            if one.promise is not None:
+                one.promise.keep(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
 
     def recovered(self) -> None:
         """The log answers again: what comes from now on has its time."""
@@ -368,7 +358,7 @@ class Publisher:
             if self._reply and trio.current_time() - self._sent_at > ACK_S:
                 self._status.log_problem = f"the log takes nothing: no answer within {ACK_S:g} s"
                 self._fail()
-            owed = [*self.under_way, *self.waiting]
+            owed = [*self.under_way, *self.waiting.all()]
             if not owed or trio.current_time() - self._taken_at < REFUSE_AFTER_S:
                 continue
             if not self.refuses:
@@ -378,22 +368,30 @@ class Publisher:
             with self._engine.turn:
                 self._send_elsewhere(owed)
 
+    def _give_up(self, one: Waiting) -> None:
+        self._status.given_up += 1
+        self._own.pop(one.number, None)
+
     def _send_elsewhere(self, owed: list[Waiting]) -> None:
         """Who waits for the log tries another node."""
         for one in owed:
             for client_id in one.clients():
                 turn_away(self._engine, client_id)
         # What is under way may be in the log already; the rest is not, and its client sends it again.
-        kept = deque(one for one in self.waiting if not one.clients())
-        for one in self.waiting:
+        kept: list[Waiting] = []
+        for one in self.waiting.all():
+            promise = one.promise
             if one.publication.packet_id:
-                self._status.given_up += 1
-                self._own.pop(one.number, None)
+                self._give_up(one)
                 self.on_given_up(one.publication)
-        while len(kept) > WAITING_MESSAGES_MAX:
-            self._status.given_up += 1
-            kept.popleft()
+            elif not one.clients():
+                if promise is not None and promise.is_awaited and not one.publication.message_id:
+                    self._give_up(one)
+                    promise.keep(ReasonCode.SERVER_BUSY)
+                else:
+                    kept.append(one)
         self._finished = None
-        self.waiting = kept
-        self.waiting_bytes = sum([one.size() for one in kept])
+        self.waiting.restrict(kept)
+        for one in self.waiting.take_excess():
+            self._give_up(one)
         self._go_on()

@@ -40,6 +40,11 @@ class Promise:
             on_kept()
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether somebody is to be called."""
+        return self.on_kept is not nothing
+
+    @property
     def is_kept(self) -> bool:
         """Whether all have."""
         return self._parties == 0

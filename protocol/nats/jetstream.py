@@ -11,6 +11,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from attrs import frozen
@@ -41,7 +42,7 @@ NAK: Final = b"-NAK"
 
 WRONG_LAST_SEQUENCE: Final = 10071
 WRONG_LAST_SEQUENCE_OF: Final = 10164
-"""As 10071, without the sequence."""
+"""Another write of the subject is under way, so there is nothing to compare with yet."""
 STREAM_NOT_FOUND: Final = 10059
 STREAM_NAME_IN_USE: Final = 10058
 CONSUMER_NOT_FOUND: Final = 10014
@@ -75,6 +76,11 @@ class ApiError(Exception):
     def is_conflict(self) -> bool:
         """Somebody else wrote the subject since: compare-and-set failed."""
         return self.err_code in (WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_OF)
+
+    @property
+    def is_undecided(self) -> bool:
+        """Nothing was compared: another write of the subject is under way, or was acknowledged a moment ago."""
+        return self.err_code == WRONG_LAST_SEQUENCE_OF
 
     @property
     def passes(self) -> bool:
@@ -211,12 +217,17 @@ def next_of(stream: str, subject: bytes, start: int) -> tuple[bytes, bytes]:
 
 @frozen
 class Stored:
-    """A message as it is kept in a stream."""
+    """A message as it is kept in a stream.
+
+    Attributes:
+        at: when it was stored, Unix time; 0.0 where the server does not say.
+    """
 
     subject: bytes
     sequence: int
     block: bytes
     payload: bytes
+    at: float = 0.0
 
 
 def stored(message: wire.Message) -> Stored:
@@ -235,6 +246,7 @@ def stored(message: wire.Message) -> Stored:
             int(value["seq"]),
             base64.b64decode(value.get("hdrs") or "", validate=True),
             base64.b64decode(value.get("data") or "", validate=True),
+            datetime.fromisoformat(value["time"]).timestamp() if "time" in value else 0.0,
         )
     except (ValueError, KeyError, TypeError, binascii.Error):
         raise NatsProtocolError("JetStream answered no message") from None

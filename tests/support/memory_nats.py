@@ -42,6 +42,7 @@ class Kept:
     def __init__(self, sequence: int, subject: bytes, block: bytes, payload: bytes, ends_at: float) -> None:
         self.sequence, self.subject, self.block, self.payload = sequence, subject, block, payload
         self.ends_at = ends_at
+        self.at = time.time()
 
 
 class Stream:
@@ -258,7 +259,8 @@ class MemoryNats:
         if not found:
             return refused(404, jetstream.NO_MESSAGE)
         one = found[-1] if "last_by_subj" in body else found[0]
-        message = {"subject": one.subject.decode(), "seq": one.sequence}
+        message: dict[str, Any] = {"subject": one.subject.decode(), "seq": one.sequence}
+        message["time"] = datetime.fromtimestamp(one.at, UTC).isoformat()
         message["hdrs"] = base64.b64encode(one.block).decode()
         return {"message": {**message, "data": base64.b64encode(one.payload).decode()}}
 

@@ -47,6 +47,8 @@ def answer_to(request: str, promise: Promise | None) -> str:
 _REFUSED: Final = {
     int(ReasonCode.PAYLOAD_FORMAT_INVALID): "the table of this topic refused the message",
     int(ReasonCode.QUOTA_EXCEEDED): "too much waits for the table of this topic",
+    int(ReasonCode.SERVER_BUSY): "the cluster's log takes nothing now",
+    int(ReasonCode.PACKET_TOO_LARGE): "the message is too large for the cluster's log",
 }
 
 
@@ -205,6 +207,8 @@ class RowcastLink(DialectLink):
         """Answer when what was promised of the message is kept: its row is committed, where a table takes it."""
         said = Publication(say.topic, say.payload, say.qos, say.retain)
         said.is_requested = True
+        if say.qos > 0:
+            said.promise = Promise()  # who has to keep it joins
         self.engine.publish(said)
         promise = said.promise
         if promise is None or promise.is_kept:

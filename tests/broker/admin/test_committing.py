@@ -54,6 +54,22 @@ async def test_what_a_table_refused_is_named(codes: list[int], said: str, refuse
     assert await outcome(published) == (422, {"error": said, "refused": refused})
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        (0x89, 503, "the cluster's log takes nothing now, and did not take message 1"),
+        (0x95, 422, "too large for the cluster's log: message 1"),
+        (0x83, 422, "the cluster's log refused message 1"),
+    ],
+)
+async def test_what_a_clusters_log_refused_is_said_so(code: int, status: int, said: str) -> None:
+    promises = [promised(), promised()]
+    published = Published(list(promises))
+    promises[0].keep()
+    promises[1].keep(code)
+    assert await outcome(published) == (status, {"error": said, "refused": [1]})
+
+
 async def test_after_so_long_it_is_said_that_nobody_knows(autojump_clock: trio.testing.MockClock) -> None:
     began = trio.current_time()
     status, said = await outcome(Published([promised()]))

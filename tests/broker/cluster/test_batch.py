@@ -29,6 +29,27 @@ def published(data: bytes) -> list[tuple[bytes, Headers, bytes]]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("packet_id", "message_id", "retain", "is_dead", "is_for_others"),
+    [
+        (7, b"", False, False, True),
+        (7, b"c:7:x", True, True, True),
+        (0, b"", True, False, True),
+        (0, b"", False, True, False),
+        (0, b"will:1", True, False, False),
+        (0, b"will:1", False, True, True),
+    ],
+    ids=["acknowledged", "known by its id", "retained", "neither", "will", "will of the dead"],
+)
+def test_who_says_a_message_again(
+    packet_id: int, message_id: bytes, retain: bool, is_dead: bool, is_for_others: bool
+) -> None:
+    one = waiting(1)
+    one.publication.packet_id, one.publication.message_id = packet_id, message_id
+    one.publication.retain = retain
+    assert one.is_for_others(is_dead) is is_for_others
+
+
 def test_one_message_is_no_batch() -> None:
     ((reply, headers, payload),) = published(encoded([waiting(1)], b"me", 7, b"_INBOX.r"))
     assert (reply, dict(headers.values), payload) == (b"_INBOX.r", {b"Nats-Msg-Id": b"1"}, b"payload 1")

@@ -39,6 +39,13 @@ def fences_in(server: MemoryNats) -> list[bytes]:
     ]
 
 
+def said(payload: bytes) -> Publication:
+    """By the client `c`, at QoS 2 and packet id 7."""
+    publication = Publication(b"t", payload, 2, False, b"c")
+    publication.packet_id = 7
+    return publication
+
+
 def payloads(server: MemoryNats) -> list[bytes]:
     return [one.payload for one in server.streams["shop_MSGS"].kept if not SHOP.is_of_nodes(one.subject)]
 
@@ -136,6 +143,79 @@ async def test_a_batch_of_a_dead_node_that_comes_late_is_refused_whole(autojump_
         b.publish(b"t", b"4")
         await b.settled()
         assert payloads(server) == [b"4"]
+
+
+@pytest.mark.parametrize("where", [0, 1], ids=["to the same node", "to another"])
+async def test_who_comes_back_at_once_finds_the_fence_of_its_nodes_earlier_life(
+    autojump_clock: MockClock, where: int
+) -> None:
+    """What that life had sent may still be on its way."""
+    server = MemoryNats()
+    async with running(server, "a", "b") as nodes:
+        a, there = nodes[0], nodes[where]
+        client = await a.comes()
+        server.faults.append((b"shop.MSGS.c", HELD))
+        first, again = said(b"1"), said(b"1")
+        again.dup = True
+        with a.engine.turn:
+            a.engine.publish_from(client.session, first)
+        mark = a.node.liveness.mark
+        with a.engine.turn:
+            a.node.liveness._die("for a test")
+        began = trio.current_time()
+        await there.comes()
+        assert trio.current_time() - began < 2, "nobody waits for a life that this process knows to be over"
+        assert b"shop.MSGS.x." + mark in fences_in(server)
+        with there.engine.turn:
+            there.node.publisher.offer(again)
+        await there.settled()
+        server.release()
+        await there.settled()
+        assert payloads(server) == [b"1"]
+
+
+async def test_a_will_that_others_have_published_is_not_sent_again_however_late(
+    autojump_clock: MockClock,
+) -> None:
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        client = await a.comes_with_will()
+        server.drop(a.node.link)
+        with a.engine.turn:
+            client.close("it goes")
+        await trio.sleep(200)
+        assert payloads(server) == [b"gone"]
+        server.streams["shop_MSGS"].ids.clear()
+        server.admit(a.node.link)
+        await a.settled()
+        await trio.sleep(5)
+        assert payloads(server) == [b"gone"]
+        assert b.node.status.wills + a.node.status.wills == 1
+
+
+async def test_what_a_client_had_retained_here_does_not_come_back_over_what_it_retained_elsewhere(
+    autojump_clock: MockClock,
+) -> None:
+    """At QoS 0, too, of which nobody waits for an acknowledgement."""
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        older = await a.comes()
+        server.drop(a.node.link)
+        with a.engine.turn:
+            a.engine.publish_from(older.session, Publication(b"t", b"old", 0, True, b"c"))
+        await trio.sleep(12)
+        newer = await b.comes()
+        with b.engine.turn:
+            b.engine.publish_from(newer.session, Publication(b"t", b"new", 0, True, b"c"))
+        await b.settled()
+        server.admit(a.node.link)
+        await trio.sleep(10)
+        await a.settled()
+        assert payloads(server) == [b"new"]
+        for one in (a, b):
+            retained = one.engine.retained.get(b"t")
+            assert retained is not None
+            assert retained.payload == b"new"
 
 
 async def test_a_pubrel_of_a_client_that_has_moved_is_not_told_late(autojump_clock: MockClock) -> None:

@@ -21,8 +21,8 @@ def test_packet_ids_of_many_clients_are_in_one_message() -> None:
         assert prefix_for(client_id, packet_id).encode() in found
     assert prefix_for(b"a", 2).encode() not in found
     assert kept == []
-    assert made.publication.promise is not None
-    made.publication.promise.keep()
+    assert made.promise is not None
+    made.promise.keep()
     assert kept == [0, 1, 2]
 
 

@@ -165,6 +165,34 @@ async def test_what_is_not_answered_is_tried_again(
         assert it.stored() == []
 
 
+async def test_a_log_that_takes_nothing_for_long_ends_nobody(autojump_clock: MockClock) -> None:
+    """The will comes when it does; the lease is kept meanwhile, since records are written."""
+    async with left() as it:
+        await it.will(b"1")
+        it.server.faults += [(b"shop.MSGS.c", SILENT)] * 1000
+        it.dies()
+        await trio.sleep(60)
+        assert it.wills() == []
+        it.server.faults.clear()
+        await trio.sleep(10)
+        assert it.wills() == [b"1"]
+        assert it.stored() == []
+
+
+async def test_one_dead_node_that_can_not_be_seen_to_is_in_no_others_way(autojump_clock: MockClock) -> None:
+    async with left() as it:
+        for client, mark in ((b"1", b"x-1"), (b"2", b"y-1"), (b"3", b"z-1")):
+            await it.will(client, mark=mark)
+        it.server.faults += [(b"shop.MSGS.x.y-1", refused(503))] * 1000
+        for mark in (b"x-1", b"y-1", b"z-1"):
+            it.dies(mark)
+        await trio.sleep(3 * LOOK_S)
+        assert sorted(it.wills()) == [b"1", b"3"]
+        it.server.faults.clear()
+        await trio.sleep(3 * LOOK_S)
+        assert sorted(it.wills()) == [b"1", b"2", b"3"]
+
+
 async def test_of_two_nodes_one_sees_to_it_and_the_other_after_it(autojump_clock: MockClock) -> None:
     server = MemoryNats()
     async with running(server, "b") as (b,):

@@ -175,6 +175,26 @@ async def test_the_record_of_who_is_away_lives_as_long_as_its_session(
         assert a.engine.sessions == {}
 
 
+@pytest.mark.parametrize(
+    ("expiry_s", "longest_s", "ttl_s"),
+    [(float("inf"), 0, 0), (10.2, 0, 11 + CLEAN_S), (0.5, 0, 1 + CLEAN_S), (float("inf"), 50, 50 + CLEAN_S)],
+)
+async def test_the_record_of_who_is_here_ends_should_nobody_come_back(
+    autojump_clock: MockClock, expiry_s: float, longest_s: int, ttl_s: int
+) -> None:
+    """Else those of clients whose node died would be there for ever."""
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        a.engine.policy.persistent_client_expiration_s = longest_s
+        client, _ = await subscribed(a, (b"t", 1))
+        client.session.expiry_s = expiry_s
+        await a.settled()
+        state, lives_s = record(server)
+        assert state is not None
+        assert state.owner == a.node.liveness.mark
+        assert lives_s == pytest.approx(ttl_s, abs=3) if ttl_s else lives_s == float("inf")
+
+
 async def test_of_a_clean_client_nothing_is_left(autojump_clock: MockClock) -> None:
     server = MemoryNats()
     async with running(server, "a") as (a,):

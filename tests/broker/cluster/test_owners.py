@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -21,6 +23,7 @@ from broker.cluster import liveness, session_state
 from broker.cluster.link import Unavailable
 from broker.cluster.liveness import GRACE_S
 from broker.cluster.names import Names
+from broker.cluster.owned import SAVE_EVERY_S
 from broker.cluster.owners import CLAIM_S, outlives_connection
 from broker.cluster.will_record import WillRecord
 from broker.core.promise import Promise
@@ -154,6 +157,48 @@ async def test_a_delayed_will_of_a_dead_node_s_client_is_not_wanted_where_the_se
         assert it.wills() == ([b"gone"] if comes else [])
         subject = SHOP.record(SHOP.will(it.a.node.liveness.mark, b"c"))
         assert not it.server.streams["shop_SESS"].of(subject)[-1].payload, "nobody is to publish it later"
+
+
+@pytest.mark.parametrize(
+    ("dead_for_s", "expiry_s", "longest_s", "is_there"),
+    [
+        (5, 20, 0, True),
+        (30, 20, 0, False),
+        (30, 60, 20, False),
+        (30, math.inf, 20, False),
+        (30, math.inf, 0, True),
+        (-3, 20, 0, True),
+    ],
+    ids=["not yet", "expired", "expired here", "limited", "for ever", "of a clock that is ahead"],
+)
+async def test_a_session_of_a_dead_node_is_over_when_it_has_expired_since(
+    autojump_clock: MockClock, dead_for_s: int, expiry_s: float, longest_s: int, is_there: bool
+) -> None:
+    async with held() as it:
+        it.client.session.expiry_s = expiry_s
+        await trio.sleep(2 * SAVE_EVERY_S)
+        it.b.engine.policy.persistent_client_expiration_s = longest_s
+        it.server.drop(it.a.node.link)
+        dead = SHOP.record(SHOP.node(it.a.node.liveness.mark))
+        it.server.streams["shop_SESS"].put(dead, b"", liveness.DEAD).at = time.time() - dead_for_s
+        assert await it.claim() == ""
+        assert it.client.was_present is is_there
+        assert it.client.session.subscriptions == ({b"t": 1} if is_there else {})
+
+
+async def test_a_will_that_waits_is_left_to_a_node_that_lives_though_it_has_not_the_client(
+    autojump_clock: MockClock,
+) -> None:
+    """The client may be back there by then, with another will."""
+    async with held() as it:
+        it.a.owners.owned.clear()
+        said = Publication(b"w", b"gone", 1, False, b"c")
+        will = WillRecord(it.a.engine, it.a.node.link, SHOP, b"will:1", said, 20, -1)
+        await will.put(it.a.node.liveness.mark)
+        assert await it.claim() == ""
+        await trio.sleep(5)
+        subject = SHOP.record(SHOP.will(it.a.node.liveness.mark, b"c"))
+        assert it.server.streams["shop_SESS"].of(subject)[-1].payload
 
 
 async def test_a_node_that_lives_and_says_nothing_keeps_its_client(autojump_clock: MockClock) -> None:

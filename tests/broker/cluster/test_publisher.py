@@ -18,7 +18,9 @@ from broker.cluster.publisher import Publisher
 from broker.cluster.status import ClusterStatus
 from broker.core.engine import Engine
 from broker.core.outbox import Outbox
+from broker.core.promise import Promise
 from broker.core.publication import Publication
+from protocol.mqtt.v5.reasons import ReasonCode
 from protocol.nats import wire
 
 STORED = {"stream": "shop_MSGS", "seq": 9}
@@ -32,6 +34,7 @@ def refused(code: int, err_code: int) -> dict[str, object]:
 IN_PROCESS = refused(409, 10158)
 DUPLICATE_IN_BATCH = refused(400, 10201)
 TOO_LARGE = refused(400, 10054)
+UNDECIDED = refused(400, 10164)
 
 
 class Log(NatsLink):
@@ -124,6 +127,57 @@ async def test_an_acknowledgement_waits_until_the_log_has_it_for_certain(
         nursery.cancel_scope.cancel()
     assert kept == [0]
     assert len(log.sent) == tries
+
+
+@pytest.mark.parametrize("log_is_first", [True, False])
+async def test_what_a_table_takes_too_is_kept_when_both_have_it(log_is_first: bool) -> None:
+    engine, log = Engine(), Log([STORED])
+    publisher = Publisher(engine, log, Names("shop"), b"n1-1234", ClusterStatus())
+    publication = Publication(b"t", b"x", 1, False)
+    table = publication.promise = Promise()
+    table.join()
+    with engine.turn:
+        publisher.offer(publication)
+        log.end_turn()
+    log.answer() if log_is_first else table.keep(0x99)
+    assert not table.is_kept
+    table.keep(0x99) if log_is_first else log.answer()
+    assert (table.is_kept, table.code) == (True, 0x99)
+
+
+async def test_without_a_quorum_who_waits_for_an_answer_gets_one_and_the_rest_waits() -> None:
+    engine, status = Engine(), ClusterStatus()
+    publisher = Publisher(engine, Log([]), Names("shop"), b"n1-1234", status)
+    asked, said, will = (Publication(b"t", b"x", 1, False) for _ in range(3))
+    answers: list[str] = []
+    promise = asked.promise = Promise()
+    promise.on_kept = lambda: answers.append("asked")
+    will.promise, will.message_id = Promise(), b"will:1"
+    will.promise.on_kept = lambda: answers.append("will")
+    with engine.turn:
+        for one in (asked, said, will):
+            publisher.offer(one)
+        publisher._send_elsewhere(publisher.waiting.all())
+    assert answers == ["asked"]
+    assert promise.code == ReasonCode.SERVER_BUSY
+    assert [one.publication for one in publisher.waiting.all()] == [said, will]
+    assert status.given_up == 1
+
+
+class Narrow(Log):
+    def payload_max(self) -> int:
+        return 300
+
+
+async def test_what_is_too_large_for_the_log_is_told_to_who_waits() -> None:
+    engine = Engine()
+    publisher = Publisher(engine, Narrow([]), Names("shop"), b"n1-1234", ClusterStatus())
+    publication = Publication(b"t", b"x" * 300, 1, False)
+    publication.promise = Promise()
+    with engine.turn:
+        publisher.offer(publication)
+    assert publication.promise.code == ReasonCode.PACKET_TOO_LARGE
+    assert publisher.owed() == 0
 
 
 async def test_a_batch_of_which_some_is_there_goes_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,3 +276,43 @@ async def test_what_waits_so_long_and_is_not_there_is_sent_again(autojump_clock:
         b.publish(b"t", b"2")
         await all_taken(a.node.publisher)
         assert sorted(one.payload for one in server.streams["shop_MSGS"].kept) == [b"1", b"2"]
+
+
+async def test_what_is_given_up_while_the_log_is_read_is_not_sent(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would go under the mark of the node's next life, whose fence is not there."""
+    monkeypatch.setattr(module, "FORGOTTEN_S", -1.0)
+    server = MemoryNats()
+    async with MemoryNode(server, "a").running() as a:
+        publisher, log = a.node.publisher, server.streams["shop_MSGS"]
+        server.faults += [(b"shop.MSGS.c", refused(503, 0))] * 2  # of both messages of the batch
+        with a.engine.turn:
+            publisher.offer(Publication(b"t", b"a program's", 1))
+            publisher.offer(message(b"a client's", 7))
+        log.put(b"shop.MSGS.q", b"", b"")  # there, and not read yet
+        await trio.sleep(0.5)
+        with a.engine.turn:
+            publisher.give_up({b"client"})
+        a.node.status.position = log.last
+        await all_taken(publisher)
+        assert [one.payload for one in log.kept if one.subject != b"shop.MSGS.q"] == [b"a program's"]
+
+
+async def test_what_the_log_can_not_compare_yet_is_sent_again_at_once(autojump_clock: MockClock) -> None:
+    """NATS has not done with what it has just acknowledged; that is no trouble, and nobody looks for a fence."""
+    engine, log, status = Engine(), Log([UNDECIDED, UNDECIDED, STORED]), ClusterStatus()
+    publisher = Publisher(engine, log, Names("shop"), b"n1-1234", status)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publisher.run)
+        began = trio.current_time()
+        with engine.turn:
+            publisher.offer(message(b"x", 7))
+            log.end_turn()
+        before = status.log_problem
+        log.answer()
+        assert status.log_problem == before
+        await all_taken(publisher)
+        assert trio.current_time() - began < 0.05
+        assert len(log.sent) == 3
+        nursery.cancel_scope.cancel()

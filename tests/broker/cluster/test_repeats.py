@@ -386,7 +386,7 @@ async def test_a_node_whose_clients_may_be_elsewhere_sends_nothing_of_them_again
             pass
         await publisher.drained()
         assert messages(server) == [b"of a program"]
-        assert publisher.waiting_bytes == 0
+        assert publisher.waiting.size == 0
         assert list(publisher._own) == []
 
 

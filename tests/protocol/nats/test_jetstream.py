@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from attrs import evolve
 
 from protocol.nats import jetstream, wire
 from protocol.nats.errors import NatsProtocolError
@@ -64,6 +65,11 @@ def test_a_stored_message() -> None:
     )
     found = jetstream.stored(answer(text))
     assert found == jetstream.Stored(b"shop.MSGS.c.m.a", 9, b"NATS/1.0\r\nX: y\r\n\r\n", b"x1")
+    timed = text.replace(b'"seq":9', b'"seq":9,"time":"2026-01-01T00:00:01.123456789Z"')
+    assert jetstream.stored(answer(timed)) == evolve(found, at=1767225601.123456)
+    for wrong in (b'"time":"today"', b'"time":7'):
+        with pytest.raises(NatsProtocolError):
+            jetstream.stored(answer(text.replace(b'"seq":9', b'"seq":9,' + wrong)))
     with pytest.raises(NatsProtocolError):
         jetstream.stored(answer(b'{"message":{"seq":9}}'))
     with pytest.raises(NatsProtocolError):
