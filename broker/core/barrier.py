@@ -77,7 +77,8 @@ def flush(outboxes: list[Outbox], counters: Counters) -> None:
             try:
                 outbox.fail(error)
             except Exception as again:
-                report(counters, A_CONNECTION, again)
+                if again is not error:
+                    report(counters, A_CONNECTION, again)
             if RERAISE:
                 raise
 

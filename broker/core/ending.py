@@ -80,12 +80,13 @@ class Expiry(Work):
         engine = self._engine
         counters = engine.counters
         used = 0
+        self.is_over = True  # also if a bug ends it: another goes on then with what is left
         while used < steps:
             sent = counters.publishes_sent
             if not (engine.retained.expire_one() or engine.endings.expire_one()):
-                self.is_over = True
-                break
+                return used
             used += EXPIRE_STEPS + counters.publishes_sent - sent
+        self.is_over = False
         return used
 
 

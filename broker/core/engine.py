@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.core.access import Access, same_rights
+from broker.core.barrier import A_CONNECTION, barrier
 from broker.core.closed_topics import DROPPED_SILENTLY, closed_to_clients
 from broker.core.counters import Counters
 from broker.core.ending import Catching, Endings, Parting
@@ -212,7 +213,8 @@ class Engine:
         if will is not None:
             if session.will_expiry_s >= 0:
                 will.expires_at = self.now + session.will_expiry_s
-            self.publish_from(session, will)
+            with barrier(self.counters, A_CONNECTION):  # whatever it meets, its client ends all the same
+                self.publish_from(session, will)
 
     def end_session(self, session: Session) -> None:
         """Nothing is kept of it from now on; its connection, if it has one, was ended by the caller."""

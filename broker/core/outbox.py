@@ -316,8 +316,10 @@ class Outbox(PacketWriter):
 
     def fail(self, error: Exception) -> None:
         """A bug of ours met it: nothing more leaves, and the connection ends."""
-        self.end_sending()
-        self._shell.failed(error)
+        try:
+            self.end_sending()
+        finally:
+            self._shell.failed(error)
 
     def rest(self, rests: bool) -> None:
         """Let nothing more be read from the peer for a reason of the link's own, or end that."""

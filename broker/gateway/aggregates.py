@@ -64,9 +64,9 @@ class Aggregate(Receiver):
 
     def _collect(self, payload: bytes) -> None:
         """Let it wait for the interval's end, or end the interval early where there is no room: nothing is left out."""
-        if not self._backlog.has_room(len(payload)):
+        if not self._backlog.has_room("", payload):
             self._publish_collected(self._publish)
-        if self._backlog.has_room(len(payload)):
+        if self._backlog.has_room("", payload):
             self._backlog.offer("", payload)
         else:
             self._publish(Publication(self.topic, payload))

@@ -21,8 +21,8 @@ def receive(link: MqttLink, data: bytes) -> None:
     try:
         link.received(data)
     except Exception as error:
-        link.close("disconnected: internal error.")
         core.report(link.engine.counters, link.peer, error)
+        link.close("disconnected: internal error.")
         if core.RERAISE:
             raise
 

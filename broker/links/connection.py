@@ -50,7 +50,7 @@ class Connection(Shell):
         raise NotImplementedError
 
     def failed(self, error: Exception) -> None:
-        """Raises `error` where others can't do without this one."""
+        """A bug of ours met it: as if its peer had gone.  Raises `error` where others can't do without this one."""
         self.lost()
 
     def readable(self) -> None:
@@ -87,9 +87,10 @@ class Connection(Shell):
 
     def look_again(self) -> None:
         """What `events` says may have changed."""
-        if self.outbox.hears_end and not self._is_probed:
-            self._is_probed = True
-            probe(self.sock)
+        # No longer than it is paused: afterwards its own keep-alive time counts, which may outlast a long sleep.
+        if self.outbox.hears_end != self._is_probed:
+            self._is_probed = self.outbox.hears_end
+            probe(self.sock, self._is_probed)
         self.pump.ready.modify(self.fd, self.events() | (WRITABLE if self.outbox.blocked else 0))
 
     def end_soon(self) -> None:

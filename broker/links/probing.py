@@ -16,10 +16,12 @@ PROBES: Final = 6
 OPTIONS: Final = {"TCP_KEEPIDLE": PROBE_AFTER_S, "TCP_KEEPINTVL": PROBE_EVERY_S, "TCP_KEEPCNT": PROBES}
 
 
-def probe(sock: Socket) -> None:
-    """Have the kernel ask its peer's, from now on; nothing where that is no other machine's."""
+def probe(sock: Socket, is_wanted: bool) -> None:
+    """Have the kernel ask its peer's from now on, or no more; nothing where that is no other machine's."""
     with suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(is_wanted))
+        if not is_wanted:
+            return
         for name, value in OPTIONS.items():
             option = getattr(socket, name, None)  # other systems have not all of them
             if option is not None:

@@ -274,7 +274,8 @@ class Pump:
         receive of its, instead of two.  What few are owed by that need not wait until all the others had theirs.
         """
         round = self.engine.round
-        self._await_more(round.waiting())
+        if not self.closing:
+            self._await_more(round.waiting())
         until = monotonic() + HEARING_S_MAX
         while round.waiting() > SENDS_MAX and not self.closing:
             round.flush_some(0, SENDS_MAX)

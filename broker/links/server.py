@@ -17,7 +17,7 @@ from broker.core.limits import (
     SWEEP_LINKS_MAX,
 )
 from broker.core.outbox import nothing
-from broker.links.barrier import receive
+from broker.links.barrier import A_CONNECTION, barrier, receive
 from broker.links.bell import Bell
 from broker.links.linger import clock_of_trio
 from broker.links.listening.arrivals import Arrivals
@@ -135,26 +135,32 @@ class Server:
         """Retained messages for those who subscribed, and what takes long, while others have their turns in between."""
         replaying = self.engine.replaying
         slicing = self.engine.slicing
+        counters = self.engine.counters
         while replaying.waits() or slicing.waits():
             await trio.lowlevel.checkpoint()
             with self.engine.turn:
-                replaying.turn()
-                slicing.turn()
+                with barrier(counters, A_CONNECTION):
+                    replaying.turn()
+                with barrier(counters, A_CONNECTION):
+                    slicing.turn()
         self._is_working = False
 
     async def sweep(self) -> None:
         """Close the connections whose keep-alive time has passed [MQTT-3.1.2-24], for ever."""
+        counters = self.engine.counters
         while True:
             await trio.sleep(SWEEP_INTERVAL_S)
             links = self._oldest_last()
             unix_now = time.time()
             while links:
-                with self.engine.turn:
+                with self.engine.turn, barrier(counters, A_CONNECTION):
                     self._sweep(links, unix_now)
                 await trio.lowlevel.checkpoint()
             with self.engine.turn:
-                self.arrivals.sweep()
-                self.engine.expire()
+                with barrier(counters, A_CONNECTION):
+                    self.arrivals.sweep()
+                with barrier(counters, A_CONNECTION):
+                    self.engine.expire()
 
     def _sweep(self, links: list[MqttLink], unix_now: float) -> None:
         """Some of these links; they are taken from the list."""

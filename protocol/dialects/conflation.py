@@ -71,9 +71,18 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def has_room(self, size: int) -> bool:
-        """Whether a message of this size may wait without that others, or itself, are skipped."""
-        return self._bytes + size <= self._bytes_max and not self._is_crowded
+    def has_room(self, channel: str, payload: bytes) -> bool:
+        """Whether this message may wait without that one which still counts, or itself, is skipped."""
+        if self._is_crowded:
+            return False
+        excess = self._bytes + len(payload) - self._bytes_max
+        if excess <= 0:
+            return True
+        key = self._conflation.key(channel, payload)
+        waiting = self._waiting.get(key)
+        if waiting is None or self._conflation.is_mergeable(key):
+            return False
+        return excess <= sum(map(len, waiting.payloads))
 
     def offer(self, channel: str, payload: bytes) -> int:
         """Let a message wait in place of, or together with, earlier ones of its key.

@@ -101,6 +101,7 @@ class MqttLink(Link):
         self._is_lost = False
         self._has_will = False
         self._owed_when_asked = 0
+        self._was_held_up = False
         self._progress = 0
         self._waiting_bytes = 0
 
@@ -163,10 +164,14 @@ class MqttLink(Link):
 
     def silent_too_long(self) -> bool:
         """Whether the keep-alive time (or the time to send CONNECT) has passed; asked now and then."""
+        if self.outbox.is_paused or self.stalled is not None:
+            self._was_held_up = True
+            return False
+        if self._was_held_up:
+            self._was_held_up = False
+            self.last_received = self.engine.now  # what it sent meanwhile has yet to be read
         limit = self.silence_max_s
         if limit <= 0 or self.engine.now - self.last_received <= limit:
-            return False
-        if self.outbox.is_paused or self.stalled is not None:
             return False
         if self.outbox.holds_reading and self.outbox.pending_bytes != self._owed_when_asked:
             # It takes its answers, however slowly: that it is not read from meanwhile is our doing.
@@ -182,21 +187,27 @@ class MqttLink(Link):
         """
         if self.state == CLOSED:
             return
-        was_connected = self.state == CONNECTED
+        session = self.session
+        self.session = None
         self.state = CLOSED
         self._parts = None
         if self.held is not None:
             self.held.abandon()
             self.held = None  # which knows this link: a circle that only the collector would find, if at all
-        session = self.session
-        if was_connected and session is not None:
-            self.session = None
+        try:
+            if session is not None:
+                self._leave(session, why)
+        finally:
+            self._end_soon()  # whatever was met: nobody asks a closed link to end again
+
+    def _leave(self, session: Session, why: str) -> None:
+        try:
             v5.say_why(self, session)
             if self.door.connection_messages and is_logged(logger, NOTICE):
                 logger.log(NOTICE, "Client %s [%s] %s", printable(session.client_id), self.peer, why)
+        finally:
             if session.link is self:
                 self.engine.detach(session, self.will_wanted)
-        self._end_soon()
 
     def _end_soon(self) -> None:
         shell = self.shell

@@ -112,5 +112,9 @@ class PumpedWebSocket(Connection):
     def _closed(self) -> None:
         if self.link.closing == LOST:
             self.end_soon()
-        else:
+            return
+        try:
             self._part(self)
+        except Exception:
+            self.end_soon()  # nobody else does
+            raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.peer import Peer, Publish, subscribed
@@ -12,6 +13,7 @@ from broker.core.ending import EXPIRE_STEPS
 from broker.core.engine import Engine, Policy
 from broker.core.limits import STEPS_MAX
 from broker.core.publication import Publication
+from broker.core.receiver import Receiver
 from broker.core.session import Session
 
 
@@ -188,3 +190,41 @@ def test_another_limit_holds_for_those_who_are_away_already() -> None:
     while engine.slicing.waits():
         engine.slicing.turn()
     assert engine.sessions == {}
+
+
+class Broken(Receiver):
+    """Has a bug."""
+
+    def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        raise ArithmeticError
+
+
+def test_a_bug_that_a_will_meets_costs_the_will_and_its_session_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.core.barrier.RERAISE", False)
+    engine = Engine()
+    engine.subscribe(Broken(plain=False), b"will", 0)
+    gone(engine, 5.0, 3)
+    engine.now = 3.0
+    engine.expire()
+    assert engine.counters.link_bugs == 1
+    engine.now = 5.0
+    engine.expire()
+    assert engine.sessions == {}
+
+
+def test_whatever_is_met_what_is_due_besides_comes_with_the_next_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("broker.core.barrier.RERAISE", True)
+    engine = Engine()
+    engine.subscribe(Broken(plain=False), b"will/1", 0)
+    reader = subscribed(engine, (b"will/+", 0))
+    for number in range(3):
+        away(engine, number)
+    engine.now = 10.0
+    with pytest.raises(ArithmeticError):
+        engine.expire()
+    engine.expire()
+    engine.flush()
+    assert {packet.topic for packet in reader.read() if isinstance(packet, Publish)} >= {b"will/0", b"will/2"}
+    assert {b"0", b"2"}.isdisjoint(engine.sessions)

@@ -469,3 +469,35 @@ def test_a_connection_that_cannot_even_end_costs_nobody_else(monkeypatch: pytest
         kernel.outbox(round).push(b"owed")
     round.flush()
     assert (broken.of.closed, other.taken, round.counters.link_bugs) == (True, b"owed", 2)
+
+
+@interpreted_only
+def test_whoever_hands_on_the_bug_that_met_it_has_met_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(barriers, "RERAISE", False)
+    round, broken = Round(Counters()), Kernel(0)
+
+    def raised(error: Exception) -> None:
+        raise error
+
+    monkeypatch.setattr(broken, "blocked", lambda: 1 // 0)
+    monkeypatch.setattr(broken, "failed", raised)
+    broken.outbox(round).push(b"owed")
+    round.flush()
+    assert round.counters.link_bugs == 1
+
+
+@interpreted_only
+def test_a_connection_ends_though_it_cannot_be_read_from_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Kernel(0)
+    outbox = broken.outbox(Round(Counters()))
+    outbox.answer(bytes(ANSWERS_OWED_BYTES_MAX + 1))
+    outbox.flush()
+    outbox.flush()
+    assert outbox.holds_reading
+    failed: list[Exception] = []
+    monkeypatch.setattr(broken, "look_again", lambda: 1 // 0)
+    monkeypatch.setattr(broken, "failed", failed.append)
+    met = ArithmeticError()
+    with pytest.raises(ZeroDivisionError):
+        outbox.fail(met)
+    assert failed == [met]

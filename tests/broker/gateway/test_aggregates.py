@@ -97,3 +97,11 @@ def test_what_has_no_room_ends_the_interval_early_and_nothing_is_left_out() -> N
     assert published[-1].payload == payloads[-1]
     offer(made, payloads[0])
     assert due(made, 1000.0) == [(b"out", payloads[0])]
+
+
+def test_of_large_messages_only_the_newest_comes_and_at_the_end_of_the_interval() -> None:
+    made, published, _ = aggregate()
+    payloads = [b"%d" % number * (AGGREGATE_BYTES_MAX * 3 // 4) for number in range(3)]
+    offer(made, *payloads)
+    assert published == []
+    assert due(made, 1000.0) == [(b"out", payloads[-1])]

@@ -272,6 +272,32 @@ async def test_where_many_are_sent_to_again_and_again_what_comes_a_moment_later_
         assert [size for _, size in sends.to] == [len(packet)] * MANY + [2 * len(packet)] * MANY
 
 
+@interpreted_only
+async def test_while_connections_are_to_be_closed_nothing_more_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("broker.links.pump.monotonic", lambda: 0.0)  # no time passes between the rounds
+    async with pumping() as (pump, _, connect):
+        subscribers = [await connect(b"%d" % number) for number in range(MANY)]
+        for subscriber in subscribers:
+            await subscriber.send(Subscribe(1, ((b"will", 0),)))
+            await subscriber.receive(5)
+        waits: list[float] = []
+
+        def noted(timeout_s: float) -> bool:
+            waits.append(timeout_s)
+            return False
+
+        pump.ready.within = noted  # type: ignore[method-assign]
+        packet = encode(Publish(b"will", b"x"))
+        leaving = [await connect(name, Will(b"will", b"x", 0, False)) for name in (b"one", b"other")]
+        for client in leaving:
+            client.stream.socket.close()
+            for subscriber in subscribers:
+                assert await subscriber.receive(len(packet)) == packet
+        assert waits == []
+
+
 @pytest.mark.skipif(is_portable(), reason="Trio tells of nothing during a turn")
 async def test_who_asks_while_many_are_sent_to_is_answered_before_the_last_of_them() -> None:
     many = 3 * SENDS_MAX

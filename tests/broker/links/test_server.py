@@ -23,7 +23,7 @@ from broker.core.engine import Engine, Policy
 from broker.core.limits import CONNECT_TIMEOUT_S, STEPS_MAX, SWEEP_LINKS_MAX
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
-from broker.core.session import DeliveryRules
+from broker.core.session import DeliveryRules, Session
 from broker.core.slicing import Work
 from broker.gateway.authentication import Verdict
 from broker.links.listening.deciding import Claims
@@ -269,6 +269,23 @@ async def test_sessions_and_handshakes_that_last_too_long_end_with_a_sweep(
         assert proceeded == []
 
 
+async def test_a_bug_met_by_the_end_of_one_keeps_no_other_from_being_swept(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.core.barrier.RERAISE", False)
+
+    def bug(session: Session) -> None:
+        raise ArithmeticError
+
+    async with here() as broker:
+        clients = [await broker.connected(name, 10) for name in (b"a", b"b")]
+        broker.engine.on_detached = bug
+        broker.nursery.start_soon(broker.server.sweep)
+        for client in clients:
+            assert await client.read_to_end() == b""
+        assert broker.engine.counters.link_bugs == 2
+
+
 async def test_others_have_their_turns_while_many_are_swept(autojump_clock: trio.testing.MockClock) -> None:
     """As for wills: of four parts one at least has another task before or behind it."""
     count = 4 * CLOSING_MAX
@@ -432,6 +449,26 @@ async def test_long_work_is_done_in_turns_to_its_end() -> None:
             broker.engine.slicing.wait(work)
         await trio.testing.wait_all_tasks_blocked()
         assert (work.turns, broker.engine.slicing.waits()) == (3, False)
+
+
+class Broken(Work):
+    """Has a bug."""
+
+    def go_on(self, steps: int) -> int:
+        raise ArithmeticError
+
+
+async def test_long_work_that_meets_a_bug_keeps_no_other_from_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("broker.core.barrier.RERAISE", False)
+    async with here() as broker:
+        work = Counted()
+        with broker.engine.turn:
+            broker.engine.slicing.wait(Broken())
+            broker.engine.slicing.wait(work)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (work.turns, broker.engine.counters.link_bugs) == (3, 1)
 
 
 async def test_whoever_waits_for_the_end_waits_for_what_a_socket_is_owed() -> None:

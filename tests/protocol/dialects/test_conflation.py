@@ -76,11 +76,22 @@ def test_too_much_that_can_not_be_merged_early_leaves_no_room() -> None:
     backlog = Backlog(Joining(), 10_000, merges_early=True)
     for _ in range(WAITING_PER_KEY_MAX):
         backlog.offer("a", b"+!")
-    assert (backlog.has_room(9_000), backlog.has_room(10_000)) == (True, False)
+    assert [backlog.has_room("a", bytes(size)) for size in (9_000, 10_000)] == [True, False]
     backlog.offer("a", b"+!")
-    assert (backlog.has_room(2), backlog.has_hole) == (False, False)
+    assert (backlog.has_room("a", b"+!"), backlog.has_hole) == (False, False)
     assert taken(backlog) == [("a", b"+!", 0)] * (WAITING_PER_KEY_MAX + 1)
-    assert backlog.has_room(2)
+    assert backlog.has_room("a", b"+!")
+
+
+def test_what_takes_the_place_of_another_has_its_room_too() -> None:
+    backlog = Backlog(Joining(), 10)
+    backlog.offer("a", b"12345678")
+    assert backlog.has_room("a", b"1234567890")
+    assert not backlog.has_room("a", b"12345678901")
+    assert not backlog.has_room("b", b"123")
+    assert not backlog.has_room("a", b"+12")
+    backlog.offer("b", b"+1")
+    assert not backlog.has_room("b", b"+"), "of these none takes the place of another"
 
 
 def test_a_backlog_never_holds_more_bytes_than_it_may() -> None:

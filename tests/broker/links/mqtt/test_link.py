@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from typing import NoReturn
+
+import pytest
 from support.peer import Peer, connected, subscribed
 
 from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine, Policy
+from broker.core.publication import Publication
+from broker.core.receiver import Receiver
+from broker.core.session import Session
 from broker.links.listening.door import Door
 from protocol.mqtt.codec import encode
 from protocol.mqtt.outbound import Window
@@ -131,6 +138,70 @@ class TestKeepAlive:
         peer = connected(engine, keep_alive_s=0)
         engine.now = 1e9
         assert not peer.link.silent_too_long()
+
+    def test_who_was_not_read_from_has_its_time_again_when_it_is(self) -> None:
+        engine = engine_at(100.0)
+        peer = connected(engine, keep_alive_s=10)
+        peer.outbox.pause(True)
+        engine.now = 200.0
+        assert not peer.link.silent_too_long()
+        peer.outbox.pause(False)
+        assert not peer.link.silent_too_long(), "what it sent meanwhile has yet to be read"
+        engine.now = 215.1
+        assert peer.link.silent_too_long()
+
+
+class Broken(Receiver):
+    """Has a bug."""
+
+    def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
+        raise ArithmeticError
+
+
+def bug(*_: object) -> NoReturn:
+    raise ArithmeticError
+
+
+class TestBugs:
+    """Whatever is met at a connection's end, it ends: nobody would ask it to a second time."""
+
+    @pytest.mark.parametrize("clean", [True, False])
+    def test_one_that_its_will_meets_costs_the_will(
+        self, clean: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("broker.core.barrier.RERAISE", False)
+        engine = engine_at()
+        engine.subscribe(Broken(plain=False), b"will", 0)
+        left: list[Session] = []
+        engine.on_detached = left.append
+        peer = connected(engine, clean=clean, will=Will(b"will", b"gone", 0, False))
+        peer.drop()
+        assert peer.closed
+        assert [session.client_id for session in left] == [b"client"]
+        assert (engine.connected, engine.counters.link_bugs) == (0, 1)
+
+    def test_one_that_its_session_meets_leaves_no_socket_open(self) -> None:
+        engine = engine_at()
+        engine.on_detached = bug
+        peer = connected(engine)
+        with pytest.raises(ArithmeticError):
+            peer.drop()
+        assert (peer.closed, peer.link.session, engine.connected) == (True, None, 0)
+
+    def test_one_that_the_log_meets_leaves_no_session_attached(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        door = Door(
+            Listener(port=1, security=Security(allow_anonymous=True)), Limits(), connection_messages=True
+        )
+        engine = engine_at()
+        peer = connected(engine, clean=False, door=door)
+        monkeypatch.setattr(logging.getLogger("broker.links"), "filters", [bug])
+        with pytest.raises(ArithmeticError):
+            peer.drop()
+        assert (peer.closed, engine.connected) == (True, 0)
+        assert engine.sessions[b"client"].link is None
 
 
 class TestPublishing:

@@ -153,6 +153,16 @@ def test_a_goodbye_is_left_to_who_says_it_and_a_loss_ends_at_once(case: Case) ->
     other.connection.sock.close()
 
 
+def test_where_nobody_says_its_goodbye_it_ends_at_once(case: Case) -> None:
+    def bug(connection: PumpedWebSocket) -> None:
+        raise ArithmeticError
+
+    case.connection._part = bug
+    with pytest.raises(ArithmeticError):
+        case.link.close(1000, "bye")
+    assert case.connection.ends == 1
+
+
 def test_the_pump_tells_when_it_has_let_go(case: Case) -> None:
     case.connection.gone()
     assert case.over == [case.link]
