@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import trio
+from support.interpreted import interpreted_only
 from support.memory_nats import LOST, SILENT, MemoryNats
 from support.memory_node import MemoryNode, running
 from trio.testing import MockClock
@@ -278,6 +279,7 @@ async def test_what_waits_so_long_and_is_not_there_is_sent_again(autojump_clock:
         assert sorted(one.payload for one in server.streams["shop_MSGS"].kept) == [b"1", b"2"]
 
 
+@interpreted_only
 async def test_what_is_given_up_while_the_log_is_read_is_not_sent(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
