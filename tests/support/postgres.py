@@ -272,6 +272,8 @@ def _end_slot(connection: psycopg.Connection[tuple[object, ...]], slot: object) 
             connection.execute("SELECT pg_drop_replication_slot(%s)", [slot])
         except psycopg.errors.ObjectInUse:
             return False
+        except psycopg.errors.UndefinedObject:
+            return True  # a temporary one, which has gone with its connection
         return True
 
     until_blocking(is_dropped)
