@@ -122,9 +122,7 @@ class MeshPublisher:
         return lambda: self._publish_to_topic(Publication(topic, payload, int(qos), retain == "true"))
 
     def _publish_to_topic(self, publication: Publication) -> Promise | None:
-        publication.is_requested = True
-        if publication.qos > 0:
-            publication.promise = Promise()  # who has to keep it joins
+        publication.request()
         self._gateway.engine.publish(publication)
         return publication.promise
 

@@ -123,9 +123,8 @@ class Janitor:
                     for subject in await self._subjects(prefix + b">"):
                         waits_s = max(waits_s, await self._publish(mark, subject[len(prefix) :]))
                 except (Unavailable, ApiError, NatsProtocolError, trio.TooSlowError):
-                    waits_s = (
-                        LOOK_S  # also where the log takes nothing: it is offered again, under the same id
-                    )
+                    # Also where the log takes nothing: it is offered again, under the same id.
+                    waits_s = LOOK_S
                 if not waits_s:
                     self._done.add(mark)
                     return

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from broker.cluster.backlog import Backlog
 from broker.cluster.batch import ACK_S, RETRY_S, SOON_S, Waiting, described, encoded, new_sender
 from broker.cluster.fences import Fences
 from broker.cluster.finished import Finished
@@ -23,6 +22,7 @@ from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import DUPLICATE_WINDOW_S, Names
 from broker.cluster.repeats import Repeats, turn_away
 from broker.cluster.setup import info, places
+from broker.cluster.unsent import Unsent
 from broker.core.paused import Paused
 from broker.core.promise import Promise
 from broker.ingest.message_ids import MessageIds
@@ -62,7 +62,7 @@ class Publisher:
     def __init__(
         self, engine: Engine, link: NatsLink, names: Names, node: bytes, status: ClusterStatus
     ) -> None:
-        self.waiting = Backlog()
+        self.waiting = Unsent()
         self.under_way: list[Waiting] = []
         self.refuses = False
         self.on_given_up: Callable[[Publication], None] = lambda publication: None
@@ -114,17 +114,16 @@ class Publisher:
             return
         now, unix_now = self._engine.now, self._status.clock.now()
         one = described(publication, self._names, self._node, number, message_id, now, unix_now)
+        if publication.packet_id or publication.promise is not None:
+            one.promise = publication.join_promise()
         limit = self._link.payload_max()
         if limit and one.size() + len(self.fences.condition) + 200 > limit:
             self._status.too_large += 1
-            if publication.packet_id or publication.promise is not None:
-                publication.join_promise().keep(ReasonCode.PACKET_TOO_LARGE)
+            if one.promise is not None:
+                one.promise.keep(ReasonCode.PACKET_TOO_LARGE)
             return
-        if publication.qos > 0 and publication.packet_id:
+        if publication.packet_id:
             publication.message_id = message_id
-            one.promise = publication.join_promise()
-        elif publication.promise is not None:
-            one.promise = publication.join_promise()
         if self.waiting.is_full():
             self._paused.pause(publication.client_id)
         self._append(one)
@@ -262,11 +261,10 @@ class Publisher:
         singly = len(batch) == 1
         soon_s = SOON_S
         while batch:
-            batch[:] = [one for one in batch if one.number not in self._given_up]
             try:
                 if trio.current_time() - self._failed_at > FORGOTTEN_S:
                     await self._settle_what_came(batch)
-                    batch[:] = [one for one in batch if one.number not in self._given_up]
+                batch[:] = [one for one in batch if one.number not in self._given_up]
                 if singly:
                     while batch:
                         if batch[0].number not in self._given_up:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from broker.cluster import record
-from broker.cluster.backlog import BATCH_BYTES
 from broker.cluster.batch import ACK_S, RETRY_S, Waiting, encoded, new_sender
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names, origin_of
 from broker.cluster.rows_seen import ANEW, NOWHERE, ROW, SOURCE, Place, place_in, source_in
 from broker.cluster.setup import epoch_of, info, last, made_at, places
+from broker.cluster.unsent import BATCH_BYTES
 from broker.core.publication import Publication
 from broker.feed.outlet import Resumption
 from broker.outlet import put_on

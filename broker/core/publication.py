@@ -64,6 +64,12 @@ class Publication(Message):
         self.is_ingested = False
         """Tables have been offered it already: at QoS 2 that is before its PUBREC."""
 
+    def request(self) -> None:
+        """Somebody has it published who is not a client, and is answered when what it is promised is kept."""
+        self.is_requested = True
+        if self.qos > 0:
+            self.promise = Promise()  # who has to keep it joins
+
     def join_promise(self) -> Promise:
         """One more has to keep the promise of it, which is made if there is none."""
         promise = self.promise

@@ -206,9 +206,7 @@ class RowcastLink(DialectLink):
     def _publish(self, say: Say) -> None:
         """Answer when what was promised of the message is kept: its row is committed, where a table takes it."""
         said = Publication(say.topic, say.payload, say.qos, say.retain)
-        said.is_requested = True
-        if say.qos > 0:
-            said.promise = Promise()  # who has to keep it joins
+        said.request()
         self.engine.publish(said)
         promise = said.promise
         if promise is None or promise.is_kept:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
@@ -97,12 +97,18 @@ async def pumping(limits: Limits | None = None) -> AsyncIterator[tuple[Pump, set
         nursery.cancel_scope.cancel()
 
 
+async def subscribed(connect: Connector, topic_filter: bytes, names: Iterable[bytes]) -> list[Client]:
+    """Clients that have subscribed at QoS 0."""
+    subscribers = [await connect(name) for name in names]
+    for subscriber in subscribers:
+        await subscriber.send(Subscribe(1, ((topic_filter, 0),)))
+        await subscriber.receive(5)
+    return subscribers
+
+
 async def test_one_publisher_reaches_many_subscribers() -> None:
     async with pumping() as (_, _, connect):
-        subscribers = [await connect(b"s%d" % number) for number in range(50)]
-        for subscriber in subscribers:
-            await subscriber.send(Subscribe(1, ((b"t", 0),)))
-            await subscriber.receive(5)
+        subscribers = await subscribed(connect, b"t", [b"s%d" % number for number in range(50)])
         publisher = await connect(b"p")
         message = Publish(b"t", b"x" * 1000)
         await publisher.send(*[message] * 20)
@@ -226,10 +232,7 @@ async def test_what_comes_while_many_are_sent_to_leaves_with_what_the_others_are
     many = 3 * SENDS_MAX
     async with pumping() as (_, links, connect):
         names = [b"%d" % number for number in range(many)]
-        subscribers = [await connect(name) for name in names]
-        for subscriber in subscribers:
-            await subscriber.send(Subscribe(1, ((b"t", 0),)))
-            await subscriber.receive(5)
+        subscribers = await subscribed(connect, b"t", names)
         publisher = await connect(b"p")
         packet = encode(Publish(b"t", b"x"))
         sends = Sends(links, lambda: publisher.send_now(packet))
@@ -249,10 +252,7 @@ async def test_where_many_are_sent_to_again_and_again_what_comes_a_moment_later_
 ) -> None:
     monkeypatch.setattr("broker.links.pump.monotonic", lambda: 0.0)  # no time passes between the rounds
     async with pumping() as (pump, links, connect):
-        subscribers = [await connect(b"%d" % number) for number in range(MANY)]
-        for subscriber in subscribers:
-            await subscriber.send(Subscribe(1, ((b"t", 0),)))
-            await subscriber.receive(5)
+        subscribers = await subscribed(connect, b"t", [b"%d" % number for number in range(MANY)])
         publisher = await connect(b"p")
         packet = encode(Publish(b"t", b"x"))
         within = pump.ready.within
@@ -278,10 +278,7 @@ async def test_while_connections_are_to_be_closed_nothing_more_is_waited_for(
 ) -> None:
     monkeypatch.setattr("broker.links.pump.monotonic", lambda: 0.0)  # no time passes between the rounds
     async with pumping() as (pump, _, connect):
-        subscribers = [await connect(b"%d" % number) for number in range(MANY)]
-        for subscriber in subscribers:
-            await subscriber.send(Subscribe(1, ((b"will", 0),)))
-            await subscriber.receive(5)
+        subscribers = await subscribed(connect, b"will", [b"%d" % number for number in range(MANY)])
         waits: list[float] = []
 
         def noted(timeout_s: float) -> bool:
@@ -302,10 +299,7 @@ async def test_while_connections_are_to_be_closed_nothing_more_is_waited_for(
 async def test_who_asks_while_many_are_sent_to_is_answered_before_the_last_of_them() -> None:
     many = 3 * SENDS_MAX
     async with pumping() as (_, links, connect):
-        subscribers = [await connect(b"%d" % number) for number in range(many)]
-        for subscriber in subscribers:
-            await subscriber.send(Subscribe(1, ((b"t", 0),)))
-            await subscriber.receive(5)
+        subscribers = await subscribed(connect, b"t", [b"%d" % number for number in range(many)])
         publisher, other = await connect(b"p"), await connect(b"other")
         packet = encode(Publish(b"t", b"x"))
         sends = Sends(links, lambda: other.send_now(encode(Pingreq())))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from broker.cluster.backlog import (
+from broker.cluster.batch import Waiting
+from broker.cluster.unsent import (
     BATCH_BYTES,
     BATCH_MESSAGES,
     WAITING_BYTES_MAX,
     WAITING_MESSAGES_MAX,
-    Backlog,
+    Unsent,
 )
-from broker.cluster.batch import Waiting
 from broker.core.publication import Publication
 
 
@@ -17,8 +17,8 @@ def waiting(number: int, size: int = 10) -> Waiting:
     return Waiting(Publication(b"t", bytes(size), 1), b"shop.MSGS.c.m.t", b"", number)
 
 
-def backlog(count: int, size: int = 10) -> Backlog:
-    made = Backlog()
+def unsent(count: int, size: int = 10) -> Unsent:
+    made = Unsent()
     for number in range(count):
         made.append(waiting(number, size))
     return made
@@ -29,23 +29,23 @@ def numbers(messages: list[Waiting]) -> list[int]:
 
 
 def test_batches_are_taken_in_order_and_bounded() -> None:
-    made = backlog(BATCH_MESSAGES + 2)
+    made = unsent(BATCH_MESSAGES + 2)
     assert numbers(made.next_batch()) == list(range(BATCH_MESSAGES))
     assert (len(made), made.size) == (2, 20)
     assert numbers(made.next_batch()) == [BATCH_MESSAGES, BATCH_MESSAGES + 1]
     assert (len(made), made.size, made.next_batch()) == (0, 0, [])
-    large = backlog(3, BATCH_BYTES)
+    large = unsent(3, BATCH_BYTES)
     assert [numbers(large.next_batch()) for _ in range(4)] == [[0], [1], [2], []], "each alone"
 
 
 def test_it_is_full_by_messages_or_by_bytes_and_takes_all_the_same() -> None:
-    made = backlog(WAITING_MESSAGES_MAX - 1)
+    made = unsent(WAITING_MESSAGES_MAX - 1)
     assert (made.is_full(), made.is_half_empty()) == (False, False)
     made.append(waiting(7))
     assert made.is_full()
     made.restrict(made.all()[: WAITING_MESSAGES_MAX // 2 - 1])
     assert (made.is_full(), made.is_half_empty()) == (False, True)
-    large = backlog(3, WAITING_BYTES_MAX // 2)
+    large = unsent(3, WAITING_BYTES_MAX // 2)
     assert large.is_full()
     large.next_batch()
     assert (large.is_full(), large.is_half_empty()) == (True, False)
@@ -54,7 +54,7 @@ def test_it_is_full_by_messages_or_by_bytes_and_takes_all_the_same() -> None:
 
 
 def test_what_is_too_much_is_the_oldest() -> None:
-    made = backlog(WAITING_MESSAGES_MAX + 2)
+    made = unsent(WAITING_MESSAGES_MAX + 2)
     assert numbers(made.take_excess()) == [0, 1]
     assert (len(made), made.size) == (WAITING_MESSAGES_MAX, 10 * WAITING_MESSAGES_MAX)
     assert made.take_excess() == []

@@ -18,7 +18,7 @@ BATCH_MESSAGES: Final = 500
 BATCH_BYTES: Final = 512 * 1024
 
 
-class Backlog:
+class Unsent:
     """Of one node.
 
     Attributes:
