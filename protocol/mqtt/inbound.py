@@ -122,5 +122,5 @@ class Inbound:
 
 
 def same(one: Message, other: Message) -> bool:
-    """Whether a PUBLISH may be the other one again."""
-    return one.topic == other.topic and one.payload == other.payload and one.retain == other.retain
+    """Whether a PUBLISH may be the other one again; as Mosquitto, whether either is to be retained does not matter."""
+    return one.topic == other.topic and one.payload == other.payload

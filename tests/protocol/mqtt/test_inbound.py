@@ -31,3 +31,13 @@ def test_no_more_than_so_many_bytes_wait_but_one_of_any_length() -> None:
     inbound.discard()
     assert (inbound.count(), store.count, store.payload_bytes) == (0, 0, 0)
     assert inbound.accept(3, Message(b"t", b"x" * 10, 2), False)
+
+
+def test_a_publish_that_differs_only_in_retain_is_the_one_that_waits() -> None:
+    store = MessageStore()
+    inbound = Inbound(store)
+    assert inbound.accept(1, Message(b"t", b"x", 2, False), False)
+    assert inbound.accept(1, Message(b"t", b"x", 2, True), True)
+    released = inbound.release(1)
+    assert released is not None
+    assert not released.retain
