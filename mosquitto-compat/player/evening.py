@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from itertools import groupby
+from collections import Counter, deque
+from itertools import groupby, zip_longest
 from typing import Final
 
 from player import compare
@@ -28,6 +28,7 @@ RETAINED: Final = re.compile(r"(.*) < PUBLISH .* retain qos=")
 MANY_TIMES: Final = re.compile(r"( subscription-identifier=7)\1+")
 NOBODY: Final = re.compile(r"( < PUB(?:ACK|REC) .*)code=10")
 COMING: Final = re.compile(r"-- (\w+): (?:connect|first) ")
+RESUMING: Final = re.compile(r"-- \w+: (?:connect|first|raw 10) ")
 MOUNTED: Final = re.compile(r" +(\w+) < PUBLISH '(\w{3}/m/)")
 SENT: Final = re.compile(r"( < (?:PUBLISH .* |PUBREL |PUBCOMP ))id=\d+")
 
@@ -74,20 +75,33 @@ def in_as_many_copies(theirs: list[list[str]], ours: list[list[str]]) -> list[li
     2.0 sends a client of 5.0 a copy for each filter that matches, Rowcast one with all identifiers.  What is retained
     comes once for each filter from both, where somebody subscribes; elsewhere the flag says how it was published.
     """
-    evened: list[list[str]] = []
-    for at, step in enumerate(theirs):
-        may_come = Counter(ours[at]) if at < len(ours) else Counter[str]()
-        kept: list[str] = []
-        asking = ASKING.match(step[0])
-        for line in step:
-            has_asked = asking and line.lstrip().startswith(f"{asking[1]} <")
-            is_live = (LIVE if has_asked else PUBLISHED).search(line)
-            if is_live and line in kept and may_come[line] <= 0:
-                continue
-            may_come[line] -= 1
-            kept.append(line)
-        evened.append(kept)
-    return evened
+    nothing: list[str] = []
+    return [
+        _without_copies(step, our_step)
+        for step, our_step in zip_longest(theirs, ours[: len(theirs)], fillvalue=nothing)
+    ]
+
+
+def _without_copies(step: list[str], ours: list[str]) -> list[str]:
+    """A copy comes directly behind its like; where a session is resumed one of the two may have been acknowledged."""
+    asking, is_resumed = ASKING.match(step[0]), RESUMING.match(step[0]) is not None
+    coming, to_come = Counter(step), deque(ours)
+    kept: list[str] = []
+    last = ""
+    for line in step:
+        while to_come and not coming[to_come[0]]:
+            to_come.popleft()  # from Rowcast alone
+        coming[line] -= 1
+        has_asked = asking and line.lstrip().startswith(f"{asking[1]} <")
+        is_live = (LIVE if has_asked else PUBLISHED).search(line)
+        is_copy = is_live and (line in ours and line in kept if is_resumed else line == last)
+        last = line
+        if to_come and to_come[0] == line:
+            to_come.popleft()
+        elif is_copy:
+            continue
+        kept.append(line)
+    return kept
 
 
 def without_ids(transcript: list[str]) -> list[str]:
@@ -105,18 +119,17 @@ def without_ids(transcript: list[str]) -> list[str]:
 
 
 def in_one_order(transcript: list[str]) -> list[str]:
-    """The retained messages that a client gets at one step, sorted: no standard says in which order they come."""
-    kept = list(transcript)
-    places: dict[str, list[int]] = {}
-    for at, line in enumerate([*transcript, "-- "]):
-        if line.startswith("-- "):
-            for found in places.values():
-                for place, text in zip(found, sorted(transcript[one] for one in found), strict=True):
-                    kept[place] = text
-            places.clear()
-        elif got := RETAINED.match(line):
-            places.setdefault(got[1], []).append(at)
-    return kept
+    """The retained messages that a client gets one behind the other, sorted: no standard says in which order."""
+
+    def whose(line: str) -> str | None:
+        got = None if line.startswith("-- ") else RETAINED.match(line)
+        return got and got[1]
+
+    found: list[str] = []
+    for name, group in groupby(transcript, whose):
+        lines = list(group)
+        found += lines if name is None else sorted(lines)
+    return found
 
 
 def with_releases_last(transcript: list[str]) -> list[str]:

@@ -17,6 +17,26 @@ def test_a_copy_for_each_filter_is_left_out() -> None:
     ]
 
 
+@pytest.mark.parametrize("copies", [(2, 1, 2), (1, 1, 2), (2, 1, 1)])
+def test_what_is_sent_again_keeps_its_order_whichever_copies_were_acknowledged(
+    copies: tuple[int, int, int],
+) -> None:
+    theirs = ["-- B: connect id=x clean=0"] + [ONE] * copies[0] + [OTHER] * copies[1] + [ONE] * copies[2]
+    ours = ["-- B: connect id=x clean=0", ONE, OTHER, ONE]
+    assert evening.in_as_many_copies([theirs], [ours]) == [ours]
+
+
+def test_what_is_sent_again_in_another_order_differs() -> None:
+    head = "-- B: connect id=x clean=0"
+    theirs = [head, ONE, ONE, OTHER]
+    assert evening.in_as_many_copies([theirs], [[head, OTHER, ONE]]) == [[head, ONE, OTHER]]
+
+
+def test_a_copy_that_is_not_directly_behind_its_like_is_a_message_of_its_own() -> None:
+    theirs = ["-- 1", ONE, OTHER, ONE]
+    assert evening.in_as_many_copies([theirs], [["-- 1", ONE, OTHER]]) == [theirs]
+
+
 def test_so_is_a_copy_that_is_retained_as_published_but_not_what_a_subscription_asked_for() -> None:
     kept = "  B < PUBLISH 'a' 'x' retain qos=1 id=…"
     for head, copies in (("-- A: publish a x", 1), ("-- B: subscribe a 1", 2)):
