@@ -16,6 +16,7 @@ from attrs import frozen
 
 from broker.config.feeds import OPERATIONS, FeedConfig
 from broker.feed.altered import ADDED, ALTERED_FUNCTION, ALTERED_OUTBOX, MADE_ANEW, MAKINGS
+from broker.feed.cures import INSTALL
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.sql_text import quoted_name
 from broker.feed.open_writers import Awaited, ended, ids, joined, open_writers
@@ -30,8 +31,6 @@ A partition has a trigger of its own, cloned from its table's: a word `PARTITION
 """
 
 ENDED: Final = "a transaction has ended that may have written to {} while it was not captured"
-
-CURE: Final = "run `rowcast feed install --apply`"
 
 UNSEEN_PARTITION: Final = """
     SELECT l.relid::regclass::text FROM pg_partition_tree({table}) l JOIN pg_class p ON p.oid = l.relid
@@ -162,7 +161,7 @@ def _why_lacking(
 ) -> str:
     """Why rows of a table are not captured, and the cure; "" if they are."""
     if oid is None:
-        return f"there is no table {name}: create it or correct its name, then {CURE}"
+        return f"there is no table {name}: create it or correct its name, then {INSTALL}"
     if kind not in ("r", "p"):
         return f"{name} is a view or the like: name the table behind it"
     if unlogged and partition is not None:
@@ -173,11 +172,11 @@ def _why_lacking(
     if unlogged:
         return f"{name} is unlogged, so its rows are in no WAL: ALTER TABLE {quoted_name(name)} SET LOGGED"
     if altered is not None:
-        cure = "drop it" if altered.startswith(ADDED) else CURE
+        cure = "drop it" if altered.startswith(ADDED) else INSTALL
         return f"{altered} is not as Rowcast has made it, so rows of {name} are not captured: {cure}"
     if partition is not None:
-        return f"rows of {partition}, a partition of {name}, are not captured: {CURE}"
-    return f"{' and '.join(lacking)} of {name} is not captured: {CURE}" if lacking else ""
+        return f"rows of {partition}, a partition of {name}, are not captured: {INSTALL}"
+    return f"{' and '.join(lacking)} of {name} is not captured: {INSTALL}" if lacking else ""
 
 
 def differences(
@@ -195,7 +194,7 @@ def differences(
         if not changed:
             continue
         if any(not operations[operation] for operation in changed):
-            gaps[table] = missing.get(table, f"{table} is not captured: {CURE}")
+            gaps[table] = missing.get(table, f"{table} is not captured: {INSTALL}")
         else:
             listed = " and ".join(changed)
             gaps[table] = (
@@ -298,7 +297,7 @@ class CaptureWatch:
         if row is None or row[0] is None:
             self._status.over("functions")
         else:
-            self._status.trouble("functions", f"{row[0]} is not as Rowcast has made it: {CURE}")
+            self._status.trouble("functions", f"{row[0]} is not as Rowcast has made it: {INSTALL}")
 
     def _tell_of_columns(self, columns: dict[str, list[str]]) -> None:
         """A name that no column has drops every row, and is more than a row's fault."""

@@ -12,6 +12,7 @@ import psycopg
 from attrs import frozen
 
 from broker.config.feeds import FeedConfig
+from broker.feed.cures import INSTALL
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.kept import write_as_installed
 from broker.feed.sealed import BROKEN, IS_BROKEN, seal
@@ -92,16 +93,16 @@ async def known_feed(connection: TrioConnection, config: FeedConfig) -> Known:
             config.name,
         )
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-        raise NotReady("the table rowcast.feed is missing: run `rowcast feed install --apply`") from None
+        raise NotReady(f"the table rowcast.feed is missing: {INSTALL}") from None
     except psycopg.errors.InsufficientPrivilege as error:
-        raise NotReady(f"{error}: run `rowcast feed install --apply` for this role") from None
+        raise NotReady(f"{error}: {INSTALL} for this role") from None
     if row is None:
         return Known()
     kind, system_identifier, timeline, seq, place_id, moved_from, owed, kept_lsn, log, is_moved = row
     if kind != config.kind:
         raise NotReady(
             f'the feed {config.name} was installed with kind = "{kind}", and is configured with "{config.kind}": '
-            "run `rowcast feed install --apply`"
+            + INSTALL
         )
     identity = None if system_identifier is None else ServerIdentity(system_identifier, timeline, 0)
     return Known(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from broker.config.feeds import FeedConfig
+from broker.feed.cures import INSTALL
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.feed_row import NotReady, one_row
 from broker.feed.notices import carried_channels
@@ -18,7 +19,7 @@ async def check_notices(connection: TrioConnection, config: FeedConfig) -> None:
     if config.captures_by == "publication" and connection.pgconn.server_version < PG_STREAMING:
         raise NotReady('notifications come through the WAL from PostgreSQL 14 on: use kind = "outbox"')
     if await one_row(connection, "SELECT to_regprocedure('rowcast.pg_notify(text, text)')") == (None,):
-        raise NotReady("rowcast.pg_notify() is missing: run `rowcast feed install --apply`")
+        raise NotReady(f"rowcast.pg_notify() is missing: {INSTALL}")
 
 
 async def warn_of_unheard(
@@ -27,4 +28,4 @@ async def warn_of_unheard(
     """Name functions that notify without telling the feed, as those do that were made anew after the installation."""
     if carried_channels(config):
         for _, name in await (await connection.execute(callers(CALL))).fetchall():
-            status.warn("notifications not heard, run `rowcast feed install --apply`", name, now)
+            status.warn(f"notifications not heard, {INSTALL}", name, now)

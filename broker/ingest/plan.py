@@ -13,6 +13,7 @@ from attrs import field, frozen
 from psycopg import sql
 
 from broker.config.ingest import Expression, SinkConfig
+from broker.feed.cures import INSTALL_COMMAND
 from broker.feed.driver.sql_text import identifier, quoted_name, text_of
 
 TARGET_SQL: Final = """
@@ -155,7 +156,9 @@ def function_plan(config: SinkConfig, found: Sequence[Sequence[Any]], dead: Sequ
             Problem(f"there are {len(found)} functions {config.function} with {count} arguments", cure)
         )
     elif not found[0][2]:
-        cure = f"GRANT EXECUTE ON FUNCTION {quoted_name(config.function)} to the feed's role: `rowcast feed install`"
+        cure = (
+            f"GRANT EXECUTE ON FUNCTION {quoted_name(config.function)} to the feed's role: {INSTALL_COMMAND}"
+        )
         problems.append(Problem(f"{config.function} may not be executed", cure))
     if problems:
         return Plan(problems=tuple(problems))
@@ -216,7 +219,7 @@ def _column_problems(config: SinkConfig, known: dict[str, Sequence[Any]]) -> lis
             pass  # a bare number is a payload, too
         if not row[6] or (config.on_conflict == "update" and not row[5] and not row[7]):
             right = "INSERT" if not row[6] else "UPDATE"
-            cure = f"GRANT {right} ON {quoted_name(config.table)} to the feed's role: `rowcast feed install`"
+            cure = f"GRANT {right} ON {quoted_name(config.table)} to the feed's role: {INSTALL_COMMAND}"
             problems.append(Problem(f"column {name} may not be written", cure))
     for name, row in known.items():
         if row[3] and name not in written:
@@ -230,12 +233,10 @@ def _dead_problems(config: SinkConfig, dead: Sequence[Any]) -> list[Problem]:
     if not name:
         return []
     if dead[0] is None:
-        return [Problem(f"there is no table {name} for dead letters", "create it: `rowcast feed install`")]
+        return [Problem(f"there is no table {name} for dead letters", f"create it: {INSTALL_COMMAND}")]
     if not dead[1]:
         return [
-            Problem(
-                f"{name} may not be written", f"GRANT INSERT ON {quoted_name(name)}: `rowcast feed install`"
-            )
+            Problem(f"{name} may not be written", f"GRANT INSERT ON {quoted_name(name)}: {INSTALL_COMMAND}")
         ]
     return []
 

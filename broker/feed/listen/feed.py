@@ -145,7 +145,7 @@ class ListenFeed:
                 with last_words():
                     await self._let_leave()
                 with last_words():
-                    await self._kept.save(self._outlet)
+                    await self._kept.save_last(self._outlet)
 
     async def _keep_marks(self) -> None:
         while True:

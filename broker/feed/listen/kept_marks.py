@@ -15,6 +15,7 @@ from attrs import frozen
 from psycopg.types.json import Jsonb
 
 from broker.config.feeds import FeedConfig
+from broker.feed.cures import INSTALL_COMMAND
 from broker.feed.driver.connect import connected
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.feed_row import known_feed, owe_nothing
@@ -103,6 +104,11 @@ class KeptMarks:
             self._telling.known = self._saved_triggers = row[1]
         return FoundMarks(self._saved, reason)
 
+    async def save_last(self, outlet: FeedOutlet) -> None:
+        """As `save`, before the process ends: whoever installed meanwhile wants the next one to go on from here."""
+        self._looked_at = -LOOK_AGAIN_S
+        await self.save(outlet)
+
     async def save(self, outlet: FeedOutlet) -> None:
         """Keep the marks as they are now, once what they cover is durable, and so is the gap that was owed.
 
@@ -133,8 +139,9 @@ class KeptMarks:
             self._has_said = True
             logger.warning(
                 "feed %s: how far it got is not kept between two starts, so rows that are committed while it is away"
-                " are lost, and no gap tells it; `rowcast feed install` makes it so",
+                " are lost, and no gap tells it; %s makes it so",
                 self._config.name,
+                INSTALL_COMMAND,
             )
 
     async def _look(self, connection: TrioConnection) -> bool:

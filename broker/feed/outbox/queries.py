@@ -9,6 +9,7 @@ from typing import Any, Final
 import psycopg
 
 from broker.feed.altered import OUTBOX_FUNCTIONS
+from broker.feed.cures import INSTALL
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.feed_row import NotReady, ServerIdentity, refuse_standby
 from broker.feed.open_writers import OVER
@@ -109,9 +110,9 @@ async def saved_position(connection: TrioConnection, name: str) -> tuple[int, in
     with suppress(psycopg.errors.UndefinedTable):
         row = await one_row(connection, _POSITION, name)
     if not row:
-        raise NotReady("the outbox is not installed: run `rowcast feed install --apply`")
+        raise NotReady(f"the outbox is not installed: {INSTALL}")
     if row[2] is None:
-        raise NotReady("rowcast.outbox_pruned is empty: run `rowcast feed install --apply`")
+        raise NotReady(f"rowcast.outbox_pruned is empty: {INSTALL}")
     return row[0], row[1], row[2]
 
 

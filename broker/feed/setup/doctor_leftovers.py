@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
+from broker.feed.cures import INSTALL
 from broker.feed.driver.sql_text import text_of
 from broker.feed.routing.tables import qualified, table_operations
-from broker.feed.setup.findings import INSTALL, Examination, Finding, counted, unwise, wrong
+from broker.feed.setup.findings import Examination, Finding, counted, unwise, wrong
 from broker.feed.setup.steps import CAPTURE_TRIGGER
 from broker.feed.wal.slots import earlier_slot_name, publication_names, slot_name
 

@@ -8,6 +8,7 @@ from typing import Final
 from psycopg import sql
 
 from broker.config.feeds import Fetch, Recovery
+from broker.feed.cures import INSTALL
 from broker.feed.driver.sql_text import quoted_name, text_of
 from broker.feed.setup.doctor_columns import check_columns
 from broker.feed.setup.doctor_leftovers import check_leftovers
@@ -18,7 +19,7 @@ from broker.feed.setup.doctor_server import (
     check_server,
 )
 from broker.feed.setup.doctor_sessions import check_row_security
-from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, fine, unwise, wrong
+from broker.feed.setup.findings import Check, Examination, Finding, fine, unwise, wrong
 from broker.feed.setup.steps import grant_select
 
 KeyCheck = Callable[[Examination, str, tuple[str, ...]], Iterator[Finding]]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from broker.feed.cures import INSTALL
 from broker.feed.driver.sql_text import text_of
 from broker.feed.notices import carried_channels
-from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, wrong
+from broker.feed.setup.findings import Examination, Finding, fine, wrong
 from broker.feed.setup.install_notices import CALL, OUR_CALL, callers
 
 

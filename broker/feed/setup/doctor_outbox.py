@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from broker.feed.altered import OUTBOX_FUNCTIONS
+from broker.feed.cures import INSTALL
 from broker.feed.driver.sql_text import quoted_name
 from broker.feed.routing.tables import table_operations
 from broker.feed.setup.doctor_columns import check_columns
@@ -19,7 +20,7 @@ from broker.feed.setup.doctor_server import (
     check_tables,
 )
 from broker.feed.setup.doctor_sessions import check_heirs, check_open_writers, check_row_security
-from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, counted, fine, unwise, wrong
+from broker.feed.setup.findings import Check, Examination, Finding, counted, fine, unwise, wrong
 from broker.feed.setup.steps import CAPTURE_TRIGGER, TRIGGER_BITS
 
 PARTITION_OFF = """

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from broker.feed.altered import ADDED, ALTERED_FUNCTION, ALTERED_OUTBOX
-from broker.feed.setup.findings import INSTALL, Examination, Finding, unwise, wrong
+from broker.feed.cures import INSTALL
+from broker.feed.setup.findings import Examination, Finding, unwise, wrong
 
 
 def check_properties(examination: Examination) -> Iterator[Finding]:

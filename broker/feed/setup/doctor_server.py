@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from broker.feed.captured import UNSEEN_PARTITION
+from broker.feed.cures import INSTALL
 from broker.feed.driver.pooler import REFUSED, shares_sessions
 from broker.feed.driver.sql_text import quoted_name
 from broker.feed.routing.tables import snapshot_tables, table_operations
-from broker.feed.setup.findings import INSTALL, Examination, Finding, fine, unwise, wrong
+from broker.feed.setup.findings import Examination, Finding, fine, unwise, wrong
 from broker.feed.setup.steps import grant_select
 
 SERVER_VERSION_MIN: Final = 130000

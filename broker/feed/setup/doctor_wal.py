@@ -8,6 +8,7 @@ from typing import Any, Final
 from psycopg import sql
 
 from broker.config.feeds import OPERATIONS
+from broker.feed.cures import INSTALL
 from broker.feed.driver.sql_text import quoted_name, text_of
 from broker.feed.routing.columns_wanted import columns_wanted
 from broker.feed.routing.tables import qualified, table_operations
@@ -22,7 +23,7 @@ from broker.feed.setup.doctor_server import (
     check_tables,
 )
 from broker.feed.setup.doctor_sessions import check_heirs, check_open_writers, check_row_security
-from broker.feed.setup.findings import INSTALL, Check, Examination, Finding, counted, fine, unwise, wrong
+from broker.feed.setup.findings import Check, Examination, Finding, counted, fine, unwise, wrong
 from broker.feed.setup.steps import MAY_REPLICATE, SERVICE_ROLE
 from broker.feed.wal.slots import (
     PG_STREAMING,
@@ -156,7 +157,7 @@ def _check_kept_out(examination: Examination) -> Iterator[Finding]:
             column = wanted.column_in(columns)
             if qualified(wanted.table) == table and column in left_out:
                 what = f"{wanted.where} names {column} of {table}, which the publication leaves out"
-                yield wrong(what, "run `rowcast feed install --apply --widen` if it may be published")
+                yield wrong(what, "run `rowcast feed install -c FILE --apply --widen` if it may be published")
 
 
 def _check_publication(examination: Examination, operation: str, tables: list[str]) -> Iterator[Finding]:

@@ -13,9 +13,6 @@ from broker.config.feeds import FeedConfig
 from broker.feed.driver.sql_text import quoted_name, text_of
 from broker.feed.setup.steps import feed_role
 
-INSTALL = "run `rowcast feed install --apply`"
-"""A cure."""
-
 
 @frozen
 class Finding:

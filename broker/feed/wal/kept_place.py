@@ -15,6 +15,7 @@ import trio
 from attrs import evolve, frozen
 
 from broker.config.feeds import FeedConfig
+from broker.feed.cures import INSTALL
 from broker.feed.driver.connect import open_connection, within
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import first_line
@@ -143,7 +144,7 @@ class KeptPlace:
         self._is_sealed = which < len(sealed)
         if which == len(sealed) + 1:
             what = "a slot that somebody moves while Rowcast is away is not noticed"
-            where = "rowcast.feed is of an earlier version: run `rowcast feed install --apply`"
+            where = f"rowcast.feed is of an earlier version: {INSTALL}"
             self._status.warn(what, where, trio.current_time())
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from broker.config.feeds import OPERATIONS, FeedConfig
+from broker.feed.cures import INSTALL
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.feed_row import NotReady, ServerIdentity, one_row, refuse_standby
 from protocol.pgoutput import lsn_text, parse_lsn
@@ -113,7 +114,7 @@ async def check_publication(connection: TrioConnection, config: FeedConfig) -> N
     """Raises: NotReady, if a publication is missing."""
     for name in publication_names(config):
         if await one_row(connection, "SELECT 1 FROM pg_publication WHERE pubname = %s", name) is None:
-            raise NotReady(f"there is no publication {name}: run `rowcast feed install --apply`")
+            raise NotReady(f"there is no publication {name}: {INSTALL}")
 
 
 async def find_slot(connection: TrioConnection, config: FeedConfig) -> tuple[str, Slot | None]:

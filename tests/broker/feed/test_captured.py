@@ -11,7 +11,6 @@ from support.installed import feed_config
 
 from broker.config.feeds import FeedConfig, Route, Source
 from broker.feed.captured import (
-    CURE,
     ENDED,
     PUBLISHED,
     TRIGGERED,
@@ -24,6 +23,7 @@ from broker.feed.captured import (
     marks_of,
     parameters,
 )
+from broker.feed.cures import INSTALL
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.status import FeedStatus
 
@@ -64,21 +64,26 @@ LEAF = capture("insert", "delete", oid="17", leaf="6")
             {"insert": "5/7/8/9", "delete": "5/17/8/9"}, "",
         ),
         ("wal", row(BOTH, capture("insert", oid="17")), {"insert": "5/7/8/9 5/17/8/9", "delete": "5/7/8/9"}, ""),
-        ("wal", row(capture("insert")), {"insert": "5/7/8/9", "delete": ""}, f"delete of {T} is not captured: {CURE}"),
-        ("wal", row(), {"insert": "", "delete": ""}, f"insert and delete of {T} is not captured: {CURE}"),
+        (
+            "wal",
+            row(capture("insert")),
+            {"insert": "5/7/8/9", "delete": ""},
+            f"delete of {T} is not captured: {INSTALL}",
+        ),
+        ("wal", row(), {"insert": "", "delete": ""}, f"insert and delete of {T} is not captured: {INSTALL}"),
         (
             "outbox", row(capture("insert", "delete", member=None)), {"insert": "", "delete": ""},
-            f"insert and delete of {T} is not captured: {CURE}",
+            f"insert and delete of {T} is not captured: {INSTALL}",
         ),
         ("wal", row(capture("insert", "delete", member=None)), {"insert": "5/7/8/None", "delete": "5/7/8/None"}, ""),
         ("outbox", row(BOTH, LEAF), {"insert": "5/7/8/9 6:17/8", "delete": "5/7/8/9 6:17/8"}, ""),
         (
             "outbox", row(LEAF, partition="event_b"), {"insert": "", "delete": ""},
-            f"rows of event_b, a partition of {T}, are not captured: {CURE}",
+            f"rows of event_b, a partition of {T}, are not captured: {INSTALL}",
         ),
         (
             "wal", row(oid=None), {"insert": "", "delete": ""},
-            f"there is no table {T}: create it or correct its name, then {CURE}",
+            f"there is no table {T}: create it or correct its name, then {INSTALL}",
         ),
         ("wal", row(BOTH, kind="p"), OF_BOTH, ""),
         ("wal", row(BOTH, kind="v"), OF_BOTH, f"{T} is a view or the like: name the table behind it"),
@@ -94,7 +99,7 @@ LEAF = capture("insert", "delete", oid="17", leaf="6")
         ("outbox", row(BOTH, persistence="u"), OF_BOTH, ""),
         (
             "outbox", row(BOTH, altered="rowcast.outbox_mark()"), OF_BOTH,
-            f"rowcast.outbox_mark() is not as Rowcast has made it, so rows of {T} are not captured: {CURE}",
+            f"rowcast.outbox_mark() is not as Rowcast has made it, so rows of {T} are not captured: {INSTALL}",
         ),
         (
             "outbox", row(BOTH, altered="the rule a of rowcast.outbox"), OF_BOTH,
@@ -144,7 +149,7 @@ def test_gap_is_what_was_not_captured_since_the_marks_before(
 
 
 def test_gap_has_words_where_nobody_said_what_is_missing() -> None:
-    assert differences({T: OF_BOTH}, {T: {"insert": ""}}, {}) == {T: f"{T} is not captured: {CURE}"}
+    assert differences({T: OF_BOTH}, {T: {"insert": ""}}, {}) == {T: f"{T} is not captured: {INSTALL}"}
 
 
 @pytest.mark.parametrize(
@@ -251,7 +256,7 @@ class Watched:
         return found
 
 
-LACKS = f"delete of {T} is not captured: {CURE}"
+LACKS = f"delete of {T} is not captured: {INSTALL}"
 
 
 async def test_what_lacks_is_said_once_and_once_more_when_it_is_back() -> None:
@@ -329,7 +334,7 @@ async def test_function_that_was_altered_and_column_that_lacks_are_troubles_whil
     watched.database.altered, watched.database.columns = "rowcast.publish()", ["key"]
     await watched.check(10)
     assert watched.status.troubles == {
-        "functions": f"rowcast.publish() is not as Rowcast has made it: {CURE}",
+        "functions": f"rowcast.publish() is not as Rowcast has made it: {INSTALL}",
         f"column id of {T}": f"a route: {T} has no column id; it has key",
     }
     watched.database.altered, watched.database.columns = None, ["id"]

@@ -108,7 +108,7 @@ async def test_a_role_that_may_not_read_is_told_what_to_run(
     await connection.execute("CREATE ROLE nobody_here; SET ROLE nobody_here")
     try:
         with pytest.raises(
-            NotReady, match=r"permission denied.*run `rowcast feed install --apply` for this role"
+            NotReady, match=r"permission denied.*run `rowcast feed install -c FILE --apply` for this role"
         ):
             await known_feed(connection, config)
     finally:

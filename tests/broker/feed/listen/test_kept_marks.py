@@ -102,6 +102,19 @@ async def test_feed_that_is_installed_while_it_runs_keeps_its_place_from_then_on
     assert again.outlet.topics() == [b"event/2"]
 
 
+async def test_what_was_installed_a_moment_before_the_process_ends_keeps_its_place(
+    config: FeedConfig,
+) -> None:
+    async with running(config) as feed:
+        insert(config, 1)
+        await feed.outlet.until(1)
+        install(config)
+    insert(config, 2)
+    async with running(config) as again:
+        await again.outlet.until(1)
+    assert again.outlet.topics() == [b"event/2"]
+
+
 TELLS = "CREATE TRIGGER tell AFTER INSERT ON event FOR EACH ROW EXECUTE FUNCTION tell()"
 MADE_ANEW = {
     "dropped": "CREATE TABLE other (LIKE event INCLUDING ALL); DROP TABLE event;"

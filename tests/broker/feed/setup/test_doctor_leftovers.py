@@ -12,8 +12,9 @@ from support.doctored import Told, as_kind, config_of_both, said, texts, undone
 from support.installed import feed_config, install, sql
 
 from broker.config.feeds import FeedConfig, Route, Source
+from broker.feed.cures import INSTALL
 from broker.feed.setup.doctor_leftovers import check_leftovers
-from broker.feed.setup.findings import INSTALL, Examination
+from broker.feed.setup.findings import Examination
 
 LEFT_BY = {
     "wal": ["the slot rowcast_test_", "the publications rowcast_test, "],

@@ -12,8 +12,9 @@ from support.doctored import as_kind, findings, listen_config, said, texts, undo
 from support.installed import install, sql
 
 from broker.config.feeds import Fetch, Recovery
+from broker.feed.cures import INSTALL
 from broker.feed.setup.doctor_listen import check_channels, check_fetches, check_kept, check_recoveries
-from broker.feed.setup.findings import INSTALL, Examination
+from broker.feed.setup.findings import Examination
 from broker.feed.setup.steps import base_step
 
 

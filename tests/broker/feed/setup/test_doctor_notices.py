@@ -12,8 +12,9 @@ from support.doctored import said, undone
 from support.installed import feed_config
 
 from broker.config.feeds import FeedConfig, Route, Source
+from broker.feed.cures import INSTALL
 from broker.feed.setup.doctor_notices import check_notices
-from broker.feed.setup.findings import INSTALL, Examination
+from broker.feed.setup.findings import Examination
 from broker.feed.setup.install_notices import notice_steps
 from broker.feed.setup.steps import base_step
 

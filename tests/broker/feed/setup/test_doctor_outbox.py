@@ -12,8 +12,9 @@ from support.doctored import Told, config_of_both, findings, run_steps, said, te
 from support.installed import feed_config, install, sql
 
 from broker.config.feeds import Replication
+from broker.feed.cures import INSTALL
 from broker.feed.setup.doctor_outbox import check_backlog, check_functions, check_installation, check_triggers
-from broker.feed.setup.findings import INSTALL, Examination, Finding
+from broker.feed.setup.findings import Examination, Finding
 from broker.feed.setup.install_outbox import install_steps
 
 

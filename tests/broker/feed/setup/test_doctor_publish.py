@@ -10,8 +10,9 @@ import pytest
 from support.doctored import said, undone
 from support.installed import feed_config
 
+from broker.feed.cures import INSTALL
 from broker.feed.setup.doctor_publish import check_altered, check_properties
-from broker.feed.setup.findings import INSTALL, Examination
+from broker.feed.setup.findings import Examination
 
 Undoing = psycopg.Connection[Any]
 

@@ -12,6 +12,7 @@ from support.postgres import Cluster
 
 from broker.cli.main import main
 from broker.config.feeds import Route, Source
+from broker.feed.cures import INSTALL
 from broker.feed.setup import doctor_server
 from broker.feed.setup.doctor_server import (
     check_idle_transactions,
@@ -20,7 +21,7 @@ from broker.feed.setup.doctor_server import (
     check_server,
     check_tables,
 )
-from broker.feed.setup.findings import INSTALL, Examination
+from broker.feed.setup.findings import Examination
 from broker.feed.setup.install import install_steps
 
 

@@ -13,6 +13,7 @@ from support.doctored import Told, findings, said, texts, undone
 from support.installed import feed_config, install, sql
 
 from broker.config.feeds import FeedConfig, Replication, Route, Source
+from broker.feed.cures import INSTALL
 from broker.feed.setup.doctor_wal import (
     check_installation,
     check_publication,
@@ -21,7 +22,7 @@ from broker.feed.setup.doctor_wal import (
     check_settings,
     check_slot,
 )
-from broker.feed.setup.findings import INSTALL, Examination
+from broker.feed.setup.findings import Examination
 from broker.feed.setup.steps import base_step
 
 
@@ -356,7 +357,7 @@ def test_what_lists_and_filters_keep_in_is_said_and_wrong_where_a_route_names_it
         (
             "wrong",
             "rowcast.toml:12 names id of public.Odd, which the publication leaves out",
-            "run `rowcast feed install --apply --widen` if it may be published",
+            "run `rowcast feed install -c FILE --apply --widen` if it may be published",
         ),
     ]
 
