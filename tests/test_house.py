@@ -158,8 +158,8 @@ MAY_IMPORT = {
     "broker.feed": {"broker.feed", "broker.core", "broker.config", "broker.gateway", "protocol"},
     "broker.gateway": {"broker.gateway", "broker.core", "broker.config", "protocol"},
     "broker.ingest": {
-        "broker.ingest", "broker.feed.driver", "broker.feed.setup.findings", "broker.feed.setup.steps", "broker.core",
-        "broker.config", "protocol",
+        "broker.ingest", "broker.feed.cures", "broker.feed.driver", "broker.feed.setup.findings",
+        "broker.feed.setup.steps", "broker.core", "broker.config", "protocol",
     },
     "broker.market": {"broker.market", "protocol"},
     "broker.marketdata": {

@@ -36,7 +36,7 @@ def mistakes_beyond_text(config: Config, may_open_doors: bool = False) -> list[M
     found.update(dict.fromkeys(map(Mistake, refusals(config))))
     found.update(dict.fromkeys(file_mistakes(config)))
     found.update(dict.fromkeys(_outdated(config)))
-    if config.source is None or config.source.suffix != ".toml":  # whose text has its lines
+    if not _is_toml(config):  # whose text has its lines
         found.update(dict.fromkeys(_port_mistakes(config)))
     found.update(dict.fromkeys(_folder_mistakes(config)))
     found.update(dict.fromkeys(_account_mistakes(config)))
@@ -50,9 +50,13 @@ def located(config: Config, text: str, key: str, value: object) -> Mistake:
     place = config.places.get((key, str(value))) or config.places.get((_ELSEWHERE.get(key, key), str(value)))
     if place is None:
         return Mistake(text)
-    if config.source is not None and config.source.suffix == ".toml":
+    if _is_toml(config):
         return mistake_at(place, text.removeprefix("Error: "))
     return Mistake(f"{text} Found at {place}.", place)
+
+
+def _is_toml(config: Config) -> bool:
+    return config.source is not None and config.source.suffix == ".toml"
 
 
 _ELSEWHERE: Final = {"jwks_file": "rowcast_token_jwks", "secret_files": "rowcast_token_secret_file"}
@@ -183,9 +187,10 @@ def _account_mistakes(config: Config) -> Iterator[Mistake]:
 
 def _closed_doors(config: Config) -> Iterator[Mistake]:
     if config.listeners and not any(lets_somebody_in(listener) for listener in config.listeners):
+        line = "`allow_anonymous = true` in [security]" if _is_toml(config) else "`allow_anonymous true`"
         text = (
             "Error: nobody can ever connect: no listener has allow_anonymous, a password_file with users, or another"
-            " way in. Add `allow_anonymous true`, or make a file: `rowcast passwd -c FILE USER`."
+            f" way in. Add {line}, or make a file: `rowcast passwd -c FILE USER`."
         )
         yield located(config, text, "listener", 0)
 

@@ -26,12 +26,16 @@ def run_command(words: Sequence[str]) -> int:
 
         print("\n".join(next_words(words[1:])))
         return 0
-    import argparse
+    from broker.cli.parser import Parser
 
-    parser = argparse.ArgumentParser(prog="rowcast")
+    parser = Parser(prog="rowcast")
     module = importlib.import_module(MODULES[words[0]])
-    module.add_parser(parser.add_subparsers(dest="command", required=True))
-    return int(module.run(parser.parse_args(words)))
+    commands = parser.add_subparsers(dest="command", required=True)
+    module.add_parser(commands)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        commands.choices[words[0]].error(f"unrecognized arguments: {' '.join(unknown)}")
+    return int(module.run(options))
 
 
 COMPLETE: Final = "complete"

@@ -20,6 +20,7 @@ from broker.cli.tables import print_table
 from broker.config.arguments import Arguments
 from broker.config.load import load
 from broker.config.model import Config, ConfigError
+from protocol.mistakes import Mistake
 
 TIMEOUT_S: Final = 30.0
 ANYWHERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -33,6 +34,8 @@ examples:
   rowcast ctl -c shop.toml retained --clear prices/BTC
   rowcast ctl --url http://broker:6789 --token-file token feeds
 """
+
+_NO_ADMIN: Final = "{} has no [admin] with a port: add one, or use --url"
 
 
 class CtlError(Exception):
@@ -77,17 +80,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument(
-        "-c",
-        "--config-file",
-        type=Path,
-        metavar="FILE",
-        help="the running one's configuration: port and token",
-    )
-    where.add_argument("--url", help="where its admin port is, as http://127.0.0.1:6789")
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="holds the token; else ROWCAST_TOKEN")
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    _add_place(parser, None)
+    parser.set_defaults(json=False, refuse=parser.error)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("health", help="/healthz, for a container: status 0 if the process does its work")
     actions.add_parser("status", help="how it is; status 1 if it is not ready")
@@ -113,10 +107,35 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             "--limit", type=int, default=100, help="at most so many (default 100, up to 1000)"
         )
         action.add_argument("--offset", type=int, default=0, help="leave out so many")
+    for action in actions.choices.values():
+        action.epilog, action.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+        _add_place(action, argparse.SUPPRESS)
+
+
+def _add_place(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Options of whom to ask, and how: people write them before the action as well as behind it."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "-c",
+        "--config-file",
+        type=Path,
+        default=default,
+        metavar="FILE",
+        help="the running one's configuration: port and token",
+    )
+    where.add_argument("--url", default=default, help="where its admin port is, as http://127.0.0.1:6789")
+    parser.add_argument(
+        "--token-file", type=Path, default=default, metavar="FILE", help="holds the token; else ROWCAST_TOKEN"
+    )
+    parser.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print the answer as JSON"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what was asked for; the exit status."""
+    if (options.config_file is None) == (options.url is None):
+        options.refuse("-c FILE or --url URL is wanted, one of them")
     try:
         target = _target(options)
     except ConfigError as error:
@@ -144,7 +163,7 @@ def _target(options: argparse.Namespace) -> Target:
     if options.config_file is not None:
         config = _read(options.config_file)
         if config.admin is None or not config.admin.port:
-            raise CtlError(f"{options.config_file} has no [admin] with a port: add one, or use --url")
+            raise CtlError(_NO_ADMIN.format(options.config_file))
         host = ANYWHERE.get(config.admin.host, config.admin.host)
         target = Target(host, config.admin.port, token or "".join(config.admin.token[:1]))
     else:
@@ -165,8 +184,10 @@ def _read(path: Path) -> Config:
     try:
         return load(Arguments(config_file=path))
     except ConfigError as error:
-        if error.config is None or error.config.admin is None:
+        if error.config is None:
             raise
+        if error.config.admin is None:
+            raise ConfigError(*error.mistakes, Mistake(_NO_ADMIN.format(path))) from None
         return error.config
 
 

@@ -131,10 +131,15 @@ def _add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], verb: 
 
 def _sinks(config: IngestConfig, args: argparse.Namespace) -> int:
     """The same verb for what messages are written to."""
+
+    def examine(connection: psycopg.Connection[Any]) -> Iterable[Finding]:
+        return sink_setup.examine(connection, config)
+
     if args.verb == "install":
-        return _show_or_apply(config.database, args, sink_setup.install_steps(config))
+        status = _show_or_apply(config.database, args, sink_setup.install_steps(config))
+        return _with_what_is_left(status, config.database, args, examine)
     print(f"sinks of {config.database.name}")
-    return _tell_findings(config.database, args, lambda connection: sink_setup.examine(connection, config))
+    return _tell_findings(config.database, args, examine)
 
 
 def _market(config: MarketConfig, title: str, args: argparse.Namespace) -> int:
@@ -164,7 +169,30 @@ def _tell_findings(
 
 
 def _install(config: FeedConfig, args: argparse.Namespace) -> int:
-    return _show_or_apply(config, args, install_steps(config, args.publishers, args.widen))
+    status = _show_or_apply(config, args, install_steps(config, args.publishers, args.widen))
+    return _with_what_is_left(
+        status, config, args, lambda connection: doctor.examine(connection, config).findings
+    )
+
+
+def _with_what_is_left(
+    status: int,
+    config: FeedConfig,
+    args: argparse.Namespace,
+    examine: Callable[[psycopg.Connection[Any]], Iterable[Finding]],
+) -> int:
+    """Name what no installation can do: settings of the server's, say, without which the feed refuses to start."""
+    if not args.apply or status != EXIT_OK:
+        return status
+    try:
+        with _connect_as(config.dsn) as connection:
+            left = [finding for finding in examine(connection) if finding.level == "wrong"]
+    except psycopg.Error as error:
+        print(f"feed {config.name}: its own role can't connect: {first_line(error)}", file=sys.stderr)
+        return status
+    for finding in left:
+        print(f"feed {config.name}: still wrong: {finding.text}\n  cure: {finding.cure}", file=sys.stderr)
+    return status
 
 
 def _remove(config: FeedConfig, args: argparse.Namespace) -> int:
@@ -290,8 +318,11 @@ def _show(config: FeedConfig, args: argparse.Namespace) -> int:
 
 
 def _connect(config: FeedConfig, args: argparse.Namespace) -> psycopg.Connection[Any]:
+    return _connect_as(args.admin_dsn or config.dsn)
+
+
+def _connect_as(dsn: str) -> psycopg.Connection[Any]:
     # In UTF-8 also where the database's encoding is SQL_ASCII, whose texts would be bytes.
-    dsn = args.admin_dsn or config.dsn
     return psycopg.connect(dsn, autocommit=True, application_name="rowcast feed", client_encoding="UTF8")
 
 

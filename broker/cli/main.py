@@ -33,9 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parse(words)
     except ArgumentsError as error:
-        print(error.mistake, file=sys.stderr)
-        if error.show_usage:
-            print(usage())
+        if words[0].startswith("-") or not error.show_usage:
+            print(error.mistake, file=sys.stderr)
+            if error.show_usage:
+                print(usage())
+        else:
+            print(_no_such_command(words[0]), file=sys.stderr)
         return EXIT_CONFIG
     if arguments.help:
         print(usage())
@@ -46,6 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(describe())
         return EXIT_OK
     return run(arguments)
+
+
+def _no_such_command(word: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, COMMANDS, 1)
+    meant = f"Did you mean `rowcast {close[0]}`?" if close else f"There are {', '.join(COMMANDS)}."
+    return f"Error: There is no command '{word}'. {meant} `rowcast --help` says what they do."
 
 
 def usage() -> str:

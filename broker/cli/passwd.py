@@ -93,6 +93,8 @@ def _run(args: argparse.Namespace) -> None:
     if args.delete:
         _rewrite(path, lambda lines: _without(lines, user))
         return
+    if not args.create:
+        _read(path)  # before somebody types a password for nothing
     password = args.words[2] if args.batch else _ask_password()
     line = f"{user}:{_make_hash(password, args).encode()}\n"
     if args.create:
@@ -128,11 +130,16 @@ def _check_user_name(user: str) -> None:
 
 
 def _ask_password() -> str:
-    password = getpass.getpass("Password: ")
-    if not password:
-        raise PasswdError("Error: Empty password.")
-    if getpass.getpass("Reenter password: ") != password:
-        raise PasswdError("Error: Passwords do not match.")
+    try:
+        password = getpass.getpass("Password: ")
+        if not password:
+            raise PasswdError("Error: Empty password.")
+        if getpass.getpass("Reenter password: ") != password:
+            raise PasswdError("Error: Passwords do not match.")
+    except EOFError:
+        raise PasswdError(
+            "Error: No password given. Type it where it is asked for, or give it by -b, behind the user."
+        ) from None
     return password
 
 
@@ -184,12 +191,16 @@ def _hashed_line(line: str, number: int, args: argparse.Namespace) -> str:
 
 
 def _rewrite(path: Path, change: Callable[[list[str]], list[str]]) -> None:
+    _write(path, "".join(change(_read(path))))
+
+
+def _read(path: Path) -> list[str]:
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            lines = file.readlines()
+            return file.readlines()
     except OSError as error:
-        raise PasswdError(f"Error: Unable to open password file {path}. {error.strerror}.") from None
-    _write(path, "".join(change(lines)))
+        cure = " Make a new one with -c." if isinstance(error, FileNotFoundError) else ""
+        raise PasswdError(f"Error: Unable to open password file {path}. {error.strerror}.{cure}") from None
 
 
 def _write(path: Path, text: str) -> None:

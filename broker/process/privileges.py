@@ -38,7 +38,11 @@ def drop_privileges(config: Config) -> None:
     if not is_root():
         return
     if config.user is None or config.user == "root":
-        logger.warning("Warning: Rowcast should not be run as root. Name an account: `user rowcast`.")
+        is_toml = config.source is not None and config.source.suffix == ".toml"
+        logger.warning(
+            "Warning: Rowcast should not be run as root. Name an account: %s.",
+            '`user = "rowcast"` in [broker]' if is_toml else "`user rowcast`",
+        )
         return
     account = _account(config.user)
     _import_what_may_come(config)

@@ -95,6 +95,7 @@ def test_a_door_that_nobody_can_pass_is_found(
     (line,) = check(tmp_path, closed, capsys, name)
     begin = "FILE:1: " if name.endswith("toml") else "Error: "
     assert line.startswith(f"{begin}nobody can ever connect: ")
+    assert ("`allow_anonymous = true` in [security]" in line) is name.endswith(".toml")
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,17 @@ def test_status_says_how_it_is(running: RowcastProcess, capsys: pytest.CaptureFi
     assert f"listener 127.0.0.1:{running.port} (mqtt): 0 connections" in said
 
 
+def test_whom_to_ask_may_be_said_behind_the_action_too(
+    running: RowcastProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ctl", "status", "-c", str(running.config)]) == 0
+    assert "\nready\n" in capsys.readouterr().out
+    assert main(["ctl", "feeds", "--json", "-c", str(running.config)]) == 0
+    assert capsys.readouterr().out.startswith("{")
+    assert main(["ctl", "--json", "-c", str(running.config), "feeds"]) == 0
+    assert capsys.readouterr().out.startswith("{")
+
+
 def test_health_needs_no_token(running: RowcastProcess) -> None:
     assert main(["ctl", "--url", f"http://127.0.0.1:{running.admin_port}", "health"]) == 0
     assert main(["ctl", "--url", "http://127.0.0.1:1", "health"]) == 1
@@ -115,6 +126,11 @@ def test_what_only_the_service_knows_is_not_asked_for(
     config.write_text(SETTINGS.format(port=running.port, admin_port=running.admin_port) + database)
     assert main(["ctl", "-c", str(config), "status"]) == 0
     assert "\nready\n" in capsys.readouterr().out
+    config.write_text(database)
+    assert main(["ctl", "-c", str(config), "status"]) == 3
+    said = capsys.readouterr().err
+    assert "OF_THE_SERVICE_ONLY" in said
+    assert "has no [admin] with a port" in said
     config.write_text("[admin\n" + database)
     assert main(["ctl", "-c", str(config), "status"]) == 3
     assert f"{config}:1" in capsys.readouterr().err

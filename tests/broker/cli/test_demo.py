@@ -134,7 +134,7 @@ def test_page_on_a_terminal_is_drawn_and_taken_away_again() -> None:
 @pytest.mark.parametrize("arguments", [("--events", "0"), ("--events", "few"), ("--rate", "-1")])
 def test_impossible_numbers_are_refused(arguments: tuple[str, str]) -> None:
     done = run(*arguments, environment=dict(os.environ))
-    assert done.returncode == 2
+    assert done.returncode == 3
     assert repr(arguments[1]) in done.stderr
 
 

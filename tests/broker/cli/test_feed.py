@@ -98,6 +98,41 @@ def test_commands_install_show_check_and_remove(
     assert rowcast("check")[0] == 1
 
 
+def test_what_an_installation_leaves_wrong_is_said_at_its_end(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = config_file.read_text()
+    config_file.write_text(text.replace('["event/{id}"]', '["event/{number}"]'))
+    assert main(["feed", "install", "-c", str(config_file)]) == 0
+    assert capsys.readouterr().err == "", "what is only shown is not judged"
+    assert main(["feed", "install", "-c", str(config_file), "--apply"]) == 0
+    shown = capsys.readouterr()
+    assert "feed shop: installed" in shown.out
+    assert "still wrong" in shown.err
+    assert "public.event has no column number" in shown.err
+    assert "cure: " in shown.err
+    config_file.write_text(text)
+    assert main(["feed", "install", "-c", str(config_file), "--apply"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_an_installation_by_another_role_says_that_the_feeds_own_can_not_connect(
+    config_file: Path,
+    database: str,  # noqa: F811 - a fixture
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute("CREATE ROLE rowcast_test_shut NOLOGIN")
+        try:
+            dsn = psycopg.conninfo.make_conninfo(database, user="rowcast_test_shut")
+            config_file.write_text(config_file.read_text().replace(database, dsn))
+            assert main(["feed", "install", "-c", str(config_file), "--apply", "--as", database]) == 0
+            assert "its own role can't connect" in capsys.readouterr().err
+        finally:
+            admin.execute("DROP OWNED BY rowcast_test_shut")
+            admin.execute("DROP ROLE rowcast_test_shut")
+
+
 def test_commands_say_when_there_is_no_such_feed(
     config_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

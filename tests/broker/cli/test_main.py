@@ -16,6 +16,8 @@ from broker.cli.main import main
         (["--help"], 0, "--tls-keylog", ""),
         (["--version"], 0, "rowcast", ""),
         (["--unknown"], 3, "Usage: rowcast", "Error: Unknown option '--unknown'."),
+        (["chek", "-c", "good.conf"], 3, "", "There is no command 'chek'. Did you mean `rowcast check`?"),
+        (["nonsense"], 3, "", "There is no command 'nonsense'. There are check, cluster, ctl,"),
         (["-p"], 3, "", "Error: -p argument given, but no port specified."),
         (["-p", "0"], 3, "", "Error: Invalid port specified (0)."),
         (["-c"], 3, "", "Error: -c argument given, but no config file specified."),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,3 +132,24 @@ def test_a_mistake_changes_nothing(
     assert places["FILE"].read_text() == "# nothing\n"
     assert places["PLAIN"].read_text() == "a:1\nb:\n"
     assert sorted(os.listdir(tmp_path)) == ["FILE", "PLAIN"]
+
+
+def test_where_nobody_can_type_the_password_it_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "passwords"
+    path.write_text("")
+    command = [sys.executable, "-m", "broker", "passwd", str(path), "ada"]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, start_new_session=True, check=False
+    )
+    assert done.returncode == 1
+    assert "give it by -b" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert path.read_text() == ""
+
+
+def test_a_file_that_is_missing_is_said_before_the_password_is_asked_for(
+    passwd: Passwd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(getpass, "getpass", lambda _: pytest.fail("asked"))
+    assert passwd(tmp_path / "nowhere", "ada") == 1
+    assert "Make a new one with -c." in capsys.readouterr().err

@@ -50,7 +50,10 @@ def test_root_becomes_the_user_and_keeps_no_group() -> None:
 def test_root_that_stays_root_is_warned(user: str | None, caplog: pytest.LogCaptureFixture) -> None:
     drop_privileges(Config(user=user))
     assert os.geteuid() == 0
-    assert "should not be run as root" in caplog.text
+    assert "should not be run as root. Name an account: `user rowcast`." in caplog.text
+    caplog.clear()
+    drop_privileges(Config(user=user, source=Path("shop.toml")))
+    assert 'Name an account: `user = "rowcast"` in [broker].' in caplog.text
 
 
 def test_an_unknown_user_is_refused() -> None:
