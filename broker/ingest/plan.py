@@ -80,6 +80,8 @@ class Plan:
 
     statement: str = ""
     types: tuple[str, ...] = ()
+    values: str = ""
+    """Makes the values that `statement` writes, and writes none."""
     newest_id: str = ""
     """Asks for the greatest message id between two; "" where no column has them."""
     dead_letter: str = ""
@@ -123,6 +125,7 @@ def table_plan(
     return Plan(
         _insert(config, chosen, keys),
         tuple(row[1] for row in chosen),
+        _values([row[2] for row in chosen]),
         newest,
         dead_letter_statement(config),
         (),
@@ -165,7 +168,7 @@ def function_plan(config: SinkConfig, found: Sequence[Sequence[Any]], dead: Sequ
     kinds, types, _ = found[0]
     values = sql.SQL(", ").join([_cast(index, name) for index, name in enumerate(types)])
     call = sql.SQL("SELECT {}({}) FROM {}").format(identifier(config.function), values, _rows(count))
-    return Plan(text_of(call), tuple(kinds), "", dead_letter_statement(config))
+    return Plan(text_of(call), tuple(kinds), _values(types), "", dead_letter_statement(config))
 
 
 def create_table(config: SinkConfig) -> str:
@@ -273,6 +276,13 @@ def _insert(config: SinkConfig, columns: Sequence[Sequence[Any]], keys: list[str
     key_names = sql.SQL(", ").join([sql.Identifier(key) for key in keys])
     action = sql.SQL("UPDATE SET {}").format(assignments) if changed else sql.SQL("NOTHING")
     return text_of(head + select + sql.SQL(" ON CONFLICT ({}) DO {}").format(key_names, action))
+
+
+def _values(kinds: Sequence[str]) -> str:
+    made = sql.SQL(", ").join(
+        [sql.SQL("max(num_nulls({}))").format(_cast(index, kind)) for index, kind in enumerate(kinds)]
+    )
+    return text_of(sql.SQL("SELECT {} FROM {}").format(made, _rows(len(kinds))))
 
 
 def _value(index: int) -> sql.Identifier:

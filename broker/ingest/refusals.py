@@ -21,6 +21,21 @@ OURS_CODES: Final = frozenset({"XX001", "XX002"})
 POLICY_FUNCTION: Final = "ExecWithCheckOptions"
 """Where a policy refuses a row; the code is that of a missing grant, and the words are in the server's language."""
 
+VALUE_READERS: Final = frozenset(
+    {
+        "_int_bool.c",
+        "jsonpath_gram.y",
+        "jsonpath_scan.l",
+        "ltree_io.c",
+        "ltxtquery_io.c",
+        "segparse.y",
+        "segscan.l",
+        "tsquery.c",
+        "tsvector_parser.c",
+    }
+)
+"""Files of Postgres that read values (of tsvector, ltree, jsonpath) and refuse them by codes of faulty statements."""
+
 
 class Again(Exception):
     """Try the same rows again over the same connection."""
@@ -45,6 +60,8 @@ def is_refusal(error: psycopg.Error | UnicodeEncodeError) -> bool:
         raise Again(first_line(error)) from error
     if state == "42501":
         return error.diag.source_function == POLICY_FUNCTION
+    if error.diag.source_file in VALUE_READERS:
+        return True
     return not state.startswith(OURS) and state not in OURS_CODES
 
 

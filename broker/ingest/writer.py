@@ -221,7 +221,7 @@ class Writer:
         try:
             await self._execute(connection, plan.statement, columns)
         except (psycopg.Error, UnicodeEncodeError) as error:
-            if not await self._is_refusal(connection, plan, error):
+            if not await self._is_refusal(connection, plan, error, columns):
                 raise
             if len(messages) == 1:
                 self._refused.append((messages[0], reason_of(error)))
@@ -240,9 +240,16 @@ class Writer:
         await cursor.execute(statement, texts, prepare=True)
 
     async def _is_refusal(
-        self, connection: TrioConnection, plan: Plan, error: psycopg.Error | UnicodeEncodeError
+        self,
+        connection: TrioConnection,
+        plan: Plan,
+        error: psycopg.Error | UnicodeEncodeError,
+        columns: list[list[Value]],
     ) -> bool:
         """Whether a row is to blame, and not what has become of the table since the statement was made.
+
+        Args:
+            columns: what `plan.statement` was given; none where it was another statement.
 
         Raises:
             Again: the same rows may be written if they are tried again.
@@ -252,11 +259,29 @@ class Writer:
             connection.closed or connection.pgconn.status != pq.ConnStatus.OK
         ):
             return False
-        if not is_refusal(error):
+        blames_a_row = is_refusal(error)
+        if not blames_a_row and columns and is_for_people(error):
+            blames_a_row = await self._is_no_value(connection, plan, columns)
+        if not blames_a_row:
             return False
         if not self._is_checked:
             await self._check_table(connection, plan)
             self._is_checked = True
+        return True
+
+    async def _is_no_value(self, connection: TrioConnection, plan: Plan, columns: list[list[Value]]) -> bool:
+        """Whether one of these values is none of its type, though the type is there.
+
+        Some types (regclass, those of extensions) say so by a code that otherwise tells of a faulty statement.
+        """
+        try:
+            await self._execute(connection, plan.values, columns)
+        except psycopg.Error as error:
+            if not is_for_people(error):
+                return False
+        else:
+            return False
+        await self._execute(connection, plan.values, [[] for _ in columns])
         return True
 
     async def _bury(self, connection: TrioConnection, plan: Plan) -> None:
@@ -282,7 +307,7 @@ class Writer:
         try:
             await self._execute(connection, plan.dead_letter, [list(one) for one in zip(*rows, strict=True)])
         except psycopg.Error as error:
-            if not await self._is_refusal(connection, plan, error):
+            if not await self._is_refusal(connection, plan, error, []):
                 raise
             self._sink.say("buried", f"{self._sink.config.dead_letters}: {first_line(error)}")
             return 0

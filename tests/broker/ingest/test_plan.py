@@ -65,6 +65,10 @@ def test_any_number_of_rows_is_one_insert_of_arrays(on_conflict: str, tail: str)
         'INSERT INTO "public"."t" ("device", "v") SELECT CAST(given."v0" AS text), CAST(given."v1" AS numeric)'
         ' FROM unnest($1::text[], $2::text[]) AS given("v0", "v1")' + tail
     )
+    assert plan.values == (
+        'SELECT max(num_nulls(CAST(given."v0" AS text))), max(num_nulls(CAST(given."v1" AS numeric)))'
+        ' FROM unnest($1::text[], $2::text[]) AS given("v0", "v1")'
+    )
 
 
 def test_of_rows_with_one_key_the_last_counts_and_the_rest_of_it_is_updated() -> None:

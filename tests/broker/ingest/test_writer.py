@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import trio
 from support.ingesting import SINK, TABLE, config_of, ingesting, publish, read, rows_of
 from support.installed import sql
@@ -53,6 +54,48 @@ async def test_one_refused_row_costs_no_other(tmp_path: Path, database: str) -> 
     letters = rows_of(database, "SELECT convert_from(payload, 'UTF8'), reason FROM dead ORDER BY received")
     assert {text for text, _ in letters} == set(bad.values())
     assert all(reason for _, reason in letters)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("tsvector", '"a b"', '"\'a"'),
+        ("tsquery", '"a & b"', '"(("'),
+        ("jsonpath", '"$.a"', '"(("'),
+        ("regclass", '"pg_class"', '"no_such_table"'),
+        ("regtype", '"text"', '"no_such.text"'),
+        ("tsvector[]", '["a", "b"]', '["a", "\'b"]'),
+    ],
+)
+async def test_a_value_that_is_none_of_its_type_costs_its_row_whatever_code_the_type_has_for_it(
+    tmp_path: Path, database: str, kind: str, good: str, bad: str
+) -> None:
+    """Goal: two such values, which Postgres calls errors of syntax or missing tables, keep nobody waiting."""
+    sql(database, f"CREATE TABLE odd (v {kind}); {TABLE}")
+    columns = 'columns = { v = "$.v" }\ndead_letters = "dead"\n'
+    sinks = f'[[mqtt.sink]]\ntopics = "odd"\ntable = "public.odd"\n{columns}'
+    async with ingesting(config_of(tmp_path, database, sinks)) as (engine, _):
+        peer = connected5(engine, b"c")
+        payloads = [good, bad, good, bad, good]
+        peer.send(*[publish("odd", f'{{"v": {one}}}', 1, n) for n, one in enumerate(payloads, 1)])
+        acks = await read(peer, 5)
+    refused = {ack.packet_id for ack in acks if ack.reason_code == ReasonCode.PAYLOAD_FORMAT_INVALID}
+    assert refused == {2, 4}
+    assert rows_of(database, "SELECT count(*) FROM odd") == [(3,)]
+    assert rows_of(database, "SELECT count(*) FROM dead WHERE reason ~ '^(42|3F)'") == [(2,)]
+
+
+async def test_so_does_one_that_a_function_makes_of_a_message(tmp_path: Path, database: str) -> None:
+    function = "AS $$ BEGIN INSERT INTO odd VALUES (t::tsvector); END $$"
+    sql(database, "CREATE TABLE odd (v tsvector)")
+    sql(database, f"CREATE FUNCTION took(t text) RETURNS void LANGUAGE plpgsql {function}")
+    sinks = '[[mqtt.sink]]\ntopics = "odd"\ncall = "public.took(payload)"\n'
+    async with ingesting(config_of(tmp_path, database, sinks)) as (engine, _):
+        peer = connected5(engine, b"c")
+        peer.send(publish("odd", "a b", 1, 1), publish("odd", "'a", 1, 2), publish("odd", "c", 1, 3))
+        acks = await read(peer, 3)
+    assert [ack.reason_code for ack in acks] == [0, ReasonCode.PAYLOAD_FORMAT_INVALID, 0]
+    assert rows_of(database, "SELECT count(*) FROM odd") == [(2,)]
 
 
 async def test_qos_2_waits_with_its_pubrec_and_is_written_once(tmp_path: Path, database: str) -> None:
