@@ -6,7 +6,7 @@ from typing import Final
 
 import psycopg
 
-from broker.feed.driver.failures import first_line
+from broker.feed.driver.failures import first_line, is_about_values
 
 RETRIED: Final = ("40", "55")
 """Classes of SQLSTATE: the transaction was rolled back for others' sake, or a lock was not to be had."""
@@ -20,21 +20,6 @@ OURS_CODES: Final = frozenset({"XX001", "XX002"})
 """A damaged table or index.  All other codes are about the row: triggers raise what they like."""
 POLICY_FUNCTION: Final = "ExecWithCheckOptions"
 """Where a policy refuses a row; the code is that of a missing grant, and the words are in the server's language."""
-
-VALUE_READERS: Final = frozenset(
-    {
-        "_int_bool.c",
-        "jsonpath_gram.y",
-        "jsonpath_scan.l",
-        "ltree_io.c",
-        "ltxtquery_io.c",
-        "segparse.y",
-        "segscan.l",
-        "tsquery.c",
-        "tsvector_parser.c",
-    }
-)
-"""Files of Postgres that read values (of tsvector, ltree, jsonpath) and refuse them by codes of faulty statements."""
 
 
 class Again(Exception):
@@ -60,7 +45,7 @@ def is_refusal(error: psycopg.Error | UnicodeEncodeError) -> bool:
         raise Again(first_line(error)) from error
     if state == "42501":
         return error.diag.source_function == POLICY_FUNCTION
-    if error.diag.source_file in VALUE_READERS:
+    if is_about_values(error):
         return True
     return not state.startswith(OURS) and state not in OURS_CODES
 

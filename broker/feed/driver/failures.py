@@ -5,12 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Final
 
 import psycopg
 import trio
 
 STOP_S_MAX = 2.0
 """How long a feed may take to save its position when it is stopped."""
+
+VALUE_READERS: Final = frozenset(
+    {
+        "_int_bool.c",
+        "jsonpath_gram.y",
+        "jsonpath_scan.l",
+        "ltree_io.c",
+        "ltxtquery_io.c",
+        "segparse.y",
+        "segscan.l",
+        "tsquery.c",
+        "tsvector_parser.c",
+    }
+)
+"""Files of Postgres that read values (of tsvector, ltree, jsonpath) and refuse them by codes of faulty statements."""
+
+
+def is_about_values(error: psycopg.Error) -> bool:
+    """Whether it is a value that the server refuses, and not the statement that has it."""
+    return isinstance(error, psycopg.DataError) or error.diag.source_file in VALUE_READERS
 
 
 def first_line(error: BaseException) -> str:

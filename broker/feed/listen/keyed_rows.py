@@ -20,7 +20,7 @@ from psycopg import sql
 from broker.config.feeds import FeedConfig, Fetch, Source
 from broker.feed.driver.connect import open_connection, within
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.driver.failures import first_line
+from broker.feed.driver.failures import first_line, is_about_values
 from broker.feed.driver.sql_text import identifier
 from broker.feed.listen.away import AWAY
 from broker.feed.routing.routes import Router, Row
@@ -96,7 +96,9 @@ class KeyedTable:
         try:
             with within(READ_TIMEOUT_S, f"reading {self.fetch.table}"):
                 rows = await (await connection.execute(self._query, arrays)).fetchall()
-        except psycopg.DataError:
+        except psycopg.Error as error:
+            if not is_about_values(error):
+                raise
             if len(keys) <= 1:
                 return {}
             return {key: rows for one in keys for key, rows in (await self.read(connection, [one])).items()}

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from broker.feed.driver.connect import within
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.driver.failures import is_about_values
 from broker.feed.listen.mark import Mark
 
 PAGE_ROWS: Final = 500
@@ -35,14 +36,14 @@ async def missed_rows(reader: TrioConnection, mark: Mark) -> AsyncGenerator[list
     The mark may rise meanwhile.
 
     Raises:
-        psycopg.DataError: Postgres makes no key of the mark's; somebody has notified what no row can have.
+        psycopg.Error: also where Postgres makes no key of the mark's; somebody has notified what no row can have.
     """
     query, parameters = mark.rows_after()
     with within(READ_TIMEOUT_S, f"reading {mark.recovery.table}"):
         try:
             await reader.execute(sql.SQL("DECLARE missed NO SCROLL CURSOR FOR ") + query, parameters)
-        except psycopg.DataError:
-            mark.is_unreadable = True
+        except psycopg.Error as error:
+            mark.is_unreadable = is_about_values(error)
             raise
     while True:
         with within(READ_TIMEOUT_S, f"reading {mark.recovery.table}"):

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from broker.feed.driver import failures
-from broker.feed.driver.failures import alone, first_line, is_being_stopped, last_words
+from broker.feed.driver.failures import alone, first_line, is_about_values, is_being_stopped, last_words
 
 LOST, REFUSED, BUG = psycopg.OperationalError("lost"), OSError("refused"), KeyError("bug")
 
@@ -24,6 +24,13 @@ LOST, REFUSED, BUG = psycopg.OperationalError("lost"), OSError("refused"), KeyEr
 )
 def test_of_an_error_its_first_line_or_its_kind_is_shown(error: Exception, line: str) -> None:
     assert first_line(error) == line
+
+
+def test_a_value_is_told_from_a_statement_by_what_refuses_it() -> None:
+    """Those that only a server's diagnosis tells apart are in tests/broker/feed/listen/test_keyed_rows.py."""
+    assert is_about_values(psycopg.errors.NumericValueOutOfRange())
+    assert not is_about_values(psycopg.errors.SyntaxError())
+    assert not is_about_values(LOST)
 
 
 def group(*errors: BaseException) -> BaseExceptionGroup[BaseException]:

@@ -181,6 +181,19 @@ async def test_a_key_that_is_none_is_counted_and_harms_nothing(database: str, wr
         await check_all_came_once_in_order(writer, feed)
 
 
+async def test_neither_does_one_that_postgres_calls_an_error_of_syntax(
+    database: str, writer: TrioConnection
+) -> None:
+    await writer.execute("CREATE TABLE worded (id tsvector PRIMARY KEY, market text)")
+    await writer.execute("INSERT INTO worded VALUES ('a', 'm')")
+    async with running(feed_config(database, Fetch("public.worded", ("id",), (("events", "fill"),)))) as feed:
+        for key in ("'a'", "'b", "'a'"):
+            await writer.execute("SELECT pg_notify('fill', json_build_object('id', %s::text)::text)", [key])
+        assert await feed.outlet.until(2) == [(b"fill/m", b'{"id":"\'a\'","market":"m"}', 1, False)] * 2
+        assert feed.status.dropped == {"deleted": 1}
+        assert feed.status.reconnects == 0
+
+
 async def test_a_key_that_two_rows_have_is_no_key(database: str, writer: TrioConnection) -> None:
     async with running(feed_config(database, evolve(FETCH, key=("market",)))) as feed:
         await writer.execute("ALTER TABLE fills DISABLE TRIGGER USER")

@@ -16,10 +16,12 @@ pytestmark = pytest.mark.usefixtures("short_pauses", "fast_path")
 SCHEMA = """
 CREATE TABLE numbered (id int8 PRIMARY KEY, name text);
 CREATE TABLE named (id text PRIMARY KEY, name text);
+CREATE TABLE worded (id tsvector PRIMARY KEY, name text);
 CREATE FUNCTION notify_row() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM pg_notify(TG_TABLE_NAME, row_to_json(NEW)::text); RETURN NULL; END $$;
 CREATE TRIGGER t AFTER INSERT ON numbered FOR EACH ROW EXECUTE FUNCTION notify_row();
 CREATE TRIGGER t AFTER INSERT ON named FOR EACH ROW EXECUTE FUNCTION notify_row();
+CREATE TRIGGER t AFTER INSERT ON worded FOR EACH ROW EXECUTE FUNCTION notify_row();
 """
 
 
@@ -79,20 +81,25 @@ async def test_a_key_that_is_none_moves_no_place(
     assert feed.status.gaps == 0
 
 
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        pytest.param("numbered", "99999999999999999999", id="too-large"),
+        pytest.param("worded", '"\'z"', id="an-error-of-syntax-says-postgres"),
+    ],
+)
 async def test_a_key_beyond_its_type_costs_a_gap_and_not_the_feed(
-    database: str, writer: TrioConnection
+    database: str, writer: TrioConnection, table: str, key: str
 ) -> None:
-    async with running(config_of(database, "numbered")) as feed:
-        await writer.execute(
-            """SELECT pg_notify('numbered', '{"id":99999999999999999999,"name":"made_up"}')"""
-        )
+    async with running(config_of(database, table)) as feed:
+        await writer.execute("SELECT pg_notify(%s, %s)", [table, f'{{"id":{key},"name":"made_up"}}'])
         await until_came(feed, "made_up")
         await lose_the_connection(writer, feed)
-        await insert(writer, "numbered", "1", "first")
+        await insert(writer, table, "1", "first")
         await lose_the_connection(writer, feed)
-        await insert(writer, "numbered", "2", "second")
+        await insert(writer, table, "2", "second")
         await until_came(feed, "made_up", "first", "second")
     assert feed.status.gaps == 1
     gap = feed.status.last_gap
     assert gap is not None
-    assert gap.reason.startswith("public.numbered: ")
+    assert gap.reason.startswith(f"public.{table}: ")
