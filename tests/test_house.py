@@ -68,6 +68,7 @@ WAITS = {
     "broker.cluster.reader",
     "broker.cluster.refill",
     "broker.cluster.repeats",
+    "broker.cluster.retained_copy",
     "broker.cluster.rows",
     "broker.cluster.shares",
     "broker.cluster.streams",

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.log_end import certain_end
 from broker.cluster.names import Names
 from broker.cluster.setup import epoch_of, info, made_at, places
 from broker.core.session import Session
@@ -106,7 +107,10 @@ class Behind:
             return
         found = await info(self._link, self._names.messages) or {}
         _, end = places(found)
-        if epoch in ("", epoch_of(made_at(found))) and cursor <= end:
+        if not _has(found, end, cursor, epoch):  # says who may have yet to catch up
+            found, behind_all = await certain_end(self._link, self._names)
+            end = behind_all - 1
+        if _has(found, end, cursor, epoch):
             raise Unavailable("this node has yet to read what the session has had of the log")
 
     async def until_begun(self) -> None:
@@ -279,6 +283,9 @@ class Behind:
         start = reading.read_to + 1
         nearest = end + 1
         try:
+            _, last = places(await info(self._link, self._names.messages) or {})
+            if last < end:  # who would say that there is nothing does not have what would be there
+                return
             for subject in wanted:
                 covering = self._names.messages_prefix + b"*.*." + subject
                 request = jetstream.next_of(self._names.messages, covering, start)
@@ -298,3 +305,8 @@ class Behind:
         logger.error(
             "Client %s may miss messages: %s.", reading.session.client_id.decode(errors="replace"), why
         )
+
+
+def _has(found: dict[str, Any], end: int, cursor: int, epoch: str) -> bool:
+    """Whether the log of this `info`, with this end, has a session's place."""
+    return epoch in ("", epoch_of(made_at(found))) and cursor <= end

@@ -56,6 +56,7 @@ class Liveness:
 
     Attributes:
         mark: under which this node has clients; another one after it was dead to the others.
+        renewed_at: when the last renewal was sent that a quorum has taken.
         on_dead: told, inside a turn, that others may have taken all that was here.
     """
 
@@ -75,7 +76,7 @@ class Liveness:
         self._quorum = quorum
         self._soon = trio.Event()
         self._sequence = 0
-        self._renewed_at = trio.current_time()
+        self.renewed_at = trio.current_time()
         self._seen_ended: dict[bytes, float] = {}
         self._past: set[bytes] = set()
         """Marks of this process's earlier lives that are not known to be dead to the others yet."""
@@ -91,7 +92,7 @@ class Liveness:
         def look() -> float:
             now = clock()
             before, self._turn_at = self._turn_at, now
-            if now - self._renewed_at > STOOD_STILL_S:
+            if now - self.renewed_at > STOOD_STILL_S:
                 self._look(now, now - before > STOOD_STILL_S)
             return now
 
@@ -158,7 +159,7 @@ class Liveness:
         self._quorum.taken(asked_at)
         if mark == self.mark:
             self._sequence = ack.sequence
-            self._renewed_at = asked_at
+            self.renewed_at = asked_at
             self._began.set()
 
     async def _bury(self) -> None:
@@ -180,7 +181,7 @@ class Liveness:
         self.mark = b"%b-%d" % (self._first, self._lives)
         self._fences.live_as(self.mark)
         self._sequence = 0
-        self._renewed_at = trio.current_time()
+        self.renewed_at = trio.current_time()
         if self._began.is_set():
             self._began = trio.Event()
         self._renew_soon()
@@ -228,7 +229,7 @@ class Liveness:
             self._seen_ended.pop(mark, None)
             return False
         since = self._seen_ended.setdefault(mark, now)
-        return now - since >= GRACE_S and self._renewed_at >= since
+        return now - since >= GRACE_S and self.renewed_at >= since
 
     async def died_at(self, mark: bytes) -> float:
         """When a node was found dead, Unix time; 0.0 if that is not known any more.

@@ -4,6 +4,7 @@ shop_MSGS   shop.MSGS.ORIGIN.KIND.TOPIC    everything but QoS 0 of clients; ORIG
                                            if it is retained
             shop.MSGS.q                    PUBRELs that have come, see `finished`
             shop.MSGS.x.MARK               a node is dead, see `fences`
+            shop.MSGS.x.end                whoever put it there asks where the log ends, see `log_end`
 shop_RET    shop.RET.TOPIC                 the last of each retained topic, which NATS copies from shop_MSGS
 shop_SESS   shop.SESS.KEY                  records of one value, which may end by themselves: feed.NAME and other
                                            leases, c.CLIENT, n.NODE, w.NODE.CLIENT (a will)
@@ -44,6 +45,7 @@ class Names:
         self.messages_prefix = self._prefix + b".MSGS."
         self.finished = self.messages_prefix + b"q"
         self._fences = self.messages_prefix + b"x."
+        self.end = self._fences + b"end"
         self._plain_prefix = self.messages_prefix + CLIENTS + b"." + PLAIN + b"."
         self.retained_prefix = self._prefix + b".RET."
         self._known: dict[bytes, bytes] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Set
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -22,7 +23,7 @@ from broker.core.promise import Promise
 from broker.core.session import Session
 from protocol.mqtt.v5.reasons import ReasonCode
 from protocol.nats.errors import NatsProtocolError
-from protocol.nats.jetstream import ApiError
+from protocol.nats.jetstream import ApiError, Stored
 
 if TYPE_CHECKING:
     from broker.cluster.liveness import Liveness
@@ -230,21 +231,43 @@ class OwnedClients:
 
         Lets go of what another node has.
         """
-        while True:
-            try:
-                stored = await record.get()
-                break
-            except (Unavailable, ApiError, NatsProtocolError):
-                await trio.sleep(AGAIN_S)
+        stored = await self._certain(own, record)
         if stored is not None and stored.payload in tried:
             own.sequence = stored.sequence
             return stored.payload
         if stored is None:  # the stream was made anew, and nobody has the client yet
             own.sequence = 0
+        elif stored.sequence < own.sequence and self._is_ours(
+            stored
+        ):  # it has lost its end, with our last write
+            own.sequence = stored.sequence
         elif stored.sequence != own.sequence:
             self._lost(own)
         # Else a leader without a quorum has our write under way, and refuses it when it comes again.
         return None
+
+    async def _certain(self, own: Owned, record: Record) -> Stored | None:
+        """The record; if it is older than our last write, once a quorum has taken something since it was so.
+
+        Whoever leads may have yet to catch up.
+        """
+        since = math.inf
+        while True:
+            is_certain = self._liveness.renewed_at >= since or self.owned.get(own.client_id) is not own
+            with suppress(Unavailable, ApiError, NatsProtocolError):
+                stored = await record.get()
+                if is_certain or (stored is not None and stored.sequence >= own.sequence):
+                    return stored
+                since = min(since, trio.current_time())
+            await trio.sleep(AGAIN_S)
+
+    def _is_ours(self, stored: Stored) -> bool:
+        """Whether no other node has the client, as its record says it."""
+        try:
+            state = session_state.decode(stored.payload, self._engine.now, self._status.clock.now())
+        except NatsProtocolError:
+            return not stored.payload
+        return state.owner in (b"", self._liveness.mark)
 
     def records_are_of(self, created: str) -> None:
         """The stream of the records was made then.  After another one this node's clients are written down again."""

@@ -187,6 +187,7 @@ class Owners(OwnedClients):
             if not is_new:
                 session = own.session = session_state.restore(engine, client_id, state)
                 self.behind.begin(session, state.cursor, state.epoch)
+                self._shares.came_back(session, state.epoch, state.cursor)
         return own
 
     async def _has_expired(self, state: SessionState, owner: bytes) -> bool:

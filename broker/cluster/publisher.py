@@ -19,9 +19,9 @@ from broker.cluster.batch import ACK_S, RETRY_S, SOON_S, Waiting, described, enc
 from broker.cluster.fences import Fences
 from broker.cluster.finished import Finished
 from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.log_end import certain_end
 from broker.cluster.names import DUPLICATE_WINDOW_S, Names
 from broker.cluster.repeats import Repeats, turn_away
-from broker.cluster.setup import info, places
 from broker.cluster.unsent import Unsent
 from broker.core.paused import Paused
 from broker.core.promise import Promise
@@ -295,7 +295,7 @@ class Publisher:
 
     async def _settle_what_came(self, batch: list[Waiting]) -> None:
         """What the log has brought is not sent again.  Raises: Unavailable, ApiError, NatsProtocolError."""
-        _, end = places(await info(self._link, self._names.messages) or {})
+        _, end = await certain_end(self._link, self._names)
         while self._status.position < end:  # noqa: ASYNC110 - plain data, has no event
             await trio.sleep(RETRY_S)
         for one in list(batch):

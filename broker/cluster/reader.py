@@ -16,11 +16,12 @@ import trio
 from broker.cluster import record
 from broker.cluster.gather import Gather
 from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.log_end import Doubt, PlaceRead
 from broker.cluster.names import CLIENTS, RETAINED, Names
 from broker.cluster.refill import refill
+from broker.cluster.retained_copy import copy_retained
 from broker.cluster.rows_seen import RowsSeen
-from broker.cluster.setup import ask, epoch_of, info, made_at, places, words_of
-from broker.cluster.stretch import read_all
+from broker.cluster.setup import ask, epoch_of, info, made_at, message_at, places, words_of
 from broker.core.publication import Publication
 from protocol.mqtt.topics import matches
 from protocol.nats import jetstream, ordered, subjects, wire
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("broker.cluster")
 
 PAUSE_S: Final = 0.25
+PAUSE_MAX_S: Final = 2.0
+"""Between two tries while it is not known whether the log is the one that was read."""
+
 ASK_S: Final = 3.0
 """Longest wait for the log's end before a new subscription gets what is here."""
-
-RETAINED_A_TURN: Final = 256
-"""Messages of a new log that are retained before others have their turn."""
 
 GAP_TOPIC: Final = b"$SYS/cluster/gap"
 
@@ -122,6 +123,7 @@ class LogReader:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._answer_asks)
             nursery.start_soon(self._gather.run)
+            pause_s = PAUSE_S
             while True:
                 await self._link.until_open()
                 try:
@@ -133,7 +135,8 @@ class LogReader:
                     if problem != self._status.log_problem:
                         logger.warning("In the cluster %s.", problem)
                     self._status.log_problem = problem
-                await trio.sleep(PAUSE_S)
+                    pause_s = min(2 * pause_s, PAUSE_MAX_S) if isinstance(error, Doubt) else PAUSE_S
+                await trio.sleep(pause_s)
 
     async def _follow(self) -> None:
         found = await info(self._link, self._names.messages)
@@ -167,31 +170,55 @@ class LogReader:
 
     async def _place(self, found: dict[str, Any]) -> None:
         """Where to read from: behind what was read, or after the retained messages; a gap, if that is not possible."""
-        first, last = places(found)
-        created = made_at(found)
         if not self._created:
-            self._begin(created, last)
-        elif created != self._created or last < self._reader.last:
-            self._gap(f"the log was made anew; it was read up to {self._reader.last}")
-            self._rows_seen.log_lost()
-            self._publisher.fences.log_is_new()
-            self._begin(created, 0)
-            for listener in list(self.on_lost):
-                listener()
-        elif first > self._reader.last + 1:
-            self._gap(f"messages {self._reader.last + 1} to {first - 1} of the log are gone")
-            self._begin(created, first - 1)
+            _, last = places(found)
+            self._begin(made_at(found), last, await self._stored_at(last))
+        else:
+            found = await self._go_on(found)
         if self._to_copy is not None:  # else it is here, also after a try that failed
-            await self._copy_retained(self._to_copy)
+            await copy_retained(
+                self._engine, self._link, self._names, self._publication, self._to_copy, self._status
+            )
             unix_now = self._status.clock.now()
             read = self.publication_of
             await refill(self._history, self._link, self._names, read, found, self._to_copy, unix_now)
             self._to_copy = None
 
-    def _begin(self, created: str, last: int) -> None:
-        """Read on behind `last`, whatever was read before."""
+    async def _go_on(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Behind what was read, as far as the log has it; the log's `info` that is to be gone by."""
+        reader = self._reader
+        read = PlaceRead(self._created, reader.last, int(reader.stored or 0))
+        found, kept = await read.found_again(self._link, self._names, found)
+        first, _ = places(found)
+        created = made_at(found)
+        if kept < reader.last:
+            stored = await self._stored_at(kept)
+            if created != self._created:
+                self._gap(f"the log was made anew; it was read up to {reader.last}")
+            else:
+                self._gap(
+                    f"the log has lost its end; it was read up to {reader.last}, and goes on behind {kept}"
+                )
+            self._rows_seen.log_lost()
+            self._publisher.fences.log_is_new()
+            self._begin(created, kept, stored)
+            for listener in list(self.on_lost):
+                listener()
+        elif first > reader.last + 1:
+            self._gap(f"messages {reader.last + 1} to {first - 1} of the log are gone")
+            self._begin(created, first - 1, b"")
+        return found
+
+    async def _stored_at(self, place: int) -> bytes:
+        """As `OrderedReader.stored`.  Raises: Unavailable, ApiError, NatsProtocolError."""
+        there = await message_at(self._link, self._names.messages, place) if place else None
+        return b"" if there is None else b"%d" % there.at_ns
+
+    def _begin(self, created: str, last: int, stored: bytes) -> None:
+        """Read on behind `last`, which was stored then, whatever was read before."""
         self._created = created
         self._reader = OrderedReader(last + 1)
+        self._reader.stored = stored
         self._to_copy = last
         positions = self._history.positions
         positions.begin(epoch_of(created), last)
@@ -274,58 +301,6 @@ class LogReader:
         publication.is_requested = False
         return publication
 
-    # --- the copy of the retained messages -----------------------------------------------------------------
-
-    async def _copy_retained(self, last: int) -> None:
-        """Make the store what the log's retained messages are, up to `last`.
-
-        NATS copies them from the log a little later, so what it has not copied yet is read from the log.
-        """
-        kept: dict[bytes, Publication] = {}
-        found = await info(self._link, self._names.retained)
-        if found is None:
-            raise Unavailable(f"the stream {self._names.retained} is not there")
-        copied = 0
-
-        def keep(message: wire.Message) -> None:
-            nonlocal copied
-            publication = self._publication(message)
-            if publication is None:
-                self._status.unreadable += 1
-                return
-            source = message.headers.get(jetstream.STREAM_SOURCE)
-            if source is not None:
-                words = source.split(b" ")
-                if len(words) > 1 and words[1].isdigit():
-                    copied = max(copied, int(words[1]))
-                    publication.sequence = int(words[1])
-            kept[publication.topic] = publication
-
-        _, end = places(found)
-        if end:
-            await read_all(self._link, self._names.retained, 1, end, (), keep)
-        if copied < last:
-            filters = (self._names.all_retained(),)
-            await read_all(self._link, self._names.messages, copied + 1, last, filters, keep)
-        store = self._engine.retained
-        gone = [
-            Publication(one.topic, b"", 0, True)
-            for one in store.all()
-            if not one.topic.startswith(b"$SYS") and one.topic not in kept
-        ]
-        await self._retain([*gone, *kept.values()])
-        logger.info("%d retained messages are here.", len(kept))
-
-    async def _retain(self, publications: list[Publication]) -> None:
-        """Some in each turn."""
-        store = self._engine.retained
-        for start in range(0, len(publications), RETAINED_A_TURN):
-            with self._engine.turn:
-                for publication in publications[start : start + RETAINED_A_TURN]:
-                    if not publication.has_expired(self._engine.now):
-                        store.put(publication)
-            await trio.lowlevel.checkpoint()
-
     # --- read your own writes ------------------------------------------------------------------------------
 
     def when_current(self, then: Callable[[set[bytes]], None]) -> None:
@@ -355,13 +330,20 @@ class LogReader:
             try:
                 with trio.fail_after(ASK_S):
                     await self.current.wait()
-                    found = await info(self._link, self._names.messages)
-                _, end = places(found or {})
+                    end = await self._end()
             except (Unavailable, ApiError, NatsProtocolError, trio.TooSlowError):
                 end = 0  # what is here is the best there is
             self._waiting += [(end, then) for then in asking]
             with self._engine.turn:
                 self._release()
+
+    async def _end(self) -> int:
+        """Of the log, by a server that has what was read here.  Raises: Unavailable, ApiError, NatsProtocolError."""
+        while True:
+            _, end = places(await info(self._link, self._names.messages) or {})
+            if end >= self._reader.last:
+                return end
+            await trio.sleep(PAUSE_S)
 
     def _release(self) -> None:
         reached = self._reader.last

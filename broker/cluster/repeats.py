@@ -24,8 +24,8 @@ import trio
 from broker.cluster import record
 from broker.cluster.finished import lines
 from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.log_end import certain_end
 from broker.cluster.names import CLIENTS, Names
-from broker.cluster.setup import info, places
 from broker.cluster.stretch import read_all
 from broker.cluster.tasks import Tasks
 from broker.core.publication import Publication
@@ -222,13 +222,16 @@ class Repeats:
 
         Raises: Unavailable, ApiError, NatsProtocolError.
         """
-        _, end = places(await info(self._link, self._names.messages) or {})
-        if not asked or end <= start:
+        if not asked:
+            return {}
+        _, end = await certain_end(self._link, self._names)
+        if end <= start:
             return {}
         search = _Search(self._names, asked)
         subjects = sorted({self._names.message(CLIENTS, one.retain, one.topic) for one in asked})
         for first in range(0, len(subjects), FILTERS_MAX):
-            filters = (self._names.finished, *subjects[first : first + FILTERS_MAX])
+            # With the end, at which the reading is complete.
+            filters = (self._names.end, self._names.finished, *subjects[first : first + FILTERS_MAX])
             await read_all(self._link, self._names.messages, start + 1, end, filters, search.look)
         return search.found()
 

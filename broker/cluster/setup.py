@@ -72,8 +72,22 @@ def epoch_of(created: str) -> str:
 
 async def last(link: NatsLink, stream: str, subject: bytes, timeout_s: float) -> Stored | None:
     """The last message of a subject, None if there never was one.  Raises: Unavailable, ApiError, NatsProtocolError."""
+    return await _stored(link, jetstream.last_of(stream, subject), timeout_s)
+
+
+async def message_at(link: NatsLink, stream: str, sequence: int) -> Stored | None:
+    """The message with this sequence, None if the one who leads does not have it.  Raises: as `last`."""
+    return await _stored(link, jetstream.message_at(stream, sequence), ANSWER_S)
+
+
+async def first_behind(link: NatsLink, stream: str, sequence: int) -> Stored | None:
+    """The first message with this sequence or a higher one, None as above.  Raises: as `last`."""
+    return await _stored(link, jetstream.next_of(stream, b">", sequence), ANSWER_S)
+
+
+async def _stored(link: NatsLink, request: tuple[bytes, bytes], timeout_s: float) -> Stored | None:
     try:
-        return jetstream.stored(await link.request(*jetstream.last_of(stream, subject), timeout_s))
+        return jetstream.stored(await link.request(*request, timeout_s))
     except ApiError as error:
         if error.err_code == jetstream.NO_MESSAGE:
             return None
@@ -94,9 +108,10 @@ async def make_streams(link: NatsLink, config: ClusterConfig) -> bool:
             if wanted["name"] == Names(config.name).sessions:
                 # Made again, it has no sequence that a record had before: no compare-and-set fits by chance.
                 wanted["first_seq"] = int(time.time() * 1000)
-            await _ask_patiently(link, jetstream.stream_create(wanted))
+            made = await _ask_patiently(link, jetstream.stream_create(wanted))
             logger.info("Made the stream %s with %d replicas.", wanted["name"], config.replicas)
-            is_new = is_new or wanted["name"] == Names(config.name).messages
+            # Who said that it is not there may not have heard of it; then it is as it was, and has its messages.
+            is_new = is_new or (wanted["name"] == Names(config.name).messages and places(made)[1] == 0)
         elif _differs(wanted, found.get("config", {})):
             logger.info("The stream %s is to be as configured here.", wanted["name"])
             await _ask_patiently(link, jetstream.stream_update({**found["config"], **wanted}))
@@ -109,14 +124,15 @@ def words_of(error: Exception) -> str:
     return str(error) if cure is None else f"{error}; {cure}"
 
 
-async def _ask_patiently(link: NatsLink, request: tuple[bytes, bytes]) -> None:
+async def _ask_patiently(link: NatsLink, request: tuple[bytes, bytes]) -> dict[str, Any]:
     try:
-        await ask(link, request, CREATE_S)
+        return await ask(link, request, CREATE_S)
     except ApiError as error:
         if error.passes:
             raise Unavailable(str(error)) from None
         if error.err_code != jetstream.STREAM_NAME_IN_USE:  # another node was faster
             raise
+        return {}
 
 
 def _differs(wanted: dict[str, Any], found: dict[str, Any]) -> bool:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from broker.cluster.group_places import GroupKey, GroupPlaces, Place
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
-from broker.cluster.setup import ask, consumer, epoch_of, info, made_at, places
+from broker.cluster.setup import ask, consumer
 from broker.cluster.tasks import Tasks
 from broker.cluster.unfinished import Unfinished, owed_to, received_by
 from broker.core.promise import Promise
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from broker.core.publication import Publication
 
 logger = logging.getLogger("broker.cluster")
-
-GroupKey = tuple[bytes, bytes]
 
 ACK_WAIT_S: Final = 6.0
 IN_PROGRESS_S: Final = 2.0
@@ -86,8 +85,7 @@ class Shares:
         self._ready: set[GroupKey] = set()
         self._waiting: dict[GroupKey, list[Promise]] = {}
         self._lasting: set[GroupKey] = set()
-        self._places: dict[GroupKey, tuple[str, int]] = {}
-        """Of groups with members here: of which log, and up to where, they were given everything, or were not there."""
+        self._places = GroupPlaces(link, names, reader)
         self._unfinished: list[Unfinished] = []
         self._given = trio.Event()
         self._given_back: dict[Session, set[int]] = {}
@@ -123,7 +121,7 @@ class Shares:
         served = self._serving.pop(key, None)
         if served is not None:
             served.cancel()
-        self._places.pop(key, None)
+        self._places.forget(key)
 
     def promise(self, session: Session) -> Promise | None:
         """What a SUBACK waits for: the groups that it is for have their consumers."""
@@ -153,40 +151,26 @@ class Shares:
         lasts = self._has_to_last(key) or key in self._lasting
         lives = int((max(self._keep_s, CLEAN_GROUP_S) if lasts else CLEAN_GROUP_S) * NANOSECONDS)
         stream, name = self._names.messages, name_of(key)
-        here = (self._reader.epoch, self._reader.last)
+        here = self._places.here()
         found = await consumer(self._link, stream, name)
         if found is None:
+            start = await self._places.start_of(key)
             await self._ask_to(
-                "create", stream, name, {**await self._config(key), "inactive_threshold": lives}
+                "create", stream, name, {**self._config(key, start), "inactive_threshold": lives}
             )
+            self._places.begins(key, start)
         elif lasts and int(found.get("inactive_threshold", 0)) < lives:
             await self._ask_to("update", stream, name, {**found, "inactive_threshold": lives})
-        self._places.setdefault(key, here)
+        self._places.serves(key, here)
         if lasts:
             self._lasting.add(key)
 
-    async def _config(self, key: GroupKey) -> dict[str, Any]:
-        """Of a new consumer: behind what members here were given, if there was one before, else behind what there is.
-
-        The place is named: told to begin with what is new, each replica begins with what is new when it makes the
-        consumer, and one that is late and then leads leaves out what came meanwhile.
-
-        Raises: Unavailable, ApiError, NatsProtocolError.
-        """
+    def _config(self, key: GroupKey, start: Place) -> dict[str, Any]:
+        """Of a new consumer."""
         prefix = self._names.messages_prefix + b"*.*."
-        stream = await info(self._link, self._names.messages)
-        if stream is None:
-            raise Unavailable(f"the stream {self._names.messages} is not there")
-        _, place = places(stream)
-        if key in self._places:
-            epoch, given = self._places[key]
-            if epoch == epoch_of(made_at(stream)):
-                place = given
-            else:  # what the members had not got is lost with the other log
-                del self._places[key]
         return {
             "deliver_policy": "by_start_sequence",
-            "opt_start_seq": place + 1,
+            "opt_start_seq": start[1] + 1,
             "durable_name": name_of(key),
             "ack_policy": "explicit",
             "ack_wait": int(ACK_WAIT_S * NANOSECONDS),
@@ -285,9 +269,7 @@ class Shares:
             if not member.hand_on(publication, granted, False):
                 continue
             self._status.shared += 1
-            if key in self._places:
-                epoch, place = self._places[key]
-                self._places[key] = (epoch, max(place, about.stream_sequence))
+            self._places.gave(key, about.stream_sequence)
             if member.quality(publication, granted) == 0:
                 self._answer(message.reply, ACK)
             else:
@@ -348,6 +330,12 @@ class Shares:
     def given_back(self, session: Session) -> set[int]:
         """What is in flight to a client that has left, and others get."""
         return self._given_back.get(session, set())
+
+    def came_back(self, session: Session, epoch: str, cursor: int) -> None:
+        """A session was brought here, which had read up to there before its client left.  Inside a turn."""
+        for topic_filter in session.subscriptions:
+            if topic_filter.startswith(SHARE_PREFIX) and (key := split_shared(topic_filter)) in self._serving:
+                self._places.came_back(key, epoch, cursor)
 
     def forget(self, session: Session) -> None:
         """It is here no more."""

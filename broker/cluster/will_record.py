@@ -60,6 +60,7 @@ class WillRecord:
         self._delay_s = delay_s
         self._expiry_s = expiry_s
         self._mark = b""
+        self._written = 0
 
     async def put(self, mark: bytes) -> None:
         """Raises: Unavailable, ApiError, NatsProtocolError."""
@@ -72,18 +73,25 @@ class WillRecord:
             "e": self._expiry_s,
         }
         stored = await record.get()
-        await record.put(json.dumps(value).encode(), 0 if stored is None else stored.sequence)
+        expected = 0 if stored is None else stored.sequence
+        self._written = (await record.put(json.dumps(value).encode(), expected)).sequence
 
     async def remove(self) -> None:
         """It has been published, or the client said goodbye; unless it has another one by now."""
         client = self._names.client(self._said.client_id)[2:]
-        await remove(self._link, self._names, self._mark, client, self.message_id)
+        await remove(self._link, self._names, self._mark, client, self.message_id, self._written)
 
 
-async def remove(link: NatsLink, names: Names, mark: bytes, client: bytes, message_id: bytes) -> None:
-    """Remove the record of a will, if it is still that one; an attempt of some time."""
+async def remove(
+    link: NatsLink, names: Names, mark: bytes, client: bytes, message_id: bytes, written: int = 0
+) -> None:
+    """Remove the record of a will, if it is still that one; an attempt of some time.
+
+    Args:
+        written: its sequence, if that is known: who says that it is older has yet to catch up.
+    """
     record = Record(link, names, b"w.%b.%b" % (mark, client))
-    await _replace(record, lambda stored: b"" if id_of(stored) == message_id else None)
+    await _replace(record, lambda stored: b"" if id_of(stored) == message_id else None, written)
 
 
 async def came_back(link: NatsLink, names: Names, mark: bytes, client_id: bytes, goes_on: bool) -> None:
@@ -105,16 +113,17 @@ async def came_back(link: NatsLink, names: Names, mark: bytes, client_id: bytes,
     await _replace(Record(link, names, names.will(mark, client_id)), changed)
 
 
-async def _replace(record: Record, changed: Callable[[Stored], bytes | None]) -> None:
+async def _replace(record: Record, changed: Callable[[Stored], bytes | None], written: int = 0) -> None:
     """Write what becomes of a record, b"" to remove it, None to leave it; tried for some time."""
     with trio.move_on_after(REMOVE_S):
         while True:
             with suppress(Unavailable, ApiError, NatsProtocolError):
                 stored = await record.get()
-                if stored is None or has_ended(stored) or (value := changed(stored)) is None:
+                if (0 if stored is None else stored.sequence) >= written:
+                    if stored is None or has_ended(stored) or (value := changed(stored)) is None:
+                        return
+                    await record.put(value, stored.sequence, 0 if value else 1)
                     return
-                await record.put(value, stored.sequence, 0 if value else 1)
-                return
             await trio.sleep(AGAIN_S)
 
 

@@ -59,14 +59,14 @@ class Delivered:
         return int(self._tokens[self._at])
 
     @property
-    def stored_ns(self) -> int:
-        """When the stream took it, in Unix nanoseconds."""
-        return int(self._tokens[self._at + 3])
+    def stored(self) -> bytes:
+        """When the stream took it, in Unix nanoseconds, as it stands there."""
+        return self._tokens[self._at + 3]
 
     @property
     def stored_at(self) -> float:
         """The same in seconds."""
-        return self.stored_ns / NANOSECONDS
+        return int(self.stored) / NANOSECONDS
 
 
 def _no_reply(reply: bytes) -> NatsProtocolError:

@@ -57,6 +57,9 @@ _STORED: Final = re.compile(
 )
 """A message, or a batch, that was taken as usual."""
 
+_FRACTION: Final = re.compile(r"\.([0-9]{1,9})")
+"""Of a second; `datetime` has no more than six digits of it."""
+
 
 class ApiError(Exception):
     """JetStream refuses.
@@ -194,6 +197,11 @@ def last_of(stream: str, subject: bytes) -> tuple[bytes, bytes]:
     return API + b"STREAM.MSG.GET." + stream.encode(), body({"last_by_subj": subject.decode()})
 
 
+def message_at(stream: str, sequence: int) -> tuple[bytes, bytes]:
+    """The message with this sequence, from the leader."""
+    return API + b"STREAM.MSG.GET." + stream.encode(), body({"seq": sequence})
+
+
 def direct_last_of(stream: str, subject: bytes) -> tuple[bytes, bytes]:
     """The last message of a subject, from any replica: maybe not the newest.  The answer is the message itself."""
     return API + b"DIRECT.GET." + stream.encode() + b"." + subject, b""
@@ -220,14 +228,19 @@ class Stored:
     """A message as it is kept in a stream.
 
     Attributes:
-        at: when it was stored, Unix time; 0.0 where the server does not say.
+        at_ns: when it was stored, in Unix nanoseconds; 0 where the server does not say.
     """
 
     subject: bytes
     sequence: int
     block: bytes
     payload: bytes
-    at: float = 0.0
+    at_ns: int = 0
+
+    @property
+    def at(self) -> float:
+        """The same in seconds."""
+        return self.at_ns / NANOSECONDS
 
 
 def stored(message: wire.Message) -> Stored:
@@ -246,10 +259,17 @@ def stored(message: wire.Message) -> Stored:
             int(value["seq"]),
             base64.b64decode(value.get("hdrs") or "", validate=True),
             base64.b64decode(value.get("data") or "", validate=True),
-            datetime.fromisoformat(value["time"]).timestamp() if "time" in value else 0.0,
+            _nanoseconds(value["time"]) if "time" in value else 0,
         )
     except (ValueError, KeyError, TypeError, binascii.Error):
         raise NatsProtocolError("JetStream answered no message") from None
+
+
+def _nanoseconds(text: str) -> int:
+    """Raises: ValueError."""
+    seconds = int(datetime.fromisoformat(text).replace(microsecond=0).timestamp())
+    fraction = _FRACTION.search(text)
+    return seconds * NANOSECONDS + (int(fraction[1].ljust(9, "0")) if fraction is not None else 0)
 
 
 def directly_stored(message: wire.Message) -> Stored:

@@ -40,15 +40,18 @@ class OrderedReader:
 
     Attributes:
         last: the sequence in the stream of the last message taken, or before the first.
+        stored: when that was stored, in Unix nanoseconds as the server says it; b"" before the first.
         reply: where flow control wants its answer.
+        consumer_last: of the same message, its sequence among what this consumer has sent; 0 before the first.
         pending: messages behind the last one taken, as the server said.
     """
 
     def __init__(self, start: int) -> None:
         self.last = start - 1
+        self.stored = b""
         self.reply = b""
         self.pending = 0
-        self._consumer_last = 0
+        self.consumer_last = 0
         self._sid = 0
         self._prefix = NO_PREFIX
         """How the reply subjects of this consumer's messages begin, before their numbers."""
@@ -57,7 +60,7 @@ class OrderedReader:
         """A new consumer sends to this subscription, from behind `last`."""
         self._sid = sid
         self._prefix = NO_PREFIX
-        self._consumer_last = 0
+        self.consumer_last = 0
 
     def take(self, message: wire.Message) -> int:
         """What to do with a message; NEXT, NOTHING, ANSWER or LOST.
@@ -75,18 +78,19 @@ class OrderedReader:
         reply = message.reply
         rest = reply[len(self._prefix) :].split(b".", 4) if reply.startswith(self._prefix) else []
         if len(rest) >= NUMBERS and _are_numbers(rest):
-            return self._next(int(rest[0]), int(rest[1]), int(rest[3]))
+            return self._next(int(rest[0]), int(rest[1]), rest[2], int(rest[3]))
         about = Delivered(reply)
         self._prefix = about.prefix
-        return self._next(about.stream_sequence, about.consumer_sequence, about.pending)
+        return self._next(about.stream_sequence, about.consumer_sequence, about.stored, about.pending)
 
-    def _next(self, stream_sequence: int, consumer_sequence: int, pending: int) -> int:
-        if consumer_sequence <= self._consumer_last or stream_sequence <= self.last:
+    def _next(self, stream_sequence: int, consumer_sequence: int, stored: bytes, pending: int) -> int:
+        if consumer_sequence <= self.consumer_last or stream_sequence <= self.last:
             return NOTHING
-        if consumer_sequence != self._consumer_last + 1:
+        if consumer_sequence != self.consumer_last + 1:
             return LOST
-        self._consumer_last = consumer_sequence
+        self.consumer_last = consumer_sequence
         self.last = stream_sequence
+        self.stored = stored
         self.pending = pending
         return NEXT
 
@@ -96,9 +100,9 @@ class OrderedReader:
             self.reply = message.reply
             return ANSWER
         sent = headers.number(b"Nats-Last-Consumer")
-        if sent is not None and sent > self._consumer_last:
+        if sent is not None and sent > self.consumer_last:
             return LOST
-        if sent is not None and sent < self._consumer_last:
+        if sent is not None and sent < self.consumer_last:
             raise NatsProtocolError("a heartbeat of an older consumer")
         stalled = headers.get(b"Nats-Consumer-Stalled")
         if stalled:

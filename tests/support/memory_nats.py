@@ -42,7 +42,15 @@ class Kept:
     def __init__(self, sequence: int, subject: bytes, block: bytes, payload: bytes, ends_at: float) -> None:
         self.sequence, self.subject, self.block, self.payload = sequence, subject, block, payload
         self.ends_at = ends_at
-        self.at = time.time()
+        self.at_ns = time.time_ns()
+
+    def said(self) -> dict[str, Any]:
+        """As the answer to who asks for it."""
+        message: dict[str, Any] = {"subject": self.subject.decode(), "seq": self.sequence}
+        whole, rest = divmod(self.at_ns, jetstream.NANOSECONDS)
+        message["time"] = f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+        message["hdrs"] = base64.b64encode(self.block).decode()
+        return {"message": {**message, "data": base64.b64encode(self.payload).decode()}}
 
 
 class Stream:
@@ -53,6 +61,8 @@ class Stream:
         self.created = created
         self.last = 0
         self.kept: list[Kept] = []
+        self.hidden: list[Kept] = []
+        """The end, which who leads has yet to catch up with; until then it takes nothing."""
         self.ids: dict[bytes, int] = {}
         """Of messages that had one, with their sequences."""
 
@@ -66,6 +76,23 @@ class Stream:
         ends_at = trio.current_time() + ttl_s if ttl_s else float("inf")
         self.kept.append(Kept(self.last, subject, block, payload, ends_at))
         return self.kept[-1]
+
+    def fall_behind(self, count: int) -> None:
+        """Who leads does not have the last ones."""
+        self.hidden = self.kept[len(self.kept) - count :]
+        del self.kept[len(self.kept) - count :]
+        self.last -= count
+
+    def catch_up(self) -> None:
+        """It has them now."""
+        self.kept += self.hidden
+        self.last += len(self.hidden)
+        self.hidden = []
+
+    def lose(self, count: int) -> None:
+        """The last ones are gone for good, as after a power failure or where a disk was restored."""
+        self.fall_behind(count)
+        self.hidden = []
 
     def expire(self) -> None:
         """What has lived its time leaves a mark."""
@@ -195,7 +222,9 @@ class MemoryNats:
             self.deliver(reply, b"", b"", b"NATS/1.0 503\r\n\r\n")
         return None
 
-    def _store(self, stream: Stream, subject: bytes, block: bytes, payload: bytes) -> dict[str, Any]:
+    def _store(self, stream: Stream, subject: bytes, block: bytes, payload: bytes) -> dict[str, Any] | None:
+        if stream.hidden:
+            return None
         said = headers.decode(block)
         expected = said.number(jetstream.EXPECTED_LAST_SUBJECT_SEQUENCE)
         found = stream.of(said.get(jetstream.EXPECTED_LAST_SUBJECT) or subject)
@@ -254,15 +283,14 @@ class MemoryNats:
         return None
 
     def _message(self, stream: Stream, body: dict[str, Any]) -> dict[str, Any]:
-        subject = body.get("last_by_subj") or body["next_by_subj"]
-        found = [one for one in stream.of(subject.encode()) if one.sequence >= body.get("seq", 0)]
+        if len(body) == 1 and "seq" in body:
+            found = [one for one in stream.kept if one.sequence == body["seq"]]
+        else:
+            subject = body.get("last_by_subj") or body["next_by_subj"]
+            found = [one for one in stream.of(subject.encode()) if one.sequence >= body.get("seq", 0)]
         if not found:
             return refused(404, jetstream.NO_MESSAGE)
-        one = found[-1] if "last_by_subj" in body else found[0]
-        message: dict[str, Any] = {"subject": one.subject.decode(), "seq": one.sequence}
-        message["time"] = datetime.fromtimestamp(one.at, UTC).isoformat()
-        message["hdrs"] = base64.b64encode(one.block).decode()
-        return {"message": {**message, "data": base64.b64encode(one.payload).decode()}}
+        return (found[-1] if "last_by_subj" in body else found[0]).said()
 
     def _consumer(
         self, what: str, words: list[str], body: dict[str, Any], reply: bytes
@@ -289,7 +317,12 @@ class MemoryNats:
             del self.consumers[key]
             return {}
         if what == "INFO":
-            return {"config": {name: one for name, one in self.consumers[key].items() if name != "sent"}}
+            config = {name: one for name, one in self.consumers[key].items() if name != "sent"}
+            delivered = {
+                "consumer_seq": self.consumers[key].get("sent", 0),
+                "stream_seq": self.streams[key[0]].last,
+            }
+            return {"config": config, "delivered": delivered}
         return None  # a pull; what it gets is the test's to `deliver`
 
     def _push(self, stream: Stream, kept: Kept) -> None:
@@ -298,12 +331,23 @@ class MemoryNats:
             if is_pushed and _is_wanted(config, kept.subject):
                 self._send(key, kept, 0)
 
+    def catch_up(self, name: str) -> None:
+        """Who leads has what it was behind with, and so have its consumers."""
+        stream = self.streams[name]
+        late = stream.hidden
+        stream.catch_up()
+        for one in late:
+            self._push(stream, one)
+
     async def beat(self) -> None:
         """Say once a second that consumers live, until cancelled."""
         while True:
             await trio.sleep(1.0)
-            for config in self.consumers.values():
-                said = b"NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: %d\r\n\r\n" % config["sent"]
+            for (name, _), config in self.consumers.items():
+                said = b"NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: %d\r\n" % config["sent"]
+                said += b"Nats-Last-Stream: %d\r\n\r\n" % (
+                    self.streams[name].last if name in self.streams else 0
+                )
                 if "idle_heartbeat" in config:
                     self.deliver(config["deliver_subject"].encode(), b"", b"", said)
 
@@ -311,7 +355,7 @@ class MemoryNats:
         config = self.consumers[key]
         config["sent"] += 1
         socket_subject = config["deliver_subject"].encode()
-        reply = acknowledged_at(*key, kept.sequence, config["sent"], pending)
+        reply = acknowledged_at(*key, kept.sequence, config["sent"], pending, kept.at_ns)
         for socket in self._sockets:
             for sid in socket.wanting(socket_subject):
                 socket.hand_over(wire.Message(kept.subject, sid, reply, kept.block, kept.payload))
@@ -369,9 +413,16 @@ class _Socket:
                 data = data[total + 2 :]
 
 
-def acknowledged_at(stream: str, consumer: str, sequence: int, number: int, pending: int = 0) -> bytes:
+def acknowledged_at(
+    stream: str,
+    consumer: str,
+    sequence: int,
+    number: int,
+    pending: int = 0,
+    stored_ns: int = 1_700_000_000 * jetstream.NANOSECONDS,
+) -> bytes:
     """The reply subject of a message that a consumer sends."""
-    return f"$JS.ACK.{stream}.{consumer}.1.{sequence}.{number}.1700000000000000000.{pending}".encode()
+    return f"$JS.ACK.{stream}.{consumer}.1.{sequence}.{number}.{stored_ns}.{pending}".encode()
 
 
 def _is_wanted(config: Mapping[str, Any], subject: bytes) -> bool:

@@ -279,6 +279,24 @@ async def test_who_comes_to_a_node_that_does_not_read_on_is_sent_elsewhere(autoj
         assert client.payloads() == []
 
 
+async def test_nor_does_one_take_a_session_for_one_of_another_log_that_is_told_too_little(
+    autojump_clock: MockClock,
+) -> None:
+    """By who leads and has yet to catch up: it would be given all of the log again."""
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        await away_beyond(a, b)
+        server.streams[LOG].fall_behind(2)
+        server.admit(b.node.link)
+        problem = await b.owners.claim(b"c", Connect(b"c", False, 0), None)
+        assert "no answer" in problem
+        server.catch_up(LOG)
+        client = await b.comes()
+        await b.settled()
+        assert client.payloads() == []
+        assert b.node.status.session_gaps == 0
+
+
 @pytest.mark.parametrize(("cursor", "epoch"), [(3, ""), (1, "another"), (3, "another")])
 async def test_a_place_that_the_log_does_not_have_is_not_waited_for(
     autojump_clock: MockClock, cursor: int, epoch: str
@@ -329,6 +347,24 @@ async def test_a_leap_that_is_not_answered_costs_a_slice(autojump_clock: MockClo
         client = await b.comes()
         await trio.sleep(5)
         assert server.faults == []
+        assert client.payloads() == [b"last"]
+
+
+@pytest.mark.usefixtures("short_slices")
+async def test_nor_is_anything_left_out_that_who_leads_has_yet_to_hear_of(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        await away(a, (b"t", 1))
+        for number in range(60):
+            a.publish(b"other", b"%d" % number, 1)
+        a.publish(b"t", b"last")
+        await trio.sleep(5)
+        server.streams[LOG].fall_behind(30)
+        client = await b.comes()
+        await b.settled()
+        assert client.payloads() == []
+        server.catch_up(LOG)
+        await b.settled()
         assert client.payloads() == [b"last"]
 
 

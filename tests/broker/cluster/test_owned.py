@@ -134,6 +134,46 @@ async def test_a_refusal_of_what_nobody_else_wrote_is_tried_again(autojump_clock
         assert client.why == ""
 
 
+async def test_an_older_record_is_the_word_of_who_has_yet_to_catch_up(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        client = await a.comes()
+        before = server.streams["shop_SESS"].of(SHOP.record(SHOP.client(b"c")))[-1]
+        await a.settled()
+        assert record_sequence(server) > before.sequence
+        server.faults.append((b"shop.SESS.c.", refused(400, jetstream.WRONG_LAST_SEQUENCE)))
+        server.faults.append((b"MSG.GET.shop_SESS", before.said()))
+        with a.engine.turn:
+            assert a.engine.keep is not None
+            promise = a.engine.keep(client.session)
+            assert promise is not None
+        await trio.sleep(5)
+        assert server.faults == []
+        assert promise.is_kept
+        assert client.why == ""
+        assert a.owners.owned[b"c"].sequence == record_sequence(server)
+
+
+@pytest.mark.parametrize("owner", ["mine", "nobody", "other"])
+async def test_unless_a_quorum_says_so_too(autojump_clock: MockClock, owner: str) -> None:
+    """The records have lost their end, and with it the last write; nobody else has the client, or somebody does."""
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        client, _ = await subscribed(a, (b"t", 1))
+        await a.settled()
+        record = server.streams["shop_SESS"].of(SHOP.record(SHOP.client(b"c")))[-1]
+        record.sequence -= 1
+        mark = {"mine": a.node.liveness.mark, "nobody": b"", "other": b"other-1"}[owner]
+        record.payload = session_state.encode(SessionState(mark), 0.0, 0.0)
+        with a.engine.turn:
+            assert a.engine.keep is not None
+            promise = a.engine.keep(client.session)
+            assert promise is not None
+        await trio.sleep(5)
+        assert promise.is_kept == (owner != "other")
+        assert (client.why == "") == (owner != "other")
+
+
 async def test_who_waits_too_long_for_its_subscription_is_sent_elsewhere(autojump_clock: MockClock) -> None:
     server = MemoryNats()
     async with running(server, "a") as (a,):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -180,7 +179,7 @@ async def test_a_session_of_a_dead_node_is_over_when_it_has_expired_since(
         it.b.engine.policy.persistent_client_expiration_s = longest_s
         it.server.drop(it.a.node.link)
         dead = SHOP.record(SHOP.node(it.a.node.liveness.mark))
-        it.server.streams["shop_SESS"].put(dead, b"", liveness.DEAD).at = time.time() - dead_for_s
+        it.server.streams["shop_SESS"].put(dead, b"", liveness.DEAD).at_ns -= dead_for_s * 10**9
         assert await it.claim() == ""
         assert it.client.was_present is is_there
         assert it.client.session.subscriptions == ({b"t": 1} if is_there else {})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
 import trio
 import trio.testing
@@ -14,10 +12,10 @@ from support.memory_node import MemoryNode, running
 from support.nodes import Client, joined, node_of
 from trio.testing import MockClock
 
-from broker.cluster.reader import ASK_S, RETAINED_A_TURN
+from broker.cluster import log_end, record
+from broker.cluster.reader import ASK_S
 from broker.core.publication import Publication
-from protocol.mqtt.packets import Publish
-from protocol.nats import headers, jetstream
+from protocol.nats import headers
 
 LOG = "shop_MSGS"
 
@@ -155,20 +153,86 @@ async def test_a_log_that_is_another_one_is_read_from_its_beginning(autojump_clo
         assert a.history.positions.here() == f"{a.node.reader.epoch}/2"
 
 
-async def test_a_log_that_ends_earlier_than_it_was_read_is_another_one(autojump_clock: MockClock) -> None:
-    """As after a disk was restored: its name and its time are the same."""
+async def read_up_to(a: MemoryNode, count: int) -> Attached:
+    """Whoever watches has so much; then the node is cut off."""
+    watcher = await watching(a, b"t/#", b"$SYS/cluster/gap")
+    numbers(a, 1, count + 1)
+    await a.settled()
+    assert acknowledge(watcher) == payloads(*range(1, count + 1))
+    a.server.drop(a.node.link)
+    await trio.sleep(2)  # it has noticed
+    return watcher
+
+
+async def test_who_leads_and_has_yet_to_catch_up_is_waited_for(autojump_clock: MockClock) -> None:
+    """Nothing is lost, nothing comes twice, and it is said why nothing comes."""
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        watcher = await read_up_to(a, 4)
+        stream = server.streams[LOG]
+        stream.fall_behind(2)
+        server.admit(a.node.link)
+        await trio.sleep(30)
+        problem = "it was read up to 4, and a NATS server says that it ends at 2, which counts once it takes something"
+        assert problem in a.node.status.log_problem
+        assert a.node.status.unready()
+        assert acknowledge(watcher) == []
+        server.catch_up(LOG)
+        numbers(b, 5, 7)
+        await trio.sleep(6)
+        assert acknowledge(watcher) == payloads(5, 6)
+        assert (a.node.status.gaps, a.node.status.log_problem) == (0, "")
+
+
+@pytest.mark.parametrize("written_since", [0, 1, 2, 5])
+async def test_a_log_that_has_lost_its_end_goes_on_behind_what_it_has(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, written_since: int
+) -> None:
+    """As after a disk was restored: its name and its time are the same, and places are used again."""
+    monkeypatch.setattr(log_end, "CLOCKS_NS", 0)
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        watcher = await read_up_to(a, 4)
+        lost: list[int] = []
+        a.node.reader.on_lost.append(lambda: lost.append(a.node.reader.last))
+        server.streams[LOG].lose(2)
+        server.drop(b.node.link)
+        for number in range(written_since):
+            publication = Publication(b"t/new", b"%d" % (10 + number), 1)
+            value = record.describe(publication, b"n-1", number, 0.0, 0.0, False)
+            block = headers.encode({record.HEADER: value})
+            server.streams[LOG].put(b"shop.MSGS.c.m.t.new", block, b"%d" % (10 + number))
+        server.admit(a.node.link)
+        server.admit(b.node.link)
+        numbers(b, 5, 6)
+        await trio.sleep(6)
+        gap, *got = acknowledge(watcher)
+        assert gap == b"the log has lost its end; it was read up to 4, and goes on behind 2"
+        assert got == payloads(*range(10, 10 + written_since), 5)
+        assert (lost, a.node.status.gaps) == ([2], 1)
+
+
+async def test_where_clocks_may_differ_the_last_seconds_come_again(autojump_clock: MockClock) -> None:
     server = MemoryNats()
     async with running(server, "a") as (a,):
-        numbers(a, 1, 4)
-        await a.settled()
-        server.drop(a.node.link)
-        server.streams[LOG].last = 1
-        del server.streams[LOG].kept[1:]
-        await trio.sleep(2)
+        watcher = await read_up_to(a, 4)
+        server.streams[LOG].lose(1)
         server.admit(a.node.link)
-        await trio.sleep(4)
-        assert a.node.status.gaps == 1
-        assert a.node.reader.last == 1
+        await trio.sleep(6)
+        assert acknowledge(watcher)[1:] == payloads(1, 2, 3)
+
+
+async def test_a_message_that_somebody_removed_says_nothing_of_the_log(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        watcher = await read_up_to(a, 4)
+        numbers(b, 5, 6)
+        await b.settled()
+        del server.streams[LOG].kept[3]
+        server.admit(a.node.link)
+        await trio.sleep(6)
+        assert acknowledge(watcher) == payloads(5)
+        assert a.node.status.gaps == 0
 
 
 async def test_a_stream_that_is_gone_is_made_again(autojump_clock: MockClock) -> None:
@@ -181,7 +245,8 @@ async def test_a_stream_that_is_gone_is_made_again(autojump_clock: MockClock) ->
         server.consumers.clear()
         await trio.sleep(8)
         assert server.streams.keys() >= {LOG, "shop_RET"}
-        assert [one.payload for one in server.streams[LOG].kept] == [b"kept"], "what was retained here"
+        kept = [one.payload for one in server.streams[LOG].kept if not a.node.names.is_of_nodes(one.subject)]
+        assert kept == [b"kept"], "what was retained here"
         assert a.node.status.log_problem == ""
 
 
@@ -219,29 +284,6 @@ async def test_what_no_node_writes_is_counted_and_passed_over(
         assert (a.node.status.unreadable, a.node.reader.last) == (1, 2)
 
 
-async def test_what_is_retained_is_here_before_anything_is_read(autojump_clock: MockClock) -> None:
-    """Of what NATS has copied the newest counts, and of what it has not copied yet the log has it."""
-    server = MemoryNats()
-    async with running(server, "b") as (b,):
-        for topic, payload in ((b"r/1", b"1"), (b"r/2", b"2"), (b"r/1", b"3"), (b"r/2", b"")):
-            b.publish(topic, payload, 1, True)
-        b.publish(b"live", b"x")
-        await b.settled()
-        first = server.streams[LOG].kept[0]
-        copied = headers.encode(
-            {**headers.decode(first.block).values, jetstream.STREAM_SOURCE: b"shop_MSGS 1 shop.MSGS.*.r.> >"}
-        )
-        server.streams["shop_RET"].put(b"shop.RET.r.1", copied, first.payload)
-        server.streams["shop_RET"].put(b"shop.RET.old", copied, b"old")
-        a = MemoryNode(server, "a")
-        for topic in (b"r/2", b"of the file", b"$SYS/x"):
-            a.engine.retained.put(Publication(topic, b"from before", 1, True))
-        async with a.running():
-            assert a.node.reader.last == 5
-            there = {one.topic: one.payload for one in a.engine.retained.all()}
-            assert there == {b"r/1": b"3", b"old": b"old", b"$SYS/x": b"from before"}
-
-
 async def test_who_asks_is_told_once_all_is_here_that_the_log_has(autojump_clock: MockClock) -> None:
     server = MemoryNats()
     async with running(server, "a", "b") as (a, b):
@@ -274,6 +316,26 @@ async def test_and_waits_for_what_is_still_to_come(autojump_clock: MockClock) ->
         server._push(stream, late[1])
         await a.settled()
         assert told == [2]
+
+
+async def test_who_has_yet_to_catch_up_does_not_say_where_the_log_ends(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        told: list[int] = []
+        numbers(b, 1, 4)
+        await a.settled()
+        server.drop(a.node.link)
+        numbers(b, 4, 5)
+        await b.settled()
+        stream = server.streams[LOG]
+        stream.fall_behind(3)
+        server.admit(a.node.link)
+        a.node.reader.when_current(lambda came: told.append(a.node.reader.last))
+        await trio.sleep(1)
+        assert told == []
+        server.catch_up(LOG)
+        await trio.sleep(4)
+        assert told == [4]
 
 
 async def test_without_an_answer_what_is_here_is_the_best_there_is(autojump_clock: MockClock) -> None:
@@ -341,27 +403,3 @@ async def test_retained_messages_are_there_on_every_node_at_once(
                 for node in (a, b, c)
             ]
             assert stores == [{b"s": b"left"}] * 3
-
-
-async def test_very_many_retained_messages_come_some_in_each_turn(
-    nats_server: nats.Server, cluster_name: str
-) -> None:
-    count = 2 * RETAINED_A_TURN + 7
-    async with joined((nats_server.url,), cluster_name, "a") as a:
-        client = Client(a)
-        await client.connect(b"c")
-        for number in range(count):
-            await client.send(Publish(b"r/%d" % number, b"x", retain=True))
-        await client.publish(b"r/last", b"x", 1, True)
-        async with joined((nats_server.url,), cluster_name, "b") as b:
-            store, turns = b.app.engine.retained, [0]
-            kept = [one for one in store.all() if one.topic.startswith(b"r/")]
-            assert len(kept) == count + 1
-            for one in kept:
-                store.put(Publication(one.topic, b"", 0, True))
-            before = len(store)
-            b.app.engine.turn.on_settled(lambda: turns.append(len(store) - before))
-            await node_of(b).reader._retain(kept)
-            assert turns[-1] == count + 1
-            assert max(after - earlier for earlier, after in pairwise(turns)) <= RETAINED_A_TURN
-        await client.close()

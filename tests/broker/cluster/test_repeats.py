@@ -108,6 +108,21 @@ async def test_what_the_crashed_node_sent_to_the_log_is_not_sent_again(autojump_
         assert (b.node.status.unreadable, b.node.status.duplicates) == (0, 0)
 
 
+async def test_who_has_yet_to_catch_up_does_not_say_that_it_is_not_there(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "b") as (b,):
+        await crashes_with_on(server)
+        await comes(b)
+        stream = server.streams["shop_MSGS"]
+        stream.fall_behind(2)
+        promise = publish(b, b"on", dup=True)
+        await trio.sleep(2)
+        assert not promise.is_kept
+        server.catch_up("shop_MSGS")
+        await kept(promise)
+        assert messages(server) == [b"on"]
+
+
 async def test_it_is_known_by_the_log_after_any_time(autojump_clock: MockClock) -> None:
     server = MemoryNats()
     async with running(server, "b") as (b,):

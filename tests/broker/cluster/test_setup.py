@@ -40,6 +40,17 @@ async def test_only_a_log_that_was_made_here_is_new(missing: str, is_new: bool) 
     assert len(server.streams) == 3
 
 
+async def test_a_log_is_not_new_where_who_was_asked_had_not_heard_of_it() -> None:
+    """NATS makes again what is there already as it was."""
+    server = MemoryNats()
+    link = server.connected()
+    await make_streams(link, CONFIG)
+    server.faults.append((b"STREAM.INFO.shop_MSGS", refused(404, jetstream.STREAM_NOT_FOUND)))
+    server.faults.append((b"STREAM.CREATE.shop_MSGS", {"state": {"first_seq": 1, "last_seq": 7}}))
+    assert not await make_streams(link, CONFIG)
+    assert server.faults == []
+
+
 @pytest.mark.parametrize(
     ("key", "value", "is_told"),
     [

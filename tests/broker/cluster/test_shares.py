@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -298,6 +299,7 @@ async def test_a_group_whose_consumer_is_gone_goes_on_behind_what_it_had(
 ) -> None:
     async with grouped() as it:
         await it.member(b"m", True)
+        it.server.streams["shop_MSGS"].last = 3
         it.give(3)
         await it.a.settled()
         del it.server.consumers["shop_MSGS", NAME]
@@ -334,7 +336,7 @@ async def test_a_group_without_members_is_fetched_for_no_more(autojump_clock: Mo
         await trio.sleep(5)
         assert not any(b"MSG.NEXT" in one[0] for one in it.server.requests)
         assert it.shares._serving == {}
-        assert it.shares._places == {}
+        assert it.shares._places._given == {}
         assert it.shares._groups_here() == []
 
 
@@ -540,10 +542,83 @@ async def test_a_group_whose_consumer_is_gone_goes_on_where_it_was(
         assert (await member.message())[:2] == (b"t", b"1")
 
 
+@pytest.mark.parametrize("stream", ["messages", "sessions", "all"])
+async def test_groups_go_on_when_streams_are_removed(
+    nats_server: Server, cluster_name: str, stream: str
+) -> None:
+    """What was acknowledged to its publisher comes to one member, and once."""
+    urls = (nats_server.url,)
+    async with joined(urls, cluster_name, "a") as a, joined(urls, cluster_name, "b") as b:
+        publisher = Client(a)
+        await publisher.connect(b"p")
+        members = [Member(a), Member(b)]
+        async with trio.open_nursery() as nursery:
+            for member, name in zip(members, (b"m1", b"m2"), strict=True):
+                await member.client.connect(name, False)
+                await member.client.subscribe((b"$share/g/t", 1))
+                await nursery.start(member.run)
+            for number in range(30):
+                if number == 10:
+                    await all_came(members, 10)
+                    await remove(a, stream)
+                await publisher.publish(b"t", b"%d" % number)
+            came = await all_came(members, 30)
+            assert came == Counter(range(30))
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_group_that_is_away_gets_what_a_log_that_was_made_anew_has(
+    nats_server: Server, cluster_name: str
+) -> None:
+    urls = (nats_server.url,)
+    async with joined(urls, cluster_name, "a") as a, joined(urls, cluster_name, "b") as b:
+        publisher, member = Client(a), Client(a)
+        await publisher.connect(b"p")
+        await member.connect(b"m", False)
+        await member.subscribe((b"$share/g/t", 1))
+        await publisher.publish(b"t", b"0")
+        assert (await member.message())[:2] == (b"t", b"0")
+        await member.close()
+        await until(lambda: not a.app.engine.shared.all_keys())
+        await remove(a, "messages")
+        await publisher.publish(b"t", b"1")
+        member = Client(b)
+        assert await member.connect(b"m", False)
+        assert (await member.message())[:2] == (b"t", b"1")
+
+
+async def test_a_group_that_is_away_and_whose_consumer_is_removed_goes_on_where_it_left(
+    nats_server: Server, cluster_name: str
+) -> None:
+    urls = (nats_server.url,)
+    async with joined(urls, cluster_name, "a") as a, joined(urls, cluster_name, "b") as b:
+        publisher, member = Client(a), Client(a)
+        await publisher.connect(b"p")
+        await member.connect(b"m", False)
+        await member.subscribe((b"$share/g/t", 1))
+        await member.close()
+        await until(lambda: not a.app.engine.shared.all_keys())
+        await publisher.publish(b"t", b"1")
+        names = node_of(a).names
+        await ask(node_of(a).link, jetstream.consumer_delete(names.messages, name_of((b"g", b"t"))))
+        member = Client(b)
+        assert await member.connect(b"m", False)
+        assert (await member.message())[:2] == (b"t", b"1")
+
+
+async def remove(broker: Broker, stream: str) -> None:
+    """As an operator does."""
+    names = node_of(broker).names
+    found = {"messages": [names.messages], "sessions": [names.sessions]}
+    found["all"] = [names.messages, names.sessions, names.retained]
+    for name in found[stream]:
+        await ask(node_of(broker).link, (jetstream.API + b"STREAM.DELETE." + name.encode(), b""))
+
+
 async def test_a_node_whose_members_have_nothing_wakes_up_for_nothing() -> None:
     engine, names, status = Engine(), Names("shop"), ClusterStatus()
     link: Any = Silent()
-    reader: Any = None
+    reader: Any = SimpleNamespace(on_lost=[])
     gossip = Gossip(engine, link, names, b"n1.1", status)
     shares = Shares(engine, link, names, b"n1.1", reader, gossip, 60.0, status)
     async with trio.open_nursery() as nursery:

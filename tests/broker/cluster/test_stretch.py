@@ -16,7 +16,7 @@ from protocol.nats import wire
 from protocol.nats.jetstream import ApiError
 
 FLOW_CONTROL = b"NATS/1.0 100 FlowControl Request\r\n\r\n"
-HEARTBEAT = b"NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: %d\r\n\r\n"
+HEARTBEAT = b"NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: %d\r\nNats-Last-Stream: %d\r\n\r\n"
 DELETED = b"NATS/1.0 409 Consumer Deleted\r\n\r\n"
 
 
@@ -42,11 +42,9 @@ class Source:
     [
         (1, 6, (), "123456"),
         (3, 4, (), "34"),
-        (5, 9, (), "56"),
         (1, 6, (b"s.b",), "36"),
         (1, 5, (b"s.b",), "3"),
         (4, 5, (b"s.b",), ""),
-        (7, 9, (), ""),
         (1, 6, (b"s.none",), ""),
         (1, 6, (b"s.a", b"s.b"), "123456"),
     ],
@@ -58,6 +56,36 @@ async def test_it_has_what_the_stream_has_between_two_sequences(
     assert await source.read(start, end, *filters) == [one.encode() for one in got]
     await trio.testing.wait_all_tasks_blocked()
     assert source.server.consumers == {}
+
+
+@pytest.mark.parametrize("filters", [(), (b"s.b",)])
+@pytest.mark.parametrize("how", ["questions", "heartbeats"])
+async def test_who_has_yet_to_catch_up_with_it_is_waited_for(
+    autojump_clock: MockClock, filters: tuple[bytes, ...], how: str
+) -> None:
+    source = Source()
+    stream = source.server.streams["S"]
+    stream.fall_behind(3)
+
+    async def catch_up() -> None:
+        await trio.sleep(0.03 if how == "questions" else 3)
+        source.server.catch_up("S")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(source.server.beat)
+        nursery.start_soon(catch_up)
+        assert await source.read(1, 5, *filters) == [one.encode() for one in ("3" if filters else "12345")]
+        nursery.cancel_scope.cancel()
+
+
+async def test_but_not_for_ever(autojump_clock: MockClock) -> None:
+    source = Source()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(source.server.beat)
+        with pytest.raises(Unavailable, match="has yet to catch up"):
+            await source.read(1, 7)
+        nursery.cancel_scope.cancel()
+    assert len(source.got) == 6
 
 
 async def test_a_consumer_that_is_refused_is_said_and_leaves_nothing(autojump_clock: MockClock) -> None:
@@ -127,7 +155,7 @@ async def test_what_does_not_come_whole_is_told(autojump_clock: MockClock, told:
         elif how == "hole":
             told.message(3, 3, 0)
         else:
-            told.tell(HEARTBEAT % 2)
+            told.tell(HEARTBEAT % (2, 2))
 
     with pytest.RaisesGroup(pytest.RaisesExc(Unavailable, match="whole")):
         await told.read(what)
@@ -139,7 +167,7 @@ async def test_a_heartbeat_when_all_was_sent_ends_it(autojump_clock: MockClock, 
 
     def what() -> None:
         told.message(1, 1, 2)
-        told.tell(HEARTBEAT % 1)
+        told.tell(HEARTBEAT % (1, 3))
 
     assert await told.read(what) == [b"1"]
 

@@ -77,7 +77,11 @@ async def test_a_write_that_somebody_else_was_faster_with_is_said(autojump_clock
         await wills.will().put(b"n-1")
 
 
-@pytest.mark.parametrize("fault", [LOST, SILENT, refused(503, 10008)], ids=["lost", "silent", "no leader"])
+@pytest.mark.parametrize(
+    "fault",
+    [LOST, SILENT, refused(503, 10008), refused(404, jetstream.NO_MESSAGE)],
+    ids=["lost", "silent", "no leader", "yet to catch up"],
+)
 async def test_removing_is_tried_again(autojump_clock: MockClock, fault: object) -> None:
     wills = Wills()
     will = wills.will()

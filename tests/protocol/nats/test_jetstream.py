@@ -66,7 +66,10 @@ def test_a_stored_message() -> None:
     found = jetstream.stored(answer(text))
     assert found == jetstream.Stored(b"shop.MSGS.c.m.a", 9, b"NATS/1.0\r\nX: y\r\n\r\n", b"x1")
     timed = text.replace(b'"seq":9', b'"seq":9,"time":"2026-01-01T00:00:01.123456789Z"')
-    assert jetstream.stored(answer(timed)) == evolve(found, at=1767225601.123456)
+    assert jetstream.stored(answer(timed)) == evolve(found, at_ns=1_767_225_601_123_456_789)
+    assert jetstream.stored(answer(timed)).at == pytest.approx(1767225601.123456)
+    for written, fraction in ((b".5Z", 500_000_000), (b"Z", 0), (b".000000001+00:00", 1)):
+        assert jetstream.stored(answer(timed.replace(b".123456789Z", written))).at_ns % 10**9 == fraction
     for wrong in (b'"time":"today"', b'"time":7'):
         with pytest.raises(NatsProtocolError):
             jetstream.stored(answer(text.replace(b'"seq":9', b'"seq":9,' + wrong)))
