@@ -21,12 +21,12 @@ from broker.config.market import MarketConfig
 from broker.config.model import ConfigError
 from broker.feed.driver.blockers import BLOCKERS, blocker_words
 from broker.feed.driver.failures import first_line
-from broker.feed.driver.pooler import refusal_words
 from broker.feed.setup import doctor
 from broker.feed.setup.dangers import dangers
 from broker.feed.setup.findings import Finding
 from broker.feed.setup.install import install_steps, remove_steps
 from broker.feed.setup.steps import Step
+from broker.feed.setup.unreachable import connection_cure
 from broker.ingest import setup as sink_setup
 from broker.marketdata import doctor as market_doctor
 
@@ -158,14 +158,20 @@ def _tell_findings(
         with _connect(feed, args) as connection:
             findings = list(examine(connection))
     except psycopg.Error as error:
-        print(f"  wrong   can't connect: {first_line(error)}")
-        return EXIT_FAILED
+        return _tell_refusal(feed, args, error)
     for finding in findings:
         print(
             f"  {finding.level:7} {finding.text}"
             + (f"\n          cure: {finding.cure}" if finding.cure else "")
         )
     return EXIT_FAILED if any(finding.level == "wrong" for finding in findings) else EXIT_OK
+
+
+def _tell_refusal(feed: FeedConfig, args: argparse.Namespace, error: psycopg.Error) -> int:
+    print(f"  wrong   can't connect: {first_line(error)}")
+    if cure := connection_cure(str(error), args.admin_dsn or feed.dsn):
+        print(f"          cure: {cure}")
+    return EXIT_FAILED
 
 
 def _install(config: FeedConfig, args: argparse.Namespace) -> int:
@@ -189,6 +195,8 @@ def _with_what_is_left(
             left = [finding for finding in examine(connection) if finding.level == "wrong"]
     except psycopg.Error as error:
         print(f"feed {config.name}: its own role can't connect: {first_line(error)}", file=sys.stderr)
+        if cure := connection_cure(str(error), config.dsn):
+            print(f"  cure: {cure}", file=sys.stderr)
         return status
     for finding in left:
         print(f"feed {config.name}: still wrong: {finding.text}\n  cure: {finding.cure}", file=sys.stderr)
@@ -223,6 +231,8 @@ def _show_or_apply(config: FeedConfig, args: argparse.Namespace, steps: list[Ste
                 done.append(step.purpose)
     except psycopg.Error as error:
         print(f"feed {config.name}: {str(error).strip()}", file=sys.stderr)
+        if cure := connection_cure(str(error), args.admin_dsn or config.dsn):
+            print(f"  cure: {cure}", file=sys.stderr)
         print(f"feed {config.name}: done before: {', '.join(done) or 'nothing'}", file=sys.stderr)
         print(f"feed {config.name}: run it again; what is done is left as it is", file=sys.stderr)
         return EXIT_FAILED
@@ -294,10 +304,7 @@ def _check(config: FeedConfig, args: argparse.Namespace) -> int:
         with _connect(config, args) as connection:
             report = doctor.examine(connection, config)
     except psycopg.Error as error:
-        print(f"  wrong   can't connect: {first_line(error)}")
-        if cure := refusal_words(str(error), args.admin_dsn or config.dsn):
-            print(f"          cure: {cure}")
-        return EXIT_FAILED
+        return _tell_refusal(config, args, error)
     for finding in report.findings:
         print(f"  {finding.level:7} {finding.text}")
         if finding.cure:

@@ -118,14 +118,13 @@ class WalFeed:
                 await self._prepare(connection, await slots.identify(replication))
                 if self._snapshot_due:
                     await self._publish_snapshots(connection)
-                version = replication.pgconn.server_version
                 self._sender_pid = replication.pgconn.backend_pid
                 if replication.pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII":
                     # Otherwise the server refuses to send a text that is not UTF-8, for ever.
                     await replication.execute("SET client_encoding = SQL_ASCII")
                 # What a cluster's log has needs no decoding again.
                 lsn = self._delivery.progress.place[0] if self._resuming.log else 0
-                await replication.execute(slots.start_replication(self._config, self._slot, version, lsn))
+                await slots.start(replication, self._config, self._slot, lsn)
                 await self._replicate(replication, connection)
 
     def _connect(self, **parameters: str) -> AbstractAsyncContextManager[TrioConnection]:

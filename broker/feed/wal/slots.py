@@ -10,6 +10,7 @@ import os
 import re
 from typing import Final
 
+import psycopg
 from attrs import frozen
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
@@ -17,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from broker.config.feeds import OPERATIONS, FeedConfig
 from broker.feed.cures import INSTALL
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.driver.failures import first_line
 from broker.feed.feed_row import NotReady, ServerIdentity, one_row, refuse_standby
 from protocol.pgoutput import lsn_text, parse_lsn
 
@@ -172,6 +174,17 @@ async def end_own_sender(connection: TrioConnection, slot: Slot, own_pid: int | 
     """End the server's side of our last connection, if the server has not noticed that it is gone."""
     if slot.active_pid is not None and slot.active_pid == own_pid:
         await connection.execute("SELECT pg_terminate_backend(%s)", [own_pid])
+
+
+async def start(replication: TrioConnection, config: FeedConfig, slot: str, lsn: int) -> None:
+    """Begin to read the slot, as `start_replication`.  Raises: NotReady, while another process reads it."""
+    try:
+        await replication.execute(start_replication(config, slot, replication.pgconn.server_version, lsn))
+    except psycopg.errors.ObjectInUse as error:
+        raise NotReady(
+            f"{first_line(error)}: this process takes over when that one has ended; for both to read, "
+            "each has a `name` of its own in [database]"
+        ) from None
 
 
 def start_replication(config: FeedConfig, slot: str, server_version: int, lsn: int) -> sql.Composed:

@@ -11,6 +11,7 @@ from support.feeds import Collector, running
 from support.installed import EVENT, connect, feed_config, install, sql
 
 from broker.config.feeds import FeedConfig, Replication, Source
+from broker.feed.driver.connect import connected
 from broker.feed.driver.connection import TrioConnection
 from broker.feed.feed_row import NotReady, ServerIdentity
 from broker.feed.status import FeedStatus
@@ -167,6 +168,19 @@ async def test_a_slot_of_another_plugin_or_database_is_not_ours(
         finally:
             other.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
                           " WHERE slot_name IN ('taken', 'rowcast_test')")  # fmt: skip
+
+
+async def test_a_slot_that_another_process_reads_is_waited_for_in_words(config: FeedConfig) -> None:
+    name = slots.slot_name(config)
+    async with (
+        connected(config, replication="database") as first,
+        connected(config, replication="database") as second,
+    ):
+        await slots.start(first, config, name, 0)
+        with pytest.raises(
+            NotReady, match=r"is active for PID .* takes over when that one has ended; .*`name`"
+        ):
+            await slots.start(second, config, name, 0)
 
 
 async def test_a_publication_that_is_missing_is_named(config: FeedConfig, connection: TrioConnection) -> None:
