@@ -233,6 +233,15 @@ class Authenticator:
         # As mosquitto: without a password_file a name proves nothing.
         return _refused("no user name" if user_name is None else "no password_file to find the user in")
 
+    def may_come(self, user_name: bytes | None) -> bool:
+        """Whether a client of this name could be let in, if it showed the right thing."""
+        if self._certificate_wanted:
+            return True
+        rules = self.rules
+        if user_name is None or not rules.has_users:
+            return self.allow_anonymous or (user_name is not None and rules.tokens is not None)
+        return rules.tokens is not None or rules.hash_of(user_name) is not None
+
     def is_still_valid(self, verdict: Verdict) -> bool:
         """Whether a client that was let in may stay after a reload: its entry in the file is the same."""
         if self._certificate_wanted:

@@ -192,8 +192,11 @@ class HttpHook:
         self._config = config
 
     async def identify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
-        """Ask the hook whose token this is; a token longer than TOKEN_BYTES_MAX is refused unasked."""
-        if len(token) > TOKEN_BYTES_MAX:
+        """Ask the hook whose token this is.
+
+        One longer than TOKEN_BYTES_MAX is refused unasked, and so is one that no UTF-8 can say.
+        """
+        if len(token) > TOKEN_BYTES_MAX or not _is_utf_8(token):
             return Refusal.INVALID
         config = self._config
         with trio.move_on_after(config.timeout_s):
@@ -241,6 +244,15 @@ class HttpHook:
                 if len(body) > HOOK_RESPONSE_BYTES_MAX:
                     return Refusal.INVALID
         return body
+
+
+def _is_utf_8(text: str) -> bool:
+    """Whether it has no half of a surrogate pair, which JSON may have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def identity_in(body: bytes, clock: Clock, now: float) -> Identity | Refusal:

@@ -117,9 +117,16 @@ class Sources(Judge):
                 return False
             link.reconsider(session)
         elif link is None:
-            access = self.access_for(session.listener_port, session.user_name, session.client_id)
-            session.set_access(access)
+            session.set_access(self._access_of_absent(session))
         return True
+
+    def _access_of_absent(self, session: Session) -> Access | None:
+        """Whoever would not be let in any more gets nothing, and says nothing: its will was to come later, perhaps."""
+        port, user_name = session.listener_port, session.user_name
+        doors = [door for door in self._doors if door.port == port] or self._doors
+        if doors and not any(door.authenticator.may_come(user_name) for door in doors):
+            return Nothing()
+        return self.access_for(port, user_name, session.client_id)
 
     def dismiss(self, session: Session) -> None:
         """What its password file says of this client is another thing than when it came."""

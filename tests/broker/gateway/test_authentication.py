@@ -157,6 +157,17 @@ def test_anonymous_clients_stay_as_long_as_they_may(security: Security) -> None:
     assert not reloaded(security).is_still_valid(nobody)
 
 
+def test_who_is_away_might_come_back_if_its_name_is_let_in(security: Security) -> None:
+    strict, without_file = with_file(security), Rules(Security())
+    assert strict.may_come(b"roger")
+    assert not strict.may_come(b"nobody")
+    assert not strict.may_come(None)
+    assert Authenticator(without_file, allow_anonymous=True).may_come(b"roger")
+    assert not Authenticator(without_file, allow_anonymous=False).may_come(b"roger")
+    assert Authenticator(without_file, allow_anonymous=False, certificate_wanted=True).may_come(b"roger")
+    assert Authenticator(Rules(security), allow_anonymous=True).may_come(None)
+
+
 def test_listeners_with_the_same_files_share_them(security: Security, tmp_path: Path) -> None:
     other = evolve(security, allow_anonymous=True)
     rules = load_rules([security, other, Security()])

@@ -199,6 +199,13 @@ async def test_the_hook_is_posted_the_token_and_answers_with_a_uid() -> None:
     assert request.headers["content-type"] == "application/json"
 
 
+async def test_a_token_that_no_utf_8_can_say_is_refused_unasked() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise AssertionError("nobody is asked")
+
+    assert await asked(hook(answer), "a\ud800") is Refusal.INVALID
+
+
 @pytest.mark.parametrize(
     "response",
     [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from support.peer import connected, subscribed
+from support.peer5 import connected5
 
 from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
@@ -12,7 +14,9 @@ from broker.core.publication import Publication
 from broker.gateway.authentication import Rules
 from broker.links.listening.door import Door
 from broker.links.listening.sources import Sources
-from protocol.mqtt.packets import Publish, Subscribe
+from protocol.mqtt.packets import Publish, Subscribe, Will
+from protocol.mqtt.v5.properties import Properties
+from protocol.mqtt.v5.property_table import SESSION_EXPIRY, WILL_DELAY
 
 
 def door(folder: Path, port: int, acl: str | None, rules: Rules | None = None) -> Door:
@@ -131,3 +135,21 @@ class TestSessionsThatAreAway:
         engine.publish(Publication(b"u", b"y", 1))
         back = connected(engine, b"away", clean=False, present=True, door=one)
         assert back.read() == [Publish(b"u", b"y", 1, packet_id=1)]
+
+    @pytest.mark.parametrize("may_come", [True, False])
+    def test_the_delayed_will_of_one_who_would_not_be_let_in_any_more_is_not_published(
+        self, tmp_path: Path, may_come: bool
+    ) -> None:
+        one = door(tmp_path, 1883, None)
+        engine = Engine()
+        listener = subscribed(engine, (b"gone", 0), client_id=b"listener")
+        will = Will(b"gone", b"old", 0, False, Properties({WILL_DELAY: 10}))
+        expiring = Properties({SESSION_EXPIRY: 60})
+        connected5(engine, b"away", will=will, door=one, properties=expiring).drop()
+        after = Listener(port=1883, security=Security(allow_anonymous=may_come))
+        one.configure(after, Limits(), connection_messages=False)
+        Sources([one]).renew(engine)
+        engine.now += 11
+        engine.expire()
+        engine.flush()
+        assert len(listener.read()) == may_come
