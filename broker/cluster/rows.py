@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from broker.cluster import record
-from broker.cluster.batch import ACK_S, RETRY_S, Waiting, encoded, new_sender
+from broker.cluster.batch import ACK_S, RETRY_S, SOON_S, Waiting, encoded, new_sender
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names, origin_of
 from broker.cluster.rows_seen import ANEW, NOWHERE, ROW, SOURCE, Place, place_in, source_in
@@ -122,6 +122,8 @@ class RowOutlet:
         self._sends = False
         """`run` runs, and has nothing to send again."""
         self._failed = trio.Event()
+        self._pause_s = RETRY_S
+        """Before what failed is sent again."""
         self._progress = trio.Event()
 
     # --- FeedOutlet ------------------------------------------------------------------------------------------
@@ -275,6 +277,7 @@ class RowOutlet:
         self._reply = b""
         self._sends = False
         self._complain(error)
+        self._pause_s = SOON_S if _is_undecided(error) else RETRY_S
         self._failed.set()
 
     def _complain(self, error: Exception) -> None:
@@ -299,7 +302,7 @@ class RowOutlet:
         """Try until the log has it.  Raises: TakenOver."""
         while True:
             self._status.retried += 1
-            await trio.sleep(RETRY_S)
+            await trio.sleep(self._pause_s)
             if await self._was_taken(batch):
                 return
             try:
@@ -308,6 +311,7 @@ class RowOutlet:
                 return
             except (ApiError, Unavailable, NatsProtocolError) as error:
                 self._complain(error)
+                self._pause_s = min(2 * self._pause_s, RETRY_S) if _is_undecided(error) else RETRY_S
 
     async def _was_taken(self, batch: list[Row]) -> bool:
         """Whether the log has it although no acknowledgement came.  Raises: TakenOver."""
@@ -376,6 +380,10 @@ class RowOutlet:
     async def _last(self) -> Stored | None:
         """The feed's last message in the log."""
         return await last(self._link, self._names.messages, self._names.of_origin(self._origin), ACK_S)
+
+
+def _is_undecided(error: Exception) -> bool:
+    return isinstance(error, ApiError) and error.is_undecided
 
 
 def place_of(stored: Stored) -> Place:

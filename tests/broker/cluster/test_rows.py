@@ -7,20 +7,23 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.memory_nats import MemoryNats
+from support.memory_nats import MemoryNats, refused
 from support.nats import Server
 from support.node_rows import configured, ids, insert, reader_among
 from support.nodes import Client, joined
 from support.postgres import Cluster, cluster, database
+from trio.testing import MockClock
 
 from broker import Broker, Config
 from broker.cluster import lease
+from broker.cluster.batch import RETRY_S
 from broker.cluster.names import Names
 from broker.cluster.rows import RowOutlet
 from broker.cluster.status import ClusterStatus
 from broker.core.engine import Engine
 from broker.feed.outlet import Resumption
 from broker.feed.status import FeedStatus
+from protocol.nats import jetstream
 
 __all__ = ["cluster", "database"]
 
@@ -111,6 +114,27 @@ async def test_a_feed_that_began_anew_with_another_database_goes_on_behind_what_
     outlet.here = lambda: (900, 1)
     outlet.publish(b"t", b"1", 1, False)
     assert outlet.resume(outlet.log, (890, 1)) == Resumption((900, 1))
+
+
+async def test_what_the_log_can_not_compare_yet_is_sent_again_at_once(autojump_clock: MockClock) -> None:
+    """NATS has not done with what it has just acknowledged."""
+    server = MemoryNats()
+    server.stream("shop_MSGS", ("shop.MSGS.>",))
+    status = ClusterStatus()
+    outlet = RowOutlet(Engine(), server.connected(), Names("shop"), FeedStatus("main"), b"a/main.1", status)
+    await outlet.begin()
+    outlet.here = lambda: (1, 1)
+    server.faults += [(b"shop.MSGS.f-main", refused(400, jetstream.WRONG_LAST_SEQUENCE_OF))] * 2
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outlet.run)
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        outlet.publish(b"t", b"1", 1, False)
+        await outlet.durable()
+        assert trio.current_time() - began < RETRY_S
+        nursery.cancel_scope.cancel()
+    assert server.faults == []
+    assert status.retried == 2
 
 
 async def stay(
