@@ -168,6 +168,8 @@ class Broker:
         if listener is None:
             listener = Listener(port=0, security=Security(allow_anonymous=True))
         door = Door(listener, config.limits, config.logging.connection_messages)
+        if door.rules.restricts_reading:
+            self.app.engine.trie.restrict_always()
         self.app.server.nursery.start_soon(self.app.server.serve_stream, ours, door, "in-process")
         return theirs
 

@@ -34,7 +34,7 @@ class Clients(Claims):
 
     async def claim(self, link: MqttLink, packet: Connect, client_id: bytes, verdict: Verdict) -> str:
         will = self._will(link, packet, client_id, verdict)
-        problem = await self._owners.claim(client_id, packet, will)
+        problem = await self._owners.claim(client_id, packet, will, link.door.mount_point)
         if not problem:
             self._wills[client_id] = will
         return problem

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -17,10 +19,17 @@ if TYPE_CHECKING:
     from broker.cluster.status import ClusterStatus
     from broker.core.engine import Engine
 
+logger = logging.getLogger("broker.cluster")
+
 NODES_MAX: Final = 1000
 TELL_S: Final = 1.0
 KNOWN_S: Final = 3.5
 """How long what a node said of its groups is believed."""
+
+NAMESAKE_S: Final = 15.0
+"""A process of this node's name that is heard for longer is not one that this one follows and that is about to end."""
+
+SAY_AGAIN_S: Final = 60.0
 
 
 class Gossip:
@@ -38,6 +47,9 @@ class Gossip:
         self._link = link
         self._subject = names.groups(mark)
         self._mark = mark.decode()
+        self._namesakes: dict[str, float] = {}
+        """Other processes of this node's name, and since when they are heard."""
+        self._said_at = -math.inf
         self._status = status
         self._elsewhere: dict[str, dict[str, float]] = {}
         """By group, nodes that have members, and when they said so."""
@@ -85,6 +97,8 @@ class Gossip:
         now = trio.current_time()
         nodes = self._status.nodes
         nodes[node] = (now, report)
+        if node.rpartition("-")[0] == self._mark.rpartition("-")[0]:
+            self._met_namesake(node, now)
         if said.get("left"):
             del nodes[node]
         if len(nodes) > NODES_MAX:
@@ -94,3 +108,15 @@ class Gossip:
         for name in groups:
             self._elsewhere.setdefault(name, {})[node] = now
         self._elsewhere = {name: others for name, others in self._elsewhere.items() if others}
+
+    def _met_namesake(self, node: str, now: float) -> None:
+        """Another process goes by this node's name."""
+        since = self._namesakes.setdefault(node, now)
+        if now - since >= NAMESAKE_S and now - self._said_at >= SAY_AGAIN_S:
+            self._said_at = now
+            logger.error(
+                "Another process of the cluster is the node %s, too: give each its own name, [cluster] node.",
+                node.rpartition("-")[0],
+            )
+        if len(self._namesakes) > NODES_MAX:
+            self._namesakes.clear()

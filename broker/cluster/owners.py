@@ -81,10 +81,15 @@ class Owners(OwnedClients):
 
     # --- a client comes ------------------------------------------------------------------------------------
 
-    async def claim(self, client_id: bytes, packet: Connect, will: WillRecord | None) -> str:
+    async def claim(
+        self, client_id: bytes, packet: Connect, will: WillRecord | None, mount_point: bytes = b""
+    ) -> str:
         """Make a client id this node's, and bring its session here; why that is not possible, or "".
 
         What follows a "" without a checkpoint has the client to itself; `arrived` must follow.
+
+        Args:
+            mount_point: where the client comes to; a session of another one ends, as on one node.
         """
         lock, users = self._locks.get(client_id, (trio.Lock(), 0))
         self._locks[client_id] = (lock, users + 1)
@@ -92,7 +97,7 @@ class Owners(OwnedClients):
             async with lock:
                 problem = "it was given up"
                 try:
-                    problem = await self._claim(client_id, packet, will)
+                    problem = await self._claim(client_id, packet, will, mount_point)
                 finally:
                     self._moving.discard(client_id)
                     own = self.owned.get(client_id)
@@ -104,7 +109,9 @@ class Owners(OwnedClients):
             if users > 1:
                 self._locks[client_id] = (lock, users - 1)
 
-    async def _claim(self, client_id: bytes, packet: Connect, will: WillRecord | None) -> str:
+    async def _claim(
+        self, client_id: bytes, packet: Connect, will: WillRecord | None, mount_point: bytes
+    ) -> str:
         deadline = trio.current_time() + CLAIM_S
         problem = ""
         while trio.current_time() < deadline and not self._is_leaving:
@@ -120,7 +127,7 @@ class Owners(OwnedClients):
                     if waiting.cancelled_caught:
                         problem = problem or "this node reaches no quorum"
                         break
-                    own = await self._take(client_id, packet)
+                    own = await self._take(client_id, packet, mount_point)
                 if own is None:
                     await trio.sleep(AGAIN_S)
                     continue
@@ -141,7 +148,7 @@ class Owners(OwnedClients):
         self._status.refused += 1
         return f"the cluster can't say who has this client: {problem or 'its node does not answer'}"
 
-    async def _take(self, client_id: bytes, packet: Connect) -> Owned | None:
+    async def _take(self, client_id: bytes, packet: Connect, mount_point: bytes) -> Owned | None:
         """Read the record and write it; None if that has to be tried again.
 
         Raises: Unavailable, ApiError, NatsProtocolError.
@@ -158,13 +165,14 @@ class Owners(OwnedClients):
         if before not in (b"", mark):
             self._moving.add(client_id)
             was_dead = await self._liveness.is_dead(before)
-            if not was_dead and await self._ask(before, client_id, packet.clean_session) != NOT_HERE:
+            ends = packet.clean_session or (state is not None and state.mount_point != mount_point)
+            if not was_dead and await self._ask(before, client_id, ends) != NOT_HERE:
                 return None
             if was_dead and state is not None and await self._has_expired(state, before):
                 state = None
-        is_new = state is None or state.clean or packet.clean_session
+        is_new = state is None or state.clean or packet.clean_session or state.mount_point != mount_point
         if state is None or is_new:
-            state = await self._begun(packet)
+            state = await self._begun(packet, mount_point)
         else:
             await self.behind.until_read(state.cursor, state.epoch)
         owner, state.owner = state.owner, mark
@@ -201,7 +209,7 @@ class Owners(OwnedClients):
         died_at = await self._liveness.died_at(owner)
         return died_at > 0.0 and self._status.clock.now() - died_at >= lives_s
 
-    async def _begun(self, packet: Connect) -> SessionState:
+    async def _begun(self, packet: Connect, mount_point: bytes) -> SessionState:
         """A session before its client is let in, and knows of it: should this node crash then, the next one has it.
 
         Raises: Unavailable.
@@ -211,6 +219,7 @@ class Owners(OwnedClients):
             await self.behind.until_begun()
             state.cursor = state.unsettled_from = self._reader.last
             state.epoch = self._reader.epoch
+            state.mount_point = mount_point
         return state
 
     def _unsettled(self, state: SessionState, owner: bytes) -> tuple[int | None, list[tuple[int, bytes]]]:
@@ -233,9 +242,9 @@ class Owners(OwnedClients):
             )
             return None
 
-    async def _ask(self, owner: bytes, client_id: bytes, clean: bool) -> bytes:
-        """Ask the node that has a client to let it go; what it says.  Raises: Unavailable, if it says nothing."""
-        said = json.dumps({"c": client_id.hex(), "n": clean}).encode()
+    async def _ask(self, owner: bytes, client_id: bytes, ends: bool) -> bytes:
+        """Ask the node that has a client to let it go, or end its session; what it says.  Raises: Unavailable."""
+        said = json.dumps({"c": client_id.hex(), "n": ends}).encode()
         answer = await self._link.request(self._names.ask(owner), said, ASK_S)
         if answer.status:  # nobody listens: it is dead, or will be
             await trio.sleep(AGAIN_S)
@@ -298,7 +307,7 @@ class Owners(OwnedClients):
             return  # of an earlier life, which is to be found dead, with its fence, before anybody has its clients
         try:
             said = json.loads(message.payload)
-            client_id, clean = bytes.fromhex(said["c"]), bool(said["n"])
+            client_id, ends = bytes.fromhex(said["c"]), bool(said["n"])
         except UNREADABLE:
             return
         own = self.owned.get(client_id)
@@ -308,7 +317,7 @@ class Owners(OwnedClients):
         self._status.moved_away += 1
         session = self._engine.sessions.get(client_id)
         if session is not None:
-            moves = not clean and not session.clean
+            moves = not ends and not session.clean
             link = session.link
             if link is not None:
                 # As on one node: no will when a persistent session just moves to another connection; of 5.0, only

@@ -71,6 +71,7 @@ class SubscriptionTrie:
         """Subscriptions: pairs of filter and receiver."""
         self.filtered = False
         """Ask each receiver's `may_read` when a topic is resolved; see `restrict`."""
+        self._always_filtered = False
         self.misses = 0
         self._duplicates = duplicates
         self._exact: dict[bytes, Leaf] = {}
@@ -79,8 +80,14 @@ class SubscriptionTrie:
 
     def restrict(self, filtered: bool) -> None:
         """Ask every receiver `may_read` per topic from now on, or stop asking; rules changed, so forget."""
-        self.filtered = filtered
+        self.filtered = filtered or self._always_filtered
         self.forget()
+
+    def restrict_always(self) -> None:
+        """From now on, whatever the configured listeners say: somebody came by another one, whose rules restrict."""
+        if not self._always_filtered:
+            self._always_filtered = True
+            self.restrict(True)
 
     def copy_per_filter(self, duplicates: bool) -> None:
         """Deliver one copy per matching filter from now on, or one per receiver."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 import trio
+from support.nodes import Client
 
-from broker import Broker, Config
+from broker import Broker, Config, Listener
+from broker.config.model import Security
 
 
 def test_asyncio_is_told_that_a_broker_needs_trio() -> None:
@@ -41,3 +44,17 @@ def test_trio_as_asyncios_guest() -> None:
 
     asyncio.run(main())
     assert heard == [b"hello"]
+
+
+async def test_rules_of_a_connection_count_whatever_the_configured_listeners_say(tmp_path: Path) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text("topic read public/#\n")
+    rules.chmod(0o600)
+    security = Security(allow_anonymous=True, acl_file=rules)
+    async with Broker(Config()) as broker:
+        client = Client(broker, Listener(port=1, security=security))
+        await client.connect(b"c")
+        await client.subscribe((b"#", 0))
+        await broker.publish("secret", b"1")
+        await broker.publish("public/1", b"2")
+        assert (await client.message())[:2] == (b"public/1", b"2")

@@ -39,7 +39,10 @@ class Claimed:
         self.claims: list[tuple[bytes, WillRecord | None]] = []
         self.arrivals: list[tuple[bytes, WillRecord | None]] = []
 
-    async def claim(self, client_id: bytes, packet: Connect, will: WillRecord | None) -> str:
+    async def claim(
+        self, client_id: bytes, packet: Connect, will: WillRecord | None, mount_point: bytes
+    ) -> str:
+        assert mount_point == b"m/"
         self.claims.append((client_id, will))
         return self.problem
 

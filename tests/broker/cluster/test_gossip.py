@@ -11,7 +11,7 @@ from support.attached import Attached
 from support.memory_nats import MemoryNats
 from trio.testing import MockClock
 
-from broker.cluster.gossip import KNOWN_S, NODES_MAX, TELL_S, Gossip
+from broker.cluster.gossip import KNOWN_S, NAMESAKE_S, NODES_MAX, SAY_AGAIN_S, TELL_S, Gossip
 from broker.cluster.names import Names
 from broker.cluster.status import ClusterStatus
 from broker.core.engine import Engine
@@ -143,3 +143,32 @@ async def test_of_too_many_nodes_the_one_that_was_heard_longest_ago_is_forgotten
     assert len(a.status.nodes) == NODES_MAX
     assert "n1" not in a.status.nodes
     assert {"n0", "n2", "new"} < a.status.nodes.keys()
+
+
+async def test_who_goes_by_the_same_name_is_complained_about(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unless it ends soon, as the process before this one does."""
+    server = MemoryNats()
+    Node(server, b"n-1-aaaa")
+    others = ("n-1-bbbb", "n-aaaa", "n-1-1-aaaa")
+
+    def complaints() -> list[str]:
+        return [one.getMessage() for one in caplog.records if "is the node n-1, too" in one.getMessage()]
+
+    for second in range(100):
+        for other in others[: 1 if second < NAMESAKE_S else 3]:
+            if second != 5 or other != "n-1-bbbb":
+                await say(server, told(other))
+        await trio.sleep(1)
+        assert len(complaints()) == (second >= NAMESAKE_S) + (second >= NAMESAKE_S + SAY_AGAIN_S)
+
+
+async def test_one_that_ends_soon_is_not(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    server = MemoryNats()
+    Node(server, b"n-aaaa")
+    for _ in range(int(NAMESAKE_S)):
+        await say(server, told("n-bbbb"))
+        await trio.sleep(1)
+    await say(server, told("n-cccc"))
+    assert caplog.records == []

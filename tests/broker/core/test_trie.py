@@ -239,6 +239,9 @@ def test_rules_that_come_or_go_count_for_topics_that_were_resolved_before() -> N
     assert names(trie.match(b"a")) == {}
     trie.restrict(False)
     assert names(trie.match(b"a")) == {"one": 0}
+    trie.restrict_always()
+    trie.restrict(False)
+    assert names(trie.match(b"a")) == {}
 
 
 @given(st.lists(st.tuples(FILTERS, st.integers(0, 2)), max_size=12), NAMES)
