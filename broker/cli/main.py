@@ -13,6 +13,7 @@ from broker.cli.exits import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK
 from broker.config.arguments import USAGE, Arguments, ArgumentsError, parse
 from broker.config.load import load
 from broker.config.model import Config, ConfigError
+from broker.process.early import Early
 from broker.process.system import refusals
 
 COMMANDS = tuple(MODULES)
@@ -82,9 +83,11 @@ def run(arguments: Arguments) -> int:
     if arguments.test_config and arguments.config_file is None:
         print("Please provide a configuration file to test.", file=sys.stderr)  # as mosquitto
         return EXIT_CONFIG
+    early = Early()
     if not arguments.test_config:
         # Until the broker obeys signals itself; nothing has been begun that would have to be ended.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_OK))
+        early.listen()
     read = partial(_for_this_process, arguments)
     try:
         config = read()
@@ -115,7 +118,7 @@ def run(arguments: Arguments) -> int:
         return Workers(config, sys.argv[1:], background).serve()
     from broker.process.run import Process
 
-    return Process(config, read, background, take_over=arguments.take_over).serve()
+    return Process(config, read, background, early, take_over=arguments.take_over).serve()
 
 
 def _for_this_process(arguments: Arguments) -> Config:

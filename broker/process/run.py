@@ -22,6 +22,7 @@ from broker.links.listening.inherited import Inherited, from_service_manager
 from broker.links.listening.tls import TlsError
 from broker.process import logs, system
 from broker.process.daemon import Background, DaemonError, pid_file
+from broker.process.early import Early
 from broker.process.garbage import collect_when_quiet, traffic
 from broker.process.hand_over import TakeOver, offer
 from broker.process.parent import parent_of_this
@@ -42,6 +43,7 @@ class Process:
         config: what to run.
         reread: reads the configuration again, for SIGHUP; raises `ConfigError`.
         background: where this process has gone, if it has: who started it waits there.
+        early: what was asked for while the configuration was read.
         take_over: take the sockets of the process that has `control_socket`.
     """
 
@@ -50,6 +52,7 @@ class Process:
         config: Config,
         reread: Callable[[], Config],
         background: Background | None = None,
+        early: Early | None = None,
         *,
         take_over: bool = False,
     ) -> None:
@@ -61,6 +64,7 @@ class Process:
         """A signal asked for the end before there was anything to end."""
         self._is_lost = False
         self._background = background
+        self._early = early or Early()
         self._manager = ServiceManager()
         self._take_over = take_over
         self._old: TakeOver | None = None
@@ -119,6 +123,9 @@ class Process:
                 self._end(app)
             async with trio.open_nursery() as obeying:
                 obeying.start_soon(self._obey, app, reloading, signals, obeying)
+                if self._early.wants_reload:
+                    reloading.is_due = True
+                    obeying.start_soon(self._renew, reloading)
                 async with trio.open_nursery() as running:
                     await running.start(app.run)
                     app.server.pump.holds_off = reloading.holds_off

@@ -82,6 +82,23 @@ def test_a_signal_while_it_starts_ends_it_in_order(heard: str, tmp_path: Path) -
         assert process.wait(START_S) == EXIT_OK
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_what_is_asked_for_while_it_starts_does_not_end_it(number: signal.Signals, tmp_path: Path) -> None:
+    config = tmp_path / "mosquitto.conf"
+    config.write_text(f"listener {free_port()} 127.0.0.1\nallow_anonymous true\n")
+    process = subprocess.Popen([sys.executable, "-m", "broker", "-c", config], stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    heard = b""
+    with process.stderr:
+        for line in process.stderr:
+            heard += line
+            if b"starting" in line:
+                process.send_signal(number)
+            if (b"Reloading config." if number == signal.SIGHUP else b"running") in line:
+                process.send_signal(signal.SIGTERM)
+        assert process.wait(START_S) == EXIT_OK, heard.decode()
+
+
 def test_who_connects_after_sighup_is_served_by_the_new_rules(tmp_path: Path) -> None:
     passwords = tmp_path / "passwords"
     put(passwords, b"0")
