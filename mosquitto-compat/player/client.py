@@ -6,6 +6,7 @@ arrived when the answer has.  After bytes that may hold a PINGREQ themselves, an
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -35,6 +36,8 @@ class Client:
         self.next_id = 1
         self.level = 4
         self.packets = 0
+        self.sent_at = 0.0
+        """Since when the broker has heard nothing of it, by `time.monotonic`: a fence is something, too."""
         self.collected: dict[str, str] | None = None
         self.ids: dict[bytes, int] = {}
         """The packet id of the last PUBLISH of each topic that came."""
@@ -145,6 +148,7 @@ class Client:
         """Send; a broken connection is noticed, and noted, by the reader."""
         if self.closed or self._stream is None:
             return
+        self.sent_at = time.monotonic()
         try:
             with trio.move_on_after(PATIENCE_S) as scope:
                 async with self._sending:

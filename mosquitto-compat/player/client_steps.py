@@ -112,7 +112,7 @@ async def client_step(play: Play, client: Client, step: Step) -> None:
         if verb == "resume":
             client.reading.set()
     elif verb == "await":
-        await _await(client, words, options)
+        await _await(play, client, words, options)
     elif verb in ("names", "value"):
         await _observe(client, verb, words, options)
     else:
@@ -227,9 +227,15 @@ def _id(client: Sender, options: Mapping[str, str]) -> int:
     return client.next_id - 1
 
 
-async def _await(client: Client, words: list[str], options: Mapping[str, str]) -> None:
-    """`await close`, or `await N`: so many lines since the last step."""
-    within_s, began = float(options.get("within", AWAIT_S)), time.monotonic()
+async def _await(play: Play, client: Client, words: list[str], options: Mapping[str, str]) -> None:
+    """`await close`, or `await N`: so many lines since the last step.
+
+    `least` counts from when the client, or for lines whichever of them all, was heard last: a busy machine may take its
+    time until this step begins.
+    """
+    within_s = float(options.get("within", AWAIT_S))
+    silent = [client] if words[0] == "close" else play.clients.values()
+    began = min(one.sent_at for one in silent)
     if words[0] == "close":
         done = await client.until(lambda: client.closed, within_s)
     else:
