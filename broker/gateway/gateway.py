@@ -12,6 +12,7 @@ from typing import Final, Protocol, TypeVar
 import trio
 
 from broker.config.dialects.gateway import GatewayConfig
+from broker.config.dialects.kind import DialectKind
 from broker.config.feeds import FeedConfig
 from broker.config.tokens import HttpHookConfig, JwtConfig
 from broker.core.barrier import barrier
@@ -19,6 +20,7 @@ from broker.core.engine import Engine
 from broker.core.parts import Part
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
+from broker.core.slicing import Work
 from broker.gateway.aggregates import Aggregate
 from broker.gateway.channels import topic_of
 from broker.gateway.gaps import GAP_FILTER, Channels, GapWatch
@@ -37,6 +39,9 @@ AGGREGATE_TICK_S: Final = 0.05
 A_TURN: Final = 200
 """So many have theirs before others go on; each may send."""
 
+RENEW_STEPS: Final = 8
+"""What it counts for that one connection is told of other settings; see `broker.core.slicing`."""
+
 T = TypeVar("T")
 
 
@@ -49,8 +54,31 @@ class GatewayLink(Protocol):
     def tick(self, now: float) -> None:
         """One of its clocks may have come."""
 
+    def renew(self, kinds: Mapping[str, DialectKind]) -> None:
+        """The dialects, by name, are set up like this from now on: what its client may not do any more ends."""
+
     def rows_missing(self, channels: Channels) -> None:
         """A feed says that rows may be missing that would have come to these."""
+
+
+class Renewing(Work):
+    """Dialects may be set up otherwise: every connection is told, the oldest first."""
+
+    def __init__(self, links: dict[GatewayLink, None], kinds: Iterable[DialectKind]) -> None:
+        super().__init__()
+        self._links = links
+        self._kinds = {kind.name: kind for kind in kinds}
+        self._left = list(reversed(links))
+
+    def go_on(self, steps: int) -> int:
+        used = 0
+        while self._left and used < steps:
+            link = self._left.pop()
+            used += RENEW_STEPS
+            if link in self._links:
+                link.renew(self._kinds)
+        self.is_over = not self._left
+        return used
 
 
 class PacedReader(Protocol):
@@ -88,7 +116,7 @@ class Gateway:
         self._gaps = GapWatch(self._links)
 
     def adopt(self, config: GatewayConfig) -> None:
-        """Take over new settings, for clients and logins to come."""
+        """Take over new settings, for clients and logins to come; what they allow less of ends for all."""
         try:
             self._identifiers = identifiers_for(config, self._hooks)
         except UnusableKey as error:
@@ -98,6 +126,7 @@ class Gateway:
         self.config = config
         self.tokens_changed.set()
         self._connections_max = {kind.name: kind.account_connections_max for kind in config.dialects}
+        self.engine.slicing.begin(Renewing(self._links, config.dialects))
 
     def adopt_feeds(self, feeds: Iterable[FeedConfig]) -> None:
         """Whose gaps mean what to which channels."""

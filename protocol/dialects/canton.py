@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from protocol.dialects.base import (
     NEVER,
@@ -310,8 +310,13 @@ class CantonDialect(Dialect):
             return bool(identity.roles & self._rules.compliance_roles)
         return True
 
+    def adopt_roles(self, compliance: frozenset[str], any_account: frozenset[str], now: float) -> Commands:
+        """Who may read `compliance_events`, and the channels of every account, from now on."""
+        self._rules = evolve(self._rules, compliance_roles=compliance, any_account_roles=any_account)
+        return self._leave_forbidden(now)
+
     def _leave_forbidden(self, now: float) -> list[Command]:
-        """After the token was refreshed: its roles may be fewer."""
+        """After the token was refreshed, whose roles may be fewer, or roles came to mean less."""
         commands: list[Command] = []
         for name in [name for name in self._subscriptions if not self._may_read(name)]:
             del self._subscriptions[name]

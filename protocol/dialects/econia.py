@@ -64,6 +64,8 @@ class Admission:
     mode: str
     claims: Mapping[str, Any] = field(repr=False)
     expires_at: float = NEVER
+    names_channels: bool = True
+    """Its token does; otherwise it has what was requested, and might have had any other."""
 
 
 def credentials_of(template: str, target: str) -> Credentials | None:
@@ -135,7 +137,7 @@ def admit(
     kept = claims if mode in MODES_THAT_WRITE else {}
     if not _is_finite(kept):
         return "Claims of a writer must be JSON, without numbers beyond all bounds"
-    return Admission(tuple(channels), mode, kept, identity.expires_at)
+    return Admission(tuple(channels), mode, kept, identity.expires_at, bool(claimed))
 
 
 def _is_finite(claims: Mapping[str, Any]) -> bool:
@@ -206,6 +208,13 @@ class EconiaDialect(Dialect):
             event = {"event": "WebsocketMessage", "channel": channel, "payload": message, "claims": claims}
             commands.append(Publish(channel, json_text(event)))
         return commands
+
+    def require_channels(self) -> Commands:
+        """A token must name its channels from now on."""
+        if self._admission.names_channels:
+            return NOTHING
+        self.wake_at = NEVER
+        return (Close(CloseCode.POLICY_VIOLATION, "No allowed channels"),)
 
     def tick(self, now: float) -> Commands:
         if now < self._admission.expires_at:

@@ -124,6 +124,7 @@ class RowcastDialect(Dialect):
         self.token = ""
         self.node = ""
         self._grants = rules.anonymous
+        self._is_anonymous = True
         self._expires_at = NEVER
         self._request = ""
         """Of the `connect` whose token is being checked."""
@@ -157,16 +158,28 @@ class RowcastDialect(Dialect):
             code, message, close = _REFUSALS[outcome]
             return (Send(error_text(self._request, code, message)), Close(close, message))
         self._grants = grants_of(outcome.claims, outcome.account)
+        self._is_anonymous = False
         self._expires_at = outcome.expires_at
         self._set_alarm()
         commands: list[Command] = []
         if self._asked:
             self._asked = False
             commands.append(Send(self._connected(self._request)))
+        return [*commands, *self._leave_forbidden("the new token does not allow it")]
+
+    def adopt_anonymous(self, anonymous: Grants) -> Commands:
+        """Those who show no token may do this from now on."""
+        if not self._is_anonymous:
+            return NOTHING
+        self._grants = anonymous
+        return self._leave_forbidden("this needs a token by now")
+
+    def _leave_forbidden(self, message: str) -> list[Command]:
+        why = f'"error":{json_text({"code": "not_authorised", "message": message})}'
+        commands: list[Command] = []
         for topic_filter in [one for one in self._filters if not self._grants.may_subscribe(one)]:
             del self._filters[topic_filter]
             shown = json_text(topic_filter.decode())
-            why = '"error":{"code":"not_authorised","message":"the new token does not allow it"}'
             commands.append(Leave(topic_filter))  # type: ignore[arg-type]
             commands.append(Send(f'{{"unsubscribed":{shown},{why}}}'))
         return commands
@@ -289,34 +302,6 @@ class RowcastDialect(Dialect):
         if not isinstance(retain, bool) or qos not in ("0", "1", "2"):
             raise _Bad("bad_request", "retain must be true or false, and qos 0, 1 or 2")
         return [Say(topic, _payload(members), int(qos), retain, request)]
-
-
-class EventStreamDialect(RowcastDialect):
-    """One stream of server-sent events: a subscription that the request asked for, and nothing from the client.
-
-    Args:
-        grants, expires_at: of its token, or of nobody's.
-    """
-
-    def __init__(
-        self, clock: Clock, rules: RowcastRules, now: float, read: Read, grants: Grants, expires_at: float
-    ) -> None:
-        super().__init__(clock, rules, now)
-        self.read = read
-        self._grants = grants
-        self._expires_at = expires_at
-        self._set_alarm()
-
-    def may_be(self) -> bool:
-        """Whether the token, or its absence, allows to read what was asked for."""
-        return self._grants.may_subscribe(self.read.topic_filter)
-
-    def open(self, now: float) -> Commands:
-        return (self.read,)  # type: ignore[return-value]
-
-    def tick(self, now: float) -> Commands:
-        self._heard_at = now
-        return super().tick(now)
 
 
 def message_text(topic: bytes, payload: bytes, at: bytes, retained: bool = False) -> bytes:

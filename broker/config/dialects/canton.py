@@ -9,7 +9,7 @@ from attrs import field, frozen
 from broker.config.dialects.kind import Asked, DialectKind
 from broker.config.dialects.limits import DialectLimits
 from broker.config.tokens import JwtConfig
-from protocol.dialects.base import Clock, Identity, Refusal
+from protocol.dialects.base import Clock, Commands, Dialect, Identity, Refusal
 from protocol.dialects.canton import CantonDialect, CantonRules
 
 
@@ -61,3 +61,7 @@ class Canton(DialectKind):
 
     def open(self, asked: Asked, found: Identity | Refusal | None, clock: Clock, now: float) -> CantonDialect:
         return CantonDialect(clock, self.rules, now)
+
+    def renew(self, dialect: Dialect, now: float) -> Commands:
+        assert isinstance(dialect, CantonDialect)
+        return dialect.adopt_roles(frozenset(self.compliance_roles), frozenset(self.any_account_roles), now)

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from broker.config.dialects.kind import Asked, DialectKind, NotAdmitted
 from broker.config.tokens import JwtConfig
-from protocol.dialects.base import Clock, Identity, Refusal
+from protocol.dialects.base import Clock, Commands, Dialect, Identity, Refusal
 from protocol.dialects.econia import REFUSAL_TEXTS, EconiaDialect, admit, credentials_of
 
 _PATH: Final = re.compile(r"(/[^/?{}]+)*(/\{channel\??\})?/\{jwt\}")
@@ -56,3 +56,7 @@ class Econia(DialectKind):
         if isinstance(admission, str):
             raise NotAdmitted(admission)
         return EconiaDialect(clock, admission, self.ping_interval_s)
+
+    def renew(self, dialect: Dialect, now: float) -> Commands:
+        assert isinstance(dialect, EconiaDialect)
+        return dialect.require_channels() if self.channels_required else ()

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from broker.config.dialects.limits import DialectLimits
 from broker.config.tokens import HttpHookConfig, JwtConfig, TokenConfig
-from protocol.dialects.base import Clock, Dialect, Identity, Refusal
+from protocol.dialects.base import NOTHING, Clock, Commands, Dialect, Identity, Refusal
 
 Login: TypeAlias = JwtConfig | HttpHookConfig | TokenConfig
 """Who says whose a token is."""
@@ -87,3 +87,7 @@ class DialectKind:
             NotAdmitted
         """
         raise NotImplementedError
+
+    def renew(self, dialect: Dialect, now: float) -> Commands:
+        """This is set up as here from now on: the rights of who is connected already, and what ends with them."""
+        return NOTHING

@@ -9,7 +9,7 @@ from attrs import field, frozen
 from broker.config.dialects.kind import Asked, DialectKind
 from broker.config.dialects.limits import RowcastLimits
 from broker.config.tokens import TokenConfig
-from protocol.dialects.base import Clock, Identity, Refusal
+from protocol.dialects.base import Clock, Commands, Dialect, Identity, Refusal
 from protocol.dialects.rowcast import RowcastDialect, RowcastRules
 from protocol.grants import Grants, filled
 
@@ -54,3 +54,7 @@ class Rowcast(DialectKind):
         self, asked: Asked, found: Identity | Refusal | None, clock: Clock, now: float
     ) -> RowcastDialect:
         return RowcastDialect(clock, self.rules, now)
+
+    def renew(self, dialect: Dialect, now: float) -> Commands:
+        assert isinstance(dialect, RowcastDialect)
+        return dialect.adopt_anonymous(self.rules.anonymous)

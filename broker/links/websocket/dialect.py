@@ -9,9 +9,10 @@ Invariant: every topic in `_subscriptions` is subscribed with the engine, and no
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from broker.config.dialects.kind import DialectKind
 from broker.core.outbox import Outbox
 from broker.core.parts import Part
 from broker.core.publication import Publication
@@ -85,8 +86,7 @@ class DialectLink(FollowingLink):
         self._subscriptions: dict[bytes, Subscribe] = {}
         self._backlog: Backlog | None = None
         self._cursors: Cursors | None = None
-        interval = dialect.ping_interval_s
-        self._next_ping_at = self.engine.now + interval if interval else NEVER
+        self._next_ping_at = self.engine.now + dialect.ping_interval_s if dialect.ping_interval_s else NEVER
         self._was_sent_to = False
         outbox.on_drained = self._sent_all
 
@@ -156,6 +156,12 @@ class DialectLink(FollowingLink):
                 self._carry_out(self.dialect.tick(now))
             if now >= self._next_ping_at:
                 self._ping(now)
+
+    def renew(self, kinds: Mapping[str, DialectKind]) -> None:
+        """Other settings: what its client may not do any more ends; limits and intervals stay."""
+        if self.dialect.name in kinds and not self.closing:
+            with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
+                self._carry_out(kinds[self.dialect.name].renew(self.dialect, self.engine.now))
 
     def rows_missing(self, channels: Channels) -> None:
         """A feed says that rows may be missing: who needs every one and was not told in words loads again."""
@@ -387,9 +393,8 @@ class DialectLink(FollowingLink):
     # --- health --------------------------------------------------------------------------------------------
 
     def _ping(self, now: float) -> None:
-        interval = self.dialect.ping_interval_s
-        if now - self.last_received > (PINGS_UNANSWERED_MAX + 0.5) * interval:
+        if now - self.last_received > (PINGS_UNANSWERED_MAX + 0.5) * self.dialect.ping_interval_s:
             self.close(CloseCode.GOING_AWAY, "no answer to pings")
             return
-        self._next_ping_at = now + interval
+        self._next_ping_at = now + self.dialect.ping_interval_s
         self.outbox.push(PING_FRAME)  # behind what it is owed: who takes that, if slowly, gets it in time

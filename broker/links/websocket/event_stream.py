@@ -14,7 +14,8 @@ from attrs import frozen
 from broker.gateway.gateway import Gateway
 from broker.links.websocket.handshake import HandshakeRefused
 from protocol.dialects.base import NEVER, Clock, Identity
-from protocol.dialects.rowcast import EventStreamDialect, Read, RowcastRules
+from protocol.dialects.event_stream import EventStreamDialect
+from protocol.dialects.rowcast import Read, RowcastRules
 from protocol.grants import grants_of
 from protocol.mqtt.reserved import CHANNEL_PREFIX, SHARE_PREFIX
 from protocol.mqtt.topics import is_valid_topic_filter

@@ -81,7 +81,7 @@ class WebSocketServer:
         return found
 
     def adopt(self, config: GatewayConfig, feeds: Iterable[FeedConfig]) -> None:
-        """Take over new settings, for handshakes and logins to come; clients that are connected keep theirs."""
+        """Take over new settings, for handshakes and logins to come; connected clients keep limits and intervals."""
         self._gateway.adopt(config)
         self._gateway.adopt_feeds(feeds)
         self.agreeing.adopt(config)

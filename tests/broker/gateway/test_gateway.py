@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from itertools import pairwise
 
 import trio
 
 from broker.config.dialects.gateway import GatewayConfig
+from broker.config.dialects.kind import DialectKind
+from broker.config.dialects.rowcast import Rowcast
 from broker.core.engine import Engine
 from broker.gateway.gateway import A_TURN, Gateway
 
@@ -18,6 +21,7 @@ class Alarm:
     def __init__(self, gateway: Gateway, at: float) -> None:
         self.gateway, self.at = gateway, at
         self.ticked: list[float] = []
+        self.told: list[set[str]] = []
 
     def is_due(self, now: float) -> bool:
         return now >= self.at
@@ -25,6 +29,9 @@ class Alarm:
     def tick(self, now: float) -> None:
         self.ticked.append(now)
         self.gateway.closed(self)
+
+    def renew(self, kinds: Mapping[str, DialectKind]) -> None:
+        self.told.append(set(kinds))
 
     def rows_missing(self, channels: object) -> None:
         raise NotImplementedError
@@ -65,3 +72,20 @@ async def test_others_have_their_turn_while_very_many_are_ticked() -> None:
         nursery.start_soon(gateway.tick)
     ticked.append(len(alarms))
     assert max(later - earlier for earlier, later in pairwise(ticked)) <= 3 * A_TURN
+
+
+def test_all_that_are_open_are_told_of_other_settings_a_few_in_each_turn() -> None:
+    engine = Engine()
+    gateway = Gateway(GatewayConfig(), engine)
+    alarms = [Alarm(gateway, 0.0) for _ in range(1000)]
+    for alarm in alarms:
+        gateway.opened(alarm)
+    engine.slicing.on_waiting = lambda: None
+    gateway.adopt(GatewayConfig(rowcast=Rowcast()))
+    assert 0 < sum(len(alarm.told) for alarm in alarms) < len(alarms)
+    last = alarms[-1]
+    gateway.closed(last)
+    while engine.slicing.waits():
+        engine.slicing.turn()
+    assert [alarm.told for alarm in alarms[:-1]] == [[{"rowcast"}]] * (len(alarms) - 1)
+    assert last.told == []

@@ -173,3 +173,14 @@ def test_a_client_that_answers_no_ping_is_closed() -> None:
 )
 def test_a_payload_is_handed_on_unchanged_or_says_how_it_is_written(payload: bytes, members: bytes) -> None:
     assert message_text(b"a", payload, b"E/1") == b'{"topic":"a","at":"E/1",' + members + b"}"
+
+
+def test_those_without_a_token_lose_what_is_not_allowed_any_more() -> None:
+    one, with_token = dialect(Grants((b"#",))), dialect(Grants((b"#",)))
+    with_token.login_ended(Identity("ada", claims={"subscribe": "#"}), 0)
+    for peer in (one, with_token):
+        peer.receive('{"subscribe":["price/#","orders/ada"]}', 0)
+    assert Leave(b"orders/ada") in one.adopt_anonymous(Grants((b"price/#",)))
+    assert "error" in answer(one, '{"subscribe":"orders/ada"}')
+    assert one.receive('{"subscribe":"price/a"}', 0) == [Read("", b"price/a")]
+    assert with_token.adopt_anonymous(Grants()) == ()

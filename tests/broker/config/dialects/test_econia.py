@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from broker.config.dialects.econia import Econia
 from broker.config.dialects.kind import Asked, NotAdmitted
 from broker.config.tokens import JwtConfig
-from protocol.dialects.base import Clock, Identity, Refusal
+from protocol.dialects.base import Clock, Close, Identity, Refusal
 from protocol.dialects.econia import REFUSAL_TEXTS
 
 KIND = Econia(JwtConfig("s", mode_claim="m", channels_claims=("c",)), path="/ws/{channel?}/{jwt}")
@@ -82,3 +83,13 @@ def test_a_path_has_a_token_behind_all_else_or_is_told(path: str, target: str | 
     assert (kind.path_fault() == "") == (target is not None)
     if target is not None:
         assert kind.asked(target) is not None
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_who_reads_a_channel_that_its_token_does_not_name_leaves_once_tokens_must(required: bool) -> None:
+    lenient = evolve(KIND, channels_required=False)
+    now = evolve(KIND, channels_required=required)
+    nameless = lenient.open(Asked("t", "x"), Identity("a", claims={"m": "r"}), CLOCK, 0.0)
+    named = lenient.open(Asked("t", "x"), Identity("a", claims={"m": "r", "c": ["x"]}), CLOCK, 0.0)
+    assert list(now.renew(nameless, 1.0)) == [Close(1008, "No allowed channels")] * required
+    assert list(now.renew(named, 1.0)) == []

@@ -10,6 +10,7 @@ from broker.config.dialects.kind import Asked, DialectKind
 from broker.config.dialects.limits import DialectLimits
 from broker.config.dialects.rowcast import Rowcast
 from broker.config.tokens import JwtConfig
+from protocol.dialects.base import Clock, Identity, Unsubscribe
 
 
 class Plain(DialectKind):
@@ -72,3 +73,21 @@ def test_a_path_that_no_handshake_asks_for_is_told(path: str, fault: str) -> Non
     assert kind.path_fault() == fault
     if not fault:
         assert kind.asked(path) is not None
+
+
+def test_nobody_s_rights_change_with_settings_that_are_about_none() -> None:
+    exchange = Exchange()
+    assert list(exchange.renew(exchange.open(Asked(), None, Clock(0.0), 0.0), 1.0)) == []
+
+
+def test_roles_that_mean_less_end_what_they_allowed() -> None:
+    canton = Canton(JwtConfig("s" * 32))
+    peer = canton.open(Asked(), None, Clock(0.0), 0.0)
+    peer.login_ended(Identity("acc_1", frozenset({"admin", "compliance_officer"})), 0.0)
+    for channel in ("orders", "compliance_events"):
+        peer.receive(f'{{"type":"subscribe","channel":"{channel}","account_id":"acc_9"}}', 0.0)
+    peer.receive('{"type":"subscribe","channel":"trades"}', 0.0)
+    less = Canton(JwtConfig("s" * 32), any_account_roles=(), compliance_roles=("nobody",))
+    ended = [command for command in less.renew(peer, 1.0) if isinstance(command, Unsubscribe)]
+    assert ended == [Unsubscribe("orders/acc_9"), Unsubscribe("compliance_events")]
+    assert list(less.renew(peer, 2.0)) == []

@@ -32,10 +32,10 @@ TOKENS = TokenConfig(secrets=(SECRET,))
 class Slow:
     """A client of which nothing is taken until `read`."""
 
-    def __init__(self, ring: bool) -> None:
+    def __init__(self, ring: bool, anonymous: tuple[str, ...] = ()) -> None:
         self.engine = Engine()
-        config = GatewayConfig(rowcast=Rowcast(tokens=TOKENS))
-        gateway = Gateway(config, self.engine, {"rowcast": TokenVerifier(TOKENS)})
+        config = GatewayConfig(rowcast=Rowcast(tokens=TOKENS, anonymous_subscribe=anonymous))
+        self.gateway = gateway = Gateway(config, self.engine, {"rowcast": TokenVerifier(TOKENS)})
         positions = Positions("e")
         rings = [Ring(positions, b"#", 10**9, 10**6, 1e9)] if ring else []
         for one in rings:
@@ -107,3 +107,26 @@ async def test_what_waits_for_a_slow_reader_goes_with_its_subscription(
     assert b"waits for later" not in told
     client.publish(b"secret/3", b'"after"')
     assert b"after" not in client.read()
+
+
+@pytest.mark.parametrize("has_token", [False, True])
+async def test_a_reload_that_lets_fewer_read_without_a_token_ends_what_they_read(has_token: bool) -> None:
+    client = Slow(ring=True, anonymous=("price/#", "secret/#"))
+    if has_token:
+        client.shows("price/#", "secret/#")
+    client.says(subscribe=["price/#", "secret/#"])
+    client.takes = False
+    client.publish(b"price/1", b'"' + b"x" * 100_000 + b'"')
+    client.publish(b"secret/1", b'"waits for later"' + b" " * 150_000)
+    owed = client.outbox.pending_bytes
+    client.gateway.adopt(GatewayConfig(rowcast=Rowcast(tokens=TOKENS, anonymous_subscribe=("price/#",))))
+    client.engine.flush()
+    sent = client.read()
+    assert (b'"unsubscribed":"secret/#"' in sent) != has_token
+    assert (b"waits for later" in sent[owed:]) == has_token
+    before = len(client.wire)
+    client.publish(b"secret/2", b'"after"')
+    client.publish(b"price/2", b'"a price"')
+    told = client.wire[before:]
+    assert (b"after" in told) == has_token
+    assert b"a price" in told
