@@ -3,6 +3,7 @@
     .venv/bin/python mosquitto-compat/wander.py --from 2000000 --count 250000
     .venv/bin/python mosquitto-compat/wander.py --from 3000000 --count 250000 --rules    users with rules, a mount point
     .venv/bin/python mosquitto-compat/wander.py --from 1764 --count 1                    the one that was printed, again
+    .venv/bin/python mosquitto-compat/wander.py --from 5000000 --wide bytes,five,share    more is drawn, see --help
 
 Together the first two are what a day of one sequence after another plays.  It says every minute how far it is, and at
 its end, also by Ctrl-C: it goes on with `--from` there.  Both brokers begin anew every 4 000 sequences.
@@ -29,6 +30,7 @@ sys.path.insert(0, str(HERE))
 from player import closely, lanes  # noqa: E402
 from player.broker import COMMANDS  # noqa: E402
 from player.drawing import STEPS  # noqa: E402
+from player.manner import GROUPS, Manner  # noqa: E402
 
 LEG: Final = 4000
 """Sequences for one pair of processes."""
@@ -38,7 +40,7 @@ TELL_S: Final = 60.0
 class Tour:
     """Sequences with seeds that follow one another, a leg at a time."""
 
-    def __init__(self, first_seed: int, with_rules: bool, side_by_side: int) -> None:
+    def __init__(self, first_seed: int, manner: Manner, side_by_side: int) -> None:
         self.seed = first_seed
         """Every one before it has been played."""
         self.played = 0
@@ -46,7 +48,7 @@ class Tour:
         self.once = 0
         """How many differed, and did not when they were played again."""
         self._found: list[tuple[lanes.Sequence, list[str]]] = []
-        self._with_rules = with_rules
+        self._manner = manner
         self._lanes = side_by_side
         self._began = self._told = time.monotonic()
 
@@ -63,10 +65,10 @@ class Tour:
     def leg(self, count: int) -> None:
         """Play so many, then again what differed."""
         first, behind = self.seed, set[int]()
-        hall = lanes.Hall(self._with_rules, self._lanes)
+        hall = lanes.Hall(self._manner, self._lanes)
         try:
             for sequence, lines in hall.play(
-                lanes.Sequence(first + number, self._with_rules) for number in range(count)
+                lanes.Sequence(first + number, self._manner) for number in range(count)
             ):
                 self.played += 1
                 behind.add(sequence.seed)
@@ -93,7 +95,7 @@ class Tour:
             print(f"[seed {sequence.seed}] interrupted:", *lines, "", sep="\n")
 
     def _again(self, sequence: lanes.Sequence, lines: list[str]) -> None:
-        closer = trio.run(closely.differing, sequence.steps(), self._with_rules)
+        closer = [] if self._manner.groups else trio.run(closely.differing, sequence.steps(), self._manner)
         fewer, still = lanes.shrunk(sequence, lines, self._lanes)
         if not closer and not still:
             self.once += 1
@@ -101,7 +103,7 @@ class Tour:
             return
         self.differed += 1
         how = still or closer
-        note = [] if closer else ["only beside others' fences:"]
+        note = [] if closer or self._manner.groups else ["only beside others' fences:"]
         print(f"[seed {sequence.seed}]", "steps:", *(f"  {step}" for step in fewer.steps()), sep="\n")
         print(*note, *how, "", sep="\n", flush=True)
 
@@ -118,16 +120,23 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=float, default=float("inf"), help="no leg begins after so long")
     parser.add_argument("--rules", action="store_true", help="users with rules, and a mount point")
+    parser.add_argument("--wide", default="", help=f"groups of wider draws, with commas: {', '.join(GROUPS)}")
     parser.add_argument("--lanes", type=int, default=128, help="sequences at the same time (128)")
     parser.add_argument("--rowcast", help="the command to play instead of this checkout's")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    groups = frozenset(filter(None, arguments.wide.split(",")))
+    try:
+        arguments.manner = Manner(arguments.rules, groups)
+    except ValueError as error:
+        parser.error(str(error))
+    return arguments
 
 
 def main() -> int:
     arguments = parse()
     if arguments.rowcast:
         COMMANDS["rowcast"] = shlex.split(arguments.rowcast)
-    tour = Tour(arguments.first, arguments.rules, arguments.lanes)
+    tour = Tour(arguments.first, arguments.manner, arguments.lanes)
     until = time.monotonic() + arguments.seconds
     for number in (
         signal.SIGINT,

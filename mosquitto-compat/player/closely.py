@@ -8,16 +8,17 @@ import trio
 
 from player import evening, rules
 from player.drawing import LANE
+from player.manner import Manner
 from player.play import play
 from player.scenario import Scenario, parse_step
 
 PLAY_S = 600.0
 
 
-async def differing(steps: list[str], with_rules: bool) -> list[str]:
+async def differing(steps: list[str], manner: Manner) -> list[str]:
     """Play one sequence to both, alone; the lines that differ."""
     scenario = Scenario("wandering", Path("wander"))
-    scenario.conf, scenario.files = rules.configuration([LANE], with_rules)
+    scenario.conf, scenario.files = rules.configuration([LANE], manner)
     steps = [*(step.replace(" port=port2", f" port=port2{LANE}") for step in steps), *rules.look(LANE)]
     scenario.steps = [parse_step(text, number, "wander") for number, text in enumerate(steps)]
     transcripts: dict[str, list[str]] = {}

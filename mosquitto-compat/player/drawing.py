@@ -7,7 +7,7 @@ is held, a subscription with no local that wants what is retained.
 
 Many sequences go to one pair of brokers at the same time.  Each has a lane: three characters that begin every topic,
 filter and client id of it.  Two lanes differ in at least two of them, so that none meets another by a byte that was
-broken.  The same seed draws the same steps in every lane.
+broken.  The same seed draws the same steps in every lane.  What is drawn beyond that stands in `wide`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from random import Random
 from typing import Final
 
 from player import packets
+from player.manner import NARROW, Manner, prefix
 
 LANE: Final = "000"
 """That of a sequence which is played alone."""
@@ -48,9 +49,13 @@ PROPERTIES: Final = (
 class Wanderer:
     """Draws steps, and keeps just enough in mind to draw some that fit."""
 
-    def __init__(self, random: Random, with_rules: bool = False, lane: str = LANE) -> None:
+    topics: tuple[str, ...] = TOPICS
+    plain: tuple[str, ...] = PLAIN
+    filters: tuple[str, ...] = FILTERS
+
+    def __init__(self, random: Random, manner: Manner = NARROW, lane: str = LANE) -> None:
         self._random = random
-        self._with_rules = with_rules
+        self._with_rules = manner.with_rules
         self._lane = lane
         self._id = dict.fromkeys(ACTORS, "x")
         self._version = dict.fromkeys(ACTORS, 4)
@@ -68,7 +73,7 @@ class Wanderer:
 
     def _within(self, actor: str, topic: str) -> str:
         """A topic or a filter of the lane.  Whoever is below a mount point is in it already; nothing stays nothing."""
-        return topic if not topic or self._is_mounted(actor) else f"{self._lane}/{topic}"
+        return topic if not topic or self._is_mounted(actor) else prefix(self._lane) + topic
 
     def steps(self) -> list[str]:
         return [self._step(self._random.choice(ACTORS)) for _ in range(STEPS)]
@@ -88,11 +93,11 @@ class Wanderer:
             return self._publish(actor)
         if kind == "subscribe":
             filters = random.choices(
-                FILTERS if random.random() < 0.93 else BAD_FILTERS, k=random.randint(1, 3)
+                self.filters if random.random() < 0.93 else BAD_FILTERS, k=random.randint(1, 3)
             )
             return self._subscribe(actor, list(dict.fromkeys(filters)))
         if kind == "unsubscribe" and not self._is_mounted(actor):
-            return f"{actor}: unsubscribe '{self._within(actor, random.choice(FILTERS))}'"
+            return f"{actor}: unsubscribe '{self._within(actor, random.choice(self.filters))}'"
         if kind == "ack":
             verb = random.choice(("puback", "pubrec", "pubrel", "pubcomp"))
             return f"{actor}: {verb} {self._acknowledged(actor)}"
@@ -128,8 +133,8 @@ class Wanderer:
             return random.choice(("1", "65535"))  # its first is the first
         if random.random() < 0.1:
             return "65535"
-        topic = random.choice(PLAIN)
-        return f"'@{topic},{self._lane}/m/{topic}'" if self._is_mounted(actor) else f"'@{self._lane}/{topic}'"
+        topic, within = random.choice(self.plain), prefix(self._lane)
+        return f"'@{topic},{within}m/{topic}'" if self._is_mounted(actor) else f"'@{within}{topic}'"
 
     def _loses_will(self, actor: str) -> bool:
         """2.0 does so where a client of 5.0 is taken over and its session lasts."""
@@ -177,7 +182,7 @@ class Wanderer:
         self._willing[actor] = has_will
         self._once[actor] = has_will or self._lasting[actor]
         if has_will:
-            topic = self._within(actor, random.choice(PLAIN))
+            topic = self._within(actor, random.choice(self.plain))
             words.append(f"will.topic='{topic}' will.payload=gone will.qos={random.randint(0, 2)}")
             words.append(f"will.retain={random.randint(0, 1)}")
             if version == 5 and random.random() < 0.3:
@@ -186,7 +191,7 @@ class Wanderer:
 
     def _publish(self, actor: str) -> str:
         random = self._random
-        topic = random.choice(PLAIN if random.random() < 0.95 else TOPICS)
+        topic = random.choice(self.plain if random.random() < 0.95 else self.topics)
         qos, retain = random.randint(0, 2), int(random.random() < 0.3)
         more = " id=7" if qos and random.random() < 0.15 else ""
         if (more or self._lasting[actor] or self._resuming[actor]) and not self._may_publish(actor, topic):
@@ -209,7 +214,7 @@ class Wanderer:
                 if name not in (taken or ())
             ]
             return packets.connect(client_id=random.choice(ids), clean=random.random() < 0.6)
-        topic = random.choice(TOPICS)
+        topic = random.choice(self.topics)
         kind = random.randrange(5)
         if kind == 0:
             qos = random.randrange(3 if self._may_publish(actor, topic) else 2)
@@ -220,10 +225,11 @@ class Wanderer:
             # 2.0 subscribes to what stands before the broken part of a packet; here it is broken as a whole.
             many = 1 if self._lasting[actor] else 2
             return packets.subscribe(
-                random.choice((0, 1)), [(self._within(actor, random.choice(FILTERS)).encode(), qos)] * many
+                random.choice((0, 1)),
+                [(self._within(actor, random.choice(self.filters)).encode(), qos)] * many,
             )
         if kind == 2 and not self._is_mounted(actor):
-            gone = self._within(actor, random.choice((*FILTERS, *BAD_FILTERS)))
+            gone = self._within(actor, random.choice((*self.filters, *BAD_FILTERS)))
             return packets.unsubscribe(1, [gone.encode()])
         if kind == 3:
             return packets.short(random.choice((4, 5, 6, 7)), random.choice((0, 1, 2, 7, 65535)))

@@ -1,4 +1,4 @@
-"""Plays many random sequences at the same time to one Mosquitto and one Rowcast, each in its lane."""
+"""Plays many random sequences at the same time to Mosquitto and Rowcast, each in its lane."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from random import Random
 
-from player import evening, rules
-from player.drawing import LANE, Wanderer
+from player import evening, rules, wide
+from player.drawing import LANE
+from player.manner import NARROW, Manner
 from player.scenario import Step, parse_step
 from player.side import Side
 from player.stage import Stage
@@ -17,6 +17,7 @@ from player.wire import Poll
 
 MARKS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 IN_LANE = re.compile(r"'\w{3}/")
+KINDS = ("mosquitto", "rowcast")
 STUCK_S = 120.0
 CHECK_S = 5.0
 
@@ -26,11 +27,11 @@ class Sequence:
     """What is drawn from a seed, or some steps of it."""
 
     seed: int
-    with_rules: bool
+    manner: Manner = NARROW
     kept: tuple[int, ...] | None = None
 
     def steps(self, lane: str = LANE) -> list[str]:
-        steps = Wanderer(Random(self.seed), self.with_rules, lane).steps()
+        steps = wide.wanderer(self.seed, self.manner, lane).steps()
         return steps if self.kept is None else [steps[at] for at in self.kept]
 
 
@@ -40,18 +41,24 @@ class _Lane:
     look: list[Step] = field(default_factory=list)
     sequence: Sequence | None = None
     stages: dict[str, Stage] = field(default_factory=dict)
+    sides: dict[str, Side] = field(default_factory=dict)
 
 
 class Hall:
-    """A pair of brokers with lanes, for sequences with rules, or for some without."""
+    """A pair of brokers with lanes, or one for each lane where names begin at the root of the tree."""
 
-    def __init__(self, with_rules: bool, lanes: int) -> None:
-        self._with_rules = with_rules
+    def __init__(self, manner: Manner, lanes: int) -> None:
+        self._manner = manner
         self._poll = Poll()
-        names = lane_names(lanes)
+        names = [""] * lanes if manner.is_at_root else lane_names(lanes)
         self._lanes = [_Lane(name, [_parsed(text) for text in rules.look(name)]) for name in names]
-        self._sides = {kind: Side(kind, self._poll, names, with_rules) for kind in ("mosquitto", "rowcast")}
-        for side in self._sides.values():
+        self._sides: list[Side] = []
+        for some in [[lane] for lane in self._lanes] if manner.is_at_root else [self._lanes]:
+            sides = {kind: Side(kind, self._poll, [lane.name for lane in some], manner) for kind in KINDS}
+            self._sides += sides.values()
+            for lane in some:
+                lane.sides = sides
+        for side in self._sides:
             side.start()
 
     def play(self, sequences: Iterable[Sequence]) -> Iterator[tuple[Sequence, list[str]]]:
@@ -67,7 +74,7 @@ class Hall:
                 _give_up_stuck(running)
             for lane in [lane for lane in running if all(stage.done for stage in lane.stages.values())]:
                 assert lane.sequence is not None
-                theirs, ours = (lane.stages[kind].transcript for kind in ("mosquitto", "rowcast"))
+                theirs, ours = (lane.stages[kind].transcript for kind in KINDS)
                 yield lane.sequence, evening.what_differs(theirs, ours)
                 if not self._begin(lane, next(coming, None)):
                     running.remove(lane)
@@ -77,19 +84,20 @@ class Hall:
         if sequence is None:
             return False
         steps = [*map(_parsed, sequence.steps(lane.name)), *lane.look]
-        for kind, side in self._sides.items():
-            lane.stages[kind] = Stage(side, lane.name, steps, self._with_rules)
+        for kind, side in lane.sides.items():
+            lane.stages[kind] = Stage(side, lane.name, steps, self._manner)
             side.waiting.add(lane.stages[kind])
         return True
 
     def _turn(self) -> bool:
         """Take what came; whether a stage has come to its end."""
-        for side in self._sides.values():
+        for side in self._sides:
             side.want_tick()
         self._poll.turn(1.0)
         has_ended = False
-        for side in self._sides.values():
+        for side in self._sides:
             has_ended = side.advance() or has_ended
+            side.together()
             if side.gone:
                 raise RuntimeError(f"a broker has ended: {side.stop()}")
         return has_ended
@@ -101,7 +109,7 @@ class Hall:
 
     def close(self) -> list[str]:
         """End both; what is wrong with how they ended."""
-        return [f"{kind}: {line}" for kind, side in self._sides.items() for line in side.stop()]
+        return [f"{side.kind}: {line}" for side in self._sides for line in side.stop()]
 
 
 def lane_names(count: int) -> list[str]:
@@ -124,8 +132,8 @@ def _parsed(text: str) -> Step:
 
 
 def shrunk(sequence: Sequence, lines: list[str], lanes: int) -> tuple[Sequence, list[str]]:
-    """Fewer steps that still differ in one of the lines, and how; no lines if they do not when played by themselves."""
-    hall = Hall(sequence.with_rules, lanes)
+    """Fewer steps that still differ in some of the lines, and how; no lines if they do not by themselves."""
+    hall = Hall(sequence.manner, lanes)
     try:
         return _shrunk(hall, sequence, set(map(_anywhere, lines)))
     finally:
@@ -135,14 +143,15 @@ def shrunk(sequence: Sequence, lines: list[str], lanes: int) -> tuple[Sequence, 
 def _shrunk(hall: Hall, sequence: Sequence, wanted: set[str]) -> tuple[Sequence, list[str]]:
 
     def same(found: list[str]) -> bool:
-        return not wanted.isdisjoint(map(_anywhere, found))
+        """Nothing else: fewer steps may well show a difference that is known, and which is not drawn."""
+        return bool(found) and wanted.issuperset(map(_anywhere, found))
 
     kept = tuple(range(len(sequence.steps())))
     [found] = hall.differing([sequence])
     size = len(kept) // 2 if same(found) else 0
     while size:
         fewer = [kept[:at] + kept[at + size :] for at in range(0, len(kept), size)]
-        tried = [Sequence(sequence.seed, sequence.with_rules, one) for one in fewer if one]
+        tried = [Sequence(sequence.seed, sequence.manner, one) for one in fewer if one]
         results = hall.differing(tried)
         still = next((at for at, lines in enumerate(results) if same(lines)), None)
         if still is None:

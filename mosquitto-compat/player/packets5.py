@@ -39,6 +39,8 @@ PROPERTIES: Final = {
     0x2A: ("shared-subscription-available", BYTE),
 }
 NUMBERS: Final = {name: (number, kind) for number, (name, kind) in PROPERTIES.items()}
+OPENING: Final = packets.text(b"MQTT") + b"\x05"
+"""How the body of a CONNECT begins."""
 _WIDTH: Final = {BYTE: 1, SHORT: 2, LONG: 4}
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from player import kernel, packets, packets5, rules
 from player.client_steps import connect_packet, hex_of, step_packet
+from player.manner import Manner, prefix
 from player.scenario import Step
 from player.transport import OPEN_STATES
 from player.wire import Wire
@@ -32,20 +33,22 @@ Condition = Callable[[], bool] | None
 class Stage:
     """`advance` when its clients were stirred, or the clock has ticked; `transcript` when `done`."""
 
-    def __init__(self, side: Side, lane: str, steps: list[Step], with_rules: bool) -> None:
+    def __init__(self, side: Side, lane: str, steps: list[Step], manner: Manner) -> None:
         self.transcript: list[str] = []
         self.done = False
         self.since = time.monotonic()
         """When the step began that is under way."""
         self._side = side
         self._lane = lane
-        self._with_rules = with_rules
+        self._manner = manner
         self._steps = steps
         self._wires: dict[str, Wire] = {}
         self._wanted = side.begun + TICKS
         self._condition: Condition = None
         self._acts = self._play()
         self._wills: set[bytes] = set()
+        self.held = ""
+        """What all stages of this broker wait for together: `restart`, or `turn`."""
 
     def stirred(self) -> None:
         """Something has come."""
@@ -54,6 +57,8 @@ class Stage:
 
     def advance(self) -> bool:
         """Go on for as long as there is nothing to wait for; whether it has come to its end."""
+        for wire in self._wires.values():
+            wire.send_piece()
         while not self.done and (self._is_quiet() if self._condition is None else self._condition()):
             try:
                 self._condition = next(self._acts)
@@ -69,9 +74,7 @@ class Stage:
             wire.close()
 
     def _is_quiet(self) -> bool:
-        return self._side.answered >= self._wanted and not any(
-            wire.owed or wire.rest or wire.unsent for wire in self._wires.values()
-        )
+        return self._side.answered >= self._wanted and not any(wire.is_busy for wire in self._wires.values())
 
     def _wire(self, name: str) -> Wire:
         wire = self._wires.get(name)
@@ -82,7 +85,10 @@ class Stage:
     def _play(self) -> Generator[Condition]:
         for step in self._steps:
             self.since = time.monotonic()
-            yield from self._step(self._wire(step.actor), step)
+            if step.actor == "broker":
+                yield from self._all_together(step.verb)
+            else:
+                yield from self._step(self._wire(step.actor), step)
             self._wanted = max(self._wanted, self._side.begun + TICKS)
             yield None
             self.transcript.append(f"-- {step.source}")
@@ -104,6 +110,7 @@ class Stage:
         elif verb == "ping":
             wire.ping()
         elif verb == "disconnect":
+            wire.resume()
             wire.send(packets5.disconnect(options) if wire.level == 5 else packets.DISCONNECT)
             wire.connected = False
             yield lambda: wire.closed
@@ -111,12 +118,34 @@ class Stage:
             yield from self._drop(wire)
         elif verb in ("manual", "auto"):
             wire.automatic = verb == "auto"
+        elif verb in ("pause", "resume"):
+            (wire.pause if verb == "pause" else wire.resume)()
+        elif verb == "end":
+            wire.resume()
+            wire.send(hex_of(words))
+            yield lambda: wire.closed or not (wire.unsent or wire.pieces)
+            wire.end()
+            yield lambda: wire.closed
+        elif verb == "reset":
+            wire.will_reset()
+            yield from self._drop(wire)
         else:
             wire.send_fenced(step_packet(wire, verb, words, options))
 
+    def _all_together(self, verb: str) -> Generator[Condition]:
+        """Once every lane has come to such a step: the broker starts again, or reads the rules again."""
+        if verb == "turn":
+            self._side.turned ^= {self._lane}
+        self.held = verb
+        yield lambda: not self.held
+        if verb == "restart":
+            yield lambda: all(wire.closed for wire in self._wires.values())
+        self.stirred()
+
     def _connect(self, wire: Wire, words: list[str], options: dict[str, str]) -> Generator[Condition]:
         yield from self._drop(wire)
-        wire.open(self._side.port(options.get("port", "port"), self._lane), "manual" not in words)
+        port = self._side.port(options.get("port", "port"), self._lane)
+        wire.open(port, "manual" not in words, options.get("frames", ""), int(options.get("cuts", "0")))
         wire.level = int(options.get("version", "4"))
         if options.get("will.retain") == "1":
             self._wills.add(options["will.topic"].encode())
@@ -129,7 +158,7 @@ class Stage:
     def _first(self, wire: Wire, data: bytes) -> Generator[Condition]:
         """A connection for one packet that nobody acknowledges anything on."""
         yield from self._drop(wire)
-        wire.level = 4
+        wire.level = 5 if packets5.OPENING in data[:12] else 4
         wire.open(self._side.port("port", self._lane), False)
         before, silent = wire.activity, self._side.begun + SILENT_TICKS
         wire.send(data)
@@ -161,7 +190,7 @@ class Stage:
         for name, wire in self._wires.items():
             if name != "R":
                 yield from self._drop(wire)
-        for client_id, port in rules.visitors(self._lane, self._with_rules):
+        for client_id, port in rules.visitors(self._lane, self._manner.with_rules):
             wire = self._wire("A")
             wire.open(self._side.port(port, self._lane), False)
             wire.send(packets.connect(client_id=client_id.encode()))
@@ -169,8 +198,8 @@ class Stage:
             wire.send(packets.DISCONNECT)
             wire.connected = False
             yield lambda wire=wire: wire.closed  # type: ignore[misc]
-        prefix = f"{self._lane}/m/".encode() if self._with_rules else b""
-        topics = cleaner.retained | self._wills | {prefix + topic for topic in self._wills}
+        below = f"{prefix(self._lane)}m/".encode() if self._manner.with_rules else b""
+        topics = cleaner.retained | self._wills | {below + topic for topic in self._wills}
         cleaner.send_fenced(
             b"".join(packets.publish(topic, b"", 0, True, False, 0) for topic in sorted(topics))
         )

@@ -5,15 +5,22 @@ It owes a fence for whatever it has sent: a PINGREQ behind it in the same segmen
 
 from __future__ import annotations
 
+import re
 import select
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
+from itertools import pairwise
+from random import Random
 
-from player import kernel, packets, packets5
+from player import kernel, packets, packets5, transport
 from player.client import SETTLE_ID
+from player.frames import Frames, frame
 
+ALIASED = re.compile(r"(PUBLISH )('.*?'|<.*?>)( .*) topic-alias=(\d+)(.*)")
 CHUNK_BYTES = 1 << 18
 EVENTS_MAX = 1024
 PINGRESP = b"\xd0\x00"
@@ -32,9 +39,17 @@ class Poll:
         self._wires[file] = wire
         self._epoll.register(file, select.EPOLLIN)
 
+    def reading(self, file: int, is_reading: bool) -> None:
+        """Without this not even a reset is heard of."""
+        if is_reading:
+            self._epoll.register(file, select.EPOLLIN)
+        else:
+            self._epoll.unregister(file)
+
     def remove(self, file: int) -> None:
         del self._wires[file]
-        self._epoll.unregister(file)
+        with suppress(FileNotFoundError):  # who does not read at the moment
+            self._epoll.unregister(file)
 
     def writing(self, file: int, is_writing: bool) -> None:
         self._epoll.modify(file, select.EPOLLIN | (select.EPOLLOUT if is_writing else 0))
@@ -73,21 +88,39 @@ class Wire:
         """Fences whose answer has not come."""
         self.rest = b""
         self.unsent = bytearray()
+        self.pieces: deque[bytes] = deque()
+        """What is sent with a tick between one and the next."""
+        self.is_paused = False
+        """Whether it does not read."""
         self.socket: socket.socket | None = None
+        self._aliases: dict[str, str] = {}
+        self._frames: Frames | None = None
+        self._cuts = 0
         self._pings: deque[bool] = deque()
         self._poll = poll
         self._stirred = stirred
 
-    def open(self, port: int, automatic: bool) -> None:
-        """Connect; on one machine this takes no time."""
+    def open(self, port: int, automatic: bool, frames: str = "", cuts: int = 0) -> None:
+        """Connect; on one machine this takes no time.
+
+        Args:
+            frames: over WebSocket, with frames of this style.
+            cuts: what is sent at once goes in so many pieces more.
+        """
         self.connected, self.next_id, self.packets, self.owed = False, 1, 0, 0
         self.automatic, self.closed = automatic, False
         self.rest = b""
+        self.is_paused = False
         self._pings.clear()
         self.ids.clear()
+        self._aliases.clear()
         self.unsent.clear()
+        self.pieces.clear()
+        self._cuts, self._frames = cuts, Frames(frames) if frames else None
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self.socket.connect(("127.0.0.1", port))
+        if self._frames is not None:
+            self._frames.shake_hands(self.socket)
         self.socket.setblocking(False)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._poll.add(self.socket.fileno(), self)
@@ -98,7 +131,22 @@ class Wire:
 
     def send(self, data: bytes) -> None:
         """Send as much as goes; a broken connection is noticed, and noted, by who reads."""
-        if self.closed or self.socket is None:
+        if self._frames is not None:
+            data = self._frames.wrapped(data)
+        if self._cuts and len(data) > 1:
+            self.pieces.extend(_cut(data, self._cuts))
+        elif self.pieces:
+            self.pieces.append(data)
+        else:
+            self._send(data)
+
+    def send_piece(self) -> None:
+        """A tick is over: the next piece."""
+        if self.pieces:
+            self._send(self.pieces.popleft())
+
+    def _send(self, data: bytes) -> None:
+        if self.closed or self.socket is None or not data:
             return
         if self.unsent:
             self.unsent += data
@@ -111,6 +159,7 @@ class Wire:
             return
         if sent < len(data):
             self.unsent += data[sent:]
+            self.resume()  # who has more to say than goes must hear, too
             self._poll.writing(self.socket.fileno(), True)
 
     def send_rest(self) -> None:
@@ -157,11 +206,56 @@ class Wire:
         self._stirred()
         if not data:
             self._ended()
-        elif data == PINGRESP and self._pings and not self.rest and not self._pings[0]:
+        elif (
+            (data := self._unframed(data)) == PINGRESP
+            and self._pings
+            and not self.rest
+            and not self._pings[0]
+        ):
             self._pings.popleft()
             self.owed -= 1
         else:
             self._take(data)
+
+    def _unframed(self, data: bytes) -> bytes:
+        if self._frames is None:
+            return data
+        data = self._frames.taken(data)
+        if self._frames.has_to_close:
+            self._send(frame(transport.CLOSE, b""))
+        return data
+
+    def pause(self) -> None:
+        """Do not read for a while; whether the connection still stands shows later."""
+        if self.socket is not None and not self.is_paused:
+            self.is_paused = True
+            self._poll.reading(self.socket.fileno(), False)
+
+    def resume(self) -> None:
+        """Read again, and ask whether that is all."""
+        if self.socket is not None and self.is_paused:
+            self.is_paused = False
+            self._poll.reading(self.socket.fileno(), True)
+            self.send_fenced(b"")
+
+    def end(self) -> None:
+        """Send nothing any more, but read."""
+        if self.socket is not None:
+            self.connected = False
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                return  # it has been closed from the other side
+
+    def will_reset(self) -> None:
+        """Let the close be a reset."""
+        if self.socket is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is to come or to go; of who does not read nobody knows."""
+        return not self.is_paused and bool(self.owed or self.rest or self.unsent or self.pieces)
 
     def _take(self, data: bytes) -> None:
         whole, self.rest = packets.split(self.rest + data)
@@ -186,12 +280,20 @@ class Wire:
         self.packets += 1
         if kind == 3:
             self._remember(packet)
-        self.note(describe5(packet) if self.level == 5 else describe(packet))
+        self.note(self._without_alias(describe5(packet)) if self.level == 5 else describe(packet))
         if kind == 2 and packet[3] == 0 and (self.level == 5 or len(packet) == 4):
             self.connected = True
         elif self.automatic:
             return _answer(kind, packet)
         return b""
+
+    def _without_alias(self, line: str) -> str:
+        """With the topic that it stands for: Rowcast uses those that a client allows, 2.0 never does."""
+        if (found := ALIASED.fullmatch(line)) is None:
+            return line
+        topic = found[2] if found[2] != "''" else self._aliases.get(found[4], "''")
+        self._aliases[found[4]] = topic
+        return found[1] + topic + found[3] + found[5]
 
     def _remember(self, packet: bytes) -> None:
         if packet[0] & 6:
@@ -209,6 +311,8 @@ class Wire:
         """Close; both ends, by which the kernel knows the connection."""
         self.closed, self.connected, self.owed, self.rest = True, False, 0, b""
         self.unsent.clear()
+        self.pieces.clear()
+        self.is_paused = False
         gone, self.socket = self.socket, None
         if gone is None:
             return None
@@ -219,6 +323,14 @@ class Wire:
             return None  # closed from the other side
         finally:
             gone.close()
+
+
+def _cut(data: bytes, cuts: int) -> list[bytes]:
+    """The same cuts for the same bytes; more of them where packets begin."""
+    random = Random(len(data) * 31 + cuts)
+    places = {random.randrange(1, min(len(data), random.choice((8, 40, len(data)))) + 1) for _ in range(cuts)}
+    ends = [*sorted(places - {len(data)}), len(data)]
+    return [data[first:last] for first, last in pairwise([0, *ends])]
 
 
 def _answer(kind: int, packet: bytes) -> bytes:

@@ -7,8 +7,10 @@ from random import Random
 import pytest
 from player import evening, packets
 from player.drawing import Wanderer
+from player.manner import Manner
 
 ONE, OTHER = "  B < PUBLISH 'a' 'x' qos=1 id=…", "  B < PUBLISH 'a' 'y' qos=1 id=…"
+AGAIN = "  B < PUBLISH 'a' 'x' dup qos=1 id=…"
 
 
 def test_a_copy_for_each_filter_is_left_out() -> None:
@@ -24,6 +26,13 @@ def test_what_is_sent_again_keeps_its_order_whichever_copies_were_acknowledged(
     theirs = ["-- B: connect id=x clean=0"] + [ONE] * copies[0] + [OTHER] * copies[1] + [ONE] * copies[2]
     ours = ["-- B: connect id=x clean=0", ONE, OTHER, ONE]
     assert evening.in_as_many_copies([theirs], [ours]) == [ours]
+
+
+def test_of_what_came_in_copies_one_may_come_again_when_the_other_was_acknowledged() -> None:
+    theirs = [["-- A: publish a x", ONE, ONE], ["-- B: connect id=x clean=0", AGAIN]]
+    ours = [["-- A: publish a x", ONE], ["-- B: connect id=x clean=0"]]
+    assert evening.in_as_many_copies(theirs, ours) == ours
+    assert evening.in_as_many_copies(theirs[1:], ours[1:]) == theirs[1:], "there were no copies"
 
 
 def test_what_is_sent_again_in_another_order_differs() -> None:
@@ -75,6 +84,14 @@ def test_the_mount_point_is_left_out_for_whoever_is_below_it() -> None:
     ]
 
 
+@pytest.mark.parametrize(("head", "is_reset"), [("-- B: raw c0 00 c0 00", True), ("-- B: raw c0 00", False)])
+def test_what_a_reset_loses_is_what_came_to_who_sent_several_packets(head: str, is_reset: bool) -> None:
+    other = ONE.replace("B", "C")
+    step = [head, ONE, other, "   B < closed"]
+    assert evening.without_what_a_reset_loses(step) == ([head, other, "   B < closed"] if is_reset else step)
+    assert evening.without_what_a_reset_loses(step[:3]) == step[:3], "nobody was closed"
+
+
 def test_it_does_not_matter_when_a_message_was_released() -> None:
     closed, released = "  B < closed", "  B < PUBREL id=…"
     assert evening.with_releases_last(["-- 1", released, ONE, closed, "   C < PUBREL id=…", "-- 2", ONE]) == [
@@ -92,7 +109,7 @@ def test_it_does_not_matter_when_a_message_was_released() -> None:
 def test_whoever_has_a_will_leaves_before_it_comes_again(with_rules: bool) -> None:
     for seed in range(300):
         willing: dict[str, bool] = {}
-        for step in Wanderer(Random(seed), with_rules).steps():
+        for step in Wanderer(Random(seed), Manner(with_rules)).steps():
             actor, words = step.split(": ", 1)
             if words.startswith("connect "):
                 assert not willing.get(actor), (seed, step)
@@ -104,7 +121,7 @@ def test_whoever_has_a_will_leaves_before_it_comes_again(with_rules: bool) -> No
 def test_no_lasting_session_is_told_to_replace_a_held_message_by_a_forbidden_one() -> None:
     for seed in range(300):
         names: dict[str, str] = {}
-        for step in Wanderer(Random(seed), with_rules=True).steps():
+        for step in Wanderer(Random(seed), Manner(with_rules=True)).steps():
             actor, words = step.split(": ", 1)
             if words.startswith("connect "):
                 names[actor] = words if " clean=0" in words else ""
