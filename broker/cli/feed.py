@@ -19,6 +19,7 @@ from broker.config.ingest import IngestConfig
 from broker.config.load import load
 from broker.config.market import MarketConfig
 from broker.config.model import ConfigError
+from broker.feed.cures import MADE_LOGICAL
 from broker.feed.driver.blockers import BLOCKERS, blocker_words
 from broker.feed.driver.failures import first_line
 from broker.feed.setup import doctor
@@ -292,10 +293,15 @@ def _apply(connection: psycopg.Connection[Any], step: Step) -> None:
     try:
         connection.execute(step.statement)
     except psycopg.Error as error:
-        cure = ""
-        if isinstance(error, psycopg.errors.InsufficientPrivilege):
-            cure = '\nname a role that may: --as "dbname=... user=..."'
-        raise psycopg.OperationalError(f"{step.purpose}: {str(error).strip()}{cure}") from error
+        raise psycopg.OperationalError(f"{step.purpose}: {str(error).strip()}{_cure_of(error)}") from error
+
+
+def _cure_of(error: psycopg.Error) -> str:
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return '\nname a role that may: --as "dbname=... user=..."'
+    if isinstance(error, psycopg.errors.ObjectNotInPrerequisiteState) and "wal_level" in str(error):
+        return f"\n{MADE_LOGICAL}"
+    return ""
 
 
 def _check(config: FeedConfig, args: argparse.Namespace) -> int:

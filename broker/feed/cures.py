@@ -9,3 +9,6 @@ INSTALL_COMMAND: Final = "`rowcast feed install -c FILE --apply`"
 
 INSTALL: Final = f"run {INSTALL_COMMAND}"
 """A cure."""
+
+MADE_LOGICAL: Final = "ALTER SYSTEM SET wal_level = 'logical', restart Postgres; or use kind = \"outbox\""
+"""A cure."""

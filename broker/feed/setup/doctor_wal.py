@@ -8,7 +8,7 @@ from typing import Any, Final
 from psycopg import sql
 
 from broker.config.feeds import OPERATIONS
-from broker.feed.cures import INSTALL
+from broker.feed.cures import INSTALL, MADE_LOGICAL
 from broker.feed.driver.sql_text import quoted_name, text_of
 from broker.feed.routing.columns_wanted import columns_wanted
 from broker.feed.routing.tables import qualified, table_operations
@@ -49,8 +49,7 @@ def check_settings(examination: Examination) -> Iterator[Finding]:
     if wal_level == "logical":
         yield fine("wal_level is logical")
     else:
-        cure = "ALTER SYSTEM SET wal_level = 'logical', restart Postgres; or use kind = \"outbox\""
-        yield wrong(f"wal_level is {wal_level}, not logical", cure)
+        yield wrong(f"wal_level is {wal_level}, not logical", MADE_LOGICAL)
     if keep != "-1":
         yield fine(f"a slot nobody reads can keep {keep} of WAL at most (max_slot_wal_keep_size)")
     elif examination.config.replication.allow_unbounded_wal:

@@ -9,7 +9,10 @@ import pytest
 from support.feed_files import feed_file
 from support.postgres import cluster, database  # noqa: F401 - fixtures
 
+from broker.cli import feed
 from broker.cli.main import main
+from broker.feed.cures import MADE_LOGICAL
+from broker.feed.setup.steps import Step
 
 ROLE = "rowcast_test_half"
 """May make what the feed needs, and owns only the first table."""
@@ -131,6 +134,20 @@ def test_an_installation_by_another_role_says_that_the_feeds_own_can_not_connect
         finally:
             admin.execute("DROP OWNED BY rowcast_test_shut")
             admin.execute("DROP ROLE rowcast_test_shut")
+
+
+def test_a_server_that_writes_too_little_is_named_with_its_cure(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The servers of tests are all `logical`, so the step says what Postgres says on another."""
+    refusal = (
+        "DO $$ BEGIN RAISE 'logical decoding requires wal_level >= logical' USING ERRCODE = '55000'; END $$"
+    )
+    monkeypatch.setattr(feed, "install_steps", lambda *_: [Step("the slot", refusal)])
+    assert main(["feed", "install", "-c", str(config_file), "--apply"]) == 1
+    said = capsys.readouterr().err
+    assert "the slot: logical decoding requires wal_level" in said
+    assert f"\n{MADE_LOGICAL}\n" in said
 
 
 def test_commands_say_when_there_is_no_such_feed(
