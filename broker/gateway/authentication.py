@@ -76,6 +76,9 @@ class Verdict:
 NOBODY: Final = Verdict()
 """May connect, without a name."""
 
+NAMELESS: Final = b"-"
+"""The user name of whoever shows a token that names nobody: what such a client calls itself proves nothing."""
+
 
 _Files: TypeAlias = tuple[Mapping[bytes, Hash] | None, Acl | None]
 """What the two say; None where there is no such file."""
@@ -214,7 +217,7 @@ class Authenticator:
         tokens = self.rules.tokens
         is_in_file = user_name is not None and self.rules.hash_of(user_name) is not None
         if tokens is not None and password is not None and not is_in_file:
-            return _by_token(tokens, user_name, password)
+            return _by_token(tokens, password)
         if user_name is None or not self.rules.has_users:
             return self._without_password(user_name)
         stored = self.rules.hash_of(user_name)
@@ -254,14 +257,14 @@ class Authenticator:
         return stored is not None and stored.encode() == verdict.credential
 
 
-def _by_token(tokens: TokenVerifier, user_name: bytes | None, password: bytes) -> Verdict:
-    """Decide about a client by the token that it shows as its password; its name may be anything."""
+def _by_token(tokens: TokenVerifier, password: bytes) -> Verdict:
+    """Decide about a client by the token that it shows as its password; the name beside it may be anything."""
     found = tokens.verify(password.decode(errors="replace"), UNIX_CLOCK, time.time())
     if isinstance(found, Refusal):
         return _refused(f"{found.value} token")
     grants = grants_of(found.claims, found.account)
     access = GrantedAccess(Filters(grants.subscribe), Filters(grants.publish))
-    name = found.account.encode(errors="replace") or user_name or b"-"
+    name = found.account.encode(errors="replace") or NAMELESS
     return Verdict(name, by_token=True, access=access, expires_unix_s=found.expires_at)
 
 

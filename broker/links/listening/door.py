@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from broker.config.model import Limits, Listener, Tls
 from broker.core.access import Access
-from broker.gateway.authentication import Authenticator, Rules, Verdict
+from broker.gateway.authentication import NAMELESS, Authenticator, Rules, Verdict
 from broker.links.listening.judgement import Accepted, Judgement, Refused, Slow, TurnedAway
 from broker.links.listening.tls import TlsError, has_slow_key, server_context
 from protocol.mqtt.packets import Connect, ConnectReturnCode
@@ -141,7 +141,7 @@ class Door:
             verdict = self.verdict_for(packet, certificate_identity)
         if not verdict.accepted:
             return Refused(verdict.return_code, verdict.reason)
-        client_id = self._client_id(packet, verdict.user_name)
+        client_id = self._client_id(packet, verdict)
         if client_id is None:
             return Refused(ConnectReturnCode.NOT_AUTHORIZED, "no user name to use as client id")
         if 0 < self.clients_max <= len(sessions) and client_id not in sessions:
@@ -166,9 +166,9 @@ class Door:
             return verdict.access
         return self.rules.access_for(user_name, client_id)
 
-    def _client_id(self, packet: Connect, user_name: bytes | None) -> bytes | None:
+    def _client_id(self, packet: Connect, verdict: Verdict) -> bytes | None:
         if self.listener.use_username_as_clientid:
-            return user_name
+            return None if verdict.by_token and verdict.user_name == NAMELESS else verdict.user_name
         if packet.client_id:
             return packet.client_id
         return f"{self.listener.security.auto_id_prefix}{str(uuid.uuid4()).upper()}".encode()

@@ -17,7 +17,7 @@ from broker.config.model import Security
 from broker.config.tokens import TokenConfig
 from broker.core import barrier
 from broker.core.counters import Counters
-from broker.gateway.authentication import Authenticator, Rules, RulesError
+from broker.gateway.authentication import NAMELESS, Authenticator, Rules, RulesError
 from broker.gateway.tokens import TokenVerifier, UnusableKey, keys_in
 from protocol.dialects.base import Clock, Identity, Refusal
 
@@ -189,6 +189,12 @@ def test_an_mqtt_client_shows_its_token_as_password() -> None:
     assert not access.may_read(b"orders/bob")
     assert access.may_write(b"chat/7")
     assert not access.may_write(b"orders/ada")
+
+
+def test_what_a_client_calls_itself_beside_a_token_that_names_nobody_proves_nothing() -> None:
+    verdict = authenticator().check(b"ada", jwt.encode({"subscribe": ["#"]}, NEW).encode())
+    assert verdict.accepted
+    assert verdict.user_name == NAMELESS
 
 
 def test_an_mqtt_client_with_a_bad_token_is_refused_even_where_anonymous_ones_are_not() -> None:

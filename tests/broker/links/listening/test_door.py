@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import jwt
 import pytest
 from attrs import evolve
 from support.certificates import Authority
 from support.peer import Peer
 
 from broker.config.model import Limits, Listener, Security, Tls
+from broker.config.tokens import TokenConfig
 from broker.core.engine import Engine
 from broker.links.listening.door import Door, Occupancy
 from broker.links.listening.tls import TlsError
@@ -98,3 +100,21 @@ def test_beyond_global_max_clients_only_known_clients_come_in() -> None:
     refused = connect(b"c")
     assert (refused.read_bytes(), refused.closed) == (b"", True)
     assert sorted(engine.sessions) == [b"a", b"b"]
+
+
+SECRET = "s" * 32
+
+
+@pytest.mark.parametrize(
+    ("claims", "code"), [({"sub": "ada"}, 0), ({}, 5), ({"sub": 7}, 0), ({"sub": ""}, 5)]
+)
+def test_a_token_that_names_nobody_is_nobodys_client_id(claims: dict[str, object], code: int) -> None:
+    """Goal: where the user name is the client id, a name that nothing proves takes no session over."""
+    security = Security(tokens=True, token_config=TokenConfig(secrets=(SECRET,)))
+    door = Door(Listener(1883, use_username_as_clientid=True, security=security), Limits())
+    engine = Engine()
+    peer = Peer(engine, door)
+    token = jwt.encode(claims, SECRET, "HS256").encode()
+    peer.send(Connect(b"x", True, 60, user_name=b"ada", password=token))
+    assert peer.read() == [Connack(False, code)]
+    assert list(engine.sessions) == ([] if code else [str(claims["sub"]).encode()])
