@@ -53,7 +53,6 @@ WAITS = {
     "broker.cli.demo",
     "broker.cluster.behind",
     "broker.cluster.feeds",
-    "broker.cluster.gather",
     "broker.cluster.gossip",
     "broker.cluster.handshake",
     "broker.cluster.janitor",

@@ -175,6 +175,7 @@ class Behind:
         if reading.position < self._reader.last:
             return False
         session.behind = False
+        self._engine.settle_plain(session)
         del self.readings[session]
         return True
 

@@ -13,13 +13,12 @@ Invariant: what came is handed on once, in its order; nothing waits for longer t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-import trio
-
-from broker.links.barrier import take
+from broker.core.outbox import nothing
+from broker.core.turn import NEVER
+from broker.links.barrier import attempt, take
 from protocol.nats import wire
 
 if TYPE_CHECKING:
@@ -45,6 +44,9 @@ APART_MAX_S: Final = 4 * GATHER_S
 DELIVERIES_MIN: Final = 16
 """Deliveries of each message from which on a send for each of them costs more than a timer."""
 
+NATS: Final = "NATS"
+"""Where a bug was met, as the log has it."""
+
 HELD_MAX: Final = 500
 """So many messages go without waiting for others."""
 
@@ -57,20 +59,23 @@ class Gather:
 
     Args:
         hand_on: called inside a turn, for one message after the other.
+        end: called behind the last one of a group.
     """
 
-    def __init__(self, engine: Engine, hand_on: Callable[[wire.Message], None]) -> None:
+    def __init__(
+        self, engine: Engine, hand_on: Callable[[wire.Message], None], end: Callable[[], None] = nothing
+    ) -> None:
         self._engine = engine
         self._hand_on = hand_on
+        self._end = end
         self._held: list[wire.Message] = []
         self._held_bytes = 0
-        self._due = math.inf
+        self._due = NEVER
         """When what is held is handed on; never while that has not been decided."""
-        self._many_at = -math.inf
+        self._many_at = -NEVER
         """When the last group was handed on that went to many."""
         self._apart_s = APART_MAX_S
         """How far apart messages come that go to many, smoothed."""
-        self._alarm = trio.CancelScope()
         engine.turn.on_batch_end(self._turn_ends)
 
     def take(self, message: wire.Message) -> None:
@@ -82,34 +87,25 @@ class Gather:
         """Nobody wants what is held any more."""
         self._held = []
         self._held_bytes = 0
-        self._due = math.inf
-
-    async def run(self) -> None:
-        """Hand on what no turn comes behind, until cancelled."""
-        while True:
-            self._alarm = trio.CancelScope(deadline=self._due)
-            with self._alarm:
-                await trio.sleep_forever()
-            with self._engine.turn:
-                pass
+        self._due = NEVER
 
     def _turn_ends(self) -> None:
         held = self._held
         if not held:
             return
         now = self._engine.now
-        if self._due == math.inf:
+        if self._due == NEVER:
             self._due = now + GATHER_S if self._more_will_come(now) else now
         is_full = len(held) >= HELD_MAX or self._held_bytes >= HELD_BYTES_MAX
         if now < self._due and not is_full:
-            self._alarm.deadline = self._due
+            self._engine.turn.due = self._due
             return
         self.forget()
-        self._alarm.deadline = math.inf
         counters = self._engine.counters
         before = counters.publishes_sent
         for message in held:
-            take(self._hand_on, message, counters, "NATS")
+            take(self._hand_on, message, counters, NATS)
+        attempt(self._end, counters, NATS, nothing)
         if counters.publishes_sent - before >= DELIVERIES_MIN * len(held):
             self._went_to_many(len(held), now)
 

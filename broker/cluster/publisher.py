@@ -76,6 +76,7 @@ class Publisher:
         self.repeats = Repeats(engine, link, names, self._ids)
         self.repeats.offer = self._take
         self._held = self.repeats.held
+        self._unsaid = self.repeats.unsaid
         self._finished: Finished | None = None
         """Packet ids that have ended, while more may be added."""
         self._number = 0
@@ -87,8 +88,8 @@ class Publisher:
         """Where the acknowledgement of what is under way comes to; b"" if nothing is, or it has to be sent again."""
         self._sent_at = self._failed_at = 0.0
         self._failed = trio.Event()
-        self._idle = trio.Event()
-        self._idle.set()
+        self._idle: trio.Event | None = None
+        """Set when nothing is owed any more; None where nobody waits for that."""
         self._taken_at = trio.current_time()
         self._sends_again = False
         """`run` sees to what is under way."""
@@ -151,8 +152,7 @@ class Publisher:
 
     def _append(self, one: Waiting) -> None:
         if not self.owed():
-            self._taken_at = trio.current_time()
-            self._idle = trio.Event()
+            self._taken_at = self._engine.now
         self.waiting.append(one)
 
     def own(self, number: int) -> Publication | None:
@@ -249,12 +249,15 @@ class Publisher:
         """The log has what was under way.  Inside a turn, at whose end the next batch goes."""
         self.under_way = []
         self._given_up.clear()
-        if not len(self.waiting):
+        if self._idle is not None and not len(self.waiting):
             self._idle.set()
+            self._idle = None
 
     async def drained(self) -> None:
         """Wait until the log has everything that was taken."""
-        await self._idle.wait()
+        while self.owed():
+            self._idle = self._idle or trio.Event()
+            await self._idle.wait()
 
     async def _deliver(self, batch: list[Waiting]) -> None:
         """Try until the log has it."""
@@ -315,8 +318,8 @@ class Publisher:
         status = self._status
         status.log_problem = ""
         self.refuses = False
-        self._taken_at = trio.current_time()
         with self._engine.turn:
+            self._taken_at = self._engine.now
             for one in batch:
                 if not isinstance(one, Finished):
                     status.published += 1
@@ -329,7 +332,9 @@ class Publisher:
                 if promise is not None:
                     promise.keep()
                     if publication.qos == 1 and publication.packet_id and promise.is_kept:
-                        self.repeats.ended(publication.client_id, publication.packet_id)  # [MQTT-4.3.2-2]
+                        self._ids.forget(publication.client_id, publication.packet_id)  # [MQTT-4.3.2-2]
+                        if publication.client_id in self._unsaid:
+                            self.repeats.ended(publication.client_id, publication.packet_id)
             self._go_on()
 
     def _reject(self, batch: list[Waiting], error: ApiError) -> None:

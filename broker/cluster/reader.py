@@ -22,6 +22,7 @@ from broker.cluster.refill import refill
 from broker.cluster.retained_copy import copy_retained
 from broker.cluster.rows_seen import RowsSeen
 from broker.cluster.setup import ask, epoch_of, info, made_at, message_at, places, words_of
+from broker.cluster.together import Together
 from broker.core.publication import Publication
 from protocol.mqtt.topics import matches
 from protocol.nats import jetstream, ordered, subjects, wire
@@ -83,7 +84,8 @@ class LogReader:
         self._rows_seen = RowsSeen()
         self._created = ""
         self._reader = OrderedReader(1)
-        self._gather = Gather(engine, self._take)
+        self._together = Together(engine)
+        self._gather = Gather(engine, self._take, self._together.end)
         self._heard = 0.0
         self._lost = trio.Event()
         self._waiting: list[tuple[int, Callable[[], None]]] = []
@@ -122,7 +124,6 @@ class LogReader:
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._answer_asks)
-            nursery.start_soon(self._gather.run)
             pause_s = PAUSE_S
             while True:
                 await self._link.until_open()
@@ -253,6 +254,7 @@ class LogReader:
         self._status.position = reader.last
         self._status.behind = reader.pending
         if self._waiting:
+            self._together.end()
             self._release()
 
     def _hand_on(self, message: wire.Message, sequence: int) -> None:
@@ -270,10 +272,11 @@ class LogReader:
             return
         if self._waiting_count and publication.retain:
             self._came[publication.topic] = sequence
-        self._engine.publish_here(publication)
+        self._together.publish(publication)
 
     def _hand_on_again(self, publication: Publication) -> None:
         """A row that the log before this one had: clients have got it; what the log keeps of it is kept here."""
+        self._together.end()
         self._status.repeated += 1
         engine = self._engine
         if publication.retain and engine.policy.retain_available:

@@ -55,14 +55,12 @@ TURN_AWAY_S: Final = 6.0
 class _Claim:
     """What is known of a client since it came to this node."""
 
-    def __init__(self, epoch: int, start: int | None, ids: dict[int, str]) -> None:
+    def __init__(self, epoch: int, start: int | None) -> None:
         self.epoch = epoch
         """Ids that this node made up to then are of an earlier stay."""
         self.start = start
         """Behind this place in the log are messages of a node that has crashed; None if all are known."""
         self.came_at = trio.current_time()
-        self.ids = ids
-        """By packet id, those that another node has made."""
 
 
 class Repeats:
@@ -73,6 +71,8 @@ class Repeats:
 
     Attributes:
         held: by client id, what waits for the log to be read.
+        unsaid: by client id and packet id, ids in the log of what a node before this one had sent, and has not ended
+            since; only of those clients that have any.
         offer: takes a message to the log, with the id that it has, if it has one.
     """
 
@@ -83,6 +83,7 @@ class Repeats:
         self._link = link
         self._names = names
         self._ids = ids
+        self.unsaid: dict[bytes, dict[int, str]] = {}
         self._claims: dict[bytes, _Claim] = {}
         self._tasks = Tasks()
 
@@ -101,8 +102,10 @@ class Repeats:
             start: where its record ends, if its node has crashed.
             under_way: (packet id, id in the log) of what its node had not heard of from the log.
         """
-        ids = {packet_id: message_id.decode() for packet_id, message_id in under_way}
-        self._claims[client_id] = _Claim(self._ids.epoch, start, ids)
+        self._claims[client_id] = _Claim(self._ids.epoch, start)
+        self.unsaid.pop(client_id, None)
+        if under_way:
+            self.unsaid[client_id] = {packet_id: message_id.decode() for packet_id, message_id in under_way}
 
     def gone(self, client_id: bytes) -> None:
         """It is not any more; what was held has not been acknowledged, and comes again elsewhere.
@@ -110,6 +113,7 @@ class Repeats:
         But for what has no acknowledgement, such as a will, which nobody sends again.
         """
         self._claims.pop(client_id, None)
+        self.unsaid.pop(client_id, None)
         for one in self.held.pop(client_id, ()):
             if not one.packet_id:
                 self.offer(one)
@@ -129,8 +133,7 @@ class Repeats:
         Args:
             others: packet ids of which more is known here.
         """
-        claim = self._claims.get(client_id)
-        ids = {} if claim is None else claim.ids
+        ids = self.unsaid.get(client_id, {})
         return [(packet_id, ids[packet_id].encode()) for packet_id in ids if packet_id not in others]
 
     # --- ids -----------------------------------------------------------------------------------------------
@@ -138,9 +141,7 @@ class Repeats:
     def ended(self, client_id: bytes, packet_id: int) -> None:
         """A PUBREL came, or a PUBACK leaves: the next message under this packet id is another one, whatever it says."""
         self._ids.forget(client_id, packet_id)
-        claim = self._claims.get(client_id)
-        if claim is not None:
-            claim.ids.pop(packet_id, None)
+        self.unsaid.get(client_id, {}).pop(packet_id, None)
 
     def id_of(self, publication: Publication) -> str:
         """The id of a message with DUP; "" if the log has to be read for it."""
@@ -153,7 +154,7 @@ class Repeats:
             if known is None and publication.qos == 2 and claim.start is not None:
                 return ""
             if known is None:
-                known = claim.ids.get(packet_id)
+                known = self.unsaid.get(publication.client_id, {}).get(packet_id)
         if known is not None and is_of(known, publication):
             return known
         return self._ids.fresh(publication, time.time_ns())
@@ -198,18 +199,16 @@ class Repeats:
                 if not held:
                     del self.held[client_id]
                 for one in batch:
-                    self._let_go(one, claim, one in asked, found.get(prefix_of(one).encode()))
+                    self._let_go(one, one in asked, found.get(prefix_of(one).encode()))
 
-    def _let_go(
-        self, one: Publication, claim: _Claim, was_asked: bool, found: tuple[int, str] | None
-    ) -> None:
+    def _let_go(self, one: Publication, was_asked: bool, found: tuple[int, str] | None) -> None:
         if was_asked and found is not None:
             one.sequence, message_id = found
-            claim.ids[one.packet_id] = message_id
+            self.unsaid.setdefault(one.client_id, {})[one.packet_id] = message_id
             one.message_id = message_id.encode()
         else:
             if was_asked:
-                known = claim.ids.get(one.packet_id)
+                known = self.unsaid.get(one.client_id, {}).get(one.packet_id)
                 is_same = known is not None and is_of(known, one)
                 message_id = known if is_same and known else self._ids.fresh(one, time.time_ns())
                 one.message_id = message_id.encode()

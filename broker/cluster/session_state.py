@@ -154,6 +154,7 @@ def restore(engine: Engine, client_id: bytes, state: SessionState) -> Session:
     session, _ = engine.open_session(client_id, False, state.mount_point)
     session.disconnected_at = engine.now
     engine.identify(session, state.user_name, None, state.mount_point, state.bridge, 2, state.listener_port)
+    session.behind = True
     engine.settle_plain(session)
     inflight = [
         InFlight(packet_id, message, qos, retain, stage, ids)
@@ -170,7 +171,6 @@ def restore(engine: Engine, client_id: bytes, state: SessionState) -> Session:
         inbound = session.expect()
         for packet_id, message in state.inbound:
             inbound.accept(packet_id, message, False)
-    session.behind = True
     for topic_filter, granted in state.subscriptions.items():
         session.subscriptions[topic_filter] = granted
         engine.subscribe(session, topic_filter, granted)

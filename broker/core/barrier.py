@@ -93,6 +93,27 @@ def deliver_run(receiver: Receiver, run: list[Publication], granted: int, counte
             raise
 
 
+def deliver_each(receiver: Receiver, run: list[Publication], granted: int, counters: Counters) -> None:
+    """`receiver.deliver` for one after the other, behind the same barrier."""
+    try:
+        for publication in run:
+            receiver.deliver(publication, granted, False)
+    except Exception as error:
+        report(counters, "NATS", error)
+        if RERAISE:
+            raise
+
+
+def forward(receiver: Receiver, packets: bytes, count: int, payload_bytes: int, counters: Counters) -> None:
+    """`receiver.forward`; a bug in it costs this receiver these packets, and nobody else anything."""
+    try:
+        receiver.forward(packets, count, payload_bytes)
+    except Exception as error:
+        report(counters, "NATS", error)
+        if RERAISE:
+            raise
+
+
 def report(counters: Counters, where: str, error: Exception) -> None:
     """Count it, and log it with its traceback, each reason once a minute."""
     counters.link_bugs += 1

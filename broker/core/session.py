@@ -216,6 +216,7 @@ class Session(Receiver):
             or self.bridge
             or len(self.subscriptions) > PLAIN_SUBSCRIPTIONS_MAX
             or self.replays is not None
+            or self.behind
             or self.outbound.queued_qos_0 > 0  # from before a reload or restart, and they go first
             or (sending is not None and not sending.takes_any())
         )

@@ -9,10 +9,15 @@ Invariant: outside of a turn no outbox owes anything that was not yet offered to
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from broker.core.engine import Engine
+
+
+NEVER: Final = inf
+"""A time that does not come."""
 
 
 class Turn:
@@ -23,10 +28,12 @@ class Turn:
 
     Attributes:
         clock: monotonic seconds; a shell that has a clock gives its own.  Without one, time stands still.
+        due: when a turn is wanted though nothing comes; the pump sees to it.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.clock: Callable[[], float] | None = None
+        self.due = NEVER
         self._engine = engine
         self._depth = 0
         self._batch_ended: list[Callable[[], None]] = []
@@ -67,7 +74,9 @@ class Turn:
     def __enter__(self) -> None:
         self._depth += 1
         if self._depth == 1 and self.clock is not None:
-            self._engine.now = self.clock()
+            now = self._engine.now = self.clock()
+            if self.due <= now:
+                self.due = NEVER  # this is the one
 
     def __exit__(self, *_: object) -> None:
         # Also after an exception: what was decided before it is owed all the same.

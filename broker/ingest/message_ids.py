@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
 
@@ -20,6 +21,8 @@ from broker.core.publication import Publication
 
 REMEMBERED_MAX: Final = 100_000
 """At most; half of it is the least that is remembered."""
+
+_crc32: Final[Callable[..., int]] = zlib.crc32  # not looked up in its module each time
 
 _PLAIN: Final = re.compile(rb"[A-Za-z0-9._~/-]*")
 
@@ -153,4 +156,4 @@ def _digest_in(message_id: str) -> str:
 
 def digest_of(publication: Publication) -> str:
     """Of topic and payload, eight digits."""
-    return zlib.crc32(publication.payload, zlib.crc32(publication.topic)).to_bytes(4, "big").hex()
+    return _crc32(publication.payload, _crc32(publication.topic)).to_bytes(4, "big").hex()

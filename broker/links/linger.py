@@ -32,6 +32,8 @@ from typing import Final
 
 import trio
 
+from broker.core.turn import NEVER
+
 LINGER_S: Final = 0.001
 """The least that epoll can wait; Trio's own timeouts are rounded up to it, too."""
 
@@ -91,7 +93,7 @@ class Linger:
         self._others = select.epoll()
         self._others.register(self._trios_fd, select.EPOLLIN)
 
-    def wait(self, count_max: int, may_look_out: bool = True) -> list[tuple[int, int]]:
+    def wait(self, count_max: int, may_look_out: bool = True, until: float = NEVER) -> list[tuple[int, int]]:
         """What is ready of the pump's sockets, as their epoll tells it; nothing where somebody else wants to run.
 
         From now on that epoll may tell of Trio's, too, which is no socket of the pump's.
@@ -99,35 +101,40 @@ class Linger:
         Args:
             count_max: how many at most.
             may_look_out: somebody may wait for a message; if not, nothing is learned from how long it takes.
+            until: no longer than up to then, by `clock`.
         """
         if self._runnable:
             return []
         if not self._has_trios:
             self._take_trios()
         if not may_look_out:
-            return self._sleep(count_max)
+            return self._sleep(count_max, until)
         if self._points >= LOOK_OUT_POINTS:
             ready = self._look_out(count_max)
             self._note(len(ready) > 0)
             if ready:
                 return self._unless_trios(ready)
         elif self._may_spin:
-            return self._sleep_and_note(count_max)
-        return self._sleep(count_max)
+            return self._sleep_and_note(count_max, until)
+        return self._sleep(count_max, until)
 
-    def _sleep(self, count_max: int) -> list[tuple[int, int]]:
+    def _sleep(self, count_max: int, until: float) -> list[tuple[int, int]]:
         seconds = LINGER_S
         if self._next_deadline is not None:
-            seconds = min(LINGER_MAX_S, self._next_deadline() - self._clock())
+            seconds = min(LINGER_MAX_S, min(self._next_deadline(), until) - self._clock())
             if seconds <= 0.0:
                 return []
         return self._unless_trios(self._own.poll(seconds, count_max))
 
-    def _sleep_and_note(self, count_max: int) -> list[tuple[int, int]]:
+    def _sleep_and_note(self, count_max: int, until: float) -> list[tuple[int, int]]:
         asleep_since = perf_counter()
-        ready = self._sleep(count_max)
+        ready = self._sleep(count_max, until)
         self._note(len(ready) > 0 and perf_counter() - asleep_since < QUICK_S)
         return ready
+
+    def has_come(self, due: float) -> bool:
+        """Whether it is so late, by `clock`."""
+        return due != NEVER and due <= self._clock()
 
     def others_wait(self) -> bool:
         """Whether a task of Trio's could run, or wants to be woken by now, or has an event of Trio's own."""

@@ -21,6 +21,7 @@ import trio
 
 from broker.core.engine import Engine
 from broker.core.outbox import Outbox
+from broker.core.turn import NEVER
 from broker.links.barrier import A_CONNECTION, receive, send_on, serve, take
 from broker.links.connection import Connection
 from broker.links.linger import Linger
@@ -195,8 +196,11 @@ class Pump:
             while True:
                 if self._takers or self._rest:
                     await trio.lowlevel.checkpoint()
-                else:
+                elif self.engine.turn.due == NEVER:
                     await self.ready.wait()
+                else:
+                    with trio.move_on_at(self.engine.turn.due):
+                        await self.ready.wait()
                 while self.holds_off():
                     await trio.lowlevel.checkpoint()
                 self.serve_turn()
@@ -231,8 +235,9 @@ class Pump:
                 if linger is None:
                     return
                 # Who connects is in no such hurry, and looking out for it would cost more than all the rest.
-                ready = linger.wait(FIRST_MAX, self.may_look_out and self._population() == settled)
-                if not ready:
+                turn = self.engine.turn
+                ready = linger.wait(FIRST_MAX, self.may_look_out and self._population() == settled, turn.due)
+                if not ready and not linger.has_come(turn.due):
                     return
 
     def _population(self) -> int:

@@ -19,6 +19,9 @@ LINE_BYTES_MAX: Final = 1024 * 1024
 PAYLOAD_BYTES_MAX: Final = 64 * 1024 * 1024
 """The server's own highest `max_payload`."""
 
+NUMBERS_MAX: Final = 256
+"""So many are remembered."""
+
 PING: Final = b"PING\r\n"
 PONG: Final = b"PONG\r\n"
 _SPACES: Final = b" \t"
@@ -160,6 +163,8 @@ class Reader:
         self._needed = 0
         """So many bytes must be there before it is worth to look."""
         self._end = 0
+        self._numbers: dict[bytes, int] = {}
+        """Those that were read lately: messages often have the same sizes."""
 
     def receive(self, data: bytes) -> list[Event]:
         """Everything that is complete by now.
@@ -200,6 +205,8 @@ class Reader:
             raise NatsProtocolError(f"a line of more than {LINE_BYTES_MAX} bytes")
         line = data[start:end]
         after = end + 2
+        if line.startswith(b"HMSG "):  # most are
+            return self._message(line, 2, data, start, after)
         verb = line[:5].upper()
         if verb == b"HMSG ":
             return self._message(line, 2, data, start, after)
@@ -224,9 +231,9 @@ class Reader:
         count = len(words)
         if not 3 + sizes <= count <= 4 + sizes:
             raise NatsProtocolError(f"a message of {count} words: {line[:80]!r}")
-        sid = _number(words[2])
-        total = _number(words[count - 1])
-        header_bytes = _number(words[count - 2]) if sizes == 2 else 0
+        sid = self._number(words[2])
+        total = self._number(words[count - 1])
+        header_bytes = self._number(words[count - 2]) if sizes == 2 else 0
         if total > PAYLOAD_BYTES_MAX or header_bytes > total:
             raise NatsProtocolError(f"impossible sizes: {line[-40:]!r}")
         end = after + total
@@ -242,11 +249,16 @@ class Reader:
         block = data[after : after + header_bytes]
         return Message(words[1], sid, reply, block, data[after + header_bytes : end])
 
-
-def _number(word: bytes) -> int:
-    if len(word) > 12 or not word.isdigit():
-        raise NatsProtocolError(f"a number is wanted, not {word[:20]!r}")
-    return int(word)
+    def _number(self, word: bytes) -> int:
+        numbers = self._numbers
+        number = numbers.get(word)
+        if number is None:
+            if len(word) > 12 or not word.isdigit():
+                raise NatsProtocolError(f"a number is wanted, not {word[:20]!r}")
+            if len(numbers) >= NUMBERS_MAX:
+                numbers.clear()
+            number = numbers[word] = int(word)
+        return number
 
 
 def _json_object(text: bytes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 from support.attached import Attached
+from support.due_turns import make_due_turns
 from support.memory_nats import MemoryNats
 
 from broker.cluster.node import Node
@@ -42,6 +43,7 @@ class MemoryNode:
         self.server.admit(self.node.link)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.server.beat)
+            nursery.start_soon(make_due_turns, self.engine)
             await nursery.start(self.node.run)
             assert self.node.reader.current.is_set()
             yield self

@@ -54,6 +54,27 @@ async def test_it_gets_what_its_filters_match_with_what_they_were_granted(autoju
         assert [entry.qos for entry in client.session.outbound.inflight()] == [1, 1, 1]
 
 
+async def test_while_it_is_read_for_it_is_handed_no_packets_of_what_the_others_get(
+    autojump_clock: MockClock,
+) -> None:
+    async with running(MemoryNats(), "a", "b") as (a, b):
+        others = [await b.comes(name, filters=((b"t", 0),)) for name in (b"x", b"y")]
+        await away(a, (b"t", 0))
+        for number in range(1, 4):
+            a.publish(b"t", b"%d" % number)
+        await a.settled()
+        client = await b.comes()
+        assert client.session.behind
+        assert not client.session.plain
+        with a.engine.turn:  # one batch, which comes together
+            for number in range(4, 7):
+                a.publish(b"t", b"%d" % number)
+        await b.settled()
+        assert client.payloads() == [b"4", b"5", b"6"]
+        assert [one.payloads() for one in others] == [[b"%d" % number for number in range(1, 7)]] * 2
+        assert client.session.plain
+
+
 async def test_where_subscriptions_overlap_it_gets_one_message(autojump_clock: MockClock) -> None:
     async with running(MemoryNats(), "a", "b") as (a, b):
         await away(a, (b"t/#", 1), (b"+/1", 2))

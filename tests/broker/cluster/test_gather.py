@@ -7,6 +7,7 @@ from statistics import mean
 
 import pytest
 import trio
+from support.due_turns import make_due_turns
 from trio.testing import MockClock
 
 from broker.cluster.gather import DELIVERIES_MIN, GATHER_S, HELD_BYTES_MAX, HELD_MAX, RECENT_S, Gather
@@ -61,7 +62,7 @@ async def test_what_goes_to_few_is_handed_on_at_once(autojump_clock: MockClock) 
 
 async def test_many_that_go_to_many_come_in_groups(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     world = World(DELIVERIES_MIN)
-    nursery.start_soon(world.gather.run)
+    nursery.start_soon(make_due_turns, world.engine)
     await world.busy()
     world.read(b"1", b"2")
     world.read(b"3")
@@ -74,7 +75,7 @@ async def test_after_a_silence_the_first_does_not_wait(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     world = World(DELIVERIES_MIN)
-    nursery.start_soon(world.gather.run)
+    nursery.start_soon(make_due_turns, world.engine)
     await world.busy()
     await trio.sleep(2 * RECENT_S)
     world.read(b"1")
@@ -85,7 +86,7 @@ async def test_what_comes_seldom_does_not_wait_though_it_goes_to_many(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     world = World(DELIVERIES_MIN)
-    nursery.start_soon(world.gather.run)
+    nursery.start_soon(make_due_turns, world.engine)
     for number in range(1, 101):
         world.read(b"1")
         assert len(world.handed_on) == number
@@ -97,7 +98,7 @@ async def test_where_many_come_they_leave_in_groups_and_the_first_waits_longest(
     autojump_clock: MockClock, nursery: trio.Nursery, apart_s: float
 ) -> None:
     world = World(DELIVERIES_MIN)
-    nursery.start_soon(world.gather.run)
+    nursery.start_soon(make_due_turns, world.engine)
     drawn = Random(1)
     came_at: list[float] = []
     for _ in range(3000):
@@ -117,7 +118,7 @@ async def test_what_is_held_before_anybody_waits_is_handed_on_all_the_same(
     world = World(DELIVERIES_MIN)
     await world.busy()
     world.read(b"1")
-    nursery.start_soon(world.gather.run)
+    nursery.start_soon(make_due_turns, world.engine)
     await trio.sleep(2 * GATHER_S)
     assert world.handed_on == [b"1"]
 

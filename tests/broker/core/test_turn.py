@@ -8,6 +8,7 @@ from support.peer import subscribed
 from broker.core.engine import Engine
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
+from broker.core.turn import NEVER
 
 
 def test_nested_turns_are_one() -> None:
@@ -24,6 +25,17 @@ def test_nested_turns_are_one() -> None:
     assert heard == ["batch", "settled"]
     with engine.turn:
         assert engine.now == 2.0
+
+
+def test_a_turn_that_is_wanted_is_wanted_once() -> None:
+    engine = Engine()
+    times = iter((1.0, 3.0))
+    engine.turn.clock = lambda: next(times)
+    engine.turn.due = 2.0
+    with engine.turn:
+        assert engine.turn.due == 2.0
+    with engine.turn:
+        assert engine.turn.due == NEVER
 
 
 def test_what_is_published_at_the_end_of_a_batch_leaves_with_it() -> None:

@@ -12,6 +12,7 @@ import trio
 import trio.lowlevel
 import trio.testing
 
+from broker.core.turn import NEVER
 from broker.links.linger import (
     LATE_POINTS,
     LOOK_OUT_POINTS,
@@ -252,6 +253,19 @@ async def test_a_deadline_that_has_come_is_waited_for_no_longer(own: select.epol
             assert not linger.wait(8)
             waits += 1
         assert waits < 100  # each sleeps
+    linger.close()
+
+
+async def test_it_waits_no_longer_than_it_is_told(own: select.epoll) -> None:
+    linger = lingering(own)
+    assert not linger.has_come(NEVER)
+    until = trio.current_time() + 0.01
+    waits = 0
+    while not linger.has_come(until):
+        assert not linger.wait(8, until=until)
+        waits += 1
+    assert waits < 100  # each sleeps
+    assert not linger.wait(8, until=until)
     linger.close()
 
 

@@ -20,6 +20,7 @@ from broker.config.model import Limits, Listener, Security
 from broker.core import barrier as barriers
 from broker.core.engine import Engine
 from broker.core.publication import Publication
+from broker.core.turn import NEVER
 from broker.links.listening.door import Door
 from broker.links.more_to_send import MANY
 from broker.links.mqtt.link import MqttLink
@@ -341,6 +342,36 @@ async def test_however_busy_its_sockets_are_others_have_their_turn(
         turn_s = TURN_S_MAX
     assert turn_s < engine.now <= turn_s + TURN_S_MAX + 0.001
     real.close()
+
+
+@pytest.mark.parametrize("others_wait", [False, True])
+async def test_a_turn_that_is_due_comes_though_nothing_does(others_wait: bool) -> None:
+    async with pumping() as (pump, _, connect), trio.open_nursery() as nursery:
+        engine = pump.engine
+        engine.turn.clock = trio.current_time
+        client = await connect(b"c")
+        turns: list[float] = []
+        has_come = trio.Event()
+
+        def end() -> None:
+            turns.append(engine.now)
+            if len(turns) == 1:
+                engine.turn.due = engine.now + 0.02
+            elif engine.now >= turns[0] + 0.02:
+                has_come.set()
+
+        async def others() -> None:
+            while True:
+                await trio.lowlevel.checkpoint()
+
+        if others_wait:
+            nursery.start_soon(others)
+        engine.turn.on_batch_end(end)
+        await client.send(Pingreq())
+        await has_come.wait()
+        assert engine.turn.due == NEVER
+        engine.turn.forget(end)
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_peer_that_breaks_ends_alone() -> None:
