@@ -40,6 +40,12 @@ LINGER_S: Final = 0.001
 LINGER_MAX_S: Final = 0.05
 """Where it is known when somebody wants to be woken."""
 
+SELECTED_MAX: Final = 1024
+"""Descriptors below it can be selected."""
+
+SHORT_S: Final = 0.002
+"""What is to be waited for no longer than this, `select` waits for: epoll would make a millisecond of each part."""
+
 SPIN_S: Final = 0.00005
 """How long to look out for an event while awake."""
 
@@ -80,6 +86,7 @@ class Linger:
         may_spin: bool,
     ) -> None:
         self._own = own
+        self._own_fd = own.fileno()
         self._runnable = runnable
         self.knows_deadlines = next_deadline is not None
         self._next_deadline = next_deadline
@@ -124,6 +131,10 @@ class Linger:
             seconds = min(LINGER_MAX_S, min(self._next_deadline(), until) - self._clock())
             if seconds <= 0.0:
                 return []
+            if until != NEVER and seconds < SHORT_S and self._own_fd < SELECTED_MAX:
+                if not select.select((self._own_fd,), (), (), seconds)[0]:
+                    return []
+                seconds = 0.0
         return self._unless_trios(self._own.poll(seconds, count_max))
 
     def _sleep_and_note(self, count_max: int, until: float) -> list[tuple[int, int]]:

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 import trio
 
-from broker.links.linger import Linger, linger_for
+from broker.links.linger import SELECTED_MAX, Linger, linger_for
 from broker.links.runnable import RunnableTasks
 
 logger = logging.getLogger("broker.links")
@@ -66,9 +66,6 @@ class Readiness(Protocol):
     def close(self) -> None:
         """Watch nothing any more."""
 
-
-SELECTED_MAX: Final = 1024
-"""Descriptors below it can be selected."""
 
 LOOK_AGAIN_S: Final = 0.5
 """For the end of a peer that has sent bytes which are not read yet."""

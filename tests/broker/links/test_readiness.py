@@ -9,10 +9,10 @@ import pytest
 import trio
 import trio.testing
 
+from broker.links.linger import SELECTED_MAX
 from broker.links.readiness import (
     GONE,
     READABLE,
-    SELECTED_MAX,
     WRITABLE,
     Epoll,
     Readiness,
