@@ -31,6 +31,7 @@ LOOK_S: Final = 0.3
 """Between two looks of somebody who wants it."""
 
 ANSWER_S: Final = 1.0
+AGAIN_S: Final = 0.01
 
 
 class Record:
@@ -154,6 +155,13 @@ class Lease:
         return True
 
     async def give_back(self) -> None:
-        """Let another node have it at once."""
+        """Let another node have it at once, also where a renewal is still under way."""
         with suppress(Unavailable, ApiError, NatsProtocolError):  # it ends by itself
-            await self._record.put(b"", self._sequence, 1)
+            while True:
+                try:
+                    await self._record.put(b"", self._sequence, 1)
+                    return
+                except ApiError as error:
+                    if not error.is_conflict or not await self._is_still_ours():
+                        raise
+                await trio.sleep(AGAIN_S)

@@ -235,12 +235,13 @@ class Owners(OwnedClients):
     def _state_in(self, stored: Stored, client_id: bytes) -> SessionState | None:
         """None if nobody can read it: a node that has the client finds that its record is not its own any more."""
         try:
-            return session_state.decode(stored.payload, self._engine.now, self._status.clock.now())
+            state = session_state.decode(stored.payload, self._engine.now, self._status.clock.now())
         except NatsProtocolError as error:
-            logger.error(
-                "The session of client %s begins anew: %s", client_id.decode(errors="replace"), error
-            )
+            name = client_id.decode(errors="replace")
+            logger.error("The session of client %s begins anew: %s", name, error)
             return None
+        state.cursor = self._reader.still_there(state.cursor, state.epoch, stored.at)
+        return state
 
     async def _ask(self, owner: bytes, client_id: bytes, ends: bool) -> bytes:
         """Ask the node that has a client to let it go, or end its session; what it says.  Raises: Unavailable."""

@@ -83,6 +83,8 @@ class LogReader:
         self.on_lost: list[Callable[[], None]] = []
         self._rows_seen = RowsSeen()
         self._created = ""
+        self._lost_ends: list[tuple[float, int]] = []
+        """When this log was found to have lost its end, Unix time, and the last place of what was left."""
         self._reader = OrderedReader(1)
         self._together = Together(engine)
         self._gather = Gather(engine, self._take, self._together.end)
@@ -106,6 +108,12 @@ class LogReader:
     def epoch(self) -> str:
         """Of this log; another one, made anew, has another."""
         return epoch_of(self._created)
+
+    def still_there(self, place: int, epoch: str, at: float) -> int:
+        """Up to where the log has what was read up to a place, as it was written down then, in Unix time."""
+        if epoch != self.epoch:
+            return place
+        return min([place, *(kept for found_at, kept in self._lost_ends if at < found_at)])
 
     def publication_of(self, message: wire.Message, sequence: int) -> Publication | None:
         """What a message of the log says that is read again; None for what no node writes."""
@@ -200,6 +208,7 @@ class LogReader:
                 self._gap(
                     f"the log has lost its end; it was read up to {reader.last}, and goes on behind {kept}"
                 )
+                self._lost_ends.append((self._status.clock.now(), kept))
             self._rows_seen.log_lost()
             self._publisher.fences.log_is_new()
             self._begin(created, kept, stored)
@@ -217,6 +226,8 @@ class LogReader:
 
     def _begin(self, created: str, last: int, stored: bytes) -> None:
         """Read on behind `last`, which was stored then, whatever was read before."""
+        if created != self._created:
+            self._lost_ends.clear()
         self._created = created
         self._reader = OrderedReader(last + 1)
         self._reader.stored = stored

@@ -20,6 +20,7 @@ import trio
 from broker.cluster import record
 from broker.cluster.batch import ACK_S, RETRY_S, SOON_S, Waiting, encoded, new_sender
 from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.log_end import certain_end
 from broker.cluster.names import Names, origin_of
 from broker.cluster.rows_seen import ANEW, NOWHERE, ROW, SOURCE, Place, place_in, source_in
 from broker.cluster.setup import epoch_of, info, last, made_at, places
@@ -225,7 +226,8 @@ class RowOutlet:
 
     async def begin(self) -> None:
         """Find out what the log has.  Raises: Unavailable, ApiError, NatsProtocolError."""
-        self.epoch, _ = await self._state()
+        found, _ = await certain_end(self._link, self._names)  # or the log would seem to have lost its end
+        self.epoch = epoch_of(made_at(found))
         known = await self._last()
         self._expected = 0 if known is None else known.sequence
         self._skip = self._covered = NOWHERE if known is None else place_of(known)

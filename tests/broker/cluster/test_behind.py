@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import trio
 from support.attached import Attached
@@ -10,6 +12,7 @@ from support.memory_node import MemoryNode, running
 from trio.testing import MockClock
 
 from broker.cluster import behind as module
+from broker.cluster import log_end
 from broker.cluster.behind import Behind, Reading
 from broker.core.access import Access
 from broker.core.engine import Engine
@@ -328,6 +331,35 @@ async def test_a_place_that_the_log_does_not_have_is_not_waited_for(
         await a.settled()
         with trio.fail_after(1):
             await a.owners.behind.until_read(cursor, epoch)
+
+
+async def test_what_others_wrote_where_a_log_had_lost_its_end_is_for_it(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At places up to which it had been given everything."""
+    monkeypatch.setattr(log_end, "CLOCKS_NS", 0)
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        client = await a.comes(filters=((b"t", 1),))
+        for number in range(4):
+            a.publish(b"t", b"%d" % number)
+        await a.settled()
+        assert client.payloads() == [b"0", b"1", b"2", b"3"]
+        for packet_id in range(1, 5):
+            client.session.outbound.puback(packet_id)
+        await a.goes(client)
+        for node in (a, b):
+            server.drop(node.node.link)
+        await trio.sleep(2)
+        server.streams[LOG].lose(2)
+        for node in (a, b):
+            server.admit(node.node.link)
+        for number in range(4, 10):
+            a.publish(b"t", b"%d" % number)
+        await trio.sleep(6)
+        assert await back(b) == [b"%d" % number for number in range(4, 10)]
+        assert b.node.reader.still_there(4, "another", 0.0) == 4
+        assert b.node.reader.still_there(4, b.node.reader.epoch, time.time() + 60) == 4
 
 
 @pytest.mark.usefixtures("short_slices")

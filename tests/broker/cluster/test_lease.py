@@ -174,6 +174,21 @@ async def test_giving_it_back_says_nothing_where_nobody_answers(autojump_clock: 
     await mine.give_back()
 
 
+@pytest.mark.parametrize(("holder", "is_free"), [(b"mine", True), (b"other", False)])
+async def test_it_is_given_back_behind_a_renewal_that_was_under_way(
+    autojump_clock: MockClock, holder: bytes, is_free: bool
+) -> None:
+    """Whose answer nobody waited for, as its holder ends just then; what another one has written stays."""
+    server, link, stream = opened()
+    mine = lease(link, b"mine")
+    await mine.acquire()
+    server.faults.append((b"feed.main", refused(400, jetstream.WRONG_LAST_SEQUENCE_OF)))
+    stream.put(stream.kept[-1].subject, b"", holder, 4)
+    await mine.give_back()
+    assert server.faults == []
+    assert stream.kept[-1].payload == (b"" if is_free else b"other")
+
+
 async def test_who_wants_it_waits_for_a_connection(autojump_clock: MockClock) -> None:
     server, link, _ = opened()
     server.drop(link)
