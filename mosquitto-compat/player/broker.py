@@ -18,7 +18,7 @@ COMMANDS = {
     "mosquitto": ["/usr/sbin/mosquitto"],
     "rowcast": [sys.executable, "-m", "broker"],
 }
-START_S = 30.0
+START_S = 120.0
 STOP_S = 40.0
 POLL_S = 0.05
 _taken: set[int] = set()
