@@ -93,7 +93,8 @@ class WideWanderer(Wanderer):
                 return [f"{actor}: pause"]
             if has("bytes") and random.random() < 0.15:
                 return [self._bytes(actor)]
-            if has("share") and random.random() < 0.15 and self._id[actor] in self._of_5:
+            may_share = self._id[actor] in self._of_5 and not self._is_mounted(actor)
+            if has("share") and may_share and random.random() < 0.15:
                 return [self._share(actor)]
             if has("five") and random.random() < 0.2 and self._version[actor] == 5:
                 return [f"{actor}: raw {hostile5.packet(random, self._named(actor)).hex(' ')}"]
@@ -136,6 +137,8 @@ class WideWanderer(Wanderer):
         if has("restart") and of_5:
             step = step.replace(" clean=1", " clean=0")  # 2.0 does not save what began with clean start
             self._resuming[actor] = True
+        if has("five") and of_5 and self._is_fleeting(actor, step) and random.random() < 0.3:
+            step = step.replace(f" id={self._lane}{self._id[actor]} ", " id= ")
         words = [step]
         if has("five") and of_5:
             words += random.sample(WIDER_CONNECT, k=random.choice((0, 0, 1, 2, 3)))
@@ -150,6 +153,15 @@ class WideWanderer(Wanderer):
             words.append(f"cuts={random.randint(1, 9)}")
         # Of several that give the same property the last one counts, as of any option.
         return " ".join(words)
+
+    def _is_fleeting(self, actor: str, step: str) -> bool:
+        """Whether its session ends with the connection, so that it needs no client id."""
+        return (
+            " clean=1 " in step
+            and "session-expiry" not in step
+            and self._id[actor] not in self._of_5
+            and not self._manner.has("listeners")
+        )
 
     def _bytes(self, actor: str) -> str:
         """Several packets at once; at times it is the last that this connection sends, or half of it is."""
