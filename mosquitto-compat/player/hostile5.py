@@ -40,7 +40,9 @@ class Named:
 
 
 def packet(random: Random, named: Named) -> bytes:
-    """One of a client that is connected."""
+    """One of a client that is connected, or several under aliases."""
+    if random.random() < 0.2:
+        return _aliased(random, named.topics)
     kind = random.choice((3, 3, 3, 4, 8 if named.may_subscribe else 4, 10, 14, 15))
     block = properties(random, kind)
     if kind == 3:
@@ -66,6 +68,17 @@ def packet(random: Random, named: Named) -> bytes:
         )  # 2.0 forgets the will at others
         return packets.packet(0xE0, bytes([random.choice(codes)]) + block)
     return packets.packet(0xF0, bytes([random.choice((0x00, 0x18, 0x19))]) + block)
+
+
+def _aliased(random: Random, topics: list[bytes]) -> bytes:
+    """Messages under two aliases, each of which stands for one topic after the other."""
+    found, known = b"", set[int]()
+    for number in range(random.randint(3, 7)):
+        alias = random.choice((1, 2))
+        topic = b"" if alias in known and random.random() < 0.5 else random.choice(topics)
+        known.add(alias)
+        found += packets.packet(0x30, packets.text(topic) + b"\x03\x23\x00" + bytes([alias]) + b"%d" % number)
+    return found
 
 
 def connect(random: Random, lane: str) -> bytes:

@@ -5,10 +5,11 @@ What `ledger.txt` explains is not drawn here either.
 
 from __future__ import annotations
 
+import re
 from random import Random
 from typing import Final
 
-from player import drawing, hostile5
+from player import drawing, hostile5, packets
 from player.drawing import ACTORS, IDS, LANE, NO_RETAINED, Wanderer
 from player.manner import Manner
 
@@ -41,6 +42,8 @@ WIDER_PUBLISH: Final = (
     " correlation-data=",
     " user-property=:,a:,:b",
 )
+TOPIC: Final = re.compile(r"publish '[^']*'")
+ALIAS: Final = re.compile(r" topic-alias=(\d+)")
 FRAMES: Final = ("whole", "bytes", "parts", "fragments", "pings", "joined")
 EARLIEST_STOP: Final = 8
 
@@ -53,7 +56,8 @@ class WideWanderer(Wanderer):
         self._manner = manner
         self._slow: set[str] = set()
         self._turned = False
-        self._over: dict[str, str] = {}
+        self._aliases: dict[str, set[str]] = {}
+        """Those that a connection has used."""
         if manner.is_at_root:
             self.topics, self.plain = drawing.TOPICS + ROOT, drawing.PLAIN + ROOT
             self.filters = drawing.FILTERS + ROOT_FILTERS
@@ -72,7 +76,12 @@ class WideWanderer(Wanderer):
 
     def _restart(self) -> list[str]:
         """Whoever has a will leaves before: whether it is published at a stop is each one's own."""
-        left = [f"{actor}: drop" for actor in ACTORS if self._here[actor]]
+        left: list[str] = []
+        for actor in filter(self._here.get, ACTORS):
+            if self._random.random() < 0.5:
+                topic = self._within(actor, self._random.choice(self.plain))
+                left += [f"{actor}: manual", f"{actor}: publish '{topic}' held qos=2 id=7"]
+            left.append(f"{actor}: drop")
         self._here = dict.fromkeys(ACTORS, False)
         self._slow.clear()
         return [*left, "broker: restart"]
@@ -83,6 +92,8 @@ class WideWanderer(Wanderer):
             self._turned = not self._turned
             return ["broker: turn"]
         if self._here[actor]:
+            if has("restart") and random.random() < 0.1:
+                return [f"{actor}: raw {packets.short(6, 7).hex(' ')}"]
             if actor in self._slow:
                 # Who says nothing wrong is not reset, and so gets what came before.
                 self._slow.discard(actor)
@@ -119,7 +130,7 @@ class WideWanderer(Wanderer):
 
     def _wider(self, actor: str, step: str) -> str:
         """With options of the groups."""
-        random, has = self._random, self._manner.has
+        has = self._manner.has
         if ": connect " in step:
             return self._wider_connect(actor, step)
         if has("websocket"):
@@ -127,13 +138,28 @@ class WideWanderer(Wanderer):
         if "publish ''" in step:  # which of two mistakes is told is each one's own
             step = step.replace(" retain=1", " retain=0") if has("noretain") else step
             step = step.replace(" qos=2", " qos=1") if has("listeners") else step
-        if ": publish " in step and self._version[actor] == 5 and has("five") and random.random() < 0.2:
-            return step if "alias" in step or "-" in step else step + random.choice(WIDER_PUBLISH)
+        if ": publish " in step and self._version[actor] == 5 and has("five"):
+            return self._wider_publish(actor, step)
+        return step
+
+    def _wider_publish(self, actor: str, step: str) -> str:
+        """With properties, where there are none, or under an alias, which may have stood for another topic before."""
+        random, known = self._random, self._aliases.setdefault(actor, set())
+        if "-" not in step and random.random() < 0.2:
+            step += random.choice(WIDER_PUBLISH)
+        elif "-" not in step and not self._with_rules and random.random() < 0.5:
+            alias = random.choice(("1", "2"))
+            if alias in known and random.random() < 0.5:
+                step = TOPIC.sub("publish ''", step)
+            step += f" topic-alias={alias}"
+        if (found := ALIAS.search(step)) and "publish ''" not in step:
+            known.add(found[1])
         return step
 
     def _wider_connect(self, actor: str, step: str) -> str:
         random, has = self._random, self._manner.has
         of_5 = self._version[actor] == 5
+        self._aliases.pop(actor, None)
         if has("restart") and of_5:
             step = step.replace(" clean=1", " clean=0")  # 2.0 does not save what began with clean start
             self._resuming[actor] = True
@@ -169,6 +195,8 @@ class WideWanderer(Wanderer):
         several = [self._packet(actor) for _ in range(random.randint(2, 6))]
         several = [one for one in several if one[0] >> 4 != 1 and self._fits(actor, one)]
         kind = random.choice(("raw", "raw", "end", "cut", "reset"))
+        if self._manner.has("websocket") and kind in ("end", "cut"):
+            kind = "raw"  # 2.0 does not send there what it has to say before it closes
         if kind == "reset" or not several:
             self._here[actor] = False
             return f"{actor}: reset"
