@@ -22,6 +22,7 @@ from broker.config.mosquitto.values import (
     read_text,
     read_word,
 )
+from protocol.mqtt.topics import is_valid_topic_name
 
 _UNIT_S = {"s": 1, "h": 3600, "d": 86400, "w": 7 * 86400, "m": 30 * 86400, "y": 365 * 86400}
 _DURATION = re.compile(
@@ -98,6 +99,11 @@ def _mount_point(reader: Reader, option: Option, rest: str) -> None:
         raise Wrong(
             f"Invalid 'mount_point' value ({prefix}). Does it contain a wildcard character?",
             "Write a topic without + and #, as `mount_point site/1/`.",
+        )
+    if not is_valid_topic_name(prefix.encode()):
+        raise Wrong(
+            "Invalid 'mount_point' value (too many levels).",
+            "Write a topic with at most 200 slashes, as `mount_point site/1/`.",
         )
     scope.values[option.field] = prefix
 

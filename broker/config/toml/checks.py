@@ -34,6 +34,14 @@ def check_choice(reader: Reader, path: Path, value: str | None, choices: Collect
         reader.wrong(path, f'{label(path)}: {wanted} is wanted, not "{value}"')
 
 
+def check_mount_point(reader: Reader, path: Path, prefix: str) -> None:
+    """What stands in front of every topic of a listener; with a wildcard its clients would read others' topics."""
+    if prefix and not is_valid_topic_name(prefix.encode()):
+        reader.wrong(
+            path, 'mount_point: a topic without + and # is wanted, of at most 200 slashes, as "site/1/"'
+        )
+
+
 def check_name(reader: Reader, path: Path, name: str) -> None:
     """A name that becomes part of a replication slot's name and of a topic."""
     if not _NAME.fullmatch(name):

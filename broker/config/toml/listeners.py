@@ -20,6 +20,7 @@ from broker.config.toml.checks import (
     check_algorithms,
     check_choice,
     check_filters,
+    check_mount_point,
     check_required_claims,
     check_secret,
 )
@@ -125,6 +126,7 @@ class ListenerReader:
         if listener.host and _NO_HOST.search(listener.host):
             wanted = "an address or a name is wanted; the port stands beside it, as `port = 1883`"
             reader.wrong((*path, "host"), f'host: {wanted}, not "{listener.host}"')
+        check_mount_point(reader, (*path, "mount_point"), listener.mount_point)
         if not 0 <= listener.max_qos <= 2:
             reader.wrong((*path, "max_qos"), f"max_qos: 0, 1 or 2 is wanted, not {listener.max_qos}")
         if not 0 <= listener.enable_proxy_protocol <= 2:

@@ -98,6 +98,9 @@ def of(*listeners: str, rest: str = "") -> str:
 HOST = "host: an address or a name is wanted; the port stands beside it, as `port = 1883`"
 
 
+MOUNT_POINT = 'mount_point: a topic without + and # is wanted, of at most 200 slashes, as "site/1/"'
+
+
 @pytest.mark.parametrize(
     ("keys", "what"),
     [
@@ -107,6 +110,9 @@ HOST = "host: an address or a name is wanted; the port stands beside it, as `por
         ('port = 1\nhost = "mqtt://h"', f'{HOST}, not "mqtt://h"'),
         ("port = 1\nenable_proxy_protocol = 3", "enable_proxy_protocol: 0 (off), 1 or 2 is wanted"),
         ("port = 1\nmax_qos = -1", "max_qos: 0, 1 or 2 is wanted, not -1"),
+        ('port = 1\nmount_point = "a/+/"', MOUNT_POINT),
+        ('port = 1\nmount_point = "#"', MOUNT_POINT),
+        (f'port = 1\nmount_point = "{"a/" * 201}"', MOUNT_POINT),
     ],
 )  # fmt: skip
 def test_a_listener_that_can_t_be_is_told(tmp_path: Path, keys: str, what: str) -> None:
