@@ -14,7 +14,7 @@ from player.drawing import ACTORS, IDS, LANE, NO_RETAINED, Wanderer
 from player.manner import Manner
 
 ROOT: Final = ("$x", "$x/a", "$SYS/a", "$", "$x/", "/", "//", "a/$x")
-ROOT_FILTERS: Final = ("$x/+/#", "$x/+", "+/a", "$x", "$SYS/a", "/#", "//", "+/", "/+/+", "$x/a", "$+")
+ROOT_FILTERS: Final = ("$x/+/#", "$x/+", "+/a", "$x", "$SYS/a", "/#", "//", "+/", "/+/+", "$x/a")
 WIDER_CONNECT: Final = (
     "receive-maximum=300",
     "receive-maximum=65535",
