@@ -178,31 +178,16 @@ class Outbox(PacketWriter):
         self.answer_bytes += len(data)
         self.push(data)
 
-    def push_publish(self, head: bytes, packet_id: bytes, payload: bytes) -> None:
+    def push_publish(self, head: bytes, packet_id: bytes, rest: bytes, payload_bytes: int) -> None:
         if self.closed:
             return
         if self.on_push is not None:
-            self.on_push(head + packet_id + payload)
+            self.on_push(head + packet_id + rest)
         chunks = self._chunks
         chunks.append(head)
         chunks.append(packet_id)
-        chunks.append(payload)
-        self._note_publish(len(head) + len(packet_id) + len(payload), len(payload))
-
-    def push_publish_5(self, head: bytes, packet_id: bytes, properties: bytes, payload: bytes) -> None:
-        if self.closed:
-            return
-        if self.on_push is not None:
-            self.on_push(head + packet_id + properties + payload)
-        chunks = self._chunks
-        chunks.append(head)
-        chunks.append(packet_id)
-        chunks.append(properties)
-        chunks.append(payload)
-        self._note_publish(len(head) + len(packet_id) + len(properties) + len(payload), len(payload))
-
-    def _note_publish(self, size: int, payload_bytes: int) -> None:
-        self.pending_bytes += size
+        chunks.append(rest)
+        self.pending_bytes += len(head) + len(packet_id) + len(rest)
         counters = self.round.counters
         counters.publishes_sent += 1
         counters.publish_bytes_sent += payload_bytes

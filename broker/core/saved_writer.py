@@ -26,13 +26,16 @@ _QOS_2: Final = 0x04
 
 
 class _Held:
-    """A PUBLISH in its three parts, or a PUBREL, whose `payload` and `packet_id` are empty."""
+    """A PUBLISH in its three parts, or a PUBREL, whose `rest` and `packet_id` are empty."""
 
-    def __init__(self, promise: Promise | None, head: bytes, packet_id: bytes, payload: bytes) -> None:
+    def __init__(
+        self, promise: Promise | None, head: bytes, packet_id: bytes, rest: bytes, payload_bytes: int
+    ) -> None:
         self.promise = promise
         self.head = head
         self.packet_id = packet_id
-        self.payload = payload
+        self.rest = rest
+        self.payload_bytes = payload_bytes
 
 
 class SavedWriter(PacketWriter):
@@ -61,12 +64,12 @@ class SavedWriter(PacketWriter):
     def answer(self, data: bytes) -> None:
         self.push(data)
 
-    def push_publish(self, head: bytes, packet_id: bytes, payload: bytes) -> None:
+    def push_publish(self, head: bytes, packet_id: bytes, rest: bytes, payload_bytes: int) -> None:
         promise = self.saving.promise_saved() if head[0] & _QOS_2 else None
         if promise is None and not self._held:
-            self._outbox.push_publish(head, packet_id, payload)
+            self._outbox.push_publish(head, packet_id, rest, payload_bytes)
         else:
-            self._hold(_Held(promise, head, packet_id, payload))
+            self._hold(_Held(promise, head, packet_id, rest, payload_bytes))
 
     def takes_more(self) -> bool:
         if self._held_bytes < self._outbox.limit_bytes:
@@ -86,13 +89,13 @@ class SavedWriter(PacketWriter):
         if promise is None and not self._held:
             self._outbox.answer(data)
         else:
-            self._hold(_Held(promise, data, b"", b""))
+            self._hold(_Held(promise, data, b"", b"", 0))
 
     def _hold(self, held: _Held) -> None:
         if held.promise is not None:
             held.promise.on_kept = self._release
         self._held.append(held)
-        self._held_bytes += len(held.head) + len(held.payload)
+        self._held_bytes += len(held.head) + len(held.rest)
 
     def _release(self) -> None:
         outbox = self._outbox
@@ -101,9 +104,9 @@ class SavedWriter(PacketWriter):
             if held.promise is not None and not held.promise.is_kept:
                 return
             self._held.popleft()
-            self._held_bytes -= len(held.head) + len(held.payload)
+            self._held_bytes -= len(held.head) + len(held.rest)
             if held.packet_id:
-                outbox.push_publish(held.head, held.packet_id, held.payload)
+                outbox.push_publish(held.head, held.packet_id, held.rest, held.payload_bytes)
             else:
                 outbox.answer(held.head)
         if self._more_waits:

@@ -218,7 +218,7 @@ class Session(Receiver):
             or self.replays is not None
             or self.behind
             or self.outbound.queued_qos_0 > 0  # from before a reload or restart, and they go first
-            or (sending is not None and not sending.takes_any())
+            or (sending is not None and not sending.takes_any)
         )
 
     def may_read(self, topic: bytes) -> bool:

@@ -6,13 +6,23 @@ Invariant: topic, payload, QoS and retain never change after construction, so ev
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from protocol.mqtt.codec import publish_head, publish_packet
-from protocol.mqtt.framing import encode_variable
+from protocol.mqtt.framing import REMAINING_LENGTH_MAX, encode_variable
 
 PUBLISH_FIRST_BYTE = 0x30
 DUP_FLAG = 0x08
 RETAIN_FLAG = 0x01
+
+SURELY_FITS_BYTES: Final = REMAINING_LENGTH_MAX >> 1
+"""With less payload, no packet is longer than one can be."""
+
+_QOS_1: Final = 0x32
+_QOS_2: Final = 0x34
+
+_JOINED_BYTES_MAX: Final = 4096
+"""Of a payload that is kept once more behind its properties, since a piece less for each receiver is worth it."""
 
 
 class PacketWriter:
@@ -26,13 +36,15 @@ class PacketWriter:
         """Push what answers the peer's own packet."""
         self.push(data)
 
-    def push_publish(self, head: bytes, packet_id: bytes, payload: bytes) -> None:
-        """A PUBLISH at QoS 1 or 2: the head, this receiver's packet id (and 5.0's properties), the shared payload."""
-        raise NotImplementedError
+    def push_publish(self, head: bytes, packet_id: bytes, rest: bytes, payload_bytes: int) -> None:
+        """A PUBLISH at QoS 1 or 2: the shared head, this receiver's packet id, the shared rest.
 
-    def push_publish_5(self, head: bytes, packet_id: bytes, properties: bytes, payload: bytes) -> None:
-        """The same with 5.0's properties apart, for a writer that need not join the two."""
-        self.push_publish(head, packet_id + properties, payload)
+        Args:
+            packet_id: in 5.0 perhaps with properties behind it.
+            rest: ends with the payload.
+            payload_bytes: how long that is.
+        """
+        raise NotImplementedError
 
     def takes_more(self) -> bool:
         """Whether a message that can wait should be pushed now; if not, whoever owns the writer says when."""
@@ -64,10 +76,12 @@ class Message:
         self._packet_5: bytes | None = None
         self._packet_5_with_ids: bytes | None = None
         self._ids = b""
-        self.first_byte_5 = 0
-        """Which `head_5` and `block_5` there are, as `encode_5` made them; 0 before."""
+        self._first_byte_5 = 0
+        """Which `head_5`, `block_5` and `rest_5` there are; 0 before."""
         self.head_5 = b""
         self.block_5 = b""
+        """To be sent behind the packet id; b"" where `rest_5` has it."""
+        self.rest_5 = b""
         self._head_qos_1: bytes | None = None
         self._head_qos_2: bytes | None = None
 
@@ -109,12 +123,27 @@ class Message:
             inner += b"\x02" + min(left, 0xFFFF_FFFF).to_bytes(4, "big")
         return encode_variable(len(inner)) + inner
 
-    def encode_5(self, first_byte: int) -> None:
-        """What stands before and behind the packet id of its PUBLISH, for all clients of 5.0 that get no more than it
-        says itself: for messages that don't expire."""
-        self.block_5 = self.block(0.0, b"")
-        self.head_5 = publish_head(first_byte, self.topic, 2 + len(self.block_5) + len(self.payload))
-        self.first_byte_5 = first_byte
+    def is_shared_5(self, qos: int, retain: bool) -> bool:
+        """Whether `head_5`, a packet id, `block_5` and `rest_5` are its PUBLISH at QoS 1 or 2 for each client of 5.0
+        that takes any and gets no more than it says itself; not for one that expires, or may be too long."""
+        first_byte = (_QOS_1 if qos == 1 else _QOS_2) + (1 if retain else 0)
+        return self._first_byte_5 == first_byte or self._share_5(first_byte)
+
+    def _share_5(self, first_byte: int) -> bool:
+        payload = self.payload
+        size = len(payload)
+        if self.expires_at != 0.0 or size >= SURELY_FITS_BYTES:
+            return False
+        block = self.block(0.0, b"") if self.properties else b"\0"
+        self.head_5 = publish_head(first_byte, self.topic, 2 + len(block) + size)
+        if size <= _JOINED_BYTES_MAX:
+            self.block_5 = b""
+            self.rest_5 = block + payload
+        else:
+            self.block_5 = block
+            self.rest_5 = payload
+        self._first_byte_5 = first_byte
+        return True
 
     def packet_5(self, retain: bool, now: float, subscription_ids: bytes) -> bytes:
         """The whole PUBLISH at QoS 0 for a client of 5.0.

@@ -281,11 +281,14 @@ class Outbound(Owed):
 
     def _send(self, writer: PacketWriter, message: Message, qos: int, retain: bool, ids: bytes) -> None:
         sending = self.sending
-        if sending is not None and not sending.fits(message, ids):
-            self._let_go(qos, TOO_LARGE)
-            return  # [MQTT-3.1.2-25]
+        is_shared = False
+        if sending is not None:
+            is_shared = sending.takes_any and qos > 0 and not ids and message.is_shared_5(qos, retain)
+            if not is_shared and not sending.fits(message, ids):
+                self._let_go(qos, TOO_LARGE)
+                return  # [MQTT-3.1.2-25]
+        self._note_change()
         if qos == 0:
-            self._note_change()
             if sending is not None:
                 writer.push(sending.packet(message, retain, self.books.now_for(message), ids))
                 sending.sent()
@@ -293,12 +296,16 @@ class Outbound(Owed):
                 writer.push(message.retained_packet() if retain else message.packet())
             return
         entry = self._put_in_flight(message, qos, retain, AWAIT_PUBACK if qos == 1 else AWAIT_PUBREC, ids)
-        self._note_change()
-        if sending is not None:
-            sending.push(writer, entry, False, self.books.now_for(message))
+        packet_id = packet_id_bytes(entry.packet_id)
+        payload = message.payload
+        if sending is None:
+            writer.push_publish(message.head(qos, retain, False), packet_id, payload, len(payload))
+        elif is_shared:
+            if message.block_5:
+                packet_id += message.block_5
+            writer.push_publish(message.head_5, packet_id, message.rest_5, len(payload))
         else:
-            head = message.head(qos, retain, False)
-            writer.push_publish(head, packet_id_bytes(entry.packet_id), message.payload)
+            sending.push(writer, entry, False, self.books.now_for(message))
 
     def _let_go(self, qos: int, why: int) -> None:
         """A message whose turn has come is not sent; it consumes a packet id, as in Mosquitto."""
@@ -312,9 +319,8 @@ class Outbound(Owed):
             self.sending.push(writer, entry, dup, self.books.now_for(entry.message))
             return
         message = entry.message
-        writer.push_publish(
-            message.head(entry.qos, entry.retain, dup), packet_id_bytes(entry.packet_id), message.payload
-        )
+        head = message.head(entry.qos, entry.retain, dup)
+        writer.push_publish(head, packet_id_bytes(entry.packet_id), message.payload, len(message.payload))
 
     def _finish(self, entry: InFlight) -> None:
         self._forget(entry)

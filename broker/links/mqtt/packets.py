@@ -141,6 +141,31 @@ def offer_once(engine: Engine, session: Session, packet_id: int, publication: Pu
     return publication
 
 
+def take_pubacks(link: MqttLink, session: Session, data: bytes, body: int) -> int:
+    """PUBACKs that follow each other, as long as the link has steps; where what comes behind them begins.
+
+    Args:
+        body: where the two bytes of the first one's body are; it is counted already.
+    """
+    engine = link.engine
+    counters = engine.counters
+    size = len(data)
+    while True:
+        packet_id = data[body] * 256 + data[body + 1]
+        if packet_id == 0:
+            tag = "MQTT-2.2.1-5" if session.level == 5 else "MQTT-2.3.1-6"
+            raise MalformedPacket("an acknowledgement of packet id 0", tag)
+        link.steps -= 1
+        acknowledged(engine, session, packet_id)
+        position = body + 2
+        if position + 4 > size or data[position] != PUBACK or data[position + 1] != 2:
+            return position
+        if link.steps <= 0 or link.session is not session:
+            return position
+        counters.packets_received += 1
+        body = position + 2
+
+
 def acknowledged(engine: Engine, session: Session, packet_id: int) -> None:
     """PUBACK."""
     session.outbound.puback(packet_id)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from broker.core.session import Session
 from broker.links.mqtt.forwarding import PUBLISH_QOS_0, Run, miss_steps, receivers_of
-from broker.links.mqtt.packets import acknowledged, handle
-from protocol.mqtt.codec import PUBACK, packet_id_of
+from broker.links.mqtt.packets import handle, take_pubacks
+from protocol.mqtt.codec import PUBACK
 from protocol.mqtt.errors import MalformedPacket
 from protocol.mqtt.framing import frame_at
 from protocol.mqtt.topics import DOLLAR
@@ -40,7 +40,8 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
             if end == 0:
                 break
             packets += 1
-            if fast and data[position] == PUBLISH_QOS_0 and body + 2 < end and data[body + 2] != DOLLAR:
+            first_byte = data[position]
+            if fast and first_byte == PUBLISH_QOS_0 and body + 2 < end and data[body + 2] != DOLLAR:
                 payload_start = body + 2 + data[body] * 256 + data[body + 1]
                 if payload_start > end:
                     raise MalformedPacket("a PUBLISH that ends within its topic name", "MQTT-3.3.2-1")
@@ -66,13 +67,12 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                 continue
             if run is not None:
                 run.end(position)
-            if data[position] == PUBACK and not link.tracing and engine.saving is None:
-                link.steps -= 1
-                acknowledged(engine, session, packet_id_of(data, body, end))
+            if first_byte == PUBACK and end - body == 2 and not link.tracing and engine.saving is None:
+                position = take_pubacks(link, session, data, body)
             else:
-                handle(link, session, data[position], data, body, end)
+                handle(link, session, first_byte, data, body, end)
                 link.steps -= engine.slicing.charged()
-            position = end
+                position = end
             if link.steps <= 0 or link.session is not session:
                 break
     finally:

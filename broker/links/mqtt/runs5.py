@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from broker.core.session import Session
 from broker.links.mqtt.forwarding import PUBLISH_QOS_0, Run, miss_steps, receivers_of
-from broker.links.mqtt.packets import acknowledged
+from broker.links.mqtt.packets import take_pubacks
 from broker.links.mqtt.v5 import Terms, handle
 from protocol.mqtt.codec import PUBACK
 from protocol.mqtt.errors import MalformedPacket, ProtocolError
 from protocol.mqtt.framing import frame_at
 from protocol.mqtt.topics import DOLLAR
-from protocol.mqtt.v5.codec import ack_parts, retagged
+from protocol.mqtt.v5.codec import retagged
 from protocol.mqtt.v5.properties import are_forwarded
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                 raise MalformedPacket("a remaining length longer than it need be", "MQTT-1.5.5-1")
             packets += 1
             payload_start = 0
-            if fast and data[position] == PUBLISH_QOS_0:
+            first_byte = data[position]
+            if fast and first_byte == PUBLISH_QOS_0:
                 if (
                     run is not None
                     and run.targets is not None
@@ -92,13 +93,12 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                 continue
             if run is not None:
                 run.end(position)
-            if data[position] == PUBACK and end - body == 2 and not link.tracing and engine.saving is None:
-                link.steps -= 1
-                acknowledged(engine, session, ack_parts(PUBACK, data, body, end)[0])
+            if first_byte == PUBACK and end - body == 2 and not link.tracing and engine.saving is None:
+                position = take_pubacks(link, session, data, body)
             else:
-                handle(link, session, data[position], data, body, end)
+                handle(link, session, first_byte, data, body, end)
                 link.steps -= engine.slicing.charged()
-            position = end
+                position = end
             if link.steps <= 0 or link.session is not session:
                 break
     except ProtocolError as error:

@@ -199,8 +199,7 @@ def _exactly_once(
     inbound = session.expect()
     terms = link.terms
     assert terms is not None
-    is_new = not inbound.has(packet_id)
-    if is_new and terms.receive_maximum and inbound.count() >= terms.receive_maximum:
+    if 0 < terms.receive_maximum <= inbound.count() and not inbound.has(packet_id):
         raise ProtocolViolation(
             "more QoS 2 messages than the receive maximum",
             "MQTT-3.3.4-7",

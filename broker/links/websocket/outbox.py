@@ -58,11 +58,8 @@ class FramingOutbox(Outbox):
         if not self.closed and not self.hushed:
             self._owe(frames)
 
-    def push_publish(self, head: bytes, packet_id: bytes, payload: bytes) -> None:
+    def push_publish(self, head: bytes, packet_id: bytes, rest: bytes, payload_bytes: int) -> None:
         if self.closed or self.hushed:
             return
-        self.push_frames(binary_head(len(head) + len(packet_id) + len(payload)))
-        super().push_publish(head, packet_id, payload)
-
-    def push_publish_5(self, head: bytes, packet_id: bytes, properties: bytes, payload: bytes) -> None:
-        self.push_publish(head, packet_id + properties, payload)
+        self.push_frames(binary_head(len(head) + len(packet_id) + len(rest)))
+        super().push_publish(head, packet_id, rest, payload_bytes)

@@ -9,13 +9,11 @@ from typing import Final
 
 from protocol.mqtt.codec import publish_head
 from protocol.mqtt.framing import REMAINING_LENGTH_MAX, packet_id_bytes
-from protocol.mqtt.message import Message, PacketWriter
+from protocol.mqtt.message import SURELY_FITS_BYTES, Message, PacketWriter
 from protocol.mqtt.window import InFlight, publish_size
 
 _EXPIRY_BYTES: Final = 5
 _PACKET_MAX: Final = REMAINING_LENGTH_MAX + 5
-_SURELY_FITS_BYTES: Final = REMAINING_LENGTH_MAX >> 1
-"""With less payload, no packet is longer than one can be."""
 
 
 class Sending:
@@ -31,18 +29,16 @@ class Sending:
         self.receive_maximum = receive_maximum
         self.packet_max = packet_max
         self.aliases_max = aliases_max
+        self.takes_any = packet_max == 0 and aliases_max == 0
+        """A packet that somebody else gets, too, will do for this client."""
         self._aliases: dict[bytes, int] | None = None
         self._new_alias = b""
-
-    def takes_any(self) -> bool:
-        """Whether a packet that somebody else gets, too, will do for this client."""
-        return self.packet_max == 0 and self.aliases_max == 0
 
     def fits(self, message: Message, ids: bytes) -> bool:
         """Whether a message at QoS 1 or 2 is small enough [MQTT-3.1.2-25]."""
         packet_max = self.packet_max
         if packet_max == 0:
-            if len(message.payload) < _SURELY_FITS_BYTES:
+            if len(message.payload) < SURELY_FITS_BYTES:
                 return True
             packet_max = _PACKET_MAX
         properties = len(message.properties) + len(ids) + (_EXPIRY_BYTES if message.expires_at != 0.0 else 0)
@@ -50,7 +46,7 @@ class Sending:
 
     def packet(self, message: Message, retain: bool, now: float, ids: bytes) -> bytes:
         """The whole PUBLISH at QoS 0; b"" if it is too large.  What is really sent is told to `sent`."""
-        if len(message.payload) >= _SURELY_FITS_BYTES and not self.fits(message, ids):
+        if len(message.payload) >= SURELY_FITS_BYTES and not self.fits(message, ids):
             return b""
         if self.aliases_max:
             topic, alias = self._named(message, ids, 0)
@@ -70,16 +66,10 @@ class Sending:
             self._new_alias = b""
 
     def push(self, writer: PacketWriter, entry: InFlight, dup: bool, now: float) -> None:
-        """A PUBLISH at QoS 1 or 2."""
+        """A PUBLISH at QoS 1 or 2 that this client alone gets so; see `Message.is_shared_5`."""
         message = entry.message
         ids = entry.ids
         first_byte = 0x30 | entry.qos << 1 | (1 if entry.retain else 0) | (8 if dup else 0)
-        if self.aliases_max == 0 and not ids and message.expires_at == 0.0:
-            if message.first_byte_5 != first_byte:
-                message.encode_5(first_byte)
-            packet_id = packet_id_bytes(entry.packet_id)
-            writer.push_publish_5(message.head_5, packet_id, message.block_5, message.payload)
-            return
         topic = message.topic
         if self.aliases_max:
             topic, alias = self._named(message, ids, 2)
@@ -87,7 +77,8 @@ class Sending:
             self.sent()
         block = message.block(now, ids)
         head = publish_head(first_byte, topic, 2 + len(block) + len(message.payload))
-        writer.push_publish_5(head, packet_id_bytes(entry.packet_id), block, message.payload)
+        packet_id = packet_id_bytes(entry.packet_id) + block
+        writer.push_publish(head, packet_id, message.payload, len(message.payload))
 
     def _named(self, message: Message, ids: bytes, packet_id: int) -> tuple[bytes, bytes]:
         """The topic name to write and the property of its alias; as it is and b"" where it has none."""
@@ -102,7 +93,7 @@ class Sending:
             return topic, b""
         written = b"" if known else topic
         packet_max = self.packet_max
-        if packet_max == 0 and len(message.payload) >= _SURELY_FITS_BYTES:
+        if packet_max == 0 and len(message.payload) >= SURELY_FITS_BYTES:
             packet_max = _PACKET_MAX
         if packet_max:
             properties = len(message.properties) + len(ids) + _EXPIRY_BYTES + 3

@@ -67,8 +67,8 @@ def test_everything_pushed_in_a_round_leaves_in_one_send() -> None:
     kernel, round = Kernel(1000), Round(Counters())
     outbox = kernel.outbox(round)
     outbox.push(b"one")
-    outbox.push_publish(b"head", b"\0\1", b"payload")
-    outbox.push_publish_5(b"head", b"\0\2", b"\0", b"payload")
+    outbox.push_publish(b"head", b"\0\1", b"payload", 7)
+    outbox.push_publish(b"head", b"\0\2", b"\0payload", 7)
     assert kernel.sends == 0
     round.flush()
     assert (kernel.sends, kernel.taken) == (1, b"onehead\0\1payloadhead\0\2\0payload")
@@ -115,7 +115,7 @@ def test_whatever_is_pushed_and_however_little_is_taken_the_order_stays(seed: in
             outbox.push(piece)
             owed += piece
         else:
-            outbox.push_publish(b"<", b"id", piece)
+            outbox.push_publish(b"<", b"id", piece, len(piece))
             owed += b"<id" + piece
         if random.random() < 0.5:
             kernel.room = random.choice((0, 1, 5, len(owed)))
@@ -410,13 +410,13 @@ def test_whoever_traces_sees_whole_packets_and_nothing_follows_a_close() -> None
     outbox = kernel.outbox(round)
     traced: list[bytes] = []
     outbox.on_push = traced.append
-    outbox.push_publish(b"head", b"\0\1", b"payload")
-    outbox.push_publish_5(b"head", b"\0\2", b"\0", b"payload")
+    outbox.push_publish(b"head", b"\0\1", b"payload", 7)
+    outbox.push_publish(b"head", b"\0\2", b"\0payload", 7)
     outbox.on_push = None
     assert traced == [b"head\0\1payload", b"head\0\2\0payload"]
     outbox.close()
-    outbox.push_publish(b"head", b"\0\1", b"payload")
-    outbox.push_publish_5(b"head", b"\0\2", b"\0", b"payload")
+    outbox.push_publish(b"head", b"\0\1", b"payload", 7)
+    outbox.push_publish(b"head", b"\0\2", b"\0payload", 7)
     round.flush()
     assert (kernel.sends, outbox.pending_bytes) == (0, 0)
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from protocol.mqtt.codec import encode
 from protocol.mqtt.message import Message, MessageStore
 from protocol.mqtt.packets import Publish
+from protocol.mqtt.v5.codec import encode as encode_5
+from protocol.mqtt.v5.properties import Properties
 
 PAYLOADS = st.sampled_from([b"", b"x", bytes(118), bytes(125), bytes(126), bytes(16_380)])
 
@@ -37,6 +39,29 @@ def test_a_packet_of_5_is_its_own_for_each_receivers_identifiers(retain: bool, i
             packet
             == bytes([0x30 | retain, 3 + 1 + len(block) + 1]) + b"\0\1t" + bytes([len(block)]) + block + b"x"
         )
+
+
+@given(
+    st.sampled_from([b"", b"x", bytes(118), bytes(4096), bytes(4097), bytes(16_380)]),
+    st.sampled_from([b"", b"\x26\0\1a\0\1b"]),
+    st.lists(st.tuples(st.integers(1, 2), st.booleans()), max_size=4),
+)
+def test_what_all_clients_of_5_share_of_a_packet_is_the_codecs(
+    payload: bytes, properties: bytes, asked: list[tuple[int, bool]]
+) -> None:
+    message = Message(b"topic", payload, 1)
+    message.properties = properties
+    for qos, retain in asked:
+        assert message.is_shared_5(qos, retain)
+        whole = message.head_5 + b"\0\7" + message.block_5 + message.rest_5
+        said = Properties(user=[(b"a", b"b")] if properties else [])
+        assert whole == encode_5(Publish(b"topic", payload, qos, retain, False, 7, said))
+
+
+def test_what_expires_is_written_for_each_client_of_5() -> None:
+    message = Message(b"topic", b"x", 1)
+    message.expires_at = 100.0
+    assert not message.is_shared_5(1, False)
 
 
 def test_what_is_left_of_an_expiry_is_told_and_never_less_than_nothing() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 from support.peer import OPEN_DOOR, Peer, connected, subscribed
+from support.peer5 import connected5
 
 from broker.config.model import Limits
 from broker.core.engine import Engine
 from broker.core.policy import Policy
 from broker.core.publication import Publication
 from broker.links.listening.door import Door
-from broker.links.mqtt.packets import offer_once
+from broker.links.mqtt.packets import offer_once, take_pubacks
+from protocol.mqtt.codec import encode
 from protocol.mqtt.packets import (
     Connect,
     Disconnect,
@@ -23,8 +25,11 @@ from protocol.mqtt.packets import (
     Publish,
     Pubrec,
     Pubrel,
+    Subscribe,
     Will,
 )
+from protocol.mqtt.v5.properties import Properties
+from protocol.mqtt.v5.property_table import SESSION_EXPIRY
 
 ANSWERS: list[tuple[list[Packet], list[Packet]]] = [
     ([Publish(b"t", b"x")], []),
@@ -95,6 +100,46 @@ def test_what_no_client_may_send_ends_the_connection_without_a_word(raw: bytes) 
     peer.write(raw)
     assert peer.closed
     assert peer.read_bytes() == b""
+
+
+RUNS_OF_PUBACKS = [
+    (b"\x40\x02\0\1\x40\x02\0\2\x40\x02\0\3", 3, 3, False),
+    (b"\x40\x02\0\3\x40\x02\0\3\x40\x02\0\1", 3, 2, False),
+    (b"\x40\x02\0\1\x40\x02\1\0\x40\x02\0\2", 3, 2, False),
+    (b"\x40\x02\0\1\xc0\0\x40\x02\0\2", 3, 2, False),
+    (b"\x40\x02\0\1\x40\x02\0", 1, 1, False),
+    (b"\x40\x02\0\1\x40", 1, 1, False),
+    (b"\x40\x02\0\1\x40\x02\0\0\x40\x02\0\2", 2, 1, True),
+    (b"\x40\x02\0\0\x40\x02\0\1", 1, 0, True),
+    (b"\x40\x02\0\1\x41\x02\0\2\x40\x02\0\3", 2, 1, True),
+]
+
+
+@pytest.mark.parametrize("level", [4, 5])
+@pytest.mark.parametrize(("raw", "packets", "acknowledged", "closed"), RUNS_OF_PUBACKS)
+def test_pubacks_that_come_together_count_one_by_one(
+    raw: bytes, packets: int, acknowledged: int, closed: bool, level: int
+) -> None:
+    engine = Engine()
+    kept = Properties({SESSION_EXPIRY: 60})
+    reader = connected5(engine, properties=kept) if level == 5 else connected(engine, clean=False)
+    reader.send(Subscribe(1, ((b"t", 1),)))
+    for payload in (b"one", b"two", b"three"):
+        engine.publish(Publication(b"t", payload, 1))
+    outbound = engine.sessions[b"client"].outbound
+    before = engine.counters.packets_received
+    reader.write(raw)
+    assert outbound.inflight_count() == 3 - acknowledged
+    assert (engine.counters.packets_received - before, reader.closed) == (packets, closed)
+
+
+def test_pubacks_that_come_together_leave_others_their_turn() -> None:
+    engine = Engine()
+    reader = connected(engine)
+    link, session = reader.link, engine.sessions[b"client"]
+    run = b"".join(encode(Puback(packet_id)) for packet_id in range(1, 11))
+    link.steps = 4
+    assert take_pubacks(link, session, run, 2) == 4 * len(encode(Puback(1)))
 
 
 @pytest.mark.parametrize("raw", [b"\x41\x02\x00\x05", b"\x51\x02\x00\x05", b"\x60\x02\x00\x05", b"\xc1\x00"])

@@ -33,10 +33,10 @@ def test_each_packet_is_a_message_of_its_own(pushes: list[list[bytes]]) -> None:
 def test_a_message_at_qos_1_is_one_message_too(size: int) -> None:
     owed = outbox()
     head, packet_id, payload = b"\x32\x00\x00\x01t", b"\x00\x07", b"x" * size
-    owed.push_publish(head, packet_id, payload)
+    owed.push_publish(head, packet_id, payload, size)
     assert all_owed(owed) == binary_frame(head + packet_id + payload)
     owed = outbox()
-    owed.push_publish_5(head, packet_id, b"\x02\x01\x01", payload)
+    owed.push_publish(head, packet_id, b"\x02\x01\x01" + payload, size)
     assert all_owed(owed) == binary_frame(head + packet_id + b"\x02\x01\x01" + payload)
 
 
@@ -61,7 +61,7 @@ def test_nothing_follows_the_close_frame(how: str) -> None:
         owed.closed = True
     owed.push(PACKETS[0])
     owed.push_frames(b"frames")
-    owed.push_publish(b"\x32\x04\x00\x01t", b"\x00\x07", b"")
+    owed.push_publish(b"\x32\x04\x00\x01t", b"\x00\x07", b"", 0)
     assert owed.pending_bytes == len(close_frame(1000, ""))
     assert traced == []
 

@@ -24,8 +24,8 @@ class Wire(PacketWriter):
     def __init__(self) -> None:
         self.packets: list[bytes] = []
 
-    def push_publish(self, head: bytes, packet_id: bytes, payload: bytes) -> None:
-        self.packets.append(head + packet_id + payload)
+    def push_publish(self, head: bytes, packet_id: bytes, rest: bytes, payload_bytes: int) -> None:
+        self.packets.append(head + packet_id + rest)
 
 
 def read(raw: bytes) -> Publish:
@@ -74,7 +74,7 @@ def test_who_takes_no_aliases_gets_none() -> None:
 def test_a_packet_made_for_others_will_do_without_limits_alone(
     packet_max: int, aliases_max: int, any_will_do: bool
 ) -> None:
-    assert Sending(0, packet_max, aliases_max).takes_any() == any_will_do
+    assert Sending(0, packet_max, aliases_max).takes_any == any_will_do
 
 
 @pytest.mark.parametrize("aliases_max", [0, 1])
