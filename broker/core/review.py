@@ -43,11 +43,13 @@ class Review:
         edition: counts up when the rules change.
         judge: whoever decides; without one nothing is forbidden but what a session was told.
         is_awaited: other rules are being read: whoever comes is decided about by those.
+        may_wait: whoever comes may have to wait for others who do; if not, only for what takes long about itself.
     """
 
     def __init__(self) -> None:
         self.edition = 0
         self.is_awaited = False
+        self.may_wait = True
         self.judge: Judge | None = None
 
     def renew(self, session: Session) -> None:

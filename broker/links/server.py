@@ -56,13 +56,14 @@ class Server:
         self.arrivals = Arrivals(self.pump, self._in_thread, trio.lowlevel.current_trio_token().run_sync_soon)
         self._handshake_threads = trio.CapacityLimiter(HANDSHAKE_THREADS_MAX)
         self._deciding = Deciding(engine, nursery)
+        self._decide = self._deciding.decide  # one for all: as a method it would be made anew for each
         self._links: dict[MqttLink, None] = {}
         self._is_working = False
         engine.replaying.on_waiting = engine.slicing.on_waiting = self._work_waits
 
     def share_clients(self, claims: Claims) -> None:
         """From now on a client comes in once it is this node's."""
-        self._deciding.claims = claims
+        self._deciding.share(claims)
 
     def hold_logins(self) -> None:
         """Other rules are being read: whoever says CONNECT waits for them, until `let_logins_on`."""
@@ -75,7 +76,7 @@ class Server:
     def opened(self, link: MqttLink) -> None:
         """A connection that speaks MQTT is here; it has some time to send CONNECT."""
         self.engine.counters.sockets_opened += 1
-        link.check_slowly = self._deciding.decide
+        link.check_slowly = self._decide
         link.last_received = self._clock()
         link.silence_max_s = CONNECT_TIMEOUT_S
         self._links[link] = None
@@ -92,7 +93,8 @@ class Server:
         """A connection has ended; whoever waited for its decision goes on."""
         self.engine.counters.sockets_closed += 1
         self._links.pop(link, None)
-        self._deciding.closed(link)
+        if self.engine.review.may_wait:
+            self._deciding.closed(link)
 
     def add_socket(self, sock: Socket, door: Door, peer: str, identity: bytes | None = None) -> None:
         """A connection for MQTT; `identity` is the client's verified certificate's."""

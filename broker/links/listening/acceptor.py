@@ -26,6 +26,9 @@ Counts it as open at once."""
 FULLS_MIN = 4
 """So often there have to be as many as were looked for before more are: what is not there costs as much as what is."""
 
+FULLS_MAX = 64
+"""The same where looking for a second was in vain again and again: twice as often after each time."""
+
 SILENCES_MAX = 4
 """With so many that had not sent their CONNECT when they were accepted, one of sixteen is asked."""
 
@@ -58,6 +61,7 @@ class Acceptor(Connection):
         self._at_once = 1
         self._fulls = 0
         """Wake-ups in a row at which there were as many as were looked for."""
+        self._fulls_wanted = FULLS_MIN
         self._silent = 0
         """Of so many more it is not asked at once what they have sent."""
         self._silences = 0
@@ -71,6 +75,8 @@ class Acceptor(Connection):
             try:
                 fd, address = self._accept()
             except BlockingIOError:
+                if self._at_once == 2:
+                    self._fulls_wanted = min(self._fulls_wanted * 2, FULLS_MAX)
                 self._at_once = 1
                 self._fulls = 0
                 break
@@ -83,7 +89,9 @@ class Acceptor(Connection):
             taken += 1
         else:
             self._fulls += 1
-            if self._fulls >= FULLS_MIN:
+            if self._at_once > 1:
+                self._fulls_wanted = FULLS_MIN
+            if self._fulls >= self._fulls_wanted:
                 self._at_once = min(self._at_once * 2, ACCEPTS_PER_WAKE_MAX)
         if taken == 1 and last is not None and self._is_plain:
             self._ask_at_once(last)

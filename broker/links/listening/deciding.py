@@ -82,13 +82,25 @@ class Deciding:
         """Set once the rules are there that whoever comes is to be decided about by."""
         self._entering = trio.Lock()
         self._departed = Departed()
-        self.claims: Claims | None = None
+        self._claims: Claims | None = None
+        self._settle()
+
+    def share(self, claims: Claims | None) -> None:
+        """From now on a client comes in once it is this node's."""
+        self._claims = claims
+        self._settle()
+
+    def _settle(self) -> None:
+        """Tell who lets clients in whether there is anything to ask about one that is not slow."""
+        may_wait = self._claims is not None or self._rules_read is not None or len(self._cases) > 0
+        self._engine.review.may_wait = may_wait
 
     def hold(self) -> None:
         """Other rules are being read: decide about nobody who comes, until `go_on`."""
         if self._rules_read is None:
             self._rules_read = trio.Event()
             self._engine.review.is_awaited = True
+            self._settle()
 
     def go_on(self) -> None:
         """The rules in force are those to decide by."""
@@ -96,11 +108,12 @@ class Deciding:
             self._rules_read.set()
             self._rules_read = None
             self._engine.review.is_awaited = False
+            self._settle()
 
     def decide(self, link: MqttLink, packet: Connect, is_slow: bool) -> bool:
         """Have this CONNECT wait, if it is slow or must not overtake; False if it need not."""
         self._numbers += 1
-        must_wait = is_slow or self.claims is not None or self._rules_read is not None
+        must_wait = is_slow or self._claims is not None or self._rules_read is not None
         if not must_wait and not self._cases:
             return False  # nobody waits, so nobody is overtaken
         case = Case(link, packet, self._numbers)
@@ -108,6 +121,7 @@ class Deciding:
             self._overtake(case)
             return False
         self._cases[link] = case
+        self._settle()
         self._line_up(case)
         self._nursery.start_soon(self._decide, case, is_slow)
         return True
@@ -137,8 +151,8 @@ class Deciding:
                             link.door.verdict_for, case.packet, link.certificate_identity
                         )
                 await case.is_first.wait()
-                if self.claims is not None and not self._is_overtaken(case):
-                    judgement = await self._claim(self.claims, case, verdict)
+                if self._claims is not None and not self._is_overtaken(case):
+                    judgement = await self._claim(self._claims, case, verdict)
                 with self._engine.turn:
                     try:
                         if self._is_overtaken(case):
@@ -148,8 +162,8 @@ class Deciding:
                             if link.verdict is not None:
                                 self._overtake(case)
                     finally:
-                        if self.claims is not None and isinstance(judgement, Accepted):
-                            self.claims.arrived(judgement.client_id)
+                        if self._claims is not None and isinstance(judgement, Accepted):
+                            self._claims.arrived(judgement.client_id)
             finally:
                 self._leave(case)
 
@@ -190,6 +204,7 @@ class Deciding:
 
     def _leave(self, case: Case) -> None:
         del self._cases[case.link]
+        self._settle()
         if case.link.departed:
             self._departed.leave(case.address)
         if not case.client_id:

@@ -63,6 +63,12 @@ class Door:
     def configure(self, listener: Listener, limits: Limits, connection_messages: bool) -> None:
         """Take over new settings; connections that are open keep the ones they were admitted with."""
         self.listener = listener
+        # What each CONNECT is asked for, beside it: interpreted objects say it at a higher price.
+        self._connections_max = listener.max_connections
+        self._versions = frozenset(listener.accept_protocol_versions)
+        self._prefix = listener.security.clientid_prefixes.encode()
+        self._is_named_by_user = listener.use_username_as_clientid
+        self._limits_keep_alive = listener.max_keepalive_s > 0
         self.max_qos = listener.max_qos
         self.mount_point = listener.mount_point.encode()
         self.max_packet_size = limits.max_packet_size_bytes
@@ -114,7 +120,7 @@ class Door:
 
     def is_full(self) -> bool:
         """Whether as many connections are open as may be; the next is closed without a word, as by Mosquitto."""
-        if 0 < self.listener.max_connections <= self.open_count:
+        if 0 < self._connections_max <= self._open_count:
             return True
         return 0 < self.connections_max <= self._occupancy.open_count
 
@@ -150,7 +156,7 @@ class Door:
 
     def claimed_id(self, packet: Connect) -> bytes:
         """The client id that a CONNECT is about; b"" for one that is still to be made up."""
-        if self.listener.use_username_as_clientid:
+        if self._is_named_by_user:
             return packet.user_name or b""
         return packet.client_id
 
@@ -167,34 +173,27 @@ class Door:
         return self.rules.access_for(user_name, client_id)
 
     def _client_id(self, packet: Connect, verdict: Verdict) -> bytes | None:
-        if self.listener.use_username_as_clientid:
+        if self._is_named_by_user:
             return None if verdict.by_token and verdict.user_name == NAMELESS else verdict.user_name
-        if packet.client_id:
-            return packet.client_id
+        client_id = packet.client_id
+        if client_id:
+            return client_id
         return f"{self.listener.security.auto_id_prefix}{str(uuid.uuid4()).upper()}".encode()
 
     def _refusal(self, packet: Connect) -> Refused | None:
-        listener = self.listener
-        if packet.protocol_level not in listener.accept_protocol_versions:
+        level = packet.protocol_level
+        if level not in self._versions:
             return Refused(ConnectReturnCode.UNACCEPTABLE_PROTOCOL_VERSION, "unacceptable protocol version")
-        if AUTHENTICATION_METHOD in packet.properties.texts:
+        if level == 5 and AUTHENTICATION_METHOD in packet.properties.texts:
             # As mosquitto without a plugin.
             return Refused(
                 ReasonCode.BAD_AUTHENTICATION_METHOD, "bad authentication method"
             )  # [MQTT-4.12.0-1]
         if not packet.client_id and not self._may_be_nameless(packet):
             return Refused(ConnectReturnCode.IDENTIFIER_REJECTED, "identifier rejected")  # [MQTT-3.1.3-8]
-        if (
-            packet.protocol_level < 5
-            and listener.max_keepalive_s
-            and not listener.allows_keep_alive(packet.keep_alive_s)
-        ):
+        if level < 5 and self._limits_keep_alive and not self.listener.allows_keep_alive(packet.keep_alive_s):
             return Refused(ConnectReturnCode.IDENTIFIER_REJECTED, "keep-alive longer than max_keepalive")
-        prefixes = listener.security.clientid_prefixes
-        client_id = (
-            packet.client_id or listener.security.auto_id_prefix.encode()
-        )  # as mosquitto: made-up ids, too
-        if prefixes and not client_id.startswith(prefixes.encode()):
+        if self._prefix and not self._is_prefixed(packet.client_id):
             return Refused(
                 ConnectReturnCode.NOT_AUTHORIZED,
                 "client id without the prefix that clientid_prefixes asks for",
@@ -208,6 +207,10 @@ class Door:
             )
             return Refused(code, "will longer than message_size_limit")
         return None
+
+    def _is_prefixed(self, client_id: bytes) -> bool:
+        """As mosquitto: made-up ids are asked, too."""
+        return (client_id or self.listener.security.auto_id_prefix.encode()).startswith(self._prefix)
 
     def _may_be_nameless(self, packet: Connect) -> bool:
         security = self.listener.security

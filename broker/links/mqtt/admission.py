@@ -70,7 +70,8 @@ def admit(
         judgement = door.judge(packet, link.certificate_identity, link.engine.sessions, verdict)
     if check_slowly is not None and not in_turn and verdict is None:
         is_slow = isinstance(judgement, Slow)
-        if (is_slow or isinstance(judgement, Accepted)) and check_slowly(link, packet, is_slow):
+        is_asked = is_slow or (link.engine.review.may_wait and isinstance(judgement, Accepted))
+        if is_asked and check_slowly(link, packet, is_slow):
             return
     if isinstance(judgement, Slow):
         verdict = door.verdict_for(packet, link.certificate_identity)

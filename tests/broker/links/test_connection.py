@@ -12,7 +12,7 @@ from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
 from broker.core.limits import RECEIVE_BYTES_MAX
 from broker.core.outbox import Outbox
-from broker.links.connection import RECEIVE_BYTES_MANY, Connection
+from broker.links.connection import FEW_BYTES, RECEIVE_BYTES_FEW, RECEIVE_BYTES_MANY, Connection
 from broker.links.listening.door import Door
 from broker.links.pump import Pump
 from broker.links.readiness import GONE, READABLE
@@ -51,12 +51,40 @@ def ends() -> Iterator[tuple[Noted, socket.socket]]:
 
 def test_many_small_packets_are_taken_fewer_at_a_time(ends: tuple[Noted, socket.socket]) -> None:
     connection, peer = ends
-    assert connection.receive_bytes == RECEIVE_BYTES_MAX
-    for packets, receives in ((6, RECEIVE_BYTES_MANY), (3, RECEIVE_BYTES_MAX)):
+    for packets, receives in ((FEW_BYTES // 20, RECEIVE_BYTES_MANY), (3, RECEIVE_BYTES_MAX)):
         connection.packets = packets
-        peer.send(bytes(100))
+        peer.send(bytes(FEW_BYTES))
         connection.readable()
         assert connection.receive_bytes == receives
+
+
+def test_of_one_that_sends_little_little_is_looked_for_and_more_is_taken_all_the_same(
+    ends: tuple[Noted, socket.socket],
+) -> None:
+    connection, peer = ends
+    assert connection.receive_bytes == RECEIVE_BYTES_FEW
+    sizes = (
+        (25, RECEIVE_BYTES_FEW),
+        (RECEIVE_BYTES_FEW, RECEIVE_BYTES_MAX),
+        (30, RECEIVE_BYTES_MAX),
+        (800, RECEIVE_BYTES_MAX),
+        (30, RECEIVE_BYTES_MAX),
+        (30, RECEIVE_BYTES_FEW),
+        (8000, RECEIVE_BYTES_MAX),
+    )
+    for size, receives in sizes:
+        peer.send(bytes(size))
+        connection.readable()
+        assert connection.receive_bytes == receives, size
+    assert [len(data) for data in connection.told] == [size for size, _ in sizes]
+
+
+def test_where_what_has_come_is_no_whole_record_yet_more_is_looked_for(
+    ends: tuple[Noted, socket.socket],
+) -> None:
+    connection, _ = ends
+    connection.readable()
+    assert connection.receive_bytes == RECEIVE_BYTES_MAX
 
 
 def test_the_end_and_a_broken_socket_are_a_loss_and_nothing_to_read_is_nothing(

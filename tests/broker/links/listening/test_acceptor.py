@@ -6,6 +6,7 @@ import errno
 import logging
 import socket
 from collections.abc import Iterator
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from support.interpreted import interpreted_only
 from broker.config.model import Limits, Listener
 from broker.core.engine import Engine
 from broker.core.limits import ACCEPTS_PER_WAKE_MAX
-from broker.links.listening.acceptor import FULLS_MIN, Acceptor, peer_name
+from broker.links.listening.acceptor import FULLS_MAX, FULLS_MIN, Acceptor, peer_name
 from broker.links.listening.door import Door
 from broker.links.tls_socket import Socket
 
@@ -136,6 +137,23 @@ def test_where_there_are_fewer_than_were_looked_for_it_begins_anew(case: Case) -
         case.wake(1000)
     assert case.wake(1) == 1  # two were looked for
     assert [case.wake(1000) for _ in range(FULLS_MIN)] == [1] * FULLS_MIN
+
+
+def test_where_there_is_never_a_second_it_is_looked_for_more_and_more_seldom(case: Case) -> None:
+    looks = []
+    for _ in range(400):
+        before = case.listening.looked
+        assert case.wake(1) == 1
+        looks.append(case.listening.looked - before)
+    vain = [number for number, count in enumerate(looks) if count == 2]
+    wanted = FULLS_MIN
+    for first, second in pairwise([-1, *vain]):
+        assert second - first == wanted + 1
+        wanted = min(2 * wanted, FULLS_MAX)
+    for _ in range(FULLS_MAX + 1):
+        case.wake(1000)
+    assert case.wake(1) == 1
+    assert [case.wake(1000) for _ in range(FULLS_MIN + 1)][-1] == 2  # there were some, so it is as at first
 
 
 def test_who_comes_alone_is_asked_at_once_what_they_have_sent(case: Case) -> None:

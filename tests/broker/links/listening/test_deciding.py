@@ -49,7 +49,7 @@ class Case:
         self.engine = Engine()
         self.deciding = Deciding(self.engine, nursery)
         self.nodes = Nodes()
-        self.deciding.claims = self.nodes
+        self.deciding.share(self.nodes)
 
     def connect(self, peer: str, client_id: bytes = b"c") -> Peer:
         made = Peer(self.engine)
@@ -89,7 +89,7 @@ async def deciding() -> AsyncIterator[Case]:
 
 async def test_where_nobody_waits_nothing_is_kept_waiting() -> None:
     async with deciding() as case:
-        case.deciding.claims = None
+        case.deciding.share(None)
         assert case.connect("10.0.0.1:1").read_bytes() == ACCEPTED
 
 
@@ -180,7 +180,7 @@ async def test_a_bug_costs_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
             return ""
 
     async with deciding() as case:
-        case.deciding.claims = Broken()
+        case.deciding.share(Broken())
         case.connect("10.0.0.1:1")
         second = case.connect("10.0.0.1:2")
         await trio.testing.wait_all_tasks_blocked()
