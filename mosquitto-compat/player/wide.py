@@ -194,6 +194,9 @@ class WideWanderer(Wanderer):
         random = self._random
         several = [self._packet(actor) for _ in range(random.randint(2, 6))]
         several = [one for one in several if one[0] >> 4 != 1 and self._fits(actor, one)]
+        # What is retained comes in turns behind other answers, and once where it is asked for again meanwhile.
+        asking = [one for one in several if one[0] >> 4 == 8][:1]
+        several = [one for one in several if one[0] >> 4 != 8] + asking
         kind = random.choice(("raw", "raw", "end", "cut", "reset"))
         if self._manner.has("websocket") and kind in ("end", "cut"):
             kind = "raw"  # 2.0 does not send there what it has to say before it closes
