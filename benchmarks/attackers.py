@@ -6,6 +6,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable
+from itertools import product
 from typing import Final
 
 from attrs import frozen
@@ -117,6 +118,32 @@ def deep_topics(ports: Ports) -> str:
     return ""
 
 
+def branching_filters(ports: Ports) -> str:
+    """Each level of the filters is a `+` or the topic's own: who gets a topic takes a walk through all of them."""
+    levels = 13
+    filters = [b"/".join((*names, b"#")) for names in product((b"+", b"t"), repeat=levels)]
+    subscriber = connected(ports.mqtt, b"subscriber")
+    for start in range(0, len(filters), 1024):
+        subscriber.sendall(encode(Subscribe(1, tuple((name, 0) for name in filters[start : start + 1024]))))
+    read_for(subscriber, 2)
+    sock = connected(ports.mqtt, b"attacker")
+    topics = b"".join(encode(Publish(b"t/" * levels + b"%d" % number, b"")) for number in range(500))
+    sock.sendall(topics + b"\xc0\x00")
+    sock.settimeout(60)
+    return "" if sock.recv(2) == b"\xd0\x00" else "not every PUBLISH was looked at"
+
+
+def packet_in_fragments(ports: Ports) -> str:
+    """A packet of 1.9 MB, each byte in a fragment of its own."""
+    sock = socket.create_connection(("127.0.0.1", ports.websocket))
+    sock.sendall(UPGRADE.format(path="/mqtt", more="Sec-WebSocket-Protocol: mqtt\r\n").encode())
+    sock.recv(4096)
+    sock.sendall(_frame(0x82, encode(Connect(b"attacker", True, 0))))
+    sock.sendall(_frame(0x02, encode(Publish(b"t", b"x" * 1_900_000))[:7]))
+    push(sock, _frame(0x00, b"x") * 10_000, 189, 10)
+    return ""
+
+
 def unreleased(ports: Ports) -> str:
     sock = connected(ports.mqtt, b"attacker")
     for number in range(600):
@@ -191,6 +218,8 @@ ATTACKS: Final = (
     Attack("unread-exchange", 20, unread_exchange),
     Attack("long-topics", 60, long_topics),
     Attack("deep-topics", 60, deep_topics),
+    Attack("branching-filters", 20, branching_filters),
+    Attack("packet-in-fragments", 20, packet_in_fragments),
     Attack("unreleased-qos-2", 40, unreleased),
     Attack("retained", 60, retained),
     Attack("system-topics", 20, system_topics),

@@ -371,7 +371,7 @@ class Engine:
 
     def _hand_on(self, publication: Publication) -> bool:
         """Deliver to everybody who subscribed; whether there was anybody."""
-        targets = self.trie.match(publication.topic)
+        targets = self.slicing.receivers(self.trie, publication.topic)
         sole = targets.sole
         if sole is not None:
             sole.deliver(publication, targets.sole_granted, False)

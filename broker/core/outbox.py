@@ -15,7 +15,7 @@ from collections.abc import Callable
 from broker.core import barrier
 from broker.core.counters import Counters
 from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
-from broker.core.pieces import are_the_same, count_within
+from broker.core.pieces import are_the_same, count_within, settle
 from broker.core.shell import NOBODY, Shell
 from broker.core.strain import EASED_BYTES, READS_AGAIN_WITHIN_S, SLICE_BYTES, Strain
 from protocol.mqtt.message import PacketWriter
@@ -147,8 +147,7 @@ class Outbox(PacketWriter):
         """Called when all that was owed has left after having been blocked."""
         self.holds_reading = False
         """Nothing more is to be read from the peer: it owes reading what it asked for, or the link rests."""
-        self._rests = False
-        self._owes_reading = False
+        self._rests = self._owes_reading = False
         self.is_paused = False
         """Nothing is read from the peer because what it sends has nowhere to go; that is no silence of its own."""
         self.hears_end = False
@@ -163,6 +162,8 @@ class Outbox(PacketWriter):
         self._send = send
         self._shell = shell
         self._chunks: list[bytes] = []
+        self._settled = 0
+        """So many chunks, from the first on, were looked at by `settle`."""
         self._touched = False
 
     def push(self, data: bytes) -> None:
@@ -238,6 +239,7 @@ class Outbox(PacketWriter):
         """Send what is owed, as much as the kernel takes now."""
         self._touched = False
         if self.blocked:
+            self._settled = settle(self._chunks, self._settled)
             self._consider_hold()
             return
         if self.closed or self.pending_bytes == 0:
@@ -351,9 +353,9 @@ class Outbox(PacketWriter):
             self.pending_bytes -= sent
             if sent < len(data):
                 self._chunks.insert(0, data[sent:])
+                self._settled += 1
                 self.blocked = True
-                if sent:
-                    self._consider_release()
+                self._consider_release()
                 self._consider_hold()
                 self._shell.blocked()
                 return
@@ -363,6 +365,7 @@ class Outbox(PacketWriter):
         """Take up to about SEND_BYTES_MAX off the front, as one bytes object."""
         chunks = self._chunks
         if self.pending_bytes <= SEND_BYTES_MAX:
+            self._settled = 0
             if len(chunks) == 1:
                 return chunks.pop()
             # The list stays, or another takes its place: a new one for each send would cost more than all else here.
@@ -372,11 +375,11 @@ class Outbox(PacketWriter):
                 chunks.clear()
                 return round.joined
             data = round.joined = b"".join(chunks)
-            round.parts = chunks
+            round.parts, self._chunks = chunks, before
             before.clear()
-            self._chunks = before
             return data
         count = count_within(chunks, SEND_BYTES_MAX)
         data = b"".join(chunks[:count])
         del chunks[:count]
+        self._settled = max(0, self._settled - count)
         return data

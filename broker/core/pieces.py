@@ -1,9 +1,17 @@
-"""Lists of pieces of bytes that are owed: which are the same, and how many make a send.
+"""Lists of pieces of bytes that are owed: which are the same, how many make a send, and what many small ones cost.
 
 Hot: compiled, asked for each send.
 """
 
 from __future__ import annotations
+
+from typing import Final
+
+LOOSE_MAX: Final = 2_048
+"""So many pieces may wait for a slow peer before it is looked at whether they are small."""
+
+SMALL_BYTES: Final = 32
+"""A piece of so many bytes takes about 90; a longer one is worth keeping, since others may be owed the same."""
 
 
 def are_the_same(some: list[bytes], others: list[bytes]) -> bool:
@@ -26,3 +34,16 @@ def count_within(pieces: list[bytes], size_max: int) -> int:
         if size >= size_max:
             break
     return count
+
+
+def settle(pieces: list[bytes], start: int) -> int:
+    """Make one of all pieces from `start` on, if they are many, and small on average; where to start next time."""
+    count = len(pieces) - start
+    if count <= LOOSE_MAX:
+        return start
+    size = 0
+    for at in range(start, len(pieces)):
+        size += len(pieces[at])
+    if size <= SMALL_BYTES * count:
+        pieces[start:] = [b"".join(pieces[start:])]
+    return len(pieces)

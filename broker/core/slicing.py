@@ -16,6 +16,7 @@ from mypy_extensions import mypyc_attr
 
 from broker.core.limits import STEPS_MAX
 from broker.core.targets import Targets
+from broker.core.trie import SubscriptionTrie
 
 SLICE_STEPS: Final = 256
 """One's share of a turn while others wait."""
@@ -30,6 +31,14 @@ UNPACED_STEPS: Final = 1 << 60
 WIDE_SHARE: Final = 20
 """A message to very many, who take it in a send that carries more, counts for no more than this part of what its
 publisher may do.  So ten to twenty of them go on together, and the send to each receiver takes longer than they do."""
+
+_SEARCH_SHIFT: Final = 3
+"""Eight levels of filters, looked at for a topic, take as long as a step."""
+
+
+def searched_steps(looked_at: int) -> int:
+    """What it counts for to have looked at so many levels and receivers; see `SubscriptionTrie.looked_at`."""
+    return looked_at >> _SEARCH_SHIFT
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -73,6 +82,16 @@ class Slicing:
     def charge(self, steps: int) -> None:
         """What a peer sent takes so many steps more than its packets."""
         self._charged += steps
+
+    def receivers(self, trie: SubscriptionTrie, topic: bytes) -> Targets:
+        """Who gets a topic; to look for them is charged."""
+        targets = trie.cached(topic)
+        if targets is None:
+            misses = trie.misses
+            targets = trie.match(topic)
+            if trie.misses != misses:
+                self.charge(searched_steps(trie.looked_at))
+        return targets
 
     def charge_deliveries(self, targets: Targets, messages: int) -> None:
         """As `charge`, for so many messages that each receiver is handed by itself.

@@ -73,6 +73,8 @@ class SubscriptionTrie:
         """Ask each receiver's `may_read` when a topic is resolved; see `restrict`."""
         self._always_filtered = False
         self.misses = 0
+        self.looked_at = 0
+        """Levels of filters, and receivers, that were looked at for the last of them."""
         self._duplicates = duplicates
         self._exact: dict[bytes, Leaf] = {}
         self._root = TrieNode()
@@ -267,6 +269,7 @@ class SubscriptionTrie:
 
     def _resolve(self, topic: bytes) -> Targets:
         self.misses += 1
+        self.looked_at = 0
         leaves: list[Leaf] = []
         exact = self._exact.get(topic)
         if exact is not None:
@@ -289,6 +292,7 @@ class SubscriptionTrie:
         self._descend(root, levels, 0, leaves)
 
     def _descend(self, node: TrieNode, levels: list[bytes], depth: int, leaves: list[Leaf]) -> None:
+        self.looked_at += 1
         multi = node.multi
         if multi is not None:
             leaves.append(multi)
@@ -313,6 +317,7 @@ class SubscriptionTrie:
         merged = Targets()
         for leaf in leaves:
             leaf.merged = True
+            self.looked_at += leaf.count()
             if self._duplicates:
                 part = Targets()
                 self._copy(topic, leaf, part)

@@ -11,6 +11,7 @@ from broker.core.engine import Engine
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.session import Session
+from broker.core.slicing import searched_steps
 from broker.core.targets import Targets
 from protocol.mqtt.codec import publish_parts
 from protocol.mqtt.framing import frame_at
@@ -27,9 +28,10 @@ _MISS_STEPS: Final = 4
 _LEVEL_STEPS_SHIFT: Final = 6
 
 
-def miss_steps(topic: bytes) -> int:
-    """What it counts for that a topic's receivers were looked for: more for each 64 bytes, which may be levels."""
-    return _MISS_STEPS + (len(topic) >> _LEVEL_STEPS_SHIFT)
+def miss_steps(topic: bytes, looked_at: int) -> int:
+    """What it counts for that a topic's receivers were looked for: more for each 64 bytes, which may be levels, and for
+    what was looked at: filters may be made to branch at every level."""
+    return _MISS_STEPS + (len(topic) >> _LEVEL_STEPS_SHIFT) + searched_steps(looked_at)
 
 
 def receivers_of(engine: Engine, session: Session, topic: bytes) -> Targets:

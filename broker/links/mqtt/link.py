@@ -22,6 +22,7 @@ from broker.links.listening.door import Door
 from broker.links.mqtt import runs, runs5, v5
 from broker.links.mqtt.admission import admit, check_will, fail
 from broker.links.mqtt.answers import HeldAnswers
+from broker.links.mqtt.pieces import keep
 from broker.links.mqtt.requests import Request
 from broker.links.mqtt.stalled import Stalled
 from broker.links.words import NOTICE, printable
@@ -118,7 +119,7 @@ class MqttLink(Link):
             return
         if self.stalled is not None:
             assert self._parts is not None
-            self._parts.append(data)
+            keep(self._parts, data)
             return
         if not self._may_stay():
             return
@@ -129,7 +130,7 @@ class MqttLink(Link):
                 # As mosquitto: a long packet keeps its sender alive while it comes, at a thousand bytes at a time.
                 self._progress = 0
                 self._alive()
-            self._parts.append(data)
+            keep(self._parts, data)
             if self._missing > 0:
                 return
             data = b"".join(self._parts)
@@ -281,7 +282,7 @@ class MqttLink(Link):
         """Keep what comes while the client is being authenticated; above a limit no more is read."""
         if self._parts is None:
             self._parts = []
-        self._parts.append(data)
+        keep(self._parts, data)
         self._waiting_bytes += len(data)
         if self._waiting_bytes > PRE_CONNECT_BYTES_MAX:
             self.outbox.rest(True)

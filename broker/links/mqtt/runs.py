@@ -61,7 +61,7 @@ def read(link: MqttLink, session: Session, data: bytes, size_max: int, fast: boo
                         break
                 if trie.misses != misses:
                     misses = trie.misses
-                    link.steps -= miss_steps(topic)
+                    link.steps -= miss_steps(topic, trie.looked_at)
                     if link.steps <= 0:
                         break
                 continue

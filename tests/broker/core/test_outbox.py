@@ -12,6 +12,7 @@ from broker.core import barrier as barriers
 from broker.core.counters import Counters
 from broker.core.limits import ANSWERS_OWED_BYTES_MAX, SEND_BYTES_MAX
 from broker.core.outbox import Outbox, Round
+from broker.core.pieces import LOOSE_MAX
 from broker.core.shell import Shell
 from broker.core.strain import READS_AGAIN_WITHIN_S, READS_WITHIN_S, SLICE_BYTES
 
@@ -125,6 +126,28 @@ def test_whatever_is_pushed_and_however_little_is_taken_the_order_stays(seed: in
     kernel.room = len(owed)
     outbox.writable()
     round.flush()
+    assert kernel.taken == owed
+    assert (outbox.pending_bytes, outbox.pieces()) == (0, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_very_many_small_messages_cost_a_slow_peer_little_more_than_their_bytes(seed: int) -> None:
+    random = Random(seed)
+    kernel, round = Kernel(0), Round(Counters())
+    outbox = kernel.outbox(round)
+    owed = b""
+    for number in range(30_000):
+        outbox.push_publish(b"%d" % number, b"", b",")
+        owed += b"%d," % number
+        if number % 50 == 0:
+            round.flush()
+            assert outbox.pieces() <= 2 * LOOSE_MAX
+        if number % 1_000 == 0:
+            kernel.room = random.choice((0, 1, 500))
+            outbox.writable()
+            assert outbox.pending_bytes == len(owed) - len(kernel.taken)
+    kernel.room = len(owed)
+    outbox.writable()
     assert kernel.taken == owed
     assert (outbox.pending_bytes, outbox.pieces()) == (0, 0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.core.pieces import are_the_same, count_within
+from broker.core.pieces import LOOSE_MAX, SMALL_BYTES, are_the_same, count_within, settle
 
 ONE, TWO = bytearray(b"one"), bytearray(b"two")
 PIECES = [bytes(ONE), bytes(TWO)]
@@ -35,3 +35,20 @@ def test_pieces_are_counted_until_they_are_enough(size_max: int, count: int) -> 
 def test_of_none_there_are_none() -> None:
     assert count_within([], 1) == 0
     assert are_the_same([], [])
+
+
+@pytest.mark.parametrize("start", [0, 1, 5])
+def test_many_small_pieces_become_one_behind_those_that_were_looked_at(start: int) -> None:
+    looked_at = [b"%d" % number for number in range(start)]
+    small = [b"y" * SMALL_BYTES] * (LOOSE_MAX + 1)
+    pieces = looked_at + small
+    assert settle(pieces, start) == start + 1
+    assert pieces == [*looked_at, b"".join(small)]
+
+
+@pytest.mark.parametrize("last", [b"y" * (SMALL_BYTES + 1), b""], ids=["longer", "fewer"])
+def test_others_stay_since_somebody_may_be_owed_the_same(last: bytes) -> None:
+    pieces = [b"y" * SMALL_BYTES] * LOOSE_MAX + ([last] if last else [])
+    kept = pieces[:]
+    assert settle(pieces, 0) == (len(pieces) if last else 0)
+    assert are_the_same(pieces, kept)

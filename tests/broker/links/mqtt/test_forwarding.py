@@ -206,9 +206,14 @@ def test_a_run_is_handed_on_when_its_receivers_change_and_at_its_end() -> None:
     assert engine.counters.publish_bytes_sent == 4
 
 
-@pytest.mark.parametrize(("length", "steps"), [(0, 4), (63, 4), (64, 5), (65_535, 4 + 1023)])
-def test_a_topic_of_many_levels_counts_for_more(length: int, steps: int) -> None:
-    assert miss_steps(b"/" * length) == steps
+@pytest.mark.parametrize(
+    ("length", "looked_at", "steps"),
+    [(0, 0, 4), (63, 7, 4), (64, 0, 5), (65_535, 0, 4 + 1023), (0, 8, 5), (64, 80_000, 10_005)],
+)
+def test_a_topic_of_many_levels_and_one_that_takes_long_to_look_for_count_for_more(
+    length: int, looked_at: int, steps: int
+) -> None:
+    assert miss_steps(b"/" * length, looked_at) == steps
 
 
 def test_nobody_is_the_same_for_all() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from support.peer import Peer, connected, subscribed
 
@@ -28,12 +30,14 @@ def of_version(engine: Engine, level: int) -> Peer:
     return peer
 
 
-def publishes(level: int, qos: int) -> bytes:
+def publishes(level: int, qos: int, begins: bytes = b"t", own: bytes = b"") -> bytes:
+    """Messages to one topic, or each to one of its own."""
     data = b""
     for number in range(1, MESSAGES + 1):
-        packet = encode(Publish(b"t", b"%d" % number, qos, packet_id=number if qos else 0))
+        topic = begins + (own % number if own else b"")
+        packet = encode(Publish(topic, b"%d" % number, qos, packet_id=number if qos else 0))
         if level == 5:
-            at = 2 + 2 + 1 + (2 if qos else 0)
+            at = 2 + 2 + len(topic) + (2 if qos else 0)
             packet = packet[:1] + bytes((packet[1] + 1,)) + packet[2:at] + b"\0" + packet[at:]
         data += packet
     return data
@@ -155,3 +159,37 @@ def test_what_others_sent_is_not_charged_to_who_comes_next() -> None:
     other = subscribed(engine, (b"other", 0), client_id=b"other")
     other.write(b"\xc0\x00" * 20)
     assert other.read_bytes() == b"\xd0\x00" * 20
+
+
+BRANCHING_LEVELS = 12
+
+
+def with_branching_filters() -> Engine:
+    """Each level of the filters is a `+` or a `t`: to find out who gets a topic of `t` takes a walk through all."""
+    engine = Engine()
+    member = connected(engine, b"member")
+    filters = [(b"/".join((*levels, b"+")), 0) for levels in product((b"+", b"t"), repeat=BRANCHING_LEVELS)]
+    for start in range(0, len(filters), 1_000):
+        member.send(Subscribe(1, tuple(filters[start : start + 1_000])))
+    member.read_bytes()
+    engine.slicing.on_waiting = lambda: None
+    return engine
+
+
+@pytest.mark.parametrize("level", [4, 5])
+@pytest.mark.parametrize("qos", [0, 1])
+def test_topics_whose_receivers_take_long_to_find_take_turns(level: int, qos: int) -> None:
+    engine = with_branching_filters()
+    publisher = of_version(engine, level)
+    topic = b"t/" * BRANCHING_LEVELS
+    publisher.write(publishes(level, qos, topic, b"%d"))
+    assert engine.trie.misses <= 3, "others have their turns before the rest is looked for"
+    turns = 1
+    while engine.slicing.waits():
+        before = engine.trie.misses
+        engine.slicing.turn()
+        engine.flush()
+        assert engine.trie.misses - before <= 3
+        turns += 1
+    assert engine.trie.misses == MESSAGES
+    assert turns >= MESSAGES // 3
