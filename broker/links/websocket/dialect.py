@@ -25,6 +25,7 @@ from broker.links.websocket.following import CONFLATE_ABOVE_BYTES, FollowingLink
 from broker.links.websocket.link import LOST
 from broker.links.websocket.readers import Readers
 from broker.links.websocket.text_frames import frame_of, frames_of
+from broker.links.websocket.turns import rest_if_due
 from broker.links.websocket.words import ChannelWords
 from protocol.dialects.base import (
     NEVER,
@@ -104,11 +105,9 @@ class DialectLink(FollowingLink):
         self._receive(data)
 
     def _receive(self, message: str | bytes) -> None:
-        now = self.engine.now
-        self._carry_out(self.dialect.receive(message, now))
-        if self.dialect.rests_until > now and not self.closing:
-            self.rests = True
-            self.outbox.rest(True)
+        commands = self.dialect.receive(message, self.engine.now)
+        self._carry_out(commands)
+        rest_if_due(self, len(commands), self._reader.has_more())
 
     def last_words(self, code: int) -> list[bytes]:
         return [text_frame(text.encode()) for text in self.dialect.closing(code, self.engine.now)]
@@ -141,12 +140,16 @@ class DialectLink(FollowingLink):
         """Asked about four times a second, of everybody."""
         return self.rests or now >= self._next_ping_at or now >= self.dialect.wake_at
 
-    def tick(self, now: float) -> None:
-        """Called when `is_due` says so."""
+    def go_on(self, now: float) -> None:
+        """Read more, if it may send more by now."""
         if self.rests and now >= self.dialect.rests_until:
             self.rests = False
             self.outbox.rest(False)
             self.read_on()
+
+    def tick(self, now: float) -> None:
+        """Called when `is_due` says so."""
+        self.go_on(now)
         if (now < self.dialect.wake_at and now < self._next_ping_at) or self.closing:
             return
         with barrier(self.engine.counters, self.peer, self.close_for_a_bug):
@@ -171,10 +174,8 @@ class DialectLink(FollowingLink):
         names = {one.channel for one in self._subscriptions.values() if one.slow is Slow.CLOSE}
         if self.dialect.tells_of_gaps_on in names:
             return
-        for name in names:
-            if pattern.fullmatch(name):
-                self.close(CloseCode.ROWS_MISSING, "rows may be missing: load again")
-                return
+        if any(map(pattern.fullmatch, names)):
+            self.close(CloseCode.ROWS_MISSING, "rows may be missing: load again")
 
     # --- what the engine calls -----------------------------------------------------------------------------
 
@@ -291,10 +292,8 @@ class DialectLink(FollowingLink):
                 self._backlog = None
                 break
             channel, payload, skipped = entry
-            if skipped:
-                told = self.dialect.skipped(channel, skipped, self.engine.now)
-                if told is not None:
-                    self.outbox.push(text_frame(told.encode()))
+            if skipped and (told := self.dialect.skipped(channel, skipped, self.engine.now)) is not None:
+                self.outbox.push(text_frame(told.encode()))
             if payload is not None:
                 self.outbox.push(text_frame(payload))
             if not self._backlog or self.outbox.pending_bytes >= CONFLATE_ABOVE_BYTES:

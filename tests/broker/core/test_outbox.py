@@ -137,7 +137,7 @@ def test_very_many_small_messages_cost_a_slow_peer_little_more_than_their_bytes(
     outbox = kernel.outbox(round)
     owed = b""
     for number in range(30_000):
-        outbox.push_publish(b"%d" % number, b"", b",")
+        outbox.push_publish(b"%d" % number, b"", b",", 0)
         owed += b"%d," % number
         if number % 50 == 0:
             round.flush()

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker.process import system
 from broker.process.early import Early
 
-ASKING = (system.RELOAD, system.SAVE, system.TELL)
+ASKING = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,43 @@
+"""A dialect's requests by turns: a list of a thousand channels takes some ms, and one receive may bring several."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from broker.core.slicing import LEAST_STEPS, Work
+
+if TYPE_CHECKING:
+    from broker.links.websocket.dialect import DialectLink
+
+COMMAND_STEPS: Final = 8
+"""What a request, and each thing that it makes the broker do, counts for; see `Slicing`."""
+
+
+class NextTurn(Work):
+    """Of a connection that rests until then, with more requests that have come."""
+
+    def __init__(self, link: DialectLink) -> None:
+        super().__init__()
+        self._link = link
+
+    def go_on(self, steps: int) -> int:
+        """Read on; what that takes is counted by the link."""
+        self.is_over = True
+        self._link.go_on(self._link.engine.now)
+        return 0
+
+
+def rest_if_due(link: DialectLink, commands: int, has_more: bool) -> None:
+    """Count a request that was so many commands; it rests where it asks too fast, or others have their turns first.
+
+    Args:
+        has_more: something has come behind the request.
+    """
+    engine = link.engine
+    engine.slicing.used(COMMAND_STEPS * (1 + commands))
+    has_had_its_turn = has_more and engine.slicing.allowance() <= LEAST_STEPS
+    if (has_had_its_turn or link.dialect.rests_until > engine.now) and not link.closing:
+        link.rests = True
+        link.outbox.rest(True)
+        if has_had_its_turn:
+            engine.slicing.wait(NextTurn(link))
