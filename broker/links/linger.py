@@ -8,7 +8,9 @@ where the deadlines can't be asked for, it waits a millisecond, to which Trio's 
 That costs more: a timer that is so near is set and taken back in the hardware for each wait.
 
 One epoll is asked, the pump's, and meanwhile it has Trio's among its sockets; while Trio waits it is the other way
-round, since the kernel has no circles.  A third one around both would take 3 µs more for each message.
+round, since the kernel has no circles.  A third one around both would take 3 µs more for each message.  To give Trio
+the pump's makes the kernel look through all sockets in it, half a millisecond with 9 000: so that is done only after
+some seconds in which nothing came.  Until then whoever else wants to run has a turn of Trio's, and the pump goes on.
 
 Falling asleep and being woken costs some 10 µs of CPU and 50 µs until it has happened, more on a virtual machine.
 So where most answers came within `QUICK_S` lately, three of five, the next one is looked out for during `SPIN_S` before
@@ -28,7 +30,7 @@ import select
 from collections.abc import Callable, Sized
 from contextlib import suppress
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -37,7 +39,7 @@ from broker.core.turn import NEVER
 LINGER_S: Final = 0.001
 """The least that epoll can wait; Trio's own timeouts are rounded up to it, too."""
 
-LINGER_MAX_S: Final = 0.05
+LINGER_MAX_S: Final = 0.5
 """Where it is known when somebody wants to be woken."""
 
 SELECTED_MAX: Final = 1024
@@ -45,6 +47,9 @@ SELECTED_MAX: Final = 1024
 
 SHORT_S: Final = 0.002
 """What is to be waited for no longer than this, `select` waits for: epoll would make a millisecond of each part."""
+
+QUIET_S: Final = 5.0
+"""After so long without an event the pump leaves the waiting to Trio."""
 
 SPIN_S: Final = 0.00005
 """How long to look out for an event while awake."""
@@ -69,9 +74,10 @@ class Linger:
         own: the pump's epoll.
         trios: Trio's epoll.
         runnable: the tasks that could run now, without the pump's own.
-        next_deadline: when Trio has to wake somebody, by `clock`; None where that is not known.
+        deadlines: when Trio has to wake somebody, by `clock`; None where that is not known.
         clock: seconds.
         may_spin: whether the peers have a core to themselves, so that looking out takes nothing from them.
+        idle_awaited: who wants to be told that nothing in Trio goes on; None where that is not known.
 
     Invariant: `_has_trios` says whether `own` watches Trio's epoll; if so, Trio's does not watch `own`.
     """
@@ -81,15 +87,16 @@ class Linger:
         own: select.epoll,
         trios: select.epoll,
         runnable: Sized,
-        next_deadline: Callable[[], float] | None,
+        deadlines: Deadlines | None,
         clock: Callable[[], float],
         may_spin: bool,
+        idle_awaited: Sized | None = None,
     ) -> None:
         self._own = own
         self._own_fd = own.fileno()
         self._runnable = runnable
-        self.knows_deadlines = next_deadline is not None
-        self._next_deadline = next_deadline
+        self.knows_deadlines = deadlines is not None
+        self._deadlines = deadlines
         self._clock = clock
         self._may_spin = may_spin
         self._points = 0
@@ -97,6 +104,11 @@ class Linger:
         self._trios = trios
         self._trios_fd = trios.fileno()
         self._has_trios = False
+        self._idle_awaited = idle_awaited
+        self._quiet_s = 0.0
+        """How long it was waited since the last event of the pump's."""
+        self._is_asked = False
+        """The last wait has asked Trio's epoll, too."""
         self._others = select.epoll()
         self._others.register(self._trios_fd, select.EPOLLIN)
 
@@ -110,10 +122,11 @@ class Linger:
             may_look_out: somebody may wait for a message; if not, nothing is learned from how long it takes.
             until: no longer than up to then, by `clock`.
         """
-        if self._runnable:
+        if self._runnable or self._idle_awaited:
             return []
         if not self._has_trios:
             self._take_trios()
+            self._quiet_s = 0.0
         if not may_look_out:
             return self._sleep(count_max, until)
         if self._points >= LOOK_OUT_POINTS:
@@ -127,15 +140,20 @@ class Linger:
 
     def _sleep(self, count_max: int, until: float) -> list[tuple[int, int]]:
         seconds = LINGER_S
-        if self._next_deadline is not None:
-            seconds = min(LINGER_MAX_S, min(self._next_deadline(), until) - self._clock())
+        if self._deadlines is not None:
+            now = self._clock()
+            seconds = self._deadlines.within(min(LINGER_MAX_S, until - now), now)
             if seconds <= 0.0:
                 return []
             if until != NEVER and seconds < SHORT_S and self._own_fd < SELECTED_MAX:
                 if not select.select((self._own_fd,), (), (), seconds)[0]:
+                    self._quiet_s += seconds
                     return []
                 seconds = 0.0
-        return self._unless_trios(self._own.poll(seconds, count_max))
+        ready = self._own.poll(seconds, count_max)
+        if not ready:
+            self._quiet_s += seconds
+        return self._unless_trios(ready)
 
     def _sleep_and_note(self, count_max: int, until: float) -> list[tuple[int, int]]:
         asleep_since = perf_counter()
@@ -149,9 +167,19 @@ class Linger:
 
     def others_wait(self) -> bool:
         """Whether a task of Trio's could run, or wants to be woken by now, or has an event of Trio's own."""
-        if self._runnable or (self._next_deadline is not None and self._next_deadline() <= self._clock()):
+        if self._runnable or (
+            self._deadlines is not None and self._deadlines.within(1.0, self._clock()) <= 0.0
+        ):
             return True
+        if self._is_asked:
+            self._is_asked = False
+            return False
         return len(self._others.poll(0, 1)) > 0
+
+    def goes_on(self) -> bool:
+        """Whether the next wait is to be one of these again, after a turn of Trio's loop."""
+        waiting = self._idle_awaited
+        return self._has_trios and self._quiet_s < QUIET_S and waiting is not None and not waiting
 
     def give_trios_back(self) -> None:
         """Trio is going to wait for the pump's epoll."""
@@ -176,6 +204,9 @@ class Linger:
         for fd, _ in ready:
             if fd == self._trios_fd:
                 return []
+        if ready:
+            self._quiet_s = 0.0
+            self._is_asked = True
         return ready
 
     def _look_out(self, count_max: int) -> list[tuple[int, int]]:
@@ -189,6 +220,31 @@ class Linger:
     def close(self) -> None:
         """Close the descriptor that lingering needed."""
         self._others.close()
+
+
+class Deadlines:
+    """When a loop of Trio's has to wake somebody.
+
+    Args:
+        next_deadline: says it; interpreted code.
+        of: Trio's own object, whose heap tells at least that nobody has to be woken before.
+    """
+
+    def __init__(self, next_deadline: Callable[[], float], of: Any) -> None:
+        self._next_deadline = next_deadline
+        self._of = of
+        self._has_heap = isinstance(getattr(of, "_heap", None), list)
+
+    def within(self, most_s: float, now: float) -> float:
+        """The seconds until then, or fewer, `most_s` at most; none, or less, where it has come."""
+        if self._has_heap:
+            heap: list[tuple[object, ...]] = self._of._heap
+            if not heap:
+                return most_s
+            first = heap[0][0]  # perhaps of somebody who need not be woken any more; nobody has to be before
+            if isinstance(first, float) and first > now:
+                return min(most_s, first - now)
+        return min(most_s, self._next_deadline() - now)
 
 
 class SteadyClock:
@@ -223,15 +279,19 @@ def linger_for(own: select.epoll, runnable: Sized) -> Linger | None:
         trios.fileno()
     except (AttributeError, OSError):
         return None
-    return Linger(own, trios, runnable, _deadlines_of(runner), clock_of_trio(), (os.cpu_count() or 1) > 1)
+    may_spin = (os.cpu_count() or 1) > 1
+    deadlines = _deadlines_of(runner)
+    idle_awaited = None if deadlines is None else getattr(runner, "waiting_for_idle", None)
+    return Linger(own, trios, runnable, deadlines, clock_of_trio(), may_spin, idle_awaited)
 
 
-def _deadlines_of(runner: object) -> Callable[[], float] | None:
+def _deadlines_of(runner: object) -> Deadlines | None:
     """What says when this loop has to wake somebody, in seconds of a clock that goes as ours does.
 
     A loop that is a guest in another must not be kept from it.
     """
     if getattr(runner, "is_guest", True) or type(trio.lowlevel.current_clock()).__name__ != "SystemClock":
         return None
-    found = getattr(getattr(runner, "deadlines", None), "next_deadline", None)
-    return found if callable(found) and isinstance(found(), float) else None
+    trios = getattr(runner, "deadlines", None)
+    found = getattr(trios, "next_deadline", None)
+    return Deadlines(found, trios) if callable(found) and isinstance(found(), float) else None

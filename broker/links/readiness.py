@@ -127,8 +127,12 @@ class Epoll:
 
     async def wait(self) -> None:
         """Return when something may be ready; it need not be."""
-        if self._linger is not None:
-            self._linger.give_trios_back()
+        linger = self._linger
+        if linger is not None:
+            if linger.goes_on():
+                await trio.lowlevel.checkpoint()
+                return
+            linger.give_trios_back()
         await trio.lowlevel.wait_readable(self._epoll.fileno())
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +20,9 @@ from broker.links.linger import (
     POINTS_MAX,
     QUICK_POINTS,
     QUICK_S,
+    QUIET_S,
     SPIN_S,
+    Deadlines,
     Linger,
     _deadlines_of,
     linger_for,
@@ -55,7 +58,7 @@ def lingering(own: select.epoll) -> Linger:
 def lingering_without_deadlines(own: select.epoll) -> Linger:
     """One that reads the clock for its own purposes only."""
     linger = lingering(own)
-    linger._next_deadline = None
+    linger._deadlines = None
     return linger
 
 
@@ -205,21 +208,128 @@ async def test_two_late_answers_of_five_are_worth_it_and_three_are_not(
     linger.close()
 
 
-async def test_trio_has_its_epoll_back_while_it_waits() -> None:
+@pytest.fixture
+async def watched() -> AsyncIterator[tuple[Epoll, Linger, socket.socket, socket.socket]]:
+    """A pump's epoll, its linger, a socket that it watches, and the far end of that."""
     readiness = Epoll()
     near, far = socket.socketpair()
     with near, far:
         readiness.register(near.fileno(), select.EPOLLIN)
         linger = readiness.linger()
         assert linger is not None
-        for _ in range(3):
-            far.send(b"x")
-            with trio.fail_after(60):
-                await readiness.wait()
-            assert linger.wait(8) == [(near.fileno(), select.EPOLLIN)]
-            near.recv(1)
-            assert not linger.wait(8)
+        yield readiness, linger, near, far
     readiness.close()
+
+
+Watched = tuple[Epoll, Linger, socket.socket, socket.socket]
+
+
+async def test_trio_has_its_epoll_back_while_it_waits(watched: Watched) -> None:
+    readiness, linger, near, far = watched
+    for _ in range(3):
+        far.send(b"x")
+        with trio.fail_after(60):
+            await readiness.wait()
+        assert linger.wait(8) == [(near.fileno(), select.EPOLLIN)]
+        near.recv(1)
+        linger._quiet_s = QUIET_S
+    far.send(b"x")
+    with trio.fail_after(60):
+        await readiness.wait()
+
+
+async def test_after_an_event_others_have_a_turn_and_trio_is_not_given_all_sockets(watched: Watched) -> None:
+    readiness, linger, near, far = watched
+    far.send(b"x")
+    await readiness.wait()
+    assert linger.wait(8)
+    near.recv(1)
+    ran: list[int] = []
+
+    async def other() -> None:
+        ran.append(len(ran))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        assert not linger.wait(8)
+        await readiness.wait()  # though there is nothing to read
+    assert ran
+    assert linger._has_trios
+    assert linger._quiet_s == 0.0
+
+
+async def test_what_was_waited_in_vain_is_counted(watched: Watched) -> None:
+    _, linger, near, far = watched
+    far.send(b"x")
+    assert linger.wait(8)
+    assert linger.goes_on()
+    near.recv(1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep, 0.01)
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        assert not linger.wait(8)  # until that one wants to be woken
+        assert linger._quiet_s > 0.0
+    linger._quiet_s = QUIET_S
+    assert not linger.goes_on()
+    far.send(b"x")
+    assert linger.wait(8)
+    assert linger.goes_on()
+
+
+async def test_who_waits_until_nothing_goes_on_is_told_while_a_pump_waits(watched: Watched) -> None:
+    readiness, linger, near, far = watched
+
+    async def pump() -> None:
+        while True:
+            await readiness.wait()
+            if (near.fileno(), select.EPOLLIN) in (readiness.poll(0, 8) or linger.wait(8)):
+                near.recv(1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pump)
+        far.send(b"x")
+        with trio.fail_after(60):
+            for _ in range(3):
+                await trio.testing.wait_all_tasks_blocked()
+                far.send(b"x")
+        nursery.cancel_scope.cancel()
+
+
+class Heap:
+    """Deadlines as Trio has them, of which the first may be of somebody who need not be woken any more."""
+
+    def __init__(self, *deadlines: float) -> None:
+        self._heap = [(deadline, 0, None) for deadline in deadlines]
+        self.asked = 0
+
+    def next_deadline(self) -> float:
+        self.asked += 1
+        return self._heap[-1][0] if self._heap else math.inf
+
+
+@pytest.mark.parametrize(
+    ("heap", "within", "asked"),
+    [
+        (Heap(), 0.5, 0),
+        (Heap(100.5), 0.5, 0),
+        (Heap(200.0), 0.5, 0),
+        (Heap(100.25), 0.25, 0),
+        (Heap(100.25, 200.0), 0.25, 0),
+        (Heap(99.0), -1.0, 1),
+        (Heap(99.0, 200.0), 0.5, 1),
+        (Heap(101), 0.5, 1),
+    ],
+)
+def test_trio_is_asked_for_a_deadline_only_if_one_may_have_come(
+    heap: Heap, within: float, asked: int
+) -> None:
+    assert Deadlines(heap.next_deadline, heap).within(0.5, 100.0) == within
+    assert heap.asked == asked
+
+
+def test_where_there_is_no_heap_trio_is_asked() -> None:
+    assert Deadlines(Soon().next_deadline, Soon()).within(0.5, 0.75) == 0.25
 
 
 async def test_who_wants_to_be_woken_goes_first(own: select.epoll, pair: socket.socket) -> None:
@@ -244,12 +354,14 @@ async def test_who_wants_to_be_woken_goes_first(own: select.epoll, pair: socket.
 
 async def test_a_deadline_that_has_come_is_waited_for_no_longer(own: select.epoll) -> None:
     linger = lingering(own)
-    assert linger._next_deadline is not None, "this Trio keeps its deadlines elsewhere: adapt _deadlines_of"
+    deadlines = linger._deadlines
+    assert deadlines is not None, "this Trio keeps its deadlines elsewhere: adapt _deadlines_of"
+    assert deadlines._has_heap, "this Trio keeps its heap elsewhere: adapt Deadlines"
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.sleep, 0.01)
         await trio.testing.wait_all_tasks_blocked()
         waits = 0
-        while trio.current_time() < linger._next_deadline():
+        while deadlines.within(1.0, trio.current_time()) > 0.0:
             assert not linger.wait(8)
             waits += 1
         assert waits < 100  # each sleeps

@@ -21,6 +21,7 @@ from broker.core import barrier as barriers
 from broker.core.engine import Engine
 from broker.core.publication import Publication
 from broker.core.turn import NEVER
+from broker.links.linger import Deadlines
 from broker.links.listening.door import Door
 from broker.links.more_to_send import MANY
 from broker.links.mqtt.link import MqttLink
@@ -331,7 +332,7 @@ async def test_however_busy_its_sockets_are_others_have_their_turn(
     linger = pump._linger = real.linger()
     if linger is not None:
         linger.knows_deadlines = next_deadline is not None
-        linger._next_deadline = None if next_deadline is None else lambda: next_deadline
+        linger._deadlines = None if next_deadline is None else Deadlines(lambda: next_deadline, None)
     ticks = itertools.count()
     engine.turn.clock = lambda: next(ticks) * 0.0005
     async with trio.open_nursery() as nursery:
