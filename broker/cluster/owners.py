@@ -319,7 +319,7 @@ class Owners(OwnedClients):
         session = self._engine.sessions.get(client_id)
         if session is not None:
             moves = not ends and not session.clean
-            link = session.link
+            link = session.link_heard_out()
             if link is not None:
                 # As on one node: no will when a persistent session just moves to another connection; of 5.0, only
                 # when it has a delay, which is not over [MQTT-3.1.2-8].

@@ -114,6 +114,8 @@ class Endings:
         self._engine = engine
         self._wheel = Wheel()
         self._expiry: Expiry | None = None
+        self.succeeding: dict[bytes, list[Work]] = {}
+        """Who waits for the end of the connection whose place it takes, by client id, the first to come first."""
 
     def delay_will(self, session: Session, will: Publication) -> bool:
         """Keep the will of a client that asked for that, until its delay or its session is over; whether it did."""

@@ -160,7 +160,7 @@ class Outbox(PacketWriter):
         self.on_push: Callable[[bytes], None] | None = None
         """Shown whole packets as they are pushed, for a log of them."""
         self._send = send
-        self._shell = shell
+        self.shell = shell
         self._chunks: list[bytes] = []
         self._settled = 0
         """So many chunks, from the first on, were looked at by `settle`."""
@@ -247,18 +247,18 @@ class Outbox(PacketWriter):
         send = self._send
         if send is None:
             self.blocked = True
-            self._shell.blocked()
+            self.shell.blocked()
             return
         try:
             self._send_chunks(send)
         except OSError:
             self.end_sending()
-            self._shell.broken()
+            self.shell.broken()
             return
         if self.more_waits and not self.blocked:
             # By way of the kernel, so that a reader who is fast enough doesn't keep the others waiting.
             self.blocked = True
-            self._shell.blocked()
+            self.shell.blocked()
 
     def writable(self) -> None:
         """The kernel takes bytes again: go on sending."""
@@ -287,7 +287,7 @@ class Outbox(PacketWriter):
 
     def let_go(self) -> None:
         """Whoever owned the socket has it no more: what is owed may still be taken, and nobody is told of anything."""
-        self._shell = NOBODY
+        self.shell = NOBODY
 
     def end_sending(self) -> None:
         """A send failed.  Nothing more leaves; what the peer sent before is read all the same, to its end."""
@@ -306,7 +306,7 @@ class Outbox(PacketWriter):
         try:
             self.end_sending()
         finally:
-            self._shell.failed(error)
+            self.shell.failed(error)
 
     def rest(self, rests: bool) -> None:
         """Let nothing more be read from the peer for a reason of the link's own, or end that."""
@@ -319,7 +319,7 @@ class Outbox(PacketWriter):
         if held != self.holds_reading or hears_end != self.hears_end:
             self.holds_reading = held
             self.hears_end = hears_end
-            self._shell.look_again()
+            self.shell.look_again()
 
     def pause(self, is_paused: bool) -> None:
         """Let nothing more be read from the peer until there is room for what it sends; each who asks also ends it."""
@@ -357,7 +357,7 @@ class Outbox(PacketWriter):
                 self.blocked = True
                 self._consider_release()
                 self._consider_hold()
-                self._shell.blocked()
+                self.shell.blocked()
                 return
         self._consider_release()
 

@@ -44,6 +44,14 @@ class Link:
         self.code = 0
         self.server_reference = b""
 
+    def hear_out(self) -> int:
+        """Take what its peer has sent by now, because another connection takes its place.
+
+        Returns:
+            0 if that was all, so many bytes if there may be more, or `shell.ASK_AGAIN`.
+        """
+        return 0
+
     def close(self, why: str) -> None:
         """End the connection; `why` completes a log line after the client's name."""
         raise NotImplementedError
@@ -204,6 +212,12 @@ class Session(Receiver):
         """What the client may do from now on; also with what is owed to it already."""
         self.access = access
         self.outbound.guarded = access is not None
+
+    def link_heard_out(self) -> Link | None:
+        """The connection, where it is still there once what has come to it by now was taken."""
+        if self.link is not None:
+            self.link.hear_out()
+        return self.link
 
     def takes_raw_packets(self) -> bool:
         """What `plain` should be by now; the engine sets it, since the trie counts the receivers that are not plain."""

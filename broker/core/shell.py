@@ -6,6 +6,9 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
+ASK_AGAIN: Final = -1
+"""See `Shell.hear_out`."""
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Shell:
@@ -25,6 +28,14 @@ class Shell:
 
     def look_again(self) -> None:
         """`Outbox.holds_reading` or `hears_end` has changed."""
+
+    def hear_out(self) -> int:
+        """Take what its peer has sent by now, because another connection takes its place.
+
+        Returns:
+            0 if that was all, so many bytes if there may be more, `ASK_AGAIN` if it is not known before the next turn.
+        """
+        return 0
 
     def end_soon(self) -> None:
         """The connection is over: send once more what is owed, and close it."""

@@ -86,6 +86,25 @@ class Connection(Shell):
         else:
             self.lost()
 
+    def hear_out(self) -> int:
+        """So much of it that a turn does not get long; nothing of a peer that is not read from, as it owes reading."""
+        heard = 0
+        while heard < RECEIVE_BYTES_MAX:
+            if self.events() != READABLE or not self.pump.serves(self):
+                return 0
+            try:
+                data = self.sock.recv(RECEIVE_BYTES_MAX)
+            except BlockingIOError:
+                return 0
+            except OSError:
+                data = b""
+            if not data:
+                self.lost()
+                return 0
+            heard += len(data)
+            self.received(data)
+        return heard
+
     def _more(self) -> bytes:
         """What has come beyond the few bytes that were expected.  An end, or a fault, is met by the next receive."""
         try:

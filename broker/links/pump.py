@@ -152,6 +152,10 @@ class Pump:
         serve(connection)
         return True
 
+    def serves(self, connection: Connection) -> bool:
+        """Whether it has not let go of this one."""
+        return self._connections.get(connection.fd) is connection
+
     def watch(self, other: Connection) -> None:
         """Tell something that is no peer's connection when its descriptor is readable, for as long as the pump runs."""
         self._connections[other.fd] = other

@@ -10,6 +10,7 @@ from broker.links.mqtt import v5
 from broker.links.mqtt.accepting import accept
 from broker.links.mqtt.forgetting import waits_for_disk
 from broker.links.mqtt.refusing import refuse, refuse_outdated
+from broker.links.mqtt.succeeding import waits_for_older
 from broker.links.words import NOTICE
 from protocol.mqtt.connection import AUTHENTICATING
 from protocol.mqtt.errors import (
@@ -80,7 +81,9 @@ def admit(
         link.verdict = judgement.verdict
         if in_turn and not door.authenticator.is_still_valid(judgement.verdict):
             refuse_outdated(link)
-        elif waits_for_disk(link, packet, judgement.client_id):
+        elif waits_for_older(link, packet, judgement.client_id) or waits_for_disk(
+            link, packet, judgement.client_id
+        ):
             return
         else:
             accept(link, packet, judgement.client_id, judgement.verdict.user_name)

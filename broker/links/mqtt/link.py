@@ -17,7 +17,7 @@ from broker.core.limits import CONNECT_BYTES_MAX, PRE_CONNECT_BYTES_MAX
 from broker.core.log_levels import is_logged
 from broker.core.outbox import Outbox
 from broker.core.session import Link, Session
-from broker.core.shell import NOBODY, Shell
+from broker.core.shell import ASK_AGAIN, NOBODY, Shell
 from broker.links.listening.door import Door
 from broker.links.mqtt import runs, runs5, v5
 from broker.links.mqtt.admission import admit, check_will, fail
@@ -179,6 +179,13 @@ class MqttLink(Link):
             self._owed_when_asked = self.outbox.pending_bytes
             return False
         return True
+
+    def hear_out(self) -> int:
+        """As far as this turn allows."""
+        heard = self.shell.hear_out() if self.stalled is None and self.state != CLOSED else 0
+        if self.state == CLOSED:
+            return 0
+        return heard if self.stalled is None else ASK_AGAIN
 
     def close(self, why: str) -> None:
         """End this connection: the session's end and the will at once, the socket's close after a flush.

@@ -13,10 +13,13 @@ import trio
 from broker.core.engine import Engine
 from broker.core.limits import CLOSE_TIMEOUT_S, RECEIVE_BYTES_MAX
 from broker.core.outbox import Outbox
-from broker.core.shell import Shell
+from broker.core.shell import ASK_AGAIN, Shell
 from broker.links.barrier import barrier
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
+
+QUIET_TURNS: Final = 8
+"""So many turns of Trio's without news: what had been sent before has come, each layer takes one or two."""
 
 AHEAD_BYTES_MAX: Final = 256 * 1024
 """Kept of a peer that is paused, to learn whether it has left."""
@@ -44,6 +47,8 @@ class StreamShell(Shell):
         self._is_over = False
         """The peer has left, and what it sent before is in `_ahead`."""
         self._looking = trio.CancelScope()
+        self._quiet_turns = 0
+        """How often it was to be heard out since something came."""
         self.link = MqttLink(engine, door, self.outbox, peer, self)
 
     async def run(self) -> None:
@@ -67,6 +72,7 @@ class StreamShell(Shell):
             if not self._ahead:
                 await self._receive()
                 continue
+            self._quiet_turns = 0
             data = self._ahead.popleft()
             self._ahead_bytes -= len(data)
             with self.engine.turn:
@@ -129,6 +135,12 @@ class StreamShell(Shell):
 
     def failed(self, error: Exception) -> None:
         self.link.close("disconnected: internal error.")
+
+    def hear_out(self) -> int:
+        """Its task does that; some turns in which nothing comes are the end of it."""
+        self._quiet_turns += 1
+        may_come = self._quiet_turns < QUIET_TURNS and not self._closing and not self.outbox.holds_reading
+        return ASK_AGAIN if may_come else 0
 
     def end_soon(self) -> None:
         """Send what is still owed, but not for longer than a peer that reads would need."""

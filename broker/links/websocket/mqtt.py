@@ -58,5 +58,8 @@ class _Around(Shell):
     def __init__(self, websocket: MqttWebSocket) -> None:
         self._websocket = websocket
 
+    def hear_out(self) -> int:
+        return self._websocket.outbox.shell.hear_out()
+
     def end_soon(self) -> None:
         self._websocket.close(CloseCode.NORMAL, "")

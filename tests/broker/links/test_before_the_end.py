@@ -332,3 +332,98 @@ async def test_what_leaves_is_bounded(passwords: Path, authority: Authority, tmp
                 await received()
             await until(lambda: not deciding._cases)
             assert (len(deciding._departed), deciding._lines, deciding._waiting) == (0, {}, {})
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls", "ws", "wss", "unix"])
+@pytest.mark.parametrize("end", ["goodbye", "without", "open"])
+async def test_who_comes_back_at_once_finds_that_what_it_sent_before_counts(
+    kind: str, end: str, passwords: Path, authority: Authority, tmp_path: Path
+) -> None:
+    """Both connections have been sent to before the broker looks at either: it may read from the new one first."""
+    goodbye = encode(Disconnect()) if end == "goodbye" else b""
+    async with place(kind, passwords, authority, tmp_path) as here:
+        received = Collector(here.broker).next
+        with trio.fail_after(60):
+            older = await trio.to_thread.run_sync(entered, here)
+            for number in range(12):
+                newer = await trio.to_thread.run_sync(opened, here)
+                count = 3000 if number % 4 == 3 else 3  # what the kernel takes at once, whoever reads
+                older.sendall(framed(kind, messages(count) + goodbye))
+                if end != "open":
+                    older.close()
+                newer.sendall(framed(kind, connect(user=b"fast", clean=number % 2 == 0)))
+                for sent in range(count):
+                    assert await received() == (b"t", b"%d" % sent)
+                await trio.to_thread.run_sync(until_connack, newer)
+                older.close()
+                older = newer
+            older.close()
+            assert not here.broker.app.engine.endings.succeeding
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_in_process_too(clean: bool, passwords: Path, authority: Authority, tmp_path: Path) -> None:
+    async with place("in process", passwords, authority, tmp_path) as here:
+        received = Collector(here.broker).next
+        with trio.fail_after(60):
+            older = await here.open()
+            await older.send_all(connect(user=b"fast", clean=clean))
+            assert b"\x20\x02" in bytes(await older.receive_some())
+            for _ in range(20):
+                newer = await here.open()
+                await older.send_all(messages(3))
+                await trio.aclose_forcefully(older)
+                await newer.send_all(connect(user=b"fast", clean=clean))
+                assert [await received() for _ in range(3)] == [(b"t", b"%d" % sent) for sent in range(3)]
+                assert b"\x20\x02" in bytes(await newer.receive_some())
+                older = newer
+            await trio.aclose_forcefully(older)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "ws"])
+async def test_several_that_come_back_at_once_are_let_in_in_their_order(
+    kind: str, passwords: Path, authority: Authority, tmp_path: Path
+) -> None:
+    async with place(kind, passwords, authority, tmp_path) as here:
+        received = Collector(here.broker).next
+        with trio.fail_after(60):
+            clients = [await trio.to_thread.run_sync(entered, here)]
+            clients += [await trio.to_thread.run_sync(opened, here) for _ in range(4)]
+            clients[0].sendall(framed(kind, messages(3000)))
+            for number, client in enumerate(clients[1:]):
+                client.sendall(
+                    framed(kind, connect(user=b"fast") + encode(Publish(b"from", b"%d" % number, 0)))
+                )
+            for sent in range(3000):
+                assert await received() == (b"t", b"%d" % sent)
+            for number in range(4):
+                assert await received() == (b"from", b"%d" % number)
+            await trio.to_thread.run_sync(until_connack, clients[-1])
+            for client in clients:
+                client.close()
+
+
+def opened(here: Place) -> socket.socket:
+    """A client's socket, what comes before CONNECT behind it."""
+    if here.kind == "unix":
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(str(here.listener.unix_path))
+        return client
+    client = socket.create_connection(("127.0.0.1", here.broker.ports[0]))
+    if here.listener.tls is not None:
+        client = ssl.create_default_context(cafile=here.ca).wrap_socket(client, server_hostname="localhost")
+    if "ws" in here.kind:
+        client.sendall(UPGRADE)
+        assert b"\r\n\r\n" in client.recv(4096)
+    return client
+
+
+def entered(here: Place) -> socket.socket:
+    client = opened(here)
+    client.sendall(framed(here.kind, connect(user=b"fast")))
+    until_connack(client)
+    return client
+
+
+def until_connack(client: socket.socket) -> None:
+    assert b"\x20\x02" in client.recv(4096)

@@ -139,17 +139,21 @@ def test_bytes_that_come_meanwhile_are_in_order() -> None:
     assert peer.read()[-1] == Publish(b"t", b"one")
 
 
-def test_a_takeover_ends_what_waits() -> None:
+def test_a_takeover_waits_for_what_was_asked_before() -> None:
     engine = Engine()
     pacer = Pacer(engine)
-    old = connected(engine, b"x")
-    old.send(Subscribe(1, FILTERS), Publish(b"never", b""))
-    new = connected(engine, b"x")
-    assert old.closed
-    new.send(Subscribe(1, ((b"#", 0),)))
+    watcher, old = connected(engine), connected(engine, b"x")
+    watcher.send(Subscribe(1, ((b"last", 0),)))
+    watcher.read()
+    old.send(Subscribe(1, FILTERS), Publish(b"last", b"one"))
+    new = Peer(engine)
+    new.send(Connect(b"x", True, 60), Subscribe(1, ((b"#", 0),)))
+    assert (old.closed, new.read()) == (False, [])
     pacer.finish()
-    assert new.read() == [Suback(1, (0,))]
-    assert engine.trie.count == 1
+    assert old.closed
+    assert watcher.read() == [Publish(b"last", b"one")]
+    assert new.read() == [Connack(False, 0), Suback(1, (0,))]
+    assert engine.trie.count == 2
 
 
 def test_a_bad_filter_in_the_middle_closes() -> None:
