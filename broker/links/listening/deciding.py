@@ -22,6 +22,7 @@ from broker.links.listening.judgement import Accepted, Judgement, Refused, Slow
 from broker.links.listening.turns import Turns
 from broker.links.mqtt.admission import admit
 from broker.links.mqtt.link import MqttLink
+from broker.links.mqtt.succeeding import Hearing
 from protocol.mqtt.packets import Connect, ConnectReturnCode
 
 if TYPE_CHECKING:
@@ -158,14 +159,18 @@ class Deciding:
                         if self._is_overtaken(case):
                             link.close("disconnected: taken over by another connection.")
                         else:
-                            admit(link, case.packet, verdict, in_turn=True, judgement=judgement)
-                            if link.verdict is not None:
-                                self._overtake(case)
+                            self._admit(case, verdict, judgement)
                     finally:
                         if self._claims is not None and isinstance(judgement, Accepted):
                             self._claims.arrived(judgement.client_id)
             finally:
                 self._leave(case)
+
+    def _admit(self, case: Case, verdict: Verdict | None, judgement: Judgement | None) -> None:
+        claimed = self._claims is not None
+        admit(case.link, case.packet, verdict, in_turn=True, judgement=judgement, is_claimed=claimed)
+        if case.link.verdict is not None:
+            self._overtake(case)
 
     async def _by_new_rules(self, case: Case) -> Judgement:
         """What the door says once they are there; one case after the other, as each may be a password to hash."""
@@ -181,8 +186,18 @@ class Deciding:
         judgement = link.door.judge(case.packet, link.certificate_identity, self._engine.sessions, verdict)
         if not isinstance(judgement, Accepted):
             return judgement
+        await self._hear_older_out(judgement.client_id)
         why = await claims.claim(link, case.packet, judgement.client_id, judgement.verdict)
         return Refused(ConnectReturnCode.SERVER_UNAVAILABLE, why) if why else judgement
+
+    async def _hear_older_out(self, client_id: bytes) -> None:
+        """Before the claim, behind which nothing may wait; what comes meanwhile is heard as far as one turn allows."""
+        hearing = Hearing(self._engine, client_id)
+        while True:
+            with self._engine.turn:
+                if hearing.go_on() == 0:
+                    return
+            await trio.lowlevel.checkpoint()
 
     def _is_overtaken(self, case: Case) -> bool:
         return self._overtaken.get(case.client_id, 0) > case.number

@@ -53,6 +53,7 @@ def admit(
     *,
     in_turn: bool = False,
     judgement: Judgement | None = None,
+    is_claimed: bool = False,
 ) -> None:
     """Ask the door about a CONNECT, and do what it says.
 
@@ -60,6 +61,7 @@ def admit(
         verdict: what was found out elsewhere, because it took long.
         in_turn: no earlier CONNECT with this client id is still to be decided about.
         judgement: what the door said, if it was asked before.
+        is_claimed: other nodes have let go of the client id for this turn.
     """
     if link.state != AUTHENTICATING:
         return  # it left while it was being authenticated
@@ -81,7 +83,7 @@ def admit(
         link.verdict = judgement.verdict
         if in_turn and not door.authenticator.is_still_valid(judgement.verdict):
             refuse_outdated(link)
-        elif waits_for_older(link, packet, judgement.client_id) or waits_for_disk(
+        elif waits_for_older(link, packet, judgement.client_id, not is_claimed) or waits_for_disk(
             link, packet, judgement.client_id
         ):
             return

@@ -11,6 +11,8 @@ import trio.testing
 from support.peer import Peer
 
 from broker.core.engine import Engine
+from broker.core.limits import RECEIVE_BYTES_MAX
+from broker.core.shell import ASK_AGAIN, Shell
 from broker.gateway.authentication import Verdict
 from broker.links.listening.deciding import Claims, Deciding
 from broker.links.mqtt.link import MqttLink
@@ -42,6 +44,17 @@ class Nodes(Claims):
 
     def _event(self, peer: str) -> trio.Event:
         return self._may_go_on.setdefault(peer, trio.Event())
+
+
+class Unheard(Shell):
+    """Of a connection to which more has come."""
+
+    def __init__(self, *turns: int) -> None:
+        super().__init__()
+        self.turns = list(turns)
+
+    def hear_out(self) -> int:
+        return self.turns.pop(0)
 
 
 class Case:
@@ -186,3 +199,25 @@ async def test_a_bug_costs_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert second.read_bytes() == ACCEPTED
         assert case.engine.counters.link_bugs == 1
+
+
+async def test_an_older_connection_is_heard_out_before_the_claim_which_ends_when_the_newer_one_is_in() -> (
+    None
+):
+    """By then `arrived` may say so, and other nodes may ask for the client: nothing may be left to wait for."""
+    async with deciding() as case:
+        case.engine.slicing.on_waiting = lambda: None
+        older = case.connect("10.0.0.1:1")
+        await case.answer("10.0.0.1:1")
+        unheard = older.link.shell = Unheard(ASK_AGAIN, RECEIVE_BYTES_MAX, 0, ASK_AGAIN)
+        newer = case.connect("10.0.0.1:2")
+        await trio.testing.wait_all_tasks_blocked()
+        assert unheard.turns == [ASK_AGAIN]
+        assert case.nodes.asked == ["10.0.0.1:1", "10.0.0.1:2"]
+        assert case.nodes.came == [b"c"]
+        await case.answer("10.0.0.1:2")
+        assert unheard.turns == []
+        assert newer.read_bytes() == ACCEPTED
+        assert case.nodes.came == [b"c", b"c"]
+        assert case.holder() == "10.0.0.1:2"
+        assert not case.engine.endings.succeeding
