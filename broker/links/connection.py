@@ -20,9 +20,15 @@ RECEIVE_BYTES_MANY = 8 * 1024
 """What a receive takes from a peer whose last packets were shorter than that on average."""
 
 RECEIVE_BYTES_FEW = 448
-"""At first, and where the last two brought little: room for this comes from Python's own pools, at a sixth less."""
+"""At first, and where the last ones brought little: room for this comes from Python's own pools, at a sixth less."""
 
 FEW_BYTES = 200
+
+FEW_ENOUGH = 2
+"""So many receives in a row that brought little have the next one expect little."""
+
+FEW_WRONG = -62
+"""Where it was more all the same, the second receive costs more than many have saved: as if it were so many short."""
 
 
 class Connection(Shell):
@@ -36,7 +42,8 @@ class Connection(Shell):
         self.fd = sock.fileno()
         self.door = door
         self.receive_bytes = RECEIVE_BYTES_FEW
-        self._were_few = True
+        self._few = FEW_ENOUGH
+        """How many receives in a row brought little."""
         self._is_probed = False
 
     def received(self, data: bytes) -> None:
@@ -71,18 +78,22 @@ class Connection(Shell):
         if data:
             if len(data) == RECEIVE_BYTES_FEW == self.receive_bytes:
                 data += self._more()
+                self._few = FEW_WRONG
             counters = self.pump.engine.counters
             before = counters.packets_received
             self.received(data)
             size = len(data)
             # One that sends many small packets has fewer of them at a time, so that the others wait no longer for it.
             many = (counters.packets_received - before) * SMALL_PACKET_BYTES > size
-            are_few = size < FEW_BYTES
-            if are_few and self._were_few:
+            if size < FEW_BYTES:
+                self._few += 1
+            elif self._few > 0:
+                self._few = 0
+            if self._few >= FEW_ENOUGH:
+                self._few = FEW_ENOUGH
                 self.receive_bytes = RECEIVE_BYTES_FEW
             else:
                 self.receive_bytes = RECEIVE_BYTES_MANY if many else RECEIVE_BYTES_MAX
-            self._were_few = are_few
         else:
             self.lost()
 

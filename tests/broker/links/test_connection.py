@@ -12,7 +12,14 @@ from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine
 from broker.core.limits import RECEIVE_BYTES_MAX
 from broker.core.outbox import Outbox
-from broker.links.connection import FEW_BYTES, RECEIVE_BYTES_FEW, RECEIVE_BYTES_MANY, Connection
+from broker.links.connection import (
+    FEW_BYTES,
+    FEW_ENOUGH,
+    FEW_WRONG,
+    RECEIVE_BYTES_FEW,
+    RECEIVE_BYTES_MANY,
+    Connection,
+)
 from broker.links.listening.door import Door
 from broker.links.pump import Pump
 from broker.links.readiness import GONE, READABLE
@@ -65,8 +72,11 @@ def test_of_one_that_sends_little_little_is_looked_for_and_more_is_taken_all_the
     assert connection.receive_bytes == RECEIVE_BYTES_FEW
     sizes = (
         (25, RECEIVE_BYTES_FEW),
-        (RECEIVE_BYTES_FEW, RECEIVE_BYTES_MAX),
+        (300, RECEIVE_BYTES_MAX),
         (30, RECEIVE_BYTES_MAX),
+        (30, RECEIVE_BYTES_FEW),
+        (RECEIVE_BYTES_FEW, RECEIVE_BYTES_MAX),
+        *[(30, RECEIVE_BYTES_MAX)] * (FEW_ENOUGH - FEW_WRONG - 1),
         (800, RECEIVE_BYTES_MAX),
         (30, RECEIVE_BYTES_MAX),
         (30, RECEIVE_BYTES_FEW),
