@@ -59,6 +59,7 @@ WAITS = {
     "broker.cluster.lease",
     "broker.cluster.link",
     "broker.cluster.liveness",
+    "broker.cluster.log_end",
     "broker.cluster.node",
     "broker.cluster.owned",
     "broker.cluster.owners",

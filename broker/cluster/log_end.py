@@ -13,8 +13,9 @@ Invariant: a log is taken for another one only by the word of a server that has 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import trio
 from attrs import frozen
 
 from broker.cluster.link import NatsLink, Unavailable
@@ -23,7 +24,15 @@ from broker.cluster.setup import first_behind, info, made_at, message_at, places
 from protocol.nats import jetstream
 from protocol.nats.jetstream import NANOSECONDS, ApiError
 
+if TYPE_CHECKING:
+    from broker.cluster.status import ClusterStatus
+
 ANSWER_S: Final = 3.0
+
+READ_S: Final = 4.0
+"""How long a node may take to read up to the log's end."""
+
+LOOK_S: Final = 0.2
 
 CLOCKS_NS: Final = 5 * NANOSECONDS
 """The clocks of two NATS servers may differ by so much: what was stored no longer before counts as not read."""
@@ -43,6 +52,21 @@ async def certain_end(link: NatsLink, names: Names) -> tuple[dict[str, Any], int
     if found is None or places(found)[1] < end:
         raise Unavailable("the NATS server that answers has yet to catch up with the log")
     return found, end
+
+
+async def until_read(link: NatsLink, names: Names, status: ClusterStatus) -> None:
+    """Wait until this node has read all that the log had when this was called.
+
+    Raises:
+        Unavailable: also if it has not by then: it never does where the log was made anew meanwhile.
+        ApiError, NatsProtocolError: as above.
+    """
+    _, end = await certain_end(link, names)
+    with trio.move_on_after(READ_S):
+        while status.position < end:  # noqa: ASYNC110 - plain data, has no event
+            await trio.sleep(LOOK_S)
+    if status.position < end:
+        raise Unavailable("this node has yet to read what the log has")
 
 
 @frozen

@@ -19,7 +19,7 @@ from broker.cluster.batch import ACK_S, RETRY_S, SOON_S, Waiting, described, enc
 from broker.cluster.fences import Fences
 from broker.cluster.finished import Finished
 from broker.cluster.link import NatsLink, Unavailable
-from broker.cluster.log_end import certain_end
+from broker.cluster.log_end import until_read
 from broker.cluster.names import DUPLICATE_WINDOW_S, Names
 from broker.cluster.repeats import Repeats, turn_away
 from broker.cluster.unsent import Unsent
@@ -298,9 +298,7 @@ class Publisher:
 
     async def _settle_what_came(self, batch: list[Waiting]) -> None:
         """What the log has brought is not sent again.  Raises: Unavailable, ApiError, NatsProtocolError."""
-        _, end = await certain_end(self._link, self._names)
-        while self._status.position < end:  # noqa: ASYNC110 - plain data, has no event
-            await trio.sleep(RETRY_S)
+        await until_read(self._link, self._names, self._status)
         for one in list(batch):
             if one.publication.sequence > 0 and one.number not in self._own:
                 self._settle([one], PubAck(self._names.messages, one.publication.sequence))

@@ -139,6 +139,7 @@ class LogReader:
                     if await info(self._link, self._names.messages) is None:
                         await make_again()
                     await self._follow()
+                    pause_s = PAUSE_S
                 except (Unavailable, ApiError, NatsProtocolError) as error:
                     problem = f"the log can't be read: {words_of(error)}"
                     if problem != self._status.log_problem:
@@ -212,6 +213,7 @@ class LogReader:
             self._rows_seen.log_lost()
             self._publisher.fences.log_is_new()
             self._begin(created, kept, stored)
+            self._ask_again()
             for listener in list(self.on_lost):
                 listener()
         elif first > reader.last + 1:
@@ -333,6 +335,12 @@ class LogReader:
 
         self._waiting_count += 1
         self._asking.append(tell)
+        self._asks.set()
+
+    def _ask_again(self) -> None:
+        """The log may never reach what they wait for who have asked where it ends."""
+        self._asking += [then for _, then in self._waiting]
+        self._waiting = []
         self._asks.set()
 
     async def _answer_asks(self) -> None:

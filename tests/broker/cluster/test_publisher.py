@@ -284,6 +284,30 @@ async def test_what_waits_so_long_and_is_not_there_is_sent_again(autojump_clock:
         assert sorted(in_the_log(server)) == [b"1", b"2"]
 
 
+async def test_a_log_that_is_made_anew_before_all_of_it_was_read_is_asked_for_its_end_again(
+    autojump_clock: MockClock,
+) -> None:
+    """No node ever reads up to where the one before it ended."""
+    server = MemoryNats()
+    async with MemoryNode(server, "a").running() as a:
+        for number in range(20):
+            a.publish(b"t", b"%d" % number)
+        await a.settled()
+        server.faults += [(b"shop.MSGS.c", SILENT)] * 1000
+        a.publish(b"t", b"last")
+        await trio.sleep(180)
+        before = len(server.streams["shop_MSGS"].kept)
+        server.consumers.clear()
+        # So that nothing is read:
+        server.faults = [(b"CONSUMER.CREATE.shop_MSGS", refused(503, 10008))] * 1000
+        while len(server.streams["shop_MSGS"].kept) == before:  # noqa: ASYNC110 - a server's, which has no event
+            await trio.sleep(0.1)
+        del server.streams["shop_MSGS"]
+        server.faults.clear()
+        await all_taken(a.node.publisher)
+        assert in_the_log(server) == [b"last"]
+
+
 @interpreted_only
 async def test_what_is_given_up_while_the_log_is_read_is_not_sent(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch

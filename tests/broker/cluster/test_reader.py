@@ -184,6 +184,24 @@ async def test_who_leads_and_has_yet_to_catch_up_is_waited_for(autojump_clock: M
         assert (a.node.status.gaps, a.node.status.log_problem) == (0, "")
 
 
+async def test_after_that_a_hole_in_what_comes_is_read_again_at_once(autojump_clock: MockClock) -> None:
+    """As before: what was waited for longer and longer is over."""
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        watcher = await read_up_to(a, 4)
+        server.streams[LOG].fall_behind(2)
+        server.admit(a.node.link)
+        await trio.sleep(30)
+        server.catch_up(LOG)
+        await trio.sleep(6)
+        assert a.node.status.log_problem == ""
+        for consumer in server.consumers.values():
+            consumer["sent"] += 1
+        numbers(b, 5, 6)
+        await trio.sleep(1)
+        assert acknowledge(watcher) == payloads(5)
+
+
 @pytest.mark.parametrize("written_since", [0, 1, 2, 5])
 async def test_a_log_that_has_lost_its_end_goes_on_behind_what_it_has(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, written_since: int
@@ -336,6 +354,34 @@ async def test_who_has_yet_to_catch_up_does_not_say_where_the_log_ends(autojump_
         server.catch_up(LOG)
         await trio.sleep(4)
         assert told == [4]
+
+
+@pytest.mark.parametrize("how", ["lost its end", "made anew"])
+async def test_who_waits_for_what_the_log_has_lost_meanwhile_waits_for_what_it_has_now(
+    autojump_clock: MockClock, how: str
+) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        told: list[int] = []
+        numbers(a, 1, 5)
+        await a.settled()
+        stream = server.streams[LOG]
+        for _ in range(3):
+            stream.put(b"shop.MSGS.c.m.t", b"", b"")
+        a.node.reader.when_current(lambda came: told.append(a.node.reader.last))
+        await a.settled()
+        assert told == []
+        server.drop(a.node.link)
+        await trio.sleep(2)
+        if how == "lost its end":
+            stream.lose(4)
+        else:
+            del server.streams[LOG]
+        server.admit(a.node.link)
+        await trio.sleep(6)
+        assert a.node.status.gaps == 1
+        assert len(told) == 1
+        assert told[0] < 7
 
 
 async def test_without_an_answer_what_is_here_is_the_best_there_is(autojump_clock: MockClock) -> None:
