@@ -126,7 +126,8 @@ class Gateway:
         self.config = config
         self.tokens_changed.set()
         self._connections_max = {kind.name: kind.account_connections_max for kind in config.dialects}
-        self.engine.slicing.begin(Renewing(self._links, config.dialects))
+        with self.engine.turn:
+            self.engine.slicing.begin(Renewing(self._links, config.dialects))
 
     def adopt_feeds(self, feeds: Iterable[FeedConfig]) -> None:
         """Whose gaps mean what to which channels."""

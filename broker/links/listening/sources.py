@@ -121,9 +121,12 @@ class Sources(Judge):
         return True
 
     def _access_of_absent(self, session: Session) -> Access | None:
-        """Whoever would not be let in any more gets nothing, and says nothing: its will was to come later, perhaps."""
+        """Whoever would not be let in any more gets nothing, and says nothing: its will was to come later, perhaps.
+
+        Where no listener has port 0, whoever came by that is let in by a door of the program around the broker.
+        """
         port, user_name = session.listener_port, session.user_name
-        doors = [door for door in self._doors if door.port == port] or self._doors
+        doors = [door for door in self._doors if door.port == port] or (self._doors if port else ())
         if doors and not any(door.authenticator.may_come(user_name) for door in doors):
             return Nothing()
         return self.access_for(port, user_name, session.client_id)

@@ -23,6 +23,7 @@ from broker.links.listening.door import Door
 from broker.links.server import Server
 from broker.links.websocket.dialect import DialectLink
 from broker.links.websocket.event_stream import (
+    NOT_ALLOWED,
     StreamRequest,
     admit_stream,
     response_to,
@@ -194,6 +195,9 @@ class Agreeing:
     async def _event_stream(self, newcomer: Newcomer, asked: StreamRequest, rules: RowcastRules) -> Agreed:
         check_origin(newcomer.door.listener.websockets_origins, asked.origin or None)
         dialect = await admit_stream(asked, rules, self._gateway, _clock(), trio.current_time())
+        by_now = self.config.rowcast
+        if by_now is not None and dialect.adopt_anonymous(by_now.rules.anonymous):
+            raise HandshakeRefused(401, NOT_ALLOWED)
         return Agreed(response_to(asked), b"", self._rowcast_link(EventStreamLink, newcomer, dialect, 0))
 
     # --- which protocol --------------------------------------------------------------------------------------
@@ -242,7 +246,8 @@ class Agreeing:
         clock: Clock,
     ) -> Agreed:
         found = await self._gateway.identify(kind.name, asked.token, clock)
-        return self._accept(newcomer, opening, rest, kind, asked, clock, found)
+        by_now = next((one for one in self._kinds if one.name == kind.name), kind)
+        return self._accept(newcomer, opening, rest, by_now, asked, clock, found)
 
     def _accept(
         self,

@@ -25,6 +25,8 @@ RESPONSE: Final = (
     b"X-Accel-Buffering: no\r\n"
 )
 
+NOT_ALLOWED: Final = "this may not be subscribed to\n"
+
 
 @frozen
 class StreamRequest:
@@ -87,7 +89,7 @@ async def admit_stream(
         grants, expires_at = grants_of(found.claims, found.account), found.expires_at
     dialect = EventStreamDialect(clock, rules, now, asked.read, grants, expires_at)
     if not dialect.may_be():
-        raise HandshakeRefused(403 if asked.token else 401, "this may not be subscribed to\n")
+        raise HandshakeRefused(403 if asked.token else 401, NOT_ALLOWED)
     return dialect
 
 

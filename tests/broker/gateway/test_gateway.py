@@ -89,3 +89,14 @@ def test_all_that_are_open_are_told_of_other_settings_a_few_in_each_turn() -> No
         engine.slicing.turn()
     assert [alarm.told for alarm in alarms[:-1]] == [[{"rowcast"}]] * (len(alarms) - 1)
     assert last.told == []
+
+
+def test_what_ends_with_other_settings_is_said_at_once() -> None:
+    engine = Engine()
+    gateway = Gateway(GatewayConfig(), engine)
+    gateway.opened(Alarm(gateway, 0.0))
+    under_way: list[bool] = []
+    engine.slicing.on_waiting = lambda: None
+    engine.turn.on_settled(lambda: under_way.append(True))
+    gateway.adopt(GatewayConfig(rowcast=Rowcast()))
+    assert under_way == [True]

@@ -153,3 +153,20 @@ class TestSessionsThatAreAway:
         engine.expire()
         engine.flush()
         assert len(listener.read()) == may_come
+
+    def test_one_that_came_within_the_process_goes_on_where_listeners_want_a_password(
+        self, tmp_path: Path
+    ) -> None:
+        """By a door of the program's own, which no listener has; what it is sent meanwhile is kept for it."""
+        inside = door(tmp_path, 0, None)
+        acl = tmp_path / "acl"
+        acl.write_text("topic readwrite #\n")
+        strict = Listener(port=1883, security=Security(allow_anonymous=False, acl_file=acl))
+        engine = Engine()
+        away = connected(engine, b"away", clean=False, door=inside)
+        away.send(Subscribe(1, ((b"t", 1),)))
+        away.drop()
+        Sources([Door(strict, Limits(), connection_messages=False)]).renew(engine)
+        engine.publish(Publication(b"t", b"x", 1))
+        back = connected(engine, b"away", clean=False, present=True, door=inside)
+        assert back.read() == [Publish(b"t", b"x", 1, packet_id=1)]

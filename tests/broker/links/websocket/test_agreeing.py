@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from attrs import evolve
 from support.websockets import ECONIA, masked, reader
 
 from broker.config.dialects.exchange import Exchange
@@ -273,6 +274,40 @@ async def test_somebody_else_is_asked_whose_a_token_is_for_as_long_as_a_handshak
             assert (outcome.rest, type(port.link(outcome)[0])) == (b"rest", DialectLink)
         else:
             assert outcome == b"" if expected is None else said(outcome)[0] == expected
+
+
+async def test_settings_that_change_while_a_token_is_asked_about_are_those_that_count() -> None:
+    """Connections that are open by then are told of them; this one is not, and would keep what it may not do."""
+
+    class Reloaded:
+        def __init__(self, after: GatewayConfig) -> None:
+            self.after = after
+
+        async def identify(self, token: str, clock: Clock, now: float) -> Identity | Refusal:
+            port.agreeing.adopt(self.after)
+            return Identity("ann", claims={"mode": "r"})
+
+    before = evolve(CONFIG, econia=evolve(ECONIA, channels_required=False))
+    for after, status in (
+        (before, 101),
+        (evolve(before, econia=evolve(ECONIA, channels_required=True)), 400),
+    ):
+        async with here(identifiers={"econia": Reloaded(after)}, config=before) as port:
+            begun = port.at_once(asks("/fill/token"))
+            outcome = await port.in_time(begun, b"", trio.testing.MemoryReceiveStream())
+            assert status == (101 if isinstance(outcome, Agreed) else said(outcome)[0])
+
+
+async def test_a_stream_that_is_asked_for_before_a_reload_is_opened_by_what_holds_behind_it() -> None:
+    before = evolve(CONFIG, rowcast=Rowcast(anonymous_subscribe=("price/#", "secret/#")))
+    after = evolve(CONFIG, rowcast=Rowcast(anonymous_subscribe=("price/#",)))
+    for topic, is_let in (("price/1", True), ("secret/1", False)):
+        async with here(config=before) as port:
+            begun = port.at_once(f"GET /rowcast/sse?topic={topic} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            port.agreeing.adopt(after)
+            outcome = await port.in_time(begun, b"", trio.testing.MemoryReceiveStream())
+            assert is_let == isinstance(outcome, Agreed)
+            assert is_let or said(outcome)[0] == 401
 
 
 async def test_nobody_is_asked_about_no_token() -> None:
