@@ -272,12 +272,13 @@ class Writer:
     async def _is_no_value(self, connection: TrioConnection, plan: Plan, columns: list[list[Value]]) -> bool:
         """Whether one of these values is none of its type, though the type is there.
 
-        Some types (regclass, those of extensions) say so by a code that otherwise tells of a faulty statement.
+        Some types (regclass, those of extensions) say so by a code that otherwise tells of a faulty statement.  A
+        function that a domain's check calls, which Postgres names in the context, may mean what it says.
         """
         try:
             await self._execute(connection, plan.values, columns)
         except psycopg.Error as error:
-            if not is_for_people(error):
+            if not is_for_people(error) or error.diag.context:
                 return False
         else:
             return False

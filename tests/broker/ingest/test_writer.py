@@ -98,6 +98,25 @@ async def test_so_does_one_that_a_function_makes_of_a_message(tmp_path: Path, da
     assert rows_of(database, "SELECT count(*) FROM odd") == [(2,)]
 
 
+async def test_a_check_that_can_look_nowhere_is_no_fault_of_the_value(tmp_path: Path, database: str) -> None:
+    """The table that a domain's own function asks is away, as any value would find: the rows wait for it."""
+    body = "AS $$ BEGIN RETURN EXISTS (SELECT FROM allowed WHERE v = t); END $$"
+    sql(database, f"CREATE FUNCTION is_known(t text) RETURNS boolean LANGUAGE plpgsql {body}")
+    sql(database, "CREATE DOMAIN known AS text CHECK (is_known(VALUE)); CREATE TABLE odd (v known)")
+    sinks = '[[mqtt.sink]]\ntopics = "odd"\ntable = "public.odd"\ncolumns = { v = "{$payload}" }\n'
+    async with ingesting(config_of(tmp_path, database, sinks)) as (engine, hub):
+        sink = hub.sinks["public.odd"]
+        peer = connected5(engine, b"c")
+        await until(lambda: sink.state == "live")
+        peer.send(publish("odd", "a", 1, 1))
+        await until(lambda: sink.state == "waiting" or sink.refused > 0)
+        assert sink.refused == 0
+        sql(database, "CREATE TABLE allowed (v text); INSERT INTO allowed VALUES ('a')")
+        acks = await read(peer)
+    assert [ack.reason_code for ack in acks] == [0]
+    assert rows_of(database, "SELECT v FROM odd") == [("a",)]
+
+
 async def test_qos_2_waits_with_its_pubrec_and_is_written_once(tmp_path: Path, database: str) -> None:
     sql(database, TABLE)
     async with ingesting(config_of(tmp_path, database, SINK)) as (engine, _):
