@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from random import Random
 
 import pytest
-from support.peer import Peer, connected
+from support.peer import OPEN_DOOR, Peer, connected
 from support.peer5 import connected5
 
 from broker.cluster.together import Together
+from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine, Policy
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.session import DeliveryRules
+from broker.links.listening.door import Door
+from broker.links.listening.sources import Sources
+from protocol.mqtt.v5.properties import Properties
+from protocol.mqtt.v5.property_table import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, TOPIC_ALIAS_MAXIMUM
 from protocol.mqtt.v5.subscribing import subscription
 
 TOPICS = (b"t/1", b"t/2", b"u")
@@ -67,9 +73,21 @@ class World:
         is_5: bool = False,
         client_id: bytes = b"",
         clean: bool = True,
+        door: Door | None = None,
+        limit: int = 0,
     ) -> Peer:
+        """A client that has subscribed.
+
+        Args:
+            limit: a property of its CONNECT, 30 at most.
+        """
         name = client_id or b"c%d" % len(self.peers)
-        peer = connected5(self.engine, name) if is_5 else connected(self.engine, name, clean=clean)
+        door = door or OPEN_DOOR
+        if is_5:
+            properties = Properties({limit: 30} if limit else {})
+            peer: Peer = connected5(self.engine, name, door=door, properties=properties)
+        else:
+            peer = connected(self.engine, name, clean=clean, door=door)
         self.engine.subscribe_session(self.engine.sessions[name], topic_filter, granted)
         peer.read_bytes()
         self.peers.append(peer)
@@ -131,6 +149,39 @@ def test_everybody_gets_what_they_would_get_one_by_one(
     rules: DeliveryRules, policy: Policy | None, seed: int
 ) -> None:
     together, singly = World(rules, policy), World(rules, policy)
+    hand_on(together, drawn(seed))
+    singly.engine.now = 1.0
+    for one in drawn(seed):
+        singly.engine.publish_here(one)
+    assert together.got() == singly.got()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_so_do_those_who_may_read_little_or_take_little(tmp_path: Path, seed: int) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text("topic read t/1\n")
+    rules.chmod(0o600)
+    security = Security(allow_anonymous=True)
+    listeners = (
+        Listener(1, security=Security(allow_anonymous=True, acl_file=rules)),
+        Listener(2, security=security, mount_point="t/"),
+        Listener(3, security=security, max_qos=0),
+    )
+
+    def world() -> World:
+        made = World()
+        doors = [Door(listener, Limits()) for listener in listeners]
+        Sources(doors).renew(made.engine)
+        for door in doors:
+            for qos in (0, 1):
+                made.comes(b"t/#", qos, door=door)
+                made.comes(b"#", qos, is_5=True, door=door)
+        for limit in (MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, TOPIC_ALIAS_MAXIMUM):
+            for qos in (0, 1):
+                made.comes(b"#", qos, is_5=True, limit=limit)
+        return made
+
+    together, singly = world(), world()
     hand_on(together, drawn(seed))
     singly.engine.now = 1.0
     for one in drawn(seed):
