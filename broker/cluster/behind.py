@@ -16,7 +16,7 @@ import trio
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.log_end import certain_end
 from broker.cluster.names import Names
-from broker.cluster.setup import epoch_of, info, made_at, places
+from broker.cluster.setup import epoch_of, first_behind, info, made_at, places
 from broker.core.session import Session
 from broker.core.trie import SubscriptionTrie
 from protocol.mqtt.reserved import SHARE_PREFIX
@@ -228,7 +228,8 @@ class Behind:
         except (Unavailable, ApiError, NatsProtocolError):
             found = []
         if not found:
-            await trio.sleep(STALE_S)  # a replica that does not have it yet
+            if not await self._is_gone(reading, start, end):
+                await trio.sleep(STALE_S)  # a replica that does not have it yet
             return
         if self.readings.get(reading.session) is not reading:
             return
@@ -242,6 +243,23 @@ class Behind:
                 reading.waiting.append(publication)
         if not reading.waiting and end - reading.read_to > LEAP_FROM:
             await self._leap(reading, end)
+
+    async def _is_gone(self, reading: Reading, start: int, end: int) -> bool:
+        """Whether the log has nothing of this stretch any more, or not its beginning; then that is passed over."""
+        try:
+            _, last = places(await info(self._link, self._names.messages) or {})
+            if last < end:  # nor does who leads have it yet
+                return False
+            there = await first_behind(self._link, self._names.messages, start)
+        except (Unavailable, ApiError, NatsProtocolError):
+            return False
+        gone_to = end if there is None else min(end, there.sequence - 1)
+        if gone_to < start:
+            return False
+        if self.readings.get(reading.session) is reading:
+            self._gap(reading, f"messages {start} to {gone_to} of the log are gone")
+            reading.read_to = gone_to
+        return True
 
     async def _slice(self, start: int) -> list[tuple[int, Publication | None]]:
         """(sequence, message) from a sequence on.  Raises: Unavailable, ApiError, NatsProtocolError."""

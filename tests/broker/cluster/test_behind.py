@@ -216,12 +216,11 @@ async def test_a_replica_that_has_it_later_is_asked_again(autojump_clock: MockCl
         await away(a, (b"t", 1))
         a.publish(b"t", b"1")
         await a.settled()
-        kept = server.streams[LOG].kept
-        server.streams[LOG].kept = []
+        server.faults += [(b"DIRECT.GET", {})] * 1000
         client = await b.comes()
         await b.settled()
         assert client.payloads() == []
-        server.streams[LOG].kept = kept
+        server.faults.clear()
         await b.settled()
         assert client.payloads() == [b"1"]
         assert b.node.status.session_gaps == 0
@@ -360,6 +359,26 @@ async def test_what_others_wrote_where_a_log_had_lost_its_end_is_for_it(
         assert await back(b) == [b"%d" % number for number in range(4, 10)]
         assert b.node.reader.still_there(4, "another", 0.0) == 4
         assert b.node.reader.still_there(4, b.node.reader.epoch, time.time() + 60) == 4
+
+
+@pytest.mark.parametrize("left", [0, 2, 4], ids=["nothing", "the oldest", "all"])
+async def test_where_nothing_is_left_of_what_is_to_be_read_it_is_not_waited_for(
+    autojump_clock: MockClock, left: int
+) -> None:
+    """It has expired, or somebody has removed it, and nobody publishes."""
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        a.publish(b"t", b"0")
+        a.publish(b"t", b"1")
+        await away(a, (b"t", 1))
+        a.publish(b"t", b"2")
+        a.publish(b"t", b"3")
+        await b.settled()
+        del server.streams[LOG].kept[left:]
+        assert await back(b) == [b"2", b"3"][: left - 2 if left > 2 else 0]
+        assert b.node.status.session_gaps == (left < 4)
+        slices = [one for one in server.asked if b"DIRECT.GET" in one]
+        assert len(slices) <= 2
 
 
 @pytest.mark.usefixtures("short_slices")
