@@ -234,7 +234,7 @@ class Behind:
         if self.readings.get(reading.session) is not reading:
             return
         if found[0][0] > start:
-            self._gap(reading, f"messages {start} to {found[0][0] - 1} of the log are gone")
+            self._pass_over(reading, start, min(end, found[0][0] - 1))
         for sequence, publication in found:
             if sequence > end:
                 break
@@ -257,9 +257,12 @@ class Behind:
         if gone_to < start:
             return False
         if self.readings.get(reading.session) is reading:
-            self._gap(reading, f"messages {start} to {gone_to} of the log are gone")
-            reading.read_to = gone_to
+            self._pass_over(reading, start, gone_to)
         return True
+
+    def _pass_over(self, reading: Reading, start: int, gone_to: int) -> None:
+        self._gap(reading, f"messages {start} to {gone_to} of the log are gone")
+        reading.read_to = gone_to
 
     async def _slice(self, start: int) -> list[tuple[int, Publication | None]]:
         """(sequence, message) from a sequence on.  Raises: Unavailable, ApiError, NatsProtocolError."""

@@ -381,6 +381,30 @@ async def test_where_nothing_is_left_of_what_is_to_be_read_it_is_not_waited_for(
         assert len(slices) <= 2
 
 
+async def test_nor_where_only_something_is_left_that_its_node_has_yet_to_read(
+    autojump_clock: MockClock,
+) -> None:
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        await away(a, (b"t", 1))
+        a.publish(b"t", b"0")
+        await b.settled()
+        server.drop(a.node.link)
+        server.consumers.clear()
+        server.faults += [(b"CONSUMER.CREATE", SILENT)] * 100
+        a.server.admit(a.node.link)
+        a.publish(b"t", b"1")
+        await b.settled()
+        del server.streams[LOG].kept[0]
+        client = await b.comes()
+        await b.settled()
+        assert client.payloads() == []
+        assert b.node.status.session_gaps == 1
+        server.faults.clear()
+        await trio.sleep(6)
+        assert client.payloads() == [b"1"]
+
+
 @pytest.mark.usefixtures("short_slices")
 @pytest.mark.parametrize("filters", [((b"t", 1),), ((b"t", 1), (b"u/+", 1)), ((b"#", 1),)])
 async def test_where_nothing_is_for_it_the_log_says_where_to_go_on(
