@@ -233,6 +233,7 @@ class LogReader:
         self._created = created
         self._reader = OrderedReader(last + 1)
         self._reader.stored = stored
+        self._status.position = last
         self._to_copy = last
         positions = self._history.positions
         positions.begin(epoch_of(created), last)

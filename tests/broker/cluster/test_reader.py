@@ -211,8 +211,8 @@ async def test_a_log_that_has_lost_its_end_goes_on_behind_what_it_has(
     server = MemoryNats()
     async with running(server, "a", "b") as (a, b):
         watcher = await read_up_to(a, 4)
-        lost: list[int] = []
-        a.node.reader.on_lost.append(lambda: lost.append(a.node.reader.last))
+        lost: list[tuple[int, int]] = []
+        a.node.reader.on_lost.append(lambda: lost.append((a.node.reader.last, a.node.status.position)))
         server.streams[LOG].lose(2)
         server.drop(b.node.link)
         for number in range(written_since):
@@ -227,7 +227,7 @@ async def test_a_log_that_has_lost_its_end_goes_on_behind_what_it_has(
         gap, *got = acknowledge(watcher)
         assert gap == b"the log has lost its end; it was read up to 4, and goes on behind 2"
         assert got == payloads(*range(10, 10 + written_since), 5)
-        assert (lost, a.node.status.gaps) == ([2], 1)
+        assert (lost, a.node.status.gaps) == ([(2, 2)], 1)
 
 
 async def test_where_clocks_may_differ_the_last_seconds_come_again(autojump_clock: MockClock) -> None:
