@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
-from player.transport import BINARY, CLOSE, WEBSOCKET_KEY
+from player.transport import BINARY, CLOSE, WEBSOCKET_KEY, frame_head
 
 CONTINUATION, PING = 0, 9
 FINAL: Final = 0x80
@@ -95,12 +95,6 @@ class Frames:
 def frame(kind: int, payload: bytes, final: int = FINAL) -> bytes:
     """A client's frame, masked."""
     size = len(payload)
-    if size < 126:
-        length = bytes([0x80 | size])
-    elif size < 65536:
-        length = bytes([0x80 | 126]) + size.to_bytes(2, "big")
-    else:
-        length = bytes([0x80 | 127]) + size.to_bytes(8, "big")
     mask = int.from_bytes((MASK * (size // 4 + 1))[:size], "big")
     masked = (int.from_bytes(payload, "big") ^ mask).to_bytes(size, "big")
-    return bytes([final | kind]) + length + MASK + masked
+    return frame_head(final | kind, size) + MASK + masked

@@ -128,14 +128,7 @@ class WebSocketStream(trio.abc.Stream):
 
     def frame(self, kind: int, payload: bytes) -> bytes:
         """A final frame with a mask of zeros, which leaves the payload readable."""
-        size = len(payload)
-        if size < 126:
-            length = bytes([0x80 | size])
-        elif size < 65536:
-            length = bytes([0x80 | 126]) + size.to_bytes(2, "big")
-        else:
-            length = bytes([0x80 | 127]) + size.to_bytes(8, "big")
-        return bytes([0x80 | kind]) + length + b"\0\0\0\0" + payload
+        return frame_head(0x80 | kind, len(payload)) + b"\0\0\0\0" + payload
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self._under.send_all(self.frame(BINARY, bytes(data)))
@@ -180,3 +173,12 @@ class WebSocketStream(trio.abc.Stream):
 
 def _first_line(head: bytes) -> str:
     return head.split(b"\r\n", 1)[0].decode("latin-1")
+
+
+def frame_head(first_byte: int, size: int) -> bytes:
+    """What a client's frame begins with, up to its mask; `size` is the payload's, in bytes (RFC 6455 §5.2)."""
+    if size < 126:
+        return bytes([first_byte, 0x80 | size])
+    if size < 65536:
+        return bytes([first_byte, 0x80 | 126]) + size.to_bytes(2, "big")
+    return bytes([first_byte, 0x80 | 127]) + size.to_bytes(8, "big")

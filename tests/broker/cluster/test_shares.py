@@ -572,19 +572,13 @@ async def test_a_group_that_is_away_gets_what_a_log_that_was_made_anew_has(
 ) -> None:
     urls = (nats_server.url,)
     async with joined(urls, cluster_name, "a") as a, joined(urls, cluster_name, "b") as b:
-        publisher, member = Client(a), Client(a)
-        await publisher.connect(b"p")
-        await member.connect(b"m", False)
-        await member.subscribe((b"$share/g/t", 1))
+        publisher, member = await with_one_member(a)
         await publisher.publish(b"t", b"0")
         assert (await member.message())[:2] == (b"t", b"0")
-        await member.close()
-        await until(lambda: not a.app.engine.shared.all_keys())
+        await goes_away(a, member)
         await remove(a, "messages")
         await publisher.publish(b"t", b"1")
-        member = Client(b)
-        assert await member.connect(b"m", False)
-        assert (await member.message())[:2] == (b"t", b"1")
+        await finds(b, b"1")
 
 
 async def test_a_group_that_is_away_and_whose_consumer_is_removed_goes_on_where_it_left(
@@ -592,18 +586,33 @@ async def test_a_group_that_is_away_and_whose_consumer_is_removed_goes_on_where_
 ) -> None:
     urls = (nats_server.url,)
     async with joined(urls, cluster_name, "a") as a, joined(urls, cluster_name, "b") as b:
-        publisher, member = Client(a), Client(a)
-        await publisher.connect(b"p")
-        await member.connect(b"m", False)
-        await member.subscribe((b"$share/g/t", 1))
-        await member.close()
-        await until(lambda: not a.app.engine.shared.all_keys())
+        publisher, member = await with_one_member(a)
+        await goes_away(a, member)
         await publisher.publish(b"t", b"1")
         names = node_of(a).names
         await ask(node_of(a).link, jetstream.consumer_delete(names.messages, name_of((b"g", b"t"))))
-        member = Client(b)
-        assert await member.connect(b"m", False)
-        assert (await member.message())[:2] == (b"t", b"1")
+        await finds(b, b"1")
+
+
+async def with_one_member(broker: Broker) -> tuple[Client, Client]:
+    """A publisher, and the only member of the group g of t, which is a session that lasts."""
+    publisher, member = Client(broker), Client(broker)
+    await publisher.connect(b"p")
+    await member.connect(b"m", False)
+    await member.subscribe((b"$share/g/t", 1))
+    return publisher, member
+
+
+async def goes_away(broker: Broker, member: Client) -> None:
+    await member.close()
+    await until(lambda: not broker.app.engine.shared.all_keys())
+
+
+async def finds(broker: Broker, payload: bytes) -> None:
+    """The member comes back to this broker, and gets this."""
+    member = Client(broker)
+    assert await member.connect(b"m", False)
+    assert (await member.message())[:2] == (b"t", payload)
 
 
 async def remove(broker: Broker, stream: str) -> None:
