@@ -62,6 +62,7 @@ WAITS = {
     "broker.cluster.log_end",
     "broker.cluster.node",
     "broker.cluster.owned",
+    "broker.cluster.overdue",
     "broker.cluster.owners",
     "broker.cluster.publisher",
     "broker.cluster.quorum",

@@ -230,7 +230,7 @@ class Node:
         if publication.qos == 0 and not publication.retain and publication.client_id and not is_will:
             self._live.offer(publication)
             return False
-        if self.publisher.refuses and publication.client_id and publication.packet_id:
+        if self.publisher.overdue.refuses and publication.client_id and publication.packet_id:
             publication.join_promise()  # without one it would count as settled
             turn_away(engine, publication.client_id)
             return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Set
+from collections.abc import Set
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -21,6 +21,7 @@ from broker.cluster.finished import Finished
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.log_end import until_read
 from broker.cluster.names import DUPLICATE_WINDOW_S, Names
+from broker.cluster.overdue import Overdue
 from broker.cluster.repeats import Repeats, turn_away
 from broker.cluster.unsent import Unsent
 from broker.core.paused import Paused
@@ -41,9 +42,6 @@ logger = logging.getLogger("broker.cluster")
 FORGOTTEN_S: Final = DUPLICATE_WINDOW_S / 2
 """What failed first so long ago NATS may have and not know again."""
 
-REFUSE_AFTER_S: Final = 6.0
-"""When the log has taken nothing for so long, who publishes is sent elsewhere.  A leader that dies costs 1 to 5 s."""
-
 OWN_MAX: Final = 20_000
 """Own publications that are known again when the log brings them; others are read anew."""
 
@@ -56,7 +54,7 @@ class Publisher:
 
     Attributes:
         waiting: not sent yet; `under_way`: sent, and not acknowledged.
-        refuses: the log takes nothing, and publishers are sent elsewhere.
+        overdue: whether the log takes anything, and what becomes of what waits if not.
     """
 
     def __init__(
@@ -64,8 +62,8 @@ class Publisher:
     ) -> None:
         self.waiting = Unsent()
         self.under_way: list[Waiting] = []
-        self.refuses = False
-        self.on_given_up: Callable[[Publication], None] = lambda publication: None
+        self.overdue = Overdue(engine, status, self.waiting)
+        self.overdue.on_given_up = self._drop
         self._engine = engine
         self._link = link
         self._names = names
@@ -90,7 +88,6 @@ class Publisher:
         self._failed = trio.Event()
         self._idle: trio.Event | None = None
         """Set when nothing is owed any more; None where nobody waits for that."""
-        self._taken_at = trio.current_time()
         self._sends_again = False
         """`run` sees to what is under way."""
         self._given_up: set[int] = set()
@@ -134,7 +131,7 @@ class Publisher:
     def finish(self, client_id: bytes, packet_id: int) -> Promise:
         """A PUBREL came; what its PUBCOMP waits for."""
         self.repeats.ended(client_id, packet_id)
-        if self.refuses:
+        if self.overdue.refuses:
             turn_away(self._engine, client_id)
             promise = Promise()
             promise.join()
@@ -152,7 +149,7 @@ class Publisher:
 
     def _append(self, one: Waiting) -> None:
         if not self.owed():
-            self._taken_at = self._engine.now
+            self.overdue.taken_at = self._engine.now
         self.waiting.append(one)
 
     def own(self, number: int) -> Publication | None:
@@ -315,9 +312,8 @@ class Publisher:
     def _settle(self, batch: list[Waiting], ack: PubAck) -> None:
         status = self._status
         status.log_problem = ""
-        self.refuses = False
         with self._engine.turn:
-            self._taken_at = self._engine.now
+            self.overdue.taken(self._engine.now)
             for one in batch:
                 if not isinstance(one, Finished):
                     status.published += 1
@@ -339,60 +335,35 @@ class Publisher:
         """The log will never take this one."""
         one = batch.pop(0)
         logger.error("The log refuses a message of %d bytes: %s", one.size(), error)
-        self._own.pop(one.number, None)
-        self._status.given_up += 1
+        self._drop(one)
         with self._engine.turn:
             if one.promise is not None:
                 one.promise.keep(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
 
     def recovered(self) -> None:
         """The log answers again: what comes from now on has its time."""
-        self.refuses = False
-        self._taken_at = trio.current_time()
+        self.overdue.taken(trio.current_time())
 
     # --- without the quorum --------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Send publishers elsewhere when the log takes nothing for too long."""
+        """See once a second to what has no answer."""
         while True:
             await trio.sleep(1.0)
             if self._reply and trio.current_time() - self._sent_at > ACK_S:
                 self._status.log_problem = f"the log takes nothing: no answer within {ACK_S:g} s"
                 self._fail()
             owed = [*self.under_way, *self.waiting.all()]
-            if not owed or trio.current_time() - self._taken_at < REFUSE_AFTER_S:
-                continue
-            if not self.refuses:
-                self.refuses = True
-                why = self._status.log_problem or f"it has taken nothing for {REFUSE_AFTER_S:g} s"
-                logger.error("Clients that publish at QoS 1 and 2 are sent elsewhere: %s.", why)
-            with self._engine.turn:
-                self._send_elsewhere(owed)
-
-    def _give_up(self, one: Waiting) -> None:
-        self._status.given_up += 1
-        self._own.pop(one.number, None)
+            if self.overdue.is_too_long(owed):
+                with self._engine.turn:
+                    self._send_elsewhere(owed)
 
     def _send_elsewhere(self, owed: list[Waiting]) -> None:
-        """Who waits for the log tries another node."""
-        for one in owed:
-            for client_id in one.clients():
-                turn_away(self._engine, client_id)
-        # What is under way may be in the log already; the rest is not, and its client sends it again.
-        kept: list[Waiting] = []
-        for one in self.waiting.all():
-            promise = one.promise
-            if one.publication.packet_id:
-                self._give_up(one)
-                self.on_given_up(one.publication)
-            elif not one.clients():
-                if promise is not None and promise.is_awaited and not one.publication.message_id:
-                    self._give_up(one)
-                    promise.keep(ReasonCode.SERVER_BUSY)
-                else:
-                    kept.append(one)
         self._finished = None
-        self.waiting.restrict(kept)
-        for one in self.waiting.take_excess():
-            self._give_up(one)
+        self.overdue.send_elsewhere(owed)
         self._go_on()
+
+    def _drop(self, one: Waiting) -> None:
+        """It does not wait any more, and the log has not taken it."""
+        self._status.given_up += 1
+        self._own.pop(one.number, None)

@@ -20,8 +20,7 @@ from support.nodes import Client, joined, node_of
 from trio.testing import MockClock
 
 from broker.cluster import link as module
-from broker.cluster import owners
-from broker.cluster import publisher as publisher_of_nodes
+from broker.cluster import overdue, owners
 from broker.cluster.link import (
     HANDSHAKE_S,
     PAUSE_S,
@@ -383,7 +382,7 @@ async def test_what_needs_no_quorum_goes_on_and_the_rest_comes_back(
     how: str, cluster_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(owners, "CLAIM_S", 2.0)
-    monkeypatch.setattr(publisher_of_nodes, "REFUSE_AFTER_S", 2.0)
+    monkeypatch.setattr(overdue, "REFUSE_AFTER_S", 2.0)
     with nats.NatsCluster() as servers:
         server = servers.servers[0]
         urls = (server.url,)

@@ -80,7 +80,7 @@ async def test_where_the_log_takes_nothing_who_waits_for_it_is_sent_elsewhere(
 ) -> None:
     node = MemoryNode(MemoryNats(), "a").node
     here = Attached(node.engine, b"c")
-    node.publisher.refuses = True
+    node.publisher.overdue.refuses = True
     assert node.take(publication(b"t", client=client, packet_id=packet_id))
     assert node.publisher.owed() == (not is_turned_away)
     assert bool(here.why) is is_turned_away

@@ -146,25 +146,6 @@ async def test_what_a_table_takes_too_is_kept_when_both_have_it(log_is_first: bo
     assert (table.is_kept, table.code) == (True, 0x99)
 
 
-async def test_without_a_quorum_who_waits_for_an_answer_gets_one_and_the_rest_waits() -> None:
-    engine, status = Engine(), ClusterStatus()
-    publisher = Publisher(engine, Log([]), Names("shop"), b"n1-1234", status)
-    asked, said, will = (Publication(b"t", b"x", 1, False) for _ in range(3))
-    answers: list[str] = []
-    promise = asked.promise = Promise()
-    promise.on_kept = lambda: answers.append("asked")
-    will.promise, will.message_id = Promise(), b"will:1"
-    will.promise.on_kept = lambda: answers.append("will")
-    with engine.turn:
-        for one in (asked, said, will):
-            publisher.offer(one)
-        publisher._send_elsewhere(publisher.waiting.all())
-    assert answers == ["asked"]
-    assert promise.code == ReasonCode.SERVER_BUSY
-    assert [one.publication for one in publisher.waiting.all()] == [said, will]
-    assert status.given_up == 1
-
-
 class Narrow(Log):
     def payload_max(self) -> int:
         return 300

@@ -184,9 +184,9 @@ async def test_nodes_in_between_forget_nothing_of_what_is_on_its_way(
         if "away" in says:
             link: Any = c.app.engine.sessions[b"c"].link
             with c.app.engine.turn:  # nobody finds between two lines of it that the log answers
-                busy.refuses = True
+                busy.overdue.refuses = True
                 link.received(codec.encode(again))
-                busy.refuses = False
+                busy.overdue.refuses = False
             with pytest.raises(EOFError):
                 await between.receive()
         elif says != "nothing":
