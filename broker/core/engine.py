@@ -377,15 +377,15 @@ class Engine:
             sole.deliver(publication, targets.sole_granted, False)
             return True
         self.slicing.charge_deliveries(targets, 1)
-        many = targets.many
-        if many is not None:
-            for receiver, granted in many.items():
+        queued = self.books.last_position
+        if targets.many is not None:
+            for receiver, granted in targets.many.items():
                 receiver.deliver(publication, granted, False)
-            return True
         for part in targets.parts or ():
             for receiver, granted in part.pairs():
                 receiver.deliver(publication, granted, False)
-        return targets.parts is not None
+        self.slicing.charge_queued(self.books.last_position - queued)
+        return targets.many is not None or targets.parts is not None
 
     def flush(self) -> None:
         """One send of everything owed to every peer that got something.  For the end of a turn."""

@@ -15,7 +15,7 @@ from typing import Final
 from mypy_extensions import mypyc_attr
 
 from broker.core.limits import STEPS_MAX
-from broker.core.targets import Targets
+from broker.core.targets import RECEIVERS_STEP_SHIFT, Targets
 from broker.core.trie import SubscriptionTrie
 
 SLICE_STEPS: Final = 256
@@ -101,6 +101,10 @@ class Slicing:
         wide = targets.plain_steps()
         most = self._allowed // WIDE_SHARE
         self._charged += messages * (targets.steps() + (wide if wide < most else most))
+
+    def charge_queued(self, count: int) -> None:
+        """As `charge`, for a message that so many receivers were not sent now: no send takes longer than that did."""
+        self._charged += count >> RECEIVERS_STEP_SHIFT
 
     def charged(self) -> int:
         """What was charged since the last call, for whoever has the allowance to take off."""

@@ -9,9 +9,11 @@ from protocol.mqtt.v5.runs import as_3, as_5
 from protocol.mqtt.v5.subscribing import both
 
 RECEIVERS_UNPACED_MAX: Final = 1024
-"""So many may be handed a message one by one before that counts for more than the message."""
+"""So many who take packets as bytes may be handed a message one by one before that counts for more than the message:
+the sends to them take longer."""
 
-_RECEIVERS_STEP_SHIFT: Final = 4
+RECEIVERS_STEP_SHIFT: Final = 4
+"""So many halvings: sixteen deliveries, or messages put into queues, take as long as a step of `Slicing`."""
 
 
 class Targets:
@@ -122,17 +124,17 @@ class Targets:
             one_by_one = len(parts)
             for part in parts:
                 one_by_one += part.not_plain
-        return _steps(one_by_one)
+        return one_by_one >> RECEIVERS_STEP_SHIFT
 
     def plain_steps(self) -> int:
         """The same of those who take packets as bytes, for a message that does not go so; see `Slicing`."""
         parts = self.parts
         if parts is None:
-            return _steps(self.count() - self.not_plain)
+            return _plain_steps(self.count() - self.not_plain)
         plain = 0
         for part in parts:
             plain += part.count() - part.not_plain
-        return _steps(plain)
+        return _plain_steps(plain)
 
     def count(self) -> int:
         """How many receivers are in."""
@@ -142,8 +144,8 @@ class Targets:
         return 0 if many is None else len(many)
 
 
-def _steps(receivers: int) -> int:
-    return receivers >> _RECEIVERS_STEP_SHIFT if receivers > RECEIVERS_UNPACED_MAX else 0
+def _plain_steps(receivers: int) -> int:
+    return receivers >> RECEIVERS_STEP_SHIFT if receivers > RECEIVERS_UNPACED_MAX else 0
 
 
 def _rewritten(packets: bytes, level: int) -> bytes:

@@ -105,6 +105,7 @@ class DialectLink(FollowingLink):
         self._receive(data)
 
     def _receive(self, message: str | bytes) -> None:
+        self.engine.slicing.charged()  # by whoever published before
         commands = self.dialect.receive(message, self.engine.now)
         self._carry_out(commands)
         rest_if_due(self, len(commands), self._reader.has_more())

@@ -30,12 +30,15 @@ class NextTurn(Work):
 def rest_if_due(link: DialectLink, commands: int, has_more: bool) -> None:
     """Count a request that was so many commands; it rests where it asks too fast, or others have their turns first.
 
+    What was charged since the request came counts, too: who gets its messages may take long to find.
+
     Args:
         has_more: something has come behind the request.
     """
     engine = link.engine
-    engine.slicing.used(COMMAND_STEPS * (1 + commands))
-    has_had_its_turn = has_more and engine.slicing.allowance() <= LEAST_STEPS
+    slicing = engine.slicing
+    slicing.used(COMMAND_STEPS * (1 + commands) + slicing.charged())
+    has_had_its_turn = has_more and slicing.allowance() <= LEAST_STEPS
     if (has_had_its_turn or link.dialect.rests_until > engine.now) and not link.closing:
         link.rests = True
         link.outbox.rest(True)

@@ -11,6 +11,7 @@ from broker.core.engine import Engine, Policy
 from broker.core.limits import STEPS_MAX
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
+from broker.core.session import DeliveryRules
 from broker.core.targets import RECEIVERS_UNPACED_MAX
 from protocol.mqtt.codec import encode
 from protocol.mqtt.outbound import Window
@@ -84,6 +85,49 @@ def test_as_many_as_is_common_take_none(level: int, qos: int) -> None:
     publisher.write(publishes(level, qos))
     assert delivered(engine) == RECEIVERS_UNPACED_MAX * MESSAGES
     assert not engine.slicing.waits()
+
+
+@pytest.mark.parametrize("is_away", [True, False])
+@pytest.mark.parametrize("level", [4, 5])
+def test_messages_that_wait_for_many_take_turns(level: int, is_away: bool) -> None:
+    """No send is saved by doing them together: their receivers are away, or have as many unanswered as they may."""
+    engine = Engine(window=Window(inflight_messages=1, queued_messages=0, queued_bytes=0))
+    for number in range(RECEIVERS_UNPACED_MAX):
+        member = connected(engine, b"%d" % number, clean=False)
+        member.send(Subscribe(1, ((b"t", 1),)))
+        if is_away:
+            member.drop()
+    engine.slicing.on_waiting = lambda: None
+    publisher = of_version(engine, level)
+    publisher.write(publishes(level, 1) * 10)
+    most = STEPS_MAX // (RECEIVERS_UNPACED_MAX >> 4) + 2
+    waiting = engine.books.last_position // RECEIVERS_UNPACED_MAX
+    assert waiting <= most
+    while engine.slicing.waits():
+        engine.slicing.turn()
+        engine.flush()
+        before, waiting = waiting, engine.books.last_position // RECEIVERS_UNPACED_MAX
+        assert waiting - before <= most + 2
+    assert waiting == MESSAGES * 10 - (0 if is_away else 1)
+
+
+def test_messages_at_qos_0_that_wait_for_many_take_turns() -> None:
+    engine = Engine(rules=DeliveryRules(queue_qos0=True), window=Window(1, 0, 0, 0))
+    many = 500
+    for number in range(many):
+        member = connected(engine, b"%d" % number, clean=False)
+        member.send(Subscribe(1, ((b"t", 0),)))
+        member.drop()
+    engine.slicing.on_waiting = lambda: None
+    publisher = connected(engine, b"publisher")
+    publisher.write(publishes(4, 0) * 20)
+    assert engine.books.last_position <= 2 * STEPS_MAX << 4
+    while engine.slicing.waits():
+        before = engine.books.last_position
+        engine.slicing.turn()
+        engine.flush()
+        assert engine.books.last_position - before <= 2 * STEPS_MAX << 4
+    assert engine.books.last_position == MESSAGES * 20 * many
 
 
 @pytest.mark.parametrize("level", [4, 5])

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from itertools import product
+
+from support.peer import connected
+from support.websockets import masked
 
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.kind import Asked
+from broker.config.dialects.rowcast import Rowcast
 from broker.config.tokens import JwtConfig
 from broker.core.engine import Engine
 from broker.core.history import History
@@ -17,8 +22,11 @@ from broker.gateway.gateway import Gateway
 from broker.gateway.identity import JwtVerifier
 from broker.links.websocket.dialect import DialectLink
 from broker.links.websocket.readers import Readers
+from broker.links.websocket.rowcast import RowcastLink
 from broker.links.websocket.turns import COMMAND_STEPS
 from protocol.dialects.base import Clock
+from protocol.dialects.rowcast import RowcastDialect
+from protocol.mqtt.packets import Subscribe
 
 JWT = JwtConfig("s" * 32)
 LISTS = 4
@@ -107,3 +115,32 @@ def test_few_requests_are_answered_at_once() -> None:
     site.engine.flush()
     assert b"".join(sent).count(b'{"result":true}') == 20
     assert not link.rests
+
+
+def test_messages_whose_receivers_take_long_to_find_take_turns() -> None:
+    engine = Engine()
+    member = connected(engine, b"member")
+    filters = tuple((b"/".join((*levels, b"+")), 0) for levels in product((b"+", b"t"), repeat=12))
+    member.send(Subscribe(1, filters))
+    engine.slicing.on_waiting = lambda: None
+    rowcast = Rowcast(anonymous_publish=("#",))
+    dialect = rowcast.open(Asked(), None, Clock(0.0), 0.0)
+    assert isinstance(dialect, RowcastDialect)
+    readers = Readers(History(Positions("e"), []), lambda _: None, lambda *_: None, lambda *_: None)
+    gateway = Gateway(GatewayConfig(rowcast=rowcast), engine, {})
+    link = RowcastLink(
+        dialect, gateway, Outbox(engine.round, 10**6, len), "peer", 65536, lambda *_: None, readers
+    )
+    link.open()
+    messages = 12
+    topics = ["t/" * 12 + str(number) for number in range(messages)]
+    said = [json.dumps({"publish": topic, "data": 1}).encode() for topic in topics]
+    link.received(b"".join(masked(0x81, text) for text in said))
+    found = engine.trie.misses
+    assert 1 <= found <= 3, "others have their turns before the rest is looked for"
+    while engine.slicing.waits():
+        engine.flush()
+        engine.slicing.turn()
+        assert engine.trie.misses - found <= 3
+        found = engine.trie.misses
+    assert found == messages
