@@ -53,6 +53,7 @@ WAITS = {
     "broker.cli.demo",
     "broker.cluster.behind",
     "broker.cluster.feeds",
+    "broker.cluster.going",
     "broker.cluster.gossip",
     "broker.cluster.handshake",
     "broker.cluster.janitor",

@@ -73,6 +73,8 @@ class Owned:
         self.written_at = 0.0
         self.session: Session | None = None
         self.is_arriving = True
+        self.is_heard_out = False
+        """Another node has asked for it, and what came to its connection before is being taken."""
 
 
 class OwnedClients:

@@ -19,20 +19,18 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from broker.cluster import session_state
+from broker.cluster.going import ASK_S, NOT_HERE, WAIT, GoingClients
 from broker.cluster.lease import Record, has_ended
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
-from broker.cluster.owned import AGAIN_S, CLEAN_S, SAVE_EVERY_S, Owned, OwnedClients
+from broker.cluster.owned import AGAIN_S, CLEAN_S, SAVE_EVERY_S, Owned
 from broker.cluster.repeats import Repeats
-from broker.cluster.said import UNREADABLE
 from broker.cluster.session_state import SessionState
 from broker.cluster.will_record import WillRecord, came_back
 from broker.core.promise import Promise
 from broker.core.session import Session
 from protocol.mqtt.packets import Connect
 from protocol.mqtt.v5.property_table import SESSION_EXPIRY
-from protocol.mqtt.v5.reasons import ReasonCode
-from protocol.nats import wire
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError, Stored
 
@@ -42,22 +40,14 @@ if TYPE_CHECKING:
     from broker.cluster.shares import Shares
     from broker.cluster.status import ClusterStatus
     from broker.core.engine import Engine
-    from broker.core.publication import Publication
 
 logger = logging.getLogger("broker.cluster")
 
 CLAIM_S: Final = 12.0
 """Longest wait of a CONNECT: a dead node is one after 7 s."""
 
-ASK_S: Final = 1.0
 
-RELEASED: Final = b"released"
-NOT_HERE: Final = b"not here"
-WAIT: Final = b"wait"
-"""What a node says that is asked for a client."""
-
-
-class Owners(OwnedClients):
+class Owners(GoingClients):
     """All client ids of one node."""
 
     def __init__(
@@ -275,74 +265,7 @@ class Owners(OwnedClients):
         # Whether it is clean, its expiry, and who it is may be others now.
         self._save_soon(own)
 
-    # --- a client goes -------------------------------------------------------------------------------------
-
-    def _detached(self, session: Session) -> None:
-        self._shares.left(session)
-        self._shares.members_changed()
-        own = self.owned.get(session.client_id)
-        if own is None or (own.session is not session and own.session is not None):
-            return
-        will = own.will
-        if will is not None and not session.will_due:
-            own.will = None
-            if not will.is_sent:
-                self._tasks.start(will.remove)
-        if not own.is_arriving:
-            self._save_soon(own)
-
-    def takes_will(self, publication: Publication) -> bool:
-        """Whether it is a client's will, which goes by the log; its record goes when the log has it."""
-        own = self.owned.get(publication.client_id)
-        will = None if own is None else own.will
-        if own is None or will is None or will.publication is not publication:
-            return False
-        will.is_sent = True
-        promise = publication.promise = Promise()
-        promise.on_kept = lambda: self._tasks.start(will.remove)
-        return True
-
-    def asked(self, message: wire.Message) -> None:
-        """Another node wants a client.  Inside a turn."""
-        if message.subject != self._names.ask(self._liveness.mark):
-            return  # of an earlier life, which is to be found dead, with its fence, before anybody has its clients
-        try:
-            said = json.loads(message.payload)
-            client_id, ends = bytes.fromhex(said["c"]), bool(said["n"])
-        except UNREADABLE:
-            return
-        own = self.owned.get(client_id)
-        if own is None or own.is_arriving:
-            self._link.send(wire.publish(message.reply, NOT_HERE if own is None else WAIT))
-            return
-        self._status.moved_away += 1
-        session = self._engine.sessions.get(client_id)
-        if session is not None:
-            moves = not ends and not session.clean
-            link = session.link_heard_out()
-            if link is not None:
-                # As on one node: no will when a persistent session just moves to another connection; of 5.0, only
-                # when it has a delay, which is not over [MQTT-3.1.2-8].
-                link.will_wanted = not moves or (session.level == 5 and session.will_delay_s == 0)
-                link.code = ReasonCode.SESSION_TAKEN_OVER  # [MQTT-3.1.4-3]
-                link.close("disconnected: taken over on another node.")
-            session = self._engine.sessions.get(client_id)
-            if session is not None and session.will_due:
-                if moves:
-                    self._engine.endings.cancel_will(session)
-                    if own.will is not None:
-                        self._tasks.start(own.will.remove)
-                        own.will = None
-                else:
-                    self._engine.endings.publish_will(session)
-        self._save_soon(own)
-        self._tasks.start(self._answer_when_gone, own, message.reply)
-
-    async def _answer_when_gone(self, own: Owned, reply: bytes) -> None:
-        with trio.move_on_after(ASK_S * 5):
-            while own.saving and self.owned.get(own.client_id) is own:
-                await own.idle.wait()
-        self._link.send(wire.publish(reply, RELEASED))
+    # --- now and then --------------------------------------------------------------------------------------
 
     def _keep(self, session: Session) -> Promise | None:
         """A SUBACK waits until the record has it, where the session outlives its connection."""
@@ -357,8 +280,6 @@ class Owners(OwnedClients):
         own.promises.append(promise)
         self._save_soon(own)
         return promise
-
-    # --- now and then --------------------------------------------------------------------------------------
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write what changes, until cancelled."""

@@ -213,12 +213,6 @@ class Session(Receiver):
         self.access = access
         self.outbound.guarded = access is not None
 
-    def link_heard_out(self) -> Link | None:
-        """The connection, where it is still there once what has come to it by now was taken."""
-        if self.link is not None:
-            self.link.hear_out()
-        return self.link
-
     def takes_raw_packets(self) -> bool:
         """What `plain` should be by now; the engine sets it, since the trie counts the receivers that are not plain."""
         rules = self.rules

@@ -186,18 +186,10 @@ class Deciding:
         judgement = link.door.judge(case.packet, link.certificate_identity, self._engine.sessions, verdict)
         if not isinstance(judgement, Accepted):
             return judgement
-        await self._hear_older_out(judgement.client_id)
+        # Before the claim, behind which nothing may wait; what comes meanwhile is heard as far as one turn allows.
+        await hear_out(self._engine, Hearing(self._engine, judgement.client_id))
         why = await claims.claim(link, case.packet, judgement.client_id, judgement.verdict)
         return Refused(ConnectReturnCode.SERVER_UNAVAILABLE, why) if why else judgement
-
-    async def _hear_older_out(self, client_id: bytes) -> None:
-        """Before the claim, behind which nothing may wait; what comes meanwhile is heard as far as one turn allows."""
-        hearing = Hearing(self._engine, client_id)
-        while True:
-            with self._engine.turn:
-                if hearing.go_on() == 0:
-                    return
-            await trio.lowlevel.checkpoint()
 
     def _is_overtaken(self, case: Case) -> bool:
         return self._overtaken.get(case.client_id, 0) > case.number
@@ -234,3 +226,12 @@ class Deciding:
         if not self._waiting[case.client_id]:
             del self._waiting[case.client_id]
             self._overtaken.pop(case.client_id, None)
+
+
+async def hear_out(engine: Engine, hearing: Hearing) -> None:
+    """Take what came to a connection, in turns, until all of it was taken that counts."""
+    while True:
+        with engine.turn:
+            if hearing.go_on() == 0:
+                return
+        await trio.lowlevel.checkpoint()
