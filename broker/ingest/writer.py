@@ -1,7 +1,8 @@
 """The task of one sink: batch after batch over one connection, in order, for as long as it takes.
 
 What the database can't do now (a deadlock, a failover, a server that is away) is done again; what it will never do (a
-value that is none, a constraint) is refused, found by halving the batch.  The rest of the batch is written.
+value that is none, a constraint, a trigger that is cancelled each time) is refused, found by halving the batch.  The rest
+of the batch is written.
 
 Invariant: a message is settled once: after the COMMIT of its row, or of its dead letter, or after it was counted.
 """
@@ -25,6 +26,7 @@ from broker.feed.driver.failures import first_line
 from broker.feed.driver.sql_text import quoted_name, split_name
 from broker.ingest.batches import Batch, Batches
 from broker.ingest.message_ids import is_unknown, prefix_of
+from broker.ingest.patience import Patience
 from broker.ingest.plan import (
     COLUMNS_SQL,
     FUNCTION_SQL,
@@ -67,6 +69,8 @@ class Writer:
         self._engine = engine
         self._batches = Batches(sink)
         self._refused: list[tuple[Waiting, str]] = []
+        self._patience = Patience()
+        self._letters_patience = Patience()
         self._running = trio.CancelScope()
         self._known_since = 0.0
         self._is_removed = False
@@ -192,6 +196,8 @@ class Writer:
     async def _write(self, connection: TrioConnection, plan: Plan, rows: Rows, batch: Batch) -> None:
         """Write the whole batch, however often it takes."""
         pause_s = RETRY_S_MIN
+        patience = self._patience
+        messages: list[Waiting] = []
         while batch.messages:
             try:
                 if plan.newest_id and await self._ask_for_ids(connection, plan, batch.messages):
@@ -199,9 +205,14 @@ class Writer:
                 messages, columns, refused = batch.make(rows)
                 self._refused = list(refused)
                 self._is_checked = False
+                count = patience.together(len(messages))
+                if count < len(messages):
+                    messages, columns = messages[:count], [one[:count] for one in columns]
                 await self._insert(connection, plan, messages, columns)
                 await self._bury(connection, plan)
+                patience.worked(count)
             except Again as again:
+                patience.failed(len(messages))
                 self._sink.retried += 1
                 self._sink.say("again", f"tried again: {again}")
                 if pause_s == RETRY_S_MAX:
@@ -259,7 +270,12 @@ class Writer:
             connection.closed or connection.pgconn.status != pq.ConnStatus.OK
         ):
             return False
-        blames_a_row = is_refusal(error)
+        try:
+            blames_a_row = is_refusal(error)
+        except Again:
+            if not await self._is_hopeless(connection, plan, columns):
+                raise
+            blames_a_row = True
         if not blames_a_row and columns and is_for_people(error):
             blames_a_row = await self._is_no_value(connection, plan, columns)
         if not blames_a_row:
@@ -267,6 +283,18 @@ class Writer:
         if not self._is_checked:
             await self._check_table(connection, plan)
             self._is_checked = True
+        return True
+
+    async def _is_hopeless(self, connection: TrioConnection, plan: Plan, columns: list[list[Value]]) -> bool:
+        """Whether one row alone was tried again for long enough, while the table would take others."""
+        if not columns:
+            return self._letters_patience.is_over(trio.current_time())
+        if len(columns[0]) > 1 or not self._patience.is_over(trio.current_time()):
+            return False
+        try:
+            await self._execute(connection, plan.statement, [[] for _ in columns])
+        except psycopg.Error:
+            return False
         return True
 
     async def _is_no_value(self, connection: TrioConnection, plan: Plan, columns: list[list[Value]]) -> bool:
@@ -312,6 +340,7 @@ class Writer:
                 raise
             self._sink.say("buried", f"{self._sink.config.dead_letters}: {first_line(error)}")
             return 0
+        self._letters_patience.worked(len(rows))
         return len(rows)
 
     async def _ask_for_ids(self, connection: TrioConnection, plan: Plan, messages: list[Waiting]) -> bool:
