@@ -1,7 +1,7 @@
-"""How rows are tried again that may be written then, as Postgres says: fewer together, and one row not for ever.  Pure.
+"""How rows are tried again that may be written then, as Postgres says: fewer together, and one not for ever.  Pure.
 
-A trigger that never ends in time, or meets the same lock each time, is cancelled again and again.  Which row it is about
-shows when fewer are tried; all behind it would wait for it.
+A trigger that never ends in time, or meets the same lock each time, fails again and again.  Which row it is about shows
+when fewer are tried; all behind it would wait for it.
 """
 
 from __future__ import annotations

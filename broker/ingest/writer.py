@@ -1,8 +1,8 @@
 """The task of one sink: batch after batch over one connection, in order, for as long as it takes.
 
 What the database can't do now (a deadlock, a failover, a server that is away) is done again; what it will never do (a
-value that is none, a constraint, a trigger that is cancelled each time) is refused, found by halving the batch.  The rest
-of the batch is written.
+value that is none, a constraint, a trigger that is cancelled each time) is refused, found by halving the batch.  The
+rest of the batch is written.
 
 Invariant: a message is settled once: after the COMMIT of its row, or of its dead letter, or after it was counted.
 """

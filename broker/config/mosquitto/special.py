@@ -22,6 +22,7 @@ from broker.config.mosquitto.values import (
     read_text,
     read_word,
 )
+from broker.config.mount_points import ends_within_a_level, within_a_level
 from protocol.mqtt.topics import is_valid_topic_name
 
 _UNIT_S = {"s": 1, "h": 3600, "d": 86400, "w": 7 * 86400, "m": 30 * 86400, "y": 365 * 86400}
@@ -105,6 +106,8 @@ def _mount_point(reader: Reader, option: Option, rest: str) -> None:
             "Invalid 'mount_point' value (too many levels).",
             "Write a topic with at most 200 slashes, as `mount_point site/1/`.",
         )
+    if ends_within_a_level(prefix):
+        reader.warn(f"{within_a_level(prefix)} Found at {reader.place}.")
     scope.values[option.field] = prefix
 
 

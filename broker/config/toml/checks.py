@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from broker.config.mount_points import ends_within_a_level, within_a_level
 from broker.config.tokens import SECRET_BYTES_MIN
 from broker.config.toml.lines import Path
 from broker.config.toml.reader import Reader, Unresolved, label
@@ -40,6 +41,8 @@ def check_mount_point(reader: Reader, path: Path, prefix: str) -> None:
         reader.wrong(
             path, 'mount_point: a topic without + and # is wanted, of at most 200 slashes, as "site/1/"'
         )
+    elif ends_within_a_level(prefix):
+        reader.warn(f"{reader.where(path)}: {within_a_level(prefix)}")
 
 
 def check_name(reader: Reader, path: Path, name: str) -> None:

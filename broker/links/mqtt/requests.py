@@ -19,10 +19,10 @@ from protocol.mqtt.codec import SUBACK, UNSUBACK, encode_ack
 from protocol.mqtt.errors import ProtocolViolation
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE, Subscribe, Unsubscribe
 from protocol.mqtt.reserved import CHANNEL_PREFIX, SHARE_PREFIX
-from protocol.mqtt.topics import check_topic_filter
+from protocol.mqtt.topics import MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL, check_topic_filter
 from protocol.mqtt.v5.codec import encode_suback
 from protocol.mqtt.v5.reasons import ReasonCode
-from protocol.mqtt.v5.subscribing import subscription
+from protocol.mqtt.v5.subscribing import capped, subscription
 
 if TYPE_CHECKING:
     from broker.links.mqtt.link import MqttLink
@@ -97,8 +97,9 @@ class SubscribeRequest(Request):
             if lacks_filter(topic_filter):
                 raise ProtocolViolation("a shared subscription without a filter")
             mounted = mount(session.mount_point, topic_filter)
-            code = link.engine.subscribe_session(session, mounted, options)
-            if code <= 2:
+            if not mounted:
+                code = capped(options, session.max_qos)
+            elif (code := link.engine.subscribe_session(session, mounted, options)) <= 2:
                 self.replays.append((mounted, code))
             else:
                 code = SUBSCRIBE_FAILURE
@@ -111,6 +112,8 @@ class SubscribeRequest(Request):
             return ReasonCode.TOPIC_FILTER_INVALID  # [MQTT-4.8.2-1] [MQTT-4.8.2-2]
         session = self.session
         mounted = mount(session.mount_point, topic_filter)
+        if not mounted:
+            return capped(options & 3, session.max_qos)
         is_known = mounted in session.subscriptions
         wanted = subscription(options & 15, self.subscription_id)
         code = link.engine.subscribe_session(session, mounted, wanted)
@@ -176,6 +179,9 @@ def _answer_each(link: MqttLink, session: Session, first_byte: int, packet_id: i
 def mount(mount_point: bytes, topic_filter: bytes) -> bytes:
     """The filter inside a listener's mount point; a shared subscription keeps its `$share/GROUP` in front.
 
+    As mosquitto, a mount point without a slash at its end makes `site#` of `#`, which is granted, and no topic is
+    called so.  That is b"" here, and nobody keeps it.
+
     Raises:
         MalformedPacket: it is too long, or has too many levels, with the mount point.
     """
@@ -184,10 +190,13 @@ def mount(mount_point: bytes, topic_filter: bytes) -> bytes:
     if topic_filter.startswith(SHARE_PREFIX):
         parts = topic_filter.split(b"/", 2)
         if len(parts) == 3:
-            return _fitting(SHARE_PREFIX + parts[1] + b"/" + mount_point + parts[2])
-    return _fitting(mount_point + topic_filter)
+            return _mounted(SHARE_PREFIX + parts[1] + b"/", mount_point, parts[2])
+    return _mounted(b"", mount_point, topic_filter)
 
 
-def _fitting(topic_filter: bytes) -> bytes:
-    check_topic_filter(topic_filter)
-    return topic_filter
+def _mounted(group: bytes, mount_point: bytes, topic_filter: bytes) -> bytes:
+    if not mount_point.endswith(SEPARATOR) and topic_filter.startswith((SINGLE_LEVEL, MULTI_LEVEL)):
+        return b""
+    whole = group + mount_point + topic_filter
+    check_topic_filter(whole)
+    return whole

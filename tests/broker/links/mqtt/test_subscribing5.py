@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from support.packet_case import framed, string
+from support.peer import connected
 from support.peer5 import Peer5, connected5
 
 from broker.config.model import Limits, Listener, Security
 from broker.core.engine import Engine, Policy
+from broker.core.publication import Publication
 from broker.links.listening.door import Door
 from protocol.mqtt.packets import (
     Disconnect,
@@ -254,3 +256,24 @@ def test_one_subscription_too_many_is_refused_in_words() -> None:
     assert peer.read() == [Suback(2, (0, ReasonCode.QUOTA_EXCEEDED))]
     peer.send(Unsubscribe(3, (b"a",)), Subscribe(4, ((b"b", 0),)))
     assert peer.read() == [Unsuback(3, (0,)), Suback(4, (0,))]
+
+
+@pytest.mark.parametrize("topic_filter", [b"#", b"+", b"+/a", b"$share/g/#"])
+def test_a_filter_that_a_mount_point_makes_one_without_topics_is_granted(topic_filter: bytes) -> None:
+    """As mosquitto: `site` and `#` make `site#`, which is the name of nothing.  The client stays, and gets nothing."""
+    engine = Engine()
+    door = mounted(b"site")
+    peer = connected5(engine, b"c", door=door)
+    old = connected(engine, b"old", door=door)
+    engine.publish(Publication(b"site/a", b"kept", 0, True))
+    for one in (peer, old):
+        one.send(Subscribe(1, ((topic_filter, 1), (b"/b", 2))))
+        assert one.read() == [Suback(1, (1, 2))]
+    for topic in (b"site/a", b"sitea", b"site", b"other"):
+        engine.publish(Publication(topic, b"x"))
+    engine.flush()
+    assert (peer.read(), old.read()) == ([], [])
+    for one in (peer, old):
+        one.send(Unsubscribe(2, (topic_filter,)))
+    assert old.read() == [Unsuback(2)]
+    assert isinstance(peer.read()[0], Unsuback)
