@@ -9,6 +9,9 @@ from typing import Final
 
 import psycopg
 import trio
+from attrs import evolve
+
+from broker.config.feeds import FeedConfig
 
 STOP_S_MAX = 2.0
 """How long a feed may take to save its position when it is stopped."""
@@ -63,3 +66,8 @@ def last_words() -> Iterator[None]:
         suppress(psycopg.Error, OSError),
     ):
         yield  # what fails is repeated at the next start
+
+
+def patient(config: FeedConfig) -> FeedConfig:
+    """The same for `last_words`: what a slow server takes is given up at their end, and no earlier."""
+    return evolve(config, check_timeout_s=max(config.check_timeout_s, STOP_S_MAX))

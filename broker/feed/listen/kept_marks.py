@@ -18,6 +18,7 @@ from broker.config.feeds import FeedConfig
 from broker.feed.cures import INSTALL_COMMAND
 from broker.feed.driver.connect import connected
 from broker.feed.driver.connection import TrioConnection
+from broker.feed.driver.failures import patient
 from broker.feed.feed_row import known_feed, owe_nothing
 from broker.feed.kept import write_as_installed
 from broker.feed.listen.marks import Marks, Saved
@@ -107,7 +108,7 @@ class KeptMarks:
     async def save_last(self, outlet: FeedOutlet) -> None:
         """As `save`, before the process ends: whoever installed meanwhile wants the next one to go on from here."""
         self._looked_at = -LOOK_AGAIN_S
-        await self.save(outlet)
+        await self._save(outlet, patient(self._config))
 
     async def save(self, outlet: FeedOutlet) -> None:
         """Keep the marks as they are now, once what they cover is durable, and so is the gap that was owed.
@@ -115,23 +116,26 @@ class KeptMarks:
         Raises:
             psycopg.Error: not saved.
         """
+        await self._save(outlet, self._config)
+
+    async def _save(self, outlet: FeedOutlet, config: FeedConfig) -> None:
         marks, triggers = self._marks.saved(), self._telling.known
         if marks == self._saved and triggers == self._saved_triggers and not self._owes:
             return
         if not self._is_possible and time.monotonic() < self._looked_at + LOOK_AGAIN_S:
             return
         await outlet.durable()
-        async with connected(self._config) as connection:
+        async with connected(config) as connection:
             if not (self._is_possible or await self._look(connection)):
                 return
-            values = [self._config.name, Jsonb(marks)]
+            values = [config.name, Jsonb(marks)]
             await write_as_installed(connection, (_SAVE, values), (_SAVE_UNSEALED, values))
             if triggers != self._saved_triggers:
                 with suppress(psycopg.errors.UndefinedColumn):  # installed by an earlier version
                     query = "UPDATE rowcast.feed SET captured = %s WHERE name = %s"
-                    await connection.execute(query, [Jsonb(triggers), self._config.name])
+                    await connection.execute(query, [Jsonb(triggers), config.name])
             if self._owes:
-                await owe_nothing(connection, self._config.name)
+                await owe_nothing(connection, config.name)
         self._saved, self._saved_triggers, self._owes = marks, triggers, False
 
     def _say_that_nothing_is_kept(self) -> None:

@@ -22,7 +22,7 @@ from broker.feed import snapshot
 from broker.feed.captured import TRIGGERED, CaptureWatch
 from broker.feed.driver.connect import connected, within
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.driver.failures import is_being_stopped, last_words
+from broker.feed.driver.failures import is_being_stopped, last_words, patient
 from broker.feed.feed_row import ServerIdentity, known_feed, owe_nothing, remember_identity, remember_place
 from broker.feed.gaps import announce
 from broker.feed.outbox.delivery import OutboxDelivery
@@ -129,7 +129,7 @@ class OutboxFeed:
             finally:
                 if is_being_stopped():
                     with last_words():
-                        await self._save(connection)
+                        await self._save(connection, patient(self._config).check_timeout_s)
 
     async def _follow(self, connection: TrioConnection) -> None:
         self._status.enter("recovering")
@@ -306,13 +306,13 @@ class OutboxFeed:
             self._status.latency.observe(age + took_s)
         return count
 
-    async def _save(self, connection: TrioConnection) -> None:
+    async def _save(self, connection: TrioConnection, timeout_s: float | None = None) -> None:
         """Keep the position in the database, once what it covers is durable."""
         position = (self._seq, self._id)
         if position == self._saved:
             return
         await self._outlet.durable()
-        with within(self._config.check_timeout_s, "saving the position"):
+        with within(timeout_s or self._config.check_timeout_s, "saving the position"):
             await remember_place(connection, self._config.name, *position)
         self._saved = position
         self._status.position = self._status.acknowledged = str(position[0])

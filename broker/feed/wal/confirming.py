@@ -123,7 +123,8 @@ class Confirming:
     async def leave(self, stream: WalStream) -> None:
         """Keep the exact place, in the middle of a transaction if need be, so that a stop repeats nothing."""
         await self._make_durable()
-        await self._keep(stream)
+        if await self._kept.keep_last(self._standing):
+            self.tell(stream)
 
     def close(self) -> None:
         """The connection has ended."""

@@ -18,7 +18,7 @@ from broker.config.feeds import FeedConfig
 from broker.feed.cures import INSTALL
 from broker.feed.driver.connect import open_connection, within
 from broker.feed.driver.connection import TrioConnection
-from broker.feed.driver.failures import first_line
+from broker.feed.driver.failures import first_line, patient
 from broker.feed.kept import write_as_installed
 from broker.feed.sealed import seal
 from broker.feed.status import FeedStatus
@@ -119,10 +119,19 @@ class KeptPlace:
 
     async def keep(self, now: Standing) -> bool:
         """Keep it, what it covers being durable.  Whether it was kept; if not, why is one of the feed's troubles."""
+        return await self._keep(now, self._config)
+
+    async def keep_last(self, now: Standing) -> bool:
+        """As `keep`, in a feed's last words: nobody tries again whose session has ended since it was used."""
+        had_session = self._session is not None
+        config = patient(self._config)
+        return await self._keep(now, config) or (had_session and await self._keep(now, config))
+
+    async def _keep(self, now: Standing, config: FeedConfig) -> bool:
         try:
-            with within(self._config.check_timeout_s, "keeping the place"):
+            with within(config.check_timeout_s, "keeping the place"):
                 if self._session is None or self._session.closed:
-                    self._session = await open_connection(self._config, SETTINGS)
+                    self._session = await open_connection(config, SETTINGS)
                 await self._write(self._session, now)
         except psycopg.Error as error:
             self.close()

@@ -44,7 +44,7 @@ class Kept(KeptPlace):
         self.fails = False
         self.written: list[Standing] = []
 
-    async def keep(self, now: Standing) -> bool:
+    async def _keep(self, now: Standing, config: FeedConfig) -> bool:
         if self.fails:
             return False
         self.written.append(now)
