@@ -115,7 +115,7 @@ def run(arguments: Arguments) -> int:
     if is_parent:
         from broker.process.workers import Workers
 
-        return Workers(config, sys.argv[1:], background).serve()
+        return Workers(config, sys.argv[1:], background, early).serve()
     from broker.process.run import Process
 
     return Process(config, read, background, early, take_over=arguments.take_over).serve()

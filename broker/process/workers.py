@@ -22,6 +22,7 @@ from broker.config.model import Config
 from broker.config.workers import NUMBER_VARIABLE
 from broker.process import logs
 from broker.process.daemon import Background, pid_file
+from broker.process.early import Early
 from broker.process.parent import VARIABLE, Line
 from broker.process.service import ServiceManager
 
@@ -74,13 +75,22 @@ class Workers:
     Args:
         words: the command line that each is started with, as this process was.
         background: where this process has gone, if it has.
+        early: what was asked for while the configuration was read.
     """
 
-    def __init__(self, config: Config, words: Sequence[str], background: Background | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        words: Sequence[str],
+        background: Background | None = None,
+        early: Early | None = None,
+    ) -> None:
         assert config.cluster is not None
         self._config = config
         self._words = [word for word in words if word not in ("-d", "--daemon")]
         self._background = background
+        self._early = early or Early()
+        self._log: logs.Log | None = None
         self._workers = [Worker(number) for number in range(1, config.cluster.workers + 1)]
         self._stops = False
         self._reloads = False
@@ -89,11 +99,12 @@ class Workers:
 
     def serve(self) -> int:
         """Run until a signal; the exit status."""
-        log = logs.setup(self._config.logging)
+        log = self._log = logs.setup(self._config.logging)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, self._reload)
+        self._reloads = self._reloads or self._early.wants_reload
         for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"):
             os.environ.pop(name, None)  # a socket that was handed over can't be several processes' own
         with pid_file(self._config.pid_file):
@@ -142,6 +153,8 @@ class Workers:
         self._manager.beat(now, self._one_line)
         if self._reloads:
             self._reloads = False
+            if self._log is not None:
+                self._log.reopen()  # logrotate moves the files that this process, too, writes to
             for worker in self._workers:
                 worker.is_to_reload = True
         for worker in self._workers:

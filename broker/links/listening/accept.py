@@ -54,8 +54,10 @@ def open_sockets(listener: Listener, inherited: Inherited | None = None) -> list
             return opened
         port = listener.port
         for family, address in _addresses(listener):
-            kind = "websockets" if listener.protocol == "websockets" else _FAMILY_NAMES[family]
-            logger.info("Opening %s listen socket on port %d.", kind, port)
+            if listener.protocol != "websockets":
+                logger.info("Opening %s listen socket on port %d.", _FAMILY_NAMES[family], port)
+            elif not opened:  # as mosquitto: one line for all families
+                logger.info("Opening websockets listen socket on port %d.", port)
             ready = inherited and inherited.take(family, address.partition("%")[0], port)
             sock = ready or _open_tcp(family, address, port, listener.reuse_port)
             opened.append(sock)

@@ -21,7 +21,8 @@ from torture.wire import GONE, Connection, connect
 
 from broker.cli.exits import EXIT_CONFIG, EXIT_OK
 from broker.config.cluster import ClusterConfig
-from broker.config.model import Config
+from broker.config.model import Config, Logging
+from broker.process.early import Early
 from broker.process.workers import Workers
 from protocol.mqtt.packets import Puback, Publish, Suback, Subscribe
 
@@ -193,6 +194,39 @@ def test_where_there_is_no_room_for_a_process_the_others_run_on(
     worker.start_at = 0.0
     workers._look()
     assert len(lines) == 2
+
+
+def test_a_reload_opens_the_parent_s_log_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for before it obeys, or later: logrotate has moved the file away."""
+    path, moved = tmp_path / "log", tmp_path / "log.1"
+    logging = Logging(log_dest=(f"file {path}",))
+    early = Early()
+    config = Config((), logging=logging, cluster=ClusterConfig(("nats://n",), workers=1))
+    workers = Workers(config, [], None, early)
+    asked = []
+
+    def move(*_: object, **__: object) -> None:
+        """In the place of a start, which comes before the parent looks whether it was asked for anything."""
+        path.rename(moved)
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def look() -> None:
+        asked.append(workers._reloads)
+        Workers._look(workers)
+        workers._stops = True
+
+    monkeypatch.setattr(subprocess, "Popen", move)
+    monkeypatch.setattr(workers, "_look", look)
+    early.wants_reload = True
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        workers.serve()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert asked == [True]
+    assert path.exists()
+    assert "can't be started" in moved.read_text()
 
 
 def test_sighup_waits_for_a_process_that_has_only_just_begun(

@@ -37,6 +37,17 @@ def test_one_family_is_what_socket_domain_asks_for() -> None:
     assert places(Listener(0, socket_domain="ipv4")) == ["0.0.0.0"]
 
 
+@pytest.mark.parametrize(("protocol", "said"), [("mqtt", ["ipv4", "ipv6"]), ("websockets", ["websockets"])])
+@needs_ipv6
+def test_the_log_names_families_of_mqtt_and_websockets_once(
+    caplog: pytest.LogCaptureFixture, protocol: str, said: list[str]
+) -> None:
+    """As mosquitto."""
+    caplog.set_level("INFO")
+    places(Listener(0, protocol=protocol, local_only=True))
+    assert [message.split()[1] for message in caplog.messages] == said
+
+
 @needs_ipv6
 def test_both_families_by_default_and_ipv6_alone_if_asked() -> None:
     assert places(Listener(0)) == ["0.0.0.0", "::"]
