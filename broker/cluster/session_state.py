@@ -172,7 +172,7 @@ def restore(engine: Engine, client_id: bytes, state: SessionState) -> Session:
         for packet_id, message in state.inbound:
             inbound.accept(packet_id, message, False)
     for topic_filter, granted in state.subscriptions.items():
-        session.subscriptions[topic_filter] = granted
+        session.keep(topic_filter, granted)
         engine.subscribe(session, topic_filter, granted)
     for topic_filter in state.replays:
         if topic_filter in session.subscriptions:

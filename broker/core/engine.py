@@ -263,11 +263,11 @@ class Engine:
         if not plain_filter or (group and plain_filter.startswith(CHANNEL_PREFIX)):
             return SUBSCRIBE_FAILURE
         subscriptions_max = self.policy.subscriptions_max
-        if 0 < subscriptions_max <= len(session.subscriptions) and topic_filter not in session.subscriptions:
+        if 0 < subscriptions_max < session.weight_with(topic_filter):
             self.counters.subscriptions_refused += 1
             return QUOTA_EXCEEDED
         granted = capped(wanted, session.max_qos)
-        session.subscriptions[topic_filter] = granted
+        session.keep(topic_filter, granted)
         self.subscribe(session, topic_filter, granted)
         if len(session.subscriptions) > PLAIN_SUBSCRIPTIONS_MAX and session.plain:
             self.settle_plain(session)
@@ -284,7 +284,7 @@ class Engine:
     def unsubscribe(self, receiver: Receiver, topic_filter: bytes) -> bool:
         """Remove a receiver from a filter; whether it was there."""
         if isinstance(receiver, Session):
-            receiver.subscriptions.pop(topic_filter, None)
+            receiver.leave(topic_filter)
             self.replaying.forget(receiver, topic_filter)
             self.note_change(receiver)
         return self.leave(receiver, topic_filter)

@@ -104,6 +104,15 @@ count all the same, if they are let in; each holds `PRE_CONNECT_BYTES_MAX` at mo
 PASSWORD_THREADS_MAX: Final = 2
 """Passwords with slow hashes checked at a time; the others wait, so a flood of logins can't take every core."""
 
+RETAINED_LEVELS_FREE: Final = 4
+"""So many levels of its own has a retained message's topic, on average, without counting for more than its bytes."""
+
+RETAINED_LEVEL_BYTES: Final = 330
+"""What each level above that counts for in `max_retained_bytes`: a place in the tree, with its dictionary."""
+
+SUBSCRIPTION_LEVELS: Final = 8
+"""A filter with wildcards counts once for each so many levels in `max_subscriptions`: each is a place in the tree."""
+
 RETAINED_CHANGES_MAX: Final = 1024
 """Topics remembered as changed since the last save; where there are more of them, and more than have a retained
 message, the next save looks at all."""

@@ -97,6 +97,8 @@ class NameTree:
     def __init__(self) -> None:
         self._root = NameNode(0, False)
         self.count = 0
+        self.levels = 0
+        """Of all names; one that several names share counts once."""
 
     def root(self) -> NameNode:
         """The node above all first levels."""
@@ -107,11 +109,26 @@ class NameTree:
         node = self._root
         hidden = name[:1] == b"$"
         for level in name.split(SEPARATOR):
-            node = node.child(level, hidden)
+            child = None if node.children is None else node.children.get(level)
+            if child is None:
+                child = node.child(level, hidden)
+                self.levels += 1
+            node = child
             hidden = False
         if node.name is None:
             self.count += 1
             node.name = name
+
+    def missing(self, name: bytes) -> int:
+        """How many levels a name would add."""
+        node = self._root
+        levels = name.split(SEPARATOR)
+        for depth, level in enumerate(levels):
+            child = None if node.children is None else node.children.get(level)
+            if child is None:
+                return len(levels) - depth
+            node = child
+        return 0
 
     def discard(self, name: bytes) -> None:
         """Forget a name, and the levels that led only to it."""
@@ -132,6 +149,7 @@ class NameTree:
             if node.name is not None or node.children:
                 return
             path[depth - 1].forget_child(levels[depth - 1])
+            self.levels -= 1
 
     def matching(self, topic_filter: bytes) -> list[bytes]:
         """The names that the filter matches, parents before children.

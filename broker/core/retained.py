@@ -6,7 +6,7 @@ Invariant: `_names` holds exactly the keys of `_by_topic`.
 from __future__ import annotations
 
 from broker.core.counters import Counters
-from broker.core.limits import RETAINED_CHANGES_MAX
+from broker.core.limits import RETAINED_CHANGES_MAX, RETAINED_LEVEL_BYTES, RETAINED_LEVELS_FREE
 from broker.core.name_tree import NameTree
 from broker.core.name_walk import NameWalk
 from broker.core.publication import Publication
@@ -23,7 +23,8 @@ class RetainedStore:
         store: told about every message that is kept.
         counters: where refused messages are counted.
 
-    `messages_max` and `bytes_max`, of topics and payloads, bound what is kept but for `$SYS`; 0 is no limit.
+    `messages_max` and `bytes_max`, of topics and payloads, bound what is kept but for `$SYS`; 0 is no limit.  Topics
+    with many levels of their own count for these, too.
     """
 
     def __init__(self, store: MessageStore, counters: Counters) -> None:
@@ -164,7 +165,15 @@ class RetainedStore:
             count -= 1
         if self.messages_max and count >= self.messages_max:
             return False
-        return not self.bytes_max or size <= self.bytes_max
+        return not self.bytes_max or size + self._tree_size(publication.topic) <= self.bytes_max
+
+    def _tree_size(self, topic: bytes) -> int:
+        """What the tree takes, with this topic, beyond what is usual for so many."""
+        names = self._names
+        missing = names.missing(topic)
+        count = names.count if topic in self._by_topic else names.count + 1
+        beyond = names.levels + missing - RETAINED_LEVELS_FREE * count
+        return beyond * RETAINED_LEVEL_BYTES if beyond > 0 else 0
 
     def _forget(self, publication: Publication) -> None:
         if publication.topic.startswith(SYS_PREFIX):

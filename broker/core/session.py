@@ -12,7 +12,7 @@ from mypy_extensions import mypyc_attr
 
 from broker.core.access import Access
 from broker.core.counters import Counters
-from broker.core.limits import INBOUND_QOS2_BYTES_MAX, PLAIN_SUBSCRIPTIONS_MAX
+from broker.core.limits import INBOUND_QOS2_BYTES_MAX, PLAIN_SUBSCRIPTIONS_MAX, SUBSCRIPTION_LEVELS
 from broker.core.outbox import Outbox
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
@@ -26,6 +26,7 @@ from protocol.mqtt.inbound import Inbound
 from protocol.mqtt.message import PacketWriter
 from protocol.mqtt.outbound import DROPPED, Outbound, Window
 from protocol.mqtt.owed import Discarded
+from protocol.mqtt.topics import SEPARATOR, has_wildcard
 from protocol.mqtt.v5.subscribing import granted_to
 
 logger = logging.getLogger("broker.core")
@@ -116,6 +117,8 @@ class Session(Receiver):
         self.outbound.durable = not clean
         self.inbound: Inbound | None = None
         self.subscriptions: dict[bytes, int] = {}
+        """By filter, what was granted; changed by `keep` and `leave` alone, but where it ends."""
+        self._weight = 0
         self.will: Publication | None = None
         self.expiry_s = 0.0 if clean else math.inf
         """The state outlives the connection so long, in seconds [MQTT-3.1.2-23]."""
@@ -139,6 +142,21 @@ class Session(Receiver):
         """There is no such session any more; whatever still finds it gives it nothing."""
         self._dropping = False
         self._saved_writer: SavedWriter | None = None
+
+    def keep(self, topic_filter: bytes, granted: int) -> None:
+        """It has this subscription, or has it with another QoS."""
+        if topic_filter not in self.subscriptions:
+            self._weight += _weight_of(topic_filter)
+        self.subscriptions[topic_filter] = granted
+
+    def leave(self, topic_filter: bytes) -> None:
+        """It has this subscription no more."""
+        if self.subscriptions.pop(topic_filter, -1) >= 0:
+            self._weight -= _weight_of(topic_filter)
+
+    def weight_with(self, topic_filter: bytes) -> int:
+        """How many subscriptions its own count for with one more; 0 where that is one of them."""
+        return 0 if topic_filter in self.subscriptions else self._weight + _weight_of(topic_filter)
 
     def expect(self) -> Inbound:
         """Where QoS 2 messages wait for their PUBREL."""
@@ -366,3 +384,8 @@ class Session(Receiver):
             logger.warning(
                 "Outgoing messages are being dropped for client %s.", self.client_id.decode(errors="replace")
             )
+
+
+def _weight_of(topic_filter: bytes) -> int:
+    """How often it counts in `max_subscriptions`: one without wildcards has one place, whatever it is called."""
+    return 1 + topic_filter.count(SEPARATOR) // SUBSCRIPTION_LEVELS if has_wildcard(topic_filter) else 1

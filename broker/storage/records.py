@@ -297,7 +297,7 @@ def _restore_session(engine: Engine, record: SessionRecord, disconnected_at: flo
         for packet_id, message in record.inbound:
             inbound.accept(packet_id, message, False)
     for topic_filter, qos in record.subscriptions.items():
-        session.subscriptions[topic_filter] = qos
+        session.keep(topic_filter, qos)
         engine.subscribe(session, topic_filter, qos)
     for topic_filter in record.replays & record.subscriptions.keys():
         engine.replaying.restore(session, topic_filter)

@@ -142,8 +142,9 @@ _LIMITS: tuple[Option, ...] = (
     ),
     _number(
         "max_retained_bytes", "0", "limits.max_retained_bytes",
-        "Rowcast's own: bytes of topics and payloads that are retained together, `$SYS` apart; a message above it is "
-        "handed on, counted and not retained.  0 is no limit.", low=0, range_error=_INVALID, reload=True,
+        "Rowcast's own: bytes of topics and payloads that are retained together, `$SYS` apart, and what many levels "
+        "take that topics do not share; a message above it is handed on, counted and not retained.  0 is no limit.",
+        low=0, range_error=_INVALID, reload=True,
     ),
     _number(
         "max_retained_messages", "0", "limits.max_retained_messages",
@@ -152,8 +153,9 @@ _LIMITS: tuple[Option, ...] = (
     ),
     _number(
         "max_subscriptions", "0", "limits.max_subscriptions",
-        "Rowcast's own: subscriptions of one client; one above it is refused in SUBACK (0x80, or 0x97 in MQTT 5.0) and "
-        "counted.  0 is no limit.", low=0, range_error=_INVALID, reload=True,
+        "Rowcast's own: subscriptions of one client, one with wildcards counted once for each eight levels; one above "
+        "it is refused in SUBACK (0x80, or 0x97 in MQTT 5.0) and counted.  0 is no limit.",
+        low=0, range_error=_INVALID, reload=True,
     ),
     Option(
         "memory_limit", Level.BROKER, Kind.INTEGER, "0", "Bytes of memory for the whole broker.", low=0,

@@ -7,13 +7,15 @@ import random
 import pytest
 
 from broker.core.counters import Counters
+from broker.core.limits import RETAINED_LEVEL_BYTES, RETAINED_LEVELS_FREE
 from broker.core.publication import Publication
 from broker.core.retained import RetainedStore
 from broker.core.wheel import TICKS_PER_S
 from protocol.mqtt.message import MessageStore
 from protocol.mqtt.topics import matches
 
-TOPICS = [b"a", b"a/b", b"a/b/c", b"b", b"b//c", b"$SYS/x"]
+DEEP = [b"d/" * 20 + b"1", b"d/" * 20 + b"2", b"d/" * 10 + b"3"]
+TOPICS = [b"a", b"a/b", b"a/b/c", b"b", b"b//c", b"$SYS/x", *DEEP]
 FILTERS = [b"#", b"+", b"a/#", b"+/b", b"a/b/c", b"b/+/c", b"$SYS/#"]
 
 
@@ -21,6 +23,14 @@ def kept(topic: bytes, payload: bytes, expires_at: float = 0.0) -> Publication:
     one = Publication(topic, payload, 1, True)
     one.expires_at = expires_at
     return one
+
+
+def tree_bytes(topics: set[bytes]) -> int:
+    """What their levels count for beyond what is usual."""
+    levels = {
+        tuple(topic.split(b"/")[: depth + 1]) for topic in topics for depth in range(topic.count(b"/") + 1)
+    }
+    return max(0, len(levels) - RETAINED_LEVELS_FREE * len(topics)) * RETAINED_LEVEL_BYTES
 
 
 def expire(store: RetainedStore, now: float) -> None:
@@ -35,7 +45,7 @@ def test_it_keeps_the_last_of_each_topic_that_fits_until_it_expires(seed: int) -
     messages, counters = MessageStore(), Counters()
     store = RetainedStore(messages, counters)
     store.messages_max = chance.choice((0, 2, 4))
-    store.bytes_max = chance.choice((0, 30, 60))
+    store.bytes_max = chance.choice((0, 30, 60, 3_000, 6_000))
     store.note_changed()
     model: dict[bytes, Publication] = {}
     changed: set[bytes] = set()
@@ -64,7 +74,10 @@ def test_it_keeps_the_last_of_each_topic_that_fits_until_it_expires(seed: int) -
         size = sum(len(name) + len(other.payload) for name, other in others.items())
         fits = is_system or (
             (not store.messages_max or len(others) < store.messages_max)
-            and (not store.bytes_max or size + len(topic) + len(one.payload) <= store.bytes_max)
+            and (
+                not store.bytes_max
+                or size + len(topic) + len(one.payload) + tree_bytes({*model, topic}) <= store.bytes_max
+            )
         )
         if one.payload and fits:
             model[topic] = one
@@ -114,3 +127,20 @@ def test_a_message_that_is_replaced_does_not_wait_for_its_time() -> None:
     store.put(kept(b"t", b"x", 3e9))
     store.put(kept(b"t", b""))
     assert not store.turn(4e9)
+
+
+def test_levels_that_topics_do_not_share_count_and_those_of_usual_topics_do_not() -> None:
+    store = RetainedStore(MessageStore(), Counters())
+    store.bytes_max = 200_000
+    deep = [b"%d" % number + b"/x" * 190 for number in range(100)]
+    for topic in deep:
+        store.put(kept(topic, b"1"))
+    assert 1 <= len(store) <= 200_000 // (180 * RETAINED_LEVEL_BYTES)
+    for topic in deep:
+        store.put(kept(topic, b""))
+    for number in range(1_000):
+        store.put(kept(b"site/7/line/%d/machine/%d/state" % (number // 10, number), b"1"))
+    assert len(store) == 1_000
+    for number in range(1_000, 2_000):
+        store.put(kept(b"site/7" + b"/shared" * 180 + b"/%d" % number, b"1"))
+    assert len(store) > 1_000 + 80, "levels that many share count once"

@@ -258,6 +258,20 @@ def test_one_subscription_too_many_is_refused_in_words() -> None:
     assert peer.read() == [Unsuback(3, (0,)), Suback(4, (0,))]
 
 
+def test_filters_with_many_levels_count_for_what_they_take_and_give_it_back() -> None:
+    engine = Engine(Policy(subscriptions_max=50))
+    peer = subscriber(engine, b"a/b/c/d/e/f/g/+")
+    deep = [b"%d" % number + b"/x" * 190 + b"/#" for number in range(3)]
+    exact = b"y" + b"/y" * 190
+    for again in range(3):
+        peer.send(Subscribe(1, tuple((one, 0) for one in (*deep, exact, deep[0]))))
+        assert peer.read() == [Suback(1, (0, 0, ReasonCode.QUOTA_EXCEEDED, 0, 0))]
+        peer.send(Unsubscribe(2, (*deep, exact)))
+        assert peer.read() == [Unsuback(2, (0, 0, ReasonCode.NO_SUBSCRIPTION_EXISTED, 0))], again
+    peer.send(Subscribe(3, tuple((b"%d/+" % number, 0) for number in range(50))))
+    assert peer.read() == [Suback(3, (*[0] * 49, ReasonCode.QUOTA_EXCEEDED))]
+
+
 @pytest.mark.parametrize("topic_filter", [b"#", b"+", b"+/a", b"$share/g/#"])
 def test_a_filter_that_a_mount_point_makes_one_without_topics_is_granted(topic_filter: bytes) -> None:
     """As mosquitto: `site` and `#` make `site#`, which is the name of nothing.  The client stays, and gets nothing."""
