@@ -123,9 +123,17 @@ class Behind:
     def _is_read(self, cursor: int, epoch: str) -> bool:
         return epoch in ("", self._reader.epoch) and cursor <= self._reader.last
 
-    def begin(self, session: Session, cursor: int, epoch: str) -> None:
-        """A session was brought here, after `until_read`; `run` reads once its client is."""
+    def begin(self, session: Session, cursor: int, epoch: str, lost_from: int = 0) -> None:
+        """A session was brought here, after `until_read`; `run` reads once its client is.
+
+        Args:
+            lost_from: up to there it, or its node, had of the log what it has lost since.
+        """
         reading = self.readings[session] = Reading(session, cursor)
+        if lost_from:
+            self._gap(
+                reading, f"the log, read up to {lost_from}, has lost its end; it goes on behind {cursor}"
+            )
         if not self._is_read(cursor, epoch):
             self._gap(reading, "the log was made anew")
             reading.position = reading.read_to = 0

@@ -14,6 +14,7 @@ Invariant: a log is taken for another one only by the word of a server that has 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 import trio
 from attrs import frozen
@@ -57,16 +58,23 @@ async def certain_end(link: NatsLink, names: Names) -> tuple[dict[str, Any], int
 async def until_read(link: NatsLink, names: Names, status: ClusterStatus) -> None:
     """Wait until this node has read all that the log had when this was called.
 
+    Its place does not tell: it may be one of the log before that has lost its end.  So a mark of its own is waited for.
+
     Raises:
         Unavailable: also if it has not by then: it never does where the log was made anew meanwhile.
         ApiError, NatsProtocolError: as above.
     """
-    _, end = await certain_end(link, names)
-    with trio.move_on_after(READ_S):
-        while status.position < end:  # noqa: ASYNC110 - plain data, has no event
-            await trio.sleep(LOOK_S)
-    if status.position < end:
-        raise Unavailable("this node has yet to read what the log has")
+    mark = uuid4().hex.encode()
+    status.awaited.add(mark)
+    try:
+        jetstream.pub_ack(await link.request(names.end, mark, ANSWER_S))
+        with trio.move_on_after(READ_S):
+            while mark in status.awaited:  # noqa: ASYNC110 - plain data, has no event
+                await trio.sleep(LOOK_S)
+        if mark in status.awaited:
+            raise Unavailable("this node has yet to read what the log has")
+    finally:
+        status.awaited.discard(mark)
 
 
 @frozen

@@ -194,7 +194,7 @@ class OwnedClients:
         owner = b"" if goes else self._liveness.mark
         given_back = self._shares.given_back(session) if goes else set()
         state = session_state.state_of(session, owner, self.behind.read_up_to(session), given_back)
-        state.epoch = self._reader.epoch
+        state.epoch, state.read = self._reader.epoch, self._reader.place_read()
         if not session.clean:
             known = {one[0] for one in state.under_way} | {one[0] for one in state.inbound}
             state.under_way += self._repeats.unsaid_of(session.client_id, known)

@@ -164,7 +164,7 @@ class Owners(GoingClients):
         if state is None or is_new:
             state = await self._begun(packet, mount_point)
         else:
-            await self.behind.until_read(state.cursor, state.epoch)
+            await self._find_again(state, stored)
         owner, state.owner = state.owner, mark
         expected = 0 if stored is None else stored.sequence
         value = session_state.encode(state, engine.now, self._status.clock.now())
@@ -184,7 +184,7 @@ class Owners(GoingClients):
                 self._tasks.start(came_back, self._link, self._names, before, client_id, not is_new)
             if not is_new:
                 session = own.session = session_state.restore(engine, client_id, state)
-                self.behind.begin(session, state.cursor, state.epoch)
+                self.behind.begin(session, state.cursor, state.epoch, state.lost_from)
                 self._shares.came_back(session, state.epoch, state.cursor)
         return own
 
@@ -208,7 +208,7 @@ class Owners(GoingClients):
         if not state.clean:
             await self.behind.until_begun()
             state.cursor = state.unsettled_from = self._reader.last
-            state.epoch = self._reader.epoch
+            state.epoch, state.read = self._reader.epoch, self._reader.place_read()
             state.mount_point = mount_point
         return state
 
@@ -230,8 +230,26 @@ class Owners(GoingClients):
             name = client_id.decode(errors="replace")
             logger.error("The session of client %s begins anew: %s", name, error)
             return None
-        state.cursor = self._reader.still_there(state.cursor, state.epoch, stored.at)
         return state
+
+    async def _find_again(self, state: SessionState, stored: Stored | None) -> None:
+        """Let this node read up to a session's places, set right where the log has lost its end since.
+
+        Raises: Unavailable, ApiError, NatsProtocolError.
+        """
+        if (
+            stored is not None
+            and state.epoch == self._reader.epoch
+            and state.read != self._reader.place_read()
+        ):
+            kept = await self._reader.lost_ends.still_there(*state.read, stored.at)
+            had = max(state.cursor, state.read[0])
+            if kept < had:
+                state.lost_from = had
+                state.cursor = min(state.cursor, kept)
+                if state.unsettled_from is not None:
+                    state.unsettled_from = min(state.unsettled_from, kept)
+        await self.behind.until_read(state.cursor, state.epoch)
 
     async def _ask(self, owner: bytes, client_id: bytes, ends: bool) -> bytes:
         """Ask the node that has a client to let it go, or end its session; what it says.  Raises: Unavailable."""

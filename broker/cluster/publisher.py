@@ -92,6 +92,8 @@ class Publisher:
         """`run` sees to what is under way."""
         self._given_up: set[int] = set()
         """Of what is under way, what is not to be sent again."""
+        self._lost: set[int] = set()
+        """Of what is under way, what the log had brought, and does not have any more."""
         link.at_turn_end.append(self._begin)
 
     # --- messages come -------------------------------------------------------------------------------------
@@ -177,6 +179,15 @@ class Publisher:
         self.waiting.restrict([one for one in self.waiting.all() if one.number not in self._given_up])
         self._go_on()
 
+    def log_lost(self, last: int) -> None:
+        """The log has nothing any more that it had behind this place."""
+        self.fences.log_is_new()
+        owed = [*self.under_way, *self.waiting.all()]
+        self._lost.update([one.number for one in self.under_way if one.publication.sequence > last])
+        numbers = {one.number for one in owed}
+        self._own = {number: one for number, one in self._own.items() if number in numbers}
+        self.repeats.log_lost(last, [one.publication for one in owed])
+
     def owed(self) -> int:
         """Messages that the log has not taken yet."""
         return len(self.waiting) + len(self.under_way)
@@ -246,6 +257,7 @@ class Publisher:
         """The log has what was under way.  Inside a turn, at whose end the next batch goes."""
         self.under_way = []
         self._given_up.clear()
+        self._lost.clear()
         if self._idle is not None and not len(self.waiting):
             self._idle.set()
             self._idle = None
@@ -297,7 +309,7 @@ class Publisher:
         """What the log has brought is not sent again.  Raises: Unavailable, ApiError, NatsProtocolError."""
         await until_read(self._link, self._names, self._status)
         for one in list(batch):
-            if one.publication.sequence > 0 and one.number not in self._own:
+            if one.publication.sequence > 0 and one.number not in self._own and one.number not in self._lost:
                 self._settle([one], PubAck(self._names.messages, one.publication.sequence))
                 batch.remove(one)
 

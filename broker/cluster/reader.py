@@ -17,6 +17,7 @@ from broker.cluster import record
 from broker.cluster.gather import Gather
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.log_end import Doubt, PlaceRead
+from broker.cluster.lost_ends import LostEnds
 from broker.cluster.names import CLIENTS, RETAINED, Names
 from broker.cluster.refill import refill
 from broker.cluster.retained_copy import copy_retained
@@ -56,6 +57,7 @@ class LogReader:
         publisher: knows this node's own publications again.
 
     Attributes:
+        lost_ends: of the log that is read.
         on_lost: called when the log has turned out to be another one, or to end earlier than it was read.
         is_current: the log was read up to its end at some time, and the retained messages are here.
     """
@@ -72,6 +74,7 @@ class LogReader:
     ) -> None:
         self.is_current = False
         self.current = trio.Event()
+        self.lost_ends = LostEnds(link, names)
         self._engine = engine
         self._link = link
         self._names = names
@@ -83,8 +86,6 @@ class LogReader:
         self.on_lost: list[Callable[[], None]] = []
         self._rows_seen = RowsSeen()
         self._created = ""
-        self._lost_ends: list[tuple[float, int]] = []
-        """When this log was found to have lost its end, Unix time, and the last place of what was left."""
         self._reader = OrderedReader(1)
         self._together = Together(engine)
         self._gather = Gather(engine, self._take, self._together.end)
@@ -109,11 +110,9 @@ class LogReader:
         """Of this log; another one, made anew, has another."""
         return epoch_of(self._created)
 
-    def still_there(self, place: int, epoch: str, at: float) -> int:
-        """Up to where the log has what was read up to a place, as it was written down then, in Unix time."""
-        if epoch != self.epoch:
-            return place
-        return min([place, *(kept for found_at, kept in self._lost_ends if at < found_at)])
+    def place_read(self) -> tuple[int, int]:
+        """The last place that was read, and when the message there was stored, in Unix nanoseconds; 0 if unknown."""
+        return (self._reader.last, int(self._reader.stored or 0))
 
     def publication_of(self, message: wire.Message, sequence: int) -> Publication | None:
         """What a message of the log says that is read again; None for what no node writes."""
@@ -209,9 +208,9 @@ class LogReader:
                 self._gap(
                     f"the log has lost its end; it was read up to {reader.last}, and goes on behind {kept}"
                 )
-                self._lost_ends.append((self._status.clock.now(), kept))
+                self.lost_ends.found(self._status.clock.now(), kept)
             self._rows_seen.log_lost()
-            self._publisher.fences.log_is_new()
+            self._publisher.log_lost(kept)
             self._begin(created, kept, stored)
             self._ask_again()
             for listener in list(self.on_lost):
@@ -228,9 +227,8 @@ class LogReader:
 
     def _begin(self, created: str, last: int, stored: bytes) -> None:
         """Read on behind `last`, which was stored then, whatever was read before."""
-        if created != self._created:
-            self._lost_ends.clear()
         self._created = created
+        self.lost_ends.read(created)
         self._reader = OrderedReader(last + 1)
         self._reader.stored = stored
         self._status.position = last
@@ -275,6 +273,7 @@ class LogReader:
         publication = self._publication(message)
         if publication is None:
             self._status.unreadable += not self._names.is_of_nodes(message.subject)
+            self._status.awaited.discard(message.payload)
             return
         publication.sequence = sequence
         positions = self._history.positions

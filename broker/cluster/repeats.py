@@ -125,6 +125,19 @@ class Repeats:
             return None
         return claim.start
 
+    def log_lost(self, last: int, owed: list[Publication]) -> None:
+        """The log has nothing any more that it had behind this place; what is put there from now on is looked for.
+
+        Args:
+            owed: to the log; they will stand behind it.
+        """
+        for claim in self._claims.values():
+            claim.start = last if claim.start is None else min(claim.start, last)
+            claim.came_at = trio.current_time()
+        for one in [*owed, *(one for held in self.held.values() for one in held)]:
+            if one.sequence < -1 - last:
+                one.sequence = -1 - last
+
     def unsaid_of(self, client_id: bytes, others: set[int]) -> list[tuple[int, bytes]]:
         """(packet id, id in the log) of what a node before this one had sent to the log, and that has not ended since.
 

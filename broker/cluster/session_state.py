@@ -6,6 +6,7 @@ two versions can share records.
     o  node that has the client ("": none)     c  the state ends with the connection
     g  which log it is, should it be made anew
     p  cursor: what the log has behind it is still to come; the rest is in f
+    d  place up to which the node had read the log, and when what stands there was stored, in nanoseconds
     s  filters and what was granted            f  sent and not acknowledged, or queued apart from the log
     i  QoS 2 that waits for its PUBREL         l  the last packet id used
     w  ids of QoS 2 that the log may not have yet, so that it knows them when they come again
@@ -45,6 +46,9 @@ class SessionState:
         owner: the mark of the node that has it; b"" where the client is away.
         clean: nothing is kept when the connection ends.
         cursor: everything of the log behind it is still to come; `epoch` tells which log.
+        read: the place in the log up to which its node had read, and when the message there was stored, in Unix
+            nanoseconds, 0 if that is unknown; (0, 0) of an older version of Rowcast.
+        lost_from: up to there the session, or its node, had of the log what it has lost since; 0 if nothing.
         owed: (packet id, QoS, retain, state, subscription ids, publication), in the order of sending.
         inbound: messages of QoS 2 that have been acknowledged by PUBREC.
         under_way: (packet id, id in the log) of those that have not.
@@ -57,6 +61,8 @@ class SessionState:
         self.clean = clean
         self.cursor = 0
         self.epoch = ""
+        self.read = (0, 0)
+        self.lost_from = 0
         self.subscriptions: dict[bytes, int] = {}
         self.owed: list[tuple[int, int, bool, int, bytes, Publication]] = []
         self.inbound: list[tuple[int, Publication]] = []
@@ -203,6 +209,8 @@ def encode(state: SessionState, now: float, unix_now: float) -> bytes:
             ],
             "i": [[packet_id, _written(message, shift)] for packet_id, message in state.inbound],
         }
+        if state.read[1]:
+            value["d"] = state.read
         if state.expiry_s != math.inf:
             value["e"] = state.expiry_s
         if state.mount_point:
@@ -228,6 +236,8 @@ def decode(data: bytes, now: float, unix_now: float) -> SessionState:
         shift = unix_now - now
         state.cursor = int(value.get("p", 0))
         state.epoch = str(value.get("g", ""))
+        place, stored_ns = value.get("d", (0, 0))
+        state.read = (int(place), int(stored_ns))
         state.subscriptions = {_bytes(one): int(granted) for one, granted in value.get("s", {}).items()}
         state.last_packet_id = int(value.get("l", 0))
         state.owed = [

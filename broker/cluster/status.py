@@ -25,6 +25,7 @@ class ClusterStatus:
         retried: batches that were sent again; `given_up`: messages that were never acknowledged.
         too_large: messages that NATS' max_payload does not allow.
         position: the last sequence of the log that was handed on here; `behind`: how many are waiting, as NATS said.
+        awaited: marks in the log that somebody waits for until this node has read them.
         delivered: messages of the log that were handed on here.
         repeated: rows that came again when the log was filled again, and that clients were not given again.
         unreadable: messages of the log that no node can have written.
@@ -54,6 +55,7 @@ class ClusterStatus:
         self.too_large = 0
         self.position = 0
         self.behind = 0
+        self.awaited: set[bytes] = set()
         self.delivered = 0
         self.repeated = 0
         self.unreadable = 0

@@ -12,6 +12,7 @@ from support.memory_nats import LOST, SILENT, MemoryNats
 from support.memory_node import MemoryNode, running
 from trio.testing import MockClock
 
+from broker.cluster import log_end
 from broker.cluster import publisher as module
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
@@ -287,6 +288,35 @@ async def test_a_log_that_is_made_anew_before_all_of_it_was_read_is_asked_for_it
         server.faults.clear()
         await all_taken(a.node.publisher)
         assert in_the_log(server) == [b"last"]
+
+
+@pytest.mark.parametrize("after_s", [20, 62])
+async def test_what_the_log_has_lost_since_is_not_taken_for_there(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, after_s: float
+) -> None:
+    """It had brought it, and then an older copy of its disk was put back: its client would have had its PUBACK."""
+    monkeypatch.setattr(log_end, "CLOCKS_NS", 0)
+    server = MemoryNats()
+    async with MemoryNode(server, "a").running() as a:
+        a.publish(b"t", b"before")
+        await a.settled()
+        server.faults += [(b"shop.MSGS.c", LOST)] + [(b"shop.MSGS.c", SILENT)] * 1000
+        kept = message(b"1", 7)
+        with a.engine.turn:
+            a.engine.publish(kept)
+        await trio.sleep(
+            after_s
+        )  # a minute later it is looked for, in the latter case before its node has noticed
+        assert kept.sequence > 0
+        assert in_the_log(server) == [b"before", b"1"]
+        stream = server.streams["shop_MSGS"]
+        stream.lose(len(stream.kept) - 1)
+        stream.ids.clear()
+        server.consumers.clear()  # none lives in a server that was stopped for that
+        await trio.sleep(60)
+        server.faults.clear()
+        await all_taken(a.node.publisher)
+        assert in_the_log(server) == [b"before", b"1"]
 
 
 @interpreted_only
