@@ -105,6 +105,16 @@ class Round:
             count += outbox.pieces()
         return count
 
+    def at(self, position: int) -> Outbox:
+        """One of them, counted from the one that has waited longest."""
+        return self._touched[position]
+
+    def send_last(self, outbox: Outbox) -> None:
+        """One send for this one now, if it is the last that got something: the others are many."""
+        touched = self._touched
+        if touched and touched[-1] is outbox:
+            barrier.flush([touched.pop()], self.counters)
+
     def flush_some(self, start: int, end: int) -> None:
         """One send for each of these, counted from the one that has waited longest."""
         some = self._touched[start:end]

@@ -37,6 +37,13 @@ class Shell:
         """
         return 0
 
+    def is_behind(self, owed: int) -> bool:
+        """Whether its peer has yet to acknowledge more than these messages, which wait for the next send.
+
+        Only one whose window takes as many again.
+        """
+        return False
+
     def end_soon(self) -> None:
         """The connection is over: send once more what is owed, and close it."""
 

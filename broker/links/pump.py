@@ -24,6 +24,7 @@ from broker.core.outbox import Outbox
 from broker.core.turn import NEVER
 from broker.links.barrier import A_CONNECTION, receive, send_on, serve, take
 from broker.links.connection import Connection
+from broker.links.gathering import AHEAD, AT_ONCE, Gathering
 from broker.links.linger import Linger
 from broker.links.listening.door import Door
 from broker.links.more_to_send import MoreToSend
@@ -56,7 +57,6 @@ TURN_S_MAX = 0.002
 LONE_TURN_S_MAX = 0.01
 """The same where none of them could run, and it is not known when one that sleeps wants to be woken."""
 
-
 SENDING_S_MAX = 0.002
 """How long a round goes on sending to those who were owed more than their kernels took; the others have their turn."""
 
@@ -76,6 +76,10 @@ class MqttConnection(Connection):
 
     def received(self, data: bytes) -> None:
         receive(self.link, data)
+
+    def is_behind(self, owed: int) -> bool:
+        session = self.link.session
+        return session is not None and session.outbound.is_behind(owed)
 
     def lost(self) -> None:
         self.link.lost()
@@ -116,6 +120,7 @@ class Pump:
         self._drained: trio.Event | None = None
         self._linger: Linger | None = None
         self._more_to_send = MoreToSend()
+        self._gathering = Gathering(engine.round, self.ready)
         self._on_open = on_open
         engine.turn.on_settled(self._settled)
         self.on_close = on_close
@@ -182,6 +187,7 @@ class Pump:
     def _forget(self, fd: int) -> None:
         """Nobody is served by this descriptor: the next one that has it is told nothing that was meant for this one."""
         del self._connections[fd]
+        self._gathering.forget(fd)
         if self._rest:
             self._rest = [one for one in self._rest if one[0] != fd]
 
@@ -214,6 +220,8 @@ class Pump:
     def serve_turn(self) -> None:
         """Rounds until nothing is ready, somebody else wants to run, or the turn has lasted long enough."""
         linger = self._linger
+        gathering = self._gathering
+        gathering.is_choosy = False
         poll = self.ready.poll
         ready = self._rest or poll(0, READY_MAX)
         started = looked = -1.0
@@ -233,14 +241,18 @@ class Pump:
                 looked = now
             if self._rest:
                 return  # whoever else waits has its turn first
-            # Where several were ready, more are by now.
-            ready = poll(0, READY_MAX) if len(ready) > 1 or self._takers else []
+            turn = self.engine.turn
+            if gathering.is_choosy and turn.due == NEVER and linger is not None and not linger.others_wait():
+                ready = gathering.next_to_hear(READY_MAX)
+            else:
+                # Where several were ready, more are by now.
+                ready = poll(0, READY_MAX) if len(ready) > 1 or self._takers else []
             if not ready and not self._takers:
                 if linger is None:
                     return
                 # Who connects is in no such hurry, and looking out for it would cost more than all the rest.
-                turn = self.engine.turn
-                ready = linger.wait(FIRST_MAX, self.may_look_out and self._population() == settled, turn.due)
+                may_look_out = self.may_look_out and self._population() == settled
+                ready = linger.wait(FIRST_MAX, may_look_out, turn.due)
                 if not ready and not linger.has_come(turn.due):
                     return
 
@@ -262,7 +274,8 @@ class Pump:
     def _hear(self, ready: list[tuple[int, int]]) -> None:
         """What those have to say who are ready."""
         connections = self._connections
-        sent_max = self.engine.counters.publishes_sent + SENT_MAX
+        counters = self.engine.counters
+        sent_max = counters.publishes_sent + SENT_MAX
         for position, (fd, events) in enumerate(ready):
             if self.closing and self._is_enough(sent_max):
                 self._rest = ready[position:]
@@ -274,7 +287,10 @@ class Pump:
                 self.ready.modify(fd, connection.events())
                 self._takers.append(connection)
             if events & ~WRITABLE:
+                before = counters.publishes_sent
                 serve(connection)
+                if counters.publishes_sent > before:
+                    self._gathering.published(fd, counters.publishes_sent - before)
 
     def _send_and_hear(self) -> None:
         """Send to many, and hear meanwhile who has something to say.
@@ -285,6 +301,8 @@ class Pump:
         round = self.engine.round
         if not self.closing:
             self._await_more(round.waiting())
+        if self._gathering.is_choosy:
+            round.flush_some(0, AT_ONCE)
         until = monotonic() + HEARING_S_MAX
         while round.waiting() > SENDS_MAX and not self.closing:
             round.flush_some(0, SENDS_MAX)
@@ -303,13 +321,34 @@ class Pump:
 
     def _await_more(self, sends: int) -> None:
         """What comes before the first of so many sends leaves with all of them."""
-        wait_s = self._more_to_send.wait_s(sends, monotonic())
+        now = monotonic()
+        if self._gathering.is_worth_waiting(now) and self.engine.turn.due == NEVER:
+            self._await_publishers()
+            return
+        wait_s = self._more_to_send.wait_s(sends, now)
         if wait_s > 0.0:
             round = self.engine.round
             before = round.pieces()
             if self.ready.within(wait_s) and not self.holds_off():
                 self._hear(self.ready.poll(0, FIRST_MAX))
             self._more_to_send.waited(round.pieces() - before)
+
+    def _await_publishers(self) -> None:
+        """What they publish within a moment leaves with nearly all of what is owed; they are answered before that."""
+        counters = self.engine.counters
+        self._answer_publishers()
+        self.engine.round.flush_some(0, AHEAD)
+        sent = counters.publishes_sent
+        ready = self._gathering.hear()
+        if not self.holds_off():
+            self._hear(ready)
+        self._gathering.waited(counters.publishes_sent - sent)
+        self._answer_publishers()
+
+    def _answer_publishers(self) -> None:
+        """They need not wait until so many others were sent to."""
+        for fd in self._gathering.publishers:
+            self.engine.round.send_last(self._connections[fd].outbox)
 
     def _is_enough(self, sent_max: int) -> bool:
         """Whether so many have ended in this round, or their wills gone to so many, that others are to be served."""

@@ -51,6 +51,9 @@ class Readiness(Protocol):
     def within(self, timeout_s: float, /) -> bool:
         """Whether one is ready within so short a time, which nobody else has meanwhile; `poll` then says which."""
 
+    def among(self, fds: list[int], timeout_s: float, /) -> list[int]:
+        """Which of these are readable within so short a time; whatever else is ready waits, as does everybody."""
+
     def fileno(self) -> int:
         """What an outer one registers, to learn that one of these is ready."""
 
@@ -104,6 +107,13 @@ class Epoll:
         """By `select`, since epoll counts in milliseconds; that takes no descriptors above a thousand."""
         fd = self.fileno()
         return fd < SELECTED_MAX and len(select.select((fd,), (), (), timeout_s)[0]) > 0
+
+    def among(self, fds: list[int], timeout_s: float, /) -> list[int]:
+        """In milliseconds, the next whole one."""
+        asked = select.poll()
+        for fd in fds:
+            asked.register(fd, select.POLLIN)
+        return [fd for fd, _ in asked.poll(timeout_s * 1000.0)]
 
     def nested(self) -> Epoll:
         """An epoll of its own; who holds it registers its descriptor here."""
@@ -209,6 +219,10 @@ class TrioReadiness:
     def within(self, timeout_s: float, /) -> bool:
         """Whether one is known to be; others are found while Trio's loop runs only."""
         return len(self._ready) > 0
+
+    def among(self, fds: list[int], timeout_s: float, /) -> list[int]:
+        """Those that are known to be."""
+        return [fd for fd in fds if fd in self._ready]
 
     def fileno(self) -> int:
         """The number that stands for this object in the one around it: no descriptor."""

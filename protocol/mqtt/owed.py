@@ -76,6 +76,12 @@ class Owed:
         """How many messages are sent and not yet acknowledged."""
         return len(self._inflight)
 
+    def is_behind(self, owed: int) -> bool:
+        """Whether more than these are in flight, and as many again may be."""
+        inflight = len(self._inflight)
+        most = self.window.inflight_messages
+        return inflight > owed and (most == 0 or inflight + owed <= most)
+
     def queued_count(self) -> int:
         """How many wait to be sent."""
         queue = self._queue

@@ -288,6 +288,24 @@ def test_some_of_those_that_wait_can_be_sent_to_before_the_others() -> None:
     assert round.waiting() == 0
 
 
+def test_who_got_something_last_can_be_sent_to_before_all_others() -> None:
+    round = Round(Counters())
+    first, last = Kernel(100), Kernel(100)
+    outboxes = [kernel.outbox(round) for kernel in (first, last)]
+    for outbox in outboxes:
+        outbox.push(b"x")
+    assert round.at(0) is outboxes[0]
+    round.send_last(outboxes[0])
+    assert (first.taken, last.taken) == (b"", b"")
+    round.send_last(outboxes[1])
+    assert (first.taken, last.taken) == (b"", b"x")
+    outboxes[1].push(b"y")
+    round.flush()
+    assert (first.taken, last.taken) == (b"x", b"xy")
+    round.send_last(outboxes[1])  # who is owed nothing
+    assert last.sends == 2
+
+
 def test_a_message_longer_than_the_limit_fits_where_hardly_anything_is_owed() -> None:
     outbox = Kernel(0).outbox(Round(Counters()))
     assert outbox.has_room(100_000)

@@ -21,6 +21,7 @@ from broker.core import barrier as barriers
 from broker.core.engine import Engine
 from broker.core.publication import Publication
 from broker.core.turn import NEVER
+from broker.links.gathering import AHEAD
 from broker.links.linger import Deadlines
 from broker.links.listening.door import Door
 from broker.links.more_to_send import MANY
@@ -108,6 +109,25 @@ async def subscribed(connect: Connector, topic_filter: bytes, names: Iterable[by
     return subscribers
 
 
+def plain_clients(pump: Pump, count: int, qos: int = 1) -> list[socket.socket]:
+    """Clients named by their number, of a pump that nobody runs; all but the first have subscribed."""
+    door = Door(
+        Listener(port=0, security=Security(allow_anonymous=True)), Limits(), connection_messages=False
+    )
+    clients = []
+    for number in range(count):
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        pump.add(theirs, door, "peer")
+        ours.send(encode(Connect(b"%d" % number, True, 60)))
+        if number:
+            ours.send(encode(Subscribe(1, ((b"t", qos),))))
+        clients.append(ours)
+    pump.serve_round(pump.ready.poll(0, READY_MAX))
+    assert [len(ours.recv(100)) for ours in clients] == [4] + [9] * (count - 1)
+    return clients
+
+
 async def test_one_publisher_reaches_many_subscribers() -> None:
     async with pumping() as (_, _, connect):
         subscribers = await subscribed(connect, b"t", [b"s%d" % number for number in range(50)])
@@ -145,18 +165,7 @@ async def test_who_was_taken_just_now_is_read_before_epoll_tells_of_it() -> None
 async def test_who_sends_behind_a_signal_while_others_are_sent_to_waits_until_it_is_obeyed() -> None:
     engine = Engine()
     pump = Pump(engine, lambda link: None, lambda link: None)
-    door = Door(
-        Listener(port=0, security=Security(allow_anonymous=True)), Limits(), connection_messages=False
-    )
-    clients = []
-    for number in range(SENDS_MAX + 2):
-        ours, theirs = socket.socketpair()
-        theirs.setblocking(False)
-        pump.add(theirs, door, "peer")
-        ours.send(encode(Connect(b"%d" % number, True, 60)) + encode(Subscribe(1, ((b"t", 0),))))
-        clients.append(ours)
-    pump.serve_round(pump.ready.poll(0, READY_MAX))
-    assert all(len(ours.recv(100)) == 9 for ours in clients)
+    idle, *clients = plain_clients(pump, SENDS_MAX + 3, qos=0)
     speaker = clients[0]
     poll = pump.ready.poll
 
@@ -172,7 +181,7 @@ async def test_who_sends_behind_a_signal_while_others_are_sent_to_waits_until_it
     pump.serve_round(poll(0, READY_MAX))
     assert speaker.recv(100) == PINGRESP
     pump.close_all()
-    for ours in clients:
+    for ours in (idle, *clients):
         ours.close()
 
 
@@ -272,6 +281,62 @@ async def test_where_many_are_sent_to_again_and_again_what_comes_a_moment_later_
         for subscriber in subscribers:
             assert await subscriber.receive(2 * len(packet)) == packet * 2
         assert [size for _, size in sends.to] == [len(packet)] * MANY + [2 * len(packet)] * MANY
+
+
+class NobodyElse:
+    """A linger of a loop in which nobody else wants a turn, and nothing more comes."""
+
+    def others_wait(self) -> bool:
+        return False
+
+    def has_come(self, due: float) -> bool:
+        return False
+
+    def wait(self, count_max: int, may_look_out: bool, until: float) -> list[tuple[int, int]]:
+        return []
+
+
+@interpreted_only
+@pytest.mark.skipif(is_portable(), reason="Trio tells of nothing during a turn")
+def test_two_halves_of_a_window_meet_and_so_do_their_acknowledgements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("broker.links.pump.monotonic", lambda: 0.0)  # no time passes between the rounds
+    engine = Engine()
+    links: set[MqttLink] = set()
+    pump = Pump(engine, links.add, links.remove)
+    pump._linger = NobodyElse()  # type: ignore[assignment]
+    publisher, *receivers = plain_clients(pump, SENDS_MAX + 2)
+    counters = engine.counters
+    among = pump.ready.among
+    heard: list[int] = []
+
+    def come(fds: list[int], timeout_s: float) -> list[int]:
+        """The next message, once all have acknowledged one of those before; in the end nothing."""
+        heard.append(counters.packets_received)
+        if len(heard) > 3:
+            return []
+        for receiver in receivers:
+            receiver.send(encode(Puback(len(heard))))
+        publisher.send(encode(Publish(b"t", b"x", 1, packet_id=2 + len(heard))))
+        return among(fds, timeout_s)
+
+    pump.ready.among = come  # type: ignore[method-assign]
+    sends = Sends(links, lambda: None)
+    size = len(encode(Publish(b"t", b"x", 1, packet_id=1)))
+    for number in (1, 2):
+        publisher.send(encode(Publish(b"t", b"x", 1, packet_id=number)))
+        pump.serve_turn()
+    many = len(receivers)
+    lengths = [length for name, length in sends.to if name != b"0"]
+    both = [size] * AHEAD + [2 * size] * (many - AHEAD) + [size] * AHEAD
+    assert lengths == [size] * many + both + both
+    assert heard[2] - heard[1] == 1  # the publisher's, while all others had something to say
+    names = [name for name, _ in sends.to]
+    assert names[many + 1] == names[many + 2 + AHEAD] == b"0"  # answered before the others
+    pump.close_all()
+    for client in (publisher, *receivers):
+        client.close()
 
 
 @interpreted_only

@@ -150,6 +150,22 @@ async def test_it_is_said_whether_something_is_ready_and_poll_has_it_afterwards(
     asked.close()
 
 
+async def test_some_can_be_waited_for_while_others_are_ready(
+    kind: type[Epoll | TrioReadiness], pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    asked = kind()
+    for sock in pair:
+        asked.register(sock.fileno(), READABLE)
+    ours.send(b"x")
+    with trio.fail_after(60):
+        await asked.wait()
+    assert asked.among([ours.fileno()], 0.001) == []
+    assert asked.among([ours.fileno(), theirs.fileno()], 0.001) == [theirs.fileno()]
+    assert [fd for fd, _ in asked.poll(0.0, 10)] == [theirs.fileno()]
+    asked.close()
+
+
 def test_a_descriptor_that_can_not_be_selected_is_not_waited_for(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from protocol.mqtt.books import Books
 from protocol.mqtt.message import Message
 from protocol.mqtt.owed import Owed
@@ -35,6 +37,16 @@ def test_what_a_snapshot_kept_is_counted_and_in_its_order() -> None:
     assert (owed.inflight_bytes, owed.queued_bytes) == (3, 7)
     assert [one.position for one in owed.queued()] == [41, 42]
     assert owed.first_expiry == 20.0
+
+
+@pytest.mark.parametrize(
+    ("owed", "most", "behind"), [(1, 3, True), (1, 2, False), (1, 0, True), (2, 20, False), (3, 20, False)]
+)
+def test_a_client_is_behind_whose_window_takes_as_many_again(owed: int, most: int, behind: bool) -> None:
+    """Of its two in flight so many are what it is owed just now."""
+    client = restored(Books())
+    client.window = Window(inflight_messages=most)
+    assert client.is_behind(owed) == behind
 
 
 def test_what_has_expired_before_the_clock_began_is_known_to_have_expired() -> None:
