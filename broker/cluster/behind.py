@@ -253,19 +253,24 @@ class Behind:
             await self._leap(reading, end)
 
     async def _is_gone(self, reading: Reading, start: int, end: int) -> bool:
-        """Whether the log has nothing of this stretch any more, or not its beginning; then that is passed over."""
+        """Whether the log has nothing of this stretch any more, or not its beginning; then that is passed over.
+
+        What a server finds behind a place is what stands there, whoever leads, as it has the log up to that.  One that
+        finds nothing may have yet to catch up: then something is put there, which whoever has all of it finds.
+        """
+        link, names = self._link, self._names
         try:
-            _, last = places(await info(self._link, self._names.messages) or {})
-            if last < end:  # nor does who leads have it yet
-                return False
-            there = await first_behind(self._link, self._names.messages, start)
+            there = await first_behind(link, names.messages, start)
+            if there is None:
+                await self._leader_with(end)
+                await certain_end(link, names)
+                there = await first_behind(link, names.messages, start)
         except (Unavailable, ApiError, NatsProtocolError):
             return False
-        gone_to = end if there is None else min(end, there.sequence - 1)
-        if gone_to < start:
+        if there is None or there.sequence <= start:
             return False
         if self.readings.get(reading.session) is reading:
-            self._pass_over(reading, start, gone_to)
+            self._pass_over(reading, start, min(end, there.sequence - 1))
         return True
 
     def _pass_over(self, reading: Reading, start: int, gone_to: int) -> None:
@@ -313,9 +318,7 @@ class Behind:
         start = reading.read_to + 1
         nearest = end + 1
         try:
-            _, last = places(await info(self._link, self._names.messages) or {})
-            if last < end:  # who would say that there is nothing does not have what would be there
-                return
+            leader = await self._leader_with(end)
             for subject in wanted:
                 covering = self._names.messages_prefix + b"*.*." + subject
                 request = jetstream.next_of(self._names.messages, covering, start)
@@ -326,9 +329,21 @@ class Behind:
                         raise
                     continue
                 nearest = min(nearest, found)
+            if await self._leader_with(end) != leader:
+                return
         except (Unavailable, ApiError, NatsProtocolError):
             return
         reading.read_to = max(reading.read_to, nearest - 1)
+
+    async def _leader_with(self, end: int) -> str:
+        """Who leads the log, if it has it up to there: else it says that there is nothing where something would be.
+
+        Raises: Unavailable, ApiError, NatsProtocolError.
+        """
+        found = await info(self._link, self._names.messages) or {}
+        if places(found)[1] < end:
+            raise Unavailable("the NATS server that answers has yet to catch up with the log")
+        return str((found.get("cluster") or {}).get("leader", ""))
 
     def _gap(self, reading: Reading, why: str) -> None:
         self._status.session_gaps += 1

@@ -130,6 +130,8 @@ class MemoryNats:
         self.said: list[tuple[bytes, bytes]] = []
         self.requests: list[tuple[bytes, bytes, bytes]] = []
         self.is_full = False
+        self.leader = ""
+        """Who says that it leads the streams."""
         self.ahead_s = 0.0
         """Of the clock of the nodes' machine."""
         self._sockets: list[_Socket] = []
@@ -271,7 +273,8 @@ class MemoryNats:
                     one.subject.decode(): 1 for one in stream.of(body["subjects_filter"].encode())
                 }
             now = datetime.fromtimestamp(time.time() + self.ahead_s, UTC).isoformat()
-            return {"config": stream.config, "state": state, "created": stream.created, "ts": now}
+            cluster = {"cluster": {"leader": self.leader}} if self.leader else {}
+            return {"config": stream.config, "state": state, "created": stream.created, "ts": now, **cluster}
         if what == "STREAM.MSG.GET":
             return self._message(stream, body)
         assert what == "DIRECT.GET", what

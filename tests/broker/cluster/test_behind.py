@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 from support.attached import Attached
-from support.memory_nats import SILENT, MemoryNats, refused
+from support.memory_nats import SILENT, MemoryNats, Stream, refused
 from support.memory_node import MemoryNode, running
 from trio.testing import MockClock
 
@@ -16,6 +18,7 @@ from broker.core.access import Access
 from broker.core.engine import Engine
 from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import Connect
+from protocol.nats import jetstream
 
 LOG = "shop_MSGS"
 
@@ -458,6 +461,47 @@ async def test_nor_is_anything_left_out_that_who_leads_has_yet_to_hear_of(autoju
         server.catch_up(LOG)
         await b.settled()
         assert client.payloads() == [b"last"]
+
+
+NOTHING = refused(404, jetstream.NO_MESSAGE)
+
+
+@pytest.mark.usefixtures("short_slices")
+async def test_nor_where_one_that_has_yet_to_catch_up_leads_between_two_questions(
+    autojump_clock: MockClock,
+) -> None:
+    class Elected(MemoryNats):
+        def _message(self, stream: Stream, body: dict[str, Any]) -> dict[str, Any]:
+            if self.leader == "before" and "next_by_subj" in body:
+                self.leader = "after"
+                return NOTHING
+            return super()._message(stream, body)
+
+    server = Elected()
+    async with running(server, "a", "b") as (a, b):
+        await away(a, (b"t", 1))
+        for number in range(60):
+            a.publish(b"other", b"%d" % number, 1)
+        a.publish(b"t", b"last")
+        await trio.sleep(5)
+        server.leader = "before"
+        assert await back(b) == [b"last"]
+        assert server.leader == "after"
+
+
+async def test_nor_is_it_taken_for_gone_by_the_word_of_such_a_one(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    async with running(server, "a", "b") as (a, b):
+        await away(a, (b"t", 1))
+        a.publish(b"t", b"0")
+        a.publish(b"t", b"1")
+        await b.settled()
+        server.faults += [(b"DIRECT.GET", SILENT), (b"STREAM.MSG.GET.shop_MSGS", NOTHING)]
+        client = await b.comes()
+        await trio.sleep(9)
+        assert not server.faults
+        assert client.payloads() == [b"0", b"1"]
+        assert b.node.status.session_gaps == 0
 
 
 @pytest.mark.usefixtures("short_slices")
