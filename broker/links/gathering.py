@@ -28,11 +28,13 @@ from broker.links.readiness import READABLE, Readiness
 MANY: Final = 32
 """More than so many are worth it."""
 
-WAIT_S: Final = 0.001
-"""The longest; a hundred sends and receives take both ends about as long."""
+EACH_S: Final = 0.00001
+"""For each of them: about as long as a send and a receive take both ends."""
 
-OFTEN_S: Final = 0.005
-"""No more than this is between two such rounds."""
+WAIT_S_MAX: Final = 0.001
+
+OFTEN: Final = 5
+"""No more than so many times the wait is between two such rounds; else the sends are not what takes long."""
 
 VAIN_MAX: Final = 4
 """So many waits in vain, one after the other, and there are no more for `REST` rounds."""
@@ -75,7 +77,8 @@ class Gathering:
         self._round = round
         self._ready = ready
         self._others_publish = False
-        self._before = -OFTEN_S
+        self._before = -OFTEN * WAIT_S_MAX
+        self._wait_s = 0.0
         self._vain = 0
         self._rests = 0
         self._each = 0
@@ -102,7 +105,8 @@ class Gathering:
         Args:
             now: monotonic seconds.
         """
-        is_often = now - self._before < OFTEN_S
+        self._wait_s = min(self._round.waiting() * EACH_S, WAIT_S_MAX)
+        is_often = now - self._before < OFTEN * self._wait_s
         self._before = now
         had_met = self._have_met
         self._have_met = self.is_choosy = False
@@ -133,7 +137,7 @@ class Gathering:
 
     def hear(self) -> list[tuple[int, int]]:
         """Who of those that publish has something to say within a moment; all others wait."""
-        return [(fd, READABLE) for fd in self._ready.among(self.publishers, WAIT_S)]
+        return [(fd, READABLE) for fd in self._ready.among(self.publishers, self._wait_s)]
 
     def waited(self, count: int) -> None:
         """So many messages came then."""

@@ -7,10 +7,11 @@ import pytest
 from broker.core.counters import Counters
 from broker.core.outbox import Outbox, Round
 from broker.core.shell import Shell
-from broker.links.gathering import MANY, OFTEN_S, PUBLISHERS_MAX, REST, VAIN_MAX, WAIT_S, Gathering
+from broker.links.gathering import EACH_S, MANY, OFTEN, PUBLISHERS_MAX, REST, VAIN_MAX, WAIT_S_MAX, Gathering
 from broker.links.readiness import READABLE, Epoll
 
 PUBLISHER = 7
+OFTEN_S = OFTEN * (MANY + 1) * EACH_S
 
 
 class Receiver(Shell):
@@ -28,6 +29,7 @@ class Asked(Epoll):
 
     def __init__(self) -> None:
         super().__init__()
+        self.timeout_s = 0.0
         self.everybody = [(1, READABLE), (2, READABLE)]
         self.poll = self.asked  # type: ignore[assignment]
 
@@ -36,7 +38,7 @@ class Asked(Epoll):
         return self.everybody
 
     def among(self, fds: list[int], timeout_s: float, /) -> list[int]:
-        assert timeout_s == WAIT_S
+        self.timeout_s = timeout_s
         return fds
 
 
@@ -106,6 +108,13 @@ def test_who_is_owed_only_an_answer_is_not_waited_for() -> None:
     for outbox in one.outboxes:
         outbox.answer(b"answer")
     assert not one.is_worth_waiting(messages=0)
+
+
+@pytest.mark.parametrize(("count", "wait_s"), [(50, 50 * EACH_S), (100, WAIT_S_MAX), (1000, WAIT_S_MAX)])
+def test_it_waits_as_long_as_the_sends_take_and_never_long(count: int, wait_s: float) -> None:
+    one = Crowd(count=count)
+    one.gathering.hear()
+    assert one.ready.timeout_s == wait_s
 
 
 def test_seldom_is_not_worth_it() -> None:

@@ -150,9 +150,14 @@ async def test_it_is_said_whether_something_is_ready_and_poll_has_it_afterwards(
     asked.close()
 
 
+@pytest.mark.parametrize("selected_max", [SELECTED_MAX, 0])
 async def test_some_can_be_waited_for_while_others_are_ready(
-    kind: type[Epoll | TrioReadiness], pair: tuple[socket.socket, socket.socket]
+    kind: type[Epoll | TrioReadiness],
+    pair: tuple[socket.socket, socket.socket],
+    selected_max: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("broker.links.readiness.SELECTED_MAX", selected_max)
     ours, theirs = pair
     asked = kind()
     for sock in pair:
