@@ -18,6 +18,7 @@ from broker.core.publication import Publication
 from broker.core.session import Session
 from broker.links.listening.deciding import hear_out
 from broker.links.mqtt.succeeding import Hearing
+from protocol.mqtt.packets import Connect
 from protocol.mqtt.v5.reasons import ReasonCode
 from protocol.nats import wire
 
@@ -113,6 +114,36 @@ class GoingClients(OwnedClients):
                     own.will = None
             else:
                 self._engine.endings.publish_will(session)
+
+    async def _end_here(self, own: Owned, deadline: float) -> None:
+        """A client comes that does not go on with its session, which is on this node: it ends before that.
+
+        So the record says so before CONNACK does, and the disk, where acknowledgements wait for that.
+        """
+        engine = self._engine
+        session = engine.sessions[own.client_id]
+        is_saved = trio.Event()
+        with engine.turn:
+            self._close(own, session, moves=False)
+            if engine.sessions.get(own.client_id) is session:
+                self.behind.forget(session)
+                self._shares.forget(session)
+                engine.end_session(session)  # [MQTT-3.1.2-6]
+            self._save_soon(own)
+            promise = None if engine.saving is None else engine.saving.promise_saved()
+            if promise is None:
+                is_saved.set()
+            else:
+                promise.on_kept = is_saved.set
+        with trio.move_on_at(deadline):
+            await is_saved.wait()
+
+    def _goes_on(self, client_id: bytes, packet: Connect, mount_point: bytes) -> bool:
+        """Whether who comes so does with the session that is here, or there is none that would outlive it."""
+        session = self._engine.sessions.get(client_id)
+        if session is None or session.clean:
+            return True
+        return not packet.clean_session and session.mount_point == mount_point
 
     async def _answer_when_gone(self, own: Owned, reply: bytes) -> None:
         with trio.move_on_after(ASK_S * 5):

@@ -111,6 +111,9 @@ class Owners(GoingClients):
                     with trio.move_on_at(deadline):
                         await own.idle.wait()
                     continue
+                if own is not None and not self._goes_on(client_id, packet, mount_point):
+                    await self._end_here(own, deadline)
+                    continue
                 if own is None:
                     with trio.move_on_at(deadline) as waiting:
                         await self._liveness.ready()

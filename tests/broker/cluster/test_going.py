@@ -7,10 +7,12 @@ from collections import deque
 
 import pytest
 import trio
-from support.memory_nats import MemoryNats
+from support.attached import Attached
+from support.memory_nats import SILENT, MemoryNats
 from support.memory_node import MemoryNode, running
 from support.nats import Server
 from support.nodes import joined
+from support.peer import Peer
 from trio.testing import MockClock
 
 from broker import Broker, Config, Listener
@@ -18,10 +20,13 @@ from broker.cluster.names import Names
 from broker.config.model import Security
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
+from broker.core.saving import Saving
 from broker.core.shell import ASK_AGAIN
+from broker.links.mqtt.admission import admit
 from broker.links.mqtt.succeeding import ASKED_BYTES, HEARD_OUT_BYTES_MAX
 from protocol.mqtt.codec import encode
-from protocol.mqtt.packets import Connect, Publish
+from protocol.mqtt.connection import AUTHENTICATING
+from protocol.mqtt.packets import Connack, Connect, Publish
 
 SHOP = Names("shop")
 HERE = Config(listeners=(Listener(0, host="127.0.0.1", security=Security(allow_anonymous=True)),))
@@ -173,3 +178,56 @@ def entered(broker: Broker, clean: bool) -> socket.socket:
 def until_connack(client: socket.socket) -> None:
     client.settimeout(60)
     assert client.recv(4096)[3:] == b"\0"
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+async def test_a_session_that_a_client_ends_does_not_come_back_after_a_crash(
+    autojump_clock: MockClock, is_here: bool
+) -> None:
+    """Also where the client comes to the node that it is at; CONNACK has told it that there is none."""
+    server = MemoryNats()
+    async with running(server, "b") as (b,):
+        async with MemoryNode(server, "a").running() as a:
+            older = await (a if is_here else b).comes(filters=((b"t", 1),))
+            await a.settled()
+            assert await a.owners.claim(b"c", Connect(b"c", True, 0), None) == ""
+            server.faults += [(b"shop.SESS", SILENT)] * 50
+            with a.engine.turn:
+                assert not Attached(a.engine, b"c", True).was_present
+                a.owners.arrived(b"c", None)
+            assert older.why
+        server.faults.clear()
+        assert not (await b.comes()).was_present
+
+
+async def test_where_acknowledgements_wait_for_the_disk_it_is_gone_from_there_before_the_client_is_let_in(
+    autojump_clock: MockClock,
+) -> None:
+    """And it is let in as a client of this node."""
+    async with running(MemoryNats(), "a") as (a,):
+        await a.comes(filters=((b"t", 1),))
+        await a.settled()
+        engine = a.engine
+        saving = engine.saving = Saving(engine, engine.kept_changes())
+        packet = Connect(b"c", True, 0)
+        let_in = trio.Event()
+
+        async def comes() -> None:
+            assert await a.owners.claim(b"c", packet, None) == ""
+            with engine.turn:
+                peer = Peer(engine)
+                peer.link.state = AUTHENTICATING
+                admit(peer.link, packet, in_turn=True, is_claimed=True)
+                a.owners.arrived(b"c", None)
+            assert peer.read() == [Connack(False, 0)]
+            let_in.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(comes)
+            await trio.sleep(2)
+            assert not let_in.is_set()
+            with engine.turn:
+                saving.reached(engine.kept_changes())
+            await let_in.wait()
+        await trio.sleep(3)
+        assert a.owners.owned[b"c"].session is engine.sessions[b"c"]
