@@ -92,15 +92,18 @@ def encoded(
     """
     if len(batch) == 1:
         one = batch[0]
-        return wire.publish(one.subject, one.publication.payload, reply, one.block + condition + b"\r\n")
+        return wire.publish(one.subject, one.publication.payload, reply, one.block, condition + b"\r\n")
     mark = b"%b: %b.%d\r\n%b: " % (jetstream.BATCH_ID, sender, batch_number, jetstream.BATCH_SEQUENCE)
     last = len(batch)
     sent: list[bytes] = []
     for number, one in enumerate(batch, 1):
-        block = b"%b%b%b%d\r\n" % (one.block, condition if number == 1 else b"", mark, number)
-        if number < last:
-            sent.append(wire.publish(one.subject, one.publication.payload, b"", block + b"\r\n"))
+        payload = one.publication.payload
+        if 1 < number < last:
+            sent.append(wire.publish(one.subject, payload, b"", one.block, b"%b%d\r\n\r\n" % (mark, number)))
+        elif number == 1:
+            said = b"%b%b1\r\n\r\n" % (condition, mark)
+            sent.append(wire.publish(one.subject, payload, b"", one.block, said))
         else:
-            block = b"%b%b: 1\r\n\r\n" % (block, jetstream.BATCH_COMMIT)
-            sent.append(wire.publish(one.subject, one.publication.payload, reply, block))
+            said = b"%b%d\r\n%b: 1\r\n\r\n" % (mark, number, jetstream.BATCH_COMMIT)
+            sent.append(wire.publish(one.subject, payload, reply, one.block, said))
     return b"".join(sent)

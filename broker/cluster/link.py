@@ -129,6 +129,12 @@ class NatsLink:
         with self._engine.turn:
             return socket.send(data)
 
+    def await_answer(self, until: float) -> None:
+        """As `Pump.wait_for`, of what NATS has been asked.  Inside a turn, at its end."""
+        socket = self._socket
+        if socket is not None:
+            self._pump.wait_for(socket.fd, until)
+
     def subscribe(self, subject: bytes, handler: Callable[[wire.Message], None]) -> int:
         """From now on, on every connection; the handler is called inside a turn."""
         sid = self._subscriptions.add(subject, handler)

@@ -29,6 +29,7 @@ from broker.core.promise import Promise
 from broker.ingest.message_ids import MessageIds
 from protocol.mqtt.v5.reasons import ReasonCode
 from protocol.nats import jetstream, wire
+from protocol.nats.acknowledged import Usual
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError, PubAck
 
@@ -44,6 +45,9 @@ FORGOTTEN_S: Final = DUPLICATE_WINDOW_S / 2
 
 OWN_MAX: Final = 20_000
 """Own publications that are known again when the log brings them; others are read anew."""
+
+ALONE_S: Final = 0.001
+"""For so long nobody else is heard; the log answers within half of it, unless the machine is busy."""
 
 
 class Publisher:
@@ -69,6 +73,7 @@ class Publisher:
         self._names = names
         self._node = node
         self._status = status
+        self._usual = Usual(names.messages)
         self._ids = MessageIds()
         self.fences = Fences(link, names)
         self.repeats = Repeats(engine, link, names, self._ids)
@@ -85,6 +90,8 @@ class Publisher:
         self._reply = b""
         """Where the acknowledgement of what is under way comes to; b"" if nothing is, or it has to be sent again."""
         self._sent_at = self._failed_at = 0.0
+        self._payload_max = 0
+        """As the link said it at the first of those that wait."""
         self._failed = trio.Event()
         self._idle: trio.Event | None = None
         """Set when nothing is owed any more; None where nobody waits for that."""
@@ -116,7 +123,9 @@ class Publisher:
         one = described(publication, self._names, self._node, number, message_id, now, unix_now)
         if publication.packet_id or publication.promise is not None:
             one.promise = publication.join_promise()
-        limit = self._link.payload_max()
+        if not self._payload_max or not len(self.waiting):
+            self._payload_max = self._link.payload_max()
+        limit = self._payload_max
         if limit and one.size() + len(self.fences.condition) + 200 > limit:
             self._status.too_large += 1
             if one.promise is not None:
@@ -221,21 +230,27 @@ class Publisher:
 
     def _begin(self) -> None:
         """At the end of a turn: what has come goes, unless something is under way."""
-        if not len(self.waiting) or self.under_way or self._sends_again:
+        if self._sends_again:
             return
-        self._finished = None
-        batch = self.under_way = self.waiting.next_batch()
-        self._sent_at = self._engine.now
-        self._reply = self._link.expect(self._answered)
-        if not self._link.send(self._encoded(batch, self._reply)):
-            self._fail()
+        if not self.under_way:
+            if not len(self.waiting):
+                return
+            self._finished = None
+            batch = self.under_way = self.waiting.next_batch()
+            self._sent_at = self._engine.now
+            self._reply = self._link.expect(self._answered)
+            if not self._link.send(self._encoded(batch, self._reply)):
+                self._fail()
+                return
+        # Where many come, who publishes is heard with the answer: what comes can't go before.
+        self._link.await_answer(self._sent_at + ALONE_S if self.waiting.come_fast else 0.0)
 
     def _answered(self, message: wire.Message | None) -> None:
         """Inside a turn: the log has what was under way, or not."""
         try:
             if message is None:
                 raise NatsProtocolError("the connection was lost")
-            ack = jetstream.pub_ack(message)
+            ack = None if self._usual.has_taken(message) else jetstream.pub_ack(message)
         except (ApiError, NatsProtocolError) as error:
             if not (isinstance(error, ApiError) and error.is_undecided):
                 self._status.log_problem = f"the log takes nothing: {error}"
@@ -310,7 +325,7 @@ class Publisher:
         await until_read(self._link, self._names, self._status)
         for one in list(batch):
             if one.publication.sequence > 0 and one.number not in self._own and one.number not in self._lost:
-                self._settle([one], PubAck(self._names.messages, one.publication.sequence))
+                self._settle([one])
                 batch.remove(one)
 
     async def _send(self, batch: list[Waiting]) -> PubAck:
@@ -321,7 +336,8 @@ class Publisher:
         self._batches += 1
         return encoded(batch, self._sender, self._batches, reply, self.fences.condition)
 
-    def _settle(self, batch: list[Waiting], ack: PubAck) -> None:
+    def _settle(self, batch: list[Waiting], ack: PubAck | None = None) -> None:
+        """The log has these; without an acknowledgement that says more they were not there before."""
         status = self._status
         status.log_problem = ""
         with self._engine.turn:
@@ -329,7 +345,7 @@ class Publisher:
             for one in batch:
                 if not isinstance(one, Finished):
                     status.published += 1
-                if ack.duplicate:
+                if ack is not None and ack.duplicate:
                     status.duplicates += 1
                     self._own.pop(one.number, None)
                     one.publication.sequence = ack.sequence

@@ -17,16 +17,23 @@ WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 BATCH_MESSAGES: Final = 500
 BATCH_BYTES: Final = 512 * 1024
 
+MANY: Final = 8
+"""Messages of two batches that follow each other."""
+
 
 class Unsent:
     """Of one node.
 
     Attributes:
         size: bytes that all of it counts for.
+        come_fast: the last two batches together were many.
     """
 
     def __init__(self) -> None:
         self.size = 0
+        self.come_fast = False
+        self._last = 0
+        """Messages of the last batch."""
         self._messages: deque[Waiting] = deque()
 
     def __len__(self) -> int:
@@ -59,6 +66,8 @@ class Unsent:
             batch.append(one)
             size += one.size()
         self.size -= size
+        self.come_fast = self._last + len(batch) >= MANY
+        self._last = len(batch)
         return batch
 
     def restrict(self, kept: list[Waiting]) -> None:

@@ -73,7 +73,8 @@ class MessageIds:
         """The use of this packet id is over: its next message is another one, also if it says the same."""
         key = (client_id, packet_id)
         self._newest.pop(key, None)
-        self._older.pop(key, None)
+        if self._older:
+            self._older.pop(key, None)
 
     @property
     def epoch(self) -> int:

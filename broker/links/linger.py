@@ -161,6 +161,15 @@ class Linger:
         self._note(len(ready) > 0 and perf_counter() - asleep_since < QUICK_S)
         return ready
 
+    def wait_for(self, fd: int, until: float) -> None:
+        """Wait for this one alone, no longer than up to then, by `clock`; not where somebody in Trio wants to run."""
+        if self._runnable or self._idle_awaited or self._deadlines is None or fd >= SELECTED_MAX:
+            return
+        now = self._clock()
+        seconds = self._deadlines.within(until - now, now)
+        if seconds > 0.0:
+            select.select((fd,), (), (), seconds)
+
     def has_come(self, due: float) -> bool:
         """Whether it is so late, by `clock`."""
         return due != NEVER and due <= self._clock()

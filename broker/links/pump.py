@@ -20,18 +20,17 @@ from time import monotonic
 import trio
 
 from broker.core.engine import Engine
-from broker.core.outbox import Outbox
 from broker.core.turn import NEVER
-from broker.links.barrier import A_CONNECTION, receive, send_on, serve, take
+from broker.links.barrier import A_CONNECTION, send_on, serve, take
 from broker.links.connection import Connection
 from broker.links.gathering import AHEAD, AT_ONCE, Gathering
 from broker.links.linger import Linger
 from broker.links.listening.door import Door
 from broker.links.more_to_send import MoreToSend
+from broker.links.mqtt.connection import MqttConnection
 from broker.links.mqtt.link import MqttLink
 from broker.links.readiness import WRITABLE, Readiness, readiness
 from broker.links.tls_socket import Socket
-from protocol.mqtt.v5.reasons import ReasonCode
 
 READY_MAX = 512
 """Sockets served per round, so that a round stays short however many are ready."""
@@ -66,32 +65,6 @@ def never() -> bool:
     return False
 
 
-class MqttConnection(Connection):
-    """A socket with an MQTT client."""
-
-    def __init__(self, pump: Pump, sock: Socket, door: Door, peer: str) -> None:
-        super().__init__(pump, sock, door)
-        self.outbox = Outbox(pump.engine.round, door.outbox_bytes_max, sock.send, self)
-        self.link = MqttLink(pump.engine, door, self.outbox, peer, self)
-
-    def received(self, data: bytes) -> None:
-        receive(self.link, data)
-
-    def is_behind(self, owed: int) -> bool:
-        session = self.link.session
-        return session is not None and session.outbound.is_behind(owed)
-
-    def lost(self) -> None:
-        self.link.lost()
-
-    def stop(self) -> None:
-        self.link.code = ReasonCode.SERVER_SHUTTING_DOWN
-        self.link.close("disconnected: the broker is stopping.")
-
-    def gone(self) -> None:
-        self.pump.on_close(self.link)
-
-
 class Pump:
     """The TCP side of the broker.
 
@@ -112,6 +85,9 @@ class Pump:
         """Those of the last round that were not served, because too many others ended."""
         self.may_look_out = True
         """Whether what was served last may be answered at once; a feed's rows are not."""
+        self._awaited = -1
+        """The socket without whose answer nothing can be done with what others say; -1 for none."""
+        self._awaited_until = 0.0
         self.holds_off: Callable[[], bool] = never
         """Whether something has to be done before those are served who are ready now; it has its turn first.
 
@@ -137,6 +113,16 @@ class Pump:
         self._connections[connection.fd] = connection
         self.ready.register(connection.fd, connection.events())
         connection.door.enter()
+
+    def wait_for(self, fd: int, until: float) -> None:
+        """Behind this turn, what another server answers there is awaited alone, up to then.
+
+        What others say meanwhile is heard with it: each would be a wait of its own, and gain nothing before.
+        That answer takes its time, so it is not looked out for.
+        """
+        self.may_look_out = False
+        self._awaited = fd if until > self.engine.now else -1
+        self._awaited_until = until
 
     def has_come(self, sock: SocketType) -> bool:
         """Whether something may be read now of which epoll has not told.
@@ -251,6 +237,12 @@ class Pump:
                 if linger is None:
                     return
                 # Who connects is in no such hurry, and looking out for it would cost more than all the rest.
+                if self._awaited >= 0:
+                    linger.wait_for(self._awaited, min(self._awaited_until, turn.due))
+                    self._awaited = -1
+                    ready = poll(0, READY_MAX)
+                    if ready:
+                        continue
                 may_look_out = self.may_look_out and self._population() == settled
                 ready = linger.wait(FIRST_MAX, may_look_out, turn.due)
                 if not ready and not linger.has_come(turn.due):
@@ -264,6 +256,7 @@ class Pump:
         """Everything that can be done now, without waiting, with the sockets that are ready."""
         self._rest = []
         self.may_look_out = True
+        self._awaited = -1
         with self.engine.turn:
             self._hear(ready)
             if self._takers:

@@ -133,16 +133,23 @@ def connect(options: Mapping[str, Any]) -> bytes:
     return b"CONNECT " + json.dumps(fields, separators=(",", ":")).encode() + b"\r\n"
 
 
-def publish(subject: bytes, payload: bytes, reply: bytes = b"", block: bytes = b"") -> bytes:
+def publish(
+    subject: bytes, payload: bytes, reply: bytes = b"", block: bytes = b"", rest: bytes = b""
+) -> bytes:
     """PUB, or HPUB where there are headers.
 
     Args:
         block: as `headers.encode` makes it.
+        rest: of the block, where that is in two parts.
     """
-    target = subject + b" " + reply + b" " if reply else subject + b" "
-    if block:
-        return b"HPUB %b%d %d\r\n%b%b\r\n" % (target, len(block), len(block) + len(payload), block, payload)
-    return b"PUB %b%d\r\n%b\r\n" % (target, len(payload), payload)
+    size = len(payload)
+    headers = len(block) + len(rest)
+    if not headers:
+        return b"PUB %b %b%d\r\n%b\r\n" % (subject, reply + b" " if reply else b"", size, payload)
+    size += headers
+    if reply:
+        return b"HPUB %b %b %d %d\r\n%b%b%b\r\n" % (subject, reply, headers, size, block, rest, payload)
+    return b"HPUB %b %d %d\r\n%b%b%b\r\n" % (subject, headers, size, block, rest, payload)
 
 
 def subscribe(subject: bytes, sid: int, queue: bytes = b"") -> bytes:

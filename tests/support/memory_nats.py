@@ -371,6 +371,7 @@ class _Socket:
         self.server = server
         self.link = link
         self.connection = SimpleNamespace(payload_max=1024 * 1024, error="", errors=0)
+        self.fd = -1
         self.heard_at = 0.0
         self.ended: list[str] = []
         self._wanted: dict[int, bytes] = {}

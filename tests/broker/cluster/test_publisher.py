@@ -16,8 +16,9 @@ from broker.cluster import log_end
 from broker.cluster import publisher as module
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
-from broker.cluster.publisher import Publisher
+from broker.cluster.publisher import ALONE_S, Publisher
 from broker.cluster.status import ClusterStatus
+from broker.cluster.unsent import MANY
 from broker.core.engine import Engine
 from broker.core.outbox import Outbox
 from broker.core.promise import Promise
@@ -46,6 +47,7 @@ class Log(NatsLink):
         self.answers = answers
         self.at_turn_end: list[Callable[[], None]] = []
         self.sent: list[bytes] = []
+        self.awaited: list[float] = []
         self._handler: Callable[[wire.Message | None], None] = lambda message: None
 
     def payload_max(self) -> int:
@@ -57,6 +59,9 @@ class Log(NatsLink):
 
     def give_up(self, reply: bytes) -> None:
         self._handler = lambda message: None
+
+    def await_answer(self, until: float) -> None:
+        self.awaited.append(until)
 
     def send(self, data: bytes) -> bool:
         self.sent.append(data)
@@ -145,6 +150,27 @@ async def test_what_a_table_takes_too_is_kept_when_both_have_it(log_is_first: bo
     assert not table.is_kept
     table.keep(0x99) if log_is_first else log.answer()
     assert (table.is_kept, table.code) == (True, 0x99)
+
+
+@pytest.mark.parametrize(("count", "alone_s"), [(MANY - 1, None), (MANY, ALONE_S)])
+async def test_where_many_come_who_publishes_is_heard_with_the_answer_of_the_log(
+    count: int, alone_s: float | None
+) -> None:
+    engine, log = Engine(), Log([STORED, STORED])
+    publisher = Publisher(engine, log, Names("shop"), b"n1-1234", ClusterStatus())
+    engine.now = 60.0
+    until = 0.0 if alone_s is None else engine.now + alone_s
+    for number in range(count - 1):
+        publisher.offer(message(b"x", number + 1))
+    log.end_turn()
+    log.answer()
+    publisher.offer(message(b"x", count))
+    log.end_turn()
+    log.end_turn()  # somebody else was heard meanwhile
+    assert log.awaited[1:] == [until, until]
+    log.answer()
+    log.end_turn()
+    assert len(log.awaited) == 3  # nothing is under way
 
 
 class Narrow(Log):

@@ -82,6 +82,39 @@ async def test_nothing_is_learned_where_nobody_is_in_a_hurry(
     linger.close()
 
 
+@pytest.mark.parametrize("says", [True, False])
+async def test_one_socket_is_waited_for_alone_and_no_longer_than_told(
+    own: select.epoll, pair: socket.socket, says: bool
+) -> None:
+    linger = lingering(own)
+    pair.send(b"x")
+    near, far = socket.socketpair()
+    with near, far:
+        if says:
+            far.send(b"answer")
+        began = trio.current_time()
+        linger.wait_for(near.fileno(), began + (60.0 if says else 0.02))
+        assert (trio.current_time() - began >= 0.02) is not says
+    linger.close()
+
+
+async def test_no_socket_is_waited_for_alone_where_a_task_can_run_or_has_to_be_woken(
+    own: select.epoll,
+) -> None:
+    linger = lingering(own)
+    near, far = socket.socketpair()
+    with near, far:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.lowlevel.checkpoint)
+            linger.wait_for(near.fileno(), math.inf)
+        with trio.move_on_after(0.01) as woken:
+            await trio.lowlevel.checkpoint()
+            linger.wait_for(near.fileno(), trio.current_time() + 60.0)
+            await trio.sleep_forever()
+        assert woken.cancelled_caught
+    linger.close()
+
+
 async def test_a_task_that_can_run_goes_first(own: select.epoll, pair: socket.socket) -> None:
     linger = lingering(own)
     pair.send(b"x")

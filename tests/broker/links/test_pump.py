@@ -25,6 +25,7 @@ from broker.links.gathering import AHEAD
 from broker.links.linger import Deadlines
 from broker.links.listening.door import Door
 from broker.links.more_to_send import MANY
+from broker.links.mqtt.connection import MqttConnection
 from broker.links.mqtt.link import MqttLink
 from broker.links.pump import (
     CLOSING_MAX,
@@ -33,7 +34,6 @@ from broker.links.pump import (
     SENDS_MAX,
     SENT_MAX,
     TURN_S_MAX,
-    MqttConnection,
     Pump,
 )
 from broker.links.readiness import READABLE, is_portable
@@ -438,6 +438,34 @@ async def test_a_turn_that_is_due_comes_though_nothing_does(others_wait: bool) -
         assert engine.turn.due == NEVER
         engine.turn.forget(end)
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("answers", "awaited_s"), [(True, 60.0), (False, 0.02)])
+async def test_who_speaks_while_another_answer_is_awaited_is_heard_with_it(
+    answers: bool, awaited_s: float
+) -> None:
+    """Or when that takes too long."""
+    async with pumping() as (pump, _, connect):
+        engine = pump.engine
+        engine.turn.clock = trio.current_time
+        client = await connect(b"c")
+        near, far = socket.socketpair()
+        turns: list[float] = []
+
+        def end() -> None:
+            turns.append(engine.now)
+            if len(turns) == 1:
+                if answers:
+                    far.send(b"answer")
+                client.send_now(encode(Pingreq()))
+                pump.wait_for(near.fileno(), engine.now + awaited_s)
+
+        with near, far:
+            engine.turn.on_settled(end)
+            client.send_now(encode(Pingreq()))  # so that no task can run when it is heard
+            assert await client.receive(4) == 2 * PINGRESP
+            assert (turns[1] - turns[0] >= awaited_s) is not answers
+            engine.turn.forget(end)
 
 
 async def test_a_peer_that_breaks_ends_alone() -> None:
