@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from json import decoder
 from typing import Any, Final, TypeGuard
 
@@ -23,6 +23,7 @@ _scan: Callable[[str, int], tuple[Any, int]] = _EXACT.scan_once  # type: ignore[
 _scan_string: Callable[[str, int, bool], tuple[str, int]] = decoder.scanstring  # type: ignore[attr-defined]
 _COLON: Final = re.compile(r"[ \t\n\r]*:[ \t\n\r]*").match
 _COMMA_OR_BRACE: Final = re.compile(r"[ \t\n\r]*(?:,[ \t\n\r]*|(\}))").match
+_COMMA_OR_BRACKET: Final = re.compile(r"[ \t\n\r]*(?:,[ \t\n\r]*|(\]))").match
 _BLANK: Final = re.compile(r"[ \t\n\r]*").match
 
 
@@ -54,15 +55,31 @@ def members_of(text: str) -> dict[str, tuple[Any, str]] | None:
 
 def elements_of(text: str) -> list[str]:
     """The text of each element of a JSON array that is known to be one."""
-    found: list[str] = []
+    return list(elements_in(text))
+
+
+def elements_in(text: str) -> Iterator[str]:
+    """The text of each element of what begins with `[`, one by one: how long it takes is the caller's to share out.
+
+    Raises:
+        ValueError: it is no JSON array, which shows where it ceases to be one.
+    """
     position = _end(_BLANK(text, 1))
-    while text[position] != "]":
-        _, end = _scan(text, position)
-        found.append(text[position:end])
-        position = _end(_BLANK(text, end))
-        if text[position] == ",":
-            position = _end(_BLANK(text, position + 1))
-    return found
+    is_over = text.startswith("]", position)
+    position += is_over
+    while not is_over:
+        try:
+            _, end = _scan(text, position)
+        except (StopIteration, RecursionError) as error:
+            raise ValueError("no JSON array") from error
+        yield text[position:end]
+        separator = _COMMA_OR_BRACKET(text, end)
+        if separator is None:
+            raise ValueError("no JSON array")
+        position = separator.end()
+        is_over = separator[1] == "]"
+    if _end(_BLANK(text, position)) != len(text):
+        raise ValueError("no JSON array")
 
 
 def _members(text: str) -> dict[str, tuple[Any, str]] | None:

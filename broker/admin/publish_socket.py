@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from broker.admin.committing import outcome
+from broker.admin.committing import in_turns, outcome
 from broker.admin.http import HttpError, Request
 from broker.admin.publishing import BadPublish, MeshPublisher, Published
 from broker.admin.sockets import NOT_LOGGED_IN, AdminSocket
@@ -58,11 +58,13 @@ class PublishSocket:
 
     async def _answer(self, text: str) -> str:
         published: Published | None = None
-        with barrier(self._engine.counters, "a publisher's WebSocket"), self._engine.turn:
+        with barrier(self._engine.counters, "a publisher's WebSocket"):
             try:
-                published = self._publisher.publish(text.encode())
+                messages = await in_turns(self._publisher.read(text.encode()))
             except BadPublish as error:
                 return json.dumps({"error": str(error)})
+            with self._engine.turn:
+                published = self._publisher.publish(messages)
         if published is None:
             return INTERNAL_ERROR
         _, said = await outcome(published)

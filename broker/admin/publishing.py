@@ -12,12 +12,13 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from broker.config.dialects.gateway import DIALECT_KINDS, GatewayConfig
+from broker.config.steps import Steps
 from broker.core.outbox import nothing
 from broker.core.promise import Promise
 from broker.core.publication import Publication
 from broker.gateway.channels import BadChannel, topic_of
 from broker.gateway.gateway import Gateway
-from protocol.json_members import elements_of, is_json, is_text, members_of
+from protocol.json_members import elements_in, is_json, is_text, members_of
 from protocol.mqtt.topics import is_valid_topic_name
 from protocol.mqtt.v5.reasons import FAILURE
 
@@ -25,6 +26,12 @@ BATCH_MAX: Final = 1000
 
 Members: TypeAlias = dict[str, tuple[Any, str]]
 """Of one message: the value and the text of each."""
+
+Say: TypeAlias = Callable[[], Promise | None]
+"""Publishes one message."""
+
+STEP_CHARACTERS: Final = 32 * 1024
+"""Of a body, looked at in one step: some tenths of a millisecond."""
 
 ABSENT: Final = (None, "")
 
@@ -86,16 +93,27 @@ class MeshPublisher:
         self._gateway = gateway
         self._prefixes = prefixes_of(gateway.config)
 
-    def publish(self, body: bytes) -> Published:
-        """Publish one message or a batch, within a turn; readers are not waited for.
+    def read(self, body: bytes) -> Steps[list[Say]]:
+        """What a request says, in steps, since the longest takes tens of milliseconds; then `publish`.
 
         Raises:
-            BadPublish: nothing was published.
+            BadPublish: nothing is to be published.
         """
-        messages = [self._message(item, where) for item, where in _items(body)]
+        messages: list[Say] = []
+        looked_at = 0
+        for item, where in (yield from _items(body)):
+            messages.append(self._message(item, where))
+            looked_at += len(item)
+            if looked_at > STEP_CHARACTERS:
+                looked_at = 0
+                yield
+        return messages
+
+    def publish(self, messages: list[Say]) -> Published:
+        """Publish them, within a turn; readers are not waited for."""
         return Published([publish() for publish in messages])
 
-    def _message(self, text: str, where: str) -> Callable[[], Promise | None]:
+    def _message(self, text: str, where: str) -> Say:
         members = members_of(text)
         if members is None:
             wanted = '{"c": CHANNEL, "d": TEXT} is wanted' if is_json(text) else "the body must be JSON"
@@ -105,7 +123,7 @@ class MeshPublisher:
         dialect, channel, payload = self._to_channel(members, where)
         return lambda: self._gateway.publish(dialect, channel, payload)
 
-    def _to_topic(self, members: Members, where: str) -> Callable[[], Promise | None]:
+    def _to_topic(self, members: Members, where: str) -> Say:
         wanted = members["topic"][0]
         qos, retain = members.get("qos", ABSENT)[1] or "1", members.get("retain", ABSENT)[1] or "false"
         try:
@@ -150,7 +168,7 @@ class MeshPublisher:
         return dialect, channel
 
 
-def _items(body: bytes) -> list[tuple[str, str]]:
+def _items(body: bytes) -> Steps[list[tuple[str, str]]]:
     """The text of each message in a request, with where it stands, for an error."""
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass").strip(" \t\n\r")
@@ -158,9 +176,17 @@ def _items(body: bytes) -> list[tuple[str, str]]:
         raise BadPublish("the body must be JSON") from None
     if not text.startswith("["):
         return [(text, "")]
-    if not is_json(text):
-        raise BadPublish("the body must be JSON")
-    items = elements_of(text)
+    items: list[str] = []
+    looked_at = 0
+    try:
+        for item in elements_in(text):
+            items.append(item)
+            looked_at += len(item)
+            if looked_at > STEP_CHARACTERS:
+                looked_at = 0
+                yield
+    except ValueError:
+        raise BadPublish("the body must be JSON") from None
     if not 0 < len(items) <= BATCH_MAX:
         raise BadPublish(f"a batch has 1 to {BATCH_MAX} messages, not {len(items)}")
     return [(item, f"[{index}] ") for index, item in enumerate(items)]

@@ -8,7 +8,7 @@ from typing import Final
 
 import trio
 
-from broker.admin.committing import outcome
+from broker.admin.committing import in_turns, outcome
 from broker.admin.http import AdminServer, Handler, HttpError, Request, Response, json_response
 from broker.admin.publishing import BadPublish, MeshPublisher
 from broker.config.model import AdminHttp, Listener
@@ -41,10 +41,11 @@ def publish_routes(gateway: Gateway) -> Mapping[str, Mapping[str, Handler]]:
         if content_type != "application/json":
             raise HttpError(415, "Content-Type must be application/json")
         try:
-            with gateway.engine.turn:
-                published = publisher.publish(request.body)
+            messages = await in_turns(publisher.read(request.body))
         except BadPublish as error:
             raise HttpError(400, str(error)) from None
+        with gateway.engine.turn:
+            published = publisher.publish(messages)
         status, said = await outcome(published)
         return json_response(said, status)
 

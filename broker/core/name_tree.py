@@ -109,11 +109,10 @@ class NameTree:
         node = self._root
         hidden = name[:1] == b"$"
         for level in name.split(SEPARATOR):
-            child = None if node.children is None else node.children.get(level)
-            if child is None:
-                child = node.child(level, hidden)
+            number = node.next_number
+            node = node.child(level, hidden)
+            if node.number == number:
                 self.levels += 1
-            node = child
             hidden = False
         if node.name is None:
             self.count += 1

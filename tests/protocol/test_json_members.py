@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.json_members import Number, elements_of, is_json, is_text, members_of
+from protocol.json_members import Number, elements_in, elements_of, is_json, is_text, members_of
 
 
 @given(
@@ -56,3 +56,18 @@ def test_it_is_an_object_for_both_or_for_neither(text: str) -> None:
 def test_elements_are_found_as_json_finds_them(value: list[object], spaced: bool) -> None:
     text = json.dumps(value, indent=1 if spaced else None)
     assert [json.loads(one) for one in elements_of(text)] == value
+
+
+@given(st.text(alphabet='[]{}",:1e-. \\nul', max_size=12))
+def test_what_begins_as_an_array_is_one_for_both_or_for_neither(rest: str) -> None:
+    text = "[" + rest.rstrip()
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    try:
+        found = list(elements_in(text))
+    except ValueError:
+        assert value is None
+    else:
+        assert [json.loads(one) for one in found] == value

@@ -25,8 +25,8 @@ from broker.links.websocket.following import CONFLATE_ABOVE_BYTES, FollowingLink
 from broker.links.websocket.link import LOST
 from broker.links.websocket.readers import Readers
 from broker.links.websocket.text_frames import frame_of, frames_of
-from broker.links.websocket.turns import rest_if_due
-from broker.links.websocket.words import ChannelWords
+from broker.links.websocket.turns import must_wait, rest_if_due
+from broker.links.websocket.words import STATE_FIRST, ChannelWords
 from protocol.dialects.base import (
     NEVER,
     Close,
@@ -50,9 +50,6 @@ from protocol.websocket_reader import FrameReader
 logger = logging.getLogger("broker.links")
 
 PINGS_UNANSWERED_MAX: Final = 2
-
-STATE_FIRST: Final = "this channel tells its state to whoever subscribes"
-"""Why nothing of it is recovered: the state stands for all of it."""
 
 
 class DialectLink(FollowingLink):
@@ -97,6 +94,10 @@ class DialectLink(FollowingLink):
         self.gateway.opened(self)
         logger.info("%s client connected from %s", self.dialect.name, self.peer)
         self._carry_out(self.dialect.open(self.engine.now))
+
+    def received(self, data: bytes) -> None:
+        if not must_wait(self, self._reader, data):
+            super().received(data)
 
     def text(self, text: str) -> None:
         self._receive(text)
@@ -182,9 +183,7 @@ class DialectLink(FollowingLink):
 
     def deliver(self, publication: Publication, granted: int, retained: bool) -> None:
         """Send a publication's payload as one text message, encoded once for all clients."""
-        if self.closing:
-            return
-        if self._read and not retained and self._follows(publication):
+        if self.closing or (self._read and not retained and self._follows(publication)):
             return
         outbox = self.outbox
         if publication.part is not None and not self._takes(publication.part):

@@ -8,9 +8,14 @@ from broker.core.slicing import LEAST_STEPS, Work
 
 if TYPE_CHECKING:
     from broker.links.websocket.dialect import DialectLink
+    from protocol.websocket_reader import FrameReader
 
 COMMAND_STEPS: Final = 8
 """What a request, and each thing that it makes the broker do, counts for; see `Slicing`."""
+
+
+LONG_BYTES: Final = 256
+"""What is shorter than this is done at once however much others have done in the turn."""
 
 
 class NextTurn(Work):
@@ -27,6 +32,24 @@ class NextTurn(Work):
         return 0
 
 
+def must_wait(link: DialectLink, reader: FrameReader, data: bytes) -> bool:
+    """Whether others have done as much as may be done in this turn, and this may be long; then it is left to the next.
+
+    Else a round in which many send their lists would do one list of each.
+    """
+    if len(data) < LONG_BYTES or link.rests or link.closing or link.engine.slicing.allowance() > LEAST_STEPS:
+        return False
+    reader.feed(data)
+    _wait(link)
+    return True
+
+
+def _wait(link: DialectLink) -> None:
+    link.rests = True
+    link.outbox.rest(True)
+    link.engine.slicing.wait(NextTurn(link))
+
+
 def rest_if_due(link: DialectLink, commands: int, has_more: bool) -> None:
     """Count a request that was so many commands; it rests where it asks too fast, or others have their turns first.
 
@@ -39,8 +62,10 @@ def rest_if_due(link: DialectLink, commands: int, has_more: bool) -> None:
     slicing = engine.slicing
     slicing.used(COMMAND_STEPS * (1 + commands) + slicing.charged())
     has_had_its_turn = has_more and slicing.allowance() <= LEAST_STEPS
-    if (has_had_its_turn or link.dialect.rests_until > engine.now) and not link.closing:
+    if link.closing:
+        return
+    if has_had_its_turn:
+        _wait(link)
+    elif link.dialect.rests_until > engine.now:
         link.rests = True
         link.outbox.rest(True)
-        if has_had_its_turn:
-            engine.slicing.wait(NextTurn(link))

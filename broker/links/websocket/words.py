@@ -20,6 +20,9 @@ FRAME: Final = "rowcast"
 POSITIONED: Final = "positioned"
 """The key of its frame with `at` for the other dialects, which all send a publication's payload as it is."""
 
+STATE_FIRST: Final = "this channel tells its state to whoever subscribes"
+"""Why nothing of a channel is recovered: the state stands for all of it."""
+
 
 def frame_of(publication: Publication, history: History) -> bytes:
     """A publication's frame, the same bytes for every reader of `rowcast`."""

@@ -7,10 +7,18 @@ from typing import Any
 
 import pytest
 
-from broker.admin.publishing import BATCH_MAX, BadPublish, MeshPublisher, Published, prefixes_of
+from broker.admin.publishing import (
+    BATCH_MAX,
+    STEP_CHARACTERS,
+    BadPublish,
+    MeshPublisher,
+    Published,
+    prefixes_of,
+)
 from broker.config.dialects.econia import Econia
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
+from broker.config.steps import finished
 from broker.config.tokens import JwtConfig
 from broker.core.engine import Engine
 from broker.core.promise import Promise
@@ -37,7 +45,8 @@ def publish(body: object, config: GatewayConfig = CONFIG) -> tuple[Published, li
     engine = Engine()
     heard = Heard(engine)
     publisher = MeshPublisher(Gateway(config, engine, {}))
-    found = publisher.publish(body if isinstance(body, bytes) else json.dumps(body).encode())
+    read = publisher.read(body if isinstance(body, bytes) else json.dumps(body).encode())
+    found = publisher.publish(finished(read))
     return found, heard.came
 
 
@@ -114,7 +123,7 @@ def test_of_a_batch_with_one_that_is_wrong_nothing_is_published() -> None:
     heard = Heard(engine)
     body = json.dumps([{"topic": "a", "d": "x"}, {"topic": "a/#", "d": "x"}]).encode()
     with pytest.raises(BadPublish):
-        MeshPublisher(Gateway(CONFIG, engine, {})).publish(body)
+        finished(MeshPublisher(Gateway(CONFIG, engine, {})).read(body))
     assert heard.came == []
 
 
@@ -171,3 +180,11 @@ def test_json_goes_digit_for_digit(data: bytes, body: bytes) -> None:
 def test_what_is_neither_text_nor_json_in_brackets_is_no_message(data: bytes) -> None:
     with pytest.raises(BadPublish):
         publish(b'{"topic":"a","d":%b}' % data)
+
+
+def test_a_long_batch_is_read_in_steps() -> None:
+    publisher = MeshPublisher(Gateway(CONFIG, Engine(), {}))
+    body = json.dumps([{"topic": f"t/{number}", "d": {"x": ["y"] * 500}} for number in range(BATCH_MAX)])
+    steps = sum(1 for _ in publisher.read(body.encode()))
+    assert steps >= 2 * len(body) // (2 * STEP_CHARACTERS)
+    assert steps > 100

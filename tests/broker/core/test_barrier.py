@@ -12,6 +12,7 @@ from support.peer import connected, subscribed
 from broker.admin.publishing import BadPublish, MeshPublisher
 from broker.config.dialects.canton import Canton
 from broker.config.dialects.gateway import GatewayConfig
+from broker.config.steps import finished
 from broker.config.tokens import JwtConfig
 from broker.core.barrier import barrier
 from broker.core.counters import Counters
@@ -143,7 +144,8 @@ async def test_no_value_is_more_than_one_item(value: bytes) -> None:
         gateway.publish("canton", "market_data/A", value)
     await gateway.publish_aggregates()
     with contextlib.suppress(BadPublish):
-        MeshPublisher(gateway).publish(value)
+        publisher = MeshPublisher(gateway)
+        publisher.publish(finished(publisher.read(value)))
     outlet = EngineOutlet(engine, None)
     outlet.publish(b"row", value, 1, True)
     for packet_type in range(16):

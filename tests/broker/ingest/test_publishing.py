@@ -14,7 +14,7 @@ from support.installed import sql
 from support.polling import until
 from support.websockets import masked
 
-from broker.admin.committing import outcome
+from broker.admin.committing import in_turns, outcome
 from broker.admin.publishing import MeshPublisher, Published
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.kind import Asked
@@ -158,8 +158,9 @@ async def test_http_is_answered_after_the_commit_and_told_of_refusals(tmp_path: 
         publisher = MeshPublisher(Gateway(GatewayConfig(rowcast=Rowcast(tokens=TOKENS)), engine, {}))
 
         async def post(*items: dict[str, object]) -> tuple[int, dict[str, object]]:
+            messages = await in_turns(publisher.read(json.dumps(items).encode()))
             with engine.turn:
-                published = publisher.publish(json.dumps(items).encode())
+                published = publisher.publish(messages)
             return await outcome(published)
 
         assert await post({"topic": "telemetry/d/m", "d": {"v": 1}}) == (

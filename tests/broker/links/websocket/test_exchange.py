@@ -19,6 +19,7 @@ from broker.admin.publishing import MeshPublisher
 from broker.config.dialects.exchange import Exchange
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.limits import DialectLimits
+from broker.config.steps import finished
 from broker.config.tokens import HttpHookConfig, JwtConfig
 from broker.core.counters import Counters
 from broker.gateway.identity import Identifier
@@ -63,7 +64,8 @@ async def test_the_documents_test_session_step_by_step() -> None:
     async with listening(CONFIG, ("exchange",), IDENTIFIERS) as broker, broker.connect(PATH) as ws:
         assert await say(ws, '{"op":"auth","token":"***"}') == '{"result":true}'
         assert await say(ws, '{"op":"subscribe","channel":"@balance"}') == '{"result":true}'
-        MeshPublisher(broker.gateway).publish(CURL_BODY.encode())
+        publisher = MeshPublisher(broker.gateway)
+        publisher.publish(finished(publisher.read(CURL_BODY.encode())))
         broker.engine.flush()
         assert await ws.get_message() == BALANCE
 

@@ -27,8 +27,9 @@ from broker.core.positions import Positions
 from broker.core.publication import Publication
 from broker.gateway.channels import topic_of
 from broker.gateway.gateway import Gateway
-from broker.links.websocket.dialect import STATE_FIRST, DialectLink
+from broker.links.websocket.dialect import DialectLink
 from broker.links.websocket.readers import Readers
+from broker.links.websocket.words import STATE_FIRST
 from protocol.dialects.base import Clock, Identity, Refusal
 
 JWT = JwtConfig("a_secret_of_at_least_32_characters")

@@ -89,11 +89,27 @@ def test_one_of_many_who_ask_at_once_waits_for_the_next_turn() -> None:
     clients = [site.client()[0] for _ in range(5)]
     for link in clients:
         link.received(lists(2))
-    assert [link.subscription_count() for link in clients] == [CHANNELS] * 5
+    assert [link.subscription_count() for link in clients] == [CHANNELS, 0, 0, 0, 0]
+    before = CHANNELS
     while site.engine.slicing.waits():
         site.engine.slicing.turn()
         site.engine.flush()
+        after = sum(link.subscription_count() for link in clients)
+        assert after - before <= CHANNELS
+        before = after
     assert [link.subscription_count() for link in clients] == [2 * CHANNELS] * 5
+    assert not any(link.rests for link in clients)
+
+
+def test_a_short_request_is_answered_however_much_others_have_asked_for_in_the_turn() -> None:
+    site = Site()
+    (greedy, _), (modest, sent) = site.client(), site.client()
+    greedy.received(lists(2))
+    text = b'{"op":"subscribe","channel":"BTC@depth"}'
+    modest.received(bytes((0x81, 0x80 | len(text))) + bytes(4) + text)
+    site.engine.flush()
+    assert b"".join(sent).count(b'{"result":true}') == 1
+    assert not modest.rests
 
 
 def test_who_leaves_meanwhile_is_forgotten() -> None:
