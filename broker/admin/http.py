@@ -25,7 +25,10 @@ logger = logging.getLogger("broker.admin")
 
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 REQUEST_TIMEOUT_S: Final = 30.0
-"""For one request with its answer, and for an idle connection."""
+"""For one request to come, and for an idle connection."""
+
+ANSWER_TIMEOUT_S: Final = 60.0
+"""For its answer, from then on: longer than a handler waits for a COMMIT or for a cluster's log."""
 
 HEAD_BYTES_MAX: Final = 16 * 1024
 
@@ -138,7 +141,7 @@ class AdminServer:
                         patience.deadline = float("inf")
                         await upgrade(stream, request, connection.trailing_data[0])
                         return
-                    response = await self._answer(request, guest, connection, stream)
+                    response = await self._answer(request, guest, connection, stream, patience)
                 except HttpError as error:
                     response = error.response
                 except h11.RemoteProtocolError as error:
@@ -153,7 +156,12 @@ class AdminServer:
             connection.start_next_cycle()
 
     async def _answer(
-        self, request: Request, guest: Guest, connection: h11.Connection, stream: trio.abc.Stream
+        self,
+        request: Request,
+        guest: Guest,
+        connection: h11.Connection,
+        stream: trio.abc.Stream,
+        patience: trio.CancelScope,
     ) -> Response:
         methods = self._routes.get(request.path)
         if methods is None:
@@ -165,6 +173,7 @@ class AdminServer:
         body = bytearray()
         try:
             await self._read_body(body, connection, stream)
+            patience.deadline = trio.current_time() + ANSWER_TIMEOUT_S
             with barrier(self._counters, guest.address):
                 try:
                     return await handler(evolve(request, body=bytes(body)))

@@ -53,6 +53,10 @@ ACCEPTED_EACH: Final = 64
 REWRITE_S: Final = 24 * 3600.0
 TURN_AWAY_S: Final = 6.0
 
+TAKEN_OVER: Final = (ReasonCode.SESSION_TAKEN_OVER, "disconnected: taken over on another node.")
+MAY_BE_ELSEWHERE: Final = (ReasonCode.SERVER_BUSY, "disconnected: it may be on another node.")
+"""To who has to come again: programs that are told of a takeover may stay away, since there is a newer one of them."""
+
 
 class Owned:
     """One client id of this node.
@@ -309,17 +313,17 @@ class OwnedClients:
         with self._engine.turn:
             if self.owned.get(own.client_id) is own:
                 logger.warning("Client %s is on another node.", own.client_id.decode(errors="replace"))
-                self._drop(own)
+                self._drop(own, TAKEN_OVER)
                 self.on_dropped({own.client_id}, False)
 
-    def _drop(self, own: Owned) -> None:
+    def _drop(self, own: Owned, goodbye: tuple[ReasonCode, str]) -> None:
         """Close it without will, and keep nothing."""
         own.will = None
         self._repeats.gone(own.client_id)
         del self.owned[own.client_id]
-        self._drop_client(own.client_id)
+        self._drop_client(own.client_id, goodbye)
 
-    def _drop_client(self, client_id: bytes) -> None:
+    def _drop_client(self, client_id: bytes, goodbye: tuple[ReasonCode, str]) -> None:
         engine = self._engine
         session = engine.sessions.get(client_id)
         if session is None:
@@ -327,8 +331,8 @@ class OwnedClients:
         link = session.link
         if link is not None:
             link.will_wanted = False
-            link.code = ReasonCode.SESSION_TAKEN_OVER
-            link.close("disconnected: taken over on another node.")
+            link.code, why = goodbye
+            link.close(why)
         session = engine.sessions.get(client_id)
         if session is not None:
             engine.endings.cancel_will(session)
@@ -339,7 +343,7 @@ class OwnedClients:
     def _drop_all(self) -> None:
         client_ids = set(self.owned)
         for own in list(self.owned.values()):
-            self._drop(own)
+            self._drop(own, MAY_BE_ELSEWHERE)
         self.on_dropped(client_ids, True)
 
     def _turn_away(self, own: Owned) -> None:

@@ -23,7 +23,7 @@ from broker.cluster.going import ASK_S, NOT_HERE, WAIT, GoingClients
 from broker.cluster.lease import Record, has_ended
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.names import Names
-from broker.cluster.owned import AGAIN_S, CLEAN_S, SAVE_EVERY_S, Owned
+from broker.cluster.owned import AGAIN_S, CLEAN_S, MAY_BE_ELSEWHERE, SAVE_EVERY_S, Owned
 from broker.cluster.repeats import Repeats
 from broker.cluster.session_state import SessionState
 from broker.cluster.will_record import WillRecord, came_back
@@ -267,7 +267,7 @@ class Owners(GoingClients):
         """The client was let in, or has gone meanwhile.  In the turn of that."""
         own = self.owned.get(client_id)
         if own is None:  # dropped with all others, in the turn that has let it in
-            self._drop_client(client_id)
+            self._drop_client(client_id, MAY_BE_ELSEWHERE)
             return
         own.is_arriving = False
         session = self._engine.sessions.get(client_id)

@@ -172,9 +172,10 @@ class Workers:
 
     def _ended(self, worker: Worker, status: int, now: float) -> None:
         worker.ended()
-        if status == EXIT_CONFIG and worker.starts <= 1 and not worker.has_run:
-            logger.error("Process %d refuses the configuration; all end.", worker.number)
-            self._status, self._stops = EXIT_CONFIG, True
+        if status in (EXIT_CONFIG, EXIT_FAILED) and worker.starts <= 1 and not worker.has_run:
+            what = "refuses the configuration" if status == EXIT_CONFIG else "can't start"
+            logger.error("Process %d %s; all end.", worker.number, what)
+            self._status, self._stops = status, True
             return
         worker.pause_s = PAUSE_S if now - worker.started_at > STEADY_S else worker.pause_s * 2
         worker.pause_s = min(worker.pause_s, PAUSE_MAX_S)

@@ -190,7 +190,10 @@ class WalFeed:
 
     def _begin_anew(self, reason: str, start_lsn: int) -> None:
         delivery = self._delivery
-        announce(self._status, self._outlet, reason, self._delivered(), lsn_text(start_lsn))
+        delivered = parse_lsn(self._delivered() or "0/0")
+        # Where rows are read again that were delivered before, what is missing is older, and began somewhere.
+        start = lsn_text(delivered) if 0 < delivered <= start_lsn else ""
+        announce(self._status, self._outlet, reason, start, lsn_text(start_lsn))
         delivery.progress = Progress()
         delivery.snapshot_lsn = 0
         self._confirming.forget()

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 import trio
+import trio.testing
 from support.websockets import Running, listening
 
 from broker.admin.access import Access
-from broker.admin.http import AdminServer, Request, Response
+from broker.admin.committing import COMMIT_WAIT_S
+from broker.admin.http import REQUEST_TIMEOUT_S, AdminServer, Request, Response
 from broker.admin.site import open_admin, publish_routes, serve_http
 from broker.config.dialects.canton import Canton
 from broker.config.dialects.exchange import Exchange
@@ -218,3 +220,22 @@ async def test_a_bug_in_a_handler_is_answered_with_500_and_the_connection_goes_o
             assert (await client.get("/works")).status_code == 200
         nursery.cancel_scope.cancel()
     assert counters.link_bugs == 1
+
+
+async def test_an_answer_has_its_own_time_however_long_the_connection_was_idle_before(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Who waits for a COMMIT or for a cluster's log is told after `COMMIT_WAIT_S` that nobody knows."""
+
+    async def waits(_: Request) -> Response:
+        await trio.sleep(COMMIT_WAIT_S)
+        return Response(504, b"{}")
+
+    server = AdminServer({PUBLISH: {"POST": waits}}, lambda *_: None, Counters())
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve, theirs, "127.0.0.1")
+        await trio.sleep(REQUEST_TIMEOUT_S - 1)
+        await ours.send_all(b"POST %b HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}" % PUBLISH.encode())
+        assert (await ours.receive_some()).startswith(b"HTTP/1.1 504 ")
+        nursery.cancel_scope.cancel()

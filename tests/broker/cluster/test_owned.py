@@ -15,7 +15,15 @@ from broker import Broker
 from broker.cluster import owned, session_state
 from broker.cluster.lease import Record
 from broker.cluster.names import Names
-from broker.cluster.owned import CLEAN_S, LOGGED_S, LOGGED_TRIES, SAVE_EVERY_S, TURN_AWAY_S, Owned
+from broker.cluster.owned import (
+    CLEAN_S,
+    LOGGED_S,
+    LOGGED_TRIES,
+    MAY_BE_ELSEWHERE,
+    SAVE_EVERY_S,
+    TURN_AWAY_S,
+    Owned,
+)
 from broker.cluster.session_state import SessionState
 from broker.core.promise import Promise
 from broker.core.publication import Publication
@@ -372,7 +380,7 @@ async def test_a_node_that_may_be_dead_to_the_others_drops_all_without_a_word(
         server.said.clear()
         with a.engine.turn:
             a.node.liveness._die("a test")
-        assert all(one.why for one in clients)
+        assert [(one.code, one.why) for one in clients] == [MAY_BE_ELSEWHERE] * 2
         assert a.owners.owned == {}
         assert a.engine.sessions == {}
         await trio.sleep(0.1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from attrs import evolve
-from support.feeds import Collector
+from support.feeds import Collector, running
+from support.installed import event_installed, sql
 from support.postgres import cluster, database
 
 from broker.feed import resuming
@@ -117,3 +119,21 @@ async def test_the_outlet_knows_which_database_it_reads(database: str) -> None:
     system, _, number = outlet.database.partition("/")
     assert system == "7345"
     assert int(number) > oid
+
+
+async def test_what_is_missing_is_older_than_what_is_read_again(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can't begin behind its end, which is where the database, that was to keep rows for a while, has them from."""
+    monkeypatch.setattr("support.feeds.Collector", Keeping)
+    monkeypatch.setattr(Keeping, "log", "")
+    config = event_installed(database)
+    async with running(config) as feed:
+        sql(config, "INSERT INTO event VALUES (1)")
+        await feed.outlet.until(1)
+    monkeypatch.setattr(Keeping, "log", "new")
+    async with running(config) as feed:
+        assert await feed.outlet.gap() == "the log has lost them"
+        assert json.loads(feed.outlet.announced[0][1])["from"] is None
+        await feed.outlet.until(1)
+        assert feed.outlet.topics() == [b"event/1"]

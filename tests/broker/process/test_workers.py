@@ -19,7 +19,7 @@ from support.nodes import cluster_name, nats_server
 from support.ports import free_port
 from torture.wire import GONE, Connection, connect
 
-from broker.cli.exits import EXIT_CONFIG, EXIT_OK
+from broker.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from broker.config.cluster import ClusterConfig
 from broker.config.model import Config, Logging
 from broker.process.early import Early
@@ -158,17 +158,19 @@ def test_a_mistake_in_a_changed_configuration_ends_nobody_who_runs(
         assert other in children(parent.process.pid)
 
 
-def test_a_mistake_in_the_configuration_that_they_were_started_with_ends_all() -> None:
+@pytest.mark.parametrize("status", [EXIT_CONFIG, EXIT_FAILED])
+def test_what_one_of_them_can_t_start_with_ends_all(status: int) -> None:
+    """As one process ends that finds a mistake, or a port that another program has."""
     workers = Workers(Config((), cluster=ClusterConfig(("nats://n",), workers=3)), [])
     first, second, third = workers._workers
     first.starts = second.starts = 1
     second.has_run = True
-    workers._ended(second, EXIT_CONFIG, 0.0)
+    workers._ended(second, status, 0.0)
     third.starts = 2  # it was killed before it obeyed, and the mistake was made since
-    workers._ended(third, EXIT_CONFIG, 0.0)
+    workers._ended(third, status, 0.0)
     assert (workers._stops, workers._status) == (False, EXIT_OK)
-    workers._ended(first, EXIT_CONFIG, 0.0)
-    assert (workers._stops, workers._status) == (True, EXIT_CONFIG)
+    workers._ended(first, status, 0.0)
+    assert (workers._stops, workers._status) == (True, status)
 
 
 def test_where_there_is_no_room_for_a_process_the_others_run_on(
