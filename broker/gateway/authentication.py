@@ -192,11 +192,11 @@ class Authenticator:
         """`certificate_wanted`: use_identity_as_username or use_subject_as_username."""
         self.rules = rules
         self.allow_anonymous = allow_anonymous
-        self._certificate_wanted = certificate_wanted
+        self.certificate_wanted = certificate_wanted
 
     def needs_thread(self, user_name: bytes | None) -> bool:
         """Whether `check` would hold the loop for long: then call it in a thread."""
-        if user_name is None or self._certificate_wanted:
+        if user_name is None or self.certificate_wanted:
             return False
         stored = self.rules.hash_of(user_name)
         return stored is not None and stored.slow
@@ -210,7 +210,7 @@ class Authenticator:
             user_name, password: as sent; None where the flag is not set.
             certificate_identity: common name or subject of the verified certificate; None without one.
         """
-        if self._certificate_wanted:
+        if self.certificate_wanted:
             if certificate_identity is None:
                 return _refused("no identity in a certificate", ConnectReturnCode.BAD_USER_NAME_OR_PASSWORD)
             return Verdict(certificate_identity)
@@ -238,7 +238,7 @@ class Authenticator:
 
     def may_come(self, user_name: bytes | None) -> bool:
         """Whether a client of this name could be let in, if it showed the right thing."""
-        if self._certificate_wanted:
+        if self.certificate_wanted:
             return True
         rules = self.rules
         if user_name is None or not rules.has_users:
@@ -247,7 +247,7 @@ class Authenticator:
 
     def is_still_valid(self, verdict: Verdict) -> bool:
         """Whether a client that was let in may stay after a reload: its entry in the file is the same."""
-        if self._certificate_wanted:
+        if self.certificate_wanted:
             return True
         if verdict.by_token:
             return self.rules.tokens is not None

@@ -52,7 +52,7 @@ class Case:
         self.link = link
         self.packet = packet
         self.number = number
-        self.client_id = link.door.claimed_id(packet)
+        self.client_id = link.door.claimed_id(packet, link.certificate_identity)
         self.address = link.peer.rpartition(":")[0]
         self.is_first = trio.Event()
         """No earlier one of this client id and address is left."""

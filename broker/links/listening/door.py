@@ -154,10 +154,11 @@ class Door:
             return TurnedAway("global_max_clients exceeded")
         return Accepted(client_id, verdict)
 
-    def claimed_id(self, packet: Connect) -> bytes:
+    def claimed_id(self, packet: Connect, certificate_identity: bytes | None) -> bytes:
         """The client id that a CONNECT is about; b"" for one that is still to be made up."""
         if self._is_named_by_user:
-            return packet.user_name or b""
+            wants_certificate = self.authenticator.certificate_wanted
+            return (certificate_identity if wants_certificate else packet.user_name) or b""
         return packet.client_id
 
     def verdict_for(self, packet: Connect, certificate_identity: bytes | None) -> Verdict:

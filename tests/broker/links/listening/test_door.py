@@ -118,3 +118,14 @@ def test_a_token_that_names_nobody_is_nobodys_client_id(claims: dict[str, object
     peer.send(Connect(b"x", True, 60, user_name=b"ada", password=token))
     assert peer.read() == [Connack(False, code)]
     assert list(engine.sessions) == ([] if code else [str(claims["sub"]).encode()])
+
+
+def test_an_id_that_a_certificate_gives_is_the_one_that_a_connect_is_about() -> None:
+    """Two of one such client come in one after the other while rules are read, whatever names they send."""
+    wanted = Listener(0, use_username_as_clientid=True, proxy_v2_use_identity_as_username=True)
+    connects = [Connect(b"c", True, 0, user_name=name) for name in (b"one", b"other", None)]
+    door = Door(wanted, Limits())
+    assert {door.claimed_id(one, b"device 7") for one in connects} == {b"device 7"}
+    assert door.claimed_id(connects[0], None) == b""
+    by_name = Door(evolve(wanted, proxy_v2_use_identity_as_username=False), Limits())
+    assert [by_name.claimed_id(one, b"device 7") for one in connects] == [b"one", b"other", b""]
