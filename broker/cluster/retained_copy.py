@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 import trio
 
 from broker.cluster.link import NatsLink, Unavailable
+from broker.cluster.log_end import certain_end
 from broker.cluster.names import Names
-from broker.cluster.setup import info, places
+from broker.cluster.setup import ask, info, places
 from broker.cluster.stretch import read_all
 from broker.core.publication import Publication
 from protocol.nats import jetstream, wire
@@ -35,7 +37,8 @@ async def copy_retained(
 ) -> None:
     """Make the store what the log's retained messages are, up to `last`.
 
-    NATS copies them from the log a little later, so what it has not copied yet is read from the log.
+    NATS copies them from the log a little later, so what it has not copied yet is read from the log; and all of it
+    where NATS had copied what the log has lost since.
 
     Args:
         read: what a message says.
@@ -58,13 +61,15 @@ async def copy_retained(
         if source is not None:
             words = source.split(b" ")
             if len(words) > 1 and words[1].isdigit():
-                copied = max(copied, int(words[1]))
+                copied = int(words[1])  # in the log's order, but for what it has lost since
                 publication.sequence = int(words[1])
         kept[publication.topic] = publication
 
     _, end = places(found)
     if end:
         await read_all(link, names.retained, 1, end, (), keep)
+    if await see_to_copying(link, names, found, last):
+        copied = 0
     if copied < last:
         await read_all(link, names.messages, copied + 1, last, (names.all_retained(),), keep)
     store = engine.retained
@@ -75,6 +80,29 @@ async def copy_retained(
     ]
     await _retain(engine, [*gone, *kept.values()])
     logger.info("%d retained messages are here.", len(kept))
+
+
+async def see_to_copying(link: NatsLink, names: Names, found: dict[str, Any], last: int) -> bool:
+    """Let NATS copy the log again if it had copied what the log has lost; whether it had.
+
+    It would go on behind the last place that it had copied, and leave out what is written up to there.
+
+    Args:
+        found: `info` of the stream of retained messages; `last`: of the log, as this node knows it.
+
+    Raises: Unavailable, ApiError, NatsProtocolError.
+    """
+    copied = max([int(one.get("seq", 0)) for one in found.get("sources") or ()], default=0)
+    if copied <= last or copied < (await certain_end(link, names))[1]:
+        return False
+    logger.error("The log has lost what was copied from it: its retained messages are copied again.")
+    config = found["config"]
+    first = config["sources"][0]["subject_transforms"][0]
+    # NATS begins with a source anew that it does not know; the second part of it stands for nothing.
+    never = {"src": f"{names.end.decode()}.{uuid4().hex}.>", "dest": first["dest"]}
+    source = {"name": names.messages, "opt_start_seq": 1, "subject_transforms": [first, never]}
+    await ask(link, jetstream.stream_update({**config, "sources": [source]}))
+    return True
 
 
 async def _retain(engine: Engine, publications: list[Publication]) -> None:

