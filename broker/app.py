@@ -286,7 +286,7 @@ class App:
 
         self.cluster = Node(self.config.cluster, self.engine, self.history, self.server.pump)
         self.server.share_clients(self.cluster.clients)
-        await nursery.start(self.cluster.run)
+        await nursery.start(self.cluster.run, self._stop)
 
     def _start_ingest(self, nursery: trio.Nursery) -> None:
         self._ingest_nursery = nursery

@@ -115,8 +115,13 @@ class Node:
         engine.catch_up = self.catch_up
         engine.finish = self.finish
 
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Be a part of the cluster until cancelled.  Started once the log is read, or `JOIN_S` have passed."""
+    async def run(
+        self, stopping: trio.Event, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Be a part of the cluster until cancelled.
+
+        Started once the log is read, or `JOIN_S` have passed, or the process is to end.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.link.run)
             nursery.start_soon(self.quorum.run)
@@ -126,6 +131,7 @@ class Node:
             nursery.start_soon(self._gossip.run)
             await nursery.start(self.owners.run)
             with trio.move_on_after(JOIN_S) as joining:
+                nursery.start_soon(_cancel_when, stopping, joining)
                 await self.reader.current.wait()
             if joining.cancelled_caught:
                 logger.error("Not in the cluster yet: %s.", "; ".join(self.status.unready()))
@@ -252,3 +258,8 @@ class Node:
                 self.engine.replaying.begin(session, topic_filter, granted, came)
 
         self.reader.when_current(begin)
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

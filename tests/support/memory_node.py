@@ -44,7 +44,7 @@ class MemoryNode:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.server.beat)
             nursery.start_soon(make_due_turns, self.engine)
-            await nursery.start(self.node.run)
+            await nursery.start(self.node.run, trio.Event())
             assert self.node.reader.current.is_set()
             yield self
             nursery.cancel_scope.cancel()

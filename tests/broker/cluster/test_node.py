@@ -309,19 +309,35 @@ async def test_what_was_retained_before_the_cluster_was_there_is_everybody_s(
             assert [one.topic for one in b.engine.retained.all()] == [b"r"]
 
 
-async def test_listeners_do_not_wait_for_ever(autojump_clock: MockClock) -> None:
-    server = MemoryNats()
+def without_streams(server: MemoryNats) -> MemoryNode:
+    """A node whose log can't be read."""
     server.faults = [(b"$JS.API", refused(503, 10008))] * 1000
     node = MemoryNode(server, "a")
     node.node.link.run = trio.sleep_forever  # type: ignore[method-assign]
     server.admit(node.node.link)
+    return node
+
+
+async def test_listeners_do_not_wait_for_ever(autojump_clock: MockClock) -> None:
+    server = MemoryNats()
+    node = without_streams(server)
     async with trio.open_nursery() as nursery:
-        await nursery.start(node.node.run)
+        await nursery.start(node.node.run, trio.Event())
         assert trio.current_time() == pytest.approx(JOIN_S, abs=0.1)
         assert node.node.status.log_problem == "the streams are not ready: no (503/10008)"
         server.faults.clear()
         with trio.fail_after(5):
             await node.node.reader.current.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_is_to_end_does_not_wait_for_the_log(autojump_clock: MockClock) -> None:
+    node = without_streams(MemoryNats())
+    stopping = trio.Event()
+    stopping.set()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(node.node.run, stopping)
+        assert trio.current_time() == pytest.approx(0, abs=0.1)
         nursery.cancel_scope.cancel()
 
 
