@@ -13,8 +13,10 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
+from protocol.mqtt.arrival import Connect as Connect
+from protocol.mqtt.arrival import Subscribe as Subscribe
 from protocol.mqtt.v5.properties import NO_PROPERTIES, Properties
 
 
@@ -63,24 +65,6 @@ class Will:
     payload: bytes = field(repr=False)
     qos: int
     retain: bool
-    properties: Properties = NO_PROPERTIES
-
-
-@define(unsafe_hash=True)  # `frozen` would take a microsecond more, and each client sends one
-class Connect:
-    """CONNECT.  `protocol_level` is 3 (MQIsdp), 4 or 5 (MQTT); `bridge` is bit 7 of the level on the wire.
-
-    `clean_session` is 5.0's clean start.
-    """
-
-    client_id: bytes
-    clean_session: bool
-    keep_alive_s: int
-    protocol_level: int = 4
-    will: Will | None = None
-    user_name: bytes | None = None
-    password: bytes | None = field(default=None, repr=False)
-    bridge: bool = False
     properties: Properties = NO_PROPERTIES
 
 
@@ -139,15 +123,6 @@ class Pubcomp:
 
     packet_id: int
     reason_code: int = 0
-    properties: Properties = NO_PROPERTIES
-
-
-@define(unsafe_hash=True)  # as `Connect`
-class Subscribe:
-    """SUBSCRIBE.  Each filter with the QoS asked for (in 5.0: all of its options), in the packet's order."""
-
-    packet_id: int
-    filters: tuple[tuple[bytes, int], ...]
     properties: Properties = NO_PROPERTIES
 
 
