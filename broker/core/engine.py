@@ -25,7 +25,7 @@ from broker.core.retained import RetainedStore
 from broker.core.review import Review, Reviewing, Settling
 from broker.core.saving import Saving
 from broker.core.session import DeliveryRules, Link, Session
-from broker.core.shared import SharedGroups, split_shared
+from broker.core.shared import SharedGroups, is_closed, split_shared
 from broker.core.slicing import Slicing
 from broker.core.trie import SubscriptionTrie
 from broker.core.turn import Turn
@@ -33,7 +33,7 @@ from protocol.mqtt.books import Books
 from protocol.mqtt.framing import REMAINING_LENGTH_MAX
 from protocol.mqtt.outbound import Window
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE
-from protocol.mqtt.reserved import CHANNEL_PREFIX, SHARE_PREFIX
+from protocol.mqtt.reserved import SHARE_PREFIX
 from protocol.mqtt.topics import DOLLAR
 from protocol.mqtt.v5.reasons import NO_MATCHING_SUBSCRIBERS, NOT_AUTHORIZED, QUOTA_EXCEEDED
 from protocol.mqtt.v5.subscribing import capped
@@ -126,7 +126,7 @@ class Engine:
         """The session for a client that connects, and whether it resumes stored state [MQTT-3.2.2-2].
 
         A session of another mount point ends: its topics have no name below this one.  An older connection of the
-        same id must have been ended by the caller; `identify` must follow.
+        same id must have been ended by the caller; `identify` must follow, of a new session its own.
         """
         session = self.sessions.get(client_id)
         if session is not None and (clean or session.clean or session.mount_point != mount_point):
@@ -257,10 +257,7 @@ class Engine:
             topic_filter: valid, with the session's mount point.
             wanted: QoS, or more, as `protocol.mqtt.v5.subscribing` says it.
         """
-        if topic_filter.startswith(CHANNEL_PREFIX):
-            return SUBSCRIBE_FAILURE
-        group, plain_filter = split_shared(topic_filter)
-        if not plain_filter or (group and plain_filter.startswith(CHANNEL_PREFIX)):
+        if topic_filter[0] == DOLLAR and is_closed(topic_filter):
             return SUBSCRIBE_FAILURE
         subscriptions_max = self.policy.subscriptions_max
         if 0 < subscriptions_max < session.weight_with(topic_filter):
@@ -276,10 +273,11 @@ class Engine:
 
     def subscribe(self, receiver: Receiver, topic_filter: bytes, granted: int) -> bool:
         """Add any receiver to a filter; whether the subscription is new."""
-        group, plain_filter = split_shared(topic_filter)
-        if group:
-            return self.shared.subscribe(group, plain_filter, receiver, granted)
-        return self.trie.subscribe(plain_filter, receiver, granted)
+        if topic_filter.startswith(SHARE_PREFIX):
+            group, topic_filter = split_shared(topic_filter)
+            if group:
+                return self.shared.subscribe(group, topic_filter, receiver, granted)
+        return self.trie.subscribe(topic_filter, receiver, granted)
 
     def unsubscribe(self, receiver: Receiver, topic_filter: bytes) -> bool:
         """Remove a receiver from a filter; whether it was there."""
@@ -300,8 +298,10 @@ class Engine:
 
     def replay(self, session: Session, topic_filter: bytes, granted: int) -> None:
         """Send the retained messages that a new or repeated subscription gets."""
-        begin = self.catch_up or self.replaying.begin
-        begin(session, topic_filter, granted)
+        if self.catch_up is None:
+            self.replaying.begin(session, topic_filter, granted)
+        else:
+            self.catch_up(session, topic_filter, granted)
 
     # --- publications --------------------------------------------------------------------------------------
 

@@ -33,7 +33,8 @@ class Round:
         self.parts: list[bytes] = []
         self.joined = b""
         """What was joined last, as one; the next outbox is often owed the same."""
-        self._touched: list[Outbox] = []
+        self.touched: list[Outbox] = []
+        """To their peers something is to be sent at the end of the round."""
         self._strained: dict[Outbox, Strain] = {}
         self._frozen: dict[Outbox, bool] = {}
         self._is_due = False
@@ -90,42 +91,38 @@ class Round:
         if outbox in self._frozen:
             del self._frozen[outbox]
 
-    def add(self, outbox: Outbox) -> None:
-        """Something is to be sent to this outbox's peer at the end of the round."""
-        self._touched.append(outbox)
-
     def waiting(self) -> int:
         """How many outboxes are to be sent to."""
-        return len(self._touched)
+        return len(self.touched)
 
     def pieces(self) -> int:
         """How many pieces they are owed."""
         count = 0
-        for outbox in self._touched:
+        for outbox in self.touched:
             count += outbox.pieces()
         return count
 
     def at(self, position: int) -> Outbox:
         """One of them, counted from the one that has waited longest."""
-        return self._touched[position]
+        return self.touched[position]
 
     def send_last(self, outbox: Outbox) -> None:
         """One send for this one now, if it is the last that got something: the others are many."""
-        touched = self._touched
+        touched = self.touched
         if touched and touched[-1] is outbox:
             barrier.flush([touched.pop()], self.counters)
 
     def flush_some(self, start: int, end: int) -> None:
         """One send for each of these, counted from the one that has waited longest."""
-        some = self._touched[start:end]
-        del self._touched[start:end]
+        some = self.touched[start:end]
+        del self.touched[start:end]
         barrier.flush(some, self.counters)
 
     def flush(self) -> None:
         """One send per touched outbox.  What a flush itself causes to be owed goes out in the same call."""
-        while self._touched:
-            touched = self._touched
-            self._touched = []
+        while self.touched:
+            touched = self.touched
+            self.touched = []
             barrier.flush(touched, self.counters)
 
 
@@ -138,6 +135,17 @@ class Outbox(PacketWriter):
         send: the non-blocking `socket.send`, or None where a task does the sending (TLS, memory streams).
         shell: owns the socket.
     """
+
+    # What most outboxes never need stands here, where it costs an interpreted one nothing.
+    on_drained: Callable[[], None] | None = None
+    """Called when all that was owed has left after having been blocked."""
+    is_paused = False
+    """Nothing is read from the peer because what it sends has nowhere to go; that is no silence of its own."""
+    hears_end = False
+    """It is paused and nothing else: if it leaves, what it sent before is read."""
+    _rests = False
+    _owes_reading = False
+    _pauses = 0
 
     def __init__(
         self,
@@ -153,16 +161,8 @@ class Outbox(PacketWriter):
         self.pending_bytes = 0
         self.blocked = False
         self.closed = False
-        self.on_drained: Callable[[], None] | None = None
-        """Called when all that was owed has left after having been blocked."""
         self.holds_reading = False
         """Nothing more is to be read from the peer: it owes reading what it asked for, or the link rests."""
-        self._rests = self._owes_reading = False
-        self.is_paused = False
-        """Nothing is read from the peer because what it sends has nowhere to go; that is no silence of its own."""
-        self.hears_end = False
-        """It is paused and nothing else: if it leaves, what it sent before is read."""
-        self._pauses = 0
         self.answer_bytes = 0
         """Of what is pending, at most so much answers the peer's own packets."""
         self.more_waits = False
@@ -204,14 +204,14 @@ class Outbox(PacketWriter):
         counters.publish_bytes_sent += payload_bytes
         if not self._touched:
             self._touched = True
-            self.round.add(self)
+            self.round.touched.append(self)
 
     def _owe(self, data: bytes) -> None:
         self._chunks.append(data)
         self.pending_bytes += len(data)
         if not self._touched:
             self._touched = True
-            self.round.add(self)
+            self.round.touched.append(self)
 
     def pieces(self) -> int:
         """How many pieces wait for the kernel."""
@@ -369,7 +369,8 @@ class Outbox(PacketWriter):
                 self._consider_hold()
                 self.shell.blocked()
                 return
-        self._consider_release()
+        if self.answer_bytes > 0:
+            self._consider_release()
 
     def _next_piece(self) -> bytes:
         """Take up to about SEND_BYTES_MAX off the front, as one bytes object."""

@@ -86,7 +86,9 @@ class Replaying:
         if topic_filter.startswith(SHARE_PREFIX):
             return
         retained = self._engine.retained
-        parts = [part for part in self._engine.parts.matching(topic_filter) if part.retain]
+        parts = self._engine.parts.matching(topic_filter)
+        if parts:
+            parts = [part for part in parts if part.retain]
         if not parts and not retained.may_have(topic_filter):
             return
         replay = Replay(topic_filter, retained, granted, parts, self.live)

@@ -40,10 +40,9 @@ class Link:
     0 is nothing.  `server_reference` is told with it.
     """
 
-    def __init__(self) -> None:
-        self.will_wanted = True
-        self.code = 0
-        self.server_reference = b""
+    will_wanted = True
+    code = 0
+    server_reference = b""
 
     def hear_out(self) -> int:
         """Take what its peer has sent by now, because another connection takes its place.
@@ -87,6 +86,32 @@ class Session(Receiver):
         rules, window, counters, books, review: the broker's, shared.
     """
 
+    # What most sessions never need, or are told at once, stands here, where it costs an interpreted one nothing.
+    user_name: bytes | None = None
+    access: Access | None = None
+    mount_point = b""
+    bridge = False
+    listener_port = 0
+    max_qos = 2
+    link: Link | None = None
+    outbox: Outbox | None = None
+    inbound: Inbound | None = None
+    will: Publication | None = None
+    will_delay_s = 0
+    will_expiry_s = -1
+    """Message expiry interval of the will, from when it is published; -1 for none."""
+    will_due = 0.0
+    """When the will of a client that has gone is published; 0.0 if none waits."""
+    disconnected_at = 0.0
+    due = math.inf
+    """When `Endings` looks at this session."""
+    replaying: Replaying | None = None
+    """Set where `replays` is."""
+    replay_waits = False
+    replay_turn = False
+    _dropping = False
+    _saved_writer: SavedWriter | None = None
+
     def __init__(
         self,
         client_id: bytes,
@@ -102,46 +127,22 @@ class Session(Receiver):
         self.clean = clean
         self.rules = rules
         self.counters = counters
-        self.user_name: bytes | None = None
-        self.access: Access | None = None
         self.review = Review() if review is None else review
         self.edition = self.review.edition
         """Of the rules that `access` is by."""
-        self.mount_point = b""
-        self.bridge = False
-        self.listener_port = 0
-        self.max_qos = 2
-        self.link: Link | None = None
-        self.outbox: Outbox | None = None
         self.outbound = Outbound(window, client_id, books)
         self.outbound.durable = not clean
-        self.inbound: Inbound | None = None
         self.subscriptions: dict[bytes, int] = {}
         """By filter, what was granted; changed by `keep` and `leave` alone, but where it ends."""
         self._weight = 0
-        self.will: Publication | None = None
         self.expiry_s = 0.0 if clean else math.inf
         """The state outlives the connection so long, in seconds [MQTT-3.1.2-23]."""
-        self.will_delay_s = 0
-        self.will_expiry_s = -1
-        """Message expiry interval of the will, from when it is published; -1 for none."""
-        self.will_due = 0.0
-        """When the will of a client that has gone is published; 0.0 if none waits."""
-        self.disconnected_at = 0.0
-        self.due = math.inf
-        """When `Endings` looks at this session."""
         self.replays: dict[bytes, Replay] | None = None
         """By filter, what new subscriptions still have to get; see `Replaying`."""
-        self.replaying: Replaying | None = None
-        """Set where `replays` is."""
         self.behind = False
         """What the log has is read for this session alone, up to where its node is; see `broker.cluster.behind`."""
-        self.replay_waits = False
-        self.replay_turn = False
         self.has_ended = False
         """There is no such session any more; whatever still finds it gives it nothing."""
-        self._dropping = False
-        self._saved_writer: SavedWriter | None = None
 
     def keep(self, topic_filter: bytes, granted: int) -> None:
         """It has this subscription, or has it with another QoS."""
@@ -176,17 +177,19 @@ class Session(Receiver):
         """
         self.link = link
         self.outbox = outbox
-        self.outbound.attach(self._choose_writer(outbox, saving))
+        self.outbound.attach(outbox if saving is None else self._choose_writer(outbox, saving))
 
     def send_by(self, saving: Saving | None) -> None:
         """From now on what is sent at QoS 2 has to be on disk before, or no longer; nobody else holds anything."""
         writer = self._saved_writer
         if self.outbox is not None and (writer is None or writer.saving is not saving):
-            self.outbound.redirect(self._choose_writer(self.outbox, saving))
-
-    def _choose_writer(self, outbox: Outbox, saving: Saving | None) -> PacketWriter:
-        if saving is None or self.clean:
             self._saved_writer = None
+            self.outbound.redirect(
+                self.outbox if saving is None else self._choose_writer(self.outbox, saving)
+            )
+
+    def _choose_writer(self, outbox: Outbox, saving: Saving) -> PacketWriter:
+        if self.clean:
             return outbox
         self._saved_writer = SavedWriter(outbox, saving, self.outbound)
         return self._saved_writer

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from broker.core.publication import Publication
 from broker.core.receiver import Receiver
 from broker.core.trie import SubscriptionTrie
-from protocol.mqtt.reserved import SHARE_PREFIX
+from protocol.mqtt.reserved import CHANNEL_PREFIX, SHARE_PREFIX
 from protocol.mqtt.topics import has_wildcard
 
 
@@ -39,6 +39,12 @@ def is_misnamed(topic_filter: bytes) -> bool:
     return topic_filter == b"$share" or (
         topic_filter.startswith(SHARE_PREFIX) and not split_shared(topic_filter)[1]
     )
+
+
+def is_closed(topic_filter: bytes) -> bool:
+    """Whether no client may subscribe to it: it is a channel's, by itself or in a group, or no group's at all."""
+    plain_filter = split_shared(topic_filter)[1]
+    return not plain_filter or plain_filter.startswith(CHANNEL_PREFIX)
 
 
 class SharedGroup(Receiver):

@@ -19,14 +19,13 @@ RECEIVERS_STEP_SHIFT: Final = 4
 class Targets:
     """Receivers with the QoS each was granted.  One receiver needs no dictionary."""
 
-    def __init__(self) -> None:
-        self.sole: Receiver | None = None
-        self.sole_granted = 0
-        self.many: dict[Receiver, int] | None = None
-        self.not_plain = 0
-        """How many of the receivers can't take raw QoS 0 packets."""
-        self.parts: list[Targets] | None = None
-        """Instead of receivers: several `Targets`, each delivered to on its own (`allow_duplicate_messages`)."""
+    sole: Receiver | None = None
+    sole_granted = 0
+    many: dict[Receiver, int] | None = None
+    not_plain = 0
+    """How many of the receivers can't take raw QoS 0 packets."""
+    parts: list[Targets] | None = None
+    """Instead of receivers: several `Targets`, each delivered to on its own (`allow_duplicate_messages`)."""
 
     def get(self, receiver: Receiver) -> int:
         """The QoS granted to this receiver, or -1."""
@@ -153,10 +152,15 @@ def _rewritten(packets: bytes, level: int) -> bytes:
 
 
 class Leaf(Targets):
-    """The subscriptions of one filter."""
+    """The subscriptions of one filter.
 
-    def __init__(self, topic_filter: bytes) -> None:
-        super().__init__()
+    Args:
+        is_exact: it has no wildcards.
+    """
+
+    merged = False
+    """Some cached topic has a copy of these receivers, to be dropped when they change."""
+
+    def __init__(self, topic_filter: bytes, is_exact: bool = True) -> None:
         self.topic_filter = topic_filter
-        self.merged = False
-        """Some cached topic has a copy of these receivers, to be dropped when they change."""
+        self.is_exact = is_exact

@@ -135,10 +135,15 @@ class SubscriptionTrie:
         Returns:
             Whether it is new; an existing one only gets the new QoS [MQTT-3.8.4-3].
         """
-        leaf = self._leaf(topic_filter)
+        is_exact = not has_wildcard(topic_filter)
+        leaf = self._exact.get(topic_filter) if is_exact else self._find(topic_filter)
         created = leaf is None
         if leaf is None:
-            leaf = self._create_leaf(topic_filter)
+            leaf = Leaf(topic_filter, is_exact)
+            if is_exact:
+                self._exact[topic_filter] = leaf
+            else:
+                self._insert(leaf)
         is_new = leaf.get(receiver) < 0
         leaf.add(receiver, granted)
         if is_new:
@@ -154,7 +159,7 @@ class SubscriptionTrie:
             return False
         self.count -= 1
         if leaf.is_empty():
-            self._remove_leaf(topic_filter)
+            self._remove(leaf)
             self._invalidate(leaf)
         elif leaf.merged:
             self._invalidate(leaf)
@@ -188,6 +193,10 @@ class SubscriptionTrie:
     def _leaf(self, topic_filter: bytes) -> Leaf | None:
         if not has_wildcard(topic_filter):
             return self._exact.get(topic_filter)
+        return self._find(topic_filter)
+
+    def _find(self, topic_filter: bytes) -> Leaf | None:
+        """The leaf of a filter with wildcards."""
         levels = topic_filter.split(SEPARATOR)
         node = self._root
         for level in levels[:-1]:
@@ -208,12 +217,9 @@ class SubscriptionTrie:
         end = None if children is None else children.get(last)
         return None if end is None else end.here
 
-    def _create_leaf(self, topic_filter: bytes) -> Leaf:
-        leaf = Leaf(topic_filter)
-        if not has_wildcard(topic_filter):
-            self._exact[topic_filter] = leaf
-            return leaf
-        levels = topic_filter.split(SEPARATOR)
+    def _insert(self, leaf: Leaf) -> None:
+        """A filter with wildcards that is not there yet."""
+        levels = leaf.topic_filter.split(SEPARATOR)
         node = self._root
         for level in levels[:-1]:
             node = _below(node, level)
@@ -224,10 +230,10 @@ class SubscriptionTrie:
             node.plus_here = leaf
         else:
             _below(node, last).here = leaf
-        return leaf
 
-    def _remove_leaf(self, topic_filter: bytes) -> None:
-        if not has_wildcard(topic_filter):
+    def _remove(self, leaf: Leaf) -> None:
+        topic_filter = leaf.topic_filter
+        if leaf.is_exact:
             del self._exact[topic_filter]
             return
         levels = topic_filter.split(SEPARATOR)
@@ -261,11 +267,10 @@ class SubscriptionTrie:
 
     def _invalidate(self, leaf: Leaf) -> None:
         leaf.merged = False
-        topic_filter = leaf.topic_filter
-        if has_wildcard(topic_filter):
-            self._cache.note_change(topic_filter)
+        if leaf.is_exact:
+            self._cache.drop(leaf.topic_filter)
         else:
-            self._cache.drop(topic_filter)
+            self._cache.note_change(leaf.topic_filter)
 
     def _resolve(self, topic: bytes) -> Targets:
         self.misses += 1

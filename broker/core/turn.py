@@ -82,15 +82,12 @@ class Turn:
         # Also after an exception: what was decided before it is owed all the same.
         if self._depth == 1:
             try:
-                self._end()
+                for listener in self._batch_ended:
+                    listener()
+                self._engine.flush()
+                for listener in self._settled:
+                    listener()
             finally:
                 self._depth = 0
         else:
             self._depth -= 1
-
-    def _end(self) -> None:
-        for listener in self._batch_ended:
-            listener()
-        self._engine.flush()
-        for listener in self._settled:
-            listener()

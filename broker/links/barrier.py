@@ -82,11 +82,11 @@ def send_on(connection: Connection) -> None:
 
 def _end(connection: Connection, error: Exception) -> None:
     counters = connection.pump.engine.counters
-    core.report(counters, A_CONNECTION, error)
+    core.report(counters, connection.where, error)
     try:
         connection.failed(error)
     except Exception as again:
         if again is error:
             raise
-        core.report(counters, A_CONNECTION, again)
+        core.report(counters, connection.where, again)
         connection.end_soon()

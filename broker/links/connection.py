@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from broker.core.barrier import A_CONNECTION
 from broker.core.limits import RECEIVE_BYTES_MAX
 from broker.core.outbox import Outbox
 from broker.core.shell import Shell
@@ -15,19 +16,19 @@ from broker.links.tls_socket import Socket
 if TYPE_CHECKING:
     from broker.links.pump import Pump
 
-SMALL_PACKET_BYTES = 24
-RECEIVE_BYTES_MANY = 8 * 1024
+SMALL_PACKET_BYTES: Final = 24
+RECEIVE_BYTES_MANY: Final = 8 * 1024
 """What a receive takes from a peer whose last packets were shorter than that on average."""
 
-RECEIVE_BYTES_FEW = 448
+RECEIVE_BYTES_FEW: Final = 448
 """At first, and where the last ones brought little: room for this comes from Python's own pools, at a sixth less."""
 
-FEW_BYTES = 200
+FEW_BYTES: Final = 200
 
-FEW_ENOUGH = 2
+FEW_ENOUGH: Final = 2
 """So many receives in a row that brought little have the next one expect little."""
 
-FEW_WRONG = -62
+FEW_WRONG: Final = -62
 """Where it was more all the same, the second receive costs more than many have saved: as if it were so many short."""
 
 
@@ -35,16 +36,18 @@ class Connection(Shell):
     """One socket of the pump.  A subclass makes its outbox, and knows what the bytes mean."""
 
     outbox: Outbox
+    where = A_CONNECTION
+    """Whose bug it was, as the log has it."""
+    receive_bytes = RECEIVE_BYTES_FEW
+    _few = FEW_ENOUGH
+    """How many receives in a row brought little."""
+    _is_probed = False
 
     def __init__(self, pump: Pump, sock: Socket, door: Door) -> None:
         self.pump = pump
         self.sock = sock
         self.fd = sock.fileno()
         self.door = door
-        self.receive_bytes = RECEIVE_BYTES_FEW
-        self._few = FEW_ENOUGH
-        """How many receives in a row brought little."""
-        self._is_probed = False
 
     def received(self, data: bytes) -> None:
         """Bytes came.  Never raises for what a peer sends."""

@@ -142,7 +142,8 @@ class Linger:
         seconds = LINGER_S
         if self._deadlines is not None:
             now = self._clock()
-            seconds = self._deadlines.within(min(LINGER_MAX_S, until - now), now)
+            most_s = LINGER_MAX_S if until == NEVER else min(LINGER_MAX_S, until - now)
+            seconds = self._deadlines.within(most_s, now)
             if seconds <= 0.0:
                 return []
             if until != NEVER and seconds < SHORT_S and self._own_fd < SELECTED_MAX:
@@ -252,7 +253,8 @@ class Deadlines:
                 return most_s
             first = heap[0][0]  # perhaps of somebody who need not be woken any more; nobody has to be before
             if isinstance(first, float) and first > now:
-                return min(most_s, first - now)
+                left_s = first - now
+                return left_s if left_s < most_s else most_s
         return min(most_s, self._next_deadline() - now)
 
 

@@ -51,7 +51,7 @@ class Server:
     def __init__(self, engine: Engine, nursery: trio.Nursery) -> None:
         self.engine = engine
         self.nursery = nursery
-        self._clock = engine.turn.clock = clock_of_trio()
+        engine.turn.clock = clock_of_trio()
         self.pump = Pump(engine, self.opened, self.closed)
         self.arrivals = Arrivals(self.pump, self._in_thread, trio.lowlevel.current_trio_token().run_sync_soon)
         self._handshake_threads = trio.CapacityLimiter(HANDSHAKE_THREADS_MAX)
@@ -77,7 +77,6 @@ class Server:
         """A connection that speaks MQTT is here; it has some time to send CONNECT."""
         self.engine.counters.sockets_opened += 1
         link.check_slowly = self._decide
-        link.last_received = self._clock()
         link.silence_max_s = CONNECT_TIMEOUT_S
         self._links[link] = None
 
@@ -119,6 +118,7 @@ class Server:
 
     async def serve_stream(self, stream: trio.abc.Stream, door: Door, peer: str) -> None:
         """MQTT over any stream, until it ends."""
+        self.engine.turn.tick()
         shell = StreamShell(self.engine, door, peer, stream)
         door.enter()
         self.opened(shell.link)

@@ -67,7 +67,7 @@ def read_flawless(body: bytes) -> Connect | None:
     will_payload, position = _string_at(body, position) if has_will else (b"", position)
     user_name, position = _string_at(body, position) if flags & 0x80 else (b"", position)
     password, position = _string_at(body, position) if flags & 0x40 else (b"", position)
-    if position != len(body) or not is_valid_text(client_id) or not is_valid_text(user_name):
+    if position != len(body) or not is_valid_text(client_id) or (user_name and not is_valid_text(user_name)):
         return None
     if has_will and not is_valid_topic_name(will_topic):
         return None

@@ -57,6 +57,9 @@ class Outbound(Owed):
     Bytes go to the `PacketWriter` that `attach` gave; with none the client is away and everything waits.
     """
 
+    waits = False
+    """`go_on` is going to be called."""
+
     def __init__(self, window: Window, client_id: bytes = b"", books: Books | None = None) -> None:
         super().__init__(window, client_id, books)
         self.sending: Sending | None = None
@@ -64,14 +67,13 @@ class Outbound(Owed):
         self._resend: deque[InFlight] | None = None
         """In flight when the last connection ended, and not sent again yet."""
         self._writer: PacketWriter | None = None
-        self.waits = False
-        """`go_on` is going to be called."""
 
     def attach(self, writer: PacketWriter) -> None:
         """The client is here: resume what was in flight, in original order, then what was queued."""
         self._writer = writer
         self._resend = deque(self._inflight.values()) if self._inflight else None
-        self._go_on()
+        if self._inflight or self._queue is not None:
+            self._go_on()
 
     def detach(self) -> None:
         """The client is away: everything waits."""

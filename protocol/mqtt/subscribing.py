@@ -9,7 +9,7 @@ from typing import Final
 
 from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE, Suback, Subscribe, Unsubscribe
-from protocol.mqtt.topics import check_topic_filter
+from protocol.mqtt.topics import check_topic_filter, is_valid_topic_filter
 
 FILTERS_MAX: Final = 5_000
 """In one packet, which is handled in one go; two million bytes could hold half a million."""
@@ -132,5 +132,6 @@ def _filter_at(body: bytes, position: int, tag: str) -> bytes:
     if end > len(body):
         raise MalformedPacket("a packet that ends within a topic filter", tag)
     topic_filter = body[start:end]
-    check_topic_filter(topic_filter)
+    if not is_valid_topic_filter(topic_filter):
+        check_topic_filter(topic_filter)  # which says what is wrong
     return topic_filter

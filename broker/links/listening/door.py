@@ -142,12 +142,14 @@ class Door:
         if refusal is not None:
             return refusal
         if verdict is None:
-            if self.authenticator.needs_thread(packet.user_name):
+            if packet.user_name is not None and self.authenticator.needs_thread(packet.user_name):
                 return Slow()
-            verdict = self.verdict_for(packet, certificate_identity)
+            verdict = self.authenticator.check(packet.user_name, packet.password, certificate_identity)
         if not verdict.accepted:
             return Refused(verdict.return_code, verdict.reason)
-        client_id = self._client_id(packet, verdict)
+        client_id: bytes | None = packet.client_id
+        if not client_id or self._is_named_by_user:
+            client_id = self._client_id_for(verdict)
         if client_id is None:
             return Refused(ConnectReturnCode.NOT_AUTHORIZED, "no user name to use as client id")
         if 0 < self.clients_max <= len(sessions) and client_id not in sessions:
@@ -173,12 +175,10 @@ class Door:
             return verdict.access
         return self.rules.access_for(user_name, client_id)
 
-    def _client_id(self, packet: Connect, verdict: Verdict) -> bytes | None:
+    def _client_id_for(self, verdict: Verdict) -> bytes | None:
+        """An id that the client did not give itself; None where it would be the name that it lacks."""
         if self._is_named_by_user:
             return None if verdict.by_token and verdict.user_name == NAMELESS else verdict.user_name
-        client_id = packet.client_id
-        if client_id:
-            return client_id
         return f"{self.listener.security.auto_id_prefix}{str(uuid.uuid4()).upper()}".encode()
 
     def _refusal(self, packet: Connect) -> Refused | None:

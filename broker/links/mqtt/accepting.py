@@ -26,16 +26,21 @@ def accept(link: MqttLink, packet: Connect, client_id: bytes, user_name: bytes |
     """Take over, open the session, answer, resume; one synchronous step."""
     engine = link.engine
     door = link.door
-    take_over(link, client_id, packet.clean_session)
+    if client_id in engine.sessions:
+        take_over(link, client_id, packet.clean_session)
     session, present = engine.open_session(client_id, packet.clean_session, door.mount_point)
     if present:
         engine.endings.cancel_will(session)
     access = door.access_for(client_id, user_name, link.verdict)
-    engine.identify(session, user_name, access, door.mount_point, packet.bridge, door.max_qos, door.port)
+    if present:
+        engine.identify(session, user_name, access, door.mount_point, packet.bridge, door.max_qos, door.port)
+    else:
+        session.identify(user_name, access, door.mount_point, packet.bridge, door.max_qos, door.port)
     if packet.will is not None:
         session.will = _will(link, packet.will, client_id, user_name)
     link.connected(session)
-    settle(link, session, packet, session.will)
+    if present or packet.protocol_level == 5:
+        settle(link, session, packet, session.will)
     link.silence_max_s = silence_max_s(
         keep_alive_s(link, packet) if packet.protocol_level == 5 else packet.keep_alive_s
     )

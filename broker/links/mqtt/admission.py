@@ -71,11 +71,11 @@ def admit(
         return
     if judgement is None:
         judgement = door.judge(packet, link.certificate_identity, link.engine.sessions, verdict)
-    if check_slowly is not None and not in_turn and verdict is None:
-        is_slow = isinstance(judgement, Slow)
-        is_asked = is_slow or (link.engine.review.may_wait and isinstance(judgement, Accepted))
-        if is_asked and check_slowly(link, packet, is_slow):
-            return
+    is_slow = isinstance(judgement, Slow)
+    may_wait = is_slow or (link.engine.review.may_wait and isinstance(judgement, Accepted))
+    may_wait = may_wait and not in_turn and verdict is None
+    if may_wait and check_slowly is not None and check_slowly(link, packet, is_slow):
+        return
     if isinstance(judgement, Slow):
         verdict = door.verdict_for(packet, link.certificate_identity)
         judgement = door.judge(packet, link.certificate_identity, link.engine.sessions, verdict)
@@ -83,8 +83,8 @@ def admit(
         link.verdict = judgement.verdict
         if in_turn and not door.authenticator.is_still_valid(judgement.verdict):
             refuse_outdated(link)
-        elif waits_for_older(link, packet, judgement.client_id, not is_claimed) or waits_for_disk(
-            link, packet, judgement.client_id
+        elif waits_for_older(link, packet, judgement.client_id, not is_claimed) or (
+            link.engine.saving is not None and waits_for_disk(link, packet, judgement.client_id)
         ):
             return
         else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.core.outbox import Outbox
-from broker.links.barrier import receive
 from broker.links.connection import Connection
 from broker.links.listening.door import Door
 from broker.links.mqtt.link import MqttLink
@@ -26,9 +25,13 @@ class MqttConnection(Connection):
         super().__init__(pump, sock, door)
         self.outbox = Outbox(pump.engine.round, door.outbox_bytes_max, sock.send, self)
         self.link = MqttLink(pump.engine, door, self.outbox, peer, self)
+        self.where = peer
 
     def received(self, data: bytes) -> None:
-        receive(self.link, data)
+        self.link.received(data)
+
+    def failed(self, error: Exception) -> None:
+        self.link.close("disconnected: internal error.")
 
     def is_behind(self, owed: int) -> bool:
         session = self.link.session

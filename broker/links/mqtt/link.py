@@ -26,7 +26,7 @@ from broker.links.mqtt.pieces import keep
 from broker.links.mqtt.requests import Request
 from broker.links.mqtt.stalled import Stalled
 from broker.links.words import NOTICE, printable
-from protocol.mqtt.codec import decode
+from protocol.mqtt.connect import read_connect
 from protocol.mqtt.connection import (
     AUTHENTICATING,
     AWAITING_CONNECT,
@@ -62,49 +62,50 @@ class MqttLink(Link):
         shell: closes the connection, once what is owed has been offered to the kernel.
     """
 
+    # What most connections never need, or are told at once, stands here, where it costs an interpreted one nothing.
+    state = AWAITING_CONNECT
+    session: Session | None = None
+    level = 4
+    silence_max_s = 0.0
+    check_slowly: Callable[[MqttLink, Connect, bool], bool] | None = None
+    """Finds out elsewhere what takes long, if the last argument says that it does, and calls `admit` when this
+    CONNECT's turn has come; False where there is nothing to wait for.  None where there is no elsewhere."""
+    steps = 0
+    """What may still be done in this turn; see `Slicing`."""
+    certificate_identity: bytes | None = None
+    """From the peer's verified certificate, where the listener takes it as user name."""
+    verdict: Verdict | None = None
+    """What the door decided, for when its rules are read again."""
+    is_3_1 = False
+    terms: v5.Terms | None = None
+    """Of a client of 5.0."""
+    departed = False
+    """The peer left while it was being authenticated, and what came before that is still to be looked at."""
+    _is_lost = False
+    _has_will = False
+    _owed_when_asked = 0
+    _was_held_up = False
+    _progress = 0
+    _waiting_bytes = 0
+    _missing = 0
+    _fast = False
+
     def __init__(self, engine: Engine, door: Door, outbox: Outbox, peer: str, shell: Shell) -> None:
-        super().__init__()
         self.engine = engine
         self.door = door
         self.outbox = outbox
         outbox.messages_max = door.outbox_messages_max
         self.peer = peer
         self.shell = shell
-        self.state = AWAITING_CONNECT
-        self.session: Session | None = None
-        self.certificate_identity: bytes | None = None
-        """From the peer's verified certificate, where the listener takes it as user name."""
-        self.verdict: Verdict | None = None
-        """What the door decided, for when its rules are read again."""
         self.last_received = engine.now
-        self.silence_max_s = 0.0
-        self.check_slowly: Callable[[MqttLink, Connect, bool], bool] | None = None
-        """Finds out elsewhere what takes long, if the last argument says that it does, and calls `admit` when this
-        CONNECT's turn has come; False where there is nothing to wait for.  None where there is no elsewhere."""
-        self.level = 4
         self.held: HeldAnswers | None = None
-        self.is_3_1 = False
-        self.terms: v5.Terms | None = None
-        """Of a client of 5.0."""
-        self._fast = False
         self.tracing = is_logged(logger, logging.DEBUG)
         # As mosquitto: a packet counts with its first byte, and without those that say how long it is.
         self._size_max = max(door.max_packet_size - 1, 0)
         self._parts: list[bytes] | None = None
-        self._missing = 0
-        self.departed = False
-        """The peer left while it was being authenticated, and what came before that is still to be looked at."""
-        self.steps = 0
-        """What may still be done in this turn; see `Slicing`."""
         self.stalled: Stalled | None = None
         """Waits for the next turn, with the rest of what came."""
         self._request: Request | None = None
-        self._is_lost = False
-        self._has_will = False
-        self._owed_when_asked = 0
-        self._was_held_up = False
-        self._progress = 0
-        self._waiting_bytes = 0
 
     # --- what the shell calls ------------------------------------------------------------------------------
 
@@ -121,7 +122,7 @@ class MqttLink(Link):
             assert self._parts is not None
             keep(self._parts, data)
             return
-        if not self._may_stay():
+        if self.session is not None and not self._may_stay():
             return
         if self._parts is not None:
             self._missing -= len(data)
@@ -252,7 +253,9 @@ class MqttLink(Link):
 
     def _read_connect(self, data: bytes) -> int:
         """Read the CONNECT, and what came with it; the position up to which bytes were used."""
-        check_first(data[0])
+        is_ordinary = data[0] == CONNECT_FIRST_BYTE
+        if not is_ordinary:
+            check_first(data[0])
         body, end = frame_at(data, 0, self._size_max)
         if end == 0:
             if bytes_missing(data, 0) + len(data) > CONNECT_BYTES_MAX:
@@ -261,12 +264,12 @@ class MqttLink(Link):
         if end > CONNECT_BYTES_MAX:
             raise MalformedPacket("CONNECT is longer than any can be", "MQTT-3.1.0-1")
         self.is_3_1 = data.startswith(STARTS_3_1, body)
-        check_connect_flags(data[0], self.is_3_1)
+        if not is_ordinary:
+            check_connect_flags(data[0], self.is_3_1)
         self.engine.counters.packets_received += 1
         if data.startswith(V5_STARTS, body):
             self.level = 5
-        packet = decode(CONNECT_FIRST_BYTE, data[body:end])
-        assert isinstance(packet, Connect)
+        packet = read_connect(data[body:end])
         if packet.will is not None:
             check_will(self, packet.will)
             self._has_will = True

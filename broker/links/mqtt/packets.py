@@ -23,13 +23,15 @@ from protocol.mqtt.codec import (
     PUBREC,
     PUBREC_TYPE,
     PUBREL_TYPE,
+    SUBSCRIBE,
     decode,
     packet_id_of,
     publish_parts,
 )
 from protocol.mqtt.connection import check_connected, without_flags
 from protocol.mqtt.errors import MalformedPacket, ProtocolViolation
-from protocol.mqtt.packets import Subscribe, Unsubscribe
+from protocol.mqtt.packets import Unsubscribe
+from protocol.mqtt.subscribing import read_subscribe
 from protocol.mqtt.topics import check_topic_name
 
 if TYPE_CHECKING:
@@ -205,11 +207,12 @@ def release(link: MqttLink, session: Session, packet_id: int) -> None:
 
 
 def _rare(link: MqttLink, session: Session, first_byte: int, body: bytes) -> None:
+    if first_byte == SUBSCRIBE:
+        link.act_on(SubscribeRequest(session, read_subscribe(body)))
+        return
     check_connected(first_byte)
     packet = decode(first_byte, body)
-    if isinstance(packet, Subscribe):
-        link.act_on(SubscribeRequest(session, packet))
-    elif isinstance(packet, Unsubscribe):
+    if isinstance(packet, Unsubscribe):
         link.act_on(UnsubscribeRequest(session, packet))
     elif first_byte >> 4 == PINGREQ_TYPE:
         link.engine.counters.other_packets_sent += 1

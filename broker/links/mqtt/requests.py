@@ -19,7 +19,7 @@ from protocol.mqtt.codec import SUBACK, UNSUBACK, encode_ack
 from protocol.mqtt.errors import ProtocolViolation
 from protocol.mqtt.packets import SUBSCRIBE_FAILURE, Subscribe, Unsubscribe
 from protocol.mqtt.reserved import CHANNEL_PREFIX, SHARE_PREFIX
-from protocol.mqtt.topics import MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL, check_topic_filter
+from protocol.mqtt.topics import DOLLAR, MULTI_LEVEL, SEPARATOR, SINGLE_LEVEL, check_topic_filter
 from protocol.mqtt.v5.codec import encode_suback
 from protocol.mqtt.v5.reasons import ReasonCode
 from protocol.mqtt.v5.subscribing import capped, subscription
@@ -68,25 +68,31 @@ class SubscribeRequest(Request):
         self.subscription_id = ids[0] if ids else 0
 
     def go_on(self, link: MqttLink) -> bool:
-        filters = self.filters
-        while self.position < len(filters):
+        position = self.position
+        count = len(self.filters)
+        while position < count:
             if link.steps <= 0:
                 return False
             link.steps -= FILTER_STEPS
-            topic_filter, options = filters[self.position]
-            self.position += 1
+            topic_filter, options = self.filters[position]
+            position += 1
+            self.position = position
             self._subscribe(link, topic_filter, options)
-            if self.position == len(filters):
+            if position == count:
                 self._answer(link)
-        engine = link.engine
+        return self._replay(link)
+
+    def _replay(self, link: MqttLink) -> bool:
+        """What is retained for its filters, as far as there are steps; whether that was all."""
+        session = self.session
         while self.replayed < len(self.replays):
             if link.steps <= 0:
                 return False
             link.steps -= REPLAY_STEPS
             mounted, granted = self.replays[self.replayed]
             self.replayed += 1
-            if mounted in self.session.subscriptions:
-                engine.replay(self.session, mounted, granted)
+            if mounted in session.subscriptions:
+                link.engine.replay(session, mounted, granted)
         return True
 
     def _subscribe(self, link: MqttLink, topic_filter: bytes, options: int) -> None:
@@ -94,9 +100,9 @@ class SubscribeRequest(Request):
         if session.level == 5:
             code = self._subscribe_5(link, topic_filter, options)
         else:
-            if lacks_filter(topic_filter):
+            if topic_filter[0] == DOLLAR and lacks_filter(topic_filter):
                 raise ProtocolViolation("a shared subscription without a filter")
-            mounted = mount(session.mount_point, topic_filter)
+            mounted = mount(session.mount_point, topic_filter) if session.mount_point else topic_filter
             if not mounted:
                 code = capped(options, session.max_qos)
             elif (code := link.engine.subscribe_session(session, mounted, options)) <= 2:

@@ -60,8 +60,10 @@ class Hearing:
 def waits_for_older(link: MqttLink, packet: Connect, client_id: bytes, may_wait: bool) -> bool:
     """Hear out the connection whose place this one takes; True if it is let in later, because there is more of it."""
     engine = link.engine
-    hearing = Hearing(engine, client_id)
     line = engine.endings.succeeding.get(client_id)
+    if line is None and client_id not in engine.sessions:
+        return False
+    hearing = Hearing(engine, client_id)
     if line is None:
         if hearing.go_on() == 0 or not may_wait or engine.slicing.on_waiting is None:
             return False
