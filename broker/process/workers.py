@@ -172,7 +172,9 @@ class Workers:
 
     def _ended(self, worker: Worker, status: int, now: float) -> None:
         worker.ended()
-        if status in (EXIT_CONFIG, EXIT_FAILED) and worker.starts <= 1 and not worker.has_run:
+        # A port that another program has is found out by who obeys already.
+        is_new = not worker.has_run or (status == EXIT_FAILED and now - worker.started_at < STEADY_S)
+        if status in (EXIT_CONFIG, EXIT_FAILED) and worker.starts <= 1 and is_new:
             what = "refuses the configuration" if status == EXIT_CONFIG else "can't start"
             logger.error("Process %d %s; all end.", worker.number, what)
             self._status, self._stops = status, True

@@ -6,6 +6,7 @@ import errno
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -165,12 +166,28 @@ def test_what_one_of_them_can_t_start_with_ends_all(status: int) -> None:
     first, second, third = workers._workers
     first.starts = second.starts = 1
     second.has_run = True
-    workers._ended(second, status, 0.0)
+    workers._ended(second, status, 100.0)
     third.starts = 2  # it was killed before it obeyed, and the mistake was made since
     workers._ended(third, status, 0.0)
     assert (workers._stops, workers._status) == (False, EXIT_OK)
     workers._ended(first, status, 0.0)
     assert (workers._stops, workers._status) == (True, status)
+
+
+def test_a_port_that_another_program_has_ends_all(
+    nats_server: Server, cluster_name: str, tmp_path: Path
+) -> None:
+    with (
+        Parent(nats_server, cluster_name, tmp_path) as parent,
+        socket.create_server(("127.0.0.1", 0)) as taken,
+    ):
+        path = tmp_path / "other.toml"
+        port = taken.getsockname()[1]
+        path.write_text(f"{parent.configuration}[admin]\nport = {port}\n")
+        command = [sys.executable, "-m", "broker", "-c", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == EXIT_FAILED
+        assert "can't start; all end" in done.stdout + done.stderr
 
 
 def test_where_there_is_no_room_for_a_process_the_others_run_on(
