@@ -37,12 +37,14 @@ class Gossip:
 
     Attributes:
         groups_here: names of the groups that have members on this node.
+        groups_new: of these, whose place in the log is not known here.
     """
 
     def __init__(
         self, engine: Engine, link: NatsLink, names: Names, mark: bytes, status: ClusterStatus
     ) -> None:
         self.groups_here: Callable[[], list[str]] = list
+        self.groups_new: Callable[[], list[str]] = list
         self._engine = engine
         self._link = link
         self._subject = names.groups(mark)
@@ -53,6 +55,8 @@ class Gossip:
         self._status = status
         self._elsewhere: dict[str, dict[str, float]] = {}
         """By group, nodes that have members, and when they said so."""
+        self._new_to: dict[str, set[str]] = {}
+        """By node, groups whose place it does not know; a node of an older version says none."""
         self._has_left = False
         self._changed = trio.Event()
         link.subscribe(names.groups("*"), self._told)
@@ -72,7 +76,7 @@ class Gossip:
 
     def _tell(self, groups: list[str]) -> None:
         report = self._status.report(self._engine.connected, len(self._engine.sessions))
-        said = {"n": self._mark, "g": groups, "r": report, "left": self._has_left}
+        said = {"n": self._mark, "g": groups, "u": self.groups_new(), "r": report, "left": self._has_left}
         self._link.send(wire.publish(self._subject, json.dumps(said).encode()))
 
     def tell_soon(self) -> None:
@@ -84,10 +88,15 @@ class Gossip:
         now = trio.current_time()
         return [node for node, seen in self._elsewhere.get(group, {}).items() if now - seen < KNOWN_S]
 
+    def others_who_know(self, group: str) -> list[str]:
+        """Of these, nodes that know up to where the group was given the log."""
+        return [node for node in self.others(group) if group not in self._new_to.get(node, ())]
+
     def _told(self, message: wire.Message) -> None:
         try:
             said = json.loads(message.payload)
             node, groups = str(said["n"]), [str(one) for one in said["g"]]
+            new = {str(one) for one in said.get("u", ())}
             report = dict(said["r"])
         except UNREADABLE:
             self._status.unreadable += 1
@@ -105,6 +114,9 @@ class Gossip:
             nodes.pop(min(nodes, key=lambda one: nodes[one][0]))
         for others in self._elsewhere.values():
             others.pop(node, None)
+        self._new_to.pop(node, None)
+        if new:
+            self._new_to[node] = new
         for name in groups:
             self._elsewhere.setdefault(name, {})[node] = now
         self._elsewhere = {name: others for name, others in self._elsewhere.items() if others}

@@ -72,6 +72,10 @@ class GroupPlaces:
         self._given.pop(key, None)
         self._left.pop(key, None)
 
+    def is_new(self, key: GroupKey) -> bool:
+        """Whether it is not known here where the group was."""
+        return key not in self._given and key not in self._left
+
     async def start_of(self, key: GroupKey) -> Place:
         """Behind which place a new consumer begins.  Raises: Unavailable, ApiError, NatsProtocolError."""
         stream = await info(self._link, self._names.messages)

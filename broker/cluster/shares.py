@@ -52,6 +52,9 @@ PER_MEMBER_MAX: Final = 20
 UNFINISHED_MAX: Final = 10_000
 TICK_S: Final = 0.02
 AGAIN_S: Final = 0.2
+OTHERS_S: Final = 5.0
+"""How long those who know where a group was may take to notice that its consumer is gone."""
+
 CLEAN_GROUP_S: Final = 10.0
 """How long a group without a persistent member outlives its last member."""
 
@@ -86,6 +89,8 @@ class Shares:
         self._waiting: dict[GroupKey, list[Promise]] = {}
         self._lasting: set[GroupKey] = set()
         self._places = GroupPlaces(link, names, reader)
+        self._missed_since: dict[GroupKey, float] = {}
+        """Groups whose consumer others are to make."""
         self._unfinished: list[Unfinished] = []
         self._given = trio.Event()
         self._given_back: dict[Session, set[int]] = {}
@@ -93,6 +98,7 @@ class Shares:
         self._serving: dict[GroupKey, trio.CancelScope] = {}
         self._gossip = gossip
         gossip.groups_here = self._groups_here
+        gossip.groups_new = self._groups_new
         engine.shared.is_here = self._is_here
         engine.shared.on_changed = self._group_changed
 
@@ -122,6 +128,7 @@ class Shares:
         if served is not None:
             served.cancel()
         self._places.forget(key)
+        self._missed_since.pop(key, None)
 
     def promise(self, session: Session) -> Promise | None:
         """What a SUBACK waits for: the groups that it is for have their consumers."""
@@ -154,6 +161,7 @@ class Shares:
         here = self._places.here()
         found = await consumer(self._link, stream, name)
         if found is None:
+            self._leave_it_to_others(key)
             start = await self._places.start_of(key)
             await self._ask_to(
                 "create", stream, name, {**self._config(key, start), "inactive_threshold": lives}
@@ -162,8 +170,20 @@ class Shares:
         elif lasts and int(found.get("inactive_threshold", 0)) < lives:
             await self._ask_to("update", stream, name, {**found, "inactive_threshold": lives})
         self._places.serves(key, here)
+        self._missed_since.pop(key, None)
+        self._gossip.tell_soon()
         if lasts:
             self._lasting.add(key)
+
+    def _leave_it_to_others(self, key: GroupKey) -> None:
+        """Let them make the consumer who know where the group was, as where the log was made anew just now.
+
+        Raises: Unavailable, while they may.
+        """
+        if self._places.is_new(key) and self._gossip.others_who_know(name_of(key)):
+            now = trio.current_time()
+            if now < self._missed_since.setdefault(key, now) + OTHERS_S:
+                raise Unavailable("other nodes have yet to make the consumer of the group")
 
     def _config(self, key: GroupKey, start: Place) -> dict[str, Any]:
         """Of a new consumer."""
@@ -365,6 +385,9 @@ class Shares:
             if group is not None and self._members(group):
                 found.append(name_of(key))
         return found
+
+    def _groups_new(self) -> list[str]:
+        return [name_of(key) for key in self._engine.shared.all_keys() if self._places.is_new(key)]
 
     def members_changed(self) -> None:
         """A client came or went: the other nodes are told at once."""

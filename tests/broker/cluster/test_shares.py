@@ -24,6 +24,7 @@ from trio.testing import MockClock
 from broker import Broker
 from broker.cluster import record
 from broker.cluster.gossip import Gossip
+from broker.cluster.group_places import GroupKey
 from broker.cluster.names import Names
 from broker.cluster.setup import ask
 from broker.cluster.shares import (
@@ -592,6 +593,41 @@ async def test_a_group_that_is_away_and_whose_consumer_is_removed_goes_on_where_
         names = node_of(a).names
         await ask(node_of(a).link, jetstream.consumer_delete(names.messages, name_of((b"g", b"t"))))
         await finds(b, b"1")
+
+
+async def test_who_is_new_to_a_group_leaves_its_consumer_to_those_who_know_where_it_was(
+    nats_server: Server, cluster_name: str
+) -> None:
+    """It is gone, with the log or without, and a node gets its first member before the others have noticed that."""
+    urls = (nats_server.url,)
+    async with joined(urls, cluster_name, "a") as a, joined(urls, cluster_name, "b") as b:
+        publisher, member = await with_one_member(a)
+        shares, names = node_of(a).shares, node_of(a).names
+        await until(lambda: bool(node_of(b)._gossip.others_who_know(name_of((b"g", b"t")))))
+        make, may_notice = shares._make, trio.Event()
+
+        async def make_later(key: GroupKey) -> None:
+            await may_notice.wait()
+            await make(key)
+
+        shares._make = make_later  # type: ignore[method-assign]
+        await ask(node_of(a).link, jetstream.consumer_delete(names.messages, name_of((b"g", b"t"))))
+        await publisher.publish(b"t", b"1")
+        newer = Client(b)
+        await newer.connect(b"n")
+        await newer.send_subscribe((b"$share/g/t", 1))
+        await until(lambda: bool(node_of(b).shares._missed_since))
+        may_notice.set()
+        async with trio.open_nursery() as nursery:
+            got: list[bytes] = []
+
+            async def read(client: Client) -> None:
+                got.append((await client.message())[1])
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(read, member)
+            nursery.start_soon(read, newer)
+        assert got == [b"1"]
 
 
 async def with_one_member(broker: Broker) -> tuple[Client, Client]:
