@@ -20,6 +20,7 @@ Hot: compiled.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from broker.core.outbox import Outbox, Round
@@ -64,9 +65,10 @@ class Gathering:
     Args:
         round: the outboxes that are to be sent to.
         ready: the pump's, which tells who has something to say.
+        is_read: whether something may be received from this descriptor now; its publisher may be held up.
     """
 
-    def __init__(self, round: Round, ready: Readiness) -> None:
+    def __init__(self, round: Round, ready: Readiness, is_read: Callable[[int], bool]) -> None:
         self.publishers: list[int] = []
         """Descriptors of those who have published to many, the last one last."""
         self.is_choosy = False
@@ -76,6 +78,7 @@ class Gathering:
         self._have_been_heard = False
         self._round = round
         self._ready = ready
+        self._is_read = is_read
         self._others_publish = False
         self._before = -OFTEN * WAIT_S_MAX
         self._wait_s = 0.0
@@ -137,7 +140,10 @@ class Gathering:
 
     def hear(self) -> list[tuple[int, int]]:
         """Who of those that publish has something to say within a moment; all others wait."""
-        return [(fd, READABLE) for fd in self._ready.among(self.publishers, self._wait_s)]
+        read = [fd for fd in self.publishers if self._is_read(fd)]
+        if not read:
+            return []  # all have gone, or are held up
+        return [(fd, READABLE) for fd in self._ready.among(read, self._wait_s)]
 
     def waited(self, count: int) -> None:
         """So many messages came then."""

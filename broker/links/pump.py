@@ -29,7 +29,7 @@ from broker.links.listening.door import Door
 from broker.links.more_to_send import MoreToSend
 from broker.links.mqtt.connection import MqttConnection
 from broker.links.mqtt.link import MqttLink
-from broker.links.readiness import WRITABLE, Readiness, readiness
+from broker.links.readiness import READABLE, WRITABLE, Readiness, readiness
 from broker.links.tls_socket import Socket
 
 READY_MAX = 512
@@ -96,7 +96,7 @@ class Pump:
         self._drained: trio.Event | None = None
         self._linger: Linger | None = None
         self._more_to_send = MoreToSend()
-        self._gathering = Gathering(engine.round, self.ready)
+        self._gathering = Gathering(engine.round, self.ready, self._is_read)
         self._on_open = on_open
         engine.turn.on_settled(self._settled)
         self.on_close = on_close
@@ -282,7 +282,7 @@ class Pump:
             if events & ~WRITABLE:
                 before = counters.publishes_sent
                 serve(connection)
-                if counters.publishes_sent > before:
+                if counters.publishes_sent > before and fd in connections:
                     self._gathering.published(fd, counters.publishes_sent - before)
 
     def _send_and_hear(self) -> None:
@@ -342,6 +342,10 @@ class Pump:
         """They need not wait until so many others were sent to."""
         for fd in self._gathering.publishers:
             self.engine.round.send_last(self._connections[fd].outbox)
+
+    def _is_read(self, fd: int) -> bool:
+        """Whether what this one says is asked for; it may be paused, or rest until others had their turns."""
+        return self._connections[fd].events() & READABLE != 0
 
     def _is_enough(self, sent_max: int) -> bool:
         """Whether so many have ended in this round, or their wills gone to so many, that others are to be served."""

@@ -38,6 +38,7 @@ class Asked(Epoll):
         return self.everybody
 
     def among(self, fds: list[int], timeout_s: float, /) -> list[int]:
+        assert fds
         self.timeout_s = timeout_s
         return fds
 
@@ -50,7 +51,8 @@ class Crowd:
         self.receivers = [Receiver(unacknowledged) for _ in range(count)]
         self.outboxes = [Outbox(self.round, 1000, len, receiver) for receiver in self.receivers]
         self.ready = Asked()
-        self.gathering = Gathering(self.round, self.ready)
+        self.held_up: set[int] = set()
+        self.gathering = Gathering(self.round, self.ready, lambda fd: fd not in self.held_up)
         self.gathering.published(PUBLISHER, count)
         self.now = 0.0
         assert not self.is_worth_waiting()
@@ -207,3 +209,22 @@ def test_where_all_have_met_everybody_is_heard_once_and_then_who_publishes() -> 
     one.meet()
     assert one.gathering.next_to_hear(10) == [(PUBLISHER, READABLE)]
     assert not one.gathering.is_choosy
+
+
+def test_where_who_publishes_has_gone_since_all_met_nobody_is_waited_for() -> None:
+    one = crowd()
+    assert one.is_worth_waiting()
+    one.meet()
+    one.gathering.forget(PUBLISHER)
+    one.ready.everybody = []
+    assert one.gathering.next_to_hear(10) == []
+    assert not one.gathering.is_choosy
+
+
+def test_a_publisher_that_is_held_up_is_not_waited_for() -> None:
+    one = crowd()
+    one.gathering.published(PUBLISHER + 1, MANY + 1)
+    one.held_up = {PUBLISHER}
+    assert one.gathering.hear() == [(PUBLISHER + 1, READABLE)]
+    one.held_up.add(PUBLISHER + 1)
+    assert one.gathering.hear() == []

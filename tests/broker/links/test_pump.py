@@ -19,8 +19,10 @@ from support.polling import until
 from broker.config.model import Limits, Listener, Security
 from broker.core import barrier as barriers
 from broker.core.engine import Engine
+from broker.core.outbox import Outbox
 from broker.core.publication import Publication
 from broker.core.turn import NEVER
+from broker.links.connection import Connection
 from broker.links.gathering import AHEAD
 from broker.links.linger import Deadlines
 from broker.links.listening.door import Door
@@ -38,7 +40,7 @@ from broker.links.pump import (
 )
 from broker.links.readiness import READABLE, is_portable
 from protocol.mqtt.codec import encode
-from protocol.mqtt.packets import Connect, Pingreq, Puback, Publish, Subscribe, Will
+from protocol.mqtt.packets import Connect, Disconnect, Pingreq, Puback, Publish, Subscribe, Will
 
 CONNACK = b"\x20\x02\x00\x00"
 PINGRESP = b"\xd0\x00"
@@ -337,6 +339,86 @@ def test_two_halves_of_a_window_meet_and_so_do_their_acknowledgements(
     pump.close_all()
     for client in (publisher, *receivers):
         client.close()
+
+
+@interpreted_only
+@pytest.mark.skipif(is_portable(), reason="Trio tells of nothing during a turn")
+def test_a_publisher_that_leaves_where_two_halves_of_a_window_have_met_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("broker.links.pump.monotonic", lambda: 0.0)  # no time passes between the rounds
+    pump = Pump(Engine(), lambda link: None, lambda link: None)
+    pump._linger = NobodyElse()  # type: ignore[assignment]
+    publisher, *receivers = plain_clients(pump, SENDS_MAX + 2)
+    among = pump.ready.among
+
+    def come(fds: list[int], timeout_s: float) -> list[int]:
+        """The next message, and its publisher's end."""
+        publisher.send(encode(Publish(b"t", b"x", 1, packet_id=3)) + encode(Disconnect()))
+        return among(fds, timeout_s)
+
+    pump.ready.among = come  # type: ignore[method-assign]
+    for number in (1, 2):
+        publisher.send(encode(Publish(b"t", b"x", 1, packet_id=number)))
+        pump.serve_turn()
+    assert not pump._gathering.publishers
+    size = len(encode(Publish(b"t", b"x", 1, packet_id=1)))
+    assert [len(receiver.recv(1000)) for receiver in receivers] == [3 * size] * len(receivers)
+    pump.close_all()
+    for client in (publisher, *receivers):
+        client.close()
+
+
+@interpreted_only
+@pytest.mark.skipif(is_portable(), reason="Trio tells of nothing during a turn")
+def test_a_publisher_that_is_paused_is_not_read_because_many_are_sent_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("broker.links.pump.monotonic", lambda: 0.0)  # no time passes between the rounds
+    engine = Engine()
+    links: list[MqttLink] = []
+    pump = Pump(engine, links.append, links.remove)
+    pump._linger = NobodyElse()  # type: ignore[assignment]
+    clients = plain_clients(pump, SENDS_MAX + 3)
+    (one, other), receivers = (clients[0], clients[-1]), clients[1:-1]
+    for number, publisher in enumerate((one, other, other), 1):
+        if number == 3:
+            links[0].outbox.pause(True)
+            one.send(encode(Publish(b"t", b"y", 1, packet_id=9)))
+        publisher.send(encode(Publish(b"t", b"x", 1, packet_id=number)))
+        pump.serve_turn()
+    assert all(b"y" not in receiver.recv(1000) for receiver in receivers)
+    links[0].outbox.pause(False)
+    pump.serve_turn()
+    assert all(b"y" in receiver.recv(1000) for receiver in receivers)
+    pump.close_all()
+    for client in clients:
+        client.close()
+
+
+class LastWords(Connection):
+    """Another server's end: what it says goes to many, and then it is watched no more."""
+
+    def readable(self) -> None:
+        self.pump.engine.publish(Publication(b"t", b"x"))
+        self.pump.unwatch(self)
+
+
+@interpreted_only
+def test_nobody_is_waited_for_whom_what_it_published_last_has_ended() -> None:
+    pump = Pump(Engine(), lambda link: None, lambda link: None)
+    clients = plain_clients(pump, SENDS_MAX + 2)
+    ours, theirs = socket.socketpair()
+    door = Door(Listener(port=0), Limits(), connection_messages=False)
+    server = LastWords(pump, theirs, door)
+    server.outbox = Outbox(pump.engine.round, 0, None)
+    pump.watch(server)
+    pump.serve_round([(server.fd, READABLE)])
+    assert all(client.recv(100) for client in clients[1:])
+    assert not pump._gathering.publishers
+    pump.close_all()
+    for sock in (ours, theirs, *clients):
+        sock.close()
 
 
 @interpreted_only
