@@ -38,7 +38,7 @@ async def copy_retained(
     """Make the store what the log's retained messages are, up to `last`.
 
     NATS copies them from the log a little later, so what it has not copied yet is read from the log; and all of it
-    where NATS had copied what the log has lost since.
+    where NATS had copied what the log has lost since, or has only been told to copy it again.
 
     Args:
         read: what a message says.
@@ -61,13 +61,15 @@ async def copy_retained(
         if source is not None:
             words = source.split(b" ")
             if len(words) > 1 and words[1].isdigit():
-                copied = int(words[1])  # in the log's order, but for what it has lost since
+                copied = int(words[1])  # in the log's order, but for what is copied again
                 publication.sequence = int(words[1])
         kept[publication.topic] = publication
 
     _, end = places(found)
     if end:
         await read_all(link, names.retained, 1, end, (), keep)
+    if _is_copied_again(found):  # the last message may be of the time before
+        copied = min(copied, _copied(found))
     if await see_to_copying(link, names, found, last):
         copied = 0
     if copied < last:
@@ -92,7 +94,7 @@ async def see_to_copying(link: NatsLink, names: Names, found: dict[str, Any], la
 
     Raises: Unavailable, ApiError, NatsProtocolError.
     """
-    copied = max([int(one.get("seq", 0)) for one in found.get("sources") or ()], default=0)
+    copied = _copied(found)
     if copied <= last or copied < (await certain_end(link, names))[1]:
         return False
     logger.error("The log has lost what was copied from it: its retained messages are copied again.")
@@ -103,6 +105,16 @@ async def see_to_copying(link: NatsLink, names: Names, found: dict[str, Any], la
     source = {"name": names.messages, "opt_start_seq": 1, "subject_transforms": [first, never]}
     await ask(link, jetstream.stream_update({**config, "sources": [source]}))
     return True
+
+
+def _copied(found: dict[str, Any]) -> int:
+    """Up to where NATS has copied the log, as it says; 0 for nothing yet, or if it does not say that."""
+    return max([int(one.get("seq", 0)) for one in found.get("sources") or ()], default=0)
+
+
+def _is_copied_again(found: dict[str, Any]) -> bool:
+    """Whether NATS was told at some time to copy the log from its beginning; then it says how far it has come."""
+    return any(len(one.get("subject_transforms", ())) > 1 for one in found["config"].get("sources", ()))
 
 
 async def _retain(engine: Engine, publications: list[Publication]) -> None:

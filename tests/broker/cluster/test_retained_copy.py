@@ -51,6 +51,30 @@ async def test_what_is_retained_is_here_before_anything_is_read(autojump_clock: 
             assert there == {b"r/1": b"3", b"old": b"old", b"$SYS/x": b"from before"}
 
 
+async def test_what_nats_has_yet_to_copy_again_is_read_from_the_log(autojump_clock: MockClock) -> None:
+    """It has been told to, and has not begun; what it had copied before the log lost its end stood further behind."""
+    server = MemoryNats()
+    async with running(server, "b") as (b,):
+        for number in range(4):
+            b.publish(b"r/%d" % number, b"new", 1, True)
+        await b.settled()
+        one = server.streams[LOG].kept[0]
+        before = {
+            **headers.decode(one.block).values,
+            jetstream.STREAM_SOURCE: b"shop_MSGS 3 shop.MSGS.*.r.> >",
+        }
+        server.streams["shop_RET"].put(b"shop.RET.r.1", headers.encode(before), b"lost")
+        first = server.streams["shop_RET"].config["sources"][0]["subject_transforms"][0]
+        never = {"src": "shop.MSGS.x.end.0.>", "dest": "shop.RET.>"}
+        server.streams["shop_RET"].config["sources"] = [
+            {"name": LOG, "opt_start_seq": 1, "subject_transforms": [first, never]}
+        ]
+        a = MemoryNode(server, "a")
+        async with a.running():
+            there = {one.topic: one.payload for one in a.engine.retained.all()}
+            assert there == {b"r/%d" % number: b"new" for number in range(4)}
+
+
 async def test_very_many_retained_messages_come_some_in_each_turn(
     nats_server: nats.Server, cluster_name: str
 ) -> None:
