@@ -25,6 +25,9 @@ from protocol.nats import wire
 ASK_S: Final = 1.0
 """How long a node that is asked for a client is waited for, until it is asked again."""
 
+ELSEWHERE: Final = "disconnected: taken over on another node."
+HERE: Final = "disconnected: taken over by another connection."
+
 RELEASED: Final = b"released"
 NOT_HERE: Final = b"not here"
 WAIT: Final = b"wait"
@@ -94,18 +97,18 @@ class GoingClients(OwnedClients):
             self._status.moved_away += 1
             session = self._engine.sessions.get(own.client_id)
             if session is not None:
-                self._close(own, session, not ends and not session.clean)
+                self._close(own, session, not ends and not session.clean, ELSEWHERE)
             self._save_soon(own)
         self._tasks.start(self._answer_when_gone, own, reply)
 
-    def _close(self, own: Owned, session: Session, moves: bool) -> None:
+    def _close(self, own: Owned, session: Session, moves: bool, why: str) -> None:
         link = session.link
         if link is not None:
             # As on one node: no will when a persistent session just moves to another connection; of 5.0, only
             # when it has a delay, which is not over [MQTT-3.1.2-8].
             link.will_wanted = not moves or (session.level == 5 and session.will_delay_s == 0)
             link.code = ReasonCode.SESSION_TAKEN_OVER  # [MQTT-3.1.4-3]
-            link.close("disconnected: taken over on another node.")
+            link.close(why)
         if self._engine.sessions.get(own.client_id) is session and session.will_due:
             if moves:
                 self._engine.endings.cancel_will(session)
@@ -124,7 +127,7 @@ class GoingClients(OwnedClients):
         session = engine.sessions[own.client_id]
         is_saved = trio.Event()
         with engine.turn:
-            self._close(own, session, moves=False)
+            self._close(own, session, False, HERE)
             if engine.sessions.get(own.client_id) is session:
                 self.behind.forget(session)
                 self._shares.forget(session)

@@ -27,6 +27,8 @@ _STRANGER: Final = (
     "user authentication",
     "account authentication",
 )
+_TRUST: Final = "name who has signed its certificate as ca_file in [cluster], and the host in nats as it does"
+_PLAIN: Final = "write nats:// instead of tls://, or turn TLS on there"
 _CURE: Final = "put the user, password, token or credentials that it wants into [cluster], and reload"
 
 
@@ -48,7 +50,7 @@ async def shake_hands(
             await take(sock, connection)
         if parts.scheme == "tls" or connection.info.flag("tls_required"):
             assert isinstance(sock, socket.socket)
-            sock = await _encrypted(sock, _tls(config), host)
+            sock = await _secured(sock, _tls(config), host, connection)
         said = options(config, url, connection.info.text("nonce"))
         await send(sock, connection.hello(said))
         await _let_in(sock, connection)
@@ -83,6 +85,20 @@ def _tls(config: ClusterConfig) -> ssl.SSLContext:
     if config.cert_file is not None:
         context.load_cert_chain(config.cert_file, config.key_file)
     return context
+
+
+async def _secured(
+    sock: socket.socket, context: ssl.SSLContext, host: str, connection: Connection
+) -> TlsSocket:
+    try:
+        return await _encrypted(sock, context, host)
+    except ssl.SSLCertVerificationError as error:
+        raise NatsProtocolError(f"{error.verify_message} ({_TRUST})") from None
+    except (OSError, NatsProtocolError) as error:
+        info = connection.info
+        if info.flag("tls_required") or info.flag("tls_available"):
+            raise
+        raise NatsProtocolError(f"the server has no TLS ({_PLAIN}): {error}") from None
 
 
 async def _encrypted(sock: socket.socket, context: ssl.SSLContext, host: str) -> TlsSocket:

@@ -18,6 +18,7 @@ from uuid import uuid4
 import trio
 
 from broker.cluster.clients import Clients
+from broker.cluster.complaints import Complaints
 from broker.cluster.gossip import Gossip
 from broker.cluster.janitor import Janitor
 from broker.cluster.link import NatsLink, Unavailable
@@ -151,6 +152,7 @@ class Node:
 
     async def _keep_streams(self) -> None:
         """Make the streams, then read the log."""
+        complaints = Complaints()
         while True:
             await self.link.until_open()
             try:
@@ -158,7 +160,7 @@ class Node:
                 break
             except (Unavailable, ApiError, NatsProtocolError) as error:
                 problem = f"the streams are not ready: {words_of(error)}"
-                if problem != self.status.log_problem:
+                if complaints.is_due(problem, trio.current_time()):
                     logger.warning("In the cluster %s %s.", self.config.name, problem)
                 self.status.log_problem = problem
             await trio.sleep(PAUSE_S)

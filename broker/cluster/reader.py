@@ -14,6 +14,7 @@ from uuid import uuid4
 import trio
 
 from broker.cluster import record
+from broker.cluster.complaints import Complaints
 from broker.cluster.gather import Gather
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.log_end import Doubt, PlaceRead
@@ -84,6 +85,7 @@ class LogReader:
         self._history = history
         self._status = status
         self.on_lost: list[Callable[[], None]] = []
+        self._complaints = Complaints()
         self._rows_seen = RowsSeen()
         self._created = ""
         self._reader = OrderedReader(1)
@@ -141,7 +143,7 @@ class LogReader:
                     pause_s = PAUSE_S
                 except (Unavailable, ApiError, NatsProtocolError) as error:
                     problem = f"the log can't be read: {words_of(error)}"
-                    if problem != self._status.log_problem:
+                    if self._complaints.is_due(problem, trio.current_time()):
                         logger.warning("In the cluster %s.", problem)
                     self._status.log_problem = problem
                     pause_s = min(2 * pause_s, PAUSE_MAX_S) if isinstance(error, Doubt) else PAUSE_S

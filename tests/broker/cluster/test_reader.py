@@ -13,6 +13,7 @@ from support.nodes import Client, joined, node_of
 from trio.testing import MockClock
 
 from broker.cluster import log_end, record
+from broker.cluster.complaints import SAY_AGAIN_S
 from broker.cluster.reader import ASK_S
 from broker.core.publication import Publication
 from protocol.nats import headers
@@ -277,6 +278,23 @@ async def test_a_log_that_can_t_be_read_says_why(autojump_clock: MockClock) -> N
         assert a.node.status.log_problem.startswith("the log can't be read: no (503/10008)")
         await trio.sleep(4)
         assert a.node.status.log_problem == ""
+
+
+async def test_and_once_a_minute_also_where_it_takes_nothing_either(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As without a quorum: both are tried again and again, and each says what is wrong with it."""
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        no = refused(503, 10008)
+        server.faults += [(b"CONSUMER.CREATE", no), (b"shop.MSGS.c.", no)] * 1000
+        a.publish(b"t", b"x")
+        server.consumers.clear()
+        await trio.sleep(1.5 * SAY_AGAIN_S)
+        assert a.node.status.retried > 1
+        said = [one.message for one in caplog.records if "the log can't be read: no (503" in one.message]
+        assert len(said) == 2
+        server.faults.clear()
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from support.nodes import Client, joined, node_of
 from support.polling import until
 from trio.testing import MockClock
 
+from broker.cluster.complaints import SAY_AGAIN_S
 from broker.cluster.node import LOOK_S
 from broker.cluster.setup import ask, info
-from broker.cluster.streams import SAY_AGAIN_S
 from protocol.nats import jetstream
 
 
