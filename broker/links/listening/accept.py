@@ -170,6 +170,8 @@ def _open_tcp(family: socket.AddressFamily, address: str, port: int, reuse_port:
 def _open_unix(path: str) -> socket.socket:
     try:
         if stat.S_ISSOCK(os.stat(path).st_mode):
+            if _answers(path):
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
             os.unlink(path)  # left behind by a process that was killed
     except FileNotFoundError:
         pass
@@ -184,13 +186,27 @@ def _open_unix(path: str) -> socket.socket:
     return sock
 
 
+def _answers(path: str) -> bool:
+    """Whether a process listens there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True  # with as many in its queue as may be
+        except OSError:
+            return False
+    return True
+
+
 def _explain(listener: Listener, error: OSError | ValueError) -> str:
     said = getattr(error, "strerror", None) or error
+    number = error.errno if isinstance(error, OSError) else 0
     if listener.unix_path is not None:
-        return f"Unable to listen on {listener.unix_path}: {said}"
+        cure = "; stop the other program, or choose another path" if number == errno.EADDRINUSE else ""
+        return f"Unable to listen on {listener.unix_path}: {said}{cure}"
     everywhere = "loopback" if listener.local_only else "any address"
     where = f"{listener.host or everywhere}, port {listener.port}"
-    number = error.errno if isinstance(error, OSError) else 0
     if number == errno.EADDRINUSE:
         return f"{where}: {said}; stop the other program, or choose another port"
     if number == errno.EACCES:

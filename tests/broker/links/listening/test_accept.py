@@ -91,6 +91,21 @@ def test_a_path_left_behind_is_taken_over(tmp_path: Path) -> None:
         sock.close()
 
 
+@pytest.mark.parametrize("backlog", [8, 0], ids=["has room", "is busy"])
+def test_a_path_where_another_process_answers_is_left_to_it(tmp_path: Path, backlog: int) -> None:
+    path = str(tmp_path / "mqtt.sock")
+    with socket.socket(socket.AF_UNIX) as other, socket.socket(socket.AF_UNIX) as client:
+        other.bind(path)
+        other.listen(backlog)
+        client.connect(path)
+        with pytest.raises(ListenError, match=f"{path}: .*; stop the other program, or choose another path"):
+            open_sockets(Listener(0, unix_path=path))
+        other.accept()[0].close()
+        with socket.socket(socket.AF_UNIX) as later:
+            later.setblocking(False)
+            later.connect(path)
+
+
 async def test_a_burst_of_connections_that_need_a_handshake_is_not_more_than_may_connect() -> None:
     door = Door(Listener(0, max_connections=2), Limits(), connection_messages=False)
     (listening,) = open_sockets(Listener(0, "127.0.0.1"))
