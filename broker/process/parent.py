@@ -2,6 +2,7 @@
 
 the process says that it obeys signals     before that SIGHUP would end it, and a fault of the configuration is one
                                            that it was started with
+the process says that it listens           all its listeners are open
 the line ends                              the other one has gone, however it ended: a process that nobody would
                                            start again, or tell to end, ends by itself
 """
@@ -21,6 +22,9 @@ logger = logging.getLogger("broker")
 VARIABLE: Final = "ROWCAST_PARENT"
 """In the environment of a process that a parent has started: the descriptor of its end of the line."""
 
+OBEYS: Final = b"1"
+LISTENS: Final = b"2"
+
 
 class Line:
     """The parent's end.
@@ -32,13 +36,21 @@ class Line:
     def __init__(self) -> None:
         self._mine, self.other = socket.socketpair()
         self._mine.setblocking(False)
-        self._obeys = False
+        self._said = b""
 
     def obeys(self) -> bool:
         """Whether the process has said that it obeys signals."""
-        with suppress(OSError):
-            self._obeys = self._obeys or bool(self._mine.recv(1))
-        return self._obeys
+        return OBEYS in self._heard()
+
+    def listens(self) -> bool:
+        """Whether it has said that its listeners are open."""
+        return LISTENS in self._heard()
+
+    def _heard(self) -> bytes:
+        if LISTENS not in self._said:
+            with suppress(OSError):
+                self._said += self._mine.recv(16)
+        return self._said
 
     def close(self) -> None:
         """The process has ended."""
@@ -59,8 +71,13 @@ class Parent:
     def obeys(self) -> None:
         """Tell the parent; SIGTERM comes to this process when the parent has gone."""
         with suppress(OSError):
-            self._line.send(b"1")
+            self._line.send(OBEYS)
         threading.Thread(target=self._wait, name="parent", daemon=True).start()
+
+    def listens(self) -> None:
+        """Tell the parent that the listeners are open."""
+        with suppress(OSError):
+            self._line.send(LISTENS)
 
     def _wait(self) -> None:
         with suppress(OSError):

@@ -144,6 +144,8 @@ class Process:
     def _started(self, app: App) -> None:
         facts = app.operation.facts
         self._manager.ready()
+        if self._parent is not None:
+            self._parent.listens()
         if self._old is not None:
             self._old.ready()
         facts.pulse.on_beat = lambda now: self._manager.beat(now, facts.one_line)

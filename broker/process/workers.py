@@ -48,6 +48,8 @@ class Worker:
         self.has_run = False
         """It has obeyed signals at some time, so the configuration was right then."""
         self.is_to_reload = False
+        self.is_awaited = True
+        """It is the first one, and has yet to open its listeners."""
         self.starts = 0
         """Those that failed included."""
         self.started_at = 0.0
@@ -60,9 +62,15 @@ class Worker:
         self.has_run = self.has_run or obeys
         return obeys
 
+    def is_starting(self) -> bool:
+        """Whether it is the first one, and has yet to open its listeners."""
+        self.is_awaited = self.is_awaited and not (self.line is not None and self.line.listens())
+        return self.is_awaited
+
     def ended(self) -> None:
         """The process is there no more."""
         self.process = None
+        self.is_awaited = False
         self.is_to_reload = False  # the next one reads the configuration anyway
         if self.line is not None:
             self.line.close()
@@ -93,6 +101,7 @@ class Workers:
         self._log: logs.Log | None = None
         self._workers = [Worker(number) for number in range(1, config.cluster.workers + 1)]
         self._stops = False
+        self._is_ready = False
         self._reloads = False
         self._status = EXIT_OK
         self._manager = ServiceManager()
@@ -111,14 +120,13 @@ class Workers:
             logger.info("Starting %d processes.", len(self._workers))
             for worker in self._workers:
                 self._start(worker)
-            self._manager.ready()
-            if self._background is not None:
-                self._background.report(EXIT_OK)
             while not self._stops:
                 time.sleep(LOOK_S)
                 self._look()
             self._end()
         logs.teardown(log)
+        if self._background is not None:
+            self._background.report(self._status)
         return self._status
 
     def _stop(self, *_: object) -> None:
@@ -169,6 +177,11 @@ class Workers:
             elif worker.obeys() and worker.is_to_reload:
                 worker.is_to_reload = False
                 process.send_signal(signal.SIGHUP)
+        if not (self._is_ready or self._stops or any(worker.is_starting() for worker in self._workers)):
+            self._is_ready = True
+            self._manager.ready()
+            if self._background is not None:
+                self._background.report(EXIT_OK)
 
     def _ended(self, worker: Worker, status: int, now: float) -> None:
         worker.ended()

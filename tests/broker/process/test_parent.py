@@ -22,6 +22,20 @@ def test_the_parent_learns_when_the_process_obeys_signals_and_does_not_forget() 
     line.close()
 
 
+def test_it_learns_when_the_process_listens_also_if_it_looks_late() -> None:
+    line = Line()
+    parent = Parent(os.dup(line.other.fileno()))
+    parent._line.send(b"1")
+    assert not line.listens()
+    assert line.obeys()
+    parent.listens()
+    assert line.listens()
+    line.other.close()
+    parent._line.close()
+    assert line.listens()
+    line.close()
+
+
 def test_the_process_ends_when_the_line_does() -> None:
     line = Line()
     parent = Parent(os.dup(line.other.fileno()))

@@ -23,7 +23,9 @@ from torture.wire import GONE, Connection, connect
 from broker.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from broker.config.cluster import ClusterConfig
 from broker.config.model import Config, Logging
+from broker.process import parent as line
 from broker.process.early import Early
+from broker.process.service import ServiceManager
 from broker.process.workers import Workers
 from protocol.mqtt.packets import Puback, Publish, Suback, Subscribe
 
@@ -172,6 +174,50 @@ def test_what_one_of_them_can_t_start_with_ends_all(status: int) -> None:
     assert (workers._stops, workers._status) == (False, EXIT_OK)
     workers._ended(first, status, 0.0)
     assert (workers._stops, workers._status) == (True, status)
+
+
+class Manager(ServiceManager):
+    def __init__(self) -> None:
+        super().__init__({})
+        self.said: list[str] = []
+
+    def tell(self, *lines: str) -> None:
+        self.said += lines
+
+
+def test_who_started_all_is_told_once_each_of_them_listens_or_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where there is one process; one that is killed by something else at its start holds up nobody."""
+    workers = Workers(Config((), cluster=ClusterConfig(("nats://n",), workers=2)), [])
+    manager = workers._manager = Manager()
+    others: list[socket.socket] = []
+
+    class Running:
+        def __init__(self, *_: object, pass_fds: tuple[int], **__: object) -> None:
+            others.append(socket.socket(fileno=os.dup(pass_fds[0])))
+
+        def poll(self) -> int | None:
+            return -signal.SIGKILL if self is killed else None
+
+    killed: object = None
+    monkeypatch.setattr(subprocess, "Popen", Running)
+    workers._look()
+    first, second = others
+    first.send(b"1")
+    told = line.Parent(first.detach())
+    told.listens()
+    workers._look()
+    second.send(b"1")
+    workers._look()
+    assert not manager.said
+    killed = workers._workers[1].process
+    workers._look()
+    assert manager.said[0] == "READY=1"
+    workers._look()
+    assert manager.said.count("READY=1") == 1
+    second.close()
+    told._line.close()
 
 
 def test_a_port_that_another_program_has_ends_all(
