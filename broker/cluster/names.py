@@ -85,6 +85,10 @@ class Names:
         """All retained messages, of whatever origin."""
         return self.messages_prefix + b"*." + RETAINED + b".>"
 
+    def copying(self) -> dict[str, str]:
+        """Where NATS copies a retained message to."""
+        return {"src": self.all_retained().decode(), "dest": (self.retained_prefix + b">").decode()}
+
     def topic_part(self, subject: bytes) -> tuple[bytes, bytes]:
         """(kind, the topic's subject) of a message's subject in the log, or in the stream of retained ones."""
         plain = self._plain_prefix
@@ -155,7 +159,7 @@ def streams(config: ClusterConfig) -> list[dict[str, Any]]:
             "sources": [
                 {
                     "name": names.messages,
-                    "subject_transforms": [{"src": f"{name}.MSGS.*.r.>", "dest": f"{name}.RET.>"}],
+                    "subject_transforms": [names.copying()],
                 }
             ],
         },

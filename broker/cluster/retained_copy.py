@@ -68,8 +68,8 @@ async def copy_retained(
     _, end = places(found)
     if end:
         await read_all(link, names.retained, 1, end, (), keep)
-    if _is_copied_again(found):  # the last message may be of the time before
-        copied = min(copied, _copied(found))
+    if _is_copied_again(names, found):  # the last message may be of the time before
+        copied = min(copied, _copied(names, found))
     if await see_to_copying(link, names, found, last):
         copied = 0
     if copied < last:
@@ -94,27 +94,36 @@ async def see_to_copying(link: NatsLink, names: Names, found: dict[str, Any], la
 
     Raises: Unavailable, ApiError, NatsProtocolError.
     """
-    copied = _copied(found)
+    copied = _copied(names, found)
     if copied <= last or copied < (await certain_end(link, names))[1]:
         return False
-    logger.error("The log has lost what was copied from it: its retained messages are copied again.")
     config = found["config"]
-    first = config["sources"][0]["subject_transforms"][0]
+    others = [one for one in config.get("sources") or () if one.get("name") != names.messages]
     # NATS begins with a source anew that it does not know; the second part of it stands for nothing.
-    never = {"src": f"{names.end.decode()}.{uuid4().hex}.>", "dest": first["dest"]}
-    source = {"name": names.messages, "opt_start_seq": 1, "subject_transforms": [first, never]}
-    await ask(link, jetstream.stream_update({**config, "sources": [source]}))
+    never = {**names.copying(), "src": f"{names.end.decode()}.{uuid4().hex}.>"}
+    source = {
+        "name": names.messages,
+        "opt_start_seq": 1,
+        "subject_transforms": [names.copying(), never],
+    }
+    await ask(link, jetstream.stream_update({**config, "sources": [*others, source]}))
+    logger.error("The log has lost what was copied from it: its retained messages are copied again.")
     return True
 
 
-def _copied(found: dict[str, Any]) -> int:
+def _copied(names: Names, found: dict[str, Any]) -> int:
     """Up to where NATS has copied the log, as it says; 0 for nothing yet, or if it does not say that."""
-    return max([int(one.get("seq", 0)) for one in found.get("sources") or ()], default=0)
+    return max([int(one.get("seq", 0)) for one in _of_log(names, found)], default=0)
 
 
-def _is_copied_again(found: dict[str, Any]) -> bool:
+def _is_copied_again(names: Names, found: dict[str, Any]) -> bool:
     """Whether NATS was told at some time to copy the log from its beginning; then it says how far it has come."""
-    return any(len(one.get("subject_transforms", ())) > 1 for one in found["config"].get("sources", ()))
+    return any(len(one.get("subject_transforms") or ()) > 1 for one in _of_log(names, found["config"]))
+
+
+def _of_log(names: Names, said: dict[str, Any]) -> list[dict[str, Any]]:
+    """The sources that are the log: somebody may have given the stream others."""
+    return [one for one in said.get("sources") or () if one.get("name") == names.messages]
 
 
 async def _retain(engine: Engine, publications: list[Publication]) -> None:

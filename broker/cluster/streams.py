@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -40,6 +40,7 @@ class Streams:
         """
         node = self._node
         created = ""
+        copy: dict[str, Any] = {}
         for name in (node.names.retained, node.names.sessions):
             found = await info(node.link, name)
             if found is None:
@@ -47,10 +48,23 @@ class Streams:
                     return
                 found = await info(node.link, name) or {}
             if name == node.names.retained:
-                await see_to_copying(node.link, node.names, found, node.status.log_last)
+                copy = found
             created = made_at(found)
         node.status.streams_problem = ""
         node.owners.records_are_of(created)  # of the sessions', the last
+        await self._see_to_copying(copy)
+
+    async def _see_to_copying(self, copy: dict[str, Any]) -> None:
+        """Raises: as above."""
+        node = self._node
+        try:
+            await see_to_copying(node.link, node.names, copy, node.status.log_last)
+        except ApiError as error:
+            if error.passes:
+                raise
+            problem = f"NATS does not copy again what is retained in the log: {words_of(error)}"
+            if self._complaints.is_due(problem, trio.current_time()):
+                logger.error("In the cluster %s %s.", node.config.name, problem)
 
     async def make_again(self) -> None:
         """A stream is gone.  Raises: Unavailable, ApiError, NatsProtocolError."""

@@ -132,6 +132,8 @@ class MemoryNats:
         self.is_full = False
         self.leader = ""
         """Who says that it leads the streams."""
+        self.sources: dict[str, list[dict[str, Any]]] = {}
+        """By stream, how far it has copied which, as its `info` says it."""
         self.ahead_s = 0.0
         """Of the clock of the nodes' machine."""
         self._sockets: list[_Socket] = []
@@ -274,7 +276,8 @@ class MemoryNats:
                 }
             now = datetime.fromtimestamp(time.time() + self.ahead_s, UTC).isoformat()
             cluster = {"cluster": {"leader": self.leader}} if self.leader else {}
-            return {"config": stream.config, "state": state, "created": stream.created, "ts": now, **cluster}
+            said = {**cluster, **({"sources": self.sources[name]} if name in self.sources else {})}
+            return {"config": stream.config, "state": state, "created": stream.created, "ts": now, **said}
         if what == "STREAM.MSG.GET":
             return self._message(stream, body)
         assert what == "DIRECT.GET", what

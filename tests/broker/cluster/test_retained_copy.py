@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -18,7 +19,8 @@ from trio.testing import MockClock
 
 from broker import Broker
 from broker.cluster.link import Unavailable
-from broker.cluster.retained_copy import RETAINED_A_TURN, _retain
+from broker.cluster.names import Names
+from broker.cluster.retained_copy import RETAINED_A_TURN, _retain, see_to_copying
 from broker.cluster.setup import info, last
 from broker.core.publication import Publication
 from protocol.mqtt.packets import Publish
@@ -73,6 +75,24 @@ async def test_what_nats_has_yet_to_copy_again_is_read_from_the_log(autojump_clo
         async with a.running():
             there = {one.topic: one.payload for one in a.engine.retained.all()}
             assert there == {b"r/%d" % number: b"new" for number in range(4)}
+
+
+@pytest.mark.parametrize("config", [{}, {"sources": [{"name": LOG}, {"name": "theirs"}]}], ids=str)
+async def test_a_stream_that_somebody_has_changed_is_made_to_copy_again(config: dict[str, Any]) -> None:
+    """What else it copies is not this node's, and how far that has come says nothing of the log."""
+    server, names = MemoryNats(), Names("shop")
+    server.stream(LOG, ("shop.MSGS.>",))
+    server.stream("shop_RET", **config)
+    theirs = {"name": "theirs", "seq": 7000}
+    link = server.connected()
+    server.sources["shop_RET"] = [theirs, {"name": LOG, "seq": 9}]
+    found = await info(link, "shop_RET") or {}
+    assert not await see_to_copying(link, names, found, 9)
+    assert await see_to_copying(link, names, found, 3)
+    *others, source = server.streams["shop_RET"].config["sources"]
+    assert others == [one for one in config.get("sources", ()) if one["name"] == "theirs"]
+    assert source["name"] == LOG
+    assert source["subject_transforms"][0] == {"src": "shop.MSGS.*.r.>", "dest": "shop.RET.>"}
 
 
 async def test_very_many_retained_messages_come_some_in_each_turn(

@@ -51,6 +51,23 @@ async def test_a_log_is_not_new_where_who_was_asked_had_not_heard_of_it() -> Non
     assert server.faults == []
 
 
+@pytest.mark.parametrize("sources", [None, [{"name": MESSAGES, "opt_start_seq": 1}]])
+async def test_what_a_stream_copies_stays_as_it_is_unless_that_is_nothing(
+    sources: list[dict[str, Any]] | None,
+) -> None:
+    server = MemoryNats()
+    link = server.connected()
+    await make_streams(link, CONFIG)
+    copy = server.streams[RETAINED].config
+    made = copy.pop("sources")
+    if sources is not None:
+        copy["sources"] = sources
+    copy["num_replicas"] = 3
+    await make_streams(link, CONFIG)
+    assert copy["num_replicas"] == 1
+    assert copy["sources"] == (sources or made)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "is_told"),
     [

@@ -71,6 +71,25 @@ async def test_a_stream_that_can_t_be_made_again_is_said_with_what_helps(
         assert name in server.streams
 
 
+async def test_a_stream_that_can_t_be_made_to_copy_again_is_said_and_the_others_are_seen_to(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = MemoryNats()
+    async with running(server, "a") as (a,):
+        server.faults = [(b"STREAM.UPDATE", refused(400, 10052))] * 1000
+        server.sources["shop_RET"] = [{"name": "shop_MSGS", "seq": 1_000_000}]
+        await trio.sleep(LOOK_S)
+        del server.streams["shop_SESS"]
+        await trio.sleep(SAY_AGAIN_S - LOOK_S)
+        assert "shop_SESS" in server.streams
+        said = [one.message for one in caplog.records if "does not copy again" in one.message]
+        assert said == [
+            "In the cluster shop NATS does not copy again what is retained in the log: no (400/10052)."
+        ]
+        assert not a.node.status.unready()
+        server.faults.clear()
+
+
 async def test_why_the_log_can_t_be_made_again_is_said_with_what_helps(autojump_clock: MockClock) -> None:
     server = MemoryNats()
     async with running(server, "a") as (a,):
