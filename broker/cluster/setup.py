@@ -114,11 +114,11 @@ async def make_streams(link: NatsLink, config: ClusterConfig) -> bool:
             is_new = is_new or (wanted["name"] == Names(config.name).messages and places(made)[1] == 0)
         elif _differs(wanted, found.get("config", {})):
             logger.info("The stream %s is to be as configured here.", wanted["name"])
-            config = found["config"]
-            if config.get("sources"):
+            there = found["config"]
+            if there.get("sources"):
                 # As they are, lest NATS goes on where it was with what they were before, see `see_to_copying`.
-                wanted["sources"] = config["sources"]
-            await _ask_patiently(link, jetstream.stream_update({**config, **wanted}))
+                wanted["sources"] = there["sources"]
+            await _ask_patiently(link, jetstream.stream_update({**there, **wanted}))
     return is_new
 
 

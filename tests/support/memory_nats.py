@@ -276,8 +276,9 @@ class MemoryNats:
                 }
             now = datetime.fromtimestamp(time.time() + self.ahead_s, UTC).isoformat()
             cluster = {"cluster": {"leader": self.leader}} if self.leader else {}
-            said = {**cluster, **({"sources": self.sources[name]} if name in self.sources else {})}
-            return {"config": stream.config, "state": state, "created": stream.created, "ts": now, **said}
+            copied = {"sources": self.sources[name]} if name in self.sources else {}
+            known = {"state": state, "created": stream.created, "ts": now}
+            return {"config": stream.config, **known, **cluster, **copied}
         if what == "STREAM.MSG.GET":
             return self._message(stream, body)
         assert what == "DIRECT.GET", what

@@ -63,7 +63,9 @@ async def test_what_a_stream_copies_stays_as_it_is_unless_that_is_nothing(
     if sources is not None:
         copy["sources"] = sources
     copy["num_replicas"] = 3
+    del server.streams[SESSIONS]
     await make_streams(link, CONFIG)
+    assert SESSIONS in server.streams
     assert copy["num_replicas"] == 1
     assert copy["sources"] == (sources or made)
 
