@@ -405,7 +405,8 @@ class LastWords(Connection):
 
 
 @interpreted_only
-def test_nobody_is_waited_for_whom_what_it_published_last_has_ended() -> None:
+@pytest.mark.skipif(is_portable(), reason="Trio tells of nothing during a turn")
+async def test_nobody_is_waited_for_whom_what_it_published_last_has_ended() -> None:
     pump = Pump(Engine(), lambda link: None, lambda link: None)
     clients = plain_clients(pump, SENDS_MAX + 2)
     ours, theirs = socket.socketpair()
@@ -526,7 +527,7 @@ async def test_a_turn_that_is_due_comes_though_nothing_does(others_wait: bool) -
 async def test_who_speaks_while_another_answer_is_awaited_is_heard_with_it(
     answers: bool, awaited_s: float
 ) -> None:
-    """Or when that takes too long."""
+    """Or when that takes too long.  Without epoll nobody waits for one alone."""
     async with pumping() as (pump, _, connect):
         engine = pump.engine
         engine.turn.clock = trio.current_time
@@ -546,7 +547,8 @@ async def test_who_speaks_while_another_answer_is_awaited_is_heard_with_it(
             engine.turn.on_settled(end)
             client.send_now(encode(Pingreq()))  # so that no task can run when it is heard
             assert await client.receive(4) == 2 * PINGRESP
-            assert (turns[1] - turns[0] >= awaited_s) is not answers
+            is_late = turns[1] - turns[0] >= awaited_s
+            assert is_late is not (answers or is_portable())
             engine.turn.forget(end)
 
 
