@@ -12,10 +12,10 @@ import trio
 from broker.cluster.link import NatsLink, Unavailable
 from broker.cluster.log_end import certain_end
 from broker.cluster.names import Names
-from broker.cluster.setup import ask, info, places
+from broker.cluster.setup import ask, info, message_at, places
 from broker.cluster.stretch import read_all
 from broker.core.publication import Publication
-from protocol.nats import jetstream, wire
+from protocol.nats import headers, jetstream, wire
 
 if TYPE_CHECKING:
     from broker.cluster.status import ClusterStatus
@@ -50,6 +50,7 @@ async def copy_retained(
     if found is None:
         raise Unavailable(f"the stream {names.retained} is not there")
     copied = 0
+    now = _source(names, found)
 
     def keep(message: wire.Message) -> None:
         nonlocal copied
@@ -57,19 +58,15 @@ async def copy_retained(
         if publication is None:
             status.unreadable += 1
             return
-        source = message.headers.get(jetstream.STREAM_SOURCE)
-        if source is not None:
-            words = source.split(b" ")
-            if len(words) > 1 and words[1].isdigit():
-                copied = int(words[1])  # in the log's order, but for what is copied again
-                publication.sequence = int(words[1])
+        place, is_of_now = _came_by(message.headers, now)
+        if place:
+            copied = place if is_of_now else 0  # in the log's order, but for what is copied again
+            publication.sequence = place
         kept[publication.topic] = publication
 
     _, end = places(found)
     if end:
         await read_all(link, names.retained, 1, end, (), keep)
-    if _is_copied_again(names, found):  # the last message may be of the time before
-        copied = min(copied, _copied(names, found))
     if await see_to_copying(link, names, found, last):
         copied = 0
     if copied < last:
@@ -94,7 +91,7 @@ async def see_to_copying(link: NatsLink, names: Names, found: dict[str, Any], la
 
     Raises: Unavailable, ApiError, NatsProtocolError.
     """
-    copied = _copied(names, found)
+    copied = await _copied(link, names, found)
     if copied <= last or copied < (await certain_end(link, names))[1]:
         return False
     config = found["config"]
@@ -111,14 +108,38 @@ async def see_to_copying(link: NatsLink, names: Names, found: dict[str, Any], la
     return True
 
 
-def _copied(names: Names, found: dict[str, Any]) -> int:
-    """Up to where NATS has copied the log, as it says; 0 for nothing yet, or if it does not say that."""
-    return max([int(one.get("seq", 0)) for one in _of_log(names, found)], default=0)
+async def _copied(link: NatsLink, names: Names, found: dict[str, Any]) -> int:
+    """Up to where NATS has copied the log, since it was told to last; 0 for nothing yet.
+
+    Raises: Unavailable, ApiError, NatsProtocolError.
+    """
+    said = [int(one["seq"]) for one in _of_log(names, found) if "seq" in one]
+    if said:
+        return max(said)
+    # It does not say it, as for nothing, or as 2.12: the last that it has copied tells.
+    _, end = places(found)
+    there = await message_at(link, names.retained, end) if end else None
+    if there is None:
+        return 0
+    place, is_of_now = _came_by(headers.decode(there.block), _source(names, found))
+    return place if is_of_now else 0
 
 
-def _is_copied_again(names: Names, found: dict[str, Any]) -> bool:
-    """Whether NATS was told at some time to copy the log from its beginning; then it says how far it has come."""
-    return any(len(one.get("subject_transforms") or ()) > 1 for one in _of_log(names, found["config"]))
+def _source(names: Names, found: dict[str, Any]) -> tuple[bytes, bytes]:
+    """The source by which NATS copies the log now, as messages name it: the stream, and what is taken of it."""
+    filters = ""
+    for one in _of_log(names, found.get("config") or {}):
+        filters = "\f".join([str(part.get("src")) for part in one.get("subject_transforms") or ()])
+    return names.messages.encode(), filters.encode()
+
+
+def _came_by(said: headers.Headers, source: tuple[bytes, bytes]) -> tuple[int, bool]:
+    """The place in the log that a message was copied from, 0 if it was not, and whether by this source."""
+    stream, filters = source
+    words = (said.get(jetstream.STREAM_SOURCE) or b"").split(b" ")
+    if len(words) < 2 or words[0] != stream or not words[1].isdigit():
+        return 0, False
+    return int(words[1]), len(words) < 3 or words[2] == filters
 
 
 def _of_log(names: Names, said: dict[str, Any]) -> list[dict[str, Any]]:

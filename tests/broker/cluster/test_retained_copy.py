@@ -21,7 +21,7 @@ from broker import Broker
 from broker.cluster.link import Unavailable
 from broker.cluster.names import Names
 from broker.cluster.retained_copy import RETAINED_A_TURN, _retain, see_to_copying
-from broker.cluster.setup import info, last
+from broker.cluster.setup import info, last, message_at, places
 from broker.core.publication import Publication
 from protocol.mqtt.packets import Publish
 from protocol.nats import headers, jetstream
@@ -95,6 +95,26 @@ async def test_a_stream_that_somebody_has_changed_is_made_to_copy_again(config: 
     assert source["subject_transforms"][0] == {"src": "shop.MSGS.*.r.>", "dest": "shop.RET.>"}
 
 
+async def test_where_nats_does_not_say_how_far_it_has_copied_its_last_message_tells() -> None:
+    """As of 2.12; once it was told to copy again, that one says nothing."""
+    server, names = MemoryNats(), Names("shop")
+    server.stream(LOG, ("shop.MSGS.>",))
+    copy = server.stream("shop_RET", sources=[{"name": LOG, "subject_transforms": [names.copying()]}])
+    link = server.connected()
+
+    async def is_told() -> bool:
+        return await see_to_copying(link, names, await info(link, "shop_RET") or {}, 3)
+
+    assert not await is_told()
+    copy.put(b"shop.RET.t", headers.encode({jetstream.STREAM_SOURCE: b"theirs 7000 > > t"}), b"x")
+    assert not await is_told()
+    for place in (9, 2):
+        source = b"shop_MSGS %d shop.MSGS.*.r.> shop.RET.> shop.MSGS.c.r.t" % place
+        copy.put(b"shop.RET.t%d" % place, headers.encode({jetstream.STREAM_SOURCE: source}), b"x")
+        assert await is_told() is (place == 9)
+        assert not await is_told()
+
+
 async def test_very_many_retained_messages_come_some_in_each_turn(
     nats_server: nats.Server, cluster_name: str
 ) -> None:
@@ -140,8 +160,11 @@ async def copied(node: Broker, end: int) -> None:
 
     async def is_copied() -> bool:
         with suppress(Unavailable, ApiError):
-            found = await info(node_of(node).link, "shop_RET") or {}
-            return [one.get("seq") for one in found.get("sources", [])] == [end]
+            link = node_of(node).link
+            _, newest = places(await info(link, "shop_RET") or {})
+            there = await message_at(link, "shop_RET", newest)
+            source = b"" if there is None else headers.decode(there.block).get(jetstream.STREAM_SOURCE)
+            return (source or b"").startswith(b"shop_MSGS %d " % end)
         return False
 
     with trio.fail_after(60):
