@@ -10,8 +10,10 @@ from broker.feed.driver.failures import first_line, is_about_values
 
 RETRIED: Final = ("40", "55")
 """Classes of SQLSTATE: the transaction was rolled back for others' sake, or a lock was not to be had."""
-RETRIED_CODES: Final = frozenset({"57014"})
-"""Cancelled, such as by statement_timeout."""
+CANCELLED: Final = "57014"
+"""Such as by statement_timeout."""
+RAISE_FUNCTION: Final = "exec_stmt_raise"
+"""Where PL/pgSQL does what RAISE says, whatever code it gives."""
 OURS: Final = ("08", "0A", "0B", "25", "26", "28", "2D", "3D", "3F", "42", "53", "57", "58", "72", "F0")
 """The statement does not fit the database (any more), or the server is in trouble, whatever the rows are."""
 FOR_PEOPLE: Final = ("0A", "3D", "3F", "42")
@@ -41,13 +43,18 @@ def is_refusal(error: psycopg.Error | UnicodeEncodeError) -> bool:
     state = error.sqlstate
     if state is None:
         return isinstance(error, psycopg.DataError)  # NUL in a text, which psycopg does not even send
-    if state.startswith(RETRIED) or state in RETRIED_CODES:
+    if state.startswith(RETRIED) or state == CANCELLED:
         raise Again(first_line(error)) from error
     if state == "42501":
         return error.diag.source_function == POLICY_FUNCTION
     if is_about_values(error):
         return True
     return not state.startswith(OURS) and state not in OURS_CODES
+
+
+def is_raised(error: psycopg.Error) -> bool:
+    """Whether a trigger or function says so itself, and not Postgres."""
+    return error.diag.source_function == RAISE_FUNCTION
 
 
 def is_for_people(error: BaseException) -> bool:

@@ -25,8 +25,8 @@ from broker.feed.driver.connection import TrioConnection
 from broker.feed.driver.failures import first_line
 from broker.feed.driver.sql_text import quoted_name, split_name
 from broker.ingest.batches import Batch, Batches
+from broker.ingest.blame import Blame, execute
 from broker.ingest.message_ids import is_unknown, prefix_of
-from broker.ingest.patience import Patience
 from broker.ingest.plan import (
     COLUMNS_SQL,
     FUNCTION_SQL,
@@ -39,7 +39,7 @@ from broker.ingest.refusals import Again, TableChanged, is_for_people, is_refusa
 from broker.ingest.rows import Rows
 from broker.ingest.sink import Sink, Waiting
 from broker.ingest.times import time_text
-from broker.ingest.values import Value, column_text
+from broker.ingest.values import Value
 from protocol.mqtt.v5.reasons import ReasonCode
 
 logger = logging.getLogger("broker.ingest")
@@ -69,8 +69,7 @@ class Writer:
         self._engine = engine
         self._batches = Batches(sink)
         self._refused: list[tuple[Waiting, str]] = []
-        self._patience = Patience()
-        self._letters_patience = Patience()
+        self._blame = Blame(sink, self._batches)
         self._running = trio.CancelScope()
         self._known_since = 0.0
         self._is_removed = False
@@ -196,7 +195,7 @@ class Writer:
     async def _write(self, connection: TrioConnection, plan: Plan, rows: Rows, batch: Batch) -> None:
         """Write the whole batch, however often it takes."""
         pause_s = RETRY_S_MIN
-        patience = self._patience
+        patience = self._blame.patience
         messages: list[Waiting] = []
         while batch.messages:
             try:
@@ -230,7 +229,7 @@ class Writer:
         if not messages:
             return
         try:
-            await self._execute(connection, plan.statement, columns)
+            await execute(connection, plan.statement, columns)
         except (psycopg.Error, UnicodeEncodeError) as error:
             if not await self._is_refusal(connection, plan, error, columns):
                 raise
@@ -241,14 +240,10 @@ class Writer:
             await self._insert(connection, plan, messages[:middle], [one[:middle] for one in columns])
             await self._insert(connection, plan, messages[middle:], [one[middle:] for one in columns])
         else:
+            self._blame.patience.moved_on()
             self._sink.written += len(messages)
             self._sink.batches += 1
             self._settle(messages)
-
-    async def _execute(self, connection: TrioConnection, statement: str, columns: list[list[Value]]) -> None:
-        cursor: AsyncRawCursor[Any] = AsyncRawCursor(connection)
-        texts = [column_text(column) for column in columns]
-        await cursor.execute(statement, texts, prepare=True)
 
     async def _is_refusal(
         self,
@@ -273,7 +268,10 @@ class Writer:
         try:
             blames_a_row = is_refusal(error)
         except Again:
-            if not await self._is_hopeless(connection, plan, columns):
+            assert isinstance(error, psycopg.Error)
+            refused = [one for one, _ in self._refused]
+            now = trio.current_time()
+            if not await self._blame.is_due(connection, plan.statement, error, columns, refused, now):
                 raise
             blames_a_row = True
         if not blames_a_row and columns and is_for_people(error):
@@ -285,18 +283,6 @@ class Writer:
             self._is_checked = True
         return True
 
-    async def _is_hopeless(self, connection: TrioConnection, plan: Plan, columns: list[list[Value]]) -> bool:
-        """Whether one row alone was tried again for long enough, while the table would take others."""
-        if not columns:
-            return self._letters_patience.is_over(trio.current_time())
-        if len(columns[0]) > 1 or not self._patience.is_over(trio.current_time()):
-            return False
-        try:
-            await self._execute(connection, plan.statement, [[] for _ in columns])
-        except psycopg.Error:
-            return False
-        return True
-
     async def _is_no_value(self, connection: TrioConnection, plan: Plan, columns: list[list[Value]]) -> bool:
         """Whether one of these values is none of its type, though the type is there.
 
@@ -304,13 +290,13 @@ class Writer:
         function that a domain's check calls, which Postgres names in the context, may mean what it says.
         """
         try:
-            await self._execute(connection, plan.values, columns)
+            await execute(connection, plan.values, columns)
         except psycopg.Error as error:
             if not is_for_people(error) or error.diag.context:
                 return False
         else:
             return False
-        await self._execute(connection, plan.values, [[] for _ in columns])
+        await execute(connection, plan.values, [[] for _ in columns])
         return True
 
     async def _bury(self, connection: TrioConnection, plan: Plan) -> None:
@@ -334,13 +320,13 @@ class Writer:
     ) -> int:
         rows = [_letter(self._sink.config.name, one, reason) for one, reason in refused]
         try:
-            await self._execute(connection, plan.dead_letter, [list(one) for one in zip(*rows, strict=True)])
+            await execute(connection, plan.dead_letter, [list(one) for one in zip(*rows, strict=True)])
         except psycopg.Error as error:
             if not await self._is_refusal(connection, plan, error, []):
                 raise
             self._sink.say("buried", f"{self._sink.config.dead_letters}: {first_line(error)}")
             return 0
-        self._letters_patience.worked(len(rows))
+        self._blame.letters_patience.worked(len(rows))
         return len(rows)
 
     async def _ask_for_ids(self, connection: TrioConnection, plan: Plan, messages: list[Waiting]) -> bool:

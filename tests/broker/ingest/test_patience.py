@@ -24,3 +24,11 @@ def test_one_alone_is_tried_often_and_long() -> None:
     patience.worked(1)
     assert not patience.is_over(2.0 + ALONE_S_MIN), "it is another one"
     assert not patience.is_over(9.0 + 3 * ALONE_S_MIN), "not often"
+
+
+def test_how_often_one_failed_is_not_held_against_another() -> None:
+    patience = Patience()
+    for _ in range(ALONE_TRIES_MIN):
+        patience.is_over(1.0)
+    patience.moved_on()
+    assert not patience.is_over(2.0 + ALONE_S_MIN)

@@ -13,7 +13,6 @@ from support.peer5 import connected5
 from support.polling import until
 from support.postgres import Cluster
 
-from broker.ingest import patience
 from protocol.mqtt.packets import Puback, Pubcomp, Pubrec, Pubrel
 from protocol.mqtt.v5.reasons import ReasonCode
 
@@ -248,66 +247,6 @@ async def test_a_deadlock_is_tried_again(tmp_path: Path, database: str) -> None:
         assert await read(peer, 2) == [Puback(1), Puback(2)]
         assert hub.sinks["t"].retried == 2
     assert rows_of(database, "SELECT v FROM t") == [(1,), (2,)]
-
-
-FAILS = (
-    "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-    " RAISE EXCEPTION 'never in time' USING ERRCODE = '{code}'; END $$"
-)
-LETTERED = (
-    '[[mqtt.sink]]\ntopics = "a"\ntable = "t"\ncolumns = { v = "{$payload}" }\ndead_letters = "dead"\n'
-    'batch = { rows = 8, every = "1ms" }\n'
-)
-
-
-@pytest.mark.parametrize("code", ["57014", "55P03", "40001"])
-async def test_a_row_that_is_to_be_tried_again_each_time_is_refused_in_the_end(
-    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch, code: str
-) -> None:
-    """Goal: its trigger is cancelled however often it is called; all others are written, and in order."""
-    monkeypatch.setattr(patience, "ALONE_S_MIN", 0.0)
-    trigger = "CREATE TRIGGER f BEFORE INSERT ON t FOR EACH ROW WHEN (NEW.v % 6 = 5) EXECUTE FUNCTION fail()"
-    sql(database, TABLE, "CREATE TABLE t (n serial, v int)", FAILS.format(code=code), trigger)
-    async with ingesting(config_of(tmp_path, database, LETTERED)) as (engine, hub):
-        peer = connected5(engine, b"c")
-        peer.send(*[publish("a", f"{number}", 1, number) for number in range(1, 13)])
-        acks = await read(peer, 12)
-        assert hub.sinks["t"].refused == 2
-    assert [ack.packet_id for ack in acks if ack.reason_code == ReasonCode.PAYLOAD_FORMAT_INVALID] == [5, 11]
-    assert rows_of(database, "SELECT v FROM t ORDER BY n") == [(n,) for n in range(1, 13) if n % 6 != 5]
-    letters = rows_of(database, "SELECT convert_from(payload, 'UTF8'), reason FROM dead ORDER BY 1")
-    assert letters == [("11", f"{code}: never in time"), ("5", f"{code}: never in time")]
-
-
-async def test_no_row_is_to_blame_where_the_table_takes_none(
-    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(patience, "ALONE_S_MIN", 0.0)
-    trigger = "CREATE TRIGGER f BEFORE INSERT ON t EXECUTE FUNCTION fail()"
-    sql(database, TABLE, "CREATE TABLE t (v int)", FAILS.format(code="57014"), trigger)
-    async with ingesting(config_of(tmp_path, database, LETTERED)) as (engine, hub):
-        sink = hub.sinks["t"]
-        peer = connected5(engine, b"c")
-        peer.send(publish("a", "1", 1, 1))
-        await until(lambda: sink.retried > 2 * patience.ALONE_TRIES_MIN or sink.refused > 0)
-        assert sink.refused == 0
-        sql(database, "DROP TRIGGER f ON t")
-        assert [ack.reason_code for ack in await read(peer)] == [0]
-
-
-async def test_a_row_is_dropped_and_counted_where_its_letter_is_to_be_tried_again_each_time(
-    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(patience, "ALONE_S_MIN", 0.0)
-    trigger = "CREATE TRIGGER f BEFORE INSERT ON dead FOR EACH ROW EXECUTE FUNCTION fail()"
-    sql(database, TABLE, "CREATE TABLE t (v int)", FAILS.format(code="57014"), trigger)
-    async with ingesting(config_of(tmp_path, database, LETTERED)) as (engine, hub):
-        peer = connected5(engine, b"c")
-        peer.send(publish("a", "x", 1, 1), publish("a", "2", 1, 2))
-        acks = await read(peer, 2)
-        sink = hub.sinks["t"]
-        assert (sink.refused, sink.dead_letters) == (1, 0)
-    assert [ack.reason_code for ack in acks] == [ReasonCode.PAYLOAD_FORMAT_INVALID, 0]
 
 
 async def test_a_client_that_a_mistaken_sink_held_up_is_read_again_by_the_corrected_one(
