@@ -33,6 +33,9 @@ Say: TypeAlias = Callable[[], Promise | None]
 STEP_CHARACTERS: Final = 32 * 1024
 """Of a body, looked at in one step: some tenths of a millisecond."""
 
+ITEM_CHARACTERS: Final = 64
+"""What each message of a batch counts for besides, however short it is."""
+
 ABSENT: Final = (None, "")
 
 
@@ -177,18 +180,20 @@ def _items(body: bytes) -> Steps[list[tuple[str, str]]]:
     if not text.startswith("["):
         return [(text, "")]
     items: list[str] = []
-    looked_at = 0
+    count = looked_at = 0
     try:
         for item in elements_in(text):
-            items.append(item)
-            looked_at += len(item)
+            count += 1
+            if count <= BATCH_MAX:
+                items.append(item)
+            looked_at += len(item) + ITEM_CHARACTERS
             if looked_at > STEP_CHARACTERS:
                 looked_at = 0
                 yield
     except ValueError:
         raise BadPublish("the body must be JSON") from None
-    if not 0 < len(items) <= BATCH_MAX:
-        raise BadPublish(f"a batch has 1 to {BATCH_MAX} messages, not {len(items)}")
+    if not 0 < count <= BATCH_MAX:
+        raise BadPublish(f"a batch has 1 to {BATCH_MAX} messages, not {count}")
     return [(item, f"[{index}] ") for index, item in enumerate(items)]
 
 

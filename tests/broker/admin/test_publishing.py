@@ -9,6 +9,7 @@ import pytest
 
 from broker.admin.publishing import (
     BATCH_MAX,
+    ITEM_CHARACTERS,
     STEP_CHARACTERS,
     BadPublish,
     MeshPublisher,
@@ -188,3 +189,11 @@ def test_a_long_batch_is_read_in_steps() -> None:
     steps = sum(1 for _ in publisher.read(body.encode()))
     assert steps >= 2 * len(body) // (2 * STEP_CHARACTERS)
     assert steps > 100
+
+
+def test_so_is_a_batch_of_very_many_that_say_nothing() -> None:
+    publisher = MeshPublisher(Gateway(CONFIG, Engine(), {}))
+    steps: list[None] = []
+    with pytest.raises(BadPublish, match="a batch has 1 to 1000 messages, not 100001"):
+        steps.extend(publisher.read(b"[" + b"1," * 100_000 + b"1]"))
+    assert len(steps) > 100_000 * ITEM_CHARACTERS // (2 * STEP_CHARACTERS)
