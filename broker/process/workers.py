@@ -184,9 +184,9 @@ class Workers:
                 self._background.report(EXIT_OK)
 
     def _ended(self, worker: Worker, status: int, now: float) -> None:
+        # A port that another program has is found out by who obeys already, and listens not yet.
+        is_new = worker.is_starting() if status == EXIT_FAILED else not worker.has_run
         worker.ended()
-        # A port that another program has is found out by who obeys already.
-        is_new = not worker.has_run or (status == EXIT_FAILED and now - worker.started_at < STEADY_S)
         if status in (EXIT_CONFIG, EXIT_FAILED) and worker.starts <= 1 and is_new:
             what = "refuses the configuration" if status == EXIT_CONFIG else "can't start"
             logger.error("Process %d %s; all end.", worker.number, what)

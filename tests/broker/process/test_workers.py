@@ -167,8 +167,8 @@ def test_what_one_of_them_can_t_start_with_ends_all(status: int) -> None:
     workers = Workers(Config((), cluster=ClusterConfig(("nats://n",), workers=3)), [])
     first, second, third = workers._workers
     first.starts = second.starts = 1
-    second.has_run = True
-    workers._ended(second, status, 100.0)
+    second.has_run, second.is_awaited = True, False  # what ends it now is none of its start's
+    workers._ended(second, status, 1.0)
     third.starts = 2  # it was killed before it obeyed, and the mistake was made since
     workers._ended(third, status, 0.0)
     assert (workers._stops, workers._status) == (False, EXIT_OK)
