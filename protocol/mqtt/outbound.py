@@ -205,6 +205,12 @@ class Outbound(Owed):
         self._note_change()
         return len(gone)
 
+    def is_behind(self, owed: int) -> bool:
+        sending = self.sending
+        if sending is not None and 0 < sending.receive_maximum < len(self._inflight) + owed:
+            return False
+        return super().is_behind(owed)
+
     def _window_open(self) -> bool:
         if self._resend is not None:
             return False

@@ -15,6 +15,7 @@ from protocol.mqtt.framing import frame_at
 from protocol.mqtt.message import Message
 from protocol.mqtt.outbound import DROPPED, QUEUED, SENT, Outbound, Window
 from protocol.mqtt.packets import Publish, Pubrel
+from protocol.mqtt.v5.sending import Sending
 
 
 class Wire:
@@ -193,3 +194,15 @@ def test_everything_is_sent_once_in_order_within_the_window_or_refused(seed: int
     assert begun == offered[: len(begun)]  # [MQTT-4.6.0-6]
     assert [one.message.topic for one in outbound.queued()] == offered[len(begun) :]
     assert outbound.books.store.count == outbound.inflight_count() + outbound.queued_count()
+
+
+@pytest.mark.parametrize(("receive_maximum", "behind"), [(0, True), (3, True), (2, False)])
+def test_a_client_of_5_0_is_behind_only_where_it_takes_as_many_again(
+    receive_maximum: int, behind: bool
+) -> None:
+    client = Outbound(Window())
+    client.sending = Sending(receive_maximum, 0, 0)
+    client.attach(Wire().outbox)
+    for number in (1, 2):
+        assert client.offer(message(number), 1, False) == SENT
+    assert client.is_behind(1) == behind
