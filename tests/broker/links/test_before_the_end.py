@@ -323,7 +323,7 @@ def reset(stream: trio.abc.Stream, at_once: bool) -> None:
 async def test_what_leaves_is_bounded(passwords: Path, authority: Authority, tmp_path: Path) -> None:
     async with place("tcp", passwords, authority, tmp_path) as here:
         received = Collector(here.broker).next
-        with trio.fail_after(60):
+        with trio.fail_after(240):  # each is a password that takes long to be checked
             for number in range(DEPARTED_SHARE_MAX + 20):
                 await here.send_and_close(connect(b"c%d" % number) + messages(1))
             deciding = here.broker.app.server._deciding
