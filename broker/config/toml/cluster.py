@@ -23,7 +23,8 @@ def cluster_of(reader: Reader, document: Document) -> ClusterConfig | None:
     """[cluster]; None without."""
     if "cluster" not in document:
         return None
-    found = reader.structure(document["cluster"], ClusterConfig, ("cluster",))
+    table = document["cluster"]
+    found = reader.structure(table, ClusterConfig, ("cluster",))
     if found is None:
         return None
     if not found.nats:
@@ -31,7 +32,7 @@ def cluster_of(reader: Reader, document: Document) -> ClusterConfig | None:
     for index, url in enumerate(found.nats):
         if not isinstance(url, Unresolved) and (what := _fault(url)):
             reader.wrong(("cluster", "nats", index), f"nats: {what}")
-    if not found.node:
+    if not found.node and "node" not in table:
         found = evolve(found, node=socket.gethostname().split(".")[0])
     for key in ("name", "node"):
         value = getattr(found, key)
@@ -51,6 +52,10 @@ def cluster_of(reader: Reader, document: Document) -> ClusterConfig | None:
         path = getattr(found, key)
         if path is not None and not os.path.isfile(path):
             reader.wrong(("cluster", key), f"{key}: there is no file {path}")
+    if not found.user and found.password:
+        reader.wrong(("cluster", "password"), "password: a user is wanted with it")
+    for key in [key for key in ("credentials", "token", "user") if getattr(found, key)][1:]:
+        reader.wrong(("cluster", key), f"{key}: one of credentials, token and user is wanted")
     if (found.cert_file is None) != (found.key_file is None):
         given = "cert_file" if found.key_file is None else "key_file"
         reader.wrong(("cluster", given), "cert_file and key_file: either both or none")

@@ -34,6 +34,8 @@ keep_bytes = "1kB"
 credentials = "missing.creds"
 cert_file = "rowcast.toml"
 relpicas = 3
+password = "hush"
+token = "hush"
 [market]
 """
 
@@ -62,17 +64,20 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
         load(file, {})
     told = [mistake.removeprefix(f"{file}:") for mistake in caught.value.mistakes]
     for line, word in [
-        (13, "leave out [cluster]"),
+        (15, "leave out [cluster]"),
         (11, "cert_file and key_file"),
         (4, "nats://HOST:PORT or tls://HOST:PORT is wanted"),
         (4, "no port that can be"),
         (4, "nothing is wanted behind HOST:PORT"),
         (5, 'name: 1 to 40 of A-Z, a-z, 0-9, _ and - are wanted, not "a.b"'),
+        (6, 'node: 1 to 40 of A-Z, a-z, 0-9, _ and - are wanted, not ""'),
         (7, "1, 3 or 5 is wanted, not 2"),
         (8, "at least 1m"),
         (9, "at least 1MB"),
         (10, "there is no file"),
         (12, "did you mean replicas?"),
+        (13, "password: a user is wanted with it"),
+        (14, "token: one of credentials, token and user"),
     ]:
         assert any(one.startswith(f"{line}:") and word in one for one in told), (line, word, told)
 
