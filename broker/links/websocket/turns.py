@@ -40,14 +40,15 @@ def must_wait(link: DialectLink, reader: FrameReader, data: bytes) -> bool:
     if len(data) < LONG_BYTES or link.rests or link.closing or link.engine.slicing.allowance() > LEAST_STEPS:
         return False
     reader.feed(data)
-    _wait(link)
+    _rest(link, True)
     return True
 
 
-def _wait(link: DialectLink) -> None:
+def _rest(link: DialectLink, to_next_turn: bool) -> None:
     link.rests = True
     link.outbox.rest(True)
-    link.engine.slicing.wait(NextTurn(link))
+    if to_next_turn:
+        link.engine.slicing.wait(NextTurn(link))
 
 
 def rest_if_due(link: DialectLink, commands: int, has_more: bool) -> None:
@@ -62,10 +63,5 @@ def rest_if_due(link: DialectLink, commands: int, has_more: bool) -> None:
     slicing = engine.slicing
     slicing.used(COMMAND_STEPS * (1 + commands) + slicing.charged())
     has_had_its_turn = has_more and slicing.allowance() <= LEAST_STEPS
-    if link.closing:
-        return
-    if has_had_its_turn:
-        _wait(link)
-    elif link.dialect.rests_until > engine.now:
-        link.rests = True
-        link.outbox.rest(True)
+    if (has_had_its_turn or link.dialect.rests_until > engine.now) and not link.closing:
+        _rest(link, has_had_its_turn)
