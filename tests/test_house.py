@@ -112,6 +112,7 @@ WAITS = {
     "broker.ingest.hub",
     "broker.ingest.batches",
     "broker.ingest.writer",
+    "broker.links.in_turns",
     "broker.links.linger",
     "broker.links.listening.deciding",
     "broker.links.listening.tickets",

@@ -7,7 +7,6 @@ from typing import Final
 import trio
 
 from broker.admin.publishing import Published
-from broker.config.steps import Steps, T
 from protocol.mqtt.v5.reasons import ReasonCode
 
 COMMIT_WAIT_S: Final = 30.0
@@ -37,14 +36,3 @@ async def outcome(published: Published) -> tuple[int, dict[str, object]]:
         status, who = WHO_REFUSES.get(published.worst(), (422, "the table refused"))
         return status, {"error": f"{who} {which}", "refused": refused}
     return 200, {"result": True, "published": published.count}
-
-
-async def in_turns(steps: Steps[T]) -> T:
-    """What comes of it; others have theirs between two steps."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        await trio.lowlevel.checkpoint()

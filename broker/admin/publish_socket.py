@@ -12,12 +12,13 @@ from typing import Final
 
 import trio
 
-from broker.admin.committing import in_turns, outcome
+from broker.admin.committing import outcome
 from broker.admin.http import HttpError, Request
 from broker.admin.publishing import BadPublish, MeshPublisher, Published
 from broker.admin.sockets import NOT_LOGGED_IN, AdminSocket
 from broker.core.barrier import barrier
 from broker.gateway.gateway import Gateway
+from broker.links.in_turns import in_turns
 from protocol.websocket import close_frame, text_frame
 
 MESSAGE_BYTES_MAX: Final = 1024 * 1024

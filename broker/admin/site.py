@@ -8,11 +8,12 @@ from typing import Final
 
 import trio
 
-from broker.admin.committing import in_turns, outcome
+from broker.admin.committing import outcome
 from broker.admin.http import AdminServer, Handler, HttpError, Request, Response, json_response
 from broker.admin.publishing import BadPublish, MeshPublisher
 from broker.config.model import AdminHttp, Listener
 from broker.gateway.gateway import Gateway
+from broker.links.in_turns import in_turns
 from broker.links.listening.accept import open_sockets
 from broker.links.listening.inherited import Inherited
 from broker.reports import exposition, metrics

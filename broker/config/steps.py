@@ -1,6 +1,6 @@
 """Long work in steps: a generator that yields where others may have a turn, and returns what came of it.
 
-`finished` does all of it at once; `broker.process.reloading` lets the others have their turns.
+`finished` does all of it at once; `broker.links.in_turns` lets the others have their turns.
 """
 
 from __future__ import annotations

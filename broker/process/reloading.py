@@ -16,8 +16,8 @@ import trio
 from broker.cli.check import key_mistakes, rule_mistakes
 from broker.config.model import Config, ConfigError, Security
 from broker.config.reload import reloaded
-from broker.config.steps import Steps
 from broker.gateway.authentication import Rules, RulesError, load_in_steps
+from broker.links.in_turns import in_turns
 from broker.links.listening.accept import ListenError
 
 if TYPE_CHECKING:
@@ -122,19 +122,12 @@ class Reloading:
     async def _rules(self, config: Config) -> dict[Security, Rules]:
         """What password and ACL files say by now.  Raises: ConfigError."""
         try:
-            return await self._step_by_step(load_in_steps(listener.security for listener in config.listeners))
+            return await in_turns(load_in_steps(one.security for one in config.listeners), self._let_others)
         except RulesError as error:
             raise ConfigError(*rule_mistakes(config, error)) from None
 
-    async def _step_by_step(self, steps: Steps[dict[Security, Rules]]) -> dict[Security, Rules]:
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                rules: dict[Security, Rules] = end.value
-                return rules
-            self._is_at_once = False
-            await trio.lowlevel.checkpoint()
+    def _let_others(self) -> None:
+        self._is_at_once = False
 
 
 async def let_go(rules: list[Rules]) -> None:

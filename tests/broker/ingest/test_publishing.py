@@ -14,7 +14,7 @@ from support.installed import sql
 from support.polling import until
 from support.websockets import masked
 
-from broker.admin.committing import in_turns, outcome
+from broker.admin.committing import outcome
 from broker.admin.publishing import MeshPublisher, Published
 from broker.config.dialects.gateway import GatewayConfig
 from broker.config.dialects.kind import Asked
@@ -27,6 +27,7 @@ from broker.core.positions import Positions
 from broker.core.promise import Promise
 from broker.gateway.gateway import Gateway
 from broker.gateway.tokens import TokenVerifier
+from broker.links.in_turns import in_turns
 from broker.links.websocket.readers import Readers
 from broker.links.websocket.rowcast import UNANSWERED_MAX, RowcastLink
 from protocol.dialects.base import Clock
